@@ -1,0 +1,1 @@
+"""Model runtimes, one folder each: what goes into a version's zip beside `turnout.protocol`."""

@@ -1,0 +1,1 @@
+"""What tests build with: small ONNX graphs, manifests, events. Fakes and builders instead of patches."""

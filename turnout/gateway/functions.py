@@ -1,0 +1,40 @@
+"""The functions behind the gateway, reached through one small interface: `invoke(name, event) -> Invocation`.
+
+Comes in: a function's name, alias and event. Goes out: its answer, or how it failed. Called by the gateway's core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(slots=True, eq=False)
+class Invocation:
+    """What became of one call.
+
+    Args:
+        answer: what the function returned, None when it failed.
+        error: None, or why there is no answer: `unknown_function` (AWS: 500), `failed` (raised or crashed: 502),
+            `timed_out` (504), `throttled` (429), `too_large` (an answer over 6 MB: 502).
+        message: for the log, never for the caller.
+    """
+
+    answer: Mapping[str, Any] | None
+    error: str | None = None
+    message: str = ""
+
+
+class Functions(Protocol):
+    """Whatever runs functions: in this process, or each in a process of its own."""
+
+    def invoke(
+        self, name: str, alias: str, event: Mapping[str, Any], timeout_s: float
+    ) -> Invocation | Awaitable[Invocation]:
+        """Call one function. An answer that is quick may come at once; a slow one is awaited, off the event loop."""
+        ...
+
+    def close(self) -> None:
+        """Let go of every session and thread; called once, after the last request."""
+        ...

@@ -1,0 +1,46 @@
+"""One HTTP request and one HTTP response, as values without sockets.
+
+The HTTP server makes requests and writes responses; the gateway's core answers the one with the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+Headers = Sequence[tuple[str, str]]
+"""Header fields in the order and case of the wire, repeated ones repeated; names and values as Latin-1 text."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One request, its body complete.
+
+    Args:
+        method: `POST`, as sent.
+        path: the target's path as sent, still percent-encoded, without the query string.
+        query: what stands behind the `?`, as sent; empty where there is none.
+        headers: as sent.
+        body: decoded from its transfer encoding, not from its content encoding.
+        client: the peer's address.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    body: bytes
+    client: str = "127.0.0.1"
+
+
+@dataclass(slots=True, eq=False)
+class Response:
+    """One response. The server adds `Content-Length`, `Date` and what the connection needs, and nothing else."""
+
+    status: int
+    headers: Headers = field(default_factory=tuple)
+    body: bytes = b""
+
+
+Handler = Callable[[Request], "Response | Awaitable[Response]"]
+"""Answers a request at once, or with something to wait for when the answer takes long."""

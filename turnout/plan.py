@@ -1,0 +1,153 @@
+"""The plan: everything that models.yaml asks for, as pure data, without AWS and without Pulumi.
+
+Comes in: a `Manifest` and its artifacts. Goes out: a `Plan`, or a `ProblemsError`. Called by the document, the
+packages, the gateway, infra and `turnout plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from turnout.manifest import Throttle, Version, Warm
+from turnout.protocol.tensors import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One Lambda function.
+
+    Args:
+        name: `turnout-local_iris_v1`.
+        kind: `model` or `router`.
+        model: the model's name.
+        version: the version's name; empty for a router.
+        architecture: `arm64` or `x86_64`.
+        memory_mb: 128-10240; 1,769 MB is one vCPU.
+        timeout_s: the function's own timeout.
+        warm: provisioned concurrency or SnapStart.
+        package: name of its `Package`.
+    """
+
+    name: str
+    kind: str
+    model: str
+    version: str
+    architecture: str
+    memory_mb: int
+    timeout_s: int
+    warm: Warm
+    package: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One endpoint of the API.
+
+    Args:
+        method: `POST`.
+        path: API Gateway's spelling, `/models/iris/v1/inference`.
+        model: the model it serves.
+        version: the version it serves; empty where a stage variable chooses.
+        function: the function's name with stage variables in it: `turnout-local_iris_${stageVariables.iris}`.
+        timeout_ms: the integration's timeout, at most 29,000.
+    """
+
+    method: str
+    path: str
+    model: str
+    version: str
+    function: str
+    timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryPlan:
+    """A stage's canary as API Gateway takes it: `overrides` are merged over the stage's variables."""
+
+    percent: float
+    overrides: Mapping[str, str]
+    release: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One stage: its variables are the routing table."""
+
+    name: str
+    variables: Mapping[str, str]
+    canary: CanaryPlan | None
+    auth: str
+    throttle: Throttle | None
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """One REST API: the stages whose documents are equal share it (authentication stands in the document)."""
+
+    name: str
+    auth: str
+    routes: tuple[Route, ...]
+    stages: tuple[StagePlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One zip: what goes in and how large that is, unzipped.
+
+    Args:
+        name: `iris_v1`.
+        sha256: the artifact's digest.
+        artifact_bytes: model file and external data.
+        code_bytes: handler, protocol, transform.
+        layer_bytes: the runtime layer beside it, an estimate until it is built.
+    """
+
+    name: str
+    sha256: str
+    artifact_bytes: int
+    code_bytes: int
+    layer_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """One limit of AWS: the number used and the number allowed."""
+
+    name: str
+    subject: str
+    used: float
+    allowed: float
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A key that is accepted and whose behaviour is not here yet, or something else that the user should know."""
+
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServedVersion:
+    """A model version with what was read from its artifact: what the document and the catalogue describe."""
+
+    version: Version
+    sha256: str
+    size_bytes: int
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole, in a fixed order, so that equal manifests give equal plans."""
+
+    platform: str
+    stack: str
+    functions: tuple[Function, ...]
+    apis: tuple[Api, ...]
+    packages: tuple[Package, ...]
+    versions: tuple[ServedVersion, ...]
+    quotas: tuple[Quota, ...]
+    notes: tuple[Note, ...]

@@ -1,0 +1,45 @@
+"""What is wrong with the user's files: values that collect, so that every problem is told at once.
+
+Comes in: nothing. Goes out: `Problem` values and the one exception that carries them. Called by everything that reads
+the manifest or checks it against the artifacts; the command line prints them and exits 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong at one place.
+
+    Args:
+        message: what is wrong, and what would be right: `must be 128-10240, got 64`.
+        path: where in the document, as keys: `("models", "iris", "versions", "v1", "memory_mb")`.
+        source: the file's name as the user gave it.
+        line: 1-based, 0 where no line is known.
+        column: 1-based, 0 where no line is known.
+        hint: the remedy, a sentence of its own, or empty.
+    """
+
+    message: str
+    path: tuple[str | int, ...] = ()
+    source: str = "models.yaml"
+    line: int = 0
+    column: int = 0
+    hint: str = ""
+
+    def __str__(self) -> str:
+        """`models.yaml:12:9: models.iris.versions.v1.memory_mb: must be 128-10240, got 64`, then the hint."""
+        place = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+        dotted = ".".join(str(key) for key in self.path)
+        text = f"{place}: {dotted}: {self.message}" if dotted else f"{place}: {self.message}"
+        return f"{text}\n    {self.hint}" if self.hint else text
+
+
+class ProblemsError(Exception):
+    """The user's files cannot be used; `problems` says why, all of it, in the order of the file."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.source, problem.line, problem.column)))
+        super().__init__("\n".join(str(problem) for problem in self.problems))

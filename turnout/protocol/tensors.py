@@ -1,0 +1,127 @@
+"""Tensors as the Open Inference Protocol names them: datatypes, and what one input or output of a model looks like.
+
+Comes in: names from an ONNX graph or from the wire. Goes out: `TensorSpec` and `Signature` values, numpy dtypes.
+Called by the codecs, the model function and the signature reader.
+Source: Open Inference Protocol, "Tensor Data Types"; ONNX, `onnx.proto` TensorProto.DataType.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Datatype:
+    """One row of the table: a wire name and what stands behind it.
+
+    Args:
+        name: the wire's spelling, `FP32`.
+        dtype: the little-endian numpy dtype of the array that holds it (`uint16` bits for BF16, `object` for BYTES).
+        onnx: `TensorProto.DataType` number.
+        size: bytes per element on the wire, 0 for BYTES (each has its own length).
+        kind: `float`, `int`, `bool` or `bytes`.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    onnx: int
+    size: int
+    kind: str
+
+
+DATATYPES: Mapping[str, Datatype] = {
+    row.name: row
+    for row in (
+        Datatype("BOOL", np.dtype("?"), 9, 1, "bool"),
+        Datatype("UINT8", np.dtype("u1"), 2, 1, "int"),
+        Datatype("UINT16", np.dtype("<u2"), 4, 2, "int"),
+        Datatype("UINT32", np.dtype("<u4"), 12, 4, "int"),
+        Datatype("UINT64", np.dtype("<u8"), 13, 8, "int"),
+        Datatype("INT8", np.dtype("i1"), 3, 1, "int"),
+        Datatype("INT16", np.dtype("<i2"), 5, 2, "int"),
+        Datatype("INT32", np.dtype("<i4"), 6, 4, "int"),
+        Datatype("INT64", np.dtype("<i8"), 7, 8, "int"),
+        Datatype("FP16", np.dtype("<f2"), 10, 2, "float"),
+        Datatype("BF16", np.dtype("<u2"), 16, 2, "float"),
+        Datatype("FP32", np.dtype("<f4"), 1, 4, "float"),
+        Datatype("FP64", np.dtype("<f8"), 11, 8, "float"),
+        Datatype("BYTES", np.dtype("O"), 8, 0, "bytes"),
+    )
+}
+"""Every datatype that is served. A new one is one row here."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output as the graph declares it.
+
+    Args:
+        name: the graph's own name, never altered (it may hold anything).
+        datatype: a key of `DATATYPES`.
+        shape: dimensions, -1 where free; `None` where even the rank is not declared.
+        dimension_names: the graph's symbolic names, `None` where it has none; as long as `shape`.
+        required: false for an input that has an initializer: it may be sent, and need not be.
+        labels: the columns of an output that the graph declares as a sequence of maps (scikit-learn's ZipMap): it is
+            served as a tensor `[-1, len(labels)]`, a column per label in this order. Empty for a plain tensor.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...] | None
+    dimension_names: tuple[str | None, ...] = ()
+    required: bool = True
+    labels: tuple[str | int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back; what is at its default is left out."""
+        row: dict[str, Any] = {"name": self.name, "datatype": self.datatype}
+        row["shape"] = None if self.shape is None else list(self.shape)
+        if any(self.dimension_names):
+            row["dimension_names"] = list(self.dimension_names)
+        if not self.required:
+            row["required"] = False
+        if self.labels:
+            row["labels"] = list(self.labels)
+        return row
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> TensorSpec:
+        """The spec that `to_json` wrote."""
+        return cls(
+            name=row["name"],
+            datatype=row["datatype"],
+            shape=None if row["shape"] is None else tuple(row["shape"]),
+            dimension_names=tuple(row.get("dimension_names", ())),
+            required=row.get("required", True),
+            labels=tuple(row.get("labels", ())),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The inputs and outputs of a model, in the graph's order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back."""
+        return {
+            "inputs": [tensor.to_json() for tensor in self.inputs],
+            "outputs": [tensor.to_json() for tensor in self.outputs],
+            **({"metadata": dict(self.metadata)} if self.metadata else {}),
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Signature:
+        """The signature that `to_json` wrote."""
+        return cls(
+            inputs=tuple(TensorSpec.from_json(tensor) for tensor in row["inputs"]),
+            outputs=tuple(TensorSpec.from_json(tensor) for tensor in row["outputs"]),
+            metadata=dict(row.get("metadata", {})),
+        )
