@@ -33,7 +33,7 @@ STATUS_OF: Mapping[str, int] = {
 class RequestError(Exception):
     """A request that cannot be answered; `code` is a key of `STATUS_OF`, the message a whole sentence."""
 
-    def __init__(self, code: str, message: str, **details: Any) -> None:  # noqa: ANN401 - JSON values
+    def __init__(self, code: str, message: str, **details: Any) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
