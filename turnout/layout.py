@@ -1,0 +1,47 @@
+"""Where our own data files and packages are: beside the package in a checkout, inside it when installed from a wheel.
+
+Comes in: nothing. Goes out: paths and a module name. Called by whoever reads a schema, copies the sample or packs the
+model functions. Source: the wheel's mapping in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def schema_path(name: str) -> Path:
+    """The file of one JSON Schema, named without its ending: `models`, `inference-request`.
+
+    Raises:
+        FileNotFoundError: there is no schema of that name; the message lists those there are.
+    """
+    folder = _home() / "schemas"
+    path = folder / f"{name}.schema.json"
+    if not path.is_file():
+        known = ", ".join(sorted(file.name.removesuffix(".schema.json") for file in folder.glob("*.schema.json")))
+        raise FileNotFoundError(f"no schema {name!r}; there are: {known}")
+    return path
+
+
+def sample_dir() -> Path:
+    """The folder below which the sample model's files are, as `models/iris/<version>/...`.
+
+    In a checkout that is the repository itself, which holds much else: take `models/iris` from it and nothing more.
+    """
+    return PACKAGE / "sample" if is_installed() else PACKAGE.parent
+
+
+def model_lambdas_package() -> str:
+    """The importable name of the package whose sub-packages are the model runtimes."""
+    return "turnout.model_lambdas" if is_installed() else "model_lambdas"
+
+
+def is_installed() -> bool:
+    """Whether this is a wheel's copy: a checkout keeps its schemas beside the package."""
+    return (PACKAGE / "schemas").is_dir()
+
+
+def _home() -> Path:
+    return PACKAGE if is_installed() else PACKAGE.parent
