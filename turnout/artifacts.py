@@ -5,10 +5,22 @@ Comes in: paths. Goes out: `Artifact` values. Called by the command line and the
 
 from __future__ import annotations
 
+import hashlib
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
+from turnout.artifact_cache import ArtifactCache, Clock, fingerprint_of
+from turnout.onnx_file import ArtifactError, read_graph, refuse_other_kinds, tensors_of
 from turnout.protocol.tensors import Signature
+from turnout.signature import signature_of
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["Artifact", "ArtifactError", "digest_of", "load_artifact"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +40,116 @@ class Artifact:
     size_bytes: int
     signature: Signature
     external_files: tuple[Path, ...] = ()
+
+
+def load_artifact(path: Path, cache_dir: Path | None, *, clock: Clock = time.time) -> Artifact:
+    """Inspect one model file, or remember what it was when it has not changed.
+
+    Args:
+        path: the ONNX file; a relative path is relative to the working directory.
+        cache_dir: where inspected files are remembered; `None` inspects anew. It need not exist, or be writable.
+        clock: tells whether a file has just been written; its digest is not remembered then.
+
+    Raises:
+        ArtifactError: the file is missing or is no ONNX model, its external data is missing, cut or outside its
+            folder, or an input or output cannot be served.
+    """
+    path = path.absolute()
+    cache = ArtifactCache(cache_dir) if cache_dir is not None else None
+    if cache is not None and (known := cache.digest(path)) is not None:
+        sha256, external = known
+        signature = cache.signature(sha256)
+        if signature is not None:
+            return Artifact(path, sha256, _size_of(path, external), signature, external)
+    model = read_graph(path)
+    signature = signature_of(model, path.name)
+    external = _external_files(model, path)
+    before = fingerprint_of((path, *external))
+    sha256 = digest_of(path, external)
+    if cache is not None:
+        cache.store_signature(sha256, signature)
+        if before.settled(clock()) and fingerprint_of((path, *external)) == before:
+            cache.store_digest(path, sha256, external, before)
+    return Artifact(path, sha256, _size_of(path, external), signature, external)
+
+
+def digest_of(path: Path, external_files: Iterable[Path] = ()) -> str:
+    """The artifact's digest, 64 hex digits.
+
+    Without external data it is the file's SHA-256: what `sha256sum model.onnx` prints. With external data it is the
+    SHA-256 of a list of SHA-256s, a line each: the ONNX file's, then the data files' in the order of their names within
+    the folder: `sha256sum model.onnx a.bin b.bin | cut -c-64 | sha256sum`. The ONNX file holds the data files' names,
+    so these are in the digest too; its own name is not.
+    """
+    external = sorted(external_files, key=lambda file: file.relative_to(path.parent).as_posix())
+    if not external:
+        return _sha256(path)
+    lines = "".join(f"{_sha256(file)}\n" for file in (path, *external))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _size_of(path: Path, external: Iterable[Path]) -> int:
+    return sum(file.stat().st_size for file in (path, *external))
+
+
+def _external_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
+    """The data files that the model names, checked, each once, in the order of their names."""
+    from onnx import TensorProto
+
+    needed: dict[str, int] = {}
+    for tensor in tensors_of(model):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            rows = {row.key: row.value for row in tensor.external_data}
+            name = _checked_location(rows.get("location", ""), tensor.name, path.name)
+            end = _number(rows.get("offset", "0")) + _number(rows.get("length", "0"))
+            needed[name] = max(needed.get(name, 0), end)
+    for name, end in needed.items():
+        _check_data_file(path, name, end)
+    return tuple(path.parent / name for name in sorted(needed))
+
+
+def _checked_location(location: str, tensor: str, name: str) -> str:
+    """The data file's name relative to the folder, normalised; ArtifactError where it may lead out of the folder."""
+    parts = PurePosixPath(location)
+    if not parts.parts:
+        raise ArtifactError(f"{name}: tensor `{tensor}` has external data without a file name")
+    if parts.is_absolute() or ".." in parts.parts or "\0" in location:
+        raise ArtifactError(
+            f"{name}: tensor `{tensor}` has its data in `{location}`, outside the model's folder",
+            "Save the model with its data beside it: onnx.save(model, path, save_as_external_data=True, location=NAME).",
+        )
+    return str(parts)
+
+
+def _check_data_file(path: Path, name: str, end: int) -> None:
+    """Raise an ArtifactError unless the data file is there, inside the folder, and holds `end` bytes."""
+    file = path.parent / name
+    if not file.is_file():
+        raise ArtifactError(
+            f"{path.name} needs the file {name} beside it: no such file", f"Copy {name} to {path.parent}."
+        )
+    # A model hub's cache keeps both as links to one folder of blobs: beside each other after following them is fine.
+    real = file.resolve()
+    if not any(real.is_relative_to(folder) for folder in (path.parent.resolve(), path.resolve().parent)):
+        raise ArtifactError(f"{path.name} needs the file {name}, a link that leads out of the model's folder")
+    size = file.stat().st_size
+    if size < end:
+        with file.open("rb") as handle:
+            refuse_other_kinds(name, handle.read(64))
+        raise ArtifactError(
+            f"{path.name} needs {end:,} bytes of {name}, which has {size:,}", "Was a download or a copy interrupted?"
+        )
+
+
+def _number(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        return int(text)
+    raise ArtifactError(f"external data at offset or of length `{text}`: not a number of bytes")

@@ -1,0 +1,138 @@
+"""What is already known of model files: their digests by path and their signatures by digest, as small JSON files.
+
+Comes in: a folder, paths, digests. Goes out: what was remembered, or None: a cache that is missing, damaged, of another
+release, or being written by another process is no error. Called by the artifact inspection.
+
+    <folder>/files/<sha256 of the path>.json     size, times and inode of the file and of its external data -> digest
+    <folder>/signatures/<digest>.json            signature
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from turnout import __version__
+from turnout.protocol.tensors import Signature
+
+FORMAT = f"{__version__}/1"
+"""Raise the number whenever the same bytes would give another signature, digest or entry than before."""
+
+SETTLED_AFTER_S = 2.0
+"""A file changed less than this ago may change again under the same timestamp (FAT counts in steps of 2 s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Files as they lie there.
+
+    Args:
+        values: size, mtime and ctime in ns, and inode, of the model file and then of each data file.
+        size_bytes: of all of them.
+        changed_s: when the last one changed, seconds since the epoch.
+    """
+
+    values: tuple[int, ...]
+    size_bytes: int
+    changed_s: float
+
+    def settled(self, now_s: float) -> bool:
+        """Whether a later change is sure to show in the values."""
+        return now_s - self.changed_s >= SETTLED_AFTER_S
+
+
+def fingerprint_of(paths: tuple[Path, ...]) -> Fingerprint:
+    """The fingerprint of files together; OSError where one is missing."""
+    rows = [path.stat() for path in paths]
+    return Fingerprint(
+        tuple(number for row in rows for number in (row.st_size, row.st_mtime_ns, row.st_ctime_ns, row.st_ino)),
+        sum(row.st_size for row in rows),
+        max(row.st_ctime for row in rows),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactCache:
+    """A folder that remembers; every write is one rename, so that readers never see half an entry."""
+
+    folder: Path
+
+    def digest(self, path: Path) -> tuple[str, tuple[Path, ...], int] | None:
+        """Digest, external data files and total bytes of the model file `path`, where all are what they were."""
+        entry = _read(self._file_entry(path))
+        try:
+            if entry is None or entry["path"] != str(path):
+                return None
+            external = tuple(path.parent / name for name in entry["external"])
+            now = fingerprint_of((path, *external))
+            if list(now.values) != entry["fingerprint"]:
+                return None
+            return _digest(entry["sha256"]), external, now.size_bytes
+        except (KeyError, TypeError, ValueError, OSError):
+            return None
+
+    def signature(self, sha256: str) -> Signature | None:
+        """The signature of the model with that digest."""
+        entry = _read(self._signature_entry(sha256))
+        try:
+            return None if entry is None else Signature.from_json(entry["signature"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+
+    def store_digest(self, path: Path, sha256: str, external: tuple[Path, ...], fingerprint: Fingerprint) -> None:
+        """Remember the digest of files with that fingerprint."""
+        names = [file.relative_to(path.parent).as_posix() for file in external]
+        row = {"path": str(path), "sha256": sha256, "external": names, "fingerprint": list(fingerprint.values)}
+        _write(self._file_entry(path), row)
+
+    def store_signature(self, sha256: str, signature: Signature) -> None:
+        """Remember a signature."""
+        _write(self._signature_entry(sha256), {"signature": signature.to_json()})
+
+    def _file_entry(self, path: Path) -> Path:
+        return self.folder / "files" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json"
+
+    def _signature_entry(self, sha256: str) -> Path:
+        return self.folder / "signatures" / f"{sha256}.json"
+
+
+def _digest(value: Any) -> str:
+    if isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef"):
+        return value
+    raise ValueError("no digest")
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
+    try:
+        entry = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    return entry if isinstance(entry, dict) and entry.get("format") == FORMAT else None
+
+
+def _write(path: Path, row: Mapping[str, Any]) -> None:
+    """Write an entry, or leave it: a folder that cannot be written to only costs time."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = orjson.dumps({"format": FORMAT, **row})
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except (OSError, orjson.JSONEncodeError):
+        return
+
+
+Clock = Callable[[], float]
+"""Seconds since the epoch, as `time.time`."""

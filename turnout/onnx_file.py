@@ -1,0 +1,225 @@
+"""An ONNX file's graph without its weights, and what a file is that is no ONNX model.
+
+Comes in: a path. Goes out: a `ModelProto` whose large tensors hold no data, or an `ArtifactError`. Called by the
+signature reader and the artifact inspection. The file is walked field by field and the data of large tensors is jumped
+over, so that a 2 GB model costs as much memory as its graph.
+Source: onnx.proto; Protocol Buffers, "Encoding".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import onnx
+
+KEEP_BELOW_BYTES = 4096
+"""Fields shorter than this are kept whole: shapes and other small constants, and nearly every node."""
+
+_NOT_ONNX: tuple[tuple[int, bytes, str, str], ...] = (
+    (0, b"version https://git-lfs.github.com/spec/", "a Git LFS pointer", "Fetch the file itself: `git lfs pull`."),
+    (0, b"\x89PNG\r\n\x1a\n", "a PNG image", ""),
+    (0, b"\xff\xd8\xff", "a JPEG image", ""),
+    (0, b"%PDF-", "a PDF document", ""),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras)", "Convert it with tf2onnx."),
+    (0, b"PK\x03\x04", "a zip archive (PyTorch's .pt and .keras files are)", "Export it: torch.onnx.export."),
+    (0, b"\x1f\x8b", "gzip-compressed", "Unpack it first."),
+    (0, b"BZh", "bzip2-compressed", "Unpack it first."),
+    (0, b"\xfd7zXZ\x00", "xz-compressed", "Unpack it first."),
+    (0, b"\x28\xb5\x2f\xfd", "zstd-compressed", "Unpack it first."),
+    (0, b"GGUF", "a GGUF file", ""),
+    (0, b"\x93NUMPY", "a numpy array", ""),
+    (4, b"TFL3", "a TensorFlow Lite model", "Convert it with tf2onnx."),
+    (4, b"ORTM", "a model in onnxruntime's own ORT format", "Serve the ONNX file that it was made from."),
+    (8, b'{"', "a safetensors file", "Weights without a graph cannot be served: export the model to ONNX."),
+    (0, b"\x7fELF", "an executable", ""),
+)
+"""Offset, the bytes there, what the file is, and the remedy."""
+
+_PICKLE_HINT = "Convert it: skl2onnx for scikit-learn, torch.onnx.export for PyTorch."
+_TENSOR_DATA = frozenset({"float_data", "int32_data", "string_data", "int64_data", "raw_data", "double_data"})
+_LISTS = frozenset({"floats", "ints", "strings"})
+_MAX_DEPTH = 64  # of messages in messages; onnxruntime's own parser stops at 100
+
+
+class ArtifactError(Exception):
+    """An artifact cannot be served; `message` says why in one sentence, `hint` what to do, or is empty."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message = message
+        self.hint = hint
+        super().__init__(f"{message} ({hint})" if hint else message)
+
+
+class _MalformedError(Exception):
+    """The bytes are not a protobuf message."""
+
+
+def read_graph(path: Path) -> onnx.ModelProto:
+    """The model in `path`, large tensors emptied (their names, types and shapes stay).
+
+    Raises:
+        ArtifactError: there is no such file, or it is something other than a whole ONNX model.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            head = file.read(64)
+            refuse_other_kinds(path.name, head)
+            file.seek(0)
+            model: onnx.ModelProto = onnx.ModelProto.FromString(_slim(file, size, onnx.ModelProto.DESCRIPTOR, 0))
+    except FileNotFoundError:
+        raise ArtifactError(f"no such file: {path}") from None
+    except IsADirectoryError:
+        raise ArtifactError(f"{path} is a folder, not an ONNX file", "Name the .onnx file in it.") from None
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
+    except (_MalformedError, DecodeError):
+        raise _malformed(path.name, head, size) from None
+    if not model.ir_version or not model.HasField("graph"):
+        raise ArtifactError(f"{path.name} is not an ONNX model")
+    return model
+
+
+def refuse_other_kinds(name: str, head: bytes) -> None:
+    """Raise an ArtifactError where the file's first 64 bytes tell that it is something else than ONNX."""
+    if not head:
+        raise ArtifactError(f"{name} is empty", "Was a download or a copy interrupted?")
+    for offset, magic, kind, hint in _NOT_ONNX:
+        if head[offset:].startswith(magic):
+            raise ArtifactError(f"{name} is {kind}, not an ONNX model", hint)
+    if head[0] == 0x80 and 2 <= head[1:2][0] <= 5 if len(head) > 1 else False:
+        raise ArtifactError(f"{name} is a Python pickle, not an ONNX model", _PICKLE_HINT)
+    if head.lstrip()[:1] in {b"<", b"{", b"["}:
+        kind = {b"<": "an HTML or XML page", b"{": "JSON", b"[": "JSON"}[head.lstrip()[:1]]
+        raise ArtifactError(f"{name} is {kind}, not an ONNX model", "Was the address of a web page downloaded?")
+
+
+def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor in the model: initializers, sparse ones, attributes; in subgraphs and functions too."""
+    yield from _graph_tensors(model.graph)
+    for function in model.functions:
+        for node in function.node:
+            yield from _node_tensors(node)
+        for attribute in function.attribute_proto:
+            yield from _attribute_tensors(attribute)
+
+
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield sparse.values
+        yield sparse.indices
+    for node in graph.node:
+        yield from _node_tensors(node)
+
+
+def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    for attribute in node.attribute:
+        yield from _attribute_tensors(attribute)
+
+
+def _attribute_tensors(attribute: onnx.AttributeProto) -> Iterator[onnx.TensorProto]:
+    if attribute.HasField("t"):
+        yield attribute.t
+    yield from attribute.tensors
+    for sparse in (
+        *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []),
+        *attribute.sparse_tensors,
+    ):
+        yield sparse.values
+        yield sparse.indices
+    if attribute.HasField("g"):
+        yield from _graph_tensors(attribute.g)
+    for graph in attribute.graphs:
+        yield from _graph_tensors(graph)
+
+
+def _slim(file: BinaryIO, end: int, descriptor: Any, depth: int) -> bytes:
+    """The message that ends at `end`, without the data of large tensors; the file stands behind it afterwards."""
+    if depth > _MAX_DEPTH:
+        raise _MalformedError
+    out = bytearray()
+    position = file.tell()
+    while position < end:
+        tag = _read_varint(file)
+        field = descriptor.fields_by_number.get(tag >> 3)
+        name = field.name if field is not None else ""
+        if descriptor.name == "AttributeProto" and name in _LISTS:
+            # Lists of numbers are not packed here: millions of fields in a tree ensemble. Tensors stand before them.
+            file.seek(position)
+            return bytes(out + _read(file, end - position))
+        wire_type = tag & 7
+        if wire_type != 2:
+            out += _varint(tag) + _read_scalar(file, wire_type)
+        else:
+            length = _read_varint(file)
+            content_end = file.tell() + length
+            if content_end > end:
+                raise _MalformedError
+            if length < KEEP_BELOW_BYTES or field is None:
+                out += _varint(tag) + _varint(length) + _read(file, length)
+            elif field.message_type is not None:
+                content = _slim(file, content_end, field.message_type, depth + 1)
+                out += _varint(tag) + _varint(len(content)) + content
+            elif descriptor.name == "TensorProto" and name in _TENSOR_DATA:
+                file.seek(content_end)
+            else:
+                out += _varint(tag) + _varint(length) + _read(file, length)
+        position = file.tell()
+    if position != end:
+        raise _MalformedError
+    return bytes(out)
+
+
+def _read(file: BinaryIO, length: int) -> bytes:
+    data = file.read(length)
+    if len(data) != length:
+        raise _MalformedError
+    return data
+
+
+def _read_scalar(file: BinaryIO, wire_type: int) -> bytes:
+    match wire_type:
+        case 0:
+            return _varint(_read_varint(file))
+        case 1:
+            return _read(file, 8)
+        case 5:
+            return _read(file, 4)
+        case _:
+            raise _MalformedError
+
+
+def _read_varint(file: BinaryIO) -> int:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = _read(file, 1)[0]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value
+    raise _MalformedError
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _malformed(name: str, head: bytes, size: int) -> ArtifactError:
+    """A file that starts as an ONNX model does (field 1, the IR version) is a cut one; anything else is no model."""
+    if head[0] == 0x08 and 0 < head[1:2].ljust(1)[0] < 0x20:
+        return ArtifactError(
+            f"{name} starts as an ONNX model does and then breaks off or is damaged, after {size:,} bytes",
+            "Was a download or a copy interrupted?",
+        )
+    return ArtifactError(f"{name} is not an ONNX model")

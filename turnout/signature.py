@@ -1,0 +1,176 @@
+"""What goes into a model and what comes out, read from the ONNX graph without running it.
+
+Comes in: the path of an ONNX file. Goes out: a `Signature`, or an `ArtifactError` that names every tensor that cannot
+be served. Called by the artifact inspection.
+Source: onnx.proto (ValueInfoProto, TypeProto); onnx.ml, ZipMap.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from turnout.onnx_file import ArtifactError, read_graph
+from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+OVERRIDABLE_FROM_IR = 4
+"""Before this IR version every initializer had to be listed as an input too, and none may be sent."""
+
+_DATATYPE_OF_ONNX = {row.onnx: row.name for row in DATATYPES.values()}
+_LONGEST_METADATA = 200
+_CAST_HINT = "Put a Cast to a served datatype before it and export the model again."
+_OPTIONAL_HINT = "Export the model with a plain tensor in its place."
+_SEQUENCE_HINT = "Export the model with one tensor in its place, for example a ConcatFromSequence at its end."
+_MAP_HINT = "For scikit-learn models convert with `zipmap` off: to_onnx(..., options={'zipmap': False})."
+
+
+class _UnsupportedError(Exception):
+    """One input or output cannot be served: what it is, and the remedy."""
+
+    def __init__(self, kind: str, hint: str) -> None:
+        self.kind = kind
+        self.hint = hint
+        super().__init__(kind)
+
+
+def read_signature(path: Path) -> Signature:
+    """The inputs and outputs of the model in `path`, in the graph's order, names untouched.
+
+    An input that has an initializer need not be sent. A ZipMap's output, a list of maps, is told as the tensor
+    `[-1, len(labels)]` that it is made from.
+
+    Raises:
+        ArtifactError: no ONNX model, or one with an input or output that cannot be served.
+    """
+    return signature_of(read_graph(path), path.name)
+
+
+def signature_of(model: onnx.ModelProto, name: str) -> Signature:
+    """The signature of a model that is already read; `name` is the file's, for the error."""
+    graph = model.graph
+    initializers = {tensor.name for tensor in graph.initializer}
+    initializers.update(sparse.values.name for sparse in graph.sparse_initializer)
+    refusals: list[tuple[str, str]] = []
+
+    def spec(kind: str, value: onnx.ValueInfoProto, *, required: bool = True) -> list[TensorSpec]:
+        try:
+            return [_spec(graph, value, required=required)]
+        except _UnsupportedError as error:
+            refusals.append((f"{kind} `{value.name}` is {error.kind}", error.hint))
+            return []
+
+    inputs: list[TensorSpec] = []
+    for value in graph.input:
+        if value.name not in initializers:
+            inputs += spec("input", value)
+        elif model.ir_version >= OVERRIDABLE_FROM_IR:
+            inputs += spec("input", value, required=False)
+    outputs = [tensor for value in _typed_outputs(model) for tensor in spec("output", value)]
+    if refusals:
+        hints = dict.fromkeys(hint for _, hint in refusals)
+        raise ArtifactError(f"{name}: {'; '.join(what for what, _ in refusals)}: not served", " ".join(hints))
+    if not outputs:
+        raise ArtifactError(f"{name} has no outputs")
+    return Signature(tuple(inputs), tuple(outputs), _metadata(model))
+
+
+def _spec(graph: onnx.GraphProto, value: onnx.ValueInfoProto, *, required: bool) -> TensorSpec:
+    kind = value.type.WhichOneof("value")
+    if kind == "tensor_type":
+        return _tensor_spec(value.name, value.type.tensor_type, required=required)
+    if kind == "sequence_type" and value.type.sequence_type.elem_type.WhichOneof("value") == "map_type":
+        labels = _zipmap_labels(graph, value.name)
+        if labels:
+            return TensorSpec(value.name, "FP32", (-1, len(labels)), labels=labels)
+        raise _UnsupportedError("a sequence of maps that no ZipMap makes", _MAP_HINT)
+    raise _UnsupportedError(*_OTHER_KINDS[kind])
+
+
+_OTHER_KINDS: dict[str | None, tuple[str, str]] = {
+    "sequence_type": ("a sequence of tensors", _SEQUENCE_HINT),
+    "map_type": ("a map", _MAP_HINT),
+    "optional_type": ("an optional", _OPTIONAL_HINT),
+    "sparse_tensor_type": ("a sparse tensor", _OPTIONAL_HINT),
+    "opaque_type": ("of an opaque type", _OPTIONAL_HINT),
+    None: ("declared without a type", "Run onnx.shape_inference.infer_shapes on the model and save it."),
+}
+
+
+def _tensor_spec(name: str, tensor: onnx.TypeProto.Tensor, *, required: bool) -> TensorSpec:
+    from onnx import TensorProto
+
+    datatype = _DATATYPE_OF_ONNX.get(tensor.elem_type)
+    if datatype is None:
+        if tensor.elem_type == TensorProto.UNDEFINED:
+            raise _UnsupportedError(*_OTHER_KINDS[None])
+        known = tensor.elem_type in TensorProto.DataType.values()
+        spelled = TensorProto.DataType.Name(tensor.elem_type) if known else f"element type {tensor.elem_type}"
+        raise _UnsupportedError(f"a tensor of {spelled}", _CAST_HINT)
+    if not tensor.HasField("shape"):
+        return TensorSpec(name, datatype, None, required=required)
+    shape: list[int] = []
+    names: list[str | None] = []
+    for dimension in tensor.shape.dim:
+        # Some exporters write -1 as a value, which onnxruntime too reads as free.
+        fixed = dimension.HasField("dim_value") and dimension.dim_value >= 0
+        shape.append(dimension.dim_value if fixed else -1)
+        names.append(dimension.dim_param or None)
+    return TensorSpec(name, datatype, tuple(shape), tuple(names) if any(names) else (), required)
+
+
+def _zipmap_labels(graph: onnx.GraphProto, output: str) -> tuple[str | int, ...]:
+    """The class labels of the ZipMap that makes `output`, directly or through Identity nodes; empty where none does."""
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers.get(output)
+    for _ in range(len(graph.node)):
+        if node is None or node.op_type != "Identity":
+            break
+        node = makers.get(node.input[0])
+    if node is None or node.op_type != "ZipMap":
+        return ()
+    for attribute in node.attribute:
+        if attribute.name == "classlabels_int64s" and attribute.ints:
+            return tuple(attribute.ints)
+        if attribute.name == "classlabels_strings" and attribute.strings:
+            return tuple(label.decode("utf-8", "replace") for label in attribute.strings)
+    return ()
+
+
+def _typed_outputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The graph's outputs; where one is declared without a type, as old exporters do, the one that onnx infers."""
+    outputs = list(model.graph.output)
+    if all(_has_type(value) for value in outputs):
+        return outputs
+    import onnx
+
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model)
+    except (onnx.shape_inference.InferenceError, ValueError):
+        return outputs
+    types = {value.name: value for value in inferred.graph.output}
+    return [value if _has_type(value) else types.get(value.name, value) for value in outputs]
+
+
+def _has_type(value: onnx.ValueInfoProto) -> bool:
+    return value.type.WhichOneof("value") is not None and (
+        value.type.WhichOneof("value") != "tensor_type" or bool(value.type.tensor_type.elem_type)
+    )
+
+
+def _metadata(model: onnx.ModelProto) -> dict[str, str]:
+    """What the catalogue tells: `producer`, `ir_version`, `opsets` (`ai.onnx 17, ai.onnx.ml 3`) and `description`."""
+    opsets = sorted((row.domain or "ai.onnx", row.version) for row in model.opset_import)
+    rows = {
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "ir_version": str(model.ir_version),
+        "opsets": ", ".join(dict.fromkeys(f"{domain} {version}" for domain, version in opsets)),
+        "description": " ".join((model.doc_string or model.graph.doc_string).split()),
+    }
+    return {key: _shorten(text) for key, text in rows.items() if text}
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_METADATA else text[: _LONGEST_METADATA - 1] + "…"
