@@ -57,10 +57,10 @@ def load_artifact(path: Path, cache_dir: Path | None, *, clock: Clock = time.tim
     path = path.absolute()
     cache = ArtifactCache(cache_dir) if cache_dir is not None else None
     if cache is not None and (known := cache.digest(path)) is not None:
-        sha256, external = known
+        sha256, external, size = known
         signature = cache.signature(sha256)
         if signature is not None:
-            return Artifact(path, sha256, _size_of(path, external), signature, external)
+            return Artifact(path, sha256, size, signature, external)
     model = read_graph(path)
     signature = signature_of(model, path.name)
     external = _external_files(model, path)
@@ -70,7 +70,7 @@ def load_artifact(path: Path, cache_dir: Path | None, *, clock: Clock = time.tim
         cache.store_signature(sha256, signature)
         if before.settled(clock()) and fingerprint_of((path, *external)) == before:
             cache.store_digest(path, sha256, external, before)
-    return Artifact(path, sha256, _size_of(path, external), signature, external)
+    return Artifact(path, sha256, before.size_bytes, signature, external)
 
 
 def digest_of(path: Path, external_files: Iterable[Path] = ()) -> str:
@@ -94,10 +94,6 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _size_of(path: Path, external: Iterable[Path]) -> int:
-    return sum(file.stat().st_size for file in (path, *external))
 
 
 def _external_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
@@ -124,7 +120,7 @@ def _checked_location(location: str, tensor: str, name: str) -> str:
     if parts.is_absolute() or ".." in parts.parts or "\0" in location:
         raise ArtifactError(
             f"{name}: tensor `{tensor}` has its data in `{location}`, outside the model's folder",
-            "Save the model with its data beside it: onnx.save(model, path, save_as_external_data=True, location=NAME).",
+            "Save it with the data beside it: onnx.save(model, path, save_as_external_data=True, location=NAME).",
         )
     return str(parts)
 
@@ -133,9 +129,7 @@ def _check_data_file(path: Path, name: str, end: int) -> None:
     """Raise an ArtifactError unless the data file is there, inside the folder, and holds `end` bytes."""
     file = path.parent / name
     if not file.is_file():
-        raise ArtifactError(
-            f"{path.name} needs the file {name} beside it: no such file", f"Copy {name} to {path.parent}."
-        )
+        raise ArtifactError(f"{path.name} needs the file {name} beside it: no such file", f"Copy {name} there.")
     # A model hub's cache keeps both as links to one folder of blobs: beside each other after following them is fine.
     real = file.resolve()
     if not any(real.is_relative_to(folder) for folder in (path.parent.resolve(), path.resolve().parent)):

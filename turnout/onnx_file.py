@@ -64,7 +64,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
         ArtifactError: there is no such file, or it is something other than a whole ONNX model.
     """
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         with path.open("rb") as file:
@@ -93,7 +93,7 @@ def refuse_other_kinds(name: str, head: bytes) -> None:
     for offset, magic, kind, hint in _NOT_ONNX:
         if head[offset:].startswith(magic):
             raise ArtifactError(f"{name} is {kind}, not an ONNX model", hint)
-    if head[0] == 0x80 and 2 <= head[1:2][0] <= 5 if len(head) > 1 else False:
+    if head[0] == 0x80 and head[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
         raise ArtifactError(f"{name} is a Python pickle, not an ONNX model", _PICKLE_HINT)
     if head.lstrip()[:1] in {b"<", b"{", b"["}:
         kind = {b"<": "an HTML or XML page", b"{": "JSON", b"[": "JSON"}[head.lstrip()[:1]]
@@ -128,10 +128,8 @@ def _attribute_tensors(attribute: onnx.AttributeProto) -> Iterator[onnx.TensorPr
     if attribute.HasField("t"):
         yield attribute.t
     yield from attribute.tensors
-    for sparse in (
-        *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []),
-        *attribute.sparse_tensors,
-    ):
+    single = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+    for sparse in (*single, *attribute.sparse_tensors):
         yield sparse.values
         yield sparse.indices
     if attribute.HasField("g"):
