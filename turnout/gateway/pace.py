@@ -1,0 +1,93 @@
+"""How long a function's runs take, by the size of their bodies: what may run on the event loop without holding it up.
+
+Comes in: the measured cost of each run. Goes out: whether the next one, with a body of so many characters, is surely
+short. Called by a hosted function before and after each run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WARM_UP_RUNS = 1
+"""The first run after a session opens pays for memory and kernels that later ones find ready: it teaches nothing."""
+
+FIRST_PENALTY = 32
+LARGEST_PENALTY = 4096
+FORGIVEN_AFTER = 10_000
+"""Short runs on the loop after which an earlier long one no longer counts."""
+
+
+@dataclass(slots=True)
+class Band:
+    """What is known of bodies between two powers of two.
+
+    Args:
+        cost_s: a maximum that decays: up at once, down by a fifth of the difference with each cheaper run.
+        owed: short runs that must still be seen before the loop may have such bodies again.
+        penalty: what a long run on the loop cost last time; it doubles with each.
+        short_runs: short runs in a row.
+    """
+
+    cost_s: float
+    owed: int = 0
+    penalty: int = 0
+    short_runs: int = 0
+
+
+class Pace:
+    """A function's costs, in bands of body sizes, read pessimistically.
+
+    A cost is processor time of the thread that ran, not time on the clock: on a busy machine the clock also counts the
+    wait for the interpreter's lock, and a function that was sent to a thread would never be let back.
+
+    Args:
+        limit_s: the longest run that the event loop should see.
+    """
+
+    __slots__ = ("_bands", "_limit_s", "_unlearned")
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._bands: dict[int, Band] = {}
+        self._unlearned = WARM_UP_RUNS
+
+    def is_short(self, size: int) -> bool:
+        """Whether a run with a body of `size` characters is expected to stay under the limit.
+
+        A size never seen is judged by the next larger one that was; without one, by the next smaller band, taken to
+        cost four times as much; anything beyond that is not short.
+        """
+        number = size.bit_length()
+        band = self._bands.get(number)
+        if band is not None:
+            return band.owed == 0 and band.cost_s <= self._limit_s
+        larger = min((known for known in self._bands if known > number), default=0)
+        if larger:
+            band = self._bands[larger]
+            return band.owed == 0 and band.cost_s <= self._limit_s
+        band = self._bands.get(number - 1)
+        return band is not None and band.owed == 0 and 4 * band.cost_s <= self._limit_s
+
+    def learn(self, size: int, cost_s: float, *, on_loop: bool) -> None:
+        """Take in what one run cost."""
+        if self._unlearned:
+            self._unlearned -= 1
+            return
+        number = size.bit_length()
+        band = self._bands.get(number)
+        if band is None:
+            band = self._bands[number] = Band(cost_s)
+        elif cost_s >= band.cost_s:
+            band.cost_s = cost_s
+        else:
+            band.cost_s += (cost_s - band.cost_s) / 5
+        if cost_s <= self._limit_s:
+            band.short_runs += 1
+            band.owed = max(0, band.owed - 1)
+            if band.short_runs >= FORGIVEN_AFTER:
+                band.penalty = 0
+            return
+        band.short_runs = 0
+        if on_loop:
+            band.penalty = min(max(2 * band.penalty, FIRST_PENALTY), LARGEST_PENALTY)
+        band.owed = band.penalty

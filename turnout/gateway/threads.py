@@ -1,0 +1,67 @@
+"""Threads that run what would hold up the event loop.
+
+Comes in: jobs without arguments. Goes out: nothing; a job reports by itself. Called by hosted functions, each of which
+limits how many of its own jobs run at once, so that the number of threads needs no limit of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+
+log = logging.getLogger(__name__)
+
+Job = Callable[[], None]
+
+
+class Threads:
+    """As many daemon threads as there are jobs at once; an idle one is taken before a new one starts.
+
+    Not `concurrent.futures`: the interpreter waits for its threads at exit, and user code that hangs would keep the
+    process from ever stopping.
+    """
+
+    def __init__(self, name: str = "function") -> None:
+        self._name = name
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._spare = 0
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    def submit(self, job: Job) -> None:
+        """Run `job` in a thread, soon. RuntimeError after `close`."""
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("these threads are closed")
+            self._spare -= 1
+            if self._spare < 0:
+                self._spare = 0
+                thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        self._jobs.put(job)
+
+    def close(self, patience_s: float = 0.0) -> int:
+        """Let every thread end once its job is done, wait so long for them all, and say how many are still busy."""
+        with self._lock:
+            self._closed = True
+            threads = tuple(self._threads)
+        for _ in threads:
+            self._jobs.put(None)
+        deadline = time.monotonic() + patience_s
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return sum(thread.is_alive() for thread in threads)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except Exception:  # a job reports its own failures; a thread must outlive what slips through
+                log.exception("a job failed")
+            with self._lock:
+                self._spare += 1
