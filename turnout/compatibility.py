@@ -1,0 +1,91 @@
+"""Whether one version of a model may take the traffic of another: every reason why it may not, as sentences.
+
+Comes in: two signatures. Goes out: sentences, none where `other` can stand in. Called by the plan for the targets of
+canaries, weights, shadows and fallbacks.
+
+Two things must hold. Every request that is valid for the baseline is valid for the other: so the other's required
+inputs are among the baseline's required ones, it knows all inputs that the baseline knows, with equal datatypes, and
+where it fixes a rank or a dimension the baseline fixes the same. Every client that reads the baseline's answers can
+read the other's: so each output is there with the same datatype and labels, and what the baseline declares of its shape
+the other declares too.
+
+Outputs that the baseline does not have are allowed, since clients choose by name, unless the baseline has one output
+only: the answer to `{"instances": ...}` then holds bare values, which a second output would turn into objects. New
+optional inputs are allowed, with the same exception. The relation is reflexive and transitive. Dimension names are not
+compared: they tie nothing.
+"""
+
+from __future__ import annotations
+
+from turnout.protocol.tensors import Signature, TensorSpec
+
+
+def check_drop_in(baseline: Signature, other: Signature) -> tuple[str, ...]:
+    """Each reason why `other` cannot take the traffic of `baseline`, in the order of the baseline's tensors."""
+    return (*_check_inputs(baseline, other), *_check_outputs(baseline, other))
+
+
+def _check_inputs(baseline: Signature, other: Signature) -> tuple[str, ...]:
+    reasons: list[str] = []
+    theirs = {tensor.name: tensor for tensor in other.inputs}
+    ours = {tensor.name: tensor for tensor in baseline.inputs}
+    for tensor in baseline.inputs:
+        if tensor.name not in theirs:
+            reasons.append(f"input `{tensor.name}` is missing")
+            continue
+        found = theirs[tensor.name]
+        if found.required and not tensor.required:
+            reasons.append(f"input `{tensor.name}` may be left out in the baseline and is required here")
+        reasons += _check_tensor("input", tensor, found, strict=found)
+    extra = [tensor for tensor in other.inputs if tensor.name not in ours]
+    reasons += [
+        f"input `{tensor.name}` is required here and unknown to the baseline" for tensor in extra if tensor.required
+    ]
+    if len(ours) == 1 and extra and not any(tensor.required for tensor in extra):
+        reasons.append(f"input `{extra[0].name}` is one more: `instances` of a model with one input are bare values")
+    return tuple(reasons)
+
+
+def _check_outputs(baseline: Signature, other: Signature) -> tuple[str, ...]:
+    reasons: list[str] = []
+    theirs = {tensor.name: tensor for tensor in other.outputs}
+    for tensor in baseline.outputs:
+        if tensor.name not in theirs:
+            reasons.append(f"output `{tensor.name}` is missing")
+            continue
+        found = theirs[tensor.name]
+        reasons += _check_tensor("output", tensor, found, strict=tensor)
+        if tensor.labels and tensor.labels != found.labels:
+            reasons.append(f"output `{tensor.name}` has the labels {_told(found)}, the baseline's are {_told(tensor)}")
+    if len(baseline.outputs) == 1 and len(other.outputs) > 1:
+        reasons.append("there is more than one output: `predictions` of a model with one output are bare values")
+    return tuple(reasons)
+
+
+def _check_tensor(kind: str, baseline: TensorSpec, other: TensorSpec, *, strict: TensorSpec) -> list[str]:
+    """Compare datatype and shape; what `strict` (one of the two) fixes, both must fix."""
+    place = f"{kind} `{baseline.name}`"
+    reasons: list[str] = []
+    if baseline.datatype != other.datatype:
+        reasons.append(f"{place} is {other.datatype}, the baseline's is {baseline.datatype}")
+    if strict.shape is None:
+        return reasons
+    if baseline.shape is None or other.shape is None:
+        return [*reasons, f"{place} has {_shape(other)}, the baseline's has {_shape(baseline)}"]
+    if len(baseline.shape) != len(other.shape):
+        ranks = f"rank {len(other.shape)} {_shape(other)}, the baseline's has rank {len(baseline.shape)}"
+        return [*reasons, f"{place} has {ranks} {_shape(baseline)}"]
+    pairs = zip(strict.shape, baseline.shape, other.shape, strict=True)
+    if any(fixed != -1 and ours != theirs for fixed, ours, theirs in pairs):
+        reasons.append(f"{place} has the shape {_shape(other)}, the baseline's is {_shape(baseline)}")
+    return reasons
+
+
+def _shape(tensor: TensorSpec) -> str:
+    return "no declared rank" if tensor.shape is None else str(list(tensor.shape))
+
+
+def _told(tensor: TensorSpec) -> str:
+    """Labels for a sentence: all of a few, the first of many."""
+    few = [str(label) for label in tensor.labels[:8]]
+    return f"[{', '.join(few)}{', …' if len(tensor.labels) > 8 else ''}]"

@@ -1,0 +1,255 @@
+"""A version's examples: requests with the answers that are expected, and how far an answer may be from them.
+
+Comes in: an `examples.json`, and answers. Goes out: `Example` values, and sentences for what differs. Called by the
+document, the smoke tests, warm-up runs and canary checks. The format is described in examples/README.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from turnout.protocol.tensors import DATATYPES
+
+_MOST_DIFFERENCES = 5
+_SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class ExamplesError(ValueError):
+    """An examples file is not as examples/README.md says; the sentence tells where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far a float may be off: `absolute + relative * |expected|`. Everything else must be equal."""
+
+    absolute: float = 1e-5
+    relative: float = 1e-5
+
+    def allows(self, expected: float, got: float) -> bool:
+        """Whether `got` is near enough; NaN is near NaN, an infinity is near itself."""
+        if math.isnan(expected) or math.isnan(got):
+            return math.isnan(expected) and math.isnan(got)
+        if math.isinf(expected) or math.isinf(got):
+            return expected == got
+        return abs(got - expected) <= self.absolute + self.relative * abs(expected)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedOutput:
+    """One output: `data` flat, in row-major order, as many values as `shape` says; specials as floats."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One request and its answer.
+
+    Args:
+        name: unique in its file.
+        request: the body as it is sent: the Open Inference Protocol's JSON or a short form.
+        outputs: what is expected, whatever form the request has; outputs that are not told are not compared.
+        tolerance: for the float outputs.
+    """
+
+    name: str
+    request: Mapping[str, Any]
+    outputs: tuple[ExpectedOutput, ...]
+    tolerance: Tolerance = Tolerance()
+
+
+def read_examples(path: Path) -> tuple[Example, ...]:
+    """The examples in a file, in its order.
+
+    Raises:
+        ExamplesError: the file cannot be read or is not as examples/README.md says; the sentence tells where.
+    """
+    try:
+        rows = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise ExamplesError(f"{path} cannot be read: {error.strerror}") from None
+    except orjson.JSONDecodeError as error:
+        raise ExamplesError(f"{path.name} is not JSON: {error}") from None
+    if not isinstance(rows, list):
+        raise ExamplesError(f"{path.name}: must be a list of examples, got {_kind(rows)}")
+    examples = tuple(_example(row, f"{path.name}: example {number}") for number, row in enumerate(rows))
+    names = [example.name for example in examples]
+    for name in names:
+        if names.count(name) > 1:
+            raise ExamplesError(f"{path.name}: two examples are called `{name}`")
+    return examples
+
+
+def matches(expected: Example, got: Mapping[str, Any]) -> list[str]:
+    """What differs between the expected outputs and an answer's body, as sentences; empty where nothing does.
+
+    Args:
+        expected: the example.
+        got: the body, parsed: `{"outputs": [{name, shape, data}, ...]}`, or a short form's
+            `{"outputs": {name: nested lists}}`, or `{"predictions": [...]}`.
+    """
+    answers = _answers(expected, got)
+    differences: list[str] = []
+    for output in expected.outputs:
+        if output.name not in answers:
+            differences.append(f"output `{output.name}` is missing")
+            continue
+        differences += _compare(output, answers[output.name], expected.tolerance)
+    return differences
+
+
+def _compare(output: ExpectedOutput, answer: _Answer, tolerance: Tolerance) -> list[str]:
+    place = f"output `{output.name}`"
+    if answer.datatype not in {None, output.datatype}:
+        return [f"{place}: expected datatype {output.datatype}, got {answer.datatype}"]
+    if answer.shape is not None and answer.shape != output.shape:
+        return [f"{place}: expected shape {list(output.shape)}, got {list(answer.shape)}"]
+    if len(answer.data) != len(output.data):
+        return [f"{place}: expected {len(output.data)} values, got {len(answer.data)}"]
+    is_float = DATATYPES[output.datatype].kind == "float"
+    wrong = [
+        f"{place}: value {number}: expected {want!r}, got {have!r}"
+        for number, (want, have) in enumerate(zip(output.data, answer.data, strict=True))
+        if not (_near(want, have, tolerance) if is_float else _same(want, have))
+    ]
+    if len(wrong) > _MOST_DIFFERENCES:
+        return [*wrong[:_MOST_DIFFERENCES], f"{place}: {len(wrong) - _MOST_DIFFERENCES} more values differ"]
+    return wrong
+
+
+def _near(want: float, have: Any, tolerance: Tolerance) -> bool:
+    number = _float(have)
+    return number is not None and tolerance.allows(want, number)
+
+
+def _same(want: Any, have: Any) -> bool:
+    return type(want) is type(have) and bool(want == have)
+
+
+def _float(value: Any) -> float | None:
+    """A JSON value of a float tensor as a float; None where it is none. `null` is read as NaN."""
+    if value is None:
+        return math.nan
+    if isinstance(value, str):
+        return _SPECIAL.get(value)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An output as the answer tells it; None for what its form does not tell."""
+
+    datatype: str | None
+    shape: tuple[int, ...] | None
+    data: list[Any]
+
+
+def _answers(expected: Example, got: Mapping[str, Any]) -> dict[str, _Answer]:
+    outputs = got.get("outputs")
+    if isinstance(outputs, list):
+        rows = [row for row in outputs if isinstance(row, Mapping)]
+        return {
+            str(row.get("name")): _Answer(row.get("datatype"), _shape_of(row), _flat(row.get("data"))) for row in rows
+        }
+    if isinstance(outputs, Mapping):
+        return {name: _Answer(None, None, _flat(values)) for name, values in outputs.items()}
+    predictions = got.get("predictions")
+    if not isinstance(predictions, list):
+        return {}
+    if predictions and all(isinstance(row, Mapping) for row in predictions):
+        return {name: _Answer(None, None, _flat([row.get(name) for row in predictions])) for name in predictions[0]}
+    return {output.name: _Answer(None, None, _flat(predictions)) for output in expected.outputs[:1]}
+
+
+def _shape_of(row: Mapping[str, Any]) -> tuple[int, ...] | None:
+    shape = row.get("shape")
+    return tuple(shape) if isinstance(shape, list) else None
+
+
+def _flat(values: Any) -> list[Any]:
+    """Nested lists as one list, in row-major order; a bare value as a list of one."""
+    if not isinstance(values, list):
+        return [values]
+    return [leaf for value in values for leaf in _flat(value)]
+
+
+def _example(row: Any, place: str) -> Example:
+    if not isinstance(row, dict):
+        raise ExamplesError(f"{place}: must be an object, got {_kind(row)}")
+    _check_keys(row, {"name", "request", "response"}, {"tolerance", "description"}, place)
+    name = row["name"]
+    if not isinstance(name, str) or not name:
+        raise ExamplesError(f"{place}: `name` must be a text that is not empty, got {_kind(name)}")
+    place = f"{place} (`{name}`)"
+    request = row["request"]
+    if not isinstance(request, dict) or not {"inputs", "instances"} & request.keys():
+        raise ExamplesError(f"{place}: `request` must be an object with `inputs` or `instances`")
+    response = row["response"]
+    if not isinstance(response, dict) or not isinstance(response.get("outputs"), list) or not response["outputs"]:
+        raise ExamplesError(f"{place}: `response` must be an object with a list of `outputs` that is not empty")
+    outputs = tuple(_output(output, f"{place}: output {number}") for number, output in enumerate(response["outputs"]))
+    return Example(name, request, outputs, _tolerance(row.get("tolerance", {}), place))
+
+
+def _output(row: Any, place: str) -> ExpectedOutput:
+    if not isinstance(row, dict):
+        raise ExamplesError(f"{place}: must be an object, got {_kind(row)}")
+    _check_keys(row, {"name", "datatype", "shape", "data"}, set(), place)
+    datatype, shape = row["datatype"], row["shape"]
+    if not isinstance(row["name"], str):
+        raise ExamplesError(f"{place}: `name` must be a text, got {_kind(row['name'])}")
+    if datatype not in DATATYPES:
+        raise ExamplesError(f"{place}: unknown datatype {datatype!r}; known are {', '.join(DATATYPES)}")
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise ExamplesError(f"{place}: `shape` must be a list of whole numbers, got {shape!r}")
+    data = _flat(row["data"])
+    if len(data) != math.prod(shape):
+        raise ExamplesError(f"{place}: shape {shape} needs {math.prod(shape)} values, got {len(data)}")
+    kind = DATATYPES[datatype].kind
+    if kind == "float":
+        data = [_float(value) for value in data]
+    wanted = {"float": float, "int": int, "bool": bool, "bytes": str}[kind]
+    for value in data:
+        if type(value) is not wanted:
+            raise ExamplesError(f"{place}: {value!r} is no {datatype}")
+    return ExpectedOutput(row["name"], datatype, tuple(shape), tuple(data))
+
+
+def _tolerance(row: Any, place: str) -> Tolerance:
+    if not isinstance(row, dict):
+        raise ExamplesError(f"{place}: `tolerance` must be an object, got {_kind(row)}")
+    _check_keys(row, set(), {"absolute", "relative"}, f"{place}: tolerance")
+    for key, value in row.items():
+        if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+            raise ExamplesError(f"{place}: tolerance: `{key}` must be a number from 0 up, got {value!r}")
+    return Tolerance(**{key: float(value) for key, value in row.items()})
+
+
+def _check_keys(row: Mapping[str, Any], required: set[str], optional: set[str], place: str) -> None:
+    if missing := sorted(required - row.keys()):
+        raise ExamplesError(f"{place}: `{missing[0]}` is missing")
+    if unknown := sorted(row.keys() - required - optional):
+        raise ExamplesError(f"{place}: unknown key `{unknown[0]}`; known are {', '.join(sorted(required | optional))}")
+
+
+_KINDS: Sequence[tuple[type, str]] = (
+    (bool, "a boolean"),
+    (dict, "an object"),
+    (list, "a list"),
+    (str, "a text"),
+    (int, "a number"),
+    (float, "a number"),
+)
+
+
+def _kind(value: Any) -> str:
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), "null")
