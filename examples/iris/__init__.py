@@ -1,0 +1,1 @@
+"""The sample model `iris`."""
