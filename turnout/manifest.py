@@ -9,6 +9,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from turnout.manifest_schema import check_schema, schema_default
+from turnout.problems import Problem, ProblemsError
+from turnout.references import check_references
+from turnout.yaml_source import KeyPath, Position, YamlSource, read_yaml
+
+__all__ = [
+    "NEWEST",
+    "Canary",
+    "Manifest",
+    "Model",
+    "Position",
+    "Routing",
+    "Stage",
+    "Throttle",
+    "Version",
+    "Warm",
+    "parse_manifest",
+]
 
 NEWEST = "newest"
 """`"*": newest` in a stage's `serve`: every model not named serves the last version listed."""
@@ -125,14 +145,6 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """Where a key stands in the file, 1-based."""
-
-    line: int
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
 class Manifest:
     """The whole file, checked.
 
@@ -161,6 +173,100 @@ class Manifest:
 
     def position_of(self, path: tuple[str | int, ...]) -> Position:
         """Where `path`, or its nearest ancestor that the file holds, stands."""
-        while path and path not in self.positions:
-            path = path[:-1]
-        return self.positions.get(path, Position(1, 1))
+        return nearest_position(self.positions, path)
+
+
+def parse_manifest(data: bytes, *, path: Path, source: str) -> Manifest:
+    """The manifest that the bytes spell; `path` is where they were read, `source` what messages call it.
+
+    Pure: whether the files that it names are there, and what they hold, is `turnout.project`'s to find out.
+
+    Raises:
+        ProblemsError: everything that is wrong with the file.
+    """
+    read = read_yaml(data, source=source)
+    told = {problem.path for problem in read.problems}
+    findings = [*check_schema(read.tree, read.numbers), *check_references(read.tree)]
+    problems = [*read.problems]
+    for finding in findings:
+        if finding.path not in told:
+            at = nearest_position(read.positions, finding.path)
+            problems.append(Problem(finding.message, finding.path, source, at.line, at.column, finding.hint))
+    if problems:
+        raise ProblemsError(tuple(problems))
+    return _manifest(read, path, source)
+
+
+def nearest_position(positions: Mapping[KeyPath, Position], path: KeyPath) -> Position:
+    """Where `path`, or its nearest ancestor that the file holds, stands."""
+    while path and path not in positions:
+        path = path[:-1]
+    return positions.get(path, Position(1, 1))
+
+
+def _manifest(read: YamlSource, path: Path, source: str) -> Manifest:
+    """The values of a tree without problems."""
+    tree: Mapping[str, Any] = read.tree
+    defaults = {key: schema_default(key) for key in ("architecture", "memory_mb", "timeout_s")}
+    defaults |= tree.get("defaults", {})
+    models = tuple(_model(name, fields, defaults) for name, fields in tree["models"].items())
+    newest = {model.name: model.versions[-1].name for model in models}
+    return Manifest(
+        platform=tree.get("platform", schema_default("platform")),
+        models=models,
+        stages=tuple(_stage(name, fields, newest) for name, fields in tree["stages"].items()),
+        path=path.absolute(),
+        source=source,
+        positions=read.positions,
+    )
+
+
+def _model(name: str, fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> Model:
+    versions = (_version(name, version, {**defaults, **body}) for version, body in fields["versions"].items())
+    return Model(name, tuple(versions), fields.get("description", ""), _routing(fields.get("routing", {})))
+
+
+def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
+    warm = fields.get("warm", {})
+    return Version(
+        model=model,
+        name=name,
+        artifact=fields["artifact"],
+        sha256=fields.get("sha256", "").lower(),
+        architecture=fields["architecture"],
+        memory_mb=int(fields["memory_mb"]),  # 512.0 is a whole number too
+        timeout_s=int(fields["timeout_s"]),
+        warm=Warm(provisioned=int(warm.get("provisioned", 0)), snap_start=warm.get("snap_start", False)),
+        transform=fields.get("transform", ""),
+        examples=fields.get("examples", ""),
+        breaking=fields.get("breaking", False),
+        description=fields.get("description", ""),
+    )
+
+
+def _routing(fields: Mapping[str, Any]) -> Routing:
+    shadow = fields.get("shadow", {})
+    return Routing(
+        sticky_header=fields.get("sticky", {}).get("header", "").lower(),
+        shadow_version=shadow.get("version", ""),
+        shadow_percent=float(shadow.get("percent", 0)),
+        fallback=fields.get("fallback", ""),
+    )
+
+
+def _stage(name: str, fields: Mapping[str, Any], newest: Mapping[str, str]) -> Stage:
+    """One stage, with `"*": newest` spelled out in the order of the models."""
+    serve, weights = fields.get("serve", {}), fields.get("weights", {})
+    canary, throttle = fields.get("canary"), fields.get("throttle")
+    return Stage(
+        name=name,
+        serve={model: serve.get(model, newest[model]) for model in newest if model not in weights},
+        weights={model: {v: float(share) for v, share in shares.items()} for model, shares in weights.items()},
+        canary=_canary(canary) if canary is not None else None,
+        auth=fields.get("auth", "none"),
+        throttle=Throttle(float(throttle["rate"]), int(throttle["burst"])) if throttle is not None else None,
+    )
+
+
+def _canary(fields: Mapping[str, Any]) -> Canary:
+    return Canary(float(fields["percent"]), dict(fields.get("serve", {})), fields.get("release", False))

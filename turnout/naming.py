@@ -14,7 +14,7 @@ CANARY_VARIABLE = "canary"
 """The stage variable that tells a function which share of the traffic it serves, `true` or `false`."""
 
 RESERVED_MODELS = frozenset({ALIAS_VARIABLE, CANARY_VARIABLE})
-RESERVED_VERSIONS = frozenset({"router", "inference"})
+RESERVED_VERSIONS = frozenset({"router", "inference", "newest"})
 RESERVED_STAGES = frozenset({"models", "v2", "health", "openapi", "restapis", "runtime"})
 
 ROUTER = "router"

@@ -1,0 +1,201 @@
+"""The manifest's tree against its JSON Schema, told in sentences about the file.
+
+Comes in: the tree that turnout.yaml_source read. Goes out: `Finding` values. Called by turnout.manifest.
+
+The sentences for names and paths stand in the schema itself, as `patternErrorMessage`, which editors show too.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from turnout.layout import schema_path
+from turnout.wording import did_you_mean, flow, shorten, show
+from turnout.yaml_source import Ambiguous, KeyPath
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+    from jsonschema.protocols import Validator
+
+_TYPES = {
+    "object": "a mapping",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong at a path, before it has a line."""
+
+    path: KeyPath
+    message: str
+    hint: str = ""
+
+
+@functools.cache
+def manifest_schema() -> Mapping[str, Any]:
+    """The manifest's schema, read once."""
+    schema: dict[str, Any] = json.loads(schema_path("models").read_bytes())
+    return schema
+
+
+def schema_default(key: str) -> Any:
+    """What a top-level key, or one of the definitions, is when it is left out."""
+    schema = manifest_schema()
+    return (schema["properties"].get(key) or schema["$defs"][key])["default"]
+
+
+def check_schema(tree: Any, numbers: Mapping[KeyPath, str]) -> list[Finding]:
+    """All that the schema has against the tree; `numbers` are the spellings of numbers, for quoting them back."""
+    findings = (finding for error in _validator().iter_errors(tree) for finding in _findings(error, numbers))
+    return list(dict.fromkeys(findings))
+
+
+@functools.cache
+def _validator() -> Validator:
+    from jsonschema import Draft202012Validator, ValidationError, validators
+
+    def pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
+        """JSON Schema's `$` means the end; Python's also matches before a last line break."""
+        if isinstance(instance, str) and (instance.endswith("\n") or not re.search(pattern, instance)):
+            yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+    extended: type[Validator] = validators.extend(Draft202012Validator, {"pattern": pattern})  # type: ignore[no-untyped-call]
+    return extended(manifest_schema())
+
+
+def _findings(error: ValidationError, numbers: Mapping[KeyPath, str]) -> Iterable[Finding]:
+    """What one error of the validator means."""
+    path: KeyPath = tuple(error.absolute_path)
+    if "propertyNames" in error.absolute_schema_path:
+        path = (*path, str(error.instance))
+    describe = _DESCRIPTIONS.get(str(error.validator))
+    if describe is None:  # a keyword that the schema began to use: tell it plainly rather than not at all
+        return [Finding(path, error.message)]
+    schema = error.schema if isinstance(error.schema, Mapping) else {}
+    return describe(path, error.instance, schema, numbers.get(path))
+
+
+def _type(path: KeyPath, value: Any, schema: Mapping[str, Any], written: str | None) -> list[Finding]:
+    wanted = schema["type"]
+    limits = f", {_range(schema)}" if _range(schema) else ""
+    message = f"must be {_TYPES[wanted]}{limits}, got {show(value, written)}"
+    return [Finding(path, message, _type_hint(wanted, value, schema, written))]
+
+
+def _type_hint(wanted: str, value: Any, schema: Mapping[str, Any], written: str | None) -> str:
+    if wanted == "string":
+        text = value.text if isinstance(value, Ambiguous) else written or json.dumps(value)
+        return f'Write it in quotes: "{text}".' if not isinstance(value, dict | list | None) else ""
+    if wanted in {"integer", "number"} and isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+        return f"Write it without quotes: {value}."
+    if wanted in {"integer", "number"} and isinstance(value, Ambiguous):
+        return "Write the number in plain digits."
+    if wanted == "boolean" and isinstance(value, Ambiguous | str):
+        return "Write true or false, without quotes."
+    return _example(schema) if wanted == "object" else ""
+
+
+def _example(schema: Mapping[str, Any]) -> str:
+    return f"For example: {flow(schema['examples'][0])}" if "examples" in schema else ""
+
+
+def _limits(path: KeyPath, value: Any, schema: Mapping[str, Any], written: str | None) -> list[Finding]:
+    return [Finding(path, f"must be {_range(schema)}, got {show(value, written)}")]
+
+
+def _range(schema: Mapping[str, Any]) -> str:
+    match schema:
+        case {"minimum": low, "maximum": high}:
+            return f"{low}-{high}"
+        case {"minimum": low}:
+            return f"at least {low}"
+        case {"exclusiveMinimum": low}:
+            return f"above {low}"
+    return ""
+
+
+def _enum(path: KeyPath, value: Any, schema: Mapping[str, Any], written: str | None) -> list[Finding]:
+    choices = [str(choice) for choice in schema["enum"]]
+    wanted = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
+    return [Finding(path, f"must be {wanted}, got {show(value, written)}{did_you_mean(value, choices)}")]
+
+
+def _pattern(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
+    return [Finding(path, f"{schema['patternErrorMessage']}, got {show(value, None)}", _name_hint(value, schema))]
+
+
+def _name_hint(value: str, schema: Mapping[str, Any]) -> str:
+    """The nearest name that would do, where there is an obvious one."""
+    words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "-", value).lower())
+    candidate = "-".join(words)
+    if len(candidate) <= schema.get("maxLength", 0) and re.search(schema["pattern"], candidate):
+        return f"Did you mean `{candidate}`?"
+    return ""
+
+
+def _too_long(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
+    return [Finding(path, f"must be at most {schema['maxLength']} characters, got {len(value)}")]
+
+
+def _empty(path: KeyPath, _: Any, schema: Mapping[str, Any], __: str | None) -> list[Finding]:
+    return [Finding(path, "must not be empty", _example(schema))]
+
+
+def _too_many(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
+    """Only `warm` has a limit: one way to keep warm."""
+    if any(key not in schema["properties"] for key in value):
+        return []  # the unknown key is told already
+    return [Finding(path, f"must be one of {' and '.join(schema['properties'])}, got both", schema["description"])]
+
+
+def _missing(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
+    return [
+        Finding(path, f"`{key}` is missing", _property(schema, key).get("description", ""))
+        for key in schema["required"]
+        if key not in value
+    ]
+
+
+def _property(schema: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A property's schema, its reference followed."""
+    found: Mapping[str, Any] = schema["properties"][key]
+    if "$ref" in found:
+        found = manifest_schema()["$defs"][found["$ref"].removeprefix("#/$defs/")]
+    return found
+
+
+def _unknown(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
+    known = list(schema["properties"])
+    findings = []
+    for key in value:
+        if key not in known:
+            suggestion = did_you_mean(key, (name for name in known if name not in value))
+            message = f"unknown key `{shorten(key)}`{suggestion}"
+            findings.append(Finding((*path, key), message, f"Known here: {', '.join(known)}."))
+    return findings
+
+
+_DESCRIPTIONS: Mapping[str, Callable[[KeyPath, Any, Mapping[str, Any], str | None], list[Finding]]] = {
+    "type": _type,
+    "minimum": _limits,
+    "maximum": _limits,
+    "exclusiveMinimum": _limits,
+    "enum": _enum,
+    "pattern": _pattern,
+    "maxLength": _too_long,
+    "minLength": _empty,
+    "minProperties": _empty,
+    "maxProperties": _too_many,
+    "required": _missing,
+    "additionalProperties": _unknown,
+}
+"""What each keyword of the schema says when it is not kept."""

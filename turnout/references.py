@@ -1,0 +1,217 @@
+"""What the manifest's parts say of each other: names that must exist, sums, spellings that collide.
+
+Comes in: the manifest's tree, right or wrong. Goes out: `Finding` values. Called by turnout.manifest.
+
+The tree may break its schema anywhere. Each rule looks at what is well-formed and is silent about the rest, which the
+schema's check tells; so a user gets both at once and nothing twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from turnout import naming
+from turnout.manifest_schema import Finding
+from turnout.wording import did_you_mean, listed, shorten
+from turnout.yaml_source import KeyPath
+
+REST = "*"
+"""The key of a stage's `serve` that stands for every model not named."""
+
+Tree = Mapping[str, Any]
+
+
+def check_references(tree: Tree) -> list[Finding]:
+    """All that is wrong between the parts."""
+    findings = [*_names(tree), *_spellings(tree)]
+    for model in _mapping(tree.get("models")):
+        findings += _model(tree, model)
+    for stage in _mapping(tree.get("stages")):
+        findings += _stage(tree, stage)
+    return findings
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _models(tree: Tree) -> dict[str, Any]:
+    return _mapping(tree.get("models"))
+
+
+def _versions(tree: Tree, model: str) -> list[str] | None:
+    """The model's versions, or `None` where they cannot be told."""
+    versions = _mapping(_models(tree).get(model)).get("versions")
+    return list(versions) if isinstance(versions, dict) and versions else None
+
+
+def _names(tree: Tree) -> Iterator[Finding]:
+    """Names that we use ourselves."""
+    for model, body in _models(tree).items():
+        if model in naming.RESERVED_MODELS:
+            yield _reserved(("models", model), "model")
+        for version in _mapping(_mapping(body).get("versions")):
+            if version in naming.RESERVED_VERSIONS:
+                yield _reserved(("models", model, "versions", version), "version")
+    for stage in _mapping(tree.get("stages")):
+        if stage in naming.RESERVED_STAGES:
+            yield _reserved(("stages", stage), "stage")
+
+
+def _reserved(path: KeyPath, kind: str) -> Finding:
+    return Finding(path, f"`{path[-1]}` is a reserved word", f"Call the {kind} something else.")
+
+
+def _spellings(tree: Tree) -> Iterator[Finding]:
+    """Models whose stage variables would bear the same name."""
+    taken: dict[str, str] = {naming.variable_name(model): model for model in _models(tree)}
+    for model in _models(tree):
+        other = taken.get(naming.route_variable_name(model))
+        if other is not None:
+            message = f"collides with the model `{model}`: `{naming.route_variable_name(model)}` is its stage variable"
+            yield Finding(("models", other), message, "Call one of the two something else.")
+
+
+def _model(tree: Tree, model: str) -> Iterator[Finding]:
+    """What stands within one model."""
+    body = _mapping(_models(tree)[model])
+    for version, fields in _mapping(body.get("versions")).items():
+        yield from _paths(("models", model, "versions", version), _mapping(fields))
+    path = ("models", model, "routing")
+    routing = _mapping(body.get("routing"))
+    yield from _unknown_version(tree, (*path, "fallback"), model, routing.get("fallback"))
+    shadow = _mapping(routing.get("shadow")).get("version")
+    yield from _unknown_version(tree, (*path, "shadow", "version"), model, shadow)
+    stages = list(_mapping(tree.get("stages")))
+    if stages and isinstance(shadow, str) and all(_serves(tree, stage, model) == {shadow} for stage in stages):
+        message = f"shadows itself: `{shadow}` is what every stage serves"
+        yield Finding((*path, "shadow", "version"), message, "Name another version, or delete `shadow`.")
+
+
+def _paths(path: KeyPath, fields: Tree) -> Iterator[Finding]:
+    """The files of a version lie below the manifest's folder, so that it means the same on every machine."""
+    artifact = fields.get("artifact")
+    if isinstance(artifact, str) and artifact.startswith("s3://") and "sha256" not in fields:
+        message = "an artifact on S3 needs `sha256`"
+        yield Finding((*path, "artifact"), message, "Add the file's digest: `sha256sum model.onnx` tells it.")
+    for key in ("artifact", "transform", "examples"):
+        value = fields.get(key)
+        if not isinstance(value, str) or value.startswith("s3://"):
+            continue
+        if value.startswith(("/", "~")):
+            problem = "must be a path relative to this file's folder"
+        elif ".." in PurePosixPath(value).parts:
+            problem = "must lie below this file's folder, without `..`"
+        else:
+            continue
+        hint = "Copy or link the file to below this folder; `turnout add` copies a model."
+        yield Finding((*path, key), f'{problem}, got "{shorten(value)}"', hint)
+
+
+def _stage(tree: Tree, stage: str) -> Iterator[Finding]:
+    """What one stage says of the models."""
+    path = ("stages", stage)
+    body = _mapping(_mapping(tree.get("stages"))[stage])
+    serve, weights = _mapping(body.get("serve")), _mapping(body.get("weights"))
+    for model, version in serve.items():
+        if model != REST:
+            yield from _known(tree, (*path, "serve", model), model, version)
+    for model, shares in weights.items():
+        yield from _weights(tree, (*path, "weights", model), model, shares)
+        if model in serve:
+            yield Finding((*path, "serve", model), f"`{model}` is under `weights` too", "Delete one of the two.")
+    yield from _left_out(tree, path, body)
+    yield from _canary(tree, path, stage, body)
+
+
+def _known(tree: Tree, path: KeyPath, model: str, version: Any) -> Iterator[Finding]:
+    """Whether model and version are there."""
+    models = _models(tree)
+    if model not in models:
+        if models:
+            message = f"unknown model `{shorten(model)}`{did_you_mean(model, models)}"
+            yield Finding(path, message, f"There are: {listed(models)}.")
+        return
+    yield from _unknown_version(tree, path, model, version)
+
+
+def _unknown_version(tree: Tree, path: KeyPath, model: str, version: Any) -> Iterator[Finding]:
+    versions = _versions(tree, model)
+    if not isinstance(version, str) or versions is None or version in versions:
+        return
+    if version == "newest":
+        hint = f'`newest` stands only in `serve: {{"*": newest}}`. The newest version of {model} is {versions[-1]}.'
+    else:
+        hint = f"{model} has {listed(versions)}."
+    yield Finding(path, f"unknown version `{shorten(version)}`{did_you_mean(version, versions)}", hint)
+
+
+def _weights(tree: Tree, path: KeyPath, model: str, shares: Any) -> Iterator[Finding]:
+    """Percent by version, adding up."""
+    yield from _known(tree, path, model, None)
+    if not isinstance(shares, dict) or not shares:
+        return
+    for version in shares:
+        yield from _unknown_version(tree, (*path, version), model, version)
+    numbers = [share for share in shares.values() if _is_percent(share)]
+    if len(numbers) == len(shares) and not math.isclose(math.fsum(numbers), 100, abs_tol=1e-6):
+        yield Finding(path, f"weights must add up to 100, got {math.fsum(numbers):g}")
+
+
+def _is_percent(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100
+
+
+def _left_out(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:
+    """An unnamed model would be a stage variable that points nowhere, and a 500 on AWS."""
+    readable = all(isinstance(body.get(key, {}), dict) for key in ("serve", "weights"))
+    named = {**_mapping(body.get("serve")), **_mapping(body.get("weights"))}
+    missing = [model for model in _models(tree) if model not in named]
+    if readable and missing and REST not in named:
+        where = (*path, "serve") if "serve" in body else path
+        names = f"{'models' if len(missing) > 1 else 'model'} {listed(f'`{model}`' for model in missing)}"
+        hint = f'Name each one under `serve`, or add `"{REST}": newest` to it: the last version listed.'
+        yield Finding(where, f"leaves out the {names}", hint)
+
+
+def _canary(tree: Tree, path: KeyPath, stage: str, body: Tree) -> Iterator[Finding]:
+    """The canary's share sees other versions, or a new release, or both."""
+    canary = body.get("canary")
+    if not isinstance(canary, dict):
+        return
+    serve = canary.get("serve", {})
+    for model, version in _mapping(serve).items():
+        if model == REST:
+            yield Finding((*path, "canary", "serve", REST), "a canary names its models one by one")
+        else:
+            yield from _known(tree, (*path, "canary", "serve", model), model, version)
+    if not isinstance(serve, dict) or canary.get("release", False) is not False:
+        return
+    if not serve:
+        hint = "Name what its share sees under `serve`, or say `release: true`, or delete the canary."
+        yield Finding((*path, "canary"), "the canary changes nothing", hint)
+    elif all(isinstance(v, str) and _baseline(tree, body, model) == {v} for model, v in serve.items()):
+        message = f"the canary changes nothing: {stage} serves {listed(f'{m} {v}' for m, v in serve.items())} already"
+        yield Finding((*path, "canary", "serve"), message, "Name another version, or delete the canary.")
+
+
+def _serves(tree: Tree, stage: str, model: str) -> set[str]:
+    """All the versions of the model that the stage's traffic may see; empty where that cannot be told."""
+    body = _mapping(_mapping(tree.get("stages")).get(stage))
+    seen = _mapping(_mapping(body.get("canary")).get("serve")).get(model)
+    return _baseline(tree, body, model) | ({seen} if isinstance(seen, str) else set())
+
+
+def _baseline(tree: Tree, body: Tree, model: str) -> set[str]:
+    """The same without the canary."""
+    shares = _mapping(body.get("weights")).get(model)
+    if isinstance(shares, dict):
+        return {version for version, share in shares.items() if share != 0}
+    serve = _mapping(body.get("serve"))
+    if model in serve:
+        return {serve[model]} if isinstance(serve[model], str) else set()
+    versions = _versions(tree, model)
+    return {versions[-1]} if versions and REST in serve else set()

@@ -1,0 +1,59 @@
+"""What is wrong where a file is not YAML, in words about the file rather than about the parser.
+
+Comes in: PyYAML's error and the text. Goes out: one `Problem`. Called by turnout.yaml_source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import yaml
+
+from turnout.problems import Problem
+
+_INDENTATION = "Keys of one mapping begin in the same column, and their values further to the right."
+_QUOTES = "Put quotes around a text that holds `: ` or begins with one of `@ % ` & * ! | > { [ ] } , # ? -`."
+
+# libyaml's wording -> whether the place that counts is where the thing began, what to say, and the remedy.
+_SENTENCES: Mapping[str, tuple[bool, str, str]] = {
+    "found unexpected end of stream": (True, "the quote that begins here is not closed", "Close it."),
+    "could not find expected ':'": (True, "a `:` is missing after this key", "Write `key: value`."),
+    "did not find expected ',' or '}'": (True, "the `{` here is not closed, or a comma is missing in it", ""),
+    "did not find expected ',' or ']'": (True, "the `[` here is not closed, or a comma is missing in it", ""),
+    "mapping values are not allowed in this context": (
+        False,
+        "a `:` cannot stand here",
+        f"{_INDENTATION} {_QUOTES}",
+    ),
+    "did not find expected key": (False, "this does not fit the lines above it", _INDENTATION),
+    "did not find expected '-' indicator": (False, "this does not fit the list above it", _INDENTATION),
+    "did not find expected node content": (False, "a value is missing before this", ""),
+    "found character that cannot start any token": (False, "a text cannot begin with this character", _QUOTES),
+    "found unknown escape character": (
+        False,
+        "a backslash inside double quotes begins an escape, and this is none",
+        "Use single quotes, or write the backslash twice.",
+    ),
+    "block sequence entries are not allowed in this context": (False, "a list cannot begin here", _QUOTES),
+}
+
+
+def describe_syntax_error(error: yaml.MarkedYAMLError, text: str, source: str) -> Problem:
+    """Say it in a sentence, with a line and a column that the file has."""
+    lines = re.split(r"\r\n|\r|\n", text)
+    at, began = error.problem_mark, error.context_mark
+    from_start, message, hint = _SENTENCES.get(error.problem or "", (False, f"is not YAML: {error.problem}", ""))
+    mark = began if from_start and began is not None else at or began
+    line, column = (mark.line, mark.column) if mark is not None else (0, 0)
+    if line >= len(lines) or (line == len(lines) - 1 and not lines[line] and line):
+        line = max(len(lines) - 2, 0) if not lines[-1] else len(lines) - 1
+        column = len(lines[line])
+    if "\t" in _indentation(lines[line]) and not from_start:
+        column = lines[line].index("\t")
+        message, hint = "a tab cannot indent", "Use spaces."
+    return Problem(message, (), source, line + 1, column + 1, hint)
+
+
+def _indentation(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
