@@ -7,10 +7,25 @@ packages, the gateway, infra and `turnout plan`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from turnout.manifest import Throttle, Version, Warm
 from turnout.protocol.tensors import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSizes:
+    """What stands beside a model in its function, unzipped bytes; estimates until the packages are built.
+
+    Args:
+        code_bytes: handler and protocol of a model's function.
+        router_bytes: handler and protocol of a router.
+        layer_bytes: architecture -> the runtime layer (onnxruntime, numpy, orjson; measured with Python 3.13).
+    """
+
+    code_bytes: int = 300_000
+    router_bytes: int = 300_000
+    layer_bytes: Mapping[str, int] = field(default_factory=lambda: {"x86_64": 74_000_000, "arm64": 68_000_000})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +127,28 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """One limit of AWS: the number used and the number allowed."""
+    """One limit of AWS: the number used and the number allowed.
+
+    Args:
+        name: what is counted: `stage variables`.
+        subject: of what: a stage, an API, a function, a package, or `iris v1`.
+        used: as many as this.
+        allowed: at most this many.
+        unit: `bytes`, `s`, `characters`, or empty for plain numbers.
+        raisable: whether AWS raises it when asked.
+    """
 
     name: str
     subject: str
     used: float
     allowed: float
     unit: str = ""
+    raisable: bool = False
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether more is used than allowed."""
+        return self.used > self.allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +171,19 @@ class ServedVersion:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole, in a fixed order, so that equal manifests give equal plans."""
+    """The whole, in a fixed order, so that equal manifests give equal plans.
+
+    Args:
+        platform: prefix of every AWS name.
+        stack: Pulumi's stack, `local` for `turnout serve`.
+        functions: a model's versions in the file's order, then its router where it has one.
+        apis: in the order in which the stages first ask for their kind of authentication.
+        packages: one per version, then the routers' one.
+        versions: what the document and the catalogue describe.
+        quotas: every limit that can be known.
+        notes: keys whose behaviour is not here yet, and what else the user should know.
+        descriptions: model -> its description; models without one are left out.
+    """
 
     platform: str
     stack: str
@@ -151,3 +193,4 @@ class Plan:
     versions: tuple[ServedVersion, ...]
     quotas: tuple[Quota, ...]
     notes: tuple[Note, ...]
+    descriptions: Mapping[str, str] = field(default_factory=dict)

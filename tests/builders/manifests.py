@@ -1,0 +1,170 @@
+"""Manifest values for tests, made without YAML, and hypothesis strategies of whole manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from turnout.artifacts import Artifact
+from turnout.manifest import Canary, Manifest, Model, Position, Routing, Stage, Throttle, Version, Warm
+from turnout.naming import RESERVED_MODELS, RESERVED_STAGES, RESERVED_VERSIONS, route_variable_name, variable_name
+from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+
+Artifacts = dict[tuple[str, str], Artifact]
+
+
+def signature(datatype: str = "FP32", shape: tuple[int, ...] | None = (-1, 4)) -> Signature:
+    """One input `x`, one output `y`, alike."""
+    return Signature((TensorSpec("x", datatype, shape),), (TensorSpec("y", datatype, shape),))
+
+
+def model(name: str = "iris", versions: tuple[str, ...] = ("v1", "v2"), **fields: Any) -> Model:
+    """A model whose versions differ in nothing but their names and artifacts."""
+    rows = tuple(Version(name, version, f"models/{name}/{version}/model.onnx") for version in versions)
+    return Model(name, rows, **fields)
+
+
+def stage(name: str = "prod", serve: Mapping[str, str] | None = None, **fields: Any) -> Stage:
+    """A stage that serves `iris` v1, where nothing else is said."""
+    return Stage(name, {"iris": "v1"} if serve is None else serve, fields.pop("weights", {}), **fields)
+
+
+def manifest(
+    models: tuple[Model, ...] | None = None,
+    stages: tuple[Stage, ...] | None = None,
+    platform: str = "turnout",
+    positions: Mapping[tuple[str | int, ...], Position] | None = None,
+) -> Manifest:
+    """`iris` v1 and v2 on one stage, where nothing else is said."""
+    models = (model(),) if models is None else models
+    stages = (stage(),) if stages is None else stages
+    path = Path("models.yaml").absolute()
+    return Manifest(platform, models, stages, path=path, source="models.yaml", positions=positions or {})
+
+
+def artifact(seed: str, tensors: Signature | None = None, size_bytes: int = 1000) -> Artifact:
+    """An artifact that was never read: digest and path follow from `seed`."""
+    digest = sha256(seed.encode()).hexdigest()
+    return Artifact(Path(f"/{digest}.onnx"), digest, size_bytes, tensors or signature())
+
+
+def artifacts_of(of: Manifest, tensors: Mapping[tuple[str, str], Signature] | None = None) -> Artifacts:
+    """An artifact for every version; `tensors` gives some of them another signature than `x` to `y`."""
+    given = tensors or {}
+    return {
+        (version.model, version.name): artifact(version.artifact, given.get((version.model, version.name)))
+        for row in of.models
+        for version in row.versions
+    }
+
+
+def large_manifest(models: int, versions: int, stages: int = 2) -> Manifest:
+    """`m0`... with `v1`..., on `s0`...; the stages serve the newest and the oldest in turn."""
+    rows = tuple(model(f"m{number}", tuple(f"v{index + 1}" for index in range(versions))) for number in range(models))
+    return manifest(
+        rows,
+        tuple(
+            stage(f"s{number}", {row.name: row.versions[-1 if number % 2 == 0 else 0].name for row in rows})
+            for number in range(stages)
+        ),
+    )
+
+
+model_names = st.from_regex(r"[a-z][a-z0-9]{0,4}(-[a-z][a-z0-9]{0,3}){0,2}", fullmatch=True).filter(
+    lambda name: name not in RESERVED_MODELS
+)
+version_names = st.from_regex(r"[a-z0-9]{1,4}(-[a-z0-9]{1,3}){0,2}", fullmatch=True).filter(
+    lambda name: name not in RESERVED_VERSIONS
+)
+stage_names = st.from_regex(r"[a-z][a-z0-9]{0,6}", fullmatch=True).filter(lambda name: name not in RESERVED_STAGES)
+tensor_names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+datatypes = st.sampled_from(sorted(DATATYPES))
+dimensions = st.one_of(st.just(-1), st.integers(0, 5))
+
+
+@st.composite
+def tensors(draw: st.DrawFn) -> TensorSpec:
+    """Any tensor that a graph may declare, small."""
+    shape = draw(st.one_of(st.none(), st.lists(dimensions, max_size=3).map(tuple)))
+    names = () if shape is None else tuple(draw(st.one_of(st.none(), tensor_names)) for _ in shape)
+    return TensorSpec(draw(tensor_names), draw(datatypes), shape, names, required=draw(st.booleans()))
+
+
+@st.composite
+def signatures(draw: st.DrawFn) -> Signature:
+    """Any signature, small."""
+    inputs = draw(st.lists(tensors(), max_size=3, unique_by=lambda tensor: tensor.name))
+    outputs = draw(st.lists(tensors(), min_size=1, max_size=3, unique_by=lambda tensor: tensor.name))
+    return Signature(tuple(inputs), tuple(outputs))
+
+
+@st.composite
+def versions_of(draw: st.DrawFn, name: str) -> tuple[Version, ...]:
+    """The versions of one model."""
+    return tuple(
+        Version(
+            name,
+            version,
+            f"models/{name}/{version}/model.onnx",
+            architecture=draw(st.sampled_from(["arm64", "x86_64"])),
+            memory_mb=draw(st.integers(128, 10_240)),
+            timeout_s=draw(st.integers(1, 60)),
+            warm=draw(st.sampled_from([Warm(), Warm(provisioned=2), Warm(snap_start=True)])),
+            breaking=draw(st.booleans()),
+            description=draw(st.sampled_from(["", "Trained again."])),
+        )
+        for version in draw(st.lists(version_names, min_size=1, max_size=3, unique=True))
+    )
+
+
+@st.composite
+def models_of(draw: st.DrawFn, name: str) -> Model:
+    """One model, with or without what needs its router."""
+    versions = draw(versions_of(name))
+    names = [version.name for version in versions]
+    routing = Routing()
+    if draw(st.integers(0, 3)) == 0:
+        routing = Routing(sticky_header="x-user-id", fallback=draw(st.sampled_from(names)))
+    return Model(name, versions, draw(st.sampled_from(["", "What it does."])), routing)
+
+
+@st.composite
+def stages_of(draw: st.DrawFn, name: str, models: tuple[Model, ...]) -> Stage:
+    """One stage that serves every model in one of the ways that there are."""
+    serve: dict[str, str] = {}
+    weights: dict[str, dict[str, float]] = {}
+    overrides: dict[str, str] = {}
+    for row in models:
+        names = [version.name for version in row.versions]
+        if len(names) > 1 and draw(st.integers(0, 3)) == 0:
+            share = draw(st.sampled_from([0.5, 10, 12.5, 50, 99.9]))
+            weights[row.name] = {names[0]: 100 - share, names[1]: share}
+        else:
+            serve[row.name] = draw(st.sampled_from(names))
+        if draw(st.integers(0, 2)) == 0:
+            overrides[row.name] = draw(st.sampled_from(names))
+    canary = Canary(draw(st.sampled_from([0.0, 10.5, 100.0])), overrides, draw(st.booleans()))
+    return Stage(
+        name,
+        serve,
+        weights,
+        canary if draw(st.booleans()) else None,
+        draw(st.sampled_from(["none", "api_key", "iam"])),
+        draw(st.sampled_from([None, Throttle(100.0, 200)])),
+    )
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> Manifest:
+    """A whole manifest that parse_manifest would let through: names distinct, every model served by every stage."""
+    names = draw(st.lists(model_names, min_size=1, max_size=4, unique=True))
+    routes = {route_variable_name(name) for name in names}
+    models = tuple(draw(models_of(name)) for name in names if variable_name(name) not in routes)
+    stages = tuple(
+        draw(stages_of(name, models)) for name in draw(st.lists(stage_names, min_size=1, max_size=3, unique=True))
+    )
+    return manifest(models, stages)

@@ -1,0 +1,95 @@
+"""Who takes traffic from whom, and whether their signatures allow it.
+
+Comes in: a manifest and its signatures. Goes out: problems, and notes where `breaking: true` overrides one. Called by
+the plan. Canaries, weights, shadows and fallbacks send a request that was made for one version to another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from turnout.compatibility import check_drop_in
+from turnout.manifest import Manifest, Model, Stage
+from turnout.plan import Note
+from turnout.problems import Problem
+from turnout.protocol.tensors import Signature
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """`target` answers requests made for `baseline`, since `path` of the manifest says so."""
+
+    model: str
+    baseline: str
+    target: str
+    path: Path
+
+
+def baselines_of(stage: Stage, model: str) -> tuple[str, ...]:
+    """The versions that a stage's baseline sends a model's traffic to."""
+    weights = stage.weights.get(model)
+    return (stage.serve[model],) if weights is None else tuple(weights)
+
+
+def find_replacements(manifest: Manifest) -> Iterator[Replacement]:
+    """Every replacement that the manifest asks for, each once, in the order models, stages."""
+    for model in manifest.models:
+        yield from _routing_replacements(manifest, model)
+    for stage in manifest.stages:
+        for name, weights in stage.weights.items():
+            first, *others = weights
+            for other in others:
+                yield Replacement(name, first, other, ("stages", stage.name, "weights", name, other))
+        for name, target in (stage.canary.serve if stage.canary else {}).items():
+            for baseline in baselines_of(stage, name):
+                yield Replacement(name, baseline, target, ("stages", stage.name, "canary", "serve", name))
+
+
+def _routing_replacements(manifest: Manifest, model: Model) -> Iterator[Replacement]:
+    """A shadow and a fallback may get what was meant for any version that some stage serves."""
+    routing, root = model.routing, ("models", model.name, "routing")
+    targets = ((routing.shadow_version, (*root, "shadow", "version")), (routing.fallback, (*root, "fallback")))
+    for target, path in targets:
+        if target:
+            for baseline in dict.fromkeys(_served_anywhere(manifest, model.name)):
+                yield Replacement(model.name, baseline, target, path)
+
+
+def _served_anywhere(manifest: Manifest, model: str) -> Iterator[str]:
+    for stage in manifest.stages:
+        yield from baselines_of(stage, model)
+        if stage.canary and model in stage.canary.serve:
+            yield stage.canary.serve[model]
+
+
+def check_replacements(
+    manifest: Manifest, signatures: Mapping[tuple[str, str], Signature]
+) -> tuple[tuple[Problem, ...], tuple[Note, ...]]:
+    """What differs between each target and what it replaces; versions without a signature are passed over."""
+    problems: list[Problem] = []
+    notes: list[Note] = []
+    breaking = {
+        (model.name, version.name) for model in manifest.models for version in model.versions if version.breaking
+    }
+    for row in find_replacements(manifest):
+        baseline, target = signatures.get((row.model, row.baseline)), signatures.get((row.model, row.target))
+        if row.baseline == row.target or baseline is None or target is None:
+            continue
+        for difference in check_drop_in(baseline, target):
+            sentence = f"`{row.target}` cannot stand in for `{row.baseline}`: {difference}"
+            if (row.model, row.target) in breaking:
+                notes.append(Note(".".join(map(str, row.path)), f"{sentence}; allowed by `breaking: true`"))
+            else:
+                problems.append(_problem(manifest, row, sentence))
+    return tuple(problems), tuple(notes)
+
+
+def _problem(manifest: Manifest, row: Replacement, sentence: str) -> Problem:
+    position = manifest.position_of(row.path)
+    remedy = (
+        f"Where every caller is ready for it, say so: `breaking: true` at models.{row.model}.versions.{row.target}."
+    )
+    return Problem(sentence, row.path, manifest.source, position.line, position.column, remedy)

@@ -1,0 +1,180 @@
+"""Quotas: every limit of AWS that can be known before a deployment, with the number used and the number allowed.
+
+Comes in: a `Plan`. Goes out: `Count` values: the quota, where in models.yaml it is decided, and what to do about it.
+Called by the plan.
+Source: API Gateway and Lambda quotas as of August 2026. MB and KB are 1,048,576 and 1,024 bytes, as Lambda counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from turnout.payload import estimate_payload
+from turnout.plan import Api, Function, Package, Plan, Quota, ServedVersion, StagePlan
+
+MB = 1024 * 1024
+
+RESOURCES_PER_API = 300
+STAGES_PER_API = 10
+VARIABLES_PER_STAGE = 100
+VARIABLE_CHARACTERS = 512
+FUNCTION_NAME_CHARACTERS = 64
+UNZIPPED_BYTES = 250 * MB
+DIRECT_ZIP_BYTES = 50 * MB
+INTEGRATION_TIMEOUT_S = 29
+PAYLOAD_BYTES = 6 * MB
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One quota of the plan.
+
+    Args:
+        quota: the number used and the number allowed.
+        path: the key of the manifest that decides it.
+        remedy: what to do where it is exceeded, a sentence.
+        hard: whether AWS would refuse the whole; where not, the user is told and the plan stands.
+    """
+
+    quota: Quota
+    path: tuple[str | int, ...]
+    remedy: str
+    hard: bool = True
+
+    @property
+    def sentence(self) -> str:
+        """`prod: 120 stage variables, 100 allowed`."""
+        quota = self.quota
+        used, allowed = spell_amount(quota.used, quota.unit), spell_amount(quota.allowed, quota.unit)
+        return f"{quota.subject}: {quota.name}: {used} used, {allowed} allowed"
+
+
+def spell_amount(amount: float, unit: str) -> str:
+    """`312.5 MB`, `29 s`, `100`."""
+    if unit != "bytes":
+        return f"{amount:,.15g} {unit}".rstrip()
+    if amount >= MB:
+        return f"{amount / MB:,.1f} MB"
+    return f"{amount / 1024:,.1f} KB" if amount >= 1024 else f"{amount:,.0f} bytes"
+
+
+def find_tightest(quotas: Iterable[Quota]) -> tuple[Quota, ...]:
+    """Of each name the one nearest to its limit, in the order in which the names first come."""
+    tightest: dict[str, Quota] = {}
+    for quota in quotas:
+        other = tightest.get(quota.name)
+        if other is None or quota.used / quota.allowed > other.used / other.allowed:
+            tightest[quota.name] = quota
+    return tuple(tightest.values())
+
+
+def count_resources(api: Api) -> int:
+    """Resources of an API: its root and every distinct prefix of its paths."""
+    prefixes = {"/"}
+    for route in api.routes:
+        path = route.path
+        while path and path not in prefixes:
+            prefixes.add(path)
+            path = path.rpartition("/")[0]
+    return len(prefixes)
+
+
+def count_quotas(plan: Plan) -> Iterator[Count]:
+    """Every quota of the plan, exceeded or not."""
+    for api in plan.apis:
+        yield from _of_api(api)
+        for stage in api.stages:
+            yield from _of_stage(stage)
+    for function in plan.functions:
+        yield from _of_function(function)
+    models = {package.name: package for package in plan.packages}
+    for function in plan.functions:
+        if function.kind == "model":
+            yield from _of_package(function, models[function.package])
+    for version in plan.versions:
+        yield from _of_payload(version)
+
+
+def _of_api(api: Api) -> Iterator[Count]:
+    yield Count(
+        Quota("resources", api.name, count_resources(api), RESOURCES_PER_API, raisable=True),
+        ("models",),
+        "Ask AWS to raise `Resources per API`, or shard: split the models over several models.yaml, each with a "
+        "`platform` of its own.",
+        hard=False,
+    )
+    yield Count(
+        Quota("stages", api.name, len(api.stages), STAGES_PER_API, raisable=True),
+        ("stages",),
+        "Ask AWS to raise `Stages per API`, or give some stages another `auth`: they get an API of their own.",
+        hard=False,
+    )
+
+
+def _of_stage(stage: StagePlan) -> Iterator[Count]:
+    values = dict(stage.variables) | dict(stage.canary.overrides if stage.canary else {})
+    yield Count(
+        Quota("stage variables", stage.name, len(values), VARIABLES_PER_STAGE),
+        ("stages", stage.name),
+        "A model takes one, a routed model two, and two are Turnout's own: split the models over several models.yaml, "
+        "each with a `platform` of its own.",
+    )
+    longest = max(stage.variables.values(), key=len)
+    yield Count(
+        Quota("variable's value", stage.name, len(longest), VARIABLE_CHARACTERS, "characters"),
+        ("stages", stage.name, "weights"),
+        "Give traffic to fewer versions, or shorten their names.",
+    )
+
+
+def _of_function(function: Function) -> Iterator[Count]:
+    path: tuple[str, ...] = ("models", function.model)
+    if function.version:
+        path = (*path, "versions", function.version)
+    yield Count(
+        Quota("function's name", function.name, len(function.name), FUNCTION_NAME_CHARACTERS, "characters"),
+        path,
+        "Shorten the platform's, the stack's, the model's or the version's name.",
+    )
+    yield Count(
+        Quota("timeout", function.name, function.timeout_s, INTEGRATION_TIMEOUT_S, "s"),
+        (*path, "timeout_s"),
+        f"API Gateway ends a call at {INTEGRATION_TIMEOUT_S} s with a 504, whatever the function's own timeout.",
+        hard=False,
+    )
+
+
+def _of_package(function: Function, package: Package) -> Iterator[Count]:
+    path = ("models", function.model, "versions", function.version, "artifact")
+    unzipped = package.artifact_bytes + package.code_bytes
+    yield Count(
+        Quota("unzipped package and layer", package.name, unzipped + package.layer_bytes, UNZIPPED_BYTES, "bytes"),
+        path,
+        "Quantise the model, or keep the artifact in S3: `artifact: s3://bucket/key` with its `sha256`.",
+    )
+    yield Count(
+        Quota("package sent directly", package.name, unzipped, DIRECT_ZIP_BYTES, "bytes"),
+        path,
+        "Weights hardly shrink in a zip: unless this one does, it goes to Lambda through S3.",
+        hard=False,
+    )
+
+
+def _of_payload(served: ServedVersion) -> Iterator[Count]:
+    subject = f"{served.version.model} {served.version.name}"
+    path = ("models", served.version.model, "versions", served.version.name)
+    payload = estimate_payload(served.signature)
+    fits = payload.binary_bytes <= PAYLOAD_BYTES
+    yield Count(
+        Quota("smallest request as JSON", subject, payload.json_bytes, PAYLOAD_BYTES, "bytes"),
+        path,
+        "Send its tensors in binary." if fits else "API Gateway cannot carry it.",
+        hard=False,
+    )
+    yield Count(
+        Quota("smallest request in binary", subject, payload.binary_bytes, PAYLOAD_BYTES, "bytes"),
+        path,
+        "API Gateway cannot carry it: take smaller tensors, or a smaller datatype such as UINT8.",
+        hard=False,
+    )

@@ -1,0 +1,64 @@
+"""Stage variables: the routing table of a stage, and what its canary puts over it.
+
+Comes in: a `Stage` of the manifest and its models. Goes out: a `StagePlan`. Called by the plan.
+A model that needs its router says `iris=router` and keeps the choice in a second variable, `irisRoute=v1.90,v2.10`;
+every other model says `iris=v1` and is one hop away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from turnout.manifest import Model, Stage
+from turnout.naming import ALIAS_VARIABLE, CANARY_VARIABLE, ROUTER, route_variable_name, variable_name
+from turnout.plan import CanaryPlan, StagePlan
+
+LIVE = "live"
+"""The alias that every baseline calls."""
+
+NEXT = "next"
+"""The alias that a release canary calls: it follows the newest code."""
+
+
+def spell_weight(percent: float) -> str:
+    """`90`, `12.5`: never an exponent, never more or fewer digits than the number has."""
+    return str(int(percent)) if percent == int(percent) else format(Decimal(repr(percent)), "f")
+
+
+def spell_route(weights: Mapping[str, float]) -> str:
+    """`v1.90,v2.10`: a version holds no dot, so the first one parts it from its percent."""
+    return ",".join(f"{version}.{spell_weight(percent)}" for version, percent in weights.items())
+
+
+def plan_stage(stage: Stage, models: Sequence[Model]) -> StagePlan:
+    """The stage as API Gateway takes it; its variables name every model."""
+    variables: dict[str, str] = {}
+    for model in models:
+        weights = stage.weights.get(model.name)
+        if weights is None and not model.routing:
+            variables[variable_name(model.name)] = stage.serve[model.name]
+            continue
+        variables[variable_name(model.name)] = ROUTER
+        variables[route_variable_name(model.name)] = spell_route(weights or {stage.serve[model.name]: 100})
+    variables |= {ALIAS_VARIABLE: LIVE, CANARY_VARIABLE: "false"}
+    return StagePlan(stage.name, variables, _plan_canary(stage, models), stage.auth, stage.throttle)
+
+
+def _plan_canary(stage: Stage, models: Sequence[Model]) -> CanaryPlan | None:
+    """What the canary puts over the variables: one hop to its version, or the router's choice where a router stays."""
+    if stage.canary is None:
+        return None
+    overrides: dict[str, str] = {}
+    for model in models:
+        version = stage.canary.serve.get(model.name)
+        if version is None:
+            continue
+        if model.routing:
+            overrides[route_variable_name(model.name)] = spell_route({version: 100})
+        else:
+            overrides[variable_name(model.name)] = version
+    overrides[CANARY_VARIABLE] = "true"
+    if stage.canary.release:
+        overrides[ALIAS_VARIABLE] = NEXT
+    return CanaryPlan(stage.canary.percent, overrides, stage.canary.release)

@@ -1,0 +1,137 @@
+"""A version's request and response as JSON Schema, in the dialect that API Gateway imports.
+
+Comes in: signatures. Goes out: schema objects for `components.schemas`. Called by the document.
+API Gateway takes draft 4 without `oneOf`, `anyOf`, `additionalProperties`, `example` and a number's `format`, so one
+schema tells one form, the Open Inference Protocol's; the short forms are told in words. Tensor names hold anything, so
+they are values of an `enum` and words of a description, never a key.
+Source: API Gateway Developer Guide, "Important notes for REST APIs"; Open Inference Protocol, "Inference".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+
+Schema = dict[str, Any]
+
+JSON_TYPES = {"float": "number", "int": "integer", "bool": "boolean", "bytes": "string"}
+"""Element types in JSON per kind of datatype; NaN and the infinities travel as strings, which draft 4 cannot add."""
+
+TOLD_TENSORS = 30
+"""Old exporters list hundreds of weights as inputs: the first ones are described, all are in the `enum`."""
+
+TOLD_CHARACTERS = 40
+"""Dimension names can be formulas: longer ones are told as -1."""
+
+
+def request_schema(description: str, signature: Signature) -> Schema:
+    """The Open Inference Protocol's request to a version (or to any of a model's, with their tensors together)."""
+    return {
+        "type": "object",
+        "description": description,
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string", "description": "Echoed in the answer."},
+            "parameters": {"type": "object"},
+            "inputs": {"type": "array", "items": tensor_schema(signature.inputs, fixed_rank=True)},
+            "outputs": {
+                "type": "array",
+                "description": "The outputs to answer with; all where it is left out.",
+                "items": {
+                    "type": "object",
+                    "required": ["name"],
+                    "properties": {"name": _name_schema(signature.outputs), "parameters": {"type": "object"}},
+                },
+            },
+        },
+    }
+
+
+def response_schema(description: str, model: str, versions: Sequence[str], signature: Signature) -> Schema:
+    """The Open Inference Protocol's response. Declared output shapes lie, in rank too: they are told, not fixed."""
+    return {
+        "type": "object",
+        "description": description,
+        "required": ["model_name", "model_version", "outputs"],
+        "properties": {
+            "model_name": {"type": "string", "enum": [model]},
+            "model_version": {"type": "string", "enum": list(versions)},
+            "id": {"type": "string"},
+            "outputs": {"type": "array", "items": tensor_schema(signature.outputs, fixed_rank=False)},
+        },
+    }
+
+
+def tensor_schema(tensors: Sequence[TensorSpec], *, fixed_rank: bool) -> Schema:
+    """One schema for each of several tensors: what they have in common is required of it."""
+    datatypes = list(dict.fromkeys(tensor.datatype for tensor in tensors))
+    shape: Schema = {"type": "array", "items": {"type": "integer"}}
+    ranks = {None if tensor.shape is None else len(tensor.shape) for tensor in tensors}
+    if fixed_rank and len(ranks) == 1 and None not in ranks:
+        rank = ranks.pop()
+        shape |= {"minItems": rank, "maxItems": rank}
+    return {
+        "type": "object",
+        "required": ["name", "shape", "datatype", "data"],
+        "properties": {
+            "name": _name_schema(tensors),
+            "shape": shape,
+            "datatype": {"type": "string", **({"enum": datatypes} if datatypes else {})},
+            "parameters": {"type": "object"},
+            "data": {"type": "array", "items": element_schema(datatypes)},
+        },
+    }
+
+
+def element_schema(datatypes: Iterable[str]) -> Schema:
+    """The element type, where the datatypes share one."""
+    types = {JSON_TYPES[DATATYPES[datatype].kind] for datatype in datatypes}
+    if types == {"number", "integer"}:
+        types = {"number"}
+    return {"type": types.pop()} if len(types) == 1 else {}
+
+
+def tell_tensors(tensors: Sequence[TensorSpec]) -> str:
+    """`x` FP32 [batch, 4]; `y` INT64 [-1], optional: the required ones first."""
+    if not tensors:
+        return "none that are known"
+    told = sorted(tensors, key=lambda tensor: not tensor.required)[:TOLD_TENSORS]
+    rest = len(tensors) - len(told)
+    return "; ".join(map(tell_tensor, told)) + (f"; and {rest} more" if rest else "")
+
+
+def tell_tensor(tensor: TensorSpec) -> str:
+    """`x` FP32 [batch, 4]: the graph's names where it has short ones, -1 for a free dimension without."""
+    text = f"`{tensor.name}` {tensor.datatype} {_tell_shape(tensor)}"
+    if not tensor.required:
+        text += ", optional"
+    if tensor.labels:
+        labels = ", ".join(map(str, tensor.labels[:TOLD_TENSORS]))
+        text += f", a column per label: {labels}" + (", ..." if len(tensor.labels) > TOLD_TENSORS else "")
+    return text
+
+
+def join_signatures(signatures: Sequence[Signature]) -> Signature:
+    """The tensors of several versions together, each (name, datatype, shape) once, in the order of the versions."""
+    return Signature(
+        tuple(dict.fromkeys(tensor for signature in signatures for tensor in signature.inputs)),
+        tuple(dict.fromkeys(tensor for signature in signatures for tensor in signature.outputs)),
+    )
+
+
+def _tell_shape(tensor: TensorSpec) -> str:
+    if tensor.shape is None:
+        return "of any shape"
+    names = tensor.dimension_names or (None,) * len(tensor.shape)
+    return f"[{', '.join(map(_tell_dimension, tensor.shape, names))}]"
+
+
+def _tell_dimension(size: int, name: str | None) -> str:
+    return name if size < 0 and name and len(name) <= TOLD_CHARACTERS else str(size)
+
+
+def _name_schema(tensors: Sequence[TensorSpec]) -> Schema:
+    names = list(dict.fromkeys(tensor.name for tensor in tensors))
+    return {"type": "string", **({"enum": names} if names else {})}
