@@ -6,7 +6,7 @@ line, the gateway and infra before anything else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,16 +185,34 @@ def parse_manifest(data: bytes, *, path: Path, source: str) -> Manifest:
         ProblemsError: everything that is wrong with the file.
     """
     read = read_yaml(data, source=source)
+    problems = check_manifest(read, source)
+    if problems:
+        raise ProblemsError(problems)
+    return build_manifest(read, path=path, source=source)
+
+
+def check_manifest(read: YamlSource, source: str) -> tuple[Problem, ...]:
+    """All that is wrong with the file, its readable parts included."""
     told = {problem.path for problem in read.problems}
-    findings = [*check_schema(read.tree, read.numbers), *check_references(read.tree)]
-    problems = [*read.problems]
-    for finding in findings:
+    problems = list(read.problems)
+    for finding in (*check_schema(read.tree, read.numbers), *check_references(read.tree)):
         if finding.path not in told:
             at = nearest_position(read.positions, finding.path)
             problems.append(Problem(finding.message, finding.path, source, at.line, at.column, finding.hint))
-    if problems:
-        raise ProblemsError(tuple(problems))
-    return _manifest(read, path, source)
+    return tuple(problems)
+
+
+def sound_versions(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version, ...]:
+    """The versions with which nothing is wrong, whatever is wrong with the rest; the defaults may be missing."""
+    broken = {problem.path[:4] for problem in problems}
+    models = read.tree.get("models")
+    return tuple(
+        _version(model, name, {**_version_defaults({}), **fields})
+        for model, body in (models if isinstance(models, dict) else {}).items()
+        if isinstance(body, dict) and isinstance(body.get("versions"), dict)
+        for name, fields in body["versions"].items()
+        if ("models", model, "versions", name) not in broken
+    )
 
 
 def nearest_position(positions: Mapping[KeyPath, Position], path: KeyPath) -> Position:
@@ -204,11 +222,10 @@ def nearest_position(positions: Mapping[KeyPath, Position], path: KeyPath) -> Po
     return positions.get(path, Position(1, 1))
 
 
-def _manifest(read: YamlSource, path: Path, source: str) -> Manifest:
-    """The values of a tree without problems."""
+def build_manifest(read: YamlSource, *, path: Path, source: str) -> Manifest:
+    """The values of a tree in which `check_manifest` found nothing wrong."""
     tree: Mapping[str, Any] = read.tree
-    defaults = {key: schema_default(key) for key in ("architecture", "memory_mb", "timeout_s")}
-    defaults |= tree.get("defaults", {})
+    defaults = _version_defaults(tree.get("defaults", {}))
     models = tuple(_model(name, fields, defaults) for name, fields in tree["models"].items())
     newest = {model.name: model.versions[-1].name for model in models}
     return Manifest(
@@ -219,6 +236,10 @@ def _manifest(read: YamlSource, path: Path, source: str) -> Manifest:
         source=source,
         positions=read.positions,
     )
+
+
+def _version_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: given.get(key, schema_default(key)) for key in ("architecture", "memory_mb", "timeout_s")}
 
 
 def _model(name: str, fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> Model:

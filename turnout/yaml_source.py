@@ -110,8 +110,8 @@ def _decode(data: bytes, source: str) -> str:
         return ProblemsError((Problem(message, source=source, line=line, column=column, hint=hint),))
 
     if len(data) > MAX_BYTES:
-        size = f"is {len(data) / 1e6:.1f} MB; at most {MAX_BYTES / 1e6:.0f} MB is read"
-        raise refuse(size, "", "A manifest names files, it holds none: is this the right file?")
+        hint = "A manifest names files, it holds none: is this the right file?"
+        raise refuse(f"is larger than {MAX_BYTES / 1e6:.0f} MB", "", hint)
     if data.startswith(_BYTE_ORDER_MARKS):
         raise refuse("starts with a byte order mark", "", "Save the file as UTF-8 without a byte order mark.")
     try:

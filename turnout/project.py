@@ -1,0 +1,200 @@
+"""A user's project: the manifest and the model files that it names, checked together.
+
+Comes in: the manifest's path. Goes out: a `Project`, or a `ProblemsError` with all that is wrong in the manifest and in
+the files. Called by every command, the gateway and infra before anything else.
+
+Files are named relative to the manifest's folder and lie below it (links may lead elsewhere). Artifacts on S3 are not
+fetched: they have a pinned digest, and no entry among the artifacts.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import stat
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from turnout.artifacts import Artifact, ArtifactError, load_artifact
+from turnout.examples import ExamplesError, read_examples
+from turnout.manifest import (
+    Manifest,
+    Version,
+    build_manifest,
+    check_manifest,
+    nearest_position,
+    sound_versions,
+)
+from turnout.problems import Problem, ProblemsError
+from turnout.wording import shorten
+from turnout.yaml_source import MAX_BYTES, YamlSource, read_yaml
+
+CACHE_DIR = ".turnout"
+"""Beside the manifest: what was read of the artifacts, and whatever else can be made again."""
+
+LoadArtifact = Callable[[Path, "Path | None"], Artifact]
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The manifest, and what its artifacts hold.
+
+    Args:
+        manifest: checked.
+        artifacts: (model, version) -> artifact, for every version whose artifact lies on this machine.
+    """
+
+    manifest: Manifest
+    artifacts: Mapping[tuple[str, str], Artifact]
+
+
+def load_project(path: Path, *, cache: bool = True, load: LoadArtifact = load_artifact) -> Project:
+    """Read the manifest and every file that it names.
+
+    Args:
+        path: the manifest, or the folder with a `models.yaml`.
+        cache: whether to remember what was read, in `.turnout/` beside the manifest.
+        load: reads one artifact.
+
+    Raises:
+        ProblemsError: everything that is wrong. Versions that are sound have their files checked even where the rest
+            of the manifest is not.
+    """
+    path = path / "models.yaml" if path.is_dir() else path
+    source = str(path)
+    read = read_yaml(_read(path, source), source=source)
+    problems = list(check_manifest(read, source))
+    files = _Files(path.absolute().parent, load, cache=cache)
+    for version in sound_versions(read, problems):
+        problems += (_problem(read, source, version, *found) for found in files.check(version))
+    if problems:
+        raise ProblemsError(tuple(problems))
+    return Project(build_manifest(read, path=path, source=source), files.artifacts)
+
+
+def _read(path: Path, source: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        hint = "`turnout init my-models` makes a project; `--manifest` names the file of another one."
+        raise ProblemsError((Problem("there is no such file", source=source, hint=hint),)) from None
+    except OSError as error:
+        raise ProblemsError((Problem(f"cannot be read: {error.strerror}", source=source),)) from None
+
+
+def _problem(read: YamlSource, source: str, version: Version, key: str, message: str, hint: str) -> Problem:
+    path = ("models", version.model, "versions", version.name, key)
+    at = nearest_position(read.positions, path)
+    return Problem(message, path, source, at.line, at.column, hint)
+
+
+Found = tuple[str, str, str]
+"""A version's key, what is wrong with the file that it names, and the remedy."""
+
+
+class _Files:
+    """The files of a project's versions; gathers the artifacts as it checks them."""
+
+    def __init__(self, folder: Path, load: LoadArtifact, *, cache: bool) -> None:
+        self.folder = folder
+        self.artifacts: dict[tuple[str, str], Artifact] = {}
+        self._load = load
+        self._cache_dir = folder / CACHE_DIR if cache else None
+
+    def check(self, version: Version) -> Iterator[Found]:
+        """All that is wrong with one version's files."""
+        if not version.artifact.startswith("s3://"):
+            yield from self._artifact(version)
+        yield from self._file("transform", version.transform, check_transform)
+        yield from self._file("examples", version.examples, _check_examples)
+
+    def _artifact(self, version: Version) -> Iterator[Found]:
+        if missing := self._missing(version.artifact):
+            yield ("artifact", *missing)
+            return
+        try:
+            artifact = self._load(self.folder / version.artifact, self._cache_dir)
+        except ArtifactError as error:
+            yield "artifact", error.message, error.hint
+            return
+        self.artifacts[version.model, version.name] = artifact
+        if version.sha256 and version.sha256 != artifact.sha256:
+            message = f"{version.artifact} has changed: its sha256 is {artifact.sha256}"
+            yield "sha256", message, f"{version.name} is immutable: make a new version (`turnout add {version.model}`)."
+
+    def _file(self, key: str, name: str, check: Callable[[Path], str]) -> Iterator[Found]:
+        """What is wrong with the transform or the examples; nothing where the version names none."""
+        if not name:
+            return
+        if missing := self._missing(name):
+            yield (key, *missing)
+        elif message := check(self.folder / name):
+            yield key, message, ""
+
+    def _missing(self, name: str) -> tuple[str, str] | None:
+        """Why no file can be read there, and what may have been meant."""
+        path = self.folder / name
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            return f"there is no file {shorten(name)}", self._nearest(name)
+        except (OSError, ValueError) as error:
+            return f"{shorten(name)} cannot be read: {getattr(error, 'strerror', error)}", ""
+        if stat.S_ISREG(mode):
+            return None
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        return f"{shorten(name)} is {kind}", self._nearest(f"{name}/x") if stat.S_ISDIR(mode) else ""
+
+    def _nearest(self, name: str) -> str:
+        """A question that names the likeliest file in the same folder, of the same kind where there is one."""
+        wanted = PurePosixPath(name)
+        try:
+            names = sorted(file.name for file in (self.folder / wanted.parent).iterdir() if file.is_file())
+        except OSError:
+            return "Paths are relative to the manifest's folder."
+        same_kind = [file for file in names if file.endswith(wanted.suffix or ".onnx")]
+        close = difflib.get_close_matches(wanted.name, same_kind, n=1, cutoff=0.3) or same_kind[:1]
+        return f"Did you mean {wanted.parent / close[0]}?" if close else ""
+
+
+def check_transform(path: Path) -> str:
+    """What is wrong with a transform file, without running it; empty where nothing is."""
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        return f"{path.name} cannot be read: {error.strerror}"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an odd escape is the author's affair
+            tree = ast.parse(source, filename=path.name)
+            compile(tree, path.name, "exec", dont_inherit=True)  # sees a `return` outside a function
+    except SyntaxError as error:
+        return f"{path.name} does not compile: line {error.lineno or 1}: {error.msg}"
+    except (ValueError, RecursionError, MemoryError) as error:
+        return f"{path.name} does not compile: {error}"
+    if {"preprocess", "postprocess", "*"}.isdisjoint(_names_bound(tree)):
+        return f"{path.name} defines neither `preprocess` nor `postprocess`"
+    return ""
+
+
+def _names_bound(tree: ast.Module) -> Iterator[str]:
+    """The names that a module binds by def, import or assignment, in whatever branch; `*` for all of another module."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name):
+                yield name
+            case ast.ImportFrom(names=aliases):
+                yield from (alias.asname or alias.name for alias in aliases)
+            case ast.Name(id=name, ctx=ast.Store()):
+                yield name
+
+
+def _check_examples(path: Path) -> str:
+    try:
+        read_examples(path)
+    except ExamplesError as error:
+        return str(error)
+    return ""
