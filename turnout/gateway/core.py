@@ -1,0 +1,301 @@
+"""API Gateway's rules without sockets: a request comes in, a response goes out.
+
+Comes in: OpenAPI documents, stages, API keys and functions, once; then requests. Goes out: a response at once where the
+function answers at once, else something to wait for. Called by the HTTP server for every request, and by tests.
+
+The order is AWS's: stage and canary's draw, match, authorize, throttle, validate, integrate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random as random_module
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from turnout.gateway.access_log import Log
+from turnout.gateway.answers import MalformedAnswerError, read_answer
+from turnout.gateway.authorize import REFUSAL_OF, Access, ApiKey, ApiKeys
+from turnout.gateway.document import compile_document
+from turnout.gateway.errors import (
+    BAD_PATH,
+    BROKEN,
+    ERROR_OF_INVOCATION,
+    EVENT_TOO_LARGE,
+    FAILED,
+    INVALID_API_KEY,
+    MISCONFIGURED,
+    PAYLOAD_LIMIT_BYTES,
+    THROTTLED,
+    TIMED_OUT,
+    TOO_LARGE_BODY,
+    TOO_LARGE_HEADERS,
+    TOO_LARGE_STATUS,
+    UNKNOWN_ROUTE,
+    UNKNOWN_STAGE,
+    GatewayError,
+)
+from turnout.gateway.events import Endpoint, Events, is_too_large
+from turnout.gateway.exchange import Exchange
+from turnout.gateway.fields import ACCEPT, API_KEY, CONTENT_TYPE, TRACE, Fields, parse_query
+from turnout.gateway.functions import Functions, Invocation
+from turnout.gateway.gateway_responses import GatewayResponses
+from turnout.gateway.identifiers import Identifiers, RequestTimes, trace_of_answer
+from turnout.gateway.messages import Request, Response
+from turnout.gateway.stages import Stages, StageSettings
+from turnout.gateway.throttle import Bucket, TokenBucket
+from turnout.manifest import Throttle
+
+_LOG = logging.getLogger("turnout.gateway")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_NO_QUERY = (None, None)
+_NO_RESPONSES = GatewayResponses({})
+
+
+@dataclass(frozen=True, slots=True)
+class RestApi:
+    """One REST API: a document and the stages that serve it."""
+
+    id: str
+    document: Mapping[str, Any]
+    stages: tuple[StageSettings, ...]
+
+
+class Gateway:
+    """Answers requests as API Gateway would.
+
+    Args:
+        apis: the documents with their stages; stage names are unique over all of them.
+        functions: what integrations invoke.
+        default_stage: the stage that answers paths which name none, as a custom domain mapped to it would.
+        endpoint: what events say of this place.
+        api_keys: stage name -> its keys; where a document asks for a key and its stage has none, all are refused.
+        timeouts_s: function name -> its own timeout; the integration's holds for those that are not in it.
+        clock: seconds since 1970.
+        monotonic: seconds of a clock that never goes back, for throttles and durations.
+        random: 0 up to but not 1, one call per request to a stage with a canary.
+        access_log: told of every request, or None.
+        bucket_of: makes a throttle's counter.
+
+    Raises:
+        DocumentError: a document asks for what is not supported here.
+        ValueError: the stages contradict each other.
+    """
+
+    def __init__(
+        self,
+        apis: Iterable[RestApi],
+        functions: Functions,
+        *,
+        default_stage: str = "",
+        endpoint: Endpoint | None = None,
+        api_keys: Mapping[str, Iterable[ApiKey]] | None = None,
+        timeouts_s: Mapping[str, float] | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = random_module.random,
+        access_log: Log | None = None,
+        bucket_of: Callable[[Throttle], Bucket] = TokenBucket,
+    ) -> None:
+        apis = tuple(apis)
+        endpoint = endpoint or Endpoint()
+        documents = {api.id: compile_document(api.id, api.document) for api in apis}
+        keys = {stage: ApiKeys(values) for stage, values in (api_keys or {}).items()}
+        self.stages = Stages(
+            documents,
+            (stage for api in apis for stage in api.stages),
+            keys=keys,
+            default=default_stage,
+            bucket_of=bucket_of,
+        )
+        self.notes = tuple(note for document in documents.values() for note in document.notes) + tuple(
+            f"stage {name!r} asks for an API key and has none: every request is refused"
+            for name, stage in self.stages.snapshot.stages.items()
+            if not stage.keys and any(operation.access is Access.API_KEY for operation in stage.document.operations)
+        )
+        self._functions = functions
+        self._timeouts_s = timeouts_s or {}
+        self._clock = clock
+        self._monotonic = monotonic
+        self._random = random
+        self._access_log = access_log
+        self._identifiers = Identifiers()
+        self._times = RequestTimes()
+        self._account_id = endpoint.account_id
+        self._events = Events(endpoint, self._times)
+
+    def handle(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer one request; nothing that a request holds makes it raise."""
+        exchange = Exchange(request, self._identifiers.take(), self._clock(), self._monotonic())
+        try:
+            response = self._answer(exchange)
+        except Exception:
+            _LOG.exception("request %s failed inside the gateway", exchange.request_id)
+            response = self._refuse(exchange, BROKEN)
+        if isinstance(response, Response):
+            return self._finish(exchange, response)
+        return self._wait(exchange, response)
+
+    def _answer(self, exchange: Exchange) -> Response | Awaitable[Invocation]:
+        """Everything up to the function's answer, and that too where it came at once."""
+        if len(exchange.request.body) > PAYLOAD_LIMIT_BYTES:
+            return Response(TOO_LARGE_STATUS, TOO_LARGE_HEADERS, TOO_LARGE_BODY)
+        error = self._route(exchange)
+        if error is None:
+            error = self._admit(exchange)
+        if error is not None:
+            return self._refuse(exchange, error)
+        return self._invoke(exchange)
+
+    def _route(self, exchange: Exchange) -> GatewayError | None:
+        """Find stage, share and operation."""
+        path = exchange.request.path
+        if not path.startswith("/") or not (path.isascii() and path.isprintable()) or " " in path:
+            return BAD_PATH
+        if "%" in path and _BAD_ESCAPE.search(path) is not None:
+            return BAD_PATH
+        stage, exchange.path, exchange.stage_path = self.stages.snapshot.locate(path)
+        if stage is None:
+            return UNKNOWN_STAGE
+        exchange.stage = stage
+        exchange.share = stage.share(self._random)
+        found = stage.document.routes.match(exchange.request.method, exchange.path)
+        if found is None:
+            return UNKNOWN_ROUTE
+        exchange.operation, exchange.parameters = found
+        return None
+
+    def _admit(self, exchange: Exchange) -> GatewayError | None:
+        """Authorize, then throttle."""
+        stage, operation = exchange.stage, exchange.operation
+        assert stage is not None
+        assert operation is not None
+        fields = exchange.fields = Fields(exchange.request.headers)
+        access = operation.access
+        if access is not Access.OPEN:
+            if access is not Access.API_KEY:
+                return REFUSAL_OF[access]
+            exchange.key = stage.keys.find(fields.known[API_KEY])
+            if exchange.key is None:
+                return INVALID_API_KEY
+        if stage.bucket is not None and not stage.bucket.take(exchange.started):
+            return THROTTLED
+        return None
+
+    def _invoke(self, exchange: Exchange) -> Response | Awaitable[Invocation]:
+        """Validate, make the event and call the function."""
+        stage, share, operation, fields = exchange.stage, exchange.share, exchange.operation, exchange.fields
+        assert stage is not None
+        assert share is not None
+        assert operation is not None
+        assert fields is not None
+        request = exchange.request
+        query = parse_query(request.query) if request.query else _NO_QUERY
+        if operation.validator is not None:
+            error = operation.validator.check(
+                fields.by_lower_name(), exchange.parameters, query[0], fields.known[CONTENT_TYPE], request.body
+            )
+            if error is not None:
+                return self._refuse(exchange, error)
+        target = exchange.target = share.targets[operation.index]
+        if target.problem:
+            _LOG.error("%s %s: %s", operation.method, operation.resource, target.problem)
+            return self._refuse(exchange, MISCONFIGURED)
+        event = self._events.build(exchange, stage, share, operation, fields, query)
+        if is_too_large(event, request.body):
+            return self._refuse(exchange, EVENT_TOO_LARGE)
+        invocation = self._functions.invoke(target.function, target.alias, event, self._timeout_s(exchange))
+        if isinstance(invocation, Invocation):
+            return self._respond(exchange, invocation)
+        return invocation
+
+    async def _wait(self, exchange: Exchange, pending: Awaitable[Invocation]) -> Response:
+        """The response of a function that takes its time."""
+        try:
+            response = await self._wait_for_function(exchange, pending)
+        except Exception:
+            _LOG.exception("request %s failed inside the gateway", exchange.request_id)
+            response = self._refuse(exchange, BROKEN)
+        except asyncio.CancelledError:
+            # The client hung up: the log says so (499, as web servers do), nobody reads the response.
+            self._finish(exchange, Response(499))
+            raise
+        return self._finish(exchange, response)
+
+    async def _wait_for_function(self, exchange: Exchange, pending: Awaitable[Invocation]) -> Response:
+        deadline = asyncio.timeout(self._timeout_s(exchange))
+        try:
+            async with deadline:
+                invocation = await pending
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            return self._refuse(exchange, TIMED_OUT)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Not this request was cancelled but the function's run.
+            return self._refuse(exchange, FAILED)
+        return self._respond(exchange, invocation)
+
+    def _timeout_s(self, exchange: Exchange) -> float:
+        """The shorter of the integration's timeout and the function's own."""
+        target = exchange.target
+        assert target is not None
+        own = self._timeouts_s.get(target.function)
+        return target.timeout_s if own is None or own > target.timeout_s else own
+
+    def _respond(self, exchange: Exchange, invocation: Invocation) -> Response:
+        """The response that a function's answer asks for."""
+        if invocation.error is not None:
+            target = exchange.target
+            _LOG.error("%s: %s: %s", target and target.function, invocation.error, invocation.message)
+            return self._refuse(exchange, ERROR_OF_INVOCATION.get(invocation.error, FAILED))
+        stage, fields = exchange.stage, exchange.fields
+        assert stage is not None
+        assert fields is not None
+        try:
+            status, headers, body = read_answer(
+                invocation.answer, decodes_base64=fields.known[ACCEPT] in stage.document.binary_media_types
+            )
+        except MalformedAnswerError as error:
+            target = exchange.target
+            _LOG.error("%s: malformed answer: %s", target and target.function, error)
+            return self._refuse(exchange, FAILED)
+        headers.append(("x-amzn-RequestId", exchange.request_id))
+        headers.append(("x-amz-apigw-id", exchange.extended_request_id))
+        headers.append(("X-Amzn-Trace-Id", trace_of_answer(fields.known[TRACE] or "", exchange.taken)))
+        return Response(status, headers, body)
+
+    def _refuse(self, exchange: Exchange, error: GatewayError) -> Response:
+        """The gateway's own answer, in the document's wording where it has one."""
+        exchange.error = error
+        stage, share = exchange.stage, exchange.share
+        responses = stage.document.gateway_responses if stage is not None else _NO_RESPONSES
+        status, headers, body = responses.render(
+            error, exchange.context(self._account_id, self._times), share.variables if share is not None else None
+        )
+        return Response(
+            status,
+            (
+                ("Content-Type", "application/json"),
+                *headers,
+                ("x-amzn-RequestId", exchange.request_id),
+                ("x-amzn-ErrorType", error.code),
+                ("x-amz-apigw-id", exchange.extended_request_id),
+            ),
+            body,
+        )
+
+    def _finish(self, exchange: Exchange, response: Response) -> Response:
+        if self._access_log is not None:
+            try:
+                self._access_log(exchange, response, self._monotonic() - exchange.started)
+            except Exception:
+                _LOG.exception("request %s could not be logged", exchange.request_id)
+        return response

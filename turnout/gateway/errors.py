@@ -1,0 +1,107 @@
+"""What API Gateway itself answers when a request reaches no function: status, body, `x-amzn-ErrorType`.
+
+Comes in: nothing. Goes out: one `GatewayError` for each way to fail. Called by the gateway's core; the HTTP server
+answers bodies over 10 MB with `TOO_LARGE_STATUS`, `TOO_LARGE_HEADERS` and `TOO_LARGE_BODY`.
+
+Bodies are spelled as AWS spells them: what is refused before a method's own request is read has no space behind the
+colon (`content-length: 42` for a missing token, 23 for a wrong key, 31 for a throttle), the rest has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+PAYLOAD_LIMIT_BYTES = 10 * 1024 * 1024
+"""The largest request body that API Gateway takes."""
+
+LAMBDA_PAYLOAD_LIMIT_BYTES = 6 * 1024 * 1024 + 100
+"""The largest event and the largest answer of a function, as JSON: Lambda's messages say 6291556 bytes."""
+
+TOO_LARGE_STATUS = 413
+TOO_LARGE_HEADERS = (("Content-Type", "text; charset=utf-8"),)
+TOO_LARGE_BODY = f"HTTP content length exceeded {PAYLOAD_LIMIT_BYTES} bytes.".encode()
+"""What the edge says to a body over 10 MB, before any API is looked at: no ids, no JSON, nothing to customise."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayError:
+    """One way to fail.
+
+    Args:
+        kind: the gateway response type that customises it, a key of `STATUS_OF_KIND`.
+        status: HTTP status; a customised gateway response may replace it.
+        code: `x-amzn-ErrorType`.
+        message: what `$context.error.message` holds.
+        spaced: whether AWS's own body has a space behind the colon.
+    """
+
+    kind: str
+    status: int
+    code: str
+    message: str
+    spaced: bool = True
+
+
+STATUS_OF_KIND: Mapping[str, int] = {
+    "ACCESS_DENIED": 403,
+    "API_CONFIGURATION_ERROR": 500,
+    "AUTHORIZER_CONFIGURATION_ERROR": 500,
+    "AUTHORIZER_FAILURE": 500,
+    "BAD_REQUEST_BODY": 400,
+    "BAD_REQUEST_PARAMETERS": 400,
+    "DEFAULT_4XX": 0,  # as the error it stands in for
+    "DEFAULT_5XX": 0,
+    "EXPIRED_TOKEN": 403,
+    "INTEGRATION_FAILURE": 504,
+    "INTEGRATION_TIMEOUT": 504,
+    "INVALID_API_KEY": 403,
+    "INVALID_SIGNATURE": 403,
+    "MISSING_AUTHENTICATION_TOKEN": 403,
+    "QUOTA_EXCEEDED": 429,
+    "REQUEST_TOO_LARGE": 413,
+    "RESOURCE_NOT_FOUND": 404,
+    "THROTTLED": 429,
+    "UNAUTHORIZED": 401,
+    "UNSUPPORTED_MEDIA_TYPE": 415,
+    "WAF_FILTERED": 403,
+}
+"""Every gateway response type that a document may customise, with the status that AWS documents for it."""
+
+BAD_PATH = GatewayError("DEFAULT_4XX", 400, "BadRequestException", "Bad Request")
+UNKNOWN_ROUTE = GatewayError(
+    "MISSING_AUTHENTICATION_TOKEN",
+    403,
+    "MissingAuthenticationTokenException",
+    "Missing Authentication Token",
+    spaced=False,
+)
+UNSIGNED = UNKNOWN_ROUTE
+"""What IAM says to a request without a signature: word for word what an unknown route says."""
+UNKNOWN_STAGE = GatewayError("DEFAULT_4XX", 403, "ForbiddenException", "Forbidden", spaced=False)
+INVALID_API_KEY = GatewayError("INVALID_API_KEY", 403, "ForbiddenException", "Forbidden", spaced=False)
+UNAUTHORIZED = GatewayError("UNAUTHORIZED", 401, "UnauthorizedException", "Unauthorized", spaced=False)
+THROTTLED = GatewayError("THROTTLED", 429, "TooManyRequestsException", "Too Many Requests", spaced=False)
+INVALID_BODY = GatewayError("BAD_REQUEST_BODY", 400, "BadRequestException", "Invalid request body")
+EVENT_TOO_LARGE = GatewayError("REQUEST_TOO_LARGE", 413, "BadRequestException", "Request Too Long")
+TIMED_OUT = GatewayError("INTEGRATION_TIMEOUT", 504, "InternalServerErrorException", "Endpoint request timed out")
+MISCONFIGURED = GatewayError("API_CONFIGURATION_ERROR", 500, "InternalServerErrorException", "Internal server error")
+FAILED = GatewayError("INTEGRATION_FAILURE", 502, "InternalServerErrorException", "Internal server error")
+BROKEN = GatewayError("DEFAULT_5XX", 500, "InternalServerErrorException", "Internal server error")
+"""An error of ours: the traceback is in the log, the caller reads what AWS would say."""
+
+
+def missing_parameters(names: tuple[str, ...]) -> GatewayError:
+    """The request lacks parameters that its method requires; `names` in the order that AWS lists them."""
+    message = f"Missing required request parameters: [{', '.join(names)}]"
+    return GatewayError("BAD_REQUEST_PARAMETERS", 400, "BadRequestException", message)
+
+
+ERROR_OF_INVOCATION: Mapping[str, GatewayError] = {
+    "unknown_function": MISCONFIGURED,
+    "failed": FAILED,
+    "timed_out": TIMED_OUT,
+    "throttled": THROTTLED,
+    "too_large": FAILED,
+}
+"""What becomes of each `Invocation.error`."""

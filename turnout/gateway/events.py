@@ -1,0 +1,144 @@
+"""The proxy event, format 1.0, exactly as API Gateway sends it to a Lambda function behind a Regional endpoint.
+
+Comes in: an exchange whose route is found. Goes out: a dict of JSON types, the function's own to keep and change.
+Called by the gateway's core for each invocation; the recorded events of AWS are its test.
+
+The body is text, or base64 where the request's content type is among the API's binary media types. Text that is not
+UTF-8 arrives as AWS delivers it: each bad byte replaced by U+FFFD, so such a body must be declared binary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pybase64
+
+from turnout.gateway.document import Operation
+from turnout.gateway.errors import LAMBDA_PAYLOAD_LIMIT_BYTES
+from turnout.gateway.exchange import Exchange, domain_of
+from turnout.gateway.fields import CONTENT_TYPE, FORWARDED_FOR, HOST, TRACE, USER_AGENT, Fields
+from turnout.gateway.identifiers import RequestTimes, trace_root
+from turnout.gateway.stages import Share, Stage
+
+_SURELY_SMALL_BYTES = 1_000_000
+"""A body that cannot make an event of 6 MB, whatever its escapes cost (six bytes for one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What the events say of the place where requests arrive.
+
+    Args:
+        account_id: twelve digits.
+        scheme: `X-Forwarded-Proto`; always https on AWS.
+        port: `X-Forwarded-Port`; always 443 on AWS.
+    """
+
+    account_id: str = "000000000000"
+    scheme: str = "http"
+    port: int = 80
+
+
+class Events:
+    """Makes events for one endpoint.
+
+    Args:
+        endpoint: the same for all requests.
+        times: the request times.
+    """
+
+    __slots__ = ("_account_id", "_port", "_scheme", "_times")
+
+    def __init__(self, endpoint: Endpoint, times: RequestTimes) -> None:
+        self._account_id = endpoint.account_id
+        self._scheme = endpoint.scheme
+        self._port = str(endpoint.port)
+        self._times = times
+
+    def build(
+        self,
+        exchange: Exchange,
+        stage: Stage,
+        share: Share,
+        operation: Operation,
+        fields: Fields,
+        query: tuple[dict[str, str] | None, dict[str, list[str]] | None],
+    ) -> dict[str, Any]:
+        """The event of one request. Takes over `fields`, which gains what the gateway adds."""
+        request, known, settings = exchange.request, fields.known, stage.settings
+        forwarded = known[FORWARDED_FOR]
+        fields.set("X-Forwarded-For", f"{forwarded}, {request.client}" if forwarded else request.client)
+        fields.set("X-Forwarded-Port", self._port)
+        fields.set("X-Forwarded-Proto", self._scheme)
+        trace = known[TRACE]
+        if trace is None or "root=" not in trace.lower():
+            known[TRACE] = trace = trace_root(exchange.taken, exchange.now)
+            fields.set("X-Amzn-Trace-Id", trace)
+        domain_name, domain_prefix = domain_of(known[HOST] or "")
+        identity: dict[str, Any] = {
+            "cognitoIdentityPoolId": None,
+            "accountId": None,
+            "cognitoIdentityId": None,
+            "caller": None,
+            "sourceIp": request.client,
+            "principalOrgId": None,
+            "accessKey": None,
+            "cognitoAuthenticationType": None,
+            "cognitoAuthenticationProvider": None,
+            "userArn": None,
+            "userAgent": known[USER_AGENT],
+            "user": None,
+        }
+        if exchange.key is not None:
+            identity["apiKey"] = exchange.key.value
+            identity["apiKeyId"] = exchange.key.id
+        body, is_binary = encode_body(request.body, is_binary=known[CONTENT_TYPE] in stage.document.binary_media_types)
+        return {
+            "resource": operation.resource,
+            "path": exchange.path,
+            "httpMethod": request.method,
+            "headers": fields.single,
+            "multiValueHeaders": fields.multiple,
+            "queryStringParameters": query[0],
+            "multiValueQueryStringParameters": query[1],
+            "pathParameters": exchange.parameters,
+            "stageVariables": None if share.variables is None else dict(share.variables),
+            "requestContext": {
+                "resourceId": operation.resource_id,
+                "resourcePath": operation.resource,
+                "httpMethod": request.method,
+                "extendedRequestId": exchange.extended_request_id,
+                "requestTime": self._times.at(exchange.now),
+                "path": exchange.stage_path,
+                "accountId": self._account_id,
+                "protocol": "HTTP/1.1",
+                "stage": settings.name,
+                "domainPrefix": domain_prefix,
+                "requestTimeEpoch": int(exchange.now * 1000),
+                "requestId": exchange.request_id,
+                "identity": identity,
+                "domainName": domain_name,
+                "deploymentId": share.deployment_id,
+                "apiId": settings.api,
+            },
+            "body": body,
+            "isBase64Encoded": is_binary,
+        }
+
+
+def encode_body(body: bytes, *, is_binary: bool) -> tuple[str | None, bool]:
+    """The event's body and whether it is base64; an empty body is None."""
+    if not body:
+        return None, False
+    if is_binary:
+        return pybase64.b64encode_as_string(body), True
+    return body.decode("utf-8", "replace"), False
+
+
+def is_too_large(event: dict[str, Any], body: bytes) -> bool:
+    """Whether Lambda refuses the event: more than 6 MB as JSON."""
+    if len(body) <= _SURELY_SMALL_BYTES:
+        return False
+    return len(orjson.dumps(event)) > LAMBDA_PAYLOAD_LIMIT_BYTES

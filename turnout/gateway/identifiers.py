@@ -1,0 +1,105 @@
+"""What every request is given: its ids and its time, in AWS's spellings, cheaply.
+
+Comes in: random bytes and the clock. Goes out: request id, extended id, trace ids, request time. Called by the
+gateway's core once per request; asking the system for each id alone would cost more than the rest of the event.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable
+
+import pybase64
+
+_BYTES_EACH = 47  # 16 request id, 11 extended id, 12 trace root, 8 trace parent
+_BATCH = 512
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+
+
+class Identifiers:
+    """A stock of randomness, refilled in batches and thrown away in a forked process (which would repeat its parent's).
+
+    Args:
+        random_bytes: where randomness comes from.
+    """
+
+    __slots__ = ("__weakref__", "_at", "_random_bytes", "_stock")
+
+    def __init__(self, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
+        self._random_bytes = random_bytes
+        self._stock = b""
+        self._at = 0
+        itself = weakref.ref(self)
+
+        def in_child() -> None:
+            if (identifiers := itself()) is not None:
+                identifiers.forget()
+
+        os.register_at_fork(after_in_child=in_child)
+
+    def forget(self) -> None:
+        """Start with fresh randomness."""
+        self._stock = b""
+        self._at = 0
+
+    def take(self) -> bytes:
+        """The bytes of one request, for `request_id` and its siblings."""
+        at = self._at
+        if at == len(self._stock):
+            self._stock = self._random_bytes(_BYTES_EACH * _BATCH)
+            at = 0
+        self._at = at + _BYTES_EACH
+        return self._stock[at : at + _BYTES_EACH]
+
+
+def request_id(taken: bytes) -> str:
+    """A version 4 UUID: `9c8d440b-420d-47c2-880c-c40f692293fa`."""
+    digits = taken[:16].hex()
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
+
+
+def extended_request_id(taken: bytes) -> str:
+    """As API Gateway's `x-amz-apigw-id`: `FiV9AHvHoAMFtsg=`."""
+    return pybase64.urlsafe_b64encode(taken[16:27]).decode("ascii")
+
+
+def trace_root(taken: bytes, now: float) -> str:
+    """X-Ray's root: version, seconds since 1970 and 12 random bytes, `Root=1-699e4882-01d7d0c003396d7931cdb212`."""
+    return f"Root=1-{int(now):08x}-{taken[27:39].hex()}"
+
+
+def trace_of_answer(trace: str, taken: bytes) -> str:
+    """The trace that an answer carries: what the request came with, a parent and a sampling decision added.
+
+    Recorded from AWS: a full trace comes back as it is, one with a root alone is given a parent.
+    """
+    lowered = trace.lower()
+    if "parent=" not in lowered:
+        trace = f"{trace};Parent={taken[39:].hex()}"
+    return trace if "sampled=" in lowered else f"{trace};Sampled=0"
+
+
+class RequestTimes:
+    """`requestTime` in API Gateway's format, `09/Apr/2015:12:34:56 +0000`, made once a second."""
+
+    __slots__ = ("_second", "_text")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def at(self, now: float) -> str:
+        """The text for a moment, in seconds since 1970."""
+        second = int(now)
+        if second != self._second:
+            moment = time.gmtime(second)
+            # English months whatever the locale, which strftime would follow.
+            self._text = (
+                f"{moment.tm_mday:02d}/{_MONTHS[moment.tm_mon - 1]}/{moment.tm_year:04d}:"
+                f"{moment.tm_hour:02d}:{moment.tm_min:02d}:{moment.tm_sec:02d} +0000"
+            )
+            self._second = second
+        return self._text

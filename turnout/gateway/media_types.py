@@ -1,0 +1,40 @@
+"""Which bodies are binary: an API's `x-amazon-apigateway-binary-media-types` against a request's headers.
+
+Comes in: the document's list, then `Content-Type` and `Accept` values. Goes out: whether the body is binary. Called
+for each request's body (by its `Content-Type`) and each answer's (by the first type of the request's `Accept`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+
+class BinaryMediaTypes:
+    """An API's binary media types: `*/*` is every body, `image/*` every image, else type and subtype.
+
+    Args:
+        types: as the document lists them.
+    """
+
+    __slots__ = ("_matches", "every")
+
+    def __init__(self, types: Iterable[str]) -> None:
+        wanted = frozenset(_essence(value) for value in types)
+        self.every = "*/*" in wanted
+
+        @lru_cache(maxsize=256)
+        def matches(value: str) -> bool:
+            essence = _essence(value.split(",", 1)[0])
+            return essence in wanted or f"{essence.partition('/')[0]}/*" in wanted - {"*/*"}
+
+        self._matches = matches
+
+    def __contains__(self, value: str | None) -> bool:
+        """Whether a header's first media type is binary; without the header only `*/*` in the list says so."""
+        return self.every or (value is not None and self._matches(value))
+
+
+def _essence(media_type: str) -> str:
+    """`Image/PNG; q=1` is `image/png`."""
+    return media_type.split(";", 1)[0].strip().lower()
