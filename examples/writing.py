@@ -38,6 +38,9 @@ def folder_argument(model: str) -> Path:
 def write_version(folder: Path, model: onnx.ModelProto, examples: Sequence[Mapping[str, Any]]) -> None:
     """Write model.onnx and examples.json into `folder`."""
     model.ir_version = IR_VERSION
+    domains = sorted(model.opset_import, key=lambda row: row.domain)  # skl2onnx keeps them in a set: no fixed order
+    del model.opset_import[:]
+    model.opset_import.extend(domains)
     onnx.checker.check_model(model)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))

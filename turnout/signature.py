@@ -161,15 +161,26 @@ def _has_type(value: onnx.ValueInfoProto) -> bool:
 
 
 def _metadata(model: onnx.ModelProto) -> dict[str, str]:
-    """What the catalogue tells: `producer`, `ir_version`, `opsets` (`ai.onnx 17, ai.onnx.ml 3`) and `description`."""
+    """What the catalogue tells: `producer`, `ir_version`, `opsets` (`ai.onnx 17, ai.onnx.ml 3`), `description`.
+
+    And `locales`, those that the model needs at run time: onnxruntime cannot open it where the system lacks one.
+    """
     opsets = sorted((row.domain or "ai.onnx", row.version) for row in model.opset_import)
+    normalizers = [node for node in model.graph.node if node.op_type == "StringNormalizer"]
     rows = {
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
         "ir_version": str(model.ir_version),
         "opsets": ", ".join(dict.fromkeys(f"{domain} {version}" for domain, version in opsets)),
+        "locales": ", ".join(sorted({_locale(node) for node in normalizers} - {"C", "POSIX"})),
         "description": " ".join((model.doc_string or model.graph.doc_string).split()),
     }
     return {key: _shorten(text) for key, text in rows.items() if text}
+
+
+def _locale(normalizer: onnx.NodeProto) -> str:
+    """The locale that a StringNormalizer asks for; onnxruntime takes en_US where it names none."""
+    named = [attribute.s.decode("utf-8", "replace") for attribute in normalizer.attribute if attribute.name == "locale"]
+    return named[0] if named else "en_US"
 
 
 def _shorten(text: str) -> str:
