@@ -12,7 +12,10 @@ from typing import Any
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
 
 VALUES: dict[str, Any] = {"float": 0.5, "int": 1, "bool": True, "bytes": "text"}
-"""One value per kind of datatype that most graphs take: 0.5 is exact in every float, 1 is an id, a length and a mask."""
+"""What most graphs take, per kind of datatype: 0.5 is exact in every float, 1 is an id, a length and a mask."""
+
+EXAMPLE_BYTES = 8 * 1024
+"""The largest example that a document shows: larger ones would soon fill the 6 MB that it may have."""
 
 
 def make_shape(tensor: TensorSpec) -> tuple[int, ...]:

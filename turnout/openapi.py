@@ -1,7 +1,7 @@
 """The document: one OpenAPI 3.0 text with API Gateway's extensions, that AWS imports and the local gateway obeys.
 
 Comes in: a plan, one of its APIs, and `uri_of`, which binds a function's name to something that can be called. Goes
-out: a JSON-ready dict in a fixed order: equal plans give equal bytes. Called by the gateway, infra and `turnout openapi`.
+out: a JSON-ready dict in a fixed order, equal plans give equal bytes. Called by the gateway, infra, `turnout openapi`.
 Source: OpenAPI 3.0.3; API Gateway Developer Guide, "OpenAPI extensions" and "Important notes for REST APIs".
 """
 
@@ -17,23 +17,22 @@ from turnout.openapi_operations import Request, build_operation
 from turnout.openapi_schemas import build_schemas
 from turnout.plan import Api, Plan, Quota, ServedVersion
 from turnout.problems import Problem, ProblemsError
-from turnout.quotas import MB, spell_amount
+from turnout.quotas import DOCUMENT_BYTES, SCHEMA_BYTES, spell_amount
 
 Document = dict[str, Any]
 UriOf = Callable[[str], str]
 """From `turnout-local_iris_${stageVariables.iris}:${stageVariables.alias}` to the integration's `uri`."""
 
-DOCUMENT_BYTES = 6 * MB
-SCHEMA_BYTES = 400 * 1024
-
 BINARY_MEDIA_TYPES = ("*/*",)
 """Every body is binary to API Gateway: what a function answers in base64 reaches every client decoded."""
 
 GATEWAY_RESPONSES = {
-    kind: {"responseTemplates": {"application/json": '{"message":$context.error.messageString}'}}
-    for kind in ("DEFAULT_4XX", "DEFAULT_5XX")
+    "THROTTLED": {
+        "responseParameters": {"gatewayresponse.header.Retry-After": "'1'"},
+        "responseTemplates": {"application/json": '{"message":$context.error.messageString}'},
+    }
 }
-"""What API Gateway answers by itself, spelled out: its own shape, in both servers."""
+"""What API Gateway answers by itself stays as it is; who is throttled is also told when to come back."""
 
 INFO = """Inference with ONNX models, each in many versions.
 

@@ -13,14 +13,11 @@ from typing import Any
 
 import orjson
 
-from turnout.example_request import count_elements, make_request
+from turnout.example_request import EXAMPLE_BYTES, count_elements, make_request
 from turnout.naming import schema_name
 from turnout.openapi_schemas import ERROR, MESSAGE, served_name
 from turnout.plan import Route, ServedVersion
 from turnout.protocol.errors import STATUS_OF
-
-EXAMPLE_BYTES = 8 * 1024
-"""Larger examples would fill the 6 MB that a document may have: the operation says so instead."""
 
 HEADER_LENGTH = {
     "name": "Inference-Header-Content-Length",

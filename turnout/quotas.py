@@ -7,9 +7,10 @@ Source: API Gateway and Lambda quotas as of August 2026. MB and KB are 1,048,576
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from turnout.document_size import estimate_document, estimate_schemas
 from turnout.payload import estimate_payload
 from turnout.plan import Api, Function, Package, Plan, Quota, ServedVersion, StagePlan
 
@@ -24,6 +25,8 @@ UNZIPPED_BYTES = 250 * MB
 DIRECT_ZIP_BYTES = 50 * MB
 INTEGRATION_TIMEOUT_S = 29
 PAYLOAD_BYTES = 6 * MB
+DOCUMENT_BYTES = 6 * MB
+SCHEMA_BYTES = 400 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ def count_quotas(plan: Plan) -> Iterator[Count]:
     """Every quota of the plan, exceeded or not."""
     for api in plan.apis:
         yield from _of_api(api)
+        yield from _of_document(api, plan.versions)
         for stage in api.stages:
             yield from _of_stage(stage)
     for function in plan.functions:
@@ -108,6 +112,24 @@ def _of_api(api: Api) -> Iterator[Count]:
         Quota("stages", api.name, len(api.stages), STAGES_PER_API, raisable=True),
         ("stages",),
         "Ask AWS to raise `Stages per API`, or give some stages another `auth`: they get an API of their own.",
+        hard=False,
+    )
+
+
+def _of_document(api: Api, versions: Sequence[ServedVersion]) -> Iterator[Count]:
+    """Estimates: `turnout.openapi.check_document` counts, and refuses."""
+    yield Count(
+        Quota("document, estimated", api.name, estimate_document(versions), DOCUMENT_BYTES, "bytes"),
+        ("models",),
+        "Split the models over several models.yaml, each with a `platform` of its own.",
+        hard=False,
+    )
+    largest = max(versions, key=estimate_schemas)
+    subject = f"{largest.version.model} {largest.version.name}"
+    yield Count(
+        Quota("largest schema, estimated", subject, estimate_schemas(largest), SCHEMA_BYTES, "bytes"),
+        ("models", largest.version.model, "versions", largest.version.name),
+        "Export the model with fewer inputs: weights that are listed as inputs count too.",
         hard=False,
     )
 

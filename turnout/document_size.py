@@ -1,0 +1,57 @@
+"""About how large the document of an API gets, without building it.
+
+Comes in: the planned versions. Goes out: bytes. Called by the quotas; `turnout.openapi.check_document` counts exactly.
+The numbers were measured on the document of today; a test holds the estimate within a quarter of the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from turnout.example_request import EXAMPLE_BYTES, count_elements
+from turnout.plan import ServedVersion
+from turnout.protocol.tensors import TensorSpec
+from turnout.tensor_schemas import TOLD_TENSORS
+
+ROOT_BYTES = 2_300
+"""What every document holds beside its models."""
+
+MODEL_BYTES = 5_200
+"""The operation that a stage turns, and its two schemas."""
+
+VERSION_BYTES = 4_700
+"""The direct operation, and its two schemas."""
+
+NAME_BYTES = 16
+"""How often a model's or a version's name is spelled, about."""
+
+TENSOR_BYTES = 25
+"""What is told of a tensor beside its name."""
+
+
+def estimate_document(versions: Sequence[ServedVersion]) -> int:
+    """Bytes of a document that serves these versions."""
+    names: dict[str, set[str]] = {}
+    size = ROOT_BYTES
+    for row in versions:
+        signature, model = row.signature, row.version.model
+        size += VERSION_BYTES + NAME_BYTES * len(model + row.version.name)
+        size += estimate_schemas(row) + 2 * _estimate_example(signature.inputs)
+        names.setdefault(model, set()).update(tensor.name for tensor in (*signature.inputs, *signature.outputs))
+    for model, tensors in names.items():
+        size += MODEL_BYTES + NAME_BYTES * len(model) + sum(3 + len(name.encode()) for name in tensors)
+    return size
+
+
+def estimate_schemas(row: ServedVersion) -> int:
+    """Bytes that a version's tensors take in its schemas: names in an `enum`, and the first ones in words."""
+    inputs, outputs = row.signature.inputs, row.signature.outputs
+    named = sum(3 + len(tensor.name.encode()) for tensor in (*inputs, *outputs, *outputs))
+    told = (*inputs[:TOLD_TENSORS], *outputs[:TOLD_TENSORS])
+    return named + sum(TENSOR_BYTES + len(tensor.name.encode()) for tensor in told)
+
+
+def _estimate_example(inputs: Sequence[TensorSpec]) -> int:
+    """An example stands at its version's operation and at its model's, where it is small enough."""
+    size = sum(50 + len(tensor.name) + 4 * count_elements(tensor) for tensor in inputs if tensor.required)
+    return size if size <= EXAMPLE_BYTES else 0
