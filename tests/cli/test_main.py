@@ -1,0 +1,171 @@
+"""The process's edge: exit codes, what goes where, tracebacks only when asked for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from turnout import __version__
+from turnout.cli.__main__ import debug_first, main
+from turnout.cli.app import tell_error
+from turnout.cli.output import CommandError
+from turnout.problems import Problem, ProblemsError
+
+COMMANDS = ["init", "validate", "plan", "serve", "invoke", "add", "models", "openapi"]
+HEAVY = {
+    "google.protobuf",
+    "httptools",
+    "jsonschema",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "orjson",
+    "pydantic",
+    "rich",
+    "ruamel",
+    "uvloop",
+    "yaml",
+}
+"""What --help has no use for; each costs tens of milliseconds."""
+
+LIST_MODULES = """
+import sys
+from turnout.cli.__main__ import main
+code = main(sys.argv[1:])
+print(*sys.modules, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "turnout.cli", *arguments], capture_output=True, text=True, cwd=cwd, check=False
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], *([command] for command in COMMANDS)], ids=" ".join)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    command = [sys.executable, "-c", LIST_MODULES, *arguments, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"Usage: turnout {' '.join(arguments)}".strip())
+    modules = set(done.stderr.split())
+    assert "turnout.cli.app" in modules
+    assert not modules & HEAVY
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr() == (f"turnout {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Missing command"),
+        (["serv"], "No such command 'serv'"),
+        (["validate", "--nope"], "No such option: --nope"),
+        (["invoke"], "Missing argument 'MODEL'"),
+        (["serve", "--port", "99999"], "Invalid value for '--port'"),
+        (["serve", "--log-format", "xml"], "Invalid value for '--log-format'"),
+        (["add", "iris"], "Missing argument 'VERSION'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_usage_is_2_and_on_standard_error(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence in err
+    assert "Usage: turnout" in err
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "models", "openapi", "serve"])
+def test_a_missing_manifest_is_2_with_the_remedy(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--manifest", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"{tmp_path}/models.yaml: there is no such file\n")
+    assert "turnout init" in err
+    assert err.endswith("turnout: 1 problem found.\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (CommandError("no.", "Do this."), 2, "turnout: no.\n    Do this.\n"),
+        (CommandError("no.", code=1), 1, "turnout: no.\n"),
+        (
+            ProblemsError((Problem("must be 1", ("a",), line=3, column=2), Problem("is bad", hint="Try."))),
+            2,
+            "models.yaml: is bad\n    Try.\nmodels.yaml:3:2: a: must be 1\nturnout: 2 problems found.\n",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "models.yaml"),
+            1,
+            "turnout: models.yaml: Permission denied\n",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "turnout: No space left on device\n"),
+        (KeyError("x"), 1, "turnout: unexpected KeyError: 'x'\n    Add --debug to see the traceback.\n"),
+    ],
+    ids=["refused", "failed", "problems", "file", "disk", "bug"],
+)
+def test_an_exception_is_a_sentence_and_a_code(
+    error: Exception, code: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tell_error(error) == code
+    assert capsys.readouterr() == ("", text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], []),
+        (["plan"], ["plan"]),
+        (["plan", "--debug"], ["--debug", "plan"]),
+        (["--debug", "plan"], ["--debug", "plan"]),
+        (["invoke", "--debug", "x", "--", "--debug"], ["--debug", "invoke", "x", "--", "--debug"]),
+        (["invoke", "--", "--debug"], ["invoke", "--", "--debug"]),
+    ],
+)
+def test_debug_may_stand_anywhere(arguments: list[str], expected: list[str]) -> None:
+    assert debug_first(arguments) == expected
+
+
+def test_debug_shows_the_traceback_and_nothing_else_does(tmp_path: Path) -> None:
+    quiet, loud = (run("plan", *debug, cwd=tmp_path) for debug in ([], ["--debug"]))
+    assert (quiet.returncode, quiet.stdout) == (2, "")
+    assert "Traceback" not in quiet.stderr
+    assert loud.returncode == 1
+    assert "Traceback" in loud.stderr
+    assert "ProblemsError" in loud.stderr
+
+
+def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "turnout.cli", "init", str(tmp_path / "project")]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_is_130_and_quiet(tmp_path: Path) -> None:
+    fifo = tmp_path / "body.json"
+    os.mkfifo(fifo)
+    command = [sys.executable, "-m", "turnout.cli", "invoke", "iris", "--data", f"@{fifo}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Opening a FIFO for writing waits for its reader: from here on the command is in the middle of its work.
+    with fifo.open("wb"):
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "")

@@ -1,0 +1,163 @@
+"""What the commands print: tables that nothing cuts, no colour where none is wanted, no control characters."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from turnout.cli.output import counted, is_plain, printable, progress, say_section, say_table, size_text
+
+TABLE = """
+from turnout.cli.output import say_section, say_table
+say_section("Title")
+say_table(("NAME", "TEXT"), [("a", "word " * 40)])
+"""
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("number", "plural", "text"),
+    [
+        (0, "", "0 routes"),
+        (1, "", "1 route"),
+        (2, "", "2 routes"),
+        (1200, "", "1,200 routes"),
+        (2, "routen", "2 routen"),
+    ],
+)
+def test_counted_agrees_with_its_number(number: int, plural: str, text: str) -> None:
+    assert counted(number, "route", plural) == text
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KB"),
+        (3482, "3.4 KB"),
+        (262_144_000, "250.0 MB"),
+        (2**31, "2.0 GB"),
+        (2**42, "4096.0 GB"),
+    ],
+)
+def test_sizes_are_told_in_the_unit_that_fits(size_bytes: int, text: str) -> None:
+    assert size_text(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x", "x"),
+        ("größe ☃", "größe ☃"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("a\nb\t", "a\\nb\\t"),
+        ("\u202eabc", "\\u202eabc"),
+    ],
+)
+def test_control_characters_are_spelled_out(text: str, expected: str) -> None:
+    assert printable(text) == expected
+
+
+def test_a_table_in_a_pipe_is_neither_cut_nor_wrapped_nor_coloured(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "x" * 500
+    say_table(("NAME", "SIZE"), [("a", "1"), (long, "22")], right=("SIZE",))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["NAME", "SIZE"], ["a", "1"], [long, "22"]]
+    assert lines[1].endswith(" 1")
+    assert "\x1b" not in "".join(lines)
+
+
+def test_a_table_takes_markup_and_control_characters_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    say_table(("NAME",), [("[bold]x[/bold]",), (":smile:",), ("\x1b[31m",)])
+    assert capsys.readouterr().out == "NAME\n[bold]x[/bold]\n:smile:\n\\x1b[31m\n"
+
+
+def test_a_table_without_rows_is_its_headers(capsys: pytest.CaptureFixture[str]) -> None:
+    say_table(("A", "B"), [])
+    assert capsys.readouterr().out == "A  B\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "plain"),
+    [({}, False), ({"NO_COLOR": "1"}, True), ({"NO_COLOR": ""}, False), ({"TERM": "dumb"}, True)],
+)
+def test_a_terminal_is_plain_where_colour_is_turned_off(
+    variables: dict[str, str], plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_plain(Terminal()) is plain
+    assert is_plain(io.StringIO())
+
+
+def test_a_section_is_bold_on_a_terminal_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say_section("Stages")
+    assert capsys.readouterr().out == "\nStages\n"
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    say_section("Stages")
+    assert terminal.getvalue() == "\n\x1b[1mStages\x1b[0m\n"
+
+
+def test_progress_is_silent_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("copying", 10) as advance:
+        advance(10)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_is_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with progress("copying", 10) as advance:
+        advance(10)
+    assert "copying" in terminal.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+def on_terminal(variables: dict[str, str]) -> str:
+    """What TABLE prints on a terminal of 80 columns."""
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", **variables}
+    subprocess.run([sys.executable, "-c", TABLE], stdout=follower, env=environment, check=True)
+    os.close(follower)
+    text = b""
+    while chunk := read_or_end(leader):
+        text += chunk
+    os.close(leader)
+    return text.decode().replace("\r\n", "\n")
+
+
+def read_or_end(handle: int) -> bytes:
+    """What a terminal gives; nothing at its end, which Linux tells as an error."""
+    try:
+        return os.read(handle, 65536)
+    except OSError:
+        return b""
+
+
+def test_a_narrow_terminal_wraps_inside_the_column_and_loses_no_word() -> None:
+    text = on_terminal({"NO_COLOR": "1"})
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("word") == 40
+
+
+def test_a_terminal_gets_bold_headers() -> None:
+    assert "\x1b[1mNAME" in on_terminal({"NO_COLOR": ""})

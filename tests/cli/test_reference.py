@@ -1,0 +1,25 @@
+"""docs/cli.md says what --help says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from turnout.cli.app import app
+from turnout.cli.reference import render_reference
+
+
+def test_docs_cli_is_what_help_prints(root: Path) -> None:
+    assert (root / "docs" / "cli.md").read_text() == render_reference(), "run `make generated`"
+
+
+def test_every_option_and_argument_has_a_help_text() -> None:
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    commands = [group, *group.commands.values()]
+    assert len(commands) > 8
+    assert not [
+        (command.name, row.name) for command in commands for row in command.params if not getattr(row, "help", "")
+    ]

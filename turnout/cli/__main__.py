@@ -1,0 +1,39 @@
+"""`turnout` and `python -m turnout.cli`: the process's edge, where streams, signals and exit codes are settled.
+
+Comes in: the arguments. Goes out: an exit code: 0 done, 1 an operation that failed, 2 bad input or bad usage, 130
+Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code; only `--debug` lets an exception through."""
+    arguments = debug_first(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")  # a terminal that has no `…` still gets its line
+    try:
+        from turnout.cli.app import app
+
+        app(args=arguments, prog_name="turnout")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def debug_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--debug` at the front, wherever before a bare `--` it stood: it is added after a failure."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if "--debug" not in arguments[:end]:
+        return list(arguments)
+    return ["--debug", *(word for word in arguments[:end] if word != "--debug"), *arguments[end:]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""A model's answer as a table, and an error's as sentences.
+
+Comes in: an `Answer`. Goes out: lines. Called by `turnout invoke`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from turnout.cli.output import printable, say, say_table, tell
+
+if TYPE_CHECKING:
+    from turnout.client import Answer
+
+SHOWN_VALUES = 8
+"""Values of an output that are printed; the rest is counted."""
+
+SHOWN_CHARACTERS = 60
+"""Characters of one text value that are printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output, whatever form the answer came in; an empty `datatype` where the form does not tell."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    values: tuple[Any, ...]
+
+
+def say_answer(answer: Answer) -> None:
+    """Who answered and how fast, then the outputs."""
+    say(summary_of(answer))
+    outputs = list(outputs_of(json.loads(answer.body)))
+    rows = [(row.name, row.datatype or "-", shape_text(row.shape), values_text(row.values)) for row in outputs]
+    say()
+    say_table(("OUTPUT", "DATATYPE", "SHAPE", "VALUES"), rows)
+    if any(len(row.values) > SHOWN_VALUES for row in outputs):
+        say("\nLong outputs are cut; --json prints all of it.")
+
+
+def summary_of(answer: Answer) -> str:
+    """`iris v1 answered in 3.1 ms (HTTP 200, digest 5f1c0a9b2c3d, canary false)`, as far as the headers say so."""
+    headers = answer.headers
+    who = " ".join(headers[key] for key in ("x-turnout-model", "x-turnout-version") if key in headers)
+    facts = [f"HTTP {answer.status}"]
+    facts += [f"{name} {headers[key]}" for name in ("digest", "canary") if (key := f"x-turnout-{name}") in headers]
+    return printable(f"{who or 'The server'} answered in {answer.elapsed_ms:.1f} ms ({', '.join(facts)})")
+
+
+def outputs_of(body: Any) -> Iterator[Output]:
+    """The outputs in an answer of any form: the Open Inference Protocol's list, or nested lists by name or by row."""
+    outputs = body.get("outputs", {}) if isinstance(body, Mapping) else {}
+    if isinstance(outputs, list):
+        for row in outputs:
+            yield Output(row["name"], row["datatype"], tuple(row["shape"]), flat(row.get("data", [])))
+        return
+    if isinstance(body, Mapping) and "predictions" in body:
+        predictions = body["predictions"]
+        if predictions and all(isinstance(row, Mapping) for row in predictions):
+            outputs = {name: [row[name] for row in predictions] for name in predictions[0]}
+        else:
+            outputs = {"predictions": predictions}
+    for name, nested in outputs.items():
+        yield Output(name, "", shape_of(nested), flat(nested))
+
+
+def flat(nested: Any) -> tuple[Any, ...]:
+    """Nested lists as one, in row-major order."""
+    return tuple(leaf for row in nested for leaf in flat(row)) if isinstance(nested, list) else (nested,)
+
+
+def shape_of(nested: Any) -> tuple[int, ...]:
+    """The dimensions of nested lists, as the first element of each tells."""
+    if not isinstance(nested, list):
+        return ()
+    return (len(nested), *(shape_of(nested[0]) if nested else ()))
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """`[1,3]`."""
+    return f"[{','.join(map(str, shape))}]"
+
+
+def values_text(values: tuple[Any, ...]) -> str:
+    """The first values, floats to six digits, texts quoted, and how many there are where some are left out."""
+    shown = ", ".join(value_text(value) for value in values[:SHOWN_VALUES])
+    return f"{shown}, ... ({len(values):,} values)" if len(values) > SHOWN_VALUES else shown
+
+
+def value_text(value: Any) -> str:
+    """One value."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = json.dumps(value, ensure_ascii=False)
+    return f"{text[:SHOWN_CHARACTERS]}..." if len(text) > SHOWN_CHARACTERS else text
+
+
+def tell_error_answer(answer: Answer, *, shown: bool) -> None:
+    """An error's sentence, code and details, in the shape of a model's or of API Gateway's.
+
+    Args:
+        answer: with a status from 400.
+        shown: whether the body is printed already, so that the first line is enough.
+    """
+    try:
+        body = json.loads(answer.body)
+    except ValueError:
+        body = {}
+    body = body if isinstance(body, dict) else {}
+    code = body.get("code") or answer.headers.get("x-amzn-errortype", "")
+    reason = HTTPStatus(answer.status).phrase if answer.status in set(HTTPStatus) else ""
+    sentence = (
+        body.get("error") or body.get("message") or body.get("Message") or answer.body[:500].decode(errors="replace")
+    )
+    tell(printable(f"turnout: HTTP {answer.status} {code or reason}: {sentence}".rstrip(": ")))
+    if shown:
+        return
+    for key, value in (body.get("details") or {}).items():
+        tell(printable(f"    {key}: {json.dumps(value, ensure_ascii=False)}"))
+    if answer.status == HTTPStatus.FORBIDDEN:
+        tell("    The stage may want an API key: --api-key, TURNOUT_API_KEY, or --stage to use the one written here.")

@@ -1,0 +1,112 @@
+"""The commands under one name, and what becomes of what they raise.
+
+Comes in: arguments, from `__main__`. Goes out: each command's output, or one sentence and an exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from turnout import __version__
+from turnout.cli import add, init, invoke, models, openapi, plan, serve, validate
+from turnout.cli.output import CommandError, tell, tell_problems
+from turnout.problems import ProblemsError
+
+
+class Commands(TyperGroup):
+    """The group of commands: what one of them raises becomes a sentence and an exit code here, and nowhere else."""
+
+    def get_help_option(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own copy of click's Context
+        """The group's own --help. Absent it is None, which typer would coerce, and import pydantic for it: 80 ms."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own copy of click's Context
+        """Run the command that was named."""
+        try:
+            super().invoke(ctx)
+            sys.stdout.flush()
+        except (typer.Exit, typer.Abort, typer.TyperException):
+            raise
+        except BrokenPipeError:
+            # `| head` has what it wants. What is still buffered must go somewhere when Python flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            raise typer.Exit(tell_error(error)) from None
+
+
+def tell_error(error: Exception) -> int:
+    """Say what went wrong on standard error and return the exit code."""
+    if isinstance(error, ProblemsError):
+        tell_problems(error)
+        return 2
+    if isinstance(error, CommandError):
+        tell(f"turnout: {error}")
+        return error.code
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        tell(f"turnout: {place}{error.strerror}")
+        return 1
+    tell(f"turnout: unexpected {type(error).__name__}: {error}\n    Add --debug to see the traceback.")
+    return 1
+
+
+app = typer.Typer(
+    name="turnout",
+    cls=Commands,
+    no_args_is_help=False,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: importing rich would take half of the 0.2 s that --help may take
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+)
+
+
+def print_version(value: bool) -> None:  # noqa: FBT001  # typer calls it so
+    """Print the version and stop, when `--version` stands there."""
+    if value:
+        typer.echo(f"turnout {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="Exit codes: 0 done, 1 an operation that failed, 2 bad input or bad usage. Results go to standard output, "
+    "everything else to standard error; NO_COLOR turns colour off."
+)
+def turnout(
+    *,
+    version: Annotated[  # `print_version` acts on it
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[  # `Commands.invoke` reads it
+        bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")
+    ] = False,
+) -> None:
+    """Serve many ONNX models, each in many versions, behind one HTTP API.
+
+    List them in models.yaml; `turnout serve` runs the API here, with real inference.
+    """
+
+
+for command in (
+    init.init,
+    validate.validate,
+    plan.plan,
+    serve.serve,
+    invoke.invoke,
+    add.add,
+    models.models,
+    openapi.openapi,
+):
+    app.command()(command)

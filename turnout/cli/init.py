@@ -1,0 +1,33 @@
+"""`turnout init`: a project of one's own, ready to be served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from turnout.cli.output import CommandError, counted, say, tell
+
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The project's folder; it is made.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Write into a folder that holds files; those that exist are kept.")
+]
+
+
+def init(folder: FolderArgument, *, force: ForceOption = False) -> None:
+    """Make a project with a sample model, ready to be served.
+
+    It holds models.yaml, two versions of the iris model, a .gitignore and a README. No file is ever overwritten.
+    """
+    from turnout.new_project import OccupiedError, create_project
+
+    try:
+        created = create_project(folder, beside_others=force)
+    except OccupiedError as error:
+        hint = "" if force else "Name another folder, or add what is missing with --force: no file is overwritten."
+        raise CommandError(str(error), hint) from error
+    for name in created.kept:
+        tell(f"kept {folder / name}")
+    say(f"Made {counted(len(created.written), 'file')} in {folder}. Next:\n")
+    say(f"    cd {folder}\n    turnout serve")

@@ -1,0 +1,97 @@
+"""`turnout models`: the models of the manifest, their versions and tensors, and which stage serves what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
+from turnout.cli.output import say_json, say_table, size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from turnout.artifacts import Artifact
+    from turnout.manifest import Manifest, Version
+    from turnout.project import Project
+    from turnout.protocol.tensors import TensorSpec
+
+
+def models(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption = False) -> None:
+    """List the models and their versions.
+
+    With their tensors, digests and sizes, and which stage serves what.
+    A dimension that is free shows its name, or -1 where it has none. `prod 10%` is a share: a canary's or a weight's.
+    """
+    project = load(manifest)
+    if as_json:
+        say_json({"models": [model_to_json(project, model.name) for model in project.manifest.models]})
+        return
+    headers = ("MODEL", "VERSION", "INPUTS", "OUTPUTS", "SIZE", "DIGEST", "SERVED BY")
+    say_table(headers, table_rows(project), right=("SIZE",))
+
+
+def table_rows(project: Project) -> Iterator[tuple[str, ...]]:
+    """A line per tensor; what belongs to the version stands on the version's first."""
+    for model in project.manifest.models:
+        for version in model.versions:
+            artifact = artifact_of(project, version)
+            inputs = [tensor_text(tensor) for tensor in artifact.signature.inputs] if artifact else ["?"]
+            outputs = [tensor_text(tensor) for tensor in artifact.signature.outputs] if artifact else ["?"]
+            served = ", ".join(served_by(project.manifest, version)) or "-"
+            for row in range(max(len(inputs), len(outputs), 1)):
+                tensors = (at(inputs, row), at(outputs, row))
+                if row:
+                    yield ("", "", *tensors, "", "", "")
+                else:
+                    sha256 = artifact.sha256 if artifact else version.sha256
+                    size = size_text(artifact.size_bytes) if artifact else "?"
+                    yield (model.name, version.name, *tensors, size, sha256[:12], served)
+
+
+def at(texts: Sequence[str], row: int) -> str:
+    """The text of that row, or nothing past the last."""
+    return texts[row] if row < len(texts) else ""
+
+
+def tensor_text(tensor: TensorSpec) -> str:
+    """`image FP32 [batch,1,8,8]`; `?` after the name of an input that may be left out."""
+    name = tensor.name if tensor.required else f"{tensor.name}?"
+    if tensor.shape is None:
+        return f"{name} {tensor.datatype} [...]"
+    names = tensor.dimension_names or (None,) * len(tensor.shape)
+    dimensions = ",".join(
+        named if size == -1 and named else str(size) for size, named in zip(tensor.shape, names, strict=True)
+    )
+    return f"{name} {tensor.datatype} [{dimensions}]"
+
+
+def served_by(manifest: Manifest, version: Version) -> list[str]:
+    """The stages that send unversioned calls to a version, `dev`, with the share where it is not all: `prod 10%`."""
+    served = []
+    for stage in manifest.stages:
+        weight = stage.weights.get(version.model, {stage.serve.get(version.model, ""): 100.0}).get(version.name, 0.0)
+        share = weight
+        if stage.canary and version.model in stage.canary.serve:
+            seen = 100.0 if stage.canary.serve[version.model] == version.name else 0.0
+            share = (weight * (100.0 - stage.canary.percent) + seen * stage.canary.percent) / 100.0
+        if share:
+            served.append(stage.name if share == 100.0 else f"{stage.name} {share:g}%")
+    return served
+
+
+def artifact_of(project: Project, version: Version) -> Artifact | None:
+    """What was read of a version's file; `None` for one that does not lie on this machine."""
+    return project.artifacts.get((version.model, version.name))
+
+
+def model_to_json(project: Project, name: str) -> dict[str, Any]:
+    """One model for programs."""
+    model = project.manifest.model(name)
+    rows = []
+    for version in model.versions:
+        artifact = artifact_of(project, version)
+        row: dict[str, Any] = {"version": version.name, "artifact": version.artifact}
+        if artifact:
+            row |= {"sha256": artifact.sha256, "size_bytes": artifact.size_bytes, **artifact.signature.to_json()}
+        rows.append({**row, "served_by": served_by(project.manifest, version)})
+    return {"model": model.name, "description": model.description, "versions": rows}

@@ -1,0 +1,68 @@
+"""`turnout openapi`: the OpenAPI document that both servers obey."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
+from turnout.cli.output import CommandError, counted, say_json, tell
+
+if TYPE_CHECKING:
+    from turnout.plan import Api, Plan
+
+PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+
+ApiOption = Annotated[str, typer.Option("--api", help="The API, where stages differ so much that there are several.")]
+StageOption = Annotated[str, typer.Option("--stage", help="The API of this stage.")]
+RegionOption = Annotated[str, typer.Option("--region", help="The AWS region in the integrations' addresses.")]
+AccountOption = Annotated[str, typer.Option("--account", help="The AWS account in the integrations' addresses.")]
+StackOption = Annotated[str, typer.Option("--stack", help="The stack whose functions are addressed.")]
+
+
+def openapi(
+    *,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    api: ApiOption = "",
+    stage: StageOption = "",
+    stack: StackOption = "local",
+    region: RegionOption = "us-east-1",
+    account: AccountOption = "000000000000",
+) -> None:
+    """Print the OpenAPI document.
+
+    OpenAPI 3.0 with API Gateway's extensions; it is what AWS gets and what `turnout serve` obeys. Stages
+    with different auth have documents of their own: then --stage or --api says which; without them it is the first
+    stage's.
+    """
+    from turnout.openapi import build_document, lambda_uri
+    from turnout.planning import make_plan
+
+    project = load(manifest)
+    plan = make_plan(project.manifest, project.artifacts, stack=stack)
+    chosen = choose_api(plan, api, stage, first_stage=project.manifest.stages[0].name)
+    say_json(build_document(plan, chosen, lambda_uri(partition_of(region), region, account)))
+
+
+def partition_of(region: str) -> str:
+    """The part of AWS that a region belongs to, the second word of every ARN in it."""
+    return next((part for start, part in PARTITIONS.items() if region.startswith(start)), "aws")
+
+
+def choose_api(plan: Plan, name: str, stage: str, *, first_stage: str) -> Api:
+    """The API that was named, or the one of the stage, or the first stage's; what fits none is an error that lists."""
+    if name and stage:
+        raise CommandError("--api and --stage both choose the API: give one of them.")
+    if name:
+        fitting = [api for api in plan.apis if api.name == name]
+        known = ", ".join(api.name for api in plan.apis)
+    else:
+        fitting = [api for api in plan.apis if any(row.name == (stage or first_stage) for row in api.stages)]
+        known = ", ".join(row.name for api in plan.apis for row in api.stages)
+    if not fitting:
+        noun = "API" if name else "stage"
+        raise CommandError(f"there is no {noun} {name or stage!r}.", f"There are: {known}.")
+    if len(plan.apis) > 1 and not (name or stage):
+        tell(f"API {fitting[0].name}, of {counted(len(plan.apis), 'API')}; --stage or --api prints another.")
+    return fitting[0]

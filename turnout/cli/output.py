@@ -1,0 +1,154 @@
+"""How the commands speak: results to standard output, everything else to standard error, tables that nothing cuts.
+
+Comes in: texts, rows, JSON values. Goes out: lines. Called by every command. Rich is imported only where a table or a
+progress bar is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from turnout.problems import ProblemsError
+
+WIDEST = 100_000
+"""Columns of a table that no terminal shows: enough that nothing wraps in a pipe."""
+
+
+class CommandError(Exception):
+    """A command cannot do what was asked; the message is a sentence, then perhaps a remedy on a line of its own.
+
+    Args:
+        message: what is wrong.
+        hint: what to do.
+        code: the exit code, 2 for bad input, 1 for an operation that failed.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, code: int = 2) -> None:
+        super().__init__(f"{message}\n    {hint}" if hint else message)
+        self.code = code
+
+
+def say(text: str = "") -> None:
+    """One result, to standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def tell(text: str) -> None:
+    """One remark or error, to standard error, behind the results that it follows."""
+    sys.stdout.flush()
+    sys.stderr.write(f"{text}\n")
+
+
+def say_json(value: Any) -> None:
+    """One JSON value, indented, in the order it was made."""
+    say(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def tell_problems(error: ProblemsError) -> None:
+    """Every problem of the user's files, then how many there were."""
+    for problem in error.problems:
+        tell(str(problem))
+    tell(f"turnout: {counted(len(error.problems), 'problem')} found.")
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """`1 model`, `2 models`, `1,200 routes`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def size_text(size_bytes: float) -> str:
+    """A size for people, in the units of AWS's quotas (1 MB is 1,024 KB): `812 B`, `3.4 KB`, `250.0 MB`."""
+    for unit in ("B", "KB", "MB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} GB"
+
+
+def printable(text: str) -> str:
+    """The text with control characters spelled out: a tensor's name may hold anything, a terminal must not obey it."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def is_plain(stream: TextIO) -> bool:
+    """Whether the stream gets neither colour nor wrapping: a pipe, a file, `NO_COLOR`, or a terminal that is none."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb" or not stream.isatty()
+
+
+def console_of(stream: TextIO) -> Console:
+    """A rich console that never interprets the texts it is given."""
+    from rich.console import Console
+
+    plain = is_plain(stream)
+    return Console(
+        file=stream,
+        color_system=None if plain else "auto",
+        force_terminal=False if plain else None,
+        width=None if stream.isatty() else WIDEST,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
+
+
+def say_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
+    """One table to standard output: columns two spaces apart, no lines, wrapped only where a terminal is too narrow.
+
+    Args:
+        headers: the columns' names.
+        rows: a text per column; control characters are spelled out.
+        right: the names of the columns with numbers.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for header in headers:
+        table.add_column(header, justify="right" if header in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console = console_of(sys.stdout)
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        say(line.rstrip())
+
+
+def say_section(title: str) -> None:
+    """A heading, with an empty line before it."""
+    text = title if is_plain(sys.stdout) else f"\x1b[1m{title}\x1b[0m"
+    say(f"\n{text}")
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error while something long goes on, on a terminal only.
+
+    Args:
+        title: what goes on.
+        total: bytes in all.
+
+    Yields:
+        A function to call with the number of bytes just done.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console_of(sys.stderr), transient=True) as bar:
+        task = bar.add_task(printable(title), total=total)
+        yield lambda done: bar.advance(task, done)

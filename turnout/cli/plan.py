@@ -1,0 +1,168 @@
+"""`turnout plan`: what the manifest comes to, before anything is made: functions, routes, stages, packages, quotas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
+from turnout.cli.output import counted, say, say_json, say_section, say_table, size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from turnout.plan import Api, Function, Plan, Quota, Route, StagePlan
+
+BAR_WIDTH = 20
+NEAR = 0.8
+"""The share of a quota from which the first line warns."""
+
+StackOption = Annotated[str, typer.Option("--stack", help="The stack whose names are shown: a part of every name.")]
+
+
+def plan(
+    *, manifest: ManifestOption = DEFAULT_MANIFEST, stack: StackOption = "local", as_json: JsonOption = False
+) -> None:
+    """Show what models.yaml comes to.
+
+    Stages with their variables and canaries, functions, routes, packages, and the quotas used.
+
+    Nothing is made and AWS is not asked. Every quota that can be known beforehand is checked; a plan that goes over
+    one is refused.
+    """
+    from turnout.plan_json import plan_to_json
+    from turnout.planning import make_plan
+
+    project = load(manifest)
+    made = make_plan(project.manifest, project.artifacts, stack=stack)
+    if as_json:
+        say_json(plan_to_json(made))
+    else:
+        say_plan(made)
+
+
+def say_plan(made: Plan) -> None:
+    """The whole plan, what matters most first."""
+    say(summary_of(made))
+    for api in made.apis:
+        for stage in api.stages:
+            say_stage(stage, api)
+    say_functions(made)
+    for routes in dict.fromkeys(api.routes for api in made.apis):
+        say_routes(routes, [api.name for api in made.apis if api.routes == routes])
+    say_packages(made)
+    say_quotas(made)
+    if made.notes:
+        say_section("Notes")
+        for note in made.notes:
+            say(f"{note.path}: {note.message}" if note.path else note.message)
+
+
+def summary_of(made: Plan) -> str:
+    """The first line: how much of what, and which quota is near."""
+    routes = sum(len(api.routes) for api in made.apis)
+    stages = sum(len(api.stages) for api in made.apis)
+    apis = counted(len(made.apis), "API")
+    text = (
+        f"{made.platform}, stack {made.stack}: {counted(len(made.functions), 'function')}, "
+        f"{counted(routes, 'route')} in {apis}, {counted(stages, 'stage')}."
+    )
+    if made.quotas:
+        fullest = max(made.quotas, key=share_of)
+        word = "Near its quota" if share_of(fullest) >= NEAR else "Fullest quota"
+        text += f"\n{word}: {fullest.name} of {fullest.subject}, {amounts_of(fullest)} ({share_of(fullest):.0%})."
+    return text
+
+
+def say_stage(stage: StagePlan, api: Api) -> None:
+    """One stage: how it is guarded, and its variables, which are its routing table, beside what the canary sees."""
+    throttle = stage.throttle
+    facts = [f"API {api.name}", f"auth {stage.auth}"]
+    facts.append(f"throttle {throttle.rate:g}/s, burst {throttle.burst}" if throttle else "no throttle")
+    overrides = stage.canary.overrides if stage.canary else {}
+    if stage.canary:
+        facts.append(f"canary {stage.canary.percent:g} %{', with the new release' if stage.canary.release else ''}")
+    say_section(f"Stage {stage.name}: {'; '.join(facts)}")
+    names = list(dict.fromkeys((*stage.variables, *overrides)))
+    if stage.canary:
+        rows = [(name, stage.variables.get(name, "-"), overrides.get(name, "")) for name in names]
+        say_table(("VARIABLE", "BASELINE", "CANARY"), rows)
+    else:
+        say_table(("VARIABLE", "VALUE"), [(name, stage.variables[name]) for name in names])
+
+
+def say_functions(made: Plan) -> None:
+    """The functions, one a line."""
+    say_section(f"Functions ({len(made.functions):,})")
+    headers = ("FUNCTION", "ARCHITECTURE", "MEMORY", "TIMEOUT", "WARM", "PACKAGE")
+    rows = (
+        (row.name, row.architecture, f"{row.memory_mb:,} MB", f"{row.timeout_s} s", warm_text(row), row.package)
+        for row in made.functions
+    )
+    say_table(headers, rows, right=("MEMORY", "TIMEOUT"))
+
+
+def warm_text(function: Function) -> str:
+    """What keeps a function warm, in the manifest's words."""
+    if function.warm.snap_start:
+        return "snap_start"
+    return f"provisioned {function.warm.provisioned}" if function.warm.provisioned else "-"
+
+
+def say_routes(routes: Sequence[Route], apis: Sequence[str]) -> None:
+    """The routes that some APIs share, and the functions behind them."""
+    say_section(f"Routes ({len(routes):,}) of {' and '.join(apis)}")
+    rows = ((row.method, row.path, row.function, f"{row.timeout_ms / 1000:g} s") for row in routes)
+    say_table(("METHOD", "PATH", "FUNCTION", "TIMEOUT"), rows, right=("TIMEOUT",))
+
+
+def say_packages(made: Plan) -> None:
+    """The zips with what makes them large."""
+    say_section(f"Packages ({len(made.packages):,}), unzipped")
+    rows = (
+        (
+            row.name,
+            row.sha256[:12],
+            size_text(row.artifact_bytes),
+            size_text(row.code_bytes),
+            size_text(row.layer_bytes),
+            size_text(row.artifact_bytes + row.code_bytes + row.layer_bytes),
+        )
+        for row in made.packages
+    )
+    headers = ("PACKAGE", "DIGEST", "MODEL", "CODE", "LAYER", "TOTAL")
+    say_table(headers, rows, right=("MODEL", "CODE", "LAYER", "TOTAL"))
+
+
+def say_quotas(made: Plan) -> None:
+    """Of each quota where it is fullest, and wherever it is near; --json has them all."""
+    say_section("Quotas, each where it is fullest")
+    fullest = {row.name: row for row in sorted(made.quotas, key=share_of)}
+    shown = [row for row in made.quotas if share_of(row) >= NEAR or row is fullest[row.name]]
+    rows = ((row.name, row.subject, amounts_of(row), f"{share_of(row):.0%}", bar_of(share_of(row))) for row in shown)
+    say_table(("QUOTA", "OF", "USED / ALLOWED", "SHARE", ""), rows, right=("USED / ALLOWED", "SHARE"))
+
+
+def share_of(quota: Quota) -> float:
+    """The part of a quota that is used; 1.0 is all of it."""
+    return quota.used / quota.allowed if quota.allowed else 0.0
+
+
+def amounts_of(quota: Quota) -> str:
+    """`42 / 300`, `98.3 / 250 MB`."""
+    if quota.unit == "bytes":
+        return f"{size_text(quota.used)} / {size_text(quota.allowed)}"
+    unit = f" {quota.unit}" if quota.unit else ""
+    return f"{number_text(quota.used)} / {number_text(quota.allowed)}{unit}"
+
+
+def number_text(number: float) -> str:
+    """A whole number whole, another with one digit."""
+    return f"{number:,.0f}" if number == int(number) else f"{number:,.1f}"
+
+
+def bar_of(share: float) -> str:
+    """`####................`: any use at all is one mark."""
+    marks = min(BAR_WIDTH, max(round(share * BAR_WIDTH), 1 if share > 0 else 0))
+    return "#" * marks + "." * (BAR_WIDTH - marks)

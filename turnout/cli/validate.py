@@ -1,0 +1,60 @@
+"""`turnout validate`: is models.yaml right, and do its artifacts fit?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
+from turnout.cli.output import counted, say, say_json, tell
+from turnout.problems import ProblemsError
+
+if TYPE_CHECKING:
+    from turnout.manifest import Manifest
+    from turnout.problems import Problem
+
+
+def validate(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption = False) -> None:
+    """Check models.yaml and the files it names.
+
+    All problems are told at once, each with file, line and column. What passes here can be served on
+    this machine; `turnout plan` also holds it against the quotas of AWS.
+    """
+    from turnout.planning import make_plan
+
+    try:
+        project = load(manifest)
+        plan = make_plan(project.manifest, project.artifacts, enforce=False)
+    except ProblemsError as error:
+        if not as_json:
+            raise
+        say_json({"ok": False, "problems": [problem_to_json(problem) for problem in error.problems], "notes": []})
+        raise typer.Exit(2) from None
+    counts = counts_of(project.manifest)
+    if as_json:
+        notes = [{"path": note.path, "message": note.message} for note in plan.notes]
+        say_json({"ok": True, "problems": [], "notes": notes, **counts})
+    else:
+        for note in plan.notes:
+            tell(f"note: {note.path}: {note.message}")
+        words = ", ".join(counted(number, noun.removesuffix("s")) for noun, number in counts.items())
+        say(f"{project.manifest.source}: ok: {words}.")
+
+
+def counts_of(manifest: Manifest) -> dict[str, int]:
+    """How many there are of what."""
+    versions = sum(len(model.versions) for model in manifest.models)
+    return {"models": len(manifest.models), "versions": versions, "stages": len(manifest.stages)}
+
+
+def problem_to_json(problem: Problem) -> dict[str, Any]:
+    """One problem for programs; line and column are 0 where none is known."""
+    return {
+        "source": problem.source,
+        "line": problem.line,
+        "column": problem.column,
+        "path": list(problem.path),
+        "message": problem.message,
+        "hint": problem.hint,
+    }

@@ -1,0 +1,72 @@
+"""A user's own project, ready to be served: models.yaml, the sample model, the schema, .gitignore, a README.
+
+Comes in: a folder. Goes out: the files in it. Called by `turnout init`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from turnout.layout import sample_dir, schema_path
+
+TEMPLATE = Path(__file__).parent / "template"
+DOTTED = frozenset({"gitignore"})
+"""Files of the template whose name starts with a dot in the project; here a `.gitignore` would hide files."""
+
+IGNORED = frozenset({".git", ".venv"})
+"""What a folder may hold and still count as empty."""
+
+
+class OccupiedError(Exception):
+    """The folder holds files already, or is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What became of the project's files, relative to its folder, in order."""
+
+    written: tuple[Path, ...]
+    kept: tuple[Path, ...]
+
+
+def create_project(folder: Path, *, beside_others: bool = False) -> Created:
+    """Write a project into `folder`, which is made where it is missing. No file is ever overwritten.
+
+    Args:
+        folder: where to.
+        beside_others: whether other files may be there; those of ours that exist are kept as they are.
+
+    Returns:
+        What was written, and what was kept.
+
+    Raises:
+        OccupiedError: the folder holds files and `beside_others` is false, or `folder` is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OccupiedError(f"{folder} is a file.")
+    if folder.is_dir() and not beside_others and any(entry.name not in IGNORED for entry in folder.iterdir()):
+        raise OccupiedError(f"{folder} is not empty.")
+    written, kept = [], []
+    for source, name in project_files():
+        target = folder / name
+        if target.exists():
+            kept.append(name)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        written.append(name)
+    return Created(tuple(written), tuple(kept))
+
+
+def project_files() -> Iterator[tuple[Path, Path]]:
+    """Every file of a new project: where it comes from, and its name in the project."""
+    for source in sorted(TEMPLATE.iterdir()):
+        yield source, Path(f".{source.name}" if source.name in DOTTED else source.name)
+    yield schema_path("models"), Path("schemas", "models.schema.json")
+    sample = sample_dir() / "models" / "iris"
+    for source in sorted(sample.rglob("*")):
+        if source.is_file() and "__pycache__" not in source.parts:
+            yield source, Path("models", "iris", source.relative_to(sample))

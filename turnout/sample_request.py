@@ -1,0 +1,98 @@
+"""The request that is sent to a model when the user gives none: one of its examples, or one made from its signature.
+
+Comes in: the project and names. Goes out: a `SampleRequest`. Called by `turnout invoke`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from turnout.example_request import make_request
+from turnout.examples import Example, read_examples
+
+if TYPE_CHECKING:
+    from turnout.manifest import Manifest, Version
+    from turnout.project import Project
+
+
+class UnknownNameError(Exception):
+    """There is no model, version, stage or example of that name; `hint` says which there are."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = list(known)
+        close = get_close_matches(name, names, n=1)
+        super().__init__(f"there is no {kind} {name!r}.")
+        self.hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names) or 'none'}."
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """A request for one version.
+
+    Args:
+        model: the model's name.
+        version: the version it was made for: the named one, or the one that the stage serves.
+        stage: the stage that was meant: the named one, or the manifest's first.
+        request: the body.
+        example: where it comes from, with what is expected; `None` when it was made from the signature.
+    """
+
+    model: str
+    version: str
+    stage: str
+    request: Mapping[str, Any]
+    example: Example | None
+
+
+def make_sample_request(project: Project, model: str, version: str, stage: str, example: str = "") -> SampleRequest:
+    """A request for a version, or where `version` is empty for the one that the stage serves.
+
+    Args:
+        project: the manifest and its artifacts.
+        model: the model's name.
+        version: the version's name, or empty.
+        stage: the stage's name; empty is the first.
+        example: the example's name; empty is the first, or the signature where there are none.
+
+    Raises:
+        UnknownNameError: one of the names is unknown.
+        ValueError: the examples cannot be read.
+    """
+    manifest = project.manifest
+    stage = known("stage", stage or manifest.stages[0].name, [row.name for row in manifest.stages])
+    model = known("model", model, [row.name for row in manifest.models])
+    names = [row.name for row in manifest.model(model).versions]
+    version = known(f"version of {model}", version or served_version(manifest, stage, model), names)
+    row = manifest.model(model).version(version)
+    examples = version_examples(manifest, row)
+    if not examples and not example:
+        artifact = project.artifacts.get((model, version))
+        if artifact is None:
+            raise ValueError(f"{model} {version} has no examples, and its artifact does not lie on this machine")
+        return SampleRequest(model, version, stage, make_request(artifact.signature), None)
+    by_name = {found.name: found for found in examples}
+    chosen = known(f"example of {model} {version}", example or examples[0].name, by_name)
+    return SampleRequest(model, version, stage, by_name[chosen].request, by_name[chosen])
+
+
+def known(kind: str, name: str, names: Iterable[str]) -> str:
+    """The name, when it is one of the names."""
+    names = list(names)
+    if name not in names:
+        raise UnknownNameError(kind, name, names)
+    return name
+
+
+def served_version(manifest: Manifest, stage: str, model: str) -> str:
+    """The version that gets most of a stage's unversioned calls of a model."""
+    row = next(row for row in manifest.stages if row.name == stage)
+    weights = row.weights.get(model)
+    return max(weights, key=weights.__getitem__) if weights else row.serve[model]
+
+
+def version_examples(manifest: Manifest, version: Version) -> tuple[Example, ...]:
+    """A version's examples; none where the manifest names no file."""
+    return read_examples(manifest.path.parent / version.examples) if version.examples else ()
