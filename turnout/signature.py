@@ -122,16 +122,9 @@ def _tensor_spec(name: str, tensor: onnx.TypeProto.Tensor, *, required: bool) ->
 
 
 def _zipmap_labels(graph: onnx.GraphProto, output: str) -> tuple[str | int, ...]:
-    """The class labels of the ZipMap that makes `output`, directly or through Identity nodes; empty where none does."""
-    makers = {name: node for node in graph.node for name in node.output}
-    node = makers.get(output)
-    for _ in range(len(graph.node)):
-        if node is None or node.op_type != "Identity":
-            break
-        node = makers.get(node.input[0])
-    if node is None or node.op_type != "ZipMap":
-        return ()
-    for attribute in node.attribute:
+    """The class labels of the ZipMap that makes `output`; empty where none does (no other operator takes its maps)."""
+    makers = (node for node in graph.node if output in node.output and node.op_type == "ZipMap")
+    for attribute in (attribute for node in makers for attribute in node.attribute):
         if attribute.name == "classlabels_int64s" and attribute.ints:
             return tuple(attribute.ints)
         if attribute.name == "classlabels_strings" and attribute.strings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import helper
 
@@ -41,3 +42,84 @@ def write_identity(path: Path, datatype: str = "FP32", shape: Sequence[Dimension
     """A model that answers what it was sent: input `x`, output `y`."""
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     return write_graph(path, nodes, [value("x", datatype, shape)], [value("y", datatype, shape)])
+
+
+def write_zipmap_classifier(path: Path, labels: Sequence[int] | Sequence[str] = ("cat", "dog")) -> Path:
+    """A classifier as scikit-learn's converters make it by default.
+
+    Input `x` FP32 [-1, len(labels)] are the scores; outputs `label`, the best one's label, and `probabilities`, the
+    softmax as a list of maps from label to FP32.
+    """
+    count = len(labels)
+    texts = isinstance(labels[0], str)
+    keys = {"classlabels_strings" if texts else "classlabels_int64s": list(labels)}
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["softmax"], axis=1),
+        helper.make_node("ArgMax", ["softmax"], ["best"], axis=1, keepdims=0),
+        helper.make_node("Gather", ["labels", "best"], ["label"], axis=0),
+        helper.make_node("ZipMap", ["softmax"], ["probabilities"], domain="ai.onnx.ml", **keys),
+    ]
+    map_type = helper.make_map_type_proto(
+        onnx.TensorProto.STRING if texts else onnx.TensorProto.INT64,
+        helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, []),
+    )
+    maps = helper.make_value_info("probabilities", helper.make_sequence_type_proto(map_type))
+    initializer = helper.make_tensor(
+        "labels", onnx.TensorProto.STRING if texts else onnx.TensorProto.INT64, [count], list(labels)
+    )
+    outputs = [value("label", "BYTES" if texts else "INT64", ["batch"]), maps]
+    return write_graph(path, nodes, [value("x", "FP32", ["batch", count])], outputs, [initializer])
+
+
+def write_slow(path: Path) -> Path:
+    """A model whose run time grows with what it is sent: about 1 ms per 100 `rounds`, INT64 []; answers `y` FP32 []."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["on"], ["still_on"]),
+            helper.make_node("Sin", ["y_in"], ["y_sin"]),
+            helper.make_node("Add", ["y_sin", "y_in"], ["y_out"]),
+        ],
+        "round",
+        [value("round", "INT64", []), value("on", "BOOL", []), value("y_in", "FP32", [])],
+        [value("still_on", "BOOL", []), value("y_out", "FP32", [])],
+    )
+    start = helper.make_tensor("start", onnx.TensorProto.FLOAT, [], [0.5])
+    nodes = [helper.make_node("Loop", ["rounds", "", "start"], ["y"], body=body)]
+    return write_graph(path, nodes, [value("rounds", "INT64", [])], [value("y", "FP32", [])], [start])
+
+
+def write_vocabulary(path: Path, size: int = 10) -> Path:
+    """A model that onnxruntime refuses to run for some values: `ids` INT64 [-1] must be below `size`.
+
+    It answers `vectors` FP32 [-1,2]: `[id, -id]` for each.
+    """
+    rows = [number * sign for number in range(size) for sign in (1.0, -1.0)]
+    table = helper.make_tensor("table", onnx.TensorProto.FLOAT, [size, 2], rows)
+    nodes = [helper.make_node("Gather", ["table", "ids"], ["vectors"], axis=0)]
+    return write_graph(path, nodes, [value("ids", "INT64", ["n"])], [value("vectors", "FP32", ["n", 2])], [table])
+
+
+def external_tensor(name: str, location: str, shape: Sequence[int], **entries: int | str) -> onnx.TensorProto:
+    """An FP32 tensor whose data lies in another file; `entries` are offset, length, checksum."""
+    tensor = onnx.TensorProto(name=name, data_type=onnx.TensorProto.FLOAT, dims=shape)
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, entry in {"location": location, **entries}.items():
+        tensor.external_data.add(key=key, value=str(entry))
+    return tensor
+
+
+def write_external(path: Path, locations: Sequence[str] = ("model.data",), *, write_data: bool = True) -> Path:
+    """A model with external data: input `x` FP32 [-1,4], output `y` is `x` plus [0,1,2,3] for each data file."""
+    names = [f"w{number}" for number in range(len(locations))]
+    tensors = [
+        external_tensor(name, location, [4], offset=0, length=16)
+        for name, location in zip(names, locations, strict=True)
+    ]
+    nodes = [helper.make_node("Sum", ["x", *names], ["y"])]
+    shape = ["batch", 4]
+    write_graph(path, nodes, [value("x", "FP32", shape)], [value("y", "FP32", shape)], tensors)
+    for location in locations if write_data else ():
+        file = path.parent / location
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(np.arange(4, dtype="<f4").tobytes())
+    return path
