@@ -1,0 +1,238 @@
+"""HTTP/1.1 as text and values, without sockets: what a request's head says, and how an answer looks on the wire.
+
+Comes in: header fields and targets as the parser cut them, and `Response` values. Goes out: the fields as text with
+what they mean for the connection, and bytes to write. Called by the HTTP server (`http.py`) and by nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import IntFlag
+from functools import lru_cache
+from http import HTTPStatus
+from types import MappingProxyType
+
+from turnout.gateway.messages import Request, Response
+
+
+class Field(IntFlag):
+    """The header fields that decide what the connection does; several together say which of them a request has."""
+
+    HOST = 1
+    LENGTH = 2
+    ENCODING = 4
+    EXPECT = 8
+    CONNECTION = 16
+    UPGRADE = 32
+    SECOND_HOST = 64
+
+
+class Refused(Exception):  # noqa: N818 - a verdict on a request, not a failure of ours
+    """The request cannot be served; `status` says why, and the connection ends with that answer."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(status)
+
+
+KEEP = ""
+"""HTTP/1.1 keeps a connection without a word."""
+KEEP_1_0 = "Connection: keep-alive\r\n"
+"""HTTP/1.0 keeps a connection when the client asked for it and the server agrees."""
+CLOSE = "Connection: close\r\n"
+"""The server closes after this answer."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_DECIDING = {
+    "host": Field.HOST,
+    "content-length": Field.LENGTH,
+    "transfer-encoding": Field.ENCODING,
+    "expect": Field.EXPECT,
+    "connection": Field.CONNECTION,
+    # The parser obeys it as it obeys `Connection`.
+    "proxy-connection": Field.CONNECTION,
+    "upgrade": Field.UPGRADE,
+}
+
+# What frames a message is the server's to say: from a handler these are dropped.
+_OWN_FIELDS = frozenset(
+    {"connection", "content-length", "date", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_ABSOLUTE = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
+
+_WITHOUT_BODY = frozenset({204, 304})
+
+
+def _json_refusal(status: int, message: str, error_type: str) -> Response:
+    headers = (("Content-Type", "application/json"), ("x-amzn-ErrorType", error_type))
+    return Response(status, headers, f'{{"message":"{message}"}}'.encode("ascii"))
+
+
+REFUSALS: Mapping[int, Response] = MappingProxyType(
+    {
+        413: _json_refusal(413, "Request Too Long", "RequestTooLargeException"),
+        500: Response(500, (("Content-Type", "application/json"),), b'{"message": "Internal server error"}'),
+    }
+)
+"""What the server answers by itself, in API Gateway's words; a status that is not here gets its reason phrase."""
+
+
+def make_refusal(status: int, refusals: Mapping[int, Response] = REFUSALS) -> Response:
+    """The answer that the server gives by itself with `status`."""
+    known = refusals.get(status)
+    if known is not None:
+        return known
+    return Response(
+        status, (("Content-Type", "application/json"),), f'{{"message":"{HTTPStatus(status).phrase}"}}'.encode("ascii")
+    )
+
+
+@lru_cache(maxsize=1024)
+def _read_name(name: bytes) -> tuple[str, int]:
+    text = name.decode("latin-1")
+    return text, int(_DECIDING.get(text.lower(), 0))
+
+
+def read_fields(raw: Sequence[tuple[bytes, bytes]]) -> tuple[list[tuple[str, str]], int, int, int]:
+    """Read a head's fields, as the parser cut them.
+
+    Returns:
+        The fields as text in order and case; their size in bytes on the wire, a line's end counted; the content length,
+        0 where there is none; and the `Field` flags of those that the server must look at, as an int.
+    """
+    fields = []
+    size = 4 * len(raw)
+    length = seen = 0
+    for name, value in raw:
+        text, kind = _read_name(name)
+        size += len(name) + len(value)
+        # The parser leaves the white space behind a value in place.
+        fields.append((text, value.decode("latin-1").rstrip(" \t")))
+        if kind:
+            if kind == 1 and seen & 1:
+                kind = 64
+            elif kind == 2:
+                # Digits only and once only, or the parser had refused it.
+                length = int(value)
+            seen |= kind
+    return fields, size, length, seen
+
+
+def read_token_lists(fields: Sequence[tuple[str, str]], name: str) -> list[str]:
+    """The values of every field called `name` (lower case) as one list, in lower case."""
+    values = (value for key, value in fields if key.lower() == name)
+    return [item.strip().lower() for value in values for item in value.split(",")]
+
+
+def check_fields(fields: Sequence[tuple[str, str]], seen: int, version: str, length: int) -> bool:
+    """Refuse what HTTP/1.x forbids and the parser lets through; say whether the client waits for `100 Continue`.
+
+    Args:
+        fields: as read by `read_fields`.
+        seen: likewise.
+        version: of the protocol, `1.1`.
+        length: likewise.
+
+    Raises:
+        Refused: 400, 417, 501 or 505.
+    """
+    if version not in {"1.1", "1.0"}:
+        raise Refused(505)
+    if seen & Field.SECOND_HOST or (version == "1.1" and not seen & Field.HOST):
+        raise Refused(400)
+    if seen & Field.ENCODING:
+        if version == "1.0":
+            raise Refused(400)
+        # The parser reads `gzip, chunked` as chunked; we do not decode gzip, so we do not take it.
+        if read_token_lists(fields, "transfer-encoding") != ["chunked"]:
+            raise Refused(501)
+    if seen & Field.EXPECT and version == "1.1":
+        if read_token_lists(fields, "expect") != ["100-continue"]:
+            raise Refused(417)
+        return bool(length or seen & Field.ENCODING)
+    return False
+
+
+def split_target(method: str, target: bytes) -> tuple[str, str]:
+    """Split a request's target into its path and its query, both as sent.
+
+    Raises:
+        Refused: 400 for a target that is no path and no HTTP address, 501 for CONNECT.
+    """
+    text = target.decode("latin-1")
+    if "#" in text:
+        text = text[: text.index("#")]
+    if text[:1] != "/":
+        if method == "CONNECT":
+            raise Refused(501)
+        if text == "*" and method == "OPTIONS":
+            return "*", ""
+        authority = _ABSOLUTE.match(text)
+        if authority is None:
+            raise Refused(400)
+        text = text[authority.end() :]
+        if text[:1] != "/":
+            text = "/" + text
+    path, _, query = text.partition("?")
+    return path, query
+
+
+def render_head_without_upgrade(
+    method: bytes, target: bytes, version: str, raw: Sequence[tuple[bytes, bytes]]
+) -> bytes:
+    """A request's head once more, as if its client had not asked for another protocol."""
+    lines = [b"%b %b HTTP/%b" % (method, target, version.encode("ascii"))]
+    lines += [b"%b: %b" % field for field in raw if field[0].lower() != b"upgrade"]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+@lru_cache(maxsize=256)
+def _render_status(status: int) -> str:
+    # 1xx would not end the exchange, and the client would wait for more.
+    if not isinstance(status, int) or not 200 <= status <= 599:
+        raise ValueError(f"a response's status must be 200-599, got {status!r}")
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else ""
+    return f"HTTP/1.1 {int(status)} {phrase}"
+
+
+@lru_cache(maxsize=1024)
+def _render_name(name: str) -> str:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"{name!r} cannot be a header's name")
+    return "" if name.lower() in _OWN_FIELDS else f"{name}: "
+
+
+def render(request: Request, response: Response, date: str, connection: str) -> tuple[bytes, bytes]:
+    """Render an answer: its head, and the body that follows.
+
+    Args:
+        request: what is answered; HEAD gets no body.
+        response: what a handler made.
+        date: the finished `Date` line.
+        connection: `KEEP`, `KEEP_1_0` or `CLOSE`.
+
+    Raises:
+        ValueError: a status, name or value that must not reach the wire, such as one with a line break.
+        TypeError: a name, value or body of another type than the contract's.
+    """
+    lines = [_render_status(response.status)]
+    for name, value in response.headers:
+        prefix = _render_name(name)
+        if prefix:
+            lines.append(prefix + value)
+    text = "\r\n".join(lines)
+    breaks = len(lines) - 1
+    # Names are tokens; so any further line break, and any NUL, came with a value.
+    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+        raise ValueError("a header's value holds a line break or NUL")
+    body = response.body
+    if not isinstance(body, bytes):
+        raise TypeError(f"a response's body must be bytes, got {type(body).__name__}")
+    if response.status in _WITHOUT_BODY:
+        return f"{text}\r\n{date}{connection}\r\n".encode("latin-1"), b""
+    head = f"{text}\r\n{date}Content-Length: {len(body)}\r\n{connection}\r\n".encode("latin-1")
+    return head, b"" if request.method == "HEAD" else body
