@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 STATUS_OF: Mapping[str, int] = {
     "INVALID_JSON": 400,  # not JSON, not UTF-8, nested too deeply
     "INVALID_REQUEST": 400,  # JSON, but not one of the request forms
@@ -20,10 +22,13 @@ STATUS_OF: Mapping[str, int] = {
     "VALUE_OUT_OF_RANGE": 400,  # 300 as UINT8, 1e39 as FP32
     "INVALID_VALUE": 400,  # 1.5 as INT32, 7 as BYTES
     "INVALID_BINARY": 400,  # lengths that lie
+    "OUTPUT_NEEDS_BINARY": 400,  # an answer in JSON was asked for, and the output holds BYTES that are not UTF-8
+    "OUTPUT_WITHOUT_ROWS": 400,  # `instances` was sent, and the output has no row per instance
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "UNSUPPORTED_ENCODING": 415,
     "PAYLOAD_TOO_LARGE": 413,
     "REFUSED_BY_MODEL": 422,  # fits the signature, but onnxruntime refuses the values
+    "REFUSED_BY_TRANSFORM": 422,  # the version's transform raised `Refused`
     "TRANSFORM_FAILED": 500,
     "MODEL_FAILED": 500,
 }
@@ -31,19 +36,36 @@ STATUS_OF: Mapping[str, int] = {
 
 
 class RequestError(Exception):
-    """A request that cannot be answered; `code` is a key of `STATUS_OF`, the message a whole sentence."""
+    """A request that cannot be answered; `code` is a key of `STATUS_OF`, the message a whole sentence.
+
+    `status` is the code's HTTP status.
+    """
 
     def __init__(self, code: str, message: str, **details: Any) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.details = details
-
-    @property
-    def status(self) -> int:
-        """HTTP status."""
-        return STATUS_OF[self.code]
+        self.status = STATUS_OF[code]
 
     def body(self) -> dict[str, Any]:
         """The JSON object that the caller gets."""
         return {"error": self.message, "code": self.code, "details": self.details}
+
+
+class Refused(RequestError):  # noqa: N818 - reads `raise Refused(...)` in a user's transform
+    """What a transform raises to refuse what a client sent: a 422 with its sentence, and no traceback in the log."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__("REFUSED_BY_TRANSFORM", message, **details)
+
+
+def shown(value: Any) -> str:
+    """A client's value as a sentence may hold it: JSON's spelling, at most about 60 characters, never a whole list."""
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, str) and len(value) > 50:
+        return orjson.dumps(value[:50]).decode()[:-1] + '..."'
+    return orjson.dumps(value).decode()

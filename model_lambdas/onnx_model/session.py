@@ -1,0 +1,260 @@
+"""One ONNX model, open: arrays in, arrays out.
+
+Comes in: a `FunctionSpec`; then named arrays that were checked against its signature. Goes out: named arrays, or a
+`RequestError` for values that onnxruntime refuses. Called by the handler, from several threads at once.
+
+What onnxruntime 1.32 needs to be handled with care: strings must be `str` in object arrays (`bytes` become the text
+"b'...'", fixed-width dtypes lose trailing zero bytes); a big-endian array and, in an OrtValue, a column-major one are
+read as if they were little-endian and row-major; BF16 goes in and comes out as OrtValues only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from turnout.protocol.errors import RequestError
+from turnout.protocol.tensors import DATATYPES, Signature
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Array = npt.NDArray[Any]
+
+MEMORY_PER_VCPU_MB = 1769
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """One model version as its function serves it.
+
+    Args:
+        model: the model's name.
+        version: the version's name.
+        sha256: the artifact's digest, 64 hex digits.
+        signature: the graph's inputs and outputs.
+        artifact: the ONNX file; external data lies beside it.
+        transform: the Python file with `preprocess` / `postprocess`, or None.
+        memory_mb: the function's memory size, which its CPU share follows.
+    """
+
+    model: str
+    version: str
+    sha256: str
+    signature: Signature
+    artifact: Path
+    transform: Path | None = None
+    memory_mb: int = 1024
+
+
+class ModelError(Exception):
+    """A version that cannot be opened or whose file is not what its signature says; the message names it."""
+
+
+class RunCancelled(Exception):  # noqa: N818 - nothing went wrong: someone asked for it
+    """A run that `Cancellation.cancel` ended. Not the client's fault and not the model's: the handler raises it on."""
+
+
+class Cancellation:
+    """Ends a run from another thread: `cancel()` before or while it runs. Between two nodes, not within one."""
+
+    __slots__ = ("_cancelled", "_lock", "_options")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._options: onnxruntime.RunOptions | None = None
+        self._cancelled = False
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """End the run, or the one that is to come; at any time, from any thread."""
+        with self._lock:
+            self._cancelled = True
+            if self._options is not None:
+                self._options.terminate = True
+
+    def attach(self, options: onnxruntime.RunOptions) -> None:
+        """Say which run is to be ended; RunCancelled where `cancel` came first. Called by the session."""
+        with self._lock:
+            if self._cancelled:
+                raise RunCancelled
+            self._options = options
+
+
+def threads_for(memory_mb: int) -> int:
+    """How many threads a run takes: one per vCPU that Lambda gives for the memory size, at least one."""
+    return max(1, round(memory_mb / MEMORY_PER_VCPU_MB))
+
+
+def open_session(path: Path, memory_mb: int) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on the CPU.
+
+    Its log is silent but for fatal errors: it would warn per call of a declared output shape that is wrong, and write
+    a line per request whose values it refuses; both come back as exceptions or do not matter.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads_for(memory_mb)
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+class Model:
+    """An open model. `run` may be called from several threads at once.
+
+    Raises:
+        ModelError: onnxruntime cannot open the file, or it has a combination of datatypes that cannot be run.
+    """
+
+    def __init__(self, spec: FunctionSpec) -> None:
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+        self._name = f"{spec.model} {spec.version}"
+        try:
+            self._session = open_session(spec.artifact, spec.memory_mb)
+        except Exception as error:
+            message = f"{self._name}: onnxruntime cannot open {spec.artifact.name}: {_without_folder(error, spec)}"
+            raise ModelError(message) from error
+        self._onnxruntime = onnxruntime
+        self._refusals = (state.InvalidArgument, state.Fail, state.RuntimeException, UnicodeDecodeError)
+        self._outputs = {output.name: output for output in spec.signature.outputs}
+        self._names = tuple(self._outputs)
+        self._texts = frozenset(row.name for row in spec.signature.inputs if row.datatype == "BYTES")
+        self._halves = frozenset(row.name for row in spec.signature.inputs if row.datatype == "BF16")
+        self._by_value = any(row.datatype == "BF16" for row in spec.signature.outputs)
+        self._labelled = any(row.labels for row in spec.signature.outputs)
+        if self._by_value and (self._texts or self._labelled):
+            message = (
+                f"{self._name}: a model with BF16 outputs can have neither BYTES inputs nor ZipMap outputs: "
+                "onnxruntime's Python interface cannot run it"
+            )
+            raise ModelError(message)
+
+    def run(
+        self, inputs: Mapping[str, Array], names: Sequence[str] = (), cancellation: Cancellation | None = None
+    ) -> dict[str, Array]:
+        """The outputs called `names`, all of them where none is named.
+
+        Args:
+            inputs: as `Interface.check_inputs` takes them, BYTES as object arrays of `bytes` or `str`.
+            names: outputs of the signature.
+            cancellation: ends the run early.
+
+        Returns:
+            Arrays: BYTES as object arrays of `str`, BF16 as `uint16` bits, a ZipMap as `[rows, labels]`.
+
+        Raises:
+            RequestError: REFUSED_BY_MODEL, or INVALID_VALUE for BYTES that are not UTF-8.
+            RunCancelled: `cancellation` came first.
+        """
+        names = names or self._names
+        options = None
+        if cancellation is not None:
+            options = self._onnxruntime.RunOptions()
+            cancellation.attach(options)
+        feed: Mapping[str, Any] = inputs
+        if self._texts or self._halves:
+            feed = {name: self._prepare(name, values) for name, values in inputs.items()}
+        try:
+            if self._by_value:
+                return self._run_by_value(feed, names, options)
+            found = self._session.run(names, feed, options)
+        except self._refusals as error:
+            if cancellation is not None and cancellation.cancelled:
+                raise RunCancelled from error
+            raise self._refusal(error) from error
+        outputs = dict(zip(names, found, strict=True))
+        if self._labelled:
+            outputs = {name: self._tabulate(name, values) for name, values in outputs.items()}
+        return outputs
+
+    def _prepare(self, name: str, values: Array) -> Any:
+        """An input as onnxruntime takes it."""
+        if name in self._texts:
+            return _as_texts(name, values)
+        if name in self._halves:
+            return self._as_value(values, DATATYPES["BF16"].onnx)
+        return values
+
+    def _as_value(self, values: Array, onnx_type: int | None = None) -> Any:
+        make = self._onnxruntime.OrtValue
+        if onnx_type is None:
+            return make.ortvalue_from_numpy(np.ascontiguousarray(values).reshape(values.shape))
+        contiguous = np.ascontiguousarray(values).reshape(values.shape)
+        return make.ortvalue_from_numpy_with_onnx_type(contiguous, onnx_type)
+
+    def _run_by_value(self, feed: Mapping[str, Any], names: Sequence[str], options: Any) -> dict[str, Array]:
+        values = {
+            name: self._as_value(given) if isinstance(given, np.ndarray) else given for name, given in feed.items()
+        }
+        found = self._session.run_with_ort_values(names, values, options)
+        return {name: _as_array(value) for name, value in zip(names, found, strict=True)}
+
+    def _tabulate(self, name: str, rows: Any) -> Array:
+        output = self._outputs[name]
+        if not output.labels:
+            return np.asarray(rows)
+        table = [[row[label] for label in output.labels] for row in rows]
+        return np.array(table, DATATYPES[output.datatype].dtype).reshape(len(table), len(output.labels))
+
+    def _refusal(self, error: Exception) -> RequestError:
+        if isinstance(error, UnicodeDecodeError):
+            reason = "its answer holds text that is not UTF-8"
+        else:
+            reason = reason_of(str(error))
+        return RequestError("REFUSED_BY_MODEL", f"{self._name} refused the values: {reason}", reason=reason)
+
+
+def _as_texts(name: str, values: Array) -> Array:
+    texts = np.empty(values.size, object)
+    for index, value in enumerate(values.reshape(-1).tolist()):
+        try:
+            texts[index] = value.decode() if isinstance(value, bytes) else value
+        except UnicodeDecodeError:
+            expected, got = "UTF-8 (onnxruntime's strings are text)", "other bytes"
+            message = f"input `{name}`, element {index}: expected {expected}, got {got}"
+            raise RequestError("INVALID_VALUE", message, tensor=name, expected=expected, got=got, index=index) from None
+    return texts.reshape(values.shape)
+
+
+def _as_array(value: Any) -> Array:
+    """An OrtValue's elements, copied; onnxruntime makes no array of BF16 itself."""
+    if value.element_type() != DATATYPES["BF16"].onnx:
+        return np.asarray(value.numpy())
+    found = np.empty(value.shape(), np.uint16)
+    if found.size:
+        ctypes.memmove(found.ctypes.data, value.data_ptr(), found.nbytes)
+    return found
+
+
+_PREFIX = re.compile(r"^(?:\[ONNXRuntimeError\] : \d+ : \w+ : )?(?:Non-zero status code returned while running )?")
+_NODE = re.compile(r"^(\w+) node\. Name:'.*?' Status Message: ", re.DOTALL)
+_SOURCE = re.compile(r"\S*/\S+\.(?:cc|cpp|h|hpp|cuh?)(?::\d+)?\s*")
+_CPP_SIGNATURE = re.compile(r"[\w:<>~*&, ]*::~?\w+\([^()]*\)(?: const)?:? ")
+
+
+def reason_of(message: str) -> str:
+    """Onnxruntime's own words for a refusal, without its source files' paths and C++ signatures."""
+    text = _PREFIX.sub("", message)
+    text = _NODE.sub(r"\1: ", text)
+    text = _CPP_SIGNATURE.sub("", _SOURCE.sub("", text))
+    return " ".join(text.split())[:500]
+
+
+def _without_folder(error: Exception, spec: FunctionSpec) -> str:
+    return reason_of(str(error).replace(f"{spec.artifact.parent}/", ""))

@@ -1,0 +1,28 @@
+"""An answer's body, and JSON that holds arrays.
+
+Called by the forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """A body: JSON, or where `json_length` is not None that much JSON with binary tensors behind it."""
+
+    body: bytes
+    json_length: int | None = None
+
+
+def write_json(build: Callable[..., dict[str, Any]]) -> bytes:
+    """JSON of what `build` makes; `build(spelled=True)` where orjson wrote a NaN or an infinity as null."""
+    text = orjson.dumps(build(spelled=False), option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in text:
+        text = orjson.dumps(build(spelled=True), option=orjson.OPT_SERIALIZE_NUMPY)
+    return text

@@ -1,0 +1,39 @@
+"""BF16 by bit operations: numpy has no bfloat16, so its arrays hold the upper 16 bits of the FP32 as `uint16`.
+
+Comes in and goes out: arrays of any shape. Called by the JSON codec, and by transforms that read or make BF16.
+Rounding is to nearest, ties to even; a NaN stays a NaN of the same sign.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def to_float32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    """The numbers that BF16 bits stand for; exact."""
+    return np.left_shift(bits.astype(np.uint32), np.uint32(16)).view(np.float32)
+
+
+def from_float32(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+    """The nearest BF16's bits; beyond the largest is infinity."""
+    bits = np.ascontiguousarray(numbers, np.float32).reshape(numbers.shape).view(np.uint32)
+    ties_to_even = np.uint32(0x7FFF) + (np.right_shift(bits, np.uint32(16)) & np.uint32(1))
+    rounded = np.right_shift(bits + ties_to_even, np.uint32(16))
+    quiet = np.right_shift(bits, np.uint32(16)) | np.uint32(0x0040)
+    return np.where(np.isnan(numbers), quiet, rounded).astype(np.uint16)
+
+
+def from_float64(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
+    """The nearest BF16's bits, rounded once.
+
+    By way of an FP32 rounded to odd: rounding twice to nearest would send a number just beside a tie the wrong way.
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        nearest: npt.NDArray[Any] = np.asarray(numbers.astype(np.float32))
+    back = nearest.astype(np.float64)
+    inexact = (back != numbers) & np.isfinite(numbers)
+    bits = nearest.view(np.uint32) - (inexact & (np.abs(back) > np.abs(numbers))).astype(np.uint32)
+    return from_float32((bits | inexact.astype(np.uint32)).view(np.float32))

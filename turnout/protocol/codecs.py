@@ -1,0 +1,109 @@
+"""Requests into arrays and arrays into answers, in the form that was asked in.
+
+Comes in: headers, body and an `Interface`; then the model's outputs. Goes out: an `InferenceRequest`; then the answer's
+body and headers. Called by the model function. A new form is one row of `CODECS`, and its mark in `_form_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import orjson
+
+from turnout.protocol.answers import Answer
+from turnout.protocol.bodies import read_body
+from turnout.protocol.checks import Interface, build_interface
+from turnout.protocol.errors import RequestError, shown
+from turnout.protocol.json_values import may_hold_booleans
+from turnout.protocol.open_form import read_open, write_open
+from turnout.protocol.requests import InferenceRequest, Payload
+from turnout.protocol.short_forms import read_named, read_rows, write_named, write_rows
+
+Array = npt.NDArray[Any]
+
+__all__ = ["CODECS", "Answer", "Codec", "InferenceRequest", "build_interface", "decode_request", "encode_answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How one form is read and written."""
+
+    read: Callable[[Payload, Interface], InferenceRequest]
+    write: Callable[[Mapping[str, Array], InferenceRequest, Interface], Answer]
+
+
+CODECS: Mapping[str, Codec] = {
+    "open": Codec(read_open, write_open),
+    "named": Codec(read_named, write_named),
+    "rows": Codec(read_rows, write_rows),
+}
+
+
+def decode_request(headers: Mapping[str, str], body: bytes, interface: Interface) -> InferenceRequest:
+    """One request's tensors, checked against `interface` (see `Interface.free_inputs`), and how to answer it.
+
+    Args:
+        headers: names in lower case.
+        body: as it was sent, in its content encoding.
+        interface: of the version that is asked.
+
+    Raises:
+        RequestError: the client's fault, each of the codes with a status of 400, 413 or 415.
+    """
+    text, part = read_body(headers, body)
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        message = f"the body: expected JSON in UTF-8, got {error.msg.partition(': line ')[0]} at {where}"
+        raise RequestError("INVALID_JSON", message, line=error.lineno, column=error.colno) from None
+    form = _form_of(document)
+    request = CODECS[form].read(Payload(document, part, may_hold_booleans(text)), interface)
+    if not interface.free_inputs and len(request.inputs) < len(interface.inputs):
+        interface.check_missing(request.inputs)
+    if part is not None:
+        part.check_finished()
+    return request
+
+
+_FORMS = (
+    '{"inputs": [{"name": ..., "shape": ..., "datatype": ..., "data": ...}]}, {"inputs": {name: lists}} or '
+    '{"instances": [...]}'
+)
+
+
+def _form_of(document: Any) -> str:
+    if type(document) is dict:
+        inputs = document.get("inputs")
+        if type(inputs) is list and "instances" not in document:
+            return "open"
+        if type(inputs) is dict and "instances" not in document:
+            return "named"
+        if "instances" in document and inputs is None:
+            return "rows"
+    got = shown(document)
+    if type(document) is dict:
+        got = f"an object with {', '.join(map(shown, list(document)[:10])) or 'nothing'}"
+    raise RequestError("INVALID_REQUEST", f"the request: expected {_FORMS}, got {got}", expected=_FORMS, got=got)
+
+
+def encode_answer(outputs: Mapping[str, Array], request: InferenceRequest, interface: Interface) -> Answer:
+    """The answer's body, in the form of the request.
+
+    Args:
+        outputs: at least those that were asked for. Shapes are taken as they are. BYTES may be `bytes` or `str`.
+        request: what `decode_request` made.
+        interface: of the version that answers.
+
+    Raises:
+        RequestError: UNKNOWN_OUTPUT, OUTPUT_NEEDS_BINARY, OUTPUT_WITHOUT_ROWS.
+    """
+    if request.outputs:
+        for name in request.outputs:
+            if name not in outputs:
+                raise interface.unknown_output(name, outputs)
+        outputs = {name: outputs[name] for name in request.outputs}
+    return CODECS[request.form].write(outputs, request, interface)

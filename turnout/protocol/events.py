@@ -1,0 +1,52 @@
+"""API Gateway's proxy events (version 1), read, and its proxy answers, made.
+
+Comes in: the event of a Lambda. Goes out: headers and body; then the answer. Called by every Lambda.
+
+Events carry the body as text or, since the API declares the binary media type `*/*`, in base64 whatever it holds:
+`isBase64Encoded` alone tells which. Text goes back as text, binary bodies in base64.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+from turnout.protocol.errors import RequestError
+
+try:
+    import pybase64 as base64
+except ImportError:  # pragma: no cover - a layer without it is slower, 1 ms per 600 KB
+    import base64  # type: ignore[no-redef]
+
+
+def read_event(event: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
+    """The request's headers, names in lower case, and its body; no header and no body where the event has null.
+
+    Raises:
+        RequestError: INVALID_REQUEST where the body is not the base64 that the event says it is.
+    """
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    body = event.get("body")
+    if body is None:
+        return headers, b""
+    if type(body) is not str:
+        message = "the event's body: expected text, got a value of another type"
+        raise RequestError("INVALID_REQUEST", message, expected="text", got=type(body).__name__)
+    if not event.get("isBase64Encoded"):
+        return headers, body.encode(errors="surrogatepass")  # lone surrogates: for the JSON reader to refuse
+    try:
+        return headers, base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        message = "the event's body: expected base64, as isBase64Encoded says, got other text"
+        raise RequestError("INVALID_REQUEST", message, expected="base64", got="other text") from None
+
+
+def make_answer(status: int, headers: dict[str, str], body: bytes, *, binary: bool = False) -> dict[str, Any]:
+    """A proxy answer. `body` is UTF-8 text unless it is `binary`."""
+    return {
+        "statusCode": status,
+        "headers": headers,
+        "body": base64.b64encode(body).decode() if binary else body.decode(),
+        "isBase64Encoded": binary,
+    }

@@ -1,0 +1,148 @@
+"""The Open Inference Protocol's form of a request and of an answer, with its binary tensor data extension.
+
+Comes in: a `Payload`; then a model's outputs. Goes out: an `InferenceRequest`; then an `Answer`. Called by `codecs`.
+Source: Open Inference Protocol, "Inference"; Triton, "Binary Tensor Data Extension".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+from turnout.protocol.answers import Answer, write_json
+from turnout.protocol.binary_tensors import write_binary
+from turnout.protocol.checks import Input, Interface, datatype_of
+from turnout.protocol.errors import RequestError, shown
+from turnout.protocol.json_shapes import flatten_to, read_shape
+from turnout.protocol.json_values import read_values, write_values
+from turnout.protocol.requests import (
+    InferenceRequest,
+    Payload,
+    check_fields,
+    invalid,
+    read_answer_fields,
+    read_parameters,
+)
+from turnout.protocol.tensors import DATATYPES, Datatype
+
+Array = npt.NDArray[Any]
+
+_FIELDS = frozenset({"id", "inputs", "outputs", "parameters", "model_name", "model_version"})
+_TENSOR_FIELDS = frozenset({"name", "shape", "datatype", "parameters", "data"})
+
+
+def read_open(payload: Payload, interface: Interface) -> InferenceRequest:
+    """The protocol's request: `{"inputs": [{"name", "shape", "datatype", "data"}]}`.
+
+    `model_name` and `model_version` may stand in it (KServe's client sends them) if they name who answers.
+    """
+    document = payload.document
+    check_fields(document, _FIELDS, "the request")
+    inputs: dict[str, Array] = {}
+    for tensor in document["inputs"]:
+        name, values = _read_tensor(tensor, payload, interface)
+        if name in inputs:
+            message = f"input `{name}`: expected once, got twice"
+            raise RequestError("DUPLICATE_INPUT", message, tensor=name, expected="once", got="twice")
+        inputs[name] = values
+    request = InferenceRequest("open", inputs)
+    if len(document) > 1:
+        read_answer_fields(document, interface, request)
+        _check_addressee(document, interface)
+    return request
+
+
+def _read_tensor(tensor: Any, payload: Payload, interface: Interface) -> tuple[str, Array]:
+    if type(tensor) is not dict:
+        raise invalid("`inputs`", "objects with name, shape, datatype and data", tensor)
+    name: Any = tensor.get("name")
+    row = _find_input(name, interface)
+    if not tensor.keys() <= _TENSOR_FIELDS:
+        check_fields(tensor, _TENSOR_FIELDS, f"input `{name[:50]}`")
+    shape = read_shape(name, tensor.get("shape"))
+    if row is None:
+        datatype = _read_datatype(name, tensor.get("datatype"))
+    else:
+        datatype = row.datatype
+        row.check_datatype(tensor.get("datatype"))
+        row.check_shape(shape)
+    return name, _read_data(name, datatype, shape, tensor, payload).reshape(shape)
+
+
+def _find_input(name: Any, interface: Interface) -> Input | None:
+    """What the session takes by that name; None where a `preprocess` stands before it and anything may be sent."""
+    if type(name) is not str:
+        raise interface.unknown_input(name)
+    if interface.free_inputs:
+        return None
+    if name not in interface.inputs:
+        raise interface.unknown_input(name)
+    return interface.inputs[name]
+
+
+def _read_data(
+    name: str, datatype: Datatype, shape: tuple[int, ...], tensor: dict[str, Any], payload: Payload
+) -> Array:
+    count = math.prod(shape)
+    data = tensor.get("data")
+    size = read_parameters(tensor, f"input `{name[:50]}`").get("binary_data_size") if "parameters" in tensor else None
+    if size is None:
+        if data is None:
+            raise invalid(f"input `{name[:50]}`", "`data`, or `binary_data_size` in `parameters`", None, name[:50])
+        return read_values(name, datatype, flatten_to(name, data, shape, count), booleans=payload.booleans)
+    if data is not None:
+        raise invalid(f"input `{name[:50]}`", "one of `data` and `binary_data_size`", "both", name[:50])
+    if payload.part is None:
+        expected = "the header Inference-Header-Content-Length for `binary_data_size`"
+        message = f"input `{name[:50]}`: expected {expected}, got none"
+        raise RequestError("INVALID_BINARY", message, tensor=name[:50], expected=expected, got=None)
+    return payload.part.take(name, datatype, count, size)
+
+
+def _read_datatype(name: str, datatype: Any) -> Datatype:
+    if type(datatype) is str and datatype in DATATYPES:
+        return DATATYPES[datatype]
+    expected, got = f"one of {', '.join(DATATYPES)}", shown(datatype)
+    message = f"input `{name}`: expected datatype {expected}, got {got}"
+    raise RequestError("DATATYPE_MISMATCH", message, tensor=name, expected=expected, got=got)
+
+
+def _check_addressee(document: dict[str, Any], interface: Interface) -> None:
+    for field, ours in (("model_name", interface.model), ("model_version", interface.version)):
+        said = document.get(field)
+        if said is not None and said not in ("", ours):
+            raise invalid(f"`{field}`", f'"{ours}"', document[field])
+
+
+def write_open(outputs: Mapping[str, Array], request: InferenceRequest, interface: Interface) -> Answer:
+    """The protocol's form: flat data, each tensor in JSON or in binary as the request asked for it."""
+    asked = request.binary or {}
+    parts = {
+        name: write_binary(datatype_of(values, interface.outputs.get(name)), values)
+        for name, values in outputs.items()
+        if asked.get(name, request.binary_default)
+    }
+
+    def build(*, spelled: bool) -> dict[str, Any]:
+        tensors = []
+        for name, values in outputs.items():
+            datatype = datatype_of(values, interface.outputs.get(name))
+            tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": values.shape}
+            if name in parts:
+                tensor["parameters"] = {"binary_data_size": len(parts[name])}
+            else:
+                tensor["data"] = write_values(name, datatype, values.reshape(-1), spelled=spelled)
+            tensors.append(tensor)
+        answer: dict[str, Any] = {"model_name": interface.model, "model_version": interface.version}
+        if request.id is not None:
+            answer["id"] = request.id
+        answer["outputs"] = tensors
+        return answer
+
+    text = write_json(build)
+    if not parts:
+        return Answer(text)
+    return Answer(b"".join((text, *parts.values())), len(text))
