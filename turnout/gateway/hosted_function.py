@@ -24,6 +24,11 @@ log = logging.getLogger("turnout.functions")
 class Cancellation(Protocol):
     """What stops a run from another thread."""
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        ...
+
     def cancel(self) -> None:
         """Make the run end soon; nothing where it has ended already."""
         ...
@@ -42,12 +47,17 @@ class Runnable(Protocol):
 
 
 class Context:
-    """What Lambda passes beside the event, under Lambda's names, and the run's `cancellation`."""
+    """What Lambda passes beside the event, under Lambda's names, and the run's `cancellation`, None on the loop."""
 
     __slots__ = ("_alias", "_deadline", "_event", "_function", "cancellation", "client_context", "identity")
 
     def __init__(
-        self, function: Function, alias: str, event: Mapping[str, Any], deadline: float, cancellation: Cancellation
+        self,
+        function: Function,
+        alias: str,
+        event: Mapping[str, Any],
+        deadline: float,
+        cancellation: Cancellation | None,
     ) -> None:
         self._function = function
         self._alias = alias
@@ -158,14 +168,13 @@ class HostedFunction:
         """Run at once where that is surely short; else in a thread, in order of arrival."""
         deadline = time.monotonic() + min(timeout_s, self.function.timeout_s)
         if self._code is not None and self._loop_limit_s > 0 and self._pace.is_short(_body_size(event)):
-            context = Context(self.function, alias, event, deadline, self._make_cancellation())
+            context = Context(self.function, alias, event, deadline, None)
             invocation, cost_s = self._run(self._code, event, context)
             self.runs_on_loop += 1
             self._pace.learn(_body_size(event), cost_s, on_loop=True)
             return invocation
         if len(self._waiting) >= self._waiting_limit:
             message = f"{self.function.name}: {len(self._waiting)} calls wait already"
-            log.warning(message)
             return Invocation(None, "throttled", message)
         call = Call(alias, event, deadline, self._make_cancellation())
         loop = asyncio.get_running_loop()
@@ -256,7 +265,8 @@ class HostedFunction:
             answer = code(event, context)
             invocation = _checked(self.function.name, answer)
         except BaseException as error:  # whatever a transform raises is this function's failure, not the gateway's
-            log.exception("%s: the function raised", self.function.name)
+            if context.cancellation is None or not context.cancellation.cancelled:
+                log.exception("%s: the function raised", self.function.name)
             invocation = Invocation(None, "failed", f"{self.function.name} raised {type(error).__name__}: {error}")
         return invocation, time.thread_time() - started
 
@@ -265,7 +275,6 @@ class HostedFunction:
             return
         doing = "ran" if call.started else "waited"
         message = f"{self.function.name}: the call {doing} past its time limit and was given up"
-        log.warning(message)
         _settle(call, Invocation(None, "timed_out", message))
 
     def _let_go(self, call: Call) -> None:
@@ -294,7 +303,6 @@ def _checked(name: str, answer: Any) -> Invocation:
     if size <= LARGEST_ANSWER_BYTES:
         return Invocation(answer)
     message = f"{name}: the answer is {size:,} bytes of JSON, {LARGEST_ANSWER_BYTES:,} are allowed"
-    log.warning(message)
     return Invocation(None, "too_large", message)
 
 

@@ -1,0 +1,92 @@
+"""What `turnout serve` prints once it listens: where, which stages, how to call it.
+
+Comes in: the plan, the keys, the address. Goes out: text. Called by `turnout.gateway.local`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from turnout import __version__
+from turnout.manifest import Manifest, Stage
+
+MOST_LISTED = 8
+"""Models that a stage's line names; more are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A request that works, to paste.
+
+    Args:
+        path: without the stage where the default stage is meant.
+        body: what is sent.
+        key: the API key, or empty.
+    """
+
+    path: str
+    body: Mapping[str, Any]
+    key: str = ""
+
+
+def render_banner(
+    manifest: Manifest,
+    url: str,
+    *,
+    default_stage: str,
+    keys: Mapping[str, str],
+    sample: Sample | None,
+    notes: Iterable[str] = (),
+) -> str:
+    """The whole text: address, a line or more for each stage, one curl, notes."""
+    lines = [f"turnout {__version__} serves {manifest.source} at {url}", ""]
+    for stage in manifest.stages:
+        lines += _describe(stage, is_default=stage.name == default_stage, key=keys.get(stage.name, ""))
+    if sample is not None:
+        lines += ["", "Try it:", f"  {render_curl(url, sample)}"]
+    told = [f"  {note}" for note in notes]
+    if told:
+        lines += ["", "Note:", *told]
+    return "\n".join([*lines, ""])
+
+
+def render_curl(url: str, sample: Sample) -> str:
+    """One line for any POSIX shell."""
+    words = ["curl", url + sample.path, "-H", "content-type: application/json"]
+    if sample.key:
+        words += ["-H", f"x-api-key: {sample.key}"]
+    return shlex.join([*words, "-d", orjson.dumps(sample.body).decode()])
+
+
+def _describe(stage: Stage, *, is_default: bool, key: str) -> list[str]:
+    also = " and, as the default stage, /models/..." if is_default else ""
+    lines = [f"  {stage.name}: /{stage.name}/models/...{also}", f"    serves {_serving(stage)}"]
+    if stage.canary is not None:
+        moved = _listed([f"{model} {version}" for model, version in stage.canary.serve.items()])
+        lines.append(f"    canary: {stage.canary.percent:g} % of the requests see {moved}")
+    if key:
+        lines.append(f"    x-api-key: {key}")
+    elif stage.auth != "none":
+        lines.append(f"    auth: {stage.auth}")
+    if stage.throttle is not None:
+        lines.append(f"    throttle: {stage.throttle.rate:g} requests/s, {stage.throttle.burst} at once")
+    return lines
+
+
+def _serving(stage: Stage) -> str:
+    weighted = [
+        f"{model} {' and '.join(f'{version} {percent:g} %' for version, percent in weights.items())}"
+        for model, weights in stage.weights.items()
+    ]
+    return _listed([*(f"{model} {version}" for model, version in stage.serve.items()), *weighted])
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) <= MOST_LISTED:
+        return ", ".join(names)
+    return f"{', '.join(names[:MOST_LISTED])} and {len(names) - MOST_LISTED} more"

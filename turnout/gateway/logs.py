@@ -1,0 +1,49 @@
+"""The program's own log, beside the access log: what went wrong, and why.
+
+Comes in: a format. Goes out: log records as lines on a stream. Called once by `turnout.gateway.local`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+import orjson
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per record; a traceback is a field of it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line."""
+        row = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            row["traceback"] = self.formatException(record.exc_info)
+        return orjson.dumps(row, default=str).decode()
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - logging's
+        """UTC, with milliseconds."""
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z"
+
+
+LOG_FORMATS: Mapping[str, logging.Formatter] = {
+    "text": logging.Formatter("%(levelname)s %(name)s: %(message)s"),
+    "json": JsonFormatter(),
+}
+"""How a record is spelled."""
+
+
+def set_up_logs(log_format: str, stream: TextIO) -> None:
+    """Send every warning and error to the stream, and nothing twice."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(LOG_FORMATS[log_format])
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
