@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
-from turnout.cli.output import CommandError, counted, progress, say, size_text
+from turnout.cli.output import CommandError, counted, progress, say, size_text, tell
+from turnout.problems import ProblemsError
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name; a new one is made.")]
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="The new version's name.")]
@@ -37,19 +38,22 @@ def add(
     that exists is never overwritten.
     """
     from turnout.artifacts import ArtifactError
-    from turnout.new_version import RefusedError, add_version_files, prepare_version
+    from turnout.edit import EditError
+    from turnout.new_version import NewVersionError, prepare_version, write_version
 
     project = load(manifest)
     try:
         prepared = prepare_version(project, model, version, path, examples=examples, transform=transform)
         with progress(f"copying {path.name}", prepared.artifact.size_bytes) as advance:
-            add_version_files(prepared, advance)
-    except ArtifactError as error:
-        raise CommandError(f"{error.message}.", error.hint) from error
-    except RefusedError as error:
-        raise CommandError(str(error), error.hint) from error
-    root = project.manifest.path.parent
+            write_version(prepared, advance)
+    except (ArtifactError, EditError, NewVersionError) as error:
+        raise CommandError(f"{str(error.message).rstrip('.')}.", error.hint) from error
+    except ProblemsError:
+        tell(f"{project.manifest.source} would not be right with {model} {version}; nothing was written:")
+        raise
     copied = f"{counted(len(prepared.files), 'file')}, {size_text(prepared.artifact.size_bytes)} of model"
-    say(f"Copied to {prepared.folder.relative_to(root)} ({copied}), sha256 {prepared.artifact.sha256[:12]}.")
-    say(f"{project.manifest.source}: {model} has version {version}. Next:\n")
-    say(f"    turnout serve\n    turnout invoke {model} {version}")
+    say(f"Copied {copied}, to {prepared.folder.relative_to(prepared.root)}.")
+    say(f"Listed {model} {version} in {project.manifest.source}, sha256 {prepared.artifact.sha256[:12]}.")
+    for change in prepared.changes:
+        say(f"Now {change}.")
+    say(f"Next:\n\n    turnout serve\n    turnout invoke {model} {version}")

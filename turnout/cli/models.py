@@ -91,6 +91,8 @@ def model_to_json(project: Project, name: str) -> dict[str, Any]:
     for version in model.versions:
         artifact = artifact_of(project, version)
         row: dict[str, Any] = {"version": version.name, "artifact": version.artifact}
+        if version.sha256:
+            row["sha256"] = version.sha256
         if artifact:
             row |= {"sha256": artifact.sha256, "size_bytes": artifact.size_bytes, **artifact.signature.to_json()}
         rows.append({**row, "served_by": served_by(project.manifest, version)})

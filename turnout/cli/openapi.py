@@ -36,13 +36,15 @@ def openapi(
     with different auth have documents of their own: then --stage or --api says which; without them it is the first
     stage's.
     """
+    from turnout.document_examples import read_document_examples
     from turnout.openapi import build_document, lambda_uri
     from turnout.planning import make_plan
 
     project = load(manifest)
     plan = make_plan(project.manifest, project.artifacts, stack=stack)
     chosen = choose_api(plan, api, stage, first_stage=project.manifest.stages[0].name)
-    say_json(build_document(plan, chosen, lambda_uri(partition_of(region), region, account)))
+    uri_of = lambda_uri(partition_of(region), region, account)
+    say_json(build_document(plan, chosen, uri_of, examples=read_document_examples(project.manifest)))
 
 
 def partition_of(region: str) -> str:

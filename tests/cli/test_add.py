@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.builders.graphs import value, write_graph, write_identity
+from tests.cli.conftest import EXAMPLES
+from turnout.artifacts import load_artifact
+from turnout.cli.__main__ import main
+from turnout.new_version import NewVersionError, missing_parents, prepare_version, replace_text, write_version
+from turnout.project import load_project
+
+TRANSFORM = "def preprocess(inputs):\n    return inputs\n"
+
+
+def content_of(folder: Path) -> dict[str, bytes | None]:
+    """Every file and folder below, but what can be made again."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if ".turnout" not in path.parts
+    }
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_identity(tmp_path / "new.onnx")
+
+
+def test_a_version_is_copied_pinned_and_listed(project: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (project / "models.yaml").read_text()
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    assert main(["add", "echo", "v3", str(model), "-m", str(project)]) == 0
+    out, err = capsys.readouterr()
+    line = f"      v3: {{artifact: models/echo/v3/model.onnx, sha256: {digest}}}\n"
+    after = (project / "models.yaml").read_text()
+    assert line in after
+    assert after.replace(line, "") == before  # comments, order and spacing stay
+    assert (project / "models" / "echo" / "v3" / "model.onnx").read_bytes() == model.read_bytes()
+    assert "Now dev serves echo v3, and served v2." in out
+    assert out.endswith("    turnout serve\n    turnout invoke echo v3\n")
+    assert err == ""
+    assert not list((project / ".turnout").glob("adding-*"))
+    assert main(["validate", "-m", str(project)]) == 0
+
+
+def test_examples_and_a_transform_come_along(project: Path, model: Path, tmp_path: Path) -> None:
+    examples, transform = tmp_path / "a.json", tmp_path / "b.py"
+    examples.write_text(json.dumps(EXAMPLES))
+    transform.write_text(TRANSFORM)
+    arguments = ["add", "echo", "v3", str(model), "--examples", str(examples), "--transform", str(transform)]
+    assert main([*arguments, "-m", str(project)]) == 0
+    version = load_project(project).manifest.model("echo").version("v3")
+    assert (version.examples, version.transform) == ("models/echo/v3/examples.json", "models/echo/v3/transform.py")
+    assert (project / version.transform).read_text() == TRANSFORM
+
+
+def test_a_new_model_is_served_by_every_stage(project: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["add", "other", "v1", str(model), "-m", str(project)]) == 0
+    assert "Now prod serves other v1." in capsys.readouterr().out
+    assert [stage.serve["other"] for stage in load_project(project).manifest.stages] == ["v1", "v1"]
+
+
+def write_external(path: Path, name: str) -> Path:
+    """A graph whose weights lie in a file of that name beside it."""
+    weight = numpy_helper.from_array(
+        numpy_helper.to_array(helper.make_tensor("w", TensorProto.FLOAT, [4], [1.0] * 4)), "w"
+    )
+    nodes = [helper.make_node("Add", ["x", "w"], ["y"])]
+    write_graph(path, nodes, [value("x", "FP32", ["n", 4])], [value("y", "FP32", ["n", 4])], [weight])
+    graph = onnx.load(str(path))
+    onnx.save_model(graph, str(path), save_as_external_data=True, location=name, size_threshold=0)
+    return path
+
+
+def test_external_data_comes_along_under_its_own_name(project: Path, tmp_path: Path) -> None:
+    path = write_external(tmp_path / "big.onnx", "weights.bin")
+    assert main(["add", "echo", "v3", str(path), "-m", str(project)]) == 0
+    artifact = load_project(project).artifacts["echo", "v3"]
+    assert [file.name for file in artifact.external_files] == ["weights.bin"]
+    assert artifact.sha256 == load_artifact(path, None).sha256
+
+
+def test_external_data_whose_name_is_taken_is_refused(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_external(tmp_path / "big.onnx", "model.onnx")
+    assert main(["add", "echo", "v3", str(path), "-m", str(project)]) == 2
+    assert "a name that is taken here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["echo", "v1", "new.onnx"], "echo has a version v1 already.\n    A version is immutable"),
+        (["echo", "v3", "nope.onnx"], "nope.onnx"),
+        (["echo", "v3", "text.txt"], "text.txt is not an ONNX model"),
+        (["echo", "V3", "new.onnx"], "would not be right with echo V3; nothing was written:"),
+        (["../up", "v3", "new.onnx"], "would not be right with ../up v3"),
+        (["echo", "../../v3", "new.onnx"], "would not be right with echo ../../v3"),
+        (["echo", "v3", "new.onnx", "--examples", "text.txt"], "text.txt is not JSON"),
+        (["echo", "v3", "new.onnx", "--examples", "nope.json"], "nope.json cannot be read"),
+        (["echo", "v3", "new.onnx", "--transform", "text.txt"], "does not compile"),
+        (["echo", "orphan", "new.onnx"], "models/echo/orphan is there already"),
+        (["alias", "v1", "new.onnx"], "alias"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_refused_leaves_all_as_it_was(
+    arguments: list[str],
+    sentence: str,
+    project: Path,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("this is: no model")
+    (project / "models" / "echo" / "orphan").mkdir()
+    before, outside = content_of(project), sorted(tmp_path.iterdir())
+    assert main(["add", *arguments, "-m", str(project)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence in err
+    assert content_of(project) == before
+    assert sorted(tmp_path.iterdir()) == outside
+
+
+def test_an_incompatible_version_on_a_canary_is_refused(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = project / "models.yaml"
+    text = path.read_text().replace("serve: {echo: v1}\n", 'serve: {"*": newest}\n')
+    path.write_text(text.replace("serve: {echo: v2}}", "serve: {echo: v1}}"))
+    wide = write_identity(tmp_path / "wide.onnx", shape=("batch", 5))
+    before = content_of(project)
+    assert main(["add", "echo", "v3", str(wide), "-m", str(project)]) == 2
+    assert "nothing was written" in capsys.readouterr().err
+    assert content_of(project) == before
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
+def test_a_failure_while_copying_leaves_all_as_it_was(project: Path, model: Path, stop: type[BaseException]) -> None:
+    before = content_of(project)
+    prepared = prepare_version(load_project(project, cache=False), "other", "v1", model)
+
+    def fail(_: int) -> None:
+        raise stop
+
+    with pytest.raises(stop):
+        write_version(prepared, fail)
+    assert content_of(project) == before
+    assert not (project / ".turnout").exists()
+
+
+def test_a_file_that_changes_while_it_is_copied_is_refused(project: Path, model: Path) -> None:
+    prepared = prepare_version(load_project(project), "echo", "v3", model)
+    before = content_of(project)
+    model.write_bytes(model.read_bytes() + b"\n")
+    with pytest.raises(NewVersionError, match="changed while it was copied"):
+        write_version(prepared)
+    assert content_of(project) == before
+
+
+def test_a_manifest_that_cannot_be_written_takes_its_files_back(project: Path, model: Path) -> None:
+    prepared = prepare_version(load_project(project), "echo", "v3", model)
+    (project / "models.yaml").unlink()
+    with pytest.raises(FileNotFoundError):
+        write_version(prepared)
+    assert not (project / "models" / "echo" / "v3").exists()
+    assert [path.name for path in project.iterdir() if path.name.startswith(".models")] == []
+
+
+def test_a_linked_manifest_stays_a_link(project: Path, model: Path, tmp_path: Path) -> None:
+    real = tmp_path / "real.yaml"
+    (project / "models.yaml").rename(real)
+    (project / "models.yaml").symlink_to(real)
+    assert main(["add", "echo", "v3", str(model), "-m", str(project)]) == 0
+    assert (project / "models.yaml").is_symlink()
+    assert "v3:" in real.read_text()
+
+
+def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text("old")
+    path.chmod(0o640)
+    replace_text(path, "new\r\n")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new\r\n", 0o640)
+    assert os.listdir(tmp_path) == ["models.yaml"]  # noqa: PTH208
+
+
+def test_missing_parents_are_the_deepest_first(tmp_path: Path) -> None:
+    assert missing_parents(tmp_path / "a" / "b") == [tmp_path / "a" / "b", tmp_path / "a"]
+    assert missing_parents(tmp_path) == []

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from turnout.cli.__main__ import main
+from turnout.project import load_project
+
+
+def files_of(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_new_project_is_right_and_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "deep" / "my-models"
+    assert main(["init", str(folder)]) == 0
+    assert f"cd {folder}\n    turnout serve\n" in capsys.readouterr().out
+    assert files_of(folder) == {
+        ".gitignore",
+        "README.md",
+        "models.yaml",
+        "models/iris/v1/examples.json",
+        "models/iris/v1/model.onnx",
+        "models/iris/v2/examples.json",
+        "models/iris/v2/model.onnx",
+        "schemas/models.schema.json",
+    }
+    project = load_project(folder)
+    assert set(project.artifacts) == {("iris", "v1"), ("iris", "v2")}
+    assert ".turnout/" in (folder / ".gitignore").read_text().splitlines()
+
+
+def test_an_empty_folder_and_a_fresh_repository_will_do(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    assert main(["init", str(tmp_path)]) == 0
+    assert (tmp_path / "models.yaml").is_file()
+
+
+def test_a_folder_with_files_is_refused_untouched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["init", str(tmp_path)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert files_of(tmp_path) == {"notes.txt"}
+
+
+def test_force_adds_what_is_missing_and_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "models.yaml").write_text("mine")
+    assert main(["init", str(tmp_path), "--force"]) == 0
+    out, err = capsys.readouterr()
+    assert err == f"kept {tmp_path}/models.yaml\n"
+    assert "Made 7 files" in out
+    assert (tmp_path / "models.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_file_in_the_way_is_refused(force: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert main(["init", str(tmp_path / "file"), *force]) == 2
+    assert "is a file" in capsys.readouterr().err

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from turnout.cli.__main__ import main
+from turnout.cli.models import served_by, tensor_text
+from turnout.manifest import Canary, Manifest, Model, Stage, Version
+from turnout.protocol.tensors import TensorSpec
+
+V1, V2 = Version("m", "v1", "a"), Version("m", "v2", "b")
+
+
+def test_the_table_tells_tensors_digest_and_stages(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "-m", str(project)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["MODEL", "VERSION", "INPUTS", "OUTPUTS", "SIZE", "DIGEST", "SERVED", "BY"]
+    first, second = (line.split() for line in lines[1:])
+    assert first[:8] == ["echo", "v1", "x", "FP32", "[batch,4]", "y", "FP32", "[batch,4]"]
+    assert first[-2:] == ["prod", "90%"]
+    assert second[-3:] == ["dev,", "prod", "10%"]
+
+
+def test_models_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "-m", str(project), "--json"]) == 0
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    assert (model["model"], model["description"]) == ("echo", "Answers what it is sent.")
+    first = model["versions"][0]
+    assert (first["version"], first["served_by"], len(first["sha256"])) == ("v1", ["prod 90%"], 64)
+    assert first["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4], "dimension_names": ["batch", None]}]
+
+
+def test_an_artifact_that_lies_elsewhere_is_listed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = project / "models.yaml"
+    remote = f"v2: {{artifact: 's3://bucket/model.onnx', sha256: {'ab' * 32}}}"
+    path.write_text(path.read_text().replace("v2: {artifact: models/echo/v2/model.onnx}", remote))
+    assert main(["models", "-m", str(project)]) == 0
+    row = capsys.readouterr().out.splitlines()[2].split()
+    assert row == ["echo", "v2", "?", "?", "?", "abababababab", "dev,", "prod", "10%"]
+    assert main(["models", "-m", str(project), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["models"][0]["versions"][1] == {
+        "version": "v2",
+        "artifact": "s3://bucket/model.onnx",
+        "sha256": "ab" * 32,
+        "served_by": ["dev", "prod 10%"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("tensor", "text"),
+    [
+        (TensorSpec("x", "FP32", (-1, 4), ("batch", None)), "x FP32 [batch,4]"),
+        (TensorSpec("x", "FP32", (-1, 4)), "x FP32 [-1,4]"),
+        (TensorSpec("x", "FP32", (3,), ("ignored",)), "x FP32 [3]"),
+        (TensorSpec("x", "INT64", ()), "x INT64 []"),
+        (TensorSpec("x", "BYTES", None, required=False), "x? BYTES [...]"),
+    ],
+)
+def test_a_tensor_is_name_datatype_shape(tensor: TensorSpec, text: str) -> None:
+    assert tensor_text(tensor) == text
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        (Stage("s", {"m": "v1"}, {}), (["s"], [])),
+        (Stage("s", {}, {"m": {"v1": 90.0, "v2": 10.0}}), (["s 90%"], ["s 10%"])),
+        (Stage("s", {"m": "v1"}, {}, Canary(10, {"m": "v2"})), (["s 90%"], ["s 10%"])),
+        (Stage("s", {"m": "v1"}, {}, Canary(10, {"m": "v1"})), (["s"], [])),
+        (Stage("s", {"m": "v1"}, {}, Canary(0, {"m": "v2"})), (["s"], [])),
+        (Stage("s", {"m": "v1"}, {}, Canary(100, {"m": "v2"})), ([], ["s"])),
+        (Stage("s", {"m": "v1"}, {}, Canary(10, {"other": "v2"})), (["s"], [])),
+        (Stage("s", {}, {"m": {"v1": 50.0, "v2": 50.0}}, Canary(10, {"m": "v2"})), (["s 45%"], ["s 55%"])),
+    ],
+)
+def test_a_share_of_a_stage_is_told_in_percent(stage: Stage, expected: tuple[list[str], list[str]]) -> None:
+    manifest = Manifest("p", (Model("m", (V1, V2)),), (stage,), Path("models.yaml"), "models.yaml", {})
+    assert (served_by(manifest, V1), served_by(manifest, V2)) == expected

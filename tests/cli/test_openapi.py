@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from turnout.cli.__main__ import main
+
+PATH = "/models/echo/v1/inference"
+
+
+def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[dict, str]:
+    assert main(["openapi", *arguments]) == 0
+    out, err = capsys.readouterr()
+    return json.loads(out), err
+
+
+def test_the_first_stage_s_document_is_printed_and_the_others_are_named(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, err = document(capsys, "-m", str(project))
+    assert told["openapi"].startswith("3.0")
+    assert told["info"]["title"] == "shop-local_none"
+    assert "--stage" in err
+
+
+@pytest.mark.parametrize("choice", [("--stage", "prod"), ("--api", "shop-local_api_key")])
+def test_a_stage_or_an_api_chooses_the_document(
+    choice: tuple[str, str], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, err = document(capsys, "-m", str(project), *choice)
+    assert told["info"]["title"] == "shop-local_api_key"
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"), [("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
+)
+def test_region_and_account_stand_in_the_integrations(
+    region: str, partition: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, _ = document(capsys, "-m", str(project), "--region", region, "--account", "111122223333", "--stack", "eu")
+    uri = told["paths"][PATH]["post"]["x-amazon-apigateway-integration"]["uri"]
+    assert uri.startswith(f"arn:{partition}:apigateway:{region}:lambda:path/")
+    assert f"arn:{partition}:lambda:{region}:111122223333:function:shop-eu_echo_v1" in uri
+
+
+def test_the_document_shows_the_version_s_own_example(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told, _ = document(capsys, "-m", str(project))
+    assert '"data": [1, 1, 1, 1]' in json.dumps(told["paths"][PATH])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--stage", "nope"], "there is no stage 'nope'.\n    There are: dev, prod."),
+        (["--api", "nope"], "there is no API 'nope'.\n    There are: shop-local_none, shop-local_api_key."),
+        (["--api", "a", "--stage", "b"], "--api and --stage both choose the API"),
+    ],
+)
+def test_an_unknown_name_lists_the_known_ones(
+    arguments: list[str], sentence: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["openapi", "-m", str(project), *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence in err

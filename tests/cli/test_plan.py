@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from turnout.cli.__main__ import main
+from turnout.cli.plan import amounts_of, bar_of, say_plan, share_of, summary_of, warm_text
+from turnout.manifest import Warm
+from turnout.plan import Function, Note, Plan, Quota
+
+
+def make_plan(*quotas: Quota, notes: tuple[Note, ...] = ()) -> Plan:
+    return Plan("shop", "local", (), (), (), (), quotas, notes)
+
+
+def test_the_plan_tells_stages_functions_routes_packages_and_quotas(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "-m", str(project), "--stack", "eu"]) == 0
+    out, err = capsys.readouterr()
+    rows = [line.split() for line in out.splitlines()]
+    assert err == ""
+    assert out.startswith("shop, stack eu: 2 functions, 6 routes in 2 APIs, 2 stages.\n")
+    assert "Stage prod: API shop-eu_api_key; auth api_key; throttle 100/s, burst 200; canary 10 %" in out
+    assert ["echo", "v1", "v2"] in rows  # the variable, what the baseline sees, what the canary sees
+    assert ["POST", "/models/echo/inference", "shop-eu_echo_${stageVariables.echo}", "29", "s"] in rows
+    assert out.count("/models/echo/v1/inference") == 1  # two APIs, the same routes
+    assert ["Routes", "(3)", "of", "shop-eu_none", "and", "shop-eu_api_key"] in rows
+    assert any(row[:2] == ["shop-eu_echo_v1", "arm64"] for row in rows)
+    assert any(row[:2] == ["stage", "variables"] and "/" in row for row in rows)
+
+
+def test_the_plan_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "-m", str(project), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in told["functions"]] == ["shop-local_echo_v1", "shop-local_echo_v2"]
+
+
+def test_notes_close_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    say_plan(make_plan(notes=(Note("models.a", "comes later"), Note("", "all of it"))))
+    assert capsys.readouterr().out.endswith("\nNotes\nmodels.a: comes later\nall of it\n")
+
+
+def test_the_first_line_warns_of_the_fullest_quota() -> None:
+    fine, near = Quota("stages", "api", 1, 10), Quota("resources", "api", 270, 300)
+    assert summary_of(make_plan(fine)).endswith("Fullest quota: stages of api, 1 / 10 (10%).")
+    assert summary_of(make_plan(fine, near)).endswith("Near its quota: resources of api, 270 / 300 (90%).")
+
+
+def test_a_quota_is_shown_where_it_is_fullest_and_wherever_it_is_near(capsys: pytest.CaptureFixture[str]) -> None:
+    quotas = [Quota("name", subject, used, 10) for subject, used in (("a", 1), ("b", 9), ("c", 8), ("d", 2))]
+    say_plan(make_plan(*quotas, Quota("stages", "e", 1, 10), Quota("stages", "f", 2, 10)))
+    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert rows[rows.index(["QUOTA", "OF"]) + 1 :] == [["name", "b"], ["name", "c"], ["stages", "f"]]
+
+
+@pytest.mark.parametrize(
+    ("quota", "text", "share"),
+    [
+        (Quota("n", "s", 42, 300), "42 / 300", 0.14),
+        (Quota("n", "s", 1234, 5000), "1,234 / 5,000", 0.2468),
+        (Quota("n", "s", 1.5, 29, "s"), "1.5 / 29 s", 1.5 / 29),
+        (Quota("n", "s", 1024 * 1024, 250 * 1024 * 1024, "bytes"), "1.0 MB / 250.0 MB", 0.004),
+        (Quota("n", "s", 0, 0), "0 / 0", 0.0),
+    ],
+)
+def test_a_quota_is_told_in_its_unit(quota: Quota, text: str, share: float) -> None:
+    assert amounts_of(quota) == text
+    assert share_of(quota) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("share", "marks"), [(0.0, 0), (0.001, 1), (0.05, 1), (0.5, 10), (0.99, 20), (1.0, 20), (7.0, 20)]
+)
+def test_any_use_is_a_mark_and_the_bar_ends(share: float, marks: int) -> None:
+    assert bar_of(share) == "#" * marks + "." * (20 - marks)
+
+
+@pytest.mark.parametrize(
+    ("warm", "text"), [(Warm(), "-"), (Warm(provisioned=2), "provisioned 2"), (Warm(snap_start=True), "snap_start")]
+)
+def test_warm_is_told_as_in_the_manifest(warm: Warm, text: str) -> None:
+    assert warm_text(Function("f", "model", "m", "v1", "arm64", 128, 1, warm, "p")) == text

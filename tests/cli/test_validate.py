@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from turnout.cli.__main__ import main
+
+
+def test_a_right_project_is_ok_with_its_counts(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "-m", str(project)]) == 0
+    assert capsys.readouterr() == (f"{project}/models.yaml: ok: 1 model, 2 versions, 2 stages.\n", "")
+
+
+def test_a_right_project_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "-m", str(project), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"ok": True, "problems": [], "notes": [], "models": 1, "versions": 2, "stages": 2}
+
+
+def break_twice(project: Path) -> None:
+    path = project / "models.yaml"
+    path.write_text(path.read_text().replace("{echo: v1}", "{echo: v9}").replace("rate: 100", "rate: fast"))
+
+
+def test_all_problems_are_told_with_their_places(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    break_twice(project)
+    assert main(["validate", "-m", str(project)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "models.yaml:13:" in err
+    assert "stages.prod.throttle.rate" in err
+    assert err.endswith("turnout: 2 problems found.\n")
+
+
+def test_problems_as_json_stand_on_standard_output(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    break_twice(project)
+    assert main(["validate", "-m", str(project), "--json"]) == 2
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert (told["ok"], err) == (False, "")
+    assert [(row["path"], row["line"]) for row in told["problems"]] == [
+        (["stages", "prod", "serve", "echo"], 13),
+        (["stages", "prod", "throttle", "rate"], 16),
+    ]
+    assert all(row["source"].endswith("models.yaml") and row["message"] for row in told["problems"])
+
+
+def test_a_key_whose_behaviour_comes_later_is_noted(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = project / "models.yaml"
+    path.write_text(path.read_text().replace("v2/model.onnx}", "v2/model.onnx, warm: {provisioned: 2}}"))
+    assert main(["validate", "-m", str(project)]) == 0
+    out, err = capsys.readouterr()
+    assert "ok" in out
+    assert err.startswith("note: models.echo.versions.v2.warm")

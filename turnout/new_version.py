@@ -1,0 +1,200 @@
+"""A new version of a model: its files copied into the project, its digest pinned, models.yaml edited.
+
+Comes in: the project, names, files. Goes out: a `PreparedVersion`, checked, with nothing written yet; then the files.
+Called by `turnout add`. A failure at any point leaves the project as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from turnout.artifacts import Artifact, digest_of, load_artifact
+from turnout.edit import add_version, serving_changes
+from turnout.examples import read_examples
+from turnout.manifest import parse_manifest
+from turnout.planning import make_plan
+from turnout.project import CACHE_DIR, Project, check_transform
+
+CHUNK_BYTES = 8 * 1024 * 1024
+MODEL_FILE = "model.onnx"
+EXAMPLES_FILE = "examples.json"
+TRANSFORM_FILE = "transform.py"
+
+
+class NewVersionError(Exception):
+    """The version cannot be added; the message is a sentence, `hint` the remedy or empty."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedVersion:
+    """What will be written.
+
+    Args:
+        root: the project's folder, absolute.
+        manifest: the manifest's file, links resolved: the file itself is what is replaced.
+        text: its new content.
+        folder: where the version's files go, absolute; it is not there yet.
+        files: name within `folder` -> the file to copy.
+        artifact: what was read of the model file, where it lies now.
+        changes: what stages will serve that they don't now, a phrase each.
+    """
+
+    root: Path
+    manifest: Path
+    text: str
+    folder: Path
+    files: Mapping[str, Path]
+    artifact: Artifact
+    changes: tuple[str, ...]
+
+
+def prepare_version(
+    project: Project,
+    model: str,
+    version: str,
+    path: Path,
+    *,
+    examples: Path | None = None,
+    transform: Path | None = None,
+) -> PreparedVersion:
+    """Check everything about a new version and work out what will be written; nothing is.
+
+    Args:
+        project: the project it joins.
+        model: the model's name, which may be new.
+        version: the version's name.
+        path: the ONNX file.
+        examples: its examples, or `None`.
+        transform: its transform, or `None`.
+
+    Raises:
+        NewVersionError: its folder is there, or a file is not what it should be.
+        EditError: the version is there, or models.yaml cannot be edited.
+        ArtifactError: the model file cannot be served.
+        ProblemsError: models.yaml would not be right with it.
+    """
+    before = project.manifest
+    text = before.path.read_bytes().decode()
+    add_version(
+        text, model, version, {"artifact": MODEL_FILE}, source=before.source
+    )  # the names are sound from here on
+    root = before.path.parent
+    folder = root / "models" / model / version
+    if folder.exists() or folder.is_symlink():
+        raise NewVersionError(
+            f"{folder.relative_to(root)} is there already, and {before.source} does not name it.",
+            "Move it away, or give the version another name: nothing is overwritten.",
+        )
+    artifact = load_artifact(path, None)
+    files = collect_files(artifact, examples, transform)
+    names = {source: f"{folder.relative_to(root)}/{name}" for name, source in files.items()}
+    fields = {"artifact": names[artifact.path], "sha256": artifact.sha256}
+    fields |= {"transform": names[transform]} if transform else {}
+    fields |= {"examples": names[examples]} if examples else {}
+    text = add_version(text, model, version, fields, source=before.source)
+    after = parse_manifest(text.encode(), path=before.path, source=before.source)
+    make_plan(after, {**project.artifacts, (model, version): artifact}, enforce=False)
+    return PreparedVersion(root, before.path.resolve(), text, folder, files, artifact, serving_changes(before, after))
+
+
+def collect_files(artifact: Artifact, examples: Path | None, transform: Path | None) -> dict[str, Path]:
+    """Name within the version's folder -> file: data files keep their names, which stand in the model."""
+    external = {file.relative_to(artifact.path.parent).as_posix(): file for file in artifact.external_files}
+    own = {MODEL_FILE: artifact.path}
+    if examples:
+        try:
+            read_examples(examples)
+        except ValueError as error:
+            raise NewVersionError(f"{error}.") from error
+        own[EXAMPLES_FILE] = examples
+    if transform:
+        if problem := check_transform(transform):
+            raise NewVersionError(f"{problem}.")
+        own[TRANSFORM_FILE] = transform
+    if taken := sorted(own.keys() & external.keys()):
+        raise NewVersionError(
+            f"{artifact.path.name} has external data in a file called {taken[0]}, a name that is taken here.",
+            "Save it again with another name: onnx.save(model, path, save_as_external_data=True, location=NAME).",
+        )
+    return own | external
+
+
+def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = lambda _: None) -> None:
+    """Copy the files, then replace models.yaml; both, or neither.
+
+    Args:
+        prepared: what to write.
+        advance: called with the number of bytes just copied.
+
+    Raises:
+        NewVersionError: a file changed since it was read.
+        OSError: the disk is full, or something may not be written.
+    """
+    made = missing_parents(prepared.folder.parent) + missing_parents(prepared.root / CACHE_DIR)
+    try:
+        (prepared.root / CACHE_DIR).mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="adding-", dir=prepared.root / CACHE_DIR) as staging:
+            copied = Path(staging, "version")
+            copy_files(prepared, copied, advance)
+            prepared.folder.parent.mkdir(parents=True, exist_ok=True)
+            copied.rename(prepared.folder)
+            try:
+                replace_text(prepared.manifest, prepared.text)
+            except BaseException:  # Ctrl-C, too
+                shutil.rmtree(prepared.folder)
+                raise
+    finally:
+        for folder in made:  # the deepest first; one that holds something stays
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def copy_files(prepared: PreparedVersion, target: Path, advance: Callable[[int], None]) -> None:
+    """Copy the version's files into a new folder and hold their digest against what was pinned."""
+    for name, source in prepared.files.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as reading, (target / name).open("xb") as writing:
+            while chunk := reading.read(CHUNK_BYTES):
+                writing.write(chunk)
+                advance(len(chunk))
+            writing.flush()
+            os.fsync(writing.fileno())
+    base = prepared.artifact.path.parent
+    external = [target / file.relative_to(base) for file in prepared.artifact.external_files]
+    if digest_of(target / MODEL_FILE, external) != prepared.artifact.sha256:
+        raise NewVersionError(f"{prepared.artifact.path.name} changed while it was copied.", "Add it again.")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Put a new text in the place of a file's, at once: a reader sees the old one or the new one."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.copymode(path, name)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def missing_parents(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there, the deepest first."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    return missing
