@@ -8,6 +8,7 @@ Source: onnx.proto; Protocol Buffers, "Encoding".
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -39,8 +40,11 @@ _NOT_ONNX: tuple[tuple[int, bytes, str, str], ...] = (
 """Offset, the bytes there, what the file is, and the remedy."""
 
 _PICKLE_HINT = "Convert it: skl2onnx for scikit-learn, torch.onnx.export for PyTorch."
-_TENSOR_DATA = frozenset({"float_data", "int32_data", "string_data", "int64_data", "raw_data", "double_data"})
+_TENSOR_DATA = frozenset(
+    {"float_data", "int32_data", "string_data", "int64_data", "raw_data", "double_data", "uint64_data"}
+)
 _LISTS = frozenset({"floats", "ints", "strings"})
+_LENGTH_DELIMITED = 2  # protobuf's wire type of texts, bytes, messages and packed lists
 _MAX_DEPTH = 64  # of messages in messages; onnxruntime's own parser stops at 100
 
 
@@ -83,6 +87,8 @@ def read_graph(path: Path) -> onnx.ModelProto:
         raise _malformed(path.name, head, size) from None
     if not model.ir_version or not model.HasField("graph"):
         raise ArtifactError(f"{path.name} is not an ONNX model")
+    if not model.opset_import:
+        raise ArtifactError(f"{path.name} names no operator set", "Was a download or a copy interrupted?")
     return model
 
 
@@ -142,35 +148,32 @@ def _slim(file: BinaryIO, end: int, descriptor: Any, depth: int) -> bytes:
     """The message that ends at `end`, without the data of large tensors; the file stands behind it afterwards."""
     if depth > _MAX_DEPTH:
         raise _MalformedError
+    dropped = _TENSOR_DATA if descriptor.name == "TensorProto" else frozenset()
+    lists = _LISTS if descriptor.name == "AttributeProto" else frozenset()
     out = bytearray()
-    position = file.tell()
-    while position < end:
+    while (start := file.tell()) < end:
         tag = _read_varint(file)
         field = descriptor.fields_by_number.get(tag >> 3)
-        name = field.name if field is not None else ""
-        if descriptor.name == "AttributeProto" and name in _LISTS:
+        name = "" if field is None else field.name
+        if name in lists:
             # Lists of numbers are not packed here: millions of fields in a tree ensemble. Tensors stand before them.
-            file.seek(position)
-            return bytes(out + _read(file, end - position))
-        wire_type = tag & 7
-        if wire_type != 2:
-            out += _varint(tag) + _read_scalar(file, wire_type)
+            file.seek(start)
+            return bytes(out + _read(file, end - start))
+        if tag & 7 != _LENGTH_DELIMITED:
+            content = _read_scalar(file, tag & 7)
         else:
             length = _read_varint(file)
-            content_end = file.tell() + length
-            if content_end > end:
+            if file.tell() + length > end:
                 raise _MalformedError
-            if length < KEEP_BELOW_BYTES or field is None:
-                out += _varint(tag) + _varint(length) + _read(file, length)
-            elif field.message_type is not None:
-                content = _slim(file, content_end, field.message_type, depth + 1)
-                out += _varint(tag) + _varint(len(content)) + content
-            elif descriptor.name == "TensorProto" and name in _TENSOR_DATA:
-                file.seek(content_end)
-            else:
-                out += _varint(tag) + _varint(length) + _read(file, length)
-        position = file.tell()
-    if position != end:
+            if name in dropped:
+                file.seek(length, os.SEEK_CUR)
+                continue
+            nested = length >= KEEP_BELOW_BYTES and field is not None and field.message_type is not None
+            part = _slim(file, file.tell() + length, field.message_type, depth + 1) if nested else _read(file, length)
+            content = _varint(len(part)) + part
+        if name not in dropped:
+            out += _varint(tag) + content
+    if start != end:
         raise _MalformedError
     return bytes(out)
 
