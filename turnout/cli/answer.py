@@ -16,11 +16,14 @@ from turnout.cli.output import printable, say, say_table, tell
 if TYPE_CHECKING:
     from turnout.client import Answer
 
-SHOWN_VALUES = 8
+SHOWN_VALUES = 10
 """Values of an output that are printed; the rest is counted."""
 
 SHOWN_CHARACTERS = 60
 """Characters of one text value that are printed."""
+
+MOST_BYTES = 500
+"""Of an error that nobody here wrote, a page of a proxy say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,27 +104,23 @@ def value_text(value: Any) -> str:
     return f"{text[:SHOWN_CHARACTERS]}..." if len(text) > SHOWN_CHARACTERS else text
 
 
-def tell_error_answer(answer: Answer, *, shown: bool) -> None:
-    """An error's sentence, code and details, in the shape of a model's or of API Gateway's.
+HINTS = {
+    "MissingAuthenticationTokenException": "So API Gateway answers where it has no such endpoint: are the names right?",
+    "ForbiddenException": "A stage that asks for an API key wants --api-key; with --stage the one made here is found.",
+}
+"""What API Gateway's own errors mean, where its words don't say."""
 
-    Args:
-        answer: with a status from 400.
-        shown: whether the body is printed already, so that the first line is enough.
-    """
+
+def tell_error_answer(answer: Answer) -> None:
+    """An error's code and sentence, in the shape of a model's or of API Gateway's, and what to do where we know."""
     try:
         body = json.loads(answer.body)
     except ValueError:
         body = {}
     body = body if isinstance(body, dict) else {}
-    code = body.get("code") or answer.headers.get("x-amzn-errortype", "")
+    kind = answer.headers.get("x-amzn-errortype", "")
     reason = HTTPStatus(answer.status).phrase if answer.status in set(HTTPStatus) else ""
-    sentence = (
-        body.get("error") or body.get("message") or body.get("Message") or answer.body[:500].decode(errors="replace")
-    )
-    tell(printable(f"turnout: HTTP {answer.status} {code or reason}: {sentence}".rstrip(": ")))
-    if shown:
-        return
-    for key, value in (body.get("details") or {}).items():
-        tell(printable(f"    {key}: {json.dumps(value, ensure_ascii=False)}"))
-    if answer.status == HTTPStatus.FORBIDDEN:
-        tell("    The stage may want an API key: --api-key, TURNOUT_API_KEY, or --stage to use the one written here.")
+    sentence = body.get("error") or body.get("message") or answer.body[:MOST_BYTES].decode(errors="replace")
+    tell(printable(f"turnout: HTTP {answer.status} {body.get('code') or kind or reason}: {sentence}".rstrip(": ")))
+    if kind in HINTS:
+        tell(f"    {HINTS[kind]}")

@@ -68,7 +68,7 @@ def invoke(
         if sys.stdout.isatty():
             say()
     if answer.status >= 400:
-        tell_error_answer(answer, shown=as_json)
+        tell_error_answer(answer)
         raise typer.Exit(1)
     if not as_json:
         say_answer(answer)
