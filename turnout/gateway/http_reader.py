@@ -13,9 +13,11 @@ import httptools
 
 from turnout.gateway.http_wire import (
     CLOSE,
+    HOST,
     KEEP,
     KEEP_1_0,
-    Field,
+    LENGTH,
+    UPGRADE,
     Refused,
     check_fields,
     read_fields,
@@ -24,7 +26,7 @@ from turnout.gateway.http_wire import (
 )
 from turnout.gateway.messages import Request
 
-_PLAIN = frozenset({int(Field.HOST), int(Field.HOST | Field.LENGTH)})
+_PLAIN = frozenset({HOST, HOST | LENGTH})
 _SMALL_PIECE_BYTES = 4096
 
 
@@ -170,7 +172,7 @@ class RequestReader:
         if seen not in _PLAIN or not parser.should_keep_alive():
             version = parser.get_http_version()
             self.continue_due = check_fields(fields, seen, version, length)
-            if seen & Field.UPGRADE and parser.should_upgrade():
+            if seen & UPGRADE and parser.should_upgrade():
                 self._replaying = True
                 return
             if not parser.should_keep_alive():

@@ -1,0 +1,534 @@
+"""HTTP/1.1 over real sockets: what is served, what is refused, and what the connection does next."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.builders.http_server import NEW_LOOPS, Gate, RunningServer, collecting_errors, serving
+from turnout.gateway.http import Limits
+from turnout.gateway.messages import Request, Response
+
+HOST = b"Host: h\r\n"
+GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module", params=sorted(NEW_LOOPS))
+def shared(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
+    """One server for all tests that do not disturb it; an error in its log fails the last of them."""
+    with collecting_errors() as errors, serving(Gate(), loop=request.param) as server:
+        yield server
+    assert [record.getMessage() for record in errors] == []
+
+
+def seen_last(server: RunningServer) -> Request:
+    gate = server._handle
+    assert isinstance(gate, Gate)
+    return gate.seen[-1]
+
+
+# What the handler sees and what the client gets.
+
+
+def test_request_reaches_the_handler_as_sent(shared: RunningServer) -> None:
+    with shared.connect() as client:
+        answer = client.ask(
+            b"POST /a%2Fb//c?x=1&x=%20?&y HTTP/1.1\r\nhOsT: h\r\nX-Twice: 1\r\nx-twice: \t2 \t\r\nEmpty:\r\n"
+            b"X-Latin: \xe9\r\nContent-Length: 3\r\n\r\na\0b"
+        )
+    request = seen_last(shared)
+    assert answer.status == 200
+    assert answer.body == b"a\0b"
+    assert (request.method, request.path, request.query) == ("POST", "/a%2Fb//c", "x=1&x=%20?&y")
+    assert list(request.headers) == [
+        ("hOsT", "h"), ("X-Twice", "1"), ("x-twice", "2"), ("Empty", ""), ("X-Latin", "\xe9"), ("Content-Length", "3"),
+    ]  # fmt: skip
+    assert request.body == b"a\0b"
+    assert request.client == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        (b"/", "/", ""),
+        (b"/a?", "/a", ""),
+        (b"/a?b?c", "/a", "b?c"),
+        (b"/a?b#c?d", "/a", "b"),
+        (b"/a#b?c", "/a", ""),
+        (b"//a", "//a", ""),
+        (b"/../a/./b", "/../a/./b", ""),
+        (b"/%C3%A9%00", "/%C3%A9%00", ""),
+        (b"http://h/a?b", "/a", "b"),
+        (b"HTTP://h:80/a", "/a", ""),
+        (b"https://h", "/", ""),
+        (b"http://h?b=1", "/", "b=1"),
+    ],
+)
+def test_target_is_split_when_it_is_a_path_or_an_address(
+    shared: RunningServer, target: bytes, path: str, query: str
+) -> None:
+    with shared.connect() as client:
+        assert client.ask(b"GET " + target + b" HTTP/1.1\r\nHost: h\r\n\r\n").status == 200
+    assert (seen_last(shared).path, seen_last(shared).query) == (path, query)
+
+
+def test_options_star_is_served(shared: RunningServer) -> None:
+    with shared.connect() as client:
+        assert client.ask(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n").status == 200
+    assert (seen_last(shared).method, seen_last(shared).path) == ("OPTIONS", "*")
+
+
+def test_answer_has_length_and_date_and_no_server(shared: RunningServer) -> None:
+    with shared.connect() as client:
+        answer = client.ask(GET)
+    assert [name for name, _ in answer.headers] == ["X-Path", "Date", "Content-Length"]
+    sent = email.utils.parsedate_to_datetime(answer.header("date") or "").timestamp()
+    assert abs(sent - time.time()) < 5
+
+
+def test_date_goes_on_when_time_does() -> None:
+    with serving(Gate()) as server, server.connect() as client:
+        first = client.ask(GET).header("date")
+        deadline = time.monotonic() + 10
+        while client.ask(GET).header("date") == first:
+            assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 1000, 70_000])
+def test_chunked_body_is_put_together(shared: RunningServer, chunk_bytes: int) -> None:
+    body = bytes(range(256)) * 280 if chunk_bytes > 1000 else bytes(range(256)) * 4
+    chunks = [body[start : start + chunk_bytes] for start in range(0, len(body), chunk_bytes)]
+    with shared.connect() as client:
+        client.send(b"POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: CHUNKED\r\n\r\n")
+        client.send(b"".join(b"%x;ext=1\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks))
+        assert client.ask(b"0\r\n\r\n").body == body
+        assert client.ask(GET).status == 200
+
+
+def test_trailers_are_ignored(shared: RunningServer) -> None:
+    with shared.connect() as client:
+        answer = client.ask(
+            b"POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
+            b"X-Trailer: 1\r\nHost: evil\r\nExpect: 100-continue\r\nUpgrade: x\r\n\r\n"
+        )
+        assert answer.body == b"abc"
+        assert [name for name, _ in seen_last(shared).headers] == ["Host", "Transfer-Encoding"]
+        assert client.ask(GET).body == b""
+        assert seen_last(shared).headers == [("Host", "h")]
+
+
+def test_body_of_a_megabyte_comes_back_the_same(shared: RunningServer) -> None:
+    body = bytes(range(256)) * (MIB // 256)
+    with shared.connect() as client:
+        answer = client.ask(b"PUT /big HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    assert answer.body == body
+
+
+# Connections.
+
+
+@pytest.mark.parametrize(
+    ("head", "kept", "said"),
+    [
+        (b"GET /a HTTP/1.1\r\nHost: h\r\n", True, None),
+        (b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: keep-alive\r\n", True, None),
+        (b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n", False, "close"),
+        (b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: x, CLOSE\r\n", False, "close"),
+        (b"GET /a HTTP/1.0\r\n", False, "close"),
+        (b"GET /a HTTP/1.0\r\nHost: h\r\nConnection: close\r\n", False, "close"),
+        (b"GET /a HTTP/1.0\r\nConnection: Keep-Alive\r\n", True, "keep-alive"),
+        (b"GET /a HTTP/1.0\r\nHost: h\r\nProxy-Connection: keep-alive\r\n", True, "keep-alive"),
+    ],
+)
+def test_connection_is_kept_when_both_sides_may(
+    shared: RunningServer, head: bytes, kept: bool, said: str | None
+) -> None:
+    with shared.connect() as client:
+        for _ in range(3 if kept else 1):
+            answer = client.ask(head + b"\r\n")
+            assert answer.status == 200
+            assert answer.header("connection") == said
+        if not kept:
+            assert client.read_to_end() == b""
+
+
+def test_pipelined_requests_are_answered_in_order(shared: RunningServer) -> None:
+    requests = [b"POST /%d HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx" % index for index in range(300)]
+    with shared.connect() as client:
+        client.send(b"".join(requests))
+        assert [client.read().header("x-path") for _ in requests] == [f"/{index}" for index in range(300)]
+
+
+@pytest.mark.parametrize("loop", sorted(NEW_LOOPS))
+def test_pipelined_requests_wait_when_the_first_is_slow(loop: str) -> None:
+    gate = Gate()
+    with serving(gate, loop=loop) as server, server.connect() as client:
+        client.send(
+            b"".join(b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % name for name in (b"slow1", b"b", b"slow2", b"d"))
+        )
+        gate.wait_until(lambda: len(gate.seen) == 1)
+        client.send(b"GET /e HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert [request.path for request in gate.seen] == ["/slow1"]
+        server.call(gate.opened.set)
+        paths = [client.read().header("x-path") for _ in range(5)]
+    assert paths == ["/slow1", "/b", "/slow2", "/d", "/e"]
+
+
+def test_refusal_waits_for_its_turn_when_an_earlier_answer_is_slow() -> None:
+    gate = Gate()
+    with serving(gate) as server, server.connect() as client:
+        client.send(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\nGET /b HTTP/1.1\r\nHost: h\r\n\r\nnonsense\r\n\r\n")
+        gate.wait_until(lambda: len(gate.seen) == 1)
+        server.call(gate.opened.set)
+        assert [client.read().status for _ in range(3)] == [200, 200, 400]
+        assert client.read_to_end() == b""
+
+
+def test_what_comes_after_connection_close_is_not_served(shared: RunningServer) -> None:
+    with shared.connect() as client:
+        client.send(b"GET /last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" + GET)
+        assert client.read().status == 200
+        assert client.read_to_end() == b""
+    assert seen_last(shared).path == "/last"
+
+
+SPLIT = (
+    b"POST /s?q HTTP/1.1\r\nHost: h\r\nX-A: b\r\nContent-Length: 4\r\n\r\nbody"
+    b"PUT /t HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\nT: u\r\n\r\n"
+    b"GET /u HTTP/1.1\r\nHost: h\r\n\r\n"
+)
+
+
+def test_requests_are_read_when_they_come_byte_by_byte(shared: RunningServer) -> None:
+    with shared.connect() as client:
+        for position in range(len(SPLIT)):
+            client.send(SPLIT[position : position + 1])
+        assert [client.read().body for _ in range(3)] == [b"body", b"abcd", b""]
+
+
+def test_requests_are_read_when_split_anywhere(shared: RunningServer) -> None:
+    with shared.connect() as client:
+        for position in range(1, len(SPLIT)):
+            client.send(SPLIT[:position])
+            client.send(SPLIT[position:])
+            assert [client.read().body for _ in range(3)] == [b"body", b"abcd", b""], position
+
+
+def test_half_closed_client_gets_its_answers() -> None:
+    gate = Gate()
+    with serving(gate) as server:
+        for data, count in ((GET, 1), (b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n" + GET, 2)):
+            with server.connect() as client:
+                client.send(data)
+                client.socket.shutdown(1)
+                server.call(gate.opened.set)
+                assert [client.read().status for _ in range(count)] == [200] * count
+                assert client.read_to_end() == b""
+
+
+# Bodies that are not sent.
+
+
+def test_head_is_answered_without_body() -> None:
+    def handle(request: Request) -> Response:
+        return Response(200, (), b"twelve bytes")
+
+    with serving(handle) as server, server.connect() as client:
+        answer = client.ask(b"HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n", head_only=True)
+        assert answer.header("content-length") == "12"
+        assert client.ask(GET).body == b"twelve bytes"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_statuses_without_body_are_answered_without(status: int) -> None:
+    with serving(lambda request: Response(status, (), b"never")) as server, server.connect() as client:
+        for _ in range(2):
+            answer = client.ask(GET)
+            assert answer.status == status
+            assert answer.header("content-length") is None
+
+
+# Expect: 100-continue.
+
+EXPECT = b"POST /e HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\n"
+
+
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [(b"Content-Length: 3\r\n", b"abc"), (b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n0\r\n\r\n")],
+)
+def test_continue_is_sent_when_a_body_is_to_come(shared: RunningServer, framing: bytes, body: bytes) -> None:
+    with shared.connect() as client:
+        for _ in range(2):
+            assert client.ask(EXPECT + framing + b"\r\n").status == 100
+            assert client.ask(body).body == b"abc"
+
+
+def test_no_continue_when_there_is_no_body_or_it_has_come(shared: RunningServer) -> None:
+    with shared.connect() as client:
+        assert client.ask(EXPECT + b"Content-Length: 0\r\n\r\n").status == 200
+        assert client.ask(b"GET /e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\r\n").status == 200
+        assert client.ask(EXPECT + b"Content-Length: 3\r\n\r\nabc").status == 200
+        client.send(b"POST /e HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        assert client.ask(b"abc").status == 200
+
+
+def test_continue_waits_for_its_turn_when_an_earlier_answer_is_slow() -> None:
+    gate = Gate()
+    with serving(gate) as server, server.connect() as client:
+        client.send(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n" + EXPECT + b"Content-Length: 3\r\n\r\n")
+        gate.wait_until(lambda: len(gate.seen) == 1)
+        server.call(gate.opened.set)
+        assert [client.read().status for _ in range(2)] == [200, 100]
+        assert client.ask(b"abc").body == b"abc"
+
+
+def test_expectation_is_refused_at_once_when_the_body_is_too_long(shared: RunningServer) -> None:
+    with shared.connect() as client:
+        assert client.ask(EXPECT + b"Content-Length: 10485761\r\n\r\n").status == 413
+        assert client.read_to_end() == b""
+
+
+def test_unknown_expectation_is_417(shared: RunningServer) -> None:
+    with shared.connect() as client:
+        assert client.ask(b"GET / HTTP/1.1\r\nHost: h\r\nExpect: tea\r\n\r\n").status == 417
+
+
+# Upgrades.
+
+
+@pytest.mark.parametrize("framing", [b"", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_upgrade_is_ignored_and_its_request_served(shared: RunningServer, framing: bytes) -> None:
+    body = {b"": b"", b"Content-Length: 3\r\n": b"abc"}.get(framing, b"3\r\nabc\r\n0\r\n\r\n")
+    one = (
+        b"POST /u HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
+        + framing + b"\r\n" + body
+    )  # fmt: skip
+    data = one * 3 + GET
+    expected = [b"abc" if framing else b""] * 3 + [b""]
+    with shared.connect() as client:
+        client.send(data)
+        assert [client.read().body for _ in expected] == expected
+        for position in range(len(data)):
+            client.send(data[position : position + 1])
+        assert [client.read().body for _ in expected] == expected
+
+
+def test_upgrade_is_ignored_when_the_client_waits_to_go_on(shared: RunningServer) -> None:
+    with shared.connect() as client:
+        head = EXPECT + b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\n"
+        assert client.ask(head).status == 100
+        assert client.ask(b"abc").body == b"abc"
+
+
+# Refusals.
+
+
+def post(*lines: bytes, body: bytes = b"") -> bytes:
+    return b"\r\n".join([b"POST / HTTP/1.1", b"Host: h", *lines, b"", body])
+
+
+CHUNKED = b"Transfer-Encoding: chunked"
+REFUSED = {
+    "length_and_encoding": (400, post(b"Content-Length: 5", CHUNKED, body=b"0\r\n\r\n")),
+    "encoding_and_length": (400, post(CHUNKED, b"Content-Length: 5", body=b"0\r\n\r\n")),
+    "two_lengths_differ": (400, post(b"Content-Length: 1", b"Content-Length: 2", body=b"x")),
+    "two_lengths_equal": (400, post(b"Content-Length: 1", b"Content-Length: 1", body=b"x")),
+    "list_of_lengths": (400, post(b"Content-Length: 1, 1", body=b"x")),
+    "length_with_plus": (400, post(b"Content-Length: +1", body=b"x")),
+    "length_below_zero": (400, post(b"Content-Length: -1", body=b"x")),
+    "length_hexadecimal": (400, post(b"Content-Length: 0x1", body=b"x")),
+    "length_with_underscore": (400, post(b"Content-Length: 1_0", body=b"x")),
+    "length_empty": (400, post(b"Content-Length:", body=b"x")),
+    "length_over_64_bits": (400, post(b"Content-Length: 18446744073709551616")),
+    "length_of_64_bits": (413, post(b"Content-Length: 18446744073709551615")),
+    "encoding_unknown": (501, post(b"Transfer-Encoding: xchunked")),
+    "encoding_list": (501, post(b"Transfer-Encoding: xchunked, chunked", body=b"0\r\n\r\n")),
+    "encoding_gzip": (501, post(b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n")),
+    "encoding_twice_chunked": (400, post(b"Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\n")),
+    "encoding_not_last": (400, post(b"Transfer-Encoding: chunked, identity")),
+    "encoding_identity": (501, post(b"Transfer-Encoding: identity")),
+    "encoding_quoted": (501, post(b'Transfer-Encoding: "chunked"')),
+    "encoding_with_parameter": (501, post(b"Transfer-Encoding: chunked;a=b")),
+    "encoding_empty": (400, post(b"Transfer-Encoding:")),
+    "encoding_vertical_tab": (400, post(b"Transfer-Encoding: \x0bchunked")),
+    "encoding_fields": (400, post(CHUNKED, CHUNKED, body=b"0\r\n\r\n")),
+    "encoding_gzip_field_first": (501, post(b"Transfer-Encoding: gzip", CHUNKED, body=b"0\r\n\r\n")),
+    "encoding_in_http_1_0": (400, b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    "chunk_with_bare_lf": (400, post(CHUNKED, body=b"3\nabc\r\n0\r\n\r\n")),
+    "chunk_without_end": (400, post(CHUNKED, body=b"3\r\nabc0\r\n\r\n")),
+    "chunk_size_overflows": (400, post(CHUNKED, body=b"fffffffffffffffff\r\n")),
+    "chunk_size_prefixed": (400, post(CHUNKED, body=b"0x3\r\nabc\r\n")),
+    "chunk_size_with_space": (400, post(CHUNKED, body=b"3 \r\nabc\r\n")),
+    "chunk_size_negative": (400, post(CHUNKED, body=b"-3\r\nabc\r\n")),
+    "chunk_size_empty": (400, post(CHUNKED, body=b"\r\nabc\r\n")),
+    "chunk_extension_with_lf": (400, post(CHUNKED, body=b"3;a\nb\r\nabc\r\n")),
+    "trailer_length": (400, post(CHUNKED, body=b"3\r\nabc\r\n0\r\nContent-Length: 3\r\n\r\n")),
+    "trailer_encoding": (400, post(CHUNKED, body=b"3\r\nabc\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n")),
+    "folded_line": (400, post(b"A: b\r\n c")),
+    "folded_first_line": (400, b"GET / HTTP/1.1\r\n A: b\r\nHost: h\r\n\r\n"),
+    "folded_encoding": (400, post(b"Transfer-Encoding:\r\n chunked", body=b"0\r\n\r\n")),
+    "bare_lf_in_head": (400, post(b"A: b\nC: d")),
+    "bare_lf_after_first_line": (400, b"GET / HTTP/1.1\nHost: h\r\n\r\n"),
+    "bare_lf_at_the_end": (400, b"GET / HTTP/1.1\r\nHost: h\r\n\n"),
+    "bare_cr_in_head": (400, post(b"A: b\rC: d")),
+    "bare_cr_at_the_end": (400, b"GET / HTTP/1.1\r\nHost: h\r\n\rX"),
+    "nul_in_value": (400, post(b"A: b\0c")),
+    "nul_in_name": (400, post(b"A\0: b")),
+    "control_in_value": (400, post(b"A: b\x01c")),
+    "delete_in_value": (400, post(b"A: b\x7fc")),
+    "high_byte_in_name": (400, post(b"A\xe9: b")),
+    "space_before_colon": (400, post(b"A : b")),
+    "space_before_colon_of_length": (400, post(b"Content-Length : 1", body=b"x")),
+    "space_in_name": (400, post(b"A b: c")),
+    "no_colon": (400, post(b"Ab")),
+    "no_name": (400, post(b": b")),
+    "no_host": (400, b"GET / HTTP/1.1\r\n\r\n"),
+    "no_host_but_address": (400, b"GET http://h/ HTTP/1.1\r\nA: b\r\n\r\n"),
+    "two_hosts": (400, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
+    "two_equal_hosts": (400, b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n"),
+    "two_hosts_in_http_1_0": (400, b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n"),
+    "method_unknown": (400, b"FOO / HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "method_lower_case": (400, b"get / HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "method_connect": (501, b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "target_star_of_get": (400, b"GET * HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "target_star_and_more": (400, b"OPTIONS *a HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "target_relative": (400, b"GET a/b HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "target_other_scheme": (400, b"GET ftp://h/a HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "target_without_authority": (400, b"GET http:///a HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "target_high_byte": (400, b"GET /\xe9 HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "target_control": (400, b"GET /\x01 HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "target_with_space": (400, b"GET /a b HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "target_too_long": (414, b"GET /" + b"a" * 8192 + b" HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "tab_after_method": (400, b"GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "space_after_version": (400, b"GET / HTTP/1.1 \r\nHost: h\r\n\r\n"),
+    "version_2_0": (505, b"GET / HTTP/2.0\r\nHost: h\r\n\r\n"),
+    "version_2_0_kept": (505, b"GET / HTTP/2.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n"),
+    "version_2_0_proxy_kept": (505, b"GET / HTTP/2.0\r\nHost: h\r\nProxy-Connection: keep-alive\r\n\r\n"),
+    "version_0_9": (505, b"GET / HTTP/0.9\r\nHost: h\r\n\r\n"),
+    "version_1_2": (400, b"GET / HTTP/1.2\r\nHost: h\r\n\r\n"),
+    "version_missing": (505, b"GET /\r\n\r\n"),
+    "preface_of_http_2": (400, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"),
+    "header_too_long": (431, post(b"A: " + b"b" * 10_240)),
+    "headers_too_many": (431, post(*[b"A: b"] * 2000)),
+    "name_too_long": (431, post(b"A" * 10_240 + b": b")),
+    "body_too_long": (413, post(b"Content-Length: 10485761")),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_request_is_refused_when(shared: RunningServer, name: str) -> None:
+    status, data = REFUSED[name]
+    gate = shared._handle
+    assert isinstance(gate, Gate)
+    before = len(gate.seen)
+    for pieces in ([data], [data[index : index + 1] for index in range(min(len(data), 3000))] + [data[3000:]]):
+        with shared.connect() as client:
+            for piece in pieces:
+                client.send(piece)
+            answer = client.read()
+            assert answer.status == status
+            assert answer.header("connection") == "close"
+            assert answer.header("content-type") == "application/json"
+            assert re.fullmatch(rb'\{"message":"[\w -]+"\}', answer.body)
+            # What followed the nonsense is never taken for a request.
+            client.send(GET)
+            client.socket.shutdown(1)
+            assert client.read_to_end() == b""
+    assert len(gate.seen) == before
+
+
+def test_refusal_leaves_the_answers_before_it(shared: RunningServer) -> None:
+    with shared.connect() as client:
+        client.send(GET * 3 + b"nonsense")
+        assert [client.read().status for _ in range(4)] == [200, 200, 200, 400]
+        assert client.read_to_end() == b""
+
+
+def test_tls_hello_gets_a_clean_close(shared: RunningServer) -> None:
+    for size in (1, 300):
+        with shared.connect() as client:
+            client.send((b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(512))[:size])
+            assert client.read_to_end() == b""
+
+
+def test_body_too_long_is_answered_in_api_gateways_words(shared: RunningServer) -> None:
+    with shared.connect() as client:
+        answer = client.ask(post(b"Content-Length: 10485761"))
+    assert answer.body == b'{"message":"Request Too Long"}'
+    assert answer.header("x-amzn-errortype") == "RequestTooLargeException"
+
+
+def test_refusal_is_seen_when_the_client_sends_everything_first(shared: RunningServer) -> None:
+    body = bytes(12 * MIB)
+    for head in (b"Content-Length: %d\r\n" % len(body), b"Transfer-Encoding: chunked\r\n"):
+        with shared.connect() as client:
+            client.send(b"POST / HTTP/1.1\r\nHost: h\r\n" + head + b"\r\n")
+            if head.startswith(b"T"):
+                client.send(b"%x\r\n" % len(body))
+            client.send(body)
+            assert client.read().status == 413
+            assert client.read_to_end() == b""
+
+
+def test_body_is_served_when_it_has_just_the_limit() -> None:
+    with serving(Gate(), Limits(max_body_bytes=1000)) as server, server.connect() as client:
+        for framing, body in (
+            (b"Content-Length: 1000", b"x" * 1000),
+            (CHUNKED, b"1f4\r\n" + b"x" * 500 + b"\r\n1f4\r\n" + b"x" * 500 + b"\r\n0\r\n\r\n"),
+            (CHUNKED, b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n"),
+        ):
+            assert client.ask(post(framing, body=body)).body == b"x" * 1000
+        assert client.ask(post(CHUNKED, body=b"1\r\nx\r\n" * 1001 + b"0\r\n\r\n")).status == 413
+
+
+def test_header_is_served_when_it_has_just_the_limit() -> None:
+    with serving(Gate(), Limits(max_header_bytes=200)) as server, server.connect() as client:
+        lines = b"Host: h\r\nContent-Length: 0\r\n"
+        fits = lines + b"A: " + b"b" * (200 - len(lines) - 5) + b"\r\n"
+        assert len(fits) == 200
+        assert client.ask(b"POST / HTTP/1.1\r\n" + fits + b"\r\n").status == 200
+        assert client.ask(b"POST / HTTP/1.1\r\n" + fits.replace(b"b\r\n", b"bb\r\n") + b"\r\n").status == 431
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET / HTTP/1.1\r\nHost: h\r\nA: ",
+        b"GET / HTTP/1.1\r\nHost: h\r\nA",
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nA: ",
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1;a=",
+    ],
+)
+def test_endless_line_is_refused_while_it_comes(shared: RunningServer, start: bytes) -> None:
+    with shared.connect() as client:
+        client.send(start)
+        answer = None
+        for _ in range(2000):  # 2 MB at most
+            client.send(b"a" * 1000)
+            client.socket.settimeout(0.001)
+            try:
+                first = client.socket.recv(12)
+            except TimeoutError:
+                continue
+            finally:
+                client.socket.settimeout(10)
+            answer = first
+            break
+        assert answer == b"HTTP/1.1 431"
+
+
+def test_refusals_are_logged_with_what_is_known() -> None:
+    with serving(Gate()) as server:
+        for data in (GET, b"nonsense", b"GET /x HTTP/2.0\r\n\r\n", post(b"Content-Length: 10485761")):
+            with server.connect() as client:
+                client.ask(data)
+    assert [(request.method, request.path, response.status) for request, response, _ in server.logged] == [
+        ("GET", "/a", 200), ("-", "-", 400), ("GET", "/x", 505), ("POST", "/", 413),
+    ]  # fmt: skip
+    assert all(0 <= seconds < 5 for _, _, seconds in server.logged)
