@@ -193,10 +193,9 @@ def parse_manifest(data: bytes, *, path: Path, source: str) -> Manifest:
 
 def check_manifest(read: YamlSource, source: str) -> tuple[Problem, ...]:
     """All that is wrong with the file, its readable parts included."""
-    told = {problem.path for problem in read.problems}
     problems = list(read.problems)
     for finding in (*check_schema(read.tree, read.numbers), *check_references(read.tree)):
-        if finding.path not in told:
+        if finding.path not in read.unread:
             at = nearest_position(read.positions, finding.path)
             problems.append(Problem(finding.message, finding.path, source, at.line, at.column, finding.hint))
     return tuple(problems)

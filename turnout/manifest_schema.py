@@ -192,7 +192,6 @@ _DESCRIPTIONS: Mapping[str, Callable[[KeyPath, Any, Mapping[str, Any], str | Non
     "enum": _enum,
     "pattern": _pattern,
     "maxLength": _too_long,
-    "minLength": _empty,
     "minProperties": _empty,
     "maxProperties": _too_many,
     "required": _missing,

@@ -72,12 +72,14 @@ class YamlSource:
         positions: key path -> where the key (or the list's item) stands.
         numbers: key path -> a number as it was written, where that differs from how we would write it.
         problems: what is wrong and yet leaves the rest readable: a duplicate key (the first one counts), an anchor.
+        unread: key paths whose value is told under `problems` and is `None` in the tree: aliases.
     """
 
     tree: Any
     positions: Mapping[KeyPath, Position]
     numbers: Mapping[KeyPath, str]
     problems: tuple[Problem, ...] = ()
+    unread: frozenset[KeyPath] = frozenset()
 
 
 def read_yaml(data: bytes, *, source: str) -> YamlSource:
@@ -99,7 +101,7 @@ def read_yaml(data: bytes, *, source: str) -> YamlSource:
         complete = False
     if not complete:
         raise ProblemsError(tuple(reader.problems))
-    return YamlSource(reader.tree, reader.positions, reader.numbers, tuple(reader.problems))
+    return YamlSource(reader.tree, reader.positions, reader.numbers, tuple(reader.problems), frozenset(reader.unread))
 
 
 def _decode(data: bytes, source: str) -> str:
@@ -145,6 +147,7 @@ class _Reader:
         self.positions: dict[KeyPath, Position] = {}
         self.numbers: dict[KeyPath, str] = {}
         self.problems: list[Problem] = []
+        self.unread: set[KeyPath] = set()
         self._frames: list[_Frame] = []
 
     def report(self, message: str, path: KeyPath, at: Position, hint: str = "") -> None:
@@ -264,7 +267,8 @@ class _Reader:
                 if isinstance(value, int | float) and str(value) != event.value:
                     self.numbers[path] = event.value
                 return value
-        return None  # an alias
+        self.unread.add(path)  # an alias
+        return None
 
 
 def resolve(text: str) -> Any:

@@ -1,0 +1,261 @@
+"""What a right manifest becomes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from turnout.layout import schema_path
+from turnout.manifest import Manifest, Position, Routing, Throttle, Warm, parse_manifest
+from turnout.wording import flow
+
+WHOLE = """\
+platform: acme
+defaults: {architecture: x86_64, memory_mb: 2048, timeout_s: 20}
+models:
+  iris:
+    description: Iris species.
+    versions:
+      v1: {artifact: models/iris/v1/model.onnx}
+      v2:
+        artifact: s3://bucket/iris/v2.onnx
+        sha256: 5F1C5f1c5f1c5f1c5f1c5f1c5f1c5f1c5f1c5f1c5f1c5f1c5f1c5f1c5f1c5f1c
+        architecture: arm64
+        memory_mb: 512
+        timeout_s: 5
+        warm: {provisioned: 2}
+        transform: models/iris/v2/transform.py
+        examples: models/iris/v2/examples.json
+        breaking: true
+        description: Boosted trees.
+    routing:
+      sticky: {header: X-User-Id}
+      shadow: {version: v2, percent: 5}
+      fallback: v1
+  bert-base:
+    versions:
+      1-0: {artifact: b.onnx, warm: {snap_start: true}}
+stages:
+  dev:
+    serve: {iris: v2, "*": newest}
+  prod:
+    serve: {bert-base: 1-0}
+    weights: {iris: {v1: 90.5, v2: 9.5}}
+    canary:
+      percent: 10
+      serve: {iris: v2}
+      release: true
+    auth: api_key
+    throttle: {rate: 100, burst: 200}
+"""
+
+
+def parse(text: str) -> Manifest:
+    return parse_manifest(text.encode(), path=Path("models.yaml"), source="models.yaml")
+
+
+def test_every_key_of_the_manifest_is_read() -> None:
+    manifest = parse(WHOLE)
+    assert manifest.platform == "acme"
+    iris, bert = manifest.models
+    assert (iris.name, iris.description) == ("iris", "Iris species.")
+    assert iris.routing == Routing("x-user-id", "v2", 5.0, "v1")
+    v1, v2 = iris.versions
+    assert (v1.architecture, v1.memory_mb, v1.timeout_s) == ("x86_64", 2048, 20), "the defaults are merged in"
+    assert (v1.sha256, v1.warm, v1.breaking) == ("", Warm(), False)
+    assert v2.artifact == "s3://bucket/iris/v2.onnx"
+    assert v2.sha256 == "5f1c" * 16
+    assert (v2.architecture, v2.memory_mb, v2.timeout_s, v2.warm) == ("arm64", 512, 5, Warm(provisioned=2))
+    assert (v2.transform, v2.examples) == ("models/iris/v2/transform.py", "models/iris/v2/examples.json")
+    assert (v2.breaking, v2.description) == (True, "Boosted trees.")
+    assert bert.versions[0].warm == Warm(snap_start=True)
+    assert not bert.routing
+    dev, prod = manifest.stages
+    assert dict(dev.serve) == {"iris": "v2", "bert-base": "1-0"}
+    assert (dev.canary, dev.auth, dev.throttle, dict(dev.weights)) == (None, "none", None, {})
+    assert dict(prod.serve) == {"bert-base": "1-0"}
+    assert {model: dict(shares) for model, shares in prod.weights.items()} == {"iris": {"v1": 90.5, "v2": 9.5}}
+    assert prod.canary is not None
+    assert (prod.canary.percent, dict(prod.canary.serve), prod.canary.release) == (10.0, {"iris": "v2"}, True)
+    assert (prod.auth, prod.throttle) == ("api_key", Throttle(100.0, 200))
+
+
+def test_smallest_manifest_has_the_defaults() -> None:
+    manifest = parse('models: {m: {versions: {v1: {artifact: m.onnx}}}}\nstages: {dev: {serve: {"*": newest}}}\n')
+    assert manifest.platform == "turnout"
+    version = manifest.model("m").version("v1")
+    assert (version.architecture, version.memory_mb, version.timeout_s) == ("arm64", 1024, 15)
+    assert manifest.path == Path("models.yaml").absolute()
+
+
+def test_sample_manifest_parses(root: Path) -> None:
+    manifest = parse_manifest((root / "models.yaml").read_bytes(), path=root / "models.yaml", source="models.yaml")
+    assert [stage.name for stage in manifest.stages] == ["dev", "prod"]
+    assert manifest.path == root / "models.yaml"
+
+
+def test_newest_is_the_last_version_listed() -> None:
+    text = 'models: {m: {versions: {v9: {artifact: a}, v1: {artifact: b}}}}\nstages: {dev: {serve: {"*": newest}}}\n'
+    assert parse(text).stages[0].serve == {"m": "v1"}
+
+
+def test_version_names_that_look_like_numbers_or_dates_stay_text() -> None:
+    versions = "{010: {artifact: a}, 2024-01-01: {artifact: b}, 1e3: {artifact: c}, on: {artifact: d}}"
+    text = f'models: {{m: {{versions: {versions}}}}}\nstages: {{dev: {{serve: {{m: "010"}}}}}}\n'
+    manifest = parse(text)
+    assert [version.name for version in manifest.model("m").versions] == ["010", "2024-01-01", "1e3", "on"]
+    assert manifest.stages[0].serve == {"m": "010"}
+
+
+def test_whole_numbers_with_a_point_are_whole_numbers() -> None:
+    version = parse(WHOLE.replace("memory_mb: 512", "memory_mb: 512.0")).model("iris").version("v2")
+    assert version.memory_mb == 512
+    assert type(version.memory_mb) is int
+
+
+def test_position_is_the_nearest_key_that_the_file_holds() -> None:
+    manifest = parse(WHOLE)
+    v2 = ("models", "iris", "versions", "v2")
+    assert manifest.position_of((*v2, "memory_mb")) == Position(12, 9)
+    assert manifest.position_of((*v2, "nothing", "here")) == Position(8, 7)
+    assert manifest.position_of(("nothing",)) == Position(1, 1)
+
+
+def test_unknown_names_are_key_errors() -> None:
+    manifest = parse(WHOLE)
+    with pytest.raises(KeyError):
+        manifest.model("nobody")
+    with pytest.raises(KeyError):
+        manifest.model("iris").version("v9")
+
+
+# The schema and the values stay in step: whoever adds a key to one and forgets the other is told here.
+
+OTHER: Mapping[str, Any] = {
+    "platform": "other",
+    "architecture": "x86_64",
+    "memory_mb": 777,
+    "timeout_s": 7,
+    "artifact": "other.onnx",
+    "sha256": "ab" * 32,
+    "provisioned": 7,
+    "snap_start": True,
+    "transform": "other.py",
+    "examples": "other.json",
+    "breaking": True,
+    "description": "Other.",
+    "header": "x-other",
+    "version": "v1",
+    "fallback": "v2",
+    "percent": 77,
+    "release": True,
+    "auth": "iam",
+    "rate": 7.5,
+    "burst": 7,
+    "*": "newest",
+}
+"""Another value for every key that is a value and not a mapping."""
+
+BASE: Mapping[str, Any] = {
+    "models": {
+        "m": {
+            "versions": {"v1": {"artifact": "a.onnx"}, "v2": {"artifact": "b.onnx"}, "v3": {"artifact": "c.onnx"}},
+            "routing": {"sticky": {"header": "x-a"}, "shadow": {"version": "v3", "percent": 1}, "fallback": "v1"},
+        },
+        "n": {"versions": {"v1": {"artifact": "n.onnx"}}},
+    },
+    "stages": {
+        "dev": {
+            "serve": {"m": "v2", "n": "v1"},
+            "canary": {"percent": 1, "serve": {"m": "v1"}},
+            "throttle": {"rate": 1, "burst": 1},
+        }
+    },
+}
+
+NAMES = {"models": "m", "versions": "v1", "stages": "dev"}
+
+
+def leaves(schema: Mapping[str, Any], root: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The path of every key that holds a value of its own."""
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
+    for key, value in schema.get("properties", {}).items():
+        yield from leaves(value, root, (*path, key))
+    if isinstance(schema.get("additionalProperties"), Mapping) and path[-1] in NAMES:
+        yield from leaves(schema["additionalProperties"], root, (*path, NAMES[path[-1]]))
+    if schema.get("type") != "object":
+        yield path
+
+
+SCHEMA = json.loads(schema_path("models").read_bytes())
+
+
+@pytest.mark.parametrize("path", list(leaves(SCHEMA, SCHEMA, ())), ids=".".join)
+def test_every_key_of_the_schema_changes_the_manifest(path: tuple[str, ...]) -> None:
+    tree = copy.deepcopy(dict(BASE))
+    before = parse(flow(tree))
+    holder = tree
+    for key in path[:-1]:
+        holder = holder.setdefault(key, {})
+    holder[path[-1]] = OTHER[path[-1]]
+    if path[-1] == "*":
+        del holder["n"]  # which "*" then stands for
+        assert parse(flow(tree)).stages == before.stages
+        return
+    after = parse(flow(tree))
+    assert (after.platform, after.models, after.stages) != (before.platform, before.models, before.stages)
+
+
+def test_schema_is_a_schema_with_closed_mappings_described_throughout() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"].endswith("2020-12/schema")
+    for schema in subschemas(SCHEMA):
+        if schema.get("type") == "object":
+            assert "additionalProperties" in schema
+        for key, value in schema.get("properties", {}).items():
+            assert "$ref" in value or value.get("description"), key
+        if "pattern" in schema:
+            assert schema["patternErrorMessage"].startswith(("must be", "a "))
+
+
+def test_examples_and_defaults_of_the_schema_keep_the_schema() -> None:
+    count = 0
+    for schema in subschemas(SCHEMA):
+        closed = Draft202012Validator({**schema, "$defs": SCHEMA["$defs"]})
+        for value in [*schema.get("examples", ()), *([schema["default"]] if "default" in schema else [])]:
+            assert list(closed.iter_errors(value)) == []
+            count += 1
+    assert count > 30
+
+
+def subschemas(schema: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(schema, dict):
+        if "type" in schema or "enum" in schema:
+            yield schema
+        for key, value in schema.items():
+            if key not in {"examples", "default"}:
+                yield from subschemas(value)
+
+
+def test_thousand_models_of_three_versions_parse_in_a_fraction_of_three_seconds() -> None:
+    fields = "{{artifact: models/m{0}/v{1}/model.onnx, examples: models/m{0}/v{1}/examples.json, memory_mb: 512}}"
+    models = "".join(
+        f"  m{number}:\n    versions:\n"
+        + "".join(f"      v{version}: {fields.format(number, version)}\n" for version in (1, 2, 3))
+        for number in range(1000)
+    )
+    serve = ", ".join(f"m{number}: v1" for number in range(1000))
+    data = f'models:\n{models}stages:\n  dev: {{serve: {{"*": newest}}}}\n  prod: {{serve: {{{serve}}}}}\n'
+    began = time.process_time()
+    manifest = parse(data)
+    took_s = time.process_time() - began
+    assert sum(len(model.versions) for model in manifest.models) == 3000
+    assert took_s < 1.5

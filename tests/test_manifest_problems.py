@@ -1,0 +1,236 @@
+"""What a wrong manifest is told: every problem at once, each with its place, what would be right, and a remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from turnout.manifest import parse_manifest
+from turnout.naming import RESERVED_MODELS, RESERVED_STAGES, RESERVED_VERSIONS
+from turnout.problems import Problem, ProblemsError
+
+GOOD = """\
+platform: acme
+models:
+  iris:
+    versions:
+      v1: {artifact: a.onnx}
+      v2: {artifact: b.onnx}
+  spam:
+    versions:
+      v1: {artifact: c.onnx}
+stages:
+  dev: {serve: {"*": newest}}
+  prod: {serve: {iris: v1, spam: v1}}
+"""
+
+
+def problems_of(text: str) -> tuple[Problem, ...]:
+    try:
+        parse_manifest(text.encode(), path=Path("models.yaml"), source="models.yaml")
+    except ProblemsError as error:
+        return error.problems
+    return ()
+
+
+def test_good_one_has_none() -> None:
+    assert problems_of(GOOD) == ()
+
+
+V1 = "      v1: {artifact: a.onnx}"
+PROD = "  prod: {serve: {iris: v1, spam: v1}}"
+
+CASES = [
+    # values
+    (V1, "      v1: {artifact: a.onnx, memory_mb: 64}",
+     "models.yaml:5:30: models.iris.versions.v1.memory_mb: must be 128-10240, got 64"),
+    (V1, "      v1: {artifact: a.onnx, memory_mb: 1_024}", "memory_mb: must be a whole number, 128-10240, got 1_024"),
+    (V1, "      v1: {artifact: a.onnx, memory_mb: '512'}", 'got "512"\n    Write it without quotes: 512.'),
+    (V1, "      v1: {artifact: a.onnx, timeout_s: 1.50}", "timeout_s: must be a whole number, 1-900, got 1.50"),
+    (V1, "      v1: {artifact: a.onnx, timeout_s: 901}", "timeout_s: must be 1-900, got 901"),
+    (V1, "      v1: {artifact: a.onnx, memroy_mb: 64}",
+     "models.yaml:5:30: models.iris.versions.v1.memroy_mb: unknown key `memroy_mb`: did you mean `memory_mb`?"),
+    (V1, "      v1: {artifact: a.onnx, gpu: 1}", "unknown key `gpu`\n    Known here: artifact, sha256, architecture"),
+    (V1, "      v1: {memory_mb: 512}", "models.yaml:5:7: models.iris.versions.v1: `artifact` is missing\n    The ONNX"),
+    (V1, "      v1: a.onnx",
+     'v1: must be a mapping, got "a.onnx"\n    For example: {artifact: models/iris/v1/model.onnx}'),
+    (V1, "      v1:", "v1: must be a mapping, got nothing"),
+    (V1, "      v1: [a.onnx]", "v1: must be a mapping, got a list"),
+    (V1, "      v1: {artifact: {}}", "artifact: must be text, got a mapping"),
+    (V1, "      v1: {artifact: 1e3}",
+     'must be text, got 1e3, which not every YAML reader takes for the same thing\n    Write it in quotes: "1e3".'),
+    (V1, "      v1: {artifact: ''}", "artifact: must be a path, or s3://bucket/key, got"),
+    (V1, "      v1: {artifact: https://x/y.onnx}", 'must be a path, or s3://bucket/key, got "https://x/y.onnx"'),
+    (V1, f"      v1: {{artifact: s3://bucket, sha256: {'ab' * 32}}}", "must be a path, or s3://bucket/key"),
+    (V1, "      v1: {artifact: a, sha256: abc}", 'sha256: must be 64 hexadecimal digits, got "abc"'),
+    (V1, f"      v1: {{artifact: a, sha256: {'1' * 64}}}", "sha256: must be text, got 1111"),
+    (V1, f"      v1: {{artifact: a, sha256: \"{'a' * 64}\\n\"}}", "sha256: must be 64 hexadecimal digits"),
+    (V1, "      v1: {artifact: a, architecture: arm}",
+     'must be one of arm64, x86_64, got "arm": did you mean `arm64`?'),
+    (V1, "      v1: {artifact: a, breaking: yes}",
+     "breaking: must be true or false, got yes, which not every YAML reader takes for the same thing\n    Write true"),
+    (V1, "      v1: {artifact: a, transform: a.txt}", 'transform: must be the path of a .py file, got "a.txt"'),
+    (V1, "      v1: {artifact: a, examples: a.yaml}", 'examples: must be the path of a .json file, got "a.yaml"'),
+    (V1, "      v1: {artifact: a, description: 2024-01-01}", 'Write it in quotes: "2024-01-01".'),
+    (V1, "      v1: {artifact: a, description: 1.50}", 'must be text, got 1.50\n    Write it in quotes: "1.50".'),
+    (V1, "      v1: {artifact: a, warm: {provisioned: 2, snap_start: true}}",
+     "models.iris.versions.v1.warm: must be one of provisioned and snap_start, got both"),
+    (V1, "      v1: {artifact: a, warm: {}}", "warm: must not be empty\n    For example: {provisioned: 2}"),
+    (V1, "      v1: {artifact: a, warm: {provisioned: 0}}", "provisioned: must be at least 1, got 0"),
+    (V1, "      v1: {artifact: a, warm: {snap_strat: true}}", "`snap_strat`: did you mean `snap_start`?"),
+    # files
+    (V1, "      v1: {artifact: /a.onnx}",
+     'models.yaml:5:12: models.iris.versions.v1.artifact: must be a path relative to this file\'s folder, got "/a'),
+    (V1, "      v1: {artifact: ../a.onnx}", "artifact: must lie below this file's folder, without `..`"),
+    (V1, "      v1: {artifact: a, transform: b/../../x.py}", "transform: must lie below this file's folder"),
+    (V1, "      v1: {artifact: a, examples: ~/x.json}", "examples: must be a path relative to this file's folder"),
+    (V1, "      v1: {artifact: s3://bucket/a.onnx}", "artifact: an artifact on S3 needs `sha256`"),
+    # names
+    ("acme", "Acme Models", 'models.yaml:1:1: platform: must be lower-case words'),
+    ("acme", "Acme Models", 'got "Acme Models"\n    Did you mean `acme-models`?'),
+    ("acme", "a" * 33, "platform: must be at most 32 characters, got 33"),
+    ("  iris:", "  Iris_Model:", "Iris_Model: a model's name must be lower-case words"),
+    ("  iris:", "  Iris_Model:", "Did you mean `iris-model`?"),
+    ("  iris:", "  bert-2:", "bert-2: a model's name must be"),
+    ("  iris:", f"  {'m' * 41}:", "must be at most 40 characters, got 41"),
+    ("      v2:", "      1.0:", 'models.iris.versions.1.0: a version\'s name must be lower-case letters and digits'),
+    ("      v2:", "      1.0:", "Did you mean `1-0`?"),
+    ("      v2:", f"      {'v' * 21}:", "must be at most 20 characters, got 21"),
+    ("  dev:", "  Dev:", "stages.Dev: a stage's name must be"),
+    ("  spam:", "  iris-route:",
+     "models.yaml:7:3: models.iris-route: collides with the model `iris`: `irisRoute` is its stage variable"),
+    *((f"  {'iris'}:", f"  {name}:", f"models.{name}: `{name}` is a reserved word") for name in RESERVED_MODELS),
+    *(("      v2:", f"      {name}:", f"versions.{name}: `{name}` is a reserved word") for name in RESERVED_VERSIONS),
+    *(("  dev:", f"  {name}:", f"stages.{name}: `{name}` is a reserved word") for name in RESERVED_STAGES),
+    # routing
+    ("  iris:\n", "  iris:\n    routing: {fallback: v3}\n",
+     "models.yaml:4:15: models.iris.routing.fallback: unknown version `v3`: did you mean `v2`?\n    iris has v1, v2."),
+    ("  iris:\n", "  iris:\n    routing: {shadow: {version: v9, percent: 101}}\n", "unknown version `v9`"),
+    ("  iris:\n", "  iris:\n    routing: {shadow: {version: v2, percent: 101}}\n", "must be 0-100, got 101"),
+    ("  iris:\n", "  iris:\n    routing: {shadow: {version: v2}}\n", "shadow: `percent` is missing"),
+    ("  spam:\n", "  spam:\n    routing: {shadow: {version: v1, percent: 5}}\n",
+     "spam.routing.shadow.version: shadows itself: `v1` is what every stage serves"),
+    ("  iris:\n", "  iris:\n    routing: {sticky: {header: x user}}\n", "must be a header's name"),
+    ("  iris:\n", "  iris:\n    routing: {sticky: {}}\n", "sticky: `header` is missing"),
+    # stages
+    (PROD, "  prod: {serve: {iris: v3, spam: v1}}",
+     "models.yaml:12:18: stages.prod.serve.iris: unknown version `v3`: did you mean `v2`?"),
+    (PROD, "  prod: {serve: {irs: v1, iris: v1, spam: v1}}", "unknown model `irs`: did you mean `iris`?"),
+    (PROD, "  prod: {serve: {iris: 1, spam: v1}}", 'iris: must be text, got 1\n    Write it in quotes: "1".'),
+    (PROD, "  prod: {serve: {iris: on, spam: v1}}", 'Write it in quotes: "on".'),
+    (PROD, "  prod: {serve: {iris: newest, spam: v1}}", "unknown version `newest`\n    `newest` stands only in"),
+    (PROD, "  prod: {serve: {iris: v1}}",
+     'models.yaml:12:10: stages.prod.serve: leaves out the model `spam`\n    Name each one under `serve`, or add `"*"'),
+    (PROD, "  prod: {auth: none}", "models.yaml:12:3: stages.prod: leaves out the models `iris`, `spam`"),
+    (PROD, "  prod: {serve: {'*': v1}}", 'stages.prod.serve.*: must be newest, got "v1"'),
+    (PROD, "  prod: {serve: {'*': newest}, weights: {iris: {v1: 50, v2: 49}}}",
+     "models.yaml:12:42: stages.prod.weights.iris: weights must add up to 100, got 99"),
+    (PROD, "  prod: {serve: {'*': newest}, weights: {iris: {v1: 50, v3: 50}}}",
+     "stages.prod.weights.iris.v3: unknown version `v3`"),
+    (PROD, "  prod: {serve: {'*': newest}, weights: {irs: {v1: 100}}}", "unknown model `irs`"),
+    (PROD, "  prod: {serve: {'*': newest}, weights: {iris: {}}}", "weights.iris: must not be empty"),
+    (PROD, "  prod: {serve: {'*': newest}, weights: {iris: {v1: -1, v2: 101}}}", "must be 0-100, got -1"),
+    (PROD, "  prod: {serve: {'*': newest}, weights: {iris: {v1: .nan}}}", "must be a number, 0-100, got .nan"),
+    (PROD, "  prod: {serve: {iris: v1, spam: v1}, weights: {iris: {v1: 100}}}",
+     "models.yaml:12:18: stages.prod.serve.iris: `iris` is under `weights` too\n    Delete one of the two."),
+    (PROD, f"{PROD[:-1]}, auth: apikey}}",
+     'stages.prod.auth: must be one of none, api_key, iam, jwt, got "apikey": did you mean `api_key`?'),
+    (PROD, f"{PROD[:-1]}, throttle: {{rate: 0, burst: 1}}}}", "throttle.rate: must be above 0, got 0"),
+    (PROD, f"{PROD[:-1]}, throttle: {{rate: 1}}}}", "throttle: `burst` is missing"),
+    (PROD, f"{PROD[:-1]}, throttle: 100}}", "must be a mapping, got 100\n    For example: {rate: 100, burst: 200}"),
+    # canary
+    (PROD, f"{PROD[:-1]}, canary: {{serve: {{iris: v2}}}}}}", "stages.prod.canary: `percent` is missing"),
+    (PROD, f"{PROD[:-1]}, canary: {{percent: 10}}}}",
+     "models.yaml:12:39: stages.prod.canary: the canary changes nothing"),
+    (PROD, f"{PROD[:-1]}, canary: {{percent: 10, serve: {{iris: v1}}}}}}",
+     "canary.serve: the canary changes nothing: prod serves iris v1 already"),
+    (PROD, f"{PROD[:-1]}, canary: {{percent: 10, serve: {{iris: v3}}}}}}", "canary.serve.iris: unknown version `v3`"),
+    (PROD, f"{PROD[:-1]}, canary: {{percent: 10, serve: {{irs: v3}}}}}}", "canary.serve.irs: unknown model `irs`"),
+    (PROD, f"{PROD[:-1]}, canary: {{percent: 10, serve: {{'*': newest}}}}}}", "a canary names its models one by one"),
+    (PROD, f"{PROD[:-1]}, canary: {{percent: 10, serve: {{iris: 2}}}}}}", "canary.serve.iris: must be text, got 2"),
+    # the whole
+    (GOOD, "platform: x\n", "models.yaml:1:1: `models` is missing"),
+    (GOOD, "platform: x\n", "models.yaml:1:1: `stages` is missing"),
+    (GOOD, "models: {}\nstages: {}\n", "models: must not be empty"),
+    (GOOD, "models: {m: {versions: {}}}\nstages: {dev: {}}\n", "models.m.versions: must not be empty"),
+    (GOOD, "", "models.yaml:1:1: is empty"),
+    (GOOD, "a: b: c\n", "models.yaml:1:5: a `:` cannot stand here"),
+    ("platform: acme", "platform: acme\nplatform: acme", "models.yaml:2:1: platform: is here twice"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), CASES)
+def test_problem_is_told_with_its_place_and_remedy(old: str, new: str, expected: str) -> None:
+    assert GOOD.count(old) >= 1
+    found = problems_of(GOOD.replace(old, new, 1))
+    assert expected in "\n".join(map(str, found))
+
+
+ALONE = [
+    *(case for case in CASES if case[0] == V1),
+    *(case for case in CASES if case[0] == PROD and "irs" not in case[1] and "*" not in case[1]),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), [(old, new) for old, new, _ in ALONE])
+def test_one_mistake_is_one_problem(old: str, new: str) -> None:
+    assert len(problems_of(GOOD.replace(old, new, 1))) == 1
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "{serve: {iris: v1, spam: v1}, canary: {percent: 0.5, serve: {iris: v2}}}",
+        "{serve: {iris: v1, spam: v1}, canary: {percent: 10, serve: {iris: v2, spam: v1}}}",
+        "{serve: {iris: v1, spam: v1}, canary: {percent: 10, release: true}}",
+        "{serve: {iris: v1, spam: v1}, canary: {percent: 0, release: true, serve: {iris: v1}}}",
+        "{serve: {spam: v1}, weights: {iris: {v1: 33.3, v2: 66.7}}, canary: {percent: 10, serve: {iris: v2}}}",
+        "{serve: {spam: v1, '*': newest}, weights: {iris: {v1: 0, v2: 100}}}",
+        "{weights: {iris: {v1: 100}, spam: {v1: 100}}}",
+    ],
+)
+def test_what_can_work_is_let_through(stage: str) -> None:
+    assert problems_of(GOOD.replace(PROD, f"  prod: {stage}")) == ()
+
+
+def test_shadow_of_what_one_stage_serves_is_fine_while_another_serves_something_else() -> None:
+    text = GOOD.replace("  iris:\n", "  iris:\n    routing: {shadow: {version: v2, percent: 5}, fallback: v1}\n")
+    assert problems_of(text) == ()
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
+    text = """\
+models:
+  iris:
+    versions:
+      v1: {artifact: a.onnx, memory_mb: 64, memory_mb: 65}
+      v2: {artifact: /b.onnx}
+stages:
+  prod:
+    serve: {iris: v3}
+    auth: nobody
+    auth: &x none
+"""
+    found = problems_of(text)
+    assert [(problem.line, problem.path[-1]) for problem in found] == [
+        (4, "memory_mb"),
+        (4, "memory_mb"),
+        (5, "artifact"),
+        (8, "iris"),
+        (9, "auth"),
+        (10, "auth"),
+        (10, "auth"),
+    ]
+    assert all(problem.source == "models.yaml" for problem in found)
+
+
+def test_nothing_follows_from_an_alias_that_could_not_be_read() -> None:
+    found = problems_of(GOOD.replace(PROD, "  prod: {serve: *same}"))
+    assert [problem.message for problem in found] == ["anchors and aliases are not read (`*same`)"]
+
+
+def test_no_word_of_the_schema_language_is_told() -> None:
+    text = "\n".join(str(problem) for old, new, _ in CASES for problem in problems_of(GOOD.replace(old, new, 1)))
+    for word in ("additionalProperties", "is not of type", "schema", "regex", "does not match", "instance", "None"):
+        assert word not in text

@@ -1,0 +1,132 @@
+"""Whatever the file holds, it is a Manifest or a ProblemsError whose problems stand in the file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from turnout.manifest import Manifest, parse_manifest
+from turnout.problems import ProblemsError
+from turnout.references import REST
+
+SAMPLE = (Path(__file__).resolve().parent.parent / "models.yaml").read_text()
+WHOLE = """\
+platform: acme
+defaults: {memory_mb: 2048}
+models:
+  iris:
+    description: Iris species.
+    versions:
+      v1: {artifact: models/iris/v1/model.onnx, warm: {provisioned: 2}}
+      v2:
+        artifact: b.onnx
+        transform: t.py
+    routing:
+      sticky: {header: x-user-id}
+      shadow: {version: v2, percent: 5}
+      fallback: v1
+  bert-base: {versions: {1-0: {artifact: b.onnx}}}
+stages:
+  dev: {serve: {"*": newest}}
+  prod:
+    serve: {bert-base: 1-0}
+    weights: {iris: {v1: 90.5, v2: 9.5}}
+    canary: {percent: 10, serve: {iris: v2}}
+    auth: api_key
+    throttle: {rate: 100, burst: 200}
+"""
+
+
+def check(data: bytes) -> None:
+    """The one rule: a whole manifest, or problems with a place that the file has."""
+    try:
+        manifest = parse_manifest(data, path=Path("models.yaml"), source="models.yaml")
+    except ProblemsError as error:
+        lines = re.split(rb"\r\n|\r|\n", data)
+        assert error.problems
+        for problem in error.problems:
+            assert 1 <= problem.line <= len(lines), problem
+            assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1, problem
+            assert problem.message
+            assert "\n" not in problem.message
+            str(problem).encode()
+        return
+    check_whole(manifest)
+
+
+def check_whole(manifest: Manifest) -> None:
+    """Every name in a manifest leads somewhere."""
+    names = {model.name for model in manifest.models}
+    for stage in manifest.stages:
+        assert stage.serve.keys() | stage.weights.keys() == names
+        assert not stage.serve.keys() & stage.weights.keys()
+        assert REST not in stage.serve
+        for served in (stage.serve, stage.canary.serve if stage.canary else {}):
+            for model, version in served.items():
+                manifest.model(model).version(version)
+        for model, shares in stage.weights.items():
+            assert abs(sum(shares.values()) - 100) < 1e-3
+            for version in shares:
+                manifest.model(model).version(version)
+    for model in manifest.models:
+        for version in (model.routing.shadow_version, model.routing.fallback):
+            assert not version or model.version(version)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(data: bytes) -> None:
+    check(data)
+
+
+@given(st.text(st.sampled_from("ab:{}[]\"'-?*&!|>%@#,\n\t \r01.~<"), max_size=60))
+@settings(max_examples=400)
+def test_any_text_of_yaml_signs(text: str) -> None:
+    check(text.encode())
+
+
+scalars = st.sampled_from(
+    ["1", "1.0", "-1", "1e3", "on", "null", "", "''", '"x"', "v1", "v2", "iris", "newest", "*x", "&x 1", "!t 1", "~"]
+    + ["{}", "[]", "{a: 1}", "[1, {b: 2}]", "true", ".nan", ".inf", "9" * 50, "2024-01-01", "|\n  x", '"\\n"', "é", "{"]
+)
+
+
+@given(st.sampled_from([SAMPLE, WHOLE]), st.data())
+@settings(max_examples=400)
+def test_manifest_with_another_value_somewhere(text: str, data: st.DataObject) -> None:
+    words = list(re.finditer(r"(?<=: )[^{},\n]+|[a-z0-9_-]+(?=:)", text))
+    for _ in range(data.draw(st.integers(1, 3))):
+        word = data.draw(st.sampled_from(words))
+        text = text[: word.start()] + data.draw(scalars) + text[word.end() :]
+    check(text.encode())
+
+
+@given(st.sampled_from([SAMPLE, WHOLE]), st.data())
+@settings(max_examples=300)
+def test_manifest_with_characters_cut_out_or_put_in(text: str, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, min(start + 40, len(text))))
+    check((text[:start] + data.draw(st.text(max_size=3)) + text[end:]).encode("utf-8", "surrogatepass"))
+
+
+@given(st.sampled_from([SAMPLE, WHOLE]), st.data())
+@settings(max_examples=200)
+def test_manifest_with_lines_left_out_doubled_or_swapped(text: str, data: st.DataObject) -> None:
+    lines = text.splitlines(keepends=True)
+    number = data.draw(st.integers(0, len(lines) - 1))
+    other = data.draw(st.integers(0, len(lines) - 1))
+    match data.draw(st.sampled_from(["leave out", "double", "swap"])):
+        case "leave out":
+            del lines[number]
+        case "double":
+            lines.insert(other, lines[number])
+        case _:
+            lines[number], lines[other] = lines[other], lines[number]
+    check("".join(lines).encode())
+
+
+def test_both_are_right_to_begin_with() -> None:
+    for text in (SAMPLE, WHOLE):
+        parse_manifest(text.encode(), path=Path("models.yaml"), source="models.yaml")
