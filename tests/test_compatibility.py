@@ -31,7 +31,7 @@ def with_output(**changes: object) -> Signature:
         with_input(shape=None),
         with_input(required=False),
         with_input(dimension_names=("n", None)),
-        with_output(shape=(7, 3)),
+        replace(BASE, inputs=(X, replace(X, name="more", required=False))),
         with_output(labels=("a", "b", "c")),
         replace(BASE, outputs=(Z, Y)),
         replace(BASE, outputs=(*BASE.outputs, TensorSpec("w", "BYTES", None))),
@@ -60,8 +60,16 @@ def test_version_that_asks_no_more_and_promises_no_less_is_a_drop_in(other: Sign
             "input `more` is required here and unknown to the baseline",
         ),
         (
-            replace(BASE, inputs=(X, replace(X, name="more", required=False))),
-            "input `more` is one more: `instances` of a model with one input are bare values",
+            replace(BASE, inputs=(replace(X, required=False), replace(X, name="more", required=False))),
+            "input `x` is what bare values in `instances` mean in the baseline, and not here",
+        ),
+        (
+            with_output(shape=(7, 3)),
+            "output `y` has the shape [7, 3], with no row per instance: `instances` cannot be answered",
+        ),
+        (
+            replace(BASE, outputs=(*BASE.outputs, TensorSpec("w", "FP32", ()))),
+            "output `w` has the shape [], with no row per instance: `instances` cannot be answered",
         ),
     ],
 )
@@ -98,6 +106,13 @@ def test_reason_names_the_tensor_and_the_difference(other: Signature, reason: st
 )
 def test_reason_when_the_baseline_is_the_odd_one(baseline: Signature, other: Signature, reason: str) -> None:
     assert check_drop_in(baseline, other) == (reason,)
+
+
+def test_output_may_fix_what_the_baseline_leaves_free() -> None:
+    assert check_drop_in(with_output(shape=(-1, -1)), BASE) == ()
+    assert check_drop_in(with_output(shape=None), BASE) == ()
+    scalar = with_output(shape=())
+    assert check_drop_in(scalar, scalar) == ()
 
 
 def test_all_reasons_are_told_at_once() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from turnout.artifact_cache import ArtifactCache, Clock, fingerprint_of
-from turnout.onnx_file import ArtifactError, read_graph, refuse_other_kinds, tensors_of
+from turnout.onnx_file import ArtifactError, read_graph, refuse_other_kinds, tensors_of, text_of
 from turnout.protocol.tensors import Signature
 from turnout.signature import signature_of
 
@@ -103,7 +103,7 @@ def _external_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
     needed: dict[str, int] = {}
     for tensor in tensors_of(model):
         if tensor.data_location == TensorProto.EXTERNAL:
-            rows = {row.key: row.value for row in tensor.external_data}
+            rows = {text_of(row.key): text_of(row.value) for row in tensor.external_data}
             name = _checked_location(rows.get("location", ""), tensor.name, path.name)
             end = _number(rows.get("offset", "0")) + _number(rows.get("length", "0"))
             needed[name] = max(needed.get(name, 0), end)

@@ -9,10 +9,10 @@ where it fixes a rank or a dimension the baseline fixes the same. Every client t
 read the other's: so each output is there with the same datatype and labels, and what the baseline declares of its shape
 the other declares too.
 
-Outputs that the baseline does not have are allowed, since clients choose by name, unless the baseline has one output
-only: the answer to `{"instances": ...}` then holds bare values, which a second output would turn into objects. New
-optional inputs are allowed, with the same exception. The relation is reflexive and transitive. Dimension names are not
-compared: they tie nothing.
+Outputs that the baseline does not have are allowed, since clients choose by name; so are new optional inputs. But the
+short form `{"instances": [...]}` must go on working: bare values must still mean the same input, a model with one
+output, whose predictions are bare values, must not get a second one, and where every output has a row per instance no
+output may come without. The relation is reflexive and transitive. Dimension names are not compared: they tie nothing.
 """
 
 from __future__ import annotations
@@ -41,9 +41,16 @@ def _check_inputs(baseline: Signature, other: Signature) -> tuple[str, ...]:
     reasons += [
         f"input `{tensor.name}` is required here and unknown to the baseline" for tensor in extra if tensor.required
     ]
-    if len(ours) == 1 and extra and not any(tensor.required for tensor in extra):
-        reasons.append(f"input `{extra[0].name}` is one more: `instances` of a model with one input are bare values")
+    bare = _bare_input(baseline)
+    if not reasons and bare is not None and bare != _bare_input(other):
+        reasons.append(f"input `{bare}` is what bare values in `instances` mean in the baseline, and not here")
     return tuple(reasons)
+
+
+def _bare_input(signature: Signature) -> str | None:
+    """The input that rows which are no objects are for, as turnout/protocol/short_forms.py reads them."""
+    names = [tensor.name for tensor in signature.inputs if tensor.required] or [row.name for row in signature.inputs]
+    return names[0] if len(names) == 1 else None
 
 
 def _check_outputs(baseline: Signature, other: Signature) -> tuple[str, ...]:
@@ -57,9 +64,19 @@ def _check_outputs(baseline: Signature, other: Signature) -> tuple[str, ...]:
         reasons += _check_tensor("output", tensor, found, strict=tensor)
         if tensor.labels and tensor.labels != found.labels:
             reasons.append(f"output `{tensor.name}` has the labels {_told(found)}, the baseline's are {_told(tensor)}")
+    if not reasons and all(_has_rows(tensor) for tensor in baseline.outputs):
+        told = "with no row per instance: `instances` cannot be answered"
+        reasons += [
+            f"output `{row.name}` has the shape {_shape(row)}, {told}" for row in other.outputs if not _has_rows(row)
+        ]
     if len(baseline.outputs) == 1 and len(other.outputs) > 1:
         reasons.append("there is more than one output: `predictions` of a model with one output are bare values")
     return tuple(reasons)
+
+
+def _has_rows(tensor: TensorSpec) -> bool:
+    """Whether an output may have as many rows as a request has instances."""
+    return tensor.shape is None or tensor.shape[:1] == (-1,)
 
 
 def _check_tensor(kind: str, baseline: TensorSpec, other: TensorSpec, *, strict: TensorSpec) -> list[str]:

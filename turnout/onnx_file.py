@@ -106,6 +106,17 @@ def refuse_other_kinds(name: str, head: bytes) -> None:
         raise ArtifactError(f"{name} is {kind}, not an ONNX model", "Was the address of a web page downloaded?")
 
 
+def text_of(value: str | bytes) -> str:
+    """A text of a graph. Protobuf's parser hands out bytes where it is not UTF-8, as in a damaged file.
+
+    Raises:
+        ArtifactError: it is not UTF-8.
+    """
+    if isinstance(value, str):
+        return value
+    raise ArtifactError(f"a text in the model is not UTF-8: {value[:40]!r}", "Was the file damaged?")
+
+
 def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Every tensor in the model: initializers, sparse ones, attributes; in subgraphs and functions too."""
     yield from _graph_tensors(model.graph)

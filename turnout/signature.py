@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from turnout.onnx_file import ArtifactError, read_graph
+from turnout.onnx_file import ArtifactError, read_graph, text_of
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def signature_of(model: onnx.ModelProto, name: str) -> Signature:
     refusals: list[tuple[str, str]] = []
 
     def spec(kind: str, value: onnx.ValueInfoProto, *, required: bool = True) -> list[TensorSpec]:
+        text_of(value.name)
         try:
             return [_spec(graph, value, required=required)]
         except _UnsupportedError as error:
@@ -117,7 +118,7 @@ def _tensor_spec(name: str, tensor: onnx.TypeProto.Tensor, *, required: bool) ->
         # Some exporters write -1 as a value, which onnxruntime too reads as free.
         fixed = dimension.HasField("dim_value") and dimension.dim_value >= 0
         shape.append(dimension.dim_value if fixed else -1)
-        names.append(dimension.dim_param or None)
+        names.append(text_of(dimension.dim_param) or None)
     return TensorSpec(name, datatype, tuple(shape), tuple(names) if any(names) else (), required)
 
 
@@ -158,14 +159,14 @@ def _metadata(model: onnx.ModelProto) -> dict[str, str]:
 
     And `locales`, those that the model needs at run time: onnxruntime cannot open it where the system lacks one.
     """
-    opsets = sorted((row.domain or "ai.onnx", row.version) for row in model.opset_import)
+    opsets = sorted((text_of(row.domain) or "ai.onnx", row.version) for row in model.opset_import)
     normalizers = [node for node in model.graph.node if node.op_type == "StringNormalizer"]
     rows = {
-        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "producer": f"{text_of(model.producer_name)} {text_of(model.producer_version)}".strip(),
         "ir_version": str(model.ir_version),
         "opsets": ", ".join(dict.fromkeys(f"{domain} {version}" for domain, version in opsets)),
         "locales": ", ".join(sorted({_locale(node) for node in normalizers} - {"C", "POSIX"})),
-        "description": " ".join((model.doc_string or model.graph.doc_string).split()),
+        "description": " ".join(text_of(model.doc_string or model.graph.doc_string).split()),
     }
     return {key: _shorten(text) for key, text in rows.items() if text}
 
