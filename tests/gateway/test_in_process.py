@@ -128,9 +128,7 @@ def test_a_function_answers() -> None:
         ("m_router", "live", "routers come later"),
     ],
 )
-def test_what_is_not_there_is_an_unknown_function(
-    name: str, alias: str, says: str
-) -> None:
+def test_what_is_not_there_is_an_unknown_function(name: str, alias: str, says: str) -> None:
     functions = hosting(Fakes({"f": echo}))
 
     async def test() -> None:

@@ -1,0 +1,105 @@
+"""One request in all the forms that a model's function reads: what a client library would send."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from turnout.examples import Example
+from turnout.protocol.tensors import DATATYPES
+
+NUMPY: Mapping[str, str] = {
+    "BOOL": "?", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8",
+    "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
+}  # fmt: skip
+
+
+def flat(values: Any) -> list[Any]:
+    return [leaf for value in values for leaf in flat(value)] if isinstance(values, list) else [values]
+
+
+def nested(data: Sequence[Any], shape: Sequence[int]) -> Any:
+    """Flat data as nested lists."""
+    if not shape:
+        return data[0]
+    step = math.prod(shape[1:])
+    return [nested(data[row * step : (row + 1) * step], shape[1:]) for row in range(shape[0])]
+
+
+def is_plain(example: Example) -> bool:
+    """Whether the example's request is in the Open Inference Protocol's own form."""
+    return isinstance(example.request.get("inputs"), list)
+
+
+def as_columns(request: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"inputs": {name: nested lists}}`."""
+    return {"inputs": {row["name"]: nested(flat(row["data"]), row["shape"]) for row in request["inputs"]}}
+
+
+def as_instances(request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """`{"instances": [...]}`, or None where the inputs have no common number of rows."""
+    rows = {row["shape"][0] if row["shape"] else None for row in request["inputs"]}
+    if len(rows) != 1 or None in rows:
+        return None
+    columns = as_columns(request)["inputs"]
+    if len(columns) == 1:
+        return {"instances": next(iter(columns.values()))}
+    return {"instances": [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]}
+
+
+def encode(datatype: str, values: Sequence[Any]) -> bytes:
+    """A tensor's bytes in the binary extension: little-endian; BYTES with a length of four bytes before each."""
+    if datatype == "BYTES":
+        texts = [value.encode() for value in values]
+        return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+    return np.array(values, dtype=NUMPY[datatype]).tobytes()
+
+
+def decode(datatype: str, raw: bytes) -> list[Any]:
+    if datatype != "BYTES":
+        return list(np.frombuffer(raw, dtype=NUMPY[datatype]).tolist())
+    texts, at = [], 0
+    while at < len(raw):
+        (length,) = struct.unpack_from("<I", raw, at)
+        texts.append(raw[at + 4 : at + 4 + length].decode())
+        at += 4 + length
+    return texts
+
+
+def as_binary(request: Mapping[str, Any], *, binary_output: bool = False) -> tuple[bytes, int]:
+    """The binary form's body and the length of the JSON before the tensors."""
+    rows, tensors = [], []
+    for row in request["inputs"]:
+        raw = encode(row["datatype"], flat(row["data"]))
+        tensors.append(raw)
+        rows.append(
+            {"name": row["name"], "shape": row["shape"], "datatype": row["datatype"]}
+            | {"parameters": {"binary_data_size": len(raw)}}
+        )
+    whole: dict[str, Any] = {"inputs": rows}
+    if binary_output:
+        whole["parameters"] = {"binary_data_output": True}
+    head = orjson.dumps(whole)
+    return b"".join([head, *tensors]), len(head)
+
+
+def read_binary(body: bytes, head_length: int) -> dict[str, Any]:
+    """A binary answer as if it had come as JSON."""
+    answer: dict[str, Any] = orjson.loads(body[:head_length])
+    at = head_length
+    for row in answer["outputs"]:
+        size = row.get("parameters", {}).get("binary_data_size")
+        if size is None:
+            continue
+        raw = body[at : at + size]
+        assert len(raw) == size, "the answer is shorter than its sizes say"
+        at += size
+        row["data"] = decode(row["datatype"], raw)
+        assert row["datatype"] in DATATYPES
+    assert at == len(body), "the answer is longer than its sizes say"
+    return answer

@@ -1,0 +1,163 @@
+"""`turnout serve` in a process of its own, on a free port of 127.0.0.1, for tests that talk to it over sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+PATIENCE_S = 60.0
+"""How long a start, an answer or a stop may take on a busy machine before the test gives up."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer; names of headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+
+class Client:
+    """One connection that is kept alive and opened anew where the server closed it."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+
+    def request(
+        self, method: str, path: str, body: bytes | str | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        try:
+            self._connection.request(method, path, body, dict(headers or {}))
+            response = self._connection.getresponse()
+            answer = response.read()
+        except BaseException:
+            self.close()
+            raise
+        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, answer)
+
+    def post(self, path: str, body: Any, **headers: str) -> Answer:
+        """POST bytes as they are, anything else as JSON; `x_api_key=` is the header `x-api-key`."""
+        content = body if isinstance(body, bytes) else orjson.dumps(body)
+        named = {"content-type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
+        return self.request("POST", path, content, named)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@dataclass
+class RunningServer:
+    """A server that listens; its output goes to files."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    project: Path
+    stdout: Path
+    stderr: Path
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[Client]:
+        client = Client(self.port)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        with self.client() as client:
+            return client.request(method, path, body, headers)
+
+    def post(self, path: str, body: Any, **headers: str) -> Answer:
+        with self.client() as client:
+            return client.post(path, body, **headers)
+
+    def connect(self) -> socket.socket:
+        """A bare connection, for what no HTTP client sends."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
+
+    def api_key(self, stage: str) -> str:
+        keys = orjson.loads((self.project / ".turnout" / "api_keys.json").read_bytes())
+        return str(keys[stage])
+
+    def await_log(self, condition: Callable[[str], bool]) -> str:
+        """The access log, once it is as the test wants it: lines are written a moment after their answers."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition(text := self.stdout.read_text()):
+            assert time.monotonic() < deadline, f"the access log is:\n{text[-2000:]}"
+            time.sleep(0.01)
+        return text
+
+    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit code."""
+        return self.process.wait(PATIENCE_S)
+
+    def stop(self) -> int:
+        self.signal()
+        return self.wait()
+
+
+def serve_command(manifest: Path, *arguments: str, port: int = 0) -> Sequence[str]:
+    return (sys.executable, "-m", "turnout.cli", "serve", "--manifest", str(manifest), "--port", str(port), *arguments)
+
+
+@contextlib.contextmanager
+def running_server(project: Path, *arguments: str) -> Iterator[RunningServer]:
+    """Serve the project's models.yaml; at the end the process is gone, whatever happened."""
+    output = project / ".output"
+    output.mkdir(exist_ok=True)
+    stdout, stderr = output / "stdout", output / "stderr"
+    environment = {**os.environ, "NO_COLOR": "1", "PYTHONWARNINGS": "error"}
+    with stdout.open("wb") as out, stderr.open("wb") as err:
+        process = subprocess.Popen(
+            serve_command(project / "models.yaml", *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=environment,
+        )
+    try:
+        port = _await_port(process, stderr)
+        yield RunningServer(process, port, project, stdout, stderr)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
+
+
+def _await_port(process: subprocess.Popen[bytes], stderr: Path) -> int:
+    """The port in the line that the server prints once it listens."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if found := re.search(rb"http://127\.0\.0\.1:(\d+)", stderr.read_bytes()):
+            return int(found.group(1))
+        if process.poll() is not None:
+            break
+        time.sleep(0.02)
+    raise AssertionError(f"the server did not start:\n{stderr.read_text()}")

@@ -1,0 +1,143 @@
+"""How a server starts and stops."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.builders.running_server import PATIENCE_S, Answer, Client, running_server, serve_command
+from tests.e2e.conftest import write_variants
+
+ECHO = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
+
+
+@pytest.fixture
+def project(tmp_path: Path, root: Path) -> Path:
+    return write_variants(tmp_path, root)
+
+
+def await_file(path: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} never came"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_in_flight_is_answered_when_the_server_is_told_to_stop(project: Path, number: signal.Signals) -> None:
+    answers: list[Answer] = []
+    with running_server(project) as server:
+        caller = threading.Thread(target=lambda: answers.append(server.post("/models/waiting/inference", ECHO)))
+        caller.start()
+        await_file(project / "started")
+        server.signal(number)
+        deadline = time.monotonic() + PATIENCE_S
+        while True:  # it takes no new connections
+            try:
+                server.connect().close()
+            except ConnectionError:
+                break
+            assert time.monotonic() < deadline, "the server still listens"
+            time.sleep(0.01)
+        (project / "go-on").touch()
+        caller.join(PATIENCE_S)
+        assert server.wait() == 0
+    (answer,) = answers
+    assert answer.status == 200
+    assert answer.json()["outputs"][0]["data"] == [1, 2, 3, 4]
+    assert " 200 " in server.stdout.read_text()
+    assert "Traceback" not in server.stderr.read_text()
+
+
+def test_an_idle_server_with_open_connections_stops_at_once(project: Path) -> None:
+    with running_server(project) as server:
+        connections = [server.connect() for _ in range(5)]
+        assert server.post("/models/echo/inference", ECHO).status == 200
+        assert server.stop() == 0
+        for connection in connections:
+            assert connection.recv(1) == b""
+            connection.close()
+
+
+def test_a_port_in_use_is_told_in_a_sentence(project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            serve_command(project / "models.yaml", "--preload", port=port), capture_output=True, timeout=60, check=False
+        )
+    assert done.returncode == 1
+    text = done.stderr.decode()
+    assert str(port) in text
+    assert "in use" in text
+    assert "Traceback" not in text
+    assert "loaded in" not in text  # told before anything slow is done
+
+
+def test_an_unknown_stage_is_told_in_a_sentence(project: Path) -> None:
+    done = subprocess.run(
+        serve_command(project / "models.yaml", "--stage", "nowhere"), capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert b"nowhere" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_keys_outlive_a_restart(project: Path) -> None:
+    with running_server(project) as server:
+        first = server.api_key("keyed")
+        assert server.stop() == 0
+    with running_server(project) as server:
+        assert server.api_key("keyed") == first
+        assert server.post("/keyed/models/echo/inference", ECHO, x_api_key=first).status == 200
+
+
+def test_the_log_is_json_when_asked_for(project: Path) -> None:
+    with running_server(project, "--log-format", "json") as server:
+        assert server.post("/models/echo/inference", ECHO).status == 200
+        assert server.post("/models/refused/inference", ECHO).status == 502
+        with server.connect() as connection:
+            connection.sendall(b"nonsense\r\n\r\n")
+            while connection.recv(4096):
+                pass
+        assert server.stop() == 0
+    rows = [json.loads(line) for line in server.stdout.read_text().splitlines()]
+    assert [row["status"] for row in rows] == [200, 502, 400]
+    assert rows[0]["function"] == "turnout-local_echo_v1"
+    text = server.stderr.read_text()
+    banner, errors = text.split("Note:")[0], [line for line in text.splitlines() if line.startswith("{")]
+    assert "http://127.0.0.1" in banner
+    assert any("NoSuchOperator" in json.loads(line)["message"] for line in errors)
+
+
+def test_a_reader_of_the_log_that_goes_away_does_not_stop_the_server(project: Path) -> None:
+    process = subprocess.Popen(
+        serve_command(project / "models.yaml"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        port = 0
+        while not port:
+            line = process.stderr.readline()
+            assert line, "the server did not start"
+            if "http://127.0.0.1:" in line:
+                port = int(line.split("http://127.0.0.1:")[1].split("/")[0])
+        client = Client(port)
+        for _ in range(3):
+            assert client.post("/models/echo/inference", ECHO).status == 200
+        client.close()
+        process.terminate()
+        _, text = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0
+        assert "Traceback" not in text
+    finally:
+        process.kill()
+        process.wait()
