@@ -42,12 +42,16 @@ EXAMPLES = [
 ]
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """The folder of a project with one model in two versions."""
-    folder = tmp_path / "project"
+def write_project(folder: Path) -> Path:
+    """A project with one model in two versions."""
     for version in ("v1", "v2"):
         write_identity(folder / "models" / "echo" / version / "model.onnx")
     (folder / "models" / "echo" / "v1" / "examples.json").write_text(json.dumps(EXAMPLES))
     (folder / "models.yaml").write_text(MANIFEST)
     return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The folder of a project of the test's own."""
+    return write_project(tmp_path / "project")

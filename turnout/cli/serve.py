@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
 from turnout.cli.output import CommandError
+
+CANNOT_LISTEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT})
 
 
 class LogFormat(StrEnum):
@@ -52,5 +55,8 @@ def serve(
     try:
         local.serve(project, host=host, port=port, stage=stage, preload=preload, log_format=log_format.value)
     except OSError as error:
+        listening = error.errno in CANNOT_LISTEN and error.filename is None
+        if not listening and not isinstance(error, socket.gaierror):
+            raise
         hint = "Something listens there already; --port takes another." if error.errno == errno.EADDRINUSE else ""
         raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or error}.", hint, code=1) from error

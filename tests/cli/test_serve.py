@@ -1,0 +1,53 @@
+"""`turnout serve` where it cannot; where it can is e2e's to show."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.builders.running_server import PATIENCE_S, running_server, serve_command
+from turnout.cli.__main__ import main
+
+
+def serve(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A server that is not expected to start."""
+    command = serve_command(project, *arguments)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+
+
+def test_a_port_in_use_is_1_with_the_remedy(project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = serve(project, "--port", str(port))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"turnout: cannot listen on 127.0.0.1:{port}: Address already in use.\n"
+        "    Something listens there already; --port takes another.\n"
+    )
+
+
+def test_an_unknown_stage_is_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "-m", str(project), "--stage", "beta"]) == 2
+    assert capsys.readouterr().err == "turnout: there is no stage 'beta'.\n    The stages are: dev, prod.\n"
+
+
+def test_an_address_of_another_machine_is_1(project: Path) -> None:
+    done = serve(project, "--host", "192.0.2.1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "turnout: cannot listen on 192.0.2.1:0: Cannot assign requested address.\n"
+
+
+def test_the_default_stage_answers_paths_without_one(project: Path) -> None:
+    with running_server(project, "--stage", "prod", "--log-format", "json", "--preload") as server:
+        refused = server.post("/models/echo/inference", {"instances": [[1, 2, 3, 4]]})
+        answer = server.post(
+            "/models/echo/v1/inference", {"instances": [[1, 2, 3, 4]]}, x_api_key=server.api_key("prod")
+        )
+        assert (refused.status, answer.status) == (403, 200)
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert server.stdout.read_text().startswith("{")
