@@ -91,7 +91,7 @@ class Request:
 
 
 def operation_id(model: str, version: str) -> str:
-    """`inferIrisV1`, or `inferIrisServed` for the route that a stage turns; unique, as the schemas' names are."""
+    """`inferIrisVv1`, or `inferIrisServed` for the route that a stage turns; unique, as the schemas' names are."""
     return "infer" + (schema_name(model, version, "") if version else served_name(model, ""))
 
 

@@ -1,0 +1,82 @@
+"""How long a large manifest takes: 1,000 models of 3 versions each, on two stages.
+
+Run: `.venv/bin/python -m benchmarks.plan [MODELS VERSIONS]`. Prints the median of 5 runs of each part: parsing the text
+of models.yaml, planning with artifacts that are already inspected, building the document, and writing it. A plan of
+this size is far over what AWS takes for one API: it is made without enforcing the quotas.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+from turnout.artifacts import Artifact
+from turnout.manifest import Manifest, parse_manifest
+from turnout.openapi import build_document, render_document
+from turnout.planning import make_plan
+from turnout.protocol.tensors import Signature, TensorSpec
+
+RUNS = 5
+T = TypeVar("T")
+
+
+def write_manifest(models: int, versions: int) -> bytes:
+    """The text of a models.yaml, as a person would write it."""
+    lines = ["platform: turnout", "defaults: {architecture: arm64, memory_mb: 1024, timeout_s: 15}", "models:"]
+    for model in range(models):
+        lines += [f"  model-m{model}:", f"    description: Model number {model}.", "    versions:"]
+        lines += [f"      v{n + 1}: {{artifact: models/m{model}/v{n + 1}/model.onnx}}" for n in range(versions)]
+    lines += ["stages:", '  dev: {serve: {"*": newest}}', "  prod:", '    serve: {"*": newest}']
+    lines += ["    canary: {percent: 10, serve: {model-m0: v1}}", ""]
+    return "\n".join(lines).encode()
+
+
+def make_artifacts(manifest: Manifest) -> dict[tuple[str, str], Artifact]:
+    """What `load_project` would find in the cache: three inputs and two outputs each."""
+    signature = Signature(
+        tuple(TensorSpec(f"input_{n}", "FP32", (-1, 8), ("batch", None)) for n in range(3)),
+        (TensorSpec("label", "INT64", (-1,)), TensorSpec("probabilities", "FP32", (-1, 3))),
+    )
+    return {
+        (version.model, version.name): Artifact(
+            Path("/model.onnx"), sha256(version.artifact.encode()).hexdigest(), 100_000, signature
+        )
+        for model in manifest.models
+        for version in model.versions
+    }
+
+
+def measure(name: str, work: Callable[[], T]) -> T:
+    """Run it a few times, print the median, return the last answer."""
+    times_s = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        answer = work()
+        times_s.append(time.perf_counter() - start)
+    times_ms = [time_s * 1000 for time_s in times_s]
+    print(f"{name:<28}{statistics.median(times_ms):8,.0f} ms   ({min(times_ms):,.0f} - {max(times_ms):,.0f})")
+    return answer
+
+
+def main(models: int, versions: int) -> None:
+    print(
+        f"{models:,} models x {versions} versions, Python {platform.python_version()}, median of {RUNS} (least - most)"
+    )
+    text = write_manifest(models, versions)
+    path = Path("models.yaml").absolute()
+    manifest = measure("parse_manifest", lambda: parse_manifest(text, path=path, source="models.yaml"))
+    artifacts = make_artifacts(manifest)
+    plan = measure("make_plan", lambda: make_plan(manifest, artifacts, enforce=False))
+    document = measure("build_document", lambda: build_document(plan, plan.apis[0]))
+    data = measure("render_document", lambda: render_document(document))
+    print(f"{len(text):,} bytes of YAML, {len(plan.functions):,} functions, {len(data):,} bytes of document")
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in (sys.argv[1:3] if len(sys.argv) > 2 else ["1000", "3"])))

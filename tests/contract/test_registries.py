@@ -1,0 +1,77 @@
+"""Promises of the registries: one new row is served everywhere, or refused everywhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.builders.manifests import artifacts_of, manifest, model, stage
+from turnout.auth import AUTH_TYPES, AuthType
+from turnout.example_request import make_request
+from turnout.gateway.document import compile_document
+from turnout.manifest_schema import manifest_schema
+from turnout.openapi import build_document
+from turnout.payload import JSON_BYTES
+from turnout.planning import make_plan
+from turnout.problems import ProblemsError
+from turnout.protocol.errors import STATUS_OF
+from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.tensor_schemas import JSON_TYPES
+
+usable = pytest.mark.parametrize(
+    "auth", [row for row in AUTH_TYPES.values() if not row.refusal], ids=lambda row: row.name
+)
+refused = pytest.mark.parametrize("auth", [row for row in AUTH_TYPES.values() if row.refusal], ids=lambda row: row.name)
+
+
+@usable
+def test_auth_type_has_a_scheme_that_api_gateway_takes(auth: AuthType) -> None:
+    if auth.name == "none":
+        assert auth.scheme is None
+    else:
+        assert auth.scheme is not None
+        assert auth.scheme["type"] == "apiKey"
+
+
+@usable
+def test_auth_type_stands_in_the_document_and_is_obeyed_by_the_gateway(auth: AuthType) -> None:
+    of = manifest(stages=(stage(auth=auth.name),))
+    plan = make_plan(of, artifacts_of(of))
+    compiled = compile_document(plan.apis[0].name, build_document(plan, plan.apis[0]))
+    for operation in compiled.operations:
+        assert operation.access.value == auth.name
+    # What cannot be checked here is refused, and both the gateway and the plan say so.
+    assert bool(compiled.notes) == (not auth.local)
+    assert bool(plan.notes) == (not auth.local)
+
+
+@refused
+def test_auth_type_that_cannot_be_had_is_refused_by_plan_and_document(auth: AuthType) -> None:
+    of = manifest(stages=(stage(auth=auth.name),))
+    with pytest.raises(ProblemsError, match=r"stages\.prod\.auth"):
+        make_plan(of, artifacts_of(of))
+
+
+def test_manifest_schema_knows_every_auth_type_and_no_other() -> None:
+    assert set(manifest_schema()["$defs"]["stage"]["properties"]["auth"]["enum"]) == set(AUTH_TYPES)
+
+
+@pytest.mark.parametrize("name", sorted(DATATYPES))
+def test_datatype_has_an_element_type_a_size_and_an_example(name: str) -> None:
+    tensors = Signature((TensorSpec("x", name, (2,)),), (TensorSpec("y", name, (2,)),))
+    assert DATATYPES[name].kind in JSON_TYPES
+    assert JSON_BYTES[name] > 0
+    assert len(make_request(tensors)["inputs"][0]["data"]) == 2
+    of = manifest((model(versions=("v1",)),))
+    plan = make_plan(of, artifacts_of(of, {("iris", "v1"): tensors}))
+    schema = build_document(plan, plan.apis[0])["components"]["schemas"]["IrisVv1Request"]
+    assert schema["properties"]["inputs"]["items"]["properties"]["datatype"]["enum"] == [name]
+
+
+@pytest.mark.parametrize("code", sorted(STATUS_OF))
+def test_error_code_is_documented_at_its_status(code: str) -> None:
+    of = manifest()
+    plan = make_plan(of, artifacts_of(of))
+    document = build_document(plan, plan.apis[0])
+    assert code in document["components"]["schemas"]["Error"]["properties"]["code"]["enum"]
+    for item in document["paths"].values():
+        assert f"`{code}`" in item["post"]["responses"][str(STATUS_OF[code])]["description"]

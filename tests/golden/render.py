@@ -1,0 +1,25 @@
+"""The golden files' bytes. Called by the test and by the command that writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+
+from turnout.document_examples import read_document_examples
+from turnout.openapi import build_document, lambda_uri, render_document
+from turnout.plan_json import plan_to_json
+from turnout.planning import make_plan
+from turnout.project import load_project
+
+
+def render_golden(root: Path) -> dict[str, bytes]:
+    """File name -> bytes: the plan, and the document of its last API as AWS gets it (the one that asks for a key)."""
+    project = load_project(root / "models.yaml", cache=False)
+    plan = make_plan(project.manifest, project.artifacts, stack="prod")
+    examples = read_document_examples(project.manifest)
+    document = build_document(plan, plan.apis[-1], lambda_uri("aws", "eu-central-1", "123456789012"), examples=examples)
+    return {
+        "plan.json": orjson.dumps(plan_to_json(plan), option=orjson.OPT_INDENT_2) + b"\n",
+        "openapi.json": render_document(document, indent=True) + b"\n",
+    }

@@ -1,0 +1,240 @@
+"""make_plan: functions, routes, stages, APIs and packages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.builders.manifests import Artifacts, artifacts_of, manifest, model, signature, stage
+from turnout.artifacts import Artifact
+from turnout.manifest import Canary, Manifest, Model, Position, Routing, Stage, Throttle, Version, Warm
+from turnout.plan import Api, Plan, RuntimeSizes, StagePlan
+from turnout.planning import make_plan, plan_to_json
+from turnout.problems import Problem, ProblemsError
+
+
+def plan_of(of: Manifest, artifacts: Artifacts | None = None, **options: object) -> Plan:
+    return make_plan(of, artifacts_of(of) if artifacts is None else artifacts, **options)  # type: ignore[arg-type]
+
+
+def only_stage(plan: Plan) -> StagePlan:
+    ((found,),) = (api.stages for api in plan.apis)
+    return found
+
+
+def problems_of(of: Manifest, artifacts: Artifacts | None = None, **options: object) -> tuple[Problem, ...]:
+    with pytest.raises(ProblemsError) as raised:
+        plan_of(of, artifacts, **options)
+    return raised.value.problems
+
+
+def test_every_version_is_a_function_and_a_route() -> None:
+    plan = plan_of(manifest())
+    assert [function.name for function in plan.functions] == ["turnout-local_iris_v1", "turnout-local_iris_v2"]
+    assert [(route.method, route.path, route.function) for route in plan.apis[0].routes] == [
+        ("POST", "/models/iris/inference", "turnout-local_iris_${stageVariables.iris}"),
+        ("POST", "/models/iris/v1/inference", "turnout-local_iris_v1"),
+        ("POST", "/models/iris/v2/inference", "turnout-local_iris_v2"),
+    ]
+
+
+def test_function_has_what_its_version_says() -> None:
+    version = Version("iris", "v1", "a.onnx", "", "x86_64", 512, 20, Warm(provisioned=2))
+    plan = plan_of(manifest((Model("iris", (version,)),)))
+    (function,) = plan.functions
+    assert (function.kind, function.model, function.version) == ("model", "iris", "v1")
+    assert (function.architecture, function.memory_mb, function.timeout_s) == ("x86_64", 512, 20)
+    assert function.warm == Warm(provisioned=2)
+    assert function.package == plan.packages[0].name
+
+
+def test_stack_and_platform_are_part_of_every_name() -> None:
+    plan = plan_of(manifest(platform="acme"), stack="eu-prod")
+    assert plan.functions[0].name == "acme-eu-prod_iris_v1"
+    assert plan.apis[0].name == "acme-eu-prod_none"
+
+
+def test_integrations_always_get_the_whole_29_seconds() -> None:
+    assert {route.timeout_ms for route in plan_of(manifest()).apis[0].routes} == {29_000}
+
+
+def test_model_of_several_words_has_a_variable_in_camel_case() -> None:
+    plan = plan_of(manifest((model("bert-base", ("1-2",)),), (stage(serve={"bert-base": "1-2"}),)))
+    assert only_stage(plan).variables["bertBase"] == "1-2"
+    assert plan.apis[0].routes[0].function == "turnout-local_bert-base_${stageVariables.bertBase}"
+
+
+WEIGHTS = {"iris": {"v1": 90.0, "v2": 10.0}}
+
+
+@pytest.mark.parametrize(
+    ("case", "models", "stages", "variables"),
+    [
+        ("one version", model(), stage(), {"iris": "v1"}),
+        ("weights", model(), stage(serve={}, weights=WEIGHTS), {"iris": "router", "irisRoute": "v1.90,v2.10"}),
+        (
+            "fractions",
+            model(),
+            stage(serve={}, weights={"iris": {"v1": 99.99999, "v2": 0.00001}}),
+            {"iris": "router", "irisRoute": "v1.99.99999,v2.0.00001"},
+        ),
+        (
+            "routing",
+            model(routing=Routing(sticky_header="x-user-id")),
+            stage(),
+            {"iris": "router", "irisRoute": "v1.100"},
+        ),
+    ],
+)
+def test_stage_variables_are_the_routing_table(
+    case: str, models: Model, stages: Stage, variables: dict[str, str]
+) -> None:
+    plan = plan_of(manifest((models,), (stages,)))
+    assert only_stage(plan).variables == {**variables, "alias": "live", "canary": "false"}, case
+
+
+@pytest.mark.parametrize(
+    ("routing", "stages", "overrides"),
+    [
+        (Routing(), stage(canary=Canary(10, {"iris": "v2"})), {"iris": "v2", "canary": "true"}),
+        (Routing(), stage(canary=Canary(10, {}, release=True)), {"canary": "true", "alias": "next"}),
+        (
+            Routing(sticky_header="x-user-id"),
+            stage(canary=Canary(10, {"iris": "v2"})),
+            {"irisRoute": "v2.100", "canary": "true"},
+        ),
+        # A weighted model without stickiness is one hop away for the canary's share.
+        (
+            Routing(),
+            stage(serve={}, weights=WEIGHTS, canary=Canary(10, {"iris": "v2"})),
+            {"iris": "v2", "canary": "true"},
+        ),
+    ],
+)
+def test_canary_overrides_what_it_moves(routing: Routing, stages: Stage, overrides: dict[str, str]) -> None:
+    canary = only_stage(plan_of(manifest((model(routing=routing),), (stages,)))).canary
+    assert canary is not None
+    assert canary.overrides == overrides
+    assert canary.percent == 10
+
+
+def test_stage_keeps_its_throttle_and_authentication() -> None:
+    found = only_stage(plan_of(manifest(stages=(stage(auth="api_key", throttle=Throttle(100, 200)),))))
+    assert (found.auth, found.throttle, found.canary) == ("api_key", Throttle(100, 200), None)
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        manifest(stages=(stage("dev"), stage("prod", {}, weights=WEIGHTS))),
+        manifest((model(routing=Routing(fallback="v1")),)),
+    ],
+    ids=["weights", "routing"],
+)
+def test_router_is_made_for_a_model_that_needs_it_only(of: Manifest) -> None:
+    other = model("digits", ("v1",))
+    stages = tuple(replace(row, serve={**row.serve, "digits": "v1"}) for row in of.stages)
+    plan = plan_of(replace(of, models=(*of.models, other), stages=stages))
+    routers = [function for function in plan.functions if function.kind == "router"]
+    assert [(router.name, router.model, router.version) for router in routers] == [
+        ("turnout-local_iris_router", "iris", "")
+    ]
+    assert [package.name for package in plan.packages] == ["iris_v1", "iris_v2", "digits_v1", "router"]
+
+
+def test_stages_with_equal_documents_share_an_api() -> None:
+    stages = (stage("dev"), stage("prod", auth="api_key"), stage("test"), stage("live", auth="api_key"))
+    apis = plan_of(manifest(stages=stages)).apis
+    assert [(api.name, api.auth, [row.name for row in api.stages]) for api in apis] == [
+        ("turnout-local_none", "none", ["dev", "test"]),
+        ("turnout-local_api_key", "api_key", ["prod", "live"]),
+    ]
+    assert apis[0].routes == apis[1].routes
+
+
+def test_api_keeps_its_name_when_stages_come_before_it() -> None:
+    def names(*stages: Stage) -> dict[str, str]:
+        return {row.name: api.name for api in plan_of(manifest(stages=stages)).apis for row in api.stages}
+
+    before = names(stage("prod", auth="api_key"))
+    after = names(stage("dev"), stage("prod", auth="api_key"))
+    assert after["prod"] == before["prod"]
+
+
+def test_package_counts_model_code_and_layer() -> None:
+    of = manifest((Model("iris", (Version("iris", "v1", "a.onnx", architecture="x86_64"),)),))
+    sizes = RuntimeSizes(code_bytes=7, layer_bytes={"x86_64": 11, "arm64": 13})
+    (package,) = plan_of(of, runtime=sizes).packages
+    assert (package.artifact_bytes, package.code_bytes, package.layer_bytes) == (1000, 7, 11)
+    assert package.sha256 == artifacts_of(of)["iris", "v1"].sha256
+
+
+def test_version_in_s3_is_planned_without_its_signature() -> None:
+    version = Version("iris", "v1", "s3://bucket/key", "a" * 64)
+    plan = plan_of(manifest((Model("iris", (version,)),)), {})
+    assert [function.name for function in plan.functions] == ["turnout-local_iris_v1"]
+    assert (plan.versions[0].sha256, plan.versions[0].size_bytes) == ("a" * 64, 0)
+    assert plan.versions[0].signature.inputs == ()
+    assert plan.packages[0].artifact_bytes == 0
+
+
+def test_descriptions_are_kept() -> None:
+    plan = plan_of(manifest((model(description="Iris species."),)))
+    assert plan.descriptions == {"iris": "Iris species."}
+
+
+def test_missing_artifact_is_told_at_its_key() -> None:
+    path = ("models", "iris", "versions", "v2", "artifact")
+    of = manifest(positions={path: Position(7, 23)})
+    artifacts = artifacts_of(of)
+    del artifacts["iris", "v2"]
+    (problem,) = problems_of(of, artifacts)
+    assert (problem.path, problem.line, problem.column) == (path, 7, 23)
+    assert "was not read" in problem.message
+
+
+@pytest.mark.parametrize("name", ["jwt", "oauth"])
+def test_authentication_that_cannot_be_had_is_told_at_its_key(name: str) -> None:
+    (problem,) = problems_of(manifest(stages=(stage(auth=name),)))
+    assert problem.path == ("stages", "prod", "auth")
+    assert name in problem.message
+
+
+@pytest.mark.parametrize("stack", ["", "a.b", "a_b", "é"])
+def test_stack_that_no_function_can_be_named_after_is_refused(stack: str) -> None:
+    (problem,) = problems_of(manifest(), stack=stack)
+    assert f"`{stack}`" in problem.message
+
+
+def test_route_variable_that_is_another_models_variable_is_refused() -> None:
+    models = (model(routing=Routing(fallback="v1")), model("iris-route"))
+    (problem,) = problems_of(manifest(models, (stage(serve={"iris": "v1", "iris-route": "v1"}),)))
+    assert problem.path == ("models", "iris-route")
+    assert "`irisRoute`" in problem.message
+
+
+def test_all_problems_come_at_once() -> None:
+    of = manifest((model("a" * 60, ("v1",)),), (stage(serve={"a" * 60: "v1"}, auth="jwt"),))
+    assert len(problems_of(of, {})) == 3
+
+
+def test_json_holds_every_field_of_the_plan() -> None:
+    canary = Canary(10, {"iris": "v2"})
+    plan = plan_of(manifest(stages=(stage(canary=canary, throttle=Throttle(1, 2)), stage("test"))))
+    told = plan_to_json(plan)
+    assert set(told) == set(Plan.__slots__)  # type: ignore[attr-defined]
+    assert set(told["apis"][0]) == {*Api.__slots__, "resources"}  # type: ignore[attr-defined]
+    assert told["apis"][0]["stages"][0]["canary"]["overrides"] == {"iris": "v2", "canary": "true"}
+    assert told["apis"][0]["stages"][0]["throttle"] == {"rate": 1, "burst": 2}
+    assert told["apis"][0]["stages"][1]["canary"] is None
+    assert told["versions"][0]["signature"] == signature().to_json()
+
+
+def test_artifact_of_another_version_is_not_mixed_up(tmp_path: object) -> None:
+    of = manifest()
+    artifacts: Artifacts = artifacts_of(of)
+    plan = plan_of(of, artifacts)
+    digests = {(row.version.model, row.version.name): row.sha256 for row in plan.versions}
+    assert digests == {key: artifact.sha256 for key, artifact in artifacts.items()}
+    assert all(isinstance(artifact, Artifact) for artifact in artifacts.values())

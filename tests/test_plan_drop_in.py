@@ -1,0 +1,101 @@
+"""Traffic only moves to versions that can answer it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.builders.manifests import artifacts_of, manifest, model, signature, stage
+from turnout.manifest import Canary, Manifest, Model, Position, Routing, Stage
+from turnout.planning import make_plan
+from turnout.problems import ProblemsError
+from turnout.protocol.tensors import Signature, TensorSpec
+
+OTHER = signature("FP64")
+
+
+def plan_with_other_v2(of: Manifest, other: Signature = OTHER) -> tuple[str, ...]:
+    """The notes of a plan in which v2's signature is another than v1's."""
+    plan = make_plan(of, artifacts_of(of, {("iris", "v2"): other}))
+    return tuple(f"{note.path}: {note.message}" for note in plan.notes if "stand in" in note.message)
+
+
+CASES = [
+    ("stages.prod.canary.serve.iris", model(), stage(canary=Canary(10, {"iris": "v2"}))),
+    ("stages.prod.weights.iris.v2", model(), stage(serve={}, weights={"iris": {"v1": 90, "v2": 10}})),
+    ("models.iris.routing.shadow.version", model(routing=Routing(shadow_version="v2", shadow_percent=5)), stage()),
+    ("models.iris.routing.fallback", model(routing=Routing(fallback="v2")), stage()),
+]
+
+
+@pytest.mark.parametrize(("path", "row", "of_stage"), CASES)
+def test_target_that_cannot_stand_in_is_refused_with_tensor_and_place(path: str, row: Model, of_stage: Stage) -> None:
+    keys = tuple(path.split("."))
+    with pytest.raises(ProblemsError) as raised:
+        plan_with_other_v2(manifest((row,), (of_stage,), positions={keys: Position(9, 5)}))
+    for problem in raised.value.problems:
+        assert (problem.path, problem.line, problem.column) == (keys, 9, 5)
+        assert problem.message.startswith("`v2` cannot stand in for `v1`: ")
+        assert "models.iris.versions.v2" in problem.hint
+    assert any("`x`" in problem.message for problem in raised.value.problems)
+    assert any("`y`" in problem.message for problem in raised.value.problems)
+
+
+@pytest.mark.parametrize(("path", "row", "of_stage"), CASES)
+def test_target_that_says_breaking_is_noted(path: str, row: Model, of_stage: Stage) -> None:
+    v1, v2 = row.versions
+    notes = plan_with_other_v2(manifest((replace(row, versions=(v1, replace(v2, breaking=True))),), (of_stage,)))
+    assert notes
+    assert all(note.startswith(f"{path}: ") and "`breaking: true`" in note for note in notes)
+
+
+def test_breaking_on_the_baseline_does_not_count() -> None:
+    v1, v2 = model().versions
+    row = Model("iris", (replace(v1, breaking=True), v2))
+    with pytest.raises(ProblemsError):
+        plan_with_other_v2(manifest((row,), (stage(canary=Canary(10, {"iris": "v2"})),)))
+
+
+@pytest.mark.parametrize(("path", "row", "of_stage"), CASES)
+def test_equal_signatures_may_take_traffic(path: str, row: Model, of_stage: Stage) -> None:
+    assert plan_with_other_v2(manifest((row,), (of_stage,)), signature()) == ()
+
+
+def test_stages_that_serve_different_versions_are_no_replacement() -> None:
+    assert plan_with_other_v2(manifest(stages=(stage("dev", {"iris": "v2"}), stage("prod")))) == ()
+
+
+def test_canary_is_held_against_every_weighted_version() -> None:
+    of_stage = stage(serve={}, weights={"iris": {"v1": 50, "v3": 50}}, canary=Canary(10, {"iris": "v2"}))
+    with pytest.raises(ProblemsError) as raised:
+        plan_with_other_v2(manifest((model(versions=("v1", "v2", "v3")),), (of_stage,)))
+    told = {problem.message.split(":")[0] for problem in raised.value.problems}
+    assert told == {"`v2` cannot stand in for `v1`", "`v2` cannot stand in for `v3`"}
+
+
+def test_fallback_is_held_against_what_a_canary_serves() -> None:
+    of = manifest(
+        (model(versions=("v1", "v2", "v3"), routing=Routing(fallback="v1")),),
+        (stage(canary=Canary(10, {"iris": "v3"})),),
+    )
+    with pytest.raises(ProblemsError) as raised:
+        make_plan(of, artifacts_of(of, {("iris", "v3"): OTHER}))
+    assert ("models", "iris", "routing", "fallback") in {problem.path for problem in raised.value.problems}
+
+
+def test_version_without_a_signature_is_passed_over() -> None:
+    v1, v2 = model().versions
+    of = manifest(
+        (Model("iris", (v1, replace(v2, artifact="s3://bucket/key", sha256="a" * 64))),),
+        (stage(canary=Canary(10, {"iris": "v2"})),),
+    )
+    artifacts = artifacts_of(of)
+    del artifacts["iris", "v2"]
+    assert [note.path for note in make_plan(of, artifacts).notes] == ["models.iris.versions.v2.artifact"]
+
+
+def test_other_outputs_are_told_by_name() -> None:
+    other = Signature(signature().inputs, (TensorSpec("z", "FP32", (-1, 4)),))
+    with pytest.raises(ProblemsError, match="output `y` is missing"):
+        plan_with_other_v2(manifest(stages=(stage(canary=Canary(10, {"iris": "v2"})),)), other)

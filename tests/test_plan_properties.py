@@ -1,0 +1,168 @@
+"""What holds of every plan, tried with generated manifests."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import combinations
+
+import orjson
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from tests.builders.manifests import artifacts_of, manifests, model_names, version_names
+from turnout.manifest import Manifest
+from turnout.naming import function_name, route_variable_name, schema_name, variable_name
+from turnout.openapi import build_document, render_document
+from turnout.openapi_operations import operation_id
+from turnout.openapi_schemas import ERROR, MESSAGE, served_name
+from turnout.plan import Api, Plan, StagePlan
+from turnout.planning import make_plan, plan_to_json
+
+quick = settings(max_examples=60, deadline=None)
+
+
+def plan_of(of: Manifest) -> Plan:
+    return make_plan(of, artifacts_of(of), enforce=False)
+
+
+def views(stage: StagePlan) -> list[dict[str, str]]:
+    """The variables as the baseline sees them, and as the canary does."""
+    canary = [{**stage.variables, **stage.canary.overrides}] if stage.canary else []
+    return [dict(stage.variables), *canary]
+
+
+def substitute(function: str, variables: dict[str, str]) -> str:
+    return re.sub(r"\$\{stageVariables\.([A-Za-z0-9]+)\}", lambda found: variables[found[1]], function)
+
+
+def functions_reached(api: Api) -> set[str]:
+    """Every function that some stage of the API can call, by either share of its traffic."""
+    return {
+        substitute(route.function, variables)
+        for stage in api.stages
+        for variables in views(stage)
+        for route in api.routes
+    }
+
+
+@quick
+@given(manifests())
+def test_every_function_that_a_variable_can_name_exists(of: Manifest) -> None:
+    plan = plan_of(of)
+    functions = {function.name for function in plan.functions}
+    for api in plan.apis:
+        assert functions_reached(api) <= functions
+
+
+@quick
+@given(manifests())
+def test_every_version_that_a_route_variable_names_exists(of: Manifest) -> None:
+    plan = plan_of(of)
+    functions = {function.name for function in plan.functions}
+    for stage in (stage for api in plan.apis for stage in api.stages):
+        for variables in views(stage):
+            for model in of.models:
+                route = variables.get(route_variable_name(model.name), "")
+                for choice in filter(None, route.split(",")):
+                    version, _, percent = choice.partition(".")
+                    assert function_name(f"turnout-{plan.stack}", model.name, version) in functions
+                    assert 0 <= float(percent) <= 100
+
+
+@quick
+@given(manifests())
+def test_router_has_its_choice_wherever_it_is_called(of: Manifest) -> None:
+    for api in plan_of(of).apis:
+        for stage in api.stages:
+            for variables in views(stage):
+                for model in of.models:
+                    if variables[variable_name(model.name)] == "router":
+                        assert variables[route_variable_name(model.name)]
+
+
+@quick
+@given(manifests())
+def test_variables_hold_what_api_gateway_takes(of: Manifest) -> None:
+    for api in plan_of(of).apis:
+        for stage in api.stages:
+            for name, value in views(stage)[-1].items():
+                assert re.fullmatch(r"[A-Za-z0-9]{1,64}", name)
+                assert re.fullmatch(r"[A-Za-z0-9\-._~:/?#&=,]+", value)
+
+
+@quick
+@given(manifests())
+def test_functions_are_named_once_as_lambda_takes_them(of: Manifest) -> None:
+    names = [function.name for function in plan_of(of).functions]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9\-_]+", name) for name in names)
+
+
+@quick
+@given(manifests())
+def test_every_stage_is_in_one_api(of: Manifest) -> None:
+    stages = [stage.name for api in plan_of(of).apis for stage in api.stages]
+    assert sorted(stages) == sorted(stage.name for stage in of.stages)
+
+
+@quick
+@given(manifests())
+def test_equal_manifests_give_equal_plans_and_bytes(of: Manifest) -> None:
+    first, second = plan_of(of), plan_of(replace(of))
+    assert first == second
+    assert orjson.dumps(plan_to_json(first)) == orjson.dumps(plan_to_json(second))
+    for one, other in zip(first.apis, second.apis, strict=True):
+        assert render_document(build_document(first, one)) == render_document(build_document(second, other))
+
+
+@quick
+@given(manifests(), version_names, st.data())
+def test_one_more_version_changes_its_own_rows_only(of: Manifest, name: str, data: st.DataObject) -> None:
+    model = data.draw(st.sampled_from(of.models))
+    assume(name not in {version.name for version in model.versions})
+    added = replace(model.versions[0], name=name, artifact=f"models/{model.name}/{name}/model.onnx")
+    larger = replace(model, versions=(*model.versions, added))
+    before = plan_of(of)
+    after = plan_of(replace(of, models=tuple(larger if row is model else row for row in of.models)))
+
+    assert [row for row in after.functions if (row.model, row.version) != (model.name, name)] == list(before.functions)
+    assert [row for row in after.packages if row.name != f"{model.name}_{name}"] == list(before.packages)
+    for old, new in zip(before.apis, after.apis, strict=True):
+        assert new.stages == old.stages
+        assert [row for row in new.routes if (row.model, row.version) != (model.name, name)] == list(old.routes)
+        assert _own_operations(after, new, model.name, name) == _own_operations(before, old, model.name, name)
+
+
+def _own_operations(plan: Plan, api: Api, model: str, version: str) -> dict[str, object]:
+    """The document's operations and schemas, but for the version's and the model's own, which names its versions."""
+    document = build_document(plan, api)
+    own = {f"/models/{model}/inference", f"/models/{model}/{version}/inference"}
+    schemas = {served_name(model, kind) for kind in ("Request", "Response")}
+    schemas |= {schema_name(model, version, kind) for kind in ("Request", "Response")}
+    return {
+        **{path: item for path, item in document["paths"].items() if path not in own},
+        **{name: schema for name, schema in document["components"]["schemas"].items() if name not in schemas},
+    }
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(model_names, version_names), min_size=2, max_size=6, unique=True))
+def test_no_two_names_are_spelled_alike(names: list[tuple[str, str]]) -> None:
+    for (model, version), (other, other_version) in combinations(names, 2):
+        assert function_name("p", model, version) != function_name("p", other, other_version)
+        assert schema_name(model, version, "Request") != schema_name(other, other_version, "Request")
+        assert operation_id(model, version) != operation_id(other, other_version)
+        assert operation_id(model, "") != operation_id(other, other_version)
+        assert served_name(model, "Request") != schema_name(other, other_version, "Request")
+        if model != other:
+            assert variable_name(model) != variable_name(other)
+            assert served_name(model, "Request") != served_name(other, "Request")
+    spelled = {schema_name(model, version, kind) for model, version in names for kind in ("Request", "Response")}
+    assert not spelled & {ERROR, MESSAGE}
+
+
+def test_names_that_look_alike_are_spelled_apart() -> None:
+    rows = [("iris", "v1"), ("iris-v1", "v1"), ("iris", "1"), ("iris", "1-1"), ("iris", "11"), ("irisv", "1")]
+    assert len({schema_name(*row, "Request") for row in rows}) == len(rows)
+    assert len({operation_id(*row) for row in rows} | {operation_id(model, "") for model, _ in rows}) == len(rows) + 3

@@ -1,0 +1,200 @@
+"""Quotas: counted as AWS counts them, refused or noted with both numbers and the remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.builders.manifests import artifact, artifacts_of, large_manifest, manifest, model, signature, stage
+from turnout.manifest import Canary, Manifest, Model, Position, Version
+from turnout.openapi import build_document, check_document, render_document
+from turnout.payload import JSON_BYTES, estimate_payload
+from turnout.plan import Plan, Quota
+from turnout.planning import make_plan
+from turnout.problems import Problem, ProblemsError
+from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.quotas import MB, count_resources, find_tightest, spell_amount
+
+
+def plan_of(of: Manifest, **options: object) -> Plan:
+    return make_plan(of, artifacts_of(of), **options)  # type: ignore[arg-type]
+
+
+def quota_of(plan: Plan, name: str) -> Quota:
+    (found,) = find_tightest(quota for quota in plan.quotas if quota.name == name)
+    return found
+
+
+def problem_of(of: Manifest, **options: object) -> Problem:
+    with pytest.raises(ProblemsError) as raised:
+        plan_of(of, **options)
+    (problem,) = raised.value.problems
+    return problem
+
+
+# `/` and `/models`, two per model, two per version.
+@pytest.mark.parametrize(("models", "versions", "resources"), [(1, 1, 6), (1, 2, 8), (42, 2, 254), (50, 1, 202)])
+def test_resources_are_counted_with_their_parents(models: int, versions: int, resources: int) -> None:
+    plan = plan_of(large_manifest(models, versions))
+    assert count_resources(plan.apis[0]) == resources
+    assert quota_of(plan, "resources").used == resources
+
+
+@pytest.mark.parametrize(("models", "noted"), [(49, False), (50, True)])
+def test_more_than_300_resources_are_noted_with_how_to_shard(models: int, noted: bool) -> None:
+    notes = plan_of(large_manifest(models, 2)).notes
+    assert [note.path for note in notes] == (["models"] if noted else [])
+    assert all("302 used, 300 allowed" in note.message and "shard" in note.message for note in notes)
+
+
+def test_stage_may_have_100_variables() -> None:
+    assert quota_of(plan_of(large_manifest(98, 1)), "stage variables").used == 100
+
+
+def test_stage_with_more_variables_is_refused_at_its_place() -> None:
+    rows = tuple(model(f"m{number}", ("v1",)) for number in range(99))
+    serve = {row.name: "v1" for row in rows}
+    of = manifest(rows, (stage("prod", serve),), positions={("stages", "prod"): Position(120, 3)})
+    problem = problem_of(of)
+    assert "101 used, 100 allowed" in problem.message
+    assert (problem.line, problem.column) == (120, 3)
+    assert "models.yaml" in problem.hint
+
+
+def test_variables_that_only_the_canary_has_count_too() -> None:
+    rows = tuple(model(f"m{number}", ("v1",)) for number in range(98))
+    plain = stage(serve={row.name: "v1" for row in rows}, canary=Canary(10, {"m0": "v1"}))
+    assert quota_of(plan_of(manifest(rows, (plain,))), "stage variables").used == 100
+
+
+def test_route_longer_than_a_variable_may_be_is_refused() -> None:
+    names = tuple(f"version-number-{number}" for number in range(30))
+    weights = {"iris": dict.fromkeys(names, 100 / 30)}
+    problem = problem_of(manifest((model(versions=names),), (stage(serve={}, weights=weights),)))
+    assert problem.path == ("stages", "prod", "weights")
+    assert "512 characters allowed" in problem.message
+
+
+@pytest.mark.parametrize(("length", "refused"), [(47, False), (48, True)])
+def test_function_name_may_have_64_characters(length: int, refused: bool) -> None:
+    name = "m" * length  # turnout-local_ and _v1 are 17
+    of = manifest((model(name, ("v1",)),), (stage(serve={name: "v1"}),))
+    if refused:
+        assert "65 characters used, 64 characters allowed" in problem_of(of).message
+    else:
+        assert quota_of(plan_of(of), "function's name").used == 64
+
+
+def test_eleventh_stage_is_noted() -> None:
+    stages = tuple(stage(f"s{number}") for number in range(11))
+    assert [note.path for note in plan_of(manifest(stages=stages)).notes] == ["stages"]
+    assert plan_of(manifest(stages=stages[:10])).notes == ()
+
+
+def sized(size_bytes: int) -> tuple[Manifest, Plan]:
+    of = manifest((Model("iris", (Version("iris", "v1", "a.onnx"),)),))
+    return of, make_plan(of, {("iris", "v1"): artifact("a", size_bytes=size_bytes)})
+
+
+def test_package_over_250_mb_unzipped_is_refused() -> None:
+    with pytest.raises(ProblemsError, match=r"artifact: iris_v1: unzipped package and layer: 265.1 MB used, 250.0 MB"):
+        sized(200 * MB)
+
+
+def test_package_over_50_mb_goes_through_s3_and_is_noted() -> None:
+    _, plan = sized(51 * MB)
+    (note,) = plan.notes
+    assert note.path == "models.iris.versions.v1.artifact"
+    assert "S3" in note.message
+
+
+def test_exceeded_quotas_are_notes_where_they_are_not_enforced() -> None:
+    of = large_manifest(200, 1, stages=1)
+    plan = plan_of(of, enforce=False)
+    assert {note.path for note in plan.notes} == {"models", "stages.s0"}
+    assert quota_of(plan, "stage variables").exceeded
+
+
+def request(datatype: str, *shape: int, **fields: object) -> Signature:
+    return Signature((TensorSpec("x", datatype, shape, **fields),), ())  # type: ignore[arg-type]
+
+
+# A model whose only valid request is 12.5 MB of JSON and 5.8 MB of floats does not fit either way: 7.7 MB in base64.
+@pytest.mark.parametrize(
+    ("tensors", "noted"),
+    [
+        (request("FP32", -1, 4), []),
+        (request("FP32", 1, 3, 224, 224), []),
+        (request("FP32", 1, 1_000_000), ["as JSON"]),
+        (request("FP32", 1, 1_450_000), ["as JSON", "in binary"]),
+        (request("FP32", -1, 1_450_000), ["as JSON", "in binary"]),
+        (request("FP32", 1, 1_450_000, required=False), []),
+        (request("UINT8", 1, 2_000_000), ["as JSON"]),
+    ],
+)
+def test_version_whose_smallest_request_is_too_large_is_noted(tensors: Signature, noted: list[str]) -> None:
+    of = manifest((model(versions=("v1",)),))
+    plan = make_plan(of, artifacts_of(of, {("iris", "v1"): tensors}))
+    assert [note.path for note in plan.notes] == ["models.iris.versions.v1"] * len(noted)
+    for note, form in zip(plan.notes, noted, strict=True):
+        assert f"smallest request {form}" in note.message
+        assert "6.0 MB allowed" in note.message
+
+
+def test_payload_counts_base64_of_the_tensors_bytes() -> None:
+    million = estimate_payload(request("FP32", 1, 1_000_000)).binary_bytes
+    assert million - estimate_payload(request("FP32", 1, 0)).binary_bytes == pytest.approx(4_000_000 * 4 / 3, abs=4)
+
+
+def test_payload_knows_every_datatype() -> None:
+    assert set(JSON_BYTES) == set(DATATYPES)
+
+
+def test_estimated_document_is_within_a_quarter_of_the_truth() -> None:
+    wide = Signature(
+        tuple(TensorSpec(f"a/rather:long.name_{number}", "FP32", (-1, 3)) for number in range(60)),
+        (TensorSpec("y", "INT64", (-1,)),),
+    )
+    image = Signature((TensorSpec("x", "FP32", (1, 16, 16)),), (TensorSpec("y", "FP32", (1,)),))
+    for of in (manifest(), large_manifest(10, 1), large_manifest(1, 20), large_manifest(20, 3)):
+        for tensors in (signature(), wide, image):
+            plan = make_plan(of, artifacts_of(of, dict.fromkeys(artifacts_of(of), tensors)))
+            truth = len(render_document(build_document(plan, plan.apis[0])))
+            assert quota_of(plan, "document, estimated").used == pytest.approx(truth, rel=0.25)
+
+
+def test_document_over_6_mb_is_refused_with_both_numbers() -> None:
+    plan = plan_of(large_manifest(500, 2), enforce=False)
+    assert quota_of(plan, "document, estimated").exceeded
+    with pytest.raises(ProblemsError, match=r"document: .* MB used, 6.0 MB allowed"):
+        check_document(build_document(plan, plan.apis[0]))
+
+
+def test_document_within_its_quotas_is_measured() -> None:
+    plan = plan_of(manifest())
+    document = build_document(plan, plan.apis[0])
+    whole, schema = check_document(document)
+    assert whole.used == len(render_document(document))
+    assert schema.subject in document["components"]["schemas"]
+
+
+def test_schema_over_400_kb_is_refused() -> None:
+    tensors = tuple(TensorSpec(f"weight_{number:090}", "FP32", (1,)) for number in range(5000))
+    of = manifest((model(versions=("v1",)),))
+    plan = make_plan(of, artifacts_of(of, {("iris", "v1"): Signature(tensors, tensors[:1])}))
+    assert quota_of(plan, "largest schema, estimated").exceeded
+    with pytest.raises(ProblemsError, match="largest schema"):
+        check_document(build_document(plan, plan.apis[0]))
+
+
+def test_tightest_is_the_nearest_to_its_limit_of_each_name() -> None:
+    rows = [Quota("a", "x", 1, 10), Quota("b", "x", 5, 10), Quota("a", "y", 3, 10)]
+    assert [(row.name, row.subject) for row in find_tightest(rows)] == [("a", "y"), ("b", "x")]
+
+
+@pytest.mark.parametrize(
+    ("amount", "unit", "told"),
+    [(100, "", "100"), (1234, "", "1,234"), (29, "s", "29 s"), (512, "bytes", "512 bytes"), (2048, "bytes", "2.0 KB"),
+     (6 * MB, "bytes", "6.0 MB"), (2.5, "s", "2.5 s")],
+)  # fmt: skip
+def test_amounts_are_told_with_their_unit(amount: float, unit: str, told: str) -> None:
+    assert spell_amount(amount, unit) == told

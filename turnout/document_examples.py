@@ -1,0 +1,28 @@
+"""The examples that a document shows: of each version the first request of its examples.json.
+
+Comes in: a manifest. Goes out: what `build_document` takes as `examples`. Called by the command line, the gateway and
+infra, so that all three build the same document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from turnout.examples import read_examples
+from turnout.manifest import Manifest
+
+
+def read_document_examples(manifest: Manifest) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """(model, version) -> a request that works, of each version that has examples.
+
+    Raises:
+        ExamplesError: a file cannot be read; `load_project` has told so before.
+    """
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for model in manifest.models:
+        for version in model.versions:
+            examples = read_examples(manifest.path.parent / version.examples) if version.examples else ()
+            if examples:
+                found[model.name, version.name] = examples[0].request
+    return found
