@@ -1,0 +1,179 @@
+"""The wheel in an empty virtual environment: what a user gets who has no checkout.
+
+The environment is new, and the wheel is installed into it by pip, without the network. The dependencies are not copied:
+a .pth file lets the environment see those that the tests run with. A .pth file's folders are searched last, and .pth
+files in them are not read, so the editable install of the checkout stays out of sight.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+import venv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.builders.running_server import PATIENCE_S
+
+IRIS = json.dumps(
+    {"inputs": [{"name": "measurements", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}]}
+)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A virtual environment with the wheel in it.
+
+    Args:
+        python: its interpreter.
+        site: its site-packages.
+        elsewhere: a folder that holds nothing; commands run there.
+    """
+
+    python: Path
+    site: Path
+    elsewhere: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Nothing that leads back to the checkout."""
+        kept = {
+            name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "COV", "VIRTUAL_ENV"))
+        }
+        return {**kept, "NO_COLOR": "1"}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(self.python.with_name("turnout")), *arguments]
+
+    def run(self, *arguments: str) -> str:
+        """Standard output of a command that must do its work."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.elsewhere,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Installed:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")]
+    subprocess.run(build, cwd=root, check=True, capture_output=True)
+    (wheel,) = (folder / "dist").iterdir()
+    venv.create(folder / "venv", with_pip=False)
+    python = folder / "venv" / "bin" / "python"
+    install = ["install", "--quiet", "--no-index", "--no-deps", "--no-compile", str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install], check=True)
+    site = next((folder / "venv" / "lib").glob("python*/site-packages"))
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n" + sysconfig.get_path("platlib") + "\n")
+    (folder / "elsewhere").mkdir()
+    return Installed(python, site, folder / "elsewhere")
+
+
+@pytest.fixture(scope="module")
+def project(installed: Installed) -> Path:
+    """A project made by the installed command."""
+    installed.run("init", "my-models")
+    return installed.elsewhere / "my-models"
+
+
+def test_only_turnout_lands_in_site_packages(installed: Installed) -> None:
+    names = {entry.name.split("-")[0] for entry in installed.site.iterdir()}
+    assert names == {"turnout", "dependencies.pth"}
+
+
+@pytest.mark.parametrize("name", ["infra", "schemas", "model_lambdas", "router_lambda", "models", "tests"])
+def test_no_other_package_of_the_checkout_can_be_imported(installed: Installed, name: str) -> None:
+    code = f"import importlib.util, turnout; print(turnout.__file__); print(importlib.util.find_spec({name!r}))"
+    done = subprocess.run(
+        [installed.python, "-c", code],
+        cwd=installed.elsewhere,
+        env=installed.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    place, spec = done.stdout.splitlines()
+    assert Path(place).is_relative_to(installed.site)
+    assert spec == "None"
+
+
+def test_the_data_files_are_in_the_wheel(installed: Installed, root: Path) -> None:
+    package = installed.site / "turnout"
+    for folder in ("schemas", "model_lambdas"):
+        expected = {path.relative_to(root) for path in (root / folder).rglob("*") if path.suffix in {".json", ".py"}}
+        assert expected == {path.relative_to(package) for path in (package / folder).rglob("*") if path.is_file()}
+    assert (package / "py.typed").is_file()
+
+
+def test_a_new_project_is_right(installed: Installed, project: Path) -> None:
+    assert installed.run("validate", "--manifest", str(project)).endswith("ok: 1 model, 2 versions, 2 stages.\n")
+    assert "iris" in installed.run("plan", "--manifest", str(project))
+    assert json.loads(installed.run("openapi", "--manifest", str(project)))["openapi"].startswith("3.0")
+
+
+@pytest.fixture(scope="module")
+def port(installed: Installed, project: Path) -> Iterator[int]:
+    """Where the installed command serves the new project."""
+    told = installed.elsewhere / "told"
+    with told.open("wb") as stderr:
+        process = subprocess.Popen(
+            installed.command("serve", "--manifest", str(project), "--port", "0"),
+            cwd=installed.elsewhere,
+            env=installed.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
+    try:
+        yield await_port(process, told)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def await_port(process: subprocess.Popen[bytes], told: Path) -> int:
+    """The port in what the server says once it listens."""
+    deadline = time.monotonic() + PATIENCE_S
+    while process.poll() is None and time.monotonic() < deadline:
+        if found := re.search(r"http://127\.0\.0\.1:(\d+)", told.read_text()):
+            return int(found.group(1))
+        time.sleep(0.02)
+    raise AssertionError(f"the server did not start:\n{told.read_text()}")
+
+
+def test_the_new_project_answers(port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    connection.request("POST", "/models/iris/v1/inference", IRIS, {"content-type": "application/json"})
+    response = connection.getresponse()
+    body = json.loads(response.read())
+    connection.close()
+    assert (response.status, response.headers["x-turnout-version"]) == (200, "v1")
+    label = next(output for output in body["outputs"] if output["name"] == "label")
+    assert label["data"] == [0]
+
+
+def test_the_installed_command_invokes_and_adds(installed: Installed, project: Path, port: int) -> None:
+    told = installed.run("invoke", "iris", "v2", "--manifest", str(project), "--url", f"http://127.0.0.1:{port}")
+    assert "As expected by example" in told
+    model = project / "models" / "iris" / "v1" / "model.onnx"
+    assert "iris v3" in installed.run("add", "iris", "v3", str(model), "--manifest", str(project))
+    assert "3 versions" in installed.run("validate", "--manifest", str(project))
