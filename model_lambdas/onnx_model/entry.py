@@ -1,0 +1,57 @@
+"""What Lambda imports: the session is opened and warmed up at init, so that a SnapStart snapshot holds both.
+
+Comes in: `function.json` beside the packages, written by `turnout build`. Goes out: `handler`. Called by the runtime.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from turnout.protocol.tensors import Signature
+
+from .handler import ModelFunction
+from .session import FunctionSpec
+
+log = logging.getLogger("turnout.function")
+
+
+def load_function(folder: Path) -> ModelFunction:
+    """The function packaged in `folder`, its session open and warmed up.
+
+    Raises:
+        ModelError: the artifact or the transform cannot be opened; Lambda reports it as a failed init.
+    """
+    row = orjson.loads((folder / "function.json").read_bytes())
+    spec = FunctionSpec(
+        model=row["model"],
+        version=row["version"],
+        sha256=row["sha256"],
+        signature=Signature.from_json(row["signature"]),
+        artifact=folder / row["artifact"],
+        transform=folder / row["transform"] if row["transform"] else None,
+        memory_mb=int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024")),
+    )
+    function = ModelFunction(spec)
+    function.load()
+    if row["warm_up"] is not None:
+        _warm_up(function, row["warm_up"])
+    return function
+
+
+def _warm_up(function: ModelFunction, request: dict[str, Any]) -> None:
+    """One call with the version's first example: what a first run allocates is there before the first caller."""
+    body = base64.b64encode(orjson.dumps(request)).decode()
+    event = {"headers": {"content-type": "application/json"}, "body": body, "isBase64Encoded": True}
+    answer = function(event, None)
+    if answer["statusCode"] != 200:
+        spec = function.spec
+        log.warning("%s %s: the warm-up request was answered %s", spec.model, spec.version, answer["body"])
+
+
+handler = load_function(Path(os.environ.get("LAMBDA_TASK_ROOT", "."))) if "LAMBDA_TASK_ROOT" in os.environ else None

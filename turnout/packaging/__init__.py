@@ -1,0 +1,1 @@
+"""Packages: the zips and layers that AWS gets and that isolated functions run from here."""

@@ -1,0 +1,315 @@
+"""Packages: one zip per model version and one runtime layer per architecture, as Lambda and the local gateway run them.
+
+Comes in: a project's versions and artifacts. Goes out: `.turnout/packages/<name>-<digest>.zip`, each named by the
+digest of its inputs, so a package is built only when one of them changed. Called by `turnout build`, the isolated
+functions and infra.
+
+A function's zip: `function.json`, `model/` (the graph and its external data), `transform.py`, the handler and
+`turnout/protocol`, with bytecode of the target's Python where that interpreter is at hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import turnout.protocol
+from turnout.artifacts import Artifact
+from turnout.examples import read_examples
+from turnout.layout import model_lambdas_package
+from turnout.manifest import Version
+from turnout.packaging.bytecode import compile_bytecode, python_version
+from turnout.packaging.graphs import optimise_graph
+from turnout.packaging.layer import HERE, LOCK, LayerSpec, find_python, install_layer, layer_files, resolve_requirements
+from turnout.packaging.zips import Content, content_digest, unzipped_bytes, write_zip
+from turnout.project import Project
+
+FORMAT = "1"
+"""Part of every digest: a change of what goes into a zip, or how, makes new packages."""
+
+HANDLER = "model_lambdas.onnx_model.entry.handler"
+"""What Lambda calls in a function's zip."""
+
+LAMBDA_PYTHON = "3.13"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltPackage:
+    """One zip on the disk.
+
+    Args:
+        name: `iris_v1`, or `layer_arm64_python3.13`.
+        kind: `function` or `layer`.
+        path: the zip.
+        digest: of its inputs, 64 hex digits; equal digests mean equal contents.
+        zip_bytes: what counts against 50 MB sent directly.
+        unzipped_bytes: what counts, with the layer's, against 250 MB.
+        cached: whether it was there already.
+        notes: what the user should know: a graph kept as given, no bytecode.
+        layer: a function's layer, by name.
+    """
+
+    name: str
+    kind: str
+    path: Path
+    digest: str
+    zip_bytes: int
+    unzipped_bytes: int
+    cached: bool
+    notes: tuple[str, ...] = ()
+    layer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the packages are for: Lambda's Python, or this machine's (`python` empty)."""
+
+    python: str = LAMBDA_PYTHON
+
+    @property
+    def here(self) -> bool:
+        """Whether the packages run on this machine's own Python."""
+        return not self.python
+
+
+Progress = Callable[[str, str], None]
+"""Told `(package name, what happens to it)`: `started`, `built`, `cached`."""
+
+
+def _silent(name: str, event: str) -> None:
+    del name, event
+
+
+def build_packages(
+    project: Project,
+    *,
+    out: Path,
+    target: Target = Target(),
+    optimise: bool = True,
+    only: Sequence[tuple[str, str]] | None = None,
+    jobs: int = 0,
+    progress: Progress = _silent,
+) -> tuple[BuiltPackage, ...]:
+    """Build what is missing in `out`, several at once; layers first, then functions in the manifest's order.
+
+    Args:
+        project: the manifest with its artifacts.
+        out: the folder of the zips, `.turnout/packages`.
+        target: Lambda, or this machine.
+        optimise: whether graphs are optimised where that changes nothing.
+        only: `(model, version)` pairs; all of them when None.
+        jobs: how many at once; 0 is one per core.
+        progress: told as packages start and end, from other threads.
+
+    Raises:
+        LayerError: a layer cannot be resolved for its platform.
+    """
+    versions = [
+        version
+        for model in project.manifest.models
+        for version in model.versions
+        if (version.model, version.name) in project.artifacts
+        and (only is None or (version.model, version.name) in only)
+    ]
+    folder = project.manifest.path.parent
+    python = _interpreter(target)
+    jobs = jobs or os.cpu_count() or 1
+    specs = {version: _layer_spec(version, target) for version in versions}
+    with ThreadPoolExecutor(jobs) as threads, ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as processes:
+        layers = {
+            spec: threads.submit(_build_layer, spec, out, python, progress)
+            for spec in sorted(set(specs.values()), key=lambda spec: (spec.architecture, spec.requirements))
+        }
+        functions = [
+            threads.submit(
+                _build_function,
+                FunctionInputs(version, project.artifacts[version.model, version.name], folder),
+                _layer_name(specs[version]),
+                out,
+                python,
+                processes if optimise else None,
+                progress,
+            )
+            for version in versions
+        ]
+        pending: list[Future[BuiltPackage]] = [*layers.values(), *functions]
+        return tuple(future.result() for future in pending)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionInputs:
+    """What a function's zip is made of; `folder` is the manifest's, which the version's paths are relative to."""
+
+    version: Version
+    artifact: Artifact
+    folder: Path
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The requests of the version's examples."""
+        if not self.version.examples:
+            return []
+        return [dict(example.request) for example in read_examples(self.folder / self.version.examples)]
+
+    def metadata(self) -> dict[str, Any]:
+        """`function.json`: what the handler reads at init. Memory comes from Lambda's environment, not from here."""
+        artifact_name = self.artifact.path.name
+        return {
+            "model": self.version.model,
+            "version": self.version.name,
+            "sha256": self.artifact.sha256,
+            "signature": self.artifact.signature.to_json(),
+            "artifact": f"model/{artifact_name}",
+            "transform": "transform.py" if self.version.transform else None,
+            "warm_up": next(iter(self.requests()), None),
+        }
+
+    def model_files(self, graph: Path) -> dict[str, Path]:
+        """Archive name -> file: `graph` under the artifact's own name, external data where the graph looks for it."""
+        base = self.artifact.path.parent
+        external = {f"model/{path.relative_to(base).as_posix()}": path for path in self.artifact.external_files}
+        return {f"model/{self.artifact.path.name}": graph} | external
+
+
+def code_files() -> dict[str, Path]:
+    """Archive name -> file of the handler and the protocol: the same in every function's zip."""
+    protocol = Path(turnout.protocol.__file__).parent
+    lambdas = Path(str(importlib.import_module(model_lambdas_package()).__file__)).parent
+    found = {
+        "turnout/__init__.py": protocol.parent / "__init__.py",
+        "model_lambdas/__init__.py": lambdas / "__init__.py",
+    }
+    found |= {f"turnout/protocol/{path.name}": path for path in sorted(protocol.glob("*.py"))}
+    return found | {f"model_lambdas/onnx_model/{path.name}": path for path in sorted(lambdas.glob("onnx_model/*.py"))}
+
+
+def _build_function(
+    inputs: FunctionInputs,
+    layer: str,
+    out: Path,
+    python: Path | None,
+    processes: ProcessPoolExecutor | None,
+    progress: Progress,
+) -> BuiltPackage:
+    name = f"{inputs.version.model}_{inputs.version.name}"
+    progress(name, "started")
+    sources: dict[str, Content] = {**code_files(), "function.json": _json(inputs.metadata())}
+    if inputs.version.transform:
+        sources["transform.py"] = inputs.folder / inputs.version.transform
+    optimiser = installed_version("onnxruntime") if processes and not inputs.artifact.external_files else ""
+    digest = _digest({**_digests(sources), "model": inputs.artifact.sha256}, python, optimiser)
+
+    def write(path: Path) -> tuple[str, ...]:
+        with tempfile.TemporaryDirectory() as scratch:
+            graph, note = _optimised(inputs, Path(scratch) / "optimised.onnx", processes if optimiser else None)
+            files = {**sources, **inputs.model_files(graph)}
+            files |= _bytecode(sources, python, "/var/task", Path(scratch) / "bytecode")
+            write_zip(path, files)
+        return note
+
+    return _package(name, "function", out, digest, write, progress, layer=layer, python=python)
+
+
+def _build_layer(spec: LayerSpec, out: Path, python: Path | None, progress: Progress) -> BuiltPackage:
+    name = _layer_name(spec)
+    progress(name, "started")
+    pinned = resolve_requirements(spec, out.parent)
+    inputs = {"lock": content_digest(LOCK), "architecture": spec.architecture, "python": spec.python}
+    digest = _digest({**inputs, **{f"requirement {line}": line for line in pinned}}, python, "")
+
+    def write(path: Path) -> tuple[str, ...]:
+        with tempfile.TemporaryDirectory() as scratch:
+            site = Path(scratch) / "site"
+            install_layer(spec, pinned, site)
+            files: dict[str, Content] = {**layer_files(site)}
+            write_zip(path, files | _bytecode(files, python, "/opt", Path(scratch) / "bytecode"))
+        return ()
+
+    return _package(name, "layer", out, digest, write, progress, python=python)
+
+
+def _package(
+    name: str,
+    kind: str,
+    out: Path,
+    digest: str,
+    write: Callable[[Path], tuple[str, ...]],
+    progress: Progress,
+    *,
+    layer: str = "",
+    python: Path | None,
+) -> BuiltPackage:
+    """Write the zip if it is not there; its notes lie beside it, so that a cached package tells them again."""
+    path = out / f"{name}-{digest[:16]}.zip"
+    notes_path = path.with_suffix(".json")
+    cached = path.exists() and notes_path.exists()
+    if not cached:
+        notes = write(path)
+        notes_path.write_text(json.dumps(notes))
+    notes = tuple(json.loads(notes_path.read_text()))
+    if python is None:
+        notes = (*notes, "no bytecode: this Python is not at hand, so each cold start compiles (about 130 ms)")
+    progress(name, "cached" if cached else "built")
+    return BuiltPackage(
+        name, kind, path, digest, path.stat().st_size, unzipped_bytes(path), cached, notes=notes, layer=layer
+    )
+
+
+def _optimised(
+    inputs: FunctionInputs, target: Path, processes: ProcessPoolExecutor | None
+) -> tuple[Path, tuple[str, ...]]:
+    """The graph to package, and a note where it is the one as given."""
+    given = inputs.artifact.path
+    if processes is None:
+        external = bool(inputs.artifact.external_files)
+        return given, ("graph as given: an optimised one would not find its external data",) if external else ()
+    kept = processes.submit(optimise_graph, given, target, inputs.artifact.signature, []).result().kept
+    return (given, (f"graph as given: {kept}",)) if kept else (target, ())
+
+
+def _bytecode(sources: Mapping[str, Content], python: Path | None, root: str, scratch: Path) -> dict[str, Content]:
+    if python is None:
+        return {}
+    scratch.mkdir()
+    paths = {name: content for name, content in sources.items() if isinstance(content, Path)}
+    return {**compile_bytecode(python, paths, root, scratch)}
+
+
+def _interpreter(target: Target) -> Path | None:
+    import sys
+
+    return Path(sys.executable) if target.here else find_python(target.python)
+
+
+def _layer_spec(version: Version, target: Target) -> LayerSpec:
+    architecture = HERE if target.here else version.architecture
+    return LayerSpec(architecture, target.python, ())
+
+
+def _layer_name(spec: LayerSpec) -> str:
+    wants = hashlib.sha256("\n".join(spec.requirements).encode()).hexdigest()[:8] if spec.requirements else ""
+    python = f"python{spec.python}" if spec.python else "python"
+    return "_".join(part for part in ("layer", spec.architecture, python, wants) if part)
+
+
+def _digests(files: Mapping[str, Content]) -> dict[str, str]:
+    return {name: content_digest(content) for name, content in files.items()}
+
+
+def _digest(inputs: Mapping[str, str], python: Path | None, optimiser: str) -> str:
+    bytecode = python_version(python) if python else ""
+    rows = [["format", FORMAT], ["bytecode", bytecode], ["optimiser", optimiser], *sorted(map(list, inputs.items()))]
+    return hashlib.sha256(_json(rows)).hexdigest()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,0 +1,55 @@
+"""Bytecode of the target's Python, since Lambda's disk is read-only and would be compiled for at each cold start.
+
+Comes in: Python files and an interpreter of the target's version. Goes out: the `.pyc` files, as archive name -> bytes.
+Called by the build. Invalidation is `unchecked-hash` (PEP 552): no times in the file, no look at the source at import.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+COMPILE = """
+import importlib.util, json, pathlib, py_compile, sys
+root, target = sys.argv[1], pathlib.Path(sys.argv[2])
+for name, source in json.load(sys.stdin).items():
+    try:
+        cached = importlib.util.cache_from_source(name)
+        py_compile.compile(source, cfile=target / cached, dfile=f"{root}/{name}", doraise=True,
+                           invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    except (py_compile.PyCompileError, SyntaxError):
+        pass  # a wheel may hold files for other versions; they stay as source
+"""
+
+
+def compile_bytecode(python: Path, sources: Mapping[str, Path], root: str, target: Path) -> dict[str, Path]:
+    """Compile `sources` (archive name -> file) with `python` into `target`.
+
+    Args:
+        python: the interpreter whose bytecode it shall be.
+        sources: what to compile; names that do not end in `.py` are passed over.
+        root: where the archive will lie, for tracebacks: `/opt` for a layer, `/var/task` for a function.
+        target: an empty folder for the `.pyc` files.
+
+    Returns:
+        Archive name -> `.pyc` file; a source that this Python cannot compile is not in it.
+    """
+    wanted = {name: str(path) for name, path in sorted(sources.items()) if name.endswith(".py")}
+    done = subprocess.run(
+        [python, "-I", "-S", "-c", COMPILE, root, str(target)],
+        input=json.dumps(wanted),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{python} could not compile: {done.stderr.strip()}")
+    return {path.relative_to(target).as_posix(): path for path in sorted(target.rglob("*.pyc"))}
+
+
+def python_version(python: Path) -> str:
+    """The whole version, `3.13.0`: bytecode of another patch release may differ."""
+    code = "import platform; print(platform.python_version())"
+    return subprocess.run([python, "-I", "-S", "-c", code], capture_output=True, text=True, check=True).stdout.strip()

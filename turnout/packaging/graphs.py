@@ -1,0 +1,109 @@
+"""Graphs optimised before they are packaged, where that changes nothing.
+
+Comes in: an ONNX file and requests to compare on. Goes out: an optimised file, or the reason to keep the one as given.
+Called by packaging, in a process of its own (a session's memory is given back only when its process ends).
+
+onnxruntime's portable level (`basic`: constant folding, no kernel of one machine in the file) may still fold away an
+initializer that then becomes a required input, or give other bits. So both graphs are opened as the function opens
+them, and every output of every request has to be equal to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+SLACK_BYTES = 65_536
+"""How much larger than a tenth more the optimised file may be: small files grow by a header."""
+
+DRAWS = 3
+"""How many requests are drawn where there is no example."""
+
+
+@dataclass(frozen=True, slots=True)
+class Optimisation:
+    """What came of it: `kept` is empty when the optimised file is in use, else why the given one is."""
+
+    kept: str
+
+
+def optimise_graph(source: Path, target: Path, signature: Signature, requests: Sequence[Arrays]) -> Optimisation:
+    """Write the optimised graph to `target` if it answers like `source`; else write nothing and say why."""
+    try:
+        given = _open(source)
+        _open(source, save_to=target)
+        optimised = _open(target)
+    except Exception as error:
+        return _keep(target, f"onnxruntime could not optimise it: {_first_line(error)}")
+    if _inputs(given) != _inputs(optimised):
+        return _keep(target, "optimised, it would require other inputs")
+    if target.stat().st_size > source.stat().st_size * 1.1 + SLACK_BYTES:
+        return _keep(target, "optimised, it would be larger")
+    names = [output.name for output in given.get_outputs()]
+    for arrays in requests or draw_requests(signature):
+        try:
+            expected = given.run(names, dict(arrays))
+        except Exception as error:
+            return _keep(target, f"nothing to compare it on: {_first_line(error)}")
+        if not all(map(_equal_bits, expected, optimised.run(names, dict(arrays)))):
+            return _keep(target, "optimised, it gives other bits")
+    return Optimisation("")
+
+
+def draw_requests(signature: Signature) -> list[dict[str, np.ndarray[Any, Any]]]:
+    """Requests with a fixed seed: fixed dimensions as they are, free ones 1, 2 and 3."""
+    random = np.random.default_rng(0)
+    required = [tensor for tensor in signature.inputs if tensor.required]
+    return [{tensor.name: _draw(tensor, free, random) for tensor in required} for free in range(1, DRAWS + 1)]
+
+
+def _draw(tensor: TensorSpec, free: int, random: np.random.Generator) -> np.ndarray[Any, Any]:
+    shape = tuple(free if size < 0 else size for size in tensor.shape or ())
+    datatype = DATATYPES[tensor.datatype]
+    if datatype.kind == "bytes":
+        return np.full(shape, "text", dtype=object)
+    if datatype.kind == "float":
+        return random.standard_normal(shape).astype(datatype.dtype)
+    return random.integers(0, 2, shape).astype(datatype.dtype)
+
+
+def _open(path: Path, save_to: Path | None = None) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    if save_to is not None:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(save_to)
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _inputs(session: Any) -> list[tuple[str, str, str]]:
+    return [(tensor.name, tensor.type, str(tensor.shape)) for tensor in session.get_inputs()]
+
+
+def _equal_bits(expected: Any, got: Any) -> bool:
+    if isinstance(expected, np.ndarray):
+        same = expected.dtype == got.dtype and expected.shape == got.shape
+        return same and (
+            np.array_equal(expected, got) if expected.dtype == object else expected.tobytes() == got.tobytes()
+        )
+    return bool(expected == got)  # a ZipMap's list of dicts
+
+
+def _keep(target: Path, reason: str) -> Optimisation:
+    target.unlink(missing_ok=True)
+    return Optimisation(reason)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200]

@@ -1,0 +1,150 @@
+"""The runtime layer: onnxruntime, numpy, orjson and pybase64 for Lambda's platform, and what transforms ask for.
+
+Comes in: an architecture, a Python version and a transform's requirements. Goes out: the files of one layer, as
+archive name -> path, below `python/` as Lambda wants it. uv resolves the wheels, for a foreign platform too. Called by
+the build.
+
+What inference does not need is left out (tests/packaging/ runs every sample without it): the dependencies that
+onnxruntime declares and does not import (flatbuffers, packaging, protobuf, sympy), its converters and C library (the
+Python module does not link it), numpy's tests, headers and compilers.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+LOCK = Path(__file__).with_name("layer.lock")
+
+PLATFORMS: Mapping[str, str] = {"x86_64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
+"""Lambda's architectures as uv names the platforms; Amazon Linux 2023 has glibc 2.34."""
+
+HERE = "here"
+"""The architecture that stands for this machine's own platform and Python: what isolated functions run on."""
+
+LEFT_OUT = (
+    "bin/*",
+    "*/__pycache__/*",
+    "*.pyi",
+    "*.pxd",
+    "*/tests/*",
+    "*/include/*",
+    "*.a",
+    "*.dist-info/RECORD",
+    "*.dist-info/INSTALLER",
+    "*.dist-info/REQUESTED",
+    "*.dist-info/direct_url.json",
+    "onnxruntime/capi/libonnxruntime.so*",
+    "onnxruntime/backend/*",
+    "onnxruntime/datasets/*",
+    "onnxruntime/quantization/*",
+    "onnxruntime/tools/*",
+    "onnxruntime/transformers/*",
+    "onnxruntime/ThirdPartyNotices.txt",
+    "numpy/distutils/*",
+    "numpy/f2py/*",
+    "numpy/_pyinstaller/*",
+)
+"""Patterns of files that no inference reads, relative to the layer's site-packages."""
+
+
+class LayerError(Exception):
+    """A layer that cannot be made: no wheel for the platform, no index within reach; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSpec:
+    """What decides a layer's contents.
+
+    Args:
+        architecture: `arm64`, `x86_64`, or `here`.
+        python: `3.13`; ignored for `here`.
+        requirements: what transforms ask for, PEP 508, sorted.
+    """
+
+    architecture: str
+    python: str = "3.13"
+    requirements: tuple[str, ...] = ()
+
+
+def find_uv() -> str:
+    """The uv that is installed beside Turnout, or the one on the PATH."""
+    try:
+        from uv import find_uv_bin
+
+        return find_uv_bin()
+    except (ImportError, FileNotFoundError):
+        found = shutil.which("uv")
+        if not found:
+            raise LayerError("uv is missing: pip install uv") from None
+        return found
+
+
+def find_python(version: str) -> Path | None:
+    """An interpreter of that version on this machine, to compile bytecode with; None where there is none."""
+    found = _run_uv(["python", "find", "--no-project", "--system", version], check=False)
+    path = Path(found.stdout.strip()) if found.returncode == 0 else None
+    return path if path and path.exists() else None
+
+
+def resolve_requirements(spec: LayerSpec, cwd: Path) -> tuple[str, ...]:
+    """The requirements with all they need, pinned: `pillow==11.0.0`. Nothing that the runtime lock pins is moved."""
+    if not spec.requirements:
+        return ()
+    arguments = ["pip", "compile", "-", "--quiet", "--no-header", "--no-annotate", "--constraint", str(LOCK)]
+    found = _run_uv([*arguments, *_platform(spec)], stdin="\n".join(spec.requirements), cwd=cwd)
+    lines = (line.strip() for line in found.stdout.splitlines())
+    return tuple(sorted(line for line in lines if line and not line.startswith("#")))
+
+
+def install_layer(spec: LayerSpec, pinned: Sequence[str], target: Path) -> None:
+    """Put the layer's wheels, unpacked, into `target`; nothing is compiled and nothing is built from source."""
+    arguments = ["pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(target)]
+    _run_uv([*arguments, *_platform(spec), "--require-hashes", "-r", str(LOCK)])
+    if pinned:
+        _run_uv([*arguments, *_platform(spec), *pinned])
+
+
+def layer_files(site: Path) -> dict[str, Path]:
+    """Archive name -> file of what stays of an installed layer."""
+    return {f"python/{name}": path for name, path in sorted(_files_below(site)) if not _left_out(name)}
+
+
+def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            yield path.relative_to(folder).as_posix(), path
+
+
+def _left_out(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in LEFT_OUT)
+
+
+def _platform(spec: LayerSpec) -> list[str]:
+    if spec.architecture == HERE:
+        return ["--python", sys.executable]
+    return ["--python-platform", PLATFORMS[spec.architecture], "--python-version", spec.python]
+
+
+def _run_uv(
+    arguments: Sequence[str], *, stdin: str | None = None, cwd: Path | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run uv, which never downloads an interpreter here."""
+    done = subprocess.run(
+        [find_uv(), *arguments],
+        input=stdin,
+        cwd=cwd,
+        env={**os.environ, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if check and done.returncode != 0:
+        raise LayerError(done.stderr.strip() or f"uv {arguments[0]} failed with exit code {done.returncode}")
+    return done
