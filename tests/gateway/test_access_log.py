@@ -135,3 +135,9 @@ def test_escaped_text_is_one_printable_word(text: str) -> None:
 @given(st.text(), st.text())
 def test_different_texts_stay_different_when_escaped(one: str, other: str) -> None:
     assert (escape(one) == escape(other)) is (one == other)
+
+
+def test_escape_cannot_be_imitated() -> None:
+    assert escape("a b") == r"a\x20b"
+    assert escape(r"a\x20b") == r"a\x5cx20b"
+    assert escape("\N{SNOWMAN}") == r"\u2603"

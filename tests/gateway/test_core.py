@@ -450,6 +450,19 @@ def test_body_is_checked_against_the_model_of_its_type(content_type: str | None,
     assert respond(under_test, request("/dev/v", headers=headers, body=body)).status == status
 
 
+def test_empty_body_is_checked_as_an_empty_object() -> None:
+    body = {"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}}
+    under_test = gateway(
+        {"/v": {"post": operation(**body)}},
+        FakeFunctions(),
+        request_validator="body",
+        request_validators={"body": {"validateRequestBody": True}},
+    )
+
+    assert respond(under_test, request("/dev/v")).status == 200
+    assert respond(under_test, request("/dev/v", body=b"[]")).status == 400
+
+
 def test_api_is_named_in_the_event() -> None:
     under_test, functions = served()
 

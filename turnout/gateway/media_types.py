@@ -26,7 +26,7 @@ class BinaryMediaTypes:
         @lru_cache(maxsize=256)
         def matches(value: str) -> bool:
             essence = _essence(value.split(",", 1)[0])
-            return essence in wanted or f"{essence.partition('/')[0]}/*" in wanted - {"*/*"}
+            return essence in wanted or f"{essence.partition('/')[0]}/*" in wanted
 
         self._matches = matches
 
