@@ -207,7 +207,7 @@ def _output(row: Any, place: str) -> ExpectedOutput:
     datatype, shape = row["datatype"], row["shape"]
     if not isinstance(row["name"], str):
         raise ExamplesError(f"{place}: `name` must be a text, got {_kind(row['name'])}")
-    if datatype not in DATATYPES:
+    if not isinstance(datatype, str) or datatype not in DATATYPES:
         raise ExamplesError(f"{place}: unknown datatype {datatype!r}; known are {', '.join(DATATYPES)}")
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise ExamplesError(f"{place}: `shape` must be a list of whole numbers, got {shape!r}")
@@ -215,13 +215,12 @@ def _output(row: Any, place: str) -> ExpectedOutput:
     if len(data) != math.prod(shape):
         raise ExamplesError(f"{place}: shape {shape} needs {math.prod(shape)} values, got {len(data)}")
     kind = DATATYPES[datatype].kind
-    if kind == "float":
-        data = [_float(value) for value in data]
+    values = [_float(value) for value in data] if kind == "float" else data
     wanted = {"float": float, "int": int, "bool": bool, "bytes": str}[kind]
-    for value in data:
+    for value, written in zip(values, data, strict=True):
         if type(value) is not wanted:
-            raise ExamplesError(f"{place}: {value!r} is no {datatype}")
-    return ExpectedOutput(row["name"], datatype, tuple(shape), tuple(data))
+            raise ExamplesError(f"{place}: {written!r} is no {datatype}")
+    return ExpectedOutput(row["name"], datatype, tuple(shape), tuple(values))
 
 
 def _tolerance(row: Any, place: str) -> Tolerance:
