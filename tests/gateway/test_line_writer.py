@@ -1,0 +1,66 @@
+"""Lines of the access log on their way out."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+import pytest
+
+from turnout.gateway.line_writer import LineWriter
+
+
+class Broken(io.StringIO):
+    """A pipe whose reader has gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError("gone")
+
+
+class Counting(io.StringIO):
+    writes = 0
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        return super().write(text)
+
+
+def test_lines_of_one_moment_go_out_together() -> None:
+    stream = Counting()
+
+    async def test() -> None:
+        writer = LineWriter(stream, delay_s=0.001)
+        for number in range(100):
+            writer.write(f"line {number}")
+        assert stream.getvalue() == ""
+        while not stream.getvalue():  # noqa: ASYNC110 - a timer is what it waits for
+            await asyncio.sleep(0.001)
+
+    asyncio.run(asyncio.wait_for(test(), 10))
+    assert stream.getvalue().splitlines() == [f"line {number}" for number in range(100)]
+    assert stream.writes == 1
+
+
+def test_what_has_gathered_goes_out_at_the_end() -> None:
+    stream = io.StringIO()
+    writer = LineWriter(stream, delay_s=60)
+
+    async def test() -> None:
+        writer.write("last words")
+
+    asyncio.run(test())
+    writer.flush()
+    writer.flush()
+    assert stream.getvalue() == "last words\n"
+
+
+def test_a_stream_that_breaks_is_told_once_and_then_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    writer = LineWriter(Broken(), delay_s=60)
+
+    async def test() -> None:
+        for _ in range(3):
+            writer.write("line")
+            writer.flush()
+
+    asyncio.run(test())
+    assert caplog.text.count("the access log ends here") == 1
