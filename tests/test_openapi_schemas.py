@@ -57,7 +57,7 @@ def check_dialect(document: Document) -> None:
         assert schema["type"] == "object"  # a response's schema may not be a primitive
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(signatures())
 def test_schemas_hold_only_what_api_gateway_takes(tensors: Signature) -> None:
     check_dialect(document_of(tensors))
@@ -90,7 +90,7 @@ def test_dialect_check_refuses_what_api_gateway_refuses(keyword: str) -> None:
         check_dialect(document)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(signatures())
 def test_request_made_from_a_signature_fits_its_schema(tensors: Signature) -> None:
     schemas = document_of(tensors)["components"]["schemas"]

@@ -17,9 +17,10 @@ from turnout.openapi import build_document, render_document
 from turnout.openapi_operations import operation_id
 from turnout.openapi_schemas import ERROR, MESSAGE, served_name
 from turnout.plan import Api, Plan, StagePlan
-from turnout.planning import make_plan, plan_to_json
+from turnout.plan_json import plan_to_json
+from turnout.planning import make_plan
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=25, deadline=None)
 
 
 def plan_of(of: Manifest) -> Plan:
@@ -146,7 +147,7 @@ def _own_operations(plan: Plan, api: Api, model: str, version: str) -> dict[str,
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(model_names, version_names), min_size=2, max_size=6, unique=True))
 def test_no_two_names_are_spelled_alike(names: list[tuple[str, str]]) -> None:
     for (model, version), (other, other_version) in combinations(names, 2):

@@ -16,13 +16,10 @@ from turnout.manifest import Manifest, Model, Version, Warm
 from turnout.naming import ROUTER, function_name, function_prefix, route_variable_name, variable_name
 from turnout.notes import S3, find_later_keys
 from turnout.plan import Api, Function, Note, Package, Plan, Route, RuntimeSizes, ServedVersion, StagePlan
-from turnout.plan_json import plan_to_json
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.tensors import Signature
 from turnout.quotas import Count, count_quotas
 from turnout.stage_variables import plan_stage
-
-__all__ = ["make_plan", "plan_to_json"]
 
 ROUTER_MEMORY_MB = 512
 ROUTER_ARCHITECTURE = "arm64"

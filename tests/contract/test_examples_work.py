@@ -1,0 +1,64 @@
+"""Every example that the document shows is answered, by the gateway that obeys the document, with real inference."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from turnout.document_examples import read_document_examples
+from turnout.gateway.local import build_gateway, make_local_plan
+from turnout.gateway.messages import Request, Response
+from turnout.gateway.model_functions import make_functions
+from turnout.openapi import build_document
+from turnout.project import Project, load_project
+
+KEY = "a key of the test's own"
+
+
+@pytest.fixture(scope="module")
+def project(root: Path) -> Project:
+    return load_project(root / "models.yaml", cache=False)
+
+
+def shown(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(path, request) of every example in the document; each operation shows at least one."""
+    for path, item in document["paths"].items():
+        content = item["post"]["requestBody"]["content"]["application/json"]
+        found = [content["example"]] if "example" in content else [row["value"] for row in content["examples"].values()]
+        assert found
+        yield from ((path, request) for request in found)
+
+
+async def answer(gateway: Any, path: str, body: dict[str, Any]) -> Response:
+    headers = [("content-type", "application/json"), ("host", "127.0.0.1"), ("x-api-key", KEY)]
+    response = gateway.handle(Request("POST", path, "", headers, orjson.dumps(body)))
+    return await response if inspect.isawaitable(response) else response
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["from examples.json", "made from signatures"])
+def test_every_example_of_the_document_is_answered(project: Project, given: bool) -> None:
+    plan = make_local_plan(project)
+    examples = read_document_examples(project.manifest) if given else {}
+    keys = {stage.name: KEY for api in plan.apis for stage in api.stages if stage.auth == "api_key"}
+
+    async def answers() -> list[tuple[str, int, bytes]]:
+        with closing(make_functions(project, plan)) as functions:
+            gateway = build_gateway(project, plan, functions, keys=keys)
+            found = []
+            for api in plan.apis:
+                for path, request in shown(build_document(plan, api, examples=examples)):
+                    response = await answer(gateway, f"/{api.stages[0].name}{path}", request)
+                    found.append((f"{api.name} {path}", response.status, response.body))
+        return found
+
+    found = asyncio.run(answers())
+    assert len(found) >= sum(len(api.routes) for api in plan.apis)
+    assert [row for row in found if row[1] != 200] == []
+    assert all(orjson.loads(body) for _, _, body in found)
