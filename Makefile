@@ -39,5 +39,10 @@ lock: .venv/.dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml requirements-build.in -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
+# Pages that are made from what the program knows; tests hold them against it.
+generated: .venv/.dev
+	$(BIN)/python -m turnout.cli.reference > docs/cli.md
+	$(BIN)/python -m turnout.manifest_reference > docs/manifest.md
+
 clean:
 	rm -rf .venv .turnout .coverage* .pytest_cache .mypy_cache .ruff_cache dist
