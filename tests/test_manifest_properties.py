@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from turnout.manifest import Manifest, parse_manifest
-from turnout.problems import ProblemsError
+from turnout.problems import Problem, ProblemsError
 from turnout.references import REST
 
 SAMPLE = (Path(__file__).resolve().parent.parent / "models.yaml").read_text()
@@ -45,16 +45,21 @@ def check(data: bytes) -> None:
     try:
         manifest = parse_manifest(data, path=Path("models.yaml"), source="models.yaml")
     except ProblemsError as error:
-        lines = re.split(rb"\r\n|\r|\n", data)
-        assert error.problems
-        for problem in error.problems:
-            assert 1 <= problem.line <= len(lines), problem
-            assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1, problem
-            assert problem.message
-            assert "\n" not in problem.message
-            str(problem).encode()
-        return
-    check_whole(manifest)
+        check_problems(error.problems, data)
+    else:
+        check_whole(manifest)
+
+
+def check_problems(problems: tuple[Problem, ...], data: bytes) -> None:
+    """Each one has a place that the file has, and fits on a line."""
+    lines = re.split(rb"\r\n|\r|\n", data)
+    assert problems
+    for problem in problems:
+        assert 1 <= problem.line <= len(lines), problem
+        assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1, problem
+        assert problem.message.isprintable()
+        assert all(str(key).isprintable() for key in problem.path)
+        str(problem).encode()
 
 
 def check_whole(manifest: Manifest) -> None:
@@ -77,20 +82,25 @@ def check_whole(manifest: Manifest) -> None:
 
 
 @given(st.binary(max_size=200))
+@example(b"\r\x00")
+@example(b"\r\x80")
 def test_any_bytes(data: bytes) -> None:
     check(data)
 
 
 @given(st.text(st.sampled_from("ab:{}[]\"'-?*&!|>%@#,\n\t \r01.~<"), max_size=60))
 @settings(max_examples=400)
+@example("!%0a")
 def test_any_text_of_yaml_signs(text: str) -> None:
     check(text.encode())
 
 
 scalars = st.sampled_from(
-    ["1", "1.0", "-1", "1e3", "on", "null", "", "''", '"x"', "v1", "v2", "iris", "newest", "*x", "&x 1", "!t 1", "~"]
-    + ["{}", "[]", "{a: 1}", "[1, {b: 2}]", "true", ".nan", ".inf", "9" * 50, "2024-01-01", "|\n  x", '"\\n"', "é", "{"]
-)
+    [
+        "1", "1.0", "-1", "1e3", "on", "null", "", "''", '"x"', "v1", "v2", "iris", "newest", "*x", "&x 1", "!t 1",
+        "~", "{}", "[]", "{a: 1}", "[1, {b: 2}]", "true", ".nan", ".inf", "9" * 50, "2024-01-01", "|\n  x", '"\\n"', "é", "{",
+    ]
+)  # fmt: skip
 
 
 @given(st.sampled_from([SAMPLE, WHOLE]), st.data())

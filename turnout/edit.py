@@ -121,7 +121,8 @@ def _in_flow(text: str, node: Any, key: str, value: Any) -> tuple[int, int, str]
     """What to put for which characters, in a mapping within braces."""
     entry = f"{flow(key)}: {flow(value)}"
     if not node.value:
-        return node.start_mark.index + 1, node.end_mark.index - 1, entry
+        after, close = node.start_mark.index + 1, node.end_mark.index - 1
+        return after, close if text[after:close].isspace() else after, entry
     name, last = node.value[-1]
     after, close = last.end_mark.index, node.end_mark.index - 1
     gap = re.sub(r"#[^\n]*", lambda comment: " " * len(comment[0]), text[after:close])

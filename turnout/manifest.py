@@ -201,17 +201,21 @@ def check_manifest(read: YamlSource, source: str) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
-def sound_versions(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version, ...]:
-    """The versions with which nothing is wrong, whatever is wrong with the rest; the defaults may be missing."""
-    broken = {problem.path[:4] for problem in problems}
+def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version, ...]:
+    """Every version as far as its files go, whatever else is wrong: what is itself wrong, or missing, is empty."""
+    broken = {problem.path for problem in problems}
     models = read.tree.get("models")
-    return tuple(
-        _version(model, name, {**_version_defaults({}), **fields})
-        for model, body in (models if isinstance(models, dict) else {}).items()
-        if isinstance(body, dict) and isinstance(body.get("versions"), dict)
-        for name, fields in body["versions"].items()
-        if ("models", model, "versions", name) not in broken
-    )
+    found = []
+    for model, body in (models if isinstance(models, dict) else {}).items():
+        versions = body.get("versions") if isinstance(body, dict) else None
+        for name, fields in (versions if isinstance(versions, dict) else {}).items():
+            path = ("models", model, "versions", name)
+            known = fields if isinstance(fields, dict) else {}
+            sound = {key: value for key, value in known.items() if (*path, key) not in broken}
+            files = {key: sound.get(key, "") for key in ("artifact", "sha256", "transform", "examples")}
+            files["sha256"] = files["sha256"].lower()
+            found.append(Version(model, name, **files))
+    return tuple(found)
 
 
 def nearest_position(positions: Mapping[KeyPath, Position], path: KeyPath) -> Position:
@@ -224,7 +228,8 @@ def nearest_position(positions: Mapping[KeyPath, Position], path: KeyPath) -> Po
 def build_manifest(read: YamlSource, *, path: Path, source: str) -> Manifest:
     """The values of a tree in which `check_manifest` found nothing wrong."""
     tree: Mapping[str, Any] = read.tree
-    defaults = _version_defaults(tree.get("defaults", {}))
+    given = tree.get("defaults", {})
+    defaults = {key: given.get(key, schema_default(key)) for key in ("architecture", "memory_mb", "timeout_s")}
     models = tuple(_model(name, fields, defaults) for name, fields in tree["models"].items())
     newest = {model.name: model.versions[-1].name for model in models}
     return Manifest(
@@ -235,10 +240,6 @@ def build_manifest(read: YamlSource, *, path: Path, source: str) -> Manifest:
         source=source,
         positions=read.positions,
     )
-
-
-def _version_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: given.get(key, schema_default(key)) for key in ("architecture", "memory_mb", "timeout_s")}
 
 
 def _model(name: str, fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> Model:

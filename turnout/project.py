@@ -15,6 +15,7 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import decode_source
 from pathlib import Path, PurePosixPath
 
 from turnout.artifacts import Artifact, ArtifactError, load_artifact
@@ -24,8 +25,8 @@ from turnout.manifest import (
     Version,
     build_manifest,
     check_manifest,
+    named_files,
     nearest_position,
-    sound_versions,
 )
 from turnout.problems import Problem, ProblemsError
 from turnout.wording import shorten
@@ -59,15 +60,14 @@ def load_project(path: Path, *, cache: bool = True, load: LoadArtifact = load_ar
         load: reads one artifact.
 
     Raises:
-        ProblemsError: everything that is wrong. Versions that are sound have their files checked even where the rest
-            of the manifest is not.
+        ProblemsError: everything that is wrong. Files are checked even where the rest of the manifest is not right.
     """
     path = path / "models.yaml" if path.is_dir() else path
     source = str(path)
     read = read_yaml(_read(path, source), source=source)
     problems = list(check_manifest(read, source))
     files = _Files(path.absolute().parent, load, cache=cache)
-    for version in sound_versions(read, problems):
+    for version in named_files(read, problems):
         problems += (_problem(read, source, version, *found) for found in files.check(version))
     if problems:
         raise ProblemsError(tuple(problems))
@@ -106,7 +106,7 @@ class _Files:
 
     def check(self, version: Version) -> Iterator[Found]:
         """All that is wrong with one version's files."""
-        if not version.artifact.startswith("s3://"):
+        if version.artifact and not version.artifact.startswith("s3://"):
             yield from self._artifact(version)
         yield from self._file("transform", version.transform, check_transform)
         yield from self._file("examples", version.examples, _check_examples)
@@ -169,7 +169,7 @@ def check_transform(path: Path) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an odd escape is the author's affair
-            tree = ast.parse(source, filename=path.name)
+            tree = ast.parse(decode_source(source), filename=path.name)
             compile(tree, path.name, "exec", dont_inherit=True)  # sees a `return` outside a function
     except SyntaxError as error:
         return f"{path.name} does not compile: line {error.lineno or 1}: {error.msg}"

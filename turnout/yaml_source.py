@@ -19,11 +19,11 @@ from typing import Any
 import yaml
 
 from turnout.problems import Problem, ProblemsError
-from turnout.yaml_syntax import describe_syntax_error
+from turnout.yaml_syntax import describe_syntax_error, split_lines
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
-MAX_NODES = 200_000
+MAX_NODES = 100_000
 MAX_PROBLEMS = 100
 
 KeyPath = tuple[str | int, ...]
@@ -108,8 +108,9 @@ def _decode(data: bytes, source: str) -> str:
     """The text, once it is sure that every YAML reader sees the same characters."""
 
     def refuse(message: str, before: str, hint: str) -> ProblemsError:
-        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-        return ProblemsError((Problem(message, source=source, line=line, column=column, hint=hint),))
+        lines = split_lines(before)
+        at = Position(len(lines), len(lines[-1]) + 1)
+        return ProblemsError((Problem(message, source=source, line=at.line, column=at.column, hint=hint),))
 
     if len(data) > MAX_BYTES:
         hint = "A manifest names files, it holds none: is this the right file?"
@@ -251,7 +252,8 @@ class _Reader:
             sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
             self.report(f"anchors and aliases are not read (`{sign}{event.anchor}`)", path, at, _WRITE_OUT)
         if getattr(event, "tag", None) is not None:
-            self.report(f"tags are not read (`{event.tag}`)", path, at, "Delete the tag; quotes make a value text.")
+            tag = event.tag.encode("unicode_escape").decode()[:60]
+            self.report(f"tags are not read (`{tag}`)", path, at, "Delete the tag; quotes make a value text.")
         if getattr(event, "style", None) == '"' and (found := _FORBIDDEN.search(event.value)):
             self.report(f"holds the control character U+{ord(found[0]):04X}", path, at, "Delete the escape.")
 

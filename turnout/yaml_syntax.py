@@ -41,7 +41,7 @@ _SENTENCES: Mapping[str, tuple[bool, str, str]] = {
 
 def describe_syntax_error(error: yaml.MarkedYAMLError, text: str, source: str) -> Problem:
     """Say it in a sentence, with a line and a column that the file has."""
-    lines = re.split(r"\r\n|\r|\n", text)
+    lines = split_lines(text)
     at, began = error.problem_mark, error.context_mark
     from_start, message, hint = _SENTENCES.get(error.problem or "", (False, f"is not YAML: {error.problem}", ""))
     mark = began if from_start and began is not None else at or began
@@ -53,6 +53,11 @@ def describe_syntax_error(error: yaml.MarkedYAMLError, text: str, source: str) -
         column = lines[line].index("\t")
         message, hint = "a tab cannot indent", "Use spaces."
     return Problem(message, (), source, line + 1, column + 1, hint)
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines as YAML counts them, one more than there are line breaks."""
+    return re.split(r"\r\n|\r|\n", text)
 
 
 def _indentation(line: str) -> str:
