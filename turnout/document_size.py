@@ -25,6 +25,9 @@ VERSION_BYTES = 4_700
 NAME_BYTES = 16
 """How often a model's or a version's name is spelled, about."""
 
+EMPTY_SCHEMA_BYTES = 800
+"""A schema beside its tensors."""
+
 TENSOR_BYTES = 25
 """What is told of a tensor beside its name."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from turnout.document_size import estimate_document, estimate_schemas
+from turnout.document_size import EMPTY_SCHEMA_BYTES, estimate_document, estimate_schemas
 from turnout.payload import estimate_payload
 from turnout.plan import Api, Function, Package, Plan, Quota, ServedVersion, StagePlan
 
@@ -125,9 +125,10 @@ def _of_document(api: Api, versions: Sequence[ServedVersion]) -> Iterator[Count]
         hard=False,
     )
     largest = max(versions, key=estimate_schemas)
+    size = EMPTY_SCHEMA_BYTES + estimate_schemas(largest)
     subject = f"{largest.version.model} {largest.version.name}"
     yield Count(
-        Quota("largest schema, estimated", subject, estimate_schemas(largest), SCHEMA_BYTES, "bytes"),
+        Quota("largest schema, estimated", subject, size, SCHEMA_BYTES, "bytes"),
         ("models", largest.version.model, "versions", largest.version.name),
         "Export the model with fewer inputs: weights that are listed as inputs count too.",
         hard=False,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.auth import AUTH_TYPES, AuthType
 from turnout.example_request import make_request
 from turnout.gateway.document import compile_document
+from turnout.gateway.errors import GatewayError
 from turnout.manifest_schema import manifest_schema
 from turnout.openapi import build_document
 from turnout.payload import JSON_BYTES
@@ -75,3 +77,17 @@ def test_error_code_is_documented_at_its_status(code: str) -> None:
     assert code in document["components"]["schemas"]["Error"]["properties"]["code"]["enum"]
     for item in document["paths"].values():
         assert f"`{code}`" in item["post"]["responses"][str(STATUS_OF[code])]["description"]
+
+
+def test_gateway_obeys_every_gateway_response_of_the_document() -> None:
+    of = manifest()
+    plan = make_plan(of, artifacts_of(of))
+    document = build_document(plan, plan.apis[0])
+    compiled = compile_document(plan.apis[0].name, document)
+    for kind, response in document["x-amazon-apigateway-gateway-responses"].items():
+        error = GatewayError(kind, 429, "TooManyRequestsException", "Too Many Requests")
+        status, headers, body = compiled.gateway_responses.render(error, {}, None)
+        assert status == 429
+        assert dict(headers) == {"Retry-After": "1"}
+        assert orjson.loads(body) == {"message": "Too Many Requests"}
+        assert set(response) == {"responseParameters", "responseTemplates"}
