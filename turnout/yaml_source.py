@@ -229,7 +229,7 @@ class _Reader:
         path = (*frame.path, frame.key)
         if not event.value.isprintable():
             odd = next(char for char in event.value if not char.isprintable())
-            frame.key_counts = False
+            frame.key, frame.key_counts = ascii(event.value), False
             self.report(f"a key holds the character U+{ord(odd):04X}", frame.path, at, "Delete it.")
             return True
         self._refuse_extras(event, path)
