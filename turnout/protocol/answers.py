@@ -20,9 +20,9 @@ class Answer:
     json_length: int | None = None
 
 
-def write_json(build: Callable[..., dict[str, Any]]) -> bytes:
-    """JSON of what `build` makes; `build(spelled=True)` where orjson wrote a NaN or an infinity as null."""
-    text = orjson.dumps(build(spelled=False), option=orjson.OPT_SERIALIZE_NUMPY)
+def write_json(build: Callable[..., dict[str, Any]], *arguments: Any) -> bytes:
+    """JSON of what `build` makes of the arguments; with `spelled=True` where orjson wrote NaN or infinity as null."""
+    text = orjson.dumps(build(*arguments), option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in text:
-        text = orjson.dumps(build(spelled=True), option=orjson.OPT_SERIALIZE_NUMPY)
+        text = orjson.dumps(build(*arguments, spelled=True), option=orjson.OPT_SERIALIZE_NUMPY)
     return text

@@ -86,13 +86,13 @@ class Interface:
         """What to raise for a name that the model has no input of."""
         got = shown(name) if not isinstance(name, str) else name[:50]
         listed = ", ".join(f"`{known}`" for known in list(self.inputs)[:10])
-        sentence = f"input `{got}` is unknown: expected {listed}"
+        sentence = f"unknown input: expected {listed}, got `{got}`"
         return RequestError("UNKNOWN_INPUT", sentence, tensor=got, expected=list(self.inputs)[:10], got=got)
 
     def unknown_output(self, name: str, known: Iterable[str]) -> RequestError:
         """What to raise for a name that there is no output of."""
         listed = list(known)[:10]
-        sentence = f"output `{name[:50]}` is unknown: expected {', '.join(f'`{known}`' for known in listed)}"
+        sentence = f"unknown output: expected {', '.join(f'`{known}`' for known in listed)}, got `{name[:50]}`"
         return RequestError("UNKNOWN_OUTPUT", sentence, tensor=name[:50], expected=listed, got=name[:50])
 
     def check_inputs(self, inputs: Mapping[str, Array]) -> None:

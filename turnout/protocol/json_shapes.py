@@ -24,7 +24,7 @@ def read_shape(name: str, shape: Any) -> tuple[int, ...]:
     if type(shape) is not list:
         raise RequestError(
             "INVALID_REQUEST",
-            f"input `{name}`: `shape` must be a list of integers, got {shown(shape)}",
+            f"input `{name}`: expected a list of integers as `shape`, got {shown(shape)}",
             tensor=name,
             expected="a list of integers",
             got=shown(shape),
@@ -34,7 +34,7 @@ def read_shape(name: str, shape: Any) -> tuple[int, ...]:
         if type(size) is not int or size < 0:
             raise RequestError(
                 "INVALID_REQUEST",
-                f"input `{name}`: `shape` must hold integers of 0 or more, got {shown(size)}",
+                f"input `{name}`: expected integers of 0 or more in `shape`, got {shown(size)}",
                 tensor=name,
                 expected="integers of 0 or more",
                 got=shown(size),

@@ -188,14 +188,16 @@ def write_values(name: str, datatype: str, values: Array, *, spelled: bool = Fal
     Raises:
         RequestError: OUTPUT_NEEDS_BINARY where BYTES are not UTF-8.
     """
-    kind = DATATYPES[datatype].kind
-    if kind == "bytes":
+    if datatype == "BYTES":
         return _write_texts(name, values)
     numbers = bfloat16.to_float32(values) if datatype == "BF16" else values
-    if spelled and kind == "float":
+    if spelled and DATATYPES[datatype].kind == "float":
         odd = np.flatnonzero(~np.isfinite(numbers.reshape(-1)))
         if odd.size:
             return _spell(numbers, odd)
+    if numbers.dtype.char in "qQ":
+        # onnxruntime's 64-bit integers are C's long long, whose scalars orjson does not know; the view's it does.
+        numbers = numbers.view(DATATYPES[datatype].dtype)
     if not numbers.shape:
         return numbers[()]  # orjson writes numpy's scalars, and no array without a dimension
     return numbers if numbers.flags.c_contiguous else np.ascontiguousarray(numbers)

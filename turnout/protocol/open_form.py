@@ -118,31 +118,35 @@ def _check_addressee(document: dict[str, Any], interface: Interface) -> None:
 
 
 def write_open(outputs: Mapping[str, Array], request: InferenceRequest, interface: Interface) -> Answer:
-    """The protocol's form: flat data, each tensor in JSON or in binary as the request asked for it."""
-    asked = request.binary or {}
-    parts = {
-        name: write_binary(datatype_of(values, interface.outputs.get(name)), values)
-        for name, values in outputs.items()
-        if asked.get(name, request.binary_default)
-    }
-
-    def build(*, spelled: bool) -> dict[str, Any]:
-        tensors = []
+    """The protocol's answer: flat data, each tensor in JSON or in binary as the request asked for it."""
+    parts: dict[str, bytes] = {}
+    if request.binary_default or request.binary:
+        asked = request.binary or {}
         for name, values in outputs.items():
-            datatype = datatype_of(values, interface.outputs.get(name))
-            tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": values.shape}
-            if name in parts:
-                tensor["parameters"] = {"binary_data_size": len(parts[name])}
-            else:
-                tensor["data"] = write_values(name, datatype, values.reshape(-1), spelled=spelled)
-            tensors.append(tensor)
-        answer: dict[str, Any] = {"model_name": interface.model, "model_version": interface.version}
-        if request.id is not None:
-            answer["id"] = request.id
-        answer["outputs"] = tensors
-        return answer
+            if asked.get(name, request.binary_default):
+                parts[name] = write_binary(datatype_of(values, interface.outputs.get(name)), values)
+    text = write_json(_document, outputs, request, interface, parts)
+    return Answer(b"".join((text, *parts.values())), len(text)) if parts else Answer(text)
 
-    text = write_json(build)
-    if not parts:
-        return Answer(text)
-    return Answer(b"".join((text, *parts.values())), len(text))
+
+def _document(
+    outputs: Mapping[str, Array],
+    request: InferenceRequest,
+    interface: Interface,
+    parts: Mapping[str, bytes],
+    *,
+    spelled: bool = False,
+) -> dict[str, Any]:
+    answer: dict[str, Any] = {"model_name": interface.model, "model_version": interface.version}
+    if request.id is not None:
+        answer["id"] = request.id
+    tensors = answer["outputs"] = []
+    for name, values in outputs.items():
+        datatype = datatype_of(values, interface.outputs.get(name))
+        tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": values.shape}
+        if name in parts:
+            tensor["parameters"] = {"binary_data_size": len(parts[name])}
+        else:
+            tensor["data"] = write_values(name, datatype, values.reshape(-1), spelled=spelled)
+        tensors.append(tensor)
+    return answer

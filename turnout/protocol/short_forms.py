@@ -96,11 +96,13 @@ def _columns(rows: list[Any], interface: Interface) -> dict[str, list[Any]]:
 
 def write_named(outputs: Mapping[str, Array], request: InferenceRequest, interface: Interface) -> Answer:
     """`{"outputs": {name: nested lists}}`, and `id` where one was sent."""
+    return Answer(write_json(_named_answer, outputs, request, interface))
 
-    def build(*, spelled: bool) -> dict[str, Any]:
-        return _with_id(request, {"outputs": _nested(outputs, interface, spelled=spelled)})
 
-    return Answer(write_json(build))
+def _named_answer(
+    outputs: Mapping[str, Array], request: InferenceRequest, interface: Interface, *, spelled: bool = False
+) -> dict[str, Any]:
+    return _with_id(request, {"outputs": _nested(outputs, interface, spelled=spelled)})
 
 
 def write_rows(outputs: Mapping[str, Array], request: InferenceRequest, interface: Interface) -> Answer:
@@ -118,16 +120,18 @@ def write_rows(outputs: Mapping[str, Array], request: InferenceRequest, interfac
             )
             shape = list(values.shape)
             raise RequestError("OUTPUT_WITHOUT_ROWS", message, tensor=name, expected=[request.rows], got=shape)
+    return Answer(write_json(_rows_answer, outputs, request, interface))
 
-    def build(*, spelled: bool) -> dict[str, Any]:
-        columns = _nested(outputs, interface, spelled=spelled)
-        if len(columns) == 1:
-            (predictions,) = columns.values()
-        else:
-            predictions = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return _with_id(request, {"predictions": predictions})
 
-    return Answer(write_json(build))
+def _rows_answer(
+    outputs: Mapping[str, Array], request: InferenceRequest, interface: Interface, *, spelled: bool = False
+) -> dict[str, Any]:
+    columns = _nested(outputs, interface, spelled=spelled)
+    if len(columns) == 1:
+        (predictions,) = columns.values()
+    else:
+        predictions = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return _with_id(request, {"predictions": predictions})
 
 
 def _nested(outputs: Mapping[str, Array], interface: Interface, *, spelled: bool) -> dict[str, Any]:
