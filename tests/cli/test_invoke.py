@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,10 +162,12 @@ def test_bad_input_is_2(arguments: list[str], sentence: str, project: Path, caps
 
 
 def test_no_server_is_1_with_the_remedy(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["invoke", "echo", "v1", "--url", "http://127.0.0.1:1", "--manifest", str(project)]) == 1
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # taken, and nothing listens
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        assert main(["invoke", "echo", "v1", "--url", url, "--manifest", str(project)]) == 1
     assert capsys.readouterr().err == (
-        "turnout: no server listens at http://127.0.0.1:1.\n"
-        "    Start one with `turnout serve`, or say where it is with --url.\n"
+        f"turnout: no server listens at {url}.\n    Start one with `turnout serve`, or say where it is with --url.\n"
     )
 
 

@@ -159,6 +159,23 @@ def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_remarks_that_nobody_reads_leave_the_code_as_it_is(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "turnout.cli", "plan", "-m", str(tmp_path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writing, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 0), ("2>&-", 0), (">/dev/full", 1)])
+def test_a_closed_or_full_output_is_no_traceback(closed: str, code: int, tmp_path: Path) -> None:
+    command = f'"{sys.executable}" -m turnout.cli init "{tmp_path}/new" {closed}'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+
+
 def test_ctrl_c_is_130_and_quiet(tmp_path: Path) -> None:
     fifo = tmp_path / "body.json"
     os.mkfifo(fifo)

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from turnout.cli.output import counted, is_plain, printable, progress, say_section, say_table, size_text
+from turnout.cli.output import counted, is_plain, passing_remark, printable, progress, say_section, say_table, size_text
 
 TABLE = """
 from turnout.cli.output import say_section, say_table
@@ -114,6 +114,18 @@ def test_a_section_is_bold_on_a_terminal_only(
     monkeypatch.setattr(sys, "stdout", terminal := Terminal())
     say_section("Stages")
     assert terminal.getvalue() == "\n\x1b[1mStages\x1b[0m\n"
+
+
+def test_a_passing_remark_is_for_terminals_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with passing_remark("reading"):
+        pass
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with passing_remark("reading"):
+        assert terminal.getvalue() == "reading"
+    assert terminal.getvalue() == "reading\r       \r"
 
 
 def test_progress_is_silent_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from turnout.cli.output import passing_remark, size_text
+
 if TYPE_CHECKING:
     from turnout.project import Project
 
@@ -17,8 +19,20 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 DEFAULT_MANIFEST = Path("models.yaml")
 
 
+SLOW_BYTES = 200 * 1024 * 1024
+"""From this size on reading an artifact is worth a remark: its digest takes a second for each gigabyte or two."""
+
+
 def load(path: Path) -> Project:
     """The project behind `--manifest`: checked, its artifacts read; a ProblemsError where something is wrong."""
+    from turnout.artifacts import Artifact, load_artifact
     from turnout.project import load_project
 
-    return load_project(path)
+    def load_with_remark(file: Path, cache_dir: Path | None) -> Artifact:
+        size_bytes = sum(entry.stat().st_size for entry in file.parent.iterdir() if entry.is_file())
+        if size_bytes < SLOW_BYTES:
+            return load_artifact(file, cache_dir)
+        with passing_remark(f"reading {file.name}, up to {size_text(size_bytes)} ..."):
+            return load_artifact(file, cache_dir)
+
+    return load_project(path, load=load_with_remark)

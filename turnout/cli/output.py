@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def say(text: str = "") -> None:
 def tell(text: str) -> None:
     """One remark or error, to standard error, behind the results that it follows."""
     sys.stdout.flush()
-    sys.stderr.write(f"{text}\n")
+    with suppress(BrokenPipeError):  # nobody reads the remarks: the exit code still tells
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def say_json(value: Any) -> None:
@@ -130,6 +132,21 @@ def say_section(title: str) -> None:
     """A heading, with an empty line before it."""
     text = title if is_plain(sys.stdout) else f"\x1b[1m{title}\x1b[0m"
     say(f"\n{text}")
+
+
+@contextmanager
+def passing_remark(text: str) -> Iterator[None]:
+    """A line on standard error while something goes on, gone when it is done; on a terminal only."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    sys.stderr.write(printable(text))
+    sys.stderr.flush()
+    try:
+        yield
+    finally:
+        sys.stderr.write(f"\r{' ' * len(printable(text))}\r")
+        sys.stderr.flush()
 
 
 @contextmanager

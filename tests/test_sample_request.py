@@ -1,0 +1,30 @@
+"""Which version a request without one is made for; the rest is tried through `turnout invoke`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from turnout.manifest import Manifest, Model, Stage, Version
+from turnout.sample_request import UnknownNameError, known, served_version
+
+
+@pytest.mark.parametrize(
+    ("stage", "version"),
+    [
+        (Stage("s", {"m": "v1"}, {}), "v1"),
+        (Stage("s", {}, {"m": {"v1": 90.0, "v2": 10.0}}), "v1"),
+        (Stage("s", {}, {"m": {"v1": 10.0, "v2": 90.0}}), "v2"),
+    ],
+)
+def test_the_version_with_most_of_the_calls_is_meant(stage: Stage, version: str) -> None:
+    model = Model("m", (Version("m", "v1", "a"), Version("m", "v2", "b")))
+    manifest = Manifest("p", (model,), (stage,), Path("models.yaml"), "models.yaml", {})
+    assert served_version(manifest, "s", "m") == version
+
+
+def test_an_unknown_name_comes_with_the_likeliest() -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        known("model", "dgits", ["iris", "digits"])
+    assert (str(caught.value), caught.value.hint) == ("there is no model 'dgits'.", "Did you mean 'digits'?")
