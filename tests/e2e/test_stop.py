@@ -56,6 +56,18 @@ def test_a_request_in_flight_is_answered_when_the_server_is_told_to_stop(project
     assert "Traceback" not in server.stderr.read_text()
 
 
+def test_a_transform_that_never_ends_does_not_keep_the_server(project: Path) -> None:
+    text = (project / "models.yaml").read_text()
+    slow = "{artifact: models/echo.onnx, transform: models/waiting.py"
+    (project / "models.yaml").write_text(text.replace(slow, f"{slow}, timeout_s: 1"))
+    with running_server(project) as server:
+        assert server.post("/models/waiting/inference", ECHO).status == 504
+        assert server.stop() == 0
+        assert not (project / "ended").exists()
+        assert "could not be stopped" in server.stderr.read_text()
+        assert " 504 " in server.stdout.read_text()
+
+
 def test_an_idle_server_with_open_connections_stops_at_once(project: Path) -> None:
     with running_server(project) as server:
         connections = [server.connect() for _ in range(5)]

@@ -545,6 +545,21 @@ def test_an_answers_size_is_that_of_its_json(body: str, headers: dict[str, Any])
     assert answer_bytes(whole) == len(json.dumps(whole, ensure_ascii=False).encode())
 
 
+def test_a_run_that_ends_after_its_loop_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    go = threading.Event()
+    functions = hosting(Fakes({"f": lambda event, context: answer(str(go.wait(20)))}))
+
+    async def test() -> None:
+        functions.invoke("f", "live", event(), 20)
+        await until(lambda: functions._hosted["f"].running == 1)
+
+    asyncio.run(test())
+    go.set()
+    functions.close(10)
+    assert functions.busy_after_close == 0
+    assert caplog.text == ""
+
+
 def test_close_cancels_what_runs_and_counts_what_cannot_be_stopped() -> None:
     hang = threading.Event()
     functions = hosting(

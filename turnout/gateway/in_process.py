@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnout.gateway.functions import Invocation
-from turnout.gateway.hosted_function import Cancellation, HostedFunction, Runnable
+from turnout.gateway.hosted_function import HostedFunction, Runnable
+from turnout.gateway.lambda_context import Cancellation
 from turnout.gateway.threads import Threads
 from turnout.plan import Function
 

@@ -7,6 +7,7 @@ and by tests.
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import os
 import sys
@@ -155,6 +156,9 @@ def serve(
 
         refusals = {int(status): make_refusal(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
         log = partial(log_refusal, refusals, lines.write, log_format)
+        # What is there now stays: else each full collection would walk through all of it, for milliseconds.
+        gc.collect()
+        gc.freeze()
         http.run(gateway.handle, host=host, port=port, sockets=sockets, on_ready=greet, refusals=refusals, log=log)
     finally:
         lines.flush()

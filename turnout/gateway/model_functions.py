@@ -9,8 +9,9 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from turnout.gateway.hosted_function import Cancellation, Runnable
+from turnout.gateway.hosted_function import Runnable
 from turnout.gateway.in_process import InProcessFunctions
+from turnout.gateway.lambda_context import Cancellation
 from turnout.layout import model_lambdas_package
 from turnout.plan import Function, Plan
 from turnout.project import Project

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 WARM_UP_RUNS = 1
 """The first run after a session opens pays for memory and kernels that later ones find ready: it teaches nothing."""
 
+LONG_RUN_S = 0.003
+"""A run on the event loop that took this long sends its like to threads for a while, whatever the others took."""
+
 FIRST_PENALTY = 32
 LARGEST_PENALTY = 4096
-FORGIVEN_AFTER = 10_000
-"""Short runs on the loop after which an earlier long one no longer counts."""
+FORGIVEN_AFTER = 1000
+"""Short runs in a row that halve the penalty: one long run in thousands is the machine's doing, not the function's."""
 
 
 @dataclass(slots=True)
@@ -22,9 +25,9 @@ class Band:
     """What is known of bodies between two powers of two.
 
     Args:
-        cost_s: a maximum that decays: up at once, down by a fifth of the difference with each cheaper run.
-        owed: short runs that must still be seen before the loop may have such bodies again.
-        penalty: what a long run on the loop cost last time; it doubles with each.
+        cost_s: a moving mean, of the last ten runs or so.
+        owed: runs below `LONG_RUN_S` that must still be seen before the loop may have such bodies again.
+        penalty: how many were owed the last time; it doubles with each long run on the loop.
         short_runs: short runs in a row.
     """
 
@@ -41,7 +44,7 @@ class Pace:
     wait for the interpreter's lock, and a function that was sent to a thread would never be let back.
 
     Args:
-        limit_s: the longest run that the event loop should see.
+        limit_s: the longest run that is expected on the event loop.
     """
 
     __slots__ = ("_bands", "_limit_s", "_unlearned")
@@ -77,15 +80,14 @@ class Pace:
         band = self._bands.get(number)
         if band is None:
             band = self._bands[number] = Band(cost_s)
-        elif cost_s >= band.cost_s:
-            band.cost_s = cost_s
         else:
             band.cost_s += (cost_s - band.cost_s) / 5
-        if cost_s <= self._limit_s:
-            band.short_runs += 1
+        if cost_s <= LONG_RUN_S:
             band.owed = max(0, band.owed - 1)
+            band.short_runs += 1
             if band.short_runs >= FORGIVEN_AFTER:
-                band.penalty = 0
+                band.short_runs = 0
+                band.penalty //= 2
             return
         band.short_runs = 0
         if on_loop:
