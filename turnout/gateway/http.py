@@ -7,6 +7,7 @@ of HTTP: `http_connection` answers a client, `http_reader` makes requests out of
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
@@ -27,6 +28,7 @@ __all__ = ["REFUSALS", "Limits", "Log", "run", "serve_http"]
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+_OTHER_FILES = 1024
 
 
 def sweep(service: Service, now: float) -> None:
@@ -131,14 +133,28 @@ async def serve_http(
             await listener.wait_closed()
 
 
-def run(handle: Handler, *, host: str, port: int, **options: Any) -> None:
+def allow_open_files(wanted: int) -> None:
+    """Let this process hold as many connections as the system lets it: shells often start it with 1,024."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        # Some systems allow less than they say; then it stays as it was.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def run(handle: Handler, *, host: str, port: int, limits: Limits | None = None, **options: Any) -> None:
     """`serve_http` on uvloop, until SIGTERM or SIGINT; a second signal ends the process at once.
 
     Args:
-        handle: as for `serve_http`, like `host` and `port`.
+        handle: as for `serve_http`.
         host: to listen on.
         port: to listen on.
-        options: `limits`, `refusals`, `sockets`, `on_ready` and `log`, as for `serve_http`.
+        limits: what one client may take; the process's limit of open files is raised to fit.
+        options: `refusals`, `sockets`, `on_ready` and `log`, as for `serve_http`.
     """
 
     async def serve() -> None:
@@ -153,7 +169,7 @@ def run(handle: Handler, *, host: str, port: int, **options: Any) -> None:
 
         for number in signals:
             loop.add_signal_handler(number, set_stop)
-        await serve_http(handle, host=host, port=port, stop=stop, **options)
+        await serve_http(handle, host=host, port=port, limits=limits, stop=stop, **options)
 
     new_loop: Callable[[], asyncio.AbstractEventLoop]
     try:
@@ -163,5 +179,6 @@ def run(handle: Handler, *, host: str, port: int, **options: Any) -> None:
         new_loop = asyncio.new_event_loop
     else:
         new_loop = uvloop.new_event_loop
+    allow_open_files((limits or Limits()).max_connections + _OTHER_FILES)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(serve())

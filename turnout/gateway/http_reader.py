@@ -60,7 +60,7 @@ class Limits:
 
 
 class NotHTTPError(Exception):
-    """The first byte already says that the client speaks TLS: no answer in plain text would be understood."""
+    """What came first is no request but TLS: no answer in plain text would be understood."""
 
 
 class RequestReader:
@@ -73,6 +73,7 @@ class RequestReader:
     """
 
     __slots__ = (
+        "_begun",
         "_body_bytes",
         "_client",
         "_connection",
@@ -99,6 +100,7 @@ class RequestReader:
         self.continue_due = False  # the client waits for `100 Continue`
         self._raw: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes | bytearray] = []
+        self._begun = False
         self._body_bytes = 0
         self._connection = KEEP
         self._replaying = False
@@ -125,9 +127,10 @@ class RequestReader:
                 # httptools leaves what a callback raised here.
                 raise error.__context__ or error from None
             except httptools.HttpParserError:
-                if data[:1] == b"\x16" and not self.target:
+                if data[:1] == b"\x16" and not self._begun:
                     raise NotHTTPError from None
                 raise Refused(400) from None
+        self._begun = True
         if self.target:
             self._check_stray(len(data))
 

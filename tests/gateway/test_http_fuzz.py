@@ -1,0 +1,350 @@
+"""Any bytes in any splits, in any order of events: the server answers, closes or waits within its limits, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.builders.http_server import Answer, collecting_errors, read_answer
+from tests.builders.http_transport import Exchange
+from turnout.gateway.http import Limits
+from turnout.gateway.messages import Handler, Request, Response
+
+FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@contextmanager
+def exchanging(handle: Handler, limits: Limits | None = None) -> Iterator[Exchange]:
+    with collecting_errors() as errors:
+        exchange = Exchange(handle, limits)
+        try:
+            yield exchange
+        finally:
+            exchange.close()
+    assert [record.getMessage() for record in errors] == []
+
+
+def read_answers(sent: bytes, methods: list[str] | None = None) -> list[Answer]:
+    """Every answer in what was sent; an assertion fails where it is not a sequence of whole answers."""
+    stream = io.BytesIO(sent)
+    answers: list[Answer] = []
+    asked = iter(methods or [])
+    while stream.tell() < len(sent):
+        continued = sent[stream.tell() :].startswith(b"HTTP/1.1 100 ")
+        answers.append(read_answer(stream, head_only=not continued and next(asked, "") == "HEAD"))
+    return answers
+
+
+@dataclass
+class Echo:
+    """Answers at once with the request's body."""
+
+    seen: list[Request] = field(default_factory=list)
+
+    def __call__(self, request: Request) -> Response:
+        self.seen.append(request)
+        return Response(200, (("X-Path", request.path),), request.body)
+
+    def told(self) -> list[tuple[object, ...]]:
+        return [(each.method, each.path, each.query, tuple(each.headers), each.body) for each in self.seen]
+
+
+# Any bytes.
+
+WORDS = [
+    b"GET ", b"POST ", b"PUT ", b"OPTIONS ", b"CONNECT ", b"PRI ", b"/", b"/a?b#c", b"*",
+    b"http://h/p", b" HTTP/1.1\r\n",
+    b" HTTP/1.0\r\n", b" HTTP/2.0\r\n", b"\r\n", b"\r\n\r\n", b"\n", b"\r", b"\0", b" ", b":", b"Host: h\r\n",
+    b"Content-Length: 3\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n",
+    b"Connection: keep-alive\r\n", b"Connection: Upgrade\r\n", b"Upgrade: h2c\r\n", b"Expect: 100-continue\r\n", b"abc",
+    b"3\r\nabc\r\n", b"0\r\n\r\n", b"0\r\nT: u\r\nConnection: close\r\nUpgrade: x\r\n\r\n", b"3;a=b\r\n",
+    b"\x16\x03\x01",
+    b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc",
+    b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc",
+]  # fmt: skip
+STREAMS = st.lists(st.one_of(st.sampled_from(WORDS), st.sampled_from(WORDS), st.binary(max_size=4)), max_size=14).map(
+    b"".join
+)
+
+
+def cut(data: bytes, positions: list[int]) -> list[bytes]:
+    ends = [*sorted(position % (len(data) + 1) for position in positions), len(data)]
+    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+POSITIONS = st.lists(st.integers(0, 1000), max_size=8)
+
+
+@FUZZ
+@given(STREAMS, POSITIONS)
+def test_any_bytes_are_answered_the_same_however_they_are_split(data: bytes, positions: list[int]) -> None:
+    results = []
+    for pieces in ([data], cut(data, positions), [data[index : index + 1] for index in range(len(data))]):
+        echo = Echo()
+        with exchanging(echo) as exchange:
+            for piece in pieces:
+                exchange.feed(piece)
+            answers = read_answers(exchange.sent, [each.method for each in echo.seen])
+            results.append((echo.told(), [(each.status, each.body) for each in answers if each.status != 100]))
+            refusals = [answer for answer in answers if answer.status not in {100, 200}]
+            assert len(refusals) <= 1
+            assert not refusals or (answers[-1] is refusals[0] and exchange.transport.wrote_eof)
+            # Time ends whatever is left.
+            for _ in range(4):
+                exchange.wait(100)
+            assert exchange.transport.closed
+    assert results[0] == results[1] == results[2]
+
+
+@FUZZ
+@given(st.binary(max_size=60), POSITIONS)
+def test_random_bytes_end_in_an_answer_or_a_close(data: bytes, positions: list[int]) -> None:
+    echo = Echo()
+    with exchanging(echo) as exchange:
+        for piece in cut(data, positions):
+            exchange.feed(piece)
+        assert {answer.status for answer in read_answers(exchange.sent)} <= {400}
+        for _ in range(4):
+            exchange.wait(100)
+        assert exchange.transport.closed
+    assert echo.seen == []
+
+
+# Valid requests: what is seen is what was sent.
+
+TOKEN = st.text(st.sampled_from("abcXYZ019!#$%&'*+-.^_`|~"), min_size=1, max_size=8)
+OWN = {"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade", "proxy-connection"}
+VALUE = st.text(st.characters(codec="latin-1", exclude_characters="\x7f", min_codepoint=0x20), max_size=12)
+PATH = st.text(st.sampled_from("abc%20/.~:@!$&'()*+,;=-_"), max_size=12)
+QUERY = st.text(st.sampled_from("abc%20/.~:@!$&'()*+,;=-_?"), max_size=12)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request and its bytes."""
+
+    method: str
+    path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    data: bytes
+
+    def told(self) -> tuple[object, ...]:
+        return (self.method, self.path, self.query, self.headers, self.body)
+
+
+@st.composite
+def requests(draw: st.DrawFn, slow: bool = False) -> Sent:
+    method = draw(st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "QUERY"]))
+    path = draw(st.sampled_from(["/fast", "/slow"])) if slow else "/" + draw(PATH)
+    query = draw(QUERY)
+    body = draw(st.binary(max_size=1500 if slow else 40))
+    headers = draw(st.lists(st.tuples(TOKEN.filter(lambda name: name.lower() not in OWN), VALUE), max_size=4))
+    headers.insert(draw(st.integers(0, len(headers))), (draw(st.sampled_from(["Host", "host", "HOST"])), "h:80"))
+    framing = draw(st.sampled_from(["length", "chunked"] if body else ["none", "length", "chunked"]))
+    payload = body
+    if framing == "length":
+        headers.append(("Content-Length", "0" * draw(st.integers(0, 2)) + str(len(body))))
+    elif framing == "chunked":
+        headers.append(("Transfer-Encoding", "chunked"))
+        size = draw(st.integers(1, 1500))
+        extension = draw(st.sampled_from([b"", b";a", b";a=b", b';a="b;c"']))
+        chunks = [body[start : start + size] for start in range(0, len(body), size)]
+        payload = b"".join(b"%x%b\r\n%b\r\n" % (len(chunk), extension, chunk) for chunk in chunks)
+        payload += b"0\r\n" + draw(st.sampled_from([b"", b"T: u\r\n", b"T: u\r\nHost: v\r\n"])) + b"\r\n"
+    space = draw(st.sampled_from(["", " ", " \t "]))
+    lines = [f"{method} {path}{'?' * bool(query)}{query}{draw(st.sampled_from(['', '#f?g']))} HTTP/1.1"]
+    for name, value in headers:
+        # Around the values that frame the body the parser takes no tabs.
+        around = space.replace("\t", " ") if name in {"Content-Length", "Transfer-Encoding"} else space
+        lines.append(f"{name}:{around}{value}{around}")
+    data = "".join(f"{line}\r\n" for line in lines).encode("latin-1") + b"\r\n" + payload
+    told = tuple((name, value.strip(" \t")) for name, value in headers)
+    return Sent(method, path, query, told, body, draw(st.sampled_from([b"", b"\r\n"])) + data)
+
+
+@FUZZ
+@given(st.lists(requests(), min_size=1, max_size=4), POSITIONS)
+def test_handler_sees_what_was_sent(sent: list[Sent], positions: list[int]) -> None:
+    echo = Echo()
+    with exchanging(echo) as exchange:
+        for piece in cut(b"".join(each.data for each in sent), positions):
+            exchange.feed(piece)
+        answers = read_answers(exchange.sent, [each.method for each in sent])
+        assert echo.told() == [each.told() for each in sent]
+        assert [answer.status for answer in answers] == [200] * len(sent)
+        assert [answer.body for answer in answers] == [b"" if each.method == "HEAD" else each.body for each in sent]
+        assert not exchange.transport.closing
+
+
+@settings(FUZZ, max_examples=40)
+@given(st.lists(requests(), min_size=1, max_size=2))
+def test_handler_sees_what_was_sent_at_every_split(sent: list[Sent]) -> None:
+    echo = Echo()
+    data = b"".join(each.data for each in sent)
+    with exchanging(echo) as exchange:
+        for position in range(1, len(data)):
+            exchange.feed(data[:position])
+            exchange.feed(data[position:])
+        assert echo.told() == [each.told() for each in sent] * (len(data) - 1)
+
+
+# Any order of events.
+
+
+@dataclass
+class Slow:
+    """Answers `/slow` when `finish` says so, all else at once."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+    seen: list[Request] = field(default_factory=list)
+    waiting: list[asyncio.Future[Response]] = field(default_factory=list)
+
+    def __call__(self, request: Request) -> Response | Awaitable[Response]:
+        assert not self.waiting, "two requests of one connection at a time"
+        self.seen.append(request)
+        if request.path == "/slow":
+            assert self.loop is not None
+            self.waiting.append(self.loop.create_future())
+            return self.waiting[0]
+        return Response(200, (), request.body)
+
+    def finish(self) -> None:
+        if self.waiting:
+            self.waiting.pop().set_result(Response(200, (), self.seen[-1].body))
+
+
+EVENTS = st.lists(
+    st.one_of(st.integers(1, 3000), st.sampled_from(["finish", "stall", "read", "tick"])), min_size=5, max_size=40
+)
+
+
+@FUZZ
+@given(st.lists(requests(slow=True), min_size=1, max_size=6), EVENTS)
+def test_answers_come_in_order_in_any_order_of_events(sent: list[Sent], events: list[int | str]) -> None:
+    slow = Slow()
+    data = b"".join(each.data for each in sent)
+    with exchanging(slow) as exchange:
+        slow.loop = exchange.loop
+        actions: dict[object, Callable[[], None]] = {
+            "finish": lambda: exchange.within(slow.finish),
+            "stall": exchange.stall,
+            "read": exchange.read,
+            "tick": lambda: exchange.wait(0.5),
+        }
+        for event in events:
+            if isinstance(event, int):
+                exchange.feed(data[:event])
+                data = data[event:]
+            else:
+                actions[event]()
+        exchange.feed(data)
+        for _ in sent:
+            exchange.read()
+            exchange.within(slow.finish)
+        exchange.read()
+        answers = read_answers(exchange.sent, [each.method for each in sent])
+        assert [each.body for each in slow.seen] == [each.body for each in sent]
+        assert [answer.body for answer in answers] == [b"" if each.method == "HEAD" else each.body for each in sent]
+        assert exchange.transport.reading
+        assert not exchange.transport.closing
+
+
+@FUZZ
+@given(
+    STREAMS.map(lambda data: data.replace(b"GET / ", b"GET /slow ")),
+    st.lists(
+        st.one_of(
+            st.integers(1, 60),
+            st.sampled_from(["finish", "stall", "read", "tick", "long", "hang up", "drain", "abort"]),
+        ),
+        max_size=25,
+    ),
+)
+def test_anything_at_any_time_ends(data: bytes, events: list[int | str]) -> None:
+    slow = Slow()
+    with exchanging(slow) as exchange:
+        slow.loop = exchange.loop
+
+        def drain() -> None:
+            exchange.service.draining = True
+            if not exchange.transport.closing:
+                exchange.within(exchange.connection.drain)
+
+        actions: dict[object, Callable[[], None]] = {
+            "finish": lambda: exchange.within(slow.finish),
+            "stall": exchange.stall,
+            "read": exchange.read,
+            "tick": lambda: exchange.wait(0.5),
+            "long": lambda: exchange.wait(100),
+            "hang up": exchange.hang_up,
+            "drain": drain,
+            "abort": lambda: exchange.within(exchange.connection.abort),
+        }
+        for event in events:
+            if isinstance(event, int):
+                exchange.feed(data[:event])
+                data = data[event:]
+            else:
+                actions[event]()
+        # The handler answers, as it must; then only time passes, whether the client reads or not.
+        for _ in range(30):
+            exchange.within(slow.finish)
+            exchange.wait(100)
+        assert exchange.transport.closed
+        assert not exchange.service.tasks
+
+
+# The limits of time, to the second.
+
+
+@pytest.mark.parametrize(
+    ("sent", "limit_s", "answered"),
+    [
+        (b"", 20, b""),
+        (b"GET / HTTP/1.1\r\n", 20, b"HTTP/1.1 408"),
+        (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n", 60, b"HTTP/1.1 408"),
+        (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 75, b""),
+    ],
+)
+def test_time_is_up_when_it_is_up(sent: bytes, limit_s: int, answered: bytes) -> None:
+    with exchanging(lambda request: Response(200)) as exchange:
+        exchange.feed(sent)
+        before = exchange.sent
+        exchange.wait(limit_s)
+        assert exchange.sent == before
+        assert not exchange.transport.closing
+        exchange.wait(0.1)
+        assert exchange.sent[len(before) :][:12] == answered
+        assert exchange.transport.closing or exchange.transport.wrote_eof
+
+
+def test_refused_client_has_its_time_to_see_it() -> None:
+    with exchanging(lambda request: Response(200)) as exchange:
+        exchange.feed(b"nonsense")
+        exchange.wait(5)
+        assert not exchange.transport.closing
+        exchange.wait(0.1)
+        assert exchange.transport.closed
+
+
+def test_unread_answer_is_waited_for_while_bytes_leave() -> None:
+    with exchanging(lambda request: Response(200, (), bytes(100_000))) as exchange:
+        exchange.stall()
+        exchange.feed(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        for _ in range(50):
+            exchange.wait(20)
+            del exchange.transport.unsent[:1000]
+        assert not exchange.transport.closing
+        exchange.wait(1)
+        exchange.wait(30.1)
+        assert exchange.transport.closed
