@@ -258,4 +258,4 @@ def test_thousand_models_of_three_versions_parse_in_a_fraction_of_three_seconds(
     manifest = parse(data)
     took_s = time.process_time() - began
     assert sum(len(model.versions) for model in manifest.models) == 3000
-    assert took_s < 1.5
+    assert took_s < 2.5, "0.4 s on an idle machine"

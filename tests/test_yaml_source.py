@@ -158,7 +158,7 @@ def test_bomb_is_refused_fast(data: bytes) -> None:
     began = time.process_time()
     with pytest.raises(ProblemsError):
         read_yaml(data, source="m.yaml")
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 3
 
 
 def test_windows_line_ends_keep_their_lines() -> None:
