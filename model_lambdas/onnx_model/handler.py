@@ -145,4 +145,6 @@ class ModelFunction:
 
 
 def _failure(error: RequestError, headers: dict[str, str]) -> dict[str, Any]:
-    return make_answer(error.status, headers, orjson.dumps(error.body(), default=str))
+    return make_answer(
+        error.status, headers, orjson.dumps(error.body(), default=str, option=orjson.OPT_SERIALIZE_NUMPY)
+    )

@@ -242,18 +242,20 @@ def _as_array(value: Any) -> Array:
     return found
 
 
-_PREFIX = re.compile(r"^(?:\[ONNXRuntimeError\] : \d+ : \w+ : )?(?:Non-zero status code returned while running )?")
-_NODE = re.compile(r"^(\w+) node\. Name:'.*?' Status Message: ", re.DOTALL)
+_PREFIX = re.compile(r"^(?:\[ONNXRuntimeError\] : \d+ : \w+ : )?")
+_NODE = re.compile(r"^Non-zero status code returned while running (\w+) node\. Name:'.*?' Status Message: ", re.DOTALL)
 _SOURCE = re.compile(r"\S*/\S+\.(?:cc|cpp|h|hpp|cuh?)(?::\d+)?\s*")
 _CPP_SIGNATURE = re.compile(r"[\w:<>~*&, ]*::~?\w+\([^()]*\)(?: const)?:? ")
 
 
 def reason_of(message: str) -> str:
     """Onnxruntime's own words for a refusal, without its source files' paths and C++ signatures."""
-    text = _PREFIX.sub("", message)
-    text = _NODE.sub(r"\1: ", text)
+    text, operator = _PREFIX.sub("", message), ""
+    node = _NODE.match(text)
+    if node is not None:
+        text, operator = text[node.end() :], f"{node[1]}: "
     text = _CPP_SIGNATURE.sub("", _SOURCE.sub("", text))
-    return " ".join(text.split())[:500]
+    return operator + " ".join(text.split())[:500]
 
 
 def _without_folder(error: Exception, spec: FunctionSpec) -> str:

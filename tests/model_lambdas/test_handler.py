@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from model_lambdas.onnx_model.session import Cancellation, ModelError, RunCancelled
+from tests.builders.graphs import value, write_graph
+from tests.builders.model_functions import DIGEST, call, identity, make_function, open_request, proxy_event, read_reply
+from turnout.protocol.tensors import TensorSpec
+
+ROW = [[1.0, 2.0, 3.0, 4.0]]
+
+
+def test_every_answer_says_who_gave_it(tmp_path: Path) -> None:
+    function = identity(tmp_path)
+    for body in ({"inputs": {"x": ROW}}, {"inputs": {"x": 1}}, b"{"):
+        headers = call(function, body).headers
+        assert headers == {
+            "Content-Type": "application/json",
+            "x-turnout-model": "test",
+            "x-turnout-version": "v1",
+            "x-turnout-digest": DIGEST[:12],
+            "x-turnout-canary": "false",
+        }
+
+
+@pytest.mark.parametrize(
+    ("variables", "canary"),
+    [
+        (None, "false"),
+        ({}, "false"),
+        ({"canary": "true"}, "true"),
+        ({"canary": "false"}, "false"),
+        ({"canary": "True"}, "false"),
+    ],
+)
+def test_the_canary_is_read_from_the_stage_variables(tmp_path: Path, variables: Any, canary: str) -> None:
+    function = identity(tmp_path)
+    for body in ('{"inputs": {"x": []}}', "{"):
+        answer = function(proxy_event(body, stageVariables=variables), None)
+        assert answer["headers"]["x-turnout-canary"] == canary
+    event = proxy_event("{")
+    del event["stageVariables"]
+    assert function(event, None)["headers"]["x-turnout-canary"] == "false"
+
+
+def test_an_event_may_carry_text(tmp_path: Path) -> None:
+    reply = read_reply(identity(tmp_path)(proxy_event('{"inputs": {"x": [[1, 2, 3, 4]]}}'), None))
+    assert reply.json == {"outputs": {"y": ROW}}
+
+
+def test_an_event_without_a_body_is_a_400(tmp_path: Path) -> None:
+    reply = read_reply(identity(tmp_path)(proxy_event(None, {}), None))
+    assert (reply.status, reply.json["code"]) == (400, "INVALID_JSON")
+
+
+def test_answers_do_not_share_their_headers(tmp_path: Path) -> None:
+    function = identity(tmp_path)
+    function(proxy_event("{"), None)["headers"]["x-turnout-model"] = "changed"
+    assert call(function, b"{").headers["x-turnout-model"] == "test"
+
+
+def test_names_are_answered_in_the_protocols_form(tmp_path: Path) -> None:
+    reply = call(identity(tmp_path), open_request(ROW, [1, 4], id="é"))
+    assert reply.json == {
+        "model_name": "test",
+        "model_version": "v1",
+        "id": "é",
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 4], "data": ROW[0]}],
+    }
+
+
+def test_loading_happens_once_whoever_asks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    transform = tmp_path / "transform.py"
+    transform.write_text(
+        "import logging\nlogging.getLogger('loads').warning('loaded')\ndef preprocess(inputs): return inputs\n"
+    )
+    function = identity(tmp_path, transform=transform)
+    gate = threading.Barrier(8)
+
+    def ask(index: int) -> int:
+        gate.wait(10)
+        if index % 2:
+            function.load()
+            return 200
+        return call(function, {"inputs": {"x": ROW}}).status
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(8))) == [200] * 8
+    assert caplog.messages == ["loaded"]
+
+
+def test_many_threads_get_their_own_answers(tmp_path: Path) -> None:
+    function = identity(tmp_path)
+
+    def ask(index: int) -> Any:
+        return call(function, {"inputs": {"x": [[index, 0, 0, 0]]}}).json
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(400)))
+    assert answers == [{"outputs": {"y": [[float(index), 0.0, 0.0, 0.0]]}} for index in range(400)]
+
+
+def test_a_model_that_cannot_be_opened_is_a_500_that_tells_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"garbage")
+    function = make_function(tmp_path / "bad.onnx", [TensorSpec("x", "FP32", (-1,))], [])
+    with pytest.raises(ModelError):
+        function.load()
+    with caplog.at_level(logging.ERROR, "turnout.function"):
+        reply = call(function, {"inputs": {"x": [1]}})
+    assert (reply.status, reply.json["code"]) == (500, "MODEL_FAILED")
+    assert reply.json["error"] == "test v1 failed"
+    assert "onnxruntime cannot open bad.onnx" in caplog.text
+
+
+def test_values_that_the_model_refuses_are_a_422(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["y"])]
+    inputs = [value("x", "FP32", ["n"]), value("s", "INT64", ["k"])]
+    artifact = write_graph(tmp_path / "r.onnx", nodes, inputs, [value("y", "FP32", None)])
+    specs = [TensorSpec("x", "FP32", (-1,)), TensorSpec("s", "INT64", (-1,))]
+    function = make_function(artifact, specs, [TensorSpec("y", "FP32", None)])
+    reply = call(function, {"inputs": {"x": [1, 2, 3], "s": [2, 2]}})
+    assert (reply.status, reply.json["code"]) == (422, "REFUSED_BY_MODEL")
+    assert reply.json["error"].startswith("test v1 refused the values: Reshape: ")
+    assert "/" not in reply.json["error"]
+    assert call(function, {"inputs": {"x": [1, 2, 3, 4], "s": [2, 2]}}).json == {"outputs": {"y": [[1, 2], [3, 4]]}}
+
+
+def test_a_cancelled_call_raises(tmp_path: Path) -> None:
+    cancellation = Cancellation()
+    context = SimpleNamespace(cancellation=cancellation)
+    function = identity(tmp_path)
+    assert call(function, {"inputs": {"x": ROW}}, context=context).status == 200
+    cancellation.cancel()
+    with pytest.raises(RunCancelled):
+        call(function, {"inputs": {"x": ROW}}, context=context)
+
+
+def test_64_bit_integers_are_written_in_every_form(tmp_path: Path) -> None:
+    for datatype, number in (("INT64", -(2**63)), ("UINT64", 2**64 - 1)):
+        scalar = identity(tmp_path, datatype, ())
+        assert call(scalar, {"inputs": {"x": number}}).json == {"outputs": {"y": number}}
+        nodes = [helper.make_node("Identity", ["x"], ["y"]), helper.make_node("Identity", ["x"], ["z"])]
+        outputs = [value("y", datatype, ["n"]), value("z", datatype, ["n"])]
+        artifact = write_graph(tmp_path / f"{datatype}-2.onnx", nodes, [value("x", datatype, ["n"])], outputs)
+        specs = [TensorSpec("y", datatype, (-1,)), TensorSpec("z", datatype, (-1,))]
+        double = make_function(artifact, [TensorSpec("x", datatype, (-1,))], specs)
+        assert call(double, {"instances": [number]}).json == {"predictions": [{"y": number, "z": number}]}
+
+
+def test_an_output_whose_shape_was_declared_wrongly_comes_as_it_is(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Expand", ["x", "s"], ["y"])]
+    inputs = [value("x", "FP32", ["n"]), value("s", "INT64", ["k"])]
+    artifact = write_graph(tmp_path / "e.onnx", nodes, inputs, [value("y", "FP32", None)])
+    specs = [TensorSpec("x", "FP32", (-1,)), TensorSpec("s", "INT64", (-1,))]
+    function = make_function(artifact, specs, [TensorSpec("y", "FP32", (1, -1))])
+    found = call(function, {"inputs": {"x": [1], "s": [2, 1, 2]}}).json
+    assert np.array(found["outputs"]["y"]).shape == (2, 1, 2)
