@@ -244,7 +244,7 @@ def _as_array(value: Any) -> Array:
 
 _PREFIX = re.compile(r"^(?:\[ONNXRuntimeError\] : \d+ : \w+ : )?")
 _NODE = re.compile(r"^Non-zero status code returned while running (\w+) node\. Name:'.*?' Status Message: ", re.DOTALL)
-_SOURCE = re.compile(r"\S*/\S+\.(?:cc|cpp|h|hpp|cuh?)(?::\d+)?\s*")
+_SOURCE = re.compile(r"\S+\.(?:cc|cpp|h|hpp|cuh?):\d+\s*")
 _CPP_SIGNATURE = re.compile(r"[\w:<>~*&, ]*::~?\w+\([^()]*\)(?: const)?:? ")
 
 

@@ -205,7 +205,7 @@ RUNNING = "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while r
 RESHAPE = (
     f"{RUNNING}Reshape node. Name:'/a/b' Status Message: /onnxruntime_src/onnxruntime/core/providers/cpu/tensor/"
     "reshape_helper.h:91 onnxruntime::ReshapeHelper::ReshapeHelper(const onnxruntime::TensorShape&, "
-    "onnxruntime::TensorShapeVector&, bool) input_shape_size == requested_shape_size was false. It cannot be reshaped.\n"
+    "onnxruntime::TensorShapeVector&, bool) input_shape_size == requested_shape_size was false. Cannot be reshaped.\n"
 )
 EXPAND = (
     f"{RUNNING}Expand node. Name:'' Status Message: /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:360 void* "
@@ -217,8 +217,9 @@ EXPAND = (
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        (RESHAPE, "Reshape: input_shape_size == requested_shape_size was false. It cannot be reshaped."),
+        (RESHAPE, "Reshape: input_shape_size == requested_shape_size was false. Cannot be reshaped."),
         (EXPAND, "Expand: Failed to allocate memory for requested buffer of size 140737488355328"),
+        (f"{RUNNING}Div node. Name:'' Status Message: element_wise_ops.cc:703 Compute By zero", "Div: Compute By zero"),
         ("something else", "something else"),
         ("x" * 9999, "x" * 500),
     ],
