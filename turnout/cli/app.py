@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from turnout import __version__
-from turnout.cli import add, init, invoke, models, openapi, plan, serve, validate
+from turnout.cli import add, build, init, invoke, models, openapi, plan, serve, validate
 from turnout.cli.output import CommandError, tell, tell_problems
 from turnout.problems import ProblemsError
 
@@ -103,6 +103,7 @@ for command in (
     init.init,
     validate.validate,
     plan.plan,
+    build.build,
     serve.serve,
     invoke.invoke,
     add.add,

@@ -1,0 +1,134 @@
+"""`turnout build`: the zips that AWS gets, one per version, and the layer beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
+from turnout.cli.output import CommandError, console_of, counted, say, say_json, say_table, size_text, tell
+
+if TYPE_CHECKING:
+    from turnout.packaging.build import BuiltPackage
+
+DIRECT_BYTES = 50 * 1024 * 1024
+UNZIPPED_BYTES = 250 * 1024 * 1024
+
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Where the zips go; .turnout/packages beside the manifest.")
+]
+OptimiseOption = Annotated[
+    bool, typer.Option("--optimise/--as-given", help="Optimise graphs where that changes no bit of any answer.")
+]
+HereOption = Annotated[
+    bool, typer.Option("--here", help="For this machine's own Python and platform instead of Lambda's.")
+]
+JobsOption = Annotated[int, typer.Option("--jobs", min=0, help="How many at once; 0 is one per core.")]
+
+
+def build(
+    *,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    out: OutOption = None,
+    optimise: OptimiseOption = True,
+    here: HereOption = False,
+    jobs: JobsOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the packages: one zip per version and one layer per architecture.
+
+    A package is built only when one of its inputs changed; equal inputs give equal bytes.
+    The layer's wheels come from the package index that uv is set up with.
+    """
+    import sys
+
+    project = load(manifest)
+    from turnout.packaging.build import LAMBDA_PYTHON, Target, build_packages
+    from turnout.packaging.layer import LayerError
+
+    folder = out or project.manifest.path.parent / ".turnout" / "packages"
+    target = Target("" if here else LAMBDA_PYTHON)
+    try:
+        with building(len(project.artifacts), sys.stderr.isatty()) as progress:
+            built = build_packages(project, out=folder, target=target, optimise=optimise, jobs=jobs, progress=progress)
+    except LayerError as error:
+        raise CommandError(f"the layer cannot be made: {error}", code=1) from None
+    if as_json:
+        say_json([package_to_json(package) for package in built])
+    else:
+        say_built(built, folder)
+
+
+@contextmanager
+def building(functions: int, on_terminal: bool) -> Iterator[Callable[[str, str], None]]:  # noqa: FBT001
+    """A bar on standard error that moves with each package; on a terminal only."""
+    if not on_terminal:
+        yield lambda _name, _event: None
+        return
+    import sys
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console_of(sys.stderr), transient=True) as bar:
+        task = bar.add_task("building", total=functions + 1)
+
+        def move(name: str, event: str) -> None:
+            bar.update(task, description=name, advance=0 if event == "started" else 1)
+
+        yield move
+
+
+def say_built(built: tuple[BuiltPackage, ...], folder: Path) -> None:
+    """The table of sizes against Lambda's limits, then what the user should know."""
+    layers = {package.name: package for package in built if package.kind == "layer"}
+    say_table(
+        ("package", "", "zip", "of 50 MB", "unzipped", "with layer", "of 250 MB", "digest"),
+        [_row(package, layers.get(package.layer)) for package in built],
+        right=("zip", "of 50 MB", "unzipped", "with layer", "of 250 MB"),
+    )
+    new = sum(not package.cached for package in built)
+    say(f"\n{counted(len(built), 'package')} in {folder}: {new} built, {len(built) - new} unchanged.")
+    notes: dict[str, list[str]] = {}
+    for package in built:
+        for note in package.notes:
+            notes.setdefault(note, []).append(package.name)
+    for note, names in notes.items():
+        tell(f"note: {names[0] if len(names) == 1 else counted(len(names), 'package')}: {note}")
+
+
+def _row(package: BuiltPackage, layer: BuiltPackage | None) -> tuple[str, ...]:
+    total = package.unzipped_bytes + (layer.unzipped_bytes if layer else 0)
+    return (
+        package.name,
+        "unchanged" if package.cached else "built",
+        size_text(package.zip_bytes),
+        _share(package.zip_bytes, DIRECT_BYTES),
+        size_text(package.unzipped_bytes),
+        size_text(total) if layer else "",
+        _share(total, UNZIPPED_BYTES),
+        package.digest[:12],
+    )
+
+
+def _share(used: int, allowed: int) -> str:
+    return f"{100 * used / allowed:.0f} %" if used <= allowed else f"{100 * used / allowed:.0f} % OVER"
+
+
+def package_to_json(package: BuiltPackage) -> dict[str, Any]:
+    """One package for programs."""
+    return {
+        "name": package.name,
+        "kind": package.kind,
+        "path": str(package.path),
+        "digest": package.digest,
+        "zip_bytes": package.zip_bytes,
+        "unzipped_bytes": package.unzipped_bytes,
+        "cached": package.cached,
+        "layer": package.layer or None,
+        "notes": list(package.notes),
+    }
