@@ -51,3 +51,12 @@ def test_the_default_stage_answers_paths_without_one(project: Path) -> None:
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
         assert server.stdout.read_text().startswith("{")
+
+
+def test_no_access_log_leaves_standard_output_empty(project: Path) -> None:
+    with running_server(project, "--no-access-log") as server:
+        assert server.post("/models/echo/v1/inference", {"instances": [[1, 2, 3, 4]]}).status == 200
+        assert server.post("/nothing", {}).status == 403
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert server.stdout.read_text() == ""

@@ -29,6 +29,9 @@ StageOption = Annotated[
 ]
 PreloadOption = Annotated[bool, typer.Option("--preload", help="Load every model before the first request.")]
 LogOption = Annotated[LogFormat, typer.Option(help="How a line of the access log is spelled.")]
+AccessLogOption = Annotated[
+    bool, typer.Option("--access-log/--no-access-log", help="Whether each request gets a line on standard output.")
+]
 
 
 def serve(
@@ -39,6 +42,7 @@ def serve(
     stage: StageOption = "",
     preload: PreloadOption = False,
     log_format: LogOption = LogFormat.TEXT,
+    access_log: AccessLogOption = True,
 ) -> None:
     """Serve the API on this machine.
 
@@ -53,7 +57,15 @@ def serve(
     from turnout.gateway import local
 
     try:
-        local.serve(project, host=host, port=port, stage=stage, preload=preload, log_format=log_format.value)
+        local.serve(
+            project,
+            host=host,
+            port=port,
+            stage=stage,
+            preload=preload,
+            log_format=log_format.value,
+            access_log=access_log,
+        )
     except OSError as error:
         listening = error.errno in CANNOT_LISTEN and error.filename is None
         if not listening and not isinstance(error, socket.gaierror):

@@ -110,6 +110,7 @@ def serve(
     stage: str = "",
     preload: bool = False,
     log_format: str = "text",
+    access_log: bool = True,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight.
 
@@ -122,6 +123,7 @@ def serve(
         stage: answers paths that name none; empty is the manifest's first.
         preload: open every session before the first request.
         log_format: `text` or `json`.
+        access_log: whether each request gets a line.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -137,11 +139,17 @@ def serve(
     sockets = bind_sockets(host, port)
     bound_port = sockets[0].getsockname()[1]
     lines = LineWriter(sys.stdout)
-    access_log = json_log(lines.write, ACCOUNT_ID) if log_format == "json" else text_log(lines.write)
+    line_log = json_log(lines.write, ACCOUNT_ID) if log_format == "json" else text_log(lines.write)
     functions = make_functions(project, plan)
     try:
         gateway = build_gateway(
-            project, plan, functions, stage=default_stage, keys=keys, port=bound_port, access_log=access_log
+            project,
+            plan,
+            functions,
+            stage=default_stage,
+            keys=keys,
+            port=bound_port,
+            access_log=line_log if access_log else None,
         )
         if preload:
             asyncio.run(functions.preload(tell_load))
@@ -155,7 +163,7 @@ def serve(
             )
 
         refusals = {int(status): make_refusal(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
-        log = partial(log_refusal, refusals, lines.write, log_format)
+        log = partial(log_refusal, refusals, lines.write, log_format) if access_log else None
         # What is there now stays: else each full collection would walk through all of it, for milliseconds.
         gc.collect()
         gc.freeze()
