@@ -83,3 +83,19 @@ def test_any_use_is_a_mark_and_the_bar_ends(share: float, marks: int) -> None:
 )
 def test_warm_is_told_as_in_the_manifest(warm: Warm, text: str) -> None:
     assert warm_text(Function("f", "model", "m", "v1", "arm64", 128, 1, warm, "p")) == text
+
+
+def test_cold_starts_follow_the_plan_when_asked_for(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "-m", str(project), "--cold-start"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = [line.split() for line in lines[lines.index("Cold starts, milliseconds on this machine") + 2 :]]
+    assert [row[:2] for row in table] == [["echo", "v1"], ["echo", "v2"]]
+    assert all(float(figure) > 0 for row in table for figure in row[2:])
+
+
+def test_a_version_that_does_not_start_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project.parent / "transform.py").write_text("def preprocess(inputs):\n    raise SystemExit('no')\n")
+    text = project.read_text()
+    (project.parent / "broken.yaml").write_text(text.replace("artifact:", "transform: transform.py, artifact:"))
+    assert main(["plan", "-m", str(project.parent / "broken.yaml"), "--cold-start", "--json"]) == 1
+    assert "does not start: " in capsys.readouterr().err

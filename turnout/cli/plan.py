@@ -7,22 +7,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
-from turnout.cli.output import counted, say, say_json, say_section, say_table, size_text
+from turnout.cli.output import CommandError, counted, passing_remark, say, say_json, say_section, say_table, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from turnout.cold_start import ColdStart
     from turnout.plan import Api, Function, Plan, Quota, Route, StagePlan
+    from turnout.project import Project
 
 BAR_WIDTH = 20
 NEAR = 0.8
 """The share of a quota from which the first line warns."""
 
+ColdStartOption = Annotated[
+    bool, typer.Option("--cold-start", help="Also measure each version's cold start, in fresh processes.")
+]
 StackOption = Annotated[str, typer.Option("--stack", help="The stack whose names are shown: a part of every name.")]
 
 
 def plan(
-    *, manifest: ManifestOption = DEFAULT_MANIFEST, stack: StackOption = "local", as_json: JsonOption = False
+    *,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    stack: StackOption = "local",
+    cold_start: ColdStartOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show what models.yaml comes to.
 
@@ -36,10 +45,48 @@ def plan(
 
     project = load(manifest)
     made = make_plan(project.manifest, project.artifacts, stack=stack)
+    starts = measure(project) if cold_start else None
     if as_json:
-        say_json(plan_to_json(made))
-    else:
-        say_plan(made)
+        rows = None if starts is None else {"cold_starts": [start.to_json() for start in starts]}
+        say_json(plan_to_json(made) | (rows or {}))
+        return
+    say_plan(made)
+    if starts is not None:
+        say_cold_starts(starts)
+
+
+def measure(project: Project) -> list[ColdStart]:
+    """Every version's cold start; a line passes on a terminal while it takes."""
+    from turnout.cold_start import ColdStartError, measure_cold_starts
+
+    starts: list[ColdStart] = []
+    measured = measure_cold_starts(project)
+    try:
+        while True:
+            with passing_remark(f"measuring cold starts, {len(starts)} of {len(project.artifacts)} ..."):
+                start = next(measured, None)
+            if start is None:
+                return starts
+            starts.append(start)
+    except ColdStartError as error:
+        raise CommandError(str(error), code=1) from None
+
+
+def say_cold_starts(starts: Sequence[ColdStart]) -> None:
+    """A row a version: what of its cold start is import, session, first request, and what onnxruntime alone takes."""
+    say_section("Cold starts, milliseconds on this machine")
+    headers = ("FUNCTION", "IMPORT", "SESSION", "FIRST REQUEST", "TOTAL", "ONNXRUNTIME ALONE")
+    rows = [
+        (
+            f"{start.model} {start.version}",
+            *(
+                f"{ms:.1f}"
+                for ms in (start.import_ms, start.session_ms, start.first_run_ms, start.total_ms, start.bare_ms)
+            ),
+        )
+        for start in starts
+    ]
+    say_table(headers, rows, right=headers[1:])
 
 
 def say_plan(made: Plan) -> None:

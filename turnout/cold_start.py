@@ -1,0 +1,144 @@
+"""Cold starts, measured: what a version costs from a fresh process to its first answer.
+
+Comes in: a project. Goes out: a `ColdStart` per version. Called by `turnout plan --cold-start`.
+
+Each measurement is a process of its own, as each execution environment of Lambda is. The interpreter's own start is
+left out: it is the same for every function, and not ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+from turnout.document_examples import read_document_examples
+from turnout.example_request import make_request
+from turnout.layout import model_lambdas_package
+from turnout.manifest import Version
+from turnout.project import Project
+
+REPEATS = 3
+"""Processes per figure; the median is told."""
+
+FUNCTION = """
+import json, sys, time
+row = json.load(sys.stdin)
+start = time.perf_counter()
+import importlib, pathlib
+import onnxruntime
+handler = importlib.import_module(row["package"] + ".onnx_model.handler")
+from turnout.protocol.tensors import Signature
+imported = time.perf_counter()
+spec = handler.FunctionSpec(
+    row["model"], row["version"], row["sha256"], Signature.from_json(row["signature"]), pathlib.Path(row["artifact"]),
+    row["transform"] and pathlib.Path(row["transform"]), row["memory_mb"],
+)
+function = handler.ModelFunction(spec)
+function.load()
+opened = time.perf_counter()
+answer = function(row["event"], None)
+ran = time.perf_counter()
+if answer["statusCode"] != 200:
+    sys.exit(answer["body"])
+json.dump({"import_ms": imported - start, "session_ms": opened - imported, "first_run_ms": ran - opened}, sys.stdout)
+"""
+
+BARE = """
+import json, sys, time
+row = json.load(sys.stdin)
+start = time.perf_counter()
+import onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = row["threads"]
+options.inter_op_num_threads = 1
+onnxruntime.InferenceSession(row["artifact"], options, providers=["CPUExecutionProvider"])
+json.dump({"bare_ms": time.perf_counter() - start}, sys.stdout)
+"""
+
+
+class ColdStartError(Exception):
+    """A version that does not start or does not answer; the message names it and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColdStart:
+    """One version's cold start, in milliseconds, each figure the median of `REPEATS` fresh processes.
+
+    Args:
+        model: the model's name.
+        version: the version's name.
+        import_ms: onnxruntime, numpy and the handler.
+        session_ms: opening the session and the transform.
+        first_run_ms: the first request, from event to answer.
+        bare_ms: for comparison, `import onnxruntime` and opening a session, and nothing else.
+    """
+
+    model: str
+    version: str
+    import_ms: float
+    session_ms: float
+    first_run_ms: float
+    bare_ms: float
+
+    @property
+    def total_ms(self) -> float:
+        """From the interpreter's first line to the first answer."""
+        return self.import_ms + self.session_ms + self.first_run_ms
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure, rounded to 10 us."""
+        row = {field.name: getattr(self, field.name) for field in fields(self)}
+        row["total_ms"] = self.total_ms
+        return {name: round(value, 2) if isinstance(value, float) else value for name, value in row.items()}
+
+
+def measure_cold_starts(project: Project) -> Iterator[ColdStart]:
+    """Measure every version whose artifact is here, one after the other, in the manifest's order.
+
+    Raises:
+        ColdStartError: a version does not start, or refuses its example.
+    """
+    examples = read_document_examples(project.manifest)
+    for model in project.manifest.models:
+        for version in model.versions:
+            key = (version.model, version.name)
+            if key in project.artifacts:
+                request = examples.get(key) or make_request(project.artifacts[key].signature)
+                yield _measure(project, version, request)
+
+
+def _measure(project: Project, version: Version, request: Any) -> ColdStart:
+    artifact = project.artifacts[version.model, version.name]
+    body = base64.b64encode(json.dumps(request).encode()).decode()
+    row = {
+        "package": model_lambdas_package(),
+        "model": version.model,
+        "version": version.name,
+        "sha256": artifact.sha256,
+        "signature": artifact.signature.to_json(),
+        "artifact": str(artifact.path),
+        "transform": str(project.manifest.path.parent / version.transform) if version.transform else None,
+        "memory_mb": version.memory_mb,
+        "threads": max(1, round(version.memory_mb / 1769)),
+        "event": {"headers": {"Content-Type": "application/json"}, "body": body, "isBase64Encoded": True},
+    }
+    samples = [{**_run(version, FUNCTION, row), **_run(version, BARE, row)} for _ in range(REPEATS)]
+    medians = {name: 1e3 * statistics.median(sample[name] for sample in samples) for name in samples[0]}
+    return ColdStart(version.model, version.name, **medians)
+
+
+def _run(version: Version, script: str, row: dict[str, Any]) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], input=json.dumps(row), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        raise ColdStartError(f"{version.model} {version.name} does not start: {reason}")
+    seconds: dict[str, float] = json.loads(done.stdout)
+    return seconds
