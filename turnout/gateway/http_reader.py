@@ -77,11 +77,13 @@ class RequestReader:
         "_body_bytes",
         "_client",
         "_connection",
+        "_fields",
         "_fresh",
         "_limits",
         "_parser",
         "_pieces",
         "_raw",
+        "_raw_before",
         "_replaying",
         "_stray_bytes",
         "_take",
@@ -99,6 +101,8 @@ class RequestReader:
         self.request: Request | None = None  # from the end of the head to the end of the body
         self.continue_due = False  # the client waits for `100 Continue`
         self._raw: list[tuple[bytes, bytes]] = []
+        self._raw_before: list[tuple[bytes, bytes]] = []
+        self._fields = read_fields(())
         self._pieces: list[bytes | bytearray] = []
         self._begun = False
         self._body_bytes = 0
@@ -165,7 +169,11 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:  # noqa: D102
         parser = self._parser
-        fields, size, length, seen = read_fields(self._raw)
+        if self._raw != self._raw_before:
+            # A client on a kept connection mostly sends the same head again.
+            self._fields = read_fields(self._raw)
+            self._raw_before = self._raw
+        fields, size, length, seen = self._fields
         if size > self._limits.max_header_bytes:
             raise Refused(431)
         method = parser.get_method().decode("ascii")
@@ -184,6 +192,8 @@ class RequestReader:
                 self._connection = KEEP_1_0
         if length > self._limits.max_body_bytes:
             raise Refused(413)
+        # Trailers go to a list of their own, or the head kept for comparison would grow by them.
+        self._raw = []
         self.request = Request(method, path, query, fields, b"", self._client)
 
     def on_body(self, piece: bytes) -> None:  # noqa: D102
@@ -213,7 +223,8 @@ class RequestReader:
         self.request = None
         self.target = b""
         self.continue_due = False
-        self._raw = []
+        if self._raw:
+            self._raw = []
         self._take(request, self._connection)
 
     def _replay(self) -> None:

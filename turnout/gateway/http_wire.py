@@ -94,7 +94,7 @@ def _read_name(name: bytes) -> tuple[str, int, int]:
     return text, len(name) + 4, _DECIDING.get(text.lower(), 0)
 
 
-def read_fields(raw: Sequence[tuple[bytes, bytes]]) -> tuple[list[tuple[str, str]], int, int, int]:
+def read_fields(raw: Sequence[tuple[bytes, bytes]]) -> tuple[tuple[tuple[str, str], ...], int, int, int]:
     """Read a head's fields, as the parser cut them.
 
     Returns:
@@ -115,7 +115,7 @@ def read_fields(raw: Sequence[tuple[bytes, bytes]]) -> tuple[list[tuple[str, str
                 # Digits only and once only, or the parser had refused it.
                 length = int(value)
             seen |= kind
-    return fields, size, length, seen
+    return tuple(fields), size, length, seen
 
 
 def read_token_lists(fields: Sequence[tuple[str, str]], name: str) -> list[str]:
