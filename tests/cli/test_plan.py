@@ -94,8 +94,8 @@ def test_cold_starts_follow_the_plan_when_asked_for(project: Path, capsys: pytes
 
 
 def test_a_version_that_does_not_start_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (project.parent / "transform.py").write_text("def preprocess(inputs):\n    raise SystemExit('no')\n")
-    text = project.read_text()
-    (project.parent / "broken.yaml").write_text(text.replace("artifact:", "transform: transform.py, artifact:"))
-    assert main(["plan", "-m", str(project.parent / "broken.yaml"), "--cold-start", "--json"]) == 1
+    (project / "transform.py").write_text("def preprocess(inputs):\n    raise SystemExit('no')\n")
+    manifest = project / "models.yaml"
+    manifest.write_text(manifest.read_text().replace("artifact:", "transform: transform.py, artifact:"))
+    assert main(["plan", "-m", str(project), "--cold-start", "--json"]) == 1
     assert "does not start: " in capsys.readouterr().err

@@ -20,7 +20,10 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 
 LENGTH_HEADER = "inference-header-content-length"
 
-_JSON_TYPES = frozenset({"", "application/json", "text/json", "application/x-json"})
+# The last is what `curl -d` says when nobody tells it otherwise; a body that is a form is then no JSON, and a 400.
+_JSON_TYPES = frozenset(
+    {"", "application/json", "text/json", "application/x-json", "application/x-www-form-urlencoded"}
+)
 _BINARY_TYPE = "application/octet-stream"
 
 
