@@ -32,6 +32,7 @@ models:
         timeout_s: 5
         warm: {provisioned: 2}
         transform: models/iris/v2/transform.py
+        requirements: [pillow==12.0.0, "scipy[all]>=1.14,<2"]
         examples: models/iris/v2/examples.json
         breaking: true
         description: Boosted trees.
@@ -74,6 +75,7 @@ def test_every_key_of_the_manifest_is_read() -> None:
     assert v2.sha256 == "5f1c" * 16
     assert (v2.architecture, v2.memory_mb, v2.timeout_s, v2.warm) == ("arm64", 512, 5, Warm(provisioned=2))
     assert (v2.transform, v2.examples) == ("models/iris/v2/transform.py", "models/iris/v2/examples.json")
+    assert v2.requirements == ("pillow==12.0.0", "scipy[all]>=1.14,<2")
     assert (v2.breaking, v2.description) == (True, "Boosted trees.")
     assert bert.versions[0].warm == Warm(snap_start=True)
     assert not bert.routing
@@ -148,6 +150,7 @@ OTHER: Mapping[str, Any] = {
     "provisioned": 7,
     "snap_start": True,
     "transform": "other.py",
+    "requirements": ["other"],
     "examples": "other.json",
     "breaking": True,
     "description": "Other.",
@@ -166,7 +169,11 @@ OTHER: Mapping[str, Any] = {
 BASE: Mapping[str, Any] = {
     "models": {
         "m": {
-            "versions": {"v1": {"artifact": "a.onnx"}, "v2": {"artifact": "b.onnx"}, "v3": {"artifact": "c.onnx"}},
+            "versions": {
+                "v1": {"artifact": "a.onnx", "transform": "a.py"},
+                "v2": {"artifact": "b.onnx"},
+                "v3": {"artifact": "c.onnx"},
+            },
             "routing": {"sticky": {"header": "x-a"}, "shadow": {"version": "v3", "percent": 1}, "fallback": "v1"},
         },
         "n": {"versions": {"v1": {"artifact": "n.onnx"}}},

@@ -56,6 +56,7 @@ class Version:
         timeout_s: 1-900; API Gateway ends a call at 29 s.
         warm: provisioned concurrency or SnapStart.
         transform: path of the Python file with `preprocess` / `postprocess`, or empty.
+        requirements: the packages that the transform imports, PEP 508; they go into the layer.
         examples: path of the JSON file with requests and expected outputs, or empty.
         breaking: whether the version may take traffic from one with another signature.
         description: for the catalogue.
@@ -70,6 +71,7 @@ class Version:
     timeout_s: int = 15
     warm: Warm = Warm()
     transform: str = ""
+    requirements: tuple[str, ...] = ()
     examples: str = ""
     breaking: bool = False
     description: str = ""
@@ -259,6 +261,7 @@ def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
         timeout_s=int(fields["timeout_s"]),
         warm=Warm(provisioned=int(warm.get("provisioned", 0)), snap_start=warm.get("snap_start", False)),
         transform=fields.get("transform", ""),
+        requirements=tuple(fields.get("requirements", ())),
         examples=fields.get("examples", ""),
         breaking=fields.get("breaking", False),
         description=fields.get("description", ""),

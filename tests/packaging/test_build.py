@@ -165,3 +165,19 @@ def test_requirements_are_pinned_with_all_they_need(tmp_path: Path) -> None:
 def test_a_requirement_without_a_wheel_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(LayerError, match="no-such-package-anywhere"):
         resolve_requirements(LayerSpec("arm64", "3.13", ("no-such-package-anywhere",)), tmp_path)
+
+
+def test_what_a_transform_requires_is_in_its_layer(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "models/iris/v1", tmp_path / "v1")
+    (tmp_path / "transform.py").write_text("import markupsafe\n\n\ndef preprocess(inputs):\n    return inputs\n")
+    (tmp_path / "models.yaml").write_text(
+        "models:\n  iris:\n    versions:\n      plain: {artifact: v1/model.onnx}\n"
+        "      v1: {artifact: v1/model.onnx, transform: transform.py, requirements: [markupsafe>=3]}\n"
+        'stages:\n  dev: {serve: {"*": newest}}\n'
+    )
+    built = build_packages(load_project(tmp_path / "models.yaml"), out=tmp_path / "out")
+    plain, wanting = (package for package in built if package.kind == "layer")
+    assert [package.layer for package in functions(built)] == [plain.name, wanting.name]
+    names = [set(zipfile.ZipFile(layer.path).namelist()) for layer in (plain, wanting)]
+    assert "python/markupsafe/__init__.py" in names[1] - names[0]
+    assert names[0] < names[1]

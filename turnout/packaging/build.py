@@ -296,7 +296,7 @@ def _interpreter(target: Target) -> Path | None:
 
 def _layer_spec(version: Version, target: Target) -> LayerSpec:
     architecture = HERE if target.here else version.architecture
-    return LayerSpec(architecture, target.python, ())
+    return LayerSpec(architecture, target.python, tuple(sorted(version.requirements)))
 
 
 def _layer_name(spec: LayerSpec) -> str:
