@@ -98,7 +98,8 @@ def _paths(path: KeyPath, fields: Tree) -> Iterator[Finding]:
         message = "an artifact on S3 needs `sha256`"
         yield Finding((*path, "artifact"), message, "Add the file's digest: `sha256sum model.onnx` tells it.")
     if "requirements" in fields and "transform" not in fields:
-        yield Finding((*path, "requirements"), "has no transform that could import it", "Add `transform`, or delete it.")
+        message = "has no transform that could import it"
+        yield Finding((*path, "requirements"), message, "Add `transform`, or delete it.")
     for key in ("artifact", "transform", "examples"):
         value = fields.get(key)
         if not isinstance(value, str) or value.startswith("s3://"):
