@@ -2,7 +2,8 @@
 
 Runs Turnout's server, a bare protocol of 25 lines (what httptools and uvloop can do at best) and, where it can be
 imported, uvicorn's raw ASGI application, one process each, one after the other in each round, with `wrk` as the client.
-Prints medians and their ratios: ratios travel between machines, figures do not.
+Prints medians and their ratios: ratios travel between machines, figures do not. The server's processor time per request
+(Linux only) also stands where other work shares the machine.
 
     python benchmarks/http_layer.py [--seconds 3] [--rounds 3] [--clients 1 8 32] [--uvicorn-python PATH]
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import shutil
 import socket
@@ -118,7 +120,8 @@ def wait_until_up(port: int) -> None:
     raise SystemExit("the server did not start")
 
 
-def measure(name: str, python: str, script: Path, clients: list[int], seconds: int) -> dict[int, float]:
+def measure(name: str, python: str, script: Path, clients: list[int], seconds: int) -> dict[int, tuple[float, float]]:
+    """Requests per second and processor microseconds per request, by the number of clients."""
     port = pick_port()
     server = subprocess.Popen([python, __file__, "--serve", name, "--port", str(port)])
     try:
@@ -126,15 +129,27 @@ def measure(name: str, python: str, script: Path, clients: list[int], seconds: i
         rates = {}
         for count in clients:
             command = ["wrk", "-t1", f"-c{count}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{port}/infer"]
+            before_s = read_cpu_s(server.pid)
             printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             found = re.search(r"Requests/sec:\s+([\d.]+)", printed)
             if found is None or "Non-2xx" in printed:
                 raise SystemExit(f"{name}: wrk printed\n{printed}")
-            rates[count] = float(found[1])
+            total = re.search(r"(\d+) requests in", printed)
+            assert total is not None
+            rates[count] = float(found[1]), (read_cpu_s(server.pid) - before_s) * 1e6 / int(total[1])
         return rates
     finally:
         server.terminate()
         server.wait(20)
+
+
+def read_cpu_s(pid: int) -> float:
+    """Processor seconds that a process has used; 0.0 where the system does not tell."""
+    path = Path(f"/proc/{pid}/stat")
+    if not path.exists():
+        return 0.0
+    used = path.read_text().rpartition(") ")[2].split()
+    return (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def find_peers(uvicorn_python: str) -> list[str]:
@@ -162,7 +177,7 @@ def main() -> None:
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not on the PATH (apt-get install wrk)")
     names = find_peers(arguments.uvicorn_python)
-    measured: dict[str, dict[int, list[float]]] = {name: {count: [] for count in arguments.clients} for name in names}
+    measured: dict[tuple[str, int], list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "post.lua")
         body = BODY.decode().replace('"', '\\"')
@@ -172,15 +187,16 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for name in names:
                 python = arguments.uvicorn_python if name == "uvicorn" else sys.executable
-                for count, rate in measure(name, python, script, arguments.clients, arguments.seconds).items():
-                    measured[name][count].append(rate)
-    median = {name: {count: statistics.median(rates) for count, rates in by.items()} for name, by in measured.items()}
-    print("requests/s".ljust(22) + "".join(f"{count:>10} clients" for count in arguments.clients))
-    for name in names:
-        print(name.ljust(22) + "".join(f"{median[name][count]:>18,.0f}" for count in arguments.clients))
-    for name in names[1:]:
-        ratios = (median["turnout"][count] / median[name][count] for count in arguments.clients)
-        print(f"turnout / {name}".ljust(22) + "".join(f"{ratio:>18.2f}" for ratio in ratios))
+                for count, pair in measure(name, python, script, arguments.clients, arguments.seconds).items():
+                    measured.setdefault((name, count), []).append(pair)
+    for index, title in enumerate(("requests/s", "processor us/request")):
+        median = {key: statistics.median(pair[index] for pair in pairs) for key, pairs in measured.items()}
+        print(title.ljust(22) + "".join(f"{count:>10} clients" for count in arguments.clients))
+        for name in names:
+            print(name.ljust(22) + "".join(f"{median[name, count]:>18,.1f}" for count in arguments.clients))
+        for name in names[1:] if all(median.values()) else ():
+            ratios = (median["turnout", count] / median[name, count] for count in arguments.clients)
+            print(f"turnout / {name}".ljust(22) + "".join(f"{ratio:>18.2f}" for ratio in ratios))
 
 
 if __name__ == "__main__":
