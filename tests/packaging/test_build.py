@@ -8,12 +8,14 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from turnout.examples import Example, matches, read_examples
 from turnout.packaging.build import BuiltPackage, Target, build_packages
+from turnout.packaging.contents import FunctionInputs
 from turnout.packaging.layer import LayerError, LayerSpec, resolve_requirements
 from turnout.project import Project, load_project
 
@@ -181,3 +183,19 @@ def test_what_a_transform_requires_is_in_its_layer(root: Path, tmp_path: Path) -
     names = [set(zipfile.ZipFile(layer.path).namelist()) for layer in (plain, wanting)]
     assert "python/markupsafe/__init__.py" in names[1] - names[0]
     assert names[0] < names[1]
+
+
+def test_examples_are_what_graphs_are_compared_on(root: Path) -> None:
+    project = load_project(root / "models.yaml")
+    for model in project.manifest.models:
+        for version in model.versions:
+            inputs = FunctionInputs(version, project.artifacts[version.model, version.name], root)
+            names = {tensor.name for tensor in inputs.artifact.signature.inputs}
+            assert len(inputs.examples()) == len(inputs.requests()) > 0
+            assert all(set(arrays) == names for arrays in inputs.examples())
+
+
+def test_a_transform_stands_between_examples_and_graph(root: Path) -> None:
+    project = load_project(root / "models.yaml")
+    version = replace(project.manifest.models[0].versions[0], transform="transform.py")
+    assert FunctionInputs(version, project.artifacts["iris", "v1"], root).examples() == []

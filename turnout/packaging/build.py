@@ -11,7 +11,6 @@ A function's zip: `function.json`, `model/` (the graph and its external data), `
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import tempfile
@@ -21,14 +20,10 @@ from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
-import turnout.protocol
-from turnout.artifacts import Artifact
-from turnout.examples import read_examples
-from turnout.layout import model_lambdas_package
 from turnout.manifest import Version
 from turnout.packaging.bytecode import compile_bytecode, python_version
+from turnout.packaging.contents import FunctionInputs, code_files, to_json
 from turnout.packaging.graphs import optimise_graph
 from turnout.packaging.layer import HERE, LOCK, LayerSpec, find_python, install_layer, layer_files, resolve_requirements
 from turnout.packaging.zips import Content, content_digest, unzipped_bytes, write_zip
@@ -150,52 +145,6 @@ def build_packages(
         return tuple(future.result() for future in pending)
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionInputs:
-    """What a function's zip is made of; `folder` is the manifest's, which the version's paths are relative to."""
-
-    version: Version
-    artifact: Artifact
-    folder: Path
-
-    def requests(self) -> list[dict[str, Any]]:
-        """The requests of the version's examples."""
-        if not self.version.examples:
-            return []
-        return [dict(example.request) for example in read_examples(self.folder / self.version.examples)]
-
-    def metadata(self) -> dict[str, Any]:
-        """`function.json`: what the handler reads at init. Memory comes from Lambda's environment, not from here."""
-        artifact_name = self.artifact.path.name
-        return {
-            "model": self.version.model,
-            "version": self.version.name,
-            "sha256": self.artifact.sha256,
-            "signature": self.artifact.signature.to_json(),
-            "artifact": f"model/{artifact_name}",
-            "transform": "transform.py" if self.version.transform else None,
-            "warm_up": next(iter(self.requests()), None),
-        }
-
-    def model_files(self, graph: Path) -> dict[str, Path]:
-        """Archive name -> file: `graph` under the artifact's own name, external data where the graph looks for it."""
-        base = self.artifact.path.parent
-        external = {f"model/{path.relative_to(base).as_posix()}": path for path in self.artifact.external_files}
-        return {f"model/{self.artifact.path.name}": graph} | external
-
-
-def code_files() -> dict[str, Path]:
-    """Archive name -> file of the handler and the protocol: the same in every function's zip."""
-    protocol = Path(turnout.protocol.__file__).parent
-    lambdas = Path(str(importlib.import_module(model_lambdas_package()).__file__)).parent
-    found = {
-        "turnout/__init__.py": protocol.parent / "__init__.py",
-        "model_lambdas/__init__.py": lambdas / "__init__.py",
-    }
-    found |= {f"turnout/protocol/{path.name}": path for path in sorted(protocol.glob("*.py"))}
-    return found | {f"model_lambdas/onnx_model/{path.name}": path for path in sorted(lambdas.glob("onnx_model/*.py"))}
-
-
 def _build_function(
     inputs: FunctionInputs,
     layer: str,
@@ -206,11 +155,12 @@ def _build_function(
 ) -> BuiltPackage:
     name = f"{inputs.version.model}_{inputs.version.name}"
     progress(name, "started")
-    sources: dict[str, Content] = {**code_files(), "function.json": _json(inputs.metadata())}
+    sources: dict[str, Content] = {**code_files(), "function.json": to_json(inputs.metadata())}
     if inputs.version.transform:
         sources["transform.py"] = inputs.folder / inputs.version.transform
     optimiser = installed_version("onnxruntime") if processes and not inputs.artifact.external_files else ""
-    digest = _digest({**_digests(sources), "model": inputs.artifact.sha256}, python, optimiser)
+    compared = content_digest(to_json(inputs.requests() if optimiser else []))
+    digest = _digest({**_digests(sources), "model": inputs.artifact.sha256, "compared": compared}, python, optimiser)
 
     def write(path: Path) -> tuple[str, ...]:
         with tempfile.TemporaryDirectory() as scratch:
@@ -276,7 +226,7 @@ def _optimised(
     if processes is None:
         external = bool(inputs.artifact.external_files)
         return given, ("graph as given: an optimised one would not find its external data",) if external else ()
-    kept = processes.submit(optimise_graph, given, target, inputs.artifact.signature, []).result().kept
+    kept = processes.submit(optimise_graph, given, target, inputs.artifact.signature, inputs.examples()).result().kept
     return (given, (f"graph as given: {kept}",)) if kept else (target, ())
 
 
@@ -312,8 +262,4 @@ def _digests(files: Mapping[str, Content]) -> dict[str, str]:
 def _digest(inputs: Mapping[str, str], python: Path | None, optimiser: str) -> str:
     bytecode = python_version(python) if python else ""
     rows = [["format", FORMAT], ["bytecode", bytecode], ["optimiser", optimiser], *sorted(map(list, inputs.items()))]
-    return hashlib.sha256(_json(rows)).hexdigest()
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return hashlib.sha256(to_json(rows)).hexdigest()

@@ -1,0 +1,95 @@
+"""What a function's zip holds beside its bytecode: metadata, model files, transform, handler and protocol.
+
+Comes in: a version and its artifact. Goes out: archive names with their contents. Called by the build.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+import turnout.protocol
+from turnout.artifacts import Artifact
+from turnout.examples import read_examples
+from turnout.layout import model_lambdas_package
+from turnout.manifest import Version
+from turnout.protocol.checks import build_interface
+from turnout.protocol.codecs import decode_request
+from turnout.protocol.errors import RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionInputs:
+    """What a function's zip is made of; `folder` is the manifest's, which the version's paths are relative to."""
+
+    version: Version
+    artifact: Artifact
+    folder: Path
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The requests of the version's examples."""
+        if not self.version.examples:
+            return []
+        return [dict(example.request) for example in read_examples(self.folder / self.version.examples)]
+
+    def examples(self) -> list[dict[str, np.ndarray[Any, Any]]]:
+        """The examples as the graph's inputs; none where a transform stands between, or where one is not a request."""
+        if self.version.transform:
+            return []
+        interface = build_interface(self.artifact.signature)
+        try:
+            decoded = [decode_request({}, orjson.dumps(request), interface).inputs for request in self.requests()]
+        except RequestError:
+            return []
+        return [{name: _as_texts(values) for name, values in inputs.items()} for inputs in decoded]
+
+    def metadata(self) -> dict[str, Any]:
+        """`function.json`: what the handler reads at init. Memory comes from Lambda's environment, not from here."""
+        artifact_name = self.artifact.path.name
+        return {
+            "model": self.version.model,
+            "version": self.version.name,
+            "sha256": self.artifact.sha256,
+            "signature": self.artifact.signature.to_json(),
+            "artifact": f"model/{artifact_name}",
+            "transform": "transform.py" if self.version.transform else None,
+            "warm_up": next(iter(self.requests()), None),
+        }
+
+    def model_files(self, graph: Path) -> dict[str, Path]:
+        """Archive name -> file: `graph` under the artifact's own name, external data where the graph looks for it."""
+        base = self.artifact.path.parent
+        external = {f"model/{path.relative_to(base).as_posix()}": path for path in self.artifact.external_files}
+        return {f"model/{self.artifact.path.name}": graph} | external
+
+
+def code_files() -> dict[str, Path]:
+    """Archive name -> file of the handler and the protocol: the same in every function's zip."""
+    protocol = Path(turnout.protocol.__file__).parent
+    lambdas = Path(str(importlib.import_module(model_lambdas_package()).__file__)).parent
+    found = {
+        "turnout/__init__.py": protocol.parent / "__init__.py",
+        "model_lambdas/__init__.py": lambdas / "__init__.py",
+    }
+    found |= {f"turnout/protocol/{path.name}": path for path in sorted(protocol.glob("*.py"))}
+    return found | {f"model_lambdas/onnx_model/{path.name}": path for path in sorted(lambdas.glob("onnx_model/*.py"))}
+
+
+def to_json(value: Any) -> bytes:
+    """JSON in one spelling: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _as_texts(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """BYTES as onnxruntime takes them: `str` in an object array."""
+    if values.dtype != object:
+        return values
+    texts = np.empty(values.size, object)
+    texts[:] = [value.decode() for value in values.reshape(-1)]
+    return texts.reshape(values.shape)
