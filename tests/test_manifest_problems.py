@@ -104,9 +104,9 @@ CASES = [
     ("  dev:", "  Dev:", "stages.Dev: a stage's name must be"),
     ("  spam:", "  iris-route:",
      "models.yaml:7:3: models.iris-route: collides with the model `iris`: `irisRoute` is its stage variable"),
-    *((f"  {'iris'}:", f"  {name}:", f"models.{name}: `{name}` is a reserved word") for name in RESERVED_MODELS),
-    *(("      v2:", f"      {name}:", f"versions.{name}: `{name}` is a reserved word") for name in RESERVED_VERSIONS),
-    *(("  dev:", f"  {name}:", f"stages.{name}: `{name}` is a reserved word") for name in RESERVED_STAGES),
+    *((f"  {'iris'}:", f"  {name}:", f"models.{name}: `{name}` is a reserved word") for name in sorted(RESERVED_MODELS)),
+    *(("      v2:", f"      {name}:", f"versions.{name}: `{name}` is a reserved word") for name in sorted(RESERVED_VERSIONS)),
+    *(("  dev:", f"  {name}:", f"stages.{name}: `{name}` is a reserved word") for name in sorted(RESERVED_STAGES)),
     # routing
     ("  iris:\n", "  iris:\n    routing: {fallback: v3}\n",
      "models.yaml:4:15: models.iris.routing.fallback: unknown version `v3`: did you mean `v2`?\n    iris has v1, v2."),

@@ -78,8 +78,8 @@ def test_octet_stream_without_the_length_is_refused() -> None:
 
 @given(st.binary(max_size=500))
 def test_every_content_encoding_is_undone(body: bytes) -> None:
-    assert inflate("gzip", gzip.compress(body)) == body
-    assert inflate("X-GZip", gzip.compress(body) + gzip.compress(body)) == body + body
+    assert inflate("gzip", gzip.compress(body, mtime=0)) == body
+    assert inflate("X-GZip", gzip.compress(body, mtime=0) + gzip.compress(body, mtime=0)) == body + body
     assert inflate("deflate", zlib.compress(body)) == body
     assert inflate("identity", body) == body
     bare = bare_deflate(body)
@@ -94,12 +94,12 @@ def test_every_content_encoding_is_undone(body: bytes) -> None:
         ("gzip, gzip", b"x", "UNSUPPORTED_ENCODING"),
         ("gzip", b"x", "INVALID_REQUEST"),
         ("gzip", b"", "INVALID_REQUEST"),
-        ("gzip", gzip.compress(b"abc")[:-2], "INVALID_REQUEST"),
-        ("gzip", gzip.compress(b"abc") + b"trailing", "INVALID_REQUEST"),
+        ("gzip", gzip.compress(b"abc", mtime=0)[:-2], "INVALID_REQUEST"),
+        ("gzip", gzip.compress(b"abc", mtime=0) + b"trailing", "INVALID_REQUEST"),
         ("deflate", zlib.compress(b"abc") + b"trailing", "INVALID_REQUEST"),
         ("deflate", b"", "INVALID_REQUEST"),
         ("gzip", gzip.compress(b"0" * (MAX_BODY_BYTES + 1)), "PAYLOAD_TOO_LARGE"),
-        ("gzip", gzip.compress(b"0" * MAX_BODY_BYTES) + gzip.compress(b"0"), "PAYLOAD_TOO_LARGE"),
+        ("gzip", gzip.compress(b"0" * MAX_BODY_BYTES, mtime=0) + gzip.compress(b"0", mtime=0), "PAYLOAD_TOO_LARGE"),
         ("deflate", zlib.compress(b"0" * (MAX_BODY_BYTES * 5)), "PAYLOAD_TOO_LARGE"),
     ],
 )
@@ -110,4 +110,4 @@ def test_what_cannot_be_inflated_is_refused(encoding: str, body: bytes, code: st
 
 
 def test_a_body_as_large_as_allowed_is_inflated() -> None:
-    assert len(inflate("gzip", gzip.compress(b"0" * MAX_BODY_BYTES))) == MAX_BODY_BYTES
+    assert len(inflate("gzip", gzip.compress(b"0" * MAX_BODY_BYTES, mtime=0))) == MAX_BODY_BYTES
