@@ -46,9 +46,7 @@ from turnout.gateway.functions import Functions, Invocation
 from turnout.gateway.gateway_responses import GatewayResponses
 from turnout.gateway.identifiers import Identifiers, RequestTimes, trace_of_answer
 from turnout.gateway.messages import Request, Response
-from turnout.gateway.stages import Stages, StageSettings
-from turnout.gateway.throttle import Bucket, TokenBucket
-from turnout.manifest import Throttle
+from turnout.gateway.stages import BucketOf, Stages, StageSettings, own_bucket
 
 _LOG = logging.getLogger("turnout.gateway")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -79,7 +77,7 @@ class Gateway:
         monotonic: seconds of a clock that never goes back, for throttles and durations.
         random: 0 up to but not 1, one call per request to a stage with a canary.
         access_log: told of every request, or None.
-        bucket_of: makes a throttle's counter.
+        bucket_of: makes a throttle's counter, given the stage's name.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -99,7 +97,7 @@ class Gateway:
         monotonic: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random_module.random,
         access_log: Log | None = None,
-        bucket_of: Callable[[Throttle], Bucket] = TokenBucket,
+        bucket_of: BucketOf = own_bucket,
     ) -> None:
         apis = tuple(apis)
         endpoint = endpoint or Endpoint()

@@ -19,6 +19,9 @@ from turnout.gateway.throttle import Bucket, TokenBucket
 from turnout.manifest import Throttle
 from turnout.plan import StagePlan
 
+BucketOf = Callable[[str, Throttle], Bucket]
+"""Makes a stage's counter, given its name and its throttle."""
+
 _VARIABLE = re.compile(r"\$\{stageVariables\.([A-Za-z0-9_]+)\}")
 _FUNCTION = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<alias>[A-Za-z0-9$_-]{1,128}))?")
 
@@ -57,6 +60,11 @@ class StageSettings:
     variables: Mapping[str, str]
     canary: CanarySettings | None = None
     throttle: Throttle | None = None
+
+
+def own_bucket(stage: str, throttle: Throttle) -> Bucket:  # noqa: ARG001 - a process alone needs no name
+    """A counter that nobody else sees."""
+    return TokenBucket(throttle)
 
 
 def stage_settings(stage: StagePlan, api: str, deployment_id: str) -> StageSettings:
@@ -158,7 +166,7 @@ class Stages:
         keys: stage name -> its API keys; a stage without an entry has none.
         settings: the stages to start with.
         default: the stage that answers paths which name none; empty for none.
-        bucket_of: makes a throttle's counter.
+        bucket_of: makes a throttle's counter, given the stage's name.
     """
 
     __slots__ = ("_bucket_of", "_default", "_documents", "_keys", "snapshot")
@@ -170,7 +178,7 @@ class Stages:
         *,
         keys: Mapping[str, ApiKeys] | None = None,
         default: str = "",
-        bucket_of: Callable[[Throttle], Bucket] = TokenBucket,
+        bucket_of: BucketOf = own_bucket,
     ) -> None:
         self._documents = documents
         self._keys = keys or {}
@@ -184,12 +192,18 @@ class Stages:
         """Every stage as it is now."""
         return tuple(stage.settings for stage in self.snapshot.stages.values())
 
-    def replace(self, settings: Iterable[StageSettings]) -> None:
+    def replace(self, settings: Iterable[StageSettings], keys: Mapping[str, ApiKeys] | None = None) -> None:
         """Make these the stages. What did not change (a throttle's count, compiled targets) is carried over.
+
+        Args:
+            settings: every stage.
+            keys: stage name -> its API keys; None leaves them as they are.
 
         Raises:
             ValueError: two stages of one name, an unknown API, or no stage of the default's name.
         """
+        if keys is not None:
+            self._keys = keys
         old = self.snapshot.stages
         stages: dict[str, Stage] = {}
         for stage in settings:
@@ -213,7 +227,7 @@ class Stages:
         bucket = None
         if settings.throttle is not None:
             is_kept = old is not None and old.settings.throttle == settings.throttle
-            bucket = old.bucket if old is not None and is_kept else self._bucket_of(settings.throttle)
+            bucket = old.bucket if old is not None and is_kept else self._bucket_of(settings.name, settings.throttle)
         return Stage(
             settings,
             document,

@@ -22,6 +22,18 @@ class Bucket(Protocol):
         ...
 
 
+def refill(throttle: Throttle, tokens: float, elapsed_s: float) -> float:
+    """The tokens after so many seconds; a clock that went back counts as one that stood still."""
+    if elapsed_s <= 0:
+        return tokens
+    return min(float(throttle.burst), tokens + elapsed_s * throttle.rate)
+
+
+def has_token(tokens: float) -> bool:
+    """Whether there is a whole one."""
+    return tokens >= 1 - _ROUNDING
+
+
 class TokenBucket:
     """Full at first: `burst` at once, then `rate` per second; never more than `burst + rate * t` in any t seconds.
 
@@ -29,12 +41,11 @@ class TokenBucket:
         throttle: the stage's rate and burst.
     """
 
-    __slots__ = ("_burst", "_last", "_rate", "_tokens")
+    __slots__ = ("_last", "_throttle", "_tokens")
 
     def __init__(self, throttle: Throttle) -> None:
-        self._rate = throttle.rate
-        self._burst = float(throttle.burst)
-        self._tokens = self._burst
+        self._throttle = throttle
+        self._tokens = float(throttle.burst)
         self._last: float | None = None
 
     def take(self, now: float) -> bool:
@@ -42,9 +53,9 @@ class TokenBucket:
         if self._last is None:
             self._last = now
         elif now > self._last:
-            self._tokens = min(self._burst, self._tokens + (now - self._last) * self._rate)
+            self._tokens = refill(self._throttle, self._tokens, now - self._last)
             self._last = now
-        if self._tokens < 1 - _ROUNDING:
+        if not has_token(self._tokens):
             return False
         self._tokens -= 1
         return True
