@@ -81,6 +81,7 @@ CASES = [
     (V1, "      v1: {artifact: a, warm: {provisioned: 2, snap_start: true}}",
      "models.iris.versions.v1.warm: must be one of provisioned and snap_start, got both"),
     (V1, "      v1: {artifact: a, warm: {}}", "warm: must not be empty\n    For example: {provisioned: 2}"),
+    (V1, "      v1: {artifact: a, reserved_concurrency: -1}", "reserved_concurrency: must be at least 0, got -1"),
     (V1, "      v1: {artifact: a, warm: {provisioned: 0}}", "provisioned: must be at least 1, got 0"),
     (V1, "      v1: {artifact: a, warm: {snap_strat: true}}", "`snap_strat`: did you mean `snap_start`?"),
     # files
@@ -104,9 +105,9 @@ CASES = [
     ("  dev:", "  Dev:", "stages.Dev: a stage's name must be"),
     ("  spam:", "  iris-route:",
      "models.yaml:7:3: models.iris-route: collides with the model `iris`: `irisRoute` is its stage variable"),
-    *((f"  {'iris'}:", f"  {name}:", f"models.{name}: `{name}` is a reserved word") for name in sorted(RESERVED_MODELS)),
-    *(("      v2:", f"      {name}:", f"versions.{name}: `{name}` is a reserved word") for name in sorted(RESERVED_VERSIONS)),
-    *(("  dev:", f"  {name}:", f"stages.{name}: `{name}` is a reserved word") for name in sorted(RESERVED_STAGES)),
+    *(("  iris:", f"  {word}:", f"models.{word}: `{word}` is a reserved word") for word in sorted(RESERVED_MODELS)),
+    *(("      v2:", f"      {word}:", f".{word}: `{word}` is a reserved word") for word in sorted(RESERVED_VERSIONS)),
+    *(("  dev:", f"  {word}:", f"stages.{word}: `{word}` is a reserved word") for word in sorted(RESERVED_STAGES)),
     # routing
     ("  iris:\n", "  iris:\n    routing: {fallback: v3}\n",
      "models.yaml:4:15: models.iris.routing.fallback: unknown version `v3`: did you mean `v2`?\n    iris has v1, v2."),
