@@ -33,7 +33,7 @@ models:
       v1: {artifact: models/echo.onnx, transform: models/raising.py}
   waiting:
     versions:
-      v1: {artifact: models/echo.onnx, transform: models/waiting.py}
+      v1: {artifact: models/echo.onnx, transform: models/waiting.py, timeout_s: 29}
 stages:
   plain: {serve: {iris: v1, "*": newest}}
   newest: {serve: {"*": newest}}

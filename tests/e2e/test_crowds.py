@@ -154,7 +154,7 @@ def test_a_fast_function_answers_beside_a_slow_one(tmp_path: Path, root: Path) -
         for connection in slow:
             connection.sendall(request)
         with server.client() as client:
-            for _ in range(200):
+            for _ in range(50):
                 assert client.post("/models/iris/inference", IRIS).status == 200
         (project / "go-on").touch()  # not one of the slow calls can have ended before the fast ones
         for connection in slow:
