@@ -58,8 +58,8 @@ def test_a_request_in_flight_is_answered_when_the_server_is_told_to_stop(project
 
 def test_a_transform_that_never_ends_does_not_keep_the_server(project: Path) -> None:
     text = (project / "models.yaml").read_text()
-    slow = "{artifact: models/echo.onnx, transform: models/waiting.py"
-    (project / "models.yaml").write_text(text.replace(slow, f"{slow}, timeout_s: 1"))
+    slow = "{artifact: models/echo.onnx, transform: models/waiting.py, timeout_s: 29"
+    (project / "models.yaml").write_text(text.replace(slow, slow.replace("29", "1")))
     with running_server(project) as server:
         assert server.post("/models/waiting/inference", ECHO).status == 504
         assert server.stop() == 0
