@@ -60,6 +60,7 @@ class HostedFunction:
             counts until it ends.
         waiting_limit: calls that wait for a thread or for the session; more are `throttled`.
         loop_limit_s: the longest run expected on the event loop; 0 sends every run to a thread.
+        check: called in a thread before and after the code is loaded; raises where its files are not what they were.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class HostedFunction:
         running_limit: int,
         waiting_limit: int,
         loop_limit_s: float,
+        check: Callable[[], None] | None = None,
     ) -> None:
         self.function = function
         self.running = 0
@@ -84,19 +86,24 @@ class HostedFunction:
         self._waiting_limit = waiting_limit
         self._loop_limit_s = loop_limit_s
         self._pace = Pace(loop_limit_s)
+        self._check = check
+        self._is_retired = False
         self._code: Runnable | None = None
         self._loading: asyncio.Future[str] | None = None
         self._running_calls: set[Call] = set()
 
     def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:
         """Run at once where that is surely short; else in a thread, in order of arrival."""
-        deadline = time.monotonic() + min(timeout_s, self.function.timeout_s)
-        if self._code is not None and self._loop_limit_s > 0 and self._pace.is_short(_body_size(event)):
-            context = Context(self.function, alias, event, deadline, None)
-            invocation, cost_s = self._run(self._code, event, context)
-            self.runs_on_loop += 1
-            self._pace.learn(_body_size(event), cost_s, on_loop=True)
-            return invocation
+        own_s = self.function.timeout_s
+        deadline = time.monotonic() + (own_s if own_s < timeout_s else timeout_s)
+        code = self._code
+        if code is not None and self._loop_limit_s > 0:
+            size = _body_size(event)
+            if self._pace.is_short(size):
+                invocation, cost_s = self._run(code, event, Context(self.function, alias, event, deadline, None))
+                self.runs_on_loop += 1
+                self._pace.learn(size, cost_s, on_loop=True)
+                return invocation
         if len(self._waiting) >= self._waiting_limit:
             message = f"{self.function.name}: {len(self._waiting)} calls wait already"
             return Invocation(None, "throttled", message)
@@ -123,8 +130,7 @@ class HostedFunction:
 
             def job() -> None:
                 try:
-                    code = self._make()
-                    code.load()
+                    code = self._load_code()
                 except BaseException as error:  # a transform may even raise SystemExit
                     log.exception("%s: the function could not be loaded", self.function.name)
                     _report(loop, self._loaded, loading, None, f"{type(error).__name__}: {error}")
@@ -133,6 +139,29 @@ class HostedFunction:
 
             self._threads.submit(job)
         return self._loading
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody has called it: its session is open, or about to be."""
+        return self._code is not None or self._loading is not None
+
+    def retire(self) -> None:
+        """No call comes any more: let go of the session with the last run."""
+        self._is_retired = True
+        self._let_go_of_code()
+
+    def _let_go_of_code(self) -> None:
+        if self._is_retired and not (self.running or self._waiting or self._loading):
+            self._code = None
+
+    def _load_code(self) -> Runnable:
+        if self._check is not None:
+            self._check()
+        code = self._make()
+        code.load()
+        if self._check is not None:
+            self._check()
+        return code
 
     def cancel(self) -> None:
         """Stop every run that can be stopped; the process is about to end."""
@@ -146,6 +175,7 @@ class HostedFunction:
             loading.set_result(reason)
         if code is not None:
             self._start_waiting()
+            self._let_go_of_code()
             return
         failed = Invocation(None, "failed", f"{self.function.name} could not be loaded: {reason}")
         waiting, self._waiting = self._waiting, {}
@@ -180,6 +210,7 @@ class HostedFunction:
         self._running_calls.discard(call)
         self._pace.learn(_body_size(call.event), cost_s, on_loop=False)
         self._start_waiting()
+        self._let_go_of_code()
         _settle(call, invocation)
 
     def _run(self, code: Runnable, event: Mapping[str, Any], context: Context) -> tuple[Invocation, float]:
@@ -214,14 +245,15 @@ class HostedFunction:
 def _body_size(event: Mapping[str, Any]) -> int:
     """Characters in the event's body."""
     body = event.get("body")
-    return len(body) if isinstance(body, str) else 0
+    return len(body) if type(body) is str else 0
 
 
 def _checked(name: str, answer: Any) -> Invocation:
     """The answer, or why Lambda would not hand it on."""
-    body = answer.get("body") if isinstance(answer, Mapping) else None
+    # Asking an abstract class takes longer than all the rest; nearly every answer is a plain dict.
+    body = answer.get("body") if type(answer) is dict or isinstance(answer, Mapping) else None
     # A character takes at most six bytes of JSON, so nearly every answer passes without being written out.
-    if isinstance(body, str) and 6 * len(body) + 65_536 <= LARGEST_ANSWER_BYTES:
+    if type(body) is str and 6 * len(body) + 65_536 <= LARGEST_ANSWER_BYTES:
         return Invocation(answer)
     size = answer_bytes(answer)
     if size <= LARGEST_ANSWER_BYTES:

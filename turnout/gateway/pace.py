@@ -83,7 +83,8 @@ class Pace:
         else:
             band.cost_s += (cost_s - band.cost_s) / 5
         if cost_s <= LONG_RUN_S:
-            band.owed = max(0, band.owed - 1)
+            if band.owed:
+                band.owed -= 1
             band.short_runs += 1
             if band.short_runs >= FORGIVEN_AFTER:
                 band.short_runs = 0
