@@ -39,6 +39,7 @@ lock: .venv/.dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml requirements-build.in -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-deps -c requirements.lock turnout/packaging/layer.in -o turnout/packaging/layer.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header turnout/packaging/ric.in -o turnout/packaging/ric.lock
 
 # Pages that are made from what the program knows; tests hold them against it.
 generated: .venv/.dev

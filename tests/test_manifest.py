@@ -31,6 +31,7 @@ models:
         memory_mb: 512
         timeout_s: 5
         warm: {provisioned: 2}
+        reserved_concurrency: 2
         transform: models/iris/v2/transform.py
         requirements: [pillow==12.0.0, "scipy[all]>=1.14,<2"]
         examples: models/iris/v2/examples.json
@@ -74,6 +75,7 @@ def test_every_key_of_the_manifest_is_read() -> None:
     assert v2.artifact == "s3://bucket/iris/v2.onnx"
     assert v2.sha256 == "5f1c" * 16
     assert (v2.architecture, v2.memory_mb, v2.timeout_s, v2.warm) == ("arm64", 512, 5, Warm(provisioned=2))
+    assert (v2.reserved_concurrency, v1.reserved_concurrency) == (2, None), "reserved concurrency has no default"
     assert (v2.transform, v2.examples) == ("models/iris/v2/transform.py", "models/iris/v2/examples.json")
     assert v2.requirements == ("pillow==12.0.0", "scipy[all]>=1.14,<2")
     assert (v2.breaking, v2.description) == (True, "Boosted trees.")
@@ -148,6 +150,7 @@ OTHER: Mapping[str, Any] = {
     "artifact": "other.onnx",
     "sha256": "ab" * 32,
     "provisioned": 7,
+    "reserved_concurrency": 3,
     "snap_start": True,
     "transform": "other.py",
     "requirements": ["other"],

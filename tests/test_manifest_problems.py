@@ -81,7 +81,7 @@ CASES = [
     (V1, "      v1: {artifact: a, warm: {provisioned: 2, snap_start: true}}",
      "models.iris.versions.v1.warm: must be one of provisioned and snap_start, got both"),
     (V1, "      v1: {artifact: a, warm: {}}", "warm: must not be empty\n    For example: {provisioned: 2}"),
-    (V1, "      v1: {artifact: a, reserved_concurrency: -1}", "reserved_concurrency: must be at least 0, got -1"),
+    (V1, "      v1: {artifact: a, reserved_concurrency: -1}", "reserved_concurrency: must be 0-100000, got -1"),
     (V1, "      v1: {artifact: a, warm: {provisioned: 0}}", "provisioned: must be at least 1, got 0"),
     (V1, "      v1: {artifact: a, warm: {snap_strat: true}}", "`snap_strat`: did you mean `snap_start`?"),
     # files

@@ -40,12 +40,13 @@ def test_every_version_is_a_function_and_a_route() -> None:
 
 
 def test_function_has_what_its_version_says() -> None:
-    version = Version("iris", "v1", "a.onnx", "", "x86_64", 512, 20, Warm(provisioned=2))
+    version = Version("iris", "v1", "a.onnx", "", "x86_64", 512, 20, Warm(provisioned=2), 3)
     plan = plan_of(manifest((Model("iris", (version,)),)))
     (function,) = plan.functions
     assert (function.kind, function.model, function.version) == ("model", "iris", "v1")
     assert (function.architecture, function.memory_mb, function.timeout_s) == ("x86_64", 512, 20)
     assert function.warm == Warm(provisioned=2)
+    assert function.reserved_concurrency == 3
     assert function.package == plan.packages[0].name
 
 

@@ -23,6 +23,7 @@ def with_version(**fields: object) -> Manifest:
     [
         (with_version(warm=Warm(provisioned=2)), "models.iris.versions.v1.warm.provisioned"),
         (with_version(warm=Warm(snap_start=True)), "models.iris.versions.v1.warm.snap_start"),
+        (with_version(reserved_concurrency=0), "models.iris.versions.v1.reserved_concurrency"),
         (with_version(artifact="s3://bucket/key", sha256="a" * 64), "models.iris.versions.v1.artifact"),
         (with_version(timeout_s=30), "models.iris.versions.v1.timeout_s"),
         (manifest((model(routing=Routing(sticky_header="x-user")),)), "models.iris.routing.sticky"),

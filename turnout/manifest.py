@@ -55,6 +55,7 @@ class Version:
         memory_mb: 128-10240.
         timeout_s: 1-900; API Gateway ends a call at 29 s.
         warm: provisioned concurrency or SnapStart.
+        reserved_concurrency: how many calls may run at once; None where the account's limit alone holds.
         transform: path of the Python file with `preprocess` / `postprocess`, or empty.
         requirements: the packages that the transform imports, PEP 508; they go into the layer.
         examples: path of the JSON file with requests and expected outputs, or empty.
@@ -70,6 +71,7 @@ class Version:
     memory_mb: int = 1024
     timeout_s: int = 15
     warm: Warm = Warm()
+    reserved_concurrency: int | None = None
     transform: str = ""
     requirements: tuple[str, ...] = ()
     examples: str = ""
@@ -260,6 +262,7 @@ def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
         memory_mb=int(fields["memory_mb"]),  # 512.0 is a whole number too
         timeout_s=int(fields["timeout_s"]),
         warm=Warm(provisioned=int(warm.get("provisioned", 0)), snap_start=warm.get("snap_start", False)),
+        reserved_concurrency=int(fields["reserved_concurrency"]) if "reserved_concurrency" in fields else None,
         transform=fields.get("transform", ""),
         requirements=tuple(fields.get("requirements", ())),
         examples=fields.get("examples", ""),

@@ -45,6 +45,8 @@ def _of_version(version: Version, path: str) -> Iterator[tuple[str, str]]:
         yield f"{path}.warm.provisioned", "provisioned concurrency comes with the deployment to AWS"
     if version.warm.snap_start:
         yield f"{path}.warm.snap_start", "SnapStart comes with the deployment to AWS"
+    if version.reserved_concurrency is not None:
+        yield f"{path}.reserved_concurrency", "reserved concurrency is kept on AWS and by `turnout serve --isolated`"
 
 
 def _of_stage(stage: Stage) -> Iterator[tuple[str, str]]:

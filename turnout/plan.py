@@ -42,6 +42,7 @@ class Function:
         timeout_s: the function's own timeout.
         warm: provisioned concurrency or SnapStart.
         package: name of its `Package`.
+        reserved_concurrency: calls at once, None where the account's limit alone holds.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Function:
     timeout_s: int
     warm: Warm
     package: str
+    reserved_concurrency: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

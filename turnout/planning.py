@@ -138,6 +138,7 @@ def _plan_functions(models: Sequence[Model], routed: frozenset[str], prefix: str
                 timeout_s=version.timeout_s,
                 warm=version.warm,
                 package=package_name(model.name, version.name),
+                reserved_concurrency=version.reserved_concurrency,
             )
         if model.name in routed:
             yield Function(

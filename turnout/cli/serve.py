@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import typer
 
+from turnout.cli.build import building
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
-from turnout.cli.output import CommandError
+from turnout.cli.output import CommandError, tell
 
 CANNOT_LISTEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT})
 
@@ -33,6 +38,16 @@ AccessLogOption = Annotated[
     bool, typer.Option("--access-log/--no-access-log", help="Whether each request gets a line on standard output.")
 ]
 
+IsolatedOption = Annotated[
+    bool, typer.Option("--isolated", help="Run each version in processes of its own, as Lambda does.")
+]
+EnvironmentsOption = Annotated[
+    int, typer.Option(min=0, help="With --isolated, processes of one version at once; 0 is one per core.")
+]
+IdleOption = Annotated[
+    float, typer.Option(min=0, metavar="SECONDS", help="With --isolated, how long a process waits for its next call.")
+]
+
 
 def serve(
     *,
@@ -43,18 +58,24 @@ def serve(
     preload: PreloadOption = False,
     log_format: LogOption = LogFormat.TEXT,
     access_log: AccessLogOption = True,
+    isolated: IsolatedOption = False,
+    max_environments: EnvironmentsOption = 0,
+    idle_timeout: IdleOption = 300.0,
 ) -> None:
     """Serve the API on this machine.
 
     It answers with real inference until Ctrl-C or SIGTERM.
     Models are loaded when they are first called, or all at once with --preload. Requests in flight are finished
     before it stops.
+    With --isolated each version runs as on Lambda: in processes of its own, from its own zip, within its memory.
     """
     project = load(manifest)
     stages = [row.name for row in project.manifest.stages]
     if stage and stage not in stages:
         raise CommandError(f"there is no stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
     from turnout.gateway import local
+    from turnout.gateway.isolated.start import Isolation
+    from turnout.packaging.layer import LayerError
 
     try:
         local.serve(
@@ -65,10 +86,25 @@ def serve(
             preload=preload,
             log_format=log_format.value,
             access_log=access_log,
+            isolation=Isolation(max_environments, idle_timeout) if isolated else None,
+            preparing=partial(preparing, len(project.artifacts) + 1),
         )
+    except LayerError as error:
+        message = f"what isolated functions run on cannot be made: {error}"
+        raise CommandError(message, "It is fetched once, through uv, and kept in .turnout.", code=1) from None
     except OSError as error:
         listening = error.errno in CANNOT_LISTEN and error.filename is None
         if not listening and not isinstance(error, socket.gaierror):
             raise
         hint = "Something listens there already; --port takes another." if error.errno == errno.EADDRINUSE else ""
         raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or error}.", hint, code=1) from error
+
+
+@contextmanager
+def preparing(packages: int) -> Iterator[Callable[[str, str], None]]:
+    """A bar that moves as packages are built; without a terminal, a line for each that was not there."""
+    if sys.stderr.isatty():
+        with building(packages, on_terminal=True) as progress:
+            yield progress
+        return
+    yield lambda name, event: tell(f"built {name}") if event == "built" else None

@@ -15,6 +15,9 @@ import orjson
 LARGEST_ANSWER_BYTES = 6_291_556
 """What Lambda lets a function return, as JSON (6 MB and a little; the number stands in Lambda's own error message)."""
 
+ALIASES = frozenset({"live", "next"})
+"""The Lambda aliases that a stage may name; here both are the one code that there is."""
+
 
 @dataclass(slots=True, eq=False)
 class Invocation:
@@ -44,6 +47,24 @@ class Functions(Protocol):
     def close(self) -> None:
         """Let go of every session and thread; called once, after the last request."""
         ...
+
+
+def refuse(name: str, alias: str, refused: Mapping[str, str], *, known: bool) -> Invocation:
+    """Why a call reaches no function.
+
+    Args:
+        name: the function's.
+        alias: which of `ALIASES` was called, or another.
+        refused: name -> why, of functions that cannot run here.
+        known: whether the function could be called under another alias.
+    """
+    if known:
+        message = f"{name}: there is no alias {alias!r}; there are {', '.join(sorted(ALIASES))}"
+    elif name in refused:
+        message = f"{name} cannot run here: {refused[name]}"
+    else:
+        message = f"there is no function {name!r}: the stage's variable names a version that models.yaml has not"
+    return Invocation(None, "unknown_function", message)
 
 
 def answer_bytes(answer: Any) -> int:

@@ -12,18 +12,16 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from turnout.gateway.functions import Invocation
+from turnout.gateway.functions import ALIASES, Invocation, refuse
 from turnout.gateway.hosted_function import HostedFunction, Runnable
 from turnout.gateway.lambda_context import Cancellation
 from turnout.gateway.threads import Threads
 from turnout.plan import Function
 
 log = logging.getLogger("turnout.functions")
-
-ALIASES = frozenset({"live", "next"})
-"""The Lambda aliases that a stage may name; here both are the one code that there is."""
 
 RUNNING_LIMIT = max(2, os.cpu_count() or 1)
 """Runs of one function in threads at once: more than the processors would only wait for each other."""
@@ -74,6 +72,9 @@ class InProcessFunctions:
         running_limit_with_transform: see `RUNNING_LIMIT_WITH_TRANSFORM`.
         waiting_limit: per function; see `WAITING_LIMIT`.
         loop_limit_s: see `LOOP_LIMIT_S`; 0 keeps every run off the event loop.
+        marks: name -> what the function is made of; one of the same mark is taken over from `before`.
+        before: the functions that these replace.
+        check: called in a thread around a function's loading; raises where its files are not what they were.
     """
 
     def __init__(
@@ -88,22 +89,41 @@ class InProcessFunctions:
         running_limit_with_transform: int = RUNNING_LIMIT_WITH_TRANSFORM,
         waiting_limit: int = WAITING_LIMIT,
         loop_limit_s: float = LOOP_LIMIT_S,
+        marks: Mapping[str, str] | None = None,
+        before: InProcessFunctions | None = None,
+        check: Callable[[Function], None] | None = None,
     ) -> None:
-        self._threads = Threads()
+        self._threads: Threads = Threads() if before is None else before._threads
         self._refused = refused or {}
-        self._hosted = {
-            function.name: HostedFunction(
+        self._marks = marks or {}
+        self._hosted: dict[str, HostedFunction] = {}
+        self._new: list[HostedFunction] = []
+        for function in functions:
+            kept = None if before is None else before.find(function.name, self._marks.get(function.name))
+            if kept is not None:
+                self._hosted[function.name] = kept
+                continue
+            hosted = self._hosted[function.name] = HostedFunction(
                 function,
-                lambda function=function: make(function),  # type: ignore[misc]
+                partial(make, function),
                 make_cancellation,
                 self._threads,
                 running_limit=running_limit_with_transform if function.name in with_transform else running_limit,
                 waiting_limit=waiting_limit,
                 loop_limit_s=0 if function.name in with_transform else loop_limit_s,
+                check=None if check is None else partial(check, function),
             )
-            for function in functions
-        }
+            self._new.append(hosted)
+        self._models_before = frozenset() if before is None else before.wanted_models()
         self.busy_after_close = 0
+
+    def find(self, name: str, mark: str | None) -> HostedFunction | None:
+        """The function of that name if it has that mark."""
+        return self._hosted.get(name) if mark is not None and self._marks.get(name) == mark else None
+
+    def wanted_models(self) -> frozenset[str]:
+        """Models of which a version has been called."""
+        return frozenset(hosted.function.model for hosted in self._hosted.values() if hosted.is_wanted)
 
     def invoke(
         self, name: str, alias: str, event: Mapping[str, Any], timeout_s: float
@@ -112,7 +132,7 @@ class InProcessFunctions:
         hosted = self._hosted.get(name)
         if hosted is not None and alias in ALIASES:
             return hosted.invoke(alias, event, timeout_s)
-        return self._refuse(name, alias, known=hosted is not None)
+        return refuse(name, alias, self._refused, known=hosted is not None)
 
     async def preload(self, progress: Callable[[Loaded], None] | None = None, *, at_once: int = RUNNING_LIMIT) -> None:
         """Open every session, some at once; `progress` hears of each. One that fails is tried again when called."""
@@ -130,6 +150,20 @@ class InProcessFunctions:
 
         await asyncio.gather(*map(load, self._hosted.values()))
 
+    async def prepare(self, *, everything: bool = False) -> str:
+        """Open what is new: of those models that were called before, or all; empty, or why something cannot be opened."""
+        chosen = [hosted for hosted in self._new if everything or hosted.function.model in self._models_before]
+        reasons = await asyncio.gather(*(hosted.load() for hosted in chosen))
+        named = zip(chosen, reasons, strict=True)
+        return "; ".join(f"{hosted.function.name}: {reason}" for hosted, reason in named if reason)
+
+    def retire(self, kept: InProcessFunctions) -> None:
+        """Let go of what `kept` does not share, each function when its last call has ended."""
+        shared = set(map(id, kept._hosted.values()))
+        for hosted in self._hosted.values():
+            if id(hosted) not in shared:
+                hosted.retire()
+
     def close(self, patience_s: float = CLOSING_PATIENCE_S) -> None:
         """Cancel what still runs and end the threads. `busy_after_close` then says how many could not be stopped."""
         for hosted in self._hosted.values():
@@ -137,12 +171,3 @@ class InProcessFunctions:
         self.busy_after_close = self._threads.close(patience_s)
         if self.busy_after_close:
             log.warning("%d runs could not be stopped", self.busy_after_close)
-
-    def _refuse(self, name: str, alias: str, *, known: bool) -> Invocation:
-        if known:
-            message = f"{name}: there is no alias {alias!r}; there are {', '.join(sorted(ALIASES))}"
-        elif name in self._refused:
-            message = f"{name} cannot run here: {self._refused[name]}"
-        else:
-            message = f"there is no function {name!r}: the stage's variable names a version that models.yaml has not"
-        return Invocation(None, "unknown_function", message)

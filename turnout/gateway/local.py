@@ -12,6 +12,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -29,7 +30,9 @@ from turnout.gateway.core import Gateway, RestApi
 from turnout.gateway.events import Endpoint
 from turnout.gateway.functions import Functions
 from turnout.gateway.http_wire import make_refusal
-from turnout.gateway.in_process import Loaded
+from turnout.gateway.in_process import InProcessFunctions, Loaded
+from turnout.gateway.isolated.functions import IsolatedFunctions
+from turnout.gateway.isolated.start import Isolation, Progress, ignore_progress, open_isolated
 from turnout.gateway.line_writer import LineWriter
 from turnout.gateway.listening import bind_sockets
 from turnout.gateway.logs import set_up_logs
@@ -111,6 +114,8 @@ def serve(
     preload: bool = False,
     log_format: str = "text",
     access_log: bool = True,
+    isolation: Isolation | None = None,
+    preparing: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(ignore_progress),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight.
 
@@ -124,8 +129,11 @@ def serve(
         preload: open every session before the first request.
         log_format: `text` or `json`.
         access_log: whether each request gets a line.
+        isolation: how each function runs in processes of its own; None runs all in this one.
+        preparing: shows progress while the isolated functions' packages are built.
 
     Raises:
+        LayerError: the isolated functions' layer or runtime cannot be resolved.
         OSError: the address cannot be listened on.
         ProblemsError: the plan or the API keys cannot be used.
     """
@@ -140,7 +148,18 @@ def serve(
     bound_port = sockets[0].getsockname()[1]
     lines = LineWriter(sys.stdout)
     line_log = json_log(lines.write, ACCOUNT_ID) if log_format == "json" else text_log(lines.write)
-    functions = make_functions(project, plan)
+    functions: InProcessFunctions | IsolatedFunctions
+    try:
+        if isolation is None:
+            functions = make_functions(project, plan)
+        else:
+            with preparing() as progress:
+                functions = open_isolated(project, plan, isolation, progress=progress)
+    except BaseException:
+        for bound in sockets:
+            bound.close()
+        raise
+    loads: list[asyncio.Task[None]] = []
     try:
         gateway = build_gateway(
             project,
@@ -151,7 +170,7 @@ def serve(
             port=bound_port,
             access_log=line_log if access_log else None,
         )
-        if preload:
+        if preload and isinstance(functions, InProcessFunctions):
             asyncio.run(functions.preload(tell_load))
 
         def greet(*_: object) -> None:
@@ -161,6 +180,9 @@ def serve(
             tell(
                 render_banner(project.manifest, url, default_stage=default_stage, keys=keys, sample=sample, notes=notes)
             )
+            if preload and isinstance(functions, IsolatedFunctions):
+                # Environments belong to the event loop that serves.
+                loads.append(asyncio.get_running_loop().create_task(functions.preload(tell_load)))
 
         refusals = {int(status): make_refusal(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
         log = partial(log_refusal, refusals, lines.write, log_format) if access_log else None

@@ -39,11 +39,16 @@ LOG_FORMATS: Mapping[str, logging.Formatter] = {
 }
 """How a record is spelled."""
 
+TOLD = ("turnout.environments", "turnout.printed")
+"""What is told although nothing is wrong: isolated functions' cold starts, and what they print."""
+
 
 def set_up_logs(log_format: str, stream: TextIO) -> None:
-    """Send every warning and error to the stream, and nothing twice."""
+    """Send every warning and error to the stream, what is `TOLD` too, and nothing twice."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(LOG_FORMATS[log_format])
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    for name in TOLD:
+        logging.getLogger(name).setLevel(logging.INFO)

@@ -33,10 +33,7 @@ def make_functions(project: Project, plan: Plan, **limits: Any) -> InProcessFunc
         plan: made of them.
         limits: as `InProcessFunctions` takes them.
     """
-    models = [function for function in plan.functions if function.kind == "model"]
-    here = [function for function in models if (function.model, function.version) in project.artifacts]
-    refused = {function.name: NO_ROUTER for function in plan.functions if function.kind == "router"}
-    refused |= {function.name: NO_ARTIFACT for function in models if function not in here}
+    here, refused = choose_functions(project, plan)
     manifest = project.manifest
     return InProcessFunctions(
         here,
@@ -48,6 +45,15 @@ def make_functions(project: Project, plan: Plan, **limits: Any) -> InProcessFunc
         ),
         **limits,
     )
+
+
+def choose_functions(project: Project, plan: Plan) -> tuple[list[Function], dict[str, str]]:
+    """The functions that can run here, and name -> why of those that cannot."""
+    models = [function for function in plan.functions if function.kind == "model"]
+    here = [function for function in models if (function.model, function.version) in project.artifacts]
+    refused = {function.name: NO_ROUTER for function in plan.functions if function.kind == "router"}
+    refused |= {function.name: NO_ARTIFACT for function in models if function not in here}
+    return here, refused
 
 
 def make_model_functions(project: Project) -> Callable[[Function], Runnable]:

@@ -88,7 +88,7 @@ def find_uv() -> str:
 
 def find_python(version: str) -> Path | None:
     """An interpreter of that version on this machine, to compile bytecode with; None where there is none."""
-    found = _run_uv(["python", "find", "--no-project", "--system", version], check=False)
+    found = run_uv(["python", "find", "--no-project", "--system", version], check=False)
     path = Path(found.stdout.strip()) if found.returncode == 0 else None
     return path if path and path.exists() else None
 
@@ -98,7 +98,7 @@ def resolve_requirements(spec: LayerSpec, cwd: Path) -> tuple[str, ...]:
     if not spec.requirements:
         return ()
     arguments = ["pip", "compile", "-", "--quiet", "--no-header", "--no-annotate", "--constraint", str(LOCK)]
-    found = _run_uv([*arguments, *_platform(spec)], stdin="\n".join(spec.requirements), cwd=cwd)
+    found = run_uv([*arguments, *_platform(spec)], stdin="\n".join(spec.requirements), cwd=cwd)
     lines = (line.strip() for line in found.stdout.splitlines())
     return tuple(sorted(line for line in lines if line and not line.startswith("#")))
 
@@ -106,9 +106,9 @@ def resolve_requirements(spec: LayerSpec, cwd: Path) -> tuple[str, ...]:
 def install_layer(spec: LayerSpec, pinned: Sequence[str], target: Path) -> None:
     """Put the layer's wheels, unpacked, into `target`; nothing is compiled and nothing is built from source."""
     arguments = ["pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(target)]
-    _run_uv([*arguments, *_platform(spec), "--require-hashes", "-r", str(LOCK)])
+    run_uv([*arguments, *_platform(spec), "--require-hashes", "-r", str(LOCK)])
     if pinned:
-        _run_uv([*arguments, *_platform(spec), *pinned])
+        run_uv([*arguments, *_platform(spec), *pinned])
 
 
 def layer_files(site: Path) -> dict[str, Path]:
@@ -132,7 +132,7 @@ def _platform(spec: LayerSpec) -> list[str]:
     return ["--python-platform", PLATFORMS[spec.architecture], "--python-version", spec.python]
 
 
-def _run_uv(
+def run_uv(
     arguments: Sequence[str], *, stdin: str | None = None, cwd: Path | None = None, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run uv, which never downloads an interpreter here."""

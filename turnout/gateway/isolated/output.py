@@ -1,0 +1,153 @@
+r"""What an environment's process prints, as bounded lines of the gateway's log.
+
+Comes in: bytes from the pipe that is its standard output and error. Goes out: lines, escaped, each to a callback. Used
+by `environment`. The pipe is always emptied, so that a print never waits; what is too much is thrown away unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+
+LINE_BYTES = 4_096
+"""Of a line; the rest of it is left out."""
+
+LINES_PER_S = 200
+BYTES_PER_S = 256 * 1024
+"""Of one environment; what it prints beyond is counted and left out."""
+
+READ_BYTES = 65_536
+"""A pipe's own size."""
+
+_END = re.compile(rb"[\r\n]+")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+_INDENT = "\u00a0"
+"""Awslambdaric indents a traceback with no-break spaces, and ends its lines with a carriage return."""
+
+
+def escape_line(line: bytes) -> str:
+    r"""A line as printable ASCII: everything else as `\xNN`, `\uNNNN` or `\UNNNNNNNN`, a backslash as two."""
+    text = line.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    if text.isascii() and text.isprintable():
+        return text
+    return _UNPRINTABLE.sub(lambda found: _escape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    if character == _INDENT:
+        return " "
+    number = ord(character)
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+class Lines:
+    """Cuts what is printed into lines, and leaves out what is too much.
+
+    Args:
+        tell: called with each line.
+        clock: seconds.
+    """
+
+    def __init__(self, tell: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._tell = tell
+        self._clock = clock
+        self._begun = b""
+        self._cut_bytes = 0  # of the line that is being read
+        self._second = clock()
+        self._lines = 0
+        self._bytes = 0
+        self._dropped_bytes = 0
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether what comes now would be thrown away."""
+        if self._clock() - self._second >= 1.0:
+            self._begin_second()
+        return self._lines >= LINES_PER_S or self._bytes >= BYTES_PER_S
+
+    def drop(self, count: int) -> None:
+        """Bytes that were thrown away unseen; the line that they belong to ends here."""
+        self._dropped_bytes += count
+        if self._begun:
+            self._end_line()
+
+    def feed(self, data: bytes) -> None:
+        """What was printed next."""
+        *whole, rest = _END.split(data)
+        for piece in whole:
+            self._add(piece)
+            if self._begun:
+                self._end_line()
+        self._add(rest)
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        if self._begun:
+            self._end_line()
+        self._begin_second()
+
+    def _add(self, piece: bytes) -> None:
+        room = LINE_BYTES - len(self._begun)
+        self._begun += piece[:room]
+        self._cut_bytes += max(0, len(piece) - room)
+
+    def _end_line(self) -> None:
+        line, cut = self._begun, self._cut_bytes
+        self._begun, self._cut_bytes = b"", 0
+        if self.is_flooded:
+            self._dropped_bytes += len(line) + cut + 1
+            return
+        self._lines += 1
+        self._bytes += len(line)
+        self._tell(f"{escape_line(line)} ... {cut:,} more bytes" if cut else escape_line(line))
+
+    def _begin_second(self) -> None:
+        dropped, self._dropped_bytes = self._dropped_bytes, 0
+        self._second = self._clock()
+        self._lines = self._bytes = 0
+        if dropped:
+            self._tell(f"printed too much: {dropped:,} bytes are left out")
+
+
+class Drain:
+    """Empties a pipe whenever the event loop says that there is something in it.
+
+    Args:
+        pipe: to read from, not blocking; the owner closes it.
+        lines: takes what is printed.
+        nowhere: `/dev/null`, open for writing.
+    """
+
+    def __init__(self, pipe: int, lines: Lines, nowhere: int) -> None:
+        self._pipe = pipe
+        self._lines = lines
+        self._nowhere = nowhere
+
+    def read(self) -> bool:
+        """Read once; False at the end, when nobody can print any more."""
+        try:
+            if self._lines.is_flooded:
+                # The kernel moves the pages: none of them passes through here.
+                count = os.splice(self._pipe, self._nowhere, 1 << 20)
+                self._lines.drop(count)
+                return count > 0
+            data = os.read(self._pipe, READ_BYTES)
+        except BlockingIOError:
+            return True
+        self._lines.feed(data)
+        return bool(data)
+
+    def finish(self) -> None:
+        """Read what is left, at most a pipe's worth: a grandchild may print on."""
+        for _ in range(4):
+            try:
+                data = os.read(self._pipe, READ_BYTES)
+            except BlockingIOError:
+                break
+            self._lines.feed(data)
+            if not data:
+                break
+        self._lines.close()

@@ -1,0 +1,116 @@
+"""A project's isolated functions, made ready: packages built and unpacked, the runtime installed, all of it once.
+
+Comes in: a project and its plan. Goes out: `IsolatedFunctions`. Called by `turnout.gateway.local`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from turnout.gateway.isolated.functions import IsolatedFunctions
+from turnout.gateway.isolated.isolated_function import Limits, LocalSlots, Slots
+from turnout.gateway.isolated.process import Code
+from turnout.gateway.model_functions import choose_functions
+from turnout.packaging.build import HANDLER, Target, build_packages
+from turnout.packaging.runtime import install_runtime
+from turnout.packaging.unpack import locked, unpack_zip
+from turnout.plan import Plan
+from turnout.project import Project
+
+RUNTIME = "runtime"
+"""The runtime's name where progress is told."""
+
+IDLE_S = 300.0
+"""How long an environment waits for its next call; Lambda's wait some minutes."""
+
+Progress = Callable[[str, str], None]
+"""Told `(package name, what happens to it)`: `started`, `built`, `cached`."""
+
+
+def ignore_progress(name: str, event: str) -> None:
+    """Tell nobody."""
+    del name, event
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """How functions are isolated.
+
+    Args:
+        max_environments: of one function at once; 0 is one per processor.
+        idle_s: after which an environment that has nothing to do is ended.
+    """
+
+    max_environments: int = 0
+    idle_s: float = IDLE_S
+
+
+def open_isolated(
+    project: Project,
+    plan: Plan,
+    isolation: Isolation | None = None,
+    *,
+    progress: Progress = ignore_progress,
+    share: int = 1,
+    make_slots: Callable[[str, int], Slots] = lambda _name, count: LocalSlots(count),
+) -> IsolatedFunctions:
+    """The plan's functions, each to run in processes of its own; none is started yet.
+
+    Args:
+        project: the manifest and its artifacts.
+        plan: made of them.
+        isolation: limits; the defaults where it is None.
+        progress: told as packages are built, from other threads.
+        share: how many processes serve together, each with its share of the environments.
+        make_slots: see `IsolatedFunctions`.
+
+    Raises:
+        LayerError: the layer or the runtime cannot be resolved; the message says why.
+    """
+    isolation = isolation or Isolation()
+    environments = isolation.max_environments or os.cpu_count() or 1
+    limits = Limits(max(1, environments // share), isolation.idle_s)
+    _, refused = choose_functions(project, plan)
+    codes = prepare_codes(project, plan, progress)
+    return IsolatedFunctions(codes, limits, refused=refused, make_slots=make_slots)
+
+
+def prepare_codes(project: Project, plan: Plan, progress: Progress = ignore_progress) -> list[Code]:
+    """What each function's environments run: packages built, unpacked and the runtime installed where they are not.
+
+    Raises:
+        LayerError: the layer or the runtime cannot be resolved.
+    """
+    functions, _ = choose_functions(project, plan)
+    if not functions:
+        return []
+    folder = project.manifest.path.parent / ".turnout"
+    with locked(folder / "isolated.lock"):
+        built = build_packages(project, out=folder / "packages", target=Target(python=""), progress=progress)
+        runtime = _install(folder / "runtime", progress)
+        layers = {package.name: _unpack(package.path, folder) for package in built if package.kind == "layer"}
+        packages = {package.name: package for package in built if package.kind == "function"}
+        return [
+            Code(
+                function,
+                HANDLER,
+                task=_unpack(packages[function.package].path, folder),
+                layer=layers[packages[function.package].layer],
+                runtime=runtime,
+            )
+            for function in functions
+        ]
+
+
+def _install(parent: Path, progress: Progress) -> Path:
+    progress(RUNTIME, "started")
+    runtime = install_runtime(parent)
+    progress(RUNTIME, "built")
+    return runtime
+
+
+def _unpack(package: Path, folder: Path) -> Path:
+    return unpack_zip(package, folder / "unpacked")
