@@ -50,8 +50,8 @@ class ModelFunction:
             "x-turnout-digest": spec.sha256[:12],
         }
         self._headers = {
-            canary: {"Content-Type": "application/json", **named, "x-turnout-canary": "true" if canary else "false"}
-            for canary in (False, True)
+            canary: {"Content-Type": "application/json", **named, "x-turnout-canary": canary}
+            for canary in ("false", "true")
         }
 
     def load(self) -> None:
@@ -90,7 +90,7 @@ class ModelFunction:
             RunCancelled: `context.cancellation` was used.
         """
         variables = event.get("stageVariables")
-        headers = self._headers[variables is not None and variables.get("canary") == "true"].copy()
+        headers = self._headers["true" if variables and variables.get("canary") == "true" else "false"].copy()
         try:
             return self._answer(event, getattr(context, "cancellation", None), headers)
         except RequestError as error:

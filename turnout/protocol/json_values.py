@@ -71,7 +71,7 @@ def read_values(name: str, datatype: Datatype, values: list[Any], *, booleans: b
 
 def _has_infinity(elements: array[float], found: Array) -> bool:
     if len(elements) <= _FEW:
-        return math.inf in elements or -math.inf in elements
+        return not math.isfinite(sum(elements))  # in FP64, where so few of FP32 cannot overflow
     return bool(np.isinf(found).any())
 
 
@@ -171,6 +171,10 @@ def infer_datatype(values: Sequence[Any]) -> Datatype:
     if kinds == {int}:
         return DATATYPES["UINT64" if max(values) > 2**63 - 1 else "INT64"]
     return DATATYPES["FP64"]
+
+
+AS_THEY_ARE = frozenset(DATATYPES) - {"BYTES", "BF16"}
+"""Datatypes of which orjson writes an array of at least one dimension, contiguous and without NaN, by itself."""
 
 
 def write_values(name: str, datatype: str, values: Array, *, spelled: bool = False) -> Any:

@@ -17,7 +17,7 @@ from turnout.protocol.binary_tensors import write_binary
 from turnout.protocol.checks import Input, Interface, datatype_of
 from turnout.protocol.errors import RequestError, shown
 from turnout.protocol.json_shapes import flatten_to, read_shape
-from turnout.protocol.json_values import read_values, write_values
+from turnout.protocol.json_values import AS_THEY_ARE, read_values, write_values
 from turnout.protocol.requests import (
     InferenceRequest,
     Payload,
@@ -40,7 +40,8 @@ def read_open(payload: Payload, interface: Interface) -> InferenceRequest:
     `model_name` and `model_version` may stand in it (KServe's client sends them) if they name who answers.
     """
     document = payload.document
-    check_fields(document, _FIELDS, "the request")
+    if not document.keys() <= _FIELDS:
+        check_fields(document, _FIELDS, "the request")
     inputs: dict[str, Array] = {}
     for tensor in document["inputs"]:
         name, values = _read_tensor(tensor, payload, interface)
@@ -59,7 +60,9 @@ def _read_tensor(tensor: Any, payload: Payload, interface: Interface) -> tuple[s
     if type(tensor) is not dict:
         raise invalid("`inputs`", "objects with name, shape, datatype and data", tensor)
     name: Any = tensor.get("name")
-    row = _find_input(name, interface)
+    row = interface.inputs.get(name) if type(name) is str and not interface.free_inputs else None
+    if row is None:
+        row = _find_input(name, interface)
     if not tensor.keys() <= _TENSOR_FIELDS:
         check_fields(tensor, _TENSOR_FIELDS, f"input `{name[:50]}`")
     shape = read_shape(name, tensor.get("shape"))
@@ -67,7 +70,8 @@ def _read_tensor(tensor: Any, payload: Payload, interface: Interface) -> tuple[s
         datatype = _read_datatype(name, tensor.get("datatype"))
     else:
         datatype = row.datatype
-        row.check_datatype(tensor.get("datatype"))
+        if tensor.get("datatype") != datatype.name:
+            row.check_datatype(tensor.get("datatype"))
         row.check_shape(shape)
     return name, _read_data(name, datatype, shape, tensor, payload).reshape(shape)
 
@@ -141,11 +145,14 @@ def _document(
     if request.id is not None:
         answer["id"] = request.id
     tensors = answer["outputs"] = []
+    declared = interface.outputs
     for name, values in outputs.items():
-        datatype = datatype_of(values, interface.outputs.get(name))
+        datatype = datatype_of(values, declared.get(name))
         tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": values.shape}
         if name in parts:
             tensor["parameters"] = {"binary_data_size": len(parts[name])}
+        elif datatype in AS_THEY_ARE and not spelled:
+            tensor["data"] = values.reshape(-1)
         else:
             tensor["data"] = write_values(name, datatype, values.reshape(-1), spelled=spelled)
         tensors.append(tensor)
