@@ -178,6 +178,23 @@ BAD: list[tuple[Any, str]] = [
 ]  # fmt: skip
 
 
+NOT_JSON = [
+    (b"", "got nothing"),
+    (b'{"inputs": \xe9}', "got the byte 0xe9 at offset 11"),
+    (b"[1, NaN]", 'got NaN (write "NaN", "Infinity" or "-Infinity", in quotes) at line 1 column 5'),
+    (b"[-Infinity]", 'got Infinity (write "NaN", "Infinity" or "-Infinity", in quotes) at line 1 column 3'),
+    (b'{"inputs": [}', "at line 1 column 13"),
+]
+
+
+@pytest.mark.parametrize(("body", "got"), NOT_JSON)
+def test_what_is_no_json_is_told_with_its_place(function: ModelFunction, body: bytes, got: str) -> None:
+    reply = call(function, body)
+    assert (reply.status, reply.json["code"]) == (400, "INVALID_JSON")
+    assert reply.json["error"].startswith("the body: expected JSON in UTF-8, got ")
+    assert reply.json["error"].endswith(got)
+
+
 @pytest.mark.parametrize(("body", "code"), BAD, ids=[f"{index}-{code}" for index, (_, code) in enumerate(BAD)])
 def test_a_bad_request_is_a_400_with_its_code(function: ModelFunction, body: Any, code: str) -> None:
     reply = call(function, body)

@@ -171,6 +171,14 @@ def test_an_empty_batch_of_the_short_forms_has_the_signatures_rank(
     assert call(function, {"inputs": {"x": []}}).json == {"outputs": {"y": []}}
 
 
+@pytest.mark.parametrize("datatype", ["FP32", "BF16", "BOOL", "BYTES"])
+def test_tensors_without_elements_need_no_length_of_the_json(make_identity: MakeIdentity, datatype: str) -> None:
+    body, headers = binary_request(b"", [2, 0], datatype)
+    reply = call(make_identity(datatype, None), body, {"Content-Type": "application/json"})
+    assert (reply.status, reply.json["outputs"][0]["shape"]) == (200, [2, 0])
+    assert call(make_identity(datatype, None), body, headers).json == reply.json
+
+
 def test_a_scalar_of_the_short_form_is_bare(make_identity: MakeIdentity) -> None:
     assert call(make_identity("FP16", ()), {"inputs": {"x": 0.5}}).json == {"outputs": {"y": 0.5}}
     assert call(make_identity("BYTES", ()), {"inputs": {"x": "a"}}).json == {"outputs": {"y": "a"}}

@@ -6,6 +6,7 @@ body and headers. Called by the model function. A new form is one row of `CODECS
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,9 +58,7 @@ def decode_request(headers: Mapping[str, str], body: bytes, interface: Interface
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}"
-        message = f"the body: expected JSON in UTF-8, got {error.msg.partition(': line ')[0]} at {where}"
-        raise RequestError("INVALID_JSON", message, line=error.lineno, column=error.colno) from None
+        raise _not_json(text, error) from None
     form = _form_of(document)
     request = CODECS[form].read(Payload(document, part, may_hold_booleans(text)), interface)
     if not interface.free_inputs and len(request.inputs) < len(interface.inputs):
@@ -67,6 +66,27 @@ def decode_request(headers: Mapping[str, str], body: bytes, interface: Interface
     if part is not None:
         part.check_finished()
     return request
+
+
+# What Python's `json` writes for floats that JSON has no number for; orjson stops at its letter, so behind a sign.
+_CONSTANT = re.compile("NaN|Infinity")
+
+
+def _not_json(text: bytes, error: orjson.JSONDecodeError) -> RequestError:
+    """INVALID_JSON, saying what stands where."""
+    if not text:
+        return RequestError("INVALID_JSON", "the body: expected JSON in UTF-8, got nothing")
+    try:
+        text.decode()
+    except UnicodeDecodeError as odd:
+        message = f"the body: expected JSON in UTF-8, got the byte {text[odd.start]:#04x} at offset {odd.start}"
+        return RequestError("INVALID_JSON", message, offset=odd.start)
+    got = error.msg.partition(": line ")[0]
+    constant = _CONSTANT.match(error.doc, error.pos)
+    if constant is not None:
+        got = f'{constant[0]} (write "NaN", "Infinity" or "-Infinity", in quotes)'
+    message = f"the body: expected JSON in UTF-8, got {got} at line {error.lineno} column {error.colno}"
+    return RequestError("INVALID_JSON", message, line=error.lineno, column=error.colno)
 
 
 _FORMS = (
