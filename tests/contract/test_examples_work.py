@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from turnout.document_examples import read_document_examples
-from turnout.gateway.local import build_gateway, make_local_plan
+from turnout.gateway.edition import build_gateway, make_local_plan
 from turnout.gateway.messages import Request, Response
 from turnout.gateway.model_functions import make_functions
 from turnout.openapi import build_document

@@ -15,17 +15,10 @@ import pytest
 
 from tests.builders.graphs import write_identity
 from turnout.gateway.core import Gateway
+from turnout.gateway.edition import build_gateway, load_keys, make_local_plan
 from turnout.gateway.http_wire import make_refusal
 from turnout.gateway.in_process import InProcessFunctions, Loaded
-from turnout.gateway.local import (
-    build_gateway,
-    choose_sample,
-    load_keys,
-    log_refusal,
-    make_local_plan,
-    make_url,
-    tell_load,
-)
+from turnout.gateway.local import choose_sample, log_refusal, make_url, tell_load
 from turnout.gateway.messages import Request, Response
 from turnout.gateway.model_functions import make_functions
 from turnout.project import Project, load_project

@@ -38,6 +38,12 @@ AccessLogOption = Annotated[
     bool, typer.Option("--access-log/--no-access-log", help="Whether each request gets a line on standard output.")
 ]
 
+WorkersOption = Annotated[
+    int, typer.Option(min=0, help="Processes that answer requests; 0 is one per core that may be used.")
+]
+WatchOption = Annotated[
+    bool, typer.Option("--watch", help="Serve what models.yaml and its files say now, whenever they change.")
+]
 IsolatedOption = Annotated[
     bool, typer.Option("--isolated", help="Run each version in processes of its own, as Lambda does.")
 ]
@@ -58,6 +64,8 @@ def serve(
     preload: PreloadOption = False,
     log_format: LogOption = LogFormat.TEXT,
     access_log: AccessLogOption = True,
+    workers: WorkersOption = 0,
+    watch: WatchOption = False,
     isolated: IsolatedOption = False,
     max_environments: EnvironmentsOption = 0,
     idle_timeout: IdleOption = 300.0,
@@ -67,6 +75,8 @@ def serve(
     It answers with real inference until Ctrl-C or SIGTERM.
     Models are loaded when they are first called, or all at once with --preload. Requests in flight are finished
     before it stops.
+    With --watch an edit goes into service without a request lost; a broken one is told and changes nothing.
+    SIGHUP does the same once.
     With --isolated each version runs as on Lambda: in processes of its own, from its own zip, within its memory.
     """
     project = load(manifest)
@@ -86,6 +96,8 @@ def serve(
             preload=preload,
             log_format=log_format.value,
             access_log=access_log,
+            workers=workers,
+            watch=watch,
             isolation=Isolation(max_environments, idle_timeout) if isolated else None,
             preparing=partial(preparing, len(project.artifacts) + 1),
         )

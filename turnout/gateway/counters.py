@@ -137,8 +137,8 @@ class Counters:
         return [self._table[start : start + _COLUMNS].tolist() for start in starts]
 
 
-def counting_log(counters: Counters, log: Log) -> Log:
-    """A log that also counts."""
+def counting_log(counters: Counters, log: Log | None) -> Log:
+    """A log that counts, and hands on to another where there is one."""
     record = counters.record
 
     def count(exchange: Exchange, response: Response, duration_s: float) -> None:
@@ -149,7 +149,8 @@ def counting_log(counters: Counters, log: Log) -> Log:
             share is not None and share.is_canary,
         )
         record(key, response.status, duration_s)
-        log(exchange, response, duration_s)
+        if log is not None:
+            log(exchange, response, duration_s)
 
     return count
 

@@ -86,7 +86,7 @@ class HostedFunction:
         self._waiting_limit = waiting_limit
         self._loop_limit_s = loop_limit_s
         self._pace = Pace(loop_limit_s)
-        self._check = check
+        self.check = check
         self._is_retired = False
         self._code: Runnable | None = None
         self._loading: asyncio.Future[str] | None = None
@@ -155,12 +155,12 @@ class HostedFunction:
             self._code = None
 
     def _load_code(self) -> Runnable:
-        if self._check is not None:
-            self._check()
+        if self.check is not None:
+            self.check()
         code = self._make()
         code.load()
-        if self._check is not None:
-            self._check()
+        if self.check is not None:
+            self.check()
         return code
 
     def cancel(self) -> None:

@@ -12,7 +12,7 @@ import logging
 import signal
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from email.utils import formatdate
 from functools import partial
 from socket import socket
@@ -23,11 +23,11 @@ from turnout.gateway.http_reader import Limits
 from turnout.gateway.http_wire import REFUSALS
 from turnout.gateway.messages import Handler, Response
 
-__all__ = ["REFUSALS", "Limits", "Log", "run", "serve_http"]
+__all__ = ["BACKLOG", "REFUSALS", "Limits", "Log", "new_event_loop", "run", "serve_accepted", "serve_http"]
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG = 2048
+BACKLOG = 2048
 _OTHER_FILES = 1024
 
 
@@ -104,33 +104,80 @@ async def serve_http(
         OSError: the address cannot be listened on.
     """
     loop = asyncio.get_running_loop()
-    service = Service(handle, limits or Limits(), refusals, log)
-    sweep(service, time.monotonic())
-    make_connection = partial(Connection, service)
     listeners: list[asyncio.Server] = []
-    try:
-        for listening in sockets:
-            listener = await loop.create_server(make_connection, sock=listening, backlog=_BACKLOG)
-            listeners.append(listener)
-        if not sockets:
-            listeners.append(await loop.create_server(make_connection, host, port, backlog=_BACKLOG))
-        sweeper = loop.create_task(sweep_forever(service))
+    async with serving(Service(handle, limits or Limits(), refusals, log)) as make_connection:
         try:
+            for listening in sockets:
+                listener = await loop.create_server(make_connection, sock=listening, backlog=BACKLOG)
+                listeners.append(listener)
+            if not sockets:
+                listeners.append(await loop.create_server(make_connection, host, port, backlog=BACKLOG))
             if on_ready is not None:
                 address = listeners[0].sockets[0].getsockname()
                 on_ready(address[0], address[1])
             await stop.wait()
+        finally:
             for listener in listeners:
                 listener.close()
-            await drain(service)
-        finally:
-            sweeper.cancel()
+    for listener in listeners:
+        await listener.wait_closed()
+
+
+async def serve_accepted(
+    handle: Handler,
+    *,
+    stop: asyncio.Event,
+    on_ready: Callable[[Callable[[socket], None]], None],
+    on_close: Callable[[], None],
+    limits: Limits | None = None,
+    refusals: Mapping[int, Response] = REFUSALS,
+    log: Log | None = None,
+) -> None:
+    """As `serve_http`, for connections that another process accepts.
+
+    Args:
+        handle: answers each request.
+        stop: ends the service.
+        on_ready: told what to call with each connected socket, which then belongs to the server.
+        on_close: told of every such socket that is closed, whether it could be served or not.
+        limits: what one client may take.
+        refusals: the answers that the server gives by itself, by status.
+        log: told of every answer.
+    """
+    loop = asyncio.get_running_loop()
+    service = Service(handle, limits or Limits(), refusals, log)
+    service.on_close = on_close
+    beginning: set[asyncio.Task[None]] = set()
+
+    async def begin(connected: socket) -> None:
+        try:
+            await loop.connect_accepted_socket(make_connection, connected)
+        except OSError:  # the client went away
+            connected.close()
+            on_close()
+
+    def attach(connected: socket) -> None:
+        task = loop.create_task(begin(connected))
+        beginning.add(task)
+        task.add_done_callback(beginning.discard)
+
+    async with serving(service) as make_connection:
+        on_ready(attach)
+        await stop.wait()
+        await asyncio.gather(*beginning)
+
+
+@contextlib.asynccontextmanager
+async def serving(service: Service) -> AsyncIterator[Callable[[], Connection]]:
+    """Keep the service's time while connections are made; at the end finish what is in flight, then cut the rest."""
+    sweep(service, time.monotonic())
+    sweeper = asyncio.get_running_loop().create_task(sweep_forever(service))
+    try:
+        yield partial(Connection, service)
+        await drain(service)
     finally:
-        for listener in listeners:
-            listener.close()
+        sweeper.cancel()
         await cut(service)
-        for listener in listeners:
-            await listener.wait_closed()
 
 
 def allow_open_files(wanted: int) -> None:
@@ -171,14 +218,16 @@ def run(handle: Handler, *, host: str, port: int, limits: Limits | None = None, 
             loop.add_signal_handler(number, set_stop)
         await serve_http(handle, host=host, port=port, limits=limits, stop=stop, **options)
 
-    new_loop: Callable[[], asyncio.AbstractEventLoop]
+    allow_open_files((limits or Limits()).max_connections + _OTHER_FILES)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(serve())
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's, or asyncio's own with a warning."""
     try:
         import uvloop
     except ImportError:
         warnings.warn("uvloop is not installed: requests are served more slowly", RuntimeWarning, stacklevel=2)
-        new_loop = asyncio.new_event_loop
-    else:
-        new_loop = uvloop.new_event_loop
-    allow_open_files((limits or Limits()).max_connections + _OTHER_FILES)
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(serve())
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

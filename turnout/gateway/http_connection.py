@@ -42,6 +42,7 @@ class Service:
         now: seconds, of a clock that is read once per sweep.
         date: the `Date` line of this second.
         draining: the server stops; every answer is its connection's last.
+        on_close: told of every connection that is gone, or None.
     """
 
     def __init__(self, handle: Handler, limits: Limits, refusals: Mapping[int, Response], log: Log | None) -> None:
@@ -55,10 +56,13 @@ class Service:
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Future[Response]] = set()
         self.emptied = asyncio.Event()
+        self.on_close: Callable[[], None] | None = None
 
     def forget(self, connection: Connection) -> None:
         """Let go of a closed connection, and wake who waits for the last."""
         self.connections.discard(connection)
+        if self.on_close is not None:
+            self.on_close()
         if self.draining and not self.connections:
             self.emptied.set()
 

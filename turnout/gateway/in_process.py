@@ -100,7 +100,9 @@ class InProcessFunctions:
         self._new: list[HostedFunction] = []
         for function in functions:
             kept = None if before is None else before.find(function.name, self._marks.get(function.name))
+            check_it = None if check is None else partial(check, function)
             if kept is not None:
+                kept.check = check_it  # the same content, but perhaps not the same file
                 self._hosted[function.name] = kept
                 continue
             hosted = self._hosted[function.name] = HostedFunction(
@@ -111,7 +113,7 @@ class InProcessFunctions:
                 running_limit=running_limit_with_transform if function.name in with_transform else running_limit,
                 waiting_limit=waiting_limit,
                 loop_limit_s=0 if function.name in with_transform else loop_limit_s,
-                check=None if check is None else partial(check, function),
+                check=check_it,
             )
             self._new.append(hosted)
         self._models_before = frozenset() if before is None else before.wanted_models()
@@ -150,12 +152,22 @@ class InProcessFunctions:
 
         await asyncio.gather(*map(load, self._hosted.values()))
 
-    async def prepare(self, *, everything: bool = False) -> str:
-        """Open what is new: of those models that were called before, or all; empty, or why something cannot be opened."""
+    async def prepare(self, *, everything: bool) -> str:
+        """Open what is new: of those models that were called before, or all; empty, or why one cannot be opened."""
         chosen = [hosted for hosted in self._new if everything or hosted.function.model in self._models_before]
         reasons = await asyncio.gather(*(hosted.load() for hosted in chosen))
         named = zip(chosen, reasons, strict=True)
         return "; ".join(f"{hosted.function.name}: {reason}" for hosted, reason in named if reason)
+
+    async def try_out(self, names: Iterable[str]) -> dict[str, str]:
+        """Open these functions one after another, and close each again: name -> why it cannot be opened."""
+        reasons = {}
+        for name in names:
+            reason = await self._hosted[name].load()
+            self._hosted[name].retire()
+            if reason:
+                reasons[name] = reason
+        return reasons
 
     def retire(self, kept: InProcessFunctions) -> None:
         """Let go of what `kept` does not share, each function when its last call has ended."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
 log = logging.getLogger(__name__)
@@ -18,11 +20,15 @@ class LineWriter:
 
     Args:
         stream: where lines go. When its reader has gone (`| head`) lines are dropped and the server goes on.
+        lock: held while lines are written, by processes that share the stream.
         delay_s: how long a line may wait.
     """
 
-    def __init__(self, stream: TextIO, delay_s: float = 0.05) -> None:
+    def __init__(
+        self, stream: TextIO, lock: Callable[[], AbstractContextManager[None]] = nullcontext, delay_s: float = 0.05
+    ) -> None:
         self._stream = stream
+        self._lock = lock
         self._delay_s = delay_s
         self._lines: list[str] = []
         self._is_broken = False
@@ -41,8 +47,9 @@ class LineWriter:
         if self._is_broken:
             return
         try:
-            self._stream.write("\n".join(lines) + "\n")
-            self._stream.flush()
+            with self._lock():
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
         except (OSError, ValueError) as error:
             self._is_broken = True
             log.warning("the access log ends here: %s", error)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from turnout.gateway.edition import Edition, check_files
 from turnout.gateway.hosted_function import Runnable
 from turnout.gateway.in_process import InProcessFunctions
 from turnout.gateway.lambda_context import Cancellation
+from turnout.gateway.switch import EditionFunctions
 from turnout.layout import model_lambdas_package
 from turnout.plan import Function, Plan
 from turnout.project import Project
@@ -43,6 +46,19 @@ def make_functions(project: Project, plan: Plan, **limits: Any) -> InProcessFunc
         with_transform=frozenset(
             function.name for function in here if manifest.model(function.model).version(function.version).transform
         ),
+        **limits,
+    )
+
+
+def edition_functions(edition: Edition, before: EditionFunctions | None, **limits: Any) -> InProcessFunctions:
+    """An edition's functions; those that are still the same are taken over from the edition before."""
+    assert before is None or isinstance(before, InProcessFunctions)
+    return make_functions(
+        edition.project,
+        edition.plan,
+        marks={name: mark.digest for name, mark in edition.marks.items()},
+        before=before,
+        check=partial(check_files, edition.marks),
         **limits,
     )
 

@@ -2,7 +2,7 @@
 
 Comes in: a stage's name and its throttle. Goes out: a `Bucket`. Called by the gateway's stages, in every worker.
 
-A row is five numbers: when its throttle was set (the control state's generation), rate, burst, tokens, the clock when
+A row is five numbers: when its throttle was set (the control state's generation and one), rate, burst, tokens, the clock when
 these were counted. A take is one locked read and write of 40 bytes: about 3 us.
 """
 
@@ -79,7 +79,7 @@ class SharedBucket:
         self._lock = lock
         self._number = number
         self._throttle = throttle
-        self._generation = generation
+        self._generation = generation + 1  # 0 is a row that nobody has used
 
     def take(self, now: float) -> bool:
         """Take one token; the clock must be one for all processes, as `time.monotonic` is."""

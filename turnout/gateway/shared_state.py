@@ -17,6 +17,7 @@ from turnout.gateway.authorize import ApiKey
 from turnout.gateway.counters import Counters
 from turnout.gateway.shared_buckets import SharedBuckets
 from turnout.gateway.shared_lock import SharedLock
+from turnout.gateway.shared_slots import SharedSlots
 from turnout.gateway.stages import StageSettings
 
 SETTINGS_BYTES = 16 * 1024 * 1024
@@ -29,7 +30,8 @@ _LENGTH = struct.Struct("<Q")
 _CONTROL_LOCK = 0
 _COUNTERS_LOCK = 1
 _BUCKETS_LOCK = 2
-LINES_LOCK = 3
+_SLOTS_LOCK = 3
+LINES_LOCK = 4
 """Held by a worker that writes lines to a stream which all write to."""
 _FIRST_BUCKET_LOCK = 16
 
@@ -59,6 +61,7 @@ class SharedState:
         lock: for whoever else needs one between the workers; see the numbers of this module.
         counters: of the worker that this process is; see `become`.
         buckets: the throttles'.
+        slots: the reserved concurrencies'.
     """
 
     def __init__(self, workers: int) -> None:
@@ -70,6 +73,7 @@ class SharedState:
             loads_bytes,
             Counters.size_of(workers),
             SharedBuckets.SIZE_BYTES,
+            SharedSlots.size_of(workers),
             2 * (SETTINGS_BYTES + _LENGTH.size),
         )
         memory = memoryview(mmap.mmap(-1, sum(sizes)))
@@ -81,14 +85,19 @@ class SharedState:
         self._loads = parts[1].cast("Q")
         self.counters = Counters(parts[2], self.lock, _COUNTERS_LOCK, workers=workers)
         self.buckets = SharedBuckets(parts[3], self.lock, (_BUCKETS_LOCK, _FIRST_BUCKET_LOCK), self.generation)
-        self._settings = parts[4]
+        self.slots = SharedSlots(parts[4], self.lock, _SLOTS_LOCK, workers=workers)
+        self._settings = parts[5]
 
     # The control state.
 
     def generation(self) -> int:
-        """A number that grows with each change; 0 before the first. Reading it takes 0.1 us."""
+        """A number that grows with each change; 0 before the first."""
         number: int = self._head[_GENERATION]
         return number
+
+    def generation_word(self) -> memoryview:
+        """Where that number lies, for whoever looks at it before each request: `[0]` reads it in 0.05 us."""
+        return self._head[_GENERATION : _GENERATION + 1]
 
     def read(self) -> tuple[int, ControlState]:
         """The state and its generation."""
@@ -154,10 +163,12 @@ class SharedState:
     def become(self, worker: int) -> None:
         """Say which worker this process is, right after it was forked."""
         self.counters.use_rows_of(worker)
+        self.slots.worker = worker
 
-    def forget_connections(self, worker: int) -> None:
-        """A worker has just been started: it has none."""
+    def forget(self, worker: int) -> None:
+        """A worker is about to be started: it has no connections and runs nothing."""
         self._loads[2 * worker] = self._loads[2 * worker + 1] = 0
+        self.slots.forget(worker)
 
     def add_connections(self, worker: int, number: int) -> None:
         """Count connections given to a worker; called by the one process that gives them."""

@@ -17,6 +17,9 @@ from turnout.gateway.isolated.isolated_function import IsolatedFunction, Limits,
 from turnout.gateway.isolated.process import Code
 from turnout.gateway.isolated.watch import Watch
 
+LONGEST_CALL_S = 30.0
+"""The gateway gives up a call after 29 s, as API Gateway does."""
+
 
 class IsolatedFunctions:
     """The plan's functions, each in environments of its own.
@@ -27,6 +30,7 @@ class IsolatedFunctions:
         refused: name -> why, of those of the plan that cannot run here.
         make_slots: what counts the calls of a function with a reserved concurrency; several processes that serve
             together give one that counts over all of them.
+        warm: names of functions that `prepare` starts one environment of.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class IsolatedFunctions:
         *,
         refused: Mapping[str, str] | None = None,
         make_slots: Callable[[str, int], Slots] = lambda _name, count: LocalSlots(count),
+        warm: frozenset[str] = frozenset(),
     ) -> None:
         self._watch = Watch()
         self._limits = limits
@@ -45,6 +50,7 @@ class IsolatedFunctions:
             name, reserved = code.function.name, code.function.reserved_concurrency
             slots = None if reserved is None else make_slots(name, reserved)
             self._functions[name] = IsolatedFunction(code, limits, self._watch, slots)
+        self._warm = warm
         self.busy_after_close = 0
 
     def invoke(
@@ -79,6 +85,27 @@ class IsolatedFunctions:
                     progress(Loaded(function.function, seconds, reason, done, len(self._functions)))
 
         await asyncio.gather(*map(load, self._functions.values()))
+
+    async def prepare(self, *, everything: bool) -> str:
+        """Start an environment of those that had one before, or of all; empty, or why one cannot start."""
+        names = [name for name in self._functions if everything or name in self._warm]
+        reasons = await self._load(names)
+        return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+
+    async def try_out(self, names: Iterable[str]) -> dict[str, str]:
+        """Start an environment of each and end it again: name -> why it cannot start."""
+        try:
+            return await self._load(names)
+        finally:
+            self.close()
+
+    def retire(self, kept: IsolatedFunctions) -> None:  # noqa: ARG002 - no environment goes from one to the other
+        """End every environment once the last call must have been answered."""
+        asyncio.get_running_loop().call_later(LONGEST_CALL_S, self.close)
+
+    async def _load(self, names: Iterable[str]) -> dict[str, str]:
+        reasons = {name: await self._functions[name].load() for name in names}
+        return {name: reason for name, reason in reasons.items() if reason}
 
     def close(self) -> None:
         """End every environment at once; what still runs is lost."""
