@@ -61,7 +61,7 @@ def _error(description: str, schema: str) -> dict[str, Any]:
 ERRORS = {
     "400": _error(f"The request is wrong: {_codes(400)}.", ERROR),
     "403": _error("No such route, or no right to call it.", MESSAGE),
-    "413": _error(f"The body is too large: {_codes(413)}, or API Gateway's own answer above 10 MB.", ERROR),
+    "413": _error(f"Too large, the body or its answer: {_codes(413)}, or API Gateway's own answer above 10 MB.", ERROR),
     "415": _error(f"The body is of another type: {_codes(415)}.", ERROR),
     "422": _error(f"The values fit the signature and the model refuses them: {_codes(422)}.", ERROR),
     "429": _error("The stage's throttle, or the key's.", MESSAGE),

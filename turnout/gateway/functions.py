@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import orjson
 
-LARGEST_ANSWER_BYTES = 6_291_556
-"""What Lambda lets a function return, as JSON (6 MB and a little; the number stands in Lambda's own error message)."""
+from turnout.protocol.answers import LARGEST_ANSWER_BYTES
+
+__all__ = ["ALIASES", "LARGEST_ANSWER_BYTES", "Functions", "Invocation", "answer_bytes"]
 
 ALIASES = frozenset({"live", "next"})
 """The Lambda aliases that a stage may name; here both are the one code that there is."""

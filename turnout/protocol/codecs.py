@@ -14,7 +14,7 @@ from typing import Any
 import numpy.typing as npt
 import orjson
 
-from turnout.protocol.answers import Answer
+from turnout.protocol.answers import FEW_ELEMENTS, Answer, check_body, check_elements
 from turnout.protocol.bodies import read_body
 from turnout.protocol.checks import Interface, build_interface
 from turnout.protocol.errors import RequestError, shown
@@ -119,11 +119,18 @@ def encode_answer(outputs: Mapping[str, Array], request: InferenceRequest, inter
         interface: of the version that answers.
 
     Raises:
-        RequestError: UNKNOWN_OUTPUT, OUTPUT_NEEDS_BINARY, OUTPUT_WITHOUT_ROWS.
+        RequestError: UNKNOWN_OUTPUT, OUTPUT_NEEDS_BINARY, OUTPUT_WITHOUT_ROWS, ANSWER_TOO_LARGE.
     """
     if request.outputs:
         for name in request.outputs:
             if name not in outputs:
                 raise interface.unknown_output(name, outputs)
         outputs = {name: outputs[name] for name in request.outputs}
-    return CODECS[request.form].write(outputs, request, interface)
+    elements = 0
+    for values in outputs.values():
+        elements += values.size
+    if elements > FEW_ELEMENTS:
+        check_elements((values, request.wants_binary(name)) for name, values in outputs.items())
+    answer = CODECS[request.form].write(outputs, request, interface)
+    check_body(answer)
+    return answer

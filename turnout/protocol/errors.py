@@ -27,6 +27,7 @@ STATUS_OF: Mapping[str, int] = {
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "UNSUPPORTED_ENCODING": 415,
     "PAYLOAD_TOO_LARGE": 413,
+    "ANSWER_TOO_LARGE": 413,  # more than Lambda hands on
     "REFUSED_BY_MODEL": 422,  # fits the signature, but onnxruntime refuses the values
     "REFUSED_BY_TRANSFORM": 422,  # the version's transform raised `Refused`
     "TRANSFORM_FAILED": 500,

@@ -129,9 +129,8 @@ def write_open(outputs: Mapping[str, Array], request: InferenceRequest, interfac
     """The protocol's answer: flat data, each tensor in JSON or in binary as the request asked for it."""
     parts: dict[str, bytes] = {}
     if request.binary_default or request.binary:
-        asked = request.binary or {}
         for name, values in outputs.items():
-            if asked.get(name, request.binary_default):
+            if request.wants_binary(name):
                 parts[name] = write_binary(datatype_of(values, interface.outputs.get(name)), values)
     text = write_json(_document, outputs, request, interface, parts)
     return Answer(b"".join((text, *parts.values())), len(text)) if parts else Answer(text)

@@ -59,6 +59,10 @@ class InferenceRequest:
     binary_default: bool = False
     rows: int = -1
 
+    def wants_binary(self, output: str) -> bool:
+        """Whether that output's answer goes behind the JSON."""
+        return self.binary_default if self.binary is None else self.binary.get(output, self.binary_default)
+
 
 _OUTPUT_FIELDS = frozenset({"name", "parameters"})
 
