@@ -29,7 +29,7 @@ FEW_ELEMENTS = 500_000
 
 _SURELY_SMALL_BYTES = 1_000_000
 
-# By numpy's kind: the shortest spelling in JSON with its comma, `0.0,` `true,` and (its quotes escaped for Lambda) `"",`.
+# By numpy's kind: the shortest spelling in JSON with its comma, `0.0,` `true,` and, with escaped quotes, `"",`.
 _LEAST_BYTES = {"f": 4, "b": 5, "O": 5}
 _LEAST_BYTES_OF_INTEGERS = 2
 _LENGTH_BYTES = 4
