@@ -14,9 +14,6 @@ from turnout.gateway.isolated.functions import IsolatedFunctions
 from turnout.gateway.isolated.isolated_function import Limits, LocalSlots, Slots
 from turnout.gateway.isolated.process import Code
 from turnout.gateway.model_functions import choose_functions
-from turnout.packaging.build import HANDLER, Target, build_packages
-from turnout.packaging.runtime import install_runtime
-from turnout.packaging.unpack import locked, unpack_zip
 from turnout.plan import Plan
 from turnout.project import Project
 
@@ -56,6 +53,7 @@ def open_isolated(
     progress: Progress = ignore_progress,
     share: int = 1,
     make_slots: Callable[[str, int], Slots] = lambda _name, count: LocalSlots(count),
+    warm: frozenset[str] = frozenset(),
 ) -> IsolatedFunctions:
     """The plan's functions, each to run in processes of its own; none is started yet.
 
@@ -66,6 +64,7 @@ def open_isolated(
         progress: told as packages are built, from other threads.
         share: how many processes serve together, each with its share of the environments.
         make_slots: see `IsolatedFunctions`.
+        warm: see `IsolatedFunctions`.
 
     Raises:
         LayerError: the layer or the runtime cannot be resolved; the message says why.
@@ -75,7 +74,7 @@ def open_isolated(
     limits = Limits(max(1, environments // share), isolation.idle_s)
     _, refused = choose_functions(project, plan)
     codes = prepare_codes(project, plan, progress)
-    return IsolatedFunctions(codes, limits, refused=refused, make_slots=make_slots)
+    return IsolatedFunctions(codes, limits, refused=refused, make_slots=make_slots, warm=warm)
 
 
 def prepare_codes(project: Project, plan: Plan, progress: Progress = ignore_progress) -> list[Code]:
@@ -84,6 +83,9 @@ def prepare_codes(project: Project, plan: Plan, progress: Progress = ignore_prog
     Raises:
         LayerError: the layer or the runtime cannot be resolved.
     """
+    from turnout.packaging.build import HANDLER, Target, build_packages
+    from turnout.packaging.unpack import locked
+
     functions, _ = choose_functions(project, plan)
     if not functions:
         return []
@@ -106,6 +108,8 @@ def prepare_codes(project: Project, plan: Plan, progress: Progress = ignore_prog
 
 
 def _install(parent: Path, progress: Progress) -> Path:
+    from turnout.packaging.runtime import install_runtime
+
     progress(RUNTIME, "started")
     runtime = install_runtime(parent)
     progress(RUNTIME, "built")
@@ -113,4 +117,6 @@ def _install(parent: Path, progress: Progress) -> Path:
 
 
 def _unpack(package: Path, folder: Path) -> Path:
+    from turnout.packaging.unpack import unpack_zip
+
     return unpack_zip(package, folder / "unpacked")
