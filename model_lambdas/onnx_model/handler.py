@@ -95,8 +95,8 @@ class ModelFunction:
             return self._answer(event, getattr(context, "cancellation", None), headers)
         except RequestError as error:
             return _failure(error, headers)
-        except RunCancelled:
-            raise
+        except (RunCancelled, MemoryError):
+            raise  # neither is an answer; Lambda ends a function that has no memory left
         except Exception:
             log.exception("%s %s failed", self.spec.model, self.spec.version)
             return _failure(RequestError("MODEL_FAILED", f"{self.spec.model} {self.spec.version} failed"), headers)
@@ -135,7 +135,7 @@ class ModelFunction:
     def _run_step(self, step: Any, tensors: dict[str, Array]) -> dict[str, Array]:
         try:
             found: dict[str, Array] = step(tensors)
-        except RequestError:
+        except (RequestError, MemoryError):
             raise
         except (Exception, SystemExit) as error:
             log.exception("%s %s: %s of the transform failed", self.spec.model, self.spec.version, step.__name__)

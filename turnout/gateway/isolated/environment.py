@@ -10,19 +10,13 @@ import datetime
 import socket
 import uuid
 from collections.abc import Callable
+from functools import partial
 
-from turnout.gateway.functions import LARGEST_ANSWER_BYTES
-from turnout.gateway.http import Limits, serve_http
 from turnout.gateway.isolated.process import Code, Process, make_variables
 from turnout.gateway.isolated.runtime_api import Owner, RuntimeApi
+from turnout.gateway.isolated.runtime_connection import RuntimeConnection
 from turnout.gateway.isolated.warden import leader_kb
 from turnout.gateway.isolated.watch import Watch
-
-_LIMITS = Limits(
-    max_body_bytes=LARGEST_ANSWER_BYTES,
-    max_header_bytes=1_100_000,  # awslambdaric sends a traceback in a header, up to a megabyte
-    max_connections=16,
-)
 
 
 class Environment:
@@ -48,28 +42,23 @@ class Environment:
         self._watch = watch
         self._tell = tell
         self._process: Process | None = None
+        self._connections: set[RuntimeConnection] = set()
 
     async def live(self) -> str:
         """From the process's start to its end, whoever ends it: a sentence that says how it ended."""
         bound = socket.create_server(("127.0.0.1", 0), backlog=16)
-        port = bound.getsockname()[1]
-        stop = asyncio.Event()
-        server = asyncio.create_task(
-            serve_http(
-                self.api.handle,
-                host="127.0.0.1",
-                port=port,
-                stop=stop,
-                limits=_LIMITS,
-                sockets=[bound],
-                log=self.api.refused,
-            )
-        )
         try:
-            return await self._run(f"127.0.0.1:{port}")
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(
+                partial(RuntimeConnection, self.api, self._connections), sock=bound, backlog=16
+            )
+            try:
+                return await self._run("{}:{}".format(*bound.getsockname()))
+            finally:
+                server.close()
+                for connection in tuple(self._connections):
+                    connection.abort()
         finally:
-            server.cancel()
-            await asyncio.gather(server, return_exceptions=True)
             bound.close()
 
     async def _run(self, runtime_api: str) -> str:
@@ -84,18 +73,20 @@ class Environment:
         try:
             await process.exited
         finally:
-            ending = self._close(process)
+            ending = self._close()
         return ending
 
-    def _close(self, process: Process) -> str:
+    def _close(self) -> str:
         """Let go of the process, dead or not."""
-        self._process = None
+        process, self._process = self._process, None
+        if process is None:
+            return self.reason
         self._watch.remove(process.pid)
         used_mb = self._watch.used_mb(process.pid)
         exit_text = process.close()
-        if self.reason:
-            return self.reason
-        return self._out_of_memory(used_mb) if used_mb else f"Runtime.ExitError: {exit_text}"
+        if used_mb:
+            return self._out_of_memory(used_mb)
+        return self.reason or f"Runtime.ExitError: {exit_text}"
 
     def check_memory(self) -> str:
         """Why the process must be killed for what it has taken so far; empty where it need not."""
@@ -113,8 +104,8 @@ class Environment:
 
     def close(self) -> None:
         """End it now; for when the event loop is gone."""
-        if self._process is not None:
-            self._close(self._process)
+        self.reason = self.reason or "the gateway stops"
+        self._close()
 
 
 def make_log_stream() -> str:

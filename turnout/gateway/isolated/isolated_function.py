@@ -28,14 +28,18 @@ printed = logging.getLogger("turnout.printed")
 INIT_S = 10.0
 """Lambda's time for an init; one that takes longer goes on for as long as a call may take."""
 
-RETRIES_S = (0.0, 0.5, 1.0, 2.0, 5.0)
-"""After so many inits that failed one after the other no new one is tried for so long: starting takes a processor."""
+RETRIES_S = (0.0, 0.0, 0.5, 1.0, 2.0, 5.0)
+"""After so many inits that failed one after the other no new one is tried for so long: starting takes a processor.
+The first is tried again at once, as Lambda does, and no caller hears of it."""
 
 LOOK_AFTER_S = 0.005
 """A call that took longer may have filled memory and freed it between two looks of the warden: its process is looked
 at before its answer goes out. Looking takes 20 us."""
 
 REAPS_PER_IDLE = 4
+
+LEAVING_S = 0.5
+"""Between a process that closes its connection and its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ class IsolatedFunction:
         self._watch = watch
         self._slots = slots
         self._name = f"{code.function.model} {code.function.version}"
-        self._arns: dict[str, str] = {}
+        self._arns: dict[str, bytes] = {}
         self._environments: dict[RuntimeApi, Environment] = {}
         self._free: list[Environment] = []  # wait for an event; the last is the one used last
         self._returning: dict[Environment, None] = {}  # have answered, and will ask for an event in a moment
@@ -193,6 +197,13 @@ class IsolatedFunction:
         else:
             self._assign(environment, following)
 
+    def left(self, api: RuntimeApi) -> None:
+        """An environment does not wait any more: give its process a moment to end, so that it is told how."""
+        environment = self._environments.get(api)
+        if environment is not None:
+            self._withdraw(environment)
+            asyncio.get_running_loop().call_later(LEAVING_S, environment.kill, "it has left the Runtime API; killed")
+
     def broken(self, api: RuntimeApi, reason: str) -> None:
         """An environment is of no use."""
         environment = self._environments.get(api)
@@ -202,10 +213,11 @@ class IsolatedFunction:
 
     # Calls.
 
-    def _arn(self, alias: str) -> str:
+    def _arn(self, alias: str) -> bytes:
         arn = self._arns.get(alias)
         if arn is None:
-            arn = self._arns[alias] = f"arn:aws:lambda:local:000000000000:function:{self.function.name}:{alias}"
+            name = f"arn:aws:lambda:local:000000000000:function:{self.function.name}:{alias}"
+            arn = self._arns[alias] = name.encode()
         return arn
 
     def _next_call(self) -> Call | None:
@@ -311,6 +323,11 @@ class IsolatedFunction:
         log.error("%s: init failed after %.0f ms: %s", self._name, (now - environment.since) * 1000, ending)
         self._retry_at = now + RETRIES_S[min(self._failures, len(RETRIES_S) - 1)]
         self._failures += 1
+        if self._failures == 1:
+            self._start_for_waiting()
+            if self._loading and not self._environments:
+                self._start()
+            return
         self._end_loading(self._reason)
         if not self._environments:
             self._fail_waiting(self._reason)
