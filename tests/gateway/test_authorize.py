@@ -44,11 +44,12 @@ def test_access_is_read_from_the_operation(security: Any, access: Access, scheme
     assert access_of({} if security is None else {"security": security}, SCHEMES) == (access, scheme)
 
 
-def test_key_is_found_by_its_value_only() -> None:
+@pytest.mark.parametrize("others", [0, 1, 2, 50])  # few are compared, many looked up
+def test_key_is_found_by_its_value_only(others: int) -> None:
     one, two = ApiKey("id1", "secret-one"), ApiKey("id2", "sécret-two")
-    keys = ApiKeys([one, two])
+    keys = ApiKeys([one, *(ApiKey(str(number), f"other-{number}") for number in range(others)), two])
 
-    assert len(keys) == 2
+    assert len(keys) == 2 + others
     assert keys.find("secret-one") == one
     assert keys.find("sécret-two") == two
     for wrong in (None, "", "secret-on", "secret-one ", "Secret-one", "id1"):

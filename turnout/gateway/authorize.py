@@ -33,6 +33,10 @@ REFUSAL_OF: Mapping[Access, GatewayError] = {Access.IAM: UNSIGNED, Access.AUTHOR
 """What a request is told where this machine cannot check its credentials."""
 
 
+FEW_KEYS = 3
+"""Comparing so many costs less than a digest."""
+
+
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     """One key of a usage plan: callers send `value`, functions see both."""
@@ -48,19 +52,30 @@ class ApiKeys:
         keys: the stage's keys; none means that every request is refused.
     """
 
-    __slots__ = ("_keys", "_salt")
+    __slots__ = ("_few", "_keys", "_salt")
 
     def __init__(self, keys: Iterable[ApiKey]) -> None:
         self._salt = os.urandom(16)
         self._keys = {self._digest(key.value): key for key in keys}
+        few = self._keys.values() if len(self._keys) <= FEW_KEYS else ()
+        self._few = tuple((key.value.encode(), key) for key in few)
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def find(self, value: str | None) -> ApiKey | None:
-        """The key of that value. Looked up by a keyed digest, so that nothing can be learned from the time it takes."""
+        """The key of that value: each of a few compared to its end, or looked up by a keyed digest.
+
+        Nothing but a key's length can be learned from the time it takes.
+        """
         if not value:
             return None
+        if self._few:
+            sent, match = value.encode(), None
+            for known, one in self._few:
+                if hmac.compare_digest(known, sent):
+                    match = one
+            return match
         key = self._keys.get(self._digest(value))
         if key is None or not hmac.compare_digest(key.value.encode(), value.encode()):
             return None

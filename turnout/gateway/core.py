@@ -46,7 +46,7 @@ from turnout.gateway.functions import Functions, Invocation
 from turnout.gateway.gateway_responses import GatewayResponses
 from turnout.gateway.identifiers import Identifiers, RequestTimes, trace_of_answer
 from turnout.gateway.messages import Request, Response
-from turnout.gateway.stages import BucketOf, Stages, StageSettings, own_bucket
+from turnout.gateway.stages import BucketOf, Stages, StageSettings, Target, own_bucket
 
 _LOG = logging.getLogger("turnout.gateway")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -206,7 +206,7 @@ class Gateway:
         event = self._events.build(exchange, stage, share, operation, fields, query)
         if is_too_large(event, request.body):
             return self._refuse(exchange, EVENT_TOO_LARGE)
-        invocation = self._functions.invoke(target.function, target.alias, event, self._timeout_s(exchange))
+        invocation = self._functions.invoke(target.function, target.alias, event, self._timeout_s(target))
         if isinstance(invocation, Invocation):
             return self._respond(exchange, invocation)
         return invocation
@@ -225,7 +225,9 @@ class Gateway:
         return self._finish(exchange, response)
 
     async def _wait_for_function(self, exchange: Exchange, pending: Awaitable[Invocation]) -> Response:
-        deadline = asyncio.timeout(self._timeout_s(exchange))
+        target = exchange.target
+        assert target is not None
+        deadline = asyncio.timeout(self._timeout_s(target))
         try:
             async with deadline:
                 invocation = await pending
@@ -241,10 +243,8 @@ class Gateway:
             return self._refuse(exchange, FAILED)
         return self._respond(exchange, invocation)
 
-    def _timeout_s(self, exchange: Exchange) -> float:
+    def _timeout_s(self, target: Target) -> float:
         """The shorter of the integration's timeout and the function's own."""
-        target = exchange.target
-        assert target is not None
         own = self._timeouts_s.get(target.function)
         return target.timeout_s if own is None or own > target.timeout_s else own
 
@@ -265,9 +265,11 @@ class Gateway:
             target = exchange.target
             _LOG.error("%s: malformed answer: %s", target and target.function, error)
             return self._refuse(exchange, FAILED)
-        headers.append(("x-amzn-RequestId", exchange.request_id))
-        headers.append(("x-amz-apigw-id", exchange.extended_request_id))
-        headers.append(("X-Amzn-Trace-Id", trace_of_answer(fields.known[TRACE] or "", exchange.taken)))
+        headers += (
+            ("x-amzn-RequestId", exchange.request_id),
+            ("x-amz-apigw-id", exchange.extended_request_id),
+            ("X-Amzn-Trace-Id", trace_of_answer(fields.known[TRACE] or "", exchange.taken)),
+        )
         return Response(status, headers, body)
 
     def _refuse(self, exchange: Exchange, error: GatewayError) -> Response:

@@ -41,6 +41,23 @@ class Endpoint:
     port: int = 80
 
 
+_IDENTITY: dict[str, Any] = {
+    "cognitoIdentityPoolId": None,
+    "accountId": None,
+    "cognitoIdentityId": None,
+    "caller": None,
+    "sourceIp": None,
+    "principalOrgId": None,
+    "accessKey": None,
+    "cognitoAuthenticationType": None,
+    "cognitoAuthenticationProvider": None,
+    "userArn": None,
+    "userAgent": None,
+    "user": None,
+}
+_IDENTITY_WITH_KEY = {**_IDENTITY, "apiKey": None, "apiKeyId": None}
+
+
 class Events:
     """Makes events for one endpoint.
 
@@ -67,64 +84,78 @@ class Events:
         query: tuple[dict[str, str] | None, dict[str, list[str]] | None],
     ) -> dict[str, Any]:
         """The event of one request. Takes over `fields`, which gains what the gateway adds."""
-        request, known, settings = exchange.request, fields.known, stage.settings
+        request, known, client = exchange.request, fields.known, exchange.request.client
+        single, multiple = fields.single, fields.multiple
         forwarded = known[FORWARDED_FOR]
-        fields.set("X-Forwarded-For", f"{forwarded}, {request.client}" if forwarded else request.client)
-        fields.set("X-Forwarded-Port", self._port)
-        fields.set("X-Forwarded-Proto", self._scheme)
+        single["X-Forwarded-For"] = forwarded = f"{forwarded}, {client}" if forwarded else client
+        multiple["X-Forwarded-For"] = [forwarded]
+        single["X-Forwarded-Port"] = self._port
+        multiple["X-Forwarded-Port"] = [self._port]
+        single["X-Forwarded-Proto"] = self._scheme
+        multiple["X-Forwarded-Proto"] = [self._scheme]
         trace = known[TRACE]
         if trace is None or "root=" not in trace.lower():
             known[TRACE] = trace = trace_root(exchange.taken, exchange.now)
-            fields.set("X-Amzn-Trace-Id", trace)
-        domain_name, domain_prefix = domain_of(known[HOST] or "")
-        identity: dict[str, Any] = {
-            "cognitoIdentityPoolId": None,
-            "accountId": None,
-            "cognitoIdentityId": None,
-            "caller": None,
-            "sourceIp": request.client,
-            "principalOrgId": None,
-            "accessKey": None,
-            "cognitoAuthenticationType": None,
-            "cognitoAuthenticationProvider": None,
-            "userArn": None,
-            "userAgent": known[USER_AGENT],
-            "user": None,
-        }
-        if exchange.key is not None:
-            identity["apiKey"] = exchange.key.value
-            identity["apiKeyId"] = exchange.key.id
+            single["X-Amzn-Trace-Id"] = trace
+            multiple["X-Amzn-Trace-Id"] = [trace]
+        key = exchange.key
+        if key is None:
+            identity = _IDENTITY.copy()
+        else:
+            identity = _IDENTITY_WITH_KEY.copy()
+            identity["apiKey"] = key.value
+            identity["apiKeyId"] = key.id
+        identity["sourceIp"] = client
+        identity["userAgent"] = known[USER_AGENT]
+        # What is the same for all requests to a route is kept with the stage's share, and goes when that goes.
+        kept = share.contexts.get(operation.index)
+        if kept is None:
+            kept = share.contexts[operation.index] = self._constant_context(stage, share, operation)
+        context = kept.copy()
+        context["httpMethod"] = request.method
+        context["extendedRequestId"] = exchange.extended_request_id
+        context["requestTime"] = self._times.at(exchange.now)
+        context["path"] = exchange.stage_path
+        context["domainName"], context["domainPrefix"] = domain_of(known[HOST] or "")
+        context["requestTimeEpoch"] = int(exchange.now * 1000)
+        context["requestId"] = exchange.request_id
+        context["identity"] = identity
+        variables = share.variables
         body, is_binary = encode_body(request.body, is_binary=known[CONTENT_TYPE] in stage.document.binary_media_types)
         return {
             "resource": operation.resource,
             "path": exchange.path,
             "httpMethod": request.method,
-            "headers": fields.single,
-            "multiValueHeaders": fields.multiple,
+            "headers": single,
+            "multiValueHeaders": multiple,
             "queryStringParameters": query[0],
             "multiValueQueryStringParameters": query[1],
             "pathParameters": exchange.parameters,
-            "stageVariables": None if share.variables is None else dict(share.variables),
-            "requestContext": {
-                "resourceId": operation.resource_id,
-                "resourcePath": operation.resource,
-                "httpMethod": request.method,
-                "extendedRequestId": exchange.extended_request_id,
-                "requestTime": self._times.at(exchange.now),
-                "path": exchange.stage_path,
-                "accountId": self._account_id,
-                "protocol": "HTTP/1.1",
-                "stage": settings.name,
-                "domainPrefix": domain_prefix,
-                "requestTimeEpoch": int(exchange.now * 1000),
-                "requestId": exchange.request_id,
-                "identity": identity,
-                "domainName": domain_name,
-                "deploymentId": share.deployment_id,
-                "apiId": settings.api,
-            },
+            "stageVariables": None if variables is None else {**variables},
+            "requestContext": context,
             "body": body,
             "isBase64Encoded": is_binary,
+        }
+
+    def _constant_context(self, stage: Stage, share: Share, operation: Operation) -> dict[str, Any]:
+        """The request context with all its keys, in AWS's order."""
+        return {
+            "resourceId": operation.resource_id,
+            "resourcePath": operation.resource,
+            "httpMethod": None,
+            "extendedRequestId": None,
+            "requestTime": None,
+            "path": None,
+            "accountId": self._account_id,
+            "protocol": "HTTP/1.1",
+            "stage": stage.settings.name,
+            "domainPrefix": None,
+            "requestTimeEpoch": None,
+            "requestId": None,
+            "identity": None,
+            "domainName": None,
+            "deploymentId": share.deployment_id,
+            "apiId": stage.settings.api,
         }
 
 

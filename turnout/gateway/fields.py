@@ -69,16 +69,11 @@ class Fields:
                 known[slot] = f"{before}, {value}" if slot == FORWARDED_FOR and before else value
             if not spelling:
                 continue
-            single[spelling] = value
-            if spelling in multiple:
+            if spelling in single:
                 multiple[spelling].append(value)
             else:
                 multiple[spelling] = [value]
-
-    def set(self, name: str, value: str) -> None:
-        """Give a field one value."""
-        self.single[name] = value
-        self.multiple[name] = [value]
+            single[spelling] = value
 
     def by_lower_name(self) -> dict[str, str]:
         """Name in lower case -> last value."""

@@ -74,8 +74,10 @@ def trace_root(taken: bytes, now: float) -> str:
 def trace_of_answer(trace: str, taken: bytes) -> str:
     """The trace that an answer carries: what the request came with, a parent and a sampling decision added.
 
-    Recorded from AWS: a full trace comes back as it is, one with a root alone is given a parent.
+    `trace` holds a root. Recorded from AWS: a full trace comes back as it is, one with a root alone is given a parent.
     """
+    if trace.count("=") == 1:  # a root alone: what nearly every request has, from here if not from its client
+        return f"{trace};Parent={taken[39:].hex()};Sampled=0"
     lowered = trace.lower()
     if "parent=" not in lowered:
         trace = f"{trace};Parent={taken[39:].hex()}"

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from turnout.gateway.authorize import ApiKeys
 from turnout.gateway.document import ApiDocument, Operation
@@ -106,12 +107,14 @@ class Share:
         deployment_id: for the event.
         variables: the effective ones, None where there are none.
         targets: by `Operation.index`.
+        contexts: by `Operation.index`, what the events of a route have in common; filled when it is first called.
     """
 
     is_canary: bool
     deployment_id: str
     variables: Mapping[str, str] | None
     targets: tuple[Target, ...]
+    contexts: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
