@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 
 import pytest
@@ -54,13 +55,37 @@ def test_what_has_gathered_goes_out_at_the_end() -> None:
     assert stream.getvalue() == "last words\n"
 
 
-def test_a_stream_that_breaks_is_told_once_and_then_left_alone(caplog: pytest.LogCaptureFixture) -> None:
-    writer = LineWriter(Broken(), delay_s=60)
+class FullDisk(io.StringIO):
+    """Takes nothing for a while."""
 
+    is_full = False
+
+    def write(self, text: str) -> int:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def write_each(writer: LineWriter, *lines: str) -> None:
     async def test() -> None:
-        for _ in range(3):
-            writer.write("line")
+        for line in lines:
+            writer.write(line)
             writer.flush()
 
     asyncio.run(test())
-    assert caplog.text.count("the access log ends here") == 1
+
+
+def test_a_stream_that_breaks_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    write_each(LineWriter(Broken(), delay_s=60), "one", "two", "three")
+    assert caplog.text.count("the access log cannot be written") == 1
+
+
+def test_a_disk_that_has_room_again_gets_the_lines_from_then_on(caplog: pytest.LogCaptureFixture) -> None:
+    stream = FullDisk()
+    writer = LineWriter(stream, delay_s=60)
+    for is_full, line in ((False, "one"), (True, "two"), (True, "three"), (False, "four"), (False, "five")):
+        stream.is_full = is_full
+        write_each(writer, line)
+    assert stream.getvalue().splitlines() == ["one", "four", "five"]
+    assert caplog.text.count("No space left") == 1
+    assert caplog.text.count("is written again") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -18,7 +19,7 @@ from turnout.gateway.core import Gateway
 from turnout.gateway.edition import build_gateway, load_keys, make_local_plan
 from turnout.gateway.http_wire import make_refusal
 from turnout.gateway.in_process import InProcessFunctions, Loaded
-from turnout.gateway.local import choose_sample, log_refusal, make_url, tell_load
+from turnout.gateway.local import choose_sample, log_refusal, make_url, tell, tell_load
 from turnout.gateway.messages import Request, Response
 from turnout.gateway.model_functions import make_functions
 from turnout.project import Project, load_project
@@ -248,3 +249,11 @@ def test_what_the_http_server_refuses_is_logged_and_nothing_twice(log_format: st
         assert (row["httpMethod"], row["path"], row["status"]) == ("POST", "/a b\n", 431)
     else:
         assert line.startswith("127.0.0.1 POST /a\\x20b\\x0a 431 ")
+
+
+def test_what_cannot_be_told_keeps_nothing_from_being_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a stream as a shell's redirection makes it
+        monkeypatch.setattr(sys, "stderr", full)
+        with pytest.raises(OSError, match="No space left"):
+            full.write("x" * 100_000)
+        tell("x" * 100_000)

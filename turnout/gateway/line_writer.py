@@ -19,7 +19,8 @@ class LineWriter:
     """Writes what has gathered, `delay_s` after the first line of it.
 
     Args:
-        stream: where lines go. When its reader has gone (`| head`) lines are dropped and the server goes on.
+        stream: where lines go. While it takes none (its reader has gone, its disk is full) lines are dropped and the
+            server goes on; a warning tells when that began, and when it ended.
         lock: held while lines are written, by processes that share the stream.
         delay_s: how long a line may wait.
     """
@@ -31,7 +32,7 @@ class LineWriter:
         self._lock = lock
         self._delay_s = delay_s
         self._lines: list[str] = []
-        self._is_broken = False
+        self._is_failing = False
 
     def write(self, line: str) -> None:
         """Write one line soon. Must be called on the event loop."""
@@ -44,12 +45,15 @@ class LineWriter:
         if not self._lines:
             return
         lines, self._lines = self._lines, []
-        if self._is_broken:
-            return
         try:
             with self._lock():
                 self._stream.write("\n".join(lines) + "\n")
                 self._stream.flush()
         except (OSError, ValueError) as error:
-            self._is_broken = True
-            log.warning("the access log ends here: %s", error)
+            if not self._is_failing:
+                log.warning("the access log cannot be written, its lines are lost: %s", error)
+            self._is_failing = True
+        else:
+            if self._is_failing:
+                log.warning("the access log is written again")
+            self._is_failing = False

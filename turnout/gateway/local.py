@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from http import HTTPStatus
 
@@ -179,9 +179,10 @@ def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, s
 
 
 def tell(text: str) -> None:
-    """Say something to whoever started the server."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    """Say something to whoever started the server, if it can be said: a full disk keeps nothing from being served."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def tell_load(loaded: Loaded) -> None:
