@@ -5,7 +5,7 @@ import os
 import pickle
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -267,6 +267,19 @@ def test_unchanged_artifact_is_remembered(tmp_path: Path, external: bool) -> Non
         first.size_bytes,
         first.external_files,
     )
+
+
+def test_a_digest_that_is_taken_is_remarked_and_one_remembered_is_not(tmp_path: Path) -> None:
+    path = write_external(tmp_path / "model.onnx")
+    remarks: list[tuple[str, int]] = []
+
+    def reading(name: str, size_bytes: int) -> AbstractContextManager[None]:
+        remarks.append((name, size_bytes))
+        return nullcontext()
+
+    for _ in range(2):
+        size_bytes = load_artifact(path, tmp_path / "cache", clock=later, reading=reading).size_bytes
+    assert remarks == [("model.onnx", size_bytes)]
 
 
 def test_changed_file_is_read_again_even_with_its_old_time(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -42,13 +43,25 @@ class Artifact:
     external_files: tuple[Path, ...] = ()
 
 
-def load_artifact(path: Path, cache_dir: Path | None, *, clock: Clock = time.time) -> Artifact:
+Reading = Callable[[str, int], AbstractContextManager[None]]
+"""Entered with a file's name and its artifact's size in bytes while a digest is taken: long where it is large."""
+
+
+def unremarked(_: str, __: int) -> AbstractContextManager[None]:
+    """The `Reading` that says nothing."""
+    return nullcontext()
+
+
+def load_artifact(
+    path: Path, cache_dir: Path | None, *, clock: Clock = time.time, reading: Reading = unremarked
+) -> Artifact:
     """Inspect one model file, or remember what it was when it has not changed.
 
     Args:
         path: the ONNX file; a relative path is relative to the working directory.
         cache_dir: where inspected files are remembered; `None` inspects anew. It need not exist, or be writable.
         clock: tells whether a file has just been written; its digest is not remembered then.
+        reading: entered while the digest is taken; not where it is remembered.
 
     Raises:
         ArtifactError: the file is missing or is no ONNX model, its external data is missing, cut or outside its
@@ -65,7 +78,8 @@ def load_artifact(path: Path, cache_dir: Path | None, *, clock: Clock = time.tim
     signature = signature_of(model, path.name)
     external = _external_files(model, path)
     before = fingerprint_of((path, *external))
-    sha256 = digest_of(path, external)
+    with reading(path.name, before.size_bytes):
+        sha256 = digest_of(path, external)
     if cache is not None:
         cache.store_signature(sha256, signature)
         if before.settled(clock()) and fingerprint_of((path, *external)) == before:

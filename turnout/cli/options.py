@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,14 +27,14 @@ SLOW_BYTES = 200 * 1024 * 1024
 
 def load(path: Path) -> Project:
     """The project behind `--manifest`: checked, its artifacts read; a ProblemsError where something is wrong."""
-    from turnout.artifacts import Artifact, load_artifact
+    from turnout.artifacts import load_artifact
     from turnout.project import load_project
 
-    def load_with_remark(file: Path, cache_dir: Path | None) -> Artifact:
-        size_bytes = sum(entry.stat().st_size for entry in file.parent.iterdir() if entry.is_file())
-        if size_bytes < SLOW_BYTES:
-            return load_artifact(file, cache_dir)
-        with passing_remark(f"reading {file.name}, up to {size_text(size_bytes)} ..."):
-            return load_artifact(file, cache_dir)
+    return load_project(path, load=partial(load_artifact, reading=remark_large))
 
-    return load_project(path, load=load_with_remark)
+
+def remark_large(name: str, size_bytes: int) -> AbstractContextManager[None]:
+    """The remark that passes while a large artifact's digest is taken."""
+    if size_bytes < SLOW_BYTES:
+        return nullcontext()
+    return passing_remark(f"reading {name}, {size_text(size_bytes)} ...")
