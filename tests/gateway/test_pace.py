@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.gateway.pace import FIRST_PENALTY, FORGIVEN_AFTER, LONG_RUN_S, Pace
+from turnout.gateway.pace import FIRST_PENALTY, FORGIVEN_AFTER, LONG_RUN_S, TRUSTED_AFTER, TRUSTED_RUNS, Pace
 
 LIMIT_S = 0.001
 
@@ -106,6 +106,39 @@ def test_long_runs_are_forgiven_after_many_short_ones() -> None:
         pace.learn(100, 0.000_01, on_loop=False)
     pace.learn(100, 2 * LONG_RUN_S, on_loop=True)
     assert runs_until_short(pace) == FIRST_PENALTY
+
+
+def measured_of(pace: Pace, runs: int, cost_s: float = 0.000_01) -> int:
+    """How many of so many runs on the loop are measured."""
+    measured = 0
+    for _ in range(runs):
+        assert pace.is_short(100)
+        if not pace.is_trusted(100):
+            measured += 1
+            pace.learn(100, cost_s, on_loop=True)
+    return measured
+
+
+def test_of_runs_that_were_always_short_every_eighth_is_measured() -> None:
+    pace = learned((100, 0.000_01))
+    assert measured_of(pace, TRUSTED_AFTER - 1) == TRUSTED_AFTER - 1
+    assert measured_of(pace, 10 * (TRUSTED_RUNS + 1)) == 10
+
+
+def test_runs_near_the_limit_are_all_measured() -> None:
+    assert measured_of(learned((100, 0.000_8)), 1000, 0.000_8) == 1000
+
+
+def test_a_doubtful_run_has_the_next_ones_measured() -> None:
+    pace = learned((100, 0.000_01))
+    measured_of(pace, TRUSTED_AFTER)
+    assert pace.is_trusted(100)
+    pace.doubt(100)
+    assert pace.is_short(100)
+    assert measured_of(pace, TRUSTED_AFTER) == TRUSTED_AFTER
+    pace.learn(100, 2 * LONG_RUN_S, on_loop=True)
+    assert not pace.is_trusted(100)
+    assert not pace.is_short(100)
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000_000), st.floats(0, 0.1)), min_size=2, max_size=30))

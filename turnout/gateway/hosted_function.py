@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from turnout.gateway.functions import LARGEST_ANSWER_BYTES, Invocation, answer_bytes
 from turnout.gateway.lambda_context import Cancellation, Context
-from turnout.gateway.pace import Pace
+from turnout.gateway.pace import LONG_RUN_S, Pace
 from turnout.gateway.threads import Threads
 from turnout.plan import Function
 
@@ -94,16 +94,13 @@ class HostedFunction:
 
     def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:
         """Run at once where that is surely short; else in a thread, in order of arrival."""
-        own_s = self.function.timeout_s
-        deadline = time.monotonic() + (own_s if own_s < timeout_s else timeout_s)
+        deadline = time.monotonic() + min(timeout_s, self.function.timeout_s)
         code = self._code
         if code is not None and self._loop_limit_s > 0:
             size = _body_size(event)
             if self._pace.is_short(size):
-                invocation, cost_s = self._run(code, event, Context(self.function, alias, event, deadline, None))
                 self.runs_on_loop += 1
-                self._pace.learn(size, cost_s, on_loop=True)
-                return invocation
+                return self._run_on_loop(code, event, Context(self.function, alias, event, deadline, None), size)
         if len(self._waiting) >= self._waiting_limit:
             message = f"{self.function.name}: {len(self._waiting)} calls wait already"
             return Invocation(None, "throttled", message)
@@ -197,7 +194,9 @@ class HostedFunction:
         context = Context(self.function, call.alias, call.event, call.deadline, call.cancellation)
 
         def job() -> None:
-            invocation, cost_s = self._run(code, call.event, context)
+            started = time.thread_time()
+            invocation = self._run(code, call.event, context)
+            cost_s = time.thread_time() - started
             _report(loop, self._ran, call, invocation, cost_s)
 
         self.running += 1
@@ -213,17 +212,28 @@ class HostedFunction:
         self._let_go_of_code()
         _settle(call, invocation)
 
-    def _run(self, code: Runnable, event: Mapping[str, Any], context: Context) -> tuple[Invocation, float]:
-        """Run in the calling thread: the invocation and its cost in seconds of that thread's processor time."""
+    def _run_on_loop(self, code: Runnable, event: Mapping[str, Any], context: Context, size: int) -> Invocation:
+        """Run here and now, and learn what it cost."""
+        pace = self._pace
+        if pace.is_trusted(size):
+            started = time.perf_counter()
+            invocation = self._run(code, event, context)
+            if time.perf_counter() - started > LONG_RUN_S:
+                pace.doubt(size)
+            return invocation
         started = time.thread_time()
+        invocation = self._run(code, event, context)
+        pace.learn(size, time.thread_time() - started, on_loop=True)
+        return invocation
+
+    def _run(self, code: Runnable, event: Mapping[str, Any], context: Context) -> Invocation:
+        """Run in the calling thread."""
         try:
-            answer = code(event, context)
-            invocation = _checked(self.function.name, answer)
+            return _checked(self.function.name, code(event, context))
         except BaseException as error:  # whatever a transform raises is this function's failure, not the gateway's
             if context.cancellation is None or not context.cancellation.cancelled:
                 log.exception("%s: the function raised", self.function.name)
-            invocation = Invocation(None, "failed", f"{self.function.name} raised {type(error).__name__}: {error}")
-        return invocation, time.thread_time() - started
+            return Invocation(None, "failed", f"{self.function.name} raised {type(error).__name__}: {error}")
 
     def _expire(self, call: Call) -> None:
         if call.future.done():

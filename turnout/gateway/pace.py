@@ -20,6 +20,12 @@ FORGIVEN_AFTER = 1000
 """Short runs in a row that halve the penalty: one long run in thousands is the machine's doing, not the function's."""
 
 
+TRUSTED_AFTER = 100
+"""Short runs in a row after which only every eighth is measured: asking the system for a thread's processor time,
+twice, takes a tenth as long as a very short run."""
+TRUSTED_RUNS = 7
+
+
 @dataclass(slots=True)
 class Band:
     """What is known of bodies between two powers of two.
@@ -28,13 +34,15 @@ class Band:
         cost_s: a moving mean, of the last ten runs or so.
         owed: runs below `LONG_RUN_S` that must still be seen before the loop may have such bodies again.
         penalty: how many were owed the last time; it doubles with each long run on the loop.
-        short_runs: short runs in a row.
+        short_runs: short runs in a row that were measured.
+        trusted: runs that need not be measured.
     """
 
     cost_s: float
     owed: int = 0
     penalty: int = 0
     short_runs: int = 0
+    trusted: int = 0
 
 
 class Pace:
@@ -71,6 +79,20 @@ class Pace:
         band = self._bands.get(number - 1)
         return band is not None and band.owed == 0 and 4 * band.cost_s <= self._limit_s
 
+    def is_trusted(self, size: int) -> bool:
+        """Whether the next run on the loop need not be measured; asked once for each."""
+        band = self._bands.get(size.bit_length())
+        if band is None or not band.trusted:
+            return False
+        band.trusted -= 1
+        return True
+
+    def doubt(self, size: int) -> None:
+        """Such a run seemed long by the clock, which need not be its own doing: measure the next ones."""
+        band = self._bands[size.bit_length()]
+        band.trusted = 0
+        band.short_runs = 0
+
     def learn(self, size: int, cost_s: float, *, on_loop: bool) -> None:
         """Take in what one run cost."""
         if self._unlearned:
@@ -86,11 +108,13 @@ class Pace:
             if band.owed:
                 band.owed -= 1
             band.short_runs += 1
-            if band.short_runs >= FORGIVEN_AFTER:
+            if band.short_runs >= TRUSTED_AFTER and 2 * band.cost_s <= self._limit_s:
+                band.trusted = TRUSTED_RUNS
+            if band.penalty and band.short_runs >= FORGIVEN_AFTER:
                 band.short_runs = 0
                 band.penalty //= 2
             return
-        band.short_runs = 0
+        band.short_runs = band.trusted = 0
         if on_loop:
             band.penalty = min(max(2 * band.penalty, FIRST_PENALTY), LARGEST_PENALTY)
         band.owed = band.penalty
