@@ -102,10 +102,12 @@ def open_session(path: Path, memory_mb: int) -> onnxruntime.InferenceSession:
     """An onnxruntime session on the CPU.
 
     Its log is silent but for fatal errors: it would warn per call of a declared output shape that is wrong, and write
-    a line per request whose values it refuses; both come back as exceptions or do not matter.
+    a line per request whose values it refuses; both come back as exceptions or do not matter. Some of those lines (a
+    size that overflows) come from the process's own log, not the session's.
     """
     import onnxruntime
 
+    onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads_for(memory_mb)
     options.inter_op_num_threads = 1

@@ -58,6 +58,15 @@ def test_a_refusal_writes_nothing_to_the_log_nor_does_a_wrong_output_shape(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_size_that_overflows_writes_nothing_to_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    nodes = [helper.make_node("ConstantOfShape", ["s"], ["y"])]
+    artifact = write_graph(tmp_path / "fill.onnx", nodes, [value("s", "INT64", ["n"])], [value("y", "FP32", None)])
+    model = Model(spec(artifact, [TensorSpec("s", "INT64", (-1,))], [TensorSpec("y", "FP32", None)]))
+    with pytest.raises(RequestError, match="overflow"):
+        model.run({"s": np.array([2**63 - 1])})
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     ("memory_mb", "threads"), [(128, 1), (1024, 1), (1769, 1), (2654, 2), (3538, 2), (5307, 3), (10240, 6)]
 )
