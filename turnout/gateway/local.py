@@ -106,7 +106,7 @@ def serve(
                     progress=progress,
                     share=workers,
                     make_slots=state.slots.slots_of,
-                    warm=frozenset(before.environments()) if isinstance(before, IsolatedFunctions) else frozenset(),
+                    before=before if isinstance(before, IsolatedFunctions) else None,
                 )
 
         def gateway_of(edition: Edition, functions: Functions) -> Gateway:

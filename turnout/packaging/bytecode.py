@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 COMPILE = """
@@ -49,6 +50,7 @@ def compile_bytecode(python: Path, sources: Mapping[str, Path], root: str, targe
     return {path.relative_to(target).as_posix(): path for path in sorted(target.rglob("*.pyc"))}
 
 
+@cache
 def python_version(python: Path) -> str:
     """The whole version, `3.13.0`: bytecode of another patch release may differ."""
     code = "import platform; print(platform.python_version())"

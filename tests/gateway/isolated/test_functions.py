@@ -332,7 +332,8 @@ def test_a_process_sees_what_lambda_shows_and_nothing_of_the_gateways(
     assert environ["AWS_LAMBDA_FUNCTION_NAME"] == "turnout-local_wild_v1"
     assert environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "256"
     assert environ["AWS_LAMBDA_LOG_GROUP_NAME"] == "/aws/lambda/turnout-local_wild_v1"
-    assert environ["LAMBDA_TASK_ROOT"] == seen["cwd"] == str(code.task)
+    assert environ["LAMBDA_TASK_ROOT"] == str(code.task)
+    assert seen["cwd"] == str(code.task.resolve())
     assert seen["path"][:3] == [str(code.task), str(code.layer / "python"), str(code.runtime)]
     assert not [path for path in seen["path"] if "site-packages" in path]
     assert seen["files"] == [1024, 1024]

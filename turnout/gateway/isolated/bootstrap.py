@@ -13,7 +13,7 @@ OPEN_FILES = 1024
 
 
 def limit(data_bytes: int) -> None:
-    """Bound what this process and its children may take, each for itself, whatever the watch sees in time."""
+    """Bound what this process and its children may take, each for itself, whatever the warden sees in time."""
     files = min(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

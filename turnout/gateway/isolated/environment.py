@@ -12,11 +12,11 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 
+from turnout.gateway.isolated.guard import Guard
 from turnout.gateway.isolated.process import Code, Process, make_variables
 from turnout.gateway.isolated.runtime_api import Owner, RuntimeApi
 from turnout.gateway.isolated.runtime_connection import RuntimeConnection
 from turnout.gateway.isolated.warden import leader_kb
-from turnout.gateway.isolated.watch import Watch
 
 
 class Environment:
@@ -25,7 +25,7 @@ class Environment:
     Args:
         code: what it runs.
         owner: hears what becomes of its calls.
-        watch: kills it when it takes too much memory.
+        guard: kills it when it takes too much memory.
         tell: called with each line that it prints.
 
     Attributes:
@@ -34,12 +34,12 @@ class Environment:
         reason: why it was killed, if it was.
     """
 
-    def __init__(self, code: Code, owner: Owner, watch: Watch, tell: Callable[[str], None]) -> None:
+    def __init__(self, code: Code, owner: Owner, guard: Guard, tell: Callable[[str], None]) -> None:
         self.api = RuntimeApi(owner)
         self.since = asyncio.get_running_loop().time()
         self.reason = ""
         self._code = code
-        self._watch = watch
+        self._guard = guard
         self._tell = tell
         self._process: Process | None = None
         self._connections: set[RuntimeConnection] = set()
@@ -69,7 +69,7 @@ class Environment:
         except OSError as error:
             return f"cannot be started: {error}"
         self._process = process
-        self._watch.add(process.pid, self._code.function.memory_mb)
+        self._guard.add(process.pid, self._code.function.memory_mb)
         try:
             await process.exited
         finally:
@@ -81,8 +81,8 @@ class Environment:
         process, self._process = self._process, None
         if process is None:
             return self.reason
-        self._watch.remove(process.pid)
-        used_mb = self._watch.used_mb(process.pid)
+        self._guard.remove(process.pid)
+        used_mb = self._guard.used_mb(process.pid)
         exit_text = process.close()
         if used_mb:
             return self._out_of_memory(used_mb)

@@ -13,45 +13,61 @@ from typing import Any
 
 from turnout.gateway.functions import ALIASES, Invocation, refuse
 from turnout.gateway.in_process import Loaded
+from turnout.gateway.isolated.guard import Guard
 from turnout.gateway.isolated.isolated_function import IsolatedFunction, Limits, LocalSlots, Slots
 from turnout.gateway.isolated.process import Code
-from turnout.gateway.isolated.watch import Watch
-
-LONGEST_CALL_S = 30.0
-"""The gateway gives up a call after 29 s, as API Gateway does."""
 
 
 class IsolatedFunctions:
     """The plan's functions, each in environments of its own.
 
     Args:
-        codes: what runs here.
+        codes: what runs here; or what makes it, called in a thread by `prepare` or `try_out`, before the first call.
         limits: of each function.
         refused: name -> why, of those of the plan that cannot run here.
         make_slots: what counts the calls of a function with a reserved concurrency; several processes that serve
             together give one that counts over all of them.
-        warm: names of functions that `prepare` starts one environment of.
+        before: the functions that these follow; `prepare` takes over those that are the same, with their environments.
     """
 
     def __init__(
         self,
-        codes: Iterable[Code],
+        codes: Iterable[Code] | Callable[[], Iterable[Code]],
         limits: Limits,
         *,
         refused: Mapping[str, str] | None = None,
         make_slots: Callable[[str, int], Slots] = lambda _name, count: LocalSlots(count),
-        warm: frozenset[str] = frozenset(),
+        before: IsolatedFunctions | None = None,
     ) -> None:
-        self._watch = Watch()
+        self._guard: Guard = Guard() if before is None else before._guard
         self._limits = limits
         self._refused = refused or {}
+        self._make_slots = make_slots
+        self._before = before
         self._functions: dict[str, IsolatedFunction] = {}
+        self._codes: Callable[[], Iterable[Code]] | None = None
+        if callable(codes):
+            self._codes = codes
+        else:
+            self._fill(codes)
+        self.busy_after_close = 0
+
+    def _fill(self, codes: Iterable[Code]) -> None:
+        """Take over or make each function."""
+        before = {} if self._before is None else self._before._functions
         for code in codes:
             name, reserved = code.function.name, code.function.reserved_concurrency
-            slots = None if reserved is None else make_slots(name, reserved)
-            self._functions[name] = IsolatedFunction(code, limits, self._watch, slots)
-        self._warm = warm
-        self.busy_after_close = 0
+            kept = before.get(name)
+            if kept is not None and kept.code == code:
+                self._functions[name] = kept
+                continue
+            slots = None if reserved is None else self._make_slots(name, reserved)
+            self._functions[name] = IsolatedFunction(code, self._limits, self._guard, slots)
+
+    async def _make_codes(self) -> None:
+        if self._codes is not None:
+            codes, self._codes = self._codes, None
+            self._fill(await asyncio.to_thread(codes))
 
     def invoke(
         self, name: str, alias: str, event: Mapping[str, Any], timeout_s: float
@@ -88,20 +104,27 @@ class IsolatedFunctions:
 
     async def prepare(self, *, everything: bool) -> str:
         """Start an environment of those that had one before, or of all; empty, or why one cannot start."""
-        names = [name for name in self._functions if everything or name in self._warm]
+        await self._make_codes()
+        warm = {} if self._before is None else self._before.environments()
+        self._before = None
+        names = [name for name in self._functions if everything or name in warm]
         reasons = await self._load(names)
         return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
     async def try_out(self, names: Iterable[str]) -> dict[str, str]:
         """Start an environment of each and end it again: name -> why it cannot start."""
+        await self._make_codes()
         try:
             return await self._load(names)
         finally:
             self.close()
 
-    def retire(self, kept: IsolatedFunctions) -> None:  # noqa: ARG002 - no environment goes from one to the other
-        """End every environment once the last call must have been answered."""
-        asyncio.get_running_loop().call_later(LONGEST_CALL_S, self.close)
+    def retire(self, kept: IsolatedFunctions) -> None:
+        """End the environments of every function that `kept` does not share, each when its last call is over."""
+        shared = set(map(id, kept._functions.values()))
+        for function in self._functions.values():
+            if id(function) not in shared:
+                function.retire()
 
     async def _load(self, names: Iterable[str]) -> dict[str, str]:
         reasons = {name: await self._functions[name].load() for name in names}
@@ -111,4 +134,4 @@ class IsolatedFunctions:
         """End every environment at once; what still runs is lost."""
         for function in self._functions.values():
             function.close()
-        self._watch.close()
+        self._guard.close()

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 from turnout.gateway.functions import Invocation
 from turnout.gateway.isolated.environment import Environment
+from turnout.gateway.isolated.guard import Guard
 from turnout.gateway.isolated.process import Code
 from turnout.gateway.isolated.runtime_api import Call, RuntimeApi
-from turnout.gateway.isolated.watch import Watch
 
 log = logging.getLogger("turnout.environments")
 printed = logging.getLogger("turnout.printed")
@@ -40,6 +40,11 @@ REAPS_PER_IDLE = 4
 
 LEAVING_S = 0.5
 """Between a process that closes its connection and its end."""
+
+
+IDLE = "idle"
+RETIRED = "retired"
+"""Why environments end without anything to tell: they had no call for long, or another edition is served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +98,15 @@ class IsolatedFunction:
     Args:
         code: what its environments run.
         limits: how many of them.
-        watch: over their memory.
+        guard: over their memory.
         slots: its reserved concurrency, None where it has none.
     """
 
-    def __init__(self, code: Code, limits: Limits, watch: Watch, slots: Slots | None = None) -> None:
+    def __init__(self, code: Code, limits: Limits, guard: Guard, slots: Slots | None = None) -> None:
         self.function = code.function
-        self._code = code
+        self.code = code
         self._limits = limits
-        self._watch = watch
+        self._guard = guard
         self._slots = slots
         self._name = f"{code.function.model} {code.function.version}"
         self._arns: dict[str, bytes] = {}
@@ -116,6 +121,7 @@ class IsolatedFunction:
         self._lives: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.TimerHandle | None = None
         self._loading: list[asyncio.Future[str]] = []
+        self._is_retired = False
 
     @property
     def environments(self) -> int:
@@ -157,6 +163,14 @@ class IsolatedFunction:
             self._start()
         return loaded
 
+    def retire(self) -> None:
+        """Take no calls any more, and end each environment when its last call is over."""
+        self._is_retired = True
+        for environment in tuple(self._environments.values()):
+            if environment.api.call is None and not self._waiting:
+                self._withdraw(environment)
+                environment.kill(RETIRED)
+
     def close(self) -> None:
         """End every environment, now; for when the event loop is gone."""
         for environment in self._environments.values():
@@ -174,10 +188,12 @@ class IsolatedFunction:
         else:
             self._started(environment)
         call = self._next_call()
-        if call is None:
-            self._free.append(environment)
-        else:
+        if call is not None:
             self._assign(environment, call)
+        elif self._is_retired:
+            environment.kill(RETIRED)
+        else:
+            self._free.append(environment)
 
     def answered(self, api: RuntimeApi, call: Call, invocation: Invocation) -> None:
         """A call is over, and its environment will soon ask for the next."""
@@ -270,7 +286,7 @@ class IsolatedFunction:
             self._start()
 
     def _start(self) -> None:
-        environment = Environment(self._code, self, self._watch, self._tell)
+        environment = Environment(self.code, self, self._guard, self._tell)
         self._environments[environment.api] = environment
         self._starting += 1
         life = asyncio.get_running_loop().create_task(self._live(environment))
@@ -303,9 +319,13 @@ class IsolatedFunction:
         call = environment.api.call
         self._forget(environment)
         if not environment.api.started:
-            self._init_failed(environment, ending)
+            if environment.reason == RETIRED:
+                self._starting -= 1
+                self._end_loading(RETIRED)
+            else:
+                self._init_failed(environment, ending)
             return
-        if environment.reason != IDLE:
+        if environment.reason not in {IDLE, RETIRED}:
             log.error("%s: an environment has ended: %s", self._name, ending)
         if call is not None:
             if call.delivered:
@@ -361,7 +381,7 @@ class IsolatedFunction:
     def _reap(self) -> None:
         """End what has had nothing to do for long, and what does not come to its first event."""
         self._reaper = None
-        self._watch.keep()
+        self._guard.keep()
         now = asyncio.get_running_loop().time()
         for environment in (*self._free, *self._returning):
             if now - environment.since >= self._limits.idle_s:
@@ -375,7 +395,3 @@ class IsolatedFunction:
 
     def _tell(self, line: str) -> None:
         printed.info("%s: %s", self._name, line)
-
-
-IDLE = "idle"
-"""Why most environments end."""

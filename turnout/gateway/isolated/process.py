@@ -23,8 +23,8 @@ BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 
 HEADROOM_MB = 1024
 """What a process may have of writable memory beyond its memory size: stacks and buffers that are reserved and never
-touched (onnxruntime and numpy: 50 MB with one processor). The watch looks at what is touched; this is for what would be
-taken between two of its looks."""
+touched (onnxruntime and numpy: 50 MB with one processor). The warden looks at what is touched; this is for what would
+be taken between two of its looks."""
 
 MEMORY_PER_VCPU_MB = 1769
 LEAST_VCPUS = 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from turnout.gateway.isolated.functions import IsolatedFunctions
@@ -53,7 +54,7 @@ def open_isolated(
     progress: Progress = ignore_progress,
     share: int = 1,
     make_slots: Callable[[str, int], Slots] = lambda _name, count: LocalSlots(count),
-    warm: frozenset[str] = frozenset(),
+    before: IsolatedFunctions | None = None,
 ) -> IsolatedFunctions:
     """The plan's functions, each to run in processes of its own; none is started yet.
 
@@ -64,7 +65,7 @@ def open_isolated(
         progress: told as packages are built, from other threads.
         share: how many processes serve together, each with its share of the environments.
         make_slots: see `IsolatedFunctions`.
-        warm: see `IsolatedFunctions`.
+        before: see `IsolatedFunctions`; with it the packages are built when they are prepared.
 
     Raises:
         LayerError: the layer or the runtime cannot be resolved; the message says why.
@@ -73,8 +74,10 @@ def open_isolated(
     environments = isolation.max_environments or os.cpu_count() or 1
     limits = Limits(max(1, environments // share), isolation.idle_s)
     _, refused = choose_functions(project, plan)
-    codes = prepare_codes(project, plan, progress)
-    return IsolatedFunctions(codes, limits, refused=refused, make_slots=make_slots, warm=warm)
+    if before is not None:
+        codes = partial(prepare_codes, project, plan, progress)
+        return IsolatedFunctions(codes, limits, refused=refused, make_slots=make_slots, before=before)
+    return IsolatedFunctions(prepare_codes(project, plan, progress), limits, refused=refused, make_slots=make_slots)
 
 
 def prepare_codes(project: Project, plan: Plan, progress: Progress = ignore_progress) -> list[Code]:

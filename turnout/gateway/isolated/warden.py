@@ -4,7 +4,7 @@ Comes in, on standard input: lines `watch PID KILOBYTES` and `forget PID`, where
 standard output: `PID KILOBYTES` for a group that took too much, written just before it is killed. The input's end
 is the gateway's: it holds the other end of the pipe however it dies.
 
-Run as a script by `turnout.gateway.isolated.watch`, without site-packages; imports nothing of ours. A process of its
+Run as a script by `turnout.gateway.isolated.guard`, without site-packages; imports nothing of ours. A process of its
 own, since looking takes time that the event loop has not, and since a killed gateway cannot clean up.
 """
 
