@@ -1,12 +1,15 @@
 """A new version of a model: its files copied into the project, its digest pinned, models.yaml edited.
 
 Comes in: the project, names, files. Goes out: a `PreparedVersion`, checked, with nothing written yet; then the files.
-Called by `turnout add`. A failure at any point leaves the project as it was.
+Called by `turnout add`, within `editing`. A failure at any point leaves the project as it was. What nobody can clean up
+after, a kill or a power cut, leaves at worst copied files that models.yaml does not name: adding them again takes them.
 """
 
 from __future__ import annotations
 
+import filecmp
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,6 +21,7 @@ from turnout.artifacts import Artifact, digest_of, load_artifact
 from turnout.edit import add_version, serving_changes
 from turnout.examples import read_examples
 from turnout.manifest import parse_manifest
+from turnout.manifest_file import replace_text
 from turnout.planning import make_plan
 from turnout.project import CACHE_DIR, Project, check_transform
 
@@ -43,8 +47,10 @@ class PreparedVersion:
     Args:
         root: the project's folder, absolute.
         manifest: the manifest's file, links resolved: the file itself is what is replaced.
+        before: its content when it was read.
         text: its new content.
-        folder: where the version's files go, absolute; it is not there yet.
+        folder: where the version's files go, absolute.
+        in_place: whether `folder` holds the files already, byte for byte; else it is not there yet.
         files: name within `folder` -> the file to copy.
         artifact: what was read of the model file, where it lies now.
         changes: what stages will serve that they don't now, a phrase each.
@@ -52,8 +58,10 @@ class PreparedVersion:
 
     root: Path
     manifest: Path
+    before: bytes
     text: str
     folder: Path
+    in_place: bool
     files: Mapping[str, Path]
     artifact: Artifact
     changes: tuple[str, ...]
@@ -84,28 +92,30 @@ def prepare_version(
         ArtifactError: the model file cannot be served.
         ProblemsError: models.yaml would not be right with it.
     """
-    before = project.manifest
-    text = before.path.read_bytes().decode()
-    add_version(
-        text, model, version, {"artifact": MODEL_FILE}, source=before.source
-    )  # the names are sound from here on
-    root = before.path.parent
+    old = project.manifest
+    before = old.path.read_bytes()
+    text = before.decode()
+    add_version(text, model, version, {"artifact": MODEL_FILE}, source=old.source)  # the names are sound from here on
+    root = old.path.parent
     folder = root / "models" / model / version
-    if folder.exists() or folder.is_symlink():
-        raise NewVersionError(
-            f"{folder.relative_to(root)} is there already, and {before.source} does not name it.",
-            "Move it away, or give the version another name: nothing is overwritten.",
-        )
     artifact = load_artifact(path, None)
     files = collect_files(artifact, examples, transform)
+    in_place = folder.exists() or folder.is_symlink()
+    if in_place and not holds_files(folder, files):
+        raise NewVersionError(
+            f"{folder.relative_to(root)} is there already, and {old.source} does not name it.",
+            "Move it away, or give the version another name: nothing is overwritten.",
+        )
+    check_opens(artifact)
     names = {source: f"{folder.relative_to(root)}/{name}" for name, source in files.items()}
     fields = {"artifact": names[artifact.path], "sha256": artifact.sha256}
     fields |= {"transform": names[transform]} if transform else {}
     fields |= {"examples": names[examples]} if examples else {}
-    text = add_version(text, model, version, fields, source=before.source)
-    after = parse_manifest(text.encode(), path=before.path, source=before.source)
-    make_plan(after, {**project.artifacts, (model, version): artifact}, enforce=False)
-    return PreparedVersion(root, before.path.resolve(), text, folder, files, artifact, serving_changes(before, after))
+    text = add_version(text, model, version, fields, source=old.source)
+    new = parse_manifest(text.encode(), path=old.path, source=old.source)
+    make_plan(new, {**project.artifacts, (model, version): artifact}, enforce=False)
+    changes = serving_changes(old, new)
+    return PreparedVersion(root, old.path.resolve(), before, text, folder, in_place, files, artifact, changes)
 
 
 def collect_files(artifact: Artifact, examples: Path | None, transform: Path | None) -> dict[str, Path]:
@@ -130,6 +140,29 @@ def collect_files(artifact: Artifact, examples: Path | None, transform: Path | N
     return own | external
 
 
+def holds_files(folder: Path, files: Mapping[str, Path]) -> bool:
+    """Whether every file lies in the folder, byte for byte: an addition that was cut off left it, or someone put it."""
+    try:
+        return all(filecmp.cmp(source, folder / name, shallow=False) for name, source in files.items())
+    except OSError:
+        return False
+
+
+def check_opens(artifact: Artifact) -> None:
+    """Raise a NewVersionError where onnxruntime cannot open the model: an operator it does not know, a locale."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        name = artifact.path.name
+        reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).replace(str(artifact.path), name)
+        message = f"onnxruntime {onnxruntime.__version__} cannot open {name}: {' '.join(reason.split())}"
+        raise NewVersionError(message) from error
+
+
 def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = lambda _: None) -> None:
     """Copy the files, then replace models.yaml; both, or neither.
 
@@ -143,21 +176,42 @@ def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = la
     """
     made = missing_parents(prepared.folder.parent) + missing_parents(prepared.root / CACHE_DIR)
     try:
-        (prepared.root / CACHE_DIR).mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="adding-", dir=prepared.root / CACHE_DIR) as staging:
-            copied = Path(staging, "version")
-            copy_files(prepared, copied, advance)
-            prepared.folder.parent.mkdir(parents=True, exist_ok=True)
-            copied.rename(prepared.folder)
-            try:
-                replace_text(prepared.manifest, prepared.text)
-            except BaseException:  # Ctrl-C, too
+        if not prepared.in_place:
+            put_files(prepared, advance)
+        try:
+            check_unchanged(prepared)
+            replace_text(prepared.manifest, prepared.text)
+        except BaseException:  # Ctrl-C, too
+            if not prepared.in_place:
                 shutil.rmtree(prepared.folder)
-                raise
+            raise
     finally:
         for folder in made:  # the deepest first; one that holds something stays
             with suppress(OSError):
                 folder.rmdir()
+
+
+def check_unchanged(prepared: PreparedVersion) -> None:
+    """Raise a NewVersionError where someone saved the manifest since it was read: what they wrote is not undone."""
+    if prepared.manifest.read_bytes() != prepared.before:
+        raise NewVersionError(f"{prepared.manifest.name} changed while the model was copied.", "Add it again.")
+
+
+def put_files(prepared: PreparedVersion, advance: Callable[[int], None]) -> None:
+    """Copy the version's files to where nobody looks, then make that their folder."""
+    prepared.folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = prepared.root / CACHE_DIR
+    beside.mkdir(exist_ok=True)
+    prefix = "adding-"
+    if beside.stat().st_dev != prepared.folder.parent.stat().st_dev:  # models/ may be a link to a larger disk
+        beside, prefix = prepared.folder.parent, ".adding-"
+    for left in beside.iterdir():
+        if left.name.startswith(prefix):  # of a process that was killed: no other one adds now
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=beside) as staging:
+        copied = Path(staging, "version")
+        copy_files(prepared, copied, advance)
+        copied.rename(prepared.folder)
 
 
 def copy_files(prepared: PreparedVersion, target: Path, advance: Callable[[int], None]) -> None:
@@ -174,21 +228,6 @@ def copy_files(prepared: PreparedVersion, target: Path, advance: Callable[[int],
     external = [target / file.relative_to(base) for file in prepared.artifact.external_files]
     if digest_of(target / MODEL_FILE, external) != prepared.artifact.sha256:
         raise NewVersionError(f"{prepared.artifact.path.name} changed while it was copied.", "Add it again.")
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Put a new text in the place of a file's, at once: a reader sees the old one or the new one."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copymode(path, name)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def missing_parents(folder: Path) -> list[Path]:

@@ -28,6 +28,7 @@ from turnout.manifest import (
     named_files,
     nearest_position,
 )
+from turnout.manifest_file import manifest_path
 from turnout.problems import Problem, ProblemsError
 from turnout.wording import shorten
 from turnout.yaml_source import MAX_BYTES, YamlSource, read_yaml
@@ -62,7 +63,7 @@ def load_project(path: Path, *, cache: bool = True, load: LoadArtifact = load_ar
     Raises:
         ProblemsError: everything that is wrong. Files are checked even where the rest of the manifest is not right.
     """
-    path = path / "models.yaml" if path.is_dir() else path
+    path = manifest_path(path)
     source = str(path)
     read = read_yaml(_read(path, source), source=source)
     problems = list(check_manifest(read, source))

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import onnx
@@ -14,7 +17,7 @@ from tests.builders.graphs import value, write_graph, write_identity
 from tests.cli.conftest import EXAMPLES
 from turnout.artifacts import load_artifact
 from turnout.cli.__main__ import main
-from turnout.new_version import NewVersionError, missing_parents, prepare_version, replace_text, write_version
+from turnout.new_version import NewVersionError, missing_parents, prepare_version, write_version
 from turnout.project import load_project
 
 TRANSFORM = "def preprocess(inputs):\n    return inputs\n"
@@ -45,10 +48,18 @@ def test_a_version_is_copied_pinned_and_listed(project: Path, model: Path, capsy
     assert after.replace(line, "") == before  # comments, order and spacing stay
     assert (project / "models" / "echo" / "v3" / "model.onnx").read_bytes() == model.read_bytes()
     assert "Now dev serves echo v3, and served v2." in out
-    assert out.endswith("    turnout serve\n    turnout invoke echo v3\n")
+    assert out.endswith(f"    turnout serve -m {project}\n    turnout invoke echo v3 -m {project}\n")
     assert err == ""
     assert not list((project / ".turnout").glob("adding-*"))
     assert main(["validate", "-m", str(project)]) == 0
+
+
+def test_the_next_steps_here_need_no_path(
+    project: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    assert main(["add", "echo", "v3", str(model)]) == 0
+    assert capsys.readouterr().out.endswith("    turnout serve\n    turnout invoke echo v3\n")
 
 
 def test_examples_and_a_transform_come_along(project: Path, model: Path, tmp_path: Path) -> None:
@@ -188,15 +199,115 @@ def test_a_linked_manifest_stays_a_link(project: Path, model: Path, tmp_path: Pa
     assert "v3:" in real.read_text()
 
 
-def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
-    path = tmp_path / "models.yaml"
-    path.write_text("old")
-    path.chmod(0o640)
-    replace_text(path, "new\r\n")
-    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new\r\n", 0o640)
-    assert os.listdir(tmp_path) == ["models.yaml"]  # noqa: PTH208
-
-
 def test_missing_parents_are_the_deepest_first(tmp_path: Path) -> None:
     assert missing_parents(tmp_path / "a" / "b") == [tmp_path / "a" / "b", tmp_path / "a"]
     assert missing_parents(tmp_path) == []
+
+
+def test_additions_at_once_all_arrive(project: Path, model: Path) -> None:
+    names = [f"w{number}" for number in range(4)]
+    command = [sys.executable, "-m", "turnout.cli", "add", "echo"]
+    processes = [
+        subprocess.Popen([*command, name, str(model), "-m", str(project)], stdout=subprocess.DEVNULL) for name in names
+    ]
+    assert [process.wait(60) for process in processes] == [0] * len(names)
+    versions = [version.name for version in load_project(project).manifest.model("echo").versions]
+    assert versions[:2] == ["v1", "v2"]
+    assert sorted(versions[2:]) == names
+
+
+def test_a_manifest_saved_meanwhile_is_not_undone(project: Path, model: Path) -> None:
+    prepared = prepare_version(load_project(project), "echo", "v3", model)
+    path = project / "models.yaml"
+
+    def save(_: int) -> None:
+        path.write_text(path.read_text() + "# a thought\n")
+
+    with pytest.raises(NewVersionError, match="changed while the model was copied"):
+        write_version(prepared, save)
+    assert path.read_text().endswith("# a thought\n")
+    assert not (project / "models" / "echo" / "v3").exists()
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from turnout.new_version import prepare_version, write_version
+from turnout.project import load_project
+project, model = map(pathlib.Path, sys.argv[1:])
+prepared = prepare_version(load_project(project), "echo", "v3", model)
+write_version(prepared, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def test_an_addition_killed_while_it_copies_changes_nothing_and_can_be_made_again(project: Path, model: Path) -> None:
+    before = content_of(project)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(project), str(model)], timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert content_of(project) == before
+    assert len(list((project / ".turnout").glob("adding-*"))) == 1
+    assert main(["add", "echo", "v3", str(model), "-m", str(project)]) == 0
+    assert not list((project / ".turnout").glob("adding-*"))
+    assert main(["validate", "-m", str(project)]) == 0
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_files_that_lie_in_place_are_listed(
+    linked: bool, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project / "models" / "echo" / "v3"
+    if linked:
+        folder.symlink_to(tmp_path / "elsewhere")
+    model = write_external((tmp_path / "elsewhere" if linked else folder) / "model.onnx", "weights.bin")
+    before = content_of(project)
+    assert main(["add", "echo", "v3", str(model), "-m", str(project)]) == 0
+    assert capsys.readouterr().out.startswith("models/echo/v3 holds its 2 files, ")
+    assert content_of(project).keys() == before.keys()
+    assert main(["validate", "-m", str(project)]) == 0
+
+
+def test_files_in_place_that_are_others_are_left_alone(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_identity(project / "models" / "echo" / "v3" / "model.onnx", shape=("batch", 5))
+    model = write_identity(tmp_path / "new.onnx")
+    before = content_of(project)
+    assert main(["add", "echo", "v3", str(model), "-m", str(project)]) == 2
+    assert "models/echo/v3 is there already" in capsys.readouterr().err
+    assert content_of(project) == before
+
+
+def test_files_in_place_stay_where_the_manifest_cannot_be_written(project: Path) -> None:
+    model = write_identity(project / "models" / "echo" / "v3" / "model.onnx")
+    prepared = prepare_version(load_project(project), "echo", "v3", model)
+    (project / "models.yaml").unlink()
+    with pytest.raises(FileNotFoundError):
+        write_version(prepared)
+    assert model.is_file()
+
+
+def test_a_model_that_onnxruntime_cannot_open_is_refused(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = [helper.make_node("Frobnicate", ["x"], ["y"], domain="ai.onnx.ml")]
+    path = write_graph(tmp_path / "odd.onnx", nodes, [value("x", "FP32", ["n"])], [value("y", "FP32", ["n"])])
+    before = content_of(project)
+    assert main(["add", "echo", "v3", str(path), "-m", str(project)]) == 2
+    err = capsys.readouterr().err
+    assert "cannot open odd.onnx: " in err
+    assert "Frobnicate" in err
+    assert str(tmp_path) not in err
+    assert content_of(project) == before
+
+
+def test_models_on_another_disk_are_copied_there(project: Path, model: Path) -> None:
+    disk = Path("/dev/shm")
+    if not disk.is_dir() or disk.stat().st_dev == project.stat().st_dev:
+        pytest.skip("needs a second disk")
+    with tempfile.TemporaryDirectory(dir=disk) as other:
+        (project / "models").rename(project / "old")
+        shutil.copytree(project / "old", other, dirs_exist_ok=True)
+        (project / "models").symlink_to(other)
+        (Path(other) / "echo" / ".adding-killed").mkdir()
+        assert main(["add", "echo", "v3", str(model), "-m", str(project)]) == 0
+        assert main(["validate", "-m", str(project)]) == 0
+        assert sorted(path.name for path in (Path(other) / "echo").iterdir()) == ["v1", "v2", "v3"]

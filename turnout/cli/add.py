@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -34,26 +35,30 @@ def add(
     """Add a version of a model.
 
     The model file is copied into the project, its digest pinned, and the version listed in models.yaml.
-    Everything is checked before anything is written, and a failure leaves all as it was. A version is immutable: one
-    that exists is never overwritten.
+    Everything is checked before anything is written, also that onnxruntime can open the model, and a failure leaves
+    all as it was. A version is immutable: one that exists is never overwritten.
     """
     from turnout.artifacts import ArtifactError
     from turnout.edit import EditError
+    from turnout.manifest_file import editing
     from turnout.new_version import NewVersionError, prepare_version, write_version
 
-    project = load(manifest)
-    try:
-        prepared = prepare_version(project, model, version, path, examples=examples, transform=transform)
-        with progress(f"copying {path.name}", prepared.artifact.size_bytes) as advance:
-            write_version(prepared, advance)
-    except (ArtifactError, EditError, NewVersionError) as error:
-        raise CommandError(f"{str(error.message).rstrip('.')}.", error.hint) from error
-    except ProblemsError:
-        tell(f"{project.manifest.source} would not be right with {model} {version}; nothing was written:")
-        raise
-    copied = f"{counted(len(prepared.files), 'file')}, {size_text(prepared.artifact.size_bytes)} of model"
-    say(f"Copied {copied}, to {prepared.folder.relative_to(prepared.root)}.")
+    with editing(manifest, lambda: tell("Another `turnout add` is at work: waiting for it.")):
+        project = load(manifest)
+        try:
+            prepared = prepare_version(project, model, version, path, examples=examples, transform=transform)
+            with progress(f"copying {path.name}", prepared.artifact.size_bytes) as advance:
+                write_version(prepared, advance)
+        except (ArtifactError, EditError, NewVersionError) as error:
+            raise CommandError(f"{str(error.message).rstrip('.')}.", error.hint) from error
+        except ProblemsError:
+            tell(f"{project.manifest.source} would not be right with {model} {version}; nothing was written:")
+            raise
+    files = f"{counted(len(prepared.files), 'file')}, {size_text(prepared.artifact.size_bytes)} of model"
+    place = prepared.folder.relative_to(prepared.root)
+    say(f"{place} holds its {files}, already." if prepared.in_place else f"Copied {files}, to {place}.")
     say(f"Listed {model} {version} in {project.manifest.source}, sha256 {prepared.artifact.sha256[:12]}.")
     for change in prepared.changes:
         say(f"Now {change}.")
-    say(f"Next:\n\n    turnout serve\n    turnout invoke {model} {version}")
+    there = "" if manifest == DEFAULT_MANIFEST else f" -m {quote(str(manifest))}"
+    say(f"Next:\n\n    turnout serve{there}\n    turnout invoke {model} {version}{there}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -30,4 +31,4 @@ def init(folder: FolderArgument, *, force: ForceOption = False) -> None:
     for name in created.kept:
         tell(f"kept {folder / name}")
     say(f"Made {counted(len(created.written), 'file')} in {folder}. Next:\n")
-    say(f"    cd {folder}\n    turnout serve")
+    say(f"    cd {quote(str(folder))}\n    turnout serve")

@@ -104,8 +104,9 @@ def sample_request(manifest: Path, model: str, version: str, stage: str, example
 def local_key(manifest: Path, url: str, stage: str) -> str:
     """The key that `turnout serve` wrote beside the manifest."""
     from turnout.client import read_local_key
+    from turnout.manifest_file import manifest_path
 
-    return read_local_key(url, manifest if manifest.is_dir() else manifest.parent, stage)
+    return read_local_key(url, manifest_path(manifest).parent, stage)
 
 
 def send(url: str, model: str, version: str, stage: str, body: bytes, key: str) -> Answer:

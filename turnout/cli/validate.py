@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def validate(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption = False) -> None:
     """Check models.yaml and the files it names.
 
-    All problems are told at once, each with file, line and column. What passes here can be served on
-    this machine; `turnout plan` also holds it against the quotas of AWS.
+    All problems are told at once, each with file, line and column. Models are read, but not opened:
+    `turnout serve --preload` opens them all. `turnout plan` also holds it against the quotas of AWS.
     """
     from turnout.planning import make_plan
 
