@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("turnout", "model_lambdas", "router_lambda", "infra")
 
-PROTOCOL_NEEDS = {"numpy", "orjson", "pybase64"}
+PROTOCOL_NEEDS = {"numpy", "orjson", "pybase64", "simdjson"}
 """What travels into every Lambda: nothing else may be imported by the protocol."""
 
 LAMBDA_NEEDS = PROTOCOL_NEEDS | {"onnxruntime"}

@@ -1,4 +1,4 @@
-"""The runtime layer: onnxruntime, numpy, orjson and pybase64 for Lambda's platform, and what transforms ask for.
+"""The runtime layer: what inference imports (layer.in), for Lambda's platform, and what transforms ask for.
 
 Comes in: an architecture, a Python version and a transform's requirements. Goes out: the files of one layer, as
 archive name -> path, below `python/` as Lambda wants it. uv resolves the wheels, for a foreign platform too. Called by
@@ -33,6 +33,7 @@ LEFT_OUT = (
     "*/__pycache__/*",
     "*.pyi",
     "*.pxd",
+    "*.pyx",
     "*/tests/*",
     "*/include/*",
     "*.a",
@@ -47,6 +48,8 @@ LEFT_OUT = (
     "onnxruntime/tools/*",
     "onnxruntime/transformers/*",
     "onnxruntime/ThirdPartyNotices.txt",
+    "simdjson/*.cpp",
+    "simdjson/*.h",
     "numpy/distutils/*",
     "numpy/f2py/*",
     "numpy/_pyinstaller/*",

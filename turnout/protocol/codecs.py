@@ -15,10 +15,12 @@ import numpy.typing as npt
 import orjson
 
 from turnout.protocol.answers import FEW_ELEMENTS, Answer, check_body, check_elements
+from turnout.protocol.binary_tensors import BinaryPart
 from turnout.protocol.bodies import read_body
 from turnout.protocol.checks import Interface, build_interface
 from turnout.protocol.errors import RequestError, shown
 from turnout.protocol.json_values import may_hold_booleans
+from turnout.protocol.long_lists import LONG_BYTES, NotPlainError, read_document
 from turnout.protocol.open_form import read_open, write_open
 from turnout.protocol.requests import InferenceRequest, Payload
 from turnout.protocol.short_forms import read_named, read_rows, write_named, write_rows
@@ -43,22 +45,35 @@ CODECS: Mapping[str, Codec] = {
 }
 
 
-def decode_request(headers: Mapping[str, str], body: bytes, interface: Interface) -> InferenceRequest:
+def decode_request(
+    headers: Mapping[str, str], body: bytes, interface: Interface, *, long_bytes: int = LONG_BYTES
+) -> InferenceRequest:
     """One request's tensors, checked against `interface` (see `Interface.free_inputs`), and how to answer it.
 
     Args:
         headers: names in lower case.
         body: as it was sent, in its content encoding.
         interface: of the version that is asked.
+        long_bytes: text from which a tensor's `data` takes the short cut of `long_lists`.
 
     Raises:
         RequestError: the client's fault, each of the codes with a status of 400, 413 or 415.
     """
     text, part = read_body(headers, body)
+    if len(text) >= long_bytes and part is None:
+        try:
+            return _read(read_document(text, long_bytes), text, None, interface)
+        except (NotPlainError, RequestError):
+            pass  # the plain way answers, or says what is wrong
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise _not_json(text, error) from None
+    return _read(document, text, part, interface)
+
+
+def _read(document: Any, text: bytes, part: BinaryPart | None, interface: Interface) -> InferenceRequest:
+    """The request that a document is."""
     form = _form_of(document)
     request = CODECS[form].read(Payload(document, part, may_hold_booleans(text)), interface)
     if not interface.free_inputs and len(request.inputs) < len(interface.inputs):

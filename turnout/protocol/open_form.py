@@ -18,6 +18,7 @@ from turnout.protocol.checks import Input, Interface, datatype_of
 from turnout.protocol.errors import RequestError, shown
 from turnout.protocol.json_shapes import flatten_to, read_shape
 from turnout.protocol.json_values import AS_THEY_ARE, read_values, write_values
+from turnout.protocol.long_lists import LongList
 from turnout.protocol.requests import (
     InferenceRequest,
     Payload,
@@ -96,6 +97,8 @@ def _read_data(
     if size is None:
         if data is None:
             raise invalid(f"input `{name[:50]}`", "`data`, or `binary_data_size` in `parameters`", None, name[:50])
+        if type(data) is LongList:
+            return data.read(datatype, count)
         return read_values(name, datatype, flatten_to(name, data, shape, count), booleans=payload.booleans)
     if data is not None:
         raise invalid(f"input `{name[:50]}`", "one of `data` and `binary_data_size`", "both", name[:50])
