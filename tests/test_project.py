@@ -105,6 +105,8 @@ def test_link_is_followed(folder: Path) -> None:
         ("artifact: m/modle.onnx",
          "4:12: models.iris.versions.v1.artifact: there is no file m/modle.onnx\n    Did you mean m/model.onnx?"),
         ("artifact: x/model.onnx", "there is no file x/model.onnx\n    Paths are relative to the manifest's folder."),
+        ("artifact: m\\model.onnx",
+         "there is no file m\\model.onnx\n    Write it with slashes: m/model.onnx."),
         ("artifact: m", "artifact: m is a folder\n    Did you mean m/bad.onnx?"),
         ("artifact: m/model.onnx/x", "m/model.onnx/x cannot be read: Not a directory"),
         (f"artifact: {'a' * 300}", "cannot be read: File name too long"),

@@ -95,8 +95,10 @@ def _type_hint(wanted: str, value: Any, schema: Mapping[str, Any], written: str 
     if wanted == "string":
         text = value.text if isinstance(value, Ambiguous) else written or json.dumps(value)
         return f'Write it in quotes: "{text}".' if not isinstance(value, dict | list | None) else ""
-    if wanted in {"integer", "number"} and isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
-        return f"Write it without quotes: {value}."
+    if wanted in {"integer", "number"} and isinstance(value, str):
+        number = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(%|[A-Za-z]{1,3})?", value)
+        quoted = "without its unit" if number and number[2] else "without quotes"
+        return f"Write it {quoted}: {number[1]}." if number else ""
     if wanted in {"integer", "number"} and isinstance(value, Ambiguous):
         return "Write the number in plain digits."
     if wanted == "boolean" and isinstance(value, Ambiguous | str):

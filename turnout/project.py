@@ -151,6 +151,8 @@ class _Files:
 
     def _nearest(self, name: str) -> str:
         """A question that names the likeliest file in the same folder, of the same kind where there is one."""
+        if (self.folder / name.replace("\\", "/")).is_file():
+            return f"Write it with slashes: {name.replace(chr(92), '/')}."
         wanted = PurePosixPath(name)
         try:
             names = sorted(file.name for file in (self.folder / wanted.parent).iterdir() if file.is_file())

@@ -100,9 +100,9 @@ def _paths(path: KeyPath, fields: Tree) -> Iterator[Finding]:
     if "requirements" in fields and "transform" not in fields:
         message = "has no transform that could import it"
         yield Finding((*path, "requirements"), message, "Add `transform`, or delete it.")
-    for key in ("artifact", "transform", "examples"):
+    for key, suffix in (("artifact", ""), ("transform", ".py"), ("examples", ".json")):
         value = fields.get(key)
-        if not isinstance(value, str) or value.startswith("s3://"):
+        if not isinstance(value, str) or value.startswith("s3://") or not value.endswith(suffix):
             continue
         if value.startswith(("/", "~")):
             problem = "must be a path relative to this file's folder"
@@ -117,7 +117,9 @@ def _paths(path: KeyPath, fields: Tree) -> Iterator[Finding]:
 def _stage(tree: Tree, stage: str) -> Iterator[Finding]:
     """What one stage says of the models."""
     path = ("stages", stage)
-    body = _mapping(_mapping(tree.get("stages"))[stage])
+    body = _mapping(tree.get("stages"))[stage]
+    if not isinstance(body, dict):
+        return
     serve, weights = _mapping(body.get("serve")), _mapping(body.get("weights"))
     for model, version in serve.items():
         if model != REST:
@@ -210,6 +212,8 @@ def _serves(tree: Tree, stage: str, model: str) -> set[str]:
 
 def _baseline(tree: Tree, body: Tree, model: str) -> set[str]:
     """The same without the canary."""
+    if model not in _models(tree):
+        return set()
     shares = _mapping(body.get("weights")).get(model)
     if isinstance(shares, dict):
         return {version for version, share in shares.items() if share != 0}
@@ -217,4 +221,5 @@ def _baseline(tree: Tree, body: Tree, model: str) -> set[str]:
     if model in serve:
         return {serve[model]} if isinstance(serve[model], str) else set()
     versions = _versions(tree, model)
-    return {versions[-1]} if versions and REST in serve else set()
+    meant = all(name in _models(tree) for name in serve if name != REST)  # else a misspelt name may be this model's
+    return {versions[-1]} if versions and REST in serve and meant else set()

@@ -15,6 +15,9 @@ from turnout.problems import Problem
 _INDENTATION = "Keys of one mapping begin in the same column, and their values further to the right."
 _QUOTES = "Put quotes around a text that holds `: ` or begins with one of `@ % ` & * ! | > { [ ] } , # ? -`."
 
+_SPACE = "A key ends in `: `, with a space."
+_MIDDLE = "Is a comma or a quote missing, or one too many? Within single quotes a quote is written twice."
+
 # libyaml's wording -> whether the place that counts is where the thing began, what to say, and the remedy.
 _SENTENCES: Mapping[str, tuple[bool, str, str]] = {
     "found unexpected end of stream": (True, "the quote that begins here is not closed", "Close it."),
@@ -24,7 +27,20 @@ _SENTENCES: Mapping[str, tuple[bool, str, str]] = {
     "mapping values are not allowed in this context": (
         False,
         "a `:` cannot stand here",
-        f"{_INDENTATION} {_QUOTES}",
+        f"{_SPACE} {_INDENTATION} {_QUOTES}",
+    ),
+    "did not find expected <document start>": (False, "this does not follow from the lines above it", _SPACE),
+    "found unexpected ':'": (False, "a value is missing after this `:`, or a space", ""),
+    "mapping keys are not allowed in this context": (False, "a text cannot begin with `? `", _QUOTES),
+    "did not find expected alphabetic or numeric character": (
+        True,
+        "what begins with `*` or `&` is an alias or an anchor in YAML",
+        'Put it in quotes: `"*": newest`.',
+    ),
+    "did not find expected comment or line break": (
+        True,
+        "`|` and `>` begin a text of several lines, the first of them below",
+        _QUOTES,
     ),
     "did not find expected key": (False, "this does not fit the lines above it", _INDENTATION),
     "did not find expected '-' indicator": (False, "this does not fit the list above it", _INDENTATION),
@@ -33,6 +49,11 @@ _SENTENCES: Mapping[str, tuple[bool, str, str]] = {
     "found unknown escape character": (
         False,
         "a backslash inside double quotes begins an escape, and this is none",
+        "Use single quotes, or write the backslash twice.",
+    ),
+    "did not find expected hexdecimal number": (
+        False,
+        "a backslash inside double quotes begins an escape, and this one is not whole",
         "Use single quotes, or write the backslash twice.",
     ),
     "block sequence entries are not allowed in this context": (False, "a list cannot begin here", _QUOTES),
@@ -49,6 +70,8 @@ def describe_syntax_error(error: yaml.MarkedYAMLError, text: str, source: str) -
     if line >= len(lines) or (line == len(lines) - 1 and not lines[line] and line):
         line = max(len(lines) - 2, 0) if not lines[-1] else len(lines) - 1
         column = len(lines[line])
+    if hint is _INDENTATION and lines[line][:column].strip():
+        message, hint = "this does not fit what stands before it in its line", _MIDDLE
     if "\t" in _indentation(lines[line]) and not from_start:
         column = lines[line].index("\t")
         message, hint = "a tab cannot indent", "Use spaces."
