@@ -21,7 +21,7 @@ from tests.builders.graphs import write_identity
 from tests.builders.model_functions import open_request, proxy_event
 from turnout.gateway.functions import Functions, Invocation
 from turnout.gateway.isolated.functions import IsolatedFunctions
-from turnout.gateway.isolated.isolated_function import Limits
+from turnout.gateway.isolated.limits import Limits
 from turnout.gateway.isolated.process import Code
 
 PATIENCE_S = 60.0

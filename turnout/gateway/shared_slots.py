@@ -62,7 +62,7 @@ class SharedSlots:
 
 
 class FunctionSlots:
-    """One function's, as `turnout.gateway.isolated.isolated_function.Slots`."""
+    """One function's, as `turnout.gateway.isolated.limits.Slots`."""
 
     __slots__ = ("_count", "_row", "_slots")
 

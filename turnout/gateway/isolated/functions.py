@@ -14,7 +14,8 @@ from typing import Any
 from turnout.gateway.functions import ALIASES, Invocation, refuse
 from turnout.gateway.in_process import Loaded
 from turnout.gateway.isolated.guard import Guard
-from turnout.gateway.isolated.isolated_function import IsolatedFunction, Limits, LocalSlots, Slots
+from turnout.gateway.isolated.isolated_function import IsolatedFunction
+from turnout.gateway.isolated.limits import Limits, LocalSlots, Slots
 from turnout.gateway.isolated.process import Code
 
 

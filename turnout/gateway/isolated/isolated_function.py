@@ -12,12 +12,12 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from turnout.gateway.functions import Invocation
 from turnout.gateway.isolated.environment import Environment
 from turnout.gateway.isolated.guard import Guard
+from turnout.gateway.isolated.limits import Limits, Slots
 from turnout.gateway.isolated.process import Code
 from turnout.gateway.isolated.runtime_api import Call, RuntimeApi
 
@@ -45,51 +45,6 @@ LEAVING_S = 0.5
 IDLE = "idle"
 RETIRED = "retired"
 """Why environments end without anything to tell: they had no call for long, or another edition is served."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one function may take here.
-
-    Args:
-        environments: at once; more calls wait.
-        idle_s: after which an environment that has nothing to do is ended.
-        waiting: calls that wait for an environment; more are `throttled`.
-    """
-
-    environments: int
-    idle_s: float
-    waiting: int = 10_000
-
-
-class Slots(Protocol):
-    """Counts the calls of one function that has a reserved concurrency, in this process or over several."""
-
-    def take(self) -> bool:
-        """Count one call; False where there are as many as may be."""
-        ...
-
-    def give(self) -> None:
-        """It is over."""
-        ...
-
-
-class LocalSlots:
-    """`Slots` of one process."""
-
-    def __init__(self, count: int) -> None:
-        self._free = count
-
-    def take(self) -> bool:
-        """See `Slots`."""
-        if self._free <= 0:
-            return False
-        self._free -= 1
-        return True
-
-    def give(self) -> None:
-        """See `Slots`."""
-        self._free += 1
 
 
 class IsolatedFunction:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from turnout.gateway.isolated.functions import IsolatedFunctions
-from turnout.gateway.isolated.isolated_function import Limits, LocalSlots, Slots
+from turnout.gateway.isolated.limits import Limits, LocalSlots, Slots
 from turnout.gateway.isolated.process import Code
 from turnout.gateway.model_functions import choose_functions
 from turnout.plan import Plan

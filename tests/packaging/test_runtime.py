@@ -1,0 +1,43 @@
+"""Lambda's runtime, installed beside the layer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from turnout.packaging.layer import LayerError
+from turnout.packaging.runtime import RIC_LOCK, install_runtime
+
+
+def test_the_runtime_runs_alone_and_is_installed_once(tmp_path: Path) -> None:
+    folder = install_runtime(tmp_path)
+    assert folder.parent == tmp_path
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); "
+        "import runtime_client, awslambdaric.bootstrap; print(awslambdaric.__version__)"
+    )
+    run = [sys.executable, "-I", "-S", "-B", "-c", code, str(folder)]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, env={"PATH": os.defpath})
+    assert f"awslambdaric=={done.stdout.strip()} " in RIC_LOCK.read_text()
+    assert list(folder.glob("awslambdaric/__pycache__/*.pyc"))
+    before = folder.stat().st_mtime_ns
+    assert install_runtime(tmp_path) == folder
+    assert folder.stat().st_mtime_ns == before
+
+
+def test_a_runtime_that_cannot_be_resolved_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(LayerError):
+        install_runtime(tmp_path / "runtime")
+    assert list((tmp_path / "runtime").iterdir()) == []
+
+
+def test_every_pinned_package_has_its_hashes() -> None:
+    text = RIC_LOCK.read_text()
+    assert text.count("==") == 3
+    assert all("--hash=sha256:" in part for part in text.split("==")[1:])
