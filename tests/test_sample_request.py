@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.graphs import write_identity
 from turnout.manifest import Manifest, Model, Stage, Version
-from turnout.sample_request import UnknownNameError, known, served_version
+from turnout.project import load_project
+from turnout.sample_request import UnknownNameError, known, make_sample_request, served_version
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,17 @@ def test_the_version_with_most_of_the_calls_is_meant(stage: Stage, version: str)
     model = Model("m", (Version("m", "v1", "a"), Version("m", "v2", "b")))
     manifest = Manifest("p", (model,), (stage,), Path("models.yaml"), "models.yaml", {})
     assert served_version(manifest, "s", "m") == version
+
+
+def test_a_request_larger_than_any_server_takes_is_not_made(tmp_path: Path) -> None:
+    write_identity(tmp_path / "model.onnx", shape=(1 << 62, 1 << 62))
+    (tmp_path / "models.yaml").write_text(
+        "models: {m: {versions: {v1: {artifact: model.onnx}}}}\nstages: {dev: {serve: {m: v1}}}\n"
+    )
+    with pytest.raises(
+        ValueError, match=r"m v1 has no examples, and its smallest request holds 21,267,647,932,\S+ values"
+    ):
+        make_sample_request(load_project(tmp_path), "m", "v1", "")
 
 
 def test_an_unknown_name_comes_with_the_likeliest() -> None:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from turnout.example_request import make_request
+from turnout.example_request import count_elements, make_request
 from turnout.examples import Example, read_examples
 
 if TYPE_CHECKING:
     from turnout.manifest import Manifest, Version
     from turnout.project import Project
+
+MOST_ELEMENTS = 20_000_000
+"""What is still made from a signature: more is over any server's limit, and a shape may ask for more than there is."""
 
 
 class UnknownNameError(Exception):
@@ -59,7 +62,7 @@ def make_sample_request(project: Project, model: str, version: str, stage: str, 
 
     Raises:
         UnknownNameError: one of the names is unknown.
-        ValueError: the examples cannot be read.
+        ValueError: the examples cannot be read, or there are none and no request can be made.
     """
     manifest = project.manifest
     stage = known("stage", stage or manifest.stages[0].name, [row.name for row in manifest.stages])
@@ -72,6 +75,9 @@ def make_sample_request(project: Project, model: str, version: str, stage: str, 
         artifact = project.artifacts.get((model, version))
         if artifact is None:
             raise ValueError(f"{model} {version} has no examples, and its artifact does not lie on this machine")
+        elements = sum(count_elements(tensor) for tensor in artifact.signature.inputs if tensor.required)
+        if elements > MOST_ELEMENTS:
+            raise ValueError(f"{model} {version} has no examples, and its smallest request holds {elements:,} values")
         return SampleRequest(model, version, stage, make_request(artifact.signature), None)
     by_name = {found.name: found for found in examples}
     chosen = known(f"example of {model} {version}", example or examples[0].name, by_name)

@@ -45,8 +45,10 @@ def test_notes_close_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_first_line_warns_of_the_fullest_quota() -> None:
     fine, near = Quota("stages", "api", 1, 10), Quota("resources", "api", 270, 300)
+    over = Quota("timeout", "f", 900, 29, "s")
     assert summary_of(make_plan(fine)).endswith("Fullest quota: stages of api, 1 / 10 (10%).")
     assert summary_of(make_plan(fine, near)).endswith("Near its quota: resources of api, 270 / 300 (90%).")
+    assert summary_of(make_plan(over, near)).endswith("Over its quota: timeout of f, 900 / 29 s (3103%).")
 
 
 def test_a_quota_is_shown_where_it_is_fullest_and_wherever_it_is_near(capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,7 +105,8 @@ def value_text(value: Any) -> str:
 
 
 HINTS = {
-    "MissingAuthenticationTokenException": "So API Gateway answers where it has no such endpoint: are the names right?",
+    "MissingAuthenticationTokenException": "So API Gateway answers where it has no such endpoint (are the names "
+    "right?), and where a stage asks for an AWS signature.",
     "ForbiddenException": "A stage that asks for an API key wants --api-key; with --stage the one made here is found.",
 }
 """What API Gateway's own errors mean, where its words don't say."""

@@ -27,7 +27,7 @@ OptimiseOption = Annotated[
 HereOption = Annotated[
     bool, typer.Option("--here", help="For this machine's own Python and platform instead of Lambda's.")
 ]
-JobsOption = Annotated[int, typer.Option("--jobs", min=0, help="How many at once; 0 is one per core.")]
+JobsOption = Annotated[int, typer.Option("--jobs", metavar="N", min=0, help="How many at once; 0 is one per core.")]
 
 
 def build(
@@ -39,7 +39,7 @@ def build(
     jobs: JobsOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Build the packages: one zip per version and one layer per architecture.
+    """Build the zips and layers that AWS runs.
 
     A package is built only when one of its inputs changed; equal inputs give equal bytes.
     The layer's wheels come from the package index that uv is set up with.

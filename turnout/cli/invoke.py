@@ -27,11 +27,14 @@ DataOption = Annotated[
     str, typer.Option("--data", "-d", metavar="JSON|@FILE|-", help="The request's body; - reads standard input.")
 ]
 UrlOption = Annotated[str, typer.Option(metavar="URL", help="Where the server is.")]
-StageOption = Annotated[str, typer.Option(help="The stage to ask; the server's own first one where none is named.")]
-ExampleOption = Annotated[str, typer.Option(help="The example to send, by its name.")]
+StageOption = Annotated[
+    str, typer.Option(metavar="NAME", help="The stage to ask; the server's own first one where none is named.")
+]
+ExampleOption = Annotated[str, typer.Option(metavar="NAME", help="The example to send, by its name.")]
 ApiKeyOption = Annotated[
     str,
     typer.Option(
+        metavar="KEY",
         envvar="TURNOUT_API_KEY",
         help="The API key; for a server on this machine the one that `turnout serve` wrote is found.",
         show_default=False,

@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 
 PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
 
-ApiOption = Annotated[str, typer.Option("--api", help="The API, where stages differ so much that there are several.")]
-StageOption = Annotated[str, typer.Option("--stage", help="The API of this stage.")]
-RegionOption = Annotated[str, typer.Option("--region", help="The AWS region in the integrations' addresses.")]
-AccountOption = Annotated[str, typer.Option("--account", help="The AWS account in the integrations' addresses.")]
-StackOption = Annotated[str, typer.Option("--stack", help="The stack whose functions are addressed.")]
+ApiOption = Annotated[
+    str, typer.Option("--api", metavar="NAME", help="The API, where stages differ so much that there are several.")
+]
+StageOption = Annotated[str, typer.Option("--stage", metavar="NAME", help="The API of this stage.")]
+RegionOption = Annotated[
+    str, typer.Option("--region", metavar="REGION", help="The AWS region in the integrations' addresses.")
+]
+AccountOption = Annotated[
+    str, typer.Option("--account", metavar="NUMBER", help="The AWS account in the integrations' addresses.")
+]
+StackOption = Annotated[str, typer.Option("--stack", metavar="NAME", help="The stack whose functions are addressed.")]
 
 
 def openapi(

@@ -23,7 +23,9 @@ NEAR = 0.8
 ColdStartOption = Annotated[
     bool, typer.Option("--cold-start", help="Also measure each version's cold start, in fresh processes.")
 ]
-StackOption = Annotated[str, typer.Option("--stack", help="The stack whose names are shown: a part of every name.")]
+StackOption = Annotated[
+    str, typer.Option("--stack", metavar="NAME", help="The stack whose names are shown: a part of every name.")
+]
 
 
 def plan(
@@ -117,7 +119,9 @@ def summary_of(made: Plan) -> str:
     )
     if made.quotas:
         fullest = max(made.quotas, key=share_of)
-        word = "Near its quota" if share_of(fullest) >= NEAR else "Fullest quota"
+        word = (
+            "Over its quota" if fullest.exceeded else "Near its quota" if share_of(fullest) >= NEAR else "Fullest quota"
+        )
         text += f"\n{word}: {fullest.name} of {fullest.subject}, {amounts_of(fullest)} ({share_of(fullest):.0%})."
     return text
 
@@ -165,7 +169,7 @@ def say_routes(routes: Sequence[Route], apis: Sequence[str]) -> None:
 
 
 def say_packages(made: Plan) -> None:
-    """The zips with what makes them large."""
+    """The zips with what makes them large; an artifact in S3 is not in its zip."""
     say_section(f"Packages ({len(made.packages):,}), unzipped")
     rows = (
         (

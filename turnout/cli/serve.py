@@ -27,10 +27,17 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-HostOption = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")]
-PortOption = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")]
+HostOption = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="The address to listen on; 0.0.0.0 lets other machines in.")
+]
+PortOption = Annotated[
+    int, typer.Option(metavar="PORT", min=0, max=65535, help="The port to listen on; 0 takes a free one.")
+]
 StageOption = Annotated[
-    str, typer.Option(help="The stage that answers paths without one; the first of the manifest where none is named.")
+    str,
+    typer.Option(
+        metavar="NAME", help="The stage that answers paths without one; the first of the manifest where none is named."
+    ),
 ]
 PreloadOption = Annotated[bool, typer.Option("--preload", help="Load every model before the first request.")]
 LogOption = Annotated[LogFormat, typer.Option(help="How a line of the access log is spelled.")]
@@ -39,7 +46,7 @@ AccessLogOption = Annotated[
 ]
 
 WorkersOption = Annotated[
-    int, typer.Option(min=0, help="Processes that answer requests; 0 is one per core that may be used.")
+    int, typer.Option(metavar="N", min=0, help="Processes that answer requests; 0 is one per core that may be used.")
 ]
 WatchOption = Annotated[
     bool, typer.Option("--watch", help="Serve what models.yaml and its files say now, whenever they change.")
@@ -48,7 +55,7 @@ IsolatedOption = Annotated[
     bool, typer.Option("--isolated", help="Run each version in processes of its own, as Lambda does.")
 ]
 EnvironmentsOption = Annotated[
-    int, typer.Option(min=0, help="With --isolated, processes of one version at once; 0 is one per core.")
+    int, typer.Option(metavar="N", min=0, help="With --isolated, processes of one version at once; 0 is one per core.")
 ]
 IdleOption = Annotated[
     float, typer.Option(min=0, metavar="SECONDS", help="With --isolated, how long a process waits for its next call.")
