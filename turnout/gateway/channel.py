@@ -6,7 +6,9 @@ order. Used by `turnout.gateway.workers` and `turnout.gateway.worker`, which for
 
 from __future__ import annotations
 
+import fcntl
 import pickle
+import resource
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -15,6 +17,9 @@ from typing import Any
 
 MOST_FILES = 64
 """In one message; the kernel allows 253."""
+
+HIGHEST_DESCRIPTOR = 8192
+"""A process's table of descriptors takes 8 bytes for each up to the highest."""
 
 _MESSAGE_BYTES = 65_536
 _TEXT_CHARACTERS = 10_000
@@ -52,6 +57,18 @@ class Channel:
     def fileno(self) -> int:
         """For whoever waits until something comes in."""
         return self._socket.fileno()
+
+    def move_up(self) -> None:
+        """Take the highest file descriptor that there may be, below a limit.
+
+        Linux closes a killed process's descriptors from the highest down, so that its peer learns of its end before its
+        clients do: none of them can come back and be handed to it again.
+        """
+        number = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], HIGHEST_DESCRIPTOR) - 1
+        moved = socket.socket(fileno=fcntl.fcntl(self._socket.fileno(), fcntl.F_DUPFD_CLOEXEC, number))
+        moved.settimeout(0)
+        self._socket.close()
+        self._socket = moved
 
     @property
     def is_waiting(self) -> bool:

@@ -231,6 +231,7 @@ class Supervisor:
 
     def _make_ready(self, worker: WorkerProcess) -> None:
         worker.is_ready = True
+        self._workers.give()
         if self._is_stopping:
             assert worker.channel is not None
             worker.channel.send("stop")

@@ -221,6 +221,7 @@ def ignore_signals() -> None:
 def run_worker(number: int, channel: Channel, state: SharedState, serving: Serving, first: First) -> int:
     """A worker's whole life; its exit code."""
     ignore_signals()
+    channel.move_up()
     sys.dont_write_bytecode = True  # or an edit within the same second would run what was compiled before it
     state.become(number)
     with asyncio.Runner(loop_factory=http.new_event_loop) as runner:

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -104,6 +105,7 @@ class Workers:
         self._close_inherited = close_inherited
         self._clock = clock
         self._given = 0
+        self._homeless: deque[socket.socket] = deque()
         self.rows = tuple(WorkerProcess(number) for number in range(state.workers))
 
     def alive(self) -> Iterator[WorkerProcess]:
@@ -148,16 +150,20 @@ class Workers:
                 ended.append((worker, os.waitstatus_to_exitcode(status)))
         return ended
 
-    def give(self, connections: Sequence[socket.socket]) -> None:
-        """Hand connections out, each to the worker with the fewest open ones; they are closed here."""
-        for connection in connections:
-            with connection:
-                while not self._give(connection):
-                    waiting = [worker.channel for worker in self.alive() if worker.is_ready and worker.channel]
-                    if not waiting:
-                        log.warning("no worker is there to take a connection")
-                        break
-                    select.select([], waiting, [], FULL_S)
+    def give(self, connections: Sequence[socket.socket] = ()) -> None:
+        """Hand connections out, each to the worker with the fewest open ones, and those that waited for a worker.
+
+        They are closed here once they are handed out.
+        """
+        self._homeless.extend(connections)
+        while self._homeless:
+            if self._give(self._homeless[0]):
+                self._homeless.popleft().close()
+                continue
+            full = [worker.channel for worker in self.alive() if worker.is_ready and worker.channel]
+            if not full:
+                return
+            select.select([], full, [], FULL_S)
 
     def _give(self, connection: socket.socket) -> bool:
         """Whether one of them took it. Equal ones take turns."""
@@ -187,7 +193,9 @@ class Workers:
         return told
 
     def close_channels(self) -> None:
-        """Close this process's ends: in a new process, which must not keep them open."""
+        """Close this process's ends, and connections: in a new process, which must not keep them open."""
+        for connection in self._homeless:
+            connection.close()
         for worker in self.rows:
             if worker.channel is not None:
                 worker.channel.close()

@@ -1,0 +1,87 @@
+"""A server of two workers whose paths `/serve/<version>` and `/counters` change and read what all of them share.
+
+`python -m tests.builders.changing_server PROJECT` prints its port on standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from turnout.gateway.core import Gateway
+from turnout.gateway.counters import counting_log
+from turnout.gateway.edition import Edition, build_gateway, make_edition
+from turnout.gateway.functions import Functions
+from turnout.gateway.http import Limits
+from turnout.gateway.listening import bind_sockets
+from turnout.gateway.messages import Request, Response
+from turnout.gateway.model_functions import edition_functions
+from turnout.gateway.shared_state import SharedState
+from turnout.gateway.supervise import supervise
+from turnout.gateway.worker import First, Serving
+from turnout.project import load_project
+
+
+class Changing:
+    """A gateway with two more paths."""
+
+    def __init__(self, gateway: Gateway, state: SharedState) -> None:
+        self._gateway = gateway
+        self._state = state
+        self.stages = gateway.stages
+
+    def handle(self, request: Request) -> Response | Awaitable[Response]:
+        if request.path.startswith("/serve/"):
+            (dev,) = (stage for stage in self._state.read()[1].stages if stage.name == "dev")
+            variables = {**dev.variables, "echo": request.path.removeprefix("/serve/")}
+            self._state.update_stages({"dev": replace(dev, variables=variables)})
+            return Response(200)
+        if request.path == "/counters":
+            rows = self._state.counters.read()
+            named = {f"{key.stage} {key.function} {key.is_canary}": counts.requests for key, counts in rows.items()}
+            return Response(200, (), orjson.dumps(named))
+        return self._gateway.handle(request)
+
+
+def main(project: Path) -> None:
+    state = SharedState(2)
+    edition = make_edition(load_project(project / "models.yaml"))
+    sockets = bind_sockets("127.0.0.1", 0)
+
+    def gateway_of(edition: Edition, functions: Functions) -> Any:
+        gateway = build_gateway(
+            edition.project,
+            edition.plan,
+            functions,
+            apis=edition.apis,
+            access_log=counting_log(state.counters, None),
+            bucket_of=state.buckets.bucket_of,
+        )
+        return Changing(gateway, state)
+
+    serving = Serving(
+        edition_functions,
+        gateway_of,
+        preload=False,
+        progress=lambda _: None,
+        limits=Limits(),
+        refusals={},
+        log=None,
+        flush=lambda: None,
+    )
+
+    def tell(text: object = "") -> None:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    port = sockets[0].getsockname()[1]
+    supervise(sockets, state, serving, First(1, edition), is_watching=False, tell=tell, on_ready=lambda: tell(port))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
