@@ -1,6 +1,6 @@
 """A user's own project, ready to be served: models.yaml, the sample model, the schema, .gitignore, a README.
 
-Comes in: a folder. Goes out: the files in it. Called by `turnout init`.
+Comes in: a folder. Goes out: the files in it, all of them or none. Called by `turnout init`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from turnout.folders import folders_for
 from turnout.layout import sample_dir, schema_path
 
 TEMPLATE = Path(__file__).parent / "template"
@@ -44,21 +45,32 @@ def create_project(folder: Path, *, beside_others: bool = False) -> Created:
 
     Raises:
         OccupiedError: the folder holds files and `beside_others` is false, or `folder` is a file.
+        OSError: the disk is full, or something may not be written; what was written is deleted again.
     """
     if folder.exists() and not folder.is_dir():
         raise OccupiedError(f"{folder} is a file.")
     if folder.is_dir() and not beside_others and any(entry.name not in IGNORED for entry in folder.iterdir()):
         raise OccupiedError(f"{folder} is not empty.")
-    written, kept = [], []
-    for source, name in project_files():
-        target = folder / name
-        if target.exists():
-            kept.append(name)
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
+    sources = {name: source for source, name in project_files()}
+    kept = tuple(name for name in sources if (folder / name).exists() or (folder / name).is_symlink())
+    written = tuple(name for name in sources if name not in kept)
+    with folders_for(*((folder / name).parent for name in written)):
+        try:
+            for name in written:
+                copy_file(sources[name], folder / name)
+        except BaseException:  # Ctrl-C, too
+            for name in written:
+                (folder / name).unlink(missing_ok=True)
+            raise
+    return Created(written, kept)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy one file; an error names the one that is written, which is the one that the user knows."""
+    try:
         shutil.copyfile(source, target)
-        written.append(name)
-    return Created(tuple(written), tuple(kept))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def project_files() -> Iterator[tuple[Path, Path]]:

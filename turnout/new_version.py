@@ -13,13 +13,13 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from turnout.artifacts import Artifact, digest_of, load_artifact
 from turnout.edit import add_version, serving_changes
 from turnout.examples import read_examples
+from turnout.folders import folders_for
 from turnout.manifest import parse_manifest
 from turnout.manifest_file import replace_text
 from turnout.planning import make_plan
@@ -174,8 +174,7 @@ def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = la
         NewVersionError: a file changed since it was read.
         OSError: the disk is full, or something may not be written.
     """
-    made = missing_parents(prepared.folder.parent) + missing_parents(prepared.root / CACHE_DIR)
-    try:
+    with folders_for(prepared.folder.parent, prepared.root / CACHE_DIR):
         if not prepared.in_place:
             put_files(prepared, advance)
         try:
@@ -185,10 +184,6 @@ def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = la
             if not prepared.in_place:
                 shutil.rmtree(prepared.folder)
             raise
-    finally:
-        for folder in made:  # the deepest first; one that holds something stays
-            with suppress(OSError):
-                folder.rmdir()
 
 
 def check_unchanged(prepared: PreparedVersion) -> None:
@@ -199,10 +194,7 @@ def check_unchanged(prepared: PreparedVersion) -> None:
 
 def put_files(prepared: PreparedVersion, advance: Callable[[int], None]) -> None:
     """Copy the version's files to where nobody looks, then make that their folder."""
-    prepared.folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = prepared.root / CACHE_DIR
-    beside.mkdir(exist_ok=True)
-    prefix = "adding-"
+    beside, prefix = prepared.root / CACHE_DIR, "adding-"
     if beside.stat().st_dev != prepared.folder.parent.stat().st_dev:  # models/ may be a link to a larger disk
         beside, prefix = prepared.folder.parent, ".adding-"
     for left in beside.iterdir():
@@ -228,12 +220,3 @@ def copy_files(prepared: PreparedVersion, target: Path, advance: Callable[[int],
     external = [target / file.relative_to(base) for file in prepared.artifact.external_files]
     if digest_of(target / MODEL_FILE, external) != prepared.artifact.sha256:
         raise NewVersionError(f"{prepared.artifact.path.name} changed while it was copied.", "Add it again.")
-
-
-def missing_parents(folder: Path) -> list[Path]:
-    """The folder and those above it that are not there, the deepest first."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    return missing

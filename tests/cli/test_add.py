@@ -17,7 +17,7 @@ from tests.builders.graphs import value, write_graph, write_identity
 from tests.cli.conftest import EXAMPLES
 from turnout.artifacts import load_artifact
 from turnout.cli.__main__ import main
-from turnout.new_version import NewVersionError, missing_parents, prepare_version, write_version
+from turnout.new_version import NewVersionError, prepare_version, write_version
 from turnout.project import load_project
 
 TRANSFORM = "def preprocess(inputs):\n    return inputs\n"
@@ -197,11 +197,6 @@ def test_a_linked_manifest_stays_a_link(project: Path, model: Path, tmp_path: Pa
     assert main(["add", "echo", "v3", str(model), "-m", str(project)]) == 0
     assert (project / "models.yaml").is_symlink()
     assert "v3:" in real.read_text()
-
-
-def test_missing_parents_are_the_deepest_first(tmp_path: Path) -> None:
-    assert missing_parents(tmp_path / "a" / "b") == [tmp_path / "a" / "b", tmp_path / "a"]
-    assert missing_parents(tmp_path) == []
 
 
 def test_additions_at_once_all_arrive(project: Path, model: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,24 @@ def test_a_file_in_the_way_is_refused(force: list[str], tmp_path: Path, capsys: 
     (tmp_path / "file").write_text("mine")
     assert main(["init", str(tmp_path / "file"), *force]) == 2
     assert "is a file" in capsys.readouterr().err
+
+
+def test_a_failure_halfway_leaves_nothing_and_names_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mine"
+    (folder / "models" / "iris" / "v2").mkdir(parents=True)
+    (folder / "models" / "iris" / "v1").touch()  # where a folder has to be
+    assert main(["init", str(folder), "--force"]) == 1
+    assert f"{folder}/models/iris/v1" in capsys.readouterr().err
+    assert files_of(folder) == {"models/iris/v1"}
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    limited = "import resource, sys\nfrom turnout.cli.__main__ import main\n"
+    limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\nsys.exit(main(['init', sys.argv[1]]))\n"
+    command = [sys.executable, "-c", limited, str(tmp_path / "mine")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"turnout: {tmp_path}/mine/schemas/models.schema.json: File too large\n"
+    assert list(tmp_path.iterdir()) == []

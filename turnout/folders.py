@@ -1,0 +1,38 @@
+"""Folders that are made for something, and go again when nothing came of it.
+
+Comes in: paths. Goes out: folders. Called by what writes all or nothing: a new project, a new version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def folders_for(*folders: Path) -> Iterator[None]:
+    """The folders and those above them are there meanwhile; of those made here the empty ones are deleted afterwards.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    made: list[Path] = []
+    try:
+        for folder in folders:
+            made[:0] = missing_parents(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for folder in made:  # the deepest first; one that holds something stays
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def missing_parents(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there, the deepest first."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    return missing
