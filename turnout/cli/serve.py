@@ -16,6 +16,7 @@ import typer
 from turnout.cli.build import building
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
 from turnout.cli.output import CommandError, tell
+from turnout.gateway.interrupt import remembered_interrupt
 
 CANNOT_LISTEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT})
 
@@ -86,37 +87,39 @@ def serve(
     SIGHUP does the same once.
     With --isolated each version runs as on Lambda: in processes of its own, from its own zip, within its memory.
     """
-    project = load(manifest)
-    stages = [row.name for row in project.manifest.stages]
-    if stage and stage not in stages:
-        raise CommandError(f"there is no stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
-    from turnout.gateway import local
-    from turnout.gateway.isolated.start import Isolation
-    from turnout.packaging.layer import LayerError
+    with remembered_interrupt() as check_interrupt:
+        project = load(manifest)
+        stages = [row.name for row in project.manifest.stages]
+        if stage and stage not in stages:
+            raise CommandError(f"there is no stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
+        from turnout.gateway import local
+        from turnout.gateway.isolated.start import Isolation
+        from turnout.packaging.layer import LayerError
 
-    try:
-        local.serve(
-            project,
-            host=host,
-            port=port,
-            stage=stage,
-            preload=preload,
-            log_format=log_format.value,
-            access_log=access_log,
-            workers=workers,
-            watch=watch,
-            isolation=Isolation(max_environments, idle_timeout) if isolated else None,
-            preparing=partial(preparing, len(project.artifacts) + 1),
-        )
-    except LayerError as error:
-        message = f"what isolated functions run on cannot be made: {error}"
-        raise CommandError(message, "It is fetched once, through uv, and kept in .turnout.", code=1) from None
-    except OSError as error:
-        listening = error.errno in CANNOT_LISTEN and error.filename is None
-        if not listening and not isinstance(error, socket.gaierror):
-            raise
-        hint = "Something listens there already; --port takes another." if error.errno == errno.EADDRINUSE else ""
-        raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or error}.", hint, code=1) from error
+        try:
+            local.serve(
+                project,
+                host=host,
+                port=port,
+                stage=stage,
+                preload=preload,
+                log_format=log_format.value,
+                access_log=access_log,
+                workers=workers,
+                watch=watch,
+                isolation=Isolation(max_environments, idle_timeout) if isolated else None,
+                preparing=partial(preparing, len(project.artifacts) + 1),
+                check_interrupt=check_interrupt,
+            )
+        except LayerError as error:
+            message = f"what isolated functions run on cannot be made: {error}"
+            raise CommandError(message, "It is fetched once, through uv, and kept in .turnout.", code=1) from None
+        except OSError as error:
+            listening = error.errno in CANNOT_LISTEN and error.filename is None
+            if not listening and not isinstance(error, socket.gaierror):
+                raise
+            hint = "Something listens there already; --port takes another." if error.errno == errno.EADDRINUSE else ""
+            raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or error}.", hint, code=1) from error
 
 
 @contextmanager

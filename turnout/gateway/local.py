@@ -56,6 +56,7 @@ def serve(
     watch: bool = False,
     isolation: Isolation | None = None,
     preparing: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(ignore_progress),
+    check_interrupt: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight.
 
@@ -73,6 +74,7 @@ def serve(
         watch: go over to what the project's files say whenever they change.
         isolation: how each function runs in processes of its own; None runs all in this one.
         preparing: shows progress while the isolated functions' packages are built.
+        check_interrupt: raises KeyboardInterrupt if one came and was dropped; called once, before workers start.
 
     Raises:
         LayerError: the isolated functions' layer or runtime cannot be resolved.
@@ -128,6 +130,7 @@ def serve(
             functions_of,
             gateway_of,
             preload=preload,
+            opens_together=watch,
             progress=tell_load,
             limits=Limits(),
             refusals=refusals,
@@ -145,6 +148,7 @@ def serve(
             )
 
         first = First(1, edition, functions, gateway)
+        check_interrupt()
         supervise(sockets, state, serving, first, is_watching=watch, tell=tell, on_ready=greet)
     finally:
         for bound in sockets:
