@@ -68,6 +68,7 @@ def main(project: Path) -> None:
         edition_functions,
         gateway_of,
         preload=False,
+        opens_together=False,
         progress=lambda _: None,
         limits=Limits(),
         refusals={},

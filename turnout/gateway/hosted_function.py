@@ -87,6 +87,7 @@ class HostedFunction:
         self._loop_limit_s = loop_limit_s
         self._pace = Pace(loop_limit_s)
         self.check = check
+        self.on_open: Callable[[str], None] | None = None
         self._is_retired = False
         self._code: Runnable | None = None
         self._loading: asyncio.Future[str] | None = None
@@ -173,6 +174,8 @@ class HostedFunction:
         if code is not None:
             self._start_waiting()
             self._let_go_of_code()
+            if self.on_open is not None:
+                self.on_open(self.function.name)
             return
         failed = Invocation(None, "failed", f"{self.function.name} could not be loaded: {reason}")
         waiting, self._waiting = self._waiting, {}

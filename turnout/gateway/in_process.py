@@ -119,6 +119,17 @@ class InProcessFunctions:
         self._models_before = frozenset() if before is None else before.wanted_models()
         self.busy_after_close = 0
 
+    def tell_opened(self, told: Callable[[str], None]) -> None:
+        """Tell the name of every function that is opened from now on."""
+        for hosted in self._hosted.values():
+            hosted.on_open = told
+
+    def open(self, name: str) -> None:
+        """Open a function that will be called here, too; one that is gone by now is nothing to open."""
+        hosted = self._hosted.get(name)
+        if hosted is not None:
+            hosted.load()
+
     def find(self, name: str, mark: str | None) -> HostedFunction | None:
         """The function of that name if it has that mark."""
         return self._hosted.get(name) if mark is not None and self._marks.get(name) == mark else None

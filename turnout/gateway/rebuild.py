@@ -46,12 +46,15 @@ class Rebuilt:
 def rebuild(path: Path, before: Edition, *, functions_of: FunctionsOf, gateway_of: GatewayOf) -> Rebuilt:
     """Read everything, and try what is new: its document and routes, its sessions and transforms.
 
+    To be called in a process of its own: it silences the log.
+
     Args:
         path: the manifest.
         before: what is served; a function that is in it as it is now is not tried again.
         functions_of: makes functions.
         gateway_of: makes a gateway.
     """
+    logging.disable()  # what goes wrong here is told as a problem of the files
     files = find_files(path, before)
     edition: Edition | None = None
     problems = ""
@@ -65,7 +68,6 @@ def rebuild(path: Path, before: Edition, *, functions_of: FunctionsOf, gateway_o
     except ProblemsError as error:
         problems = str(error)
     except Exception as error:
-        logging.getLogger(__name__).debug("the files cannot be served", exc_info=error)
         problems = f"{path}: {type(error).__name__}: {error}"
     files = {**find_files(path, edition), **files}
     return Rebuilt(None if problems else edition, problems, files)

@@ -2,8 +2,8 @@
 
 Comes in: a stage's name and its throttle. Goes out: a `Bucket`. Called by the gateway's stages, in every worker.
 
-A row is five numbers: when its throttle was set (the control state's generation and one), rate, burst, tokens, the clock when
-these were counted. A take is one locked read and write of 40 bytes: about 3 us.
+A row is five numbers: when its throttle was set (the control state's generation and one), rate, burst, tokens, the
+clock when these were counted. A take is one locked read and write of 40 bytes: about 3 us.
 """
 
 from __future__ import annotations

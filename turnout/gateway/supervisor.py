@@ -213,10 +213,13 @@ class Supervisor:
         """Take in what a worker tells."""
         try:
             while (message := channel.receive()) is not None:
-                if message.kind == "ready":
-                    self._make_ready(worker)
-                else:
-                    self._reload.worker_prepared(worker, *message.values)
+                match message.kind:
+                    case "ready":
+                        self._make_ready(worker)
+                    case "opened":
+                        self._workers.tell("open", *message.values)
+                    case "prepared":
+                        self._reload.worker_prepared(worker, *message.values)
         except EOFError:
             worker.is_ready = False
             self._selector.unregister(channel)

@@ -34,6 +34,14 @@ class EditionFunctions(Functions, Protocol):
         """Open everything before the first request."""
         ...
 
+    def tell_opened(self, told: Callable[[str], None]) -> None:
+        """Tell the name of every function opened from now on, where an open one outlives a change of its files."""
+        ...
+
+    def open(self, name: str) -> None:
+        """Open a function before it is called."""
+        ...
+
     async def prepare(self, *, everything: bool) -> str:
         """Open what is new, all of it or what is sure to be called; empty, or why that failed."""
         ...
@@ -71,6 +79,7 @@ class Switch:
         functions_of: makes functions of further editions.
         gateway_of: makes gateways of further editions.
         preload: open everything that is new in an edition before going over to it.
+        on_open: told of every function that is opened, or None.
         on_unprepared: told when a request finds an edition named that is not there; the worker must end.
     """
 
@@ -82,6 +91,7 @@ class Switch:
         functions_of: FunctionsOf,
         gateway_of: GatewayOf,
         preload: bool,
+        on_open: Callable[[str], None] | None = None,
         on_unprepared: Callable[[], None],
     ) -> None:
         self._state = state
@@ -90,6 +100,9 @@ class Switch:
         self._functions_of = functions_of
         self._gateway_of = gateway_of
         self._preload = preload
+        self._on_open = on_open
+        if on_open is not None:
+            served.functions.tell_opened(on_open)
         self._on_unprepared = on_unprepared
         self._prepared: dict[int, Served] = {}
         self._generation = state.generation_word()
@@ -129,6 +142,8 @@ class Switch:
         present = self._served.functions
         try:
             functions = await asyncio.to_thread(self._functions_of, edition, present)
+            if self._on_open is not None:
+                functions.tell_opened(self._on_open)
             gateway = await asyncio.to_thread(self._gateway_of, edition, functions)
             reason = await functions.prepare(everything=self._preload)
         except Exception as error:

@@ -3,8 +3,8 @@
 Comes in: its end of the channel to the supervisor, the shared state, an edition. Goes out: an exit code. Called by the
 supervisor in a process that it has just forked.
 
-It is told (`connections`, `prepare`, `discard`, `look`, `stop`) and tells (`ready`, `prepared`). A supervisor that is
-gone is one that says stop: nobody else could.
+It is told (`connections`, `open`, `prepare`, `discard`, `look`, `stop`) and tells (`ready`, `opened`, `prepared`). A
+supervisor that is gone is one that says stop: nobody else could.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Serving:
         functions_of: makes an edition's functions.
         gateway_of: makes an edition's gateway.
         preload: open every session before the first request.
+        opens_together: what one worker opens all open, so that each has it when its files are edited and broken.
         progress: hears of every session that is preloaded.
         limits: what one client may take.
         refusals: the answers that the HTTP server gives by itself.
@@ -54,6 +55,7 @@ class Serving:
     functions_of: FunctionsOf
     gateway_of: GatewayOf
     preload: bool
+    opens_together: bool
     progress: Callable[[Loaded], None]
     limits: http.Limits
     refusals: Mapping[int, Response]
@@ -121,6 +123,7 @@ class Worker:
             functions_of=serving.functions_of,
             gateway_of=serving.gateway_of,
             preload=serving.preload,
+            on_open=self._tell_opened if serving.opens_together else None,
             on_unprepared=self._give_up,
         )
         try:
@@ -154,6 +157,9 @@ class Worker:
         self._code = UNPREPARED
         self._stop.set()
 
+    def _tell_opened(self, name: str) -> None:
+        self._tell("opened", name)
+
     def _count_closed(self) -> None:
         self._state.drop_connection(self._number)
 
@@ -177,6 +183,8 @@ class Worker:
                 task.add_done_callback(self._tasks.discard)
             case "discard":
                 self._switch.discard(message.values[0])
+            case "open":
+                self._switch.functions.open(message.values[0])
             case "look":
                 self._switch.look()
             case "stop":

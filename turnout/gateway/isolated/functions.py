@@ -103,6 +103,12 @@ class IsolatedFunctions:
 
         await asyncio.gather(*map(load, self._functions.values()))
 
+    def tell_opened(self, told: Callable[[str], None]) -> None:
+        """Nothing is told: environments run from copies of their files."""
+
+    def open(self, name: str) -> None:
+        """Nothing: environments start when they are needed."""
+
     async def prepare(self, *, everything: bool) -> str:
         """Start an environment of those that had one before, or of all; empty, or why one cannot start."""
         await self._make_codes()

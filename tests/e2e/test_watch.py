@@ -1,0 +1,257 @@
+"""Hot reload: edits while real clients call."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.builders.graphs import write_identity
+from tests.builders.processes import children, connections_of, until
+from tests.builders.running_server import PATIENCE_S, Answer, RunningServer, running_server
+
+MANIFEST = """
+platform: turnout
+models:
+  iris:
+    versions:
+      v1: {artifact: models/iris/v1/model.onnx}
+      v2: {artifact: models/iris/v2/model.onnx}
+  echo:
+    versions:
+      v1: {artifact: echo.onnx, transform: change.py}
+stages:
+  dev: {serve: {iris: v1, echo: v1}}
+"""
+TRANSFORM = "def preprocess(inputs):\n    return {name: values * 2 for name, values in inputs.items()}\n"
+IRIS = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
+ECHO = {"inputs": {"x": [[1, 2, 3, 4]]}}
+
+
+@pytest.fixture
+def project(tmp_path: Path, root: Path) -> Path:
+    shutil.copytree(root / "models" / "iris", tmp_path / "models" / "iris")
+    write_identity(tmp_path / "echo.onnx")
+    (tmp_path / "change.py").write_text(TRANSFORM)
+    (tmp_path / "models.yaml").write_text(MANIFEST)
+    return tmp_path
+
+
+@pytest.fixture
+def server(project: Path) -> Iterator[RunningServer]:
+    with running_server(project, "--workers", "2", "--watch") as server:
+        yield server
+
+
+def replace(path: Path, content: bytes | str) -> None:
+    """As careful editors do it: written beside, then renamed."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_bytes(content if isinstance(content, bytes) else content.encode())
+    beside.replace(path)
+
+
+def edit(project: Path, old: str, new: str) -> None:
+    manifest = project / "models.yaml"
+    text = manifest.read_text()
+    assert old in text
+    replace(manifest, text.replace(old, new))
+
+
+def await_told(server: RunningServer, text: str, times: int = 1) -> str:
+    until(lambda: server.stderr.read_text().count(text) >= times, f"{text!r} is told {times} times")
+    return server.stderr.read_text()
+
+
+@contextmanager
+def load(server: RunningServer, path: str, body: object, clients: int = 4) -> Iterator[list[list[Answer]]]:
+    """Clients that call without a pause, each over one connection; their answers, in order."""
+    answers: list[list[Answer]] = [[] for _ in range(clients)]
+    failures: list[Exception] = []
+    stop = threading.Event()
+
+    def call(mine: list[Answer]) -> None:
+        with server.client() as client:
+            while not stop.is_set():
+                try:
+                    mine.append(client.post(path, body))
+                except Exception as error:
+                    failures.append(error)
+
+    callers = [threading.Thread(target=call, args=(mine,)) for mine in answers]
+    for caller in callers:
+        caller.start()
+    try:
+        until(lambda: all(len(mine) > 3 for mine in answers), "everybody is served")
+        assert [connections_of(pid, server.port) for pid in children(server.process.pid)] == [clients // 2] * 2
+        yield answers
+    finally:
+        stop.set()
+        for caller in callers:
+            caller.join(PATIENCE_S)
+    assert failures == []
+
+
+def switches(answers: list[Answer], header: str) -> list[str]:
+    """What a client saw, each value once where it stands."""
+    values = [answer.headers[header] for answer in answers]
+    return [value for index, value in enumerate(values) if index == 0 or values[index - 1] != value]
+
+
+def every_client_saw(answers: list[list[Answer]], header: str, value: str) -> Callable[[], bool]:
+    return lambda: all(mine[-1].headers[header] == value for mine in answers)
+
+
+def test_an_edit_of_the_manifest_goes_into_service_without_a_failed_request(
+    server: RunningServer, project: Path
+) -> None:
+    with load(server, "/models/iris/inference", IRIS) as answers:
+        edit(project, "serve: {iris: v1", "serve: {iris: v2")
+        until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
+        counts = [len(mine) for mine in answers]
+        until(lambda: all(len(mine) > n + 20 for mine, n in zip(answers, counts, strict=True)), "and goes on")
+    assert [switches(mine, "x-turnout-version") for mine in answers] == [["v1", "v2"]] * 4
+    assert {answer.status for mine in answers for answer in mine} == {200}
+    text = await_told(server, "reloaded")
+    assert f"reloaded {project}/models.yaml: stage dev changed" in text
+    assert text.count("reloaded") == 1
+
+
+def test_a_new_artifact_goes_into_service_over_the_same_connections(server: RunningServer, project: Path) -> None:
+    other = onnx.load(project / "models/iris/v1/model.onnx")
+    other.doc_string = "another one"
+    with load(server, "/models/iris/v1/inference", IRIS) as answers:
+        before = answers[0][0].headers["x-turnout-digest"]
+        replace(project / "models/iris/v1/model.onnx", other.SerializeToString())
+        until(lambda: all(mine[-1].headers["x-turnout-digest"] != before for mine in answers), "everybody sees it")
+    assert [len(switches(mine, "x-turnout-digest")) for mine in answers] == [2] * 4
+    assert {answer.status for mine in answers for answer in mine} == {200}
+    assert "iris v1 changed\n" in await_told(server, "reloaded")
+
+
+def test_a_transform_edited_twice_within_a_second_is_the_last_one(server: RunningServer, project: Path) -> None:
+    assert server.post("/models/echo/inference", ECHO).json()["outputs"]["y"] == [[2, 4, 6, 8]]
+    for times, factor in enumerate((3, 5)):
+        replace(project / "change.py", TRANSFORM.replace("* 2", f"* {factor}"))
+        await_told(server, "echo v1 changed", times + 1)
+        for _ in range(4):  # two for each worker
+            assert server.post("/models/echo/inference", ECHO).json()["outputs"]["y"][0][0] == factor
+    assert not list(project.glob("**/__pycache__"))
+
+
+def test_a_broken_edit_keeps_the_last_good_one_and_is_told_once(server: RunningServer, project: Path) -> None:
+    good = (project / "models.yaml").read_text()
+    with load(server, "/models/iris/inference", IRIS) as answers:
+        edit(project, "{iris: v1", "{iris: v9")
+        text = await_told(server, "not reloaded: what was served before still is.")
+        assert f"{project}/models.yaml:12:" in text
+        assert "v9" in text
+        os.utime(project / "models.yaml")  # no other edit
+        replace(project / "models.yaml", good.replace("{iris: v1", "{iris: [v1"))  # another broken one
+        await_told(server, "not reloaded", 2)
+        replace(project / "models.yaml", good.replace("{iris: v1", "{iris: v2"))
+        until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
+    assert [switches(mine, "x-turnout-version") for mine in answers] == [["v1", "v2"]] * 4
+    assert {answer.status for mine in answers for answer in mine} == {200}
+    text = await_told(server, "reloaded " + str(project))
+    assert text.count("not reloaded") == 2
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("what", ["artifact", "transform"])
+def test_what_cannot_be_opened_is_a_broken_edit(server: RunningServer, project: Path, what: str) -> None:
+    assert server.post("/models/echo/inference", ECHO).status == 200
+    # Over a connection to the other worker: what one has opened both open.
+    until(lambda: server.post("/models/echo/inference", ECHO).status == 200, "the other worker answers")
+    if what == "artifact":
+        model = onnx.load(project / "echo.onnx")
+        model.graph.node[0].op_type = "NoSuchOperator"
+        replace(project / "echo.onnx", model.SerializeToString())
+        reason = "NoSuchOperator"
+    else:
+        replace(project / "change.py", "import nowhere_to_be_found\n" + TRANSFORM)
+        reason = "nowhere_to_be_found"
+    text = await_told(server, "not reloaded")
+    assert f"{project}/models.yaml:10:" in text
+    assert "models.echo.versions.v1: " in text
+    assert reason in text
+    for _ in range(4):
+        assert server.post("/models/echo/inference", ECHO).json()["outputs"]["y"] == [[2, 4, 6, 8]]
+    assert "Traceback" not in server.stderr.read_text()
+
+
+def test_an_artifact_that_is_still_written_is_not_served(server: RunningServer, project: Path) -> None:
+    other = onnx.load(project / "models/iris/v1/model.onnx")
+    other.doc_string = "another one"
+    content = other.SerializeToString()
+    with load(server, "/models/iris/v1/inference", IRIS) as answers:
+        before = answers[0][0].headers["x-turnout-digest"]
+        with (project / "models/iris/v1/model.onnx").open("r+b") as file:  # in place, as a copy does it
+            file.write(content[:200])
+            file.flush()
+            counts = [len(mine) for mine in answers]
+            # Longer than everything else takes: other edits would be in service by now.
+            edit(project, "platform: turnout", "platform: turnout\n# a comment")
+            until(lambda: all(len(mine) > n + 500 for mine, n in zip(answers, counts, strict=True)), "they go on")
+            assert {answer.headers["x-turnout-digest"] for mine in answers for answer in mine} == {before}
+            file.write(content[200:])
+            file.truncate()
+        until(lambda: all(mine[-1].headers["x-turnout-digest"] != before for mine in answers), "everybody sees it")
+    assert {answer.status for mine in answers for answer in mine} == {200}
+    assert "not reloaded" not in server.stderr.read_text()
+
+
+def test_a_version_whose_file_comes_later_is_served_when_it_is_there(server: RunningServer, project: Path) -> None:
+    edit(project, "  echo:\n", "  late:\n    versions:\n      v1: {artifact: later/late.onnx}\n  echo:\n")
+    edit(project, "echo: v1}", "echo: v1, late: v1}")
+    text = await_told(server, "there is no file later/late.onnx")
+    assert server.post("/models/late/inference", ECHO).status == 403
+    (project / "later").mkdir()
+    write_identity(project / "later" / "late.onnx")
+    text = await_told(server, "late v1 is new")
+    assert "stage dev changed" in text
+    for _ in range(4):
+        assert server.post("/models/late/inference", ECHO).status == 200
+
+
+def test_a_stage_that_asks_for_a_key_from_now_on_gets_one(server: RunningServer, project: Path) -> None:
+    edit(project, "stages:\n", "stages:\n  keyed: {serve: {'*': newest}, auth: api_key}\n")
+    await_told(server, "stage keyed is new")
+    assert server.post("/keyed/models/iris/inference", IRIS).status == 403
+    answer = server.post("/keyed/models/iris/inference", IRIS, x_api_key=server.api_key("keyed"))
+    assert (answer.status, answer.headers["x-turnout-version"]) == (200, "v2")
+
+
+def test_a_worker_started_after_a_reload_serves_the_new_edition(server: RunningServer, project: Path) -> None:
+    edit(project, "serve: {iris: v1", "serve: {iris: v2")
+    await_told(server, "reloaded")
+    before = children(server.process.pid)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(set(children(server.process.pid)) - set(before)) == 2, "two new workers")
+    for _ in range(4):
+        assert server.post("/models/iris/inference", IRIS).headers["x-turnout-version"] == "v2"
+
+
+def test_nothing_is_watched_unless_asked_for_and_sighup_reloads(project: Path) -> None:
+    with running_server(project, "--workers", "2") as server:
+        edit(project, "serve: {iris: v1", "serve: {iris: v2")
+        with load(server, "/models/iris/inference", IRIS) as answers:
+            counts = [len(mine) for mine in answers]
+            until(lambda: all(len(mine) > n + 300 for mine, n in zip(answers, counts, strict=True)), "they go on")
+            assert {answer.headers["x-turnout-version"] for mine in answers for answer in mine} == {"v1"}
+            server.signal(signal.SIGHUP)
+            until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
+        assert {answer.status for mine in answers for answer in mine} == {200}
+        for times in (1, 2):  # asked for again it is told again
+            (project / "models.yaml").write_text("nonsense")
+            server.signal(signal.SIGHUP)
+            await_told(server, "not reloaded", times)
+        assert server.post("/models/iris/inference", IRIS).status == 200
+        assert server.stop() == 0
