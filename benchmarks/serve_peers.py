@@ -69,18 +69,20 @@ def main() -> None:
     parser.add_argument("bench", type=Path, help="the folder of the peers' benchmark")
     parser.add_argument("--workers", type=int, action="append", help="of `turnout serve`; repeatable")
     parser.add_argument("--serve", default="--no-access-log", help="further options of `turnout serve`, in one word")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help="after `--`: arguments of the peers' benchmark")
-    arguments = parser.parse_args()
+    ours, theirs = sys.argv[1:], []
+    if "--" in ours:
+        at = ours.index("--")
+        ours, theirs = ours[:at], ours[at + 1 :]
+    arguments = parser.parse_args(ours)
     work = Path(os.environ["PEERS_WORK"]).resolve()
     with tempfile.TemporaryDirectory(prefix="turnout-peers-") as folder:
         project = Path(folder) / "project"
         key = make_project(project, work / "models")
-        rest = [word for word in arguments.rest if word != "--"]
         for count in arguments.workers or [0]:
             options = ["--workers", str(count)] if count else []
-            rest += ["--command", make_command(project, arguments.serve, options)]
-            rest += ["--name", f"turnout-{count}" if count else "turnout"]
-        rest += ["--path", "/models/{model}/v1/inference", "--target-binary"]
+            theirs += ["--command", make_command(project, arguments.serve, options)]
+            theirs += ["--name", f"turnout-{count}" if count else "turnout"]
+        theirs += ["--path", "/models/{model}/v1/inference", "--target-binary"]
         python = work / "venvs/models/bin/python"
         environment = {
             **os.environ,
@@ -89,7 +91,7 @@ def main() -> None:
             "PEERS_KEY": key,
         }
         script = Path(__file__).with_name("peers_with_key.py")
-        raise SystemExit(subprocess.run([python, script, *rest], check=False, env=environment).returncode)
+        raise SystemExit(subprocess.run([python, script, *theirs], check=False, env=environment).returncode)
 
 
 if __name__ == "__main__":
