@@ -30,6 +30,11 @@ def count_elements(tensor: TensorSpec) -> int:
     return prod(make_shape(tensor))
 
 
+def count_request(signature: Signature) -> int:
+    """How many elements `make_request` writes out; a shape may ask for more than any machine holds."""
+    return sum(count_elements(tensor) for tensor in signature.inputs if tensor.required)
+
+
 def make_request(signature: Signature) -> dict[str, Any]:
     """A valid request: every required input, no optional one, data in one flat list."""
     return {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from turnout.example_request import count_elements, make_request
+from turnout.example_request import count_request, make_request
 from turnout.examples import Example, read_examples
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def make_sample_request(project: Project, model: str, version: str, stage: str, 
         artifact = project.artifacts.get((model, version))
         if artifact is None:
             raise ValueError(f"{model} {version} has no examples, and its artifact does not lie on this machine")
-        elements = sum(count_elements(tensor) for tensor in artifact.signature.inputs if tensor.required)
+        elements = count_request(artifact.signature)
         if elements > MOST_ELEMENTS:
             raise ValueError(f"{model} {version} has no examples, and its smallest request holds {elements:,} values")
         return SampleRequest(model, version, stage, make_request(artifact.signature), None)

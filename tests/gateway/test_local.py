@@ -211,6 +211,23 @@ stages:
         assert (sample.path, sample.body) == (path, example["request"])
 
 
+def test_a_sample_of_a_model_with_routing_calls_a_version_and_a_giant_is_never_made(tmp_path: Path) -> None:
+    write_identity(tmp_path / "giant.onnx", shape=[1 << 62, 1 << 62])
+    write_identity(tmp_path / "echo.onnx")
+    text = """
+models:
+  giant: {versions: {v1: {artifact: giant.onnx}}}
+  echo: {versions: {v1: {artifact: echo.onnx}}, routing: {fallback: v1}}
+stages:
+  dev: {serve: {"*": newest}}
+"""
+    (tmp_path / "models.yaml").write_text(text)
+    project = load_project(tmp_path / "models.yaml")
+    sample = choose_sample(project, make_local_plan(project), "dev", {})
+    assert sample is not None
+    assert sample.path == "/models/echo/v1/inference"
+
+
 def test_a_sample_is_the_shortest_where_all_are_long_and_none_where_there_is_nothing(tmp_path: Path) -> None:
     write_identity(tmp_path / "long.onnx", shape=[1, 900])
     write_identity(tmp_path / "longer.onnx", shape=[1, 2000])

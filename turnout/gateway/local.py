@@ -13,7 +13,7 @@ from http import HTTPStatus
 
 import orjson
 
-from turnout.example_request import make_request
+from turnout.example_request import count_request, make_request
 from turnout.gateway.access_log import escape, json_log, text_log
 from turnout.gateway.banner import Sample, render_banner
 from turnout.gateway.core import Gateway
@@ -38,6 +38,9 @@ from turnout.project import Project
 
 SHORT_BYTES = 400
 """A request that one can read in a terminal."""
+
+LONGEST_ELEMENTS = 100_000
+"""What is tried for it: a signature may ask for more values than there is memory."""
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread that computes in Python may keep the interpreter from the event loop; Python's default is 5 ms."""
@@ -170,7 +173,10 @@ def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, s
         model, version = row.version.model, row.version.name
         if (model, version) not in project.artifacts or served.get(model, version) != version:
             continue
-        path = f"/models/{model}/inference" if model in served else f"/models/{model}/{version}/inference"
+        if (model, version) not in requests and count_request(row.signature) > LONGEST_ELEMENTS:
+            continue
+        is_routed = model not in served or project.manifest.model(model).routing
+        path = f"/models/{model}/{version}/inference" if is_routed else f"/models/{model}/inference"
         body = requests.get((model, version)) or make_request(row.signature)
         size = len(orjson.dumps(body))
         samples.append((size, Sample(path, body, keys.get(stage, ""))))
