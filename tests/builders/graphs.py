@@ -72,7 +72,7 @@ def write_zipmap_classifier(path: Path, labels: Sequence[int] | Sequence[str] = 
 
 
 def write_slow(path: Path) -> Path:
-    """A model whose run time grows with what it is sent: some 2 µs for each of `rounds`, INT64 []; answers `y` FP32 []."""
+    """A model that runs longer the larger `rounds` (INT64 []) is, some 2 µs for each; answers `y` FP32 []."""
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["on"], ["still_on"]),
