@@ -83,7 +83,8 @@ class SharedBucket:
 
     def take(self, now: float) -> bool:
         """Take one token; the clock must be one for all processes, as `time.monotonic` is."""
-        with self._lock.hold(self._number):
+        self._lock.take(self._number)  # only the event loop's thread gets here
+        try:
             generation, rate, burst, tokens, last = _ROW.unpack_from(self._memory, self._offset)
             throttle = self._throttle
             if generation <= self._generation:
@@ -101,4 +102,6 @@ class SharedBucket:
             _ROW.pack_into(
                 self._memory, self._offset, generation, float(throttle.rate), float(throttle.burst), tokens, last
             )
+        finally:
+            self._lock.give_back(self._number)
         return is_taken
