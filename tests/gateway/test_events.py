@@ -74,6 +74,48 @@ def test_repeated_header_keeps_the_last_value_and_all() -> None:
     assert (event["multiValueHeaders"]["X-A"], event["multiValueHeaders"]["x-a"]) == (["1", "2"], ["3"])
 
 
+def test_repeated_traces_without_a_root_are_replaced() -> None:
+    event = event_of((("X-Amzn-Trace-Id", "a"), ("x-amzn-trace-id", "b"), ("X-A", "1"), ("X-A", "1")))
+
+    assert event["multiValueHeaders"]["X-Amzn-Trace-Id"] == [event["headers"]["X-Amzn-Trace-Id"]]
+    assert event["headers"]["X-Amzn-Trace-Id"].startswith("Root=1-")
+    assert event["multiValueHeaders"]["X-A"] == ["1", "1"]
+
+
+def spoil(node: Any) -> None:
+    """Change everything that can be changed."""
+    for value in list(node.values()) if isinstance(node, dict) else node:
+        if isinstance(value, dict | list):
+            spoil(value)
+    node.clear()
+
+
+def test_a_function_may_change_its_event_and_the_next_one_is_whole() -> None:
+    first: list[Any] = []
+
+    def answer(event: Any) -> Any:
+        first.append(json.loads(json.dumps(event)))
+        spoil(event)
+        return {"statusCode": 200}
+
+    under_test = gateway(PATHS, FakeFunctions(answer), binary_media_types=["*/*"])
+    kept: dict[str, Any] = {}  # as for two requests of one connection with the same head
+    headers = (
+        ("Host", HOST),
+        ("X-A", "1"),
+        ("X-A", "2"),
+        ("X-Amzn-Trace-Id", "Root=1-67891233-abcdef012345678912345678"),
+    )
+    for _ in range(2):
+        respond(under_test, Request("GET", "/dev/x", "", headers, b"body", "203.0.113.9", kept))
+
+    for event in first:
+        for name in ("requestId", "extendedRequestId", "requestTime", "requestTimeEpoch"):
+            del event["requestContext"][name]
+    assert first[0] == first[1]
+    assert first[0]["multiValueHeaders"]["X-A"] == ["1", "2"]
+
+
 def test_fields_of_the_connection_are_dropped() -> None:
     dropped = ("connection", "Content-Length", "TE", "transfer-encoding", "Upgrade", "Expect", "Trailer")
 

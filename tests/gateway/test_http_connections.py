@@ -25,6 +25,8 @@ from tests.builders.http_server import (
     serving,
 )
 from turnout.gateway.http import Limits, serve_http
+from turnout.gateway.http_reader import RequestReader
+from turnout.gateway.http_wire import Refused
 from turnout.gateway.messages import Request, Response
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -591,3 +593,26 @@ def test_every_loop_answers_a_stream_client() -> None:
             connection.request("POST", "/p", iter([body, b"more"]), encode_chunked=True)
             assert connection.getresponse().read() == body + b"more"
         connection.close()
+
+
+def test_requests_with_one_head_share_what_is_kept_and_each_has_its_own_path() -> None:
+    taken: list[Request] = []
+    reader = RequestReader(Limits(), "192.0.2.1", lambda request, _: taken.append(request))
+    for line in ("GET /a?b", "GET /a?b", "POST /a?c", "GET http://h/d", "OPTIONS http://h/d", "OPTIONS *", "GET /a?b"):
+        reader.feed(f"{line} HTTP/1.1\r\nHost: h\r\nX-A: 1\r\n\r\n".encode())
+    reader.feed(b"GET /a HTTP/1.1\r\nHost: h\r\nX-A: 2\r\n\r\n")
+
+    assert [(request.method, request.path, request.query) for request in taken] == [
+        ("GET", "/a", "b"),
+        ("GET", "/a", "b"),
+        ("POST", "/a", "c"),
+        ("GET", "/d", ""),
+        ("OPTIONS", "/d", ""),
+        ("OPTIONS", "*", ""),
+        ("GET", "/a", "b"),
+        ("GET", "/a", ""),
+    ]
+    assert all(request.kept is taken[0].kept for request in taken[:-1])
+    assert taken[-1].kept is not taken[0].kept
+    with pytest.raises(Refused):
+        reader.feed(b"GET * HTTP/1.1\r\nHost: h\r\nX-A: 2\r\n\r\n")

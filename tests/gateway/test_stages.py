@@ -66,6 +66,20 @@ def test_first_segment_names_the_stage(path: str, expected: tuple[str, str, str]
     assert (found.settings.name, inner, told) == expected
 
 
+def test_a_path_found_at_once_is_the_one_that_a_search_finds() -> None:
+    resources = ("/", "/models", "/models/iris/inference", "/dev/models", "/prod", "/{any}", "/models/{m}")
+    compiled = compile_document(API, document({path: {"post": operation(), "get": operation()} for path in resources}))
+    for default in ("", "dev", "models"):
+        snapshot = Stages({API: compiled}, [stage("dev"), stage("prod"), stage("models")], default=default).snapshot
+        assert {"/dev/models", "/prod/models/iris/inference", "/models/models"} <= snapshot.direct.keys()
+        for path, (found, inner, methods) in snapshot.direct.items():
+            located, path_within, told = snapshot.locate(path)
+            assert (located, path_within, told) == (found, inner, path)
+            for method, target in methods.items():
+                assert compiled.routes.match(method, inner) == (target, None)
+    assert "/iris/inference" not in snapshot.direct
+
+
 def test_path_without_stage_has_none_when_there_is_no_default() -> None:
     assert stages(stage("dev")).snapshot.locate("/models")[0] is None
 

@@ -41,7 +41,7 @@ from turnout.gateway.errors import (
 )
 from turnout.gateway.events import Endpoint, Events, is_too_large
 from turnout.gateway.exchange import Exchange
-from turnout.gateway.fields import ACCEPT, API_KEY, CONTENT_TYPE, TRACE, Fields, parse_query
+from turnout.gateway.fields import ACCEPT, API_KEY, CONTENT_TYPE, fields_of, parse_query
 from turnout.gateway.functions import Functions, Invocation
 from turnout.gateway.gateway_responses import GatewayResponses
 from turnout.gateway.identifiers import Identifiers, RequestTimes, trace_of_answer
@@ -152,6 +152,14 @@ class Gateway:
     def _route(self, exchange: Exchange) -> GatewayError | None:
         """Find stage, share and operation."""
         path = exchange.request.path
+        direct = self.stages.snapshot.direct.get(path)
+        if direct is not None:
+            operation = direct[2].get(exchange.request.method)
+            if operation is not None:
+                exchange.stage, exchange.path, _ = direct
+                exchange.share = direct[0].share(self._random)
+                exchange.operation = operation
+                return None
         if not path.startswith("/") or not (path.isascii() and path.isprintable()) or " " in path:
             return BAD_PATH
         if "%" in path and _BAD_ESCAPE.search(path) is not None:
@@ -172,7 +180,7 @@ class Gateway:
         stage, operation = exchange.stage, exchange.operation
         assert stage is not None
         assert operation is not None
-        fields = exchange.fields = Fields(exchange.request.headers)
+        fields = exchange.fields = fields_of(exchange.request)
         access = operation.access
         if access is not Access.OPEN:
             if access is not Access.API_KEY:
@@ -268,7 +276,7 @@ class Gateway:
         headers += (
             ("x-amzn-RequestId", exchange.request_id),
             ("x-amz-apigw-id", exchange.extended_request_id),
-            ("X-Amzn-Trace-Id", trace_of_answer(fields.known[TRACE] or "", exchange.taken)),
+            ("X-Amzn-Trace-Id", trace_of_answer(exchange.trace, exchange.taken)),
         )
         return Response(status, headers, body)
 

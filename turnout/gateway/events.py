@@ -83,21 +83,22 @@ class Events:
         fields: Fields,
         query: tuple[dict[str, str] | None, dict[str, list[str]] | None],
     ) -> dict[str, Any]:
-        """The event of one request. Takes over `fields`, which gains what the gateway adds."""
+        """The event of one request."""
         request, known, client = exchange.request, fields.known, exchange.request.client
-        single, multiple = fields.single, fields.multiple
+        # The function may change what it gets, so each event has dicts and lists of its own.
+        single = {**fields.single}
         forwarded = known[FORWARDED_FOR]
-        single["X-Forwarded-For"] = forwarded = f"{forwarded}, {client}" if forwarded else client
-        multiple["X-Forwarded-For"] = [forwarded]
+        single["X-Forwarded-For"] = f"{forwarded}, {client}" if forwarded else client
         single["X-Forwarded-Port"] = self._port
-        multiple["X-Forwarded-Port"] = [self._port]
         single["X-Forwarded-Proto"] = self._scheme
-        multiple["X-Forwarded-Proto"] = [self._scheme]
         trace = known[TRACE]
         if trace is None or "root=" not in trace.lower():
-            known[TRACE] = trace = trace_root(exchange.taken, exchange.now)
-            single["X-Amzn-Trace-Id"] = trace
-            multiple["X-Amzn-Trace-Id"] = [trace]
+            single["X-Amzn-Trace-Id"] = trace = trace_root(exchange.taken, exchange.now)
+        exchange.trace = trace
+        multiple = {name: [value] for name, value in single.items()}
+        for name, values in fields.repeated.items():
+            if values[-1] == single[name]:  # else it was replaced above
+                multiple[name] = [*values]
         key = exchange.key
         if key is None:
             identity = _IDENTITY.copy()

@@ -12,7 +12,7 @@ from typing import Any
 from turnout.gateway.authorize import ApiKey
 from turnout.gateway.document import Operation
 from turnout.gateway.errors import GatewayError
-from turnout.gateway.fields import HOST, USER_AGENT, Fields
+from turnout.gateway.fields import HOST, USER_AGENT, Fields, fields_of
 from turnout.gateway.identifiers import RequestTimes, extended_request_id, request_id
 from turnout.gateway.messages import Request
 from turnout.gateway.stages import Share, Stage, Target
@@ -45,6 +45,7 @@ class Exchange:
         "started",
         "taken",
         "target",
+        "trace",
     )
 
     def __init__(self, request: Request, taken: bytes, now: float, started: float) -> None:
@@ -62,12 +63,13 @@ class Exchange:
         self.target: Target | None = None
         self.fields: Fields | None = None
         self.key: ApiKey | None = None
+        self.trace = ""  # what the function is told, from the event on
         self.error: GatewayError | None = None
 
     def context(self, account_id: str, times: RequestTimes) -> dict[str, Any]:
         """What is known, by `$context` name: for customised errors and the access log, not for the hot path."""
         stage, share, operation = self.stage, self.share, self.operation
-        fields = self.fields or Fields(self.request.headers)
+        fields = self.fields or fields_of(self.request)
         domain_name, domain_prefix = domain_of(fields.known[HOST] or "")
         return {
             "accountId": account_id,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import lru_cache
 from urllib.parse import parse_qsl
 
-from turnout.gateway.messages import Headers
+from turnout.gateway.messages import Headers, Request
 
 _DROPPED = frozenset(
     {
@@ -49,19 +49,19 @@ def _spelled(name: str) -> tuple[str, int]:
 
 
 class Fields:
-    """A request's header fields.
+    """A request's header fields; requests with the same head share them, so nobody changes them.
 
     Args:
         headers: as sent.
     """
 
-    __slots__ = ("known", "multiple", "single")
+    __slots__ = ("known", "repeated", "single")
 
     def __init__(self, headers: Headers) -> None:
         self.single: dict[str, str] = {}
-        self.multiple: dict[str, list[str]] = {}
+        self.repeated: dict[str, list[str]] = {}  # all values of the names that were sent more than once
         self.known: list[str | None] = [None] * len(_SLOTS)
-        single, multiple, known = self.single, self.multiple, self.known
+        single, known = self.single, self.known
         for name, value in headers:
             spelling, slot = _spelled(name)
             if slot:
@@ -70,14 +70,20 @@ class Fields:
             if not spelling:
                 continue
             if spelling in single:
-                multiple[spelling].append(value)
-            else:
-                multiple[spelling] = [value]
+                self.repeated.setdefault(spelling, [single[spelling]]).append(value)
             single[spelling] = value
 
     def by_lower_name(self) -> dict[str, str]:
         """Name in lower case -> last value."""
         return {name.lower(): value for name, value in self.single.items()}
+
+
+def fields_of(request: Request) -> Fields:
+    """The request's fields, taken apart once for all that have the same."""
+    fields: Fields | None = request.kept.get("fields")
+    if fields is None:
+        fields = request.kept["fields"] = Fields(request.headers)
+    return fields
 
 
 def parse_query(query: str) -> tuple[dict[str, str] | None, dict[str, list[str]] | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import httptools
 
@@ -28,6 +29,7 @@ from turnout.gateway.messages import Request
 
 _PLAIN = frozenset({HOST, HOST | LENGTH})
 _SMALL_PIECE_BYTES = 4096
+_METHODS = {b"GET": "GET", b"POST": "POST"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +81,18 @@ class RequestReader:
         "_connection",
         "_fields",
         "_fresh",
+        "_kept",
         "_limits",
         "_parser",
+        "_path",
         "_pieces",
+        "_query",
         "_raw",
         "_raw_before",
         "_replaying",
         "_stray_bytes",
         "_take",
+        "_target_before",
         "continue_due",
         "request",
         "target",
@@ -103,6 +109,9 @@ class RequestReader:
         self._raw: list[tuple[bytes, bytes]] = []
         self._raw_before: list[tuple[bytes, bytes]] = []
         self._fields = read_fields(())
+        self._kept: dict[str, Any] = {}
+        self._target_before = b""
+        self._path = self._query = ""
         self._pieces: list[bytes | bytearray] = []
         self._begun = False
         self._body_bytes = 0
@@ -173,11 +182,15 @@ class RequestReader:
             # A client on a kept connection mostly sends the same head again.
             self._fields = read_fields(self._raw)
             self._raw_before = self._raw
+            self._kept = {}
         fields, size, length, seen = self._fields
         if size > self._limits.max_header_bytes:
             raise Refused(431)
-        method = parser.get_method().decode("ascii")
-        path, query = split_target(method, self.target)
+        method = _METHODS.get(parser.get_method()) or parser.get_method().decode("ascii")
+        if self.target != self._target_before:
+            self._path, self._query = split_target(method, self.target)
+            # What is no path means one thing with one method and another with the next.
+            self._target_before = self.target if self.target[:1] == b"/" else b""
         self._connection = KEEP
         # Keep-alive without a Connection field is HTTP/1.1 and nothing else, so the version need not be asked for.
         if seen not in _PLAIN or not parser.should_keep_alive():
@@ -194,7 +207,7 @@ class RequestReader:
             raise Refused(413)
         # Trailers go to a list of their own, or the head kept for comparison would grow by them.
         self._raw = []
-        self.request = Request(method, path, query, fields, b"", self._client)
+        self.request = Request(method, self._path, self._query, fields, b"", self._client, self._kept)
 
     def on_body(self, piece: bytes) -> None:  # noqa: D102
         self._fresh = True

@@ -30,7 +30,10 @@ class Cancellation(Protocol):
 class Context:
     """What Lambda passes beside the event, under Lambda's names, and the run's `cancellation`, None on the loop."""
 
-    __slots__ = ("_alias", "_deadline", "_event", "_function", "cancellation", "client_context", "identity")
+    __slots__ = ("_alias", "_deadline", "_event", "_function", "cancellation")
+
+    client_context = None
+    identity = None
 
     def __init__(
         self,
@@ -45,8 +48,6 @@ class Context:
         self._event = event
         self._deadline = deadline
         self.cancellation = cancellation
-        self.client_context = None
-        self.identity = None
 
     @property
     def function_name(self) -> str:

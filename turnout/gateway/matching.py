@@ -62,6 +62,11 @@ class Routes(Generic[T]):
         for method, template, target in routes:
             self._add(method, template, target)
 
+    @property
+    def static(self) -> Mapping[str, Mapping[str, T]]:
+        """Path -> method -> target, of the routes without parameters: a path that is in it needs no search."""
+        return self._static
+
     def match(self, method: str, path: str) -> tuple[T, Mapping[str, str] | None] | None:
         """The route's target and its path parameters, None where it has none; None where there is no route."""
         methods = self._static.get(path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 Headers = Sequence[tuple[str, str]]
 """Header fields in the order and case of the wire, repeated ones repeated; names and values as Latin-1 text."""
@@ -23,6 +24,8 @@ class Request:
         headers: as sent.
         body: decoded from its transfer encoding, not from its content encoding.
         client: the peer's address.
+        kept: what a reader of the headers makes of them and of the client alone, and wants to find again: a client's
+            requests with the same headers share it.
     """
 
     method: str
@@ -31,6 +34,7 @@ class Request:
     headers: Headers
     body: bytes
     client: str = "127.0.0.1"
+    kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True, eq=False)

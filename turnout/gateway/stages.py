@@ -139,10 +139,18 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """Every stage at one moment; `default` answers paths that name none."""
+    """Every stage at one moment; `default` answers paths that name none.
+
+    Args:
+        stages: by name.
+        default: or None.
+        direct: raw path -> its stage, the path within the stage, and operations by method, for every path that is a
+            route as it stands: what `locate` and the routes would find, found at once.
+    """
 
     stages: Mapping[str, Stage]
     default: Stage | None
+    direct: Mapping[str, tuple[Stage, str, Mapping[str, Operation]]]
 
     def locate(self, path: str) -> tuple[Stage | None, str, str]:
         """The stage of a raw path, the path within the stage, and the path as `requestContext` tells it.
@@ -187,7 +195,7 @@ class Stages:
         self._keys = keys or {}
         self._default = default
         self._bucket_of = bucket_of
-        self.snapshot = Snapshot({}, None)
+        self.snapshot = Snapshot({}, None, {})
         self.replace(settings)
 
     @property
@@ -215,7 +223,8 @@ class Stages:
             stages[stage.name] = self._compile(stage, old.get(stage.name))
         if self._default and self._default not in stages:
             raise ValueError(f"no stage {self._default!r}; the stages are {', '.join(stages)}")
-        self.snapshot = Snapshot(stages, stages.get(self._default))
+        default_stage = stages.get(self._default)
+        self.snapshot = Snapshot(stages, default_stage, _direct_paths(stages, default_stage))
 
     def update(self, settings: StageSettings) -> None:
         """Replace the one stage of that name."""
@@ -244,6 +253,20 @@ class Stages:
             0.0 if canary is None else canary.percent,
             bucket,
         )
+
+
+def _direct_paths(
+    stages: Mapping[str, Stage], default: Stage | None
+) -> dict[str, tuple[Stage, str, Mapping[str, Operation]]]:
+    direct = {}
+    if default is not None:
+        for path, methods in default.document.routes.static.items():
+            if path[1:].partition("/")[0] not in stages:  # else it names that stage
+                direct[path] = default, path, methods
+    for name, stage in stages.items():
+        for path, methods in stage.document.routes.static.items():
+            direct[f"/{name}{path}"] = stage, path, methods
+    return direct
 
 
 def _share(
