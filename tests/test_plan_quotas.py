@@ -193,7 +193,7 @@ def test_tightest_is_the_nearest_to_its_limit_of_each_name() -> None:
 
 @pytest.mark.parametrize(
     ("amount", "unit", "told"),
-    [(100, "", "100"), (1234, "", "1,234"), (29, "s", "29 s"), (512, "bytes", "512 bytes"), (2048, "bytes", "2.0 KB"),
+    [(100, "", "100"), (1234, "", "1,234"), (29, "s", "29 s"), (512, "bytes", "512 B"), (2048, "bytes", "2.0 KB"),
      (6 * MB, "bytes", "6.0 MB"), (2.5, "s", "2.5 s")],
 )  # fmt: skip
 def test_amounts_are_told_with_their_unit(amount: float, unit: str, told: str) -> None:

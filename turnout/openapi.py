@@ -17,7 +17,7 @@ from turnout.openapi_operations import Request, build_operation
 from turnout.openapi_schemas import build_schemas
 from turnout.plan import Api, Plan, Quota, ServedVersion
 from turnout.problems import Problem, ProblemsError
-from turnout.quotas import DOCUMENT_BYTES, SCHEMA_BYTES, spell_amount
+from turnout.quotas import DOCUMENT_BYTES, SCHEMA_BYTES, spell_use
 
 Document = dict[str, Any]
 UriOf = Callable[[str], str]
@@ -142,9 +142,8 @@ def check_document(document: Document) -> tuple[Quota, ...]:
 
 
 def _too_large(quota: Quota) -> Problem:
-    used, allowed = spell_amount(quota.used, quota.unit), spell_amount(quota.allowed, quota.unit)
     return Problem(
-        f"{quota.subject}: {quota.name}: {used} used, {allowed} allowed",
+        spell_use(quota),
         ("models",),
         hint="Split the models over several models.yaml, each with a `platform` of its own.",
     )

@@ -148,6 +148,11 @@ class Quota:
     raisable: bool = False
 
     @property
+    def share(self) -> float:
+        """The part of what is allowed that is used; 1.0 is all of it."""
+        return self.used / self.allowed if self.allowed else 0.0
+
+    @property
     def exceeded(self) -> bool:
         """Whether more is used than allowed."""
         return self.used > self.allowed

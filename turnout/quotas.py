@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from turnout.document_size import EMPTY_SCHEMA_BYTES, estimate_document, estimate_schemas
 from turnout.payload import estimate_payload
 from turnout.plan import Api, Function, Package, Plan, Quota, ServedVersion, StagePlan
+from turnout.sizes import size_text
 
 MB = 1024 * 1024
 
@@ -47,19 +48,19 @@ class Count:
 
     @property
     def sentence(self) -> str:
-        """`prod: 120 stage variables, 100 allowed`."""
-        quota = self.quota
-        used, allowed = spell_amount(quota.used, quota.unit), spell_amount(quota.allowed, quota.unit)
-        return f"{quota.subject}: {quota.name}: {used} used, {allowed} allowed"
+        """What is used and what is allowed."""
+        return spell_use(self.quota)
 
 
-def spell_amount(amount: float, unit: str) -> str:
+def spell_use(quota: Quota) -> str:
+    """`prod: stage variables: 120 used, 100 allowed`."""
+    used, allowed = spell_amount(quota.used, quota.unit), spell_amount(quota.allowed, quota.unit)
+    return f"{quota.subject}: {quota.name}: {used} used, {allowed} allowed"
+
+
+def spell_amount(amount: float, unit: str = "") -> str:
     """`312.5 MB`, `29 s`, `100`."""
-    if unit != "bytes":
-        return f"{amount:,.15g} {unit}".rstrip()
-    if amount >= MB:
-        return f"{amount / MB:,.1f} MB"
-    return f"{amount / 1024:,.1f} KB" if amount >= 1024 else f"{amount:,.0f} bytes"
+    return size_text(amount) if unit == "bytes" else f"{amount:,.15g} {unit}".rstrip()
 
 
 def find_tightest(quotas: Iterable[Quota]) -> tuple[Quota, ...]:
@@ -67,7 +68,7 @@ def find_tightest(quotas: Iterable[Quota]) -> tuple[Quota, ...]:
     tightest: dict[str, Quota] = {}
     for quota in quotas:
         other = tightest.get(quota.name)
-        if other is None or quota.used / quota.allowed > other.used / other.allowed:
+        if other is None or quota.share > other.share:
             tightest[quota.name] = quota
     return tuple(tightest.values())
 

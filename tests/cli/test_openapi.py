@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from onnx import helper
 
+from tests.builders.graphs import value, write_graph
 from turnout.cli.__main__ import main
 
 PATH = "/models/echo/v1/inference"
@@ -66,3 +68,17 @@ def test_an_unknown_name_lists_the_known_ones(
     out, err = capsys.readouterr()
     assert out == ""
     assert sentence in err
+
+
+def test_a_document_too_large_for_aws_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = [value(f"weight_{number:090}", "FP32", [1]) for number in range(4000)]
+    nodes = [helper.make_node("Identity", [weights[0].name], ["y"])]
+    write_graph(tmp_path / "wide.onnx", nodes, weights, [value("y", "FP32", [1])])
+    (tmp_path / "models.yaml").write_text(
+        "models: {wide: {versions: {v1: {artifact: wide.onnx}}}}\nstages: {dev: {serve: {wide: v1}}}\n"
+    )
+    assert main(["openapi", "-m", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "WideV1Request: largest schema: " in err
+    assert "400.0 KB allowed" in err

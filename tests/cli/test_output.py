@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from turnout.cli.output import counted, is_plain, passing_remark, printable, progress, say_section, say_table, size_text
+from turnout.cli.output import counted, is_plain, passing_remark, printable, progress, say_section, say_table
 
 TABLE = """
 from turnout.cli.output import say_section, say_table
@@ -38,22 +38,6 @@ class Terminal(io.StringIO):
 )
 def test_counted_agrees_with_its_number(number: int, plural: str, text: str) -> None:
     assert counted(number, "route", plural) == text
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KB"),
-        (3482, "3.4 KB"),
-        (262_144_000, "250.0 MB"),
-        (2**31, "2.0 GB"),
-        (2**42, "4096.0 GB"),
-    ],
-)
-def test_sizes_are_told_in_the_unit_that_fits(size_bytes: int, text: str) -> None:
-    assert size_text(size_bytes) == text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from turnout.cli.__main__ import main
-from turnout.cli.plan import amounts_of, bar_of, say_plan, share_of, summary_of, warm_text
+from turnout.cli.plan import amounts_of, bar_of, say_plan, summary_of, warm_text
 from turnout.manifest import Warm
 from turnout.plan import Function, Note, Plan, Quota
 
@@ -70,7 +70,7 @@ def test_a_quota_is_shown_where_it_is_fullest_and_wherever_it_is_near(capsys: py
 )
 def test_a_quota_is_told_in_its_unit(quota: Quota, text: str, share: float) -> None:
     assert amounts_of(quota) == text
-    assert share_of(quota) == pytest.approx(share)
+    assert quota.share == pytest.approx(share)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
-from turnout.cli.output import CommandError, console_of, counted, say, say_json, say_table, size_text, tell
+from turnout.cli.output import CommandError, console_of, counted, say, say_json, say_table, tell
+from turnout.sizes import size_text
 
 if TYPE_CHECKING:
     from turnout.packaging.build import BuiltPackage

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
-from turnout.cli.output import say_json, say_table, size_text
+from turnout.cli.output import say_json, say_table
+from turnout.sizes import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

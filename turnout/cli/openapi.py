@@ -40,17 +40,19 @@ def openapi(
 
     OpenAPI 3.0 with API Gateway's extensions; it is what AWS gets and what `turnout serve` obeys. Stages
     with different auth have documents of their own: then --stage or --api says which; without them it is the first
-    stage's.
+    stage's. One that is too large for API Gateway is refused.
     """
     from turnout.document_examples import read_document_examples
-    from turnout.openapi import build_document, lambda_uri
+    from turnout.openapi import build_document, check_document, lambda_uri
     from turnout.planning import make_plan
 
     project = load(manifest)
     plan = make_plan(project.manifest, project.artifacts, stack=stack)
     chosen = choose_api(plan, api, stage, first_stage=project.manifest.stages[0].name)
     uri_of = lambda_uri(partition_of(region), region, account)
-    say_json(build_document(plan, chosen, uri_of, examples=read_document_examples(project.manifest)))
+    document = build_document(plan, chosen, uri_of, examples=read_document_examples(project.manifest))
+    check_document(document)
+    say_json(document)
 
 
 def partition_of(region: str) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from turnout.cli.output import passing_remark, size_text
+from turnout.cli.output import passing_remark
+from turnout.sizes import size_text
 
 if TYPE_CHECKING:
     from turnout.project import Project

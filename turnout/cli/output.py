@@ -68,15 +68,6 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def size_text(size_bytes: float) -> str:
-    """A size for people, in the units of AWS's quotas (1 MB is 1,024 KB): `812 B`, `3.4 KB`, `250.0 MB`."""
-    for unit in ("B", "KB", "MB"):
-        if size_bytes < 1024:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:.1f} GB"
-
-
 def printable(text: str) -> str:
     """The text with control characters spelled out: a tensor's name may hold anything, a terminal must not obey it."""
     if text.isprintable():

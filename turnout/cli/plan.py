@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
-from turnout.cli.output import CommandError, counted, passing_remark, say, say_json, say_section, say_table, size_text
+from turnout.cli.output import CommandError, counted, passing_remark, say, say_json, say_section, say_table
+from turnout.sizes import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,11 +119,9 @@ def summary_of(made: Plan) -> str:
         f"{counted(routes, 'route')} in {apis}, {counted(stages, 'stage')}."
     )
     if made.quotas:
-        fullest = max(made.quotas, key=share_of)
-        word = (
-            "Over its quota" if fullest.exceeded else "Near its quota" if share_of(fullest) >= NEAR else "Fullest quota"
-        )
-        text += f"\n{word}: {fullest.name} of {fullest.subject}, {amounts_of(fullest)} ({share_of(fullest):.0%})."
+        fullest = max(made.quotas, key=lambda quota: quota.share)
+        word = "Over its quota" if fullest.exceeded else "Near its quota" if fullest.share >= NEAR else "Fullest quota"
+        text += f"\n{word}: {fullest.name} of {fullest.subject}, {amounts_of(fullest)} ({fullest.share:.0%})."
     return text
 
 
@@ -188,29 +187,21 @@ def say_packages(made: Plan) -> None:
 
 def say_quotas(made: Plan) -> None:
     """Of each quota where it is fullest, and wherever it is near; --json has them all."""
+    from turnout.quotas import find_tightest
+
     say_section("Quotas, each where it is fullest")
-    fullest = {row.name: row for row in sorted(made.quotas, key=share_of)}
-    shown = [row for row in made.quotas if share_of(row) >= NEAR or row is fullest[row.name]]
-    rows = ((row.name, row.subject, amounts_of(row), f"{share_of(row):.0%}", bar_of(share_of(row))) for row in shown)
+    fullest = find_tightest(made.quotas)
+    shown = [row for row in made.quotas if row.share >= NEAR or row in fullest]
+    rows = ((row.name, row.subject, amounts_of(row), f"{row.share:.0%}", bar_of(row.share)) for row in shown)
     say_table(("QUOTA", "OF", "USED / ALLOWED", "SHARE", ""), rows, right=("USED / ALLOWED", "SHARE"))
 
 
-def share_of(quota: Quota) -> float:
-    """The part of a quota that is used; 1.0 is all of it."""
-    return quota.used / quota.allowed if quota.allowed else 0.0
-
-
 def amounts_of(quota: Quota) -> str:
-    """`42 / 300`, `98.3 / 250 MB`."""
-    if quota.unit == "bytes":
-        return f"{size_text(quota.used)} / {size_text(quota.allowed)}"
-    unit = f" {quota.unit}" if quota.unit else ""
-    return f"{number_text(quota.used)} / {number_text(quota.allowed)}{unit}"
+    """`42 / 300`, `98.3 MB / 250.0 MB`, `15 / 29 s`."""
+    from turnout.quotas import spell_amount
 
-
-def number_text(number: float) -> str:
-    """A whole number whole, another with one digit."""
-    return f"{number:,.0f}" if number == int(number) else f"{number:,.1f}"
+    used = spell_amount(quota.used, quota.unit if quota.unit == "bytes" else "")
+    return f"{used} / {spell_amount(quota.allowed, quota.unit)}"
 
 
 def bar_of(share: float) -> str:
