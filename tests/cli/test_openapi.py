@@ -71,7 +71,7 @@ def test_an_unknown_name_lists_the_known_ones(
 
 
 def test_a_document_too_large_for_aws_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    weights = [value(f"weight_{number:090}", "FP32", [1]) for number in range(4000)]
+    weights = [value(f"weight_{number:090}", "FP32", [1]) for number in range(5000)]
     nodes = [helper.make_node("Identity", [weights[0].name], ["y"])]
     write_graph(tmp_path / "wide.onnx", nodes, weights, [value("y", "FP32", [1])])
     (tmp_path / "models.yaml").write_text(
