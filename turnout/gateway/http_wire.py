@@ -12,6 +12,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from types import MappingProxyType
 
+from turnout.gateway.errors import TOO_LARGE_BODY, TOO_LARGE_HEADERS, TOO_LARGE_STATUS
 from turnout.gateway.messages import Request, Response
 
 # The header fields that decide what the connection does; or-ed together they say which of them a request has. Plain
@@ -64,14 +65,9 @@ _ABSOLUTE = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
 _WITHOUT_BODY = frozenset({204, 304})
 
 
-def _json_refusal(status: int, message: str, error_type: str) -> Response:
-    headers = (("Content-Type", "application/json"), ("x-amzn-ErrorType", error_type))
-    return Response(status, headers, f'{{"message":"{message}"}}'.encode("ascii"))
-
-
 REFUSALS: Mapping[int, Response] = MappingProxyType(
     {
-        413: _json_refusal(413, "Request Too Long", "RequestTooLargeException"),
+        413: Response(TOO_LARGE_STATUS, TOO_LARGE_HEADERS, TOO_LARGE_BODY),
         500: Response(500, (("Content-Type", "application/json"),), b'{"message": "Internal server error"}'),
     }
 )
