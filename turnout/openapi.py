@@ -17,7 +17,7 @@ from turnout.openapi_operations import Request, build_operation
 from turnout.openapi_schemas import build_schemas
 from turnout.plan import Api, Plan, Quota, ServedVersion
 from turnout.problems import Problem, ProblemsError
-from turnout.quotas import DOCUMENT_BYTES, SCHEMA_BYTES, spell_use
+from turnout.quotas import DOCUMENT_BYTES, FEWER_INPUTS, SCHEMA_BYTES, SPLIT, spell_use
 
 Document = dict[str, Any]
 UriOf = Callable[[str], str]
@@ -131,22 +131,15 @@ def check_document(document: Document) -> tuple[Quota, ...]:
     schemas = document["components"]["schemas"]
     sizes = {name: len(orjson.dumps(schema)) for name, schema in schemas.items()}
     largest = max(sizes, key=sizes.__getitem__)
-    quotas = (
-        Quota("document", document["info"]["title"], len(render_document(document)), DOCUMENT_BYTES, "bytes"),
-        Quota("largest schema", largest, sizes[largest], SCHEMA_BYTES, "bytes"),
+    whole = Quota("document", document["info"]["title"], len(render_document(document)), DOCUMENT_BYTES, "bytes")
+    schema = Quota("largest schema", largest, sizes[largest], SCHEMA_BYTES, "bytes")
+    remedies = ((whole, SPLIT), (schema, FEWER_INPUTS))
+    problems = tuple(
+        Problem(spell_use(quota), ("models",), hint=remedy) for quota, remedy in remedies if quota.exceeded
     )
-    problems = tuple(_too_large(quota) for quota in quotas if quota.exceeded)
     if problems:
         raise ProblemsError(problems)
-    return quotas
-
-
-def _too_large(quota: Quota) -> Problem:
-    return Problem(
-        spell_use(quota),
-        ("models",),
-        hint="Split the models over several models.yaml, each with a `platform` of its own.",
-    )
+    return whole, schema
 
 
 def _describe(plan: Plan, model: str, versions: list[ServedVersion]) -> str:

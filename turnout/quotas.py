@@ -29,6 +29,9 @@ PAYLOAD_BYTES = 6 * MB
 DOCUMENT_BYTES = 6 * MB
 SCHEMA_BYTES = 400 * 1024
 
+SPLIT = "Split the models over several models.yaml, each with a `platform` of its own."
+FEWER_INPUTS = "Export the model with fewer inputs: weights that are listed as inputs count too."
+
 
 @dataclass(frozen=True, slots=True)
 class Count:
@@ -122,7 +125,7 @@ def _of_document(api: Api, versions: Sequence[ServedVersion]) -> Iterator[Count]
     yield Count(
         Quota("document, estimated", api.name, estimate_document(versions), DOCUMENT_BYTES, "bytes"),
         ("models",),
-        "Split the models over several models.yaml, each with a `platform` of its own.",
+        SPLIT,
         hard=False,
     )
     largest = max(versions, key=estimate_schemas)
@@ -131,7 +134,7 @@ def _of_document(api: Api, versions: Sequence[ServedVersion]) -> Iterator[Count]
     yield Count(
         Quota("largest schema, estimated", subject, size, SCHEMA_BYTES, "bytes"),
         ("models", largest.version.model, "versions", largest.version.name),
-        "Export the model with fewer inputs: weights that are listed as inputs count too.",
+        FEWER_INPUTS,
         hard=False,
     )
 
