@@ -21,7 +21,7 @@ def test_status_is_read(status: object, expected: int) -> None:
 
 
 def test_object_without_any_key_is_an_empty_200() -> None:
-    assert read_answer({}, decodes_base64=True) == (200, [JSON], b"")
+    assert read_answer({}, decodes_base64=True) == (200, (JSON,), b"")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,19 @@ def test_malformed_answer_is_refused(answer: Any, says: str) -> None:
 def test_headers_are_merged(headers: Any, multiple: Any, expected: list[tuple[str, str]]) -> None:
     answer = {"headers": headers, "multiValueHeaders": multiple}
 
-    assert read_answer(answer, decodes_base64=False)[1] == expected
+    for _ in range(2):  # the second time they are known
+        assert read_answer(answer, decodes_base64=False)[1] == tuple(expected)
+
+
+def test_fields_that_are_known_vouch_for_no_others() -> None:
+    assert read_answer({"headers": {"a": True}}, decodes_base64=False)[1] == (JSON, ("a", "true"))
+    assert read_answer({"headers": {"b": "1"}}, decodes_base64=False)[1] == (JSON, ("b", "1"))
+    for headers in ({"a": 1}, {"a": 1.0}, {"b": 1}, {"b": b"1"}, {"b": ["1"]}):
+        with pytest.raises(MalformedAnswerError):
+            read_answer({"headers": headers}, decodes_base64=False)
+    long = {"c": "x" * 5_000}
+    for _ in range(2):
+        assert read_answer({"headers": long}, decodes_base64=False)[1] == (JSON, ("c", "x" * 5_000))
 
 
 @pytest.mark.parametrize(

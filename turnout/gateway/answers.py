@@ -26,14 +26,14 @@ _REMAPPED = frozenset({"connection", "content-length", "date", "server"})
 """Fields that belong to the connection: a function's own go out as `x-amzn-Remapped-*`."""
 _DROPPED = frozenset({"transfer-encoding"})
 _SURELY_SMALL_CHARACTERS = 1_000_000
-_SHORT_CHARACTERS = 200
+_LONG_CHARACTERS = 2_000
 
 
 class MalformedAnswerError(Exception):
     """The answer is not what API Gateway takes; the message says why, for the log."""
 
 
-def read_answer(answer: object, *, decodes_base64: bool) -> tuple[int, list[tuple[str, str]], bytes]:
+def read_answer(answer: object, *, decodes_base64: bool) -> tuple[int, tuple[tuple[str, str], ...], bytes]:
     """Status, header fields (always with a `Content-Type`) and body.
 
     Raises:
@@ -80,13 +80,37 @@ def _read_body(answer: Mapping[str, Any], *, decodes_base64: bool) -> bytes:
         raise MalformedAnswerError("body is not base64") from error
 
 
-def _read_headers(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _read_headers(answer: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    single, multiple = answer.get("headers"), answer.get("multiValueHeaders")
+    if type(single) is dict and not multiple:
+        try:
+            return _known_fields(tuple(single.items()))
+        except (TypeError, _UnknownFieldsError):  # TypeError: a value that no dict takes as a key
+            pass
+    return tuple(_merge_fields(single, multiple))
+
+
+class _UnknownFieldsError(Exception):
+    """Fields that are too long to be worth remembering, or hold other values than text."""
+
+
+@lru_cache(maxsize=256)
+def _known_fields(single: tuple[tuple[str, object], ...]) -> tuple[tuple[str, str], ...]:
+    """The fields of an answer with single values only: a function answers with the same ones again and again.
+
+    Only texts are remembered: `True` and `1`, which are one key of a dict, are not one value of a field.
+    """
+    if sum(len(value) if type(value) is str else _LONG_CHARACTERS for _, value in single) >= _LONG_CHARACTERS:
+        raise _UnknownFieldsError
+    return tuple(_merge_fields(dict(single), None))
+
+
+def _merge_fields(single: object, multiple: object) -> list[tuple[str, str]]:
     """All fields in the order of AWS: the values of `multiValueHeaders` first, then those of `headers`.
 
     A name in both is merged under the spelling of `multiValueHeaders`; a value in both counts once.
     """
-    single, multiple = answer.get("headers"), answer.get("multiValueHeaders")
-    if single is not None and type(single) is not dict and not isinstance(single, Mapping):
+    if single is not None and not isinstance(single, Mapping):
         raise MalformedAnswerError("headers must be an object")
     fields: list[tuple[str, str]] = []
     spellings: dict[str, str] = {}
@@ -94,17 +118,14 @@ def _read_headers(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         fields, spellings = _read_multiple(multiple)
     has_content_type = "content-type" in spellings
     for name, value in (single or {}).items():
-        is_short = type(value) is str and len(value) <= _SHORT_CHARACTERS
-        lowered, field = _known_field(name, value) if is_short else _read_field(name, value)
-        if not field[0]:
+        spelling, lowered = _sent_as(name)
+        text = _text(name, value)
+        if not spelling:
             continue
-        if lowered == "content-type":
-            has_content_type = True
-        if spellings:
-            field = (spellings.get(lowered, field[0]), field[1])
-            if field in fields:
-                continue
-        fields.append(field)
+        has_content_type = has_content_type or lowered == "content-type"
+        field = (spellings.get(lowered, spelling), text)
+        if not spellings or field not in fields:
+            fields.append(field)
     if not has_content_type:
         fields.insert(0, ("Content-Type", "application/json"))
     return fields
@@ -125,16 +146,6 @@ def _read_multiple(multiple: object) -> tuple[list[tuple[str, str]], dict[str, s
             spelling = spellings.setdefault(lowered, spelling)
             fields += [(spelling, text) for text in texts]
     return fields, spellings
-
-
-def _read_field(name: str, value: object) -> tuple[str, tuple[str, str]]:
-    """A field's name in lower case, and the field as it is sent, its name empty where it is not."""
-    spelling, lowered = _sent_as(name)
-    return lowered, (spelling, _text(name, value))
-
-
-_known_field = lru_cache(maxsize=1024)(_read_field)
-"""A function answers with the same fields again and again: looking them up costs a tenth of reading them."""
 
 
 @lru_cache(maxsize=1024)

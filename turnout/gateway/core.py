@@ -273,12 +273,12 @@ class Gateway:
             target = exchange.target
             _LOG.error("%s: malformed answer: %s", target and target.function, error)
             return self._refuse(exchange, FAILED)
-        headers += (
+        own = (
             ("x-amzn-RequestId", exchange.request_id),
             ("x-amz-apigw-id", exchange.extended_request_id),
             ("X-Amzn-Trace-Id", trace_of_answer(exchange.trace, exchange.taken)),
         )
-        return Response(status, headers, body)
+        return Response(status, (*headers, *own), body)
 
     def _refuse(self, exchange: Exchange, error: GatewayError) -> Response:
         """The gateway's own answer, in the document's wording where it has one."""
