@@ -21,6 +21,13 @@ def write(path: Path, document: Any) -> Path:
     return path
 
 
+def nested_lists(levels: int) -> Any:
+    value: Any = 0
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 def output(datatype: str, data: list[Any], shape: list[int] | None = None) -> ExpectedOutput:
     return ExpectedOutput("y", datatype, tuple(shape or [len(data)]), tuple(data))
 
@@ -58,6 +65,13 @@ def test_the_format_s_documentation_is_true(root: Path, tmp_path: Path) -> None:
         ({}, "must be a list of examples, got an object"),
         (None, "must be a list of examples, got null"),
         ([3], "example 0: must be an object, got a number"),
+        ([{**EXAMPLE, "request": {"inputs": nested_lists(100)}}], "is nested more than 100 levels deep"),
+        (
+            [{**EXAMPLE, "response": {"outputs": [{**OUTPUT, "datatype": "UINT8", "data": [0, 256]}]}}],
+            "256 is no UINT8",
+        ),
+        ([{**EXAMPLE, "response": {"outputs": [{**OUTPUT, "datatype": "UINT8", "data": [0, -1]}]}}], "-1 is no UINT8"),
+        ([{**EXAMPLE, "response": {"outputs": [{**OUTPUT, "datatype": "INT8", "data": [-129, 127]}]}}], "-129 is no"),
         ([{}], "example 0: `name` is missing"),
         ([{**EXAMPLE, "name": ""}], "`name` must be a text that is not empty"),
         ([{**EXAMPLE, "expected": 1}], "unknown key `expected`; known are description, name"),

@@ -17,6 +17,7 @@ import orjson
 from turnout.protocol.tensors import DATATYPES
 
 _MOST_DIFFERENCES = 5
+_DEEPEST = 100  # lists in lists; no array of numpy's has more than 64 dimensions
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -81,12 +82,23 @@ def read_examples(path: Path) -> tuple[Example, ...]:
         raise ExamplesError(f"{path.name} is not JSON: {error}") from None
     if not isinstance(rows, list):
         raise ExamplesError(f"{path.name}: must be a list of examples, got {_kind(rows)}")
+    if _is_deep(rows):
+        raise ExamplesError(f"{path.name}: is nested more than {_DEEPEST} levels deep")
     examples = tuple(_example(row, f"{path.name}: example {number}") for number, row in enumerate(rows))
     names = [example.name for example in examples]
     for name in names:
         if names.count(name) > 1:
             raise ExamplesError(f"{path.name}: two examples are called `{name}`")
     return examples
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether the value is nested deeper than anything here may walk into."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        inner = [row.values() if isinstance(row, dict) else row for row in level]
+        level = [item for row in inner for item in row if isinstance(item, list | dict)]
+    return bool(level)
 
 
 def matches(expected: Example, got: Mapping[str, Any]) -> list[str]:
@@ -215,12 +227,18 @@ def _output(row: Any, place: str) -> ExpectedOutput:
     if len(data) != math.prod(shape):
         raise ExamplesError(f"{place}: shape {shape} needs {math.prod(shape)} values, got {len(data)}")
     kind = DATATYPES[datatype].kind
-    values = [_float(value) for value in data] if kind == "float" else data
+    values: list[Any] = [_float(value) for value in data] if kind == "float" else data
     wanted = {"float": float, "int": int, "bool": bool, "bytes": str}[kind]
     for value, written in zip(values, data, strict=True):
-        if type(value) is not wanted:
+        if type(value) is not wanted or (kind == "int" and not _fits(value, datatype)):
             raise ExamplesError(f"{place}: {written!r} is no {datatype}")
     return ExpectedOutput(row["name"], datatype, tuple(shape), tuple(values))
+
+
+def _fits(value: Any, datatype: str) -> bool:
+    """Whether a whole number is within the datatype's range."""
+    bits = 8 * DATATYPES[datatype].size
+    return 0 <= value < 1 << bits if datatype.startswith("U") else -(1 << bits - 1) <= value < 1 << bits - 1
 
 
 def _tolerance(row: Any, place: str) -> Tolerance:
