@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.gateway.pace import FIRST_PENALTY, FORGIVEN_AFTER, LONG_RUN_S, TRUSTED_AFTER, TRUSTED_RUNS, Pace
+from turnout.gateway.pace import (
+    DOUBTED_RUNS,
+    FIRST_PENALTY,
+    FORGIVEN_AFTER,
+    LONG_RUN_S,
+    TRUSTED_AFTER,
+    TRUSTED_RUNS,
+    Pace,
+)
 
 LIMIT_S = 0.001
 
@@ -135,7 +143,8 @@ def test_a_doubtful_run_has_the_next_ones_measured() -> None:
     assert pace.is_trusted(100)
     pace.doubt(100)
     assert pace.is_short(100)
-    assert measured_of(pace, TRUSTED_AFTER) == TRUSTED_AFTER
+    assert measured_of(pace, DOUBTED_RUNS) == DOUBTED_RUNS
+    assert pace.is_trusted(100)
     pace.learn(100, 2 * LONG_RUN_S, on_loop=True)
     assert not pace.is_trusted(100)
     assert not pace.is_short(100)

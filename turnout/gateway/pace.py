@@ -24,6 +24,7 @@ TRUSTED_AFTER = 100
 """Short runs in a row after which only every eighth is measured: asking the system for a thread's processor time,
 twice, takes a tenth as long as a very short run."""
 TRUSTED_RUNS = 7
+DOUBTED_RUNS = 8
 
 
 @dataclass(slots=True)
@@ -88,10 +89,10 @@ class Pace:
         return True
 
     def doubt(self, size: int) -> None:
-        """Such a run seemed long by the clock, which need not be its own doing: measure the next ones."""
+        """Such a run seemed long by the clock, which on a busy machine need not be its doing: measure the next ones."""
         band = self._bands[size.bit_length()]
         band.trusted = 0
-        band.short_runs = 0
+        band.short_runs = TRUSTED_AFTER - DOUBTED_RUNS
 
     def learn(self, size: int, cost_s: float, *, on_loop: bool) -> None:
         """Take in what one run cost."""
