@@ -238,7 +238,8 @@ def _output(row: Any, place: str) -> ExpectedOutput:
 def _fits(value: Any, datatype: str) -> bool:
     """Whether a whole number is within the datatype's range."""
     bits = 8 * DATATYPES[datatype].size
-    return 0 <= value < 1 << bits if datatype.startswith("U") else -(1 << bits - 1) <= value < 1 << bits - 1
+    low, high = (0, 1 << bits) if datatype.startswith("U") else (-(1 << bits - 1), 1 << bits - 1)
+    return bool(low <= value < high)
 
 
 def _tolerance(row: Any, place: str) -> Tolerance:
