@@ -164,11 +164,16 @@ def test_a_broken_edit_keeps_the_last_good_one_and_is_told_once(server: RunningS
     assert "Traceback" not in text
 
 
+def open_echo(server: RunningServer) -> None:
+    """In both workers: two connections at once are given to two."""
+    with server.client() as one, server.client() as other:
+        assert [client.post("/models/echo/inference", ECHO).status for client in (one, other)] == [200, 200]
+        assert [connections_of(pid, server.port) for pid in children(server.process.pid)] == [1, 1]
+
+
 @pytest.mark.parametrize("what", ["artifact", "transform"])
 def test_what_cannot_be_opened_is_a_broken_edit(server: RunningServer, project: Path, what: str) -> None:
-    assert server.post("/models/echo/inference", ECHO).status == 200
-    # Over a connection to the other worker: what one has opened both open.
-    until(lambda: server.post("/models/echo/inference", ECHO).status == 200, "the other worker answers")
+    open_echo(server)
     if what == "artifact":
         model = onnx.load(project / "echo.onnx")
         model.graph.node[0].op_type = "NoSuchOperator"
@@ -184,6 +189,41 @@ def test_what_cannot_be_opened_is_a_broken_edit(server: RunningServer, project: 
     for _ in range(4):
         assert server.post("/models/echo/inference", ECHO).json()["outputs"]["y"] == [[2, 4, 6, 8]]
     assert "Traceback" not in server.stderr.read_text()
+
+
+def test_a_file_that_ends_the_process_that_reads_it_ends_no_other(server: RunningServer, project: Path) -> None:
+    open_echo(server)
+    before = children(server.process.pid)
+    replace(project / "change.py", "import os\nos.kill(os.getpid(), 9)\n" + TRANSFORM)
+    await_told(server, "reading the files ended with signal SIGKILL\nnot reloaded")
+    assert server.post("/models/echo/inference", ECHO).status == 200
+    assert children(server.process.pid) == before
+    replace(project / "change.py", TRANSFORM.replace("* 2", "* 4"))
+    await_told(server, "echo v1 changed")
+    assert server.post("/models/echo/inference", ECHO).json()["outputs"]["y"] == [[4, 8, 12, 16]]
+
+
+ONCE = """
+from pathlib import Path
+HERE = Path(PROJECT) / "opened"
+if HERE.exists():
+    raise RuntimeError("no memory left")
+HERE.touch()
+"""
+
+
+def test_what_one_worker_cannot_serve_none_goes_over_to(server: RunningServer, project: Path) -> None:
+    open_echo(server)
+    edit(project, "serve: {iris: v1", "serve: {iris: v2")
+    replace(project / "change.py", ONCE.replace("PROJECT", repr(str(project))) + TRANSFORM.replace("* 2", "* 3"))
+    text = await_told(server, "not reloaded")
+    assert "cannot serve it" in text
+    assert "no memory left" in text
+    for _ in range(4):
+        assert server.post("/models/iris/inference", IRIS).headers["x-turnout-version"] == "v1"
+        assert server.post("/models/echo/inference", ECHO).json()["outputs"]["y"] == [[2, 4, 6, 8]]
+    replace(project / "change.py", TRANSFORM.replace("* 2", "* 3"))
+    await_told(server, "echo v1 changed, stage dev changed")
 
 
 def test_an_artifact_that_is_still_written_is_not_served(server: RunningServer, project: Path) -> None:

@@ -241,18 +241,17 @@ def test_requests_in_flight_in_every_worker_are_answered_before_the_end(
 
 
 def test_a_second_signal_ends_everything_at_once(server: RunningServer, project: Path) -> None:
-    connection = server.connect()
     body = b'{"inputs":{"x":[[1,2,3,4]]}}'
     head = f"POST /models/waiting/v1/inference HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
-    connection.sendall(head.encode() + b"content-type: application/json\r\n\r\n" + body)
-    until(lambda: bool(started(project)), "a request runs")
-    pids = workers(server)
-    server.signal()
-    until(lambda: len([pid for pid in pids if is_alive(pid)]) == 1, "the idle worker has ended")
-    server.signal()
-    assert server.wait() == -signal.SIGTERM
-    until(lambda: not any(map(is_alive, pids)), "no worker is left")
-    connection.close()
+    with server.connect() as connection:
+        connection.sendall(head.encode() + b"content-type: application/json\r\n\r\n" + body)
+        until(lambda: bool(started(project)), "a request runs")
+        pids = workers(server)
+        server.signal()
+        until(lambda: len([pid for pid in pids if is_alive(pid)]) == 1, "the idle worker has ended")
+        server.signal()
+        assert server.wait() == -signal.SIGTERM
+        until(lambda: not any(map(is_alive, pids)), "no worker is left")
 
 
 def test_a_killed_parent_takes_its_workers_along(server: RunningServer) -> None:

@@ -27,7 +27,7 @@ BOUNDS_S = (
 """Upper bounds of the histogram's buckets, each included; one more bucket holds what took longer."""
 
 CAPACITY = 4096
-"""Rows: stages times functions times two, where called. What comes after them is not counted."""
+"""Rows: stages times functions times two, where called. What comes after them is not told; one row more takes it."""
 
 _CLASSES = 6  # the first, which no status has, is for microseconds
 _COLUMNS = _CLASSES + len(BOUNDS_S) + 1
@@ -85,17 +85,17 @@ class Counters:
         self._directory = Directory(memory[:end], lock, number)
         self._table = memory[end : self.size_of(workers)].cast("Q")
         self._workers = workers
-        self._first = worker * CAPACITY * _COLUMNS
+        self._first = worker * (CAPACITY + 1) * _COLUMNS
         self._places: dict[tuple[str, str, bool], int] = {}
 
     @staticmethod
     def size_of(workers: int) -> int:
         """Bytes for so many workers."""
-        return Directory.size_of(CAPACITY) + workers * CAPACITY * _ROW_BYTES
+        return Directory.size_of(CAPACITY) + workers * (CAPACITY + 1) * _ROW_BYTES
 
     def use_rows_of(self, worker: int) -> None:
         """Write that worker's rows from now on: a forked process says who it is."""
-        self._first = worker * CAPACITY * _COLUMNS
+        self._first = worker * (CAPACITY + 1) * _COLUMNS
         self._places.clear()
 
     def record(self, key: tuple[str, str, bool], status: int, seconds: float) -> None:
@@ -109,8 +109,6 @@ class Counters:
         place = self._places.get(key)
         if place is None:
             place = self._place(key)
-            if place < 0:
-                return
         table = self._table
         table[place] += int(seconds * 1e6)
         table[place + min(status // 100, 5)] += 1
@@ -126,14 +124,12 @@ class Counters:
         try:
             row = self._directory.number_of(json.dumps(key))
         except DirectoryFullError:
-            place = -1
-        else:
-            place = self._first + row * _COLUMNS
-        self._places[key] = place
+            row = CAPACITY
+        place = self._places[key] = self._first + row * _COLUMNS
         return place
 
     def _rows(self, row: int) -> list[list[int]]:
-        starts = [(worker * CAPACITY + row) * _COLUMNS for worker in range(self._workers)]
+        starts = [(worker * (CAPACITY + 1) + row) * _COLUMNS for worker in range(self._workers)]
         return [self._table[start : start + _COLUMNS].tolist() for start in starts]
 
 

@@ -6,6 +6,7 @@ neither threads nor an event loop, so that forking is safe at any time.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -204,10 +205,12 @@ class Workers:
         """End all of them at once, or those that serve nobody yet."""
         for worker in self.alive():
             if not (starting_only and worker.is_ready):
-                os.kill(worker.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # called by a signal's handler amid its burial
+                    os.kill(worker.pid, signal.SIGKILL)
 
     def bury(self) -> None:
         """Wait until those that were killed are gone."""
         for worker in self.alive():
-            os.waitpid(worker.pid, 0)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(worker.pid, 0)
             worker.pid = 0
