@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Machines are shared and slow by turns: no property is a matter of milliseconds.
+settings.register_profile("turnout", deadline=None)
+settings.load_profile("turnout")
 
 ROOT = Path(__file__).resolve().parent.parent
 
