@@ -16,7 +16,14 @@ from tests.builders.documents import HOST, FakeFunctions, gateway, operation, re
 from turnout.gateway.events import Endpoint
 from turnout.gateway.exchange import domain_of
 from turnout.gateway.fields import Fields, parse_query
-from turnout.gateway.identifiers import Identifiers, RequestTimes, request_id, trace_of_answer
+from turnout.gateway.identifiers import (
+    Identifiers,
+    RequestTimes,
+    extended_request_id,
+    request_id,
+    trace_of_answer,
+    trace_root,
+)
 from turnout.gateway.messages import Request
 
 PATHS = {"/x": {"x-amazon-apigateway-any-method": operation()}, "/p/{a}/{rest+}": {"get": operation()}}
@@ -222,6 +229,19 @@ def test_every_request_has_other_ids() -> None:
     assert len({request_id(identifiers.take()) for _ in range(5000)}) == 5000
 
 
+def test_ids_are_spelled_as_those_of_aws() -> None:
+    identifiers = Identifiers(lambda count: b"\xff" * count)
+    taken = identifiers.take()
+
+    assert request_id(taken) == "ffffffff-ffff-4fff-bfff-ffffffffffff"
+    assert extended_request_id(taken) == base64.urlsafe_b64encode(b"\xff" * 11).decode()
+    assert trace_root(taken, 0x699E4882) == f"Root=1-699e4882-{'f' * 24}"
+    for _ in range(1000):
+        taken = Identifiers().take()
+        assert uuid.UUID(request_id(taken)).version == 4
+        assert len(base64.urlsafe_b64decode(extended_request_id(taken))) == 11
+
+
 FORKS = """
 import os
 from turnout.gateway.identifiers import Identifiers
@@ -229,10 +249,10 @@ identifiers = Identifiers()
 identifiers.take()
 read, write = os.pipe()
 if os.fork() == 0:
-    os.write(write, identifiers.take())
+    os.write(write, identifiers.take().encode())
     os._exit(0)
 os.wait()
-print(os.read(read, 100).hex(), identifiers.take().hex())
+print(os.read(read, 100).decode(), identifiers.take())
 """
 
 
@@ -266,7 +286,7 @@ def test_request_time_follows_the_second() -> None:
     ],
 )
 def test_answers_trace_is_completed(trace: str, expected: str) -> None:
-    assert trace_of_answer(trace, bytes(47)) == expected
+    assert trace_of_answer(trace, "0" * 88) == expected
 
 
 def test_lower_names_hold_the_last_value() -> None:

@@ -23,7 +23,7 @@ class Exchange:
 
     Args:
         request: as the server read it.
-        taken: the bytes that its ids are made of.
+        taken: the characters that its ids are made of.
         now: seconds since 1970.
         started: seconds of the monotonic clock.
     """
@@ -48,7 +48,7 @@ class Exchange:
         "trace",
     )
 
-    def __init__(self, request: Request, taken: bytes, now: float, started: float) -> None:
+    def __init__(self, request: Request, taken: str, now: float, started: float) -> None:
         self.request = request
         self.taken = taken
         self.now = now

@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 import pybase64
 
-_BYTES_EACH = 47  # 16 request id, 11 extended id, 12 trace root, 8 trace parent
 _BATCH = 512
+_DIGITS = 72  # 32 of the request id, 24 of the trace's root, 16 of its parent
+_CHARACTERS = 16  # of the extended id, the last of them its padding
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
@@ -26,12 +27,13 @@ class Identifiers:
         random_bytes: where randomness comes from.
     """
 
-    __slots__ = ("__weakref__", "_at", "_random_bytes", "_stock")
+    __slots__ = ("__weakref__", "_at", "_digits", "_extended", "_random_bytes")
 
     def __init__(self, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
         self._random_bytes = random_bytes
-        self._stock = b""
-        self._at = 0
+        self._at = _BATCH
+        self._digits = ""
+        self._extended = ""
         itself = weakref.ref(self)
 
         def in_child() -> None:
@@ -42,45 +44,53 @@ class Identifiers:
 
     def forget(self) -> None:
         """Start with fresh randomness."""
-        self._stock = b""
-        self._at = 0
+        self._at = _BATCH
 
-    def take(self) -> bytes:
-        """The bytes of one request, for `request_id` and its siblings."""
+    def take(self) -> str:
+        """The characters of one request, for `request_id` and its siblings."""
         at = self._at
-        if at == len(self._stock):
-            self._stock = self._random_bytes(_BYTES_EACH * _BATCH)
+        if at == _BATCH:
+            self._refill()
             at = 0
-        self._at = at + _BYTES_EACH
-        return self._stock[at : at + _BYTES_EACH]
+        self._at = at + 1
+        return (
+            self._digits[at * _DIGITS : (at + 1) * _DIGITS] + self._extended[at * _CHARACTERS : (at + 1) * _CHARACTERS]
+        )
+
+    def _refill(self) -> None:
+        self._digits = self._random_bytes(_DIGITS // 2 * _BATCH).hex()
+        # Twelve bytes are sixteen characters. Where the last byte is 0, the first fifteen spell the other eleven, and
+        # the last one stands where their padding would.
+        extended = bytearray(self._random_bytes(12 * _BATCH))
+        extended[11::12] = bytes(_BATCH)
+        self._extended = pybase64.urlsafe_b64encode(extended).decode("ascii")
 
 
-def request_id(taken: bytes) -> str:
+def request_id(taken: str) -> str:
     """A version 4 UUID: `9c8d440b-420d-47c2-880c-c40f692293fa`."""
-    digits = taken[:16].hex()
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
+    return f"{taken[:8]}-{taken[8:12]}-4{taken[13:16]}-{_VARIANT[taken[16]]}{taken[17:20]}-{taken[20:32]}"
 
 
-def extended_request_id(taken: bytes) -> str:
-    """As API Gateway's `x-amz-apigw-id`: `FiV9AHvHoAMFtsg=`."""
-    return pybase64.urlsafe_b64encode(taken[16:27]).decode("ascii")
+def extended_request_id(taken: str) -> str:
+    """As API Gateway's `x-amz-apigw-id`, eleven bytes in base64: `FiV9AHvHoAMFtsg=`."""
+    return f"{taken[72:87]}="
 
 
-def trace_root(taken: bytes, now: float) -> str:
+def trace_root(taken: str, now: float) -> str:
     """X-Ray's root: version, seconds since 1970 and 12 random bytes, `Root=1-699e4882-01d7d0c003396d7931cdb212`."""
-    return f"Root=1-{int(now):08x}-{taken[27:39].hex()}"
+    return f"Root=1-{int(now):08x}-{taken[32:56]}"
 
 
-def trace_of_answer(trace: str, taken: bytes) -> str:
+def trace_of_answer(trace: str, taken: str) -> str:
     """The trace that an answer carries: what the request came with, a parent and a sampling decision added.
 
     `trace` holds a root. Recorded from AWS: a full trace comes back as it is, one with a root alone is given a parent.
     """
     if trace.count("=") == 1:  # a root alone: what nearly every request has, from here if not from its client
-        return f"{trace};Parent={taken[39:].hex()};Sampled=0"
+        return f"{trace};Parent={taken[56:72]};Sampled=0"
     lowered = trace.lower()
     if "parent=" not in lowered:
-        trace = f"{trace};Parent={taken[39:].hex()}"
+        trace = f"{trace};Parent={taken[56:72]}"
     return trace if "sampled=" in lowered else f"{trace};Sampled=0"
 
 
