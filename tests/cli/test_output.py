@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from turnout.cli.output import counted, is_plain, passing_remark, printable, progress, say_section, say_table
+from turnout.cli.output import counted, is_plain, passing_remark, printable, progress, say_section, say_table, unfolded
 
 TABLE = """
 from turnout.cli.output import say_section, say_table
@@ -61,6 +61,32 @@ def test_a_table_in_a_pipe_is_neither_cut_nor_wrapped_nor_coloured(capsys: pytes
     assert [line.split() for line in lines] == [["NAME", "SIZE"], ["a", "1"], [long, "22"]]
     assert lines[1].endswith(" 1")
     assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("widths", "available", "whole"),
+    [
+        ([5, 12, 90], 80, [True, True, False]),  # a digest stays whole: the long text makes room
+        ([5, 12, 90], 30, [False, False, False]),
+        ([15, 2], 80, [False, True]),
+        ([], 80, []),
+    ],
+)
+def test_narrow_columns_stay_whole_where_the_others_can_make_room(
+    widths: list[int], available: int, whole: list[bool]
+) -> None:
+    assert unfolded(widths, available) == whole
+
+
+@pytest.mark.parametrize(("columns", "header"), [("40", "NAME  BAR"), ("20", "NAME")])
+def test_a_spare_column_is_left_out_where_there_is_no_room(
+    columns: str, header: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    say_table(("NAME", "BAR"), [("name", "#" * 20)], spare=True)
+    assert terminal.getvalue().splitlines()[0] == header
 
 
 def test_a_table_takes_markup_and_control_characters_as_text(capsys: pytest.CaptureFixture[str]) -> None:

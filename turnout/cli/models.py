@@ -9,12 +9,12 @@ from turnout.cli.output import say_json, say_table
 from turnout.sizes import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from turnout.artifacts import Artifact
     from turnout.manifest import Manifest, Version
     from turnout.project import Project
-    from turnout.protocol.tensors import TensorSpec
+    from turnout.protocol.tensors import Signature, TensorSpec
 
 
 def models(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption = False) -> None:
@@ -27,7 +27,7 @@ def models(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption =
     if as_json:
         say_json({"models": [model_to_json(project, model.name) for model in project.manifest.models]})
         return
-    headers = ("MODEL", "VERSION", "INPUTS", "OUTPUTS", "SIZE", "DIGEST", "SERVED BY")
+    headers = ("MODEL", "VERSION", "SIZE", "DIGEST", "SERVED BY", "TENSORS")
     say_table(headers, table_rows(project), right=("SIZE",))
 
 
@@ -36,22 +36,18 @@ def table_rows(project: Project) -> Iterator[tuple[str, ...]]:
     for model in project.manifest.models:
         for version in model.versions:
             artifact = artifact_of(project, version)
-            inputs = [tensor_text(tensor) for tensor in artifact.signature.inputs] if artifact else ["?"]
-            outputs = [tensor_text(tensor) for tensor in artifact.signature.outputs] if artifact else ["?"]
             served = ", ".join(served_by(project.manifest, version)) or "-"
-            for row in range(max(len(inputs), len(outputs), 1)):
-                tensors = (at(inputs, row), at(outputs, row))
-                if row:
-                    yield ("", "", *tensors, "", "", "")
-                else:
-                    sha256 = artifact.sha256 if artifact else version.sha256
-                    size = size_text(artifact.size_bytes) if artifact else "?"
-                    yield (model.name, version.name, *tensors, size, sha256[:12], served)
+            sha256 = artifact.sha256 if artifact else version.sha256
+            size = size_text(artifact.size_bytes) if artifact else "?"
+            first, *others = tensor_texts(artifact.signature) if artifact else ["?"]
+            yield (model.name, version.name, size, sha256[:12], served, first)
+            yield from (("", "", "", "", "", tensor) for tensor in others)
 
 
-def at(texts: Sequence[str], row: int) -> str:
-    """The text of that row, or nothing past the last."""
-    return texts[row] if row < len(texts) else ""
+def tensor_texts(signature: Signature) -> list[str]:
+    """The inputs, then the outputs, of which there is one at least."""
+    inputs = [f"in {tensor_text(tensor)}" for tensor in signature.inputs]
+    return [*inputs, *(f"out {tensor_text(tensor)}" for tensor in signature.outputs)]
 
 
 def tensor_text(tensor: TensorSpec) -> str:

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 WIDEST = 100_000
 """Columns of a table that no terminal shows: enough that nothing wraps in a pipe."""
 
+NARROW = 14
+"""Characters of a cell that is not worth folding: a digest, a size, a name."""
+
+FOLDED = 20
+"""What a wider cell is folded to at the least, before narrow ones are folded too."""
+
 
 class CommandError(Exception):
     """A command cannot do what was asked; the message is a sentence, then perhaps a remedy on a line of its own.
@@ -96,27 +102,42 @@ def console_of(stream: TextIO) -> Console:
     )
 
 
-def say_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
-    """One table to standard output: columns two spaces apart, no lines, wrapped only where a terminal is too narrow.
+def say_table(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = (), spare: bool = False
+) -> None:
+    """One table to standard output: columns two spaces apart, no lines, folded only where a terminal is too narrow.
 
     Args:
         headers: the columns' names.
         rows: a text per column; control characters are spelled out.
         right: the names of the columns with numbers.
+        spare: whether the last column is left out where a terminal is too narrow for all of them.
     """
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for header in headers:
-        table.add_column(header, justify="right" if header in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+    cells = [[printable(cell) for cell in row] for row in rows]
     console = console_of(sys.stdout)
+    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    if spare and sum(widths) + 2 * len(widths) > console.width:
+        headers, cells, widths = headers[:-1], [row[:-1] for row in cells], widths[:-1]
+    whole = unfolded(widths, console.width)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for header, keep in zip(headers, whole, strict=True):
+        table.add_column(header, justify="right" if header in right else "left", overflow="fold", no_wrap=keep)
+    for row in cells:
+        table.add_row(*map(Text, row))
     with console.capture() as capture:
         console.print(table)
     for line in capture.get().splitlines():
         say(line.rstrip())
+
+
+def unfolded(widths: Sequence[int], available: int) -> list[bool]:
+    """Which columns of a table that is too wide stay whole: the narrow ones, where the others can make room."""
+    narrow = [width <= NARROW for width in widths]
+    needed = sum(width if keep else min(width, FOLDED) for width, keep in zip(widths, narrow, strict=True))
+    return narrow if needed + 2 * len(widths) <= available else [False] * len(widths)
 
 
 def say_section(title: str) -> None:

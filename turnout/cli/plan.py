@@ -193,7 +193,7 @@ def say_quotas(made: Plan) -> None:
     fullest = {id(row) for row in find_tightest(made.quotas)}  # two APIs may have equal rows
     shown = [row for row in made.quotas if row.share >= NEAR or id(row) in fullest]
     rows = ((row.name, row.subject, amounts_of(row), f"{row.share:.0%}", bar_of(row.share)) for row in shown)
-    say_table(("QUOTA", "OF", "USED / ALLOWED", "SHARE", ""), rows, right=("USED / ALLOWED", "SHARE"))
+    say_table(("QUOTA", "OF", "USED / ALLOWED", "SHARE", ""), rows, right=("USED / ALLOWED", "SHARE"), spare=True)
 
 
 def amounts_of(quota: Quota) -> str:
