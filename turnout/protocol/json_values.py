@@ -29,12 +29,12 @@ _SPELLED: Mapping[str, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infini
 
 # `array.array` and not numpy: it refuses 300 as UINT8, 1.5 as INT32 and "1" as FP32, which numpy casts or parses, and
 # no INT64 passes through a float. It takes `true` as 1, which `read_values` looks for beforehand.
-_TYPECODES: Mapping[str, str] = {
+TYPECODES: Mapping[str, str] = {
     "INT8": "b", "UINT8": "B", "INT16": "h", "UINT16": "H", "INT32": "i", "UINT32": "I", "INT64": "q", "UINT64": "Q",
     "FP32": "f", "FP64": "d",
 }  # fmt: skip
 
-_FEW = 32
+FEW = 32
 """Up to so many elements Python's own loop is faster than a call of numpy."""
 
 
@@ -57,7 +57,7 @@ def read_values(name: str, datatype: Datatype, values: list[Any], *, booleans: b
     """
     if not values:
         return np.empty(0, datatype.dtype)
-    code = _TYPECODES.get(datatype.name)
+    code = TYPECODES.get(datatype.name)
     if code is None or (booleans and bool in set(map(type, values))):
         return _READERS[datatype.name](name, datatype, values)
     try:
@@ -71,7 +71,7 @@ def read_values(name: str, datatype: Datatype, values: list[Any], *, booleans: b
 
 
 def _has_infinity(elements: array[float], found: Array) -> bool:
-    if len(elements) <= _FEW:
+    if len(elements) <= FEW:
         return not math.isfinite(sum(elements))  # in FP64, where so few of FP32 cannot overflow
     return bool(np.isinf(found).any())
 

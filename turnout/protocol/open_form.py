@@ -7,9 +7,11 @@ Source: Open Inference Protocol, "Inference"; Triton, "Binary Tensor Data Extens
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from turnout.protocol.answers import Answer, write_json
@@ -17,7 +19,7 @@ from turnout.protocol.binary_tensors import BinaryPart, write_binary
 from turnout.protocol.checks import Input, Interface, datatype_of
 from turnout.protocol.errors import RequestError, shown
 from turnout.protocol.json_shapes import flatten_to, read_shape
-from turnout.protocol.json_values import AS_THEY_ARE, read_values, write_values
+from turnout.protocol.json_values import AS_THEY_ARE, FEW, TYPECODES, read_values, write_values
 from turnout.protocol.long_lists import LongList
 from turnout.protocol.requests import (
     InferenceRequest,
@@ -45,7 +47,8 @@ def read_open(payload: Payload, interface: Interface) -> InferenceRequest:
         check_fields(document, _FIELDS, "the request")
     inputs: dict[str, Array] = {}
     for tensor in document["inputs"]:
-        name, values = _read_tensor(tensor, payload, interface)
+        usual = _read_usual(tensor, payload, interface)
+        name, values = _read_tensor(tensor, payload, interface) if usual is None else usual
         if name in inputs:
             message = f"input `{name}`: expected once, got twice"
             raise RequestError("DUPLICATE_INPUT", message, tensor=name, expected="once", got="twice")
@@ -55,6 +58,41 @@ def read_open(payload: Payload, interface: Interface) -> InferenceRequest:
         read_answer_fields(document, interface, request)
         _check_addressee(document, interface)
     return request
+
+
+def _read_usual(tensor: Any, payload: Payload, interface: Interface) -> tuple[str, Array] | None:
+    """What `_read_tensor` reads, in half the time, where a tensor is as most small ones are; None where it is not.
+
+    Usual are the four fields and no other, a shape of the declared rank without zeros, and a flat list of a few plain
+    numbers that fit it. Nothing is refused here.
+    """
+    try:
+        name = tensor["name"]
+        row = interface.inputs[name]
+        shape, data = tensor["shape"], tensor["data"]
+        if (
+            len(tensor) != 4
+            or len(shape) != row.rank
+            or len(data) > FEW
+            or type(data) is not list
+            or tensor["datatype"] != row.datatype.name
+            or payload.booleans
+            or interface.free_inputs
+        ):
+            return None
+        count = 1
+        for size, declared in zip(shape, row.shape or (), strict=True):
+            if type(size) is not int or size < 1 or (size != declared and declared >= 0):
+                return None
+            count *= size
+        if count != len(data):
+            return None
+        values = array(TYPECODES[row.datatype.name], data)
+    except (KeyError, TypeError, OverflowError):
+        return None
+    if values.typecode == "f" and not math.isfinite(sum(values)):
+        return None
+    return name, np.ndarray(shape, row.datatype.dtype, values)
 
 
 def _read_tensor(tensor: Any, payload: Payload, interface: Interface) -> tuple[str, Array]:
