@@ -173,4 +173,7 @@ def is_too_large(event: dict[str, Any], body: bytes) -> bool:
     """Whether Lambda refuses the event: more than 6 MB as JSON."""
     if len(body) <= _SURELY_SMALL_BYTES:
         return False
+    if event["isBase64Encoded"]:
+        # Nothing in it is escaped, so it need not be written to be measured.
+        return len(orjson.dumps({**event, "body": ""})) + len(event["body"]) > LAMBDA_PAYLOAD_LIMIT_BYTES
     return len(orjson.dumps(event)) > LAMBDA_PAYLOAD_LIMIT_BYTES

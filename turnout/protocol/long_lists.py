@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import deque
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,11 @@ LONG_BYTES = 16_384
 """Text from which a list is worth the detour."""
 
 _MOST_LISTS = 64
+
+_KEPT_BYTES = 4 << 20
+_PARSERS: deque[Any] = deque(maxlen=2)
+"""Parsers that nobody uses now. A new one for each list would be given fresh memory by the system, twelve times the
+text, page by page, which takes longer than the reading. Any thread takes one out and puts it back."""
 
 _KEY = b'"data"'
 _LIST = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
@@ -132,10 +138,17 @@ def _read_buffer(text: bytes, code: Literal["d", "i", "u"]) -> Any:
     except ImportError:  # a layer without it is slower
         raise NotPlainError from None
     try:
-        # A parser of its own for each list: threads cannot meet in it, and a used one would not be faster.
-        numbers = simdjson.Parser().parse(text)
-        if isinstance(numbers, simdjson.Array):
-            return numbers.as_buffer(of_type=code)
+        parser = _PARSERS.pop()
+    except IndexError:
+        parser = simdjson.Parser()
+    try:
+        numbers = parser.parse(text)
+        if not isinstance(numbers, simdjson.Array):
+            raise NotPlainError
+        buffer = numbers.as_buffer(of_type=code)
     except (ValueError, TypeError, RuntimeError, MemoryError):
-        pass
-    raise NotPlainError
+        raise NotPlainError from None  # the parser goes, too: the error may hold on to what it has read
+    del numbers  # or the parser could read nothing else
+    if len(text) <= _KEPT_BYTES:
+        _PARSERS.append(parser)
+    return buffer
