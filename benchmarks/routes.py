@@ -24,7 +24,7 @@ BAR = 0.05
 
 
 def make_project(folder: Path, routes: int) -> Any:
-    """Each model has two routes, its version's and the one that follows the stage; so 1 is two, the fewest there are."""
+    """Each model has two routes, its version's and the one that follows the stage: the fewest there are is two."""
     folder.mkdir()
     rows = [f"  m{n}: {{versions: {{v1: {{artifact: tiny.onnx}}}}}}" for n in range(max(1, routes // 2))]
     text = "\n".join(["models:", *rows, "stages:", '  dev: {serve: {"*": newest}}', ""])

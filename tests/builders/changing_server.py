@@ -14,16 +14,16 @@ from typing import Any
 import orjson
 
 from turnout.gateway.core import Gateway
-from turnout.gateway.counters import counting_log
-from turnout.gateway.edition import Edition, build_gateway, make_edition
 from turnout.gateway.functions import Functions
 from turnout.gateway.http import Limits
+from turnout.gateway.in_process.model_functions import edition_functions
 from turnout.gateway.listening import bind_sockets
 from turnout.gateway.messages import Request, Response
-from turnout.gateway.model_functions import edition_functions
-from turnout.gateway.shared_state import SharedState
-from turnout.gateway.supervise import supervise
-from turnout.gateway.worker import First, Serving
+from turnout.gateway.reload.edition import Edition, build_gateway, make_edition
+from turnout.gateway.shared.counters import counting_log
+from turnout.gateway.shared.state import SharedState
+from turnout.gateway.workers.supervise import supervise
+from turnout.gateway.workers.worker import First, Serving
 from turnout.project import load_project
 
 

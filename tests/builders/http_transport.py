@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from turnout.gateway.http import REFUSALS, Limits, sweep
-from turnout.gateway.http_connection import Connection, Service
+from turnout.gateway.http.connection import Connection, Service
 from turnout.gateway.messages import Handler
 
 HIGH_WATER_BYTES = 1000

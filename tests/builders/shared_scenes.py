@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from turnout.gateway.counters import CounterKey
 from turnout.gateway.line_writer import LineWriter
-from turnout.gateway.shared_state import LINES_LOCK, ControlState, SharedState
+from turnout.gateway.shared.counters import CounterKey
+from turnout.gateway.shared.state import LINES_LOCK, ControlState, SharedState
 from turnout.gateway.stages import StageSettings
-from turnout.gateway.workers import fork
+from turnout.gateway.workers.workers import fork
 from turnout.manifest import Throttle
 
 EMPTY = ControlState(1, (), {})

@@ -13,9 +13,9 @@ import orjson
 import pytest
 
 from turnout.document_examples import read_document_examples
-from turnout.gateway.edition import build_gateway, make_local_plan
+from turnout.gateway.in_process.model_functions import make_functions
 from turnout.gateway.messages import Request, Response
-from turnout.gateway.model_functions import make_functions
+from turnout.gateway.reload.edition import build_gateway, make_local_plan
 from turnout.openapi import build_document
 from turnout.project import Project, load_project
 

@@ -16,12 +16,12 @@ import pytest
 
 from tests.builders.graphs import write_identity
 from turnout.gateway.core import Gateway
-from turnout.gateway.edition import build_gateway, load_keys, make_local_plan
-from turnout.gateway.http_wire import make_refusal
-from turnout.gateway.in_process import InProcessFunctions, Loaded
+from turnout.gateway.http.wire import make_refusal
+from turnout.gateway.in_process.functions import InProcessFunctions, Loaded
+from turnout.gateway.in_process.model_functions import make_functions
 from turnout.gateway.local import choose_sample, log_refusal, make_url, tell, tell_load
 from turnout.gateway.messages import Request, Response
-from turnout.gateway.model_functions import make_functions
+from turnout.gateway.reload.edition import build_gateway, load_keys, make_local_plan
 from turnout.project import Project, load_project
 
 MANIFEST = """

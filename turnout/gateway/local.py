@@ -17,22 +17,22 @@ from turnout.example_request import count_request, make_request
 from turnout.gateway.access_log import escape, json_log, text_log
 from turnout.gateway.banner import Sample, render_banner
 from turnout.gateway.core import Gateway
-from turnout.gateway.counters import counting_log
-from turnout.gateway.edition import ACCOUNT_ID, Edition, build_gateway, first_requests, make_edition
 from turnout.gateway.functions import Functions
-from turnout.gateway.http_reader import Limits
-from turnout.gateway.http_wire import make_refusal
-from turnout.gateway.in_process import Loaded
+from turnout.gateway.http.reader import Limits
+from turnout.gateway.http.wire import make_refusal
+from turnout.gateway.in_process.functions import Loaded
+from turnout.gateway.in_process.model_functions import edition_functions
 from turnout.gateway.isolated.functions import IsolatedFunctions
 from turnout.gateway.isolated.start import Isolation, Progress, ignore_progress, open_isolated
 from turnout.gateway.line_writer import LineWriter
 from turnout.gateway.listening import bind_sockets
 from turnout.gateway.logs import set_up_logs
 from turnout.gateway.messages import Request, Response
-from turnout.gateway.model_functions import edition_functions
-from turnout.gateway.processors import processors
-from turnout.gateway.shared_state import LINES_LOCK, SharedState
-from turnout.gateway.switch import EditionFunctions
+from turnout.gateway.reload.edition import ACCOUNT_ID, Edition, build_gateway, first_requests, make_edition
+from turnout.gateway.reload.switch import EditionFunctions
+from turnout.gateway.shared.counters import counting_log
+from turnout.gateway.shared.state import LINES_LOCK, SharedState
+from turnout.gateway.workers.processors import processors
 from turnout.plan import Plan
 from turnout.project import Project
 
@@ -84,8 +84,8 @@ def serve(
         OSError: the address cannot be listened on.
         ProblemsError: the plan or the API keys cannot be used.
     """
-    from turnout.gateway.supervise import supervise
-    from turnout.gateway.worker import First, Serving
+    from turnout.gateway.workers.supervise import supervise
+    from turnout.gateway.workers.worker import First, Serving
 
     set_up_logs(log_format, sys.stderr)
     sys.setswitchinterval(SWITCH_INTERVAL_S)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from turnout.gateway.functions import ALIASES, Invocation, refuse
-from turnout.gateway.in_process import Loaded
+from turnout.gateway.in_process.functions import Loaded
 from turnout.gateway.isolated.guard import Guard
 from turnout.gateway.isolated.isolated_function import IsolatedFunction
 from turnout.gateway.isolated.limits import Limits, LocalSlots, Slots

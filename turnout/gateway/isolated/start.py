@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from turnout.gateway.in_process.model_functions import choose_functions
 from turnout.gateway.isolated.functions import IsolatedFunctions
 from turnout.gateway.isolated.limits import Limits, LocalSlots, Slots
 from turnout.gateway.isolated.process import Code
-from turnout.gateway.model_functions import choose_functions
 from turnout.plan import Plan
 from turnout.project import Project
 

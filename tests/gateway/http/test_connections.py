@@ -1,0 +1,618 @@
+"""Connections over real sockets: slow clients, clients that leave, many of them, handlers that fail, and the stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Iterator
+
+import pytest
+
+from tests.builders.http_server import (
+    NEW_LOOPS,
+    WAIT_S,
+    Client,
+    Gate,
+    RunningServer,
+    collecting_errors,
+    serving,
+)
+from turnout.gateway.http import Limits, serve_http
+from turnout.gateway.http.reader import RequestReader
+from turnout.gateway.http.wire import Refused
+from turnout.gateway.messages import Request, Response
+
+GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+SLOW = b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n"
+POST = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n"
+MIB = 1024 * 1024
+LOOPS = pytest.mark.parametrize("loop", sorted(NEW_LOOPS))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_logged(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No traceback and no warning, except where a test reads them."""
+    with collecting_errors() as errors:
+        yield
+    if "caplog" not in request.fixturenames:
+        assert [record.getMessage() for record in errors] == []
+
+
+# Handlers that fail.
+
+
+async def fail_later(request: Request) -> Response:
+    await asyncio.sleep(0)
+    raise LookupError("later")
+
+
+def fail(request: Request) -> Response | Awaitable[Response]:
+    answers: dict[str, object] = {
+        "/value": Response(200, (("A", "b\r\nEvil: 1"),)),
+        "/value-lf": Response(200, (("A", "b\nEvil: 1"),)),
+        "/value-cr": Response(200, (("A", "b\rEvil: 1"),)),
+        "/value-nul": Response(200, (("A", "b\0"),)),
+        "/value-wide": Response(200, (("A", "\u20ac"),)),
+        "/value-int": Response(200, (("A", 1),)),  # type: ignore[arg-type]
+        "/name": Response(200, (("A: b\r\nEvil", "1"),)),
+        "/name-colon": Response(200, (("A:", "1"),)),
+        "/name-space": Response(200, (("A b", "1"),)),
+        "/name-empty": Response(200, (("", "1"),)),
+        "/status-100": Response(100),
+        "/status-600": Response(600),
+        "/status-text": Response("200"),  # type: ignore[arg-type]
+        "/body-text": Response(200, (), "text"),  # type: ignore[arg-type]
+        "/none": None,
+        "/later": fail_later(request) if request.path == "/later" else None,
+        "/later-none": asyncio.sleep(0) if request.path == "/later-none" else None,
+    }
+    if request.path == "/raise":
+        raise LookupError("now")
+    return answers[request.path]  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["value", "value-lf", "value-cr", "value-nul", "value-wide", "value-int", "name", "name-colon", "name-space",
+     "name-empty", "status-100", "status-600", "status-text", "body-text", "none", "later", "later-none", "raise"],
+)  # fmt: skip
+def test_failing_handler_is_a_500_and_the_connection_lives(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    with serving(fail) as server, server.connect() as client:
+        for _ in range(2):
+            answer = client.ask(b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % name.encode())
+            assert answer.status == 500
+            assert answer.body == b'{"message": "Internal server error"}'
+            assert answer.header("evil") is None
+    assert len(caplog.records) == 2
+    assert all(record.exc_info for record in caplog.records)
+    assert f"GET /{name}" in caplog.text
+
+
+def test_failing_log_does_not_disturb_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(Gate()) as server, server.connect() as client:
+        server.logged = None  # type: ignore[assignment]
+        assert [client.ask(GET).status for _ in range(2)] == [200, 200]
+    assert "access log" in caplog.text
+
+
+def test_framing_headers_of_a_handler_are_dropped() -> None:
+    headers = tuple(
+        (name, "x") for name in ("Content-Length", "connection", "TRANSFER-ENCODING", "Date", "Upgrade", "Keep-Alive")
+    )
+    with (
+        serving(lambda request: Response(200, (*headers, ("X-Kept", "1"), ("x-kept2", "\xe9")), b"abc")) as server,
+        server.connect() as client,
+    ):
+        answer = client.ask(GET)
+        assert [name for name, _ in answer.headers] == ["X-Kept", "x-kept2", "Date", "Content-Length"]
+        assert client.ask(GET).body == b"abc"
+
+
+# Slow clients.
+
+
+def send_until(client: Client, data: bytes, deadline: float) -> None:
+    """Send over and over; returns only if nothing stops it."""
+    while time.monotonic() < deadline:
+        client.send(data)
+
+
+QUICK = Limits(
+    header_timeout_s=0.1, body_timeout_s=0.1, keep_alive_s=0.1, write_timeout_s=0.3, linger_s=0.3, shutdown_s=5
+)
+
+
+@LOOPS
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (b"", b""),
+        (b"GE", b""),
+        (b"GET /", b"408"),
+        (b"GET / HTTP/1.1\r\nHost: h\r\n", b"408"),
+        (POST, b"408"),
+        (POST + b"x" * 99, b"408"),
+        (GET, b"200"),
+        (GET + b"\r\n", b"200"),
+        (GET + GET[:-1], b"200 408"),
+        (GET + POST, b"200 408"),
+    ],
+)
+def test_silent_client_is_closed_after_its_time(loop: str, sent: bytes, answered: bytes) -> None:
+    with serving(Gate(), QUICK, loop) as server, server.connect() as client:
+        client.send(sent)
+        got = client.read_to_end()
+    statuses = [line.split()[1] for line in got.split(b"\r\n") if line.startswith(b"HTTP/1.1")]
+    assert b" ".join(statuses) == answered
+
+
+@pytest.mark.parametrize("start", [b"", POST])
+def test_dribbling_client_is_closed_after_its_time(start: bytes) -> None:
+    began = time.monotonic()
+    with serving(Gate(), QUICK) as server, server.connect() as client:
+        client.send(start + b"GET /")
+        client.socket.settimeout(0.01)
+        while True:
+            try:
+                got = client.socket.recv(1000)
+                break
+            except TimeoutError:
+                client.send(b"a")
+            assert time.monotonic() - began < WAIT_S
+    assert got.startswith(b"HTTP/1.1 408 ")
+
+
+def test_slow_handler_is_not_cut_by_the_clients_limits() -> None:
+    async def wait(request: Request) -> Response:
+        await asyncio.sleep(0.5)
+        return Response(200)
+
+    with serving(wait, QUICK) as server, server.connect() as client:
+        assert client.ask(GET).status == 200
+
+
+@LOOPS
+def test_client_that_does_not_read_is_cut_and_memory_is_bounded(loop: str) -> None:
+    made = 0
+
+    def handle(request: Request) -> Response:
+        nonlocal made
+        made += 1
+        return Response(200, (), bytes(MIB))
+
+    with serving(handle, QUICK, loop) as server, server.connect(receive_buffer_bytes=4096) as client:
+        client.socket.settimeout(0.5)
+        began = time.monotonic()
+        # As many requests as the server takes: it must stop reading, and then give up.
+        with pytest.raises((ConnectionError, TimeoutError)):
+            send_until(client, GET * 1000, began + WAIT_S)
+        client.socket.settimeout(WAIT_S)
+        with pytest.raises((ConnectionError, EOFError, AssertionError)):
+            [client.read() for _ in range(100)]
+    # What fits into the sockets' buffers, and one answer more: not one per request.
+    assert 1 <= made < 20
+
+
+@LOOPS
+def test_reader_of_small_portions_gets_everything(loop: str) -> None:
+    body = bytes(range(256)) * (8 * MIB // 256)
+    with (
+        serving(lambda request: Response(200, (), body), loop=loop) as server,
+        server.connect(receive_buffer_bytes=65_536) as client,
+    ):
+        client.send(GET * 3)
+        got = bytearray()
+        while len(got) < 24 * MIB:
+            piece = client.socket.recv(32 * 1024)
+            assert piece
+            got += piece
+    assert got.count(body) == 3
+
+
+def test_pipelined_answers_follow_when_a_stalled_client_reads_again() -> None:
+    gate = Gate()
+    head = b"PUT /%d HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
+    count = 30
+    with serving(gate) as server, server.connect(receive_buffer_bytes=4096) as client:
+        client.socket.setblocking(False)
+        data = b"".join(head % index + bytes(1_000_000) for index in range(count))
+        view = memoryview(data)
+        got = bytearray()
+        selector = selectors.DefaultSelector()
+        selector.register(client.socket, selectors.EVENT_WRITE)
+        # Write until the server takes no more, then read.
+        while view and selector.select(0.2):
+            view = view[client.socket.send(view) :]
+        assert view, "the server took everything from a client that does not read"
+        selector.modify(client.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        while len(got) < count * 1_000_000:
+            for _, events in selector.select(WAIT_S):
+                if events & selectors.EVENT_READ:
+                    got += client.socket.recv(MIB)
+                if events & selectors.EVENT_WRITE:
+                    if view:
+                        view = view[client.socket.send(view) :]
+                    else:
+                        selector.modify(client.socket, selectors.EVENT_READ)
+        selector.close()
+        paths = [part.split(b"\r\n", 1)[0] for part in bytes(got).split(b"X-Path: ")[1:]]
+    assert paths == [b"/%d" % index for index in range(count)]
+
+
+# Clients that leave.
+
+
+def wait_until_gone(server: RunningServer) -> None:
+    """Until the server holds no connection."""
+    deadline = time.monotonic() + WAIT_S
+    while open_connections(server) > 0:
+        assert time.monotonic() < deadline, "a connection is left"
+
+
+def open_connections(server: RunningServer) -> int:
+    import gc
+
+    from turnout.gateway.http.connection import Service
+
+    async def count() -> int:
+        return sum(len(each.connections) for each in gc.get_objects() if isinstance(each, Service))
+
+    return asyncio.run_coroutine_threadsafe(count(), server.loop).result(WAIT_S)
+
+
+@LOOPS
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("sent", [b"", b"GET /", POST + b"x", GET, GET * 100, SLOW, SLOW + GET + b"nonsense"])
+def test_client_that_leaves_is_forgotten(loop: str, how: str, sent: bytes) -> None:
+    gate = Gate()
+    with serving(gate, loop=loop) as server:
+        client = server.connect()
+        client.send(sent)
+        if sent.startswith(SLOW):
+            gate.wait_until(lambda: len(gate.seen) == 1)
+        client.close() if how == "close" else client.reset()
+        server.call(gate.opened.set)
+        wait_until_gone(server)
+        with server.connect() as other:
+            assert other.ask(GET).status == 200
+    assert gate.cancelled == []
+
+
+def test_work_is_finished_and_logged_when_its_client_has_gone() -> None:
+    gate = Gate()
+    with serving(gate) as server:
+        client = server.connect()
+        client.send(SLOW)
+        gate.wait_until(lambda: len(gate.seen) == 1)
+        client.reset()
+        wait_until_gone(server)
+        server.call(gate.opened.set)
+        gate.wait_until(lambda: gate.finished == ["/slow"])
+    assert [(request.path, response.status) for request, response, _ in server.logged] == [("/slow", 200)]
+
+
+@LOOPS
+def test_client_that_leaves_amid_an_answer_is_forgotten(loop: str) -> None:
+    def handle(request: Request) -> Response:
+        return Response(200, (), bytes(20 * MIB))
+
+    with serving(handle, loop=loop) as server:
+        for how in ("close", "reset"):
+            client = server.connect(receive_buffer_bytes=4096)
+            client.send(GET * 2)
+            client.socket.recv(10)
+            client.close() if how == "close" else client.reset()
+            wait_until_gone(server)
+
+
+def test_refused_client_that_goes_on_sending_is_cut() -> None:
+    with serving(Gate(), QUICK) as server, server.connect() as client:
+        began = time.monotonic()
+        with pytest.raises(ConnectionError):
+            send_until(client, b"nonsense" * 100, began + WAIT_S)
+        assert time.monotonic() - began < 5
+
+
+# Many clients.
+
+
+def test_client_too_many_gets_503_and_the_others_live() -> None:
+    with serving(Gate(), Limits(max_connections=3)) as server:
+        clients = [server.connect() for _ in range(3)]
+        assert [client.ask(GET).status for client in clients] == [200] * 3
+        with server.connect() as client:
+            assert client.read().status == 503
+            assert client.read_to_end() == b""
+        assert [client.ask(GET).status for client in clients] == [200] * 3
+        for client in clients:
+            client.close()
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            with server.connect() as client:
+                if client.ask(GET).status == 200:
+                    break
+            assert time.monotonic() < deadline
+
+
+@LOOPS
+def test_thousand_clients_at_once_are_all_answered(loop: str) -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 2500:
+        pytest.skip(f"only {soft} open files are allowed here")
+    gate = Gate()
+    with serving(gate, loop=loop) as server:
+        clients = [server.connect() for _ in range(1000)]
+        for index, client in enumerate(clients):
+            client.send(b"GET /slow%d HTTP/1.1\r\nHost: h\r\n\r\n" % index)
+        gate.wait_until(lambda: len(gate.seen) == 1000)
+        server.call(gate.opened.set)
+        assert [client.read().header("x-path") for client in clients] == [f"/slow{index}" for index in range(1000)]
+        for client in clients:
+            client.close()
+        wait_until_gone(server)
+
+
+# The stop.
+
+
+@LOOPS
+def test_stop_finishes_requests_and_closes_idle_connections(loop: str) -> None:
+    gate = Gate()
+    with serving(gate, loop=loop) as server:
+        idle, used, busy, reading, pipelined = (server.connect() for _ in range(5))
+        assert used.ask(GET).status == 200
+        busy.send(SLOW)
+        pipelined.send(SLOW + GET)
+        reading.send(POST + b"x" * 50)
+        gate.wait_until(lambda: len(gate.seen) == 3)
+        # The loop has read `reading`'s half by the time it answers this.
+        assert used.ask(GET).status == 200
+        server.begin_stop()
+        assert idle.read_to_end() == used.read_to_end() == b""
+        with pytest.raises(ConnectionError):
+            server.connect()
+        answer = reading.ask(b"x" * 50)
+        assert (answer.status, answer.header("connection")) == (200, "close")
+        server.call(gate.opened.set)
+        answer = busy.read()
+        assert (answer.status, answer.header("connection")) == (200, "close")
+        assert [pipelined.read().header("connection") for _ in range(2)] == [None, "close"]
+        for client in (reading, busy, pipelined):
+            assert client.read_to_end() == b""
+        server.join()
+        for client in (idle, used, busy, reading, pipelined):
+            client.close()
+
+
+@LOOPS
+def test_stop_gives_up_on_what_takes_too_long(loop: str, caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate()
+    with (
+        serving(gate, Limits(shutdown_s=0.1), loop) as server,
+        server.connect() as busy,
+        server.connect() as reading,
+    ):
+        reading.send(POST)
+        busy.send(SLOW)
+        gate.wait_until(lambda: len(gate.seen) == 1)
+        began = time.monotonic()
+        server.begin_stop()
+        server.join()
+        assert 0.1 <= time.monotonic() - began < 5
+    assert gate.cancelled == ["/slow"]
+    assert "still busy" in caplog.text
+
+
+def test_stop_sends_what_a_client_has_not_read_yet() -> None:
+    body = bytes(range(256)) * (8 * MIB // 256)
+    with (
+        serving(lambda request: Response(200, (), body)) as server,
+        server.connect(receive_buffer_bytes=4096) as client,
+    ):
+        client.send(GET)
+        assert client.socket.recv(1) == b"H"
+        server.begin_stop()
+        assert client.stream.read().endswith(b"\r\n\r\n" + body)
+
+
+def test_cancelled_server_lets_go_of_everything() -> None:
+    async def main() -> None:
+        ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(
+            serve_http(
+                Gate(),
+                host="127.0.0.1",
+                port=0,
+                stop=asyncio.Event(),
+                on_ready=lambda host, port: ready.set_result(port),
+            )
+        )
+        reader, writer = await asyncio.open_connection("127.0.0.1", await ready)
+        writer.write(SLOW)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await reader.read() == b""
+        writer.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+
+
+@LOOPS
+def test_taken_port_is_an_oserror(loop: str) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        asyncio.Runner(loop_factory=NEW_LOOPS[loop]) as runner,
+        pytest.raises(OSError, match="in use"),
+    ):
+        runner.run(serve_http(Gate(), host="127.0.0.1", port=taken.getsockname()[1], stop=asyncio.Event()))
+
+
+def test_given_sockets_are_listened_on() -> None:
+    listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    told: list[tuple[str, int]] = []
+
+    async def main() -> None:
+        stop = asyncio.Event()
+
+        def ask_both(host: str, port: int) -> None:
+            told.append((host, port))
+            asyncio.get_running_loop().run_in_executor(None, ask).add_done_callback(lambda done: stop.set())
+
+        await serve_http(Gate(), host="", port=0, sockets=listening, stop=stop, on_ready=ask_both)
+
+    statuses = []
+
+    def ask() -> None:
+        for each in addresses:
+            with Client(each) as client:
+                statuses.append(client.ask(GET).status)
+
+    addresses = [each.getsockname() for each in listening]
+    asyncio.run(main())
+    assert statuses == [200, 200]
+    assert told == addresses[:1]
+
+
+SCRIPT = """
+import asyncio, sys
+from turnout.gateway.http import run
+from turnout.gateway.messages import Response
+{before}
+async def slow(request):
+    print("asked", flush=True)
+    await asyncio.sleep({seconds})
+    return Response(200, (("X-Loop", type(asyncio.get_running_loop()).__module__),), b"done")
+run(slow, host="127.0.0.1", port=0, on_ready=lambda host, port: print(port, flush=True))
+print("returned", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("before", "loop"), [("", "uvloop"), ("sys.modules['uvloop'] = None", "asyncio.unix_events")])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_stops_cleanly_when_signalled(number: signal.Signals, before: str, loop: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT.format(before=before, seconds=0.3)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        with Client(("127.0.0.1", int(process.stdout.readline()))) as client:
+            client.send(GET)
+            assert process.stdout.readline() == "asked\n"
+            process.send_signal(number)
+            answer = client.read()
+            assert (answer.body, answer.header("connection"), answer.header("x-loop")) == (b"done", "close", loop)
+        out, err = process.communicate(timeout=WAIT_S)
+        assert (out, process.returncode) == ("returned\n", 0)
+        assert ("uvloop is not installed" in err) == bool(before)
+        assert "Traceback" not in err
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_run_ends_at_once_when_signalled_twice() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT.format(before="", seconds=60)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        address = ("127.0.0.1", int(process.stdout.readline()))
+        with Client(address) as client:
+            client.send(GET)
+            assert process.stdout.readline() == "asked\n"
+            process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + WAIT_S
+            # The first signal has been taken when nobody listens any more.
+            while time.monotonic() < deadline:
+                try:
+                    Client(address).close()
+                except ConnectionError:
+                    break
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(WAIT_S) == -signal.SIGTERM
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_run_takes_more_clients_than_the_shell_allows_files() -> None:
+    before = "import resource; hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+    before += "resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT.format(before=before, seconds=0)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        address = ("127.0.0.1", int(process.stdout.readline()))
+        clients = [Client(address) for _ in range(200)]
+        assert [client.ask(GET).status for client in clients] == [200] * 200
+        for client in clients:
+            client.close()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=WAIT_S)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_answer_leaves_in_one_packet_without_delay() -> None:
+    """Two writes, or Nagle's algorithm with a delayed acknowledgement, would cost 40 ms a call."""
+    with serving(Gate()) as server, server.connect() as client:
+        client.ask(GET)
+        began = time.monotonic()
+        for _ in range(50):
+            assert client.ask(GET).status == 200
+        assert time.monotonic() - began < 50 * 0.020
+
+
+def test_every_loop_answers_a_stream_client() -> None:
+    """Another client than ours agrees with what is written."""
+    import http.client
+
+    with serving(Gate()) as server:
+        connection = http.client.HTTPConnection(*server.address, timeout=WAIT_S)
+        for body in (b"", b"abc", os.urandom(300_000)):
+            connection.request("POST", "/p", body)
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (200, body)
+            connection.request("POST", "/p", iter([body, b"more"]), encode_chunked=True)
+            assert connection.getresponse().read() == body + b"more"
+        connection.close()
+
+
+def test_requests_with_one_head_share_what_is_kept_and_each_has_its_own_path() -> None:
+    taken: list[Request] = []
+    reader = RequestReader(Limits(), "192.0.2.1", lambda request, _: taken.append(request))
+    for line in ("GET /a?b", "GET /a?b", "POST /a?c", "GET http://h/d", "OPTIONS http://h/d", "OPTIONS *", "GET /a?b"):
+        reader.feed(f"{line} HTTP/1.1\r\nHost: h\r\nX-A: 1\r\n\r\n".encode())
+    reader.feed(b"GET /a HTTP/1.1\r\nHost: h\r\nX-A: 2\r\n\r\n")
+
+    assert [(request.method, request.path, request.query) for request in taken] == [
+        ("GET", "/a", "b"),
+        ("GET", "/a", "b"),
+        ("POST", "/a", "c"),
+        ("GET", "/d", ""),
+        ("OPTIONS", "/d", ""),
+        ("OPTIONS", "*", ""),
+        ("GET", "/a", "b"),
+        ("GET", "/a", ""),
+    ]
+    assert all(request.kept is taken[0].kept for request in taken[:-1])
+    assert taken[-1].kept is not taken[0].kept
+    with pytest.raises(Refused):
+        reader.feed(b"GET * HTTP/1.1\r\nHost: h\r\nX-A: 2\r\n\r\n")

@@ -1,0 +1,178 @@
+"""What several processes share."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turnout.gateway.shared.counters import BOUNDS_S, CounterKey
+from turnout.gateway.shared.directory import NAME_BYTES, Directory, DirectoryFullError
+from turnout.gateway.shared.lock import SharedLock
+from turnout.gateway.shared.state import SETTINGS_BYTES, ControlState, SharedState
+from turnout.gateway.stages import StageSettings
+from turnout.manifest import Throttle
+
+STAGE = StageSettings("dev", "api", "d", {"iris": "v1"})
+
+
+def state_with(*stages: StageSettings) -> SharedState:
+    state = SharedState(1)
+    state.publish(ControlState(1, stages, {}))
+    return state
+
+
+@pytest.mark.parametrize(
+    ("scene", "outcome"),
+    [
+        ("throttle", [0, 30, 0, 170, 0]),
+        ("counters", [4000, 2, 4]),
+        ("publish", [401, ["200", "200"]]),
+        ("killed_holder", [True, 2, 2]),
+        ("slots", [True, False, True, True, False, None, True]),
+        ("lines", [80, 80, 160]),
+    ],
+)
+def test_processes_share(scene: str, outcome: Any, root: Path) -> None:
+    command = [sys.executable, "-m", "tests.builders.shared_scenes", scene]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == outcome
+
+
+# --- the control state
+
+
+def test_each_change_has_a_generation() -> None:
+    state = state_with(STAGE)
+    word = state.generation_word()
+    assert word[0] == state.generation() == 1
+    assert state.publish(ControlState(2, (), {})) == 2
+    assert word[0] == 2
+    assert state.read() == (2, ControlState(2, (), {}))
+
+
+def test_one_stage_is_changed_and_the_others_stay() -> None:
+    other = StageSettings("prod", "api", "d", {})
+    state = state_with(STAGE, other)
+    changed = StageSettings("dev", "api", "d", {"iris": "v2"})
+    state.update_stages({"dev": changed})
+    assert state.read()[1].stages == (changed, other)
+    with pytest.raises(KeyError, match="nowhere"):
+        state.update_stages({"nowhere": changed})
+    assert state.generation() == 2
+
+
+def test_a_change_that_raises_or_is_too_large_changes_nothing() -> None:
+    state = state_with(STAGE)
+
+    def fail(_: ControlState | None) -> ControlState:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        state.update(fail)
+    large = StageSettings("dev", "api", "d", {"x": "y" * SETTINGS_BYTES})
+    with pytest.raises(ValueError, match="allowed"):
+        state.publish(ControlState(1, (large,), {}))
+    assert state.read()[1].stages == (STAGE,)
+    assert state.generation() == 1
+
+
+def test_connections_are_counted_from_both_sides() -> None:
+    state = SharedState(2)
+    state.add_connections(1, 3)
+    state.drop_connection(1)
+    assert [state.open_connections(worker) for worker in range(2)] == [0, 2]
+    state.forget(1)
+    assert state.open_connections(1) == 0
+
+
+# --- throttles
+
+
+def test_a_bucket_keeps_its_count_while_its_numbers_stay() -> None:
+    state = state_with()
+    one = state.buckets.bucket_of("prod", Throttle(1, 2))
+    assert [one.take(10), one.take(10), one.take(10)] == [True, True, False]
+    state.publish(ControlState(1, (), {}))
+    again = state.buckets.bucket_of("prod", Throttle(1, 2))
+    assert again.take(10) is False
+    assert again.take(11) is True
+    assert state.buckets.bucket_of("dev", Throttle(1, 1)).take(11) is True  # another stage
+
+
+def test_changed_numbers_begin_full_and_a_worker_that_lags_obeys_them() -> None:
+    state = state_with()
+    old = state.buckets.bucket_of("prod", Throttle(1, 5))
+    assert old.take(0)
+    state.publish(ControlState(1, (), {}))
+    new = state.buckets.bucket_of("prod", Throttle(1, 2))
+    assert new.take(0)
+    assert [old.take(0), old.take(0)] == [True, False]
+    assert new.take(0) is False
+
+
+def test_a_bucket_refills_at_its_rate_up_to_its_burst() -> None:
+    bucket = state_with().buckets.bucket_of("prod", Throttle(0.5, 2))
+    assert [bucket.take(0) for _ in range(3)] == [True, True, False]
+    assert [bucket.take(1), bucket.take(2), bucket.take(2)] == [False, True, False]
+    assert [bucket.take(1000) for _ in range(3)] == [True, True, False]
+    assert bucket.take(0) is False  # a clock that goes back
+
+
+def test_more_stages_than_there_is_room_for_count_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = state_with()
+    for number in range(1024):
+        state.buckets.bucket_of(f"s{number}", Throttle(1, 1))
+    bucket = state.buckets.bucket_of("one more", Throttle(1, 1))
+    assert [bucket.take(0), bucket.take(0)] == [True, False]
+    assert "one more" in caplog.text
+
+
+# --- counters
+
+
+def test_answers_are_counted_by_what_they_are_and_how_long_they_took() -> None:
+    counters = SharedState(1).counters
+    key = ("prod", "turnout-local_iris_v1", True)
+    for status, seconds in ((200, 0.0004), (200, 0.0005), (404, 0.3), (504, 40.0), (999, 0.0)):
+        counters.record(key, status, seconds)
+    rows = counters.read()
+    counts = rows[CounterKey(*key)]
+    assert list(rows) == [CounterKey(*key)]
+    assert counts.statuses == (0, 2, 0, 1, 2)
+    assert counts.requests == 5
+    assert counts.seconds == pytest.approx(40.3009)
+    assert len(counts.durations) == len(BOUNDS_S) + 1
+    assert (counts.durations[0], counts.durations[BOUNDS_S.index(0.5)], counts.durations[-1]) == (3, 1, 1)
+
+
+def test_what_there_is_no_room_for_is_not_counted() -> None:
+    counters = SharedState(1).counters
+    for number in range(4097):
+        counters.record(("prod", f"f{number}", False), 200, 0.1)
+    assert len(counters.read()) == 4096
+    counters.record(("prod", "f4096", False), 200, 0.1)
+    assert sum(counts.requests for counts in counters.read().values()) == 4096
+
+
+# --- names
+
+
+def test_a_name_has_one_number_in_every_view_of_the_table() -> None:
+    memory = memoryview(bytearray(Directory.size_of(3)))
+    lock = SharedLock()
+    one, other = Directory(memory, lock, 0), Directory(memory, lock, 0)
+    assert [one.number_of("a"), other.number_of("b"), one.number_of("b"), other.number_of("a")] == [0, 1, 1, 0]
+    long = "é" * NAME_BYTES
+    assert one.number_of(long) == other.number_of(long) == 2
+    assert list(other.rows()) == list(one.rows())
+    with pytest.raises(DirectoryFullError):
+        other.number_of(long + "!")
+    lock.close()

@@ -1,0 +1,262 @@
+"""Reads requests out of bytes: httptools cuts them, this puts them together and refuses what is not HTTP.
+
+Comes in: bytes, split anywhere. Goes out: whole `Request` values, each to a callback while the bytes are read, or
+`Refused`. Called by a connection (`connection.py`) and by nothing else; knows no sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httptools
+
+from turnout.gateway.http.wire import (
+    CLOSE,
+    HOST,
+    KEEP,
+    KEEP_1_0,
+    LENGTH,
+    UPGRADE,
+    Refused,
+    check_fields,
+    read_fields,
+    render_head_without_upgrade,
+    split_target,
+)
+from turnout.gateway.messages import Request
+
+_PLAIN = frozenset({HOST, HOST | LENGTH})
+_SMALL_PIECE_BYTES = 4096
+_METHODS = {b"GET": "GET", b"POST": "POST"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client may take. Times are checked by a sweep, so they end up to a second later than they say.
+
+    Args:
+        max_body_bytes: of a request's body, its transfer encoding undone (API Gateway: 10 MB); more is a 413.
+        max_header_bytes: of all header lines together (API Gateway: 10,240); more is a 431.
+        max_target_bytes: of the path with its query; more is a 414.
+        max_connections: at one time; more get a 503.
+        header_timeout_s: from a connection's start, or a request's first bytes, to the end of its head.
+        body_timeout_s: from the end of a head to the end of its body.
+        keep_alive_s: between requests.
+        write_timeout_s: without one byte leaving while an answer waits.
+        linger_s: given to a client to read a refusal while what it still sends is thrown away.
+        shutdown_s: given to requests in flight when the server stops.
+    """
+
+    max_body_bytes: int = 10 * 1024 * 1024
+    max_header_bytes: int = 10_240
+    max_target_bytes: int = 8_192
+    max_connections: int = 4_096
+    header_timeout_s: float = 20.0
+    body_timeout_s: float = 60.0
+    keep_alive_s: float = 75.0
+    write_timeout_s: float = 30.0
+    linger_s: float = 5.0
+    shutdown_s: float = 30.0
+
+
+class NotHTTPError(Exception):
+    """What came first is no request but TLS: no answer in plain text would be understood."""
+
+
+class RequestReader:
+    """Reads one connection's requests.
+
+    Args:
+        limits: of a request's size.
+        client: the peer's address, for the requests.
+        take: called with each request, and with the `Connection` line that its answer must carry.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_body_bytes",
+        "_client",
+        "_connection",
+        "_fields",
+        "_fresh",
+        "_kept",
+        "_limits",
+        "_parser",
+        "_path",
+        "_pieces",
+        "_query",
+        "_raw",
+        "_raw_before",
+        "_replaying",
+        "_stray_bytes",
+        "_take",
+        "_target_before",
+        "continue_due",
+        "request",
+        "target",
+    )
+
+    def __init__(self, limits: Limits, client: str, take: Callable[[Request, str], None]) -> None:
+        self._limits = limits
+        self._client = client
+        self._take = take
+        self._parser = httptools.HttpRequestParser(self)
+        self.target = b""  # not empty from the request's line to its end
+        self.request: Request | None = None  # from the end of the head to the end of the body
+        self.continue_due = False  # the client waits for `100 Continue`
+        self._raw: list[tuple[bytes, bytes]] = []
+        self._raw_before: list[tuple[bytes, bytes]] = []
+        self._fields = read_fields(())
+        self._kept: dict[str, Any] = {}
+        self._target_before = b""
+        self._path = self._query = ""
+        self._pieces: list[bytes | bytearray] = []
+        self._begun = False
+        self._body_bytes = 0
+        self._connection = KEEP
+        self._replaying = False
+        self._fresh = False
+        self._stray_bytes = 0
+
+    def feed(self, data: bytes) -> None:
+        """Read on; after an exception nothing more may be fed.
+
+        Raises:
+            Refused: the request cannot be served.
+            NotHTTPError: these are the first bytes of another protocol.
+        """
+        rest: bytes | memoryview = data
+        while True:
+            try:
+                if self._replaying:
+                    self._replay()
+                self._parser.feed_data(rest)
+                break
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = memoryview(rest)[upgrade.args[0] :]
+            except httptools.HttpParserCallbackError as error:
+                # httptools leaves what a callback raised here.
+                raise error.__context__ or error from None
+            except httptools.HttpParserError:
+                if data[:1] == b"\x16" and not self._begun:
+                    raise NotHTTPError from None
+                raise Refused(400) from None
+        self._begun = True
+        if self.target:
+            self._check_stray(len(data))
+
+    def describe(self) -> Request:
+        """What is known of the request being read, `-` for what is not."""
+        if self.request is not None:
+            return self.request
+        if not self.target:
+            return Request("-", "-", "", (), b"", self._client)
+        return Request(
+            self._parser.get_method().decode("ascii"), self.target.decode("latin-1"), "", (), b"", self._client
+        )
+
+    def close(self) -> None:
+        """Let go of the parser, which holds our callbacks and so us."""
+        self.target = b""
+        self.request = None
+        self._pieces = []
+        del self._parser, self._take
+
+    # What the parser calls.
+
+    def on_url(self, piece: bytes) -> None:  # noqa: D102
+        self._fresh = True
+        self.target += piece
+        if len(self.target) > self._limits.max_target_bytes:
+            raise Refused(414)
+
+    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: D102
+        # Trailers come here, too, when the head has been read: nobody looks at them.
+        self._raw.append((name, value))
+
+    def on_headers_complete(self) -> None:  # noqa: D102
+        parser = self._parser
+        if self._raw != self._raw_before:
+            # A client on a kept connection mostly sends the same head again.
+            self._fields = read_fields(self._raw)
+            self._raw_before = self._raw
+            self._kept = {}
+        fields, size, length, seen = self._fields
+        if size > self._limits.max_header_bytes:
+            raise Refused(431)
+        method = _METHODS.get(parser.get_method()) or parser.get_method().decode("ascii")
+        if self.target != self._target_before:
+            self._path, self._query = split_target(method, self.target)
+            # What is no path means one thing with one method and another with the next.
+            self._target_before = self.target if self.target[:1] == b"/" else b""
+        self._connection = KEEP
+        # Keep-alive without a Connection field is HTTP/1.1 and nothing else, so the version need not be asked for.
+        if seen not in _PLAIN or not parser.should_keep_alive():
+            version = parser.get_http_version()
+            self.continue_due = check_fields(fields, seen, version, length)
+            if seen & UPGRADE and parser.should_upgrade():
+                self._replaying = True
+                return
+            if not parser.should_keep_alive():
+                self._connection = CLOSE
+            elif version == "1.0":
+                self._connection = KEEP_1_0
+        if length > self._limits.max_body_bytes:
+            raise Refused(413)
+        # Trailers go to a list of their own, or the head kept for comparison would grow by them.
+        self._raw = []
+        self.request = Request(method, self._path, self._query, fields, b"", self._client, self._kept)
+
+    def on_body(self, piece: bytes) -> None:  # noqa: D102
+        self._fresh = True
+        self.continue_due = False
+        self._body_bytes += len(piece)
+        if self._body_bytes > self._limits.max_body_bytes:
+            raise Refused(413)
+        pieces = self._pieces
+        if not pieces or len(piece) >= _SMALL_PIECE_BYTES:
+            pieces.append(piece)
+        elif isinstance(pieces[-1], bytearray):
+            # A million chunks of two bytes shall not take fifty bytes each.
+            pieces[-1] += piece
+        else:
+            pieces.append(bytearray(piece))
+
+    def on_message_complete(self) -> None:  # noqa: D102
+        if self._replaying:
+            return
+        request = self.request
+        assert request is not None
+        if self._pieces:
+            request.body = b"".join(self._pieces)
+            self._pieces = []
+            self._body_bytes = 0
+        self.request = None
+        self.target = b""
+        self.continue_due = False
+        if self._raw:
+            self._raw = []
+        self._take(request, self._connection)
+
+    def _replay(self) -> None:
+        """Read a head again without its wish to upgrade: the parser would take the body for the other protocol."""
+        parser = self._parser
+        head = render_head_without_upgrade(parser.get_method(), self.target, parser.get_http_version(), self._raw)
+        self._replaying = False
+        self.continue_due = False
+        self.target = b""
+        self._raw = []
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.feed_data(head)
+
+    def _check_stray(self, count: int) -> None:
+        """Bound what the parser collects by itself: bytes that became neither target nor body."""
+        if self._fresh:
+            self._fresh = False
+            self._stray_bytes = 0
+            return
+        self._stray_bytes += count
+        if self._stray_bytes > self._limits.max_header_bytes + 64:
+            raise Refused(431)

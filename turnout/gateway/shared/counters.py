@@ -1,0 +1,156 @@
+"""How many requests went where, how they ended and how long they took: counted by every worker, summed on reading.
+
+Comes in: a stage, a function, baseline or canary, a status and seconds. Goes out: `Counts`. Called by each worker after
+every request, and by whoever judges a canary.
+
+Each worker has rows of its own that nobody else writes, so counting takes no lock; a worker that is started again
+counts on in the rows of the one that died.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from turnout.gateway.access_log import Log
+from turnout.gateway.exchange import Exchange
+from turnout.gateway.messages import Response
+from turnout.gateway.shared.directory import Directory, DirectoryFullError
+from turnout.gateway.shared.lock import SharedLock
+
+BOUNDS_S = (
+    *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+    *(1.0, 2.0, 5.0, 10.0, 20.0, 30.0),
+)
+"""Upper bounds of the histogram's buckets, each included; one more bucket holds what took longer."""
+
+CAPACITY = 4096
+"""Rows: stages times functions times two, where called. What comes after them is not told; one row more takes it."""
+
+_CLASSES = 6  # the first, which no status has, is for microseconds
+_COLUMNS = _CLASSES + len(BOUNDS_S) + 1
+_ROW_BYTES = 8 * _COLUMNS
+
+
+@dataclass(frozen=True, slots=True)
+class CounterKey:
+    """What is counted apart.
+
+    Args:
+        stage: its name; empty for requests that found none.
+        function: the function that the route led to; empty for requests that were refused before.
+        is_canary: which share of the stage's traffic.
+    """
+
+    stage: str
+    function: str
+    is_canary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Everything since the start.
+
+    Args:
+        statuses: answers by the first digit of their status, 1-5: `statuses[4]` is the 5xx.
+        seconds: that all requests took together.
+        durations: requests by `BOUNDS_S`, one number more than there are bounds.
+    """
+
+    statuses: tuple[int, ...]
+    seconds: float
+    durations: tuple[int, ...]
+
+    @property
+    def requests(self) -> int:
+        """All of them."""
+        return sum(self.statuses)
+
+
+class Counters:
+    """The table, as one worker sees it.
+
+    Args:
+        memory: `size_of(workers)` bytes, zero at first.
+        lock: shared by all workers; held while a row is named.
+        number: the lock's number.
+        workers: how many write.
+        worker: whose rows `record` writes.
+    """
+
+    def __init__(self, memory: memoryview, lock: SharedLock, number: int, *, workers: int, worker: int = 0) -> None:
+        end = Directory.size_of(CAPACITY)
+        self._directory = Directory(memory[:end], lock, number)
+        self._table = memory[end : self.size_of(workers)].cast("Q")
+        self._workers = workers
+        self._first = worker * (CAPACITY + 1) * _COLUMNS
+        self._places: dict[tuple[str, str, bool], int] = {}
+
+    @staticmethod
+    def size_of(workers: int) -> int:
+        """Bytes for so many workers."""
+        return Directory.size_of(CAPACITY) + workers * (CAPACITY + 1) * _ROW_BYTES
+
+    def use_rows_of(self, worker: int) -> None:
+        """Write that worker's rows from now on: a forked process says who it is."""
+        self._first = worker * (CAPACITY + 1) * _COLUMNS
+        self._places.clear()
+
+    def record(self, key: tuple[str, str, bool], status: int, seconds: float) -> None:
+        """Count one answer.
+
+        Args:
+            key: stage, function, whether canary.
+            status: 100-599.
+            seconds: how long it took.
+        """
+        place = self._places.get(key)
+        if place is None:
+            place = self._place(key)
+        table = self._table
+        table[place] += int(seconds * 1e6)
+        table[place + min(status // 100, 5)] += 1
+        table[place + _CLASSES + bisect_left(BOUNDS_S, seconds)] += 1
+
+    def read(self) -> Mapping[CounterKey, Counts]:
+        """Everything that all workers counted, by what was counted."""
+        return {
+            CounterKey(*json.loads(name)): _sum(self._rows(row)) for name, row in sorted(self._directory.rows().items())
+        }
+
+    def _place(self, key: tuple[str, str, bool]) -> int:
+        try:
+            row = self._directory.number_of(json.dumps(key))
+        except DirectoryFullError:
+            row = CAPACITY
+        place = self._places[key] = self._first + row * _COLUMNS
+        return place
+
+    def _rows(self, row: int) -> list[list[int]]:
+        starts = [(worker * (CAPACITY + 1) + row) * _COLUMNS for worker in range(self._workers)]
+        return [self._table[start : start + _COLUMNS].tolist() for start in starts]
+
+
+def counting_log(counters: Counters, log: Log | None) -> Log:
+    """A log that counts, and hands on to another where there is one."""
+    record = counters.record
+
+    def count(exchange: Exchange, response: Response, duration_s: float) -> None:
+        stage, share, target = exchange.stage, exchange.share, exchange.target
+        key = (
+            stage.settings.name if stage is not None else "",
+            target.function if target is not None else "",
+            share is not None and share.is_canary,
+        )
+        record(key, response.status, duration_s)
+        if log is not None:
+            log(exchange, response, duration_s)
+
+    return count
+
+
+def _sum(rows: list[list[int]]) -> Counts:
+    total = [sum(column) for column in zip(*rows, strict=True)]
+    return Counts(tuple(total[1:_CLASSES]), total[0] / 1e6, tuple(total[_CLASSES:]))

@@ -1,0 +1,78 @@
+"""How many calls of a function run at once, over all workers: its reserved concurrency.
+
+Comes in: a function's name and how many calls may run. Goes out: slots to take and give back. Called by isolated
+functions, in every worker. Each worker counts its own; one that was killed holds nothing once it is started again.
+"""
+
+from __future__ import annotations
+
+from turnout.gateway.shared.directory import Directory
+from turnout.gateway.shared.lock import SharedLock
+
+CAPACITY = 1024
+"""Functions with a reserved concurrency since the start."""
+
+
+class SharedSlots:
+    """Every such function's counts.
+
+    Args:
+        memory: `size_of(workers)` bytes, zero at first.
+        lock: shared by all workers.
+        number: the lock's number.
+        workers: how many there are.
+    """
+
+    def __init__(self, memory: memoryview, lock: SharedLock, number: int, *, workers: int) -> None:
+        end = Directory.size_of(CAPACITY)
+        self._directory = Directory(memory[:end], lock, number)
+        self._taken = memory[end : self.size_of(workers)].cast("Q")
+        self._lock = lock
+        self._number = number
+        self._workers = workers
+        self.worker = 0
+
+    @staticmethod
+    def size_of(workers: int) -> int:
+        """Bytes for so many workers."""
+        return Directory.size_of(CAPACITY) + workers * CAPACITY * 8
+
+    def slots_of(self, function: str, count: int) -> FunctionSlots:
+        """The slots of one function; DirectoryFullError where too many functions had some."""
+        return FunctionSlots(self, self._directory.number_of(function), count)
+
+    def forget(self, worker: int) -> None:
+        """A worker is started: it runs nothing."""
+        for row in range(CAPACITY):
+            at = worker * CAPACITY + row
+            if self._taken[at]:
+                self._taken[at] = 0
+
+    def take(self, row: int, count: int) -> bool:
+        """Take one of a function's slots, for this worker."""
+        with self._lock.hold(self._number):
+            if sum(self._taken[row::CAPACITY]) >= count:
+                return False
+            self._taken[self.worker * CAPACITY + row] += 1
+            return True
+
+    def give(self, row: int) -> None:
+        """Give one back that this worker took."""
+        self._taken[self.worker * CAPACITY + row] -= 1
+
+
+class FunctionSlots:
+    """One function's, as `turnout.gateway.isolated.limits.Slots`."""
+
+    __slots__ = ("_count", "_row", "_slots")
+
+    def __init__(self, slots: SharedSlots, row: int, count: int) -> None:
+        self._slots, self._row, self._count = slots, row, count
+
+    def take(self) -> bool:
+        """Count one call; False where as many run as may."""
+        return self._slots.take(self._row, self._count)
+
+    def give(self) -> None:
+        """It is over."""
+        self._slots.give(self._row)

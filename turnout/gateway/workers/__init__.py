@@ -1,0 +1,1 @@
+"""All cores: a supervisor that holds the port, and the workers that answer."""

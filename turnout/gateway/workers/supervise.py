@@ -1,0 +1,87 @@
+"""The supervisor with everything that it supervises, put together and run until a signal comes.
+
+Comes in: bound sockets, the first edition, how to make others. Goes out: nothing. Called by `turnout.gateway.local`.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from socket import socket
+
+from turnout.gateway.http import allow_open_files
+from turnout.gateway.reload.edition import Edition, FileStamp
+from turnout.gateway.reload.rebuild import Rebuilt, find_files, rebuild
+from turnout.gateway.reload.reload import Numbered, Reload
+from turnout.gateway.reload.watch import Watch
+from turnout.gateway.shared.state import ControlState, SharedState
+from turnout.gateway.workers.channel import Channel
+from turnout.gateway.workers.supervisor import Supervisor
+from turnout.gateway.workers.worker import First, Serving, run_worker
+from turnout.gateway.workers.workers import Workers
+
+OTHER_FILES = 1024
+"""Descriptors that a worker has beside its connections."""
+
+
+def supervise(
+    sockets: Sequence[socket],
+    state: SharedState,
+    serving: Serving,
+    first: First,
+    *,
+    is_watching: bool,
+    tell: Callable[[str], None],
+    on_ready: Callable[[], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        sockets: bound, not yet listening.
+        state: says how many workers there are; nothing was published.
+        serving: what every edition is served with.
+        first: the edition to start with.
+        is_watching: go over to what the files say whenever they change, not only on SIGHUP.
+        tell: says something to the user.
+        on_ready: called once, when every worker is ready to answer.
+
+    Raises:
+        StartError: a worker cannot start.
+        OSError: the sockets cannot be listened on.
+    """
+    edition = first.edition
+    path = edition.project.manifest.path
+    stages = tuple(stage for api in edition.apis for stage in api.stages)
+    state.publish(ControlState(first.number, stages, edition.api_keys))
+
+    def run(number: int, channel: Channel) -> int:
+        now = reload.current
+        served = first if now.number == first.number else First(now.number, now.edition)
+        return run_worker(number, channel, state, serving, served)
+
+    def build(before: Edition) -> Rebuilt:
+        return rebuild(path, before, functions_of=serving.functions_of, gateway_of=serving.gateway_of)
+
+    def watch_files(files: Mapping[Path, FileStamp]) -> None:
+        if watch is not None:
+            watch.replace_files(files)
+
+    def close_inherited() -> None:
+        supervisor.close_inherited()
+
+    watch = Watch(find_files(path, edition)) if is_watching else None
+    workers = Workers(state, run, close_inherited)
+    current = Numbered(first.number, edition)
+    reload = Reload(
+        current, workers, state, build=build, close_inherited=close_inherited, tell=tell, on_files=watch_files
+    )
+    supervisor = Supervisor(
+        sockets, workers, reload, watch=watch, on_ready=on_ready, shutdown_s=serving.limits.shutdown_s
+    )
+    allow_open_files(serving.limits.max_connections + OTHER_FILES)
+    # What is there now stays: else each full collection would walk through all of it, for milliseconds, and write to
+    # pages that the workers share.
+    gc.collect()
+    gc.freeze()
+    supervisor.run()

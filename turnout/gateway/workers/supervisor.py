@@ -1,0 +1,318 @@
+"""The process that holds the port: it starts the workers, hands them connections, keeps them alive, reloads and stops.
+
+Comes in: bound sockets, what workers do, signals. Goes out: an exit code. Called by `turnout.gateway.local`.
+
+It has neither threads nor an event loop nor a session, so that it can fork at any time. SIGTERM and SIGINT stop it once
+the requests in flight are answered, and at once the second time; SIGHUP reloads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+from turnout.gateway.http import BACKLOG
+from turnout.gateway.reload.reload import Reload
+from turnout.gateway.reload.watch import Watch
+from turnout.gateway.workers.channel import Channel
+from turnout.gateway.workers.workers import WorkerProcess, Workers
+
+log = logging.getLogger("turnout.workers")
+
+AT_ONCE = 32
+"""Connections accepted before something else is looked at."""
+
+NO_FILES_PAUSE_S = 0.1
+"""How long nothing is accepted after the system had no more file descriptors."""
+
+STOP_MARGIN_S = 10.0
+"""What a worker gets beyond the time for its requests in flight before it is killed."""
+
+
+class StartError(Exception):
+    """A worker ended before the gateway served anything; why is in the log."""
+
+
+class Supervisor:
+    """One gateway's parent process.
+
+    Args:
+        listeners: bound, not yet listening.
+        workers: none of them started.
+        reload: how to go over to other files.
+        watch: of these files, or None.
+        on_ready: called once, when every worker is ready.
+        shutdown_s: what workers give to requests in flight.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        workers: Workers,
+        reload: Reload,
+        *,
+        watch: Watch | None,
+        on_ready: Callable[[], None],
+        shutdown_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._listeners = list(listeners)
+        self._workers = workers
+        self._reload = reload
+        self._watch = watch
+        self._on_ready = on_ready
+        self._shutdown_s = shutdown_s
+        self._clock = clock
+        self._selector = selectors.DefaultSelector()
+        self._wakeup = socket.socketpair()
+        self._is_serving = False
+        self._is_stopping = False
+        self._stop_signals = 0
+        self._reload_wanted = False
+        self._children_ended = False
+        self._kill_at = 0.0
+        self._accept_at = 0.0
+
+    def close_inherited(self) -> None:
+        """In a process just forked: close what is this one's alone."""
+        self._selector.close()
+        for end in (*self._wakeup, *self._listeners):
+            end.close()
+        self._workers.close_channels()
+
+    def run(self) -> None:
+        """Serve until a signal comes and everything is answered.
+
+        Raises:
+            StartError: a worker cannot start.
+            OSError: the sockets cannot be listened on.
+        """
+        for end in self._wakeup:
+            end.settimeout(0)
+        before = {number: signal.getsignal(number) for number in (*_STOPS, signal.SIGHUP, signal.SIGCHLD)}
+        wakeup_before = signal.set_wakeup_fd(self._wakeup[1].fileno(), warn_on_full_buffer=False)
+        try:
+            for number in _STOPS:
+                signal.signal(number, self._count_stop)
+            signal.signal(signal.SIGHUP, self._want_reload)
+            signal.signal(signal.SIGCHLD, self._note_end)
+            signal.signal(signal.SIGIO, signal.SIG_IGN)  # see `is_open_for_writing`
+            self._selector.register(self._wakeup[0], selectors.EVENT_READ, self._drain_wakeup)
+            self._start_due()
+            while self._go_on():
+                for key, _ in self._selector.select(self._timeout_s()):
+                    key.data()
+                self._look_around()
+        finally:
+            self._workers.kill()
+            self._workers.bury()
+            self._reload.stop()
+            signal.set_wakeup_fd(wakeup_before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._selector.close()
+            for end in self._wakeup:
+                end.close()
+
+    # Signals.
+
+    def _count_stop(self, number: int, _frame: FrameType | None) -> None:
+        self._stop_signals += 1
+        if self._stop_signals > 1:
+            self._workers.kill()
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    def _want_reload(self, _number: int, _frame: FrameType | None) -> None:
+        self._reload_wanted = True
+
+    def _note_end(self, _number: int, _frame: FrameType | None) -> None:
+        self._children_ended = True
+
+    def _drain_wakeup(self) -> None:
+        try:
+            while self._wakeup[0].recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    # One turn.
+
+    def _go_on(self) -> bool:
+        return not self._is_stopping or any(self._workers.alive())
+
+    def _timeout_s(self) -> float | None:
+        now = self._clock()
+        waits = [worker.started_s - now for worker in self._workers.rows if not worker.pid and not self._is_stopping]
+        if any(worker.channel is not None and worker.channel.is_waiting for worker in self._workers.rows):
+            waits.append(0.01)
+        if self._watch is not None and not self._is_stopping:
+            waits.append(self._watch.wait_s())
+        if self._is_stopping:
+            waits.append(self._kill_at - now)
+        if self._accept_at:
+            waits.append(self._accept_at - now)
+        return max(0.0, min(waits)) if waits else None
+
+    def _look_around(self) -> None:
+        """Everything that is due."""
+        for worker in self._workers.rows:
+            if worker.channel is not None:
+                worker.channel.flush()
+        if self._children_ended:
+            self._children_ended = False
+            self._reap()
+        if self._stop_signals and not self._is_stopping:
+            self._stop()
+        if self._is_stopping:
+            if self._clock() >= self._kill_at:
+                log.warning("workers that do not end are killed")
+                self._workers.kill()
+                self._kill_at = float("inf")
+            return
+        self._start_due()
+        if self._accept_at and self._clock() >= self._accept_at:
+            self._accept_at = 0.0
+            self._listen()
+        if self._watch is not None and self._is_serving and self._watch.poll():
+            self._reload.request()
+        if self._reload_wanted and self._is_serving:
+            self._reload_wanted = False
+            self._reload.request(repeat=True)
+
+    def _start_due(self) -> None:
+        for worker in self._workers.start_due():
+            assert worker.channel is not None
+            self._selector.register(worker.channel, selectors.EVENT_READ, _Hearing(self, worker))
+            self._reload.worker_started(worker)
+
+    def _reap(self) -> None:
+        self._reload.reap()
+        for worker, code in self._workers.reap():
+            if not self._is_serving and not self._is_stopping:
+                raise StartError(f"worker {worker.number} ended before it served: {describe_exit(code)}")
+            if not self._is_stopping:
+                wait_s = max(0.0, worker.started_s - self._clock())
+                soon = "at once" if wait_s == 0 else f"in {wait_s:.2g} s"
+                log.warning("worker %d ended: %s; it is started again %s", worker.number, describe_exit(code), soon)
+            self._forget_channel(worker)
+            self._reload.worker_gone(worker)
+
+    # Workers.
+
+    def hear(self, worker: WorkerProcess, channel: Channel) -> None:
+        """Take in what a worker tells."""
+        try:
+            while (message := channel.receive()) is not None:
+                match message.kind:
+                    case "ready":
+                        self._make_ready(worker)
+                    case "opened":
+                        self._workers.tell("open", *message.values)
+                    case "prepared":
+                        self._reload.worker_prepared(worker, *message.values)
+        except EOFError:
+            worker.is_ready = False
+            self._selector.unregister(channel)
+
+    def _forget_channel(self, worker: WorkerProcess) -> None:
+        channel = worker.channel
+        assert channel is not None
+        with contextlib.suppress(KeyError):  # its end may have been heard of already
+            self._selector.unregister(channel)
+        channel.close()
+        worker.channel = None
+
+    def _make_ready(self, worker: WorkerProcess) -> None:
+        worker.is_ready = True
+        self._workers.give()
+        if self._is_stopping:
+            assert worker.channel is not None
+            worker.channel.send("stop")
+            return
+        self._reload.worker_ready(worker)
+        if not self._is_serving and all(row.is_ready for row in self._workers.rows):
+            self._is_serving = True
+            for listener in self._listeners:
+                listener.listen(BACKLOG)
+            self._listen()
+            self._on_ready()
+
+    # Connections.
+
+    def _listen(self) -> None:
+        for listener in self._listeners:
+            self._selector.register(listener, selectors.EVENT_READ, _Accepting(self, listener))
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take what has come, and hand it out."""
+        if not any(worker.is_ready for worker in self._workers.alive()):
+            self._pause()  # the kernel keeps them until a worker is back
+            return
+        taken = []
+        try:
+            for _ in range(AT_ONCE):
+                taken.append(listener.accept()[0])  # noqa: PERF401 - what was taken before an error counts
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+                log.warning("no connection can be accepted: %s", error.strerror)
+                self._pause()
+        self._workers.give(taken)
+
+    def _pause(self) -> None:
+        self._accept_at = self._clock() + NO_FILES_PAUSE_S
+        for listener in self._listeners:
+            self._selector.unregister(listener)
+
+    def _stop(self) -> None:
+        self._is_stopping = True
+        self._kill_at = self._clock() + self._shutdown_s + STOP_MARGIN_S
+        if self._is_serving and not self._accept_at:
+            for listener in self._listeners:
+                self._selector.unregister(listener)
+        self._accept_at = 0.0
+        for listener in self._listeners:
+            listener.close()
+        self._reload.stop()
+        self._workers.kill(starting_only=True)
+        self._workers.tell("stop")
+
+
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+
+
+class _Hearing:
+    """Called when a worker has told something; it keeps the channel, which a later life of the worker replaces."""
+
+    def __init__(self, supervisor: Supervisor, worker: WorkerProcess) -> None:
+        assert worker.channel is not None
+        self._supervisor, self._worker, self._channel = supervisor, worker, worker.channel
+
+    def __call__(self) -> None:
+        self._supervisor.hear(self._worker, self._channel)
+
+
+class _Accepting:
+    """Called when connections wait."""
+
+    def __init__(self, supervisor: Supervisor, listener: socket.socket) -> None:
+        self._supervisor, self._listener = supervisor, listener
+
+    def __call__(self) -> None:
+        self._supervisor.accept(self._listener)
+
+
+def describe_exit(code: int) -> str:
+    """`killed by SIGKILL`, `exit code 1`."""
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,240 @@
+"""One worker: a process with an event loop that answers the requests of the connections it is handed.
+
+Comes in: its end of the channel to the supervisor, the shared state, an edition. Goes out: an exit code. Called by the
+supervisor in a process that it has just forked.
+
+It is told (`connections`, `open`, `prepare`, `discard`, `look`, `stop`) and tells (`ready`, `opened`, `prepared`). A
+supervisor that is gone is one that says stop: nobody else could.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from turnout.gateway import http
+from turnout.gateway.core import Gateway
+from turnout.gateway.in_process.functions import Loaded
+from turnout.gateway.messages import Response
+from turnout.gateway.reload.edition import Edition
+from turnout.gateway.reload.rebuild import take_edition
+from turnout.gateway.reload.switch import EditionFunctions, FunctionsOf, GatewayOf, Served, Switch
+from turnout.gateway.shared.state import SharedState
+from turnout.gateway.workers.channel import Channel, Message
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 0.01
+"""After which a message is sent again that the supervisor had no room for."""
+
+UNPREPARED = 3
+"""The exit code of a worker that has to be started again with what is served now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What all workers serve with, whatever the edition.
+
+    Args:
+        functions_of: makes an edition's functions.
+        gateway_of: makes an edition's gateway.
+        preload: open every session before the first request.
+        opens_together: what one worker opens all open, so that each has it when its files are edited and broken.
+        progress: hears of every session that is preloaded.
+        limits: what one client may take.
+        refusals: the answers that the HTTP server gives by itself.
+        log: told of what it answers, or None.
+        flush: writes out what the access log holds back.
+    """
+
+    functions_of: FunctionsOf
+    gateway_of: GatewayOf
+    preload: bool
+    opens_together: bool
+    progress: Callable[[Loaded], None]
+    limits: http.Limits
+    refusals: Mapping[int, Response]
+    log: http.Log | None
+    flush: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """What a worker serves first.
+
+    Args:
+        number: the edition's number.
+        edition: what it is made of.
+        functions: those of the edition, where they were made before the fork; nothing of them may have been used.
+        gateway: the same.
+    """
+
+    number: int
+    edition: Edition
+    functions: EditionFunctions | None = None
+    gateway: Gateway | None = None
+
+
+class Worker:
+    """What one worker process does.
+
+    Args:
+        number: which one it is, from 0.
+        channel: its end.
+        state: shared by all.
+        serving: what it serves with.
+        first: what it serves first.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        channel: Channel,
+        state: SharedState,
+        serving: Serving,
+        first: First,
+    ) -> None:
+        self._number = number
+        self._channel = channel
+        self._state = state
+        self._serving = serving
+        self._first = first
+        self._stop = asyncio.Event()
+        self._code = 0
+        self._attach: Callable[[socket.socket], None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._switch: Switch
+
+    async def run(self) -> int:
+        """Serve until told to stop; the exit code."""
+        serving = self._serving
+        loop = asyncio.get_running_loop()
+        first = self._first
+        functions = first.functions or serving.functions_of(first.edition, None)
+        gateway = first.gateway or serving.gateway_of(first.edition, functions)
+        self._switch = Switch(
+            self._state,
+            Served(first.number, gateway, functions),
+            functions_of=serving.functions_of,
+            gateway_of=serving.gateway_of,
+            preload=serving.preload,
+            on_open=self._tell_opened if serving.opens_together else None,
+            on_unprepared=self._give_up,
+        )
+        try:
+            if serving.preload:
+                await functions.preload(serving.progress if self._number == 0 else None)
+            await http.serve_accepted(
+                self._switch.handle,
+                stop=self._stop,
+                on_ready=self._open,
+                on_close=self._count_closed,
+                limits=serving.limits,
+                refusals=serving.refusals,
+                log=serving.log,
+            )
+        finally:
+            loop.remove_reader(self._channel.fileno())
+            for task in tuple(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            serving.flush()
+            self._switch.functions.close()
+        return self._code
+
+    def _open(self, attach: Callable[[socket.socket], None]) -> None:
+        self._attach = attach
+        asyncio.get_running_loop().add_reader(self._channel.fileno(), self._listen)
+        self._tell("ready")
+
+    def _give_up(self) -> None:
+        """Be started again: the supervisor has an edition that this process has not."""
+        self._code = UNPREPARED
+        self._stop.set()
+
+    def _tell_opened(self, name: str) -> None:
+        self._tell("opened", name)
+
+    def _count_closed(self) -> None:
+        self._state.drop_connection(self._number)
+
+    def _listen(self) -> None:
+        try:
+            while (message := self._channel.receive()) is not None:
+                self._obey(message)
+        except EOFError:
+            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+            self._stop.set()
+
+    def _obey(self, message: Message) -> None:
+        match message.kind:
+            case "connections":
+                assert self._attach is not None
+                for file in message.files:
+                    self._attach(_connected(file))
+            case "prepare":
+                task = asyncio.get_running_loop().create_task(self._prepare(message.values[0], message.files[0]))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case "discard":
+                self._switch.discard(message.values[0])
+            case "open":
+                self._switch.functions.open(message.values[0])
+            case "look":
+                self._switch.look()
+            case "stop":
+                self._stop.set()
+            case _:
+                raise ValueError(f"there is no message {message.kind!r}")
+
+    async def _prepare(self, number: int, file: int) -> None:
+        try:
+            edition = await asyncio.to_thread(take_edition, file)
+        except Exception as error:
+            log.exception("edition %d cannot be read", number)
+            self._tell("prepared", number, f"{type(error).__name__}: {error}")
+            return
+        self._tell("prepared", number, await self._switch.prepare(number, edition))
+
+    def _tell(self, kind: str, *values: object) -> None:
+        self._channel.send(kind, *values)
+        self._retry()
+
+    def _retry(self) -> None:
+        self._channel.flush()
+        if self._channel.is_waiting:
+            asyncio.get_running_loop().call_later(RETRY_S, self._retry)
+
+
+def _connected(file: int) -> socket.socket:
+    connected = socket.socket(fileno=file)
+    connected.settimeout(0)
+    return connected
+
+
+def ignore_signals() -> None:
+    """Leave stopping to the supervisor, which gets the terminal's signals too.
+
+    Handlers that do nothing, unlike ignored signals, are not inherited by programs that user code may start.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+
+
+def run_worker(number: int, channel: Channel, state: SharedState, serving: Serving, first: First) -> int:
+    """A worker's whole life; its exit code."""
+    ignore_signals()
+    channel.move_up()
+    sys.dont_write_bytecode = True  # or an edit within the same second would run what was compiled before it
+    state.become(number)
+    with asyncio.Runner(loop_factory=http.new_event_loop) as runner:
+        return runner.run(_run(Worker(number, channel, state, serving, first)))
+
+
+async def _run(worker: Worker) -> int:
+    return await worker.run()

@@ -1,0 +1,216 @@
+"""The worker processes as the supervisor sees them: started, given connections, started again when they end.
+
+Comes in: connected sockets, messages for all. Goes out: processes. Called by `supervisor` beside it, which has
+neither threads nor an event loop, so that forking is safe at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from turnout.gateway.shared.state import SharedState
+from turnout.gateway.workers.channel import Channel
+from turnout.gateway.workers.restarts import Restarts
+
+log = logging.getLogger("turnout.workers")
+
+FULL_S = 0.05
+"""How long to wait at most for a worker to take what it was sent when none takes any more."""
+
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
+"""Held back while a process is forked: the child must not run its parent's handlers."""
+
+
+@dataclass(eq=False)
+class WorkerProcess:
+    """One worker, alive or about to be.
+
+    Args:
+        number: from 0; it keeps it when it is started again.
+        restarts: its ends so far.
+        pid: 0 where it is not alive.
+        channel: to it.
+        started_s: when it was started, of the monotonic clock; where it is not alive, when it is to be.
+        is_ready: whether it takes connections.
+    """
+
+    number: int
+    restarts: Restarts = field(default_factory=Restarts)
+    pid: int = 0
+    channel: Channel | None = None
+    started_s: float = 0.0
+    is_ready: bool = False
+
+
+def fork(child: Callable[[], int]) -> int:
+    """Run `child` in a process of its own, which ends with its exit code; the process's id."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    pid = os.fork()
+    if pid == 0:
+        _live(child, blocked)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    return pid
+
+
+def _live(child: Callable[[], int], blocked: set[signal.Signals] | set[int]) -> NoReturn:
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (*SIGNALS, signal.SIGIO):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        code = child()
+    except BaseException:
+        log.exception("process %d failed", os.getpid())
+    finally:
+        # Not through the interpreter's end: what it would run belongs to the parent.
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+
+
+class Workers:
+    """All of them.
+
+    Args:
+        state: shared with them; it says how many they are.
+        run: what each one does, in its own process: its number and its end of the channel, to an exit code.
+        close_inherited: closes in a new process what belongs to the supervisor.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        state: SharedState,
+        run: Callable[[int, Channel], int],
+        close_inherited: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._state = state
+        self._run = run
+        self._close_inherited = close_inherited
+        self._clock = clock
+        self._given = 0
+        self._homeless: deque[socket.socket] = deque()
+        self.rows = tuple(WorkerProcess(number) for number in range(state.workers))
+
+    def alive(self) -> Iterator[WorkerProcess]:
+        """Those that have a process."""
+        return (worker for worker in self.rows if worker.pid)
+
+    def start(self, worker: WorkerProcess) -> None:
+        """Start one that is not alive."""
+        ours, its = Channel.pair()
+
+        def child() -> int:
+            ours.close()
+            self._close_inherited()
+            return self._run(worker.number, its)
+
+        self._state.forget(worker.number)
+        worker.pid = fork(child)
+        its.close()
+        worker.channel = ours
+        worker.started_s = self._clock()
+        worker.is_ready = False
+
+    def start_due(self) -> list[WorkerProcess]:
+        """Start those whose time has come, and say which these are."""
+        now = self._clock()
+        due = [worker for worker in self.rows if not worker.pid and worker.started_s <= now]
+        for worker in due:
+            self.start(worker)
+        return due
+
+    def reap(self) -> list[tuple[WorkerProcess, int]]:
+        """Those that have ended since, with their exit codes, negative for signals; each is due to start again."""
+        ended = []
+        for worker in tuple(self.alive()):
+            pid, status = os.waitpid(worker.pid, os.WNOHANG)
+            if pid:
+                now = self._clock()
+                lived_s = now - worker.started_s
+                worker.pid = 0
+                worker.is_ready = False
+                worker.started_s = now + worker.restarts.delay_s(lived_s)
+                ended.append((worker, os.waitstatus_to_exitcode(status)))
+        return ended
+
+    def give(self, connections: Sequence[socket.socket] = ()) -> None:
+        """Hand connections out, each to the worker with the fewest open ones, and those that waited for a worker.
+
+        They are closed here once they are handed out.
+        """
+        self._homeless.extend(connections)
+        while self._homeless:
+            if self._give(self._homeless[0]):
+                self._homeless.popleft().close()
+                continue
+            full = [worker.channel for worker in self.alive() if worker.is_ready and worker.channel]
+            if not full:
+                return
+            select.select([], full, [], FULL_S)
+
+    def _give(self, connection: socket.socket) -> bool:
+        """Whether one of them took it. Equal ones take turns."""
+        self._given += 1
+        count = len(self.rows)
+        ready = [worker for worker in self.alive() if worker.is_ready]
+        for worker in sorted(
+            ready,
+            key=lambda row: (self._state.open_connections(row.number), (row.number + self._given) % count),
+        ):
+            assert worker.channel is not None
+            self._state.add_connections(worker.number, 1)
+            try:
+                if worker.channel.try_send("connections", files=(connection.fileno(),)):
+                    return True
+            except OSError:
+                worker.is_ready = False  # it is about to be found dead
+            self._state.add_connections(worker.number, -1)
+        return False
+
+    def tell(self, kind: str, *values: Any, files: Sequence[int] = ()) -> list[WorkerProcess]:
+        """Send a message to every worker that is ready, and say which these are."""
+        told = [worker for worker in self.alive() if worker.is_ready]
+        for worker in told:
+            assert worker.channel is not None
+            worker.channel.send(kind, *values, files=files)
+        return told
+
+    def close_channels(self) -> None:
+        """Close this process's ends, and connections: in a new process, which must not keep them open."""
+        for connection in self._homeless:
+            connection.close()
+        for worker in self.rows:
+            if worker.channel is not None:
+                worker.channel.close()
+
+    def kill(self, *, starting_only: bool = False) -> None:
+        """End all of them at once, or those that serve nobody yet."""
+        for worker in self.alive():
+            if not (starting_only and worker.is_ready):
+                with contextlib.suppress(ProcessLookupError):  # called by a signal's handler amid its burial
+                    os.kill(worker.pid, signal.SIGKILL)
+
+    def bury(self) -> None:
+        """Wait until those that were killed are gone."""
+        for worker in self.alive():
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(worker.pid, 0)
+            worker.pid = 0
