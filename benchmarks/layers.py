@@ -1,0 +1,174 @@
+"""Where a tiny request's processor time goes, without sockets: the HTTP server, the gateway, the function, the run.
+
+Feeds the bytes of requests to the server's connections, eight at once, and takes what they write. Four servers in turn:
+one that answers a constant, the gateway over a function that answers a constant, the gateway over the real function,
+and `session.run` alone; the differences are the layers. All rules are on: API key, throttle, canary, stage variables.
+
+    python benchmarks/layers.py [--rounds 30]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import uvloop
+from serving import write_tiny
+
+from model_lambdas.onnx_model.session import open_session
+from turnout.gateway.functions import Invocation
+from turnout.gateway.http.connection import Connection, Service
+from turnout.gateway.http.reader import Limits
+from turnout.gateway.in_process.model_functions import make_functions
+from turnout.gateway.messages import Handler, Response
+from turnout.gateway.reload.edition import build_gateway, load_keys, make_local_plan
+from turnout.project import load_project
+
+MANIFEST = """\
+models:
+  tiny: {versions: {v1: {artifact: tiny.onnx}, v2: {artifact: tiny.onnx}}}
+stages:
+  prod:
+    serve: {tiny: v1}
+    canary: {percent: 10, serve: {tiny: v2}}
+    auth: api_key
+    throttle: {rate: 1000000, burst: 1000000}
+"""
+CONNECTIONS = 8
+REQUESTS = 100
+
+
+class Sink(asyncio.Transport):
+    """A client that takes everything at once."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 5)})
+        self.answers = 0
+        self.last = b""
+
+    def write(self, data: Any) -> None:
+        self.answers += 1
+        self.last = data
+
+    def is_closing(self) -> bool:
+        return False
+
+
+class ConstantFunctions:
+    """Answers as the tiny model does, without doing anything."""
+
+    def __init__(self, answer: Mapping[str, Any]) -> None:
+        self._answer = answer
+
+    def invoke(self, name: str, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation:
+        return Invocation({**self._answer, "headers": {**self._answer["headers"]}})
+
+    def close(self) -> None:
+        pass
+
+
+def make_clients(handle: Handler) -> list[tuple[Connection, Sink]]:
+    service = Service(handle, Limits(), {}, None)
+    service.date = "Date: Mon, 01 Jan 2024 00:00:00 GMT\r\n"
+    clients = [(Connection(service), Sink()) for _ in range(CONNECTIONS)]
+    for connection, sink in clients:
+        connection.connection_made(sink)
+    return clients
+
+
+async def time_clients(clients: list[tuple[Connection, Sink]], request: bytes) -> float:
+    """Microseconds of processor time per request."""
+    started = time.thread_time()
+    for _ in range(REQUESTS):
+        wanted = [sink.answers + 1 for _, sink in clients]
+        for connection, _ in clients:
+            connection.data_received(request)
+        # Nearly always they have answered already; a run that went to a thread takes some turns of the loop.
+        for _ in range(100_000):
+            if all(sink.answers == count for (_, sink), count in zip(clients, wanted, strict=True)):
+                break
+            await asyncio.sleep(0)
+    return (time.thread_time() - started) / REQUESTS / CONNECTIONS * 1e6
+
+
+async def measure(folder: Path, rounds: int) -> dict[str, float]:
+    (folder / "models.yaml").write_text(MANIFEST)
+    body = write_tiny(folder / "tiny.onnx")
+    project = load_project(folder / "models.yaml")
+    plan = make_local_plan(project)
+    keys = load_keys(project, plan)
+    functions = make_functions(project, plan)
+    await functions.preload()
+    gateway = build_gateway(project, plan, functions, keys=keys)
+    content = orjson.dumps(body)
+    head = (
+        f"POST /models/tiny/v1/inference HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Type: application/json\r\n"
+        f"x-api-key: {keys['prod']}\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    request = head.encode() + content
+    whole = make_clients(gateway.handle)
+    for _ in range(3):
+        await time_clients(whole, request)
+    answer = whole[0][1].last
+    assert b" 200 OK\r\n" in answer, answer
+    fields, _, answered = answer.partition(b"\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in fields.decode().split("\r\n")[1:])
+    said = {"statusCode": 200, "headers": {k: v for k, v in headers.items() if k.startswith("x-turnout")}}
+    constant = ConstantFunctions({**said, "body": answered.decode(), "isBase64Encoded": False})
+    fixed = Response(200, tuple(headers.items()), answered)
+    session = open_session(folder / "tiny.onnx", 1024)
+    feed = {"x": np.array([[5.1, 3.5, 1.4, 0.2]], np.float32)}
+
+    async def run() -> float:
+        started = time.thread_time()
+        for _ in range(REQUESTS * CONNECTIONS):
+            session.run(["y"], feed)
+        return (time.thread_time() - started) / REQUESTS / CONNECTIONS * 1e6
+
+    layers: dict[str, Callable[[], Awaitable[float]]] = {}
+    plain = make_clients(lambda _: fixed)
+    ruled = make_clients(build_gateway(project, plan, constant, keys=keys).handle)
+    layers["http"] = lambda: time_clients(plain, request)
+    layers["gateway"] = lambda: time_clients(ruled, request)
+    layers["function"] = lambda: time_clients(whole, request)
+    layers["run"] = run
+    gc.collect()
+    gc.freeze()
+    times: dict[str, list[float]] = {name: [] for name in layers}
+    for _ in range(rounds):
+        for name, layer in layers.items():
+            times[name].append(await layer())
+    functions.close()
+    return {name: min(found) for name, found in times.items()} | {"median": statistics.median(times["function"])}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=30)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = uvloop.run(measure(Path(folder), arguments.rounds))
+    rows = {
+        "HTTP server": found["http"],
+        "gateway": found["gateway"] - found["http"],
+        "function, without the run": found["function"] - found["gateway"] - found["run"],
+        "session.run": found["run"],
+        "all": found["function"],
+        "all, median": found["median"],
+    }
+    for name, value in rows.items():
+        sys.stdout.write(f"{name:28}{value:>8.1f} us\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The peers' result lines as a small summary, a plot and a table for docs/performance.md.
+
+Comes in: the JSON lines that a run of the peers' benchmark wrote. Goes out: `docs/performance.json` (medians over the
+repeats), `docs/performance.svg`, and the tables between the marks in docs/performance.md.
+
+    python benchmarks/plot.py RESULTS.jsonl [--ours turnout-2] [--docs docs]
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
+COLOURS = ("#1b6ca8", "#f2a541", "#7a9e7e", "#b5504b", "#8a6fa8", "#6b6b6b")
+PACKAGES = ("onnxruntime", "numpy", "orjson", "pysimdjson", "uvloop", "httptools")
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    loads = [row for row in rows if row["kind"] == "load"]
+    peers = list(dict.fromkeys(row["peer"] for row in loads))
+    cells: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in loads:
+        name = f"{row['model']} {row['payload']}"
+        cell = cells.setdefault(name, {}).setdefault(str(row["concurrency"]), {})
+        cell.setdefault(row["peer"], []).append(row)
+    for by_clients in cells.values():
+        for by_peer in by_clients.values():
+            for peer, found in by_peer.items():
+                by_peer[peer] = measured(found)
+    starts = {}
+    for peer in peers:
+        mine = [row for row in rows if row["kind"] == "start" and row["peer"] == peer]
+        if mine:
+            first = next((row for row in mine if "pss_after_mb" in row), {})
+            starts[peer] = {
+                "first_answer_s": round(statistics.median(row["seconds"] for row in mine), 2),
+                "pss_mb": round(first.get("pss_after_mb", 0)),
+            }
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "peers": peers,
+        "starts": starts,
+        "cells": cells,
+    }
+
+
+def measured(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians over the repeats; `spread` is how far they lie apart."""
+    rates = [row["requests"] / row["seconds"] for row in found]
+    errors = sum(row.get(key, 0) for row in found for key in ("connect", "read", "write", "status", "timeout"))
+    rate = statistics.median(rates)
+    return {
+        "rate": round(rate, 1),
+        "p50_ms": round(statistics.median(row["p50_ms"] for row in found), 3),
+        "p99_ms": round(statistics.median(row["p99_ms"] for row in found), 2),
+        "cpu_us": round(statistics.median(row["cpu"] / max(1, row["requests"]) for row in found) * 1e6),
+        "spread": round((max(rates) - min(rates)) / rate, 2),
+        "errors": errors,
+    }
+
+
+def tables(summary: dict[str, Any], ours: str) -> str:
+    out = []
+    for name, by_clients in summary["cells"].items():
+        out += [f"**{name}**", "", "| |" + "".join(f" {c} | p99 ms | CPU us |" for c in by_clients) + f" {ours} is |"]
+        out += ["|---|" + "--:|" * (3 * len(by_clients) + 1)]
+        for peer in summary["peers"]:
+            line, ratios = f"| {peer} |", []
+            for by_peer in by_clients.values():
+                row = by_peer.get(peer)
+                if row is None:
+                    line += " | | |"
+                    continue
+                line += f" {row['rate']:,.0f} | {row['p99_ms']:g} | {row['cpu_us']:,} |"
+                if peer != ours and ours in by_peer:
+                    ratios.append(by_peer[ours]["rate"] / row["rate"])
+            out.append(f"{line} {' / '.join(f'{ratio:.1f}' for ratio in ratios)}{' times' if ratios else ''} |")
+        out.append("")
+    out += ["| | first answer, s | memory, MB PSS |", "|---|--:|--:|"]
+    out += [f"| {peer} | {row['first_answer_s']:.2f} | {row['pss_mb']} |" for peer, row in summary["starts"].items()]
+    return "\n".join(out)
+
+
+def plot(summary: dict[str, Any]) -> str:
+    """One panel per payload, a group of bars per number of clients; heights are requests per second within a panel."""
+    peers, cells = summary["peers"], summary["cells"]
+    bar, gap, height, panel = 11, 14, 120, 190
+    groups = max(len(by_clients) for by_clients in cells.values())
+    width = 60 + groups * (len(peers) * bar + gap)
+    columns = 2
+    rows = -(-len(cells) // columns)
+    total_width, total_height = columns * width + 20, rows * panel + 40
+    box = f"0 0 {total_width} {total_height}"
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" font-family="sans-serif" font-size="10">',
+        f'<rect width="{total_width}" height="{total_height}" fill="white"/>',
+    ]
+    for index, (name, by_clients) in enumerate(cells.items()):
+        left, top = 20 + index % columns * width, index // columns * panel + 10
+        most = max(row["rate"] for by_peer in by_clients.values() for row in by_peer.values())
+        parts.append(f'<text x="{left}" y="{top + 10}" font-weight="bold">{escape(name)}, requests/s</text>')
+        for group, (clients, by_peer) in enumerate(by_clients.items()):
+            x = left + group * (len(peers) * bar + gap)
+            base = top + 24 + height
+            parts.append(f'<text x="{x}" y="{base + 12}">{clients} client{"s" if clients != "1" else ""}</text>')
+            for place, peer in enumerate(peers):
+                row = by_peer.get(peer)
+                if row is None:
+                    continue
+                tall = max(1.0, row["rate"] / most * height)
+                title = f"{peer}, {clients}: {row['rate']:,.0f}/s, p99 {row['p99_ms']:g} ms"
+                parts.append(
+                    f'<rect x="{x + place * bar}" y="{base - tall:.1f}" width="{bar - 2}" height="{tall:.1f}" '
+                    f'fill="{COLOURS[place % len(COLOURS)]}"><title>{escape(title)}</title></rect>'
+                )
+            tallest = max(row["rate"] for row in by_peer.values())
+            parts.append(f'<text x="{x}" y="{base - tallest / most * height - 3:.1f}">{tallest:,.0f}</text>')
+    for place, peer in enumerate(peers):
+        x = 20 + place * 110
+        parts.append(f'<rect x="{x}" y="{total_height - 20}" width="9" height="9" fill="{COLOURS[place]}"/>')
+        parts.append(f'<text x="{x + 13}" y="{total_height - 12}">{escape(peer)}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--ours", default="turnout-2")
+    parser.add_argument("--docs", type=Path, default=Path(__file__).resolve().parent.parent / "docs")
+    arguments = parser.parse_args()
+    summary = summarise([json.loads(line) for line in arguments.results.read_text().splitlines()])
+    summary["peers"].sort(key=lambda peer: peer != arguments.ours)
+    (arguments.docs / "performance.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (arguments.docs / "performance.svg").write_text(plot(summary))
+    page = arguments.docs / "performance.md"
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n\n{tables(summary, arguments.ours)}\n\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()
