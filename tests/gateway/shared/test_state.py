@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from turnout.gateway.shared.counters import BOUNDS_S, CounterKey
 from turnout.gateway.shared.directory import NAME_BYTES, Directory, DirectoryFullError
@@ -122,6 +124,45 @@ def test_a_bucket_refills_at_its_rate_up_to_its_burst() -> None:
     assert [bucket.take(1), bucket.take(2), bucket.take(2)] == [False, True, False]
     assert [bucket.take(1000) for _ in range(3)] == [True, True, False]
     assert bucket.take(0) is False  # a clock that goes back
+
+
+@given(
+    st.integers(1, 3),
+    st.integers(1, 5_000),
+    st.integers(1, 20_000),
+    st.lists(st.tuples(st.integers(0, 2), st.floats(0, 0.02), st.integers(1, 300)), max_size=60),
+)
+@settings(deadline=None)
+def test_workers_together_never_pass_more_than_burst_and_rate_allow(
+    workers: int, burst: int, rate: int, calls: list[tuple[int, float, int]]
+) -> None:
+    state = state_with()
+    buckets = [state.buckets.bucket_of("prod", Throttle(rate, burst)) for _ in range(workers)]
+    now, passed = 0.0, [(0.0, 0)]
+    for worker, pause_s, count in calls:
+        now += pause_s
+        taken = sum(buckets[worker % workers].take(now) for _ in range(count))
+        passed.append((now, passed[-1][1] + taken))
+    for start in range(len(passed) - 1):
+        for end in range(start + 1, len(passed)):
+            elapsed_s = passed[end][0] - passed[start + 1][0]
+            assert passed[end][1] - passed[start][1] <= burst + rate * elapsed_s + 1e-6 * burst
+
+
+def test_busy_workers_pass_all_that_the_rate_allows() -> None:
+    state = state_with()
+    buckets = [state.buckets.bucket_of("prod", Throttle(2_000, 4_000)) for _ in range(4)]
+    # Below the rate nothing is refused, nor when everything comes at once; above it, what the rate allows passes.
+    steps = [step / 20_000 for step in range(100_000)]
+    assert all(buckets[number % 4].take(now) for number, now in enumerate(steps) if number % 12 == 0)
+    passed = sum(buckets[number % 4].take(10 + now) for number, now in enumerate(steps))
+    assert 0.97 * (4_000 + 5 * 2_000) <= passed <= 4_000 + 5 * 2_000 + 1
+
+
+def test_calls_now_and_then_take_one_token_each() -> None:
+    bucket = state_with().buckets.bucket_of("prod", Throttle(1_000, 1_000))
+    assert all(bucket.take(number / 50) for number in range(500))
+    assert sum(bucket.take(10) for _ in range(2_000)) == 1_000
 
 
 def test_more_stages_than_there_is_room_for_count_alone(
