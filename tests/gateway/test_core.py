@@ -76,6 +76,23 @@ def test_refusal_carries_ids_and_no_trace() -> None:
     ]
 
 
+def test_service_answers_what_is_below_its_segment_and_is_no_route() -> None:
+    seen: list[str] = []
+
+    def service(asked: Request) -> Response:
+        seen.append(asked.path)
+        return Response(200, (), b"service")
+
+    under_test, _ = served(services={"dev": service, "restapis": service})
+
+    assert respond(under_test, request("/restapis")).body == b"service"
+    assert respond(under_test, request("/restapis/a/stages", "GET")).body == b"service"
+    assert respond(under_test, request("/dev/y")).body == b"service"
+    assert respond(under_test, request("/dev/x", body=b"{}")).body == b"ok"
+    assert respond(under_test, request("/other")).status == 403
+    assert seen == ["/restapis", "/restapis/a/stages", "/dev/y"]
+
+
 def test_path_without_stage_goes_to_the_default_stage() -> None:
     under_test, functions = served(default_stage="dev")
 

@@ -45,7 +45,7 @@ from turnout.gateway.fields import ACCEPT, API_KEY, CONTENT_TYPE, fields_of, par
 from turnout.gateway.functions import Functions, Invocation
 from turnout.gateway.gateway_responses import GatewayResponses
 from turnout.gateway.identifiers import Identifiers, RequestTimes, trace_of_answer
-from turnout.gateway.messages import Request, Response
+from turnout.gateway.messages import Handler, Request, Response
 from turnout.gateway.stages import BucketOf, Stages, StageSettings, Target, own_bucket
 
 _LOG = logging.getLogger("turnout.gateway")
@@ -78,6 +78,8 @@ class Gateway:
         random: 0 up to but not 1, one call per request to a stage with a canary.
         access_log: told of every request, or None.
         bucket_of: makes a throttle's counter, given the stage's name.
+        services: first segment of a path -> what answers requests under it that no route of a stage takes: the
+            control plane and others that are not the API's.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -98,6 +100,7 @@ class Gateway:
         random: Callable[[], float] = random_module.random,
         access_log: Log | None = None,
         bucket_of: BucketOf = own_bucket,
+        services: Mapping[str, Handler] | None = None,
     ) -> None:
         apis = tuple(apis)
         endpoint = endpoint or Endpoint()
@@ -117,6 +120,7 @@ class Gateway:
         )
         self._functions = functions
         self._timeouts_s = timeouts_s or {}
+        self._services = services or {}
         self._clock = clock
         self._monotonic = monotonic
         self._random = random
@@ -128,6 +132,10 @@ class Gateway:
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request; nothing that a request holds makes it raise."""
+        if request.path not in self.stages.snapshot.direct:
+            service = self._services.get(request.path[1:].partition("/")[0])
+            if service is not None:
+                return service(request)
         exchange = Exchange(request, self._identifiers.take(), self._clock(), self._monotonic())
         try:
             response = self._answer(exchange)

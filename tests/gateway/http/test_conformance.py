@@ -77,6 +77,20 @@ def test_target_is_split_when_it_is_a_path_or_an_address(
     assert (seen_last(shared).path, seen_last(shared).query) == (path, query)
 
 
+def test_equal_heads_with_changing_targets_and_bodies_are_each_their_own(shared: RunningServer) -> None:
+    head = b"Host: h\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\n"
+    requests = [(b"/a?x=1", b"11"), (b"/b", b"22"), (b"/b?y", b"33"), (b"/a?x=1", b"44"), (b"/b", b"55")]
+    with shared.connect() as client:
+        for target, body in requests:
+            answer = client.ask(b"POST " + target + b" HTTP/1.1\r\n" + head + body)
+            request = seen_last(shared)
+            path, _, query = target.decode().partition("?")
+            assert (request.path, request.query, request.body, answer.body) == (path, query, body, body)
+            assert ("X-Kept", "1") in request.headers
+        client.ask(b"POST /b HTTP/1.1\r\n" + head.replace(b"1", b"2", 1) + b"66")
+        assert ("X-Kept", "2") in seen_last(shared).headers
+
+
 def test_options_star_is_served(shared: RunningServer) -> None:
     with shared.connect() as client:
         assert client.ask(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n").status == 200

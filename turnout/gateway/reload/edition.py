@@ -21,6 +21,7 @@ from turnout.gateway.authorize import ApiKey
 from turnout.gateway.core import Gateway, RestApi
 from turnout.gateway.events import Endpoint
 from turnout.gateway.functions import Functions
+from turnout.gateway.messages import Handler
 from turnout.gateway.stages import BucketOf, own_bucket, stage_settings
 from turnout.openapi import build_document, lambda_uri, render_document
 from turnout.plan import Function, Plan
@@ -121,6 +122,7 @@ def build_gateway(
     port: int = 80,
     access_log: AccessLog | None = None,
     bucket_of: BucketOf = own_bucket,
+    services: Mapping[str, Handler] | None = None,
 ) -> Gateway:
     """The whole API without sockets.
 
@@ -134,6 +136,7 @@ def build_gateway(
         port: what events say of this place.
         access_log: told of every request, or None.
         bucket_of: makes a throttle's counter.
+        services: what answers beside the API, by the first segment of its paths.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -148,6 +151,7 @@ def build_gateway(
         timeouts_s={function.name: float(function.timeout_s) for function in plan.functions},
         access_log=access_log,
         bucket_of=bucket_of,
+        services=services,
     )
 
 
