@@ -6,13 +6,11 @@ import difflib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from turnout.edit import EditError, add_version, insert_entry, serving_changes
+from turnout.edit import add_version, serving_changes
 from turnout.manifest import Manifest, parse_manifest
 from turnout.problems import ProblemsError
-from turnout.yaml_source import read_yaml
+from turnout.yaml_edit import EditError
 
 FIELDS = {"artifact": "models/m/v9/model.onnx", "sha256": "0" * 64}
 FLOW_FIELDS = f'{{artifact: models/m/v9/model.onnx, sha256: "{"0" * 64}"}}'
@@ -149,13 +147,6 @@ def test_manifest_that_is_not_right_is_refused() -> None:
         add_version(BLOCKS.replace('"*": newest', '"*": newst'), "iris", "v2", FIELDS)
 
 
-def test_layout_that_cannot_be_edited_is_refused_with_what_to_write() -> None:
-    text = "a: {b: }\n"
-    with pytest.raises(EditError) as caught:
-        insert_entry(text, ("a",), "d", {"e": 1})
-    assert caught.value.hint == "Add this by hand below a: `d: {e: 1}`"
-
-
 def test_what_is_served_anew_is_told() -> None:
     before = parse(BLOCKS)
     assert serving_changes(before, parse(add_version(BLOCKS, "spam", "v2", FIELDS))) == (
@@ -166,67 +157,3 @@ def test_what_is_served_anew_is_told() -> None:
         "prod serves digits v1",
     )
     assert serving_changes(before, before) == ()
-
-
-names = st.from_regex(r"[a-z][a-z0-9]{0,3}", fullmatch=True)
-trees = st.recursive(
-    st.sampled_from(["x", 1, 1.5, True, "on", "a b", "c: d", "# e", ""]),
-    lambda inner: st.dictionaries(names, inner, min_size=1, max_size=3),
-    max_leaves=8,
-)
-
-
-def render(tree: dict[str, object], draw: st.DrawFn, indent: int = 0) -> str:
-    """A tree as YAML, laid out as the draws say."""
-    step = draw(st.integers(1, 4))
-    lines = []
-    for key, value in tree.items():
-        head = f"{' ' * indent}{key}:"
-        comment = draw(st.sampled_from(["", "  # note", "   # {a: b, c}"]))
-        if isinstance(value, dict) and draw(st.booleans()):
-            lines.append(f"{head}{comment}\n{render(value, draw, indent + step)}")
-        else:
-            lines.append(f"{head} {flow_of(value, draw, indent + step)}{comment}\n")
-        lines.append(draw(st.sampled_from(["", "", "\n", f"{' ' * indent}# between\n"])))
-    return "".join(lines)
-
-
-def flow_of(value: object, draw: st.DrawFn, indent: int) -> str:
-    """A value in braces, on one line or several."""
-    from turnout.wording import flow
-
-    if not isinstance(value, dict):
-        return flow(value)
-    gap = draw(st.sampled_from(["", " ", f"\n{' ' * indent}", f" # c, d}}\n{' ' * indent}"]))
-    inside = f",{gap or ' '}".join(f"{key}: {flow_of(item, draw, indent + 1)}" for key, item in value.items())
-    return "{" + gap + inside + draw(st.sampled_from(["", ",", gap])) + "}"
-
-
-@st.composite
-def documents(draw: st.DrawFn) -> tuple[str, tuple[str, ...]]:
-    """A document, and the path of one of its mappings."""
-    tree = draw(st.dictionaries(names, trees, min_size=1, max_size=3))
-    path: tuple[str, ...] = ()
-    inside: object = tree
-    while isinstance(inside, dict) and draw(st.booleans()):
-        key = draw(st.sampled_from(sorted(inside)))
-        if not isinstance(inside[key], dict):
-            break
-        path, inside = (*path, key), inside[key]
-    return render(tree, draw), path
-
-
-@given(documents(), trees)
-def test_entry_is_added_to_any_mapping_and_every_other_character_stays(
-    document: tuple[str, tuple[str, ...]], value: object
-) -> None:
-    text, path = document
-    expected = read_yaml(text.encode(), source="").tree
-    inside = expected
-    for key in path:
-        inside = inside[key]
-    inside["new-key"] = value
-    after = insert_entry(text, path, "new-key", value)
-    assert read_yaml(after.encode(), source="").tree == expected
-    kept = difflib.SequenceMatcher(None, text, after, autojunk=False)
-    assert all(kind in {"equal", "insert"} for kind, *_ in kept.get_opcodes())

@@ -40,9 +40,9 @@ def add(
     all as it was. A version is immutable: one that exists is never overwritten.
     """
     from turnout.artifacts import ArtifactError
-    from turnout.edit import EditError
     from turnout.manifest_file import editing
     from turnout.new_version import NewVersionError, prepare_version, write_version
+    from turnout.yaml_edit import EditError
 
     with editing(manifest, lambda: tell("Another `turnout add` is at work: waiting for it.")):
         project = load(manifest)

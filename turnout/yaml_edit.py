@@ -1,0 +1,212 @@
+"""Edits of a YAML file that touch nothing but what they change: comments, order, quotes and spacing stay.
+
+Comes in: the file's text, the path of a mapping, a key. Goes out: the new text. Called by the edits of models.yaml.
+
+An edit changes characters at one place, which the marks of the YAML nodes tell, in the style of the entries there.
+Loading and dumping, even with comments kept, would lay out anew lines that nobody asked to change. What an edit made is
+read again and compared with what it should have made, so a file that is laid out in a way not foreseen here is refused
+rather than spoilt.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+
+from turnout.problems import ProblemsError
+from turnout.wording import flow
+from turnout.yaml_source import read_yaml
+
+Path = tuple[str, ...]
+
+
+class EditError(Exception):
+    """The edit cannot be made; the message is a sentence, `hint` the remedy or empty."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+def insert_entry(text: str, path: Path, key: str, value: Any) -> str:
+    """The text with `key: value` as the last entry of the mapping at `path`, in the style of the entries there.
+
+    Raises:
+        EditError: the file is laid out in a way that cannot be edited; the hint says what to write by hand.
+    """
+    node = _find(text, path)
+    start, end, inserted = (_in_flow if node.flow_style else _in_block)(text, node, key, value)
+    edited = text[:start] + inserted + text[end:]
+    hint = f"Add this by hand below {'.'.join(path)}: `{flow(key)}: {flow(value)}`"
+    return _checked(text, edited, path, lambda mapping: mapping.update({key: value}), hint)
+
+
+def set_entry(text: str, path: Path, key: str, value: Any) -> str:
+    """The text with `key: value` in the mapping at `path`: in the place of the value there, else as its last entry.
+
+    Raises:
+        EditError: as `insert_entry`, and where the value there is a mapping of several lines.
+    """
+    old = _child(_find(text, path), key)
+    if old is None:
+        return insert_entry(text, path, key, value)
+    edited = text[: old.start_mark.index] + flow(value) + text[_end(old) :]
+    hint = f"Change this by hand at {'.'.join(path)}: `{flow(key)}: {flow(value)}`"
+    return _checked(text, edited, path, lambda mapping: mapping.update({key: value}), hint)
+
+
+def remove_entry(text: str, path: Path, key: str) -> str:
+    """The text without an entry of the mapping at `path`, which is there and not its only one where it has lines.
+
+    Comments above the entry stay, those on its lines and deeper ones below it go with it.
+
+    Raises:
+        EditError: as `insert_entry`.
+    """
+    node = _find(text, path)
+    index = next(number for number, (name, _) in enumerate(node.value) if name.value == key)
+    cuts = _flow_cuts(text, node, index) if node.flow_style else [_block_cut(text, node, index)]
+    edited = text
+    for start, end in sorted(cuts, reverse=True):
+        edited = edited[:start] + edited[end:]
+    hint = f"Delete this by hand: {'.'.join((*path, key))}"
+    return _checked(text, edited, path, lambda mapping: mapping.pop(key), hint)
+
+
+def _checked(text: str, edited: str, path: Path, change: Callable[[dict[str, Any]], Any], hint: str) -> str:
+    """The edited text, once it is sure that it says what the old one said, with the change."""
+    expected = copy.deepcopy(read_yaml(text.encode(), source="").tree)
+    mapping = expected
+    for name in path:
+        mapping = mapping[name]
+    change(mapping)
+    try:
+        made = read_yaml(edited.encode(), source="")
+        is_right = not made.problems and flow(made.tree) == flow(expected)  # the order counts, too
+    except ProblemsError:
+        is_right = False
+    if not is_right:
+        raise EditError("the file is laid out in a way that cannot be edited", hint)
+    return edited
+
+
+def _find(text: str, path: Path) -> Any:
+    """The node of the mapping at a path that is there."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    for name in path:
+        node = _child(node, name)
+    return node
+
+
+def _child(node: Any, key: str) -> Any:
+    return next((value for name, value in node.value if name.value == key), None)
+
+
+def _in_flow(text: str, node: Any, key: str, value: Any) -> tuple[int, int, str]:
+    """What to put for which characters, in a mapping within braces."""
+    entry = f"{flow(key)}: {flow(value)}"
+    if not node.value:
+        after, close = node.start_mark.index + 1, node.end_mark.index - 1
+        return after, close if text[after:close].isspace() else after, entry
+    name, last = node.value[-1]
+    after, close = last.end_mark.index, node.end_mark.index - 1
+    comma = _without_comments(text[after:close]).find(",")
+    if text[: name.start_mark.index].rpartition("\n")[2].strip():  # several entries on the last one's line
+        return (after, after, f", {entry}") if comma < 0 else (after + comma + 1, after + comma + 1, f" {entry},")
+    rest = text[after : min(_end_of_line(text, after + max(comma, 0)), close)]
+    line = f"{_line_break(text)}{' ' * name.start_mark.column}{entry}"
+    return after, after + len(rest), f",{rest}{line}" if comma < 0 else f"{rest}{line},"
+
+
+def _in_block(text: str, node: Any, key: str, value: Any) -> tuple[int, int, str]:
+    """What to put for which characters, in a mapping of indented lines."""
+    name, last = node.value[-1]
+    lines = _lines(key, value, node.start_mark.column, last)
+    before = text[: name.start_mark.index].split("\n")
+    if len(node.value) > 1 and not before[-2].strip() and isinstance(value, Mapping):
+        lines.insert(0, "")  # the entries are parted by empty lines
+    after, line_break = _end(last), _line_break(text)
+    if text[:after].endswith("\n"):  # a block of text ends where the next line begins
+        return after, after, "".join(f"{line}{line_break}" for line in lines)
+    at = _end_of_line(text, after)
+    return at, at, "".join(f"{line_break}{line}" for line in lines)
+
+
+def _lines(key: str, value: Any, indent: int, like: Any) -> list[str]:
+    """An entry, each mapping in it laid out as its counterpart in `like`."""
+    first = f"{' ' * indent}{flow(key)}:"
+    if not isinstance(value, Mapping) or not isinstance(like, yaml.MappingNode) or like.flow_style:
+        return [f"{first} {flow(value)}"]
+    lines = [first]
+    inner = like.value[0][0].start_mark.column
+    for name, item in value.items():
+        lines += _lines(name, item, max(inner, indent + 1), _child(like, name) or like.value[-1][1])
+    return lines
+
+
+def _flow_cuts(text: str, node: Any, index: int) -> list[tuple[int, int]]:
+    """The characters to delete for an entry within braces: it and one comma."""
+    name, value = node.value[index]
+    start, end = name.start_mark.index, value.end_mark.index
+    if index + 1 < len(node.value):
+        return [(start, node.value[index + 1][0].start_mark.index)]
+    close = node.end_mark.index - 1
+    comma = _without_comments(text[end:close]).find(",")
+    if index == 0:
+        return [(start, end if comma < 0 else end + comma + 1)]
+    before = node.value[index - 1][1].end_mark.index
+    if text[:start].rpartition("\n")[2].strip():  # it shares its line with the entry before
+        return [(before, end)]
+    own_line = (text.rindex("\n", 0, start), min(_end_of_line(text, end), close))
+    if own_line[1] == close:
+        own_line = (own_line[0], end if comma < 0 else end + comma + 1)
+    if comma >= 0:  # it ended with a comma, so does the entry before
+        return [own_line]
+    separator = before + _without_comments(text[before:start]).index(",")
+    return [(separator, separator + 1), own_line]
+
+
+def _block_cut(text: str, node: Any, index: int) -> tuple[int, int]:
+    """The lines to delete for an entry in a mapping of indented lines, with the comments that are deeper than it."""
+    name, value = node.value[index]
+    start = text.rfind("\n", 0, name.start_mark.index) + 1
+    end = _end(value)
+    if not text[:end].endswith("\n"):  # a block of text ends where the next line begins
+        end = _start_of_next_line(text, end)
+    while (line := text[end : _start_of_next_line(text, end)]).lstrip(" ").startswith("#"):
+        if len(line) - len(line.lstrip(" ")) <= name.start_mark.column:
+            break
+        end += len(line)
+    return start, end
+
+
+def _end(node: Any) -> int:
+    """Where a node's last character is: a block mapping's own mark stands only before the next token."""
+    while isinstance(node, yaml.MappingNode) and not node.flow_style:
+        node = node.value[-1][1]
+    index: int = node.end_mark.index
+    return index
+
+
+def _end_of_line(text: str, index: int) -> int:
+    end = text.find("\n", index)
+    end = len(text) if end < 0 else end
+    return end - 1 if text[:end].endswith("\r") else end
+
+
+def _start_of_next_line(text: str, index: int) -> int:
+    return text.find("\n", index) + 1 or len(text)
+
+
+def _without_comments(text: str) -> str:
+    """The text with its comments blanked, so that the characters keep their places."""
+    return re.sub(r"#[^\n]*", lambda comment: " " * len(comment[0]), text)
+
+
+def _line_break(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
