@@ -9,16 +9,12 @@ extension, the part behind it. Called by `codecs.decode_request`.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 
 from turnout.protocol.binary_tensors import BinaryPart
+from turnout.protocol.content_encoding import inflate
 from turnout.protocol.errors import RequestError
-
-MAX_BODY_BYTES = 10 * 1024 * 1024
-"""API Gateway's own limit for a payload, held to after inflating, too."""
-
-LENGTH_HEADER = "inference-header-content-length"
+from turnout.protocol.events import LENGTH_HEADER
 
 # The last is what `curl -d` says when nobody tells it otherwise; a body that is a form is then no JSON, and a 400.
 _JSON_TYPES = frozenset(
@@ -75,43 +71,3 @@ def _check_media_type(content_type: str) -> bool:
     got = content_type[:80]
     message = f"content type: expected {expected}, got {got}"
     raise RequestError("UNSUPPORTED_MEDIA_TYPE", message, expected=expected, got=got)
-
-
-def inflate(encoding: str, body: bytes, limit: int = MAX_BODY_BYTES) -> bytes:
-    """Undo `Content-Encoding: gzip` or `deflate`, to `limit` bytes at most.
-
-    Raises:
-        RequestError: UNSUPPORTED_ENCODING for others and for several at once, PAYLOAD_TOO_LARGE past the limit,
-            INVALID_REQUEST where the bytes are not what the header says.
-    """
-    name = encoding.strip().lower()
-    if name in {"", "identity"}:
-        return body
-    if name not in {"gzip", "x-gzip", "deflate"}:
-        message = f"content encoding: expected gzip, deflate or identity, got {encoding[:40]}"
-        raise RequestError("UNSUPPORTED_ENCODING", message, expected="gzip, deflate, identity", got=encoding[:40])
-    # `deflate` is zlib's format; some clients send the bare stream, whose first byte is never zlib's.
-    bare = name == "deflate" and (not body or body[0] & 0x0F != 8)
-    window = -zlib.MAX_WBITS if bare else zlib.MAX_WBITS if name == "deflate" else zlib.MAX_WBITS | 16
-    text = b""
-    while True:
-        stream = zlib.decompressobj(window)
-        try:
-            text += stream.decompress(body, limit + 1 - len(text))
-        except zlib.error:
-            raise _not_inflatable(name) from None
-        if len(text) > limit:
-            message = f"the inflated body: expected at most {limit} bytes, got more"
-            raise RequestError("PAYLOAD_TOO_LARGE", message, expected=limit, got=f"more than {limit}")
-        if not stream.eof:
-            raise _not_inflatable(name)
-        body = stream.unused_data
-        if not body:
-            return text
-        if name == "deflate":
-            raise _not_inflatable(name)
-
-
-def _not_inflatable(name: str) -> RequestError:
-    message = f"the body: expected {name} as its content encoding says, got bytes that are not, or not all of it"
-    return RequestError("INVALID_REQUEST", message, expected=name, got="other bytes")

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 STATUS_OF: Mapping[str, int] = {
     "INVALID_JSON": 400,  # not JSON, not UTF-8, nested too deeply
     "INVALID_REQUEST": 400,  # JSON, but not one of the request forms
@@ -24,6 +22,8 @@ STATUS_OF: Mapping[str, int] = {
     "INVALID_BINARY": 400,  # lengths that lie
     "OUTPUT_NEEDS_BINARY": 400,  # an answer in JSON was asked for, and the output holds BYTES that are not UTF-8
     "OUTPUT_WITHOUT_ROWS": 400,  # `instances` was sent, and the output has no row per instance
+    "VERSION_NOT_ALLOWED": 400,  # x-turnout-version in a stage without `version_override`, or to a graph
+    "UNKNOWN_VERSION": 404,
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "UNSUPPORTED_ENCODING": 415,
     "PAYLOAD_TOO_LARGE": 413,
@@ -32,6 +32,9 @@ STATUS_OF: Mapping[str, int] = {
     "REFUSED_BY_TRANSFORM": 422,  # the version's transform raised `Refused`
     "TRANSFORM_FAILED": 500,
     "MODEL_FAILED": 500,
+    "STEP_FAILED": 502,  # what a graph called gave no answer, or none that the next step can use
+    "STEP_TIMED_OUT": 504,
+    "LOOP": 508,  # routers that call routers
 }
 """HTTP status of every code."""
 
@@ -63,6 +66,8 @@ class Refused(RequestError):  # noqa: N818 - reads `raise Refused(...)` in a use
 
 def shown(value: Any) -> str:
     """A client's value as a sentence may hold it: JSON's spelling, at most about 60 characters, never a whole list."""
+    import orjson  # not with the module: routers have no layer, and never show a value
+
     if isinstance(value, list):
         return "a list"
     if isinstance(value, dict):

@@ -19,6 +19,9 @@ try:
 except ImportError:  # pragma: no cover - a layer without it is slower, 1 ms per 600 KB
     import base64  # type: ignore[no-redef]
 
+LENGTH_HEADER = "inference-header-content-length"
+"""Where the JSON of a body with binary tensors ends."""
+
 
 def read_event(event: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
     """The request's headers, names in lower case, and its body; no header and no body where the event has null.
