@@ -1,7 +1,11 @@
-"""A model that is a graph of calls: its steps as frozen values.
+"""Graphs of calls: a model whose answer is made from other models' answers, as the manifest's `graph` spells it.
 
-Comes in: the tree that stands under `graph` in models.yaml and, in the same spelling, in a router's `routes.json`.
-Goes out: nodes. Called by the manifest, the plan's checks and the router that runs the graph.
+Comes in: the manifest's tree and, in the same spelling, a router's `routes.json`. Goes out: frozen nodes. Called by
+turnout.manifest, the plan's checks, the routers' tables and the routers that run them.
+
+A node gets tensors by name and gives tensors by name. A call takes those that its model declares and gives all outputs.
+In a sequence each step gets what the step before it gave, the first one what came in. An ensemble's members and a
+switch's cases get what came in.
 """
 
 from __future__ import annotations
@@ -11,18 +15,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 EVERY_OUTPUT = "*"
-"""In `combine`: the outputs that are not named."""
+"""In an ensemble's `combine`: every output that is not named."""
+
+KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CallNode:
-    """A call of a model.
+    """One call.
 
     Args:
-        model: its name; it may be a graph, too.
-        version: its version; empty for the one that the stage serves.
-        inputs: the call's input -> the tensor before the step that it is, where that has another name.
-        outputs: the call's output -> the tensor's name after the step, where that is another one.
+        model: the model's name; it may be a graph itself.
+        version: or empty: the one that the stage serves.
+        inputs: input -> the name of the tensor that it gets; an input that is not named gets the one of its own name.
+        outputs: output -> the tensor's name after the call; an output that is not named keeps its own.
     """
 
     model: str
@@ -33,19 +39,14 @@ class CallNode:
 
 @dataclass(frozen=True, slots=True)
 class SequenceNode:
-    """Steps one after the other: what one gives is what the next one gets."""
+    """Steps one after the other."""
 
     steps: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class EnsembleNode:
-    """Steps at the same time, each with the same inputs.
-
-    Args:
-        members: the steps.
-        combine: output, or `EVERY_OUTPUT` -> `mean`, `vote` or `concatenate`.
-    """
+    """Steps at the same time; `combine` says of each output `mean`, `vote` or `concatenate`, `*` for all others."""
 
     members: tuple[Node, ...]
     combine: Mapping[str, str]
@@ -53,7 +54,7 @@ class EnsembleNode:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A case of a switch: `op` is `equals`, `below` or `above`."""
+    """One case of a switch: `op` is `equals`, `below` or `above`."""
 
     op: str
     value: str | float | bool
@@ -62,7 +63,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class SwitchNode:
-    """The first case that holds for the one element of `input`, else `otherwise`."""
+    """The first case that holds of the tensor `input`, which has one element."""
 
     input: str
     cases: tuple[Case, ...]
@@ -71,30 +72,34 @@ class SwitchNode:
 
 Node = CallNode | SequenceNode | EnsembleNode | SwitchNode
 
-CASE_OPS = ("equals", "below", "above")
+COMPARISONS = ("equals", "below", "above")
 
 
-def read_node(row: Mapping[str, Any]) -> Node:
-    """The node that a tree spells; the tree has been checked by the manifest's schema."""
-    if "sequence" in row:
-        return SequenceNode(tuple(map(read_node, row["sequence"])))
-    if "ensemble" in row:
-        combine = row["combine"]
-        words = {EVERY_OUTPUT: combine} if isinstance(combine, str) else dict(combine)
-        return EnsembleNode(tuple(map(read_node, row["ensemble"])), words)
-    if "switch" in row:
-        switch = row["switch"]
-        return SwitchNode(switch["input"], tuple(map(_read_case, switch["cases"])), read_node(switch["otherwise"]))
-    return CallNode(row["model"], row.get("version", ""), dict(row.get("inputs", {})), dict(row.get("outputs", {})))
+def build_node(fields: Mapping[str, Any]) -> Node:
+    """The node of a tree in which nothing is wrong."""
+    match fields:
+        case {"sequence": steps}:
+            return SequenceNode(tuple(map(build_node, steps)))
+        case {"ensemble": members, "combine": combine}:
+            words = {EVERY_OUTPUT: combine} if isinstance(combine, str) else dict(combine)
+            return EnsembleNode(tuple(map(build_node, members)), words)
+        case {"switch": {"input": name, "cases": cases, "otherwise": otherwise}}:
+            return SwitchNode(name, tuple(map(_case, cases)), build_node(otherwise))
+    return CallNode(
+        fields["model"],
+        fields.get("version", ""),
+        dict(fields.get("inputs", {})),
+        dict(fields.get("outputs", {})),
+    )
 
 
-def _read_case(row: Mapping[str, Any]) -> Case:
-    op = next(op for op in CASE_OPS if op in row)
-    return Case(op, row[op], read_node(row["then"]))
+def _case(fields: Mapping[str, Any]) -> Case:
+    op = next(op for op in COMPARISONS if op in fields)
+    return Case(op, fields[op], build_node(fields["then"]))
 
 
 def spell_node(node: Node) -> dict[str, Any]:
-    """The tree that `read_node` reads back."""
+    """The tree that `build_node` reads back."""
     match node:
         case SequenceNode(steps):
             return {"sequence": [spell_node(step) for step in steps]}
@@ -109,18 +114,21 @@ def spell_node(node: Node) -> dict[str, Any]:
             return row | {key: value for key, value in named.items() if value}
 
 
-def calls_of(node: Node) -> Iterator[CallNode]:
-    """Every call in a graph, in the order of the file; those of graphs that it calls are not among them."""
+def children_of(node: Node) -> Iterator[tuple[KeyPath, Node]]:
+    """The nodes within a node, each with the keys that lead to it."""
     match node:
-        case CallNode():
-            yield node
         case SequenceNode(steps):
-            for step in steps:
-                yield from calls_of(step)
-        case EnsembleNode(members, _):
-            for member in members:
-                yield from calls_of(member)
+            yield from ((("sequence", index), step) for index, step in enumerate(steps))
+        case EnsembleNode(members):
+            yield from ((("ensemble", index), member) for index, member in enumerate(members))
         case SwitchNode(_, cases, otherwise):
-            for case in cases:
-                yield from calls_of(case.then)
-            yield from calls_of(otherwise)
+            yield from ((("switch", "cases", index, "then"), case.then) for index, case in enumerate(cases))
+            yield ("switch", "otherwise"), otherwise
+
+
+def calls_of(node: Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, CallNode]]:
+    """Every call of a graph, each with the keys that lead to it from `path` on."""
+    if isinstance(node, CallNode):
+        yield path, node
+    for keys, child in children_of(node):
+        yield from calls_of(child, (*path, *keys))
