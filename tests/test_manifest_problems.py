@@ -81,7 +81,7 @@ CASES = [
     (V1, "      v1: {artifact: a, description: 2024-01-01}", 'Write it in quotes: "2024-01-01".'),
     (V1, "      v1: {artifact: a, description: 1.50}", 'must be text, got 1.50\n    Write it in quotes: "1.50".'),
     (V1, "      v1: {artifact: a, warm: {provisioned: 2, snap_start: true}}",
-     "models.iris.versions.v1.warm: must be one of provisioned and snap_start, got both"),
+     "models.iris.versions.v1.warm: must have one of provisioned and snap_start, got both"),
     (V1, "      v1: {artifact: a, warm: {}}", "warm: must not be empty\n    For example: {provisioned: 2}"),
     (V1, "      v1: {artifact: a, reserved_concurrency: -1}", "reserved_concurrency: must be 0-100000, got -1"),
     (V1, "      v1: {artifact: a, warm: {provisioned: 0}}", "provisioned: must be at least 1, got 0"),
@@ -120,7 +120,8 @@ CASES = [
     ("  spam:\n", "  spam:\n    routing: {shadow: {version: v1, percent: 5}}\n",
      "spam.routing.shadow.version: shadows itself: `v1` is what every stage serves"),
     ("  iris:\n", "  iris:\n    routing: {sticky: {header: x user}}\n", "must be a header's name"),
-    ("  iris:\n", "  iris:\n    routing: {sticky: {}}\n", "sticky: `header` is missing"),
+    ("  iris:\n", "  iris:\n    routing: {sticky: {}}\n",
+     "sticky: must not be empty\n    For example: {header: x-user-id}"),
     # stages
     (PROD, "  prod:", "models.yaml:12:3: stages.prod: must be a mapping, got nothing"),
     (PROD, "  prod: {serve: {irs: v1, '*': newest}, canary: {percent: 10, serve: {iris: v2}}}", "unknown model `irs`"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.builders.manifests import Artifacts, artifacts_of, manifest, model, signature, stage
-from turnout.manifest import Canary, Manifest, Model, Position, Routing, Stage, Throttle, Version, Warm
+from turnout.manifest import Canary, Manifest, Model, Position, Routing, Stage, Sticky, Throttle, Version, Warm
 from turnout.plan import Api, Plan, RuntimeSizes, StagePlan
 from turnout.plan_json import plan_to_json
 from turnout.planning import make_plan
@@ -82,7 +82,7 @@ WEIGHTS = {"iris": {"v1": 90.0, "v2": 10.0}}
         ),
         (
             "routing",
-            model(routing=Routing(sticky_header="x-user-id")),
+            model(routing=Routing(sticky=Sticky("header", "x-user-id"))),
             stage(),
             {"iris": "router", "irisRoute": "v1.100"},
         ),
@@ -101,7 +101,7 @@ def test_stage_variables_are_the_routing_table(
         (Routing(), stage(canary=Canary(10, {"iris": "v2"})), {"iris": "v2", "canary": "true"}),
         (Routing(), stage(canary=Canary(10, {}, release=True)), {"canary": "true", "alias": "next"}),
         (
-            Routing(sticky_header="x-user-id"),
+            Routing(sticky=Sticky("header", "x-user-id")),
             stage(canary=Canary(10, {"iris": "v2"})),
             {"irisRoute": "v2.100", "canary": "true"},
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
-from turnout.manifest import Canary, Manifest, Model, Routing, Version, Warm
+from turnout.manifest import Canary, Manifest, Model, Routing, Sticky, Version, Warm
 from turnout.planning import make_plan
 
 
@@ -26,7 +26,7 @@ def with_version(**fields: object) -> Manifest:
         (with_version(reserved_concurrency=0), "models.iris.versions.v1.reserved_concurrency"),
         (with_version(artifact="s3://bucket/key", sha256="a" * 64), "models.iris.versions.v1.artifact"),
         (with_version(timeout_s=30), "models.iris.versions.v1.timeout_s"),
-        (manifest((model(routing=Routing(sticky_header="x-user")),)), "models.iris.routing.sticky"),
+        (manifest((model(routing=Routing(sticky=Sticky("header", "x-user"))),)), "models.iris.routing.sticky"),
         (manifest((model(routing=Routing(shadow_version="v2", shadow_percent=5)),)), "models.iris.routing.shadow"),
         (manifest((model(routing=Routing(fallback="v1")),)), "models.iris.routing.fallback"),
         (

@@ -7,177 +7,58 @@ line, the gateway and infra before anything else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from turnout.graph import CallNode, Case, EnsembleNode, Node, SequenceNode, SwitchNode, build_node
+from turnout.judgement import Agreement, Judgement, OutputRule, build_judgement
 from turnout.manifest_schema import check_schema, schema_default
+from turnout.manifest_values import (
+    NEWEST,
+    Canary,
+    Capture,
+    Jwt,
+    Manifest,
+    Model,
+    Routing,
+    Slo,
+    Stage,
+    Sticky,
+    Throttle,
+    Version,
+    Warm,
+    nearest_position,
+)
 from turnout.problems import Problem, ProblemsError
 from turnout.references import check_references
-from turnout.yaml_source import KeyPath, Position, YamlSource, read_yaml
+from turnout.yaml_source import Position, YamlSource, read_yaml
 
 __all__ = [
     "NEWEST",
+    "Agreement",
+    "CallNode",
     "Canary",
+    "Capture",
+    "Case",
+    "EnsembleNode",
+    "Judgement",
+    "Jwt",
     "Manifest",
     "Model",
+    "Node",
+    "OutputRule",
     "Position",
     "Routing",
+    "SequenceNode",
+    "Slo",
     "Stage",
+    "Sticky",
+    "SwitchNode",
     "Throttle",
     "Version",
     "Warm",
     "parse_manifest",
 ]
-
-NEWEST = "newest"
-"""`"*": newest` in a stage's `serve`: every model not named serves the last version listed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Warm:
-    """What keeps a version from starting cold; at most one of the two."""
-
-    provisioned: int = 0
-    snap_start: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One immutable artifact of a model, with the defaults already merged in.
-
-    Args:
-        model: the model's name.
-        name: the version's name.
-        artifact: as written: a path relative to the manifest, or `s3://bucket/key`.
-        sha256: the pinned digest, or empty.
-        architecture: `arm64` or `x86_64`.
-        memory_mb: 128-10240.
-        timeout_s: 1-900; API Gateway ends a call at 29 s.
-        warm: provisioned concurrency or SnapStart.
-        reserved_concurrency: how many calls may run at once; None where the account's limit alone holds.
-        transform: path of the Python file with `preprocess` / `postprocess`, or empty.
-        requirements: the packages that the transform imports, PEP 508; they go into the layer.
-        examples: path of the JSON file with requests and expected outputs, or empty.
-        breaking: whether the version may take traffic from one with another signature.
-        description: for the catalogue.
-    """
-
-    model: str
-    name: str
-    artifact: str
-    sha256: str = ""
-    architecture: str = "arm64"
-    memory_mb: int = 1024
-    timeout_s: int = 15
-    warm: Warm = Warm()
-    reserved_concurrency: int | None = None
-    transform: str = ""
-    requirements: tuple[str, ...] = ()
-    examples: str = ""
-    breaking: bool = False
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Routing:
-    """What needs the model's router. Empty strings and 0 mean: not asked for."""
-
-    sticky_header: str = ""
-    shadow_version: str = ""
-    shadow_percent: float = 0.0
-    fallback: str = ""
-
-    def __bool__(self) -> bool:
-        """Whether anything needs the router."""
-        return bool(self.sticky_header or self.shadow_version or self.fallback)
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A served model: its versions in the order of the file, the last one the newest."""
-
-    name: str
-    versions: tuple[Version, ...]
-    description: str = ""
-    routing: Routing = Routing()
-
-    def version(self, name: str) -> Version:
-        """The version of that name; KeyError where there is none."""
-        for version in self.versions:
-            if version.name == name:
-                return version
-        raise KeyError(name)
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """A stage's canary: `percent` of its traffic, 0-100, sees `serve` instead of the baseline's versions."""
-
-    percent: float
-    serve: Mapping[str, str]
-    release: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Throttle:
-    """Requests per second over time, and how many at once, for the whole stage."""
-
-    rate: float
-    burst: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One stage. `serve` names every model that has no entry in `weights` (`"*": newest` is already spelled out).
-
-    Args:
-        name: first segment of the stage's paths.
-        serve: model name -> version name.
-        weights: model name -> version name -> percent; they add up to 100.
-        canary: the stage's canary, or `None`.
-        auth: a key of `turnout.auth.AUTH_TYPES`.
-        throttle: or `None`.
-    """
-
-    name: str
-    serve: Mapping[str, str]
-    weights: Mapping[str, Mapping[str, float]]
-    canary: Canary | None = None
-    auth: str = "none"
-    throttle: Throttle | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """The whole file, checked.
-
-    Args:
-        platform: prefix of every AWS name.
-        models: in the file's order.
-        stages: in the file's order; the first one answers where a path names no stage.
-        path: the file, absolute; artifacts are relative to its folder.
-        source: the file's name as the user gave it, for messages.
-        positions: key path -> where it stands, for problems found later (`position_of` finds the nearest).
-    """
-
-    platform: str
-    models: tuple[Model, ...]
-    stages: tuple[Stage, ...]
-    path: Path
-    source: str
-    positions: Mapping[tuple[str | int, ...], Position]
-
-    def model(self, name: str) -> Model:
-        """The model of that name; KeyError where there is none."""
-        for model in self.models:
-            if model.name == name:
-                return model
-        raise KeyError(name)
-
-    def position_of(self, path: tuple[str | int, ...]) -> Position:
-        """Where `path`, or its nearest ancestor that the file holds, stands."""
-        return nearest_position(self.positions, path)
 
 
 def parse_manifest(data: bytes, *, path: Path, source: str) -> Manifest:
@@ -222,33 +103,35 @@ def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version,
     return tuple(found)
 
 
-def nearest_position(positions: Mapping[KeyPath, Position], path: KeyPath) -> Position:
-    """Where `path`, or its nearest ancestor that the file holds, stands."""
-    while path and path not in positions:
-        path = path[:-1]
-    return positions.get(path, Position(1, 1))
-
-
 def build_manifest(read: YamlSource, *, path: Path, source: str) -> Manifest:
     """The values of a tree in which `check_manifest` found nothing wrong."""
     tree: Mapping[str, Any] = read.tree
     given = tree.get("defaults", {})
     defaults = {key: given.get(key, schema_default(key)) for key in ("architecture", "memory_mb", "timeout_s")}
     models = tuple(_model(name, fields, defaults) for name, fields in tree["models"].items())
-    newest = {model.name: model.versions[-1].name for model in models}
+    newest = {model.name: model.versions[-1].name for model in models if model.versions}
+    judged = given.get("canary", {})
     return Manifest(
         platform=tree.get("platform", schema_default("platform")),
         models=models,
-        stages=tuple(_stage(name, fields, newest) for name, fields in tree["stages"].items()),
+        stages=tuple(_stage(name, fields, newest, judged) for name, fields in tree["stages"].items()),
         path=path.absolute(),
         source=source,
         positions=read.positions,
+        open_inference=tree.get("open_inference", schema_default("open_inference")),
+        judgement=build_judgement(judged),
     )
 
 
 def _model(name: str, fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> Model:
-    versions = (_version(name, version, {**defaults, **body}) for version, body in fields["versions"].items())
-    return Model(name, tuple(versions), fields.get("description", ""), _routing(fields.get("routing", {})))
+    versions = (_version(name, version, {**defaults, **body}) for version, body in fields.get("versions", {}).items())
+    return Model(
+        name,
+        tuple(versions),
+        description=fields.get("description", ""),
+        routing=_routing(fields.get("routing", {})),
+        graph=build_node(fields["graph"]) if "graph" in fields else None,
+    )
 
 
 def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
@@ -266,34 +149,60 @@ def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
         transform=fields.get("transform", ""),
         requirements=tuple(fields.get("requirements", ())),
         examples=fields.get("examples", ""),
+        ephemeral_storage_mb=int(fields.get("ephemeral_storage_mb", 512)),
+        environment=dict(fields.get("environment", {})),
+        tracing=fields.get("tracing", False),
+        slo=_slo(fields.get("slo", {})),
+        capture=_capture(fields["capture"]) if "capture" in fields else None,
         breaking=fields.get("breaking", False),
         description=fields.get("description", ""),
     )
 
 
+def _slo(fields: Mapping[str, Any]) -> Slo:
+    return Slo(float(fields.get("p99_ms", 0)), float(fields.get("error_percent", 0)))
+
+
+def _capture(fields: Mapping[str, Any]) -> Capture:
+    return Capture(float(fields["percent"]), tuple(fields.get("redact", ())))
+
+
+def _sticky(fields: Mapping[str, Any]) -> Sticky:
+    ((kind, name),) = fields.items()
+    return Sticky(kind, "" if kind == "api_key" else name.lower() if kind == "header" else name)
+
+
 def _routing(fields: Mapping[str, Any]) -> Routing:
     shadow = fields.get("shadow", {})
     return Routing(
-        sticky_header=fields.get("sticky", {}).get("header", "").lower(),
+        sticky=_sticky(fields["sticky"]) if "sticky" in fields else None,
         shadow_version=shadow.get("version", ""),
         shadow_percent=float(shadow.get("percent", 0)),
         fallback=fields.get("fallback", ""),
     )
 
 
-def _stage(name: str, fields: Mapping[str, Any], newest: Mapping[str, str]) -> Stage:
-    """One stage, with `"*": newest` spelled out in the order of the models."""
+def _stage(name: str, fields: Mapping[str, Any], newest: Mapping[str, str], judged: Mapping[str, Any]) -> Stage:
+    """One stage, with `"*": newest` spelled out in the order of the models; `judged` is `defaults.canary`."""
     serve, weights = fields.get("serve", {}), fields.get("weights", {})
     canary, throttle = fields.get("canary"), fields.get("throttle")
     return Stage(
         name=name,
         serve={model: serve.get(model, newest[model]) for model in newest if model not in weights},
         weights={model: {v: float(share) for v, share in shares.items()} for model, shares in weights.items()},
-        canary=_canary(canary) if canary is not None else None,
+        canary=_canary(canary, judged) if canary is not None else None,
         auth=fields.get("auth", "none"),
         throttle=Throttle(float(throttle["rate"]), int(throttle["burst"])) if throttle is not None else None,
+        version_override=fields.get("version_override", False),
+        slo=_slo(fields.get("slo", {})),
+        jwt=Jwt(fields["jwt"]["issuer"], tuple(fields["jwt"]["audience"])) if "jwt" in fields else None,
     )
 
 
-def _canary(fields: Mapping[str, Any]) -> Canary:
-    return Canary(float(fields["percent"]), dict(fields.get("serve", {})), fields.get("release", False))
+def _canary(fields: Mapping[str, Any], judged: Mapping[str, Any]) -> Canary:
+    return Canary(
+        float(fields["percent"]),
+        dict(fields.get("serve", {})),
+        fields.get("release", False),
+        build_judgement({**judged, **fields}),
+    )

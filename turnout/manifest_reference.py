@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from turnout.manifest_schema import manifest_schema
+from turnout.manifest_schema import followed, manifest_schema
 from turnout.wording import flow
 from turnout.yaml_source import MAX_BYTES
 
@@ -32,7 +32,8 @@ Rules that hold everywhere:
   meant. A version may be called `010`: it is a text as a key, and `"010"` where it is served.
 - Anchors, aliases, merge keys, tags, several documents and byte order marks are refused, and files above
   {MAX_BYTES // 1_000_000} MB.
-- A stage names every model under `serve` or `weights`, or has `"*": newest` under `serve`.
+- A stage names every model that has versions under `serve` or `weights`, or has `"*": newest` under `serve`. A graph
+  has no versions: every stage serves it, and none names it.
 - `weights` add up to 100. A canary serves something else than its stage does, or has `release: true`. A shadow is not
   what every stage serves anyway.
 - A model called `<name>-route` cannot stand beside one called `<name>`: both would need the same stage variable,
@@ -47,44 +48,62 @@ def render_manifest_reference() -> str:
     return "\n".join(parts)
 
 
-def _mappings(path: tuple[str, ...], schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Every mapping that has keys of its own, with where it stands."""
-    schema = _resolved(schema)
+def _mappings(
+    path: tuple[str, ...], schema: Mapping[str, Any], within: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    """Every mapping that has keys of its own, with where it stands; a definition within itself is told once."""
+    name = schema.get("$ref", "")
+    if name and name in within:
+        return
+    schema, within = followed(schema), (*within, name)
     if "properties" in schema:
         yield path, schema
     for key, value in schema.get("properties", {}).items():
-        yield from _mappings((*path, key), value)
+        yield from _mappings((*path, key), value, within)
     if isinstance(schema.get("additionalProperties"), Mapping):
-        name = f"<{path[-1].removesuffix('s')}>"
-        yield from _mappings((*path, name), schema["additionalProperties"])
-
-
-def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema with its reference followed."""
-    if "$ref" not in schema:
-        return schema
-    found: Mapping[str, Any] = manifest_schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")]
-    return found
+        yield from _mappings((*path, f"<{path[-1].removesuffix('s')}>"), schema["additionalProperties"], within)
+    if "items" in schema:
+        yield from _mappings((*path, "<number>"), schema["items"], within)
+    for alternative in schema.get("anyOf", ()):
+        yield from _mappings(path, {"description": schema["description"], **alternative}, within)
 
 
 def _section(path: tuple[str, ...], schema: Mapping[str, Any]) -> str:
     title = f"`{'.'.join(path)}`" if path else "The top level"
     lines = [f"## {title}", "", schema["description"], "", "| key | value | default | meaning |", "|---|---|---|---|"]
     for key, value in schema["properties"].items():
-        row = _resolved(value)
+        row = followed(value)
         cells = (f"`{key}`", _value(row), _default(key, row, schema), row["description"])
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     examples = [f"- `{flow(example)}`" for example in schema.get("examples", ())]
     return "\n".join([*lines, "", *(["For example:", "", *examples, ""] if examples else [])])
 
 
+_KINDS = {
+    "object": "mapping",
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "`true`, `false`",
+}
+
+
 def _value(schema: Mapping[str, Any]) -> str:
     """What may stand there, in a few words."""
+    if "anyOf" in schema:
+        return " or ".join(_value(followed(alternative)) for alternative in schema["anyOf"])
     if "enum" in schema:
-        return ", ".join(f"`{choice}`" for choice in schema["enum"])
-    kind = {"object": "mapping", "string": "text", "integer": "whole number", "boolean": "`true`, `false`"}
-    words = kind.get(schema["type"], schema["type"])
+        return ", ".join(f"`{flow(choice)}`" for choice in schema["enum"])
+    if schema["type"] == "array":
+        return f"list: {_value(followed(schema['items']))}"
+    if isinstance(schema["type"], list):
+        return ", ".join(_KINDS[kind] for kind in schema["type"])
+    words = _KINDS[schema["type"]]
     match schema:
+        case {"exclusiveMinimum": low, "maximum": high}:
+            return f"{words}, above {low}, at most {high}"
+        case {"exclusiveMinimum": low, "exclusiveMaximum": high}:
+            return f"{words}, above {low}, below {high}"
         case {"minimum": low, "maximum": high}:
             return f"{words}, {low}-{high}"
         case {"minimum": low}:
@@ -98,7 +117,7 @@ def _default(key: str, schema: Mapping[str, Any], parent: Mapping[str, Any]) -> 
     if key in parent.get("required", ()):
         return "required"
     default = schema.get("default", "")
-    return f"`{flow(default)}`" if default not in ("", {}) else ""
+    return f"`{flow(default)}`" if default not in ("", {}, []) else ""
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from turnout.layout import schema_path
-from turnout.wording import did_you_mean, flow, shorten, show
+from turnout.wording import did_you_mean, flow, listed, shorten, show
 from turnout.yaml_source import Ambiguous, KeyPath
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _TYPES = {
     "object": "a mapping",
+    "array": "a list",
     "string": "text",
     "integer": "a whole number",
     "number": "a number",
@@ -74,18 +75,39 @@ def _validator() -> Validator:
 
 def _findings(error: ValidationError, numbers: Mapping[KeyPath, str]) -> Iterable[Finding]:
     """What one error of the validator means."""
+    schema = error.schema if isinstance(error.schema, Mapping) else {}
+    if error.validator == "anyOf":
+        return _alternative(error, schema, numbers)
     path: KeyPath = tuple(error.absolute_path)
     if "propertyNames" in error.absolute_schema_path:
         path = (*path, str(error.instance))
     describe = _DESCRIPTIONS.get(str(error.validator))
     if describe is None:  # a keyword that the schema began to use: tell it plainly rather than not at all
         return [Finding(path, error.message)]
-    schema = error.schema if isinstance(error.schema, Mapping) else {}
     return describe(path, error.instance, schema, numbers.get(path))
+
+
+def _alternative(
+    error: ValidationError, schema: Mapping[str, Any], numbers: Mapping[KeyPath, str]
+) -> Iterator[Finding]:
+    """A word, or a mapping in its stead: what is wrong with the one that was written."""
+    word, mapping = schema["anyOf"]
+    if isinstance(error.instance, dict):
+        for inner in error.context or ():
+            if inner.schema_path[0] == 1:
+                yield from _findings(inner, numbers)
+        return
+    choices = followed(word)["enum"]
+    message = f"must be one of {listed(choices)}, or a mapping, got {show(error.instance)}"
+    yield Finding(tuple(error.absolute_path), f"{message}{did_you_mean(error.instance, choices)}", _example(mapping))
 
 
 def _type(path: KeyPath, value: Any, schema: Mapping[str, Any], written: str | None) -> list[Finding]:
     wanted = schema["type"]
+    if isinstance(wanted, list):
+        *others, last = (_TYPES[kind] for kind in wanted)
+        hint = _type_hint("string", value, schema, written) if isinstance(value, Ambiguous) else ""
+        return [Finding(path, f"must be {', '.join(others)} or {last}, got {show(value, written)}", hint)]
     limits = f", {_range(schema)}" if _range(schema) else ""
     message = f"must be {_TYPES[wanted]}{limits}, got {show(value, written)}"
     return [Finding(path, message, _type_hint(wanted, value, schema, written))]
@@ -103,7 +125,7 @@ def _type_hint(wanted: str, value: Any, schema: Mapping[str, Any], written: str 
         return "Write the number in plain digits."
     if wanted == "boolean" and isinstance(value, Ambiguous | str):
         return "Write true or false, without quotes."
-    return _example(schema) if wanted == "object" else ""
+    return _example(schema) if wanted in {"object", "array"} else ""
 
 
 def _example(schema: Mapping[str, Any]) -> str:
@@ -118,6 +140,10 @@ def _range(schema: Mapping[str, Any]) -> str:
     match schema:
         case {"minimum": low, "maximum": high}:
             return f"{low}-{high}"
+        case {"exclusiveMinimum": low, "maximum": high}:
+            return f"above {low} and at most {high}"
+        case {"exclusiveMinimum": low, "exclusiveMaximum": high}:
+            return f"above {low} and below {high}"
         case {"minimum": low}:
             return f"at least {low}"
         case {"exclusiveMinimum": low}:
@@ -126,7 +152,7 @@ def _range(schema: Mapping[str, Any]) -> str:
 
 
 def _enum(path: KeyPath, value: Any, schema: Mapping[str, Any], written: str | None) -> list[Finding]:
-    choices = [str(choice) for choice in schema["enum"]]
+    choices = [flow(choice) for choice in schema["enum"]]
     wanted = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
     return [Finding(path, f"must be {wanted}, got {show(value, written)}{did_you_mean(value, choices)}")]
 
@@ -153,25 +179,57 @@ def _empty(path: KeyPath, _: Any, schema: Mapping[str, Any], __: str | None) -> 
 
 
 def _too_many(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
-    """Only `warm` has a limit: one way to keep warm."""
-    if any(key not in schema["properties"] for key in value):
-        return []  # the unknown key is told already
-    return [Finding(path, f"must be one of {' and '.join(schema['properties'])}, got both", schema["description"])]
+    """One key of several says which way is meant."""
+    known = schema["properties"]
+    return [] if any(key not in known for key in value) else [_one_of_keys(path, value, known, schema)]
+
+
+def _one_of(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
+    """Alternatives that differ in nothing but the key that each one requires."""
+    if not isinstance(value, dict):
+        return []  # its type is told already
+    return [_one_of_keys(path, value, [row["required"][0] for row in schema["oneOf"]], schema)]
+
+
+def _one_of_keys(path: KeyPath, value: Any, keys: Iterable[str], schema: Mapping[str, Any]) -> Finding:
+    *others, last = keys
+    given = [key for key in (*others, last) if key in value]
+    if not given:
+        return Finding(path, f"one of {', '.join(others)} and {last} is missing", _example(schema))
+    got = "both" if len(given) == 2 else listed(given)
+    return Finding(path, f"must have one of {', '.join(others)} and {last}, got {got}", schema["description"])
+
+
+def _dependent(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
+    """Keys that mean something only beside another one."""
+    return [
+        Finding((*path, key), f"needs `{needed}` beside it", schema["properties"][needed].get("description", ""))
+        for key, (needed,) in schema["dependentRequired"].items()
+        if key in value and needed not in value
+    ]
+
+
+def _not_unique(path: KeyPath, value: Any, _: Mapping[str, Any], __: str | None) -> list[Finding]:
+    return [
+        Finding((*path, index), f"{show(item)} stands there twice")
+        for index, item in enumerate(value)
+        if item in value[:index]
+    ]
 
 
 def _missing(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
     return [
-        Finding(path, f"`{key}` is missing", _property(schema, key).get("description", ""))
+        Finding(path, f"`{key}` is missing", followed(schema["properties"][key]).get("description", ""))
         for key in schema["required"]
         if key not in value
     ]
 
 
-def _property(schema: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A property's schema, its reference followed."""
-    found: Mapping[str, Any] = schema["properties"][key]
-    if "$ref" in found:
-        found = manifest_schema()["$defs"][found["$ref"].removeprefix("#/$defs/")]
+def followed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema with its reference followed."""
+    if "$ref" not in schema:
+        return schema
+    found: Mapping[str, Any] = manifest_schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")]
     return found
 
 
@@ -191,11 +249,16 @@ _DESCRIPTIONS: Mapping[str, Callable[[KeyPath, Any, Mapping[str, Any], str | Non
     "minimum": _limits,
     "maximum": _limits,
     "exclusiveMinimum": _limits,
+    "exclusiveMaximum": _limits,
     "enum": _enum,
     "pattern": _pattern,
     "maxLength": _too_long,
     "minProperties": _empty,
     "maxProperties": _too_many,
+    "minItems": _empty,
+    "uniqueItems": _not_unique,
+    "oneOf": _one_of,
+    "dependentRequired": _dependent,
     "required": _missing,
     "additionalProperties": _unknown,
 }

@@ -15,7 +15,7 @@ CANARY_VARIABLE = "canary"
 
 RESERVED_MODELS = frozenset({ALIAS_VARIABLE, CANARY_VARIABLE})
 RESERVED_VERSIONS = frozenset({"router", "inference", "newest"})
-RESERVED_STAGES = frozenset({"models", "v2", "health", "openapi", "restapis", "runtime"})
+RESERVED_STAGES = frozenset({"models", "v2", "health", "openapi", "restapis", "runtime", "turnout"})
 
 ROUTER = "router"
 """The version's place in the name of a model's router function, and what the stage variable says to reach it."""

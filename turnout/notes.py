@@ -30,7 +30,7 @@ def _of_model(model: Model) -> Iterator[tuple[str, str]]:
         yield from _of_version(version, f"models.{model.name}.versions.{version.name}")
     path = f"models.{model.name}.routing"
     routing = model.routing
-    if routing.sticky_header:
+    if routing.sticky:
         yield f"{path}.sticky", f"stickiness needs the router; {NO_ROUTER}"
     if routing.shadow_version:
         yield f"{path}.shadow", f"shadow traffic needs the router; {NO_ROUTER}"

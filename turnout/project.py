@@ -26,9 +26,9 @@ from turnout.manifest import (
     build_manifest,
     check_manifest,
     named_files,
-    nearest_position,
 )
 from turnout.manifest_file import manifest_path
+from turnout.manifest_values import nearest_position
 from turnout.problems import Problem, ProblemsError
 from turnout.wording import shorten
 from turnout.yaml_source import MAX_BYTES, YamlSource, read_yaml

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from turnout.artifacts import Artifact
-from turnout.manifest import Canary, Manifest, Model, Position, Routing, Stage, Throttle, Version, Warm
+from turnout.manifest import Canary, Manifest, Model, Position, Routing, Stage, Sticky, Throttle, Version, Warm
 from turnout.naming import RESERVED_MODELS, RESERVED_STAGES, RESERVED_VERSIONS, route_variable_name, variable_name
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
 
@@ -128,7 +128,7 @@ def models_of(draw: st.DrawFn, name: str) -> Model:
     names = [version.name for version in versions]
     routing = Routing()
     if draw(st.integers(0, 3)) == 0:
-        routing = Routing(sticky_header="x-user-id", fallback=draw(st.sampled_from(names)))
+        routing = Routing(sticky=Sticky("header", "x-user-id"), fallback=draw(st.sampled_from(names)))
     return Model(name, versions, draw(st.sampled_from(["", "What it does."])), routing)
 
 

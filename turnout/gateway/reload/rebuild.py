@@ -17,7 +17,8 @@ from pathlib import Path
 
 from turnout.gateway.reload.edition import Edition, FileStamp, make_edition, stamps_of
 from turnout.gateway.reload.switch import FunctionsOf, GatewayOf
-from turnout.manifest import check_manifest, named_files, nearest_position
+from turnout.manifest import check_manifest, named_files
+from turnout.manifest_values import nearest_position
 from turnout.problems import Problem, ProblemsError
 from turnout.project import load_project
 from turnout.yaml_source import read_yaml

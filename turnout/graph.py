@@ -1,0 +1,118 @@
+"""Graphs of calls: a model whose answer is made from other models' answers, as the manifest's `graph` spells it.
+
+Comes in: the manifest's tree. Goes out: frozen nodes. Called by turnout.manifest, the plan's checks and the routers'
+tables.
+
+A node gets tensors by name and gives tensors by name. A call takes those that its model declares and gives all outputs.
+In a sequence each step gets what the step before it gave, the first one what came in. An ensemble's members and a
+switch's cases get what came in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+EVERY_OUTPUT = "*"
+"""In an ensemble's `combine`: every output that is not named."""
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallNode:
+    """One call.
+
+    Args:
+        model: the model's name; it may be a graph itself.
+        version: or empty: the one that the stage serves.
+        inputs: input -> the name of the tensor that it gets; an input that is not named gets the one of its own name.
+        outputs: output -> the tensor's name after the call; an output that is not named keeps its own.
+    """
+
+    model: str
+    version: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceNode:
+    """Steps one after the other."""
+
+    steps: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleNode:
+    """Steps at the same time; `combine` says of each output `mean`, `vote` or `concatenate`, `*` for all others."""
+
+    members: tuple[Node, ...]
+    combine: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case of a switch: `op` is `equals`, `below` or `above`."""
+
+    op: str
+    value: str | float | bool
+    then: Node
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchNode:
+    """The first case that holds of the tensor `input`, which has one element."""
+
+    input: str
+    cases: tuple[Case, ...]
+    otherwise: Node
+
+
+Node = CallNode | SequenceNode | EnsembleNode | SwitchNode
+
+COMPARISONS = ("equals", "below", "above")
+
+
+def build_node(fields: Mapping[str, Any]) -> Node:
+    """The node of a tree in which nothing is wrong."""
+    match fields:
+        case {"sequence": steps}:
+            return SequenceNode(tuple(map(build_node, steps)))
+        case {"ensemble": members, "combine": combine}:
+            words = {EVERY_OUTPUT: combine} if isinstance(combine, str) else dict(combine)
+            return EnsembleNode(tuple(map(build_node, members)), words)
+        case {"switch": {"input": name, "cases": cases, "otherwise": otherwise}}:
+            return SwitchNode(name, tuple(map(_case, cases)), build_node(otherwise))
+    return CallNode(
+        fields["model"],
+        fields.get("version", ""),
+        dict(fields.get("inputs", {})),
+        dict(fields.get("outputs", {})),
+    )
+
+
+def _case(fields: Mapping[str, Any]) -> Case:
+    op = next(op for op in COMPARISONS if op in fields)
+    return Case(op, fields[op], build_node(fields["then"]))
+
+
+def children_of(node: Node) -> Iterator[tuple[KeyPath, Node]]:
+    """The nodes within a node, each with the keys that lead to it."""
+    match node:
+        case SequenceNode(steps):
+            yield from ((("sequence", index), step) for index, step in enumerate(steps))
+        case EnsembleNode(members):
+            yield from ((("ensemble", index), member) for index, member in enumerate(members))
+        case SwitchNode(_, cases, otherwise):
+            yield from ((("switch", "cases", index, "then"), case.then) for index, case in enumerate(cases))
+            yield ("switch", "otherwise"), otherwise
+
+
+def calls_of(node: Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, CallNode]]:
+    """Every call of a graph, each with the keys that lead to it from `path` on."""
+    if isinstance(node, CallNode):
+        yield path, node
+    for keys, child in children_of(node):
+        yield from calls_of(child, (*path, *keys))

@@ -1,0 +1,230 @@
+"""The values of a manifest: models, versions, stages and what they ask for, frozen.
+
+Comes in: nothing. Goes out: dataclasses, with the defaults merged in. Made by turnout.manifest, which hands them on to
+everybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from turnout.graph import Node
+from turnout.judgement import Judgement
+from turnout.yaml_source import KeyPath, Position
+
+NEWEST = "newest"
+"""`"*": newest` in a stage's `serve`: every model not named serves the last version listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """What keeps a version from starting cold; at most one of the two."""
+
+    provisioned: int = 0
+    snap_start: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """What is promised of a version or a stage; 0 where nothing is."""
+
+    p99_ms: float = 0.0
+    error_percent: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """The share of a version's requests that AWS logs, 0-100, and the inputs whose values are left out."""
+
+    percent: float
+    redact: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One immutable artifact of a model, with the defaults already merged in.
+
+    Args:
+        model: the model's name.
+        name: the version's name.
+        artifact: as written: a path relative to the manifest, or `s3://bucket/key`.
+        sha256: the pinned digest, or empty.
+        architecture: `arm64` or `x86_64`.
+        memory_mb: 128-10240.
+        timeout_s: 1-900; API Gateway ends a call at 29 s.
+        warm: provisioned concurrency or SnapStart.
+        reserved_concurrency: how many calls may run at once; None where the account's limit alone holds.
+        transform: path of the Python file with `preprocess` / `postprocess`, or empty.
+        requirements: the packages that the transform imports, PEP 508; they go into the layer.
+        examples: path of the JSON file with requests and expected outputs, or empty.
+        ephemeral_storage_mb: the function's /tmp, 512-10240.
+        environment: variables that the transform finds.
+        tracing: whether X-Ray traces the function.
+        slo: what is promised of it.
+        capture: the share of its requests that is logged, or None.
+        breaking: whether the version may take traffic from one with another signature.
+        description: for the catalogue.
+    """
+
+    model: str
+    name: str
+    artifact: str
+    sha256: str = ""
+    architecture: str = "arm64"
+    memory_mb: int = 1024
+    timeout_s: int = 15
+    warm: Warm = Warm()
+    reserved_concurrency: int | None = None
+    transform: str = ""
+    requirements: tuple[str, ...] = ()
+    examples: str = ""
+    ephemeral_storage_mb: int = 512
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tracing: bool = False
+    slo: Slo = Slo()
+    capture: Capture | None = None
+    breaking: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sticky:
+    """Where the value stands whose callers stay together.
+
+    Args:
+        kind: `header`, `query`, `api_key` or `body`.
+        name: the header (in lower case), the query parameter, or the body's keys with dots between; empty for the key.
+    """
+
+    kind: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """What needs the model's router. None, empty strings and 0 mean: not asked for."""
+
+    sticky: Sticky | None = None
+    shadow_version: str = ""
+    shadow_percent: float = 0.0
+    fallback: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether anything needs the router."""
+        return bool(self.sticky or self.shadow_version or self.fallback)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A served model: its versions in the order of the file, the last one the newest; or a graph, without versions."""
+
+    name: str
+    versions: tuple[Version, ...]
+    description: str = ""
+    routing: Routing = Routing()
+    graph: Node | None = None
+
+    def version(self, name: str) -> Version:
+        """The version of that name; KeyError where there is none."""
+        for version in self.versions:
+            if version.name == name:
+                return version
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A stage's canary: `percent` of its traffic, 0-100, sees `serve` instead of the baseline's versions."""
+
+    percent: float
+    serve: Mapping[str, str]
+    release: bool = False
+    judgement: Judgement = field(default_factory=Judgement)
+
+
+@dataclass(frozen=True, slots=True)
+class Jwt:
+    """Whose tokens a stage takes: the `iss` that they must have, and the `aud`, one of these."""
+
+    issuer: str
+    audience: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """Requests per second over time, and how many at once, for the whole stage."""
+
+    rate: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage. `serve` names every model that has versions and no entry in `weights` (`"*": newest` is spelled out).
+
+    Args:
+        name: first segment of the stage's paths.
+        serve: model name -> version name.
+        weights: model name -> version name -> percent; they add up to 100.
+        canary: the stage's canary, or `None`.
+        auth: a key of `turnout.auth.AUTH_TYPES`.
+        throttle: or `None`.
+        version_override: whether the header `x-turnout-version` may choose among a routed model's versions.
+        slo: what is promised of the stage.
+        jwt: the issuer and audience of `auth: jwt`, else None.
+    """
+
+    name: str
+    serve: Mapping[str, str]
+    weights: Mapping[str, Mapping[str, float]]
+    canary: Canary | None = None
+    auth: str = "none"
+    throttle: Throttle | None = None
+    version_override: bool = False
+    slo: Slo = Slo()
+    jwt: Jwt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The whole file, checked.
+
+    Args:
+        platform: prefix of every AWS name.
+        models: in the file's order.
+        stages: in the file's order; the first one answers where a path names no stage.
+        path: the file, absolute; artifacts are relative to its folder.
+        source: the file's name as the user gave it, for messages.
+        positions: key path -> where it stands, for problems found later (`position_of` finds the nearest).
+        open_inference: `proxy`, `direct` or `off`: how AWS serves the Open Inference Protocol's paths.
+        judgement: how a canary is judged in a stage that has none yet: `defaults.canary`.
+    """
+
+    platform: str
+    models: tuple[Model, ...]
+    stages: tuple[Stage, ...]
+    path: Path
+    source: str
+    positions: Mapping[tuple[str | int, ...], Position]
+    open_inference: str = "proxy"
+    judgement: Judgement = field(default_factory=Judgement)
+
+    def model(self, name: str) -> Model:
+        """The model of that name; KeyError where there is none."""
+        for model in self.models:
+            if model.name == name:
+                return model
+        raise KeyError(name)
+
+    def position_of(self, path: tuple[str | int, ...]) -> Position:
+        """Where `path`, or its nearest ancestor that the file holds, stands."""
+        return nearest_position(self.positions, path)
+
+
+def nearest_position(positions: Mapping[KeyPath, Position], path: KeyPath) -> Position:
+    """Where `path`, or its nearest ancestor that the file holds, stands."""
+    while path and path not in positions:
+        path = path[:-1]
+    return positions.get(path, Position(1, 1))
