@@ -18,7 +18,7 @@ import orjson
 from turnout.protocol.checks import Interface, build_interface
 from turnout.protocol.codecs import decode_request, encode_answer
 from turnout.protocol.errors import RequestError
-from turnout.protocol.events import make_answer, read_event
+from turnout.protocol.events import is_ping, make_answer, read_event
 
 from .session import Cancellation, FunctionSpec, Model, RunCancelled
 from .transform import Transform
@@ -84,6 +84,7 @@ class ModelFunction:
 
         Args:
             event: API Gateway's proxy event. Its stage variable `canary` says which share of the traffic this is.
+                Or a `PING`, which is answered 200 once the session is open.
             context: Lambda's; a `Cancellation` as its attribute `cancellation` ends an overlong run.
 
         Raises:
@@ -105,6 +106,8 @@ class ModelFunction:
         self, event: Mapping[str, Any], cancellation: Cancellation | None, headers: dict[str, str]
     ) -> dict[str, Any]:
         loaded = self._loaded or self._load()
+        if is_ping(event):
+            return make_answer(200, headers, b'{"ready":true}')
         request_headers, body = read_event(event)
         request = decode_request(request_headers, body, loaded.interface)
         if loaded.transform is None:

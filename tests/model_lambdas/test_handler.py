@@ -14,6 +14,7 @@ from onnx import helper
 from model_lambdas.onnx_model.session import Cancellation, ModelError, RunCancelled
 from tests.builders.graphs import value, write_graph
 from tests.builders.model_functions import DIGEST, call, identity, make_function, open_request, proxy_event, read_reply
+from turnout.protocol.events import PING
 from turnout.protocol.tensors import TensorSpec
 
 ROW = [[1.0, 2.0, 3.0, 4.0]]
@@ -30,6 +31,13 @@ def test_every_answer_says_who_gave_it(tmp_path: Path) -> None:
             "x-turnout-digest": DIGEST[:12],
             "x-turnout-canary": "false",
         }
+
+
+def test_ping_is_answered_once_the_session_is_open(tmp_path: Path) -> None:
+    reply = read_reply(identity(tmp_path)(PING, None))
+    assert (reply.status, reply.json) == (200, {"ready": True})
+    (tmp_path / "model.onnx").unlink()
+    assert make_function(tmp_path / "model.onnx")(PING, None)["statusCode"] == 500
 
 
 @pytest.mark.parametrize(

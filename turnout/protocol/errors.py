@@ -23,7 +23,10 @@ STATUS_OF: Mapping[str, int] = {
     "OUTPUT_NEEDS_BINARY": 400,  # an answer in JSON was asked for, and the output holds BYTES that are not UTF-8
     "OUTPUT_WITHOUT_ROWS": 400,  # `instances` was sent, and the output has no row per instance
     "VERSION_NOT_ALLOWED": 400,  # x-turnout-version in a stage without `version_override`, or to a graph
+    "UNKNOWN_MODEL": 404,
     "UNKNOWN_VERSION": 404,
+    "UNKNOWN_PATH": 404,
+    "METHOD_NOT_ALLOWED": 405,
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "UNSUPPORTED_ENCODING": 415,
     "PAYLOAD_TOO_LARGE": 413,
@@ -32,6 +35,7 @@ STATUS_OF: Mapping[str, int] = {
     "REFUSED_BY_TRANSFORM": 422,  # the version's transform raised `Refused`
     "TRANSFORM_FAILED": 500,
     "MODEL_FAILED": 500,
+    "NOT_READY": 503,
     "STEP_FAILED": 502,  # what a graph called gave no answer, or none that the next step can use
     "STEP_TIMED_OUT": 504,
     "LOOP": 508,  # routers that call routers

@@ -22,6 +22,15 @@ except ImportError:  # pragma: no cover - a layer without it is slower, 1 ms per
 LENGTH_HEADER = "inference-header-content-length"
 """Where the JSON of a body with binary tensors ends."""
 
+PING: Mapping[str, Any] = {"turnout": {"ping": True}}
+"""The event that asks a model function whether it is there. API Gateway makes no key `turnout`: no client can send it."""
+
+
+def is_ping(event: Mapping[str, Any]) -> bool:
+    """Whether nothing but a sign of life is asked for."""
+    said = event.get("turnout")
+    return said is not None and "ping" in said
+
 
 def read_event(event: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
     """The request's headers, names in lower case, and its body; no header and no body where the event has null.

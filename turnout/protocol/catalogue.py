@@ -1,0 +1,128 @@
+"""What there is to be called, as the general router knows it: models, their versions, what each of them takes.
+
+Comes in: `catalogue.json`, which `turnout.catalogue` makes of a plan. Goes out: frozen values. Called by the general
+router and by the maker of that file. What a page only hands on, signatures and examples, stays the JSON that it is, so
+that a cold start with thousands of versions reads no tensor, and numpy is not imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class VersionEntry:
+    """One version of a model.
+
+    Args:
+        name: `v1`.
+        description: empty where models.yaml has none.
+        sha256: of its artifact, 64 hex digits; empty where nothing is known of it.
+        size_bytes: of its artifact.
+        signature: its tensors, as `Signature.to_json` spells them.
+        examples: requests that work, with the answers that are expected, as its examples.json has them.
+    """
+
+    name: str
+    description: str
+    sha256: str
+    size_bytes: int
+    signature: Mapping[str, Any]
+    examples: tuple[Mapping[str, Any], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "sha256": self.sha256,
+            "size_bytes": self.size_bytes,
+            "signature": dict(self.signature),
+            "examples": [dict(example) for example in self.examples],
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> VersionEntry:
+        """The entry that `to_json` wrote."""
+        return cls(**{**row, "examples": tuple(row["examples"])})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One model: versions, or a graph of other models.
+
+    Args:
+        name: `iris`.
+        variable: the stage variable that says what serves it.
+        route_variable: the stage variable that says its router's choice.
+        stem: of its functions' names: `turnout-prod_iris_` and what the variable says is the one that answers.
+        versions: by name, in the order of models.yaml; empty for a graph.
+        description: empty where models.yaml has none.
+        routing: its `routing` as models.yaml has it.
+        signature: of a graph, as `Signature.to_json` spells it; a version has its own.
+        calls: of a graph, each (model, version) that it calls; without version the one that the stage serves.
+    """
+
+    name: str
+    variable: str
+    route_variable: str
+    stem: str
+    versions: Mapping[str, VersionEntry]
+    description: str = ""
+    routing: Mapping[str, Any] = field(default_factory=dict)
+    signature: Mapping[str, Any] = field(default_factory=dict)
+    calls: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether it is made of other models."""
+        return not self.versions
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back."""
+        return {
+            "name": self.name,
+            "variable": self.variable,
+            "route_variable": self.route_variable,
+            "stem": self.stem,
+            "versions": [version.to_json() for version in self.versions.values()],
+            "description": self.description,
+            "routing": dict(self.routing),
+            "signature": dict(self.signature),
+            "calls": [list(call) for call in self.calls],
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> ModelEntry:
+        """The entry that `to_json` wrote."""
+        versions = map(VersionEntry.from_json, row["versions"])
+        calls = tuple((model, version) for model, version in row["calls"])
+        return cls(**{**row, "versions": {version.name: version for version in versions}, "calls": calls})
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Everything that one deployment can be asked for.
+
+    Args:
+        platform: as models.yaml says it.
+        release: Turnout's own version.
+        models: by name, in the order of models.yaml.
+    """
+
+    platform: str
+    release: str
+    models: Mapping[str, ModelEntry]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back."""
+        models = [model.to_json() for model in self.models.values()]
+        return {"platform": self.platform, "release": self.release, "models": models}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Catalogue:
+        """The catalogue that `to_json` wrote."""
+        models = map(ModelEntry.from_json, row["models"])
+        return cls(row["platform"], row["release"], {model.name: model for model in models})
