@@ -1,0 +1,178 @@
+"""Whether two versions' answers to one request agree, output by output.
+
+Comes in: named arrays of both, the manifest's rules. Goes out: a `Comparison`. Called by the replay, and by it for the
+canary's check.
+
+Nothing that a model answers makes it raise: a NaN is equal to a NaN, an infinity to itself, an output that one side
+lacks or whose shape differs disagrees.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from turnout.judgement import OutputRule
+
+Array = npt.NDArray[Any]
+
+ARGMAX = OutputRule("argmax")
+"""Scores of classes: two good models never score alike, and what is decided is the highest."""
+
+EQUAL = OutputRule("equal")
+"""Labels, counts, flags and texts."""
+
+NEAR = OutputRule("relative", 0.05)
+"""A number by itself: there is no highest of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputComparison:
+    """One output of two answers.
+
+    Args:
+        measure: the rule's, `equal`, `argmax`, `absolute`, `relative` or `cosine`.
+        value: what was measured: for `equal` and `argmax` the share of elements or rows that are equal, otherwise the
+            error or the cosine.
+        agrees: whether the rule is kept.
+        max_absolute: largest difference of two elements; infinite where there is none to be told.
+        max_relative: largest difference as a part of the larger magnitude of the two elements, 0-2; infinite as above.
+        cosine: of the two rows that are least alike, a row being the last dimension; 1 for equal ones.
+        argmax_equal: whether all rows have their largest element in the same place.
+        problem: why nothing could be measured, or empty.
+    """
+
+    measure: str
+    value: float
+    agrees: bool
+    max_absolute: float = math.inf
+    max_relative: float = math.inf
+    cosine: float = 0.0
+    argmax_equal: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two answers to one request; they agree where all their outputs do."""
+
+    agrees: bool
+    outputs: Mapping[str, OutputComparison]
+
+
+def compare_outputs(
+    baseline: Mapping[str, Array], canary: Mapping[str, Array], rules: Mapping[str, OutputRule]
+) -> Comparison:
+    """Compare every output that either has.
+
+    Args:
+        baseline: name -> array; texts in object arrays.
+        canary: the same.
+        rules: output name -> its rule; `default_rule` holds for the others.
+    """
+    names = [*baseline, *(name for name in canary if name not in baseline)]
+    outputs = {name: _compare(baseline.get(name), canary.get(name), rules.get(name)) for name in names}
+    return Comparison(all(output.agrees for output in outputs.values()), outputs)
+
+
+def default_rule(values: Array) -> OutputRule:
+    """The rule for an output that the manifest has none for.
+
+    Floats in rows of two or more are scores, `argmax`; other floats may differ by a twentieth; all else is `equal`.
+    """
+    if values.dtype.kind != "f":
+        return EQUAL
+    return ARGMAX if _has_rows(values) else NEAR
+
+
+def _has_rows(values: Array) -> bool:
+    return values.ndim > 1 and values.shape[-1] > 1
+
+
+def _compare(baseline: Array | None, canary: Array | None, rule: OutputRule | None) -> OutputComparison:
+    if baseline is None or canary is None:
+        measure = (rule or EQUAL).measure
+        return OutputComparison(measure, 0.0, agrees=False, problem="one of the two answers lacks it")
+    rule = rule or default_rule(baseline)
+    problem = ""
+    if baseline.shape != canary.shape:
+        problem = f"shapes {list(baseline.shape)} and {list(canary.shape)}"
+    elif _is_numeric(baseline) != _is_numeric(canary):
+        problem = "numbers and texts"
+    if problem:
+        return OutputComparison(rule.measure, 0.0, agrees=False, problem=problem)
+    if not _is_numeric(baseline):
+        share = _mean(baseline == canary)
+        equal = share == 1.0
+        apart = 0.0 if equal else math.inf
+        return OutputComparison(EQUAL.measure, share, equal, apart, apart, float(equal), equal)
+    return _compare_numbers(baseline, canary, rule)
+
+
+def _compare_numbers(baseline: Array, canary: Array, rule: OutputRule) -> OutputComparison:
+    same = (baseline == canary) | (_is_nan(baseline) & _is_nan(canary))
+    left, right = baseline.astype(np.float64), canary.astype(np.float64)
+    with np.errstate(all="ignore"):  # infinities and NaN are told apart below
+        absolute = np.where(same, 0.0, np.nan_to_num(np.abs(left - right), nan=math.inf, posinf=math.inf))
+        larger = np.maximum(np.abs(left), np.abs(right))
+        relative = np.where(same, 0.0, np.nan_to_num(absolute / larger, nan=math.inf, posinf=math.inf))
+    max_absolute, max_relative = (float(errors.max(initial=0.0)) for errors in (absolute, relative))
+    cosine = _least_cosine(left, right, same)
+    argmax = _mean(_same_argmax(left, right))
+    if rule.measure == ARGMAX.measure and not _has_rows(baseline):
+        rule = NEAR if baseline.dtype.kind == "f" else EQUAL
+    value, agrees = {
+        "equal": (_mean(same), bool(same.all())),
+        "argmax": (argmax, argmax == 1.0),
+        "absolute": (max_absolute, max_absolute <= rule.bound),
+        "relative": (max_relative, max_relative <= rule.bound),
+        "cosine": (cosine, cosine >= rule.bound),
+    }[rule.measure]
+    return OutputComparison(rule.measure, value, agrees, max_absolute, max_relative, cosine, argmax == 1.0)
+
+
+def _is_numeric(values: Array) -> bool:
+    return values.dtype.kind in "biuf"
+
+
+def _is_nan(values: Array) -> npt.NDArray[np.bool_]:
+    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, np.bool_)
+
+
+def _mean(flags: npt.NDArray[np.bool_]) -> float:
+    """The share that is true, 1 of none."""
+    return float(np.mean(flags)) if flags.size else 1.0
+
+
+def _rows(values: Array) -> Array:
+    """As rows of the last dimension; what has but one dimension, or none, is one row."""
+    return values.reshape(-1, values.shape[-1]) if values.ndim > 1 else values.reshape(1, -1)
+
+
+def _same_argmax(left: Array, right: Array) -> npt.NDArray[np.bool_]:
+    """Of each row; NaN is never the largest, and rows agree only where theirs are in the same places."""
+    if left.size == 0:
+        return np.ones(0, np.bool_)
+    left, right = _rows(left), _rows(right)
+    holes = np.isnan(left)
+    highest = np.where(holes, -math.inf, left).argmax(-1) == np.where(np.isnan(right), -math.inf, right).argmax(-1)
+    same: npt.NDArray[np.bool_] = highest & (holes == np.isnan(right)).all(-1)
+    return same
+
+
+def _least_cosine(left: Array, right: Array, same: npt.NDArray[np.bool_]) -> float:
+    """Of all rows; equal ones have 1, others with a NaN, an infinity or zeros only have 0."""
+    if left.size == 0:
+        return 1.0
+    equal = _rows(same).all(-1)
+    left, right = _rows(left), _rows(right)
+    with np.errstate(all="ignore"):
+        left, right = (row / np.abs(row).max(-1, keepdims=True) for row in (left, right))  # squares stay finite
+        products = (left * right).sum(-1) / np.sqrt((left * left).sum(-1) * (right * right).sum(-1))
+    cosines = np.where(equal, 1.0, np.nan_to_num(products, nan=0.0, posinf=0.0, neginf=0.0))
+    return float(np.clip(cosines.min(), -1.0, 1.0))

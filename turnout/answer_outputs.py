@@ -1,0 +1,76 @@
+"""The outputs in an answer of any form, as arrays.
+
+Comes in: an answer's headers and body. Goes out: name -> array. Called by the replay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy.typing as npt
+import orjson
+
+from turnout.protocol.bfloat16 import to_float32
+from turnout.protocol.binary_tensors import BinaryPart
+from turnout.protocol.errors import RequestError
+from turnout.protocol.events import LENGTH_HEADER
+from turnout.protocol.json_shapes import flatten_nested
+from turnout.protocol.json_values import infer_datatype, read_values
+from turnout.protocol.tensors import DATATYPES
+
+Array = npt.NDArray[Any]
+
+PREDICTIONS = "predictions"
+"""What the one output of a version is called that answers `{"predictions": [...]}` with bare rows."""
+
+
+class UnreadableAnswerError(ValueError):
+    """An answer that no version of ours gives; the sentence says what is odd."""
+
+
+def read_outputs(headers: Mapping[str, str], body: bytes) -> dict[str, Array]:
+    """The arrays: texts in object arrays, BF16 as FP32; the short forms' numbers are FP64, INT64 or BOOL.
+
+    Args:
+        headers: names in lower case.
+        body: as it came.
+
+    Raises:
+        UnreadableAnswerError: it is none of the answer's forms.
+    """
+    length = headers.get(LENGTH_HEADER)
+    try:
+        end = len(body) if length is None else int(length)
+        return dict(_outputs(orjson.loads(body[:end]), BinaryPart(body, end)))
+    except (ValueError, KeyError, TypeError, OverflowError, RequestError) as error:
+        raise UnreadableAnswerError(f"the answer is none of the protocol's: {error}") from error
+
+
+def _outputs(document: Mapping[str, Any], part: BinaryPart) -> Iterator[tuple[str, Array]]:
+    if PREDICTIONS in document:
+        rows = document[PREDICTIONS]
+        if rows and isinstance(rows[0], Mapping):
+            yield from ((name, _from_lists(name, [row[name] for row in rows])) for name in rows[0])
+        else:
+            yield PREDICTIONS, _from_lists(PREDICTIONS, rows)
+    elif isinstance(document["outputs"], Mapping):
+        yield from ((name, _from_lists(name, values)) for name, values in document["outputs"].items())
+    else:
+        yield from ((tensor["name"], _from_tensor(tensor, part)) for tensor in document["outputs"])
+
+
+def _from_tensor(tensor: Mapping[str, Any], part: BinaryPart) -> Array:
+    name, datatype, shape = tensor["name"], DATATYPES[tensor["datatype"]], tensor["shape"]
+    size = tensor.get("parameters", {}).get("binary_data_size")
+    if size is None:
+        values = read_values(name, datatype, tensor["data"], booleans=True)
+    else:
+        values = part.take(name, datatype, math.prod(shape), size)
+    return (to_float32(values) if datatype.name == "BF16" else values).reshape(shape)
+
+
+def _from_lists(name: str, values: Any) -> Array:
+    flat, shape = flatten_nested(name, values)
+    return read_values(name, infer_datatype(flat), flat, booleans=True).reshape(shape)

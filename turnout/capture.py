@@ -1,0 +1,119 @@
+"""Captured requests, read: lines of `turnout serve --capture`, and of CloudWatch's logs however they were exported.
+
+Comes in: lines that hold `{"turnout_capture": {...}}`, alone, behind a prefix, or as a text within JSON. Goes out:
+`Sample` values. Called by `turnout replay` and by the canary's check of agreement.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from turnout.protocol.capture import MARK, Sample
+
+__all__ = ["CaptureError", "Line", "Sample", "parse_sample", "read_lines"]
+
+_OBJECT = f'{{"{MARK}"'
+_QUOTED_OBJECT = f'{{\\"{MARK}\\"'
+_DECODER = json.JSONDecoder()
+
+
+class CaptureError(ValueError):
+    """A line that should hold a captured request and cannot be read; the sentence tells its number and what is odd."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a capture.
+
+    Args:
+        number: from 1.
+        size_bytes: with its end.
+        samples: that it holds: one, or in an export of CloudWatch none or many.
+    """
+
+    number: int
+    size_bytes: int
+    samples: tuple[Sample, ...]
+
+
+def read_lines(lines: Iterable[bytes]) -> Iterator[Line]:
+    """Every line, in order.
+
+    Raises:
+        CaptureError: a line holds the mark of a captured request and not all of the request.
+    """
+    for number, line in enumerate(lines, 1):
+        try:
+            samples = tuple(_samples_in(line.decode()))
+        except (ValueError, RecursionError) as error:
+            raise CaptureError(f"line {number}: no captured request can be read: {error}") from None
+        yield Line(number, len(line), samples)
+
+
+def parse_sample(row: Any) -> Sample:
+    """The sample that `turnout.protocol.capture.write_line` spelled.
+
+    Raises:
+        ValueError: it spelled none.
+    """
+    if not isinstance(row, Mapping) or not isinstance(row.get(MARK), Mapping):
+        raise ValueError(f"`{MARK}` must be an object")  # noqa: TRY004 - whatever is wrong is one kind of error
+    row = row[MARK]
+    return Sample(
+        time=_field(row, "time", float),
+        stage=_field(row, "stage", str),
+        model=_field(row, "model", str),
+        version=_field(row, "version", str),
+        canary=_field(row, "canary", bool),
+        content_type=_field(row, "content_type", str),
+        header_length=_field(row, "header_length", int) if "header_length" in row else None,
+        body=_body(row),
+        status=_field(row, "status", int),
+        duration_ms=_field(row, "duration_ms", float),
+    )
+
+
+def _body(row: Mapping[str, Any]) -> bytes:
+    if "body" not in row:
+        return base64.b64decode(_field(row, "body_base64", str), validate=True)
+    try:
+        return orjson.dumps(row["body"])
+    except TypeError as error:  # a number of more than 64 bits, half a surrogate pair
+        raise ValueError(f"`body`: {error}") from None
+
+
+def _field(row: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = row.get(name)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ValueError(f"`{name}` must be {_KINDS[kind]}")
+    return value
+
+
+_KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _samples_in(text: str) -> Iterator[Sample]:
+    """The samples in a line, wherever they stand."""
+    position = 0
+    while True:
+        plain, quoted = text.find(_OBJECT, position), text.find(_QUOTED_OBJECT, position)
+        if plain < 0 and quoted < 0:
+            return
+        if quoted < 0 or 0 <= plain < quoted:
+            row, position = _DECODER.raw_decode(text, plain)
+            yield parse_sample(row)
+            continue
+        # A line of the log within JSON, as the AWS command line prints it: `"message": "{\"turnout_capture\": ..."`.
+        start = text.rfind('"', 0, quoted)
+        if start < 0:
+            raise ValueError("it is quoted, and no text begins before it")
+        message, position = _DECODER.raw_decode(text, start)
+        yield from _samples_in(message)
