@@ -1,0 +1,236 @@
+"""The checks of a canary: is it as good as the baseline, is it worse, or can nobody tell yet?
+
+Comes in: a `Judgement` of the manifest and an `Observation`. Goes out: one `Check` per question, and a verdict over
+all. Called by turnout.canary for every move and by `turnout canary status`. Pure.
+
+Each check that counts requests claims one of two things, by the tests of turnout.sequential: *successful*, the canary
+is less than a margin worse than the baseline; *failed*, it is worse than the baseline. Either claim is wrong in at most
+1 - confidence of all runs, though every step and every check is looked at again and again: the probability is divided
+among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from turnout.judgement import Judgement
+from turnout.observed import Observation
+from turnout.sequential import (
+    Trials,
+    evidence_of_more,
+    evidence_of_over,
+    evidence_of_under,
+    evidence_of_within,
+    project,
+    threshold,
+)
+
+ALL_AT_ONCE = "all_at_once"
+
+ERROR_MARGIN = 0.01
+"""A canary whose error rate is less than one percentage point over the baseline's is good."""
+
+LATENCY_MARGIN = 0.05
+"""The same of the share of slow requests: five percentage points."""
+
+SLOW_SHARE = 0.05
+"""Slow is what takes longer than the bound that at most this share of the baseline's requests exceeds: its p95."""
+
+AGREEMENT_MARGIN = 0.01
+"""An agreement is good once it is surely over the floor less this much: exactly at the floor nothing could tell."""
+
+MISSING = "MISSING"
+"""The state of an alarm that is not there."""
+
+
+class Verdict(StrEnum):
+    """What can be said of a canary."""
+
+    SUCCESSFUL = "successful"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"  # no traffic, or too little
+    ERROR = "error"  # nothing could be observed
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question and its answer.
+
+    Args:
+        name: `errors`, `latency`, `alarms`, `agreement` (`agreement of iris`).
+        verdict: the answer.
+        sentence: the answer with its numbers, for people.
+        needed: of an inconclusive check, about how many more requests to the canary (of `agreement`: comparisons) until
+            it can tell, should the rates stay as they are; None where nobody can say.
+    """
+
+    name: str
+    verdict: Verdict
+    sentence: str
+    needed: int | None = None
+
+
+def judge(judgement: Judgement, observation: Observation) -> tuple[Check, ...]:
+    """Every check that the judgement asks for, in `CHECKS`' order."""
+    claims = 1 if judgement.strategy == ALL_AT_ONCE else 2
+    claims += max(1, len(observation.agreement)) if judgement.agreement else 0
+    enough = threshold((1 - judgement.confidence) / claims / max(1, len(shares_of(judgement))))
+    return tuple(check for make in CHECKS.values() for check in make(judgement, observation, enough))
+
+
+def verdict_of(checks: Iterable[Check]) -> Verdict:
+    """The worst of them: one that failed outweighs one that could not be made, and successful means all."""
+    verdicts = {check.verdict for check in checks}
+    for verdict in (Verdict.FAILED, Verdict.ERROR, Verdict.INCONCLUSIVE):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.SUCCESSFUL if verdicts else Verdict.INCONCLUSIVE
+
+
+def shares_of(judgement: Judgement) -> tuple[float, ...]:
+    """The percents that a run walks through, rising; empty where the canary's own percent is the one step.
+
+    100 is none of them, but for `all_at_once`: that is the promotion, and leaves no baseline to compare with.
+    """
+    if judgement.strategy == ALL_AT_ONCE:
+        return (100.0,)
+    steps = judgement.steps
+    if judgement.strategy == "linear" and not steps:
+        steps = tuple(number * judgement.step_percent for number in range(1, int(100 / judgement.step_percent) + 1))
+    return tuple(share for share in steps if share < 100)
+
+
+def check_errors(judgement: Judgement, observation: Observation, enough: float) -> Iterator[Check]:
+    """The canary's error rate against the baseline's, or, where everything moves at once, against the margin."""
+    baseline = Trials(observation.baseline.requests, observation.baseline.errors)
+    canary = Trials(observation.canary.requests, observation.canary.errors)
+    if judgement.strategy != ALL_AT_ONCE:
+        yield _compare("errors", baseline, canary, ERROR_MARGIN, enough, "failed")
+        return
+
+    def claim(canary: Trials) -> Verdict:
+        if evidence_of_over(canary, ERROR_MARGIN) >= enough:
+            return Verdict.FAILED
+        return Verdict.SUCCESSFUL if evidence_of_under(canary, ERROR_MARGIN) >= enough else Verdict.INCONCLUSIVE
+
+    told = f"{_told(canary, 'failed')}; {_percent(ERROR_MARGIN)} may"
+    yield _answer("errors", canary, lambda canary, factor: claim(canary.scaled(factor)), told)
+
+
+def check_latency(judgement: Judgement, observation: Observation, enough: float) -> Iterator[Check]:
+    """The share of the canary's requests that are slower than the baseline's p95."""
+    if judgement.strategy == ALL_AT_ONCE:
+        return
+    bounds_s, total = observation.bounds_s, sum(observation.baseline.durations)
+    slow_at_most = SLOW_SHARE * total
+    bound = next((i for i in range(len(bounds_s)) if observation.baseline.slower(i) <= slow_at_most), len(bounds_s) - 1)
+    baseline = Trials(total, observation.baseline.slower(bound))
+    canary = Trials(sum(observation.canary.durations), observation.canary.slower(bound))
+    # The bound is chosen by the very requests that are tested at it, so the claim must hold at all bounds together.
+    enough += threshold(1 / len(bounds_s))
+    yield _compare(
+        "latency", baseline, canary, LATENCY_MARGIN, enough, f"took longer than {bounds_s[bound] * 1000:g} ms"
+    )
+
+
+def check_alarms(judgement: Judgement, observation: Observation, _enough: float) -> Iterator[Check]:
+    """CloudWatch's alarms: one that rings is a failure, one that cannot be seen an error."""
+    if not judgement.alarms:
+        return
+    states = {name: observation.alarms.get(name, MISSING) for name in judgement.alarms}
+    for state, verdict, told in (
+        ("ALARM", Verdict.FAILED, "in alarm"),
+        (MISSING, Verdict.ERROR, "not found"),
+        ("INSUFFICIENT_DATA", Verdict.INCONCLUSIVE, "no data yet"),
+    ):
+        if names := [name for name in states if states[name] == state]:
+            yield Check("alarms", verdict, f"{', '.join(names)}: {told}")
+            return
+    yield Check("alarms", Verdict.SUCCESSFUL, f"{', '.join(states)}: OK")
+
+
+def check_agreement(judgement: Judgement, observation: Observation, enough: float) -> Iterator[Check]:
+    """How often the two versions' outputs agree, against the floor."""
+    if judgement.agreement is None:
+        return
+    floor = judgement.agreement.floor
+
+    def claim(trials: Trials) -> Verdict:
+        # Failed comes first: the floor is the user's own word, the margin is ours.
+        if evidence_of_over(trials, 1 - floor) >= enough:
+            return Verdict.FAILED
+        is_good = evidence_of_under(trials, 1 - floor + AGREEMENT_MARGIN) >= enough
+        return Verdict.SUCCESSFUL if is_good else Verdict.INCONCLUSIVE
+
+    if not observation.agreement:
+        yield Check("agreement", Verdict.INCONCLUSIVE, "no answers compared yet")
+    for model, counts in observation.agreement.items():
+        trials = Trials(counts.compared, counts.compared - counts.agreed)
+        told = f"{_percent(1 - trials.rate)} of {counts.compared:,} answers agreed; {_percent(floor)} must"
+        yield _answer(
+            f"agreement of {model}",
+            trials,
+            lambda trials, factor: claim(trials.scaled(factor)),
+            told,
+            "answers compared",
+        )
+
+
+CHECKS: Mapping[str, Callable[[Judgement, Observation, float], Iterator[Check]]] = {
+    "errors": check_errors,
+    "latency": check_latency,
+    "alarms": check_alarms,
+    "agreement": check_agreement,
+}
+"""What is asked of a canary. Each is given the evidence that is enough for a claim."""
+
+
+def _compare(name: str, baseline: Trials, canary: Trials, margin: float, enough: float, fault: str) -> Check:
+    """Whether the canary's rate of faults is within the margin of the baseline's, or above it."""
+
+    def claim(canary: Trials, factor: float) -> Verdict:
+        arms = baseline.scaled(factor), canary.scaled(factor)
+        # Successful comes first: with very many requests a difference within the margin is sure, and still harmless.
+        if evidence_of_within(*arms, margin) >= enough:
+            return Verdict.SUCCESSFUL
+        return Verdict.FAILED if evidence_of_more(*arms) >= enough else Verdict.INCONCLUSIVE
+
+    if not baseline.count:
+        return Check(name, Verdict.INCONCLUSIVE, "no requests to the baseline yet")
+    told = f"{_told(canary, fault)}, {_percent(baseline.rate)} of the baseline's {baseline.count:,}"
+    return _answer(name, canary, claim, told)
+
+
+def _answer(
+    name: str,
+    trials: Trials,
+    claim: Callable[[Trials, float], Verdict],
+    told: str,
+    counted: str = "requests to the canary",
+) -> Check:
+    """The check that a claim makes.
+
+    Args:
+        name: the check's.
+        trials: what decides.
+        claim: what can be told of trials, with so many times all the requests.
+        told: the sentence that says what was seen.
+        counted: what the trials are.
+    """
+    verdict = claim(trials, 1)
+    if verdict is not Verdict.INCONCLUSIVE:
+        return Check(name, verdict, told)
+    imagined = trials if trials.count else Trials(1, 0)
+    needed = project(imagined, lambda factor: claim(imagined, factor) is not Verdict.INCONCLUSIVE)
+    wanted = "nobody can say how many more are needed" if needed is None else f"about {needed:,} more are needed"
+    return Check(name, verdict, f"{told if trials.count else f'no {counted} yet'}; {wanted} to tell", needed)
+
+
+def _told(canary: Trials, fault: str) -> str:
+    return f"{_percent(canary.rate)} of the canary's {canary.count:,} requests {fault}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"

@@ -1,0 +1,161 @@
+"""Sequential tests of rates that stay valid however often one looks, and whenever one stops.
+
+Comes in: how many requests there were and how many of them had a fault (an error, a slow answer, a disagreement).
+Goes out: the evidence against a hypothesis as the logarithm of an e-value. Called by turnout.canary; `math` only.
+
+The e-value is a likelihood ratio. Above stands a mixture over all rates (the mean likelihood under a Beta prior for
+each arm), below the largest likelihood that the hypothesis allows:
+
+    E = mean over rates of L(rates) / max over rates in H of L(rates)
+
+If the hypothesis holds, the mean divided by the likelihood of the true rates is a martingale that starts at 1, and E is
+never above it. So (Ville's inequality) E ever reaches 1/alpha with probability alpha at most: over all looks together,
+with any split between the arms, even one that changes, and for any number of requests. Nothing is asymptotic.
+
+Sources: Robbins, "Statistical methods related to the law of the iterated logarithm", Ann. Math. Statist. 41 (1970), for
+the mixture; Wasserman, Ramdas and Balakrishnan, "Universal inference", PNAS 117 (2020), section 8, for the maximum
+below; Ramdas, Gruenwald, Vovk and Shafer, "Game-theoretic statistics and safe anytime-valid inference", Statist. Sci.
+38 (2023).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+PRIOR = (0.5, 10.0)
+"""Alpha and beta of the Beta prior: faults are rare, mostly under 10 %. It decides how soon a test can tell, never
+whether it is right."""
+
+MOST_TRIALS = 10_000_000
+"""Further requests after which a projection gives up."""
+
+_HALVINGS = 45
+"""Of an interval no wider than 1: fine enough, and 1 less its last piece is not yet 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """Requests of one arm. Both numbers may be fractions, in a projection.
+
+    Args:
+        count: all of them.
+        faults: those with a fault, at most `count`.
+    """
+
+    count: float
+    faults: float
+
+    @property
+    def rate(self) -> float:
+        """The share with a fault; 0 where there are no requests."""
+        return self.faults / self.count if self.count else 0.0
+
+    def scaled(self, factor: float) -> Trials:
+        """As many times the requests, with the same rate."""
+        return Trials(self.count * factor, self.faults * factor)
+
+
+def threshold(error_probability: float) -> float:
+    """What the evidence must reach so that a true hypothesis is rejected with this probability at most."""
+    return -math.log(error_probability)
+
+
+def evidence_of_more(baseline: Trials, canary: Trials) -> float:
+    """Evidence against `the canary's rate is at most the baseline's`: large when the canary is worse."""
+    if canary.rate <= baseline.rate:
+        return _mixture(baseline) + _mixture(canary) - _largest(baseline) - _largest(canary)
+    return _mixture(baseline) + _mixture(canary) - _largest_apart(baseline, canary, 0.0)
+
+
+def evidence_of_within(baseline: Trials, canary: Trials, margin: float) -> float:
+    """Evidence against `the canary's rate is the baseline's plus margin, or more`: large when it is not much worse."""
+    if canary.rate >= baseline.rate + margin:
+        return _mixture(baseline) + _mixture(canary) - _largest(baseline) - _largest(canary)
+    return _mixture(baseline) + _mixture(canary) - _largest_apart(baseline, canary, margin)
+
+
+def evidence_of_over(trials: Trials, rate: float) -> float:
+    """Evidence against `the rate is at most this one`."""
+    return _mixture(trials) - _log_likelihood(trials, min(trials.rate, rate))
+
+
+def evidence_of_under(trials: Trials, rate: float) -> float:
+    """Evidence against `the rate is at least this one`."""
+    return _mixture(trials) - _log_likelihood(trials, max(trials.rate, rate))
+
+
+def project(trials: Trials, is_told: Callable[[float], bool]) -> int | None:
+    """How many more requests until something can be told, if their rates stay as they are.
+
+    Args:
+        trials: those of the arm whose further requests are counted.
+        is_told: whether it can be told once there are so many times the requests; once true it stays true.
+
+    Returns:
+        At least 1, rounded up to two digits; None where it takes more than `MOST_TRIALS`.
+    """
+    most = MOST_TRIALS / max(trials.count, 1)
+    below, above = 1.0, 2.0
+    while not is_told(above):
+        below, above = above, above * 2
+        if above > most:
+            return None
+    for _ in range(10):
+        middle = (below + above) / 2
+        below, above = (below, middle) if is_told(middle) else (middle, above)
+    return _round_up(max(1, math.ceil(trials.count * (above - 1))))
+
+
+def _round_up(number: int) -> int:
+    unit = int(10 ** max(0, len(str(number)) - 2))
+    return -(-number // unit) * unit
+
+
+def _mixture(trials: Trials) -> float:
+    """Logarithm of the mean likelihood under the prior."""
+    alpha, beta = PRIOR
+    good = trials.count - trials.faults
+    return _log_beta(alpha + trials.faults, beta + good) - _log_beta(alpha, beta)
+
+
+def _log_beta(alpha: float, beta: float) -> float:
+    return math.lgamma(alpha) + math.lgamma(beta) - math.lgamma(alpha + beta)
+
+
+def _largest(trials: Trials) -> float:
+    """The largest log likelihood of all rates."""
+    return _log_likelihood(trials, trials.rate)
+
+
+def _log_likelihood(trials: Trials, rate: float) -> float:
+    return _times_log(trials.faults, rate) + _times_log(trials.count - trials.faults, 1 - rate)
+
+
+def _times_log(number: float, probability: float) -> float:
+    """Their product, 0 where the number is 0, though the logarithm may be minus infinity."""
+    if number == 0:
+        return 0.0
+    return number * math.log(probability) if probability > 0 else -math.inf
+
+
+def _largest_apart(baseline: Trials, canary: Trials, margin: float) -> float:
+    """The largest log likelihood with the canary's rate the baseline's plus margin: of a concave function."""
+    low, high = 0.0, 1 - margin
+    for _ in range(_HALVINGS):
+        rate = (low + high) / 2
+        if _slope(baseline, rate) + _slope(canary, rate + margin) > 0:
+            low = rate
+        else:
+            high = rate
+    # At either end the likelihood is that of the end itself, which halving comes near and never to.
+    return max(
+        _log_likelihood(baseline, rate) + _log_likelihood(canary, min(1.0, rate + margin))
+        for rate in (0.0, (low + high) / 2, 1 - margin)
+    )
+
+
+def _slope(trials: Trials, rate: float) -> float:
+    """Of the log likelihood; the rate is neither 0 nor 1."""
+    return trials.faults / rate - (trials.count - trials.faults) / (1 - rate)
