@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from turnout.protocol.answers import FEW_ELEMENTS, LARGEST_ANSWER_BYTES, LARGEST_BODY_BYTES, Answer, check_body
+from turnout.protocol.answers import FEW_ELEMENTS, Answer, check_body
 from turnout.protocol.checks import build_interface
 from turnout.protocol.codecs import InferenceRequest, encode_answer
 from turnout.protocol.errors import RequestError
 from turnout.protocol.events import make_answer
+from turnout.protocol.limits import LARGEST_ANSWER_BYTES, LARGEST_BODY_BYTES
 from turnout.protocol.tensors import Signature, TensorSpec
 
 HEADERS = {

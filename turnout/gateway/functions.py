@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from turnout.protocol.answers import LARGEST_ANSWER_BYTES
+from turnout.protocol.limits import LARGEST_ANSWER_BYTES
 
 __all__ = ["ALIASES", "LARGEST_ANSWER_BYTES", "Functions", "Invocation", "answer_bytes"]
 

@@ -14,15 +14,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from turnout.protocol.errors import RequestError
+from turnout.protocol.limits import LARGEST_BODY_BYTES, escaped_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-LARGEST_ANSWER_BYTES = 6_291_556
-"""What Lambda lets a function return, as JSON (6 MB and a little; the number stands in Lambda's own error message)."""
-
-LARGEST_BODY_BYTES = LARGEST_ANSWER_BYTES - 1024
-"""What of it the body may take, as a JSON string; the rest is for the status and the headers."""
 
 FEW_ELEMENTS = 500_000
 """So many elements may fit in an answer, whatever their datatype and form."""
@@ -76,7 +71,7 @@ def check_body(answer: Answer) -> None:
     if len(body) <= _SURELY_SMALL_BYTES:
         return
     is_text = answer.json_length is None
-    size = len(body) + body.count(b'"') + body.count(b"\\") if is_text else (len(body) + 2) // 3 * 4
+    size = escaped_bytes(body) if is_text else (len(body) + 2) // 3 * 4
     if size > LARGEST_BODY_BYTES:
         raise _too_large(str(size))
 
