@@ -1,6 +1,6 @@
 """models.yaml as a file that commands change: one of them at a time, and at once.
 
-Comes in: paths and texts. Goes out: the file, replaced. Called by `turnout add`.
+Comes in: paths and texts. Goes out: the file, replaced. Called by `turnout add` and `turnout canary`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,167 @@
+"""A stage as it is at this moment, on AWS or in a local gateway, and changes to it that take effect at once.
+
+Comes in: the name of an API and of a stage. Goes out: a `StageState`; API Gateway's own operations on it. Called by
+`turnout canary`. Both servers speak the same protocol, so the same boto3 client reaches either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+Operation = Mapping[str, str]
+"""One patch operation as boto3 takes it: `{"op": "replace", "path": "/variables/iris", "value": "v2"}`."""
+
+
+class StageControlError(Exception):
+    """The stage cannot be read or changed; the message is a sentence, `hint` the remedy or empty."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCanary:
+    """The canary of a stage as it is served."""
+
+    percent: float
+    overrides: Mapping[str, str]
+    deployment_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """A stage as it is served: what its traffic sees at this moment."""
+
+    deployment_id: str
+    variables: Mapping[str, str]
+    canary: LiveCanary | None = None
+
+
+class StageControl(Protocol):
+    """One stage that can be read and changed."""
+
+    def read(self) -> StageState:
+        """The stage at this moment."""
+
+    def update(self, operations: Sequence[Operation]) -> None:
+        """Change it, all of the operations or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a stage is served.
+
+    Args:
+        stack: the Pulumi stack, part of the API's name; `local` for a gateway here.
+        endpoint_url: of API Gateway's control plane; empty for AWS's own.
+    """
+
+    stack: str = "local"
+    endpoint_url: str = ""
+
+    def __str__(self) -> str:
+        """`http://127.0.0.1:8080`, or `stack prod`."""
+        return self.endpoint_url or f"stack {self.stack}"
+
+
+class ApiGatewayStage:
+    """One stage behind a boto3 client of API Gateway.
+
+    Args:
+        client: `boto3.client("apigateway")`.
+        api: the REST API's name, as the plan spells it.
+        stage: the stage's name.
+        where: how messages call the place.
+    """
+
+    def __init__(self, client: Any, api: str, stage: str, where: str) -> None:
+        self._client = client
+        self._api = api
+        self._stage = stage
+        self._where = where
+        self._id = ""
+
+    def read(self) -> StageState:
+        """The stage at this moment."""
+        with self._told():
+            answer = self._client.get_stage(restApiId=self._api_id(), stageName=self._stage)
+        return stage_state(answer)
+
+    def update(self, operations: Sequence[Operation]) -> None:
+        """Change it in one call, which API Gateway obeys as a whole or not at all."""
+        with self._told():
+            self._client.update_stage(
+                restApiId=self._api_id(), stageName=self._stage, patchOperations=[dict(row) for row in operations]
+            )
+
+    def _api_id(self) -> str:
+        if not self._id:
+            pages = self._client.get_paginator("get_rest_apis").paginate()
+            named = {row["name"]: row["id"] for page in pages for row in page.get("items", [])}
+            if self._api not in named:
+                others = ", ".join(sorted(named)) or "none"
+                hint = f"Those there are: {others}. --stack names the Pulumi stack, which is part of the name."
+                raise StageControlError(f"{self._where} has no REST API called {self._api}", hint)
+            self._id = named[self._api]
+        return self._id
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the client raises, as a sentence: no server, no credentials, a refusal."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            said = error.response.get("Error", {})
+            message = f"{self._where} refuses it for stage {self._stage}: {said.get('Code')}: {said.get('Message')}"
+            raise StageControlError(message) from error
+        except BotoCoreError as error:
+            raise StageControlError(f"{self._where} cannot be reached: {error}".rstrip(".")) from error
+
+
+def connect_stage(target: Target, api: str, stage: str) -> ApiGatewayStage:
+    """The stage behind a target; nothing is sent yet.
+
+    A gateway on this machine checks no signature, so no credentials are asked for; AWS's come from where boto3 finds
+    them.
+    """
+    import boto3
+    from botocore import UNSIGNED
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    is_local = urlsplit(target.endpoint_url).hostname in LOOPBACK
+    options: dict[str, Any] = {"endpoint_url": target.endpoint_url} if target.endpoint_url else {}
+    if is_local:
+        retries = {"total_max_attempts": 2}
+        options |= {"region_name": "us-east-1", "config": Config(signature_version=UNSIGNED, retries=retries)}
+    try:
+        client = boto3.client("apigateway", **options)
+    except (BotoCoreError, ValueError) as error:
+        raise StageControlError(f"{target} cannot be reached: {error}".rstrip(".")) from error
+    return ApiGatewayStage(client, api, stage, str(target))
+
+
+def stage_state(answer: Mapping[str, Any]) -> StageState:
+    """The state in an answer of GetStage or UpdateStage: empty mappings are left out there."""
+    canary = answer.get("canarySettings")
+    return StageState(
+        answer["deploymentId"],
+        answer.get("variables") or {},
+        None
+        if canary is None
+        else LiveCanary(
+            float(canary.get("percentTraffic", 0.0)),
+            canary.get("stageVariableOverrides") or {},
+            canary.get("deploymentId", answer["deploymentId"]),
+        ),
+    )
