@@ -18,6 +18,7 @@ from functools import partial
 from socket import socket
 from typing import Any
 
+from turnout.gateway.http.busy_poll import BusyPoll
 from turnout.gateway.http.connection import Connection, Log, Service
 from turnout.gateway.http.reader import Limits
 from turnout.gateway.http.wire import REFUSALS
@@ -147,6 +148,7 @@ async def serve_accepted(
     loop = asyncio.get_running_loop()
     service = Service(handle, limits or Limits(), refusals, log)
     service.on_close = on_close
+    service.busy_poll = BusyPoll(loop)
     beginning: set[asyncio.Task[None]] = set()
 
     async def begin(connected: socket) -> None:

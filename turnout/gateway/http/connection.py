@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import cast
 
+from turnout.gateway.http.busy_poll import BusyPoll
 from turnout.gateway.http.reader import Limits, NotHTTPError, RequestReader
 from turnout.gateway.http.wire import CLOSE, CONTINUE, Refused, make_refusal, render
 from turnout.gateway.messages import Handler, Request, Response
@@ -43,6 +44,7 @@ class Service:
         date: the `Date` line of this second.
         draining: the server stops; every answer is its connection's last.
         on_close: told of every connection that is gone, or None.
+        busy_poll: keeps the loop awake between requests, or None.
     """
 
     def __init__(self, handle: Handler, limits: Limits, refusals: Mapping[int, Response], log: Log | None) -> None:
@@ -57,6 +59,7 @@ class Service:
         self.tasks: set[asyncio.Future[Response]] = set()
         self.emptied = asyncio.Event()
         self.on_close: Callable[[], None] | None = None
+        self.busy_poll: BusyPoll | None = None
 
     def forget(self, connection: Connection) -> None:
         """Let go of a closed connection, and wake who waits for the last."""
@@ -147,6 +150,8 @@ class Connection(asyncio.Protocol):
         if self._queue and self._reading and not self._deaf:
             self._reading = False
             self._transport.pause_reading()
+        if self._service.busy_poll is not None:
+            self._service.busy_poll.prolong()
 
     def eof_received(self) -> bool:
         """The client has closed its writing side, and may still wait for its answers."""

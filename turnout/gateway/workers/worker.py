@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from turnout.gateway import http
 from turnout.gateway.core import Gateway
 from turnout.gateway.in_process.functions import Loaded
+from turnout.gateway.memory import keep_freed_memory
 from turnout.gateway.messages import Response
 from turnout.gateway.reload.edition import Edition
 from turnout.gateway.reload.rebuild import take_edition
@@ -229,6 +230,7 @@ def ignore_signals() -> None:
 def run_worker(number: int, channel: Channel, state: SharedState, serving: Serving, first: First) -> int:
     """A worker's whole life; its exit code."""
     ignore_signals()
+    keep_freed_memory()
     channel.move_up()
     sys.dont_write_bytecode = True  # or an edit within the same second would run what was compiled before it
     state.become(number)

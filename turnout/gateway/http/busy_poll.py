@@ -1,0 +1,63 @@
+"""Busy polling: after a request the event loop looks for the next one for a moment before it sleeps.
+
+Comes in: word that something was read. Goes out: an event loop that stays awake. Called by each connection.
+
+A processor that was idle runs the first hundred microseconds at a third of its pace (in a virtual machine it was given
+away, and its caches and predictions with it): a client that asks again at once would wait for that each time. The loop
+gives way to whatever else wants its processor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+
+AWAKE_S = 0.0001
+"""How long the loop stays awake: a client on the same machine asks again within that. Ten requests a second, each
+alone, cost a thousandth of a processor."""
+
+
+class BusyPoll:
+    """Keeps one event loop awake.
+
+    Args:
+        loop: the running one.
+        awake_s: seconds after the last request.
+        clock: seconds.
+    """
+
+    __slots__ = ("_awake_s", "_clock", "_is_awake", "_loop", "_requests", "_seen", "_until")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        awake_s: float = AWAKE_S,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._loop = loop
+        self._awake_s = awake_s
+        self._clock = clock
+        self._is_awake = False
+        self._requests = 0
+        self._seen = 0
+        self._until = 0.0
+
+    def prolong(self) -> None:
+        """Something was read: stay awake from now on, for a while."""
+        self._requests += 1
+        if not self._is_awake:
+            self._is_awake = True
+            self._loop.call_soon(self._poll)
+
+    def _poll(self) -> None:
+        now = self._clock()
+        if self._requests != self._seen:
+            self._seen = self._requests
+            self._until = now + self._awake_s
+        if now < self._until:
+            os.sched_yield()
+            self._loop.call_soon(self._poll)
+        else:
+            self._is_awake = False
