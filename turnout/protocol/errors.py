@@ -37,6 +37,7 @@ STATUS_OF: Mapping[str, int] = {
     "MODEL_FAILED": 500,
     "NOT_READY": 503,
     "STEP_FAILED": 502,  # what a graph called gave no answer, or none that the next step can use
+    "STEP_THROTTLED": 429,
     "STEP_TIMED_OUT": 504,
     "LOOP": 508,  # routers that call routers
 }

@@ -1,0 +1,189 @@
+"""One call of a model: which version, a copy to another one, and another one instead where it fails.
+
+Comes in: a model's name, an event, a deadline. Goes out: an `Outcome`. Called by the router for its own model and by
+the graphs for each of their steps.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from turnout.protocol.answered import Answered, Invoke
+from turnout.protocol.errors import RequestError
+from turnout.protocol.route_table import ModelRoute, RouteTable
+from turnout.protocol.routing import (
+    ROUTER,
+    RouteError,
+    choose_by_draw,
+    choose_for_key,
+    handed_on,
+    is_shadow,
+    is_worth_fallback,
+    parse_route,
+)
+from turnout.protocol.sticky import read_header, read_sticky_key
+
+from .proxy_answers import check_answered, status_of
+from .tasks import Tasks
+
+OVERRIDE_HEADER = "x-turnout-version"
+"""The header with which a caller chooses the version, where the stage lets it."""
+
+SHADOW_TIMEOUT_S = 5.0
+"""So long a copy may take to be accepted; nobody waits for it."""
+
+_LOG = logging.getLogger("turnout.router")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one call.
+
+    Args:
+        answered: a proxy answer, or why there is none.
+        version: that gave it.
+        route: how it was chosen: `weight`, `sticky`, `override`, `pinned` (by a graph) or `fallback`.
+        instead_of: the version that failed before, or empty.
+    """
+
+    answered: Answered
+    version: str
+    route: str
+    instead_of: str = ""
+
+
+class Calls:
+    """Calls models by their names.
+
+    Args:
+        table: of the models.
+        invoke: calls a function.
+        tasks: runs the copies beside.
+        random: 0 up to but not 1.
+        clock: a monotonic one, in seconds.
+    """
+
+    def __init__(
+        self,
+        table: RouteTable,
+        invoke: Invoke,
+        tasks: Tasks,
+        *,
+        random: Callable[[], float],
+        clock: Callable[[], float],
+    ) -> None:
+        self._table = table
+        self._invoke = invoke
+        self._tasks = tasks
+        self._random = random
+        self._clock = clock
+
+    def read_override(self, event: Mapping[str, Any]) -> str:
+        """The version that the caller asks for by header; empty where it asks for none.
+
+        Raises:
+            RequestError: VERSION_NOT_ALLOWED, UNKNOWN_VERSION.
+        """
+        wanted = read_header(event, OVERRIDE_HEADER)
+        if not wanted:
+            return ""
+        stage = (event.get("requestContext") or {}).get("stage", "")
+        if stage not in self._table.override_stages:
+            message = f"{OVERRIDE_HEADER}: expected no such header, for the stage `{stage}` has no `version_override`"
+            raise RequestError("VERSION_NOT_ALLOWED", message, stage=stage, got=wanted[:50])
+        versions = list(self._table.models[self._table.model].versions)
+        if not versions:
+            message = f"{OVERRIDE_HEADER}: expected no such header, for {self._table.model} is a graph"
+            raise RequestError("VERSION_NOT_ALLOWED", message, got=wanted[:50])
+        if wanted not in versions:
+            message = f"{OVERRIDE_HEADER}: expected one of {', '.join(versions)}, got {wanted[:50]}"
+            raise RequestError("UNKNOWN_VERSION", message, expected=versions, got=wanted[:50])
+        return wanted
+
+    def choose(self, model: str, caller: Mapping[str, Any]) -> tuple[str, str]:
+        """The version of a model that answers, and how it was chosen.
+
+        Args:
+            model: its name.
+            caller: the event of the caller's own request, which holds the stage's variables and the caller's key.
+
+        Raises:
+            RouteError: the stage's variables name none.
+        """
+        route = self._table.models[model]
+        variables = caller.get("stageVariables") or {}
+        version = variables.get(route.variable, "")
+        if version != ROUTER:
+            if version not in route.versions:
+                raise RouteError(f"stage variable {route.variable}: expected a version of {model}, got {version!r}")
+            return version, "weight"
+        weights = parse_route(variables.get(f"{route.variable}Route", ""))
+        key = read_sticky_key(route.sticky, caller) if route.sticky is not None else None
+        if key is not None:
+            return choose_for_key(weights, key, model), "sticky"
+        return choose_by_draw(weights, self._random()), "weight"
+
+    async def call(self, model: str, version: str, how: str, event: Mapping[str, Any], deadline_s: float) -> Outcome:
+        """Call a version, and its fallback where it fails.
+
+        Args:
+            model: its name.
+            version: as `choose` chose it, or as somebody asks for it.
+            how: `Outcome.route` of the first call.
+            event: what the function gets, but for what `handed_on` adds.
+            deadline_s: when the caller gives up, by the clock.
+        """
+        route = self._table.models[model]
+        self._start_shadow(model, version, event)
+        fallback = route.fallback if route.fallback != version else ""
+        first_deadline_s = deadline_s - self._reserve_s(route, fallback, deadline_s)
+        first = Outcome(await self._call_version(model, version, event, first_deadline_s), version, how)
+        if not fallback or not _failed(first.answered):
+            return first
+        second = await self._call_version(model, fallback, event, deadline_s)
+        if _failed(second):
+            return first
+        return Outcome(second, fallback, "fallback", instead_of=version)
+
+    def _reserve_s(self, route: ModelRoute, fallback: str, deadline_s: float) -> float:
+        """What of the time left is the fallback's: as long as it may run, half of it at most."""
+        if not fallback:
+            return 0.0
+        return min(float(route.versions[fallback].timeout_s), max(deadline_s - self._clock(), 0.0) / 2)
+
+    async def _call_version(self, model: str, version: str, event: Mapping[str, Any], deadline_s: float) -> Answered:
+        name, alias = self._function(model, version, event)
+        if self._clock() >= deadline_s:
+            return Answered(None, "timed_out", f"{name}: no time was left to call it")
+        answered = check_answered(await self._invoke(name, alias, handed_on(event), deadline_s=deadline_s))
+        if answered.error:
+            _LOG.warning("%s: %s: %s", name, answered.error, answered.message)
+        return answered
+
+    def _function(self, model: str, version: str, event: Mapping[str, Any]) -> tuple[str, str]:
+        alias = (event.get("stageVariables") or {}).get("alias", "live")
+        return f"{self._table.prefix}_{model}_{version}", alias
+
+    def _start_shadow(self, model: str, version: str, event: Mapping[str, Any]) -> None:
+        route = self._table.models[model]
+        if route.shadow in {"", version} or is_shadow(event) or self._random() * 100 >= route.shadow_percent:
+            return
+        self._tasks.start(self._send_shadow(*self._function(model, route.shadow, event), handed_on(event, shadow=True)))
+
+    async def _send_shadow(self, name: str, alias: str, event: Mapping[str, Any]) -> None:
+        try:
+            deadline_s = self._clock() + SHADOW_TIMEOUT_S
+            answered = await self._invoke(name, alias, event, deadline_s=deadline_s, asynchronous=True)
+            if answered.error:
+                _LOG.warning("%s: the copy was not taken: %s: %s", name, answered.error, answered.message)
+        except Exception:
+            _LOG.exception("%s: the copy could not be sent", name)
+
+
+def _failed(answered: Answered) -> bool:
+    """Whether another version is worth a try."""
+    status = 0 if answered.answer is None else status_of(answered.answer)
+    return is_worth_fallback(answered.error, status)

@@ -1,0 +1,186 @@
+"""A graph of calls, run: one request in, several calls, one answer out.
+
+Comes in: the caller's event. Goes out: a proxy answer in the form that was asked in. Called by the router of a model
+that is a graph. Graphs that it calls are run here, too, and models with a router are routed here: each step is one hop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from turnout.protocol import bfloat16
+from turnout.protocol.checks import Interface, build_interface, datatype_of
+from turnout.protocol.codecs import decode_request, encode_answer
+from turnout.protocol.errors import RequestError
+from turnout.protocol.events import make_answer, read_event
+from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, Case, EnsembleNode, Node, SequenceNode, SwitchNode
+from turnout.protocol.route_table import GraphRoute, RouteTable
+from turnout.protocol.routing import GRAPH
+from turnout.protocol.step_tensors import Tensor, Tensors
+from turnout.protocol.tensors import DATATYPES, Signature
+
+from .calls import Calls
+from .combine import CombineError, combine
+from .steps import read_outcome, step_event
+from .tasks import Tasks
+
+Value = str | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One request under way: the caller's event, its deadline, and the graphs that have been gone into."""
+
+    event: Mapping[str, Any]
+    deadline_s: float
+    within: tuple[str, ...] = ()
+
+
+class Graphs:
+    """Runs the graphs of a table.
+
+    Args:
+        table: the models.
+        calls: calls those that are no graphs.
+        tasks: runs an ensemble's members at the same time.
+    """
+
+    def __init__(self, table: RouteTable, calls: Calls, tasks: Tasks) -> None:
+        self._table = table
+        self._calls = calls
+        self._tasks = tasks
+        self._interfaces = {
+            name: _make_interface(name, route.graph) for name, route in table.models.items() if route.graph is not None
+        }
+
+    async def answer(self, model: str, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
+        """The proxy answer of a graph.
+
+        Raises:
+            RequestError: the client's fault, or a step's failure.
+            RouteError: the stage's variables name no version of a step.
+        """
+        interface = self._interfaces[model]
+        request = decode_request(*read_event(event), interface)
+        sent = {name: _tensor(values, interface, name) for name, values in request.inputs.items()}
+        outputs = await self._run_graph(model, sent, _Run(event, deadline_s))
+        made = {name: tensor.datatype.name for name, tensor in outputs.items()}
+        answer = encode_answer(
+            {name: tensor.values for name, tensor in outputs.items()}, request, replace(interface, outputs=made)
+        )
+        headers = {
+            "Content-Type": "application/json",
+            "x-turnout-model": model,
+            "x-turnout-version": GRAPH,
+            "x-turnout-canary": (event.get("stageVariables") or {}).get("canary", "false"),
+            "x-turnout-route": GRAPH,
+        }
+        if answer.json_length is None:
+            return make_answer(200, headers, answer.body)
+        headers["Content-Type"] = "application/octet-stream"
+        headers["Inference-Header-Content-Length"] = str(answer.json_length)
+        return make_answer(200, headers, answer.body, binary=True)
+
+    async def _run_graph(self, model: str, tensors: Tensors, run: _Run) -> Tensors:
+        if model in run.within:  # no manifest has it; without an end it would call on and on
+            raise RequestError("LOOP", f"{' -> '.join((*run.within, model))}: a graph that calls itself")
+        graph = self._table.models[model].graph
+        assert graph is not None
+        return await self._run_node(graph.node, tensors, replace(run, within=(*run.within, model)))
+
+    async def _run_node(self, node: Node, tensors: Tensors, run: _Run) -> Tensors:
+        match node:
+            case SequenceNode(steps):
+                for step in steps:
+                    tensors = await self._run_node(step, tensors, run)
+                return tensors
+            case EnsembleNode(members, words):
+                made = await self._tasks.gather(self._run_node(member, tensors, run) for member in members)
+                return _combine_outputs(words, made)
+            case SwitchNode(name, cases, otherwise):
+                value = _read_value(name, tensors)
+                chosen = next((case.then for case in cases if _holds(case, value)), otherwise)
+                return await self._run_node(chosen, tensors, run)
+            case CallNode():
+                return await self._run_call(node, tensors, run)
+
+    async def _run_call(self, node: CallNode, tensors: Tensors, run: _Run) -> Tensors:
+        given = {name: tensors[source] for name, source in node.inputs.items() if source in tensors}
+        if self._table.models[node.model].graph is not None:
+            taken = _take(tuple(self._interfaces[node.model].inputs), tensors, given)
+            outputs = await self._run_graph(node.model, taken, run)
+        else:
+            outputs = await self._call_version(node, tensors, given, run)
+        return {node.outputs.get(name, name): tensor for name, tensor in outputs.items()}
+
+    async def _call_version(self, node: CallNode, tensors: Tensors, given: Tensors, run: _Run) -> Tensors:
+        version, how = (node.version, "pinned") if node.version else self._calls.choose(node.model, run.event)
+        taken = _take(self._table.models[node.model].versions[version].inputs, tensors, given)
+        event = step_event(run.event, taken, f"{node.model} {version}")
+        outcome = await self._calls.call(node.model, version, how, event, run.deadline_s)
+        return read_outcome(node.model, outcome)
+
+
+def _make_interface(model: str, graph: GraphRoute) -> Interface:
+    return build_interface(
+        Signature.from_json(graph.signature),
+        model,
+        GRAPH,
+        free_inputs=graph.free_inputs,
+        free_outputs=graph.free_outputs,
+    )
+
+
+def _tensor(values: Any, interface: Interface, name: str) -> Tensor:
+    declared = interface.inputs.get(name)
+    return Tensor(DATATYPES[datatype_of(values, None if declared is None else declared.datatype.name)], values)
+
+
+def _take(names: tuple[str, ...] | None, tensors: Tensors, given: Tensors) -> Tensors:
+    """What a call gets: the inputs that it declares, `given` under other names, the rest under their own."""
+    available = {**tensors, **given}
+    if names is None:  # its transform takes what it is given
+        return available
+    return {name: available[name] for name in names if name in available}
+
+
+def _combine_outputs(words: Mapping[str, str], members: list[Tensors]) -> Tensors:
+    """The outputs that have a word, in the first member's order."""
+    combined = {}
+    for name in members[0]:
+        word = words.get(name, words.get(EVERY_OUTPUT))
+        if word is None:
+            continue
+        try:
+            combined[name] = combine(word, [member[name] for member in members])
+        except KeyError:
+            raise RequestError("STEP_FAILED", f"output `{name}`: not every member of the ensemble gives it") from None
+        except CombineError as error:
+            raise RequestError("STEP_FAILED", f"output `{name}`: {word}: {error}", tensor=name) from None
+    return combined
+
+
+def _read_value(name: str, tensors: Tensors) -> Value:
+    """The one element that a switch decides by."""
+    tensor = tensors.get(name)
+    if tensor is None or tensor.values.size != 1:
+        got = "none" if tensor is None else f"shape {list(tensor.values.shape)}"
+        message = f"`{name}`: expected a tensor with one element, which decides what is called, got {got}"
+        raise RequestError("SHAPE_MISMATCH", message, tensor=name, expected="one element", got=got)
+    values = bfloat16.to_float32(tensor.values) if tensor.datatype.name == "BF16" else tensor.values
+    value = values.reshape(-1)[0]
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    found: Value = value if isinstance(value, str) else value.item()
+    return found
+
+
+def _holds(case: Case, value: Value) -> bool:
+    """Whether a case is the one; a text is neither below nor above a number."""
+    if case.op == "equals":
+        return value == case.value
+    if isinstance(value, str) or isinstance(case.value, str):
+        return False
+    return value < case.value if case.op == "below" else value > case.value

@@ -1,0 +1,97 @@
+"""A model's router: one event in, one proxy answer out.
+
+Comes in: a `RouteTable` and a way to call functions, once; then events and deadlines. Goes out: the answer of the
+version that was chosen, saying how, or of the model's graph. Called by the Lambda's entry and by the local gateway.
+"""
+
+from __future__ import annotations
+
+import logging
+import random as random_module
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from turnout.protocol.answered import Invoke
+from turnout.protocol.errors import RequestError
+from turnout.protocol.route_table import RouteTable
+from turnout.protocol.routing import MOST_HOPS, RouteError, read_hop
+
+from .calls import Calls, Outcome
+from .proxy_answers import answer_error, answer_failure, marked
+from .tasks import AsyncioTasks, Tasks
+
+if TYPE_CHECKING:
+    from .graphs import Graphs
+
+_LOG = logging.getLogger("turnout.router")
+
+
+class Router:
+    """Answers the calls of one model.
+
+    Args:
+        table: of that model and of those that its graph reaches.
+        invoke: calls a function; several calls may be under way at once.
+        random: 0 up to but not 1.
+        clock: a monotonic one, in seconds, which deadlines are told by.
+        tasks: runs things at the same time; asyncio's where nothing else is said.
+    """
+
+    def __init__(
+        self,
+        table: RouteTable,
+        invoke: Invoke,
+        *,
+        random: Callable[[], float] = random_module.random,
+        clock: Callable[[], float] = time.monotonic,
+        tasks: Tasks | None = None,
+    ) -> None:
+        self._model = table.model
+        tasks = tasks or AsyncioTasks()
+        self._calls = Calls(table, invoke, tasks, random=random, clock=clock)
+        self._graphs: Graphs | None = None
+        if table.models[table.model].graph is not None:
+            from .graphs import Graphs  # numpy, which only graphs need
+
+            self._graphs = Graphs(table, self._calls, tasks)
+
+    async def answer(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
+        """The proxy answer to an event.
+
+        Args:
+            event: API Gateway's proxy event, or one that another router handed on.
+            deadline_s: when the caller gives up, a moment of the clock.
+        """
+        try:
+            return await self._answer(event, deadline_s)
+        except RequestError as error:
+            answer = answer_error(error)
+        except RouteError:
+            _LOG.exception("%s cannot be routed", self._model)
+            answer = answer_failure("unknown_function")
+        except Exception:
+            _LOG.exception("the router of %s failed", self._model)
+            answer = answer_failure("failed")
+        return marked(answer, x_turnout_model=self._model)
+
+    async def _answer(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
+        if read_hop(event) >= MOST_HOPS:
+            message = f"{self._model}: the request has been through {MOST_HOPS} routers and comes to another one"
+            raise RequestError("LOOP", message)
+        wanted = self._calls.read_override(event)
+        if self._graphs is not None:
+            return await self._graphs.answer(self._model, event, deadline_s)
+        version, how = (wanted, "override") if wanted else self._calls.choose(self._model, event)
+        return _show(self._model, await self._calls.call(self._model, version, how, event, deadline_s))
+
+
+def _show(model: str, outcome: Outcome) -> dict[str, Any]:
+    """The outcome as the caller reads it."""
+    answer = outcome.answered.answer
+    if answer is None:
+        failure = answer_failure(outcome.answered.error)
+        return marked(failure, x_turnout_model=model, x_turnout_version=outcome.version, x_turnout_route=outcome.route)
+    if outcome.instead_of:
+        return marked(answer, x_turnout_route=outcome.route, x_turnout_fallback_from=outcome.instead_of)
+    return marked(answer, x_turnout_route=outcome.route)

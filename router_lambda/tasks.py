@@ -1,0 +1,118 @@
+"""Several things at the same time: in threads where a Lambda runs them, as tasks of asyncio in the local gateway.
+
+Comes in: coroutines. Goes out: what they return. Called by the routers, which are written once for both. In a Lambda
+nothing ever suspends, since its calls block their thread: so a coroutine is run by one `send`, without the tens of
+milliseconds that importing asyncio takes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+
+T = TypeVar("T")
+
+MOST_BESIDE = 64
+"""So many things may run beside the callers' requests; what comes then is left out, and the log says so."""
+
+_LOG = logging.getLogger("turnout.router")
+
+
+class Tasks(Protocol):
+    """Runs coroutines at the same time."""
+
+    async def gather(self, work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+        """What each of them returns, in their order; the first exception where one raises."""
+        ...
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin it and let it go on beside the caller's request; it must not raise."""
+        ...
+
+
+class AsyncioTasks:
+    """Tasks of whatever loop awaits."""
+
+    def __init__(self) -> None:
+        self._beside: set[asyncio.Task[None]] = set()
+
+    async def gather(self, work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+        """As `Tasks` says."""
+        import asyncio
+
+        return list(await asyncio.gather(*work))
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """As `Tasks` says; it begins when the loop is next free."""
+        import asyncio
+
+        if len(self._beside) >= MOST_BESIDE:
+            _LOG.warning("%d calls run beside the requests: one more is left out", MOST_BESIDE)
+            work.close()
+            return
+        task = asyncio.get_running_loop().create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+
+class ThreadTasks:
+    """Threads, for coroutines that never suspend. Nothing is started before it is needed."""
+
+    async def gather(self, work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+        """As `Tasks` says; the last of them runs in this thread."""
+        *others, own = [_Run(coroutine) for coroutine in work]
+        for run in others:
+            run.start()
+        own.run()
+        return [run.result() for run in (*others, own)]
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """As `Tasks` says. Lambda stops all threads when the answer is out, and lets them go on with the next call."""
+        _Run(work).start()
+
+
+class _Run:
+    """One coroutine in one thread."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._work = work
+        self._returned: Any = None
+        self._raised: BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self.run, daemon=True)
+        self._thread.start()
+
+    def run(self) -> None:
+        try:
+            self._returned = run_to_end(self._work)
+        except BaseException as error:  # raised again where the result is asked for
+            self._raised = error
+
+    def result(self) -> Any:
+        if self._thread is not None:
+            self._thread.join()
+        if self._raised is not None:
+            raise self._raised
+        return self._returned
+
+
+def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that never suspends.
+
+    Raises:
+        RuntimeError: it did suspend.
+    """
+    try:
+        work.send(None)
+    except StopIteration as finished:
+        returned: T = finished.value
+        return returned
+    work.close()
+    raise RuntimeError("a coroutine of the router waits for an event loop")
