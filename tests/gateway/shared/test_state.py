@@ -191,7 +191,7 @@ def test_answers_are_counted_by_what_they_are_and_how_long_they_took() -> None:
     assert counts.requests == 5
     assert counts.seconds == pytest.approx(40.3009)
     assert len(counts.durations) == len(BOUNDS_S) + 1
-    assert (counts.durations[0], counts.durations[BOUNDS_S.index(0.5)], counts.durations[-1]) == (3, 1, 1)
+    assert (counts.durations[0], counts.durations[BOUNDS_S.index(0.3)], counts.durations[-1]) == (3, 1, 1)
 
 
 def test_what_there_is_no_room_for_is_not_counted() -> None:
