@@ -1,0 +1,1 @@
+"""Seeing a stage's two shares: from the local gateway's counters, or from CloudWatch."""
