@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,6 +53,14 @@ WorkersOption = Annotated[
 WatchOption = Annotated[
     bool, typer.Option("--watch", help="Serve what models.yaml and its files say now, whenever they change.")
 ]
+CaptureOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Add every request that reaches a model to this file, for `turnout replay`; at most 1 GB.",
+        show_default=False,
+    ),
+]
 IsolatedOption = Annotated[
     bool, typer.Option("--isolated", help="Run each version in processes of its own, as Lambda does.")
 ]
@@ -74,6 +83,7 @@ def serve(
     access_log: AccessLogOption = True,
     workers: WorkersOption = 0,
     watch: WatchOption = False,
+    capture: CaptureOption = None,
     isolated: IsolatedOption = False,
     max_environments: EnvironmentsOption = 0,
     idle_timeout: IdleOption = 300.0,
@@ -107,6 +117,7 @@ def serve(
                 access_log=access_log,
                 workers=workers,
                 watch=watch,
+                capture=capture,
                 isolation=Isolation(max_environments, idle_timeout) if isolated else None,
                 preparing=partial(preparing, len(project.artifacts) + 1),
                 check_interrupt=check_interrupt,
@@ -115,6 +126,8 @@ def serve(
             message = f"what isolated functions run on cannot be made: {error}"
             raise CommandError(message, "It is fetched once, through uv, and kept in .turnout.", code=1) from None
         except OSError as error:
+            if capture is not None and error.filename == str(capture):
+                raise CommandError(f"cannot capture to {capture}: {error.strerror}.") from error
             listening = error.errno in CANNOT_LISTEN and error.filename is None
             if not listening and not isinstance(error, socket.gaierror):
                 raise

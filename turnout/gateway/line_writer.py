@@ -1,4 +1,4 @@
-"""Lines to a stream, some at a time: the access log's way out.
+"""Lines to a stream, some at a time: the way out of the access log and of what is captured.
 
 Comes in: lines without their ends. Goes out: text on a stream. Called by whoever serves; for a busy server one write
 for many lines costs a tenth of a write for each.
@@ -10,9 +10,21 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TextIO
+from typing import Protocol
 
 log = logging.getLogger(__name__)
+
+
+class Stream(Protocol):
+    """What lines can be written to."""
+
+    def write(self, text: str, /) -> int:
+        """Take the text; OSError or ValueError where it cannot."""
+        ...
+
+    def flush(self) -> None:
+        """Hold nothing back."""
+        ...
 
 
 class LineWriter:
@@ -23,14 +35,20 @@ class LineWriter:
             server goes on; a warning tells when that began, and when it ended.
         lock: held while lines are written, by processes that share the stream.
         delay_s: how long a line may wait.
+        name: what the lines are, for warnings.
     """
 
     def __init__(
-        self, stream: TextIO, lock: Callable[[], AbstractContextManager[None]] = nullcontext, delay_s: float = 0.05
+        self,
+        stream: Stream,
+        lock: Callable[[], AbstractContextManager[None]] = nullcontext,
+        delay_s: float = 0.05,
+        name: str = "the access log",
     ) -> None:
         self._stream = stream
         self._lock = lock
         self._delay_s = delay_s
+        self._name = name
         self._lines: list[str] = []
         self._is_failing = False
 
@@ -51,9 +69,9 @@ class LineWriter:
                 self._stream.flush()
         except (OSError, ValueError) as error:
             if not self._is_failing:
-                log.warning("the access log cannot be written, its lines are lost: %s", error)
+                log.warning("%s cannot be written, its lines are lost: %s", self._name, error)
             self._is_failing = True
         else:
             if self._is_failing:
-                log.warning("the access log is written again")
+                log.warning("%s is written again", self._name)
             self._is_failing = False

@@ -5,17 +5,21 @@ Comes in: a `Project`. Goes out: nothing. Called by the command line.
 
 from __future__ import annotations
 
+import secrets
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 
 import orjson
 
 from turnout.example_request import count_request, make_request
-from turnout.gateway.access_log import escape, json_log, text_log
+from turnout.gateway.access_log import Log, escape, json_log, text_log
 from turnout.gateway.banner import Sample, render_banner
+from turnout.gateway.capture import capturing_log, open_capture
 from turnout.gateway.core import Gateway
 from turnout.gateway.functions import Functions
 from turnout.gateway.http.reader import Limits
@@ -28,10 +32,16 @@ from turnout.gateway.line_writer import LineWriter
 from turnout.gateway.listening import bind_sockets
 from turnout.gateway.logs import set_up_logs
 from turnout.gateway.messages import Request, Response
+from turnout.gateway.metrics import PATH as METRICS_PATH
+from turnout.gateway.metrics import make_metrics
+from turnout.gateway.own_services import SEGMENT, own_services
 from turnout.gateway.reload.edition import ACCOUNT_ID, Edition, build_gateway, first_requests, make_edition
 from turnout.gateway.reload.switch import EditionFunctions
+from turnout.gateway.samples import PATH as SAMPLES_PATH
+from turnout.gateway.samples import make_samples, sampling_log, shares_of
 from turnout.gateway.shared.counters import counting_log
-from turnout.gateway.shared.state import LINES_LOCK, SharedState
+from turnout.gateway.shared.samples import SharedSamples
+from turnout.gateway.shared.state import LINES_LOCK, SAMPLES_LOCK, SharedState
 from turnout.gateway.workers.processors import processors
 from turnout.plan import Plan
 from turnout.project import Project
@@ -57,6 +67,7 @@ def serve(
     access_log: bool = True,
     workers: int = 0,
     watch: bool = False,
+    capture: Path | None = None,
     isolation: Isolation | None = None,
     preparing: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(ignore_progress),
     check_interrupt: Callable[[], None] = lambda: None,
@@ -75,13 +86,14 @@ def serve(
         access_log: whether each request gets a line.
         workers: processes that answer requests; 0 is one per processor.
         watch: go over to what the project's files say whenever they change.
+        capture: the file to which every request that reaches a model is added.
         isolation: how each function runs in processes of its own; None runs all in this one.
         preparing: shows progress while the isolated functions' packages are built.
         check_interrupt: raises KeyboardInterrupt if one came and was dropped; called once, before workers start.
 
     Raises:
         LayerError: the isolated functions' layer or runtime cannot be resolved.
-        OSError: the address cannot be listened on.
+        OSError: the address cannot be listened on, or the capture not be opened.
         ProblemsError: the plan or the API keys cannot be used.
     """
     from turnout.gateway.workers.supervise import supervise
@@ -97,6 +109,14 @@ def serve(
         bound_port = sockets[0].getsockname()[1]
         state = SharedState(workers)
         lines = LineWriter(sys.stdout, partial(state.lock.hold, LINES_LOCK))
+        captured = open_capture(capture, state)
+        samples = SharedSamples(state.lock, SAMPLES_LOCK)
+        own = own_services(
+            {
+                METRICS_PATH: make_metrics(state.counters, secrets.token_hex(8), time.time),
+                SAMPLES_PATH: make_samples(samples),
+            }
+        )
         line_log = json_log(lines.write, ACCOUNT_ID) if log_format == "json" else text_log(lines.write)
         refusals = {int(status): make_refusal(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
 
@@ -114,6 +134,16 @@ def serve(
                     before=before if isinstance(before, IsolatedFunctions) else None,
                 )
 
+        def log_of(edition: Edition) -> Log:
+            log = counting_log(state.counters, line_log if access_log else None)
+            log = sampling_log(samples, shares_of(edition.project.manifest), edition.plan, log)
+            return log if captured is None else capturing_log(captured.write, edition.project, edition.plan, log)
+
+        def flush() -> None:
+            lines.flush()
+            if captured is not None:
+                captured.flush()
+
         def gateway_of(edition: Edition, functions: Functions) -> Gateway:
             return build_gateway(
                 edition.project,
@@ -123,8 +153,9 @@ def serve(
                 stage=stage,
                 keys=edition.keys,
                 port=bound_port,
-                access_log=counting_log(state.counters, line_log if access_log else None),
+                access_log=log_of(edition),
                 bucket_of=state.buckets.bucket_of,
+                services={SEGMENT: own},
             )
 
         functions = functions_of(edition, None)
@@ -138,7 +169,7 @@ def serve(
             limits=Limits(),
             refusals=refusals,
             log=partial(log_refusal, refusals, lines.write, log_format) if access_log else None,
-            flush=lines.flush,
+            flush=flush,
         )
 
         def greet() -> None:

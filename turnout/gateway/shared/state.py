@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import pickle
 import struct
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,7 @@ from turnout.gateway.shared.buckets import SharedBuckets
 from turnout.gateway.shared.counters import Counters
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.slots import SharedSlots
-from turnout.gateway.stages import StageSettings
+from turnout.gateway.stages import Deployment, StageSettings
 
 SETTINGS_BYTES = 16 * 1024 * 1024
 """The largest state that can be published; pages never written cost nothing."""
@@ -33,6 +34,10 @@ _BUCKETS_LOCK = 2
 _SLOTS_LOCK = 3
 LINES_LOCK = 4
 """Held by a worker that writes lines to a stream which all write to."""
+CAPTURE_LOCK = 5
+"""The same, of the file that requests are captured to."""
+SAMPLES_LOCK = 6
+"""Held while sampled requests are kept or taken."""
 _FIRST_BUCKET_LOCK = 16
 
 
@@ -44,11 +49,13 @@ class ControlState:
         edition: which reading of the project's files is served; only a reload changes it.
         stages: every stage.
         api_keys: stage name -> its keys.
+        deployments: those that somebody had made, beside the ones that the stages start with.
     """
 
     edition: int
     stages: tuple[StageSettings, ...]
     api_keys: Mapping[str, tuple[ApiKey, ...]]
+    deployments: tuple[Deployment, ...] = ()
 
 
 class SharedState:
@@ -62,10 +69,12 @@ class SharedState:
         counters: of the worker that this process is; see `become`.
         buckets: the throttles'.
         slots: the reserved concurrencies'.
+        started_s: when it was made, in seconds since 1970.
     """
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+        self.started_s = time.time()
         self.lock = SharedLock()
         loads_bytes = 16 * workers
         sizes = (

@@ -1,0 +1,150 @@
+"""`turnout serve --capture FILE`: every request that reached a model, as a line of a file.
+
+Comes in: exchanges and their responses. Goes out: samples, and lines at the end of a file that all workers write.
+Called by the gateway's core in place of the access log, and by `turnout.gateway.samples`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from turnout.gateway.access_log import Log
+from turnout.gateway.errors import EVENT_TOO_LARGE, MISCONFIGURED
+from turnout.gateway.exchange import Exchange
+from turnout.gateway.line_writer import LineWriter
+from turnout.gateway.messages import Response
+from turnout.gateway.shared.state import CAPTURE_LOCK, SharedState
+from turnout.plan import Plan
+from turnout.project import Project
+from turnout.protocol.capture import Sample, make_sample, write_line
+from turnout.sizes import size_text
+
+LARGEST_FILE_BYTES = 1024 * 1024 * 1024
+"""Of a capture; what comes after is not captured, and a warning says so."""
+
+Versions = Mapping[str, tuple[str, str]]
+"""Function name -> model and version, of the functions that serve one version."""
+
+
+class CaptureFile:
+    """A stream of whole lines for `LineWriter`: what does not fit leaves no part of itself behind.
+
+    Args:
+        path: the file, made where it is not there; for its owner's eyes only, since requests hold what people sent.
+        most_bytes: that it may grow to.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path, most_bytes: int = LARGEST_FILE_BYTES) -> None:
+        self._file = os.open(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._most_bytes = most_bytes
+
+    def write(self, text: str) -> int:
+        """Add lines; whoever calls keeps other processes from doing so meanwhile.
+
+        Raises:
+            OSError: they could not be written, or the file is as large as it may be.
+        """
+        data = memoryview(text.encode())
+        before = os.fstat(self._file).st_size
+        if before + len(data) > self._most_bytes:
+            raise OSError(errno.EFBIG, f"it may take {size_text(self._most_bytes)} and no more")
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError:
+            with suppress(OSError):  # a pipe cannot be cut
+                os.ftruncate(self._file, before)
+            raise
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def open_capture(path: Path | None, state: SharedState) -> LineWriter | None:
+    """What adds lines to a capture, in each worker; None where nothing is captured.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    if path is None:
+        return None
+    return LineWriter(CaptureFile(path), partial(state.lock.hold, CAPTURE_LOCK), name=f"the capture {path}")
+
+
+def versions_of(plan: Plan) -> Versions:
+    """The functions that serve one version."""
+    return {row.name: (row.model, row.version) for row in plan.functions if row.kind == "model"}
+
+
+def redactions_of(project: Project) -> Mapping[tuple[str, str], Collection[str]]:
+    """Model and version -> the inputs whose values are in no capture, of those that have some."""
+    return {
+        (model.name, version.name): frozenset(version.capture.redact)
+        for model in project.manifest.models
+        for version in model.versions
+        if version.capture is not None and version.capture.redact
+    }
+
+
+def who_answered(exchange: Exchange, response: Response, versions: Versions) -> tuple[str, str] | None:
+    """Model and version that a request reached: the function's own, or what a router's answer says; None for none."""
+    target = exchange.target
+    if target is None or exchange.error in {MISCONFIGURED, EVENT_TOO_LARGE}:
+        return None
+    own = versions.get(target.function)
+    if own is not None:
+        return own
+    said = {name.lower(): value for name, value in response.headers}
+    named = said.get("x-turnout-model", ""), said.get("x-turnout-version", "")
+    return named if named in versions.values() else None
+
+
+def sample_of(
+    exchange: Exchange,
+    response: Response,
+    duration_s: float,
+    answered: tuple[str, str],
+    redact: Collection[str] = (),
+) -> Sample | None:
+    """The sample of an exchange that reached a function; see `make_sample`."""
+    stage, share, fields = exchange.stage, exchange.share, exchange.fields
+    assert stage is not None
+    assert share is not None
+    assert fields is not None
+    return make_sample(
+        fields.by_lower_name(),
+        exchange.request.body,
+        redact,
+        time=exchange.now,
+        stage=stage.settings.name,
+        model=answered[0],
+        version=answered[1],
+        canary=share.is_canary,
+        status=response.status,
+        duration_ms=duration_s * 1000,
+    )
+
+
+def capturing_log(write: Callable[[str], object], project: Project, plan: Plan, log: Log) -> Log:
+    """A log that captures, then hands on to another."""
+    versions = versions_of(plan)
+    redactions = redactions_of(project)
+
+    def capture(exchange: Exchange, response: Response, duration_s: float) -> None:
+        answered = who_answered(exchange, response, versions)
+        if answered is not None:
+            sample = sample_of(exchange, response, duration_s, answered, redactions.get(answered, ()))
+            if sample is not None:
+                write(write_line(sample).decode())
+        log(exchange, response, duration_s)
+
+    return capture
