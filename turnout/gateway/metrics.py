@@ -1,0 +1,46 @@
+"""`GET /turnout/metrics?stage=prod`: what the counters of a stage say, for whoever judges its canary.
+
+Comes in: the counters that all workers share. Goes out: a handler, one of the services beside the API. Read by
+turnout.observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import parse_qs
+
+from turnout.gateway.control.wire import AwsError, answer
+from turnout.gateway.messages import Handler, Request, Response
+from turnout.gateway.shared.counters import BOUNDS_S, Counters
+
+PATH = "/turnout/metrics"
+
+
+def make_metrics(counters: Counters, run: str, clock: Callable[[], float]) -> Handler:
+    """The handler.
+
+    Args:
+        counters: summed over all workers when they are asked for.
+        run: names this run of the server: another one counts from zero again.
+        clock: seconds since 1970.
+    """
+
+    def answer_metrics(request: Request) -> Response:
+        stage = parse_qs(request.query).get("stage", [""])[-1]
+        if request.method != "GET" or not stage:
+            return AwsError(400, "BadRequestException", f"Ask with GET {PATH}?stage=NAME").response()
+        functions = [
+            {
+                "function": key.function,
+                "canary": key.is_canary,
+                "statuses": counts.statuses,
+                "seconds": counts.seconds,
+                "durations": counts.durations,
+            }
+            for key, counts in counters.read().items()
+            if key.stage == stage and key.function
+        ]
+        found = {"stage": stage, "run": run, "time": clock(), "bounds_s": BOUNDS_S, "functions": functions}
+        return answer(200, found)
+
+    return answer_metrics
