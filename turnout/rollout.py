@@ -29,6 +29,8 @@ from turnout.stage_changes import CANARY, StageChange, change_between, find_diff
 from turnout.stage_control import StageControl, StageState, Target
 from turnout.stage_variables import plan_stage, spell_route
 
+WriteText = Callable[[Path, str], None]
+
 
 class RolloutError(Exception):
     """It cannot be done; the message is a sentence, `hint` the remedy or empty."""
@@ -135,13 +137,16 @@ def prepare(project: Project, action: Action, target: Target | None, *, now_s: f
     return Prepared(old.path.resolve(), text, rollout, change, before)
 
 
-def carry_out(prepared: Prepared, log: RolloutLog, control: StageControl | None) -> None:
+def carry_out(
+    prepared: Prepared, log: RolloutLog, control: StageControl | None, *, write: WriteText = replace_text
+) -> None:
     """Do what was prepared: the record, the manifest, the stage, the record again.
 
     Args:
         prepared: what to do.
         log: the record.
         control: the stage to change at once, None where `pulumi up` shall do it.
+        write: replaces the manifest.
 
     Raises:
         RolloutError: another rollout is half-done, or the live stage is not what the manifest says.
@@ -151,7 +156,7 @@ def carry_out(prepared: Prepared, log: RolloutLog, control: StageControl | None)
     if control is not None:
         check_in_step(control.read(), prepared)
     log.begin(prepared.rollout)
-    replace_text(prepared.path, prepared.text)
+    write(prepared.path, prepared.text)
     if control is not None:
         apply_change(control, prepared.change)
     log.finish(prepared.rollout)
@@ -185,13 +190,20 @@ def check_in_step(live: StageState, prepared: Prepared) -> None:
         raise RolloutError(f"{stage} is not served as the manifest says: {'; '.join(found)}", hint)
 
 
-def mend(manifest: Manifest, log: RolloutLog, connect: Callable[[Rollout], StageControl]) -> Rollout | None:
+def mend(
+    manifest: Manifest,
+    log: RolloutLog,
+    connect: Callable[[Rollout], StageControl],
+    *,
+    write: WriteText = replace_text,
+) -> Rollout | None:
     """Finish the rollout that was cut off.
 
     Args:
         manifest: as it is now.
         log: the record.
         connect: the stage of a rollout that was to change it at once.
+        write: replaces the manifest.
 
     Returns:
         The rollout, or None where none was cut off.
@@ -212,7 +224,7 @@ def mend(manifest: Manifest, log: RolloutLog, connect: Callable[[Rollout], Stage
         message = f"{manifest.source} was changed since, and no longer says what was begun"
         raise RolloutError(message, "`turnout canary mend --abandon` closes the record and leaves all as it is.")
     if text.encode() != data:
-        replace_text(manifest.path.resolve(), text)
+        write(manifest.path.resolve(), text)
     if rollout.stack:
         apply_change(connect(rollout), change)
     log.finish(rollout)

@@ -1,0 +1,57 @@
+"""A stage in memory that obeys UpdateStage's patch operations as API Gateway does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from turnout.plan import StagePlan
+from turnout.stage_control import LiveCanary, Operation, StageControlError, StageState
+
+
+class FakeStage:
+    """Keeps every state it was in, so that a test sees what traffic saw."""
+
+    def __init__(self, plan: StagePlan, deployment_id: str = "base") -> None:
+        canary = plan.canary
+        self.states = [
+            StageState(
+                deployment_id,
+                dict(plan.variables),
+                canary and LiveCanary(canary.percent, dict(canary.overrides), deployment_id),
+            )
+        ]
+
+    def read(self) -> StageState:
+        return self.states[-1]
+
+    def update(self, operations: Sequence[Operation]) -> None:
+        state = self.states[-1]
+        for operation in operations:
+            state = obey(state, operation)
+        self.states.append(state)
+
+
+def obey(state: StageState, operation: Operation) -> StageState:
+    """The state after one operation; what API Gateway does not know is refused."""
+    canary = state.canary or LiveCanary(0.0, {}, state.deployment_id)
+    variables, overrides = dict(state.variables), dict(canary.overrides)
+    name = operation["path"].rpartition("/")[2]
+    match operation["op"], operation["path"].rpartition("/")[0], operation.get("value", operation.get("from")):
+        case "replace", "/variables", str(value):
+            return StageState(state.deployment_id, {**variables, name: value}, state.canary)
+        case "replace", "/canarySettings/stageVariableOverrides", str(value):
+            canary = LiveCanary(canary.percent, {**overrides, name: value}, canary.deployment_id)
+        case "remove", "/canarySettings/stageVariableOverrides", None:
+            del overrides[name]
+            canary = LiveCanary(canary.percent, overrides, canary.deployment_id)
+        case "replace", "/canarySettings", str(value) if name == "percentTraffic":
+            canary = LiveCanary(float(value), overrides, canary.deployment_id)
+        case "replace", "/canarySettings", "false" if name == "useStageCache":
+            pass
+        case "remove", "", None if name == "canarySettings" and state.canary:
+            return StageState(state.deployment_id, variables)
+        case "copy", "", "/canarySettings/deploymentId" if name == "deploymentId":
+            return StageState(canary.deployment_id, variables, canary)
+        case _:
+            raise StageControlError(f"Invalid operation: {dict(operation)}")
+    return StageState(state.deployment_id, variables, canary)
