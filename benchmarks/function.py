@@ -25,6 +25,7 @@ import numpy as np
 
 from model_lambdas.onnx_model.handler import ModelFunction
 from model_lambdas.onnx_model.session import FunctionSpec, open_session
+from turnout.gateway.memory import keep_freed_memory
 from turnout.signature import read_signature
 
 BARS_US = {"tiny JSON": 10.0, "wide JSON": 2500.0, "wide binary": 200.0}
@@ -123,6 +124,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     arguments = parser.parse_args()
+    keep_freed_memory()  # as a worker does
     rows = {}
     for name, make in {"tiny JSON": json_event, "wide JSON": json_event, "wide binary": binary_event}.items():
         function, run, values = open_function(arguments.models, name.partition(" ")[0])
