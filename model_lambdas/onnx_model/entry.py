@@ -15,6 +15,7 @@ import orjson
 
 from turnout.protocol.tensors import Signature
 
+from .failed_answers import Handler, counting_failures
 from .handler import ModelFunction
 from .session import FunctionSpec
 
@@ -54,4 +55,8 @@ def _warm_up(function: ModelFunction, request: dict[str, Any]) -> None:
         log.warning("%s %s: the warm-up request was answered %s", spec.model, spec.version, answer["body"])
 
 
-handler = load_function(Path(os.environ.get("LAMBDA_TASK_ROOT", "."))) if "LAMBDA_TASK_ROOT" in os.environ else None
+def _make_handler(folder: Path) -> Handler:
+    return counting_failures(load_function(folder), print)
+
+
+handler = _make_handler(Path(os.environ["LAMBDA_TASK_ROOT"])) if "LAMBDA_TASK_ROOT" in os.environ else None
