@@ -38,6 +38,11 @@ def model_lambdas_package() -> str:
     return "turnout.model_lambdas" if is_installed() else "model_lambdas"
 
 
+def router_lambda_package() -> str:
+    """The importable name of the package of the routers."""
+    return "turnout.router_lambda" if is_installed() else "router_lambda"
+
+
 def is_installed() -> bool:
     """Whether this is a wheel's copy: a checkout keeps its schemas beside the package."""
     return (PACKAGE / "schemas").is_dir()

@@ -39,6 +39,7 @@ from turnout.gateway.reload.edition import ACCOUNT_ID, Edition, build_gateway, f
 from turnout.gateway.reload.switch import EditionFunctions
 from turnout.gateway.samples import PATH as SAMPLES_PATH
 from turnout.gateway.samples import make_samples, sampling_log, shares_of
+from turnout.gateway.services import make_services
 from turnout.gateway.shared.counters import counting_log
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.gateway.shared.state import LINES_LOCK, SAMPLES_LOCK, SharedState
@@ -155,7 +156,7 @@ def serve(
                 port=bound_port,
                 access_log=log_of(edition),
                 bucket_of=state.buckets.bucket_of,
-                services={SEGMENT: own},
+                services={SEGMENT: own, **make_services(edition, functions, state)},
             )
 
         functions = functions_of(edition, None)

@@ -35,11 +35,45 @@ class CanarySettings:
         percent: 0-100, fractions count.
         overrides: merged over the stage's variables; may add new ones.
         deployment_id: may be the stage's own.
+        use_stage_cache: kept and told; there is no cache here.
     """
 
     percent: float
     overrides: Mapping[str, str]
     deployment_id: str
+    use_stage_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """What the control plane keeps of a stage and no request feels.
+
+    Args:
+        description: or empty.
+        is_traced: whether X-Ray would trace it.
+        updated_s: when it was last changed, in seconds since 1970; 0 where it is as planned.
+    """
+
+    description: str = ""
+    is_traced: bool = False
+    updated_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A snapshot of an API that somebody had made; here all of them run the same code and routes.
+
+    Args:
+        id: six letters and digits.
+        api: the id of its API.
+        created_s: in seconds since 1970.
+        description: or empty.
+    """
+
+    id: str
+    api: str
+    created_s: float
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +87,7 @@ class StageSettings:
         variables: the routing table.
         canary: or None.
         throttle: for the whole stage, or None.
+        record: what else the control plane keeps.
     """
 
     name: str
@@ -61,6 +96,7 @@ class StageSettings:
     variables: Mapping[str, str]
     canary: CanarySettings | None = None
     throttle: Throttle | None = None
+    record: StageRecord = StageRecord()
 
 
 def own_bucket(stage: str, throttle: Throttle) -> Bucket:  # noqa: ARG001 - a process alone needs no name

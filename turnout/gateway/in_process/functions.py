@@ -17,6 +17,8 @@ from typing import Any
 
 from turnout.gateway.functions import ALIASES, Invocation, refuse
 from turnout.gateway.in_process.hosted_function import HostedFunction, Runnable
+from turnout.gateway.in_process.hosted_router import HostedRouter, LocalInvoke, RouterCode
+from turnout.gateway.in_process.loop_thread import LoopThread
 from turnout.gateway.in_process.threads import Threads
 from turnout.gateway.lambda_context import Cancellation
 from turnout.plan import Function
@@ -66,6 +68,7 @@ class InProcessFunctions:
         functions: those of the plan that can run here.
         make: the code of one model function, not yet loaded; called in a thread.
         make_cancellation: what stops one run, put into its context.
+        routers: the plan's routers; they are made anew for each edition, for they hold no session.
         refused: name -> why, of those of the plan that cannot run here.
         with_transform: names of the functions that run the user's own code beside the model: never on the event loop.
         running_limit: per function; see `RUNNING_LIMIT`.
@@ -83,6 +86,7 @@ class InProcessFunctions:
         make: Callable[[Function], Runnable],
         make_cancellation: Callable[[], Cancellation],
         *,
+        routers: Iterable[RouterCode] = (),
         refused: Mapping[str, str] | None = None,
         with_transform: frozenset[str] = frozenset(),
         running_limit: int = RUNNING_LIMIT,
@@ -94,6 +98,7 @@ class InProcessFunctions:
         check: Callable[[Function], None] | None = None,
     ) -> None:
         self._threads: Threads = Threads() if before is None else before._threads
+        self._beside: LoopThread = LoopThread() if before is None else before._beside
         self._refused = refused or {}
         self._marks = marks or {}
         self._hosted: dict[str, HostedFunction] = {}
@@ -116,6 +121,8 @@ class InProcessFunctions:
                 check=check_it,
             )
             self._new.append(hosted)
+        invoke = LocalInvoke(self)
+        self._routers = {code.function.name: HostedRouter(code, invoke, self._beside) for code in routers}
         self._models_before = frozenset() if before is None else before.wanted_models()
         self.busy_after_close = 0
 
@@ -145,7 +152,10 @@ class InProcessFunctions:
         hosted = self._hosted.get(name)
         if hosted is not None and alias in ALIASES:
             return hosted.invoke(alias, event, timeout_s)
-        return refuse(name, alias, self._refused, known=hosted is not None)
+        router = self._routers.get(name)
+        if router is not None and alias in ALIASES:
+            return router.invoke(event, timeout_s)
+        return refuse(name, alias, self._refused, known=hosted is not None or router is not None)
 
     async def preload(self, progress: Callable[[Loaded], None] | None = None, *, at_once: int = RUNNING_LIMIT) -> None:
         """Open every session, some at once; `progress` hears of each. One that fails is tried again when called."""
@@ -191,6 +201,8 @@ class InProcessFunctions:
         """Cancel what still runs and end the threads. `busy_after_close` then says how many could not be stopped."""
         for hosted in self._hosted.values():
             hosted.cancel()
+        if not self._beside.close(patience_s):
+            log.warning("a router could not be stopped")
         self.busy_after_close = self._threads.close(patience_s)
         if self.busy_after_close:
             log.warning("%d runs could not be stopped", self.busy_after_close)

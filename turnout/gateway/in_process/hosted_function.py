@@ -98,7 +98,7 @@ class HostedFunction:
         deadline = time.monotonic() + min(timeout_s, self.function.timeout_s)
         code = self._code
         if code is not None and self._loop_limit_s > 0:
-            size = _body_size(event)
+            size = body_size(event)
             if self._pace.is_short(size):
                 self.runs_on_loop += 1
                 return self._run_on_loop(code, event, Context(self.function, alias, event, deadline, None), size)
@@ -210,7 +210,7 @@ class HostedFunction:
     def _ran(self, call: Call, invocation: Invocation, cost_s: float) -> None:
         self.running -= 1
         self._running_calls.discard(call)
-        self._pace.learn(_body_size(call.event), cost_s, on_loop=False)
+        self._pace.learn(body_size(call.event), cost_s, on_loop=False)
         self._start_waiting()
         self._let_go_of_code()
         _settle(call, invocation)
@@ -232,7 +232,7 @@ class HostedFunction:
     def _run(self, code: Runnable, event: Mapping[str, Any], context: Context) -> Invocation:
         """Run in the calling thread."""
         try:
-            return _checked(self.function.name, code(event, context))
+            return check_answer(self.function.name, code(event, context))
         except BaseException as error:  # whatever a transform raises is this function's failure, not the gateway's
             if context.cancellation is None or not context.cancellation.cancelled:
                 log.exception("%s: the function raised", self.function.name)
@@ -255,13 +255,13 @@ class HostedFunction:
             self._waiting.pop(call, None)
 
 
-def _body_size(event: Mapping[str, Any]) -> int:
+def body_size(event: Mapping[str, Any]) -> int:
     """Characters in the event's body."""
     body = event.get("body")
     return len(body) if type(body) is str else 0
 
 
-def _checked(name: str, answer: Any) -> Invocation:
+def check_answer(name: str, answer: Any) -> Invocation:
     """The answer, or why Lambda would not hand it on."""
     # Asking an abstract class takes longer than all the rest; nearly every answer is a plain dict.
     body = answer.get("body") if type(answer) is dict or isinstance(answer, Mapping) else None

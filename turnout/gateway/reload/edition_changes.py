@@ -32,7 +32,7 @@ def _functions(before: Edition, after: Edition) -> Iterator[str]:
     new = {function.name: function for function in after.plan.functions}
     for name in [*new, *(name for name in old if name not in new)]:
         function = new.get(name) or old[name]
-        title = f"{function.model} {function.version or 'router'}"
+        title = f"{function.model} {function.version or 'router'}".lstrip()
         marks = [edition.marks.get(name) for edition in (before, after)]
         digests = [mark.digest if mark is not None else "" for mark in marks]
         if name not in old:
@@ -73,7 +73,9 @@ def carry_over(state: ControlState, before: Edition, after: Edition) -> ControlS
         name: state.api_keys[name] if name in state.api_keys and known.get(name) == planned else planned
         for name, planned in after.api_keys.items()
     }
-    return replace(state, stages=tuple(stages), api_keys=keys)
+    apis = {api.id for api in after.apis}
+    deployments = tuple(deployment for deployment in state.deployments if deployment.api in apis)
+    return replace(state, stages=tuple(stages), api_keys=keys, deployments=deployments)
 
 
 def _planned(edition: Edition) -> dict[str, StageSettings]:

@@ -1,0 +1,32 @@
+"""boto3's clients against a server on this machine, and what its errors say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+
+def aws_client(service: str, port: int, **config: Any) -> Any:
+    """A client that tries once, with credentials that nobody checks."""
+    return boto3.client(
+        service,
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="eu-west-1",
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+        config=Config(retries={"total_max_attempts": 1}, **config),
+    )
+
+
+def refusal(call: Callable[[], Any]) -> tuple[int, str, str]:
+    """Status, code and message of the error that a call raises."""
+    with pytest.raises(ClientError) as raised:
+        call()
+    response = raised.value.response
+    error = response["Error"]
+    return response["ResponseMetadata"]["HTTPStatusCode"], error["Code"], error["Message"]

@@ -1,0 +1,1 @@
+"""API Gateway's control plane for the stages that are served here, and who may speak to it."""
