@@ -36,8 +36,7 @@ def test_every_answer_says_who_gave_it(tmp_path: Path) -> None:
 def test_ping_is_answered_once_the_session_is_open(tmp_path: Path) -> None:
     reply = read_reply(identity(tmp_path)(PING, None))
     assert (reply.status, reply.json) == (200, {"ready": True})
-    (tmp_path / "model.onnx").unlink()
-    assert make_function(tmp_path / "model.onnx")(PING, None)["statusCode"] == 500
+    assert make_function(tmp_path / "gone.onnx", [], [])(PING, None)["statusCode"] == 500
 
 
 @pytest.mark.parametrize(

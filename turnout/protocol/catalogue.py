@@ -110,19 +110,25 @@ class Catalogue:
         platform: as models.yaml says it.
         release: Turnout's own version.
         models: by name, in the order of models.yaml.
+        documents: stage -> its OpenAPI document as JSON text, an object without `servers`.
     """
 
     platform: str
     release: str
     models: Mapping[str, ModelEntry]
+    documents: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back."""
-        models = [model.to_json() for model in self.models.values()]
-        return {"platform": self.platform, "release": self.release, "models": models}
+        """A JSON object that `from_json` reads back; the documents stay texts, which are read fastest."""
+        return {
+            "platform": self.platform,
+            "release": self.release,
+            "models": [model.to_json() for model in self.models.values()],
+            "documents": dict(self.documents),
+        }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Catalogue:
         """The catalogue that `to_json` wrote."""
         models = map(ModelEntry.from_json, row["models"])
-        return cls(row["platform"], row["release"], {model.name: model for model in models})
+        return cls(row["platform"], row["release"], {model.name: model for model in models}, row["documents"])

@@ -1,0 +1,105 @@
+"""The catalogue's pages: all models, one model, one version.
+
+Comes in: the catalogue and a stage. Goes out: JSON. Called by the general router for `GET /models`,
+`/models/{model}` and `/models/{model}/{version}`.
+
+All models stand on one page, so it tells of each only its names and what the stage serves; tensors stand on a model's
+page, examples on a version's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from turnout.protocol.catalogue import Catalogue, ModelEntry, VersionEntry
+from turnout.protocol.errors import RequestError
+
+from .serving import Stage
+
+Page = dict[str, Any]
+
+
+def list_models(catalogue: Catalogue, stage: Stage) -> Page:
+    """Every model, in the order of models.yaml."""
+    models = [
+        {**_head(model, stage), "versions": list(model.versions)} if model.versions else _head(model, stage)
+        for model in catalogue.models.values()
+    ]
+    return {"platform": catalogue.platform, **_place(stage), "models": models}
+
+
+def show_model(model: ModelEntry, stage: Stage) -> Page:
+    """One model with its versions, or the calls that a graph is made of."""
+    page: Page = {**_place(stage), **_head(model, stage)}
+    if model.routing:
+        page["routing"] = model.routing
+    if model.is_graph:
+        calls = [{"model": name, **({"version": version} if version else {})} for name, version in model.calls]
+        return {**page, **model.signature, "calls": calls}
+    return {**page, "versions": [_version(model, version, stage) for version in model.versions.values()]}
+
+
+def show_version(model: ModelEntry, version: VersionEntry, stage: Stage) -> Page:
+    """One version with its examples."""
+    return {**_place(stage), "model": model.name, **_version(model, version, stage), "examples": version.examples}
+
+
+def find_model(catalogue: Catalogue, name: str) -> ModelEntry:
+    """The model of that name.
+
+    Raises:
+        RequestError: UNKNOWN_MODEL.
+    """
+    model = catalogue.models.get(name)
+    if model is None:
+        raise RequestError("UNKNOWN_MODEL", f"there is no model `{name[:80]}`; GET /models lists them", got=name[:80])
+    return model
+
+
+def find_version(model: ModelEntry, name: str) -> VersionEntry:
+    """The version of that name.
+
+    Raises:
+        RequestError: UNKNOWN_VERSION.
+    """
+    version = model.versions.get(name)
+    if version is None:
+        known = ", ".join(model.versions) or "none, it is a graph"
+        message = f"{model.name} has no version `{name[:80]}`; it has {known}"
+        raise RequestError("UNKNOWN_VERSION", message, expected=list(model.versions), got=name[:80])
+    return version
+
+
+def _place(stage: Stage) -> Page:
+    """Whose variables were read: a canary's share may be told something else than the rest."""
+    return {"stage": stage.name, "canary": stage.is_canary}
+
+
+def _head(model: ModelEntry, stage: Stage) -> Page:
+    return {
+        "name": model.name,
+        **_described(model.description),
+        "endpoint": f"{stage.base}/models/{model.name}/inference",
+        **({"graph": True} if model.is_graph else {"serves": _serves(stage.shares_of(model))}),
+    }
+
+
+def _serves(shares: Mapping[str, float]) -> list[Page]:
+    return [{"version": version, "percent": percent} for version, percent in shares.items()]
+
+
+def _version(model: ModelEntry, version: VersionEntry, stage: Stage) -> Page:
+    return {
+        "name": version.name,
+        **_described(version.description),
+        "endpoint": f"{stage.base}/models/{model.name}/{version.name}/inference",
+        "percent": stage.shares_of(model).get(version.name, 0),
+        "sha256": version.sha256,
+        "size_bytes": version.size_bytes,
+        **version.signature,
+    }
+
+
+def _described(description: str) -> Page:
+    return {"description": description} if description else {}

@@ -1,0 +1,42 @@
+"""What the general router says itself: JSON, and the refusal of methods that a path has not.
+
+Comes in: values. Goes out: proxy answers. Called by the general router and by `/v2`. The standard library's json, since
+routers have no layer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from turnout.protocol.errors import RequestError
+from turnout.protocol.events import make_answer
+from turnout.protocol.limits import LARGEST_BODY_BYTES, escaped_bytes
+
+
+def answer_json(value: Any, status: int = 200) -> dict[str, Any]:
+    """The proxy answer that holds a value; see `answer_text`."""
+    return answer_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")), status)
+
+
+def answer_text(text: str, status: int = 200) -> dict[str, Any]:
+    """The proxy answer that holds a text of JSON.
+
+    Raises:
+        RequestError: ANSWER_TOO_LARGE, where Lambda would not hand it on.
+    """
+    body = text.encode(errors="replace")
+    size = escaped_bytes(body)
+    if size > LARGEST_BODY_BYTES:
+        message = f"the answer: expected at most {LARGEST_BODY_BYTES} bytes, escaped as Lambda hands it on, got {size}"
+        raise RequestError("ANSWER_TOO_LARGE", message, expected=LARGEST_BODY_BYTES, got=size)
+    return make_answer(status, {"Content-Type": "application/json"}, body)
+
+
+def check_method(event: Mapping[str, Any], allowed: str) -> None:
+    """Refuse every method but one: METHOD_NOT_ALLOWED."""
+    got = event["httpMethod"]
+    if got != allowed:
+        message = f"{event['path'][:120]}: expected {allowed}, got {got[:20]}"
+        raise RequestError("METHOD_NOT_ALLOWED", message, expected=allowed, got=got[:20])

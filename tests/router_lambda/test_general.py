@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from tests.builders.general_router import VARIABLES, FakeFunctions, ask, route_event, small_catalogue
+from turnout.protocol.answered import Answered
+from turnout.protocol.catalogue import Catalogue
+from turnout.protocol.limits import LARGEST_BODY_BYTES
+
+
+def test_live_is_answered_without_a_call() -> None:
+    functions = FakeFunctions()
+    reply = ask(route_event("/health/live"), functions)
+    assert (reply.status, reply.json, functions.calls) == (200, {"live": True}, [])
+
+
+def test_ready_asks_every_served_version() -> None:
+    functions = FakeFunctions()
+    assert ask(route_event("/health/ready"), functions).json == {"ready": True}
+    assert sorted(functions.called) == ["turnout-local_forest_v1", "turnout-local_forest_v2", "turnout-local_iris_v1"]
+
+
+def test_ready_is_503_with_the_list_of_those_that_are_not() -> None:
+    functions = FakeFunctions({"turnout-local_forest_v2": Answered(None, "timed_out")})
+    reply = ask(route_event("/health/ready", variables={**VARIABLES, "iris": ""}), functions)
+    assert reply.status == 503
+    assert reply.json == {
+        "error": "not ready: iris is not served: the stage's variables name no version of it; "
+        "forest v2 did not answer in time",
+        "code": "NOT_READY",
+        "details": {
+            "not_ready": [
+                {
+                    "model": "iris",
+                    "version": "",
+                    "reason": "is not served: the stage's variables name no version of it",
+                },
+                {"model": "forest", "version": "v2", "reason": "did not answer in time"},
+            ]
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("base", "headers", "url"),
+    [
+        ("/prod", {"Host": "api.example.com", "X-Forwarded-Proto": "https"}, "https://api.example.com/prod"),
+        ("", {"host": "127.0.0.1:8080", "x-forwarded-proto": "http"}, "http://127.0.0.1:8080"),
+        ("/mapped", {"Host": "api.example.com"}, "https://api.example.com/mapped"),
+    ],
+)
+def test_document_has_the_address_at_which_it_was_asked_for(base: str, headers: dict[str, str], url: str) -> None:
+    document = ask({**route_event("/openapi.json", base=base), "headers": headers}).json
+    assert document == {"servers": [{"url": url}], "openapi": "3.0.3"}
+
+
+def test_document_of_a_stage_that_models_yaml_has_not_is_404() -> None:
+    event = route_event("/openapi.json")
+    event["requestContext"]["stage"] = "staging"
+    assert (ask(event).status, ask(event).json["code"]) == (404, "UNKNOWN_PATH")
+
+
+@pytest.mark.parametrize(("spare", "status"), [(100, 200), (0, 413)])
+def test_document_over_lambdas_limit_is_a_clear_error(spare: int, status: int) -> None:
+    large = Catalogue("turnout", "1", {}, {"prod": '{"x":"' + "x" * (LARGEST_BODY_BYTES - spare - 50) + '"}'})
+    reply = ask({**route_event("/openapi.json"), "headers": None}, catalogue=large)
+    assert reply.status == status
+    if status == 413:
+        assert reply.json["code"] == "ANSWER_TOO_LARGE"
+
+
+def test_route_that_is_none_of_ours_is_404() -> None:
+    assert ask(route_event("/elsewhere")).json["code"] == "UNKNOWN_PATH"
+
+
+@pytest.mark.parametrize("broken", [{"requestContext": None}, {"path": None}, {"pathParameters": {"odd": 1}}])
+def test_event_that_api_gateway_never_sends_is_a_502_with_a_log_line(
+    broken: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        reply = ask({**route_event("/models"), **broken}, catalogue=small_catalogue())
+    assert (reply.status, reply.json) == (502, {"message": "Internal server error"})
+    assert "the general router failed" in caplog.text
