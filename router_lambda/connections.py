@@ -1,0 +1,118 @@
+"""HTTP connections to one endpoint, kept open between requests and shared by threads.
+
+Comes in: an endpoint, requests, deadlines. Goes out: `HttpAnswer`s. Called by `invoke`.
+
+A kept connection may have been closed by the other side, surely where Lambda has frozen the process for minutes. That
+shows when the request is sent or before any byte of an answer: then, and only then, the request is sent again.
+"""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import ssl
+
+MOST_IDLE = 16
+"""So many connections are kept: the members of a large ensemble."""
+
+_CLOSED = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, http.client.RemoteDisconnected)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """Status, headers (`get` minds no case) and body."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+class Connections:
+    """Connections to one endpoint.
+
+    Args:
+        endpoint: `https://lambda.eu-west-1.amazonaws.com`; a path is not part of it.
+        clock: a monotonic one, in seconds, which deadlines are told by.
+    """
+
+    def __init__(self, endpoint: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        parts = urlsplit(endpoint)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"{endpoint!r} is no endpoint such as https://lambda.eu-west-1.amazonaws.com")
+        self.host = parts.netloc
+        self._is_tls = parts.scheme == "https"
+        self._clock = clock
+        self._idle: deque[http.client.HTTPConnection] = deque()
+        self._context: ssl.SSLContext | None = None
+        if self._is_tls:
+            import ssl
+
+            self._context = ssl.create_default_context()
+
+    def post(self, path: str, headers: Mapping[str, str], body: bytes, deadline_s: float) -> HttpAnswer:
+        """Send one request and read its answer.
+
+        Raises:
+            TimeoutError: nothing, or not all of it, came until the deadline.
+            OSError: no connection could be made, or it broke in the middle of an answer.
+            http.client.HTTPException: what came is not HTTP.
+        """
+        while True:
+            try:
+                connection, is_kept = self._idle.pop(), True
+            except IndexError:
+                connection, is_kept = self._open(), False
+            try:
+                self._set_timeout(connection, deadline_s)
+                connection.request("POST", path, body, dict(headers))
+                self._set_timeout(connection, deadline_s)
+                response = connection.getresponse()
+            except _CLOSED:
+                connection.close()
+                if is_kept:
+                    continue
+                raise
+            except BaseException:
+                connection.close()
+                raise
+            return self._read(connection, response, deadline_s)
+
+    def _read(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, deadline_s: float
+    ) -> HttpAnswer:
+        try:
+            self._set_timeout(connection, deadline_s)
+            body = response.read()
+        except BaseException:
+            connection.close()
+            raise
+        if connection.sock is not None and len(self._idle) < MOST_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return HttpAnswer(response.status, response.headers, body)
+
+    def _open(self) -> http.client.HTTPConnection:
+        if self._is_tls:
+            return http.client.HTTPSConnection(self.host, context=self._context)
+        return http.client.HTTPConnection(self.host)
+
+    def _set_timeout(self, connection: http.client.HTTPConnection, deadline_s: float) -> None:
+        left_s = deadline_s - self._clock()
+        if left_s <= 0:
+            raise TimeoutError
+        connection.timeout = left_s
+        if connection.sock is not None:
+            connection.sock.settimeout(left_s)
+
+    def close(self) -> None:
+        """Close those that are kept."""
+        while self._idle:
+            self._idle.pop().close()

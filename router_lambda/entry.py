@@ -1,0 +1,78 @@
+"""What Lambda imports: the router that the zip's files describe, made at init.
+
+Comes in: `routes.json` of a model's router, or `catalogue.json` of the general one, written by `turnout build`. Goes
+out: `handler`. Called by the runtime. No event loop: the coroutines that the routers are written as never suspend here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from turnout.protocol.answered import Invoke
+from turnout.protocol.route_table import RouteTable
+from turnout.protocol.routing import ROUTER
+
+from .invoke import LambdaInvoke
+from .router import Router
+from .tasks import ThreadTasks, run_to_end
+
+MARGIN_S = 0.3
+"""What is kept of the time that Lambda gives, so that the caller hears of a timeout from the router."""
+
+Handler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
+
+
+def load_handler(folder: Path, environ: Mapping[str, str]) -> Handler:
+    """The function that Lambda calls.
+
+    Args:
+        folder: where the zip's files lie.
+        environ: Lambda's; `AWS_ENDPOINT_URL_LAMBDA` sends the calls somewhere else than to the region's own endpoint.
+    """
+    region = environ["AWS_REGION"]
+    invoke = LambdaInvoke(environ.get("AWS_ENDPOINT_URL_LAMBDA") or find_endpoint(region), region, environ=environ)
+    router = _load_router(folder, environ["AWS_LAMBDA_FUNCTION_NAME"], invoke)
+
+    def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        left_s = context.get_remaining_time_in_millis() / 1000
+        return run_to_end(router.answer(event, time.monotonic() + left_s - MARGIN_S))
+
+    return handle
+
+
+def _load_router(folder: Path, function: str, invoke: Invoke) -> Any:
+    routes = folder / "routes.json"
+    if routes.exists():
+        row = json.loads(routes.read_bytes())
+        table = RouteTable.from_json(row, prefix=function.removesuffix(f"_{row['model']}_{ROUTER}"))
+        return Router(table, invoke, tasks=ThreadTasks())
+    from turnout.protocol.catalogue import Catalogue
+
+    from .general import GeneralRouter
+
+    catalogue = Catalogue.from_json(json.loads((folder / "catalogue.json").read_bytes()))
+    return GeneralRouter(catalogue, invoke, tasks=ThreadTasks())
+
+
+def find_endpoint(region: str) -> str:
+    """Lambda's endpoint of a region. Source: botocore's endpoints.json, `partitions[].regionRegex` and `dnsSuffix`."""
+    suffix = next((suffix for start, suffix in _DNS_SUFFIXES if region.startswith(start)), "amazonaws.com")
+    return f"https://lambda.{region}.{suffix}"
+
+
+_DNS_SUFFIXES = (
+    ("cn-", "amazonaws.com.cn"),
+    ("eusc-", "amazonaws.eu"),
+    ("us-iso-", "c2s.ic.gov"),
+    ("us-isob-", "sc2s.sgov.gov"),
+    ("us-isof-", "csp.hci.ic.gov"),
+    ("eu-isoe-", "cloud.adc-e.uk"),
+)
+
+handler = load_handler(Path(os.environ["LAMBDA_TASK_ROOT"]), os.environ) if "LAMBDA_TASK_ROOT" in os.environ else None
+"""The function of one router: a proxy event in, a proxy answer out, as AWS Lambda calls it."""

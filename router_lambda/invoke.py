@@ -1,0 +1,129 @@
+"""Lambda's Invoke API, by alias: one call of another function.
+
+Comes in: a function's name, alias and event. Goes out: an `Answered`. Called by the routers where Lambda runs them.
+
+Written over http.client, since importing boto3 and making its client takes longer than all else that a router does when
+it starts (docs/performance.md). Source: AWS Lambda API, Invoke.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import quote
+
+from turnout.protocol.answered import Answered
+from turnout.protocol.limits import LARGEST_ANSWER_BYTES
+
+from .connections import Connections, HttpAnswer
+from .signing import Credentials, sign_post
+
+LARGEST_EVENT_BYTES = LARGEST_ANSWER_BYTES
+LARGEST_ASYNCHRONOUS_EVENT_BYTES = 1024 * 1024
+"""What Lambda takes as an event, answered and not."""
+
+_ERROR_OF_STATUS: Mapping[int, str] = {
+    403: "unknown_function",  # the role may not call it: API Gateway says the same of both
+    404: "unknown_function",
+    413: "request_too_large",
+    429: "throttled",
+}
+"""What Lambda's own statuses say; those of 5xx are failures of Lambda, and no answers either."""
+
+_ERROR_OF_TYPE: Mapping[str, str] = {"Sandbox.Timedout": "timed_out", "Function.ResponseSizeTooLarge": "too_large"}
+
+
+class LambdaInvoke:
+    """Calls functions of one region; from several threads at once.
+
+    Args:
+        endpoint: the Invoke API's, `https://lambda.eu-west-1.amazonaws.com`.
+        region: for the signature.
+        environ: holds the credentials, and the trace of the call that is being answered.
+        wall_clock: seconds since 1970, for the signature.
+        clock: a monotonic one, in seconds, which deadlines are told by.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        region: str,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        wall_clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connections = Connections(endpoint, clock=clock)
+        self._region = region
+        self._environ = environ
+        self._wall_clock = wall_clock
+
+    async def __call__(
+        self, function: str, alias: str, event: Mapping[str, Any], *, deadline_s: float, asynchronous: bool = False
+    ) -> Answered:
+        """See `turnout.protocol.answered.Invoke`. It never suspends: it blocks its thread."""
+        body = _spell(event)
+        limit = LARGEST_ASYNCHRONOUS_EVENT_BYTES if asynchronous else LARGEST_EVENT_BYTES
+        if len(body) > limit:
+            return Answered(None, "request_too_large", f"the event is {len(body)} bytes, {limit} are allowed")
+        path = f"/2015-03-31/functions/{quote(f'{function}:{alias}', safe='')}/invocations"
+        headers = self._headers(path, body, "Event" if asynchronous else "RequestResponse")
+        try:
+            answer = self._connections.post(path, headers, body, deadline_s)
+        except TimeoutError:
+            return Answered(None, "timed_out", "Lambda gave no answer in time")
+        except (OSError, HTTPException) as error:
+            return Answered(None, "failed", f"Lambda cannot be reached: {type(error).__name__}: {error}")
+        return _read(answer)
+
+    def _headers(self, path: str, body: bytes, kind: str) -> dict[str, str]:
+        headers = {"content-type": "application/json", "host": self._connections.host, "x-amz-invocation-type": kind}
+        headers = sign_post(
+            Credentials.of(self._environ),
+            region=self._region,
+            service="lambda",
+            path=path,
+            headers=headers,
+            body=body,
+            now=self._wall_clock(),
+        )
+        trace = self._environ.get("_X_AMZN_TRACE_ID")
+        if trace:
+            headers["x-amzn-trace-id"] = trace  # X-Ray's, which proxies may change: it is not signed
+        return headers
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._connections.close()
+
+
+def _spell(event: Mapping[str, Any]) -> bytes:
+    """JSON as short as it came; text with lone surrogates, which UTF-8 cannot spell, is escaped."""
+    try:
+        return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(event, separators=(",", ":")).encode()
+
+
+def _read(answer: HttpAnswer) -> Answered:
+    """What Lambda's answer says; the function's own is one only where Lambda marks no error."""
+    if answer.status == 202:
+        return Answered(None)
+    if answer.status != 200:
+        kind = answer.headers.get("x-amzn-errortype", "")
+        message = f"Lambda answered {answer.status} {kind}: {answer.body[:500].decode(errors='replace')}"
+        return Answered(None, _ERROR_OF_STATUS.get(answer.status, "failed"), message)
+    try:
+        found = json.loads(answer.body)
+    except ValueError:
+        return Answered(None, "failed", "the function's answer is not JSON")
+    if answer.headers.get("x-amz-function-error") is None:
+        return Answered(found)
+    kind = str(found.get("errorType", "")) if isinstance(found, dict) else ""
+    message = str(found.get("errorMessage", "")) if isinstance(found, dict) else str(found)
+    error = _ERROR_OF_TYPE.get(kind, "timed_out" if "Task timed out after" in message else "failed")
+    return Answered(None, error, f"{kind}: {message}"[:500])
