@@ -15,12 +15,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.builders.graphs import write_identity
-from tests.builders.stage import FakeStage
+from tests.builders.stage import FakeStage, FakeTraffic
 from turnout.manifest_file import replace_text
+from turnout.observation.source import Mark, ObservationError
 from turnout.plan import StagePlan
 from turnout.problems import ProblemsError
 from turnout.project import Project, load_project
-from turnout.rollout import Action, RolloutError, abandon, carry_out, check_finished, mend, prepare, progress_of
+from turnout.rollout import (
+    Action,
+    Connection,
+    RolloutError,
+    abandon,
+    carry_out,
+    check_finished,
+    mend,
+    prepare,
+    progress_of,
+)
 from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_changes import find_differences
 from turnout.stage_control import Operation, StageState, Target
@@ -61,6 +72,7 @@ class World:
     folder: Path
     stage: FakeStage
     log: RolloutLog
+    traffic: FakeTraffic
 
     def project(self) -> Project:
         return load_project(self.folder)
@@ -74,7 +86,7 @@ class World:
 
     def do(self, action: Action, *, now: bool = True) -> Rollout:
         prepared = prepare(self.project(), action, HERE if now else None, now_s=0.0)
-        carry_out(prepared, self.log, self.stage if now else None)
+        carry_out(prepared, self.log, Connection(self.stage, self.traffic) if now else None)
         return self.log.read()[-1]
 
     def assert_in_step(self) -> None:
@@ -91,7 +103,7 @@ def make_world(folder: Path) -> World:
     (folder / "models.yaml").write_text(MANIFEST)
     (folder / "rollouts.jsonl").unlink(missing_ok=True)
     manifest = load_project(folder).manifest
-    return World(folder, FakeStage(plan_stage(manifest.stages[0], manifest.models)), RolloutLog(folder))
+    return World(folder, FakeStage(plan_stage(manifest.stages[0], manifest.models)), RolloutLog(folder), FakeTraffic())
 
 
 START = Action("start", "prod", {"echo": "v2", "mute": "v2"}, 10)
@@ -101,6 +113,7 @@ def test_a_canary_starts_moves_and_is_promoted_in_step(world: World) -> None:
     row = world.do(START)
     assert (row.before, row.after, row.percent) == ({"echo": "v1", "mute": "v1"}, {"echo": "v2", "mute": "v2"}, 10)
     assert set(row.digests["echo"]) == {"v1", "v2"}
+    assert Mark.from_json(row.mark) == Mark(1.0)
     assert (row.endpoint_url, row.stack, row.change) == ("http://127.0.0.1:1", "local", {})
     world.assert_in_step()
     world.do(Action("set", "prod", percent=50))
@@ -118,9 +131,16 @@ def test_a_canary_starts_moves_and_is_promoted_in_step(world: World) -> None:
 def test_a_rollback_leaves_every_byte_as_it_was(world: World) -> None:
     first = world.stage.read()
     world.do(START)
-    assert world.do(Action("rollback", "prod")).percent == 0
+    row = world.do(Action("rollback", "prod"))
+    assert (row.percent, row.mark) == (0, {})
     assert world.text() == MANIFEST
     assert world.stage.read() == first
+
+
+def test_a_stage_that_nobody_observes_is_changed_all_the_same(world: World) -> None:
+    world.traffic.answer = ObservationError("nobody counts")
+    assert world.do(START).mark == {}
+    world.assert_in_step()
 
 
 def test_without_a_stage_only_manifest_and_record_change(world: World) -> None:
@@ -204,7 +224,8 @@ def killed(world: World, killer: Killer, action: Action | None) -> bool:
         if action is None:
             mend(world.project().manifest, log, lambda _: stage, write=write)
         else:
-            carry_out(prepare(world.project(), action, HERE, now_s=0.0), log, stage, write=write)
+            prepared = prepare(world.project(), action, HERE, now_s=0.0)
+            carry_out(prepared, log, Connection(stage, world.traffic), write=write)
     except Killed:
         return True
     except EditError:
@@ -247,7 +268,7 @@ def test_whatever_is_killed_nothing_is_lost_or_left_half_done(
         if world.log.unfinished():
             mend(world.project().manifest, world.log, lambda _: world.stage)
         elif world_is_old and expected is not None:
-            carry_out(prepare(world.project(), action, HERE, now_s=0.0), world.log, world.stage)
+            world.do(action)
         world.assert_in_step()
         assert world.text() == (before[0] if expected is None else expected)
         assert len(world.log.read()) == len(before[2]) + (expected is not None)

@@ -15,19 +15,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from turnout.canary_edit import end_canary, find_stage, promote_models, set_percent, start_canary
 from turnout.drop_in import baselines_of
 from turnout.manifest import Canary, Manifest, Stage, parse_manifest
 from turnout.manifest_file import replace_text
 from turnout.naming import ALIAS_VARIABLE
+from turnout.observation.source import ObservationError, Source, Watched, watched_of
 from turnout.plan import Plan, StagePlan
 from turnout.planning import make_plan
 from turnout.project import Project
+from turnout.protocol.routing import spell_route
 from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_changes import CANARY, StageChange, change_between, find_differences, patch_calls
 from turnout.stage_control import StageControl, StageState, Target
-from turnout.stage_variables import plan_stage, spell_route
+from turnout.stage_variables import plan_stage
 
 WriteText = Callable[[Path, str], None]
 
@@ -84,6 +87,7 @@ class Prepared:
         rollout: what the record will say.
         change: what changes of the stage.
         before: the stage as the manifest has it now.
+        watched: what is to be observed of the canary afterwards; empty where it ends.
     """
 
     path: Path
@@ -91,9 +95,26 @@ class Prepared:
     rollout: Rollout
     change: StageChange
     before: StagePlan
+    watched: tuple[Watched, ...]
 
 
-def prepare(project: Project, action: Action, target: Target | None, *, now_s: float, verdict: str = "") -> Prepared:
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A stage as it is served: how it is changed, and who sees its traffic."""
+
+    control: StageControl
+    source: Source
+
+
+def prepare(
+    project: Project,
+    action: Action,
+    target: Target | None,
+    *,
+    now_s: float,
+    verdict: str = "",
+    run: Mapping[str, Any] | None = None,
+) -> Prepared:
     """Work out an action and check it; nothing is written or sent.
 
     Args:
@@ -102,6 +123,7 @@ def prepare(project: Project, action: Action, target: Target | None, *, now_s: f
         target: where the stage is changed at once, None where `pulumi up` shall do it.
         now_s: seconds since 1970.
         verdict: of the judgement that asks for it, or empty.
+        run: where the run that asks for it is then, or None.
 
     Raises:
         EditError: a name is not known, a canary is on or none is, or models.yaml cannot be edited.
@@ -133,19 +155,21 @@ def prepare(project: Project, action: Action, target: Target | None, *, now_s: f
         endpoint_url=target.endpoint_url if target else "",
         manifest=(_digest(data), _digest(text.encode())),
         change=change.to_json(),
+        run=run or {},
     )
-    return Prepared(old.path.resolve(), text, rollout, change, before)
+    watched = watched_of(plan, after.variables, after.canary.overrides) if after.canary else ()
+    return Prepared(old.path.resolve(), text, rollout, change, before, watched)
 
 
 def carry_out(
-    prepared: Prepared, log: RolloutLog, control: StageControl | None, *, write: WriteText = replace_text
+    prepared: Prepared, log: RolloutLog, connection: Connection | None, *, write: WriteText = replace_text
 ) -> None:
     """Do what was prepared: the record, the manifest, the stage, the record again.
 
     Args:
         prepared: what to do.
         log: the record.
-        control: the stage to change at once, None where `pulumi up` shall do it.
+        connection: the stage to change at once, None where `pulumi up` shall do it.
         write: replaces the manifest.
 
     Raises:
@@ -153,13 +177,25 @@ def carry_out(
         StageControlError: the stage cannot be read or changed.
     """
     check_finished(log)
-    if control is not None:
-        check_in_step(control.read(), prepared)
-    log.begin(prepared.rollout)
+    rollout = prepared.rollout
+    if connection is not None:
+        check_in_step(connection.control.read(), prepared)
+        rollout = replace(rollout, mark=_mark(connection.source, prepared))
+    log.begin(rollout)
     write(prepared.path, prepared.text)
-    if control is not None:
-        apply_change(control, prepared.change)
-    log.finish(prepared.rollout)
+    if connection is not None:
+        apply_change(connection.control, prepared.change)
+    log.finish(rollout)
+
+
+def _mark(source: Source, prepared: Prepared) -> dict[str, Any]:
+    """From where on the canary is observed; nothing where it ends, or where nobody can say."""
+    if not prepared.watched:
+        return {}
+    try:
+        return source.mark(prepared.rollout.stage, prepared.watched).to_json()
+    except ObservationError:
+        return {}
 
 
 def apply_change(control: StageControl, change: StageChange) -> None:

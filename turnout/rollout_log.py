@@ -32,7 +32,7 @@ class Rollout:
         time: `2026-11-23T02:10:00Z`.
         who: the user's name.
         stage: the stage's name.
-        action: `start`, `set`, `promote`, `rollback`, or `run`: what a run learnt without changing anything.
+        action: `start`, `set`, `promote` or `rollback`.
         before: model -> what the baseline served when it was done, as text.
         after: model -> what the canary served.
         percent: the canary's share from then on; 100 once it is promoted, 0 once it is rolled back.
@@ -43,9 +43,10 @@ class Rollout:
         endpoint_url: where the stage was changed at once: the control plane; empty for AWS's own.
         manifest: sha256 of models.yaml before and after.
         change: what had to be changed of the stage, while it is not done.
-        run: the state of a run after it, or empty.
+        mark: from where on the canary is observed since then (`turnout.observation`), or empty.
+        run: where `turnout canary run` is since then, or empty.
         done: whether all of it is done.
-        note: why it was left half-done, or what a run said; empty otherwise.
+        note: that it was left half-done; empty otherwise.
     """
 
     time: str
@@ -62,6 +63,7 @@ class Rollout:
     endpoint_url: str = ""
     manifest: tuple[str, str] = ("", "")
     change: Mapping[str, Any] = field(default_factory=dict)
+    mark: Mapping[str, Any] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
     done: bool = False
     note: str = ""
@@ -73,6 +75,7 @@ class Rollout:
             "stack": self.stack,
             "endpoint_url": self.endpoint_url,
             "change": dict(self.change),
+            "mark": dict(self.mark),
             "run": dict(self.run),
             "note": self.note,
         }

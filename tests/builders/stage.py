@@ -1,9 +1,11 @@
-"""A stage in memory that obeys UpdateStage's patch operations as API Gateway does."""
+"""A stage in memory that obeys UpdateStage's patch operations as API Gateway does, and what is seen of its traffic."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from turnout.observation.source import Mark, ObservationError, Watched
+from turnout.observed import Observation
 from turnout.plan import StagePlan
 from turnout.stage_control import LiveCanary, Operation, StageControlError, StageState
 
@@ -29,6 +31,25 @@ class FakeStage:
         for operation in operations:
             state = obey(state, operation)
         self.states.append(state)
+
+
+class FakeTraffic:
+    """A source that answers what it is told to."""
+
+    def __init__(self, answer: Observation | ObservationError | None = None) -> None:
+        self.answer = answer
+        self.marks = 0
+
+    def mark(self, stage: str, watched: Sequence[Watched]) -> Mark:
+        if isinstance(self.answer, ObservationError):
+            raise self.answer
+        self.marks += 1
+        return Mark(float(self.marks))
+
+    def observe(self, stage: str, watched: Sequence[Watched], since: Mark) -> Observation:
+        if not isinstance(self.answer, Observation):
+            raise self.answer or ObservationError("nobody counts")
+        return self.answer
 
 
 def obey(state: StageState, operation: Operation) -> StageState:
