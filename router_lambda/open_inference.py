@@ -120,7 +120,7 @@ class OpenInference:
     async def _infer(
         self, event: Mapping[str, Any], stage: Stage, model: ModelEntry, version: str, deadline_s: float
     ) -> dict[str, Any]:
-        function = f"{model.stem}{version}" if version else stage.function_of(model)
+        function = self._catalogue.function_of(model.name, version or stage.choice_of(model))
         path = f"/models/{model.name}/{version}/inference" if version else f"/models/{model.name}/inference"
         handed = {**handed_on(event), "resource": path, "path": path, "pathParameters": None}
         answered = check_answered(await self._invoke(function, stage.alias, handed, deadline_s=deadline_s))

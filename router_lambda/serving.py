@@ -56,13 +56,13 @@ class Stage:
         """The alias by which its functions are called."""
         return self.variables.get("alias", "live")
 
-    def function_of(self, model: ModelEntry) -> str:
-        """The function that the model's calls without a version reach: a version's, or its router's."""
-        return f"{model.stem}{self.variables.get(model.variable, '')}"
+    def choice_of(self, model: ModelEntry) -> str:
+        """What the model's calls without a version reach: a version, or `router`."""
+        return self.variables.get(model.variable, "")
 
     def shares_of(self, model: ModelEntry) -> dict[str, float]:
         """Version -> its percent of the model's calls; empty for a graph, and where the stage names no version."""
-        choice = self.variables.get(model.variable, "")
+        choice = self.choice_of(model)
         if model.is_graph or not choice:
             return {}
         if choice != ROUTER:
@@ -84,10 +84,12 @@ def reach_all(catalogue: Catalogue, stage: Stage) -> dict[Reached, str]:
 def reach(catalogue: Catalogue, stage: Stage, model: ModelEntry, version: str = "") -> dict[Reached, str]:
     """The versions that a call of the model can reach; a graph's are those that it calls, and so on."""
     if version:
-        return {(model.name, version): f"{model.stem}{version}"}
+        return {(model.name, version): catalogue.function_of(model.name, version)}
     if not model.is_graph:
-        shares = stage.shares_of(model)
-        return {(model.name, name): f"{model.stem}{name}" for name in shares} or {(model.name, ""): ""}
+        served = stage.shares_of(model)
+        return {(model.name, name): catalogue.function_of(model.name, name) for name in served} or {
+            (model.name, ""): ""
+        }
     reached: dict[Reached, str] = {}
     for name, called in model.calls:
         reached.update(reach(catalogue, stage, catalogue.models[name], called))

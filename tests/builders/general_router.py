@@ -39,7 +39,7 @@ def version_entry(name: str, size_bytes: int = 1000, **signature: Any) -> Versio
 
 def model_entry(name: str, *versions: str, **fields: Any) -> ModelEntry:
     entries = {version: version_entry(version) for version in versions}
-    return ModelEntry(name, name, f"{name}Route", f"{PREFIX}_{name}_", entries, f"What {name} does.", **fields)
+    return ModelEntry(name, name, f"{name}Route", entries, f"What {name} does.", **fields)
 
 
 def small_catalogue() -> Catalogue:
@@ -49,7 +49,7 @@ def small_catalogue() -> Catalogue:
         model_entry("forest", "v1", "v2", routing={"fallback": "v1"}),
         model_entry("triage", signature={"inputs": [X], "outputs": [ANY_RANK]}, calls=(("iris", ""), ("forest", "v2"))),
     )
-    return Catalogue("turnout", "1.2.3", {model.name: model for model in models}, {"prod": '{"openapi":"3.0.3"}'})
+    return Catalogue(PREFIX, "turnout", "1.2.3", {model.name: model for model in models}, {"prod": '{"openapi":"3.0.3"}'})
 
 
 @dataclass

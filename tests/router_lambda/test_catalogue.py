@@ -143,7 +143,7 @@ def test_unknown_model_is_404_whatever_is_asked_of_it() -> None:
 
 def large_catalogue() -> Catalogue:
     models = [model_entry(f"model-{number}", "v1", "v2", "v3") for number in range(500)]
-    return Catalogue("turnout", "1.2.3", {model.name: model for model in models}, {})
+    return Catalogue("turnout-local", "turnout", "1.2.3", {model.name: model for model in models}, {})
 
 
 def test_500_models_are_listed_in_milliseconds() -> None:
@@ -159,4 +159,4 @@ def test_500_models_are_listed_in_milliseconds() -> None:
 
 def test_catalogue_comes_back_from_json() -> None:
     catalogue = small_catalogue()
-    assert Catalogue.from_json(catalogue.to_json()) == catalogue
+    assert Catalogue.from_json(catalogue.to_json(), "turnout-local") == catalogue

@@ -57,7 +57,6 @@ class ModelEntry:
         name: `iris`.
         variable: the stage variable that says what serves it.
         route_variable: the stage variable that says its router's choice.
-        stem: of its functions' names: `turnout-prod_iris_` and what the variable says is the one that answers.
         versions: by name, in the order of models.yaml; empty for a graph.
         description: empty where models.yaml has none.
         routing: its `routing` as models.yaml has it.
@@ -68,7 +67,6 @@ class ModelEntry:
     name: str
     variable: str
     route_variable: str
-    stem: str
     versions: Mapping[str, VersionEntry]
     description: str = ""
     routing: Mapping[str, Any] = field(default_factory=dict)
@@ -86,7 +84,6 @@ class ModelEntry:
             "name": self.name,
             "variable": self.variable,
             "route_variable": self.route_variable,
-            "stem": self.stem,
             "versions": [version.to_json() for version in self.versions.values()],
             "description": self.description,
             "routing": dict(self.routing),
@@ -107,16 +104,22 @@ class Catalogue:
     """Everything that one deployment can be asked for.
 
     Args:
+        prefix: of all functions' names, `turnout-prod`; not in the JSON, which is the same in every stack.
         platform: as models.yaml says it.
         release: Turnout's own version.
         models: by name, in the order of models.yaml.
         documents: stage -> its OpenAPI document as JSON text, an object without `servers`.
     """
 
+    prefix: str
     platform: str
     release: str
     models: Mapping[str, ModelEntry]
     documents: Mapping[str, str]
+
+    def function_of(self, model: str, version: str) -> str:
+        """The name of a version's function, or of a model's router where `version` is `router`."""
+        return f"{self.prefix}_{model}_{version}"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back; the documents stay texts, which are read fastest."""
@@ -128,7 +131,7 @@ class Catalogue:
         }
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Catalogue:
+    def from_json(cls, row: Mapping[str, Any], prefix: str) -> Catalogue:
         """The catalogue that `to_json` wrote."""
         models = map(ModelEntry.from_json, row["models"])
-        return cls(row["platform"], row["release"], {model.name: model for model in models}, row["documents"])
+        return cls(prefix, row["platform"], row["release"], {model.name: model for model in models}, row["documents"])
