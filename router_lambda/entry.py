@@ -55,7 +55,8 @@ def _load_router(folder: Path, function: str, invoke: Invoke) -> Any:
 
     from .general import GeneralRouter
 
-    catalogue = Catalogue.from_json(json.loads((folder / "catalogue.json").read_bytes()))
+    row = json.loads((folder / "catalogue.json").read_bytes())
+    catalogue = Catalogue.from_json(row, prefix=function.removesuffix(f"_{ROUTER}"))
     return GeneralRouter(catalogue, invoke, tasks=ThreadTasks())
 
 
