@@ -224,8 +224,9 @@ def _answer(
         return Check(name, verdict, told)
     imagined = trials if trials.count else Trials(1, 0)
     needed = project(imagined, lambda factor: claim(imagined, factor) is not Verdict.INCONCLUSIVE)
-    wanted = "nobody can say how many more are needed" if needed is None else f"about {needed:,} more are needed"
-    return Check(name, verdict, f"{told if trials.count else f'no {counted} yet'}; {wanted} to tell", needed)
+    number = "nobody can say how many" if needed is None else f"about {needed:,}"
+    sentence = f"{told}; {number} more" if trials.count else f"no {counted} yet; {number}"
+    return Check(name, verdict, f"{sentence} are needed to tell", needed)
 
 
 def _told(canary: Trials, fault: str) -> str:
