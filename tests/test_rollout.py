@@ -16,20 +16,19 @@ from hypothesis import strategies as st
 
 from tests.builders.graphs import write_identity
 from tests.builders.stage import FakeStage, FakeTraffic
+from turnout.canary_action import Action, prepare
 from turnout.manifest_file import replace_text
 from turnout.observation.source import Mark, ObservationError
 from turnout.plan import StagePlan
 from turnout.problems import ProblemsError
 from turnout.project import Project, load_project
 from turnout.rollout import (
-    Action,
     Connection,
     RolloutError,
     abandon,
     carry_out,
     check_finished,
     mend,
-    prepare,
     progress_of,
 )
 from turnout.rollout_log import Rollout, RolloutLog
@@ -340,7 +339,8 @@ KILLED = """
 import os, pathlib, signal, sys
 from turnout.manifest_file import editing, replace_text
 from turnout.project import load_project
-from turnout.rollout import Action, carry_out, prepare
+from turnout.canary_action import Action, prepare
+from turnout.rollout import carry_out
 from turnout.rollout_log import RolloutLog
 folder = pathlib.Path(sys.argv[1])
 def write(path, text):
