@@ -198,7 +198,7 @@ def parse_deployment(body: Mapping[str, Any]) -> WantedDeployment:
     Raises:
         AwsError: a member is of another type than the API's.
     """
-    stage, description = body.get("stageName"), body.get("description") or ""
+    stage, description = body.get("stageName"), body.get("description", "")
     variables, canary = body.get("variables") or {}, body.get("canarySettings")
     if not (stage is None or isinstance(stage, str)) or not isinstance(description, str):
         raise bad_request("Invalid deployment content specified.stageName and description must be texts")

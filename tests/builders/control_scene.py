@@ -1,0 +1,95 @@
+"""A control plane of its own behind a real socket, with stages that a test puts there, and boto3 to speak to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.builders.aws_clients import aws_client
+from tests.builders.http_server import serving
+from turnout.gateway.control.guard import local_only
+from turnout.gateway.control.plane import ControlPlane
+from turnout.gateway.core import RestApi
+from turnout.gateway.shared.state import ControlState, SharedState
+from turnout.gateway.stages import CanarySettings, StageRecord, StageSettings
+from turnout.manifest import Throttle
+
+API_ID = "a1b2c3d4e5"
+FIRST = "dep001"
+"""The deployment that every stage is planned on."""
+
+Operation = Mapping[str, str]
+
+
+@dataclass
+class ControlScene:
+    """One API with the stages of `put`, changed and read through boto3."""
+
+    state: SharedState
+    client: Any
+    port: int
+
+    def put(
+        self,
+        name: str = "dev",
+        variables: Mapping[str, str] | None = None,
+        *,
+        canary: CanarySettings | None = None,
+        deployment: str = FIRST,
+        throttle: Throttle | None = None,
+        description: str = "",
+    ) -> None:
+        """Make this the only stage."""
+        record = StageRecord(description)
+        stage = StageSettings(name, API_ID, deployment, variables or {}, canary, throttle, record)
+        made = self.state.read()[1].deployments if self.state.generation() else ()
+        self.state.publish(ControlState(1, (stage,), {}, made))
+
+    @property
+    def stage(self) -> StageSettings:
+        """The stage as the gateway obeys it."""
+        (stage,) = self.state.read()[1].stages
+        return stage
+
+    def update(self, *operations: Operation, stage: str = "dev") -> Any:
+        return self.client.update_stage(restApiId=API_ID, stageName=stage, patchOperations=list(operations))
+
+    def get(self, stage: str = "dev") -> Any:
+        return self.client.get_stage(restApiId=API_ID, stageName=stage)
+
+    def deploy(self, **wanted: Any) -> Any:
+        return self.client.create_deployment(restApiId=API_ID, **wanted)
+
+
+@contextmanager
+def control_scene() -> Iterator[ControlScene]:
+    """For the length of a block."""
+    state = SharedState(1)
+    planned = StageSettings("dev", API_ID, FIRST, {})
+    plane = ControlPlane([RestApi(API_ID, {"info": {"title": "turnout-local_none"}}, (planned,))], state)
+    with serving(local_only(plane.handle)) as server:
+        port = server.address[1]
+        scene = ControlScene(state, aws_client("apigateway", port), port)
+        scene.put()
+        yield scene
+
+
+def replacing(path: str, value: str) -> Operation:
+    return {"op": "replace", "path": path, "value": value}
+
+
+def removing(path: str) -> Operation:
+    return {"op": "remove", "path": path}
+
+
+def copying(source: str, path: str) -> Operation:
+    return {"op": "copy", "from": source, "path": path}
+
+
+PERCENT = "/canarySettings/percentTraffic"
+DEPLOYMENT = "/canarySettings/deploymentId"
+OVERRIDES = "/canarySettings/stageVariableOverrides"
+COPIES = (copying(OVERRIDES, "/variables"), copying(DEPLOYMENT, "/deploymentId"))
+"""AWS's documented promotion, behind the percent."""
