@@ -6,12 +6,12 @@ that is a graph. Graphs that it calls are run here, too, and models with a route
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from turnout.protocol import bfloat16
-from turnout.protocol.checks import Interface, build_interface, datatype_of
+from turnout.protocol.checks import Interface, build_interface
 from turnout.protocol.codecs import decode_request, encode_answer
 from turnout.protocol.errors import RequestError
 from turnout.protocol.events import make_answer, read_event
@@ -19,7 +19,7 @@ from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, Case, EnsembleN
 from turnout.protocol.route_table import GraphRoute, RouteTable
 from turnout.protocol.routing import GRAPH
 from turnout.protocol.step_tensors import Tensor, Tensors
-from turnout.protocol.tensors import DATATYPES, Signature
+from turnout.protocol.tensors import Signature
 
 from .calls import Calls
 from .combine import CombineError, combine
@@ -64,7 +64,7 @@ class Graphs:
         """
         interface = self._interfaces[model]
         request = decode_request(*read_event(event), interface)
-        sent = {name: _tensor(values, interface, name) for name, values in request.inputs.items()}
+        sent = {name: Tensor(interface.inputs[name].datatype, values) for name, values in request.inputs.items()}
         outputs = await self._run_graph(model, sent, _Run(event, deadline_s))
         made = {name: tensor.datatype.name for name, tensor in outputs.items()}
         answer = encode_answer(
@@ -107,43 +107,29 @@ class Graphs:
                 return await self._run_call(node, tensors, run)
 
     async def _run_call(self, node: CallNode, tensors: Tensors, run: _Run) -> Tensors:
-        given = {name: tensors[source] for name, source in node.inputs.items() if source in tensors}
         if self._table.models[node.model].graph is not None:
-            taken = _take(tuple(self._interfaces[node.model].inputs), tensors, given)
+            taken = _take(node, self._interfaces[node.model].inputs, tensors)
             outputs = await self._run_graph(node.model, taken, run)
         else:
-            outputs = await self._call_version(node, tensors, given, run)
+            outputs = await self._call_version(node, tensors, run)
         return {node.outputs.get(name, name): tensor for name, tensor in outputs.items()}
 
-    async def _call_version(self, node: CallNode, tensors: Tensors, given: Tensors, run: _Run) -> Tensors:
+    async def _call_version(self, node: CallNode, tensors: Tensors, run: _Run) -> Tensors:
         version, how = (node.version, "pinned") if node.version else self._calls.choose(node.model, run.event)
-        taken = _take(self._table.models[node.model].versions[version].inputs, tensors, given)
+        taken = _take(node, self._table.models[node.model].versions[version].inputs, tensors)
         event = step_event(run.event, taken, f"{node.model} {version}")
         outcome = await self._calls.call(node.model, version, how, event, run.deadline_s)
         return read_outcome(node.model, outcome)
 
 
 def _make_interface(model: str, graph: GraphRoute) -> Interface:
-    return build_interface(
-        Signature.from_json(graph.signature),
-        model,
-        GRAPH,
-        free_inputs=graph.free_inputs,
-        free_outputs=graph.free_outputs,
-    )
+    return build_interface(Signature.from_json(graph.signature), model, GRAPH)
 
 
-def _tensor(values: Any, interface: Interface, name: str) -> Tensor:
-    declared = interface.inputs.get(name)
-    return Tensor(DATATYPES[datatype_of(values, None if declared is None else declared.datatype.name)], values)
-
-
-def _take(names: tuple[str, ...] | None, tensors: Tensors, given: Tensors) -> Tensors:
-    """What a call gets: the inputs that it declares, `given` under other names, the rest under their own."""
-    available = {**tensors, **given}
-    if names is None:  # its transform takes what it is given
-        return available
-    return {name: available[name] for name in names if name in available}
+def _take(node: CallNode, inputs: Iterable[str], tensors: Tensors) -> Tensors:
+    """Of the tensors before a step those that the call declares, under the names that it gives them."""
+    sources = {name: node.inputs.get(name, name) for name in inputs}
+    return {name: tensors[source] for name, source in sources.items() if source in tensors}
 
 
 def _combine_outputs(words: Mapping[str, str], members: list[Tensors]) -> Tensors:

@@ -20,11 +20,11 @@ class VersionRoute:
 
     Args:
         timeout_s: its function's own.
-        inputs: the tensors that it takes; None where a transform takes what it is given, or where nobody asks.
+        inputs: the tensors that it takes; empty where no graph calls it.
     """
 
     timeout_s: int
-    inputs: tuple[str, ...] | None = None
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,10 @@ class GraphRoute:
     Args:
         node: its steps.
         signature: its inputs and outputs, as `Signature.to_json` spells them: read only where numpy is at hand.
-        free_inputs: whether it may be sent other tensors, since a transform takes what it is given.
-        free_outputs: whether it may answer with other tensors, since a transform makes them.
     """
 
     node: Node
     signature: Mapping[str, Any]
-    free_inputs: bool = False
-    free_outputs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,39 +99,27 @@ class RouteTable:
 
 
 def _spell_model(route: ModelRoute) -> dict[str, Any]:
-    row: dict[str, Any] = {
+    graph = route.graph
+    return {
         "variable": route.variable,
-        "versions": {
-            name: [version.timeout_s, None if version.inputs is None else list(version.inputs)]
-            for name, version in route.versions.items()
-        },
+        "versions": {name: [version.timeout_s, list(version.inputs)] for name, version in route.versions.items()},
         "sticky": None if route.sticky is None else [route.sticky.kind, route.sticky.name],
         "shadow": route.shadow,
         "shadow_percent": route.shadow_percent,
         "fallback": route.fallback,
-        "graph": None,
+        "graph": None if graph is None else [spell_node(graph.node), dict(graph.signature)],
     }
-    if route.graph is not None:
-        row["graph"] = {
-            "node": spell_node(route.graph.node),
-            "signature": dict(route.graph.signature),
-            "free_inputs": route.graph.free_inputs,
-            "free_outputs": route.graph.free_outputs,
-        }
-    return row
 
 
 def _read_model(row: Mapping[str, Any]) -> ModelRoute:
-    graph = row["graph"]
     return ModelRoute(
         variable=row["variable"],
         versions={
-            name: VersionRoute(timeout_s, None if inputs is None else tuple(inputs))
-            for name, (timeout_s, inputs) in row["versions"].items()
+            name: VersionRoute(timeout_s, tuple(inputs)) for name, (timeout_s, inputs) in row["versions"].items()
         },
         sticky=None if row["sticky"] is None else Sticky(*row["sticky"]),
         shadow=row["shadow"],
         shadow_percent=row["shadow_percent"],
         fallback=row["fallback"],
-        graph=None if graph is None else GraphRoute(**{**graph, "node": build_node(graph["node"])}),
+        graph=None if row["graph"] is None else GraphRoute(build_node(row["graph"][0]), row["graph"][1]),
     )

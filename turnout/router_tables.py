@@ -1,0 +1,64 @@
+"""What each router is told of the models that it calls: the `routes.json` of its zip.
+
+Comes in: a manifest and its plan. Goes out: `RouteTable` values. Called by the packages and by the local gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from turnout.manifest import Manifest, Model
+from turnout.naming import function_prefix, variable_name
+from turnout.plan import Plan
+from turnout.protocol.graph_nodes import calls_of
+from turnout.protocol.route_table import GraphRoute, ModelRoute, RouteTable, VersionRoute
+from turnout.protocol.tensors import Signature
+
+
+def make_route_table(manifest: Manifest, plan: Plan, model: str) -> RouteTable:
+    """The table of one model's router: that model and, where it is a graph, all that it reaches."""
+    reached = find_reached(manifest, model)
+    with_inputs = manifest.model(model).graph is not None
+    signatures = {(row.version.model, row.version.name): row.signature for row in plan.versions}
+    graphs = {row.model: row.signature for row in plan.graphs}
+    return RouteTable(
+        model=model,
+        prefix=function_prefix(plan.platform, plan.stack),
+        models={name: _make_model(manifest.model(name), signatures if with_inputs else {}, graphs) for name in reached},
+        override_stages=frozenset(stage.name for stage in manifest.stages if stage.version_override),
+    )
+
+
+def find_reached(manifest: Manifest, model: str) -> tuple[str, ...]:
+    """The model and all that its graph calls, directly or by way of other graphs; each once, callers first."""
+    found: dict[str, None] = {}
+    waiting = [model]
+    while waiting:
+        name = waiting.pop(0)
+        if name not in found:
+            found[name] = None
+            waiting += _called(manifest.model(name))
+    return tuple(found)
+
+
+def _called(model: Model) -> Iterator[str]:
+    return (call.model for _, call in calls_of(model.graph)) if model.graph is not None else iter(())
+
+
+def _make_model(model: Model, signatures: dict[tuple[str, str], Signature], graphs: dict[str, Signature]) -> ModelRoute:
+    return ModelRoute(
+        variable=variable_name(model.name),
+        versions={
+            version.name: VersionRoute(version.timeout_s, _input_names(signatures.get((model.name, version.name))))
+            for version in model.versions
+        },
+        sticky=model.routing.sticky,
+        shadow=model.routing.shadow_version,
+        shadow_percent=model.routing.shadow_percent,
+        fallback=model.routing.fallback,
+        graph=None if model.graph is None else GraphRoute(model.graph, graphs[model.name].to_json()),
+    )
+
+
+def _input_names(signature: Signature | None) -> tuple[str, ...]:
+    return () if signature is None else tuple(tensor.name for tensor in signature.inputs)
