@@ -191,6 +191,7 @@ def test_the_worst_check_decides(verdicts: str, whole: str) -> None:
         (Judgement(steps=(5, 100)), (5,)),
         (Judgement(strategy="linear", step_percent=30), (30, 60, 90)),
         (Judgement(strategy="linear", step_percent=25), (25, 50, 75)),
+        (Judgement(strategy="linear", step_percent=33.3), (33.3, 66.6, 99.9)),
         (Judgement(strategy="linear", steps=(5, 25, 50)), (5, 25, 50)),
         (ALL_AT_ONCE, (100,)),
     ],

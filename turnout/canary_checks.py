@@ -98,7 +98,8 @@ def shares_of(judgement: Judgement) -> tuple[float, ...]:
         return (100.0,)
     steps = judgement.steps
     if judgement.strategy == "linear" and not steps:
-        steps = tuple(number * judgement.step_percent for number in range(1, int(100 / judgement.step_percent) + 1))
+        numbers = range(1, int(100 / judgement.step_percent) + 1)
+        steps = tuple(round(number * judgement.step_percent, 6) for number in numbers)
     return tuple(share for share in steps if share < 100)
 
 
