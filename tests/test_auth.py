@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import botocore.session
 import pytest
+from botocore.validate import ParamValidator
 
-from turnout.auth import AUTH_TYPES, find_auth_type
+from turnout.auth import AUTH_TYPES, build_schemes, find_auth_type
+from turnout.manifest import Jwt
 
 
 def test_known_name_is_its_row() -> None:
@@ -11,13 +14,28 @@ def test_known_name_is_its_row() -> None:
 
 @pytest.mark.parametrize("name", ["", "API_KEY", "oauth", "none "])
 def test_unknown_name_lists_the_usable_ones(name: str) -> None:
-    with pytest.raises(ValueError, match=f"`{name}`; known are `none`, `api_key`, `iam`$"):
+    with pytest.raises(ValueError, match=f"`{name}`; known are `none`, `api_key`, `iam`, `jwt`$"):
         find_auth_type(name)
 
 
-def test_jwt_is_refused_until_the_manifest_has_its_keys() -> None:
-    with pytest.raises(ValueError, match=r"issuer and an audience.*use one of `none`, `api_key`, `iam`$"):
-        find_auth_type("jwt")
+@pytest.mark.parametrize("name", AUTH_TYPES)
+def test_scheme_stands_under_the_name_that_operations_say(name: str) -> None:
+    auth = find_auth_type(name)
+    schemes = build_schemes(auth, None)
+    assert [list(row) for row in auth.security] == [[scheme] for scheme in schemes]
+
+
+def test_jwt_authorizer_names_issuer_and_audience_as_botocore_spells_them() -> None:
+    scheme = build_schemes(AUTH_TYPES["jwt"], Jwt("https://login.example.com", ("one", "two")))["jwt"]
+    authorizer = scheme["x-amazon-apigateway-authorizer"]
+    assert authorizer["type"] == "jwt"
+    assert authorizer["identitySource"] == "method.request.header.Authorization"
+    issuers = [{"issuer": "https://login.example.com", "audiences": ["one", "two"]}]
+    assert authorizer["jwtConfiguration"]["issuers"] == issuers
+    model = botocore.session.get_session().get_service_model("apigateway")
+    configuration = model.shape_for("JwtConfigurationInput")
+    assert ParamValidator().validate(authorizer["jwtConfiguration"], configuration).generate_report() == ""
+    assert authorizer["jwtConfiguration"]["defaultAlgorithms"] == model.shape_for("JwtSigningAlgorithm").enum
 
 
 @pytest.mark.parametrize(("name", "security"), [("none", []), ("api_key", [{"api_key": []}]), ("iam", [{"iam": []}])])

@@ -7,7 +7,21 @@ from dataclasses import replace
 import pytest
 
 from tests.builders.manifests import Artifacts, artifacts_of, manifest, model, signature, stage
-from turnout.manifest import Canary, Manifest, Model, Position, Routing, Stage, Sticky, Throttle, Version, Warm
+from turnout.manifest import (
+    Canary,
+    Capture,
+    Jwt,
+    Manifest,
+    Model,
+    Position,
+    Routing,
+    Slo,
+    Stage,
+    Sticky,
+    Throttle,
+    Version,
+    Warm,
+)
 from turnout.plan import Api, Plan, RuntimeSizes, StagePlan
 from turnout.plan_json import plan_to_json
 from turnout.planning import make_plan
@@ -31,8 +45,11 @@ def problems_of(of: Manifest, artifacts: Artifacts | None = None, **options: obj
 
 def test_every_version_is_a_function_and_a_route() -> None:
     plan = plan_of(manifest())
-    assert [function.name for function in plan.functions] == ["turnout-local_iris_v1", "turnout-local_iris_v2"]
-    assert [(route.method, route.path, route.function) for route in plan.apis[0].routes] == [
+    assert [function.name for function in plan.functions if function.kind == "model"] == [
+        "turnout-local_iris_v1",
+        "turnout-local_iris_v2",
+    ]
+    assert [(route.method, route.path, route.function) for route in plan.apis[0].routes if route.model] == [
         ("POST", "/models/iris/inference", "turnout-local_iris_${stageVariables.iris}"),
         ("POST", "/models/iris/v1/inference", "turnout-local_iris_v1"),
         ("POST", "/models/iris/v2/inference", "turnout-local_iris_v2"),
@@ -40,14 +57,67 @@ def test_every_version_is_a_function_and_a_route() -> None:
 
 
 def test_function_has_what_its_version_says() -> None:
-    version = Version("iris", "v1", "a.onnx", "", "x86_64", 512, 20, Warm(provisioned=2), 3)
+    version = Version(
+        "iris",
+        "v1",
+        "a.onnx",
+        architecture="x86_64",
+        memory_mb=512,
+        timeout_s=20,
+        warm=Warm(provisioned=2),
+        reserved_concurrency=3,
+        ephemeral_storage_mb=1024,
+        environment={"VOCABULARY": "large"},
+        tracing=True,
+        slo=Slo(200, 1),
+        capture=Capture(5, ("x",)),
+    )
     plan = plan_of(manifest((Model("iris", (version,)),)))
-    (function,) = plan.functions
+    function, _ = plan.functions
     assert (function.kind, function.model, function.version) == ("model", "iris", "v1")
     assert (function.architecture, function.memory_mb, function.timeout_s) == ("x86_64", 512, 20)
     assert function.warm == Warm(provisioned=2)
     assert function.reserved_concurrency == 3
+    assert (function.ephemeral_storage_mb, function.environment, function.tracing) == (
+        1024,
+        {"VOCABULARY": "large"},
+        True,
+    )
+    assert (function.slo, function.capture) == (Slo(200, 1), Capture(5, ("x",)))
     assert function.package == plan.packages[0].name
+
+
+def test_everything_that_no_model_answers_goes_to_the_general_router() -> None:
+    plan = plan_of(manifest())
+    general = plan.functions[-1]
+    assert (general.name, general.kind, general.package) == ("turnout-local_router", "general_router", "router")
+    assert [
+        (route.method, route.path, route.kind) for route in plan.apis[0].routes if route.function == general.name
+    ] == [
+        ("GET", "/models", "catalogue"),
+        ("GET", "/models/{model}", "catalogue"),
+        ("GET", "/models/{model}/{version}", "catalogue"),
+        ("GET", "/health/live", "health"),
+        ("GET", "/health/ready", "health"),
+        ("GET", "/openapi.json", "document"),
+        ("ANY", "/v2", "open_inference"),
+        ("ANY", "/v2/{proxy+}", "open_inference"),
+    ]
+
+
+def test_open_inference_may_go_to_each_version_directly_or_not_at_all() -> None:
+    def routes(choice: str) -> set[tuple[str, str]]:
+        (api,) = plan_of(replace(manifest(), open_inference=choice)).apis
+        return {(route.path, route.function) for route in api.routes if route.kind == "open_inference"}
+
+    general = {("/v2", "turnout-local_router"), ("/v2/{proxy+}", "turnout-local_router")}
+    assert routes("off") == set()
+    assert routes("proxy") == general
+    assert routes("direct") == general | {
+        ("/v2/models/iris/infer", "turnout-local_iris_${stageVariables.iris}"),
+        ("/v2/models/iris/versions/v1/infer", "turnout-local_iris_v1"),
+        ("/v2/models/iris/versions/v2/infer", "turnout-local_iris_v2"),
+    }
 
 
 def test_stack_and_platform_are_part_of_every_name() -> None:
@@ -125,6 +195,24 @@ def test_stage_keeps_its_throttle_and_authentication() -> None:
     assert (found.auth, found.throttle, found.canary) == ("api_key", Throttle(100, 200), None)
 
 
+def test_stage_keeps_its_slo_its_override_and_its_issuer() -> None:
+    issuer = Jwt("https://login.example.com", ("me",))
+    plan = plan_of(manifest(stages=(stage(auth="jwt", jwt=issuer, slo=Slo(300, 1), version_override=True),)))
+    found = only_stage(plan)
+    assert (found.slo, found.version_override, found.jwt) == (Slo(300, 1), True, issuer)
+    assert plan.apis[0].jwt == issuer
+
+
+def test_stage_with_an_issuer_has_an_api_of_its_own() -> None:
+    issuer = Jwt("https://login.example.com", ("me",))
+    stages = (stage("dev", auth="jwt", jwt=issuer), stage("prod", auth="jwt", jwt=Jwt("https://b", ("b",))))
+    apis = plan_of(manifest(stages=stages)).apis
+    assert [(api.name, api.auth, api.stages[0].name) for api in apis] == [
+        ("turnout-local_jwt_dev", "jwt", "dev"),
+        ("turnout-local_jwt_prod", "jwt", "prod"),
+    ]
+
+
 @pytest.mark.parametrize(
     "of",
     [
@@ -141,7 +229,7 @@ def test_router_is_made_for_a_model_that_needs_it_only(of: Manifest) -> None:
     assert [(router.name, router.model, router.version) for router in routers] == [
         ("turnout-local_iris_router", "iris", "")
     ]
-    assert [package.name for package in plan.packages] == ["iris_v1", "iris_v2", "digits_v1", "router"]
+    assert [package.name for package in plan.packages] == ["iris_v1", "iris_v2", "iris_router", "digits_v1", "router"]
 
 
 def test_stages_with_equal_documents_share_an_api() -> None:
@@ -166,15 +254,16 @@ def test_api_keeps_its_name_when_stages_come_before_it() -> None:
 def test_package_counts_model_code_and_layer() -> None:
     of = manifest((Model("iris", (Version("iris", "v1", "a.onnx", architecture="x86_64"),)),))
     sizes = RuntimeSizes(code_bytes=7, layer_bytes={"x86_64": 11, "arm64": 13})
-    (package,) = plan_of(of, runtime=sizes).packages
+    package, router = plan_of(of, runtime=sizes).packages
     assert (package.artifact_bytes, package.code_bytes, package.layer_bytes) == (1000, 7, 11)
     assert package.sha256 == artifacts_of(of)["iris", "v1"].sha256
+    assert (router.artifact_bytes, router.layer_bytes) == (0, 0)
 
 
 def test_version_in_s3_is_planned_without_its_signature() -> None:
     version = Version("iris", "v1", "s3://bucket/key", "a" * 64)
     plan = plan_of(manifest((Model("iris", (version,)),)), {})
-    assert [function.name for function in plan.functions] == ["turnout-local_iris_v1"]
+    assert plan.functions[0].name == "turnout-local_iris_v1"
     assert (plan.versions[0].sha256, plan.versions[0].size_bytes) == ("a" * 64, 0)
     assert plan.versions[0].signature.inputs == ()
     assert plan.packages[0].artifact_bytes == 0
@@ -195,11 +284,10 @@ def test_missing_artifact_is_told_at_its_key() -> None:
     assert "was not read" in problem.message
 
 
-@pytest.mark.parametrize("name", ["jwt", "oauth"])
-def test_authentication_that_cannot_be_had_is_told_at_its_key(name: str) -> None:
-    (problem,) = problems_of(manifest(stages=(stage(auth=name),)))
+def test_authentication_that_nobody_knows_is_told_at_its_key() -> None:
+    (problem,) = problems_of(manifest(stages=(stage(auth="oauth"),)))
     assert problem.path == ("stages", "prod", "auth")
-    assert name in problem.message
+    assert "oauth" in problem.message
 
 
 @pytest.mark.parametrize("stack", ["", "a.b", "a_b", "é"])
@@ -216,7 +304,7 @@ def test_route_variable_that_is_another_models_variable_is_refused() -> None:
 
 
 def test_all_problems_come_at_once() -> None:
-    of = manifest((model("a" * 60, ("v1",)),), (stage(serve={"a" * 60: "v1"}, auth="jwt"),))
+    of = manifest((model("a" * 60, ("v1",)),), (stage(serve={"a" * 60: "v1"}, auth="oauth"),))
     assert len(problems_of(of, {})) == 3
 
 
@@ -225,7 +313,7 @@ def test_json_holds_every_field_of_the_plan() -> None:
     plan = plan_of(manifest(stages=(stage(canary=canary, throttle=Throttle(1, 2)), stage("test"))))
     told = plan_to_json(plan)
     assert set(told) == set(Plan.__slots__)  # type: ignore[attr-defined]
-    assert set(told["apis"][0]) == {*Api.__slots__, "resources"}  # type: ignore[attr-defined]
+    assert set(told["apis"][0]) == set(Api.__slots__)  # type: ignore[attr-defined]
     assert told["apis"][0]["stages"][0]["canary"]["overrides"] == {"iris": "v2", "canary": "true"}
     assert told["apis"][0]["stages"][0]["throttle"] == {"rate": 1, "burst": 2}
     assert told["apis"][0]["stages"][1]["canary"] is None

@@ -26,13 +26,6 @@ def with_version(**fields: object) -> Manifest:
         (with_version(reserved_concurrency=0), "models.iris.versions.v1.reserved_concurrency"),
         (with_version(artifact="s3://bucket/key", sha256="a" * 64), "models.iris.versions.v1.artifact"),
         (with_version(timeout_s=30), "models.iris.versions.v1.timeout_s"),
-        (manifest((model(routing=Routing(sticky=Sticky("header", "x-user"))),)), "models.iris.routing.sticky"),
-        (manifest((model(routing=Routing(shadow_version="v2", shadow_percent=5)),)), "models.iris.routing.shadow"),
-        (manifest((model(routing=Routing(fallback="v1")),)), "models.iris.routing.fallback"),
-        (
-            manifest(stages=(stage(serve={}, weights={"iris": {"v1": 90, "v2": 10}}),)),
-            "stages.prod.weights.iris",
-        ),
         (manifest(stages=(stage(canary=Canary(10, {}, release=True)),)), "stages.prod.canary.release"),
         (manifest(stages=(stage(auth="iam"),)), "stages.prod.auth"),
     ],
@@ -45,6 +38,8 @@ def test_key_whose_behaviour_comes_later_is_noted(of: Manifest, path: str) -> No
     "of",
     [
         manifest(),
+        manifest((model(routing=Routing(Sticky("header", "x-user"), "v2", 5, "v1")),)),
+        manifest(stages=(stage(serve={}, weights={"iris": {"v1": 90, "v2": 10}}),)),
         manifest(stages=(stage(auth="api_key", canary=Canary(10, {"iris": "v2"})),)),
         with_version(timeout_s=29, memory_mb=128, transform="t.py", examples="e.json", sha256="a" * 64),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.builders.manifests import artifact, artifacts_of, large_manifest, manifest, model, signature, stage
@@ -31,19 +33,28 @@ def problem_of(of: Manifest, **options: object) -> Problem:
     return problem
 
 
-# `/` and `/models`, two per model, two per version.
-@pytest.mark.parametrize(("models", "versions", "resources"), [(1, 1, 6), (1, 2, 8), (42, 2, 254), (50, 1, 202)])
+# `/`, `/models` and its two parameters, three of health, the document, two of the Open Inference Protocol; two per
+# model, two per version.
+@pytest.mark.parametrize(("models", "versions", "resources"), [(1, 1, 14), (1, 2, 16), (42, 2, 262), (50, 1, 210)])
 def test_resources_are_counted_with_their_parents(models: int, versions: int, resources: int) -> None:
     plan = plan_of(large_manifest(models, versions))
-    assert count_resources(plan.apis[0]) == resources
+    assert count_resources(plan.apis[0].routes) == resources
     assert quota_of(plan, "resources").used == resources
 
 
-@pytest.mark.parametrize(("models", "noted"), [(49, False), (50, True)])
+# `/v2/models`, three per model, two per version.
+@pytest.mark.parametrize("choice", ["proxy", "direct", "off"])
+def test_resources_of_every_way_to_serve_open_inference_are_told(choice: str) -> None:
+    plan = plan_of(replace(large_manifest(10, 2), open_inference=choice))
+    assert plan.resources == {"proxy": 70, "direct": 70 + 1 + 3 * 10 + 2 * 20, "off": 68}
+    assert quota_of(plan, "resources").used == plan.resources[choice]
+
+
+@pytest.mark.parametrize(("models", "noted"), [(48, False), (49, True)])
 def test_more_than_300_resources_are_noted_with_how_to_shard(models: int, noted: bool) -> None:
     notes = plan_of(large_manifest(models, 2)).notes
     assert [note.path for note in notes] == (["models"] if noted else [])
-    assert all("302 used, 300 allowed" in note.message and "shard" in note.message for note in notes)
+    assert all("304 used, 300 allowed" in note.message and "shard" in note.message for note in notes)
 
 
 def test_stage_may_have_100_variables() -> None:

@@ -3,7 +3,8 @@
 Comes in: the word that a stage says under `auth`. Goes out: an `AuthType`. Called by the plan, which splits stages by
 it, by the document, which writes it on each operation (API Gateway ignores it at the root), and by the gateway, which
 refuses every call of a type that it cannot check.
-Source: API Gateway Developer Guide, "x-amazon-apigateway-authtype"; a scheme's `type` must be `apiKey` there.
+Source: API Gateway Developer Guide, "x-amazon-apigateway-authtype", where a scheme's `type` must be `apiKey`;
+"Create a JWT authorizer for a REST API"; botocore's `JwtConfigurationInput`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from turnout.manifest_values import Jwt
+
 
 @dataclass(frozen=True, slots=True)
 class AuthType:
@@ -19,11 +22,11 @@ class AuthType:
 
     Args:
         name: what the manifest says, and the security scheme's name in the document.
-        scheme: the object under `components.securitySchemes`; None where nothing is asked for.
+        scheme: the object under `components.securitySchemes`; None where nothing is asked for. `build_scheme` adds what
+            a stage says of it.
         local: whether the local gateway can check it; where not, it answers 403.
         resources: what the deployment makes for it beside the document.
         extensions: keys of the document's root that belong to it.
-        refusal: why no stage may ask for it yet; empty where one may.
     """
 
     name: str
@@ -31,7 +34,6 @@ class AuthType:
     local: bool
     resources: tuple[str, ...] = ()
     extensions: tuple[tuple[str, Any], ...] = ()
-    refusal: str = ""
 
     @property
     def security(self) -> list[dict[str, list[str]]]:
@@ -68,25 +70,49 @@ AUTH_TYPES: Mapping[str, AuthType] = {
         ),
         AuthType(
             "jwt",
-            scheme=None,
+            scheme={
+                "type": "apiKey",
+                "name": "Authorization",
+                "in": "header",
+                "description": "A JSON Web Token, `Bearer ...`.",
+            },
             local=False,
-            refusal="`jwt` needs an issuer and an audience, which models.yaml has no keys for yet",
         ),
     )
 }
 """Every kind of authentication. A new one is one row here (and one in infra/auth.py if it needs AWS resources)."""
 
 
+JWT_ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
+"""Every algorithm that API Gateway takes; a token with another one is refused."""
+
+
 def find_auth_type(name: str) -> AuthType:
     """The row of that name.
 
     Raises:
-        ValueError: nobody knows the name, or no stage may ask for it yet; the message is for the user.
+        ValueError: nobody knows the name; the message is for the user.
     """
     row = AUTH_TYPES.get(name)
-    usable = ", ".join(f"`{known.name}`" for known in AUTH_TYPES.values() if not known.refusal)
     if row is None:
-        raise ValueError(f"unknown kind of authentication `{name}`; known are {usable}")
-    if row.refusal:
-        raise ValueError(f"{row.refusal}; use one of {usable}")
+        known = ", ".join(f"`{known}`" for known in AUTH_TYPES)
+        raise ValueError(f"unknown kind of authentication `{name}`; known are {known}")
     return row
+
+
+def build_schemes(auth: AuthType, jwt: Jwt | None) -> dict[str, Any]:
+    """What the document says under `securitySchemes`; `jwt` is whose tokens `auth: jwt` takes.
+
+    API Gateway reads the issuer's OpenID Connect discovery document when it makes the authorizer.
+    """
+    if auth.scheme is None:
+        return {}
+    scheme = dict(auth.scheme)
+    if jwt is not None:
+        issuer = {"issuer": jwt.issuer, "audiences": list(jwt.audience)}
+        scheme["x-amazon-apigateway-authorizer"] = {
+            "type": "jwt",
+            "identitySource": "method.request.header.Authorization",
+            "jwtConfiguration": {"issuers": [issuer], "defaultAlgorithms": list(JWT_ALGORITHMS)},
+        }
+    return {auth.name: scheme}

@@ -54,11 +54,12 @@ def _routing_replacements(manifest: Manifest, model: Model) -> Iterator[Replacem
     targets = ((routing.shadow_version, (*root, "shadow", "version")), (routing.fallback, (*root, "fallback")))
     for target, path in targets:
         if target:
-            for baseline in dict.fromkeys(_served_anywhere(manifest, model.name)):
+            for baseline in dict.fromkeys(served_anywhere(manifest, model.name)):
                 yield Replacement(model.name, baseline, target, path)
 
 
-def _served_anywhere(manifest: Manifest, model: str) -> Iterator[str]:
+def served_anywhere(manifest: Manifest, model: str) -> Iterator[str]:
+    """The versions that some stage serves, or its canary: those that a call without a version may meet."""
     for stage in manifest.stages:
         yield from baselines_of(stage, model)
         if stage.canary and model in stage.canary.serve:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from turnout.graph import CallNode, Case, EnsembleNode, Node, SequenceNode, SwitchNode, build_node
 from turnout.judgement import Agreement, Judgement, OutputRule, build_judgement
 from turnout.manifest_schema import check_schema, schema_default
 from turnout.manifest_values import (
@@ -23,13 +22,14 @@ from turnout.manifest_values import (
     Routing,
     Slo,
     Stage,
-    Sticky,
     Throttle,
     Version,
     Warm,
     nearest_position,
 )
 from turnout.problems import Problem, ProblemsError
+from turnout.protocol.graph_nodes import CallNode, Case, EnsembleNode, Node, SequenceNode, SwitchNode, build_node
+from turnout.protocol.sticky import Sticky
 from turnout.references import check_references
 from turnout.yaml_source import Position, YamlSource, read_yaml
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from turnout.graph import Node
 from turnout.judgement import Judgement
+from turnout.protocol.graph_nodes import Node
+from turnout.protocol.sticky import Sticky
 from turnout.yaml_source import KeyPath, Position
 
 NEWEST = "newest"
@@ -88,18 +89,10 @@ class Version:
     breaking: bool = False
     description: str = ""
 
-
-@dataclass(frozen=True, slots=True)
-class Sticky:
-    """Where the value stands whose callers stay together.
-
-    Args:
-        kind: `header`, `query`, `api_key` or `body`.
-        name: the header (in lower case), the query parameter, or the body's keys with dots between; empty for the key.
-    """
-
-    kind: str
-    name: str = ""
+    @property
+    def is_remote(self) -> bool:
+        """Whether the artifact lies in S3 and not on this machine."""
+        return self.artifact.startswith("s3://")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ digit, so it becomes an upper-case letter that no version holds.
 
 from __future__ import annotations
 
+from turnout.protocol.routing import ROUTER
+
 ALIAS_VARIABLE = "alias"
 """The stage variable that names the Lambda alias, `live` or `next`."""
 
@@ -16,9 +18,6 @@ CANARY_VARIABLE = "canary"
 RESERVED_MODELS = frozenset({ALIAS_VARIABLE, CANARY_VARIABLE})
 RESERVED_VERSIONS = frozenset({"router", "inference", "newest"})
 RESERVED_STAGES = frozenset({"models", "v2", "health", "openapi", "restapis", "runtime", "turnout"})
-
-ROUTER = "router"
-"""The version's place in the name of a model's router function, and what the stage variable says to reach it."""
 
 
 def function_prefix(platform: str, stack: str) -> str:
@@ -40,6 +39,16 @@ def variable_name(model: str) -> str:
 def route_variable_name(model: str) -> str:
     """The stage variable that holds a router's live choice: `irisRoute`."""
     return f"{variable_name(model)}Route"
+
+
+def router_name(prefix: str, model: str) -> str:
+    """`turnout-prod_iris_router`, which the model's variable names with the word `router`."""
+    return function_name(prefix, model, ROUTER)
+
+
+def general_router_name(prefix: str) -> str:
+    """`turnout-prod_router`: the function of the catalogue, health and the Open Inference Protocol."""
+    return f"{prefix}_{ROUTER}"
 
 
 def schema_name(model: str, version: str, kind: str) -> str:

@@ -11,11 +11,6 @@ from collections.abc import Iterator
 from turnout.auth import AUTH_TYPES
 from turnout.manifest import Manifest, Model, Stage, Version
 
-S3 = "s3://"
-"""What an artifact that does not lie on this machine starts with."""
-
-NO_ROUTER = "the model's router function comes later: until then its unversioned calls are answered with an error"
-
 
 def find_later_keys(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """(path, what happens until then) of each key that the manifest holds and nothing obeys yet."""
@@ -28,18 +23,10 @@ def find_later_keys(manifest: Manifest) -> Iterator[tuple[str, str]]:
 def _of_model(model: Model) -> Iterator[tuple[str, str]]:
     for version in model.versions:
         yield from _of_version(version, f"models.{model.name}.versions.{version.name}")
-    path = f"models.{model.name}.routing"
-    routing = model.routing
-    if routing.sticky:
-        yield f"{path}.sticky", f"stickiness needs the router; {NO_ROUTER}"
-    if routing.shadow_version:
-        yield f"{path}.shadow", f"shadow traffic needs the router; {NO_ROUTER}"
-    if routing.fallback:
-        yield f"{path}.fallback", f"a fallback needs the router; {NO_ROUTER}"
 
 
 def _of_version(version: Version, path: str) -> Iterator[tuple[str, str]]:
-    if version.artifact.startswith(S3):
+    if version.is_remote:
         yield f"{path}.artifact", "artifacts in S3 are not read yet: the version has a route, and calls of it fail"
     if version.warm.provisioned:
         yield f"{path}.warm.provisioned", "provisioned concurrency comes with the deployment to AWS"
@@ -51,8 +38,6 @@ def _of_version(version: Version, path: str) -> Iterator[tuple[str, str]]:
 
 def _of_stage(stage: Stage) -> Iterator[tuple[str, str]]:
     path = f"stages.{stage.name}"
-    for model in stage.weights:
-        yield f"{path}.weights.{model}", f"weights need the router; {NO_ROUTER}"
     if stage.canary and stage.canary.release:
         yield (
             f"{path}.canary.release",

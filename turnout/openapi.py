@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from turnout.auth import find_auth_type
+from turnout.auth import build_schemes, find_auth_type
 from turnout.openapi_operations import Request, build_operation
 from turnout.openapi_schemas import build_schemas
 from turnout.plan import Api, Plan, Quota, ServedVersion
@@ -82,7 +82,7 @@ def build_document(
     served = {(row.version.model, row.version.name): row for row in plan.versions}
     requests = {key: Request.of(row, (examples or {}).get(key)) for key, row in served.items()}
     paths = {}
-    for route in api.routes:
+    for route in (route for route in api.routes if route.kind == "inference" and route.model in versions):
         chosen = [served[route.model, route.version]] if route.version else versions[route.model]
         paths[route.path] = {
             route.method.lower(): build_operation(
@@ -104,7 +104,7 @@ def build_document(
         "paths": paths,
         "components": {
             "schemas": dict(build_schemas(versions)),
-            **({"securitySchemes": {auth.name: dict(auth.scheme)}} if auth.scheme is not None else {}),
+            **({"securitySchemes": build_schemes(auth, api.jwt)} if auth.scheme is not None else {}),
         },
     }
 

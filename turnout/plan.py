@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from turnout.manifest import Throttle, Version, Warm
+from turnout.manifest import Capture, Jwt, Node, Slo, Throttle, Version, Warm
 from turnout.protocol.tensors import Signature
 
 
@@ -34,8 +34,8 @@ class Function:
 
     Args:
         name: `turnout-local_iris_v1`.
-        kind: `model` or `router`.
-        model: the model's name.
+        kind: `model`; `router` of one model; or `general_router`, which answers what no model does.
+        model: the model's name; empty for the general router.
         version: the version's name; empty for a router.
         architecture: `arm64` or `x86_64`.
         memory_mb: 128-10240; 1,769 MB is one vCPU.
@@ -43,6 +43,11 @@ class Function:
         warm: provisioned concurrency or SnapStart.
         package: name of its `Package`.
         reserved_concurrency: calls at once, None where the account's limit alone holds.
+        ephemeral_storage_mb: of /tmp.
+        environment: the manifest's variables; those of our own come with the deployment.
+        tracing: whether X-Ray traces it.
+        slo: what is promised of it.
+        capture: the share of its requests that it logs, or None.
     """
 
     name: str
@@ -55,6 +60,11 @@ class Function:
     warm: Warm
     package: str
     reserved_concurrency: int | None = None
+    ephemeral_storage_mb: int = 512
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tracing: bool = False
+    slo: Slo = field(default_factory=Slo)
+    capture: Capture | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +72,14 @@ class Route:
     """One endpoint of the API.
 
     Args:
-        method: `POST`.
+        method: `POST`, `GET` or `ANY`.
         path: API Gateway's spelling, `/models/iris/v1/inference`.
-        model: the model it serves.
+        model: the model it serves; empty where it serves all of them.
         version: the version it serves; empty where a stage variable chooses.
         function: the function's name with stage variables in it: `turnout-local_iris_${stageVariables.iris}`.
         timeout_ms: the integration's timeout, at most 29,000.
+        kind: `inference`, `catalogue`, `health`, `document` or `open_inference`; health asks for no key or signature,
+            all else for what the API asks for.
     """
 
     method: str
@@ -76,6 +88,7 @@ class Route:
     version: str
     function: str
     timeout_ms: int
+    kind: str = "inference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +109,28 @@ class StagePlan:
     canary: CanaryPlan | None
     auth: str
     throttle: Throttle | None
+    version_override: bool = False
+    slo: Slo = field(default_factory=Slo)
+    jwt: Jwt | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One REST API: the stages whose documents are equal share it (authentication stands in the document)."""
+    """One REST API: the stages whose documents are equal share it (authentication stands in the document).
+
+    Args:
+        name: `turnout-local_none`.
+        auth: a key of `AUTH_TYPES`.
+        routes: the same in every API of a plan.
+        stages: those that share it.
+        jwt: whose tokens `auth: jwt` takes, else None.
+    """
 
     name: str
     auth: str
     routes: tuple[Route, ...]
     stages: tuple[StagePlan, ...]
+    jwt: Jwt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +202,28 @@ class ServedVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedGraph:
+    """A model that is a graph; its signature is empty where it cannot be known."""
+
+    model: str
+    node: Node
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The whole, in a fixed order, so that equal manifests give equal plans.
 
     Args:
         platform: prefix of every AWS name.
         stack: Pulumi's stack, `local` for `turnout serve`.
-        functions: a model's versions in the file's order, then its router where it has one.
+        functions: a model's versions in the file's order, then its router where it has one; last the general router.
         apis: in the order in which the stages first ask for their kind of authentication.
-        packages: one per version, then the routers' one.
+        packages: one per function, in the order of the functions.
         versions: what the document and the catalogue describe.
+        graphs: the same of the models that are graphs, in the file's order.
+        open_inference: `proxy`, `direct` or `off`.
+        resources: what each choice of `open_inference` takes of an API's resources.
         quotas: every limit that can be known.
         notes: keys whose behaviour is not here yet, and what else the user should know.
         descriptions: model -> its description; models without one are left out.
@@ -201,3 +238,6 @@ class Plan:
     quotas: tuple[Quota, ...]
     notes: tuple[Note, ...]
     descriptions: Mapping[str, str] = field(default_factory=dict)
+    graphs: tuple[ServedGraph, ...] = ()
+    open_inference: str = "proxy"
+    resources: Mapping[str, int] = field(default_factory=dict)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from turnout.plan import Api, Plan, ServedVersion, StagePlan
-from turnout.quotas import count_resources
+from turnout.plan import Api, Plan, ServedGraph, ServedVersion, StagePlan
+from turnout.protocol.graph_nodes import spell_node
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
@@ -22,6 +22,9 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "apis": [_api(api) for api in plan.apis],
         "packages": [asdict(package) for package in plan.packages],
         "versions": [_version(served) for served in plan.versions],
+        "graphs": [_graph(graph) for graph in plan.graphs],
+        "open_inference": plan.open_inference,
+        "resources": dict(plan.resources),
         "quotas": [asdict(quota) for quota in plan.quotas],
         "notes": [asdict(note) for note in plan.notes],
     }
@@ -31,9 +34,9 @@ def _api(api: Api) -> dict[str, Any]:
     return {
         "name": api.name,
         "auth": api.auth,
-        "resources": count_resources(api),
         "routes": [asdict(route) for route in api.routes],
         "stages": [_stage(stage) for stage in api.stages],
+        "jwt": api.jwt and asdict(api.jwt),
     }
 
 
@@ -46,7 +49,14 @@ def _stage(stage: StagePlan) -> dict[str, Any]:
         and {"percent": canary.percent, "overrides": dict(canary.overrides), "release": canary.release},
         "auth": stage.auth,
         "throttle": stage.throttle and asdict(stage.throttle),
+        "version_override": stage.version_override,
+        "slo": asdict(stage.slo),
+        "jwt": stage.jwt and asdict(stage.jwt),
     }
+
+
+def _graph(graph: ServedGraph) -> dict[str, Any]:
+    return {"model": graph.model, "node": spell_node(graph.node), "signature": graph.signature.to_json()}
 
 
 def _version(served: ServedVersion) -> dict[str, Any]:

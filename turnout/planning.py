@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from turnout.artifacts import Artifact
 from turnout.auth import find_auth_type
 from turnout.drop_in import check_replacements
-from turnout.manifest import Manifest, Model, Version, Warm
-from turnout.naming import ROUTER, function_name, function_prefix, route_variable_name, variable_name
-from turnout.notes import S3, find_later_keys
-from turnout.plan import Api, Function, Note, Package, Plan, Route, RuntimeSizes, ServedVersion, StagePlan
+from turnout.graph_checks import plan_graphs
+from turnout.manifest import Manifest, Version
+from turnout.naming import function_prefix, route_variable_name, variable_name
+from turnout.notes import find_later_keys
+from turnout.plan import Api, Note, Plan, Route, RuntimeSizes, ServedVersion, StagePlan
+from turnout.plan_functions import plan_functions, plan_packages
+from turnout.plan_routes import OPEN_INFERENCE, plan_routes
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.tensors import Signature
-from turnout.quotas import Count, count_quotas
+from turnout.quotas import Count, count_quotas, count_resources
 from turnout.stage_variables import plan_stage
-
-ROUTER_MEMORY_MB = 512
-ROUTER_ARCHITECTURE = "arm64"
-INTEGRATION_TIMEOUT_MS = 29_000
-"""Of every route: the function's own timeout ends its work; a cold start, which Lambda does not count, needs room."""
 
 UNREAD = Signature((), ())
 """The signature of a version whose artifact does not lie on this machine."""
@@ -57,20 +56,27 @@ def make_plan(
     routed = find_routed(manifest)
     stages = tuple(plan_stage(stage, manifest.models) for stage in manifest.stages)
     versions = tuple(_serve(version, artifacts) for model in manifest.models for version in model.versions)
+    signatures = _signatures(versions)
+    graphs, problems = plan_graphs(manifest, signatures)
+    functions = tuple(plan_functions(manifest.models, routed, prefix))
+    routes = {choice: tuple(plan_routes(manifest.models, prefix, choice)) for choice in OPEN_INFERENCE}
     plan = Plan(
         platform=manifest.platform,
         stack=stack,
-        functions=tuple(_plan_functions(manifest.models, routed, prefix)),
-        apis=_plan_apis(stages, tuple(_plan_routes(manifest.models, prefix)), prefix),
-        packages=tuple(_plan_packages(versions, runtime, with_router=bool(routed))),
+        functions=functions,
+        apis=_plan_apis(stages, routes[manifest.open_inference], prefix),
+        packages=tuple(plan_packages(functions, versions, frozenset(graph.model for graph in graphs), runtime)),
         versions=versions,
         quotas=(),
         notes=(),
         descriptions={model.name: model.description for model in manifest.models if model.description},
+        graphs=graphs,
+        open_inference=manifest.open_inference,
+        resources={choice: count_resources(rows) for choice, rows in routes.items()},
     )
     counts = tuple(count_quotas(plan))
-    problems, breaking = check_replacements(manifest, _signatures(versions))
-    problems += (*_check_artifacts(manifest, artifacts), *_check_names(manifest, stack), *_check_auth(manifest))
+    unfit, breaking = check_replacements(manifest, signatures)
+    problems += (*unfit, *_check_artifacts(manifest, artifacts), *_check_names(manifest, stack), *_check_auth(manifest))
     exceeded = [count for count in counts if count.quota.exceeded]
     if enforce:
         problems += tuple(
@@ -80,33 +86,18 @@ def make_plan(
         raise ProblemsError(problems)
     later = tuple(Note(path, message) for path, message in find_later_keys(manifest))
     notes = (*later, *breaking, *(_note(count) for count in exceeded))
-    return Plan(
-        plan.platform,
-        plan.stack,
-        plan.functions,
-        plan.apis,
-        plan.packages,
-        plan.versions,
-        tuple(count.quota for count in counts),
-        notes,
-        plan.descriptions,
-    )
+    return replace(plan, quotas=tuple(count.quota for count in counts), notes=notes)
 
 
 def find_routed(manifest: Manifest) -> frozenset[str]:
-    """The models that have a router function: some stage weighs them, or their `routing` asks for it."""
+    """The models that have a router: some stage weighs them, their `routing` asks for it, or they are graphs."""
     weighted = {name for stage in manifest.stages for name in stage.weights}
-    return frozenset(weighted | {model.name for model in manifest.models if model.routing})
+    return frozenset(weighted | {model.name for model in manifest.models if model.routing or model.graph is not None})
 
 
-def api_name(prefix: str, auth: str) -> str:
-    """`turnout-local_api_key`: stages with equal documents differ in nothing but their authentication."""
-    return f"{prefix}_{auth}"
-
-
-def package_name(model: str, version: str) -> str:
-    """`iris_v1`."""
-    return f"{model}_{version}"
+def api_name(prefix: str, stage: StagePlan) -> str:
+    """`turnout-local_api_key`; `turnout-local_jwt_prod`, since nothing else tells two issuers apart for good."""
+    return "_".join((prefix, stage.auth, *((stage.name,) if stage.jwt else ())))
 
 
 def _serve(version: Version, artifacts: Mapping[tuple[str, str], Artifact]) -> ServedVersion:
@@ -125,72 +116,18 @@ def _signatures(versions: Sequence[ServedVersion]) -> dict[tuple[str, str], Sign
     }
 
 
-def _plan_functions(models: Sequence[Model], routed: frozenset[str], prefix: str) -> Iterator[Function]:
-    for model in models:
-        for version in model.versions:
-            yield Function(
-                name=function_name(prefix, model.name, version.name),
-                kind="model",
-                model=model.name,
-                version=version.name,
-                architecture=version.architecture,
-                memory_mb=version.memory_mb,
-                timeout_s=version.timeout_s,
-                warm=version.warm,
-                package=package_name(model.name, version.name),
-                reserved_concurrency=version.reserved_concurrency,
-            )
-        if model.name in routed:
-            yield Function(
-                name=function_name(prefix, model.name, ROUTER),
-                kind="router",
-                model=model.name,
-                version="",
-                architecture=ROUTER_ARCHITECTURE,
-                memory_mb=ROUTER_MEMORY_MB,
-                timeout_s=INTEGRATION_TIMEOUT_MS // 1000,
-                warm=Warm(),
-                package=ROUTER,
-            )
-
-
-def _plan_routes(models: Sequence[Model], prefix: str) -> Iterator[Route]:
-    """Per version one direct route, per model one that a stage variable turns."""
-    for model in models:
-        chosen = f"${{stageVariables.{variable_name(model.name)}}}"
-        name = function_name(prefix, model.name, chosen)
-        yield Route("POST", f"/models/{model.name}/inference", model.name, "", name, INTEGRATION_TIMEOUT_MS)
-        for version in model.versions:
-            path = f"/models/{model.name}/{version.name}/inference"
-            name = function_name(prefix, model.name, version.name)
-            yield Route("POST", path, model.name, version.name, name, INTEGRATION_TIMEOUT_MS)
-
-
 def _plan_apis(stages: Sequence[StagePlan], routes: tuple[Route, ...], prefix: str) -> tuple[Api, ...]:
-    kinds = dict.fromkeys(stage.auth for stage in stages)
-    return tuple(
-        Api(api_name(prefix, auth), auth, routes, tuple(stage for stage in stages if stage.auth == auth))
-        for auth in kinds
-    )
-
-
-def _plan_packages(versions: Sequence[ServedVersion], runtime: RuntimeSizes, *, with_router: bool) -> Iterator[Package]:
-    for served in versions:
-        yield Package(
-            name=package_name(served.version.model, served.version.name),
-            sha256=served.sha256,
-            artifact_bytes=served.size_bytes if not served.version.artifact.startswith(S3) else 0,
-            code_bytes=runtime.code_bytes,
-            layer_bytes=runtime.layer_bytes[served.version.architecture],
-        )
-    if with_router:
-        yield Package(ROUTER, "", 0, runtime.router_bytes, 0)
+    """Stages with equal documents share an API; a stage whose document names an issuer has one of its own."""
+    shared: dict[str, list[StagePlan]] = {}
+    for stage in stages:
+        shared.setdefault(api_name(prefix, stage), []).append(stage)
+    return tuple(Api(name, rows[0].auth, routes, tuple(rows), rows[0].jwt) for name, rows in shared.items())
 
 
 def _check_artifacts(manifest: Manifest, artifacts: Mapping[tuple[str, str], Artifact]) -> Iterator[Problem]:
     for model in manifest.models:
         for version in model.versions:
-            if (model.name, version.name) not in artifacts and not version.artifact.startswith(S3):
+            if (model.name, version.name) not in artifacts and not version.is_remote:
                 path = ("models", model.name, "versions", version.name, "artifact")
                 yield _problem(manifest, f"`{version.artifact}` was not read", path)
 

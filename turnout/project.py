@@ -107,7 +107,7 @@ class _Files:
 
     def check(self, version: Version) -> Iterator[Found]:
         """All that is wrong with one version's files."""
-        if version.artifact and not version.artifact.startswith("s3://"):
+        if version.artifact and not version.is_remote:
             yield from self._artifact(version)
         yield from self._file("transform", version.transform, check_transform)
         yield from self._file("examples", version.examples, _check_examples)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from turnout.document_size import EMPTY_SCHEMA_BYTES, estimate_document, estimate_schemas
 from turnout.payload import estimate_payload
-from turnout.plan import Api, Function, Package, Plan, Quota, ServedVersion, StagePlan
+from turnout.plan import Api, Function, Package, Plan, Quota, Route, ServedVersion, StagePlan
 from turnout.sizes import size_text
 
 MB = 1024 * 1024
@@ -22,6 +22,7 @@ STAGES_PER_API = 10
 VARIABLES_PER_STAGE = 100
 VARIABLE_CHARACTERS = 512
 FUNCTION_NAME_CHARACTERS = 64
+ENVIRONMENT_BYTES = 4 * 1024
 UNZIPPED_BYTES = 250 * MB
 DIRECT_ZIP_BYTES = 50 * MB
 INTEGRATION_TIMEOUT_S = 29
@@ -76,10 +77,10 @@ def find_tightest(quotas: Iterable[Quota]) -> tuple[Quota, ...]:
     return tuple(tightest.values())
 
 
-def count_resources(api: Api) -> int:
-    """Resources of an API: its root and every distinct prefix of its paths."""
+def count_resources(routes: Iterable[Route]) -> int:
+    """Resources of an API with these routes: its root and every distinct prefix of their paths."""
     prefixes = {"/"}
-    for route in api.routes:
+    for route in routes:
         path = route.path
         while path and path not in prefixes:
             prefixes.add(path)
@@ -106,7 +107,7 @@ def count_quotas(plan: Plan) -> Iterator[Count]:
 
 def _of_api(api: Api) -> Iterator[Count]:
     yield Count(
-        Quota("resources", api.name, count_resources(api), RESOURCES_PER_API, raisable=True),
+        Quota("resources", api.name, count_resources(api.routes), RESOURCES_PER_API, raisable=True),
         ("models",),
         "Ask AWS to raise `Resources per API`, or shard: split the models over several models.yaml, each with a "
         "`platform` of its own.",
@@ -170,6 +171,13 @@ def _of_function(function: Function) -> Iterator[Count]:
         f"API Gateway ends a call at {INTEGRATION_TIMEOUT_S} s with a 504, whatever the function's own timeout.",
         hard=False,
     )
+    if function.environment:
+        size = sum(len(key.encode()) + len(value.encode()) for key, value in function.environment.items())
+        yield Count(
+            Quota("environment", function.name, size, ENVIRONMENT_BYTES, "bytes"),
+            (*path, "environment"),
+            "Put what is long into a file beside the transform, or into S3.",
+        )
 
 
 def _of_package(function: Function, package: Package) -> Iterator[Count]:

@@ -1,18 +1,18 @@
 """Stage variables: the routing table of a stage, and what its canary puts over it.
 
 Comes in: a `Stage` of the manifest and its models. Goes out: a `StagePlan`. Called by the plan.
-A model that needs its router says `iris=router` and keeps the choice in a second variable, `irisRoute=v1.90,v2.10`;
-every other model says `iris=v1` and is one hop away.
+A model that needs its router says `iris=router` and keeps the choice in a second variable, `irisRoute=v1.90,v2.10`, or
+`triageRoute=graph` where there is nothing to choose; every other model says `iris=v1` and is one hop away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
 
 from turnout.manifest import Model, Stage
-from turnout.naming import ALIAS_VARIABLE, CANARY_VARIABLE, ROUTER, route_variable_name, variable_name
+from turnout.naming import ALIAS_VARIABLE, CANARY_VARIABLE, route_variable_name, variable_name
 from turnout.plan import CanaryPlan, StagePlan
+from turnout.protocol.routing import GRAPH, ROUTER, spell_route
 
 LIVE = "live"
 """The alias that every baseline calls."""
@@ -21,20 +21,13 @@ NEXT = "next"
 """The alias that a release canary calls: it follows the newest code."""
 
 
-def spell_weight(percent: float) -> str:
-    """`90`, `12.5`: never an exponent, never more or fewer digits than the number has."""
-    return str(int(percent)) if percent == int(percent) else format(Decimal(repr(percent)), "f")
-
-
-def spell_route(weights: Mapping[str, float]) -> str:
-    """`v1.90,v2.10`: a version holds no dot, so the first one parts it from its percent."""
-    return ",".join(f"{version}.{spell_weight(percent)}" for version, percent in weights.items())
-
-
 def plan_stage(stage: Stage, models: Sequence[Model]) -> StagePlan:
     """The stage as API Gateway takes it; its variables name every model."""
     variables: dict[str, str] = {}
     for model in models:
+        if model.graph is not None:
+            variables |= {variable_name(model.name): ROUTER, route_variable_name(model.name): GRAPH}
+            continue
         weights = stage.weights.get(model.name)
         if weights is None and not model.routing:
             variables[variable_name(model.name)] = stage.serve[model.name]
@@ -42,7 +35,16 @@ def plan_stage(stage: Stage, models: Sequence[Model]) -> StagePlan:
         variables[variable_name(model.name)] = ROUTER
         variables[route_variable_name(model.name)] = spell_route(weights or {stage.serve[model.name]: 100})
     variables |= {ALIAS_VARIABLE: LIVE, CANARY_VARIABLE: "false"}
-    return StagePlan(stage.name, variables, _plan_canary(stage, models), stage.auth, stage.throttle)
+    return StagePlan(
+        stage.name,
+        variables,
+        _plan_canary(stage, models),
+        stage.auth,
+        stage.throttle,
+        stage.version_override,
+        stage.slo,
+        stage.jwt,
+    )
 
 
 def _plan_canary(stage: Stage, models: Sequence[Model]) -> CanaryPlan | None:

@@ -27,14 +27,19 @@ PLAN = (
     "turnout.document_size",
     "turnout.drop_in",
     "turnout.example_request",
+    "turnout.graph_checks",
+    "turnout.graph_signature",
     "turnout.notes",
     "turnout.payload",
     "turnout.plan",
+    "turnout.plan_functions",
     "turnout.plan_json",
+    "turnout.plan_routes",
     "turnout.planning",
     "turnout.quotas",
     "turnout.stage_variables",
     "turnout.tensor_schemas",
+    "turnout.tensor_unions",
 )
 DOCUMENT = ("turnout.openapi", "turnout.openapi_operations", "turnout.openapi_schemas")
 MANIFEST = (
@@ -42,9 +47,13 @@ MANIFEST = (
     "turnout.artifacts",
     "turnout.compatibility",
     "turnout.examples",
+    "turnout.judgement",
     "turnout.manifest",
+    "turnout.manifest_schema",
+    "turnout.manifest_values",
     "turnout.onnx_file",
     "turnout.project",
+    "turnout.references",
     "turnout.signature",
 )
 

@@ -115,7 +115,7 @@ def find_files(path: Path, edition: Edition | None = None) -> dict[Path, FileSta
         versions = ()
     for version in versions:
         names = [version.transform, version.examples]
-        if version.artifact and not version.artifact.startswith("s3://"):
+        if version.artifact and not version.is_remote:
             names.append(version.artifact)
         for name in filter(None, names):
             file = path.absolute().parent / name

@@ -1,0 +1,86 @@
+"""The graphs of a plan: each with its signature, or with what does not fit in it.
+
+Comes in: a manifest and the signatures that were read. Goes out: `ServedGraph` values and problems. Called by the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from turnout.drop_in import served_anywhere
+from turnout.graph_signature import signature_of_graph
+from turnout.manifest import CallNode, Manifest, Model
+from turnout.plan import ServedGraph
+from turnout.problems import Problem
+from turnout.protocol.graph_nodes import calls_of
+from turnout.protocol.tensors import Signature
+
+Signatures = Mapping[tuple[str, str], Signature]
+
+UNKNOWN = Signature((), ())
+"""The signature of a graph that cannot be told."""
+
+
+def plan_graphs(manifest: Manifest, signatures: Signatures) -> tuple[tuple[ServedGraph, ...], tuple[Problem, ...]]:
+    """Every graph of the manifest, in its order.
+
+    Args:
+        manifest: checked by `parse_manifest`: the models that are called exist, and none calls itself.
+        signatures: (model, version) -> what was read of it; a version that was not read is told elsewhere.
+    """
+    reader = _Reader(manifest, signatures)
+    graphs = tuple(
+        ServedGraph(model.name, model.graph, reader.signature_of(model) or UNKNOWN)
+        for model in manifest.models
+        if model.graph is not None
+    )
+    return graphs, (*reader.problems, *_check_readable(manifest))
+
+
+class _Reader:
+    """The signatures of graphs, each told once however often it is called."""
+
+    def __init__(self, manifest: Manifest, signatures: Signatures) -> None:
+        self.problems: list[Problem] = []
+        self._manifest = manifest
+        self._signatures = signatures
+        self._known: dict[str, Signature | None] = {}
+
+    def signature_of(self, model: Model) -> Signature | None:
+        """A graph's signature; None where something that it calls was not read."""
+        if model.name not in self._known and model.graph is not None:
+            path = ("models", model.name, "graph")
+            signature, findings = signature_of_graph(model.graph, self._signatures_of, path)
+            self._known[model.name] = signature
+            for found in findings:
+                at = self._manifest.position_of(found.path)
+                problem = Problem(found.message, found.path, self._manifest.source, at.line, at.column, found.hint)
+                self.problems.append(problem)
+        return self._known[model.name]
+
+    def _signatures_of(self, call: CallNode) -> Sequence[Signature]:
+        model = self._manifest.model(call.model)
+        if model.graph is not None:
+            signature = self.signature_of(model)
+            return [] if signature is None else [signature]
+        versions = versions_met(self._manifest, call)
+        known = [self._signatures.get((model.name, version)) for version in versions]
+        return [signature for signature in known if signature is not None] if None not in known else []
+
+
+def versions_met(manifest: Manifest, call: CallNode) -> tuple[str, ...]:
+    """The versions that a call of a model with versions may meet: its own, or what any stage serves."""
+    return (call.version,) if call.version else tuple(dict.fromkeys(served_anywhere(manifest, call.model)))
+
+
+def _check_readable(manifest: Manifest) -> Iterator[Problem]:
+    """What lies in S3 is not read, so nothing could be checked of a graph that calls it."""
+    for model in manifest.models:
+        for path, call in calls_of(model.graph, ("models", model.name, "graph")) if model.graph else ():
+            called = manifest.model(call.model)
+            for version in versions_met(manifest, call) if called.versions else ():
+                if called.version(version).is_remote:
+                    at = manifest.position_of(path)
+                    message = f"{call.model} {version} lies in S3: what it takes and gives is not known"
+                    hint = "A graph calls models whose artifacts lie on this machine."
+                    yield Problem(message, path, manifest.source, at.line, at.column, hint)

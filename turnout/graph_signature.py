@@ -1,0 +1,234 @@
+"""What a graph takes and gives: its signature, made of those of the models that it calls.
+
+Comes in: a graph's node and the signatures of all that its calls may meet. Goes out: a `Signature`, and a `Finding` for
+each tensor that does not fit, with the keys that lead to it. Called by turnout.graph_checks.
+
+Where a call may meet several versions, or a switch has several cases, the graph gives what all of them give, and
+requires what all of them require.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from turnout.manifest_schema import Finding
+from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, EnsembleNode, Node, SequenceNode, SwitchNode
+from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.tensor_unions import ClashError, all_of, any_of, combine_tensors, spell_tensor
+from turnout.wording import listed
+from turnout.yaml_source import KeyPath
+
+SignaturesOf = Callable[[CallNode], Sequence[Signature]]
+"""The signatures of all that a call may meet; none where they are not known, and told elsewhere."""
+
+Tensors = Mapping[str, TensorSpec]
+
+KIND_OF_VALUE: Mapping[type, str] = {str: "bytes", bool: "bool", int: "number", float: "number"}
+"""What the value of a case can be compared with."""
+
+DATATYPE_OF_KIND = {"bytes": "BYTES", "bool": "BOOL", "number": "FP64"}
+"""The datatype of a switch's input that no model takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What a node takes and gives, by name.
+
+    Args:
+        inputs: the tensors that models take.
+        outputs: the tensors that come out.
+        compared: the input of a switch -> the kind of its cases' values, a key of `DATATYPE_OF_KIND`.
+    """
+
+    inputs: Tensors
+    outputs: Tensors
+    compared: Mapping[str, str] = field(default_factory=dict)
+
+
+class UnknownError(Exception):
+    """Nothing can be said of the graph: it calls what is not known."""
+
+
+def signature_of_graph(
+    node: Node, signatures_of: SignaturesOf, path: KeyPath = ()
+) -> tuple[Signature | None, tuple[Finding, ...]]:
+    """The graph's signature and what does not fit in it; None where it cannot be told.
+
+    Args:
+        node: the graph's outermost node.
+        signatures_of: told a call, the signatures of all that it may meet.
+        path: the keys that lead to the node, for the findings.
+    """
+    walk = _Walk(signatures_of)
+    try:
+        flow = walk.flow(node, path)
+    except UnknownError:
+        return None, tuple(walk.findings)
+    walk.check_compared(flow.inputs, flow.compared, path)
+    decided = (TensorSpec(name, DATATYPE_OF_KIND[kind], None) for name, kind in flow.compared.items())
+    inputs = {tensor.name: tensor for tensor in decided} | dict(flow.inputs)
+    return Signature(tuple(inputs.values()), tuple(flow.outputs.values())), tuple(walk.findings)
+
+
+class _Walk:
+    """One walk through a graph, from the inside out; it collects what does not fit and goes on."""
+
+    def __init__(self, signatures_of: SignaturesOf) -> None:
+        self.findings: list[Finding] = []
+        self._signatures_of = signatures_of
+
+    def flow(self, node: Node, path: KeyPath) -> Flow:
+        """What the node takes and gives."""
+        match node:
+            case CallNode():
+                return self._call(node, path)
+            case SequenceNode(steps):
+                return self._sequence(steps, path)
+            case EnsembleNode():
+                return self._ensemble(node, path)
+            case SwitchNode():
+                return self._switch(node, path)
+
+    def _call(self, call: CallNode, path: KeyPath) -> Flow:
+        signatures = self._signatures_of(call)
+        if not signatures:
+            raise UnknownError
+        self._check_names((*path, "inputs"), call, call.inputs, [row.inputs for row in signatures])
+        self._check_names((*path, "outputs"), call, call.outputs, [row.outputs for row in signatures])
+        flows = [
+            Flow(
+                self._merged(all_of, [{t.name: t} for t in _renamed(row.inputs, call.inputs)], path),
+                {tensor.name: tensor for tensor in _renamed(row.outputs, call.outputs)},
+            )
+            for row in signatures
+        ]
+        for flow, row in zip(flows, signatures, strict=True):
+            if len(flow.outputs) < len(row.outputs):
+                self._tell((*path, "outputs"), "two outputs get one name", "Give each of them a name of its own.")
+        return self._one_of(flows, path)
+
+    def _check_names(
+        self, path: KeyPath, call: CallNode, names: Iterable[str], tensors: Sequence[Sequence[TensorSpec]]
+    ) -> None:
+        known = dict.fromkeys(tensor.name for row in tensors for tensor in row)
+        for name in names:
+            if name not in known:
+                message = f"{' '.join(filter(None, (call.model, call.version)))} has no `{name}`"
+                self._tell((*path, name), message, f"It has {listed(f'`{word}`' for word in known)}.")
+
+    def _sequence(self, steps: Sequence[Node], path: KeyPath) -> Flow:
+        first, *rest = (self.flow(step, (*path, "sequence", index)) for index, step in enumerate(steps))
+        last = first
+        for index, flow in enumerate(rest, start=1):
+            self._check_handed_on(last, flow, (*path, "sequence", index))
+            last = flow
+        return Flow(first.inputs, last.outputs, first.compared)
+
+    def _check_handed_on(self, before: Flow, after: Flow, path: KeyPath) -> None:
+        """Whether a step finds what it takes among what the step before it gives."""
+        given = before.outputs
+        missing = [name for name, tensor in after.inputs.items() if tensor.required and name not in given]
+        missing += [name for name in after.compared if name not in {**given, **after.inputs}]
+        for name in missing:
+            hint = f"It gives {_told(list(given))}; `inputs: {{{name}: ...}}` names one of them."
+            self._tell(path, f"the step before gives no `{name}`", hint)
+        for name in (name for name in after.inputs if name in given):
+            try:
+                all_of([given[name], after.inputs[name]])
+            except ClashError:
+                got, wanted = spell_tensor(given[name]), spell_tensor(after.inputs[name])
+                self._tell(path, f"`{name}` must be {wanted}, and the step before gives {got}")
+        self.check_compared(given, after.compared, path)
+
+    def check_compared(self, tensors: Tensors, compared: Mapping[str, str], path: KeyPath) -> None:
+        """Whether tensors are of the kinds that cases compare them with."""
+        for name in (name for name in compared if name in tensors):
+            datatype, kind = tensors[name].datatype, compared[name]
+            found = DATATYPES[datatype].kind
+            if (found if found in DATATYPE_OF_KIND else "number") != kind:
+                word = {"bytes": "texts", "bool": "true and false", "number": "numbers"}[kind]
+                self._tell(path, f"`{name}` is {datatype}, and the cases compare it with {word}")
+
+    def _ensemble(self, ensemble: EnsembleNode, path: KeyPath) -> Flow:
+        flows = [self.flow(member, (*path, "ensemble", index)) for index, member in enumerate(ensemble.members)]
+        given = [flow.outputs for flow in flows]
+        common = [name for name in given[0] if all(name in outputs for outputs in given)]
+        for name in ensemble.combine:
+            if name != EVERY_OUTPUT and name not in common:
+                some = any(name in outputs for outputs in given)
+                message = f"{'not every' if some else 'no'} member gives `{name}`"
+                self._tell((*path, "combine", name), message, f"All of them give {_told(common)}.")
+        every = ensemble.combine.get(EVERY_OUTPUT)
+        words = {name: word for name in common if (word := ensemble.combine.get(name, every))}
+        outputs = {}
+        for name, word in words.items():
+            try:
+                outputs[name] = combine_tensors(word, [row[name] for row in given])
+            except ClashError as error:
+                self._tell((*path, "combine"), f"no {word} can be made of `{name}`: {error}")
+        if not words:
+            self._tell(path, "gives nothing: the members have no output in common")
+        return Flow(self._merged(all_of, [flow.inputs for flow in flows], path), outputs, self._compared(flows, path))
+
+    def _switch(self, switch: SwitchNode, path: KeyPath) -> Flow:
+        kind = KIND_OF_VALUE[type(switch.cases[0].value)]
+        nodes = [
+            *((("cases", index, "then"), case.then) for index, case in enumerate(switch.cases)),
+            (("otherwise",), switch.otherwise),
+        ]
+        flows = [self.flow(node, (*path, "switch", *keys)) for keys, node in nodes]
+        flow = self._one_of(flows, path)
+        inputs = dict(flow.inputs)
+        if switch.input in inputs:
+            inputs[switch.input] = replace(inputs[switch.input], required=True)
+        compared = self._compared([flow, Flow({}, {}, {switch.input: kind})], path)
+        return Flow(inputs, flow.outputs, compared)
+
+    def _one_of(self, flows: Sequence[Flow], path: KeyPath) -> Flow:
+        """What one of several ways takes and gives, whichever it is."""
+        if len(flows) == 1:
+            return flows[0]
+        inputs = self._merged(any_of, [flow.inputs for flow in flows], path)
+        everywhere = [name for name in flows[0].outputs if all(name in flow.outputs for flow in flows)]
+        if not everywhere:
+            self._tell(path, "gives nothing that it gives in every case", "Rename outputs with `outputs`.")
+        outputs = self._merged(any_of, [{name: flow.outputs[name] for name in everywhere} for flow in flows], path)
+        for name, tensor in inputs.items():
+            if not all(name in flow.inputs for flow in flows):
+                inputs[name] = replace(tensor, required=False)
+        return Flow(inputs, outputs, self._compared(flows, path))
+
+    def _merged(
+        self, merge: Callable[[Sequence[TensorSpec]], TensorSpec], rows: Sequence[Tensors], path: KeyPath
+    ) -> dict[str, TensorSpec]:
+        """The tensors by name, those of one name merged."""
+        merged: dict[str, TensorSpec] = {}
+        for name in dict.fromkeys(name for row in rows for name in row):
+            tensors = [row[name] for row in rows if name in row]
+            merged[name] = tensors[0]
+            if len(tensors) > 1:
+                try:
+                    merged[name] = merge(tensors)
+                except ClashError as error:
+                    self._tell(path, f"`{name}` cannot be one tensor: {error}", "Give one of them another name.")
+        return merged
+
+    def _compared(self, flows: Sequence[Flow], path: KeyPath) -> dict[str, str]:
+        compared: dict[str, str] = {}
+        for flow in flows:
+            for name, kind in flow.compared.items():
+                if compared.setdefault(name, kind) != kind:
+                    self._tell(path, f"`{name}` is compared with different kinds of values")
+        return compared
+
+    def _tell(self, path: KeyPath, message: str, hint: str = "") -> None:
+        self.findings.append(Finding(path, message, hint))
+
+
+def _renamed(tensors: Iterable[TensorSpec], names: Mapping[str, str]) -> list[TensorSpec]:
+    return [replace(tensor, name=names.get(tensor.name, tensor.name)) for tensor in tensors]
+
+
+def _told(names: Sequence[str]) -> str:
+    return listed(f"`{name}`" for name in names) if names else "nothing"

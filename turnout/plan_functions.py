@@ -1,0 +1,83 @@
+"""The functions of a plan and the zips that they run.
+
+Comes in: the manifest's models and what was read of their artifacts. Goes out: `Function` and `Package` values. Called
+by the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from turnout.manifest import Model, Version, Warm
+from turnout.naming import function_name, general_router_name, router_name
+from turnout.plan import Function, Package, RuntimeSizes, ServedVersion
+from turnout.plan_routes import INTEGRATION_TIMEOUT_MS
+from turnout.protocol.routing import ROUTER
+
+ROUTER_MEMORY_MB = 512
+ROUTER_ARCHITECTURE = "arm64"
+
+
+def package_name(model: str, version: str) -> str:
+    """`iris_v1`; `iris_router` for the router of a model."""
+    return f"{model}_{version}"
+
+
+def plan_functions(models: Sequence[Model], routed: frozenset[str], prefix: str) -> Iterator[Function]:
+    """A model's versions, then its router where it has one; last the general router."""
+    for model in models:
+        for version in model.versions:
+            yield _model_function(version, prefix)
+        if model.name in routed:
+            yield _router("router", router_name(prefix, model.name), model.name)
+    yield _router("general_router", general_router_name(prefix), "")
+
+
+def _model_function(version: Version, prefix: str) -> Function:
+    return Function(
+        name=function_name(prefix, version.model, version.name),
+        kind="model",
+        model=version.model,
+        version=version.name,
+        architecture=version.architecture,
+        memory_mb=version.memory_mb,
+        timeout_s=version.timeout_s,
+        warm=version.warm,
+        package=package_name(version.model, version.name),
+        reserved_concurrency=version.reserved_concurrency,
+        ephemeral_storage_mb=version.ephemeral_storage_mb,
+        environment=version.environment,
+        tracing=version.tracing,
+        slo=version.slo,
+        capture=version.capture,
+    )
+
+
+def _router(kind: str, name: str, model: str) -> Function:
+    return Function(
+        name=name,
+        kind=kind,
+        model=model,
+        version="",
+        architecture=ROUTER_ARCHITECTURE,
+        memory_mb=ROUTER_MEMORY_MB,
+        timeout_s=INTEGRATION_TIMEOUT_MS // 1000,
+        warm=Warm(),
+        package=package_name(model, ROUTER) if model else ROUTER,
+    )
+
+
+def plan_packages(
+    functions: Sequence[Function], versions: Sequence[ServedVersion], graphs: frozenset[str], runtime: RuntimeSizes
+) -> Iterator[Package]:
+    """One per function, in their order. A router needs the layer where it runs a graph, which is arithmetic."""
+    served = {package_name(row.version.model, row.version.name): row for row in versions}
+    for function in functions:
+        layer_bytes = runtime.layer_bytes[function.architecture]
+        if function.kind == "model":
+            row = served[function.package]
+            size = 0 if row.version.is_remote else row.size_bytes
+            yield Package(function.package, row.sha256, size, runtime.code_bytes, layer_bytes)
+        else:
+            needed = layer_bytes if function.model in graphs else 0
+            yield Package(function.package, "", 0, runtime.router_bytes, needed)

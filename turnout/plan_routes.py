@@ -1,0 +1,61 @@
+"""The routes of an API: inference by model and version, and what the general router answers.
+
+Comes in: the manifest's models. Goes out: `Route` values, the same for every stage. Called by the plan, also to count
+what the other choices of `open_inference` would take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from turnout.manifest import Model
+from turnout.naming import function_name, general_router_name, variable_name
+from turnout.plan import Route
+
+INTEGRATION_TIMEOUT_MS = 29_000
+"""Of every route: the function's own timeout ends its work; a cold start, which Lambda does not count, needs room."""
+
+OPEN_INFERENCE = ("proxy", "direct", "off")
+"""How the Open Inference Protocol's paths may be served."""
+
+GENERAL_ROUTES = (
+    ("GET", "/models", "catalogue"),
+    ("GET", "/models/{model}", "catalogue"),
+    ("GET", "/models/{model}/{version}", "catalogue"),
+    ("GET", "/health/live", "health"),
+    ("GET", "/health/ready", "health"),
+    ("GET", "/openapi.json", "document"),
+)
+"""Method, path and kind of what the general router answers beside the Open Inference Protocol."""
+
+OPEN_INFERENCE_ROUTES = (("ANY", "/v2", "open_inference"), ("ANY", "/v2/{proxy+}", "open_inference"))
+
+
+def plan_routes(models: Sequence[Model], prefix: str, open_inference: str) -> Iterator[Route]:
+    """Per version a direct route, per model one that a stage variable turns, then the general router's.
+
+    Args:
+        models: in the file's order.
+        prefix: of the functions' names.
+        open_inference: `direct` adds the protocol's own paths for inference, `off` leaves the protocol out.
+    """
+    yield from _inference(models, prefix, "/models/{model}/inference", "/models/{model}/{version}/inference")
+    general = general_router_name(prefix)
+    for method, path, kind in (*GENERAL_ROUTES, *(OPEN_INFERENCE_ROUTES if open_inference != "off" else ())):
+        yield Route(method, path, "", "", general, INTEGRATION_TIMEOUT_MS, kind)
+    if open_inference == "direct":
+        paths = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
+        yield from _inference(models, prefix, *paths, kind="open_inference")
+
+
+def _inference(
+    models: Sequence[Model], prefix: str, served: str, versioned: str, *, kind: str = "inference"
+) -> Iterator[Route]:
+    for model in models:
+        chosen = function_name(prefix, model.name, f"${{stageVariables.{variable_name(model.name)}}}")
+        path = served.format(model=model.name)
+        yield Route("POST", path, model.name, "", chosen, INTEGRATION_TIMEOUT_MS, kind)
+        for version in model.versions:
+            path = versioned.format(model=model.name, version=version.name)
+            name = function_name(prefix, model.name, version.name)
+            yield Route("POST", path, model.name, version.name, name, INTEGRATION_TIMEOUT_MS, kind)

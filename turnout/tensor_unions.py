@@ -1,0 +1,109 @@
+"""One tensor made of several: what all of them are, what suits all of them, what an ensemble makes of them.
+
+Comes in: specs of tensors that stand under one name. Goes out: a spec, or a `ClashError` that says what differs. Pure.
+Called by turnout.graph_signature.
+
+A free dimension and a fixed one go together, since only a call can tell; two fixed ones that differ do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from turnout.protocol.tensors import DATATYPES, TensorSpec
+from turnout.wording import listed
+
+Shape = tuple[int, ...] | None
+
+
+class ClashError(ValueError):
+    """The tensors do not go together; the message says why, in the words of their specs."""
+
+
+def spell_tensor(tensor: TensorSpec) -> str:
+    """`FP32 [-1,4]`, `INT64 of any shape`."""
+    shape = "of any shape" if tensor.shape is None else f"[{','.join(map(str, tensor.shape))}]"
+    return f"{tensor.datatype} {shape}"
+
+
+def any_of(tensors: Sequence[TensorSpec]) -> TensorSpec:
+    """What can be said of a tensor that is one of these."""
+    first = _of_one_datatype(tensors)
+    shape = first.shape
+    for tensor in tensors[1:]:
+        shape = _loosened(shape, tensor.shape)
+    return replace(
+        first,
+        shape=shape,
+        dimension_names=(),
+        required=all(tensor.required for tensor in tensors),
+        labels=first.labels if all(tensor.labels == first.labels for tensor in tensors) else (),
+    )
+
+
+def all_of(tensors: Sequence[TensorSpec]) -> TensorSpec:
+    """What a tensor must be that goes to all of these."""
+    first = _of_one_datatype(tensors)
+    shape = _met(tensors)
+    return replace(first, shape=shape, dimension_names=(), required=any(tensor.required for tensor in tensors))
+
+
+def combine_tensors(word: str, tensors: Sequence[TensorSpec]) -> TensorSpec:
+    """What an ensemble makes of its members' tensors; `word` is a key of `COMBINATIONS`."""
+    first = _of_one_datatype(tensors)
+    if any(tensor.labels != first.labels for tensor in tensors):
+        raise ClashError(f"the columns are {' and '.join(dict.fromkeys(listed(map(str, t.labels)) for t in tensors))}")
+    return replace(first, shape=COMBINATIONS[word](tensors), dimension_names=())
+
+
+def _mean(tensors: Sequence[TensorSpec]) -> Shape:
+    if DATATYPES[tensors[0].datatype].kind != "float":
+        raise ClashError(f"there is no mean of {tensors[0].datatype}")
+    return _met(tensors)
+
+
+def _concatenate(tensors: Sequence[TensorSpec]) -> Shape:
+    """The rest of the shapes is one; the rows add up."""
+    if any(tensor.shape == () for tensor in tensors):
+        raise ClashError("a scalar has no first axis")
+    rest = _met([tensor if tensor.shape is None else replace(tensor, shape=tensor.shape[1:]) for tensor in tensors])
+    rows = [-1 if tensor.shape is None else tensor.shape[0] for tensor in tensors]
+    return None if rest is None else (-1 if -1 in rows else sum(rows), *rest)
+
+
+def _met(tensors: Sequence[TensorSpec]) -> Shape:
+    """The shape that all of these may have at once."""
+    shape: Shape = None
+    for tensor in tensors:
+        if shape is None or tensor.shape is None:
+            shape = tensor.shape if shape is None else shape
+            continue
+        pairs = list(zip(shape, tensor.shape, strict=False))
+        if len(shape) != len(tensor.shape) or any(one != other and -1 not in (one, other) for one, other in pairs):
+            told = dict.fromkeys(spell_tensor(row) for row in tensors)
+            raise ClashError(f"the shapes differ: {' and '.join(told)}")
+        shape = tuple(max(pair) for pair in pairs)
+    return shape
+
+
+def _loosened(one: Shape, other: Shape) -> Shape:
+    if one is None or other is None or len(one) != len(other):
+        return None
+    return tuple(first if first == second else -1 for first, second in zip(one, other, strict=True))
+
+
+def _of_one_datatype(tensors: Sequence[TensorSpec]) -> TensorSpec:
+    datatypes = dict.fromkeys(tensor.datatype for tensor in tensors)
+    if len(datatypes) > 1:
+        raise ClashError(f"the datatypes differ: {' and '.join(datatypes)}")
+    return tensors[0]
+
+
+COMBINATIONS: Mapping[str, Callable[[Sequence[TensorSpec]], Shape]] = {
+    "mean": _mean,
+    "vote": _met,
+    "concatenate": _concatenate,
+}
+"""How members' tensors become one, and the shape that this gives. A new one is one row here, its word in the manifest's
+schema, and its arithmetic in the router."""
