@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -158,5 +159,6 @@ def test_500_models_are_listed_in_milliseconds() -> None:
 
 
 def test_catalogue_comes_back_from_json() -> None:
-    catalogue = small_catalogue()
+    catalogue = replace(small_catalogue(), documents={"dev": "{}", "prod": "{}", "other": '{"x":1}'})
+    assert [row["stages"] for row in catalogue.to_json()["documents"]] == [["dev", "prod"], ["other"]]
     assert Catalogue.from_json(catalogue.to_json(), "turnout-local") == catalogue

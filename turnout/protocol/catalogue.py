@@ -122,16 +122,20 @@ class Catalogue:
         return f"{self.prefix}_{model}_{version}"
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back; the documents stay texts, which are read fastest."""
+        """A JSON object that `from_json` reads back; documents are texts, which are read fastest, each once."""
+        stages: dict[str, list[str]] = {}
+        for stage, text in self.documents.items():
+            stages.setdefault(text, []).append(stage)
         return {
             "platform": self.platform,
             "release": self.release,
             "models": [model.to_json() for model in self.models.values()],
-            "documents": dict(self.documents),
+            "documents": [{"stages": names, "text": text} for text, names in stages.items()],
         }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any], prefix: str) -> Catalogue:
         """The catalogue that `to_json` wrote."""
         models = map(ModelEntry.from_json, row["models"])
-        return cls(prefix, row["platform"], row["release"], {model.name: model for model in models}, row["documents"])
+        documents = {stage: document["text"] for document in row["documents"] for stage in document["stages"]}
+        return cls(prefix, row["platform"], row["release"], {model.name: model for model in models}, documents)
