@@ -17,6 +17,8 @@ from turnout.observed import Arm, Observation
 
 TIMEOUT_S = 10.0
 
+_KEYS = {"time", "run", "bounds_s", "functions"}
+
 _SERVER_ERRORS = 4
 """Where in `statuses`, which start with the 1xx, the 5xx are."""
 
@@ -50,12 +52,14 @@ class LocalSource:
         url = f"{self._url}/turnout/metrics?{urlencode({'stage': stage})}"
         try:
             with urlopen(url, timeout=TIMEOUT_S) as response:  # noqa: S310 - the user's own address
-                found: Mapping[str, Any] = json.load(response)
+                found = json.load(response)
         except HTTPError as error:
             with error:
                 raise ObservationError(f"{url} answered {error.code}", "Is this `turnout serve`?") from error
         except (URLError, OSError, ValueError) as error:
             raise ObservationError(f"{url} cannot be read: {error}", "Is `turnout serve` running there?") from error
+        if not (isinstance(found, Mapping) and found.keys() >= _KEYS):
+            raise ObservationError(f"{url} is not what `turnout serve` answers", "Is it the server's own address?")
         return found
 
 

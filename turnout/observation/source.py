@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from turnout.naming import ALIAS_VARIABLE, function_name, function_prefix, route_variable_name, variable_name
 from turnout.observed import Arm, Observation
 from turnout.plan import Plan
-from turnout.protocol.routing import RouteError, parse_route
+from turnout.protocol.routing import ROUTER, RouteError, parse_route
 
 
 class ObservationError(Exception):
@@ -117,16 +117,15 @@ def watched_of(plan: Plan, variables: Mapping[str, str], overrides: Mapping[str,
 def _serving(prefix: str, model: str, variables: Mapping[str, str]) -> Serving:
     chosen = variables.get(variable_name(model), "")
     alias = variables.get(ALIAS_VARIABLE, "")
-    versions = _versions(chosen, variables.get(route_variable_name(model)))
+    versions = (chosen,) if chosen != ROUTER else _routed(variables.get(route_variable_name(model), ""))
     return Serving(
         function_name(prefix, model, chosen),
         frozenset(f"{function_name(prefix, model, version)}:{alias}" for version in versions),
     )
 
 
-def _versions(chosen: str, route: str | None) -> Sequence[str]:
-    if route is None:
-        return (chosen,)
+def _routed(route: str) -> Sequence[str]:
+    """The versions that a router chooses from; none where the variable cannot be read."""
     try:
         return tuple(parse_route(route))
     except RouteError:
