@@ -1,0 +1,1 @@
+"""infra: the Pulumi program, from models.yaml to API Gateway and Lambda."""
