@@ -9,15 +9,12 @@ shows when the request is sent or before any byte of an answer: then, and only t
 from __future__ import annotations
 
 import http.client
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-if TYPE_CHECKING:
-    import ssl
 
 MOST_IDLE = 16
 """So many connections are kept: the members of a large ensemble."""
@@ -50,11 +47,7 @@ class Connections:
         self._is_tls = parts.scheme == "https"
         self._clock = clock
         self._idle: deque[http.client.HTTPConnection] = deque()
-        self._context: ssl.SSLContext | None = None
-        if self._is_tls:
-            import ssl
-
-            self._context = ssl.create_default_context()
+        self._context = ssl.create_default_context() if self._is_tls else None
 
     def post(self, path: str, headers: Mapping[str, str], body: bytes, deadline_s: float) -> HttpAnswer:
         """Send one request and read its answer.
