@@ -1,0 +1,120 @@
+"""A canary as the local gateway's counters show it, judged: real processes, real requests, real inference."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.builders.graphs import write_identity
+from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
+from turnout.canary import Check, Observation, Verdict, judge
+from turnout.judgement import Judgement
+from turnout.observation.local import LocalSource
+from turnout.observation.source import Watched, watched_of
+from turnout.planning import make_plan
+from turnout.project import load_project
+
+MANIFEST = """
+platform: turnout
+models:
+  echo:
+    versions:
+      good: {artifact: models/echo.onnx}
+      same: {artifact: models/echo.onnx}
+      bad: {artifact: models/echo.onnx, transform: models/failing.py}
+stages:
+  fine: {serve: {echo: good}, canary: {percent: 50, serve: {echo: same}}}
+  broken: {serve: {echo: good}, canary: {percent: 20, serve: {echo: bad}}}
+"""
+
+FAILING = """
+def preprocess(inputs):
+    if inputs["x"][0, 0] > 0:
+        raise ValueError("a positive number")
+    return inputs
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    project = tmp_path_factory.mktemp("observed")
+    (project / "models").mkdir()
+    write_identity(project / "models" / "echo.onnx")
+    (project / "models" / "failing.py").write_text(FAILING)
+    (project / "models.yaml").write_text(MANIFEST)
+    with running_server(project, "--workers", "2", "--no-access-log") as server:
+        yield server
+
+
+def watched(project: Path, name: str) -> Sequence[Watched]:
+    loaded = load_project(project / "models.yaml")
+    plan = make_plan(loaded.manifest, loaded.artifacts)
+    (stage,) = (stage for api in plan.apis for stage in api.stages if stage.name == name)
+    assert stage.canary is not None
+    return watched_of(plan, stage.variables, stage.canary.overrides)
+
+
+def drive(server: RunningServer, stage: str, requests: int) -> Counter[tuple[str, int]]:
+    """What the callers saw: answers by version and status, every other one with a positive number."""
+    seen: Counter[tuple[str, int]] = Counter()
+    path = f"/{stage}/models/echo/inference"
+    # The supervisor gives connections to the workers by turns.
+    with server.client() as one, server.client() as other:
+        for number in range(requests):
+            row = [float(number % 4 // 2), 0.0, 0.0, 0.0]
+            answer = (one, other)[number % 2].post(path, {"inputs": {"x": [row]}})
+            seen[answer.headers["x-turnout-version"], answer.status] += 1
+    return seen
+
+
+def observed(server: RunningServer, stage: str, requests: int) -> tuple[Counter[tuple[str, int]], Observation]:
+    """What callers and counters saw of the same requests; a request is counted a moment after its answer."""
+    source, models = LocalSource(f"http://127.0.0.1:{server.port}"), watched(server.project, stage)
+    mark = source.mark(stage, models)
+    seen = drive(server, stage, requests)
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        found = source.observe(stage, models, mark)
+        if found.baseline.requests + found.canary.requests == requests:
+            return seen, found
+        assert time.monotonic() < deadline, found
+
+
+def errors(found: Observation) -> Check:
+    return next(check for check in judge(Judgement(), found) if check.name == "errors")
+
+
+def test_counters_say_what_the_callers_saw(server: RunningServer) -> None:
+    seen, found = observed(server, "broken", 600)
+    assert (found.baseline.requests, found.baseline.errors) == (seen["good", 200], 0)
+    assert (found.canary.requests, found.canary.errors) == (seen["bad", 200] + seen["bad", 500], seen["bad", 500])
+    assert sum(found.baseline.durations) == found.baseline.requests
+    assert sum(found.canary.durations) == found.canary.requests
+    assert errors(found).verdict is Verdict.FAILED
+
+
+def test_a_canary_that_is_as_good_is_told(server: RunningServer) -> None:
+    seen, found = observed(server, "fine", 4000)
+    assert (found.baseline.requests, found.canary.requests) == (seen["good", 200], seen["same", 200])
+    assert errors(found).verdict is Verdict.SUCCESSFUL
+
+
+def test_a_worker_that_dies_takes_no_counts_with_it(server: RunningServer) -> None:
+    source, models = LocalSource(f"http://127.0.0.1:{server.port}"), watched(server.project, "fine")
+    before = source.mark("fine", models)
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    first = int(children.read_text().split()[0])
+    os.kill(first, signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE_S
+    while str(first) in children.read_text().split():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    found = source.observe("fine", models, before)
+    assert (found.baseline.requests, found.canary.requests) == (0, 0)
+    assert source.mark("fine", models).run == before.run
