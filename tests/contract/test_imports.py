@@ -57,6 +57,9 @@ MANIFEST = (
     "turnout.signature",
 )
 
+CANARY = ("turnout.canary", "turnout.canary_checks", "turnout.observed", "turnout.sequential")
+"""Pure: they know the manifest's judgement and nothing else."""
+
 HEAVY = {"boto3", "botocore", "onnx", "onnxruntime", "uvloop", "httptools", "ruamel", "jsonschema", "pulumi"}
 """What `turnout --help` does not wait for."""
 
@@ -157,6 +160,11 @@ def test_foundation_imports_the_protocol_at_most() -> None:
     assert [str(row) for row in rows if not within(row.imported, "turnout.protocol")] == []
 
 
+def test_a_canary_is_judged_without_knowing_how_it_is_served_or_seen() -> None:
+    rows = [row for row in imports() if within(row.importer, *CANARY) and ours(row.imported)]
+    assert [str(row) for row in rows if not within(row.imported, "turnout.judgement", *CANARY)] == []
+
+
 @pytest.mark.parametrize(
     ("importers", "forbidden"),
     [
@@ -164,11 +172,12 @@ def test_foundation_imports_the_protocol_at_most() -> None:
         (PLAN, (*DOCUMENT, "turnout.project", "turnout.packaging", "turnout.gateway", "turnout.cli", "infra")),
         (DOCUMENT, ("turnout.project", "turnout.packaging", "turnout.gateway", "turnout.cli", "infra")),
         (("turnout.gateway",), ("turnout.cli", "infra")),
+        (("turnout.observation",), ("turnout.rollout", "turnout.gateway", "turnout.cli", "infra")),
         (("infra",), ("turnout.cli", "turnout.gateway")),
         (("turnout.cli",), ("infra",)),
         (("turnout",), ("infra", "router_lambda")),
     ],
-    ids=["manifest", "plan", "document", "gateway", "infra", "cli", "turnout"],
+    ids=["manifest", "plan", "document", "gateway", "observation", "infra", "cli", "turnout"],
 )
 def test_lower_layers_do_not_know_the_higher_ones(importers: tuple[str, ...], forbidden: tuple[str, ...]) -> None:
     assert broken(importers, forbidden) == []
@@ -185,7 +194,7 @@ def test_pulumi_is_known_to_infra_only() -> None:
 
 
 def test_layers_name_modules_that_exist() -> None:
-    assert [name for name in (*PLAN, *DOCUMENT, *MANIFEST, *FOUNDATION) if name not in modules()] == []
+    assert [name for name in (*PLAN, *DOCUMENT, *MANIFEST, *FOUNDATION, *CANARY) if name not in modules()] == []
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
