@@ -101,18 +101,23 @@ def test_a_transform_runs_around_the_session(project: Project, functions: InProc
     assert json.loads(post(gateway, "/models/doubled/v1/inference").body)["outputs"][0]["data"] == [2, 4, 6, 8]
 
 
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [("/weighted/models/echo/inference", "routers come later"), ("/models/far/v1/inference", "does not lie")],
-)
-def test_what_cannot_run_here_is_a_500_with_the_reason_in_the_log(
-    project: Project, functions: InProcessFunctions, path: str, reason: str, caplog: pytest.LogCaptureFixture
+def test_version_that_is_not_here_is_a_500_with_the_reason_in_the_log(
+    project: Project, functions: InProcessFunctions, caplog: pytest.LogCaptureFixture
 ) -> None:
     gateway = build_gateway(project, make_local_plan(project), functions)
-    response = post(gateway, path)
+    response = post(gateway, "/models/far/v1/inference")
     assert response.status == 500
     assert json.loads(response.body) == {"message": "Internal server error"}
-    assert reason in caplog.text
+    assert "does not lie" in caplog.text
+
+
+def test_routed_model_answers_through_its_router(project: Project, functions: InProcessFunctions) -> None:
+    gateway = build_gateway(project, make_local_plan(project), functions)
+    response = post(gateway, "/weighted/models/echo/inference")
+    assert response.status == 200
+    headers = dict(response.headers)
+    assert headers["x-turnout-route"] == "weight"
+    assert headers["x-turnout-version"] in {"v1", "v2"}
 
 
 def test_keys_open_the_stages_that_ask_for_one(project: Project, functions: InProcessFunctions) -> None:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from turnout.gateway.functions import Functions, Invocation
+from turnout.gateway.functions import Invocable, Invocation
 
 log = logging.getLogger("turnout.functions")
 
@@ -32,7 +32,7 @@ class Background:
         limit: see `LIMIT`.
     """
 
-    def __init__(self, functions: Functions, limit: int = LIMIT) -> None:
+    def __init__(self, functions: Invocable, limit: int = LIMIT) -> None:
         self._functions = functions
         self._limit = limit
         self._tasks: set[asyncio.Task[None]] = set()

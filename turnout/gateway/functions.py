@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 import orjson
 
+from turnout.plan import Function
 from turnout.protocol.limits import LARGEST_ANSWER_BYTES
 
-__all__ = ["ALIASES", "LARGEST_ANSWER_BYTES", "Functions", "Invocation", "answer_bytes"]
+__all__ = ["ALIASES", "LARGEST_ANSWER_BYTES", "Functions", "Invocable", "Invocation", "answer_bytes"]
 
 ALIASES = frozenset({"live", "next"})
 """The Lambda aliases that a stage may name; here both are the one code that there is."""
@@ -36,8 +37,8 @@ class Invocation:
     message: str = ""
 
 
-class Functions(Protocol):
-    """Whatever runs functions: in this process, or each in a process of its own."""
+class Invocable(Protocol):
+    """Where functions can be called."""
 
     def invoke(
         self, name: str, alias: str, event: Mapping[str, Any], timeout_s: float
@@ -45,9 +46,18 @@ class Functions(Protocol):
         """Call one function. An answer that is quick may come at once; a slow one is awaited, off the event loop."""
         ...
 
+
+class Functions(Invocable, Protocol):
+    """Whatever runs functions: in this process, or each in a process of its own."""
+
     def close(self) -> None:
         """Let go of every session and thread; called once, after the last request."""
         ...
+
+
+def title_of(function: Function) -> str:
+    """What a function is called where people read it: `iris v1`, `iris router`, `router`."""
+    return f"{function.model} {function.version or 'router'}".lstrip()
 
 
 def refuse(name: str, alias: str, refused: Mapping[str, str], *, known: bool) -> Invocation:

@@ -11,14 +11,14 @@ function printed is not returned (`LogType` is ignored), and an asynchronous cal
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Container
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from turnout.gateway.background import TIMEOUT_S, Background
 from turnout.gateway.control.wire import AwsError, answer, parse_object
-from turnout.gateway.functions import ALIASES, Functions, Invocation
+from turnout.gateway.functions import ALIASES, Invocable, Invocation
 from turnout.gateway.messages import Request, Response
 
 SEGMENT = "2015-03-31"
@@ -70,7 +70,7 @@ class InvokeApi:
         names: of all functions that there are.
     """
 
-    def __init__(self, functions: Functions, names: Collection[str]) -> None:
+    def __init__(self, functions: Invocable, names: Container[str]) -> None:
         self._functions = functions
         self._names = names
         self._background = Background(functions)

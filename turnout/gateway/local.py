@@ -21,7 +21,7 @@ from turnout.gateway.access_log import Log, escape, json_log, text_log
 from turnout.gateway.banner import Sample, render_banner
 from turnout.gateway.capture import capturing_log, open_capture
 from turnout.gateway.core import Gateway
-from turnout.gateway.functions import Functions
+from turnout.gateway.functions import Functions, title_of
 from turnout.gateway.http.reader import Limits
 from turnout.gateway.http.wire import make_refusal
 from turnout.gateway.in_process.functions import Loaded
@@ -229,9 +229,8 @@ def tell(text: str) -> None:
 
 def tell_load(loaded: Loaded) -> None:
     """One line of progress."""
-    function = loaded.function
     outcome = f"failed: {loaded.reason}" if loaded.reason else f"loaded in {loaded.seconds:.2f} s"
-    tell(f"[{loaded.done}/{loaded.total}] {function.model} {function.version} {outcome}")
+    tell(f"[{loaded.done}/{loaded.total}] {title_of(loaded.function)} {outcome}")
 
 
 def log_refusal(

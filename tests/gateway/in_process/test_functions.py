@@ -71,7 +71,7 @@ def planned(name: str, timeout_s: int = 30) -> Function:
 
 def hosting(fakes: Fakes, *, timeout_s: int = 30, **settings: Any) -> InProcessFunctions:
     functions = [planned(name, timeout_s=timeout_s) for name in fakes.codes]
-    refused = {"m_router": "routers come later"}
+    refused = {"m_v9": "its artifact is elsewhere"}
     return InProcessFunctions(functions, fakes.make, FakeCancellation, refused=refused, **settings)
 
 
@@ -125,7 +125,7 @@ def test_a_function_answers() -> None:
         ("nothing", "live", "no function 'nothing'"),
         ("f", "", "no alias ''"),
         ("f", "old", "no alias 'old'"),
-        ("m_router", "live", "routers come later"),
+        ("m_v9", "live", "its artifact is elsewhere"),
     ],
 )
 def test_what_is_not_there_is_an_unknown_function(name: str, alias: str, says: str) -> None:

@@ -24,7 +24,7 @@ from turnout.gateway.http.reader import Limits
 from turnout.gateway.http.wire import REFUSALS
 from turnout.gateway.messages import Handler, Response
 
-__all__ = ["BACKLOG", "REFUSALS", "Limits", "Log", "new_event_loop", "run", "serve_accepted", "serve_http"]
+__all__ = ["BACKLOG", "REFUSALS", "Limits", "Log", "new_event_loop", "run", "serve_accepted", "serve_http", "serving"]
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ import orjson
 
 from turnout.gateway.background import Background
 from turnout.gateway.errors import LAMBDA_PAYLOAD_LIMIT_BYTES
-from turnout.gateway.functions import Functions, Invocation
+from turnout.gateway.functions import Invocable, Invocation
 from turnout.gateway.in_process.hosted_function import body_size, check_answer
 from turnout.gateway.in_process.loop_thread import LoopThread
 from turnout.plan import Function
@@ -58,18 +58,17 @@ class LocalInvoke:
     """Calls the functions of this process as a router in Lambda calls others by the Invoke API.
 
     Args:
-        functions: what is called; they live on the event loop on which this is first used.
+        functions: what is called; they live on the event loop that `settle` was last called on.
     """
 
-    def __init__(self, functions: Functions) -> None:
+    def __init__(self, functions: Invocable) -> None:
         self._functions = functions
         self._background = Background(functions)
         self._home: asyncio.AbstractEventLoop | None = None
 
     def settle(self) -> None:
-        """Remember the event loop on which the functions live: the one that calls this."""
-        if self._home is None:
-            self._home = asyncio.get_running_loop()
+        """Note on which event loop the functions live: the one that calls this."""
+        self._home = asyncio.get_running_loop()
 
     async def __call__(
         self, function: str, alias: str, event: Mapping[str, Any], *, deadline_s: float, asynchronous: bool = False

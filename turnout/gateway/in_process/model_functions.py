@@ -12,6 +12,7 @@ from typing import Any
 
 from turnout.gateway.in_process.functions import InProcessFunctions
 from turnout.gateway.in_process.hosted_function import Runnable
+from turnout.gateway.in_process.router_functions import make_router_codes
 from turnout.gateway.lambda_context import Cancellation
 from turnout.gateway.reload.edition import Edition, check_files
 from turnout.gateway.reload.switch import EditionFunctions
@@ -21,15 +22,11 @@ from turnout.project import Project
 
 RUNTIME = "onnx_model"
 
-NO_ROUTER = (
-    "it is a router, and routers come later; the model's versions answer on paths of their own, and a stage that "
-    "serves a single version needs no router"
-)
 NO_ARTIFACT = "its artifact does not lie on this machine"
 
 
 def make_functions(project: Project, plan: Plan, **limits: Any) -> InProcessFunctions:
-    """Every model version whose artifact is here; the others are refused with the reason.
+    """Every model version whose artifact is here, and the routers; the others are refused with the reason.
 
     Args:
         project: the manifest and its artifacts.
@@ -42,6 +39,7 @@ def make_functions(project: Project, plan: Plan, **limits: Any) -> InProcessFunc
         here,
         make_model_functions(project),
         make_cancellation,
+        routers=make_router_codes(project, plan),
         refused=refused,
         with_transform=frozenset(
             function.name for function in here if manifest.model(function.model).version(function.version).transform
@@ -64,12 +62,10 @@ def edition_functions(edition: Edition, before: EditionFunctions | None, **limit
 
 
 def choose_functions(project: Project, plan: Plan) -> tuple[list[Function], dict[str, str]]:
-    """The functions that can run here, and name -> why of those that cannot."""
+    """The model functions that can run here, and name -> why of those that cannot."""
     models = [function for function in plan.functions if function.kind == "model"]
     here = [function for function in models if (function.model, function.version) in project.artifacts]
-    refused = {function.name: NO_ROUTER for function in plan.functions if function.kind == "router"}
-    refused |= {function.name: NO_ARTIFACT for function in models if function not in here}
-    return here, refused
+    return here, {function.name: NO_ARTIFACT for function in models if function not in here}
 
 
 def make_model_functions(project: Project) -> Callable[[Function], Runnable]:

@@ -1,6 +1,7 @@
 """The first lines of an environment's process: its limits, its path, then awslambdaric.
 
-Comes in: environment variables as Lambda sets them, and on the command line how many bytes of memory may be writable.
+Comes in: environment variables as Lambda sets them; on the command line how many bytes of memory may be writable, and
+the layer's folder where there is one.
 Run as a script by `turnout.gateway.isolated.process`, without site-packages; imports nothing of ours.
 """
 
@@ -24,7 +25,7 @@ def main() -> None:
     """Run the handler that the variables name until the Runtime API goes away."""
     limit(int(sys.argv[1]))
     # Lambda's order: the function, its layers, the runtime, Python's own library.
-    sys.path[:0] = [os.environ["LAMBDA_TASK_ROOT"], sys.argv[2], os.environ["LAMBDA_RUNTIME_DIR"]]
+    sys.path[:0] = [os.environ["LAMBDA_TASK_ROOT"], *sys.argv[2:], os.environ["LAMBDA_RUNTIME_DIR"]]
     sys.argv = ["bootstrap.py", os.environ["_HANDLER"]]
     from awslambdaric.__main__ import main as run
 

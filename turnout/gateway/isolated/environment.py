@@ -9,7 +9,8 @@ import asyncio
 import datetime
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 
 from turnout.gateway.isolated.guard import Guard
@@ -17,6 +18,13 @@ from turnout.gateway.isolated.process import Code, Process, make_variables
 from turnout.gateway.isolated.runtime_api import Owner, RuntimeApi
 from turnout.gateway.isolated.runtime_connection import RuntimeConnection
 from turnout.gateway.isolated.warden import leader_kb
+
+Beside = Callable[[], AbstractAsyncContextManager[Mapping[str, str]]]
+
+
+def nothing_beside() -> AbstractAsyncContextManager[Mapping[str, str]]:
+    """What most functions are served: nothing but events."""
+    return nullcontext({})
 
 
 class Environment:
@@ -27,6 +35,7 @@ class Environment:
         owner: hears what becomes of its calls.
         guard: kills it when it takes too much memory.
         tell: called with each line that it prints.
+        beside: what is served to it while it lives, giving the variables that tell it so.
 
     Attributes:
         api: takes its calls.
@@ -34,13 +43,16 @@ class Environment:
         reason: why it was killed, if it was.
     """
 
-    def __init__(self, code: Code, owner: Owner, guard: Guard, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, code: Code, owner: Owner, guard: Guard, tell: Callable[[str], None], beside: Beside = nothing_beside
+    ) -> None:
         self.api = RuntimeApi(owner)
         self.since = asyncio.get_running_loop().time()
         self.reason = ""
         self._code = code
         self._guard = guard
         self._tell = tell
+        self._beside = beside
         self._process: Process | None = None
         self._connections: set[RuntimeConnection] = set()
 
@@ -53,7 +65,8 @@ class Environment:
                 partial(RuntimeConnection, self.api, self._connections), sock=bound, backlog=16
             )
             try:
-                return await self._run("{}:{}".format(*bound.getsockname()))
+                async with self._beside() as variables:
+                    return await self._run("{}:{}".format(*bound.getsockname()), variables)
             finally:
                 server.close()
                 for connection in tuple(self._connections):
@@ -61,11 +74,12 @@ class Environment:
         finally:
             bound.close()
 
-    async def _run(self, runtime_api: str) -> str:
+    async def _run(self, runtime_api: str, more: Mapping[str, str]) -> str:
         if self.reason:
             return self.reason
+        variables = make_variables(self._code, runtime_api, make_log_stream(), more)
         try:
-            process = Process(self._code, make_variables(self._code, runtime_api, make_log_stream()), self._tell)
+            process = Process(self._code, variables, self._tell)
         except OSError as error:
             return f"cannot be started: {error}"
         self._process = process

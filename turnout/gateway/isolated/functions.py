@@ -8,15 +8,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from turnout.gateway.functions import ALIASES, Invocation, refuse
 from turnout.gateway.in_process.functions import Loaded
+from turnout.gateway.invoke_api import InvokeApi
+from turnout.gateway.isolated.environment import nothing_beside
 from turnout.gateway.isolated.guard import Guard
+from turnout.gateway.isolated.invoke_server import invoke_server
 from turnout.gateway.isolated.isolated_function import IsolatedFunction
 from turnout.gateway.isolated.limits import Limits, LocalSlots, Slots
 from turnout.gateway.isolated.process import Code
+
+
+class Served:
+    """The functions that routers reach, whichever edition's they are: an environment may outlive its edition.
+
+    Args:
+        functions: those of the edition that is served.
+    """
+
+    def __init__(self, functions: IsolatedFunctions) -> None:
+        self.functions = functions
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.functions.names
+
+    def invoke(
+        self, name: str, alias: str, event: Mapping[str, Any], timeout_s: float
+    ) -> Invocation | Awaitable[Invocation]:
+        """See `Functions.invoke`."""
+        return self.functions.invoke(name, alias, event, timeout_s)
 
 
 class IsolatedFunctions:
@@ -41,6 +65,7 @@ class IsolatedFunctions:
         before: IsolatedFunctions | None = None,
     ) -> None:
         self._guard: Guard = Guard() if before is None else before._guard
+        self._served: Served = Served(self) if before is None else before._served
         self._limits = limits
         self._refused = refused or {}
         self._make_slots = make_slots
@@ -63,7 +88,11 @@ class IsolatedFunctions:
                 self._functions[name] = kept
                 continue
             slots = None if reserved is None else self._make_slots(name, reserved)
-            self._functions[name] = IsolatedFunction(code, self._limits, self._guard, slots)
+            beside = nothing_beside if code.function.kind == "model" else self._serve_routers
+            self._functions[name] = IsolatedFunction(code, self._limits, self._guard, slots, beside)
+
+    def _serve_routers(self) -> AbstractAsyncContextManager[Mapping[str, str]]:
+        return invoke_server(InvokeApi(self._served, self._served).handle)
 
     async def _make_codes(self) -> None:
         if self._codes is not None:
@@ -78,6 +107,11 @@ class IsolatedFunctions:
         if function is not None and alias in ALIASES:
             return function.invoke(alias, event, timeout_s)
         return refuse(name, alias, self._refused, known=function is not None)
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of those that run here."""
+        return self._functions.keys()
 
     def environments(self) -> dict[str, int]:
         """Name -> how many environments a function has, of those that have some."""
@@ -128,6 +162,7 @@ class IsolatedFunctions:
 
     def retire(self, kept: IsolatedFunctions) -> None:
         """End the environments of every function that `kept` does not share, each when its last call is over."""
+        self._served.functions = kept
         shared = set(map(id, kept._functions.values()))
         for function in self._functions.values():
             if id(function) not in shared:

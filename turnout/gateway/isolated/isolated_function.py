@@ -14,8 +14,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from turnout.gateway.functions import Invocation
-from turnout.gateway.isolated.environment import Environment
+from turnout.gateway.functions import Invocation, title_of
+from turnout.gateway.isolated.environment import Beside, Environment, nothing_beside
 from turnout.gateway.isolated.guard import Guard
 from turnout.gateway.isolated.limits import Limits, Slots
 from turnout.gateway.isolated.process import Code
@@ -55,15 +55,19 @@ class IsolatedFunction:
         limits: how many of them.
         guard: over their memory.
         slots: its reserved concurrency, None where it has none.
+        beside: what is served to each environment.
     """
 
-    def __init__(self, code: Code, limits: Limits, guard: Guard, slots: Slots | None = None) -> None:
+    def __init__(
+        self, code: Code, limits: Limits, guard: Guard, slots: Slots | None = None, beside: Beside = nothing_beside
+    ) -> None:
         self.function = code.function
         self.code = code
         self._limits = limits
         self._guard = guard
         self._slots = slots
-        self._name = f"{code.function.model} {code.function.version}"
+        self._beside = beside
+        self._name = title_of(code.function)
         self._arns: dict[str, bytes] = {}
         self._environments: dict[RuntimeApi, Environment] = {}
         self._free: list[Environment] = []  # wait for an event; the last is the one used last
@@ -241,7 +245,7 @@ class IsolatedFunction:
             self._start()
 
     def _start(self) -> None:
-        environment = Environment(self.code, self, self._guard, self._tell)
+        environment = Environment(self.code, self, self._guard, self._tell, self._beside)
         self._environments[environment.api] = environment
         self._starting += 1
         life = asyncio.get_running_loop().create_task(self._live(environment))

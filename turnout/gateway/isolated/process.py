@@ -12,9 +12,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from turnout.gateway.isolated.output import Drain, Lines
 from turnout.plan import Function
@@ -39,19 +40,21 @@ class Code:
         function: of the plan.
         handler: as `_HANDLER` names it.
         task: the function's unpacked zip, Lambda's `/var/task`.
-        layer: the layer's unpacked zip, Lambda's `/opt`.
+        layer: the layer's unpacked zip, Lambda's `/opt`; None for none.
         runtime: awslambdaric, Lambda's `/var/runtime`.
     """
 
     function: Function
     handler: str
     task: Path
-    layer: Path
+    layer: Path | None
     runtime: Path
 
 
-def make_variables(code: Code, runtime_api: str, log_stream: str) -> dict[str, str]:
-    """The whole environment of a process: Lambda's variables, and nothing of the gateway's own.
+def make_variables(
+    code: Code, runtime_api: str, log_stream: str, more: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """The whole environment of a process: Lambda's variables, the function's, and nothing of the gateway's own.
 
     `AWS_EXECUTION_ENV` is left out: with Python 3.12 and newer it makes awslambdaric ask for each event in a thread of
     its own, at twice the time per call. There are no credentials: nothing here may act for anybody.
@@ -60,11 +63,13 @@ def make_variables(code: Code, runtime_api: str, log_stream: str) -> dict[str, s
         code: what it runs.
         runtime_api: host and port.
         log_stream: the environment's name.
+        more: what else the process is told.
     """
     function = code.function
     # On a machine with many more processors numpy would reserve memory for each.
     threads = str(max(LEAST_VCPUS, -(-function.memory_mb // MEMORY_PER_VCPU_MB)))
     return {
+        **function.environment,
         "AWS_DEFAULT_REGION": "local",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
@@ -82,6 +87,7 @@ def make_variables(code: Code, runtime_api: str, log_stream: str) -> dict[str, s
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "TZ": ":UTC",
         "_HANDLER": code.handler,
+        **more,
     }
 
 
@@ -103,8 +109,9 @@ class Process:
         self._loop = loop
         # Isolated, without site-packages and .pyc files, in UTF-8 whatever locales this machine has.
         options = ("-I", "-S", "-B", "-X", "utf8")
+        layers = () if code.layer is None else (str(code.layer / "python"),)
         self._popen = subprocess.Popen(
-            [sys.executable, *options, str(BOOTSTRAP), str(data_bytes), str(code.layer / "python")],
+            [sys.executable, *options, str(BOOTSTRAP), str(data_bytes), *layers],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -87,23 +87,31 @@ def prepare_codes(project: Project, plan: Plan, progress: Progress = ignore_prog
         LayerError: the layer or the runtime cannot be resolved.
     """
     from turnout.packaging.build import HANDLER, Target, build_packages
+    from turnout.packaging.routers import ROUTER_HANDLER, find_routers
     from turnout.packaging.unpack import locked
 
     functions, _ = choose_functions(project, plan)
+    functions += [function for function in plan.functions if function.kind != "model"]
     if not functions:
         return []
     folder = project.manifest.path.parent / ".turnout"
     with locked(folder / "isolated.lock"):
-        built = build_packages(project, out=folder / "packages", target=Target(python=""), progress=progress)
+        built = build_packages(
+            project,
+            out=folder / "packages",
+            target=Target(python=""),
+            routers=find_routers(project, plan),
+            progress=progress,
+        )
         runtime = _install(folder / "runtime", progress)
         layers = {package.name: _unpack(package.path, folder) for package in built if package.kind == "layer"}
         packages = {package.name: package for package in built if package.kind == "function"}
         return [
             Code(
                 function,
-                HANDLER,
+                HANDLER if function.kind == "model" else ROUTER_HANDLER,
                 task=_unpack(packages[function.package].path, folder),
-                layer=layers[packages[function.package].layer],
+                layer=layers.get(packages[function.package].layer),
                 runtime=runtime,
             )
             for function in functions

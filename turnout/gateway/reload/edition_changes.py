@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from turnout.gateway.functions import title_of
 from turnout.gateway.reload.edition import Edition
 from turnout.gateway.shared.state import ControlState
 from turnout.gateway.stages import StageSettings
@@ -32,7 +33,7 @@ def _functions(before: Edition, after: Edition) -> Iterator[str]:
     new = {function.name: function for function in after.plan.functions}
     for name in [*new, *(name for name in old if name not in new)]:
         function = new.get(name) or old[name]
-        title = f"{function.model} {function.version or 'router'}".lstrip()
+        title = title_of(function)
         marks = [edition.marks.get(name) for edition in (before, after)]
         digests = [mark.digest if mark is not None else "" for mark in marks]
         if name not in old:
