@@ -47,7 +47,6 @@ def test_a_path_leads_to_a_version(variants: RunningServer, path: str, version: 
         ("POST", "/models/iris/v9/inference"),
         ("POST", "/models/iris/v1"),
         ("POST", "/nowhere/models/iris/inference"),
-        ("GET", DIRECT),
         ("PUT", DIRECT),
         ("POST", "/"),
         ("POST", "/plain"),
