@@ -14,12 +14,40 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from turnout.layout import schema_path
-from turnout.manifest import Manifest, Position, Routing, Sticky, Throttle, Warm, parse_manifest
+from turnout.manifest import (
+    Agreement,
+    CallNode,
+    Capture,
+    Case,
+    EnsembleNode,
+    Judgement,
+    Jwt,
+    Manifest,
+    OutputRule,
+    Position,
+    Routing,
+    SequenceNode,
+    Slo,
+    Sticky,
+    SwitchNode,
+    Throttle,
+    Warm,
+    parse_manifest,
+)
 from turnout.wording import flow
 
 WHOLE = """\
 platform: acme
-defaults: {architecture: x86_64, memory_mb: 2048, timeout_s: 20}
+open_inference: direct
+defaults:
+  architecture: x86_64
+  memory_mb: 2048
+  timeout_s: 20
+  canary:
+    steps: [5, 25]
+    bake_minutes: 2
+    confidence: 0.99
+    agreement: {percent: 5, floor: 0.98, rules: {label: equal, y: {cosine: 0.99}}}
 models:
   iris:
     description: Iris species.
@@ -38,6 +66,11 @@ models:
         examples: models/iris/v2/examples.json
         breaking: true
         description: Boosted trees.
+        ephemeral_storage_mb: 1024
+        environment: {VOCABULARY: large}
+        tracing: true
+        slo: {p99_ms: 200, error_percent: 0.5}
+        capture: {percent: 1, redact: [age]}
     routing:
       sticky: {header: X-User-Id}
       shadow: {version: v2, percent: 5}
@@ -55,6 +88,12 @@ stages:
       percent: 10
       serve: {iris: v2}
       release: true
+      strategy: linear
+      step_percent: 20
+      alarms: [errors]
+      auto_rollback: false
+    slo: {p99_ms: 500}
+    version_override: true
     auth: api_key
     throttle: {rate: 100, burst: 200}
 """
@@ -82,6 +121,9 @@ def test_every_key_of_the_manifest_is_read() -> None:
     assert (v2.breaking, v2.description) == (True, "Boosted trees.")
     assert bert.versions[0].warm == Warm(snap_start=True)
     assert not bert.routing
+    assert (v2.ephemeral_storage_mb, v2.environment, v2.tracing) == (1024, {"VOCABULARY": "large"}, True)
+    assert (v2.slo, v2.capture) == (Slo(200, 0.5), Capture(1, ("age",)))
+    assert (v1.ephemeral_storage_mb, v1.environment, v1.tracing, v1.slo, v1.capture) == (512, {}, False, Slo(), None)
     dev, prod = manifest.stages
     assert dict(dev.serve) == {"iris": "v2", "bert-base": "1-0"}
     assert (dev.canary, dev.auth, dev.throttle, dict(dev.weights)) == (None, "none", None, {})
@@ -90,6 +132,66 @@ def test_every_key_of_the_manifest_is_read() -> None:
     assert prod.canary is not None
     assert (prod.canary.percent, dict(prod.canary.serve), prod.canary.release) == (10.0, {"iris": "v2"}, True)
     assert (prod.auth, prod.throttle) == ("api_key", Throttle(100.0, 200))
+    assert (prod.slo, prod.version_override, prod.jwt) == (Slo(p99_ms=500), True, None)
+    assert manifest.open_inference == "direct"
+    agreement = Agreement(5, 0.98, {"label": OutputRule("equal"), "y": OutputRule("cosine", 0.99)})
+    assert manifest.judgement == Judgement("canary", (5, 25), bake_minutes=2, confidence=0.99, agreement=agreement)
+    assert prod.canary.judgement == Judgement("linear", (), 20, 2, 0.99, ("errors",), False, agreement), "key by key"
+
+
+@pytest.mark.parametrize(
+    ("text", "sticky"),
+    [
+        ("{header: X-User-Id}", Sticky("header", "x-user-id")),
+        ("{query: userId}", Sticky("query", "userId")),
+        ("{body: parameters.user_id}", Sticky("body", "parameters.user_id")),
+        ("{api_key: true}", Sticky("api_key")),
+    ],
+)
+def test_every_kind_of_stickiness_is_read(text: str, sticky: Sticky) -> None:
+    manifest = parse(WHOLE.replace("{header: X-User-Id}", text))
+    assert manifest.model("iris").routing.sticky == sticky
+
+
+def test_stage_with_tokens_has_their_issuer() -> None:
+    jwt = "auth: jwt\n    jwt: {issuer: https://login.example.com, audience: [a, b]}"
+    prod = parse(WHOLE.replace("auth: api_key", jwt)).stages[1]
+    assert (prod.auth, prod.jwt) == ("jwt", Jwt("https://login.example.com", ("a", "b")))
+
+
+def test_every_key_of_a_graph_is_read() -> None:
+    graph = """
+  pick:
+    graph:
+      switch:
+        input: kind
+        cases:
+          - {equals: rose, then: {model: iris, version: v1, inputs: {X: x}, outputs: {y: z}}}
+        otherwise:
+          sequence:
+            - {model: bert-base}
+            - ensemble: [{model: iris}, {model: iris, version: v2}]
+              combine: {y: mean, "*": vote}
+  all:
+    graph: {ensemble: [{model: iris}, {model: pick}], combine: concatenate}
+  low:
+    graph:
+      switch:
+        input: k
+        cases: [{below: 1, then: {model: iris}}, {above: 2.5, then: {model: iris}}]
+        otherwise: {model: iris}
+stages:"""
+    manifest = parse(WHOLE.replace("\nstages:", graph))
+    iris = CallNode("iris")
+    assert manifest.model("pick").graph == SwitchNode(
+        "kind",
+        (Case("equals", "rose", CallNode("iris", "v1", {"X": "x"}, {"y": "z"})),),
+        SequenceNode((CallNode("bert-base"), EnsembleNode((iris, CallNode("iris", "v2")), {"y": "mean", "*": "vote"}))),
+    )
+    assert manifest.model("all").graph == EnsembleNode((iris, CallNode("pick")), {"*": "concatenate"})
+    assert manifest.model("low").graph == SwitchNode("k", (Case("below", 1, iris), Case("above", 2.5, iris)), iris)
+    assert manifest.model("pick").versions == ()
+    assert "pick" not in manifest.stages[0].serve
 
 
 def test_smallest_manifest_has_the_defaults() -> None:
@@ -128,8 +230,8 @@ def test_whole_numbers_with_a_point_are_whole_numbers() -> None:
 def test_position_is_the_nearest_key_that_the_file_holds() -> None:
     manifest = parse(WHOLE)
     v2 = ("models", "iris", "versions", "v2")
-    assert manifest.position_of((*v2, "memory_mb")) == Position(12, 9)
-    assert manifest.position_of((*v2, "nothing", "here")) == Position(8, 7)
+    assert manifest.position_of((*v2, "memory_mb")) == Position(21, 9)
+    assert manifest.position_of((*v2, "nothing", "here")) == Position(17, 7)
     assert manifest.position_of(("nothing",)) == Position(1, 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,18 @@ def test_good_one_has_none() -> None:
 
 V1 = "      v1: {artifact: a.onnx}"
 PROD = "  prod: {serve: {iris: v1, spam: v1}}"
+SPAM = "  spam:\n    versions:\n      v1: {artifact: c.onnx}\n"
+
+
+def switch(cases: str) -> str:
+    """`spam` as a switch with these cases."""
+    return f"  spam: {{graph: {{switch: {{input: k, cases: [{cases}], otherwise: {{model: iris}}}}}}}}\n"
+
+
+def canary(fields: str) -> str:
+    """The stage `prod` with a canary that is judged so."""
+    return f"{PROD[:-1]}, canary: {{percent: 10, serve: {{iris: v2}}, {fields}}}}}"
+
 
 CASES = [
     # values
@@ -122,6 +135,88 @@ CASES = [
     ("  iris:\n", "  iris:\n    routing: {sticky: {header: x user}}\n", "must be a header's name"),
     ("  iris:\n", "  iris:\n    routing: {sticky: {}}\n",
      "sticky: must not be empty\n    For example: {header: x-user-id}"),
+    # graphs
+    (SPAM, "  spam: {graph: {model: irs}}\n", "spam.graph.model: unknown model `irs`: did you mean `iris`?"),
+    (SPAM, "  spam: {graph: {model: iris, version: v9}}\n", "spam.graph.version: unknown version `v9`"),
+    (SPAM, "  spam: {graph: {sequence: [{model: iris}, {modle: iris}]}}\n",
+     "spam.graph.sequence.1: one of model, sequence, ensemble and switch is missing"),
+    (SPAM, "  spam: {graph: {model: iris, sequence: [{model: iris}]}}\n",
+     "spam.graph: must have one of model, sequence, ensemble and switch, got model, sequence"),
+    (SPAM, "  spam: {graph: {model: iris}, versions: {v1: {artifact: a.onnx}}}\n",
+     "models.spam: must have one of versions and graph, got both"),
+    (SPAM, "  spam: {description: Nothing.}\n", "models.spam: one of versions and graph is missing"),
+    (SPAM, "  spam: {graph: {model: iris}, routing: {fallback: v1}}\n", "spam.routing: needs `versions` beside it"),
+    (SPAM, "  spam: {graph: {model: iris}}\n", "stages.prod.serve.spam: `spam` is a graph: it has no versions"),
+    (SPAM, "  spam: {graph: {sequence: []}}\n", "spam.graph.sequence: must not be empty"),
+    (SPAM, "  spam: {graph: {sequence: {model: iris}}}\n",
+     "spam.graph.sequence: must be a list, got a mapping\n    For example: [{model: scaler}, {model: iris}]"),
+    (SPAM, "  spam: {graph: {model: spam}}\n", "spam.graph.model: calls itself without end: spam -> spam"),
+    (SPAM, "  spam: {graph: {model: a}}\n  a: {graph: {sequence: [{model: iris}, {model: spam}]}}\n",
+     ".model: calls itself without end: a -> spam -> a\n    Break the circle."),
+    (SPAM, "  spam: {graph: {model: a}}\n  a: {graph: {model: iris}}\n  b: {graph: {model: a, version: v1}}\n",
+     "models.b.graph.version: `a` is a graph: it has no versions\n    Delete it."),
+    (SPAM, "".join(f"  {a}: {{graph: {{model: {b}}}}}\n" for a, b in pairwise(["spam", *"abcdefghij", "iris"])),
+     "models.spam.graph: goes 11 graphs deep, at most 10 may stand within one another"),
+    (SPAM, "  spam: {graph: {ensemble: [{model: iris}], combine: mean}}\n",
+     "spam.graph.ensemble: has one member, and nothing to combine"),
+    (SPAM, "  spam: {graph: {ensemble: [{model: iris}, {model: iris}]}}\n",
+     "spam.graph.ensemble: needs `combine` beside it"),
+    (SPAM, "  spam: {graph: {ensemble: [{model: iris}, {model: iris}], combine: maen}}\n",
+     'combine: must be one of mean, vote, concatenate, or a mapping, got "maen": did you mean `mean`?'),
+    (SPAM, "  spam: {graph: {ensemble: [{model: iris}, {model: iris}], combine: {x: max}}}\n",
+     'combine.x: must be one of mean, vote, concatenate, got "max"'),
+    # switches
+    (SPAM, switch("{equals: 1, then: {model: iris}}, {equals: 1.0, then: {model: iris}}"),
+     "spam.graph.switch.cases.1: `equals: 1.0` never holds: earlier cases take all of it"),
+    (SPAM, switch("{below: 5, then: {model: iris}}, {below: 5, then: {model: iris}}"), "`below: 5` never holds"),
+    (SPAM, switch("{below: 5, then: {model: iris}}, {equals: 4, then: {model: iris}}"), "`equals: 4` never holds"),
+    (SPAM, switch("{above: 5, then: {model: iris}}, {above: 6, then: {model: iris}}"), "`above: 6` never holds"),
+    (SPAM, switch("{above: 5, then: {model: iris}}, {below: 6, then: {model: iris}}"),
+     "spam.graph.switch.otherwise: is never reached: the cases take every value"),
+    (SPAM, switch("{above: 5, then: {model: iris}}, {below: 5, then: {model: iris}}, {equals: 5, then: {model: iris}}"),
+     "switch.otherwise: is never reached"),
+    (SPAM, switch("{equals: true, then: {model: iris}}, {equals: false, then: {model: iris}}"),
+     "switch.otherwise: is never reached"),
+    (SPAM, switch("{equals: a, then: {model: iris}}, {equals: 1, then: {model: iris}}"),
+     "cases: the cases compare with a text and with a number: no tensor is both"),
+    (SPAM, switch("{below: a, then: {model: iris}}"), 'cases.0.below: must be a number, got "a"'),
+    (SPAM, switch("{equals: [], then: {model: iris}}"), "equals: must be text, a number or true or false, got a list"),
+    (SPAM, switch("{equals: on, then: {model: iris}}"), 'takes for the same thing\n    Write it in quotes: "on".'),
+    (SPAM, switch("{equals: 1, below: 2, then: {model: iris}}"),
+     "cases.0: must have one of equals, below and above, got equals, below"),
+    (SPAM, switch("{equals: 1}"), "cases.0: `then` is missing"),
+    # what a version asks for
+    (V1, "      v1: {artifact: a, environment: {AWS_REGION: x}}",
+     "environment.AWS_REGION: a variable's name must be at least two letters, digits and underscores"),
+    (V1, "      v1: {artifact: a, environment: {_x: x}}", "environment._x: a variable's name must be"),
+    (V1, "      v1: {artifact: a, environment: {XY: 1}}", 'XY: must be text, got 1\n    Write it in quotes: "1".'),
+    (V1, "      v1: {artifact: a, ephemeral_storage_mb: 511}", "ephemeral_storage_mb: must be 512-10240, got 511"),
+    (V1, "      v1: {artifact: a, slo: {}}", "slo: must not be empty\n    For example: {p99_ms: 200"),
+    (V1, "      v1: {artifact: a, slo: {error_percent: 0}}", "error_percent: must be above 0 and at most 100, got 0"),
+    (V1, "      v1: {artifact: a, capture: {percent: 1, redact: [x, y, x]}}", 'redact.2: "x" stands there twice'),
+    (V1, "      v1: {artifact: a, capture: {redact: [x]}}", "capture: `percent` is missing"),
+    # judgement
+    (PROD, canary("steps: [5, 25, 25]"), "canary.steps.2: must be more than the step before, 25, got 25"),
+    (PROD, canary("steps: [0, 5]"), "canary.steps.0: must be above 0 and at most 100, got 0"),
+    (PROD, canary("strategy: linear, steps: [5]"),
+     "canary.steps: is for `strategy: canary`, and the strategy is linear"),
+    (PROD, canary("step_percent: 5"), "canary.step_percent: is for `strategy: linear`, and the strategy is canary"),
+    (PROD, canary("confidence: 1"), "canary.confidence: must be above 0.5 and below 1, got 1"),
+    (PROD, canary("agreement: {percent: 5}"), "agreement: `floor` is missing"),
+    (PROD, canary("agreement: {percent: 5, floor: 0.9, rules: {y: argmix}}"),
+     'rules.y: must be one of equal, argmax, or a mapping, got "argmix": did you mean `argmax`?'),
+    (PROD, canary("agreement: {percent: 5, floor: 0.9, rules: {y: {absolute: 1, cosine: 1}}}"),
+     "rules.y: must have one of absolute, relative and cosine, got absolute, cosine"),
+    (PROD, canary("agreement: {percent: 5, floor: 0.9, rules: {y: {cosine: 2}}}"), "cosine: must be -1 to 1, got 2"),
+    ("acme\n", "acme\ndefaults: {canary: {strategy: linear, steps: [5]}}\n", "defaults.canary.steps: is for `strategy"),
+    ("acme\n", "acme\nopen_inference: yes\n", 'open_inference: must be one of proxy, direct, "off", got yes'),
+    ("acme\n", "acme\nopen_inference: off\n", 'for the same thing\n    Write it in quotes: "off".'),
+    # tokens
+    (PROD, f"{PROD[:-1]}, auth: jwt}}", "stages.prod.auth: needs `jwt` beside it"),
+    (PROD, f"{PROD[:-1]}, jwt: {{issuer: https://x, audience: [me]}}}}", "stages.prod.jwt: is for `auth: jwt`"),
+    (PROD, f"{PROD[:-1]}, auth: jwt, jwt: {{issuer: http://x, audience: [me]}}}}",
+     "jwt.issuer: must be an address that begins with https://"),
+    (PROD, f"{PROD[:-1]}, auth: jwt, jwt: {{issuer: https://x, audience: []}}}}", "jwt.audience: must not be empty"),
     # stages
     (PROD, "  prod:", "models.yaml:12:3: stages.prod: must be a mapping, got nothing"),
     (PROD, "  prod: {serve: {irs: v1, '*': newest}, canary: {percent: 10, serve: {iris: v2}}}", "unknown model `irs`"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from turnout.manifest import Manifest, parse_manifest
 from turnout.problems import Problem, ProblemsError
+from turnout.protocol.graph_nodes import calls_of
 from turnout.references import REST
 
 SAMPLE = (Path(__file__).resolve().parent.parent / "models.yaml").read_text()
@@ -24,18 +25,34 @@ models:
       v2:
         artifact: b.onnx
         transform: t.py
+        environment: {VOCABULARY: large}
+        slo: {p99_ms: 200}
+        capture: {percent: 1, redact: [x]}
     routing:
       sticky: {header: x-user-id}
       shadow: {version: v2, percent: 5}
       fallback: v1
   bert-base: {versions: {1-0: {artifact: b.onnx}}}
+  triage:
+    graph:
+      sequence:
+        - {model: iris, inputs: {X: x}, outputs: {label: kind}}
+        - ensemble: [{model: bert-base}, {model: iris, version: v1}]
+          combine: {y: mean, z: vote}
+  pick:
+    graph:
+      switch:
+        input: kind
+        cases: [{below: 5, then: {model: triage}}, {equals: 7, then: {model: iris}}, {above: 9, then: {model: iris}}]
+        otherwise: {model: bert-base}
 stages:
   dev: {serve: {"*": newest}}
   prod:
     serve: {bert-base: 1-0}
     weights: {iris: {v1: 90.5, v2: 9.5}}
-    canary: {percent: 10, serve: {iris: v2}}
-    auth: api_key
+    canary: {percent: 10, serve: {iris: v2}, steps: [5, 50], agreement: {percent: 5, floor: 0.9, rules: {y: equal}}}
+    auth: jwt
+    jwt: {issuer: https://login.example.com, audience: [me]}
     throttle: {rate: 100, burst: 200}
 """
 
@@ -64,7 +81,7 @@ def check_problems(problems: tuple[Problem, ...], data: bytes) -> None:
 
 def check_whole(manifest: Manifest) -> None:
     """Every name in a manifest leads somewhere."""
-    names = {model.name for model in manifest.models}
+    names = {model.name for model in manifest.models if model.graph is None}
     for stage in manifest.stages:
         assert stage.serve.keys() | stage.weights.keys() == names
         assert not stage.serve.keys() & stage.weights.keys()
@@ -79,6 +96,10 @@ def check_whole(manifest: Manifest) -> None:
     for model in manifest.models:
         for version in (model.routing.shadow_version, model.routing.fallback):
             assert not version or model.version(version)
+        assert bool(model.versions) != bool(model.graph)
+        for _, call in calls_of(model.graph) if model.graph else ():
+            called = manifest.model(call.model)
+            assert not call.version or called.version(call.version)
 
 
 @given(st.binary(max_size=200))

@@ -65,7 +65,7 @@ def _mappings(
     if "items" in schema:
         yield from _mappings((*path, "<number>"), schema["items"], within)
     for alternative in schema.get("anyOf", ()):
-        yield from _mappings(path, {"description": schema["description"], **alternative}, within)
+        yield from _mappings(path, alternative, within)
 
 
 def _section(path: tuple[str, ...], schema: Mapping[str, Any]) -> str:
@@ -105,7 +105,7 @@ def _value(schema: Mapping[str, Any]) -> str:
         case {"exclusiveMinimum": low, "exclusiveMaximum": high}:
             return f"{words}, above {low}, below {high}"
         case {"minimum": low, "maximum": high}:
-            return f"{words}, {low}-{high}"
+            return f"{words}, {low} to {high}" if low < 0 else f"{words}, {low}-{high}"
         case {"minimum": low}:
             return f"{words}, at least {low}"
         case {"exclusiveMinimum": low}:

@@ -139,7 +139,7 @@ def _limits(path: KeyPath, value: Any, schema: Mapping[str, Any], written: str |
 def _range(schema: Mapping[str, Any]) -> str:
     match schema:
         case {"minimum": low, "maximum": high}:
-            return f"{low}-{high}"
+            return f"{low} to {high}" if low < 0 else f"{low}-{high}"
         case {"exclusiveMinimum": low, "maximum": high}:
             return f"above {low} and at most {high}"
         case {"exclusiveMinimum": low, "exclusiveMaximum": high}:
@@ -154,6 +154,8 @@ def _range(schema: Mapping[str, Any]) -> str:
 def _enum(path: KeyPath, value: Any, schema: Mapping[str, Any], written: str | None) -> list[Finding]:
     choices = [flow(choice) for choice in schema["enum"]]
     wanted = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
+    if isinstance(value, Ambiguous) and value.text in schema["enum"]:
+        return [Finding(path, f"must be {wanted}, got {show(value)}", f'Write it in quotes: "{value.text}".')]
     return [Finding(path, f"must be {wanted}, got {show(value, written)}{did_you_mean(value, choices)}")]
 
 
@@ -196,7 +198,7 @@ def _one_of_keys(path: KeyPath, value: Any, keys: Iterable[str], schema: Mapping
     given = [key for key in (*others, last) if key in value]
     if not given:
         return Finding(path, f"one of {', '.join(others)} and {last} is missing", _example(schema))
-    got = "both" if len(given) == 2 else listed(given)
+    got = "both" if len(others) == 1 else listed(given)
     return Finding(path, f"must have one of {', '.join(others)} and {last}, got {got}", schema["description"])
 
 

@@ -9,54 +9,50 @@ schema's check tells; so a user gets both at once and nothing twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
 from turnout import naming
+from turnout.graph_references import check_graphs
+from turnout.judgement_references import check_judgements
 from turnout.manifest_schema import Finding
-from turnout.wording import did_you_mean, listed, shorten
+from turnout.manifest_tree import (
+    Tree,
+    check_model,
+    check_version,
+    is_graph,
+    mapping,
+    models_of,
+    stages_of,
+    versions_of,
+)
+from turnout.wording import listed, shorten
 from turnout.yaml_source import KeyPath
 
 REST = "*"
 """The key of a stage's `serve` that stands for every model not named."""
 
-Tree = Mapping[str, Any]
-
 
 def check_references(tree: Tree) -> list[Finding]:
     """All that is wrong between the parts."""
-    findings = [*_names(tree), *_spellings(tree)]
-    for model in _mapping(tree.get("models")):
+    findings = [*_names(tree), *_spellings(tree), *check_graphs(tree), *check_judgements(tree)]
+    for model in mapping(tree.get("models")):
         findings += _model(tree, model)
-    for stage in _mapping(tree.get("stages")):
+    for stage in stages_of(tree):
         findings += _stage(tree, stage)
     return findings
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _models(tree: Tree) -> dict[str, Any]:
-    return _mapping(tree.get("models"))
-
-
-def _versions(tree: Tree, model: str) -> list[str] | None:
-    """The model's versions, or `None` where they cannot be told."""
-    versions = _mapping(_models(tree).get(model)).get("versions")
-    return list(versions) if isinstance(versions, dict) and versions else None
-
-
 def _names(tree: Tree) -> Iterator[Finding]:
     """Names that we use ourselves."""
-    for model, body in _models(tree).items():
+    for model, body in models_of(tree).items():
         if model in naming.RESERVED_MODELS:
             yield _reserved(("models", model), "model")
-        for version in _mapping(_mapping(body).get("versions")):
+        for version in mapping(mapping(body).get("versions")):
             if version in naming.RESERVED_VERSIONS:
                 yield _reserved(("models", model, "versions", version), "version")
-    for stage in _mapping(tree.get("stages")):
+    for stage in stages_of(tree):
         if stage in naming.RESERVED_STAGES:
             yield _reserved(("stages", stage), "stage")
 
@@ -67,8 +63,8 @@ def _reserved(path: KeyPath, kind: str) -> Finding:
 
 def _spellings(tree: Tree) -> Iterator[Finding]:
     """Models whose stage variables would bear the same name."""
-    taken: dict[str, str] = {naming.variable_name(model): model for model in _models(tree)}
-    for model in _models(tree):
+    taken: dict[str, str] = {naming.variable_name(model): model for model in models_of(tree)}
+    for model in models_of(tree):
         other = taken.get(naming.route_variable_name(model))
         if other is not None:
             message = f"collides with the model `{model}`: `{naming.route_variable_name(model)}` is its stage variable"
@@ -77,15 +73,15 @@ def _spellings(tree: Tree) -> Iterator[Finding]:
 
 def _model(tree: Tree, model: str) -> Iterator[Finding]:
     """What stands within one model."""
-    body = _mapping(_models(tree)[model])
-    for version, fields in _mapping(body.get("versions")).items():
-        yield from _paths(("models", model, "versions", version), _mapping(fields))
+    body = mapping(models_of(tree)[model])
+    for version, fields in mapping(body.get("versions")).items():
+        yield from _paths(("models", model, "versions", version), mapping(fields))
     path = ("models", model, "routing")
-    routing = _mapping(body.get("routing"))
-    yield from _unknown_version(tree, (*path, "fallback"), model, routing.get("fallback"))
-    shadow = _mapping(routing.get("shadow")).get("version")
-    yield from _unknown_version(tree, (*path, "shadow", "version"), model, shadow)
-    stages = list(_mapping(tree.get("stages")))
+    routing = mapping(body.get("routing"))
+    yield from check_version(tree, (*path, "fallback"), model, routing.get("fallback"))
+    shadow = mapping(routing.get("shadow")).get("version")
+    yield from check_version(tree, (*path, "shadow", "version"), model, shadow)
+    stages = list(stages_of(tree))
     if stages and isinstance(shadow, str) and all(_serves(tree, stage, model) == {shadow} for stage in stages):
         message = f"shadows itself: `{shadow}` is what every stage serves"
         yield Finding((*path, "shadow", "version"), message, "Name another version, or delete `shadow`.")
@@ -117,10 +113,10 @@ def _paths(path: KeyPath, fields: Tree) -> Iterator[Finding]:
 def _stage(tree: Tree, stage: str) -> Iterator[Finding]:
     """What one stage says of the models."""
     path = ("stages", stage)
-    body = _mapping(tree.get("stages"))[stage]
+    body = stages_of(tree)[stage]
     if not isinstance(body, dict):
         return
-    serve, weights = _mapping(body.get("serve")), _mapping(body.get("weights"))
+    serve, weights = mapping(body.get("serve")), mapping(body.get("weights"))
     for model, version in serve.items():
         if model != REST:
             yield from _known(tree, (*path, "serve", model), model, version)
@@ -129,29 +125,16 @@ def _stage(tree: Tree, stage: str) -> Iterator[Finding]:
         if model in serve:
             yield Finding((*path, "serve", model), f"`{model}` is under `weights` too", "Delete one of the two.")
     yield from _left_out(tree, path, body)
+    yield from _jwt(path, body)
     yield from _canary(tree, path, stage, body)
 
 
 def _known(tree: Tree, path: KeyPath, model: str, version: Any) -> Iterator[Finding]:
-    """Whether model and version are there."""
-    models = _models(tree)
-    if model not in models:
-        if models:
-            message = f"unknown model `{shorten(model)}`{did_you_mean(model, models)}"
-            yield Finding(path, message, f"There are: {listed(models)}.")
-        return
-    yield from _unknown_version(tree, path, model, version)
-
-
-def _unknown_version(tree: Tree, path: KeyPath, model: str, version: Any) -> Iterator[Finding]:
-    versions = _versions(tree, model)
-    if not isinstance(version, str) or versions is None or version in versions:
-        return
-    if version == "newest":
-        hint = f'`newest` stands only in `serve: {{"*": newest}}`. The newest version of {model} is {versions[-1]}.'
-    else:
-        hint = f"{model} has {listed(versions)}."
-    yield Finding(path, f"unknown version `{shorten(version)}`{did_you_mean(version, versions)}", hint)
+    """Whether model and version are there, and may be named."""
+    yield from check_model(tree, path, model)
+    yield from check_version(tree, path, model, version)
+    if is_graph(tree, model):
+        yield Finding(path, f"`{model}` is a graph: it has no versions", "Every stage serves it: delete it here.")
 
 
 def _weights(tree: Tree, path: KeyPath, model: str, shares: Any) -> Iterator[Finding]:
@@ -160,7 +143,7 @@ def _weights(tree: Tree, path: KeyPath, model: str, shares: Any) -> Iterator[Fin
     if not isinstance(shares, dict) or not shares:
         return
     for version in shares:
-        yield from _unknown_version(tree, (*path, version), model, version)
+        yield from check_version(tree, (*path, version), model, version)
     numbers = [share for share in shares.values() if _is_percent(share)]
     if len(numbers) == len(shares) and not math.isclose(math.fsum(numbers), 100, abs_tol=1e-6):
         yield Finding(path, f"weights must add up to 100, got {math.fsum(numbers):g}")
@@ -173,13 +156,22 @@ def _is_percent(value: Any) -> bool:
 def _left_out(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:
     """An unnamed model would be a stage variable that points nowhere, and a 500 on AWS."""
     readable = all(isinstance(body.get(key, {}), dict) for key in ("serve", "weights"))
-    named = {**_mapping(body.get("serve")), **_mapping(body.get("weights"))}
-    missing = [model for model in _models(tree) if model not in named]
+    named = {**mapping(body.get("serve")), **mapping(body.get("weights"))}
+    missing = [model for model in models_of(tree) if model not in named and not is_graph(tree, model)]
     if readable and missing and REST not in named:
         where = (*path, "serve") if "serve" in body else path
         names = f"{'models' if len(missing) > 1 else 'model'} {listed(f'`{model}`' for model in missing)}"
         hint = f'Name each one under `serve`, or add `"{REST}": newest` to it: the last version listed.'
         yield Finding(where, f"leaves out the {names}", hint)
+
+
+def _jwt(path: KeyPath, body: Tree) -> Iterator[Finding]:
+    """Tokens are checked against an issuer, and an issuer is for checking tokens."""
+    if body.get("auth") == "jwt" and "jwt" not in body:
+        hint = "For example: jwt: {issuer: https://login.example.com, audience: [my-client]}"
+        yield Finding((*path, "auth"), "needs `jwt` beside it: whose tokens are taken", hint)
+    if body.get("auth", "none") != "jwt" and "jwt" in body:
+        yield Finding((*path, "jwt"), "is for `auth: jwt`", "Say `auth: jwt`, or delete it.")
 
 
 def _canary(tree: Tree, path: KeyPath, stage: str, body: Tree) -> Iterator[Finding]:
@@ -188,7 +180,7 @@ def _canary(tree: Tree, path: KeyPath, stage: str, body: Tree) -> Iterator[Findi
     if not isinstance(canary, dict):
         return
     serve = canary.get("serve", {})
-    for model, version in _mapping(serve).items():
+    for model, version in mapping(serve).items():
         if model == REST:
             yield Finding((*path, "canary", "serve", REST), "a canary names its models one by one")
         else:
@@ -205,21 +197,21 @@ def _canary(tree: Tree, path: KeyPath, stage: str, body: Tree) -> Iterator[Findi
 
 def _serves(tree: Tree, stage: str, model: str) -> set[str]:
     """All the versions of the model that the stage's traffic may see; empty where that cannot be told."""
-    body = _mapping(_mapping(tree.get("stages")).get(stage))
-    seen = _mapping(_mapping(body.get("canary")).get("serve")).get(model)
+    body = mapping(stages_of(tree).get(stage))
+    seen = mapping(mapping(body.get("canary")).get("serve")).get(model)
     return _baseline(tree, body, model) | ({seen} if isinstance(seen, str) else set())
 
 
 def _baseline(tree: Tree, body: Tree, model: str) -> set[str]:
     """The same without the canary."""
-    if model not in _models(tree):
+    if model not in models_of(tree):
         return set()
-    shares = _mapping(body.get("weights")).get(model)
+    shares = mapping(body.get("weights")).get(model)
     if isinstance(shares, dict):
         return {version for version, share in shares.items() if share != 0}
-    serve = _mapping(body.get("serve"))
+    serve = mapping(body.get("serve"))
     if model in serve:
         return {serve[model]} if isinstance(serve[model], str) else set()
-    versions = _versions(tree, model)
-    meant = all(name in _models(tree) for name in serve if name != REST)  # else a misspelt name may be this model's
+    versions = versions_of(tree, model)
+    meant = all(name in models_of(tree) for name in serve if name != REST)  # else a misspelt name may be this model's
     return {versions[-1]} if versions and REST in serve and meant else set()

@@ -57,6 +57,8 @@ def flow(value: Any) -> str:
     """A value in YAML's one-line form, `{percent: 10, serve: {iris: v2}}`, quoted where it would be read otherwise."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{flow(key)}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(flow, value))}]"
     if isinstance(value, str) and _PLAIN.fullmatch(value) and resolve(value) == value:
         return value
     return json.dumps(value, ensure_ascii=False)

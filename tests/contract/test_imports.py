@@ -47,14 +47,18 @@ MANIFEST = (
     "turnout.artifacts",
     "turnout.compatibility",
     "turnout.examples",
+    "turnout.graph_references",
     "turnout.judgement",
+    "turnout.judgement_references",
     "turnout.manifest",
     "turnout.manifest_schema",
+    "turnout.manifest_tree",
     "turnout.manifest_values",
     "turnout.onnx_file",
     "turnout.project",
     "turnout.references",
     "turnout.signature",
+    "turnout.switch_cases",
 )
 
 CANARY = ("turnout.canary", "turnout.canary_checks", "turnout.observed", "turnout.sequential")

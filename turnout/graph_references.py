@@ -1,0 +1,87 @@
+"""What the graphs of a manifest say of its models, and what can be told of their steps without any signature.
+
+Comes in: the manifest's tree, right or wrong. Goes out: `Finding` values. Called by turnout.references.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from turnout.manifest_schema import Finding
+from turnout.manifest_tree import Tree, check_model, check_version, is_graph, mapping, models_of, sequence
+from turnout.switch_cases import check_cases
+from turnout.yaml_source import KeyPath
+
+MOST_NESTED = 10
+"""Graphs that may stand within one another."""
+
+
+def check_graphs(tree: Tree) -> Iterator[Finding]:
+    """All that is wrong with the graphs but their tensors."""
+    for model, body in models_of(tree).items():
+        for path, node in _nodes(mapping(body).get("graph"), ("models", model, "graph")):
+            yield from _check_node(tree, path, node)
+    yield from _check_nesting(tree)
+
+
+def _nodes(node: Any, path: KeyPath) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    """Every step of a graph that is a mapping, from the outside in."""
+    if not isinstance(node, dict):
+        return
+    yield path, node
+    for key in ("sequence", "ensemble"):
+        for index, step in enumerate(sequence(node.get(key))):
+            yield from _nodes(step, (*path, key, index))
+    switch = mapping(node.get("switch"))
+    for index, case in enumerate(sequence(switch.get("cases"))):
+        yield from _nodes(mapping(case).get("then"), (*path, "switch", "cases", index, "then"))
+    yield from _nodes(switch.get("otherwise"), (*path, "switch", "otherwise"))
+
+
+def _check_node(tree: Tree, path: KeyPath, node: dict[str, Any]) -> Iterator[Finding]:
+    model = node.get("model")
+    if isinstance(model, str):
+        yield from check_model(tree, (*path, "model"), model)
+        yield from check_version(tree, (*path, "version"), model, node.get("version"))
+        if is_graph(tree, model) and "version" in node:
+            yield Finding((*path, "version"), f"`{model}` is a graph: it has no versions", "Delete it.")
+    if len(sequence(node.get("ensemble"))) == 1:
+        yield Finding((*path, "ensemble"), "has one member, and nothing to combine", "Call it without `ensemble`.")
+    yield from check_cases((*path, "switch"), mapping(node.get("switch")))
+
+
+def _check_nesting(tree: Tree) -> Iterator[Finding]:
+    """Graphs that call themselves by way of others, each circle at the call that closes it; and graphs too deep."""
+    calls = {
+        model: {
+            node["model"]: (*path, "model")
+            for path, node in _nodes(mapping(body).get("graph"), ("models", model, "graph"))
+            if isinstance(node.get("model"), str)
+        }
+        for model, body in models_of(tree).items()
+    }
+    while circle := _find_circle(calls):
+        caller, called = circle[-2:]
+        yield Finding(
+            calls[caller].pop(called), f"calls itself without end: {' -> '.join(circle)}", "Break the circle."
+        )
+    depths: dict[str, int] = {}
+    for model in TopologicalSorter(calls).static_order():
+        if is_graph(tree, model):
+            depths[model] = 1 + max((depths.get(called, 0) for called in calls[model]), default=0)
+    for model, depth in depths.items():
+        if depth > MOST_NESTED:
+            message = f"goes {depth} graphs deep, at most {MOST_NESTED} may stand within one another"
+            yield Finding(("models", model, "graph"), message)
+
+
+def _find_circle(calls: Mapping[str, Iterable[str]]) -> list[str]:
+    """A way from a model to itself, caller first; empty where there is none."""
+    try:
+        TopologicalSorter(calls).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found[::-1]  # of each two the first is called
+    return []

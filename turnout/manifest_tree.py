@@ -1,0 +1,67 @@
+"""Reading a manifest's tree that may be wrong anywhere: what is well-formed, and nothing of the rest.
+
+Comes in: the tree as it was read. Goes out: mappings, names, findings about names. Called by the cross-reference rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from turnout.manifest_schema import Finding
+from turnout.wording import did_you_mean, listed, shorten
+from turnout.yaml_source import KeyPath
+
+Tree = Mapping[str, Any]
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """The value where it is a mapping, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def sequence(value: Any) -> list[Any]:
+    """The value where it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def models_of(tree: Tree) -> dict[str, Any]:
+    """The models by name, whatever stands there."""
+    return mapping(tree.get("models"))
+
+
+def stages_of(tree: Tree) -> dict[str, Any]:
+    """The stages by name, whatever stands there."""
+    return mapping(tree.get("stages"))
+
+
+def versions_of(tree: Tree, model: str) -> list[str] | None:
+    """The model's versions, or None where they cannot be told."""
+    versions = mapping(models_of(tree).get(model)).get("versions")
+    return list(versions) if isinstance(versions, dict) and versions else None
+
+
+def is_graph(tree: Tree, model: str) -> bool:
+    """Whether the model is a graph: it has no versions to name."""
+    body = mapping(models_of(tree).get(model))
+    return "graph" in body and "versions" not in body
+
+
+def check_model(tree: Tree, path: KeyPath, model: str) -> Iterator[Finding]:
+    """Whether the model is there."""
+    models = models_of(tree)
+    if models and model not in models:
+        message = f"unknown model `{shorten(model)}`{did_you_mean(model, models)}"
+        yield Finding(path, message, f"There are: {listed(models)}.")
+
+
+def check_version(tree: Tree, path: KeyPath, model: str, version: Any) -> Iterator[Finding]:
+    """Whether the model has the version; silent where either cannot be told."""
+    versions = versions_of(tree, model)
+    if not isinstance(version, str) or versions is None or version in versions:
+        return
+    if version == "newest":
+        hint = f'`newest` stands only in `serve: {{"*": newest}}`. The newest version of {model} is {versions[-1]}.'
+    else:
+        hint = f"{model} has {listed(versions)}."
+    yield Finding(path, f"unknown version `{shorten(version)}`{did_you_mean(version, versions)}", hint)
