@@ -49,6 +49,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     (project / "models" / "failing.py").write_text(FAILING)
     (project / "models.yaml").write_text(MANIFEST)
     with running_server(project, "--workers", "2", "--no-access-log") as server:
+        # What is not an inference is not the models'.
+        assert server.request("GET", "/fine/v2/models/echo/ready").status == 200
         yield server
 
 
@@ -61,14 +63,15 @@ def watched(project: Path, name: str) -> Sequence[Watched]:
 
 
 def drive(server: RunningServer, stage: str, requests: int) -> Counter[tuple[str, int]]:
-    """What the callers saw: answers by version and status, every other one with a positive number."""
+    """What the callers saw: answers by version and status; half of the requests hold a positive number."""
     seen: Counter[tuple[str, int]] = Counter()
-    path = f"/{stage}/models/echo/inference"
+    paths = f"/{stage}/models/echo/inference", f"/{stage}/v2/models/echo/infer"
     # The supervisor gives connections to the workers by turns.
     with server.client() as one, server.client() as other:
         for number in range(requests):
             row = [float(number % 4 // 2), 0.0, 0.0, 0.0]
-            answer = (one, other)[number % 2].post(path, {"inputs": {"x": [row]}})
+            tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": row}
+            answer = (one, other)[number % 2].post(paths[number % 5 == 0], {"inputs": [tensor]})
             seen[answer.headers["x-turnout-version"], answer.status] += 1
     return seen
 

@@ -10,6 +10,7 @@ counts on in the rows of the one that died.
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from turnout.gateway.exchange import Exchange
 from turnout.gateway.messages import Response
 from turnout.gateway.shared.directory import Directory, DirectoryFullError
 from turnout.gateway.shared.lock import SharedLock
+from turnout.naming import function_name, variable_name
+from turnout.protocol.routing import ROUTER
 
 BOUNDS_S = (
     *(0.0005, 0.0007, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07),
@@ -28,6 +31,9 @@ BOUNDS_S = (
 
 CAPACITY = 4096
 """Rows: stages times functions times two, where called. What comes after them is not told; one row more takes it."""
+
+_INFERENCE = re.compile(r"models/([a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*)/infer")
+"""The Open Inference Protocol's path behind `/v2/`, of a call that leaves the version to the stage."""
 
 _CLASSES = 6  # the first, which no status has, is for microseconds
 _COLUMNS = _CLASSES + len(BOUNDS_S) + 1
@@ -139,9 +145,12 @@ def counting_log(counters: Counters, log: Log | None) -> Log:
 
     def count(exchange: Exchange, response: Response, duration_s: float) -> None:
         stage, share, target = exchange.stage, exchange.share, exchange.target
+        function = "" if target is None else target.function
+        if exchange.parameters and "proxy" in exchange.parameters:
+            function = _function_behind(exchange) or function
         key = (
             stage.settings.name if stage is not None else "",
-            target.function if target is not None else "",
+            function,
             share is not None and share.is_canary,
         )
         record(key, response.status, duration_s)
@@ -149,6 +158,19 @@ def counting_log(counters: Counters, log: Log | None) -> Log:
             log(exchange, response, duration_s)
 
     return count
+
+
+def _function_behind(exchange: Exchange) -> str:
+    """The function that the stage calls for a model, of an inference that came by way of the general router.
+
+    Such a call counts as the model's own: a canary is judged by it, too. Empty where the request is something else.
+    """
+    found = _INFERENCE.fullmatch(exchange.parameters["proxy"])
+    if found is None or exchange.target is None or exchange.share is None or exchange.share.variables is None:
+        return ""
+    # Only names that the stage knows: a caller must not fill the table with others.
+    chosen = exchange.share.variables.get(variable_name(found[1]))
+    return function_name(exchange.target.function.removesuffix(f"_{ROUTER}"), found[1], chosen) if chosen else ""
 
 
 def _sum(rows: list[list[int]]) -> Counts:

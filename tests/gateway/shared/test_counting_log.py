@@ -1,0 +1,56 @@
+"""Which function a request is counted for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from turnout.gateway.exchange import Exchange
+from turnout.gateway.identifiers import Identifiers
+from turnout.gateway.messages import Request, Response
+from turnout.gateway.shared.counters import CounterKey, counting_log
+from turnout.gateway.shared.state import SharedState
+from turnout.gateway.stages import Share, Target
+
+VARIABLES = {"iris": "v1", "bertBase": "router", "canary": "false"}
+
+
+def counted(target: str, proxy: str | None = None, variables: dict[str, str] | None = None) -> str:
+    """The function that one request to `target` is counted for."""
+    exchange: Any = Exchange(Request("POST", "/", "", (), b""), Identifiers().take(), 0.0, 0.0)
+    exchange.stage = SimpleNamespace(settings=SimpleNamespace(name="prod"))
+    exchange.target = Target(target, "live", 1.0)
+    exchange.share = Share(True, "d", VARIABLES if variables is None else variables or None, ())
+    exchange.parameters = {} if proxy is None else {"proxy": proxy}
+    state = SharedState(1)
+    counting_log(state.counters, None)(exchange, Response(200), 0.1)
+    ((key, counts),) = state.counters.read().items()
+    assert (key, counts.requests) == (CounterKey("prod", key.function, True), 1)
+    return key.function
+
+
+@pytest.mark.parametrize(
+    ("proxy", "function"),
+    [
+        ("models/iris/infer", "t_iris_v1"),
+        ("models/bert-base/infer", "t_bert-base_router"),
+        ("models/iris", "t_router"),
+        ("models/iris/ready", "t_router"),
+        ("models/iris/versions/v2/infer", "t_router"),
+        ("models/unknown/infer", "t_router"),
+        # Names that lead to the same variable, of which there are any number.
+        ("models/bert-bASE/infer", "t_router"),
+        ("models/bert--base/infer", "t_router"),
+        ("models/iris/infer/", "t_router"),
+        ("health/ready", "t_router"),
+    ],
+)
+def test_an_inference_by_way_of_the_general_router_is_its_models(proxy: str, function: str) -> None:
+    assert counted("t_router", proxy) == function
+
+
+def test_other_requests_are_counted_for_the_function_that_their_route_leads_to() -> None:
+    assert counted("t_iris_v1") == "t_iris_v1"
+    assert counted("t_router", "models/iris/infer", variables={}) == "t_router"
