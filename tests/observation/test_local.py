@@ -118,28 +118,29 @@ def answering(response: Response) -> Iterator[LocalSource]:
 
 
 @pytest.mark.parametrize(
-    ("response", "message"),
+    ("response", "status"),
     [
-        (Response(404, (), b"{}"), "answered 404"),
-        (Response(200, (), b"<html>"), "cannot be read: Expecting value"),
-        (Response(200, (), b"[1]"), "is not what `turnout serve` answers"),
-        (Response(200, (), b'{"message": "hello"}'), "is not what `turnout serve` answers"),
+        (Response(404, (), b"{}"), 404),
+        (Response(200, (), b"<html>"), 200),
+        (Response(200, (), b"[1]"), 200),
+        (Response(200, (), b'{"message": "hello"}'), 200),
     ],
 )
-def test_what_is_no_gateway_cannot_be_observed(response: Response, message: str) -> None:
-    with answering(response) as source, pytest.raises(ObservationError, match=message) as raised:
+def test_what_is_no_gateway_cannot_be_observed(response: Response, status: int) -> None:
+    with answering(response) as source, pytest.raises(ObservationError) as raised:
         source.mark("prod", WATCHED)
-    assert "turnout serve" in raised.value.message + raised.value.hint
+    assert raised.value.message.endswith(f"/turnout/metrics?stage=prod answered {status}, and no counters")
+    assert raised.value.hint == "Is it the address of `turnout serve`?"
 
 
 def test_a_server_that_is_not_there_cannot_be_observed() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        with pytest.raises(ObservationError, match="cannot be read") as raised:
+        with pytest.raises(ObservationError, match="no server listens at") as raised:
             LocalSource(f"http://127.0.0.1:{taken.getsockname()[1]}").observe("prod", WATCHED, Mark(0))
     assert raised.value.hint == "Is `turnout serve` running there?"
 
 
 def test_an_address_that_is_none_cannot_be_observed() -> None:
-    with pytest.raises(ObservationError, match="cannot be read"):
+    with pytest.raises(ObservationError, match="is no address"):
         LocalSource("127.0.0.1:8080").mark("prod", WATCHED)

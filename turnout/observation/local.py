@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
-from urllib.request import urlopen
 
+from turnout.client import Connection, UnreachableError
 from turnout.observation.source import Mark, ObservationError, Watched
 from turnout.observed import Arm, Observation
 
@@ -33,7 +33,7 @@ class LocalSource:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+        self._url = url
 
     def mark(self, stage: str, watched: Sequence[Watched]) -> Mark:
         """This moment."""
@@ -49,17 +49,19 @@ class LocalSource:
         return Observation(baseline, canary, tuple(found["bounds_s"]))
 
     def _read(self, stage: str) -> Mapping[str, Any]:
-        url = f"{self._url}/turnout/metrics?{urlencode({'stage': stage})}"
+        path = f"/turnout/metrics?{urlencode({'stage': stage})}"
         try:
-            with urlopen(url, timeout=TIMEOUT_S) as response:  # noqa: S310 - the user's own address
-                found = json.load(response)
-        except HTTPError as error:
-            with error:
-                raise ObservationError(f"{url} answered {error.code}", "Is this `turnout serve`?") from error
-        except (URLError, OSError, ValueError) as error:
-            raise ObservationError(f"{url} cannot be read: {error}", "Is `turnout serve` running there?") from error
-        if not (isinstance(found, Mapping) and found.keys() >= _KEYS):
-            raise ObservationError(f"{url} is not what `turnout serve` answers", "Is it the server's own address?")
+            with closing(Connection(self._url, timeout_s=TIMEOUT_S)) as connection:
+                answer = connection.request("GET", path)
+        except (UnreachableError, ValueError) as error:
+            raise ObservationError(str(error), "Is `turnout serve` running there?") from error
+        try:
+            found = json.loads(answer.body)
+        except ValueError:
+            found = None
+        if answer.status != 200 or not (isinstance(found, Mapping) and found.keys() >= _KEYS):
+            message = f"{self._url}{path} answered {answer.status}, and no counters"
+            raise ObservationError(message, "Is it the address of `turnout serve`?")
         return found
 
 
