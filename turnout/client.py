@@ -1,4 +1,4 @@
-"""One request to a running API, over HTTP.
+"""Requests to a running API, over HTTP.
 
 Comes in: an address, a body. Goes out: an `Answer`, whatever its status, or an `UnreachableError`. Called by the
 command line. No proxy is asked: the API is usually on this machine.
@@ -10,6 +10,7 @@ import http.client
 import json
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -34,7 +35,7 @@ class Answer:
         status: HTTP status.
         headers: names in lower case.
         body: as it came.
-        elapsed_ms: from the connection to the body's last byte.
+        elapsed_ms: from the connection, where it was not open, to the body's last byte.
     """
 
     status: int
@@ -49,29 +50,75 @@ def inference_path(model: str, version: str, stage: str) -> str:
     return "".join(f"/{quote(segment, safe='')}" for segment in segments if segment)
 
 
+class Connection:
+    """Requests to one place, one after the other, over a connection that stays open between them.
+
+    Args:
+        url: where; a path in it stands before each request's.
+        timeout_s: how long an answer may take.
+
+    Raises:
+        ValueError: `url` is no address.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"{url} is no address such as http://127.0.0.1:8080")
+        connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = connect(parts.hostname, parts.port, timeout=timeout_s)
+        self._prefix = parts.path.rstrip("/")
+        self._url = url
+        self._timeout_s = timeout_s
+
+    def request(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+        """Send one request and return what comes back.
+
+        Raises:
+            UnreachableError: nothing does.
+        """
+        sent = {"content-type": "application/json", "user-agent": f"turnout/{__version__}", **(headers or {})}
+        was_open = self._connection.sock is not None
+        started = time.perf_counter()
+        try:
+            try:
+                response = self._send(method, path, body, sent)
+            except (ConnectionError, http.client.RemoteDisconnected):
+                if not was_open:
+                    raise
+                self._connection.close()  # the server had closed it meanwhile
+                response = self._send(method, path, body, sent)
+            answered = response.read()
+        except ConnectionRefusedError:
+            self.close()
+            raise UnreachableError(f"no server listens at {self._url}.") from None
+        except TimeoutError:
+            self.close()
+            raise UnreachableError(f"{self._url} did not answer within {self._timeout_s:g} s.") from None
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise UnreachableError(f"{self._url} did not answer: {error or type(error).__name__}.") from error
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        named = {key.lower(): value for key, value in response.getheaders()}
+        return Answer(response.status, named, answered, elapsed_ms)
+
+    def _send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        self._connection.request(method, self._prefix + path, body, headers)
+        return self._connection.getresponse()
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        self._connection.close()
+
+
 def post(url: str, path: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float = TIMEOUT_S) -> Answer:
-    """POST a JSON body to `url` + `path` and return what comes back; `ValueError` where `url` is no address."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{url} is no address such as http://127.0.0.1:8080")
-    connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = connect(parts.hostname, parts.port, timeout=timeout_s)
-    sent = {"content-type": "application/json", "user-agent": f"turnout/{__version__}", **headers}
-    started = time.perf_counter()
-    try:
-        connection.request("POST", parts.path.rstrip("/") + path, body, sent)
-        response = connection.getresponse()
-        answered = response.read()
-    except ConnectionRefusedError:
-        raise UnreachableError(f"no server listens at {url}.") from None
-    except TimeoutError:
-        raise UnreachableError(f"{url} did not answer within {timeout_s:g} s.") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise UnreachableError(f"{url} did not answer: {error or type(error).__name__}.") from error
-    finally:
-        connection.close()
-    elapsed_ms = (time.perf_counter() - started) * 1000
-    return Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, answered, elapsed_ms)
+    """POST a JSON body to `url` + `path` and return what comes back; `ValueError` where `url` is no address.
+
+    Raises:
+        UnreachableError: nothing comes back.
+    """
+    with closing(Connection(url, timeout_s=timeout_s)) as connection:
+        return connection.request("POST", path, body, headers)
 
 
 def read_local_key(url: str, project: Path, stage: str) -> str:

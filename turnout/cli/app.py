@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from turnout import __version__
-from turnout.cli import add, build, init, invoke, models, openapi, plan, serve, validate
+from turnout.cli import add, build, canary, init, invoke, models, openapi, plan, replay, serve, validate
 from turnout.cli.output import CommandError, tell, tell_problems
 from turnout.problems import ProblemsError
 
@@ -106,8 +106,11 @@ for command in (
     build.build,
     serve.serve,
     invoke.invoke,
+    replay.replay,
     add.add,
     models.models,
     openapi.openapi,
 ):
     app.command()(command)
+
+app.add_typer(canary.canary)
