@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from turnout.auth import build_schemes, find_auth_type
+from turnout.openapi_general import ANY_METHOD, GENERAL_SCHEMAS, build_general_operation
 from turnout.openapi_operations import Request, build_operation
 from turnout.openapi_schemas import build_schemas
 from turnout.plan import Api, Plan, Quota, ServedVersion
@@ -37,7 +38,7 @@ GATEWAY_RESPONSES = {
 INFO = """Inference with ONNX models, each in many versions.
 
 `POST /models/{model}/{version}/inference` calls one version, `POST /models/{model}/inference` the one that the stage \
-serves. Paths start with the stage's name unless a domain is mapped to it.
+serves; `GET /models` lists what there is. Paths start with the stage's name unless a domain is mapped to it.
 
 A request is the Open Inference Protocol's JSON, `{"inputs": [{"name", "shape", "datatype", "data"}]}`, `data` flat or \
 nested; or its binary tensor extension, `application/octet-stream` with `Inference-Header-Content-Length`; or a short \
@@ -82,28 +83,31 @@ def build_document(
     served = {(row.version.model, row.version.name): row for row in plan.versions}
     requests = {key: Request.of(row, (examples or {}).get(key)) for key, row in served.items()}
     paths = {}
-    for route in (route for route in api.routes if route.kind == "inference" and route.model in versions):
-        chosen = [served[route.model, route.version]] if route.version else versions[route.model]
-        paths[route.path] = {
-            route.method.lower(): build_operation(
+    for route in api.routes:
+        uri = uri_of(f"{route.function}:${{stageVariables.alias}}")
+        if route.model:
+            chosen = [served[route.model, route.version]] if route.version else versions.get(route.model, [])
+            operation = build_operation(
                 route,
                 {row.version.name: requests[route.model, row.version.name] for row in chosen},
                 description=_describe(plan, route.model, chosen if route.version else []),
                 security=auth.security,
-                uri=uri_of(f"{route.function}:${{stageVariables.alias}}"),
+                uri=uri,
                 credentials=credentials,
             )
-        }
+        else:
+            operation = build_general_operation(route, security=auth.security, uri=uri, credentials=credentials)
+        paths[route.path] = {ANY_METHOD if route.method == "ANY" else route.method.lower(): operation}
     return {
         "openapi": "3.0.3",
         "info": {"title": api.name, "version": "1", "description": INFO},
         "x-amazon-apigateway-binary-media-types": list(BINARY_MEDIA_TYPES),
         **dict(auth.extensions),
         "x-amazon-apigateway-gateway-responses": GATEWAY_RESPONSES,
-        "tags": [_tag(plan, model) for model in versions],
+        "tags": [_tag(plan, model) for model in (*versions, *(graph.model for graph in plan.graphs))],
         "paths": paths,
         "components": {
-            "schemas": dict(build_schemas(versions)),
+            "schemas": {**dict(build_schemas(versions, plan.graphs)), **GENERAL_SCHEMAS},
             **({"securitySchemes": build_schemes(auth, api.jwt)} if auth.scheme is not None else {}),
         },
     }

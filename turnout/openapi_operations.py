@@ -1,4 +1,4 @@
-"""One operation of the document: what a client sends to a route, what it gets, and which function answers.
+"""An inference in the document: what a client sends to a route, what it gets, and which function answers.
 
 Comes in: a planned route and the versions that may answer it. Goes out: an operation object. Called by the document.
 Parameters stand on the operation and responses are written out at each, since API Gateway knows neither a path's
@@ -42,16 +42,21 @@ BODY = """The Open Inference Protocol's JSON as the schema tells it, `data` flat
 instance. As application/octet-stream: that JSON, each input with `parameters.binary_data_size` instead of `data`, \
 then the tensors' bytes, little-endian."""
 
+VERBS = {"inference": "infer", "open_inference": "openInfer"}
+"""By the kind of a route: how its operation's id begins. A version's two routes answer alike."""
+
 FORMS = (
     "The answer comes in the form that was asked in; with `parameters.binary_data_output` as application/octet-stream."
 )
 
 
-def _codes(status: int) -> str:
+def tell_codes(status: int) -> str:
+    """The codes that an error of that status may have."""
     return ", ".join(f"`{code}`" for code, of in STATUS_OF.items() if of == status)
 
 
-def _error(description: str, schema: str) -> dict[str, Any]:
+def describe_error(description: str, schema: str) -> dict[str, Any]:
+    """A response object; `schema` names a component."""
     return {
         "description": description,
         "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
@@ -59,15 +64,17 @@ def _error(description: str, schema: str) -> dict[str, Any]:
 
 
 ERRORS = {
-    "400": _error(f"The request is wrong: {_codes(400)}.", ERROR),
-    "403": _error("No such route, or no right to call it.", MESSAGE),
-    "413": _error(f"Too large, the body or its answer: {_codes(413)}, or API Gateway's own answer above 10 MB.", ERROR),
-    "415": _error(f"The body is of another type: {_codes(415)}.", ERROR),
-    "422": _error(f"The values fit the signature and the model refuses them: {_codes(422)}.", ERROR),
-    "429": _error("The stage's throttle, or the key's.", MESSAGE),
-    "500": _error(f"Not the caller's fault: {_codes(500)}.", ERROR),
-    "502": _error("The function failed or answered rubbish.", MESSAGE),
-    "504": _error("No answer within 29 s.", MESSAGE),
+    "400": describe_error(f"The request is wrong: {tell_codes(400)}.", ERROR),
+    "403": describe_error("No such route, or no right to call it.", MESSAGE),
+    "413": describe_error(
+        f"Too large, the body or its answer: {tell_codes(413)}, or API Gateway's own answer above 10 MB.", ERROR
+    ),
+    "415": describe_error(f"The body is of another type: {tell_codes(415)}.", ERROR),
+    "422": describe_error(f"The values fit the signature and the model refuses them: {tell_codes(422)}.", ERROR),
+    "429": describe_error("The stage's throttle, or the key's.", MESSAGE),
+    "500": describe_error(f"Not the caller's fault: {tell_codes(500)}.", ERROR),
+    "502": describe_error("The function failed or answered rubbish.", MESSAGE),
+    "504": describe_error("No answer within 29 s.", MESSAGE),
 }
 """Every operation's error responses, one object shared by all."""
 
@@ -90,9 +97,9 @@ class Request:
         return cls(given if len(orjson.dumps(given)) <= EXAMPLE_BYTES else None)
 
 
-def operation_id(model: str, version: str) -> str:
+def operation_id(model: str, version: str, verb: str = "infer") -> str:
     """`inferIrisVv1`, or `inferIrisServed` for the route that a stage turns; unique, as the schemas' names are."""
-    return "infer" + (schema_name(model, version, "") if version else served_name(model, ""))
+    return verb + (schema_name(model, version, "") if version else served_name(model, ""))
 
 
 def build_operation(
@@ -108,7 +115,7 @@ def build_operation(
 
     Args:
         route: as planned.
-        requests: version -> its example, of each version that may answer.
+        requests: version -> its example, of each version that may answer; none for a graph.
         description: of the model and the version.
         security: of the API's authentication.
         uri: the integration's.
@@ -117,7 +124,7 @@ def build_operation(
     told = route.version or "the version that the stage serves"
     name = schema_name(route.model, route.version, "{}") if route.version else served_name(route.model, "{}")
     return {
-        "operationId": operation_id(route.model, route.version),
+        "operationId": operation_id(route.model, route.version, VERBS[route.kind]),
         "tags": [route.model],
         "summary": f"Inference with {route.model}, {told}",
         **({"description": description} if description else {}),
@@ -145,14 +152,19 @@ def build_operation(
             },
             **ERRORS,
         },
-        "x-amazon-apigateway-integration": {
-            "type": "aws_proxy",
-            "httpMethod": "POST",
-            "uri": uri,
-            **({"credentials": credentials} if credentials else {}),
-            "passthroughBehavior": "when_no_match",
-            "timeoutInMillis": route.timeout_ms,
-        },
+        "x-amazon-apigateway-integration": spell_integration(route, uri, credentials),
+    }
+
+
+def spell_integration(route: Route, uri: str, credentials: str) -> dict[str, Any]:
+    """How API Gateway calls the route's function; `credentials` is the role for it, or empty."""
+    return {
+        "type": "aws_proxy",
+        "httpMethod": "POST",
+        "uri": uri,
+        **({"credentials": credentials} if credentials else {}),
+        "passthroughBehavior": "when_no_match",
+        "timeoutInMillis": route.timeout_ms,
     }
 
 

@@ -1,6 +1,6 @@
-"""`components.schemas` of the document: two per version, two per model for the route that a stage turns, the errors.
+"""`components.schemas` of inference: two per version, two per model for the route that a stage turns, the errors.
 
-Comes in: the planned versions. Goes out: (name, schema) pairs in a fixed order. Called by the document.
+Comes in: the planned versions and graphs. Goes out: (name, schema) pairs in a fixed order. Called by the document.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from turnout.naming import schema_name
-from turnout.plan import ServedVersion
+from turnout.plan import ServedGraph, ServedVersion
 from turnout.protocol.errors import STATUS_OF
+from turnout.protocol.routing import GRAPH
 from turnout.tensor_schemas import Schema, join_signatures, request_schema, response_schema, tell_tensors
 
 ERROR = "Error"
@@ -24,12 +25,16 @@ def served_name(model: str, kind: str) -> str:
     return "".join(word.capitalize() for word in model.split("-")) + f"Served{kind}"
 
 
-def build_schemas(versions: Mapping[str, Sequence[ServedVersion]]) -> Iterator[tuple[str, Schema]]:
-    """Every schema of the document."""
+def build_schemas(
+    versions: Mapping[str, Sequence[ServedVersion]], graphs: Sequence[ServedGraph] = ()
+) -> Iterator[tuple[str, Schema]]:
+    """The schemas of every model and version, of the graphs, and of the errors."""
     for model, rows in versions.items():
         yield from _of_model(model, rows)
         for row in rows:
             yield from _of_version(row)
+    for graph in graphs:
+        yield from _of_graph(graph)
     yield ERROR, error_schema()
     yield MESSAGE, message_schema()
 
@@ -50,6 +55,14 @@ def _of_model(model: str, rows: Sequence[ServedVersion]) -> Iterator[tuple[str, 
     told = f"{model} {', '.join(names)}: the stage's choice; each version's own schema tells its tensors."
     yield served_name(model, "Request"), request_schema(f"Inputs of {told}", joined)
     yield served_name(model, "Response"), response_schema(f"Outputs of {told}", model, names, joined)
+
+
+def _of_graph(row: ServedGraph) -> Iterator[tuple[str, Schema]]:
+    model, signature = row.model, row.signature
+    inputs = f"Inputs of {model}, which is made of other models: {tell_tensors(signature.inputs)}."
+    outputs = f"Outputs of {model}: {tell_tensors(signature.outputs)}."
+    yield served_name(model, "Request"), request_schema(inputs, signature)
+    yield served_name(model, "Response"), response_schema(outputs, model, [GRAPH], signature)
 
 
 def error_schema() -> Schema:
