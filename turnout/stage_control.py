@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
+REGION = "The region comes from AWS_REGION or the profile, credentials from where boto3 finds them."
+
 Operation = Mapping[str, str]
 """One patch operation as boto3 takes it: `{"op": "replace", "path": "/variables/iris", "value": "v2"}`."""
 
@@ -66,6 +68,11 @@ class Target:
 
     stack: str = "local"
     endpoint_url: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a gateway on this machine."""
+        return urlsplit(self.endpoint_url).hostname in LOOPBACK
 
     def __str__(self) -> str:
         """`http://127.0.0.1:8080`, or `stack prod`."""
@@ -134,21 +141,25 @@ def connect_stage(target: Target, api: str, stage: str) -> ApiGatewayStage:
     A gateway on this machine checks no signature, so no credentials are asked for; AWS's come from where boto3 finds
     them.
     """
-    import boto3
     from botocore import UNSIGNED
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
 
-    is_local = urlsplit(target.endpoint_url).hostname in LOOPBACK
     options: dict[str, Any] = {"endpoint_url": target.endpoint_url} if target.endpoint_url else {}
-    if is_local:
+    if target.is_local:
         retries = {"total_max_attempts": 2}
         options |= {"region_name": "us-east-1", "config": Config(signature_version=UNSIGNED, retries=retries)}
+    return ApiGatewayStage(make_client("apigateway", **options), api, stage, str(target))
+
+
+def make_client(service: str, **options: Any) -> Any:
+    """A boto3 client; a StageControlError where it has no region, or the address is none."""
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
     try:
-        client = boto3.client("apigateway", **options)
+        return boto3.client(service, **options)
     except (BotoCoreError, ValueError) as error:
-        raise StageControlError(f"{target} cannot be reached: {error}".rstrip(".")) from error
-    return ApiGatewayStage(client, api, stage, str(target))
+        raise StageControlError(f"AWS cannot be reached: {error}".rstrip("."), REGION) from error
 
 
 def stage_state(answer: Mapping[str, Any]) -> StageState:

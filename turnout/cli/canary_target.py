@@ -1,0 +1,120 @@
+"""Which stage `turnout canary` works on: the manifest, its record, and where the stage is served.
+
+Comes in: the options that the commands share. Goes out: a project, a log, a connection; what the modules below raise,
+as a command's error. Called by the commands of `turnout canary`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from turnout.cli.output import CommandError, tell
+
+if TYPE_CHECKING:
+    from turnout.canary_run import Compare
+    from turnout.judgement import Judgement
+    from turnout.manifest import Stage
+    from turnout.project import Project
+    from turnout.rollout import Connection
+    from turnout.rollout_log import RolloutLog
+    from turnout.stage_control import Target
+
+StageArgument = Annotated[str, typer.Argument(metavar="STAGE", help="The stage's name.")]
+EndpointOption = Annotated[
+    str,
+    typer.Option(
+        "--endpoint-url",
+        metavar="URL",
+        help="Where the stage is served, if not by AWS: a gateway here, http://127.0.0.1:8080.",
+        show_default=False,
+    ),
+]
+StackOption = Annotated[
+    str,
+    typer.Option("--stack", metavar="NAME", help="The Pulumi stack of a stage that AWS serves.", show_default=False),
+]
+WHERE = "--endpoint-url http://127.0.0.1:8080 names a gateway here, --stack NAME the Pulumi stack of a stage on AWS."
+
+
+def find_target(endpoint_url: str, stack: str) -> Target | None:
+    """Where the stage is served, None where nobody said so."""
+    from turnout.stage_control import Target
+
+    if not endpoint_url and not stack:
+        return None
+    return Target(stack or "local", endpoint_url)
+
+
+def connect(project: Project, target: Target, stage: str, judgement: Judgement | None = None) -> Connection:
+    """The stage behind a target; nothing is sent yet. `judgement` names the alarms that are wanted."""
+    from turnout.observation.cloudwatch import CloudWatchSource
+    from turnout.observation.local import LocalSource
+    from turnout.planning import make_plan
+    from turnout.rollout import Connection
+    from turnout.stage_control import connect_stage, make_client
+
+    plan = make_plan(project.manifest, project.artifacts, stack=target.stack, enforce=False)
+    api = next(api.name for api in plan.apis if any(row.name == stage for row in api.stages))
+    control = connect_stage(target, api, stage)
+    if target.is_local:
+        return Connection(control, LocalSource(target.endpoint_url))
+    return Connection(control, CloudWatchSource(make_client("cloudwatch"), judgement.alarms if judgement else ()))
+
+
+def compare_for(project: Project, stage: Stage, target: Target) -> Compare | None:
+    """The comparison of outputs that a stage's canary asks for; None where it asks for none, or AWS serves it."""
+    from turnout.canary_agreement import make_compare
+    from turnout.client import read_local_key
+
+    canary = stage.canary
+    if canary is None or canary.judgement.agreement is None or not target.is_local:
+        return None
+    key = read_local_key(target.endpoint_url, project.manifest.path.parent, stage.name)
+    headers = {"x-api-key": key} if key else {}
+    return make_compare(target.endpoint_url, stage, canary, canary.judgement.agreement, headers)
+
+
+def log_of(manifest: Path) -> RolloutLog:
+    """The record beside a manifest."""
+    from turnout.manifest_file import manifest_path
+    from turnout.rollout_log import RolloutLog
+
+    return RolloutLog(manifest_path(manifest).resolve().parent)
+
+
+@contextmanager
+def editing_alone(manifest: Path) -> Iterator[None]:
+    """While nobody else edits the manifest; what cannot be done is told."""
+    from turnout.manifest_file import editing
+
+    with editing(manifest, lambda: tell("Another command edits the manifest: waiting for it.")), told(manifest):
+        yield
+
+
+@contextmanager
+def told(manifest: Path) -> Iterator[None]:
+    """What the modules below raise, as a command's error: with the way out where something is half-done."""
+    from turnout.observation.source import ObservationError
+    from turnout.rollout import RolloutError
+    from turnout.rollout_log import RolloutLogError
+    from turnout.stage_control import StageControlError
+    from turnout.yaml_edit import EditError
+
+    try:
+        yield
+    except (EditError, RolloutError) as error:
+        raise CommandError(f"{error.message.rstrip('.')}.", error.hint) from error
+    except RolloutLogError as error:
+        raise CommandError(str(error), "Mend the file by hand: it is one JSON object a line.") from error
+    except (ObservationError, StageControlError) as error:
+        hint = error.hint
+        if log_of(manifest).unfinished():
+            hint = (
+                "models.yaml is edited and the stage is not: `turnout canary mend` finishes it once it can be reached."
+            )
+        raise CommandError(f"{error.message.rstrip('.')}.", hint, code=1) from error
