@@ -1,0 +1,175 @@
+"""The control plane and the Invoke API of a running server with two workers, through boto3, while clients call."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.builders.aws_clients import aws_client, refusal
+from tests.builders.control_scene import COPIES, OVERRIDES, PERCENT, removing, replacing
+from tests.builders.processes import until
+from tests.builders.running_server import Client, RunningServer, running_server
+
+MANIFEST = """
+platform: turnout
+models:
+  iris:
+    versions:
+      v1: {artifact: models/iris/v1/model.onnx}
+      v2: {artifact: models/iris/v2/model.onnx}
+  other:
+    versions:
+      v1: {artifact: models/iris/v1/model.onnx}
+      v2: {artifact: models/iris/v2/model.onnx}
+stages:
+  dev: {serve: {iris: v1, other: v1}}
+  prod: {serve: {iris: v1, other: v1}}
+"""
+IRIS = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
+FLIPS = 40
+
+
+@pytest.fixture
+def server(tmp_path: Path, root: Path) -> Iterator[RunningServer]:
+    shutil.copytree(root / "models" / "iris", tmp_path / "models" / "iris")
+    (tmp_path / "models.yaml").write_text(MANIFEST)
+    with running_server(tmp_path, "--workers", "2", "--watch", "--preload") as running:
+        yield running
+
+
+class Stage:
+    """One stage of a server, as its owner changes it."""
+
+    def __init__(self, server: RunningServer, name: str = "dev") -> None:
+        self._client = aws_client("apigateway", server.port)
+        (self._api,) = (api["id"] for api in self._client.get_rest_apis()["items"])
+        self._name = name
+
+    def update(self, *operations: Any) -> Any:
+        return self._client.update_stage(restApiId=self._api, stageName=self._name, patchOperations=list(operations))
+
+    def get(self) -> Any:
+        return self._client.get_stage(restApiId=self._api, stageName=self._name)
+
+
+def served_by(client: Client, path: str = "/dev/models/iris/inference") -> str:
+    answer = client.post(path, IRIS)
+    assert answer.status == 200
+    return answer.headers["x-turnout-version"]
+
+
+def served_pair(client: Client) -> tuple[str, str]:
+    """What the stage serves of both models, as one request sees it."""
+    answer = client.request("GET", "/dev/models")
+    assert answer.status == 200, answer.body
+    iris, other = (model["serves"] for model in answer.json()["models"])
+    return iris[0]["version"], other[0]["version"]
+
+
+def test_change_is_seen_whole_and_by_every_next_request_of_every_worker(server: RunningServer) -> None:
+    stage = Stage(server)
+    seen: list[set[tuple[str, str]]] = []
+    failures: list[BaseException] = []
+    stopped = threading.Event()
+
+    def call() -> None:
+        pairs: set[tuple[str, str]] = set()
+        seen.append(pairs)
+        try:
+            with server.client() as client:
+                while not stopped.is_set():
+                    pairs.add(served_pair(client))
+        except BaseException as error:  # told by the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    watchers = [Client(server.port) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(FLIPS):
+            version = f"v{number % 2 + 1}"
+            stage.update(replacing("/variables/iris", version), replacing("/variables/other", version))
+            assert {served_pair(watcher) for watcher in watchers} == {(version, version)}
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+        for watcher in watchers:
+            watcher.close()
+
+    assert failures == []
+    assert set().union(*seen) == {("v1", "v1"), ("v2", "v2")}
+
+
+def test_canary_goes_its_whole_way(server: RunningServer) -> None:
+    stage = Stage(server)
+    with server.client() as client, server.client() as another:
+        clients = (client, another)
+        stage.update(replacing(PERCENT, "100"), replacing(f"{OVERRIDES}/iris", "v2"))
+        assert {served_by(row) for row in clients} == {"v2"}
+        assert served_by(client, "/prod/models/iris/inference") == "v1"
+        stage.update(replacing(PERCENT, "0"))
+        assert {served_by(row) for row in clients} == {"v1"}
+        stage.update(*COPIES)
+        assert {served_by(row) for row in clients} == {"v2"}
+        assert "canarySettings" not in stage.update(removing("/canarySettings"))
+        assert {served_by(row) for row in clients} == {"v2"}
+
+
+def set_in(stage: Any) -> tuple[Any, ...]:
+    canary = stage["canarySettings"]
+    settings = canary["percentTraffic"], canary["stageVariableOverrides"]
+    return *settings, stage["variables"], stage["description"], stage["lastUpdatedDate"]
+
+
+def test_reload_keeps_a_stage_that_was_set_until_its_own_plan_changes(server: RunningServer) -> None:
+    stage, other = Stage(server), Stage(server, "prod")
+    manifest = server.project / "models.yaml"
+    set_by_hand = [replacing(PERCENT, "100"), replacing(f"{OVERRIDES}/iris", "v2"), replacing("/description", "mine")]
+    stage.update(*set_by_hand)
+    other.update(*set_by_hand)
+    kept = stage.get()
+
+    manifest.write_text(
+        MANIFEST.replace("  iris:\n", "  iris:\n    description: Flowers.\n").replace(
+            "prod: {serve: {iris: v1, other: v1}}", "prod: {serve: {iris: v1, other: v2}}"
+        )
+    )
+    until(lambda: "reloaded" in server.stderr.read_text(), "the new file is served")
+
+    now = stage.get()
+    assert set_in(now) == set_in(kept)
+    assert now["canarySettings"]["deploymentId"] == now["deploymentId"]
+    planned = other.get()
+    assert "canarySettings" not in planned
+    assert planned["variables"]["other"] == "v2"
+    with server.client() as client:
+        assert served_by(client) == "v2"
+        assert served_by(client, "/prod/models/iris/inference") == "v1"
+
+
+def test_functions_answer_to_lambdas_clients(server: RunningServer) -> None:
+    client = aws_client("lambda", server.port)
+    event = {"body": json.dumps(IRIS), "headers": {"Content-Type": "application/json"}}
+
+    found = client.invoke(FunctionName="turnout-local_iris_v2:live", Payload=json.dumps(event))
+
+    answer = json.load(found["Payload"])
+    assert (found["ExecutedVersion"], answer["statusCode"]) == ("1", 200)
+    assert answer["headers"]["x-turnout-version"] == "v2"
+    called = client.invoke(FunctionName="turnout-local_iris_v2", InvocationType="Event", Payload=json.dumps(event))
+    assert called["StatusCode"] == 202
+    assert refusal(lambda: client.invoke(FunctionName="turnout-local_iris_v9", Payload=b"{}"))[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/restapis", "/2015-03-31/functions/turnout-local_iris_v1/invocations"])
+def test_page_in_a_browser_is_refused(server: RunningServer, path: str) -> None:
+    for headers in ({"Origin": "http://attacker.example"}, {"Host": "attacker.example"}):
+        assert server.request("GET", path, b"", headers).status == 403
