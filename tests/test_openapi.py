@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,8 @@ from tests.builders.manifests import artifacts_of, manifest, manifests, model, s
 from turnout.auth import AUTH_TYPES
 from turnout.manifest import Manifest, Model, Version
 from turnout.openapi import Document, build_document, lambda_uri, local_uri, render_document
-from turnout.openapi_operations import ERRORS
+from turnout.openapi_general import ANY_METHOD, OWN_ERRORS, PURPOSES
+from turnout.openapi_operations import ERRORS, GRAPH_ERRORS
 from turnout.planning import make_plan
 from turnout.protocol.errors import STATUS_OF
 from turnout.protocol.tensors import Signature, TensorSpec
@@ -28,6 +30,12 @@ def document_of(of: Manifest, tensors: dict[tuple[str, str], Signature] | None =
 def operations(document: Document) -> Iterator[tuple[str, dict[str, Any]]]:
     for path, item in document["paths"].items():
         for operation in item.values():
+            yield path, operation
+
+
+def inferences(document: Document) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, operation in operations(document):
+        if path.startswith("/models/") and path.endswith("/inference"):
             yield path, operation
 
 
@@ -53,13 +61,23 @@ def test_document_names_every_route() -> None:
         "/models/iris/inference",
         "/models/iris/v1/inference",
         "/models/iris/v2/inference",
+        "/models",
+        "/models/{model}",
+        "/models/{model}/{version}",
+        "/health/live",
+        "/health/ready",
+        "/openapi.json",
+        "/v2",
+        "/v2/{proxy+}",
     ]
 
 
 def test_integration_is_bound_by_the_argument() -> None:
     document = document_of(manifest(), uri_of=lambda function: f"<{function}>")
     bound = {path: operation["x-amazon-apigateway-integration"]["uri"] for path, operation in operations(document)}
-    assert bound == {
+    general = {path: uri for path, uri in bound.items() if uri == "<turnout-local_router:${stageVariables.alias}>"}
+    assert set(general) == set(PURPOSES)
+    assert {path: uri for path, uri in bound.items() if path not in general} == {
         "/models/iris/inference": "<turnout-local_iris_${stageVariables.iris}:${stageVariables.alias}>",
         "/models/iris/v1/inference": "<turnout-local_iris_v1:${stageVariables.alias}>",
         "/models/iris/v2/inference": "<turnout-local_iris_v2:${stageVariables.alias}>",
@@ -96,9 +114,10 @@ def test_security_stands_on_every_operation_and_never_at_the_root(auth: str) -> 
     document = document_of(manifest(stages=(stage(auth=auth),)))
     schemes = document["components"].get("securitySchemes", {})
     assert "security" not in document
-    for _, operation in operations(document):
-        assert operation["security"] == ([] if auth == "none" else [{auth: []}])
-        assert {name for row in operation["security"] for name in row} == set(schemes)
+    assert set(schemes) == (set() if auth == "none" else {auth})
+    for path, operation in operations(document):
+        is_open = auth == "none" or path.startswith("/health/")
+        assert operation["security"] == ([] if is_open else [{auth: []}])
 
 
 def test_apis_differ_in_their_authentication_only() -> None:
@@ -107,14 +126,19 @@ def test_apis_differ_in_their_authentication_only() -> None:
     one, other = (build_document(plan, api) for api in plan.apis)
     assert list(one["paths"]) == list(other["paths"])
     assert one["components"]["schemas"] == other["components"]["schemas"]
-    for (_, left), (_, right) in zip(operations(one), operations(other), strict=True):
-        assert {key for key in left if left[key] != right[key]} == {"security"}
+    for (path, left), (_, right) in zip(operations(one), operations(other), strict=True):
+        differ = set() if path.startswith("/health/") else {"security"}
+        assert {key for key in left if left[key] != right[key]} == differ
 
 
 def test_parameters_stand_on_operations_not_on_paths() -> None:
-    for item in document_of(manifest())["paths"].values():
-        assert set(item) == {"post"}
-        assert [parameter["name"] for parameter in item["post"]["parameters"]] == ["Inference-Header-Content-Length"]
+    for path, item in document_of(manifest())["paths"].items():
+        assert len(item.keys() & {"get", "post", ANY_METHOD}) == len(item) == 1
+        [operation] = item.values()
+        named = [(parameter["in"], parameter["name"]) for parameter in operation["parameters"]]
+        in_path = [("path", name.removesuffix("+")) for name in re.findall(r"{([^}]+)}", path)]
+        in_header = [("header", "Inference-Header-Content-Length")] if path.endswith("/inference") else []
+        assert named == in_path + in_header
 
 
 @settings(max_examples=30, deadline=None)
@@ -128,22 +152,23 @@ def test_operation_ids_are_unique(of: Manifest) -> None:
 def test_error_responses_are_told_in_full_at_every_operation() -> None:
     told = {"400", "403", "413", "415", "422", "429", "500", "502", "504"}
     assert set(ERRORS) == told
-    for _, operation in operations(document_of(manifest())):
-        assert set(operation["responses"]) == {"200", *told}
+    for path, operation in operations(document_of(manifest())):
+        assert set(operation["responses"]) == {"200", *(PURPOSES[path].errors if path in PURPOSES else told)}
         # API Gateway does not follow references to shared responses.
         assert all("$ref" not in response for response in operation["responses"].values())
 
 
 def test_every_error_code_is_told_at_its_status() -> None:
     for code, status in STATUS_OF.items():
-        assert f"`{code}`" in ERRORS[str(status)]["description"]
+        told = [responses[str(status)] for responses in (ERRORS, GRAPH_ERRORS, OWN_ERRORS) if str(status) in responses]
+        assert any(f"`{code}`" in response["description"] for response in told), code
 
 
 def test_tags_and_descriptions_are_the_manifests() -> None:
     version = Version("iris", "v1", "a.onnx", description="Logistic regression.")
     document = document_of(manifest((Model("iris", (version,), "Iris species."),)))
     assert document["tags"] == [{"name": "iris", "description": "Iris species."}]
-    told = {path: (operation["tags"], operation["description"]) for path, operation in operations(document)}
+    told = {path: (operation["tags"], operation["description"]) for path, operation in inferences(document)}
     assert told["/models/iris/inference"] == (["iris"], "Iris species.")
     assert told["/models/iris/v1/inference"] == (["iris"], "Iris species.\n\nLogistic regression.")
 
@@ -153,7 +178,7 @@ def test_every_body_is_binary_to_api_gateway() -> None:
 
 
 def test_request_may_be_json_or_binary_and_the_short_forms_are_told() -> None:
-    for _, operation in operations(document_of(manifest())):
+    for _, operation in inferences(document_of(manifest())):
         assert set(operation["requestBody"]["content"]) == {"application/json", "application/octet-stream"}
         assert set(operation["responses"]["200"]["content"]) == {"application/json", "application/octet-stream"}
         assert '{"instances": [...]}' in operation["requestBody"]["description"]
@@ -165,7 +190,7 @@ def test_body_is_not_validated_by_api_gateway() -> None:
 
 
 def test_answer_headers_are_told() -> None:
-    for _, operation in operations(document_of(manifest())):
+    for _, operation in inferences(document_of(manifest())):
         assert set(operation["responses"]["200"]["headers"]) == {
             "x-turnout-model",
             "x-turnout-version",
@@ -191,7 +216,7 @@ def test_example_that_would_fill_the_document_is_left_out() -> None:
     document = document_of(manifest((model(versions=("v1",)),)), {("iris", "v1"): huge})
     assert "example" not in body(document, "/models/iris/v1/inference")
     assert "examples" not in body(document, "/models/iris/inference")
-    assert len(render_document(document)) < 20_000
+    assert len(render_document(document)) < 40_000
 
 
 def test_example_of_a_version_in_s3_is_not_made_up() -> None:

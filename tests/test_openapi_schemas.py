@@ -102,6 +102,8 @@ def test_sample_examples_fit_their_schemas(root: Path) -> None:
     document = sample(root)
     checked = 0
     for path, item in document["paths"].items():
+        if "post" not in item:
+            continue
         content = item["post"]["requestBody"]["content"]["application/json"]
         examples = (
             [content["example"]] if "example" in content else [row["value"] for row in content["examples"].values()]

@@ -76,7 +76,18 @@ ERRORS = {
     "502": describe_error("The function failed or answered rubbish.", MESSAGE),
     "504": describe_error("No answer within 29 s.", MESSAGE),
 }
-"""Every operation's error responses, one object shared by all."""
+"""Every inference's error responses, one object shared by all."""
+
+GRAPH_ERRORS = {
+    **ERRORS,
+    "429": describe_error(
+        f"The stage's throttle, or the key's; or of a model that it calls: {tell_codes(429)}.", ERROR
+    ),
+    "502": describe_error(f"A model that it calls failed: {tell_codes(502)}.", ERROR),
+    "504": describe_error(f"No answer within 29 s, or none of a model that it calls: {tell_codes(504)}.", ERROR),
+    "508": describe_error(f"It calls itself: {tell_codes(508)}.", ERROR),
+}
+"""Those of a model that is made of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +161,7 @@ def build_operation(
                     "application/octet-stream": {},
                 },
             },
-            **ERRORS,
+            **(ERRORS if requests else GRAPH_ERRORS),
         },
         "x-amazon-apigateway-integration": spell_integration(route, uri, credentials),
     }
