@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from turnout.protocol.answered import Answered
+from turnout.protocol.checks import build_interface
+from turnout.protocol.codecs import decode_request, encode_answer
+from turnout.protocol.errors import RequestError
+from turnout.protocol.events import LENGTH_HEADER, make_answer, read_event
+from turnout.protocol.tensors import Signature
 
 Behaviour = Callable[[Mapping[str, Any]], Answered | Awaitable[Answered]]
 
@@ -73,3 +79,19 @@ def hanging(until: asyncio.Event) -> Behaviour:
         return Answered({"statusCode": 200, "body": "late"})
 
     return lambda _event: hang()
+
+
+def computing(signature: Signature, compute: Callable[..., Mapping[str, Any]]) -> Behaviour:
+    """A model of that signature: reads its inputs and writes what `compute` makes of them, as model functions do."""
+    interface = build_interface(signature, "model", "v1")
+
+    def behave(event: Mapping[str, Any]) -> Answered:
+        try:
+            request = decode_request(*read_event(event), interface)
+        except RequestError as error:
+            return Answered(make_answer(error.status, {}, json.dumps(error.body()).encode()))
+        answer = encode_answer(compute(**request.inputs), request, interface)
+        headers = {"Content-Type": "application/octet-stream", LENGTH_HEADER.title(): str(answer.json_length)}
+        return Answered(make_answer(200, headers, answer.body, binary=True))
+
+    return behave

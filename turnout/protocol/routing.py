@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
@@ -33,6 +32,8 @@ class RouteError(ValueError):
 
 def spell_weight(percent: float) -> str:
     """`90`, `12.5`: never an exponent, never more or fewer digits than the number has."""
+    from decimal import Decimal  # the plan's; routers only read what it spelled
+
     return str(int(percent)) if percent == int(percent) else format(Decimal(repr(percent)), "f")
 
 

@@ -1,0 +1,372 @@
+"""Graphs: sequences, ensembles, switches, one within the other, and what goes wrong in a step."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from router_lambda.router import Router
+from tests.builders.callees import Behaviour, Callees, answering, computing, failing
+from turnout.protocol import bfloat16
+from turnout.protocol.answered import Answered
+from turnout.protocol.graph_nodes import build_node
+from turnout.protocol.limits import LARGEST_BODY_BYTES
+from turnout.protocol.route_table import GraphRoute, ModelRoute, RouteTable, VersionRoute
+from turnout.protocol.sticky import Sticky
+from turnout.protocol.tensors import Signature, TensorSpec
+
+Row = Mapping[str, Any]
+
+X = TensorSpec("x", "FP32", (-1, 2))
+Y = TensorSpec("y", "FP32", (-1, 2))
+KIND = TensorSpec("kind", "INT64", (1,))
+LABEL = TensorSpec("label", "INT64", (-1,))
+
+DOUBLE = computing(Signature((X,), (Y,)), lambda x: {"y": x * 2})
+NEGATE = computing(Signature((X,), (Y,)), lambda x: {"y": -x})
+LABELS = computing(Signature((X,), (Y, LABEL)), lambda x: {"y": x + 1, "label": np.arange(len(x), dtype=np.int64)})
+
+
+def plain(*versions: str, **route: Any) -> ModelRoute:
+    return ModelRoute("", {version: VersionRoute(15, ("x",)) for version in versions}, **route)
+
+
+def graph(node: Row, inputs: tuple[TensorSpec, ...] = (X,), outputs: tuple[TensorSpec, ...] = (Y,)) -> ModelRoute:
+    return ModelRoute("", graph=GraphRoute(build_node(node), Signature(inputs, outputs).to_json()))
+
+
+def run(
+    models: Mapping[str, ModelRoute],
+    behaviours: Mapping[str, Behaviour],
+    request: Row,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    variables: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Any], Callees]:
+    """The answer of the graph `triage`, and what it called; `behaviours` by model and version."""
+    named = {
+        name: ModelRoute(name, row.versions, row.sticky, graph=row.graph, fallback=row.fallback)
+        for name, row in models.items()
+    }
+    callees = Callees({f"p_{name}": behave for name, behave in behaviours.items()})
+    event = {
+        "headers": {"content-type": "application/json", "X-Amzn-Trace-Id": "Root=1", **(headers or {})},
+        "body": base64.b64encode(body or json.dumps(request).encode()).decode(),
+        "isBase64Encoded": True,
+        "requestContext": {"stage": "prod", "requestId": "r1"},
+        "stageVariables": {"triage": "router", "triageRoute": "graph", "alias": "live", **(variables or {})},
+    }
+    router = Router(RouteTable("triage", "p", named), callees, random=lambda: 0.0, clock=lambda: 0.0)
+    return asyncio.run(router.answer(event, 10.0)), callees
+
+
+ASKED = {"inputs": {"x": [[1.0, 2.0]]}}
+
+
+def y_of(answer: Mapping[str, Any]) -> Any:
+    assert answer["statusCode"] == 200, answer["body"]
+    return json.loads(answer["body"])["outputs"]["y"]
+
+
+SEQUENCE = {"sequence": [{"model": "a", "version": "v1"}, {"model": "b", "version": "v1", "inputs": {"x": "y"}}]}
+TWO = {"triage": graph(SEQUENCE), "a": plain("v1"), "b": plain("v1")}
+
+
+def test_what_one_step_gives_is_what_the_next_one_gets() -> None:
+    answer, callees = run(TWO, {"a_v1": DOUBLE, "b_v1": NEGATE}, ASKED)
+    assert y_of(answer) == [[-2.0, -4.0]]
+    assert callees.called() == ["p_a_v1", "p_b_v1"]
+    assert answer["headers"] == {
+        "Content-Type": "application/json",
+        "x-turnout-model": "triage",
+        "x-turnout-version": "graph",
+        "x-turnout-canary": "false",
+        "x-turnout-route": "graph",
+    }
+
+
+def test_trace_and_request_id_reach_every_step_and_the_callers_body_headers_none() -> None:
+    _, callees = run(TWO, {"a_v1": DOUBLE, "b_v1": NEGATE}, ASKED)
+    for call in callees.calls:
+        assert call.event["headers"]["X-Amzn-Trace-Id"] == "Root=1"
+        assert call.event["headers"]["content-type"] == "application/octet-stream"
+        assert call.event["multiValueHeaders"]["content-type"] == ["application/octet-stream"]
+        assert call.event["requestContext"]["requestId"] == "r1"
+        assert call.event["turnout"] == {"hop": 1, "shadow": False}
+
+
+def test_outputs_get_other_names() -> None:
+    models = {
+        **TWO,
+        "triage": graph(
+            {"model": "a", "version": "v1", "outputs": {"y": "z"}}, outputs=(TensorSpec("z", "FP32", None),)
+        ),
+    }
+    answer, _ = run(models, {"a_v1": DOUBLE}, ASKED)
+    assert json.loads(answer["body"]) == {"outputs": {"z": [[2.0, 4.0]]}}
+
+
+def test_a_request_is_answered_in_the_form_that_it_was_asked_in() -> None:
+    behaviours = {"a_v1": DOUBLE, "b_v1": NEGATE}
+    rows, _ = run(TWO, behaviours, {"instances": [[1.0, 2.0]]})
+    assert json.loads(rows["body"]) == {"predictions": [[-2.0, -4.0]]}
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}
+    open_form, _ = run(TWO, behaviours, {"id": "7", "inputs": [tensor]})
+    assert json.loads(open_form["body"]) == {
+        "model_name": "triage",
+        "model_version": "graph",
+        "id": "7",
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [-2.0, -4.0]}],
+    }
+
+
+def test_binary_in_is_binary_out() -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}
+    text = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    headers = {"content-type": "application/octet-stream", "Inference-Header-Content-Length": str(len(text))}
+    body = text + np.array([1, 2], "<f4").tobytes()
+    answer, _ = run(TWO, {"a_v1": DOUBLE, "b_v1": NEGATE}, {}, headers=headers, body=body)
+    assert answer["isBase64Encoded"]
+    length = int(answer["headers"]["Inference-Header-Content-Length"])
+    assert np.frombuffer(base64.b64decode(answer["body"])[length:], "<f4").tolist() == [-2.0, -4.0]
+
+
+def test_bf16_stays_bf16_on_its_way() -> None:
+    x, y = (TensorSpec(name, "BF16", (1,)) for name in "xy")
+    echo = computing(Signature((x,), (y,)), lambda x: {"y": x})
+    models = {"triage": graph({"model": "a", "version": "v1"}, (x,), (y,)), "a": plain("v1")}
+    answer, _ = run(models, {"a_v1": echo}, {"inputs": {"x": [1.5]}})
+    assert y_of(answer) == [1.5]
+    assert bfloat16.to_float32(np.array([0x3FC0], np.uint16)).tolist() == [1.5]
+
+
+# Ensembles
+
+MEMBERS = [{"model": "a", "version": "v1"}, {"model": "a", "version": "v2"}]
+
+
+def ensemble(combine: Any, outputs: tuple[TensorSpec, ...] = (Y,)) -> dict[str, ModelRoute]:
+    return {"triage": graph({"ensemble": MEMBERS, "combine": combine}, outputs=outputs), "a": plain("v1", "v2")}
+
+
+@pytest.mark.parametrize(
+    ("combine", "y"), [("mean", [[0.5, 1.0]]), ("vote", [[2.0, 4.0]]), ("concatenate", [[2.0, 4.0], [-1.0, -2.0]])]
+)
+def test_the_members_answers_are_made_into_one(combine: str, y: Any) -> None:
+    answer, callees = run(ensemble(combine), {"a_v1": DOUBLE, "a_v2": NEGATE}, ASKED)
+    assert y_of(answer) == y
+    assert sorted(callees.called()) == ["p_a_v1", "p_a_v2"]
+
+
+def test_each_output_has_its_own_word_and_one_without_is_left_out() -> None:
+    behaviours = {"a_v1": LABELS, "a_v2": LABELS}
+    both, _ = run(ensemble({"y": "mean", "*": "vote"}, (Y, LABEL)), behaviours, ASKED)
+    assert json.loads(both["body"])["outputs"] == {"y": [[2.0, 3.0]], "label": [0]}
+    one, _ = run(ensemble({"label": "vote"}, (LABEL,)), behaviours, ASKED)
+    assert json.loads(one["body"])["outputs"] == {"label": [0]}
+
+
+def test_members_are_called_at_the_same_time() -> None:
+    async def meet(event: Mapping[str, Any], behave: Behaviour) -> Answered:
+        waiting.append(1)
+        if len(waiting) == 2:
+            met.set()
+        async with asyncio.timeout(5):
+            await met.wait()
+        found = behave(event)
+        assert isinstance(found, Answered)
+        return found
+
+    waiting: list[int] = []
+    met = asyncio.Event()
+    behaviours = {"a_v1": lambda event: meet(event, DOUBLE), "a_v2": lambda event: meet(event, NEGATE)}
+    answer, _ = run(ensemble("mean"), behaviours, ASKED)
+    assert y_of(answer) == [[0.5, 1.0]]
+
+
+def test_members_that_do_not_go_together_are_the_graphs_failure() -> None:
+    short = computing(Signature((X,), (Y,)), lambda x: {"y": x[:0]})
+    answer, _ = run(ensemble("mean"), {"a_v1": DOUBLE, "a_v2": short}, ASKED)
+    assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (502, "STEP_FAILED")
+    assert "`y`: mean: shapes [1, 2] and [0, 2]" in json.loads(answer["body"])["error"]
+
+
+def test_an_output_that_a_member_lacks_is_the_graphs_failure() -> None:
+    answer, _ = run(ensemble("vote", (Y, LABEL)), {"a_v1": LABELS, "a_v2": DOUBLE}, ASKED)
+    assert "not every member" in json.loads(answer["body"])["error"]
+
+
+# Switches
+
+
+def switch(cases: list[Row], kind: TensorSpec = KIND) -> dict[str, ModelRoute]:
+    node = {"switch": {"input": "kind", "cases": cases, "otherwise": {"model": "a", "version": "v2"}}}
+    return {"triage": graph(node, (X, kind)), "a": plain("v1", "v2")}
+
+
+THEN = {"model": "a", "version": "v1"}
+TEXT = TensorSpec("kind", "BYTES", (1,))
+FLAG = TensorSpec("kind", "BOOL", (1,))
+HALF = TensorSpec("kind", "BF16", (1,))
+
+
+@pytest.mark.parametrize(
+    ("case", "spec", "value", "version"),
+    [
+        ({"equals": 1}, KIND, 1, "v1"),
+        ({"equals": 1}, KIND, 2, "v2"),
+        ({"below": 5}, KIND, 4, "v1"),
+        ({"below": 5}, KIND, 5, "v2"),
+        ({"above": 5}, KIND, 6, "v1"),
+        ({"above": 5}, KIND, 5, "v2"),
+        ({"equals": "tulip"}, TEXT, "tulip", "v1"),
+        ({"equals": "tulip"}, TEXT, "rose", "v2"),
+        ({"below": 5}, TEXT, "4", "v2"),
+        ({"equals": True}, FLAG, True, "v1"),
+        ({"equals": True}, FLAG, False, "v2"),
+        ({"above": 1.25}, HALF, 1.5, "v1"),
+        ({"above": 1.25}, HALF, "NaN", "v2"),
+    ],
+)
+def test_a_switch_calls_one_case_by_its_input(case: Row, spec: TensorSpec, value: Any, version: str) -> None:
+    request = {"inputs": {"x": [[1.0, 2.0]], "kind": [value]}}
+    answer, callees = run(switch([{**case, "then": THEN}], spec), {"a_v1": DOUBLE, "a_v2": NEGATE}, request)
+    assert callees.called() == [f"p_a_{version}"]
+    assert y_of(answer) == ([[2.0, 4.0]] if version == "v1" else [[-1.0, -2.0]])
+
+
+def test_the_first_case_that_holds_is_called() -> None:
+    cases = [{"below": 5, "then": THEN}, {"below": 9, "then": {"model": "a", "version": "v2"}}]
+    _, callees = run(switch(cases), {"a_v1": DOUBLE, "a_v2": NEGATE}, {"inputs": {"x": [[1, 2]], "kind": [3]}})
+    assert callees.called() == ["p_a_v1"]
+
+
+def test_a_switch_on_several_values_is_the_clients_fault() -> None:
+    spec = TensorSpec("kind", "INT64", (-1,))
+    answer, callees = run(switch([], spec), {}, {"inputs": {"x": [[1, 2]], "kind": [3, 4]}})
+    assert (answer["statusCode"], callees.calls) == (400, [])
+    assert "`kind`: expected a tensor with one element" in json.loads(answer["body"])["error"]
+
+
+# One within the other
+
+
+def test_a_graph_within_a_graph_is_run_without_another_hop() -> None:
+    outer = {"ensemble": [{"model": "inner"}, {"model": "a", "version": "v1"}], "combine": "mean"}
+    models = {"triage": graph(outer), "inner": graph(SEQUENCE), "a": plain("v1"), "b": plain("v1")}
+    answer, callees = run(models, {"a_v1": DOUBLE, "b_v1": NEGATE}, ASKED)
+    assert y_of(answer) == [[0.0, 0.0]]
+    assert sorted(callees.called()) == ["p_a_v1", "p_a_v1", "p_b_v1"]
+
+
+def test_a_graph_that_calls_itself_is_a_loop() -> None:
+    models = {"triage": graph({"model": "inner"}), "inner": graph({"model": "triage"})}
+    answer, _ = run(models, {}, ASKED)
+    assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (508, "LOOP")
+    assert "triage -> inner -> triage" in json.loads(answer["body"])["error"]
+
+
+def test_a_step_without_a_version_is_what_the_stage_serves() -> None:
+    models = {"triage": graph({"model": "a"}), "a": plain("v1", "v2")}
+    _, plain_call = run(models, {"a_v2": DOUBLE}, ASKED, variables={"a": "v2"})
+    assert plain_call.called() == ["p_a_v2"]
+    routed, sticky = {"a": "router", "aRoute": "v1.50,v2.50"}, Sticky("header", "x-user-id")
+    models["a"] = plain("v1", "v2", sticky=sticky)
+    functions = {
+        user: set(
+            run(models, {"a_v1": DOUBLE, "a_v2": DOUBLE}, ASKED, variables=routed, headers={"X-User-Id": user})[
+                1
+            ].called()
+        )
+        for user in ("ada", "grace", "edsger", "barbara") * 2
+    }
+    assert all(len(called) == 1 for called in functions.values())
+
+
+def test_a_step_that_fails_has_its_models_fallback() -> None:
+    models = {"triage": graph({"model": "a", "version": "v2"}), "a": plain("v1", "v2", fallback="v1")}
+    answer, callees = run(models, {"a_v1": DOUBLE, "a_v2": failing("timed_out")}, ASKED)
+    assert y_of(answer) == [[2.0, 4.0]]
+    assert callees.called() == ["p_a_v2", "p_a_v1"]
+
+
+def test_a_step_whose_variable_leads_nowhere_is_a_misconfigured_api() -> None:
+    answer, _ = run({"triage": graph({"model": "a"}), "a": plain("v1")}, {}, ASKED)
+    assert answer["statusCode"] == 500
+
+
+# What goes wrong
+
+ONE = {"triage": graph({"model": "a", "version": "v1"}), "a": plain("v1")}
+REFUSAL = json.dumps({"error": "too cold", "code": "REFUSED_BY_TRANSFORM", "details": {"row": 3}})
+
+
+@pytest.mark.parametrize(
+    ("behave", "status", "code", "says"),
+    [
+        (failing("failed"), 502, "STEP_FAILED", "a v1 failed"),
+        (failing("unknown_function"), 502, "STEP_FAILED", "a v1 has no function"),
+        (failing("too_large"), 502, "STEP_FAILED", "a v1 gave more than Lambda hands on"),
+        (failing("timed_out"), 504, "STEP_TIMED_OUT", "a v1 gave no answer in time"),
+        (failing("throttled"), 429, "STEP_THROTTLED", "a v1 is called more often"),
+        (failing("request_too_large"), 413, "PAYLOAD_TOO_LARGE", "a v1 gets more"),
+        (answering(422, REFUSAL), 422, "REFUSED_BY_TRANSFORM", "a v1: too cold"),
+        (answering(500, REFUSAL), 502, "STEP_FAILED", "a v1 answered 500: too cold"),
+        (answering(418, REFUSAL), 502, "STEP_FAILED", "a v1 answered 418"),
+        (answering(500, "rubbish"), 502, "STEP_FAILED", "a v1 answered 500"),
+        (answering(400, "[]"), 502, "STEP_FAILED", "a v1 answered 400"),
+        (answering(200, '{"outputs": []}'), 502, "STEP_FAILED", "cannot be read: expected tensors in binary"),
+        (lambda _event: Answered({"body": "?", "isBase64Encoded": True}), 502, "STEP_FAILED", "cannot be read"),
+        (lambda _event: Answered({"rubbish": 1}), 502, "STEP_FAILED", "a v1 failed"),
+    ],
+)
+def test_a_step_that_fails_is_named(behave: Behaviour, status: int, code: str, says: str) -> None:
+    answer, _ = run(ONE, {"a_v1": behave}, ASKED)
+    said = json.loads(answer["body"])
+    assert (answer["statusCode"], said["code"], said["details"]["step"]) == (status, code, "a v1")
+    assert says in said["error"]
+    assert answer["headers"]["x-turnout-model"] == "triage"
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        ({"inputs": {"z": [[1, 2]]}}, "UNKNOWN_INPUT"),
+        ({"inputs": {"x": [[1, 2, 3]]}}, "SHAPE_MISMATCH"),
+        ({"inputs": {}}, "MISSING_INPUT"),
+        ({"inputs": {"x": [[1, 2]]}, "outputs": ["z"]}, "UNKNOWN_OUTPUT"),
+        ({}, "INVALID_REQUEST"),
+    ],
+)
+def test_a_bad_request_is_refused_before_anything_is_called(request_: Row, code: str) -> None:
+    answer, callees = run(TWO, {}, request_)
+    assert (answer["statusCode"], json.loads(answer["body"])["code"], callees.calls) == (400, code, [])
+
+
+def test_a_version_cannot_be_chosen_for_a_graph() -> None:
+    answer, callees = run(TWO, {}, ASKED, headers={"x-turnout-version": "v1"})
+    assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (400, "VERSION_NOT_ALLOWED")
+    assert callees.calls == []
+
+
+def test_tensors_between_steps_that_lambda_would_not_take_are_told() -> None:
+    rows = LARGEST_BODY_BYTES // 8
+
+    def unchecked(event: Mapping[str, Any]) -> Answered:
+        part = np.zeros((rows, 2), np.float32).tobytes()
+        row = {"name": "y", "datatype": "FP32", "shape": [rows, 2], "parameters": {"binary_data_size": len(part)}}
+        text = json.dumps({"outputs": [row]}).encode()
+        headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(text))}
+        body = base64.b64encode(text + part).decode()
+        return Answered({"statusCode": 200, "headers": headers, "body": body, "isBase64Encoded": True})
+
+    answer, callees = run(TWO, {"a_v1": unchecked, "b_v1": DOUBLE}, ASKED)
+    assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (413, "PAYLOAD_TOO_LARGE")
+    assert callees.called() == ["p_a_v1"]
