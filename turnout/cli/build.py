@@ -1,4 +1,4 @@
-"""`turnout build`: the zips that AWS gets, one per version, and the layer beside them."""
+"""`turnout build`: the zips that AWS gets, one per version and router, and the layer beside them."""
 
 from __future__ import annotations
 
@@ -50,12 +50,17 @@ def build(
     project = load(manifest)
     from turnout.packaging.build import LAMBDA_PYTHON, Target, build_packages
     from turnout.packaging.layer import LayerError
+    from turnout.packaging.routers import find_routers
+    from turnout.planning import make_plan
 
+    routers = tuple(find_routers(project, make_plan(project.manifest, project.artifacts, enforce=False)))
     folder = out or project.manifest.path.parent / ".turnout" / "packages"
     target = Target("" if here else LAMBDA_PYTHON)
     try:
-        with building(len(project.artifacts), sys.stderr.isatty()) as progress:
-            built = build_packages(project, out=folder, target=target, optimise=optimise, jobs=jobs, progress=progress)
+        with building(len(project.artifacts) + len(routers), sys.stderr.isatty()) as progress:
+            built = build_packages(
+                project, out=folder, target=target, routers=routers, optimise=optimise, jobs=jobs, progress=progress
+            )
     except LayerError as error:
         raise CommandError(f"the layer cannot be made: {error}", code=1) from None
     if as_json:

@@ -5,7 +5,8 @@ digest of its inputs, so a package is built only when one of them changed. Calle
 functions and infra.
 
 A function's zip: `function.json`, `model/` (the graph and its external data), `transform.py`, the handler and
-`turnout/protocol`, with bytecode of the target's Python where that interpreter is at hand.
+`turnout/protocol`; a router's: its table or the catalogue, `router_lambda` and `turnout/protocol`. Both with bytecode
+of the target's Python where that interpreter is at hand.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from multiprocessing import get_context
 from pathlib import Path
 
-from turnout.manifest import Version
 from turnout.packaging.bytecode import compile_bytecode, python_version
 from turnout.packaging.contents import FunctionInputs, code_files, to_json
 from turnout.packaging.graphs import optimise_graph
 from turnout.packaging.layer import HERE, LOCK, LayerSpec, find_python, install_layer, layer_files, resolve_requirements
+from turnout.packaging.routers import RouterInputs, router_files
 from turnout.packaging.zips import Content, content_digest, unzipped_bytes, write_zip
 from turnout.project import Project
 
@@ -55,7 +56,7 @@ class BuiltPackage:
         unzipped_bytes: what counts, with the layer's, against 250 MB.
         cached: whether it was there already.
         notes: what the user should know: a graph kept as given, no bytecode.
-        layer: a function's layer, by name.
+        layer: a function's layer, by name; empty for a router that needs none.
     """
 
     name: str
@@ -94,19 +95,21 @@ def build_packages(
     *,
     out: Path,
     target: Target = Target(),
+    routers: Iterable[RouterInputs] = (),
     optimise: bool = True,
     only: Sequence[tuple[str, str]] | None = None,
     jobs: int = 0,
     progress: Progress = _silent,
 ) -> tuple[BuiltPackage, ...]:
-    """Build what is missing in `out`, several at once; layers first, then functions in the manifest's order.
+    """Build what is missing in `out`, several at once; layers first, then functions in the manifest's order, routers.
 
     Args:
         project: the manifest with its artifacts.
         out: the folder of the zips, `.turnout/packages`.
         target: Lambda, or this machine.
+        routers: as `find_routers` finds them.
         optimise: whether graphs are optimised where that changes nothing.
-        only: `(model, version)` pairs; all of them when None.
+        only: `(model, version)` pairs; all versions when None.
         jobs: how many at once; 0 is one per core.
         progress: told as packages start and end, from other threads.
 
@@ -123,23 +126,31 @@ def build_packages(
     folder = project.manifest.path.parent
     python = _interpreter(target)
     jobs = jobs or os.cpu_count() or 1
-    specs = {version: _layer_spec(version, target) for version in versions}
+    specs = [_layer_spec(version.architecture, target, version.requirements) for version in versions]
+    routers = tuple(routers)
+    router_specs = [_layer_spec(row.architecture, target) if row.with_layer else None for row in routers]
     with ThreadPoolExecutor(jobs) as threads, ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as processes:
         layers = {
             spec: threads.submit(_build_layer, spec, out, python, progress)
-            for spec in sorted(set(specs.values()), key=lambda spec: (spec.architecture, spec.requirements))
+            for spec in sorted(
+                {*specs, *filter(None, router_specs)}, key=lambda spec: (spec.architecture, spec.requirements)
+            )
         }
         functions = [
             threads.submit(
                 _build_function,
                 FunctionInputs(version, project.artifacts[version.model, version.name], folder),
-                _layer_name(specs[version]),
+                _layer_name(spec),
                 out,
                 python,
                 processes if optimise else None,
                 progress,
             )
-            for version in versions
+            for version, spec in zip(versions, specs, strict=True)
+        ]
+        functions += [
+            threads.submit(_build_router, inputs, _layer_name(spec) if spec else "", out, python, progress)
+            for inputs, spec in zip(routers, router_specs, strict=True)
         ]
         pending: list[Future[BuiltPackage]] = [*layers.values(), *functions]
         return tuple(future.result() for future in pending)
@@ -170,6 +181,20 @@ def _build_function(
             write_zip(path, files)
         return note
 
+    return _package(name, "function", out, digest, write, progress, layer=layer, python=python)
+
+
+def _build_router(inputs: RouterInputs, layer: str, out: Path, python: Path | None, progress: Progress) -> BuiltPackage:
+    name = inputs.package
+    progress(name, "started")
+    sources: dict[str, Content] = {**router_files(), inputs.file: inputs.content}
+
+    def write(path: Path) -> tuple[str, ...]:
+        with tempfile.TemporaryDirectory() as scratch:
+            write_zip(path, sources | _bytecode(sources, python, "/var/task", Path(scratch) / "bytecode"))
+        return ()
+
+    digest = _digest(_digests(sources), python, "")
     return _package(name, "function", out, digest, write, progress, layer=layer, python=python)
 
 
@@ -244,9 +269,8 @@ def _interpreter(target: Target) -> Path | None:
     return Path(sys.executable) if target.here else find_python(target.python)
 
 
-def _layer_spec(version: Version, target: Target) -> LayerSpec:
-    architecture = HERE if target.here else version.architecture
-    return LayerSpec(architecture, target.python, tuple(sorted(version.requirements)))
+def _layer_spec(architecture: str, target: Target, requirements: Iterable[str] = ()) -> LayerSpec:
+    return LayerSpec(HERE if target.here else architecture, target.python, tuple(sorted(requirements)))
 
 
 def _layer_name(spec: LayerSpec) -> str:

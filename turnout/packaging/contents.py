@@ -52,6 +52,7 @@ class FunctionInputs:
     def metadata(self) -> dict[str, Any]:
         """`function.json`: what the handler reads at init. Memory comes from Lambda's environment, not from here."""
         artifact_name = self.artifact.path.name
+        capture = self.version.capture
         return {
             "model": self.version.model,
             "version": self.version.name,
@@ -60,6 +61,7 @@ class FunctionInputs:
             "artifact": f"model/{artifact_name}",
             "transform": "transform.py" if self.version.transform else None,
             "warm_up": next(iter(self.requests()), None),
+            "capture": None if capture is None else {"percent": capture.percent, "redact": list(capture.redact)},
         }
 
     def model_files(self, graph: Path) -> dict[str, Path]:
@@ -70,15 +72,18 @@ class FunctionInputs:
 
 
 def code_files() -> dict[str, Path]:
-    """Archive name -> file of the handler and the protocol: the same in every function's zip."""
-    protocol = Path(turnout.protocol.__file__).parent
+    """Archive name -> file of the handler and the protocol: the same in every model function's zip."""
     lambdas = Path(str(importlib.import_module(model_lambdas_package()).__file__)).parent
-    found = {
-        "turnout/__init__.py": protocol.parent / "__init__.py",
-        "model_lambdas/__init__.py": lambdas / "__init__.py",
-    }
-    found |= {f"turnout/protocol/{path.name}": path for path in sorted(protocol.glob("*.py"))}
-    return found | {f"model_lambdas/onnx_model/{path.name}": path for path in sorted(lambdas.glob("onnx_model/*.py"))}
+    found = {"model_lambdas/__init__.py": lambdas / "__init__.py"}
+    found |= {f"model_lambdas/onnx_model/{path.name}": path for path in sorted(lambdas.glob("onnx_model/*.py"))}
+    return protocol_files() | found
+
+
+def protocol_files() -> dict[str, Path]:
+    """Archive name -> file of the protocol: what travels into every zip."""
+    protocol = Path(turnout.protocol.__file__).parent
+    found = {"turnout/__init__.py": protocol.parent / "__init__.py"}
+    return found | {f"turnout/protocol/{path.name}": path for path in sorted(protocol.glob("*.py"))}
 
 
 def to_json(value: Any) -> bytes:

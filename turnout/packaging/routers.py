@@ -1,0 +1,61 @@
+"""What a router's zip holds beside its bytecode: the routers' code, the protocol, and the table or the catalogue.
+
+Comes in: a project and its plan. Goes out: archive names with their contents. Called by `turnout build`, the isolated
+functions and infra, which hand it on to the build.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from turnout.catalogue import make_catalogue
+from turnout.layout import router_lambda_package
+from turnout.packaging.contents import protocol_files, to_json
+from turnout.plan import Plan
+from turnout.project import Project
+from turnout.router_tables import make_route_table
+
+ROUTER_HANDLER = "router_lambda.entry.handler"
+"""What Lambda calls in a router's zip."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouterInputs:
+    """What a router's zip is made of.
+
+    Args:
+        package: its name, `iris_router`.
+        architecture: `arm64` or `x86_64`.
+        file: `routes.json`, or the general router's `catalogue.json`.
+        content: of that file; the same in every stack.
+        with_layer: whether it computes with tensors, and needs the layer of the models' functions.
+    """
+
+    package: str
+    architecture: str
+    file: str
+    content: bytes
+    with_layer: bool
+
+
+def find_routers(project: Project, plan: Plan) -> Iterator[RouterInputs]:
+    """Every router of the plan."""
+    graphs = {graph.model for graph in plan.graphs}
+    for function in plan.functions:
+        if function.kind == "router":
+            file, content = "routes.json", make_route_table(project.manifest, plan, function.model).to_json()
+        elif function.kind == "general_router":
+            file, content = "catalogue.json", make_catalogue(project, plan).to_json()
+        else:
+            continue
+        is_graph = function.model in graphs
+        yield RouterInputs(function.package, function.architecture, file, to_json(content), with_layer=is_graph)
+
+
+def router_files() -> dict[str, Path]:
+    """Archive name -> file of the routers' code and the protocol: the same in every router's zip."""
+    folder = Path(str(importlib.import_module(router_lambda_package()).__file__)).parent
+    return protocol_files() | {f"router_lambda/{path.name}": path for path in sorted(folder.glob("*.py"))}
