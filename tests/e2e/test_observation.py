@@ -103,7 +103,7 @@ def test_counters_say_what_the_callers_saw(server: RunningServer) -> None:
 
 
 def test_a_canary_that_is_as_good_is_told(server: RunningServer) -> None:
-    seen, found = observed(server, "fine", 4000)
+    seen, found = observed(server, "fine", 2400)
     assert (found.baseline.requests, found.canary.requests) == (seen["good", 200], seen["same", 200])
     assert errors(found).verdict is Verdict.SUCCESSFUL
 
