@@ -29,6 +29,10 @@ def gateway() -> Iterator[Any]:
         )
 
 
+METHOD_OF_MOTO = {"ANY": "X-AMAZON-APIGATEWAY-ANY-METHOD"}
+"""moto takes API Gateway's key for the method's name."""
+
+
 def resources_of(gateway: Any, api_id: str) -> dict[str, Any]:
     return {row["path"]: row for row in gateway.get_resources(restApiId=api_id, limit=500)["items"]}
 
@@ -36,10 +40,9 @@ def resources_of(gateway: Any, api_id: str) -> dict[str, Any]:
 def check_imported(gateway: Any, api_id: str, api: Api) -> None:
     """Every route is there with its integration, and as many resources as the plan counts."""
     resources = resources_of(gateway, api_id)
-    routes = [route for route in api.routes if route.kind == "inference"]
-    assert len(resources) == count_resources(routes)
-    for route in routes:
-        method = resources[route.path]["resourceMethods"]["POST"]
+    assert len(resources) == count_resources(api.routes)
+    for route in api.routes:
+        method = resources[route.path]["resourceMethods"][METHOD_OF_MOTO.get(route.method, route.method)]
         integration = method["methodIntegration"]
         assert integration["type"] == "aws_proxy"
         assert integration["httpMethod"] == "POST"
@@ -47,7 +50,7 @@ def check_imported(gateway: Any, api_id: str, api: Api) -> None:
         assert integration["timeoutInMillis"] == route.timeout_ms
         assert "200" in method["methodResponses"]
     posted = {path for path, row in resources.items() if "resourceMethods" in row}
-    assert posted == {route.path for route in routes}
+    assert posted == {route.path for route in api.routes}
 
 
 def import_all(gateway: Any, plan: Plan, examples: dict[tuple[str, str], Any]) -> None:
