@@ -10,23 +10,16 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from turnout import __version__
 from turnout.cli import add, build, canary, init, invoke, models, openapi, plan, replay, serve, validate
+from turnout.cli.group import Group
 from turnout.cli.output import CommandError, tell, tell_problems
 from turnout.problems import ProblemsError
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """The group of commands: what one of them raises becomes a sentence and an exit code here, and nowhere else."""
-
-    def get_help_option(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own copy of click's Context
-        """The group's own --help. Absent it is None, which typer would coerce, and import pydantic for it: 80 ms."""
-        option = super().get_help_option(ctx)
-        if option is not None:
-            option.default = False
-        return option
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own copy of click's Context
         """Run the command that was named."""

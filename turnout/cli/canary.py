@@ -21,6 +21,7 @@ from turnout.cli.canary_target import (
     log_of,
     told,
 )
+from turnout.cli.group import Group
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
 from turnout.cli.output import CommandError, say, say_json, say_table, tell
 from turnout.problems import ProblemsError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 canary = typer.Typer(
     name="canary",
+    cls=Group,
     help="Move a stage's traffic to other versions, safely.",
     epilog="Each command edits models.yaml and adds a line to rollouts.jsonl beside it; `pulumi up` applies the edit, "
     "or --now does at once.",
@@ -54,7 +56,6 @@ NowOption = Annotated[
 ]
 
 
-@canary.command()
 def start(
     stage: StageArgument,
     *,
@@ -67,7 +68,7 @@ def start(
     stack: StackOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """Start a canary: a share of the stage's traffic sees other versions.
+    """Start a canary: a share of the traffic sees other versions.
 
     turnout canary start prod --model iris --to v2 --percent 10
 
@@ -88,7 +89,6 @@ def start(
     do(action, manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
 
-@canary.command(name="set")
 def set_share(
     stage: StageArgument,
     *,
@@ -109,7 +109,6 @@ def set_share(
     do(Action("set", stage, percent=percent), manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
 
-@canary.command()
 def promote(
     stage: StageArgument,
     *,
@@ -130,7 +129,6 @@ def promote(
     do(Action("promote", stage, dict.fromkeys(model, "")), manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
 
-@canary.command()
 def rollback(
     stage: StageArgument,
     *,
@@ -145,15 +143,14 @@ def rollback(
     do(Action("rollback", stage), manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
 
-@canary.command()
 def mend(
     *,
     abandon: Annotated[bool, typer.Option("--abandon", help="Close the record and leave all as it is.")] = False,
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """Finish a command that was cut off between models.yaml, the stage and rollouts.jsonl.
+    """Finish a command that was cut off half-way.
 
-    Nothing is done where nothing is half-done.
+    Between models.yaml, the stage and rollouts.jsonl, that is. Nothing is done where nothing is half-done.
     """
     from turnout import rollout as effects
     from turnout.stage_control import Target
@@ -176,7 +173,6 @@ def mend(
         say(f"Finished: {sentence_of(row)}")
 
 
-@canary.command()
 def history(
     stage: Annotated[str, typer.Argument(metavar="[STAGE]", help="Of this stage alone.", show_default=False)] = "",
     *,
@@ -271,5 +267,5 @@ def say_history(rows: Sequence[Rollout]) -> None:
         say("\nThe last one was cut off: `turnout canary mend` finishes it.")
 
 
-canary.command()(status)
-canary.command()(run)
+for command in (start, set_share, status, run, promote, rollback, history, mend):
+    canary.command(command.__name__.removesuffix("_share"))(command)

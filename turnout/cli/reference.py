@@ -6,6 +6,8 @@ Comes in: the commands. Goes out: Markdown. Called by `make generated` and by th
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 from typer.core import TyperGroup
 from typer.main import get_command
@@ -26,11 +28,19 @@ def render_reference() -> str:
         "# The command line",
         fenced(group.get_help(root)),
     ]
-    for name in group.list_commands(root):
-        command = group.commands[name]
-        context = command.context_class(command, info_name=name, parent=root)
-        parts += [f"## turnout {name}", fenced(command.get_help(context))]
+    parts += pages_of(group, root)
     return "\n\n".join(parts) + "\n"
+
+
+def pages_of(group: TyperGroup, parent: Any) -> Iterator[str]:
+    """Heading and help of every command of a group, and of those of the groups in it."""
+    for name in group.list_commands(parent):
+        command = group.commands[name]
+        context = command.context_class(command, info_name=name, parent=parent)
+        yield f"## {context.command_path}"
+        yield fenced(command.get_help(context))
+        if isinstance(command, TyperGroup):
+            yield from pages_of(command, context)
 
 
 def fenced(text: str) -> str:
