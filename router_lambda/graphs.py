@@ -133,19 +133,21 @@ def _take(node: CallNode, inputs: Iterable[str], tensors: Tensors) -> Tensors:
 
 
 def _combine_outputs(words: Mapping[str, str], members: list[Tensors]) -> Tensors:
-    """The outputs that have a word, in the first member's order."""
-    combined = {}
-    for name in members[0]:
-        word = words.get(name, words.get(EVERY_OUTPUT))
-        if word is None:
-            continue
-        try:
-            combined[name] = combine(word, [member[name] for member in members])
-        except KeyError:
-            raise RequestError("STEP_FAILED", f"output `{name}`: not every member of the ensemble gives it") from None
-        except CombineError as error:
-            raise RequestError("STEP_FAILED", f"output `{name}`: {word}: {error}", tensor=name) from None
-    return combined
+    """The outputs that have a word: those that `combine` names, and with `*` all others that every member gives."""
+    names = {name: words[name] for name in words if name != EVERY_OUTPUT}
+    if EVERY_OUTPUT in words:
+        shared = (name for name in members[0] if all(name in member for member in members))
+        names = {name: words[EVERY_OUTPUT] for name in shared} | names
+    return {name: _combine_output(name, word, members) for name, word in names.items()}
+
+
+def _combine_output(name: str, word: str, members: list[Tensors]) -> Tensor:
+    try:
+        return combine(word, [member[name] for member in members])
+    except KeyError:
+        raise RequestError("STEP_FAILED", f"output `{name}`: not every member of the ensemble gives it") from None
+    except CombineError as error:
+        raise RequestError("STEP_FAILED", f"output `{name}`: {word}: {error}", tensor=name) from None
 
 
 def _read_value(name: str, tensors: Tensors) -> Value:

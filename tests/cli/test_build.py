@@ -29,12 +29,12 @@ def project(root: Path, tmp_path: Path) -> Path:
 def test_packages_lie_beside_the_manifest_and_are_built_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build", "--here", "--manifest", str(project), "--json"]) == 0
     first = json.loads(capsys.readouterr().out)
-    assert [package["name"] for package in first] == ["layer_here_python", "iris_v1"]
+    assert [package["name"] for package in first] == ["layer_here_python", "iris_v1", "router"]
     assert {Path(package["path"]).parent for package in first} == {project.parent / ".turnout/packages"}
     assert main(["build", "--here", "--manifest", str(project)]) == 0
     told = capsys.readouterr()
-    assert "2 packages" in told.out
-    assert "0 built, 2 unchanged" in told.out
+    assert "3 packages" in told.out
+    assert "0 built, 3 unchanged" in told.out
     assert told.err == ""
 
 

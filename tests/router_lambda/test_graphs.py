@@ -198,9 +198,13 @@ def test_members_that_do_not_go_together_are_the_graphs_failure() -> None:
     assert "`y`: mean: shapes [1, 2] and [0, 2]" in json.loads(answer["body"])["error"]
 
 
-def test_an_output_that_a_member_lacks_is_the_graphs_failure() -> None:
-    answer, _ = run(ensemble("vote", (Y, LABEL)), {"a_v1": LABELS, "a_v2": DOUBLE}, ASKED)
-    assert "not every member" in json.loads(answer["body"])["error"]
+def test_an_output_that_a_member_lacks_is_passed_over_unless_it_is_named() -> None:
+    behaviours = {"a_v1": LABELS, "a_v2": DOUBLE}
+    others, _ = run(ensemble("vote", (Y, LABEL)), behaviours, ASKED)
+    assert list(json.loads(others["body"])["outputs"]) == ["y"]
+    named, _ = run(ensemble({"*": "mean", "label": "vote"}, (Y, LABEL)), behaviours, ASKED)
+    assert (named["statusCode"], json.loads(named["body"])["code"]) == (502, "STEP_FAILED")
+    assert "`label`: not every member" in json.loads(named["body"])["error"]
 
 
 # Switches
