@@ -119,6 +119,7 @@ def test_alarms_that_are_asked_for_are_judged(states: dict[str, str], verdict: s
         (0.98, (0, 0), "inconclusive", "no answers compared yet; about 190 are needed to tell"),
         # Between the floor and the margin below it: the user's own word counts.
         (0.98, (100_000, 97_500), "failed", "97.5 % of 100,000 answers agreed; 98 % must"),
+        (0.99, (10_000, 9_997), "successful", "99.97 % of 10,000 answers agreed; 99 % must"),
         (1.0, (5, 4), "failed", "80 % of 5 answers agreed; 100 % must"),
         (1.0, (1000, 1000), "successful", "100 % of 1,000 answers agreed; 100 % must"),
     ],

@@ -44,6 +44,9 @@ AGREEMENT_MARGIN = 0.01
 MISSING = "MISSING"
 """The state of an alarm that is not there."""
 
+REQUESTS = "requests to the canary"
+"""What most checks count."""
+
 
 class Verdict(StrEnum):
     """What can be said of a canary."""
@@ -111,13 +114,8 @@ def check_errors(judgement: Judgement, observation: Observation, enough: float) 
         yield _compare("errors", baseline, canary, ERROR_MARGIN, enough, "failed")
         return
 
-    def claim(canary: Trials) -> Verdict:
-        if evidence_of_over(canary, ERROR_MARGIN) >= enough:
-            return Verdict.FAILED
-        return Verdict.SUCCESSFUL if evidence_of_under(canary, ERROR_MARGIN) >= enough else Verdict.INCONCLUSIVE
-
     told = f"{_told(canary, 'failed')}; {_percent(ERROR_MARGIN)} may"
-    yield _answer("errors", canary, lambda canary, factor: claim(canary.scaled(factor)), told)
+    yield _hold("errors", canary, ERROR_MARGIN, 0.0, enough, told)
 
 
 def check_latency(judgement: Judgement, observation: Observation, enough: float) -> Iterator[Check]:
@@ -157,26 +155,13 @@ def check_agreement(judgement: Judgement, observation: Observation, enough: floa
     if judgement.agreement is None:
         return
     floor = judgement.agreement.floor
-
-    def claim(trials: Trials) -> Verdict:
-        # Failed comes first: the floor is the user's own word, the margin is ours.
-        if evidence_of_over(trials, 1 - floor) >= enough:
-            return Verdict.FAILED
-        is_good = evidence_of_under(trials, 1 - floor + AGREEMENT_MARGIN) >= enough
-        return Verdict.SUCCESSFUL if is_good else Verdict.INCONCLUSIVE
-
     if not observation.agreement:
         yield Check("agreement", Verdict.INCONCLUSIVE, "no answers compared yet")
     for model, counts in observation.agreement.items():
         trials = Trials(counts.compared, counts.compared - counts.agreed)
         told = f"{_percent(1 - trials.rate)} of {counts.compared:,} answers agreed; {_percent(floor)} must"
-        yield _answer(
-            f"agreement of {model}",
-            trials,
-            lambda trials, factor: claim(trials.scaled(factor)),
-            told,
-            "answers compared",
-        )
+        name = f"agreement of {model}"
+        yield _hold(name, trials, 1 - floor, AGREEMENT_MARGIN, enough, told, "answers compared")
 
 
 CHECKS: Mapping[str, Callable[[Judgement, Observation, float], Iterator[Check]]] = {
@@ -204,12 +189,23 @@ def _compare(name: str, baseline: Trials, canary: Trials, margin: float, enough:
     return _answer(name, canary, claim, told)
 
 
+def _hold(
+    name: str, trials: Trials, limit: float, margin: float, enough: float, told: str, counted: str = REQUESTS
+) -> Check:
+    """Whether the rate of faults is above the limit, or below it or at most the margin above."""
+
+    def claim(trials: Trials, factor: float) -> Verdict:
+        trials = trials.scaled(factor)
+        # Failed comes first: the limit is what was asked for.
+        if evidence_of_over(trials, limit) >= enough:
+            return Verdict.FAILED
+        return Verdict.SUCCESSFUL if evidence_of_under(trials, limit + margin) >= enough else Verdict.INCONCLUSIVE
+
+    return _answer(name, trials, claim, told, counted)
+
+
 def _answer(
-    name: str,
-    trials: Trials,
-    claim: Callable[[Trials, float], Verdict],
-    told: str,
-    counted: str = "requests to the canary",
+    name: str, trials: Trials, claim: Callable[[Trials, float], Verdict], told: str, counted: str = REQUESTS
 ) -> Check:
     """The check that a claim makes.
 
@@ -235,4 +231,5 @@ def _told(canary: Trials, fault: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    percent = 100 * share
+    return f"{percent:.2g} %" if percent < 1 else f"{round(percent, 2):g} %"
