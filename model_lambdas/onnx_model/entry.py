@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import orjson
 
 from turnout.protocol.tensors import Signature
 
+from .captured_requests import CaptureRule, capturing_requests
 from .failed_answers import Handler, counting_failures
 from .handler import ModelFunction
 from .session import FunctionSpec
@@ -22,13 +24,12 @@ from .session import FunctionSpec
 log = logging.getLogger("turnout.function")
 
 
-def load_function(folder: Path) -> ModelFunction:
-    """The function packaged in `folder`, its session open and warmed up.
+def load_function(folder: Path, row: Mapping[str, Any]) -> ModelFunction:
+    """The function packaged in `folder`, whose `function.json` is `row`, its session open and warmed up.
 
     Raises:
         ModelError: the artifact or the transform cannot be opened; Lambda reports it as a failed init.
     """
-    row = orjson.loads((folder / "function.json").read_bytes())
     spec = FunctionSpec(
         model=row["model"],
         version=row["version"],
@@ -56,7 +57,11 @@ def _warm_up(function: ModelFunction, request: dict[str, Any]) -> None:
 
 
 def _make_handler(folder: Path) -> Handler:
-    return counting_failures(load_function(folder), print)
+    row = orjson.loads((folder / "function.json").read_bytes())
+    function = load_function(folder, row)
+    handle = counting_failures(function, print)
+    capture = row["capture"]
+    return capturing_requests(handle, function.spec, CaptureRule(**capture), print) if capture else handle
 
 
 handler = _make_handler(Path(os.environ["LAMBDA_TASK_ROOT"])) if "LAMBDA_TASK_ROOT" in os.environ else None
