@@ -1,0 +1,7 @@
+"""What Pulumi runs: the API of the models.yaml beside this folder."""
+
+from pathlib import Path
+
+from infra.program import deploy
+
+deploy(Path(__file__).resolve().parent.parent)

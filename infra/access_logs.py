@@ -1,0 +1,74 @@
+"""Access logs of a stage, a JSON line per request, and the role by which API Gateway writes them.
+
+Comes in: names and a retention. Goes out: log groups, and the setting of the account. Called by the program and by each
+stage. Requests that the canary answers are logged in a second group as well, `.../Canary`, which is made here lest API
+Gateway make it without retention. Source: API Gateway Developer Guide, "Set up an API Gateway canary release
+deployment".
+"""
+
+from __future__ import annotations
+
+import json
+
+import pulumi
+import pulumi_aws as aws
+
+from .naming import Place
+from .policies import render_trust
+from .roles import API_GATEWAY
+
+FIELDS = {
+    "time": "$context.requestTime",
+    "request_id": "$context.requestId",
+    "ip": "$context.identity.sourceIp",
+    "user_agent": "$context.identity.userAgent",
+    "api_key_id": "$context.identity.apiKeyId",
+    "stage": "$context.stage",
+    "method": "$context.httpMethod",
+    "path": "$context.path",
+    "resource": "$context.resourcePath",
+    "status": "$context.status",
+    "bytes": "$context.responseLength",
+    "latency_ms": "$context.responseLatency",
+    "integration_status": "$context.integration.status",
+    "integration_latency_ms": "$context.integration.latency",
+    "integration_error": "$context.integration.error",
+    "error": "$context.error.message",
+    "canary": "$context.isCanaryRequest",
+    "deployment": "$context.deploymentId",
+}
+"""Every value is text: one that is missing is `-`, which is no JSON number."""
+
+FORMAT = json.dumps(FIELDS, separators=(",", ":"))
+
+PUSH_TO_LOGS = "service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+"""AWS's own policy: API Gateway refuses a role that may less. Its resource is `*`, for it is the role of all APIs."""
+
+
+def make_log_groups(
+    name: str, api: str, stage: str, retention_days: int, opts: pulumi.ResourceOptions
+) -> aws.cloudwatch.LogGroup:
+    """The stage's log group; the canary's stands beside it."""
+    group = f"/aws/apigateway/{api}/{stage}"
+    log = aws.cloudwatch.LogGroup(name, name=group, retention_in_days=retention_days, opts=opts)
+    aws.cloudwatch.LogGroup(f"{name}_canary", name=f"{group}/Canary", retention_in_days=retention_days, opts=opts)
+    return log
+
+
+class AccountLogging(pulumi.ComponentResource):
+    """The role for all logs of API Gateway in this account and region; without one no stage may have an access log."""
+
+    def __init__(self, name: str, place: Place, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("turnout:infra:AccountLogging", name, None, opts)
+        within = pulumi.ResourceOptions(parent=self)
+        # Roles belong to the whole account, this one to one region of it.
+        role_name = place.name("logs", place.region)
+        role = aws.iam.Role(name, name=role_name, assume_role_policy=render_trust(place, API_GATEWAY), opts=within)
+        policy = f"arn:{place.partition}:iam::aws:policy/{PUSH_TO_LOGS}"
+        attached = aws.iam.RolePolicyAttachment(name, role=role.name, policy_arn=policy, opts=within)
+        aws.apigateway.Account(
+            name,
+            cloudwatch_role_arn=role.arn,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[attached]),
+        )
+        self.register_outputs({})

@@ -1,0 +1,73 @@
+"""One REST API: the document, its deployment, its stages.
+
+Comes in: a planned API and its document as text. Goes out: the component. Called by the program, once per API.
+The text is known at preview, so that a preview shows which routes change, and its hash decides whether anything is
+deployed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from turnout.plan import Api
+
+from .stages import ApiStage, ApiStageArgs
+
+
+@dataclass(frozen=True, slots=True)
+class RestApiArgs:
+    """What an API is made of.
+
+    Args:
+        api: as planned.
+        document: its OpenAPI document, JSON.
+        log_retention_days: of the access logs.
+        after: what must be there before a stage sends it traffic.
+    """
+
+    api: Api
+    document: str
+    log_retention_days: int
+    after: Sequence[pulumi.Resource] = ()
+
+
+class RestApi(pulumi.ComponentResource):
+    """An API with its stages.
+
+    Attributes:
+        rest_api_id: AWS's identifier.
+        stages: name -> stage.
+    """
+
+    def __init__(self, name: str, args: RestApiArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("turnout:infra:RestApi", name, None, opts)
+        within = pulumi.ResourceOptions(parent=self)
+        rest_api = aws.apigateway.RestApi(
+            name,
+            name=args.api.name,
+            body=args.document,
+            endpoint_configuration={"types": "REGIONAL"},
+            opts=within,
+        )
+        deployment = aws.apigateway.Deployment(
+            name,
+            rest_api=rest_api.id,
+            triggers={"document": hashlib.sha256(args.document.encode()).hexdigest()},
+            # A stage with a release canary goes on with the one before; AWS deletes them all with the API.
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
+        )
+        self.rest_api_id: pulumi.Output[str] = rest_api.id
+        self.stages = {
+            stage.name: ApiStage(
+                stage.name,
+                ApiStageArgs(stage, args.api.name, rest_api, deployment, args.log_retention_days, args.after),
+                within,
+            )
+            for stage in args.api.stages
+        }
+        self.register_outputs({})

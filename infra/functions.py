@@ -1,0 +1,97 @@
+"""One Lambda function with its log, its aliases and what keeps it warm.
+
+Comes in: a planned function, its zip and its role. Goes out: the component. Called by the program, once per function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pulumi
+import pulumi_aws as aws
+
+from turnout.packaging.build import HANDLER
+from turnout.packaging.routers import ROUTER_HANDLER
+from turnout.plan import Function
+from turnout.stage_variables import LIVE, NEXT
+
+from .naming import log_group_name
+from .packages import RUNTIME, Code
+
+
+@dataclass(frozen=True, slots=True)
+class ServedFunctionArgs:
+    """What a function is made of.
+
+    Args:
+        function: as planned.
+        role_arn: what it runs as.
+        code: where its zip is.
+        layers: ARNs.
+        log_retention_days: of its log.
+        keep_live: whether the alias `live` stays at the code that it names now: a stage has a release canary.
+        environment: variables of our own beside the manifest's.
+    """
+
+    function: Function
+    role_arn: pulumi.Input[str]
+    code: Code
+    layers: list[pulumi.Input[str]]
+    log_retention_days: int
+    keep_live: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class ServedFunction(pulumi.ComponentResource):
+    """A function that API Gateway and the routers call by its aliases `live` and `next`."""
+
+    def __init__(self, name: str, args: ServedFunctionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("turnout:infra:ServedFunction", name, None, opts)
+        within = pulumi.ResourceOptions(parent=self)
+        planned = args.function
+        log = aws.cloudwatch.LogGroup(
+            name, name=log_group_name(planned.name), retention_in_days=args.log_retention_days, opts=within
+        )
+        made = aws.lambda_.Function(
+            name,
+            name=planned.name,
+            role=args.role_arn,
+            runtime=RUNTIME,
+            handler=HANDLER if planned.kind == "model" else ROUTER_HANDLER,
+            architectures=[planned.architecture],
+            memory_size=planned.memory_mb,
+            timeout=planned.timeout_s,
+            layers=args.layers,
+            publish=True,
+            environment={"variables": {**planned.environment, **args.environment}},
+            ephemeral_storage={"size": planned.ephemeral_storage_mb},
+            logging_config={"log_format": "JSON", "log_group": log.name},
+            tracing_config={"mode": "Active" if planned.tracing else "PassThrough"},
+            snap_start={"apply_on": "PublishedVersions"} if planned.warm.snap_start else None,
+            # -1 is the provider's word for "no reservation": left out, one that was made would stay.
+            reserved_concurrent_executions=-1 if planned.reserved_concurrency is None else planned.reserved_concurrency,
+            opts=within,
+            **args.code,
+        )
+        live = _make_alias(
+            name,
+            LIVE,
+            made,
+            pulumi.ResourceOptions(parent=self, ignore_changes=["functionVersion"] if args.keep_live else None),
+        )
+        _make_alias(name, NEXT, made, within)
+        if planned.warm.provisioned:
+            aws.lambda_.ProvisionedConcurrencyConfig(
+                name,
+                function_name=made.name,
+                qualifier=live.name,
+                provisioned_concurrent_executions=planned.warm.provisioned,
+                opts=within,
+            )
+        self.register_outputs({})
+
+
+def _make_alias(name: str, alias: str, of: aws.lambda_.Function, opts: pulumi.ResourceOptions) -> aws.lambda_.Alias:
+    return aws.lambda_.Alias(
+        f"{name}_{alias}", name=alias, function_name=of.name, function_version=of.version, opts=opts
+    )

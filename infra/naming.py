@@ -1,0 +1,70 @@
+"""Where a stack stands, and how its resources are called there: names and ARNs known before anything is made.
+
+Comes in: partition, region and account of the provider's credentials, the functions' prefix. Goes out: literals, so
+that the API document is a plain string at preview. Called by every component.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from turnout.stage_variables import LIVE, NEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One account, one region, one stack.
+
+    Args:
+        partition: `aws`, `aws-cn`, `aws-us-gov`.
+        region: `eu-west-1`.
+        account: twelve digits.
+        prefix: `turnout-prod`: what every name starts with. It holds no underscore, so that `turnout-prod_` starts the
+            names of this stack's functions and of nothing else.
+    """
+
+    partition: str
+    region: str
+    account: str
+    prefix: str
+
+    def name(self, *words: str) -> str:
+        """`turnout-prod_api_prod`."""
+        return "_".join((self.prefix, *words))
+
+    def role_arn(self, name: str) -> str:
+        """Of a role of this account."""
+        return f"arn:{self.partition}:iam::{self.account}:role/{name}"
+
+    def function_arns(self, name: str) -> list[str]:
+        """Of a function's aliases, the only way in which it is called; `*` in the name is IAM's."""
+        return [f"{self._arn('lambda')}:function:{name}:{alias}" for alias in (LIVE, NEXT)]
+
+    def log_stream_arns(self, log_group: str) -> str:
+        """Of a log group's streams, whose names Lambda makes up."""
+        return f"{self._arn('logs')}:log-group:{log_group}:log-stream:*"
+
+    def alarm_arn(self, name: str) -> str:
+        """Of a CloudWatch alarm of this account and region."""
+        return f"{self._arn('cloudwatch')}:alarm:{name}"
+
+    def stage_arn(self, rest_api_id: str, stage: str) -> str:
+        """Of a stage as the control plane's permissions name it."""
+        return f"arn:{self.partition}:apigateway:{self.region}::/restapis/{rest_api_id}/stages/{stage}"
+
+    def bucket(self) -> str:
+        """The bucket of what is too large to be sent directly; the names of buckets are everybody's."""
+        return f"{self.prefix}-{self.account}-{self.region}"
+
+    def _arn(self, service: str) -> str:
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account}"
+
+
+def log_group_name(function: str) -> str:
+    """Where Lambda writes a function's log."""
+    return f"/aws/lambda/{function}"
+
+
+def errors_alarm_name(function: str) -> str:
+    """The alarm that a function's failures raise, which ends its canary."""
+    return f"{function}_errors"

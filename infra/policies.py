@@ -1,0 +1,58 @@
+"""IAM policies as JSON: who may take a role, and what a role may do.
+
+Comes in: a `Place`. Goes out: JSON in one spelling, so that equal policies are equal texts. Called by the components
+that make roles.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from .naming import Place, log_group_name
+
+Statement = dict[str, Any]
+
+
+def render_trust(place: Place, service: str) -> str:
+    """The trust policy of a role that one service takes, and only on behalf of this account.
+
+    Source: IAM User Guide, "The confused deputy problem".
+    """
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": service},
+        "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"aws:SourceAccount": place.account}},
+    }
+    return render_policy([statement])
+
+
+def render_policy(statements: Sequence[Statement]) -> str:
+    """The whole document."""
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)}, separators=(",", ":"))
+
+
+def allow(actions: Sequence[str], resources: Sequence[str]) -> Statement:
+    """A statement that allows something."""
+    return {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
+
+
+def allow_logs(place: Place, function: str) -> Statement:
+    """Writing a function's log; the group itself is there already."""
+    return allow(["logs:CreateLogStream", "logs:PutLogEvents"], [place.log_stream_arns(log_group_name(function))])
+
+
+def allow_invoke(place: Place, functions: Sequence[str]) -> Statement:
+    """Calling functions by their aliases."""
+    return allow(["lambda:InvokeFunction"], [arn for name in functions for arn in place.function_arns(name)])
+
+
+def deny_invoke(place: Place, functions: Sequence[str]) -> Statement:
+    """Taking functions out of what `allow_invoke` allows by a pattern."""
+    return {**allow_invoke(place, functions), "Effect": "Deny"}
+
+
+TRACE = allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
+"""X-Ray has no resources to name for these two. Source: Service Authorization Reference, "AWS X-Ray"."""

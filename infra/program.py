@@ -1,0 +1,162 @@
+"""The program: everything that a models.yaml asks for, from the file to the stack's exports.
+
+Comes in: the folder of models.yaml, the stack's configuration, the provider's account and region. Goes out: Pulumi
+resources. Called by `__main__`, by a project's own three lines, and by the tests.
+
+All that can be wrong with the files is told before the first resource, in the words of `turnout validate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+import pulumi_aws as aws
+
+from turnout.document_examples import read_document_examples
+from turnout.naming import function_prefix
+from turnout.openapi import build_document, check_document, lambda_uri, render_document
+from turnout.packaging.build import BuiltPackage, build_packages
+from turnout.packaging.layer import LayerError
+from turnout.packaging.routers import find_routers
+from turnout.plan import Plan
+from turnout.planning import make_plan
+from turnout.problems import ProblemsError
+from turnout.project import CACHE_DIR, Project, load_project
+
+from .access_logs import AccountLogging
+from .alarms import Alarms, alarms_of_function, alarms_of_stage
+from .api import RestApi, RestApiArgs
+from .dashboard import render_dashboard
+from .functions import ServedFunction, ServedFunctionArgs
+from .guard_rail import Guarded, GuardRail, GuardRailArgs, find_alarms
+from .naming import Place
+from .packages import Packages, PackagesArgs
+from .roles import INTEGRATION, Roles, RolesArgs
+from .settings import Settings, read_settings
+
+Build = Callable[[Project, Plan], Sequence[BuiltPackage]]
+
+
+def build_zips(project: Project, plan: Plan) -> Sequence[BuiltPackage]:
+    """The packages as `turnout build` builds them, in the same place."""
+    out = project.manifest.path.parent / CACHE_DIR / "packages"
+    return build_packages(project, out=out, routers=find_routers(project, plan))
+
+
+def deploy(folder: Path, build: Build = build_zips) -> None:
+    """Everything that `folder`'s models.yaml asks for.
+
+    Args:
+        folder: the project's.
+        build: makes the packages.
+
+    Raises:
+        pulumi.RunError: the files or the configuration cannot be used; nothing has been made.
+    """
+    settings = read_settings()
+    try:
+        project = load_project(folder)
+        plan = make_plan(project.manifest, project.artifacts, stack=pulumi.get_stack())
+        place = find_place(function_prefix(plan.platform, plan.stack))
+        documents = dict(render_documents(project, plan, place))
+        built = build(project, plan)
+    except ProblemsError as error:
+        raise pulumi.RunError(str(error)) from None
+    except LayerError as error:
+        raise pulumi.RunError(f"the layer cannot be made: {error}") from None
+    make_stack(Stack(project, plan, place, settings), documents, built)
+
+
+def find_place(prefix: str) -> Place:
+    """Where the provider's credentials and configuration lead."""
+    return Place(aws.get_partition().partition, aws.get_region().region, aws.get_caller_identity().account_id, prefix)
+
+
+def render_documents(project: Project, plan: Plan, place: Place) -> Iterator[tuple[str, str]]:
+    """(API, its document as text): nothing in it has to be made first.
+
+    Raises:
+        ProblemsError: API Gateway would refuse one for its size.
+    """
+    uri_of = lambda_uri(place.partition, place.region, place.account)
+    credentials = place.role_arn(place.name(INTEGRATION))
+    examples = read_document_examples(project.manifest)
+    for api in plan.apis:
+        document = build_document(plan, api, uri_of, examples=examples, credentials=credentials)
+        check_document(document)
+        yield api.name, render_document(document).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What is deployed and where to."""
+
+    project: Project
+    plan: Plan
+    place: Place
+    settings: Settings
+
+
+def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[BuiltPackage]) -> None:
+    """Every resource, and the exports."""
+    plan, place, settings = stack.plan, stack.place, stack.settings
+    # A stage sends no traffic before its functions are there, nor writes a log before it may.
+    after: list[pulumi.Resource] = [*make_functions(stack, built)]
+    if settings.account_logging:
+        after.append(AccountLogging("api-logs", place))
+    apis = {
+        api.name: RestApi(api.name, RestApiArgs(api, documents[api.name], settings.log_retention_days, after))
+        for api in plan.apis
+    }
+    for api in plan.apis:
+        for stage in api.stages:
+            Alarms(stage.name, tuple(alarms_of_stage(api.name, stage)), settings.alarm_actions)
+    make_guard_rail(stack, apis)
+    dashboard = aws.cloudwatch.Dashboard(
+        "dashboard", dashboard_name=place.prefix, dashboard_body=render_dashboard(plan, place)
+    )
+    export(plan, apis, dashboard)
+
+
+def make_functions(stack: Stack, built: Sequence[BuiltPackage]) -> Iterator[ServedFunction]:
+    """Every function with its alarms, its package and its role."""
+    plan, place, settings = stack.plan, stack.place, stack.settings
+    packages = Packages("packages", PackagesArgs(place, built))
+    roles = Roles("roles", RolesArgs(place, plan))
+    is_release = any(stage.canary and stage.canary.release for api in plan.apis for stage in api.stages)
+    for function in plan.functions:
+        args = ServedFunctionArgs(
+            function,
+            roles.role_of(function.name),
+            packages.code_of(function.package),
+            packages.layers_of(function.package),
+            settings.log_retention_days,
+            keep_live=is_release,
+        )
+        yield ServedFunction(function.package, args)
+        Alarms(function.package, tuple(alarms_of_function(function)), settings.alarm_actions)
+
+
+def make_guard_rail(stack: Stack, apis: Mapping[str, RestApi]) -> None:
+    """The guard rail, where a canary is on that an alarm may end."""
+    guarded = [
+        Guarded(planned.name, apis[api.name].rest_api_id, alarms)
+        for api in stack.plan.apis
+        for planned in api.stages
+        if (alarms := find_alarms(stack.plan, stack.project.manifest, planned, stack.place))
+    ]
+    if guarded:
+        GuardRail("guard-rail", GuardRailArgs(stack.place, guarded, stack.settings.log_retention_days))
+
+
+def export(plan: Plan, apis: Mapping[str, RestApi], dashboard: aws.cloudwatch.Dashboard) -> None:
+    """What `pulumi stack output` tells: by stage where it is called, with which key, and its API."""
+    stages = {name: (api, stage) for api in apis.values() for name, stage in api.stages.items()}
+    pulumi.export("endpoints", {name: stage.stage.invoke_url for name, (_, stage) in stages.items()})
+    pulumi.export("api_keys", {name: stage.key for name, (_, stage) in stages.items() if stage.key is not None})
+    pulumi.export("rest_apis", {name: api.rest_api_id for name, (api, _) in stages.items()})
+    pulumi.export("functions", [function.name for function in plan.functions])
+    pulumi.export("dashboard", dashboard.dashboard_name)

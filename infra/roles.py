@@ -1,0 +1,107 @@
+"""Roles: one for the functions of all models, one for each router, one by which API Gateway calls the functions.
+
+Comes in: the plan. Goes out: the role of each function, and the integration's ARN. Called by the program.
+
+The functions are named by patterns that the stack's prefix begins, not one by one: 300 of them do not fit into the
+10,240 characters of a role's policies, and a new version would change the policy of everything that calls it. Nothing
+else has a name with that prefix and an underscore (`Place.prefix`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pulumi
+import pulumi_aws as aws
+
+from turnout.naming import router_name
+from turnout.plan import Function, Plan
+from turnout.protocol.graph_nodes import Node, calls_of
+
+from .naming import Place
+from .policies import TRACE, Statement, allow, allow_invoke, allow_logs, deny_invoke, render_policy, render_trust
+
+LAMBDA = "lambda.amazonaws.com"
+API_GATEWAY = "apigateway.amazonaws.com"
+
+MODELS = "models"
+INTEGRATION = "integration"
+"""The roles that are no single function's. No function is called like that: a model's has two words."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolesArgs:
+    """What the roles are made of.
+
+    Args:
+        place: names the resources.
+        plan: names the functions, and the models that a graph calls.
+        objects: function -> ARN of the S3 objects that it reads at init.
+    """
+
+    place: Place
+    plan: Plan
+    objects: Mapping[str, str] = field(default_factory=dict)
+
+
+class Roles(pulumi.ComponentResource):
+    """Every role of the functions and of the API."""
+
+    def __init__(self, name: str, args: RolesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("turnout:infra:Roles", name, None, opts)
+        self._place = args.place
+        self._by_function: dict[str, pulumi.Output[str]] = {}
+        for role, functions, statements in plan_roles(args):
+            arn = self._make(role, LAMBDA, statements)
+            self._by_function |= dict.fromkeys(functions, arn)
+        self._make(INTEGRATION, API_GATEWAY, [allow_invoke(args.place, [args.place.name("*")])])
+        self.register_outputs({})
+
+    def role_of(self, function: str) -> pulumi.Output[str]:
+        """The role that the function runs as."""
+        return self._by_function[function]
+
+    def _make(self, name: str, service: str, statements: Sequence[Statement]) -> pulumi.Output[str]:
+        within = pulumi.ResourceOptions(parent=self)
+        trust = render_trust(self._place, service)
+        role = aws.iam.Role(name, name=self._place.name(name), assume_role_policy=trust, opts=within)
+        aws.iam.RolePolicy(name, name="turnout", role=role.name, policy=render_policy(statements), opts=within)
+        return role.arn
+
+
+def plan_roles(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]]]:
+    """(role, the functions that run as it, what they may do): the models share one, unless they read an object."""
+    place, plan = args.place, args.plan
+    graphs = {graph.model: graph.node for graph in plan.graphs}
+    models = [row for row in plan.functions if row.kind == "model"]
+    sharing = [row for row in models if row.name not in args.objects]
+    if sharing:
+        yield MODELS, [row.name for row in sharing], list(_of_models(place, place.name("*"), sharing))
+    for row in models:
+        if row.name in args.objects:
+            read = allow(["s3:GetObject"], [args.objects[row.name]])
+            yield row.package, [row.name], [*_of_models(place, row.name, [row]), read]
+    for row in plan.functions:
+        if row.kind == "router":
+            called = [place.name(model, "*") for model in sorted(find_called(row.model, graphs))]
+            routers = router_name(place.prefix, "*")
+        elif row.kind == "general_router":
+            called, routers = [place.name("*")], row.name
+        else:
+            continue
+        statements = [allow_logs(place, row.name), allow_invoke(place, called), deny_invoke(place, [routers])]
+        yield row.package, [row.name], statements
+
+
+def _of_models(place: Place, name: str, functions: Sequence[Function]) -> Iterator[Statement]:
+    yield allow_logs(place, name)
+    if any(row.tracing for row in functions):
+        yield TRACE
+
+
+def find_called(model: str, graphs: Mapping[str, Node]) -> frozenset[str]:
+    """The models whose versions a model's router calls: its own, or all that its graph reaches."""
+    if model not in graphs:
+        return frozenset({model})
+    return frozenset().union(*(find_called(call.model, graphs) for _, call in calls_of(graphs[model])))

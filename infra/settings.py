@@ -1,0 +1,56 @@
+"""Settings: where a stack stands and who hears of it. What is served stands in models.yaml and nowhere else.
+
+Comes in: the stack's configuration, `pulumi config set turnout:log_retention_days 90`. Goes out: `Settings`, or a
+`RunError` that names the key. Called by the program.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+
+RETENTION_DAYS = frozenset(
+    {1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
+)
+"""What CloudWatch Logs takes. Source: botocore, `PutRetentionPolicy.retentionInDays`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A stack's configuration.
+
+    Args:
+        log_retention_days: one of `RETENTION_DAYS`.
+        alarm_topic_arn: the SNS topic that alarms are sent to, or empty.
+        account_logging: whether this stack sets API Gateway's role for logs, one for all of an account and region.
+    """
+
+    log_retention_days: int = 30
+    alarm_topic_arn: str = ""
+    account_logging: bool = True
+
+    @property
+    def alarm_actions(self) -> list[str]:
+        """Of every alarm."""
+        return [self.alarm_topic_arn] if self.alarm_topic_arn else []
+
+
+def read_settings() -> Settings:
+    """The stack's own.
+
+    Raises:
+        pulumi.RunError: a value is none that AWS takes.
+    """
+    config = pulumi.Config("turnout")
+    days = config.get_int("log_retention_days") or 30
+    if days not in RETENTION_DAYS:
+        allowed = ", ".join(map(str, sorted(RETENTION_DAYS)))
+        raise pulumi.RunError(
+            f"turnout:log_retention_days: CloudWatch keeps logs for one of {allowed} days, not {days}"
+        )
+    topic = config.get("alarm_topic_arn") or ""
+    if topic and not topic.startswith("arn:"):
+        raise pulumi.RunError(f"turnout:alarm_topic_arn: expected the ARN of an SNS topic, got {topic!r}")
+    account_logging = config.get_bool("account_logging")
+    return Settings(days, topic, account_logging is not False)

@@ -1,0 +1,95 @@
+"""One stage of an API: its variables, its canary, its throttle, its log and its key.
+
+Comes in: a planned stage and the deployment that it shows. Goes out: where it is called and with which key. Called by
+the API, once per stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from turnout.plan import StagePlan
+
+from .access_logs import FORMAT, make_log_groups
+from .auth import AUTH_RESOURCES
+
+
+@dataclass(frozen=True, slots=True)
+class ApiStageArgs:
+    """What a stage is made of.
+
+    Args:
+        stage: as planned.
+        api: the API's name.
+        rest_api: its resource.
+        deployment: the newest one.
+        log_retention_days: of the access log.
+        after: what must be there before a stage sends it traffic.
+    """
+
+    stage: StagePlan
+    api: str
+    rest_api: aws.apigateway.RestApi
+    deployment: aws.apigateway.Deployment
+    log_retention_days: int
+    after: Sequence[pulumi.Resource] = ()
+
+
+class ApiStage(pulumi.ComponentResource):
+    """A stage, `https://ID.execute-api.REGION.amazonaws.com/prod`.
+
+    With a release canary its own deployment stays the one that it has, and the canary gets the newest; else both have
+    the newest.
+    """
+
+    def __init__(self, name: str, args: ApiStageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("turnout:infra:ApiStage", name, None, opts)
+        within = pulumi.ResourceOptions(parent=self)
+        planned = args.stage
+        log = make_log_groups(name, args.api, planned.name, args.log_retention_days, within)
+        is_release = planned.canary is not None and planned.canary.release
+        self.stage = aws.apigateway.Stage(
+            name,
+            rest_api=args.rest_api.id,
+            deployment=args.deployment.id,
+            stage_name=planned.name,
+            variables=planned.variables,
+            canary_settings=_canary_settings(planned, args.deployment),
+            access_log_settings={"destination_arn": log.arn, "format": FORMAT},
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=args.after, ignore_changes=["deployment"] if is_release else None
+            ),
+        )
+        if planned.throttle is not None:
+            aws.apigateway.MethodSettings(
+                name,
+                rest_api=args.rest_api.id,
+                stage_name=self.stage.stage_name,
+                method_path="*/*",
+                settings={
+                    "throttling_rate_limit": planned.throttle.rate,
+                    "throttling_burst_limit": planned.throttle.burst,
+                },
+                opts=within,
+            )
+        make_secret = AUTH_RESOURCES.get(planned.auth)
+        self.key = None if make_secret is None else make_secret(f"{args.api}_{planned.name}", self.stage, within)
+        self.register_outputs({})
+
+
+def _canary_settings(
+    stage: StagePlan, deployment: aws.apigateway.Deployment
+) -> aws.apigateway.StageCanarySettingsArgs | None:
+    if stage.canary is None:
+        return None
+    return aws.apigateway.StageCanarySettingsArgs(
+        deployment_id=deployment.id,
+        percent_traffic=stage.canary.percent,
+        stage_variable_overrides=stage.canary.overrides,
+        # With a shared deployment the cache would answer both shares alike.
+        use_stage_cache=False,
+    )

@@ -1,0 +1,150 @@
+"""A Pulumi program under mocks: every resource that it asks for, with its inputs and options, in order.
+
+Answers are those of AWS where the program reads them. In a preview nothing that AWS thinks up is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+from google.protobuf import struct_pb2
+from pulumi.runtime import config, mocks, rpc, settings
+from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.stack import Stack, run_pulumi_func
+
+ACCOUNT = "123456789012"
+REGION = "eu-west-1"
+PARTITION = "aws"
+
+AWS_ANSWERS: Mapping[str, Mapping[str, str]] = {
+    "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": ACCOUNT},
+    "aws:index/getPartition:getPartition": {"partition": PARTITION},
+    "aws:index/getRegion:getRegion": {"region": REGION},
+}
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One registration.
+
+    Args:
+        type: `aws:lambda/function:Function`, or `turnout:infra:Roles` for a component.
+        name: the logical name.
+        urn: with the types of its parents.
+        inputs: as the engine gets them; `UNKNOWN` where one is not known yet.
+        ignored: inputs whose changes are passed over.
+        retained: whether AWS keeps it when the stack lets go of it.
+        after: URNs of what must be there before.
+    """
+
+    type: str
+    name: str
+    urn: str
+    inputs: Mapping[str, Any]
+    ignored: tuple[str, ...] = ()
+    retained: bool = False
+    after: frozenset[str] = frozenset()
+
+
+@dataclass
+class Program:
+    """What a program asked for and exported."""
+
+    resources: list[Resource] = field(default_factory=list)
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, kind: str) -> dict[str, Resource]:
+        """AWS's resources of a kind, `lambda/function:Function`, or components, by their logical names."""
+        return {row.name: row for row in self.resources if row.type in {kind, f"aws:{kind}"}}
+
+    def one(self, kind: str) -> Resource:
+        """The only resource of its kind."""
+        (found,) = self.of(kind).values()
+        return found
+
+
+def run_program(
+    deploy: Callable[[], None],
+    *,
+    stack: str = "test",
+    preview: bool = False,
+    answers: Mapping[str, Mapping[str, str]] = AWS_ANSWERS,
+    **configuration: str,
+) -> Program:
+    """Run a program as Pulumi would, in a context of its own.
+
+    Args:
+        deploy: the program.
+        stack: Pulumi's.
+        preview: whether nothing is made.
+        answers: function of the provider -> what it answers.
+        configuration: the stack's, of the namespace `turnout`.
+    """
+    return contextvars.copy_context().run(_run, deploy, stack, preview, answers, configuration)
+
+
+def _run(
+    deploy: Callable[[], None],
+    stack: str,
+    preview: bool,
+    answers: Mapping[str, Mapping[str, str]],
+    configuration: Mapping[str, str],
+) -> Program:
+    monitor = _Monitor(answers, preview)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        mocks.set_mocks(monitor.mocks, project="turnout", stack=stack, preview=preview, monitor=monitor)
+        config.set_all_config({f"turnout:{key}": value for key, value in configuration.items()})
+        loop.run_until_complete(run_pulumi_func(deploy))
+        root = settings.get_root_resource()
+        assert isinstance(root, Stack)
+        exported = pulumi.Output.all(**root.outputs).future()
+        monitor.program.outputs = dict(loop.run_until_complete(exported) or {})
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+    return monitor.program
+
+
+class _Monitor(mocks.MockMonitor):
+    """Pulumi's own, but that it needs no event loop in the threads in which it is called."""
+
+    def __init__(self, answers: Mapping[str, Mapping[str, str]], preview: bool) -> None:
+        super().__init__(mocks=None)  # type: ignore[arg-type]  # nothing here asks it
+        self.program = Program()
+        self._answers = answers
+        self._preview = preview
+
+    def Invoke(self, request: Any) -> Any:
+        return resource_pb2.ResourceInvokeResponse(**{"return": _struct(self._answers[request.tok])})
+
+    def RegisterResource(self, request: Any) -> Any:
+        urn = self.make_urn(request.parent, request.type, request.name)
+        if request.type == "pulumi:pulumi:Stack":
+            return resource_pb2.RegisterResourceResponse(urn=urn)
+        inputs = rpc.deserialize_properties(request.object, keep_unknowns=True)
+        options = tuple(request.ignoreChanges), request.retainOnDelete, frozenset(request.dependencies)
+        self.program.resources.append(Resource(request.type, request.name, urn, inputs, *options))
+        if self._preview or not request.custom:
+            return resource_pb2.RegisterResourceResponse(urn=urn, object=request.object)
+        made = _struct(_make(request.type, request.name, inputs))
+        made.MergeFrom(request.object)
+        return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=made)
+
+
+def _make(kind: str, name: str, inputs: Mapping[str, Any]) -> dict[str, str]:
+    """What AWS makes up, of every kind at once."""
+    arn = f"arn:{PARTITION}:made:{REGION}:{ACCOUNT}:{kind.rpartition(':')[2]}/{inputs.get('name', name)}"
+    return {"arn": arn, "version": "1", "value": f"secret-{name}", "invokeUrl": f"https://{name}.example"}
+
+
+def _struct(values: Mapping[str, str]) -> struct_pb2.Struct:
+    made = struct_pb2.Struct()
+    made.update(dict(values))
+    return made
