@@ -50,8 +50,13 @@ models:
   stuck:
     versions:
       v1: {artifact: models/echo.onnx, transform: models/stuck.py, timeout_s: 1}
+  pair:
+    routing: {fallback: v1}
+    versions:
+      v1: {artifact: models/echo.onnx}
+      v2: {artifact: models/echo.onnx, transform: models/wild.py, environment: {PLACE: here}}
 stages:
-  dev: {serve: {"*": newest}}
+  dev: {serve: {"*": newest}, weights: {pair: {v2: 100}}}
 """
 
 WILD = '''

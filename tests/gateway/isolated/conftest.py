@@ -15,11 +15,11 @@ from turnout.project import load_project
 
 @pytest.fixture(scope="session")
 def code_of(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Code]:
-    """What runs each model, by its name."""
+    """What runs each model's first version, by the model's name, and every other function by its own."""
     folder = write_misbehaving(tmp_path_factory.mktemp("misbehaving"))
     share_packages(folder, tmp_path_factory)
     project = load_project(folder / "models.yaml")
     return {
-        code.function.model: code
+        code.function.model if code.function.version == "v1" else code.function.name: code
         for code in prepare_codes(project, make_plan(project.manifest, project.artifacts, enforce=False))
     }
