@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
-from turnout.manifest import Canary, Manifest, Model, Routing, Sticky, Version, Warm
+from turnout.manifest import Canary, Capture, Manifest, Model, Routing, Slo, Sticky, Version, Warm
 from turnout.planning import make_plan
 
 
@@ -25,12 +25,20 @@ def with_version(**fields: object) -> Manifest:
         (with_version(warm=Warm(snap_start=True)), "models.iris.versions.v1.warm.snap_start"),
         (with_version(reserved_concurrency=0), "models.iris.versions.v1.reserved_concurrency"),
         (with_version(artifact="s3://bucket/key", sha256="a" * 64), "models.iris.versions.v1.artifact"),
+        (with_version(environment={"VOCABULARY": "large"}), "models.iris.versions.v1.environment"),
+        (with_version(ephemeral_storage_mb=1024), "models.iris.versions.v1.ephemeral_storage_mb"),
+        (with_version(tracing=True), "models.iris.versions.v1.tracing"),
+        (with_version(slo=Slo(p99_ms=100)), "models.iris.versions.v1.slo"),
+        (with_version(capture=Capture(1)), "models.iris.versions.v1.capture"),
+        (manifest(stages=(stage(slo=Slo(error_percent=1)),)), "stages.prod.slo"),
+        (manifest(stages=(stage(version_override=True),)), "stages.prod.version_override"),
+        (manifest((model(routing=Routing(Sticky("api_key"))),)), "models.iris.routing.sticky"),
         (with_version(timeout_s=30), "models.iris.versions.v1.timeout_s"),
         (manifest(stages=(stage(canary=Canary(10, {}, release=True)),)), "stages.prod.canary.release"),
         (manifest(stages=(stage(auth="iam"),)), "stages.prod.auth"),
     ],
 )
-def test_key_whose_behaviour_comes_later_is_noted(of: Manifest, path: str) -> None:
+def test_key_that_does_nothing_here_is_noted(of: Manifest, path: str) -> None:
     assert paths_of(of) == [path]
 
 
@@ -39,6 +47,8 @@ def test_key_whose_behaviour_comes_later_is_noted(of: Manifest, path: str) -> No
     [
         manifest(),
         manifest((model(routing=Routing(Sticky("header", "x-user"), "v2", 5, "v1")),)),
+        manifest((model(routing=Routing(Sticky("api_key"))),), (stage(auth="api_key"),)),
+        manifest(stages=(stage(serve={}, weights={"iris": {"v1": 90, "v2": 10}}, version_override=True),)),
         manifest(stages=(stage(serve={}, weights={"iris": {"v1": 90, "v2": 10}}),)),
         manifest(stages=(stage(auth="api_key", canary=Canary(10, {"iris": "v2"})),)),
         with_version(timeout_s=29, memory_mb=128, transform="t.py", examples="e.json", sha256="a" * 64),

@@ -10,7 +10,7 @@ import orjson
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.builders.manifests import artifacts_of, manifests, model_names, version_names
+from tests.builders.manifests import artifacts_of, manifests, manifests_with_graphs, model_names, version_names
 from turnout.manifest import Manifest
 from turnout.naming import function_name, route_variable_name, schema_name, variable_name
 from turnout.openapi import build_document, render_document
@@ -19,6 +19,7 @@ from turnout.openapi_schemas import ERROR, MESSAGE, served_name
 from turnout.plan import Api, Plan, StagePlan
 from turnout.plan_json import plan_to_json
 from turnout.planning import make_plan
+from turnout.quotas import count_resources
 
 quick = settings(max_examples=25, deadline=None)
 
@@ -48,7 +49,7 @@ def functions_reached(api: Api) -> set[str]:
 
 
 @quick
-@given(manifests())
+@given(manifests_with_graphs())
 def test_every_function_that_a_variable_can_name_exists(of: Manifest) -> None:
     plan = plan_of(of)
     functions = {function.name for function in plan.functions}
@@ -72,7 +73,7 @@ def test_every_version_that_a_route_variable_names_exists(of: Manifest) -> None:
 
 
 @quick
-@given(manifests())
+@given(manifests_with_graphs())
 def test_router_has_its_choice_wherever_it_is_called(of: Manifest) -> None:
     for api in plan_of(of).apis:
         for stage in api.stages:
@@ -83,7 +84,7 @@ def test_router_has_its_choice_wherever_it_is_called(of: Manifest) -> None:
 
 
 @quick
-@given(manifests())
+@given(manifests_with_graphs())
 def test_variables_hold_what_api_gateway_takes(of: Manifest) -> None:
     for api in plan_of(of).apis:
         for stage in api.stages:
@@ -93,11 +94,31 @@ def test_variables_hold_what_api_gateway_takes(of: Manifest) -> None:
 
 
 @quick
-@given(manifests())
+@given(manifests_with_graphs())
 def test_functions_are_named_once_as_lambda_takes_them(of: Manifest) -> None:
     names = [function.name for function in plan_of(of).functions]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9\-_]+", name) for name in names)
+
+
+@quick
+@given(manifests_with_graphs())
+def test_every_graph_of_what_fits_has_a_signature_and_its_function(of: Manifest) -> None:
+    plan = plan_of(of)
+    assert [graph.model for graph in plan.graphs] == [model.name for model in of.models if model.graph is not None]
+    for graph in plan.graphs:
+        assert [tensor.name for tensor in graph.signature.inputs] == ["x"]
+        assert [tensor.name for tensor in graph.signature.outputs] == ["y"]
+        assert f"turnout-local_{graph.model}_router" in {function.name for function in plan.functions}
+
+
+@quick
+@given(manifests_with_graphs())
+def test_resources_are_those_of_the_choice(of: Manifest) -> None:
+    plan = plan_of(of)
+    for api in plan.apis:
+        assert count_resources(api.routes) == plan.resources[of.open_inference]
+    assert plan.resources["off"] < plan.resources["proxy"] < plan.resources["direct"]
 
 
 @quick
@@ -108,7 +129,7 @@ def test_every_stage_is_in_one_api(of: Manifest) -> None:
 
 
 @quick
-@given(manifests())
+@given(manifests_with_graphs())
 def test_equal_manifests_give_equal_plans_and_bytes(of: Manifest) -> None:
     first, second = plan_of(of), plan_of(replace(of))
     assert first == second

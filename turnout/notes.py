@@ -1,7 +1,7 @@
-"""Notes: every key that is accepted and whose behaviour is not here yet, by its path, so that none is silently ignored.
+"""Notes: every key that nothing obeys on this machine, by its path, so that none is silently ignored.
 
 Comes in: a manifest. Goes out: paths and sentences in the file's order. Called by the plan; `turnout plan` and `serve`
-print them. A key whose behaviour arrives loses its line here.
+print them.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from turnout.auth import AUTH_TYPES
-from turnout.manifest import Manifest, Model, Stage, Version
+from turnout.manifest import Manifest, Model, Slo, Stage, Version
 
 
-def find_later_keys(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """(path, what happens until then) of each key that the manifest holds and nothing obeys yet."""
+def find_idle_keys(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """(path, what becomes of it) of each key that the manifest holds and that does nothing, or nothing here."""
     for model in manifest.models:
         yield from _of_model(model)
     for stage in manifest.stages:
-        yield from _of_stage(stage)
+        yield from _of_stage(manifest, stage)
 
 
 def _of_model(model: Model) -> Iterator[tuple[str, str]]:
@@ -27,22 +27,44 @@ def _of_model(model: Model) -> Iterator[tuple[str, str]]:
 
 def _of_version(version: Version, path: str) -> Iterator[tuple[str, str]]:
     if version.is_remote:
-        yield f"{path}.artifact", "artifacts in S3 are not read yet: the version has a route, and calls of it fail"
+        yield f"{path}.artifact", "artifacts in S3 are not read here: the version has a route, and calls of it fail"
     if version.warm.provisioned:
-        yield f"{path}.warm.provisioned", "provisioned concurrency comes with the deployment to AWS"
+        yield f"{path}.warm.provisioned", "provisioned concurrency is for AWS only"
     if version.warm.snap_start:
-        yield f"{path}.warm.snap_start", "SnapStart comes with the deployment to AWS"
+        yield f"{path}.warm.snap_start", "SnapStart is for AWS only"
     if version.reserved_concurrency is not None:
         yield f"{path}.reserved_concurrency", "reserved concurrency is kept on AWS and by `turnout serve --isolated`"
+    if version.environment:
+        yield f"{path}.environment", "the variables are set on AWS and by `turnout serve --isolated`"
+    if version.ephemeral_storage_mb > 512:
+        yield f"{path}.ephemeral_storage_mb", "on this machine /tmp is as large as it is"
+    if version.tracing:
+        yield f"{path}.tracing", "X-Ray traces on AWS only"
+    if version.slo != Slo():
+        yield f"{path}.slo", "alarms watch it on AWS only"
+    if version.capture is not None:
+        yield f"{path}.capture", "requests are logged on AWS only; `turnout serve --capture FILE` writes them here"
 
 
-def _of_stage(stage: Stage) -> Iterator[tuple[str, str]]:
+def _of_stage(manifest: Manifest, stage: Stage) -> Iterator[tuple[str, str]]:
     path = f"stages.{stage.name}"
     if stage.canary and stage.canary.release:
-        yield (
-            f"{path}.canary.release",
-            "release canaries come with the deployment to AWS: here both shares run the same code",
-        )
+        yield f"{path}.canary.release", "a release canary is for AWS only: here both shares run the same code"
     auth = AUTH_TYPES.get(stage.auth)
     if auth is not None and not auth.local:
         yield f"{path}.auth", f"`{auth.name}` is checked on AWS only: `turnout serve` refuses every call of this stage"
+    if stage.slo != Slo():
+        yield f"{path}.slo", "alarms watch it on AWS only"
+    if stage.version_override and not _is_routed(manifest, stage):
+        yield f"{path}.version_override", "no model of this stage goes through a router: the header chooses nothing"
+    if stage.auth != "api_key":
+        for model in manifest.models:
+            if model.routing.sticky is not None and model.routing.sticky.kind == "api_key":
+                yield (
+                    f"models.{model.name}.routing.sticky",
+                    f"{stage.name} has no API keys, and nothing sticks",
+                )
+
+
+def _is_routed(manifest: Manifest, stage: Stage) -> bool:
+    return bool(stage.weights) or any(model.routing for model in manifest.models)

@@ -185,7 +185,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A key that is accepted and whose behaviour is not here yet, or something else that the user should know."""
+    """A key that does nothing on this machine, or something else that the user should know."""
 
     path: str
     message: str
@@ -225,7 +225,7 @@ class Plan:
         open_inference: `proxy`, `direct` or `off`.
         resources: what each choice of `open_inference` takes of an API's resources.
         quotas: every limit that can be known.
-        notes: keys whose behaviour is not here yet, and what else the user should know.
+        notes: keys that do nothing on this machine, and what else the user should know.
         descriptions: model -> its description; models without one are left out.
     """
 

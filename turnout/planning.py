@@ -15,8 +15,9 @@ from turnout.auth import find_auth_type
 from turnout.drop_in import check_replacements
 from turnout.graph_checks import plan_graphs
 from turnout.manifest import Manifest, Version
+from turnout.named_tensors import check_named_tensors
 from turnout.naming import function_prefix, route_variable_name, variable_name
-from turnout.notes import find_later_keys
+from turnout.notes import find_idle_keys
 from turnout.plan import Api, Note, Plan, Route, RuntimeSizes, ServedVersion, StagePlan
 from turnout.plan_functions import plan_functions, plan_packages
 from turnout.plan_routes import OPEN_INFERENCE, plan_routes
@@ -76,7 +77,13 @@ def make_plan(
     )
     counts = tuple(count_quotas(plan))
     unfit, breaking = check_replacements(manifest, signatures)
-    problems += (*unfit, *_check_artifacts(manifest, artifacts), *_check_names(manifest, stack), *_check_auth(manifest))
+    problems += (
+        *unfit,
+        *check_named_tensors(manifest, signatures),
+        *_check_artifacts(manifest, artifacts),
+        *_check_names(manifest, stack),
+        *_check_auth(manifest),
+    )
     exceeded = [count for count in counts if count.quota.exceeded]
     if enforce:
         problems += tuple(
@@ -84,8 +91,8 @@ def make_plan(
         )
     if problems:
         raise ProblemsError(problems)
-    later = tuple(Note(path, message) for path, message in find_later_keys(manifest))
-    notes = (*later, *breaking, *(_note(count) for count in exceeded))
+    idle = tuple(Note(path, message) for path, message in find_idle_keys(manifest))
+    notes = (*idle, *breaking, *(_note(count) for count in exceeded))
     return replace(plan, quotas=tuple(count.quota for count in counts), notes=notes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,24 @@ from typing import Any
 from hypothesis import strategies as st
 
 from turnout.artifacts import Artifact
-from turnout.manifest import Canary, Manifest, Model, Position, Routing, Stage, Sticky, Throttle, Version, Warm
+from turnout.manifest import (
+    CallNode,
+    Canary,
+    Case,
+    EnsembleNode,
+    Manifest,
+    Model,
+    Node,
+    Position,
+    Routing,
+    SequenceNode,
+    Stage,
+    Sticky,
+    SwitchNode,
+    Throttle,
+    Version,
+    Warm,
+)
 from turnout.naming import RESERVED_MODELS, RESERVED_STAGES, RESERVED_VERSIONS, route_variable_name, variable_name
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
 
@@ -156,6 +174,35 @@ def stages_of(draw: st.DrawFn, name: str, models: tuple[Model, ...]) -> Stage:
         draw(st.sampled_from(["none", "api_key", "iam"])),
         draw(st.sampled_from([None, Throttle(100.0, 200)])),
     )
+
+
+@st.composite
+def graphs_of(draw: st.DrawFn, models: tuple[Model, ...], depth: int = 2) -> Node:
+    """A graph of calls to these models, all of which take `x` and give `y`, as `signature` has it."""
+    called = draw(st.sampled_from(models))
+    version = draw(st.sampled_from(["", *(version.name for version in called.versions)]))
+    kind = draw(st.sampled_from(["call", "sequence", "ensemble", "switch"] if depth else ["call"]))
+    if kind == "call":
+        return CallNode(called.name, version)
+    inner = graphs_of(models, depth - 1)
+    if kind == "sequence":
+        # What gives `y` gives `x` to the next one.
+        return SequenceNode((CallNode(called.name, version, {}, {"y": "x"}), draw(inner)))
+    if kind == "ensemble":
+        return EnsembleNode((draw(inner), draw(inner)), {"y": draw(st.sampled_from(["mean", "vote", "concatenate"]))})
+    return SwitchNode("x", (Case("above", 5, draw(inner)),), draw(inner))
+
+
+@st.composite
+def manifests_with_graphs(draw: st.DrawFn) -> Manifest:
+    """A whole manifest with a graph, and perhaps a graph that calls it, beside its models."""
+    of = draw(manifests())
+    models = of.models
+    for name in draw(st.lists(model_names, min_size=1, max_size=2, unique=True)):
+        taken = {spell(row.name) for row in models for spell in (variable_name, route_variable_name)}
+        if not taken & {variable_name(name), route_variable_name(name)}:
+            models = (*models, Model(name, (), graph=draw(graphs_of(models))))
+    return replace(of, models=models, open_inference=draw(st.sampled_from(["proxy", "direct", "off"])))
 
 
 @st.composite

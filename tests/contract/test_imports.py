@@ -29,6 +29,7 @@ PLAN = (
     "turnout.example_request",
     "turnout.graph_checks",
     "turnout.graph_signature",
+    "turnout.named_tensors",
     "turnout.notes",
     "turnout.payload",
     "turnout.plan",

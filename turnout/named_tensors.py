@@ -1,0 +1,58 @@
+"""Tensors that the manifest names: what a capture redacts, what an agreement has rules for.
+
+Comes in: a manifest and the signatures that were read. Goes out: problems. Called by the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from turnout.judgement import Agreement
+from turnout.manifest import Manifest
+from turnout.problems import Problem
+from turnout.protocol.tensors import Signature, TensorSpec
+from turnout.wording import did_you_mean, listed
+from turnout.yaml_source import KeyPath
+
+Signatures = Mapping[tuple[str, str], Signature]
+
+
+def check_named_tensors(manifest: Manifest, signatures: Signatures) -> Iterator[Problem]:
+    """Names that no tensor has; nothing is said where a version was not read."""
+    for (model, version), signature in signatures.items():
+        capture = manifest.model(model).version(version).capture
+        path = ("models", model, "versions", version, "capture", "redact")
+        for index, name in enumerate(capture.redact if capture else ()):
+            yield from _check(manifest, (*path, index), name, "input", signature.inputs)
+    shared = manifest.judgement.agreement
+    versions = [(model.name, version.name) for model in manifest.models for version in model.versions]
+    yield from _check_rules(manifest, ("defaults", "canary"), shared, versions, signatures)
+    for stage in manifest.stages:
+        # A stage's rules are for the models that its canary moves; those of the defaults are for any model.
+        if stage.canary is not None and stage.canary.judgement.agreement != shared:
+            agreement, moved = stage.canary.judgement.agreement, stage.canary.serve.items()
+            yield from _check_rules(manifest, ("stages", stage.name, "canary"), agreement, moved, signatures)
+
+
+def _check_rules(
+    manifest: Manifest,
+    path: KeyPath,
+    agreement: Agreement | None,
+    versions: Iterable[tuple[str, str]],
+    signatures: Signatures,
+) -> Iterator[Problem]:
+    outputs: list[TensorSpec] = []
+    for key in versions:
+        if key not in signatures:
+            return
+        outputs += signatures[key].outputs
+    for name in agreement.rules if agreement else ():
+        yield from _check(manifest, (*path, "agreement", "rules", name), name, "output", outputs)
+
+
+def _check(manifest: Manifest, path: KeyPath, name: str, kind: str, tensors: Iterable[TensorSpec]) -> Iterator[Problem]:
+    known = list(dict.fromkeys(tensor.name for tensor in tensors))
+    if name not in known:
+        at = manifest.position_of(path)
+        message = f"unknown {kind} `{name}`{did_you_mean(name, known)}"
+        yield Problem(message, path, manifest.source, at.line, at.column, f"There are: {listed(known)}.")
