@@ -1,0 +1,101 @@
+"""A small Invoke API on this machine: answers calls as it is told, connection by connection, and keeps what it saw."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    connection: int
+
+    @property
+    def event(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer; `hangs_up` closes the connection without one, `closes` after it."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    hangs_up: bool = False
+    closes: bool = False
+
+
+Answer = Callable[[Seen], Reply]
+
+
+@dataclass
+class InvokeApi:
+    """What the server saw, and how it answers."""
+
+    answer: Answer
+    url: str = ""
+    seen: list[Seen] = field(default_factory=list)
+
+
+@contextmanager
+def invoke_api(answer: Answer) -> Iterator[InvokeApi]:
+    """A server on a port of its own, gone with all its connections at the end."""
+    api = InvokeApi(answer)
+    connections: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def setup(self) -> None:
+            super().setup()
+            connections.append(self.connection)
+            self.number = len(connections)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            seen = Seen(self.path, headers, body, self.number)
+            api.seen.append(seen)
+            reply = api.answer(seen)
+            self.close_connection = reply.hangs_up or reply.closes
+            if reply.hangs_up:
+                return
+            self.send_response(reply.status)
+            for name, value in {"content-length": str(len(reply.body)), **reply.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(reply.body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    api.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        for connection in connections:
+            connection.close()
+
+
+def replying(document: object, **headers: str) -> Answer:
+    """The same function's answer, whatever comes."""
+    return lambda _seen: Reply(body=json.dumps(document).encode(), headers=headers)

@@ -1,0 +1,240 @@
+"""Lambda's Invoke API over kept connections: answers, errors, deadlines, limits, and what is sent again."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from router_lambda.connections import MOST_IDLE, Connections
+from router_lambda.invoke import LARGEST_ASYNCHRONOUS_EVENT_BYTES, LARGEST_EVENT_BYTES, LambdaInvoke
+from router_lambda.tasks import run_to_end
+from tests.builders.invoke_api import InvokeApi, Reply, Seen, invoke_api, replying
+from turnout.protocol.answered import Answered
+
+KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
+ANSWER = {"statusCode": 200, "body": "é"}
+PATIENCE_S = 30.0
+
+
+@contextmanager
+def invoking(api: InvokeApi, environ: Mapping[str, str] = KEYS) -> Iterator[LambdaInvoke]:
+    invoke = LambdaInvoke(api.url, "eu-west-1", environ=environ)
+    try:
+        yield invoke
+    finally:
+        invoke.close()
+
+
+def call(invoke: LambdaInvoke, event: Mapping[str, Any] | None = None, **fields: Any) -> Answered:
+    deadline_s = time.monotonic() + fields.pop("seconds", PATIENCE_S)
+    return run_to_end(invoke("p_iris_v1", "live", event or {"body": "{}"}, deadline_s=deadline_s, **fields))
+
+
+def test_a_call_is_lambdas_own_signed_request() -> None:
+    with invoke_api(replying(ANSWER)) as api, invoking(api, {**KEYS, "_X_AMZN_TRACE_ID": "Root=1"}) as invoke:
+        assert call(invoke, {"body": 'é"'}) == Answered(ANSWER)
+    (seen,) = api.seen
+    assert seen.path == "/2015-03-31/functions/p_iris_v1%3Alive/invocations"
+    assert seen.event == {"body": 'é"'}
+    assert seen.headers["x-amz-invocation-type"] == "RequestResponse"
+    assert seen.headers["x-amzn-trace-id"] == "Root=1"
+    assert seen.headers["x-amz-security-token"] == "c"
+    assert "x-amzn-trace-id" not in seen.headers["authorization"]
+    assert seen.headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=a/")
+
+
+def test_an_event_is_no_larger_than_it_came() -> None:
+    with invoke_api(replying(ANSWER)) as api, invoking(api) as invoke:
+        call(invoke, {"body": "é" * 10, "n": [1, 2]})
+        assert api.seen[0].body == '{"body":"éééééééééé","n":[1,2]}'.encode()
+        call(invoke, {"body": "\ud800"})
+        assert api.seen[1].body == b'{"body":"\\ud800"}'
+
+
+def test_an_asynchronous_call_is_only_taken() -> None:
+    with invoke_api(lambda _seen: Reply(202, b"")) as api, invoking(api) as invoke:
+        assert call(invoke, asynchronous=True) == Answered(None)
+        assert api.seen[0].headers["x-amz-invocation-type"] == "Event"
+
+
+UNHANDLED = {"X-Amz-Function-Error": "Unhandled"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (replying({"errorMessage": "boom", "errorType": "ValueError"}, **UNHANDLED), "failed"),
+        (replying({"errorMessage": "Task timed out after 3.00 seconds"}, **UNHANDLED), "timed_out"),
+        (replying({"errorType": "Sandbox.Timedout", "errorMessage": "RequestId: 1 Error"}, **UNHANDLED), "timed_out"),
+        (replying({"errorType": "Function.ResponseSizeTooLarge"}, **UNHANDLED), "too_large"),
+        (replying("text", **UNHANDLED), "failed"),
+        (lambda _seen: Reply(body=b"rubbish"), "failed"),
+        (lambda _seen: Reply(403, headers={"x-amzn-errortype": "AccessDeniedException"}), "unknown_function"),
+        (lambda _seen: Reply(404, b'{"Message": "Function not found"}'), "unknown_function"),
+        (lambda _seen: Reply(413), "request_too_large"),
+        (lambda _seen: Reply(429), "throttled"),
+        (lambda _seen: Reply(500), "failed"),
+        (lambda _seen: Reply(502), "failed"),
+        (lambda _seen: Reply(400), "failed"),
+        (lambda _seen: Reply(302, headers={"location": "/"}), "failed"),
+        (lambda _seen: Reply(hangs_up=True), "failed"),
+    ],
+)
+def test_an_error_is_told_from_an_answer(reply: Any, error: str) -> None:
+    with invoke_api(reply) as api, invoking(api) as invoke:
+        found = call(invoke)
+        assert (found.answer, found.error) == (None, error)
+        assert found.message
+        assert len(api.seen) == 1  # none of these is sent again
+
+
+def test_what_the_function_said_is_in_the_message() -> None:
+    raised = replying({"errorMessage": "boom", "errorType": "ValueError"}, **UNHANDLED)
+    with invoke_api(raised) as api, invoking(api) as invoke:
+        assert call(invoke).message == "ValueError: boom"
+
+
+@pytest.mark.parametrize(
+    ("asynchronous", "limit"), [(False, LARGEST_EVENT_BYTES), (True, LARGEST_ASYNCHRONOUS_EVENT_BYTES)]
+)
+def test_an_event_over_lambdas_limit_is_not_sent(asynchronous: bool, limit: int) -> None:
+    with invoke_api(replying(ANSWER)) as api, invoking(api) as invoke:
+        body = "x" * (limit - len('{"body":""}'))
+        assert call(invoke, {"body": body}, asynchronous=asynchronous).error == ""
+        assert call(invoke, {"body": body + "x"}, asynchronous=asynchronous).error == "request_too_large"
+        # A quote takes two bytes on its way, however it came.
+        assert call(invoke, {"body": body[:-1] + '"'}, asynchronous=asynchronous).error == "request_too_large"
+        assert len(api.seen) == 1
+
+
+def test_a_connection_is_kept() -> None:
+    with invoke_api(replying(ANSWER)) as api, invoking(api) as invoke:
+        assert [call(invoke).error for _ in range(3)] == [""] * 3
+        assert {seen.connection for seen in api.seen} == {1}
+
+
+def test_a_connection_that_is_closed_after_an_answer_is_not_kept() -> None:
+    closing = Reply(body=b"{}", headers={"connection": "close"}, closes=True)
+    with invoke_api(lambda _seen: closing) as api, invoking(api) as invoke:
+        assert [call(invoke).error for _ in range(2)] == [""] * 2
+        assert [seen.connection for seen in api.seen] == [1, 2]
+
+
+def test_a_kept_connection_that_was_closed_meanwhile_is_no_failure() -> None:
+    """As after Lambda has frozen the process: the server has closed it, and says so only when it is used."""
+    with invoke_api(replying(ANSWER)) as api, invoking(api) as invoke:
+        call(invoke)
+        api.answer = lambda seen: Reply(hangs_up=True) if seen.connection == 1 else Reply(body=b'{"statusCode": 201}')
+        assert call(invoke) == Answered({"statusCode": 201})
+        assert [seen.connection for seen in api.seen] == [1, 1, 2]
+
+
+def test_an_answer_that_breaks_off_is_not_asked_for_again() -> None:
+    def cut(_seen: Seen) -> Reply:
+        return Reply(body=b'{"status', headers={"content-length": "99"}, closes=True)
+
+    with invoke_api(replying(ANSWER)) as api, invoking(api) as invoke:
+        call(invoke)
+        api.answer = cut
+        assert call(invoke).error == "failed"
+        assert len(api.seen) == 2
+
+
+def test_a_call_ends_at_its_deadline() -> None:
+    gate = threading.Event()
+
+    def hang(_seen: Seen) -> Reply:
+        gate.wait(PATIENCE_S)
+        return Reply(hangs_up=True)
+
+    with invoke_api(hang) as api, invoking(api) as invoke:
+        started = time.monotonic()
+        assert call(invoke, seconds=0.05).error == "timed_out"
+        assert time.monotonic() - started < PATIENCE_S / 2
+        gate.set()
+
+
+def test_without_time_left_nothing_is_sent() -> None:
+    with invoke_api(replying(ANSWER)) as api, invoking(api) as invoke:
+        assert call(invoke, seconds=-1).error == "timed_out"
+        assert api.seen == []
+
+
+def test_a_service_that_cannot_be_reached_is_a_failure() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        invoke = LambdaInvoke(f"http://127.0.0.1:{bound.getsockname()[1]}", "eu-west-1", environ=KEYS)
+        found = call(invoke)
+    assert found.error == "failed"
+    assert "Lambda cannot be reached: ConnectionRefusedError" in found.message
+
+
+def test_calls_of_several_threads_run_at_the_same_time() -> None:
+    together = threading.Barrier(4, timeout=PATIENCE_S)
+
+    def meet(seen: Seen) -> Reply:
+        together.wait()
+        return Reply(body=json.dumps({"statusCode": 200, "body": seen.event["body"]}).encode())
+
+    with invoke_api(meet) as api, invoking(api) as invoke:
+        found: dict[int, Any] = {}
+
+        def run(number: int) -> None:
+            found[number] = call(invoke, {"body": str(number)}).answer
+
+        threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+    assert {number: answer["body"] for number, answer in found.items()} == {n: str(n) for n in range(4)}
+
+
+def test_no_more_connections_are_kept_than_are_of_use() -> None:
+    with invoke_api(replying(ANSWER)) as api:
+        connections = Connections(api.url)
+        gate = threading.Barrier(MOST_IDLE + 2, timeout=PATIENCE_S)
+        api.answer = lambda _seen: (gate.wait(), Reply())[1]
+        threads = [
+            threading.Thread(target=connections.post, args=("/", {}, b"{}", time.monotonic() + PATIENCE_S))
+            for _ in range(MOST_IDLE + 2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        opened = {seen.connection for seen in api.seen}
+        api.answer = replying(ANSWER)
+        assert len(opened) == MOST_IDLE + 2
+        assert len(connections._idle) == MOST_IDLE
+        connections.close()
+        assert len(connections._idle) == 0
+
+
+@pytest.mark.parametrize("endpoint", ["lambda.eu-west-1.amazonaws.com", "ftp://host", "https://"])
+def test_what_is_no_endpoint_is_refused(endpoint: str) -> None:
+    with pytest.raises(ValueError, match="is no endpoint"):
+        Connections(endpoint)
+
+
+def test_boto3_reads_the_same_request_the_same_way() -> None:
+    """The small Invoke API of these tests is one to boto3, too."""
+    import boto3
+
+    with invoke_api(replying(ANSWER)) as api, invoking(api) as invoke:
+        call(invoke, {"body": "{}"})
+        client = boto3.client(
+            "lambda", endpoint_url=api.url, region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b"
+        )
+        answer = client.invoke(FunctionName="p_iris_v1:live", Payload=b'{"body":"{}"}')
+        assert json.loads(answer["Payload"].read()) == ANSWER
+        client.close()
+    ours, botos = api.seen
+    assert (ours.path, ours.body) == (botos.path, botos.body)
