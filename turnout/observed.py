@@ -17,7 +17,8 @@ class Arm:
 
     Args:
         requests: that reached its functions.
-        errors: those that its functions failed: an answer of 500 and more, a crash, a timeout.
+        errors: those that its functions failed: an answer of 500 and more, a crash, a timeout, no room (429), even
+            where a router's fallback hid it.
         durations: requests by the observation's bounds, one number more than there are bounds.
     """
 

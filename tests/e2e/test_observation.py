@@ -28,9 +28,15 @@ models:
       good: {artifact: models/echo.onnx}
       same: {artifact: models/echo.onnx}
       bad: {artifact: models/echo.onnx, transform: models/failing.py}
+  guarded:
+    versions:
+      good: {artifact: models/echo.onnx}
+      bad: {artifact: models/echo.onnx, transform: models/failing.py}
+    routing: {fallback: good}
 stages:
-  fine: {serve: {echo: good}, canary: {percent: 50, serve: {echo: same}}}
-  broken: {serve: {echo: good}, canary: {percent: 20, serve: {echo: bad}}}
+  fine: {serve: {"*": newest, echo: good}, canary: {percent: 50, serve: {echo: same}}}
+  broken: {serve: {"*": newest, echo: good}, canary: {percent: 20, serve: {echo: bad}}}
+  hidden: {serve: {"*": newest, guarded: good}, canary: {percent: 20, serve: {guarded: bad}}}
 """
 
 FAILING = """
@@ -62,10 +68,10 @@ def watched(project: Path, name: str) -> Sequence[Watched]:
     return watched_of(plan, stage.variables, stage.canary.overrides)
 
 
-def drive(server: RunningServer, stage: str, requests: int) -> Counter[tuple[str, int]]:
+def drive(server: RunningServer, stage: str, requests: int, model: str) -> Counter[tuple[str, int]]:
     """What the callers saw: answers by version and status; half of the requests hold a positive number."""
     seen: Counter[tuple[str, int]] = Counter()
-    paths = f"/{stage}/models/echo/inference", f"/{stage}/v2/models/echo/infer"
+    paths = f"/{stage}/models/{model}/inference", f"/{stage}/v2/models/{model}/infer"
     # The supervisor gives connections to the workers by turns.
     with server.client() as one, server.client() as other:
         for number in range(requests):
@@ -76,11 +82,13 @@ def drive(server: RunningServer, stage: str, requests: int) -> Counter[tuple[str
     return seen
 
 
-def observed(server: RunningServer, stage: str, requests: int) -> tuple[Counter[tuple[str, int]], Observation]:
+def observed(
+    server: RunningServer, stage: str, requests: int, model: str = "echo"
+) -> tuple[Counter[tuple[str, int]], Observation]:
     """What callers and counters saw of the same requests; a request is counted a moment after its answer."""
     source, models = LocalSource(f"http://127.0.0.1:{server.port}"), watched(server.project, stage)
     mark = source.mark(stage, models)
-    seen = drive(server, stage, requests)
+    seen = drive(server, stage, requests, model)
     deadline = time.monotonic() + PATIENCE_S
     while True:
         found = source.observe(stage, models, mark)
@@ -99,6 +107,16 @@ def test_counters_say_what_the_callers_saw(server: RunningServer) -> None:
     assert (found.canary.requests, found.canary.errors) == (seen["bad", 200] + seen["bad", 500], seen["bad", 500])
     assert sum(found.baseline.durations) == found.baseline.requests
     assert sum(found.canary.durations) == found.canary.requests
+    assert errors(found).verdict is Verdict.FAILED
+
+
+def test_failures_that_a_fallback_hides_are_the_canarys(server: RunningServer) -> None:
+    seen, found = observed(server, "hidden", 600, "guarded")
+    assert {status for _, status in seen} == {200}
+    # The canary's share answers every other request itself.
+    assert found.baseline.errors == 0
+    assert found.canary.requests - found.canary.errors == seen["bad", 200]
+    assert found.canary.errors > 0
     assert errors(found).verdict is Verdict.FAILED
 
 

@@ -26,7 +26,7 @@ def counted() -> SharedState:
         (0, ("dev", "turnout-local_iris_v2", False), 200, 0.004),
     ):
         state.become(worker)
-        state.counters.record(key, status, seconds)
+        state.counters.record(key, status, seconds, failed=status == 500)
     return state
 
 
@@ -43,6 +43,7 @@ def test_a_stages_functions_are_told_for_all_workers() -> None:
                 "function": "turnout-local_iris_v1",
                 "canary": False,
                 "statuses": [0, 2, 0, 0, 0],
+                "failures": 0,
                 "seconds": 0.008,
                 "durations": [*durations[:6], 2, *durations[7:]],
             },
@@ -50,6 +51,7 @@ def test_a_stages_functions_are_told_for_all_workers() -> None:
                 "function": "turnout-local_iris_v2",
                 "canary": True,
                 "statuses": [0, 0, 0, 0, 1],
+                "failures": 1,
                 "seconds": 99.0,
                 "durations": [*durations[:-1], 1],
             },

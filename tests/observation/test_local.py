@@ -39,7 +39,7 @@ class Server:
         self, function: str, times: int = 1, *, canary: bool = False, status: int = 200, stage: str = "prod"
     ) -> None:
         for _ in range(times):
-            self.state.counters.record((stage, function, canary), status, 0.004)
+            self.state.counters.record((stage, function, canary), status, 0.004, failed=status >= 500)
 
     def mark(self) -> Mark:
         return self.source.mark("prod", WATCHED)

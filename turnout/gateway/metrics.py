@@ -34,6 +34,7 @@ def make_metrics(counters: Counters, run: str, clock: Callable[[], float]) -> Ha
                 "function": key.function,
                 "canary": key.is_canary,
                 "statuses": counts.statuses,
+                "failures": counts.failures,
                 "seconds": counts.seconds,
                 "durations": counts.durations,
             }

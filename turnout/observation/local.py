@@ -19,9 +19,6 @@ TIMEOUT_S = 10.0
 
 _KEYS = {"time", "run", "bounds_s", "functions"}
 
-_SERVER_ERRORS = 4
-"""Where in `statuses`, which start with the 1xx, the 5xx are."""
-
 
 class LocalSource:
     """Counters are since the server's start, so an observation is what they have grown by.
@@ -80,7 +77,7 @@ def _sum(rows: Iterable[Mapping[str, Any]], buckets: int) -> Arm:
     requests, errors, durations = 0, 0, [0] * buckets
     for row in rows:
         requests += sum(row["statuses"])
-        errors += row["statuses"][_SERVER_ERRORS]
+        errors += row["failures"]
         durations = [a + b for a, b in zip(durations, row["durations"], strict=True)]
     return Arm(requests, errors, tuple(durations))
 

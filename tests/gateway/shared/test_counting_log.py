@@ -1,4 +1,4 @@
-"""Which function a request is counted for."""
+"""What a request is counted for, and as what."""
 
 from __future__ import annotations
 
@@ -17,18 +17,23 @@ from turnout.gateway.stages import Share, Target
 VARIABLES = {"iris": "v1", "bertBase": "router", "canary": "false"}
 
 
-def counted(target: str, proxy: str | None = None, variables: dict[str, str] | None = None) -> str:
-    """The function that one request to `target` is counted for."""
+def count(
+    target: str,
+    proxy: str | None = None,
+    variables: dict[str, str] | None = None,
+    response: Response = Response(200),  # noqa: B008 - nobody changes it
+) -> tuple[str, int]:
+    """The function that one request to `target` is counted for, and its failures."""
     exchange: Any = Exchange(Request("POST", "/", "", (), b""), Identifiers().take(), 0.0, 0.0)
     exchange.stage = SimpleNamespace(settings=SimpleNamespace(name="prod"))
     exchange.target = Target(target, "live", 1.0)
     exchange.share = Share(True, "d", VARIABLES if variables is None else variables or None, ())
     exchange.parameters = {} if proxy is None else {"proxy": proxy}
     state = SharedState(1)
-    counting_log(state.counters, None)(exchange, Response(200), 0.1)
+    counting_log(state.counters, None)(exchange, response, 0.1)
     ((key, counts),) = state.counters.read().items()
     assert (key, counts.requests) == (CounterKey("prod", key.function, True), 1)
-    return key.function
+    return key.function, counts.failures
 
 
 @pytest.mark.parametrize(
@@ -48,9 +53,31 @@ def counted(target: str, proxy: str | None = None, variables: dict[str, str] | N
     ],
 )
 def test_an_inference_by_way_of_the_general_router_is_its_models(proxy: str, function: str) -> None:
-    assert counted("t_router", proxy) == function
+    assert count("t_router", proxy) == (function, 0)
 
 
 def test_other_requests_are_counted_for_the_function_that_their_route_leads_to() -> None:
-    assert counted("t_iris_v1") == "t_iris_v1"
-    assert counted("t_router", "models/iris/infer", variables={}) == "t_router"
+    assert count("t_iris_v1") == ("t_iris_v1", 0)
+    assert count("t_router", "models/iris/infer", variables={}) == ("t_router", 0)
+
+
+FELL_BACK = Response(200, (("Content-Type", "application/json"), ("x-turnout-fallback-from", "v2")))
+
+
+@pytest.mark.parametrize(
+    ("function", "response", "failures"),
+    [
+        ("t_iris_v1", Response(200), 0),
+        ("t_iris_v1", Response(404), 0),
+        ("t_iris_v1", Response(429), 1),
+        ("t_iris_v1", Response(500), 1),
+        ("t_iris_v1", Response(504), 1),
+        ("t_iris_v1", FELL_BACK, 0),
+        ("t_iris_router", Response(200), 0),
+        ("t_iris_router", FELL_BACK, 1),
+    ],
+)
+def test_what_a_function_failed_is_counted_even_if_its_caller_got_an_answer(
+    function: str, response: Response, failures: int
+) -> None:
+    assert count(function, response=response) == (function, failures)

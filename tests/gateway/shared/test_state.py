@@ -183,11 +183,12 @@ def test_answers_are_counted_by_what_they_are_and_how_long_they_took() -> None:
     counters = SharedState(1).counters
     key = ("prod", "turnout-local_iris_v1", True)
     for status, seconds in ((200, 0.0004), (200, 0.0005), (404, 0.3), (504, 40.0), (999, 0.0)):
-        counters.record(key, status, seconds)
+        counters.record(key, status, seconds, failed=status == 504)
     rows = counters.read()
     counts = rows[CounterKey(*key)]
     assert list(rows) == [CounterKey(*key)]
     assert counts.statuses == (0, 2, 0, 1, 2)
+    assert counts.failures == 1
     assert counts.requests == 5
     assert counts.seconds == pytest.approx(40.3009)
     assert len(counts.durations) == len(BOUNDS_S) + 1

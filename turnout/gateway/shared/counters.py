@@ -35,8 +35,13 @@ CAPACITY = 4096
 _INFERENCE = re.compile(r"models/([a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*)/infer")
 """The Open Inference Protocol's path behind `/v2/`, of a call that leaves the version to the stage."""
 
+FALLBACK_HEADER = "x-turnout-fallback-from"
+"""What a router's answer has when the version that it had chosen failed and another one answered."""
+
 _CLASSES = 6  # the first, which no status has, is for microseconds
-_COLUMNS = _CLASSES + len(BOUNDS_S) + 1
+_FAILURES = _CLASSES
+_DURATIONS = _FAILURES + 1
+_COLUMNS = _DURATIONS + len(BOUNDS_S) + 1
 _ROW_BYTES = 8 * _COLUMNS
 
 
@@ -61,11 +66,13 @@ class Counts:
 
     Args:
         statuses: answers by the first digit of their status, 1-5: `statuses[4]` is the 5xx.
+        failures: requests that the function failed, whether or not their callers noticed.
         seconds: that all requests took together.
         durations: requests by `BOUNDS_S`, one number more than there are bounds.
     """
 
     statuses: tuple[int, ...]
+    failures: int
     seconds: float
     durations: tuple[int, ...]
 
@@ -104,13 +111,14 @@ class Counters:
         self._first = worker * (CAPACITY + 1) * _COLUMNS
         self._places.clear()
 
-    def record(self, key: tuple[str, str, bool], status: int, seconds: float) -> None:
+    def record(self, key: tuple[str, str, bool], status: int, seconds: float, *, failed: bool = False) -> None:
         """Count one answer.
 
         Args:
             key: stage, function, whether canary.
             status: 100-599.
             seconds: how long it took.
+            failed: whether the function failed it.
         """
         place = self._places.get(key)
         if place is None:
@@ -118,7 +126,9 @@ class Counters:
         table = self._table
         table[place] += int(seconds * 1e6)
         table[place + min(status // 100, 5)] += 1
-        table[place + _CLASSES + bisect_left(BOUNDS_S, seconds)] += 1
+        table[place + _DURATIONS + bisect_left(BOUNDS_S, seconds)] += 1
+        if failed:
+            table[place + _FAILURES] += 1
 
     def read(self) -> Mapping[CounterKey, Counts]:
         """Everything that all workers counted, by what was counted."""
@@ -153,11 +163,18 @@ def counting_log(counters: Counters, log: Log | None) -> Log:
             function,
             share is not None and share.is_canary,
         )
-        record(key, response.status, duration_s)
+        record(key, response.status, duration_s, failed=_has_failed(key[1], response))
         if log is not None:
             log(exchange, response, duration_s)
 
     return count
+
+
+def _has_failed(function: str, response: Response) -> bool:
+    """Whether a function failed a request: in its caller's eyes, for want of room, or behind a router's fallback."""
+    if response.status >= 500 or response.status == 429:
+        return True
+    return function.endswith(f"_{ROUTER}") and any(name == FALLBACK_HEADER for name, _ in response.headers)
 
 
 def _function_behind(exchange: Exchange) -> str:
@@ -175,4 +192,4 @@ def _function_behind(exchange: Exchange) -> str:
 
 def _sum(rows: list[list[int]]) -> Counts:
     total = [sum(column) for column in zip(*rows, strict=True)]
-    return Counts(tuple(total[1:_CLASSES]), total[0] / 1e6, tuple(total[_CLASSES:]))
+    return Counts(tuple(total[1:_CLASSES]), total[_FAILURES], total[0] / 1e6, tuple(total[_DURATIONS:]))
