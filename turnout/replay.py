@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 import orjson
 
 from turnout.agreement import Array, Comparison, compare_outputs
-from turnout.answer_outputs import UnreadableAnswerError, read_outputs
+from turnout.answer_outputs import PREDICTIONS, UnreadableAnswerError, read_outputs
 from turnout.capture import Sample, parse_sample
 from turnout.client import Answer, Connection, UnreachableError, inference_path
 from turnout.judgement import OutputRule
@@ -124,7 +124,10 @@ class Replay:
         self._baseline = baseline
         self._stage = stage
         self._headers = headers or {}
-        self._rules = rules or {}
+        self._rules = dict(rules or {})
+        if len(self._rules) == 1:
+            # Bare rows do not name their output; where the manifest knows but one, it is that.
+            self._rules.setdefault(PREDICTIONS, *self._rules.values())
         self._concurrency = concurrency
         self._sleep = sleep
         self._connections: list[Connection] = []

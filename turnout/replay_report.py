@@ -35,16 +35,15 @@ svg.share { width: 160px; vertical-align: middle; }
 """
 
 
-def render_report(summary: Summary, *, model: str, source: str, floor: float | None) -> str:
+def render_report(summary: Summary, *, source: str, floor: float | None) -> str:
     """The page.
 
     Args:
         summary: of the whole replay.
-        model: whose versions were asked.
         source: the capture's name.
         floor: what was asked of the agreement, 0-1, or None.
     """
-    title = f"{model}: {summary.canary.name} beside {summary.baseline.name}"
+    title = f"{summary.canary.name} beside {summary.baseline.name}"
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="soft">{escape(source)}, replayed by turnout {__version__}.</p>',
@@ -116,7 +115,7 @@ def _milliseconds(duration: float | None) -> str:
 
 def _differences(outputs: Iterable[OutputTally]) -> Iterable[str]:
     for output in outputs:
-        plot = plot_differences(output.name, output.differences)
+        plot = "" if output.measure == "equal" else plot_differences(output.name, output.differences)
         if plot:
             yield _figure(plot, f"{output.name}: requests by the largest difference of two elements.")
 

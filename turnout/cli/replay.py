@@ -93,7 +93,7 @@ def replay(
     with closing(sender):
         summary = send(sender, file, model, canary, baseline)
     if report is not None:
-        write_report(report, summary, model, file.name, fail_under)
+        write_report(report, summary, file.name, fail_under)
     if as_json:
         say_json(summary.to_json())
     else:
@@ -138,7 +138,7 @@ def send(sender: Replay, file: Path, model: str, canary: str, baseline: str) -> 
     from turnout.capture import CaptureError
     from turnout.replay_summary import Side, Summary
 
-    summary = Summary(Side(f"{model}/{baseline}" if baseline else "as captured"), Side(f"{model}/{canary}"))
+    summary = Summary(Side(f"{model}/{baseline}" if baseline else "the one captured"), Side(f"{model}/{canary}"))
     try:
         size_bytes = file.stat().st_size
         with file.open("rb") as stream, progress(f"replaying {file.name}", size_bytes) as advance:
@@ -195,12 +195,12 @@ def check_version(sender: Replay, model: str, version: str, sample: Sample) -> N
         raise CommandError(f"{model}/{version} cannot be asked.", code=1)
 
 
-def write_report(report: Path, summary: Summary, model: str, source: str, floor: float | None) -> None:
+def write_report(report: Path, summary: Summary, source: str, floor: float | None) -> None:
     """Write the page and say so."""
     from turnout.replay_report import render_report
 
     try:
-        report.write_text(render_report(summary, model=model, source=source, floor=floor), encoding="utf-8")
+        report.write_text(render_report(summary, source=source, floor=floor), encoding="utf-8")
     except OSError as error:
         raise CommandError(f"cannot write {report}: {error.strerror}.") from error
     tell(f"The report is {report}.")

@@ -1,0 +1,197 @@
+"""`turnout serve --capture`, then `turnout replay`, over two versions that disagree about a known share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from onnx import helper
+
+from tests.builders.graphs import value, write_graph, write_identity
+from tests.builders.running_server import RunningServer, running_server
+from turnout.cli.__main__ import main
+from turnout.cli.replay import lines_in
+
+MANIFEST = """\
+defaults: {canary: {agreement: {percent: 100, floor: 0.9, rules: {y: {absolute: RULE}}}}}
+models:
+  level:
+    versions: {v1: {artifact: identity.onnx}, v2: {artifact: absolute.onnx}}
+  other:
+    versions: {v1: {artifact: identity.onnx}}
+stages:
+  dev: {serve: {"*": newest, level: v1}}
+  keyed: {serve: {"*": newest, level: v1}, auth: api_key}
+"""
+
+REQUESTS = 40
+NEGATIVE = 10
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    project = tmp_path_factory.mktemp("replay")
+    write_identity(project / "identity.onnx", shape=("batch", 1))
+    tensors = [value("x", "FP32", ["batch", 1])], [value("y", "FP32", ["batch", 1])]
+    write_graph(project / "absolute.onnx", [helper.make_node("Abs", ["x"], ["y"])], *tensors)
+    (project / "models.yaml").write_text(MANIFEST.replace("RULE", "0.001"))
+    with running_server(project, "--workers", "2", "--capture", str(project / "capture.jsonl")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def capture(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what was captured: whatever a test sends is captured too."""
+    with server.client() as client:
+        for number in range(REQUESTS):
+            level = -1.0 if number < NEGATIVE else 1.0
+            assert client.post("/models/level/inference", {"instances": [[level]]}).status == 200
+        assert client.post("/models/other/inference", {"instances": [[1.0]]}).status == 200
+        assert client.post("/models/level/inference", b"{bad").status == 400
+    written = server.project / "capture.jsonl"
+    server.await_log(lambda _: written.read_bytes().count(b"\n") >= REQUESTS + 2)
+    lines = written.read_text().splitlines()
+    assert len(lines) == REQUESTS + 2
+    path = tmp_path_factory.mktemp("capture") / "capture.jsonl"
+    path.write_text("\n".join(["START RequestId: 1", *lines]) + "\n")
+    return path
+
+
+@pytest.fixture
+def base(server: RunningServer) -> list[str]:
+    return ["--url", f"http://127.0.0.1:{server.port}", "--manifest", str(server.project)]
+
+
+def test_both_versions_are_shown_side_by_side(
+    base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", str(capture), "--against", "level/v2", "--against", "level/v1", *base]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].split() == ["VERSION", "REQUESTS", "ERRORS", "P50", "MS", "P95", "MS", "P99", "MS"]
+    assert lines[1].split()[:3] == ["level/v1", "41", "1"]
+    assert lines[2].split()[:3] == ["level/v2", "41", "1"]
+    assert lines[5].split() == ["predictions", "absolute", "75.00%", "2", "2", "-1.0000"]
+    assert "75.00% agree: 30 of 40 requests.\nNot counted: 1 request " in out
+    assert "line 2, predictions: -1 | 1" in out
+    assert err == ""
+
+
+def test_one_version_is_compared_with_the_one_that_answered(
+    base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", str(capture), "--against", "level/v2", "--json", *base]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["compared"], found["agreed"]) == (40, 30)
+    assert found["versions"][0]["version"] == "the one captured"
+
+
+@pytest.mark.parametrize(("floor", "code"), [("0.75", 0), ("0.76", 1)])
+def test_a_floor_is_a_gate(
+    floor: str, code: int, base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", str(capture), "--against", "level/v2", "--fail-under", floor, *base]) == code
+    err = capsys.readouterr().err
+    assert err == ("" if code == 0 else "turnout: 75.00% agree, and at least 76.00% must.\n")
+
+
+def test_nothing_compared_is_no_pass(base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(capture), "--against", "level/v1", "--fail-under", "0", *base]) == 1
+    out, err = capsys.readouterr()
+    assert "No request of level could be compared." in out
+    assert "nothing was compared" in err
+
+
+def test_a_report_is_written(
+    base: list[str], capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.html"
+    assert main(["replay", str(capture), "--against", "level/v2", "--report", str(report), *base]) == 0
+    assert "75.00% agree" in report.read_text()
+    assert f"The report is {report}." in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_2(
+    base: list[str], capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "nowhere" / "report.html"
+    assert main(["replay", str(capture), "--against", "level/v2", "--report", str(report), *base]) == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_stages_key_is_found(base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(capture), "--against", "level/v2", "--stage", "keyed", *base]) == 0
+    assert "75.00% agree" in capsys.readouterr().out
+
+
+def test_without_a_manifest_datatypes_decide(
+    server: RunningServer,
+    capture: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = f"http://127.0.0.1:{server.port}"
+    assert main(["replay", str(capture), "--against", "level/v2", "--url", url]) == 0
+    assert capsys.readouterr().out.splitlines()[5].split()[:2] == ["predictions", "relative"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["--against", "level"], 2, "expected MODEL/VERSION, such as iris/v2"),
+        (["--against", "level/"], 2, "expected MODEL/VERSION, such as iris/v2"),
+        (["--against", "level/v1", "--against", "other/v1"], 2, "only versions of one model can be compared"),
+        (["--against", "level/v1", "--against", "level/v1"], 2, "was given twice"),
+        (["--against", "a/1", "--against", "a/2", "--against", "a/3"], 2, "name one version, or two"),
+        (["--against", "none/v1"], 2, "holds no captured request of none.\n    It holds requests of level, other."),
+        (["--against", "level/v9"], 1, "level/v9 cannot be asked."),
+        (["--against", "level/v2", "--stage", "keyed", "--api-key", "wrong"], 1, "HTTP 403 ForbiddenException"),
+        (["--against", "level/v2", "--url", "http://127.0.0.1:1"], 1, "no server listens at http://127.0.0.1:1."),
+        (["--against", "level/v2", "--url", "localhost"], 2, "is no address"),
+        (["--against", "level/v2", "--manifest", "nowhere.yaml"], 1, "nowhere.yaml: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_done_is_told_with_the_remedy(
+    arguments: list[str],
+    code: int,
+    sentence: str,
+    base: list[str],
+    capture: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["replay", str(capture), *base, *arguments]) == code
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", "holds no captured request of level.\n    `turnout serve --capture FILE` writes one."),
+        ('noise\n{"turnout_capture": {"time": 1\n', "line 2: no captured request can be read"),
+        (None, "cannot read"),
+    ],
+)
+def test_a_file_that_is_no_capture_is_2(
+    content: str | None, sentence: str, base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "capture.jsonl"
+    if content is not None:
+        path.write_text(content)
+    assert main(["replay", str(path), "--against", "level/v2", *base]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_what_is_added_meanwhile_is_not_replayed(tmp_path: Path) -> None:
+    """A server that captures what is replayed to it would make the file endless."""
+    path = tmp_path / "capture.jsonl"
+    path.write_bytes(b"one\ntwo\n")
+    with path.open("rb") as stream:
+        lines = lines_in(stream, path.stat().st_size)
+        assert next(lines) == b"one\n"
+        with path.open("ab") as more:
+            more.write(b"three\n")
+        assert list(lines) == [b"two\n"]
