@@ -81,10 +81,8 @@ def start(
     if len(set(model)) != len(model):
         raise CommandError("A model stands there twice.", "A canary serves one version of each model.")
     if release and now:
-        hint = (
-            "Leave --now away: `pulumi up` brings the code and starts the canary. Its share can be changed with --now."
-        )
-        raise CommandError("a release cannot start at once: its code and routes are not there yet", hint)
+        hint = "Leave --now away: `pulumi up` brings the code and starts the canary."
+        raise CommandError("A release cannot start at once: its code and routes are not there yet.", hint)
     action = Action("start", stage, dict(zip(model, to, strict=True)), percent, release)
     do(action, manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 

@@ -101,13 +101,15 @@ def say_report(report: Report, *, is_asked: bool) -> None:
 
 
 def headline_of(report: Report) -> str:
-    """Stage, share, since when, and the verdict."""
+    """Stage, share, what was done last, and the verdict."""
     canary, since = report.stage.canary, report.since
-    last = f"{since.action} by {since.who}, {since.time.replace('T', ' ').removesuffix('Z')} UTC" if since else ""
-    if canary is None:
-        return f"{report.stage.name} has no canary{f' (last: {last})' if last else ''}."
-    text = f"{report.stage.name}: the canary has {canary.percent:g} % of the traffic{f' ({last})' if last else ''}."
-    return f"{text}\nVerdict: {report.verdict}." if report.verdict else text
+    share = f": the canary has {canary.percent:g} % of the traffic" if canary else " has no canary"
+    lines = [f"{report.stage.name}{share}."]
+    if since:
+        lines.append(f"Last: {since.action} by {since.who}, {since.time.replace('T', ' ').removesuffix('Z')} UTC.")
+    if report.verdict:
+        lines.append(f"Verdict: {report.verdict}.")
+    return "\n".join(lines)
 
 
 def say_observation(observation: Observation) -> None:

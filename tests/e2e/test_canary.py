@@ -1,0 +1,291 @@
+"""`turnout canary` against `turnout serve`: the same commands, boto3 and traffic as against AWS."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.builders.graphs import write_identity
+from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
+from turnout.cli.__main__ import main
+
+STAGES = ("life", "good", "bad", "quiet", "drift", "cut", "stopped", "one")
+RULES = "{percent: 100, floor: 0.9, rules: {y: {absolute: 0.5}}}"
+AGREEING = f"canary: {{percent: 50, serve: {{echo: other}}, agreement: {RULES}}}"
+MANIFEST = f"""\
+platform: shop
+models:
+  echo:
+    versions:
+      v1: {{artifact: same.onnx}}
+      v2: {{artifact: same.onnx}}
+      bad: {{artifact: same.onnx, transform: bad.py}}
+      wide: {{artifact: wide.onnx}}
+      plain: {{artifact: same.onnx, transform: plain.py}}
+      other: {{artifact: same.onnx, transform: other.py}}
+  mute: {{versions: {{v1: {{artifact: same.onnx}}, v2: {{artifact: same.onnx}}}}}}
+defaults:
+  canary: {{bake_minutes: 0.01, confidence: 0.8}}
+stages:
+{"".join(f"  {name}: {{serve: {{echo: v1, mute: v1}}}}  # {name}{chr(10)}" for name in STAGES)}
+  agreeing: {{serve: {{echo: plain, mute: v1}}, {AGREEING}}}
+"""
+BAD = "def preprocess(inputs):\n    raise RuntimeError('no')\n"
+PLAIN = "def postprocess(outputs):\n    return {name: value + 0 for name, value in outputs.items()}\n"
+OTHER = "def postprocess(outputs):\n    return {name: value + 1 for name, value in outputs.items()}\n"
+BODY = {"instances": [[1, 2, 3, 4]]}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("canary")
+    write_identity(folder / "same.onnx")
+    write_identity(folder / "wide.onnx", shape=("batch", 5))
+    (folder / "bad.py").write_text(BAD)
+    (folder / "plain.py").write_text(PLAIN)
+    (folder / "other.py").write_text(OTHER)
+    (folder / "models.yaml").write_text(MANIFEST)
+    with running_server(folder, "--no-access-log", "--workers", "2") as server:
+        yield server
+
+
+class Commands:
+    """`turnout canary` on one server's project."""
+
+    def __init__(self, server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
+        self.server = server
+        self.endpoint = ("--endpoint-url", f"http://127.0.0.1:{server.port}")
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        """Run one; what it said, on either stream."""
+        assert main(["canary", *arguments, "-m", str(self.server.project)]) == code, self._capsys.readouterr()
+        out, err = self._capsys.readouterr()
+        return out + err
+
+    def status(self, stage: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self("status", stage, *self.endpoint, "--json"))
+        return found
+
+    def served(self, stage: str, requests: int = 40) -> set[str]:
+        """The versions that answered so many requests."""
+        with self.server.client() as client:
+            answers = [client.post(f"/{stage}/models/echo/inference", BODY) for _ in range(requests)]
+        return {answer.headers["x-turnout-version"] for answer in answers}
+
+    def text(self) -> str:
+        return (self.server.project / "models.yaml").read_text()
+
+
+@pytest.fixture
+def canary(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(server, capsys)
+
+
+@contextmanager
+def traffic(server: RunningServer, stage: str, pause_s: float = 0.0) -> Iterator[list[tuple[int, str]]]:
+    """Requests one after the other while this lasts; status and version of each answer."""
+    answers: list[tuple[int, str]] = []
+    is_over = threading.Event()
+
+    def send() -> None:
+        with server.client() as client:
+            while not is_over.is_set():
+                answer = client.post(f"/{stage}/models/echo/inference", BODY)
+                answers.append((answer.status, answer.headers.get("x-turnout-version", "")))
+                is_over.wait(pause_s)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        is_over.set()
+        thread.join(PATIENCE_S)
+
+
+def test_a_canary_lives_and_every_request_from_now_on_sees_it(canary: Commands) -> None:
+    now = ("--now", *canary.endpoint)
+    before = canary.text()
+    models = ("--model", "echo", "--to", "v2", "--model", "mute", "--to", "v2")
+    said = canary("start", "life", *models, "--percent", "100", *now)
+    assert said.startswith("100 % of life see echo v2 instead of v1 and mute v2 instead of v1.\n")
+    assert canary.served("life") == {"v2"}
+    canary("set", "life", "--percent", "0", *now)
+    assert canary.served("life") == {"v1"}
+    canary("promote", "life", "--model", "echo", *now)
+    assert canary.served("life") == {"v2"}
+    found = canary.status("life")
+    assert found["canary"]["models"] == {"mute": {"baseline": "v1", "canary": "v2"}}
+    assert found["warnings"] == []
+    canary("promote", "life", *now)
+    assert canary.status("life")["warnings"] == []
+    assert canary.text() == before.replace("life: {serve: {echo: v1, mute: v1}}", "life: {serve: {echo: v2, mute: v2}}")
+    actions = [line.split()[4] for line in canary("history", "life").splitlines()[1:]]
+    assert actions == ["start", "set", "promote", "promote"]
+    rows = json.loads(canary("history", "life", "--json"))["rollouts"]
+    assert rows[0]["from"] == {"echo": "v1", "mute": "v1"}
+
+
+def test_a_good_canary_is_promoted_by_its_run(canary: Commands, server: RunningServer) -> None:
+    canary("start", "good", "--model", "echo", "--to", "v2", "--now", *canary.endpoint)
+    with traffic(server, "good") as answers, traffic(server, "good"):
+        said = canary("run", "good", "--steps", "50", "--bake", "4s", *canary.endpoint)
+    assert "The canary's share is 100 % from now on." in said
+    assert "Promoted: good serves it to everybody." in said
+    assert {status for status, _ in answers} == {200}
+    assert canary.served("good") == {"v2"}
+    assert canary.status("good")["warnings"] == []
+    assert "good: {serve: {echo: v2, mute: v1}}" in canary.text()
+
+
+def test_a_bad_canary_is_rolled_back_by_its_run_after_few_bad_answers(canary: Commands, server: RunningServer) -> None:
+    canary("start", "bad", "--model", "echo", "--to", "bad", "--percent", "5", "--now", *canary.endpoint)
+    with traffic(server, "bad", 0.001) as answers:
+        said = canary("run", "bad", "--bake", "60s", *canary.endpoint, code=1)
+    assert "Rolled back: errors: " in said
+    failed = sum(status >= 500 for status, _ in answers)
+    assert 0 < failed < 150
+    assert canary.served("bad") == {"v1"}
+    found = canary.status("bad")
+    assert (found["canary"], found["warnings"]) == (None, [])
+    assert found["since"]["verdict"] == "failed"
+
+
+def test_a_canary_whose_answers_differ_is_rolled_back(canary: Commands, server: RunningServer) -> None:
+    with traffic(server, "agreeing", 0.002):
+        said = canary("run", "agreeing", "--bake", "60s", *canary.endpoint, code=1)
+    assert "Rolled back: agreement of echo: 0 % of" in said
+    assert canary.served("agreeing") == {"plain"}
+
+
+def test_a_canary_without_traffic_is_left(canary: Commands) -> None:
+    canary("start", "quiet", "--model", "echo", "--to", "v2", "--now", *canary.endpoint)
+    said = canary("run", "quiet", *canary.endpoint, code=1)
+    assert "Left at 10 %, for nobody can tell: errors: no requests" in said
+    assert canary.status("quiet")["canary"]["percent"] == 10
+
+
+def test_each_thing_out_of_step_is_named(canary: Commands, tmp_path: Path) -> None:
+    canary("start", "drift", "--model", "echo", "--to", "v2")
+    assert "the manifest has a canary, the live stage has none" in canary.status("drift")["warnings"]
+    refused = canary("promote", "drift", "--now", *canary.endpoint, code=2)
+    assert "turnout: drift is not served as the manifest says: the manifest has a canary" in refused
+    outputs = tmp_path / "outputs.json"
+    deployed = {"variables": {"echo": "v0", "mute": "v1", "alias": "live", "canary": "false"}, "canary": None}
+    outputs.write_text(json.dumps({"stages": {"drift": deployed}}))
+    said = canary("status", "drift", "--outputs", str(outputs))
+    assert "- echo is v1 in the manifest, v0 in Pulumi's outputs\n" in said
+    assert "- the manifest has a canary, Pulumi's outputs has none\n" in said
+    assert max(map(len, said.splitlines())) <= 80
+    outputs.write_text("{}")
+    assert "say nothing of stage drift" in canary("status", "drift", "--outputs", str(outputs), code=2)
+    canary("set", "drift", "--percent", "10", "--now", *canary.endpoint)
+    assert canary.status("drift")["warnings"] == []
+
+
+def test_a_stage_that_cannot_be_reached_is_mended_later(canary: Commands) -> None:
+    said = canary(
+        "start", "cut", "--model", "echo", "--to", "v2", "--now", "--endpoint-url", "http://127.0.0.1:9", code=1
+    )
+    assert "http://127.0.0.1:9 cannot be reached" in said
+    assert canary("mend") == "Nothing is half-done.\n"  # the stage is asked before anything is begun
+
+
+KILLED = """
+import os, signal, sys
+from turnout import rollout
+from turnout.cli.__main__ import main
+apply = rollout.apply_change
+rollout.apply_change = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main(sys.argv[1:])
+"""
+
+
+def test_a_command_that_is_killed_is_seen_and_mended(canary: Commands, server: RunningServer) -> None:
+    arguments = ["canary", "start", "cut", "--model", "echo", "--to", "v2", "--percent", "100", "--now"]
+    command = [sys.executable, "-c", KILLED, *arguments, *canary.endpoint, "-m", str(server.project)]
+    assert subprocess.run(command, check=False, timeout=PATIENCE_S).returncode == -signal.SIGKILL
+    assert canary.served("cut") == {"v1"}
+    assert "HALF-DONE" in canary("history", "cut")
+    assert "was cut off" in canary("start", "one", "--model", "echo", "--to", "v2", code=2)
+    (warning, *_) = canary.status("cut")["warnings"]
+    assert "is edited, and the stage may not be changed yet; `turnout canary mend` finishes it" in warning
+    assert canary("mend").startswith("Finished: 100 % of cut see echo v2 instead of v1.")
+    assert canary.served("cut") == {"v2"}
+    assert canary.status("cut")["warnings"] == []
+
+
+def test_ctrl_c_leaves_the_canary_and_a_second_run_goes_on(canary: Commands, server: RunningServer) -> None:
+    canary("start", "stopped", "--model", "echo", "--to", "v2", "--now", *canary.endpoint)
+    arguments = ["canary", "run", "stopped", "--steps", "30,70", "--bake", "100s", *canary.endpoint]
+    command = [sys.executable, "-m", "turnout.cli", *arguments, "-m", str(server.project)]
+    for begun in ("Begun: 30, 70 %", "Going on: 30, 70 %"):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline(), process.stdout.readline()]  # the second one is of the first look
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+            process.wait()
+        assert lines[0].startswith(begun)
+        assert process.returncode == 130
+        assert "The canary of stopped is left as it is, at 30 %." in said
+    assert canary.status("stopped")["canary"]["percent"] == 30
+    assert canary("mend") == "Nothing is half-done.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["start", "one", "--model", "echo"], "Each --model needs its --to."),
+        (
+            ["start", "one", "--model", "echo", "--to", "v2", "--model", "echo", "--to", "v1"],
+            "A model stands there twice.",
+        ),
+        (["start", "one", "--model", "echo", "--to", "wide"], "`wide` cannot stand in for `v1`"),
+        (["start", "one", "--model", "echo", "--to", "v3"], "echo has no version v3"),
+        (["start", "two", "--model", "echo", "--to", "v2"], "there is no stage two"),
+        (["start", "one"], "the canary would change nothing"),
+        (["start", "one", "--model", "echo", "--to", "v2", "--now"], "--now needs to know which stage to change."),
+        (["start", "one", "--model", "echo", "--to", "v2", "--stack", "x"], "say where --now changes the stage."),
+        (["start", "one", "--release", "--now", "--stack", "x"], "A release cannot start at once"),
+        (["promote", "one"], "one has no canary"),
+        (["rollback", "one"], "one has no canary"),
+        (["set", "one", "--percent", "5"], "one has no canary"),
+        (["set", "one", "--percent", "101"], "Invalid value for '--percent'"),
+        (["run", "one"], "A run needs to know where the stage is served."),
+        (["run", "one", "--steps", "5,5", "--stack", "x"], "--steps must be percents that rise"),
+        (["run", "one", "--bake", "soon", "--stack", "x"], "--bake must be a number with s, m or h"),
+        (["status", "two"], "there is no stage two"),
+        (["status", "one", "--outputs", "models.yaml"], "models.yaml is not JSON"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_work_is_refused_and_changes_nothing(
+    canary: Commands, arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(canary.server.project)
+    before = (canary.text(), canary("history", "--json"))
+    assert sentence in canary(*arguments, code=2)
+    assert (canary.text(), canary("history", "--json")) == before
+
+
+def test_a_release_is_told_what_it_needs(canary: Commands) -> None:
+    said = canary("start", "one", "--release", "--percent", "5")
+    assert "The code and routes of the share come with `pulumi up`." in said
+    assert "(all)  as deployed  the new release" in canary("status", "one")
+    assert "`pulumi up` then moves the alias `live`" in canary("promote", "one")
+    canary("start", "one", "--release")
+    assert "would give them to everybody" in canary("rollback", "one")
