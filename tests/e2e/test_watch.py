@@ -123,6 +123,19 @@ def test_an_edit_of_the_manifest_goes_into_service_without_a_failed_request(
     assert text.count("reloaded") == 1
 
 
+def test_a_model_goes_behind_a_router_and_back_without_a_failed_request(server: RunningServer, project: Path) -> None:
+    plain, routed = "dev: {serve: {iris: v1, echo: v1}}", "dev: {serve: {echo: v1}, weights: {iris: {v1: 0, v2: 100}}}"
+    with load(server, "/models/iris/inference", IRIS) as answers:
+        edit(project, plain, routed)
+        until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
+        assert all(mine[-1].headers["x-turnout-route"] == "weight" for mine in answers)
+        edit(project, routed, plain)
+        until(every_client_saw(answers, "x-turnout-version", "v1"), "everybody sees v1 again")
+    assert [switches(mine, "x-turnout-version") for mine in answers] == [["v1", "v2", "v1"]] * 4
+    assert {answer.status for mine in answers for answer in mine} == {200}
+    assert "iris router is new" in await_told(server, "reloaded", 2)
+
+
 def test_a_new_artifact_goes_into_service_over_the_same_connections(server: RunningServer, project: Path) -> None:
     other = onnx.load(project / "models/iris/v1/model.onnx")
     other.doc_string = "another one"
