@@ -1,0 +1,51 @@
+"""A project for the Open Inference Protocol's clients: a model that echoes for every datatype, and others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onnx import helper
+
+from tests.builders.graphs import value, write_graph, write_identity
+from turnout.protocol.tensors import DATATYPES
+
+FAILING = """
+def preprocess(inputs):
+    raise ValueError("secret")
+"""
+
+STAGES = """
+stages:
+  dev:
+    serve: {"*": newest}
+    weights: {routed: {v1: 50, v2: 50}}
+  keyed:
+    serve: {"*": newest}
+    auth: api_key
+"""
+
+
+def write_pair(path: Path) -> None:
+    """FP32 `a` and `b`, both [-1]; answers `sum` and `difference`."""
+    nodes = [helper.make_node("Add", ["a", "b"], ["sum"]), helper.make_node("Sub", ["a", "b"], ["difference"])]
+    tensors = [value(name, "FP32", ["n"]) for name in ("a", "b", "sum", "difference")]
+    write_graph(path, nodes, tensors[:2], tensors[2:])
+
+
+def write_open_inference_project(folder: Path) -> Path:
+    """`fp32`, `bytes` and so on echo `x` as `y`, of any shape; `pair` has versions 1 and v2, `routed` is weighted,
+    `failing` fails. Stage `dev` is open, `keyed` asks for a key."""
+    models = ["platform: turnout", "models:"]
+    for datatype in DATATYPES:
+        write_identity(folder / "models" / f"{datatype}.onnx", datatype, None)
+        models.append(f"  {datatype.lower()}: {{versions: {{v1: {{artifact: models/{datatype}.onnx}}}}}}")
+    write_pair(folder / "models" / "pair.onnx")
+    (folder / "models" / "failing.py").write_text(FAILING)
+    pair = "artifact: models/pair.onnx"
+    models += [
+        f'  pair: {{versions: {{"1": {{{pair}}}, v2: {{{pair}}}}}}}',
+        f"  routed: {{versions: {{v1: {{{pair}}}, v2: {{{pair}}}}}}}",
+        f"  failing: {{versions: {{v1: {{{pair}, transform: models/failing.py}}}}}}",
+    ]
+    (folder / "models.yaml").write_text("\n".join(models) + STAGES)
+    return folder
