@@ -65,7 +65,9 @@ def test_document_of_a_stage_that_models_yaml_has_not_is_404() -> None:
 
 @pytest.mark.parametrize(("spare", "status"), [(100, 200), (0, 413)])
 def test_document_over_lambdas_limit_is_a_clear_error(spare: int, status: int) -> None:
-    large = Catalogue("turnout-local", "turnout", "1", {}, {"prod": '{"x":"' + "x" * (LARGEST_BODY_BYTES - spare - 50) + '"}'})
+    large = Catalogue(
+        "turnout-local", "turnout", "1", {}, {"prod": '{"x":"' + "x" * (LARGEST_BODY_BYTES - spare - 50) + '"}'}
+    )
     reply = ask({**route_event("/openapi.json"), "headers": None}, catalogue=large)
     assert reply.status == status
     if status == 413:
