@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.builders.observations import BAD, EVERY, GOOD, LITTLE, NOTHING, arm, observation
+from turnout import canary_checks
 from turnout.canary_checks import CHECKS, Check, Verdict, judge, shares_of, verdict_of
 from turnout.judgement import Agreement, Judgement
 from turnout.observed import AgreementCounts, Arm, Observation, quantile_s
@@ -250,3 +252,11 @@ def test_a_bad_canary_fails_and_a_good_one_does_not() -> None:
         "failed",
         "inconclusive",
     ]
+
+
+def test_every_check_and_margin_is_documented(root: Path) -> None:
+    page = (root / "docs" / "judgement.md").read_text()
+    assert [name for name in CHECKS if f"| {name} |" not in page] == []
+    margins = [name for name in vars(canary_checks) if name.endswith(("_MARGIN", "_SHARE"))]
+    assert len(margins) == 4
+    assert [name for name in margins if f"`{name}`" not in page] == []

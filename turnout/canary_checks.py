@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from turnout.judgement import Judgement
 from turnout.observed import Observation
@@ -75,12 +76,15 @@ class Check:
     needed: int | None = None
 
 
+Question = Callable[[float], Check]
+"""Makes a check, given the evidence that is enough for a claim."""
+
+
 def judge(judgement: Judgement, observation: Observation) -> tuple[Check, ...]:
     """Every check that the judgement asks for, in `CHECKS`' order."""
-    claims = 1 if judgement.strategy == ALL_AT_ONCE else 2
-    claims += max(1, len(observation.agreement)) if judgement.agreement else 0
-    enough = threshold((1 - judgement.confidence) / claims / max(1, len(shares_of(judgement))))
-    return tuple(check for make in CHECKS.values() for check in make(judgement, observation, enough))
+    asked = [question for ask in CHECKS.values() for question in ask(judgement, observation)]
+    enough = threshold((1 - judgement.confidence) / len(asked) / max(1, len(shares_of(judgement))))
+    return tuple(question(enough) for question in asked)
 
 
 def verdict_of(checks: Iterable[Check]) -> Verdict:
@@ -106,19 +110,18 @@ def shares_of(judgement: Judgement) -> tuple[float, ...]:
     return tuple(share for share in steps if share < 100)
 
 
-def check_errors(judgement: Judgement, observation: Observation, enough: float) -> Iterator[Check]:
+def ask_errors(judgement: Judgement, observation: Observation) -> Iterator[Question]:
     """The canary's error rate against the baseline's, or, where everything moves at once, against the margin."""
     baseline = Trials(observation.baseline.requests, observation.baseline.errors)
     canary = Trials(observation.canary.requests, observation.canary.errors)
-    if judgement.strategy != ALL_AT_ONCE:
-        yield _compare("errors", baseline, canary, ERROR_MARGIN, enough, "failed")
-        return
+    if judgement.strategy == ALL_AT_ONCE:
+        told = f"{_told(canary, 'failed')}; {_percent(ERROR_MARGIN)} may"
+        yield partial(_hold, "errors", canary, ERROR_MARGIN, 0.0, told=told)
+    else:
+        yield partial(_compare, "errors", baseline, canary, ERROR_MARGIN, fault="failed")
 
-    told = f"{_told(canary, 'failed')}; {_percent(ERROR_MARGIN)} may"
-    yield _hold("errors", canary, ERROR_MARGIN, 0.0, enough, told)
 
-
-def check_latency(judgement: Judgement, observation: Observation, enough: float) -> Iterator[Check]:
+def ask_latency(judgement: Judgement, observation: Observation) -> Iterator[Question]:
     """The share of the canary's requests that are slower than the baseline's p95."""
     if judgement.strategy == ALL_AT_ONCE:
         return
@@ -127,50 +130,51 @@ def check_latency(judgement: Judgement, observation: Observation, enough: float)
     bound = next((i for i in range(len(bounds_s)) if observation.baseline.slower(i) <= slow_at_most), len(bounds_s) - 1)
     baseline = Trials(total, observation.baseline.slower(bound))
     canary = Trials(sum(observation.canary.durations), observation.canary.slower(bound))
+    fault = f"took longer than {bounds_s[bound] * 1000:g} ms"
     # The bound is chosen by the very requests that are tested at it, so the claim must hold at all bounds together.
-    enough += threshold(1 / len(bounds_s))
-    yield _compare(
-        "latency", baseline, canary, LATENCY_MARGIN, enough, f"took longer than {bounds_s[bound] * 1000:g} ms"
-    )
+    more = threshold(1 / len(bounds_s))
+    yield lambda enough: _compare("latency", baseline, canary, LATENCY_MARGIN, enough + more, fault)
 
 
-def check_alarms(judgement: Judgement, observation: Observation, _enough: float) -> Iterator[Check]:
+def ask_alarms(judgement: Judgement, observation: Observation) -> Iterator[Question]:
     """CloudWatch's alarms: one that rings is a failure, one that cannot be seen an error."""
-    if not judgement.alarms:
+    if judgement.alarms:
+        states = {name: observation.alarms.get(name, MISSING) for name in judgement.alarms}
+        yield lambda _enough: _check_alarms(states)
+
+
+def ask_agreement(judgement: Judgement, observation: Observation) -> Iterator[Question]:
+    """How often the two versions' outputs agree, against the floor."""
+    if judgement.agreement is None:
         return
-    states = {name: observation.alarms.get(name, MISSING) for name in judgement.alarms}
+    floor = judgement.agreement.floor
+    if not observation.agreement:
+        yield lambda _enough: Check("agreement", Verdict.INCONCLUSIVE, "no answers compared yet")
+    for model, counts in observation.agreement.items():
+        trials = Trials(counts.compared, counts.compared - counts.agreed)
+        told = f"{_percent(1 - trials.rate)} of {counts.compared:,} answers agreed; {_percent(floor)} must"
+        name = f"agreement of {model}"
+        yield partial(_hold, name, trials, 1 - floor, AGREEMENT_MARGIN, told=told, counted="answers compared")
+
+
+CHECKS: Mapping[str, Callable[[Judgement, Observation], Iterator[Question]]] = {
+    "errors": ask_errors,
+    "latency": ask_latency,
+    "alarms": ask_alarms,
+    "agreement": ask_agreement,
+}
+"""What is asked of a canary; nothing, where the judgement does not ask for it."""
+
+
+def _check_alarms(states: Mapping[str, str]) -> Check:
     for state, verdict, told in (
         ("ALARM", Verdict.FAILED, "in alarm"),
         (MISSING, Verdict.ERROR, "not found"),
         ("INSUFFICIENT_DATA", Verdict.INCONCLUSIVE, "no data yet"),
     ):
         if names := [name for name in states if states[name] == state]:
-            yield Check("alarms", verdict, f"{', '.join(names)}: {told}")
-            return
-    yield Check("alarms", Verdict.SUCCESSFUL, f"{', '.join(states)}: OK")
-
-
-def check_agreement(judgement: Judgement, observation: Observation, enough: float) -> Iterator[Check]:
-    """How often the two versions' outputs agree, against the floor."""
-    if judgement.agreement is None:
-        return
-    floor = judgement.agreement.floor
-    if not observation.agreement:
-        yield Check("agreement", Verdict.INCONCLUSIVE, "no answers compared yet")
-    for model, counts in observation.agreement.items():
-        trials = Trials(counts.compared, counts.compared - counts.agreed)
-        told = f"{_percent(1 - trials.rate)} of {counts.compared:,} answers agreed; {_percent(floor)} must"
-        name = f"agreement of {model}"
-        yield _hold(name, trials, 1 - floor, AGREEMENT_MARGIN, enough, told, "answers compared")
-
-
-CHECKS: Mapping[str, Callable[[Judgement, Observation, float], Iterator[Check]]] = {
-    "errors": check_errors,
-    "latency": check_latency,
-    "alarms": check_alarms,
-    "agreement": check_agreement,
-}
-"""What is asked of a canary. Each is given the evidence that is enough for a claim."""
+            return Check("alarms", verdict, f"{', '.join(names)}: {told}")
+    return Check("alarms", Verdict.SUCCESSFUL, f"{', '.join(states)}: OK")
 
 
 def _compare(name: str, baseline: Trials, canary: Trials, margin: float, enough: float, fault: str) -> Check:
