@@ -42,7 +42,13 @@ PLAN = (
     "turnout.tensor_schemas",
     "turnout.tensor_unions",
 )
-DOCUMENT = ("turnout.openapi", "turnout.openapi_operations", "turnout.openapi_schemas")
+DOCUMENT = (
+    "turnout.openapi",
+    "turnout.openapi_general",
+    "turnout.openapi_operations",
+    "turnout.openapi_public",
+    "turnout.openapi_schemas",
+)
 MANIFEST = (
     "turnout.artifact_cache",
     "turnout.artifacts",

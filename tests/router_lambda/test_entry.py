@@ -1,0 +1,73 @@
+"""What Lambda imports; the zips that hold it are run in tests/packaging/test_routers.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+
+from router_lambda.entry import MARGIN_S, find_endpoint, load_handler
+from tests.builders.invoke_api import Reply, Seen, invoke_api, replying
+from turnout.protocol.route_table import ModelRoute, RouteTable, VersionRoute
+
+ANSWER = {"statusCode": 200, "body": "{}"}
+EVENT = {"stageVariables": {"bertBase": "router", "bertBaseRoute": "v1.100", "alias": "next"}, "headers": {}}
+
+
+def context(left_ms: int = 20_000) -> Any:
+    return SimpleNamespace(get_remaining_time_in_millis=lambda: left_ms)
+
+
+def environ(url: str = "") -> dict[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_REGION": "eu-west-1",
+        "AWS_LAMBDA_FUNCTION_NAME": "shop-prod_bert-base_router",
+        "AWS_ENDPOINT_URL_LAMBDA": url,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    route = ModelRoute("bertBase", {"v1": VersionRoute(15)})
+    table = RouteTable("bert-base", "", {"bert-base": route})
+    (tmp_path / "routes.json").write_text(json.dumps(table.to_json()))
+    return tmp_path
+
+
+def test_the_prefix_is_that_of_the_routers_own_name(folder: Path) -> None:
+    with invoke_api(replying(ANSWER, connection="close")) as api:
+        answer = load_handler(folder, environ(api.url))(EVENT, context())
+    assert answer == {**ANSWER, "headers": {"x-turnout-route": "weight"}}
+    assert api.seen[0].path == "/2015-03-31/functions/shop-prod_bert-base_v1%3Anext/invocations"
+
+
+def test_a_call_ends_before_lambda_ends_the_router(folder: Path) -> None:
+    def late(_seen: Seen) -> Reply:
+        return pytest.fail("called without time left")
+
+    with invoke_api(late) as api:
+        answer = load_handler(folder, environ(api.url))(EVENT, context(int(MARGIN_S * 1000)))
+    assert (answer["statusCode"], api.seen) == (504, [])
+
+
+REGIONS = (
+    "eu-west-1", "ap-southeast-2", "cn-north-1", "us-gov-west-1", "us-iso-east-1", "us-isob-east-1", "us-isof-south-1",
+    "eu-isoe-west-1", "eusc-de-east-1",
+)  # fmt: skip
+"""One of each partition, and one more."""
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_the_endpoint_is_botocores_in_every_partition(region: str) -> None:
+    client = boto3.client("lambda", region_name=region, aws_access_key_id="a", aws_secret_access_key="b")
+    assert find_endpoint(region) == client.meta.endpoint_url
+
+
+def test_without_an_endpoint_of_its_own_it_is_the_regions(folder: Path) -> None:
+    assert callable(load_handler(folder, environ()))
