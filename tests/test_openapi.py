@@ -15,10 +15,9 @@ from tests.builders.manifests import artifacts_of, manifest, manifests, model, s
 from turnout.auth import AUTH_TYPES
 from turnout.manifest import Manifest, Model, Version
 from turnout.openapi import Document, build_document, lambda_uri, local_uri, render_document
-from turnout.openapi_general import ANY_METHOD, OWN_ERRORS, PURPOSES
-from turnout.openapi_operations import ERRORS, GRAPH_ERRORS
+from turnout.openapi_general import ANY_METHOD, PURPOSES
+from turnout.openapi_operations import ERRORS
 from turnout.planning import make_plan
-from turnout.protocol.errors import STATUS_OF
 from turnout.protocol.tensors import Signature, TensorSpec
 
 
@@ -156,12 +155,6 @@ def test_error_responses_are_told_in_full_at_every_operation() -> None:
         assert set(operation["responses"]) == {"200", *(PURPOSES[path].errors if path in PURPOSES else told)}
         # API Gateway does not follow references to shared responses.
         assert all("$ref" not in response for response in operation["responses"].values())
-
-
-def test_every_error_code_is_told_at_its_status() -> None:
-    for code, status in STATUS_OF.items():
-        told = [responses[str(status)] for responses in (ERRORS, GRAPH_ERRORS, OWN_ERRORS) if str(status) in responses]
-        assert any(f"`{code}`" in response["description"] for response in told), code
 
 
 def test_tags_and_descriptions_are_the_manifests() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.builders.manifests import artifact, artifacts_of, large_manifest, manifest, model, signature, stage
-from turnout.manifest import Canary, Manifest, Model, Position, Version
+from turnout.manifest import CallNode, Canary, Manifest, Model, Position, SequenceNode, Version
 from turnout.openapi import build_document, check_document, render_document
 from turnout.payload import JSON_BYTES, estimate_payload
 from turnout.plan import Plan, Quota
@@ -55,6 +55,26 @@ def test_more_than_300_resources_are_noted_with_how_to_shard(models: int, noted:
     notes = plan_of(large_manifest(models, 2)).notes
     assert [note.path for note in notes] == (["models"] if noted else [])
     assert all("304 used, 300 allowed" in note.message and "shard" in note.message for note in notes)
+
+
+@pytest.mark.parametrize(("characters", "refused"), [(4096 - 10, False), (4097 - 10, True)])
+def test_environment_is_held_to_its_4_kb(characters: int, refused: bool) -> None:
+    version = Version("iris", "v1", "a.onnx", environment={"VOCABULARY": "x" * characters})
+    of = manifest((Model("iris", (version,)),))
+    if refused:
+        problem = problem_of(of)
+        assert problem.path == ("models", "iris", "versions", "v1", "environment")
+        assert "4.0 KB allowed" in problem.message
+    else:
+        assert quota_of(plan_of(of), "environment").used == 4096
+
+
+def test_routers_take_all_the_time_that_there_is_and_that_is_no_warning() -> None:
+    of = manifest(stages=(stage(serve={}, weights={"iris": {"v1": 50, "v2": 50}}),))
+    assert {quota.subject for quota in plan_of(of).quotas if quota.name == "timeout"} == {
+        "turnout-local_iris_v1",
+        "turnout-local_iris_v2",
+    }
 
 
 def test_stage_may_have_100_variables() -> None:
@@ -166,7 +186,16 @@ def test_estimated_document_is_within_a_quarter_of_the_truth() -> None:
         (TensorSpec("y", "INT64", (-1,)),),
     )
     image = Signature((TensorSpec("x", "FP32", (1, 16, 16)),), (TensorSpec("y", "FP32", (1,)),))
-    for of in (manifest(), large_manifest(10, 1), large_manifest(1, 20), large_manifest(20, 3)):
+    direct = replace(large_manifest(10, 2), open_inference="direct")
+    graph = Model("chain", (), graph=SequenceNode((CallNode("iris", "v1"),)))
+    for of in (
+        manifest(),
+        large_manifest(10, 1),
+        large_manifest(1, 20),
+        large_manifest(20, 3),
+        direct,
+        manifest((model(), graph)),
+    ):
         for tensors in (signature(), wide, image):
             plan = make_plan(of, artifacts_of(of, dict.fromkeys(artifacts_of(of), tensors)))
             truth = len(render_document(build_document(plan, plan.apis[0])))

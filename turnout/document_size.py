@@ -1,6 +1,6 @@
 """About how large the document of an API gets, without building it.
 
-Comes in: the planned versions. Goes out: bytes. Called by the quotas; `turnout.openapi.check_document` counts exactly.
+Comes in: what is planned. Goes out: bytes. Called by the quotas; `turnout.openapi.check_document` counts exactly.
 The numbers were measured on the document of today; a test holds the estimate within a quarter of the truth.
 """
 
@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from turnout.example_request import EXAMPLE_BYTES, count_elements
-from turnout.plan import ServedVersion
+from turnout.plan import Route, ServedGraph, ServedVersion
 from turnout.protocol.tensors import TensorSpec
 from turnout.tensor_schemas import TOLD_TENSORS
 
-ROOT_BYTES = 2_300
-"""What every document holds beside its models."""
+ROOT_BYTES = 16_000
+"""What every document holds beside its models, the general router's operations among it."""
+
+OPERATION_BYTES = 3_500
+"""The operation of a route that the protocol has for a model or version, beside the usual one."""
 
 MODEL_BYTES = 5_200
 """The operation that a stage turns, and its two schemas."""
@@ -32,10 +35,12 @@ TENSOR_BYTES = 25
 """What is told of a tensor beside its name."""
 
 
-def estimate_document(versions: Sequence[ServedVersion]) -> int:
-    """Bytes of a document that serves these versions."""
+def estimate_document(
+    versions: Sequence[ServedVersion], routes: Sequence[Route] = (), graphs: Sequence[ServedGraph] = ()
+) -> int:
+    """Bytes of a document that serves these versions and graphs by these routes."""
     names: dict[str, set[str]] = {}
-    size = ROOT_BYTES
+    size = ROOT_BYTES + sum(OPERATION_BYTES for route in routes if route.model and route.kind == "open_inference")
     for row in versions:
         signature, model = row.signature, row.version.model
         size += VERSION_BYTES + NAME_BYTES * len(model + row.version.name)
@@ -43,10 +48,10 @@ def estimate_document(versions: Sequence[ServedVersion]) -> int:
         names.setdefault(model, set()).update(tensor.name for tensor in (*signature.inputs, *signature.outputs))
     for model, tensors in names.items():
         size += MODEL_BYTES + NAME_BYTES * len(model) + sum(3 + len(name.encode()) for name in tensors)
-    return size
+    return size + sum(MODEL_BYTES + NAME_BYTES * len(graph.model) + estimate_schemas(graph) for graph in graphs)
 
 
-def estimate_schemas(row: ServedVersion) -> int:
+def estimate_schemas(row: ServedVersion | ServedGraph) -> int:
     """Bytes that a version's tensors take in its schemas: names in an `enum`, and the first ones in words."""
     inputs, outputs = row.signature.inputs, row.signature.outputs
     named = sum(3 + len(tensor.name.encode()) for tensor in (*inputs, *outputs, *outputs))

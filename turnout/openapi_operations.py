@@ -180,7 +180,9 @@ def spell_integration(route: Route, uri: str, credentials: str) -> dict[str, Any
 
 
 def _examples(route: Route, requests: Mapping[str, Request]) -> dict[str, Any]:
-    """A version's example; on a model's route the example of each version by its name."""
+    """A version's example; on a model's route the example of each version by its name. Each stands there once."""
+    if route.kind != "inference":
+        return {}
     known = {version: request.example for version, request in requests.items() if request.example is not None}
     if route.version:
         return {"example": known[route.version]} if known else {}

@@ -7,7 +7,7 @@ Source: API Gateway and Lambda quotas as of August 2026. MB and KB are 1,048,576
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from turnout.document_size import EMPTY_SCHEMA_BYTES, estimate_document, estimate_schemas
@@ -92,7 +92,7 @@ def count_quotas(plan: Plan) -> Iterator[Count]:
     """Every quota of the plan, exceeded or not."""
     for api in plan.apis:
         yield from _of_api(api)
-        yield from _of_document(api, plan.versions)
+        yield from _of_document(api, plan)
         for stage in api.stages:
             yield from _of_stage(stage)
     for function in plan.functions:
@@ -121,15 +121,16 @@ def _of_api(api: Api) -> Iterator[Count]:
     )
 
 
-def _of_document(api: Api, versions: Sequence[ServedVersion]) -> Iterator[Count]:
+def _of_document(api: Api, plan: Plan) -> Iterator[Count]:
     """Estimates: `turnout.openapi.check_document` counts, and refuses."""
+    size = estimate_document(plan.versions, api.routes, plan.graphs)
     yield Count(
-        Quota("document, estimated", api.name, estimate_document(versions), DOCUMENT_BYTES, "bytes"),
+        Quota("document, estimated", api.name, size, DOCUMENT_BYTES, "bytes"),
         ("models",),
         SPLIT,
         hard=False,
     )
-    largest = max(versions, key=estimate_schemas)
+    largest = max(plan.versions, key=estimate_schemas)
     size = EMPTY_SCHEMA_BYTES + estimate_schemas(largest)
     subject = f"{largest.version.model} {largest.version.name}"
     yield Count(
@@ -157,7 +158,7 @@ def _of_stage(stage: StagePlan) -> Iterator[Count]:
 
 
 def _of_function(function: Function) -> Iterator[Count]:
-    path: tuple[str, ...] = ("models", function.model)
+    path: tuple[str, ...] = ("models", function.model) if function.model else ("platform",)
     if function.version:
         path = (*path, "versions", function.version)
     yield Count(
@@ -165,12 +166,13 @@ def _of_function(function: Function) -> Iterator[Count]:
         path,
         "Shorten the platform's, the stack's, the model's or the version's name.",
     )
-    yield Count(
-        Quota("timeout", function.name, function.timeout_s, INTEGRATION_TIMEOUT_S, "s"),
-        (*path, "timeout_s"),
-        f"API Gateway ends a call at {INTEGRATION_TIMEOUT_S} s with a 504, whatever the function's own timeout.",
-        hard=False,
-    )
+    if function.kind == "model":
+        yield Count(
+            Quota("timeout", function.name, function.timeout_s, INTEGRATION_TIMEOUT_S, "s"),
+            (*path, "timeout_s"),
+            f"API Gateway ends a call at {INTEGRATION_TIMEOUT_S} s with a 504, whatever the function's own timeout.",
+            hard=False,
+        )
     if function.environment:
         size = sum(len(key.encode()) + len(value.encode()) for key, value in function.environment.items())
         yield Count(
