@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import boto3
@@ -11,16 +12,21 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 
-def aws_client(service: str, port: int, **config: Any) -> Any:
+@contextmanager
+def aws_client(service: str, port: int) -> Iterator[Any]:
     """A client that tries once, with credentials that nobody checks."""
-    return boto3.client(
+    client = boto3.client(
         service,
         endpoint_url=f"http://127.0.0.1:{port}",
         region_name="eu-west-1",
         aws_access_key_id="local",
         aws_secret_access_key="local",
-        config=Config(retries={"total_max_attempts": 1}, **config),
+        config=Config(retries={"total_max_attempts": 1}),
     )
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 def refusal(call: Callable[[], Any]) -> tuple[int, str, str]:

@@ -69,9 +69,8 @@ def control_scene() -> Iterator[ControlScene]:
     state = SharedState(1)
     planned = StageSettings("dev", API_ID, FIRST, {})
     plane = ControlPlane([RestApi(API_ID, {"info": {"title": "turnout-local_none"}}, (planned,))], state)
-    with serving(local_only(plane.handle)) as server:
-        port = server.address[1]
-        scene = ControlScene(state, aws_client("apigateway", port), port)
+    with serving(local_only(plane.handle)) as server, aws_client("apigateway", server.address[1]) as client:
+        scene = ControlScene(state, client, server.address[1])
         scene.put()
         yield scene
 

@@ -43,11 +43,17 @@ def server(tmp_path: Path, root: Path) -> Iterator[RunningServer]:
         yield running
 
 
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[Any]:
+    with aws_client("apigateway", server.port) as client:
+        yield client
+
+
 class Stage:
     """One stage of a server, as its owner changes it."""
 
-    def __init__(self, server: RunningServer, name: str = "dev") -> None:
-        self._client = aws_client("apigateway", server.port)
+    def __init__(self, client: Any, name: str = "dev") -> None:
+        self._client = client
         (self._api,) = (api["id"] for api in self._client.get_rest_apis()["items"])
         self._name = name
 
@@ -72,8 +78,8 @@ def served_pair(client: Client) -> tuple[str, str]:
     return iris[0]["version"], other[0]["version"]
 
 
-def test_change_is_seen_whole_and_by_every_next_request_of_every_worker(server: RunningServer) -> None:
-    stage = Stage(server)
+def test_change_is_seen_whole_and_by_every_next_request_of_every_worker(server: RunningServer, client: Any) -> None:
+    stage = Stage(client)
     seen: list[set[tuple[str, str]]] = []
     failures: list[BaseException] = []
     stopped = threading.Event()
@@ -82,9 +88,9 @@ def test_change_is_seen_whole_and_by_every_next_request_of_every_worker(server: 
         pairs: set[tuple[str, str]] = set()
         seen.append(pairs)
         try:
-            with server.client() as client:
+            with server.client() as caller:
                 while not stopped.is_set():
-                    pairs.add(served_pair(client))
+                    pairs.add(served_pair(caller))
         except BaseException as error:  # told by the test
             failures.append(error)
 
@@ -108,13 +114,13 @@ def test_change_is_seen_whole_and_by_every_next_request_of_every_worker(server: 
     assert set().union(*seen) == {("v1", "v1"), ("v2", "v2")}
 
 
-def test_canary_goes_its_whole_way(server: RunningServer) -> None:
-    stage = Stage(server)
-    with server.client() as client, server.client() as another:
-        clients = (client, another)
+def test_canary_goes_its_whole_way(server: RunningServer, client: Any) -> None:
+    stage = Stage(client)
+    with server.client() as one, server.client() as another:
+        clients = (one, another)
         stage.update(replacing(PERCENT, "100"), replacing(f"{OVERRIDES}/iris", "v2"))
         assert {served_by(row) for row in clients} == {"v2"}
-        assert served_by(client, "/prod/models/iris/inference") == "v1"
+        assert served_by(one, "/prod/models/iris/inference") == "v1"
         stage.update(replacing(PERCENT, "0"))
         assert {served_by(row) for row in clients} == {"v1"}
         stage.update(*COPIES)
@@ -123,14 +129,25 @@ def test_canary_goes_its_whole_way(server: RunningServer) -> None:
         assert {served_by(row) for row in clients} == {"v2"}
 
 
+def test_throttle_that_is_set_holds_over_all_workers(server: RunningServer, client: Any) -> None:
+    stage = Stage(client)
+    stage.update(replacing("/*/*/throttling/rateLimit", "0"), replacing("/*/*/throttling/burstLimit", "3"))
+
+    statuses = [server.post("/dev/models/iris/inference", IRIS).status for _ in range(12)]
+
+    assert statuses == [200] * 3 + [429] * 9
+    stage.update(removing("/*/*"))
+    assert server.post("/dev/models/iris/inference", IRIS).status == 200
+
+
 def set_in(stage: Any) -> tuple[Any, ...]:
     canary = stage["canarySettings"]
     settings = canary["percentTraffic"], canary["stageVariableOverrides"]
     return *settings, stage["variables"], stage["description"], stage["lastUpdatedDate"]
 
 
-def test_reload_keeps_a_stage_that_was_set_until_its_own_plan_changes(server: RunningServer) -> None:
-    stage, other = Stage(server), Stage(server, "prod")
+def test_reload_keeps_a_stage_that_was_set_until_its_own_plan_changes(server: RunningServer, client: Any) -> None:
+    stage, other = Stage(client), Stage(client, "prod")
     manifest = server.project / "models.yaml"
     set_by_hand = [replacing(PERCENT, "100"), replacing(f"{OVERRIDES}/iris", "v2"), replacing("/description", "mine")]
     stage.update(*set_by_hand)
@@ -150,23 +167,21 @@ def test_reload_keeps_a_stage_that_was_set_until_its_own_plan_changes(server: Ru
     planned = other.get()
     assert "canarySettings" not in planned
     assert planned["variables"]["other"] == "v2"
-    with server.client() as client:
-        assert served_by(client) == "v2"
-        assert served_by(client, "/prod/models/iris/inference") == "v1"
+    with server.client() as caller:
+        assert served_by(caller) == "v2"
+        assert served_by(caller, "/prod/models/iris/inference") == "v1"
 
 
 def test_functions_answer_to_lambdas_clients(server: RunningServer) -> None:
-    client = aws_client("lambda", server.port)
-    event = {"body": json.dumps(IRIS), "headers": {"Content-Type": "application/json"}}
-
-    found = client.invoke(FunctionName="turnout-local_iris_v2:live", Payload=json.dumps(event))
-
-    answer = json.load(found["Payload"])
-    assert (found["ExecutedVersion"], answer["statusCode"]) == ("1", 200)
-    assert answer["headers"]["x-turnout-version"] == "v2"
-    called = client.invoke(FunctionName="turnout-local_iris_v2", InvocationType="Event", Payload=json.dumps(event))
-    assert called["StatusCode"] == 202
-    assert refusal(lambda: client.invoke(FunctionName="turnout-local_iris_v9", Payload=b"{}"))[0] == 404
+    event = json.dumps({"body": json.dumps(IRIS), "headers": {"Content-Type": "application/json"}})
+    with aws_client("lambda", server.port) as client:
+        found = client.invoke(FunctionName="turnout-local_iris_v2:live", Payload=event)
+        answer = json.load(found["Payload"])
+        assert (found["ExecutedVersion"], answer["statusCode"]) == ("1", 200)
+        assert answer["headers"]["x-turnout-version"] == "v2"
+        called = client.invoke(FunctionName="turnout-local_iris_v2", InvocationType="Event", Payload=event)
+        assert called["StatusCode"] == 202
+        assert refusal(lambda: client.invoke(FunctionName="turnout-local_iris_v9", Payload=b"{}"))[0] == 404
 
 
 @pytest.mark.parametrize("path", ["/restapis", "/2015-03-31/functions/turnout-local_iris_v1/invocations"])

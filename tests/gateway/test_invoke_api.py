@@ -74,9 +74,10 @@ def server(module_functions: Functions) -> Iterator[RunningServer]:
 
 
 @pytest.fixture
-def served(server: RunningServer, module_functions: Functions) -> Served:
+def served(server: RunningServer, module_functions: Functions) -> Iterator[Served]:
     module_functions.calls.clear()
-    return Served(aws_client("lambda", server.address[1]), module_functions, server)
+    with aws_client("lambda", server.address[1]) as client:
+        yield Served(client, module_functions, server)
 
 
 @pytest.mark.parametrize(

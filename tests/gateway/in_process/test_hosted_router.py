@@ -14,6 +14,7 @@ import pytest
 from turnout.gateway.functions import Invocation
 from turnout.gateway.in_process.functions import InProcessFunctions
 from turnout.gateway.in_process.hosted_router import LARGEST_ON_LOOP, Answering, RouterCode
+from turnout.gateway.invoke_api import ASYNCHRONOUS_LIMIT_BYTES, SYNCHRONOUS_LIMIT_BYTES
 from turnout.manifest import Warm
 from turnout.plan import Function
 from turnout.protocol.answered import Answered, Invoke
@@ -211,13 +212,29 @@ def test_answer_of_a_router_may_be_as_large_as_any_functions() -> None:
     assert under_test.play(under_test.ask).error == "too_large"
 
 
-def test_event_over_lambdas_limit_is_not_handed_on() -> None:
-    under_test = scene(through)
+@pytest.mark.parametrize(
+    ("characters", "asynchronous", "error"),
+    [
+        (SYNCHRONOUS_LIMIT_BYTES - 100, False, ""),
+        (SYNCHRONOUS_LIMIT_BYTES, False, "request_too_large"),
+        (ASYNCHRONOUS_LIMIT_BYTES - 100, True, ""),
+        (ASYNCHRONOUS_LIMIT_BYTES, True, "request_too_large"),
+    ],
+)
+def test_event_over_lambdas_limit_is_not_handed_on(characters: int, asynchronous: bool, error: str) -> None:
+    told = []
 
-    invocation = under_test.play(lambda: under_test.ask("x" * 6_291_557))
+    async def hand_on(invoke: Invoke, event: Mapping[str, Any], deadline_s: float) -> Any:
+        large = {"body": "x" * characters}
+        told.append(await invoke("m_v1", "live", large, deadline_s=deadline_s, asynchronous=asynchronous))
+        return {"statusCode": 200}
 
-    assert invocation.answer["body"] == "request_too_large"
-    assert under_test.code.seen == []
+    under_test = scene(hand_on, timeout_s=20)
+
+    under_test.play(under_test.ask)
+
+    assert told[0].error == error
+    assert len(under_test.code.seen) <= (not error)
 
 
 @pytest.mark.parametrize("computes", [False, True])

@@ -10,6 +10,7 @@ deployments of an API run the same code.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -31,6 +32,8 @@ from turnout.gateway.messages import Request, Response
 from turnout.gateway.reload.edition import ACCOUNT_ID
 from turnout.gateway.shared.state import ControlState, SharedState
 from turnout.gateway.stages import CanarySettings, Deployment, StageSettings
+
+log = logging.getLogger(__name__)
 
 SEGMENT = "restapis"
 """The first segment of its paths."""
@@ -139,7 +142,9 @@ class ControlPlane:
             stage = apply_operations(self._find_stage(state, api, name), operations, ids)
             return self._with_stage(state, stage)
 
-        return self._answer_stage(self._find_stage(self._change(change), api, name))
+        stage = self._find_stage(self._change(change), api, name)
+        log.info("stage %s was changed through the control plane", name)
+        return self._answer_stage(stage)
 
     def _create_deployment(self, api: RestApi, body: dict[str, Any]) -> Response:
         wanted = parse_deployment(body)

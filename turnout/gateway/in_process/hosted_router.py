@@ -18,10 +18,10 @@ from typing import Any, Protocol
 import orjson
 
 from turnout.gateway.background import Background
-from turnout.gateway.errors import LAMBDA_PAYLOAD_LIMIT_BYTES
 from turnout.gateway.functions import Invocable, Invocation
 from turnout.gateway.in_process.hosted_function import body_size, check_answer
 from turnout.gateway.in_process.loop_thread import LoopThread
+from turnout.gateway.invoke_api import ASYNCHRONOUS_LIMIT_BYTES, SYNCHRONOUS_LIMIT_BYTES
 from turnout.plan import Function
 from turnout.protocol.answered import Answered, Invoke
 
@@ -83,7 +83,7 @@ class LocalInvoke:
     async def _call(
         self, function: str, alias: str, event: Mapping[str, Any], deadline_s: float, *, asynchronous: bool
     ) -> Answered:
-        if is_large(event):
+        if is_large(event, ASYNCHRONOUS_LIMIT_BYTES if asynchronous else SYNCHRONOUS_LIMIT_BYTES):
             return Answered(None, "request_too_large", f"{function}: the event is over Lambda's limit")
         if asynchronous:
             is_taken = self._background.submit(function, alias, event)
@@ -128,9 +128,9 @@ class HostedRouter:
             return Invocation(None, "failed", f"{self.function.name} raised {type(error).__name__}: {error}")
 
 
-def is_large(event: Mapping[str, Any]) -> bool:
-    """Whether Lambda refuses the event: more than 6 MB as JSON."""
+def is_large(event: Mapping[str, Any], limit_bytes: int) -> bool:
+    """Whether Lambda refuses the event, written as JSON."""
     # A character takes at most six bytes of JSON, so nearly every event passes without being written out.
-    if 6 * body_size(event) + 65_536 <= LAMBDA_PAYLOAD_LIMIT_BYTES:
+    if 6 * body_size(event) + 65_536 <= limit_bytes:
         return False
-    return len(orjson.dumps(event)) > LAMBDA_PAYLOAD_LIMIT_BYTES
+    return len(orjson.dumps(event)) > limit_bytes
