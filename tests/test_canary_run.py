@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.graphs import write_identity
-from tests.builders.stage import FakeStage, FakeTraffic
+from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
 from turnout.canary import Phase, Verdict
 from turnout.canary_action import Action, prepare
 from turnout.canary_run import CanaryRun, Settings, Surroundings, Tick
@@ -67,7 +67,7 @@ class Scene:
             self.folder / "models.yaml",
             self.log,
             HERE,
-            Connection(self.stage, self.traffic),
+            Connection(self.stage, FakeFunctions(), self.traffic),
             self.compare,
             lambda: self.now_s,
             self.sleep,
@@ -79,7 +79,7 @@ class Scene:
 
     def do(self, action: Action) -> None:
         prepared = prepare(load_project(self.folder), action, HERE, now_s=self.now_s)
-        carry_out(prepared, self.log, Connection(self.stage, self.traffic))
+        carry_out(prepared, self.log, Connection(self.stage, FakeFunctions(), self.traffic))
 
     def state(self) -> StageState:
         return self.stage.read()

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.builders.graphs import write_identity
-from tests.builders.stage import FakeStage, FakeTraffic
+from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
 from turnout.canary_action import Action, prepare
 from turnout.manifest_file import replace_text
 from turnout.observation.source import Mark, ObservationError
@@ -85,7 +85,7 @@ class World:
 
     def do(self, action: Action, *, now: bool = True) -> Rollout:
         prepared = prepare(self.project(), action, HERE if now else None, now_s=0.0)
-        carry_out(prepared, self.log, Connection(self.stage, self.traffic) if now else None)
+        carry_out(prepared, self.log, Connection(self.stage, FakeFunctions(), self.traffic) if now else None)
         return self.log.read()[-1]
 
     def assert_in_step(self) -> None:
@@ -98,8 +98,8 @@ def world(folder: Path) -> World:
     return make_world(folder)
 
 
-def make_world(folder: Path) -> World:
-    (folder / "models.yaml").write_text(MANIFEST)
+def make_world(folder: Path, text: str = MANIFEST) -> World:
+    (folder / "models.yaml").write_text(text)
     (folder / "rollouts.jsonl").unlink(missing_ok=True)
     manifest = load_project(folder).manifest
     return World(folder, FakeStage(plan_stage(manifest.stages[0], manifest.models)), RolloutLog(folder), FakeTraffic())
@@ -171,6 +171,51 @@ def test_a_canary_that_nobody_applied_is_not_promoted_at_once(world: World) -> N
     world.assert_in_step()
 
 
+def test_a_version_that_is_not_deployed_is_refused_before_anything_is_done(world: World) -> None:
+    functions = FakeFunctions()
+    functions.missing = {"shop-local_echo_v2:live"}
+    prepared = prepare(world.project(), START, HERE, now_s=0.0)
+    with pytest.raises(RolloutError, match="shop-local_echo_v2:live is not there yet") as caught:
+        carry_out(prepared, world.log, Connection(world.stage, functions, world.traffic))
+    assert "pulumi up" in caught.value.hint
+    assert (world.text(), world.log.read()) == (MANIFEST, ())
+
+
+ROUTED = """\
+models:
+  echo:
+    versions: {v1: {artifact: same.onnx}, v2: {artifact: same.onnx}}
+    routing: {fallback: v1}
+  mute: {versions: {v1: {artifact: same.onnx}, v2: {artifact: same.onnx}, v3: {artifact: same.onnx}}}
+stages:
+  prod:
+    serve: {echo: v1}
+    weights: {mute: {v1: 90, v2: 10}}
+"""
+
+
+def test_models_with_routers_are_promoted_through_their_routes(folder: Path) -> None:
+    world = make_world(folder, ROUTED)
+    world.do(Action("start", "prod", {"echo": "v2", "mute": "v3"}, 10))
+    canary = world.stage.read().canary
+    assert canary is not None
+    assert canary.overrides == {"echoRoute": "v2.100", "mute": "v3", "canary": "true"}
+    world.assert_in_step()
+    row = world.do(Action("promote", "prod", {"mute": ""}))
+    assert (row.before, row.after) == ({"mute": "v1.90,v2.10"}, {"mute": "v3"})
+    world.assert_in_step()
+    world.do(Action("promote", "prod"))
+    world.assert_in_step()
+    assert "weights: {mute: {v3: 100}}" in world.text()
+    variables = world.stage.read().variables
+    assert {name: variables[name] for name in ("echo", "echoRoute", "mute", "muteRoute")} == {
+        "echo": "router",
+        "echoRoute": "v2.100",
+        "mute": "router",
+        "muteRoute": "v3.100",
+    }
+
+
 def test_unrelated_differences_do_not_matter(world: World) -> None:
     world.stage.update([{"op": "replace", "path": "/variables/other", "value": "v3"}])
     world.do(START)
@@ -224,7 +269,7 @@ def killed(world: World, killer: Killer, action: Action | None) -> bool:
             mend(world.project().manifest, log, lambda _: stage, write=write)
         else:
             prepared = prepare(world.project(), action, HERE, now_s=0.0)
-            carry_out(prepared, log, Connection(stage, world.traffic), write=write)
+            carry_out(prepared, log, Connection(stage, FakeFunctions(), world.traffic), write=write)
     except Killed:
         return True
     except EditError:

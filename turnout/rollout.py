@@ -21,7 +21,7 @@ from turnout.naming import ALIAS_VARIABLE
 from turnout.observation.source import ObservationError, Source
 from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_changes import CANARY, StageChange, find_differences, patch_calls
-from turnout.stage_control import StageControl, StageState
+from turnout.stage_control import Functions, StageControl, StageState
 from turnout.stage_variables import plan_stage
 
 WriteText = Callable[[Path, str], None]
@@ -40,11 +40,16 @@ CAREFUL = frozenset({"start", "promote"})
 """Actions that move traffic to where the manifest believes it comes from: the live stage has to agree."""
 
 
+OPENING = frozenset({"start", "set"})
+"""Actions that send traffic to the canary's versions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A stage as it is served: how it is changed, and who sees its traffic."""
+    """A stage as it is served: how it is changed, what its traffic reaches, and who sees it."""
 
     control: StageControl
+    functions: Functions
     source: Source
 
 
@@ -60,13 +65,15 @@ def carry_out(
         write: replaces the manifest.
 
     Raises:
-        RolloutError: another rollout is half-done, or the live stage is not what the manifest says.
+        RolloutError: another rollout is half-done, the live stage is not what the manifest says, or a function is
+            missing.
         StageControlError: the stage cannot be read or changed.
     """
     check_finished(log)
     rollout = prepared.rollout
     if connection is not None:
         check_in_step(connection.control.read(), prepared)
+        check_functions(connection.functions, prepared)
         rollout = replace(rollout, mark=_mark(connection.source, prepared))
     log.begin(rollout)
     write(prepared.path, prepared.text)
@@ -111,6 +118,17 @@ def check_in_step(live: StageState, prepared: Prepared) -> None:
         stage = prepared.rollout.stage
         hint = f"`pulumi up` brings the stage to what the manifest says, `turnout canary set {stage}` its canary."
         raise RolloutError(f"{stage} is not served as the manifest says: {'; '.join(found)}", hint)
+
+
+def check_functions(functions: Functions, prepared: Prepared) -> None:
+    """Raise a RolloutError where the canary's share would reach a function that is not there."""
+    if prepared.rollout.action not in OPENING:
+        return
+    wanted = sorted({name for row in prepared.watched for name in row.canary.versions})
+    missing = [name for name in wanted if not functions.has(name)]
+    if missing:
+        message = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there yet"
+        raise RolloutError(message, "`pulumi up` makes it; a gateway here has to read the manifest again (SIGHUP).")
 
 
 def mend(

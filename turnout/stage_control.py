@@ -79,6 +79,13 @@ class Target:
         return self.endpoint_url or f"stack {self.stack}"
 
 
+class Functions(Protocol):
+    """The functions where a stage is served."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is one of that name and alias."""
+
+
 class ApiGatewayStage:
     """One stage behind a boto3 client of API Gateway.
 
@@ -112,12 +119,14 @@ class ApiGatewayStage:
     def _api_id(self) -> str:
         if not self._id:
             pages = self._client.get_paginator("get_rest_apis").paginate()
-            named = {row["name"]: row["id"] for page in pages for row in page.get("items", [])}
-            if self._api not in named:
-                others = ", ".join(sorted(named)) or "none"
+            rows = [row for page in pages for row in page.get("items", [])]
+            ids = [row["id"] for row in rows if row["name"] == self._api]
+            if len(ids) != 1:
+                others = ", ".join(sorted({row["name"] for row in rows})) or "none"
                 hint = f"Those there are: {others}. --stack names the Pulumi stack, which is part of the name."
-                raise StageControlError(f"{self._where} has no REST API called {self._api}", hint)
-            self._id = named[self._api]
+                many = f"{len(ids)} REST APIs" if ids else "no REST API"
+                raise StageControlError(f"{self._where} has {many} called {self._api}", hint)
+            self._id = ids[0]
         return self._id
 
     @contextmanager
@@ -135,31 +144,55 @@ class ApiGatewayStage:
             raise StageControlError(f"{self._where} cannot be reached: {error}".rstrip(".")) from error
 
 
-def connect_stage(target: Target, api: str, stage: str) -> ApiGatewayStage:
-    """The stage behind a target; nothing is sent yet.
+class LambdaFunctions:
+    """The functions behind a boto3 client of Lambda.
+
+    Args:
+        client: `boto3.client("lambda")`.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def has(self, name: str) -> bool:
+        """Whether there is a function of that name and alias, `shop-local_iris_v2:live`: asked without running it.
+
+        True also where nobody can say: who may not call it may still move the traffic.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        function, _, alias = name.partition(":")
+        try:
+            self._client.invoke(FunctionName=function, Qualifier=alias, InvocationType="DryRun")
+        except ClientError as error:
+            return bool(error.response.get("Error", {}).get("Code") != "ResourceNotFoundException")
+        except BotoCoreError:
+            return True
+        return True
+
+
+def make_client(service: str, target: Target) -> Any:
+    """A boto3 client of the place where a stage is served; nothing is sent yet.
 
     A gateway on this machine checks no signature, so no credentials are asked for; AWS's come from where boto3 finds
     them.
+
+    Raises:
+        StageControlError: it has no region, or the address is none.
     """
+    import boto3
     from botocore import UNSIGNED
     from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
 
     options: dict[str, Any] = {"endpoint_url": target.endpoint_url} if target.endpoint_url else {}
     if target.is_local:
         retries = {"total_max_attempts": 2}
         options |= {"region_name": "us-east-1", "config": Config(signature_version=UNSIGNED, retries=retries)}
-    return ApiGatewayStage(make_client("apigateway", **options), api, stage, str(target))
-
-
-def make_client(service: str, **options: Any) -> Any:
-    """A boto3 client; a StageControlError where it has no region, or the address is none."""
-    import boto3
-    from botocore.exceptions import BotoCoreError
-
     try:
         return boto3.client(service, **options)
     except (BotoCoreError, ValueError) as error:
-        raise StageControlError(f"AWS cannot be reached: {error}".rstrip("."), REGION) from error
+        raise StageControlError(f"{target} cannot be reached: {error}".rstrip("."), REGION) from error
 
 
 def stage_state(answer: Mapping[str, Any]) -> StageState:

@@ -33,6 +33,16 @@ class FakeStage:
         self.states.append(state)
 
 
+class FakeFunctions:
+    """All of them are there, but those that a test takes away."""
+
+    def __init__(self) -> None:
+        self.missing: set[str] = set()
+
+    def has(self, name: str) -> bool:
+        return name not in self.missing
+
+
 class FakeTraffic:
     """A source that answers what it is told to."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,14 +57,18 @@ def connect(project: Project, target: Target, stage: str, judgement: Judgement |
     from turnout.observation.local import LocalSource
     from turnout.planning import make_plan
     from turnout.rollout import Connection
-    from turnout.stage_control import connect_stage, make_client
+    from turnout.stage_control import ApiGatewayStage, LambdaFunctions, make_client
 
     plan = make_plan(project.manifest, project.artifacts, stack=target.stack, enforce=False)
     api = next(api.name for api in plan.apis if any(row.name == stage for row in api.stages))
-    control = connect_stage(target, api, stage)
+    control = ApiGatewayStage(make_client("apigateway", target), api, stage, str(target))
+    functions = LambdaFunctions(make_client("lambda", target))
     if target.is_local:
-        return Connection(control, LocalSource(target.endpoint_url))
-    return Connection(control, CloudWatchSource(make_client("cloudwatch"), judgement.alarms if judgement else ()))
+        return Connection(control, functions, LocalSource(target.endpoint_url))
+    alarms = judgement.alarms if judgement else ()
+    return Connection(
+        control, functions, CloudWatchSource(make_client("cloudwatch", replace(target, endpoint_url="")), alarms)
+    )
 
 
 def compare_for(project: Project, stage: Stage, target: Target) -> Compare | None:
