@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders.graphs import write_identity
 from turnout.manifest import Manifest, Model, Stage, Version
-from turnout.project import load_project
+from turnout.project import Project, load_project
 from turnout.sample_request import UnknownNameError, known, make_sample_request, served_version
 
 
@@ -35,6 +35,27 @@ def test_a_request_larger_than_any_server_takes_is_not_made(tmp_path: Path) -> N
         ValueError, match=r"m v1 has no examples, and its smallest request holds 21,267,647,932,\S+ values"
     ):
         make_sample_request(load_project(tmp_path), "m", "v1", "")
+
+
+def with_graph(folder: Path) -> Project:
+    write_identity(folder / "model.onnx")
+    (folder / "models.yaml").write_text(
+        "models: {m: {versions: {v1: {artifact: model.onnx}}}, g: {graph: {model: m, inputs: {x: given}}}}\n"
+        "stages: {dev: {serve: {m: v1}}}\n"
+    )
+    return load_project(folder)
+
+
+def test_a_graphs_request_is_made_from_its_signature(tmp_path: Path) -> None:
+    sample = make_sample_request(with_graph(tmp_path), "g", "", "")
+    assert (sample.model, sample.version, sample.example) == ("g", "graph", None)
+    assert [tensor["name"] for tensor in sample.request["inputs"]] == ["given"]
+
+
+@pytest.mark.parametrize(("version", "example", "kind"), [("v1", "", "version of g"), ("", "one", "example of g")])
+def test_a_graph_has_neither_versions_nor_examples(tmp_path: Path, version: str, example: str, kind: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"there is no {kind}"):
+        make_sample_request(with_graph(tmp_path), "g", version, "", example)
 
 
 def test_an_unknown_name_comes_with_the_likeliest() -> None:

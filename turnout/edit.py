@@ -34,6 +34,8 @@ def add_version(text: str, model: str, version: str, fields: Mapping[str, Any], 
     """
     manifest = parse_manifest(text.encode(), path=Path(source), source=source)
     versions = {row.name: [v.name for v in row.versions] for row in manifest.models}
+    if any(row.name == model and row.graph is not None for row in manifest.models):
+        raise EditError(f"{model} is a graph: it has no versions", "Give the new model another name.")
     if version in versions.get(model, ()):
         raise EditError(f"{model} has a version {version} already", "A version is immutable: give it a new name.")
     if model in versions:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from turnout.artifacts import Artifact
 from turnout.drop_in import served_anywhere
 from turnout.graph_signature import signature_of_graph
 from turnout.manifest import CallNode, Manifest, Model
 from turnout.plan import ServedGraph
-from turnout.problems import Problem
+from turnout.problems import Problem, ProblemsError
 from turnout.protocol.graph_nodes import calls_of
 from turnout.protocol.tensors import Signature
 
@@ -35,6 +36,18 @@ def plan_graphs(manifest: Manifest, signatures: Signatures) -> tuple[tuple[Serve
         if model.graph is not None
     )
     return graphs, (*reader.problems, *_check_readable(manifest))
+
+
+def graph_signatures(manifest: Manifest, artifacts: Mapping[tuple[str, str], Artifact]) -> dict[str, Signature]:
+    """What each graph takes and gives.
+
+    Raises:
+        ProblemsError: something in one of them does not fit.
+    """
+    graphs, problems = plan_graphs(manifest, {key: artifact.signature for key, artifact in artifacts.items()})
+    if problems:
+        raise ProblemsError(problems)
+    return {graph.model: graph.signature for graph in graphs}
 
 
 class _Reader:

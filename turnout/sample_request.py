@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.example_request import count_request, make_request
 from turnout.examples import Example, read_examples
+from turnout.graph_checks import graph_signatures
+from turnout.protocol.routing import GRAPH
 
 if TYPE_CHECKING:
     from turnout.manifest import Manifest, Version
     from turnout.project import Project
+    from turnout.protocol.tensors import Signature
 
 MOST_ELEMENTS = 20_000_000
 """What is still made from a signature: more is over any server's limit, and a shape may ask for more than there is."""
@@ -37,7 +40,7 @@ class SampleRequest:
 
     Args:
         model: the model's name.
-        version: the version it was made for: the named one, or the one that the stage serves.
+        version: the version it was made for: the named one, or the one that the stage serves; `graph` for a graph.
         stage: the stage that was meant: the named one, or the manifest's first.
         request: the body.
         example: where it comes from, with what is expected; `None` when it was made from the signature.
@@ -67,6 +70,8 @@ def make_sample_request(project: Project, model: str, version: str, stage: str, 
     manifest = project.manifest
     stage = known("stage", stage or manifest.stages[0].name, [row.name for row in manifest.stages])
     model = known("model", model, [row.name for row in manifest.models])
+    if manifest.model(model).graph is not None:
+        return _graph_request(project, model, version, stage, example)
     names = [row.name for row in manifest.model(model).versions]
     version = known(f"version of {model}", version or served_version(manifest, stage, model), names)
     row = manifest.model(model).version(version)
@@ -75,13 +80,27 @@ def make_sample_request(project: Project, model: str, version: str, stage: str, 
         artifact = project.artifacts.get((model, version))
         if artifact is None:
             raise ValueError(f"{model} {version} has no examples, and its artifact does not lie on this machine")
-        elements = count_request(artifact.signature)
-        if elements > MOST_ELEMENTS:
-            raise ValueError(f"{model} {version} has no examples, and its smallest request holds {elements:,} values")
-        return SampleRequest(model, version, stage, make_request(artifact.signature), None)
+        return SampleRequest(model, version, stage, _made_request(f"{model} {version}", artifact.signature), None)
     by_name = {found.name: found for found in examples}
     chosen = known(f"example of {model} {version}", example or examples[0].name, by_name)
     return SampleRequest(model, version, stage, by_name[chosen].request, by_name[chosen])
+
+
+def _graph_request(project: Project, model: str, version: str, stage: str, example: str) -> SampleRequest:
+    """A graph has neither versions nor examples: its request is made from its signature."""
+    if version:
+        known(f"version of {model}", version, ())
+    if example:
+        known(f"example of {model}", example, ())
+    signature = graph_signatures(project.manifest, project.artifacts)[model]
+    return SampleRequest(model, GRAPH, stage, _made_request(model, signature), None)
+
+
+def _made_request(name: str, signature: Signature) -> dict[str, Any]:
+    elements = count_request(signature)
+    if elements > MOST_ELEMENTS:
+        raise ValueError(f"{name} has no examples, and its smallest request holds {elements:,} values")
+    return make_request(signature)
 
 
 def known(kind: str, name: str, names: Iterable[str]) -> str:

@@ -48,6 +48,31 @@ def test_an_artifact_that_lies_elsewhere_is_listed(project: Path, capsys: pytest
     }
 
 
+def add_graph(project: Path, graph: str) -> None:
+    """One more model, `twice`, that is a graph."""
+    path = project / "models.yaml"
+    path.write_text(path.read_text().replace("stages:", f"  twice: {{graph: {graph}}}\nstages:"))
+
+
+def test_a_graph_is_listed_with_its_tensors(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_graph(project, "{model: echo, version: v1, inputs: {x: given}}")
+    assert main(["models", "-m", str(project)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[5] == ["twice", "graph", "every", "stage", "in", "given", "FP32", "[batch,4]"]
+    assert lines[6] == ["out", "y", "FP32", "[batch,4]"]
+    assert main(["models", "-m", str(project), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["models"][1]
+    assert (told["model"], told["versions"]) == ("twice", [])
+    assert told["graph"] == {"model": "echo", "version": "v1", "inputs": {"x": "given"}}
+    assert [tensor["name"] for tensor in (*told["inputs"], *told["outputs"])] == ["given", "y"]
+
+
+def test_what_does_not_fit_in_a_graph_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_graph(project, "{sequence: [{model: echo, version: v1}, {model: echo, version: v1}]}")
+    assert main(["models", "-m", str(project)]) == 2
+    assert "models.twice.graph.sequence.1: the step before gives no `x`" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("tensor", "text"),
     [

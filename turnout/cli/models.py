@@ -33,7 +33,14 @@ def models(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption =
 
 def table_rows(project: Project) -> Iterator[tuple[str, ...]]:
     """A line per tensor; what belongs to the version stands on the version's first."""
+    from turnout.graph_checks import graph_signatures
+
+    graphs = graph_signatures(project.manifest, project.artifacts)
     for model in project.manifest.models:
+        if model.name in graphs:
+            first, *others = tensor_texts(graphs[model.name])
+            yield (model.name, "graph", "", "", "every stage", first)
+            yield from (("", "", "", "", "", tensor) for tensor in others)
         for version in model.versions:
             artifact = artifact_of(project, version)
             served = ", ".join(served_by(project.manifest, version)) or "-"
@@ -93,4 +100,11 @@ def model_to_json(project: Project, name: str) -> dict[str, Any]:
         if artifact:
             row |= {"sha256": artifact.sha256, "size_bytes": artifact.size_bytes, **artifact.signature.to_json()}
         rows.append({**row, "served_by": served_by(project.manifest, version)})
-    return {"model": model.name, "description": model.description, "versions": rows}
+    told = {"model": model.name, "description": model.description, "versions": rows}
+    if model.graph is None:
+        return told
+    from turnout.graph_checks import graph_signatures
+    from turnout.protocol.graph_nodes import spell_node
+
+    signature = graph_signatures(project.manifest, project.artifacts)[name]
+    return {**told, "graph": spell_node(model.graph), **signature.to_json()}

@@ -101,6 +101,8 @@ def say_plan(made: Plan) -> None:
     say_functions(made)
     for routes in dict.fromkeys(api.routes for api in made.apis):
         say_routes(routes, [api.name for api in made.apis if api.routes == routes])
+    if made.resources:
+        say(f"\n{open_inference_text(made)}")
     say_packages(made)
     say_quotas(made)
     if made.notes:
@@ -129,6 +131,10 @@ def say_stage(stage: StagePlan, api: Api) -> None:
     """One stage: how it is guarded, and its variables, which are its routing table, beside what the canary sees."""
     throttle = stage.throttle
     facts = [f"API {api.name}", f"auth {stage.auth}"]
+    if stage.jwt:
+        facts.append(f"tokens of {stage.jwt.issuer}")
+    if stage.version_override:
+        facts.append("callers may choose the version")
     facts.append(f"throttle {throttle.rate:g}/s, burst {throttle.burst}" if throttle else "no throttle")
     overrides = stage.canary.overrides if stage.canary else {}
     if stage.canary:
@@ -163,8 +169,20 @@ def warm_text(function: Function) -> str:
 def say_routes(routes: Sequence[Route], apis: Sequence[str]) -> None:
     """The routes that some APIs share, and the functions behind them."""
     say_section(f"Routes ({len(routes):,}) of {' and '.join(apis)}")
-    rows = ((row.method, row.path, row.function, f"{row.timeout_ms / 1000:g} s") for row in routes)
-    say_table(("METHOD", "PATH", "FUNCTION", "TIMEOUT"), rows, right=("TIMEOUT",))
+    rows = ((row.method, row.path, row.kind, row.function, f"{row.timeout_ms / 1000:g} s") for row in routes)
+    say_table(("METHOD", "PATH", "KIND", "FUNCTION", "TIMEOUT"), rows, right=("TIMEOUT",))
+
+
+def open_inference_text(made: Plan) -> str:
+    """How the protocol is served, with the resources of an API that this takes and that the other ways would."""
+    from turnout.quotas import RESOURCES_PER_API
+
+    chosen = made.open_inference
+    others = " and ".join(f"{count:,} with {name}" for name, count in made.resources.items() if name != chosen)
+    return (
+        f"Open Inference Protocol: {chosen}, {made.resources[chosen]:,} of {RESOURCES_PER_API} resources of an API; "
+        f"it would be {others}."
+    )
 
 
 def say_packages(made: Plan) -> None:
