@@ -88,7 +88,7 @@ def test_nothing_compared_is_no_agreement() -> None:
 def test_only_the_first_disagreements_are_kept() -> None:
     found = summary_of(*(pair(number, answered(y=[1]), answered(y=[2])) for number in range(200)))
     assert (found.compared, len(found.disagreements)) == (200, MOST_DISAGREEMENTS)
-    assert f"The first {MOST_DISAGREEMENTS}" in render_report(found, source="x", floor=None)
+    assert f"The first {MOST_DISAGREEMENTS} outputs" in render_report(found, source="x", floor=None)
 
 
 def test_long_values_and_texts_are_cut() -> None:

@@ -124,8 +124,8 @@ def _disagreements(summary: Summary) -> Iterable[str]:
     if not summary.disagreements:
         return
     yield "<h2>Where they disagree</h2>"
-    if summary.compared - summary.agreed > MOST_DISAGREEMENTS:
-        yield f'<p class="soft">The first {MOST_DISAGREEMENTS} requests.</p>'
+    if len(summary.disagreements) >= MOST_DISAGREEMENTS:
+        yield f'<p class="soft">The first {len(summary.disagreements)} outputs.</p>'
     rows = [
         [f"{row.number:,}", escape(row.output), escape(row.baseline), escape(row.canary)]
         for row in summary.disagreements

@@ -16,7 +16,7 @@ from turnout.agreement import Array, OutputComparison
 from turnout.replay import Pair, Reply
 
 MOST_DISAGREEMENTS = 50
-"""Requests that are shown; all are counted."""
+"""Outputs that are shown, and with the last one the rest of its request; all are counted."""
 
 _SHOWN_VALUES = 8
 _SHOWN_CHARACTERS = 40

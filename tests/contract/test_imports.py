@@ -71,6 +71,30 @@ MANIFEST = (
 CANARY = ("turnout.canary", "turnout.canary_checks", "turnout.observed", "turnout.sequential")
 """Pure: they know the manifest's judgement and nothing else."""
 
+ROLLOUT = (
+    "turnout.canary_action",
+    "turnout.canary_agreement",
+    "turnout.canary_edit",
+    "turnout.canary_report",
+    "turnout.canary_run",
+    "turnout.rollout",
+    "turnout.rollout_log",
+    "turnout.stage_changes",
+    "turnout.stage_control",
+)
+"""What moves a canary: it speaks to a gateway as to AWS, from outside."""
+
+REPLAY = (
+    "turnout.agreement",
+    "turnout.answer_outputs",
+    "turnout.capture",
+    "turnout.client",
+    "turnout.replay",
+    "turnout.replay_plots",
+    "turnout.replay_report",
+    "turnout.replay_summary",
+)
+
 HEAVY = {"boto3", "botocore", "onnx", "onnxruntime", "uvloop", "httptools", "ruamel", "jsonschema", "pulumi"}
 """What `turnout --help` does not wait for."""
 
@@ -182,13 +206,15 @@ def test_a_canary_is_judged_without_knowing_how_it_is_served_or_seen() -> None:
         (MANIFEST, (*PLAN, *DOCUMENT, "turnout.packaging", "turnout.gateway", "turnout.cli", "infra")),
         (PLAN, (*DOCUMENT, "turnout.project", "turnout.packaging", "turnout.gateway", "turnout.cli", "infra")),
         (DOCUMENT, ("turnout.project", "turnout.packaging", "turnout.gateway", "turnout.cli", "infra")),
-        (("turnout.gateway",), ("turnout.cli", "infra")),
+        (REPLAY, (*PLAN, *DOCUMENT, "turnout.project", "turnout.packaging", "turnout.gateway", "turnout.cli", "infra")),
+        (ROLLOUT, ("turnout.packaging", "turnout.gateway", "turnout.cli", "infra")),
+        (("turnout.gateway",), (*ROLLOUT, "turnout.cli", "infra")),
         (("turnout.observation",), ("turnout.rollout", "turnout.gateway", "turnout.cli", "infra")),
         (("infra",), ("turnout.cli", "turnout.gateway")),
         (("turnout.cli",), ("infra",)),
         (("turnout",), ("infra", "router_lambda")),
     ],
-    ids=["manifest", "plan", "document", "gateway", "observation", "infra", "cli", "turnout"],
+    ids=["manifest", "plan", "document", "replay", "gateway", "observation", "infra", "cli", "turnout"],
 )
 def test_lower_layers_do_not_know_the_higher_ones(importers: tuple[str, ...], forbidden: tuple[str, ...]) -> None:
     assert broken(importers, forbidden) == []
