@@ -60,9 +60,7 @@ def test_two_apis_of_one_name_are_not_guessed_between(client: Any) -> None:
 
 
 def test_refusal_is_told_in_aws_s_words(client: Any) -> None:
-    with pytest.raises(
-        StageControlError, match="stack prod refuses it for stage dev: NotFoundException: Invalid stage"
-    ):
+    with pytest.raises(StageControlError, match="refuses it for stage dev: NotFoundException: Invalid stage"):
         ApiGatewayStage(client, "shop-prod_none", "dev", "stack prod").read()
 
 
@@ -81,7 +79,8 @@ def test_place_without_a_region_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     assert "AWS_REGION" in caught.value.hint
 
 
-def test_address_that_is_none_is_told() -> None:
+def test_address_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     with pytest.raises(StageControlError, match="nonsense cannot be reached: Invalid endpoint"):
         make_client("apigateway", Target(endpoint_url="nonsense", stack="prod"))
 

@@ -14,6 +14,7 @@ from typing import Any
 from turnout.canary_action import served_text
 from turnout.canary_checks import Check, Verdict, judge, verdict_of
 from turnout.canary_edit import find_stage
+from turnout.canary_run import Compare
 from turnout.judgement import Judgement
 from turnout.manifest import Stage
 from turnout.observation.source import Mark, ObservationError, watched_of
@@ -58,6 +59,7 @@ def make_report(
     *,
     target: Target | None = None,
     connection: Connection | None = None,
+    compare: Compare | None = None,
     outputs: Mapping[str, Any] | None = None,
 ) -> Report:
     """Gather how a stage's canary stands; nothing is changed.
@@ -68,6 +70,7 @@ def make_report(
         log: the record.
         target: where the stage is served, or None.
         connection: to it, or None.
+        compare: lets both versions answer the requests sampled lately, or None.
         outputs: what `pulumi stack output --json` printed, or None.
 
     Raises:
@@ -86,6 +89,7 @@ def make_report(
             warnings += [row.sentence for row in find_differences(live, planned, "the live stage")]
             if planned.canary and live.canary:
                 observation = observe(project, target, connection, live, name, since)
+                observation = replace(observation, agreement=compare() if compare else {})
         except (ObservationError, StageControlError) as error:
             warnings.append(error.message)
     if outputs is not None:

@@ -214,7 +214,7 @@ def test_a_canary_is_judged_without_knowing_how_it_is_served_or_seen() -> None:
         (("turnout.cli",), ("infra",)),
         (("turnout",), ("infra", "router_lambda")),
     ],
-    ids=["manifest", "plan", "document", "replay", "gateway", "observation", "infra", "cli", "turnout"],
+    ids=["manifest", "plan", "document", "replay", "rollout", "gateway", "observation", "infra", "cli", "turnout"],
 )
 def test_lower_layers_do_not_know_the_higher_ones(importers: tuple[str, ...], forbidden: tuple[str, ...]) -> None:
     assert broken(importers, forbidden) == []
@@ -231,7 +231,9 @@ def test_pulumi_is_known_to_infra_only() -> None:
 
 
 def test_layers_name_modules_that_exist() -> None:
-    assert [name for name in (*PLAN, *DOCUMENT, *MANIFEST, *FOUNDATION, *CANARY) if name not in modules()] == []
+    assert [
+        name for name in (*PLAN, *DOCUMENT, *MANIFEST, *FOUNDATION, *CANARY, *ROLLOUT) if name not in modules()
+    ] == []
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from turnout.cli.canary_target import EndpointOption, StackOption, StageArgument, connect, find_target, log_of, told
+from turnout.cli.canary_target import (
+    EndpointOption,
+    StackOption,
+    StageArgument,
+    compare_for,
+    connect,
+    find_target,
+    log_of,
+    told,
+)
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
 from turnout.cli.output import CommandError, say, say_json, say_section, say_table
 
@@ -46,7 +55,8 @@ def status(
     """Show how a stage's canary stands.
 
     What it serves, the requests and errors of both shares, the verdict, and each thing in which models.yaml, the live
-    stage and Pulumi's outputs differ. The live stage is asked where --endpoint-url or --stack names it.
+    stage and Pulumi's outputs differ. The live stage is asked where --endpoint-url or --stack names it; where the
+    canary asks for agreement, both versions answer what a gateway here sampled of the last minutes.
     """
     from turnout.canary_edit import find_stage
     from turnout.canary_report import judgement_of, make_report
@@ -57,7 +67,13 @@ def status(
         found = find_stage(project.manifest, stage)
         connection = connect(project, target, stage, judgement_of(found, target)) if target else None
         report = make_report(
-            project, stage, log_of(manifest), target=target, connection=connection, outputs=read_outputs(outputs)
+            project,
+            stage,
+            log_of(manifest),
+            target=target,
+            connection=connection,
+            compare=compare_for(project, found, target) if target else None,
+            outputs=read_outputs(outputs),
         )
     if as_json:
         say_json(report_to_json(report))
