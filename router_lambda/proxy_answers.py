@@ -87,5 +87,5 @@ def answer_failure(error: str) -> dict[str, Any]:
 
 def answer_error(error: RequestError) -> dict[str, Any]:
     """The proxy answer to a request that the router itself refuses."""
-    body = json.dumps(error.body(), ensure_ascii=False, default=str).encode(errors="replace")
+    body = json.dumps(error.body(), ensure_ascii=False, separators=(",", ":"), default=str).encode(errors="replace")
     return make_answer(error.status, {"Content-Type": "application/json"}, body)

@@ -81,8 +81,11 @@ def invoke_api(answer: Answer) -> Iterator[InvokeApi]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 64  # of five, as it would be, the kernel drops some of those that come at once
+
+    server = Server(("127.0.0.1", 0), Handler)
     api.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -49,6 +49,7 @@ def run(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
     variables: Mapping[str, str] | None = None,
+    override_stages: frozenset[str] = frozenset(),
 ) -> tuple[dict[str, Any], Callees]:
     """The answer of the graph `triage`, and what it called; `behaviours` by model and version."""
     named = {
@@ -63,7 +64,7 @@ def run(
         "requestContext": {"stage": "prod", "requestId": "r1"},
         "stageVariables": {"triage": "router", "triageRoute": "graph", "alias": "live", **(variables or {})},
     }
-    router = Router(RouteTable("triage", "p", named), callees, random=lambda: 0.0, clock=lambda: 0.0)
+    router = Router(RouteTable("triage", "p", named, override_stages), callees, random=lambda: 0.0, clock=lambda: 0.0)
     return asyncio.run(router.answer(event, 10.0)), callees
 
 
@@ -354,8 +355,9 @@ def test_a_bad_request_is_refused_before_anything_is_called(request_: Row, code:
     assert (answer["statusCode"], json.loads(answer["body"])["code"], callees.calls) == (400, code, [])
 
 
-def test_a_version_cannot_be_chosen_for_a_graph() -> None:
-    answer, callees = run(TWO, {}, ASKED, headers={"x-turnout-version": "v1"})
+@pytest.mark.parametrize("stages", [frozenset(), frozenset({"prod"})])
+def test_a_version_cannot_be_chosen_for_a_graph(stages: frozenset[str]) -> None:
+    answer, callees = run(TWO, {}, ASKED, headers={"x-turnout-version": "v1"}, override_stages=stages)
     assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (400, "VERSION_NOT_ALLOWED")
     assert callees.calls == []
 
