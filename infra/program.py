@@ -37,6 +37,7 @@ from .packages import Packages, PackagesArgs
 from .roles import INTEGRATION, Roles, RolesArgs
 from .settings import Settings, read_settings
 
+Load = Callable[[Path], Project]
 Build = Callable[[Project, Plan], Sequence[BuiltPackage]]
 
 
@@ -46,11 +47,12 @@ def build_zips(project: Project, plan: Plan) -> Sequence[BuiltPackage]:
     return build_packages(project, out=out, routers=find_routers(project, plan))
 
 
-def deploy(folder: Path, build: Build = build_zips) -> None:
+def deploy(folder: Path, *, load: Load = load_project, build: Build = build_zips) -> None:
     """Everything that `folder`'s models.yaml asks for.
 
     Args:
         folder: the project's.
+        load: reads it.
         build: makes the packages.
 
     Raises:
@@ -58,7 +60,7 @@ def deploy(folder: Path, build: Build = build_zips) -> None:
     """
     settings = read_settings()
     try:
-        project = load_project(folder)
+        project = load(folder)
         plan = make_plan(project.manifest, project.artifacts, stack=pulumi.get_stack())
         place = find_place(function_prefix(plan.platform, plan.stack))
         documents = dict(render_documents(project, plan, place))

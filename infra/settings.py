@@ -43,12 +43,11 @@ def read_settings() -> Settings:
         pulumi.RunError: a value is none that AWS takes.
     """
     config = pulumi.Config("turnout")
-    days = config.get_int("log_retention_days") or 30
+    days = config.get_int("log_retention_days")
+    days = 30 if days is None else days
     if days not in RETENTION_DAYS:
         allowed = ", ".join(map(str, sorted(RETENTION_DAYS)))
-        raise pulumi.RunError(
-            f"turnout:log_retention_days: CloudWatch keeps logs for one of {allowed} days, not {days}"
-        )
+        raise pulumi.RunError(f"turnout:log_retention_days: must be one of {allowed}, got {days}")
     topic = config.get("alarm_topic_arn") or ""
     if topic and not topic.startswith("arn:"):
         raise pulumi.RunError(f"turnout:alarm_topic_arn: expected the ARN of an SNS topic, got {topic!r}")

@@ -1,0 +1,73 @@
+"""Manifests deployed under Pulumi's mocks, without reading or building anything."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from infra.program import deploy
+from tests.builders.manifests import artifacts_of
+from tests.builders.pulumi_program import Program, Resource, run_program
+from turnout.manifest import Manifest
+from turnout.packaging.build import BuiltPackage
+from turnout.plan import Plan
+from turnout.project import Project
+
+
+def project_of(of: Manifest) -> Project:
+    """The manifest with artifacts that were never read."""
+    return Project(of, artifacts_of(of))
+
+
+def packages_of(plan: Plan, **sizes: int) -> list[BuiltPackage]:
+    """A package for each function and each layer, which lies nowhere; `sizes` are `zip_bytes` and the like."""
+    size = {"zip_bytes": 1000, "unzipped_bytes": 3000} | sizes
+
+    def package(name: str, kind: str, digest: str, layer: str = "") -> BuiltPackage:
+        return BuiltPackage(name, kind, Path(f"/{name}.zip"), digest, cached=False, layer=layer, **size)
+
+    shas = {row.name: row.sha256 or "c" * 64 for row in plan.packages}
+    layers = {function.package: f"layer_{function.architecture}_python3.13" for function in plan.functions}
+    layered = {function.package for function in plan.functions if function.kind == "model"}
+    return [
+        *(package(layer, "layer", "d" * 64) for layer in sorted(set(layers.values()))),
+        *(package(name, "function", shas[name], layer if name in layered else "") for name, layer in layers.items()),
+    ]
+
+
+def deployed(
+    of: Manifest | Path,
+    *,
+    build: Callable[[Project, Plan], Sequence[BuiltPackage]] = lambda _project, plan: packages_of(plan),
+    **run: Any,
+) -> Program:
+    """What a manifest, or a folder with one, comes to.
+
+    Args:
+        of: a manifest whose artifacts need not exist, or the folder of one that is read.
+        build: makes the packages.
+        run: of `run_program`.
+    """
+    if isinstance(of, Manifest):
+        return run_program(lambda: deploy(Path(), load=lambda _folder: project_of(of), build=build), **run)
+    return run_program(lambda: deploy(of, build=build), **run)
+
+
+def policy_of(resource: Resource) -> list[dict[str, Any]]:
+    """The statements of a role's policy."""
+    statements: list[dict[str, Any]] = json.loads(resource.inputs["policy"])["Statement"]
+    return statements
+
+
+def may_invoke(statements: Sequence[dict[str, Any]], arn: str) -> bool:
+    """Whether a role's policy lets it call a function's alias: as IAM, a refusal outweighs."""
+    effects = {
+        row["Effect"]
+        for row in statements
+        if "lambda:InvokeFunction" in row["Action"]
+        and any(fnmatch.fnmatchcase(arn, pattern) for pattern in row["Resource"])
+    }
+    return effects == {"Allow"}

@@ -1,0 +1,46 @@
+"""Alarms of functions and stages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from infra.alarms import failure_queries
+from tests.builders.deployed import deployed
+from tests.builders.manifests import manifest, model, stage
+from turnout.manifest import Slo
+
+
+def test_version_without_slo_has_alarms_for_errors_and_throttles() -> None:
+    alarms = deployed(manifest((model(versions=("v1",)),))).of("cloudwatch/metricAlarm:MetricAlarm")
+    assert alarms.keys() == {
+        "iris_v1_errors", "iris_v1_throttles", "router_errors", "router_throttles", "prod_errors"
+    }  # fmt: skip
+    errors = alarms["iris_v1_errors"].inputs
+    assert (errors["name"], errors["threshold"]) == ("turnout-test_iris_v1_errors", 5.0)
+    assert errors["treatMissingData"] == "notBreaching"
+    assert alarms["prod_errors"].inputs["threshold"] == 0.05
+
+
+def test_slo_decides_the_thresholds() -> None:
+    only = model(versions=("v1",))
+    promised = replace(only, versions=(replace(only.versions[0], slo=Slo(200.0, 1.0)),))
+    alarms = deployed(manifest((promised,), (stage(slo=Slo(500.0, 2.0)),))).of("cloudwatch/metricAlarm:MetricAlarm")
+    assert alarms["iris_v1_errors"].inputs["threshold"] == 1.0
+    p99 = alarms["iris_v1_p99"].inputs
+    assert (p99["threshold"], p99["extendedStatistic"], p99["metricName"]) == (200.0, "p99", "Duration")
+    assert alarms["prod_errors"].inputs["threshold"] == 0.02
+    latency = alarms["prod_p99"].inputs
+    assert latency["dimensions"] == {"ApiName": "turnout-test_none", "Stage": "prod"}
+    assert (latency["threshold"], latency["metricName"]) == (500.0, "Latency")
+
+
+def test_failures_count_crashes_and_answers_of_500_of_both_aliases() -> None:
+    *metrics, result = failure_queries("f")
+    assert result["expression"] == "100 * SUM([errors, failed_live, failed_next]) / calls"
+    assert {row["id"]: row["metric"]["dimensions"].get("Resource") for row in metrics} == {
+        "errors": None,
+        "failed_live": "f:live",
+        "failed_next": "f:next",
+        "calls": None,
+    }
+    assert [row["return_data"] for row in (*metrics, result) if "return_data" in row] == [True]

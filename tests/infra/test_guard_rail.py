@@ -1,0 +1,72 @@
+"""When the guard rail is there, and which alarms it hears."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.builders.deployed import deployed
+from tests.builders.manifests import manifest, stage
+from tests.builders.pulumi_program import ACCOUNT, REGION
+from turnout.judgement import Judgement
+from turnout.manifest import Canary
+
+ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm"
+
+
+def heard(canary: Canary, **fields: Any) -> Any:
+    """What the rule compares an alarm's ARN with."""
+    program = deployed(manifest(stages=(stage(canary=canary, **fields),)))
+    pattern = json.loads(program.one("cloudwatch/eventRule:EventRule").inputs["eventPattern"])
+    assert pattern["detail"] == {"state": {"value": ["ALARM"]}}
+    assert pattern["source"] == ["aws.cloudwatch"]
+    return pattern["resources"]
+
+
+def test_canary_targets_error_alarm_is_heard_where_none_is_named() -> None:
+    assert heard(Canary(10.0, {"iris": "v2"})) == [f"{ALARM}:turnout-test_iris_v2_errors"]
+
+
+def test_alarms_that_the_canary_names_are_heard_instead() -> None:
+    canary = Canary(10.0, {"iris": "v2"}, judgement=Judgement(alarms=("sales", "latency")))
+    assert heard(canary) == [f"{ALARM}:sales", f"{ALARM}:latency"]
+
+
+def test_release_hears_the_errors_of_every_function() -> None:
+    assert heard(Canary(10.0, {}, release=True)) == [{"wildcard": f"{ALARM}:turnout-test_*_errors"}]
+
+
+def test_canary_of_a_weighted_models_share_hears_its_new_version_only() -> None:
+    canary = Canary(10.0, {"iris": "v2"})
+    assert heard(canary, serve={}, weights={"iris": {"v1": 100.0}}) == [f"{ALARM}:turnout-test_iris_v2_errors"]
+
+
+@pytest.mark.parametrize(
+    "canary", [None, Canary(10.0, {"iris": "v2"}, judgement=Judgement(auto_rollback=False)), Canary(10.0, {})]
+)
+def test_no_guard_rail_where_nothing_is_to_be_taken_away(canary: Canary | None) -> None:
+    program = deployed(manifest(stages=(stage(canary=canary),)))
+    assert program.of("turnout:infra:GuardRail") == {}
+    assert program.of("cloudwatch/eventRule:EventRule") == {}
+
+
+def test_target_tells_the_function_which_stage_and_which_alarm() -> None:
+    program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
+    transformed = program.one("cloudwatch/eventTarget:EventTarget").inputs["inputTransformer"]
+    assert transformed["inputPaths"] == {"alarm": "$.detail.alarmName"}
+    assert json.loads(transformed["inputTemplate"]) == {
+        "rest_api_id": "turnout-test_none-id",
+        "stage": "prod",
+        "alarm": "<alarm>",
+    }
+
+
+def test_function_is_one_file_that_lambda_finds() -> None:
+    program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
+    made = program.of("lambda/function:Function")["guard-rail"].inputs
+    module, name = made["handler"].split(".")
+    assert list(made["code"].assets) == [f"{module}.py"]
+    assert name == "handler"
+    assert made["name"] == "turnout-test-guard-rail"

@@ -1,0 +1,171 @@
+"""The whole program: what it makes of the sample, and how it tells what is wrong before anything is made."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pulumi
+import pytest
+
+from tests.builders.deployed import deployed
+from tests.builders.manifests import manifest, model, stage
+from tests.builders.pulumi_program import ACCOUNT, REGION, Program
+from turnout.manifest import Canary, Routing
+from turnout.packaging.layer import LayerError
+
+
+@pytest.fixture(scope="module")
+def sample(root: Path) -> Program:
+    """The repository's own models.yaml."""
+    return deployed(root, stack="prod")
+
+
+def test_sample_is_a_function_a_log_and_two_aliases_for_each_version(sample: Program) -> None:
+    served = {"iris_v1", "iris_v2", "digits_v1", "digits_v2", "spam_v1", "credit_v1", "router"}
+    functions = sample.of("lambda/function:Function")
+    assert functions.keys() == served | {"guard-rail"}
+    assert {functions[name].inputs["name"] for name in served} == {f"turnout-prod_{name}" for name in served}
+    assert sample.of("lambda/alias:Alias").keys() == {
+        f"{name}_{alias}" for name in served for alias in ("live", "next")
+    }
+    logs = {row.inputs["name"] for row in sample.of("cloudwatch/logGroup:LogGroup").values()}
+    assert {f"/aws/lambda/turnout-prod_{name}" for name in served} <= logs
+
+
+def test_sample_has_an_api_for_each_kind_of_authentication(sample: Program) -> None:
+    assert sample.of("apigateway/restApi:RestApi").keys() == {"turnout-prod_none", "turnout-prod_api_key"}
+    stages = sample.of("apigateway/stage:Stage")
+    assert {name: row.inputs["restApi"] for name, row in stages.items()} == {
+        "dev": "turnout-prod_none-id",
+        "prod": "turnout-prod_api_key-id",
+    }
+
+
+def test_sample_exports_where_it_is_called_and_with_which_key(sample: Program) -> None:
+    assert sample.outputs["endpoints"] == {"dev": "https://dev.example", "prod": "https://prod.example"}
+    assert sample.outputs["api_keys"] == {"prod": "secret-turnout-prod_api_key_prod"}
+    assert sample.outputs["rest_apis"] == {"dev": "turnout-prod_none-id", "prod": "turnout-prod_api_key-id"}
+    assert "turnout-prod_iris_v2" in sample.outputs["functions"]
+    assert sample.outputs["dashboard"] == "turnout-prod"
+
+
+def test_no_resource_stands_outside_of_a_component_but_the_dashboard(sample: Program) -> None:
+    rootless = [row.urn.split("::")[2] for row in sample.resources if row.type.startswith("aws:")]
+    assert [kinds for kinds in rootless if "turnout:infra:" not in kinds] == [
+        "pulumi:pulumi:Stack$aws:cloudwatch/dashboard:Dashboard"
+    ]
+
+
+def test_documents_hold_literals_of_the_account_region_and_partition() -> None:
+    answers = {
+        "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": "999999999999"},
+        "aws:index/getPartition:getPartition": {"partition": "aws-us-gov"},
+        "aws:index/getRegion:getRegion": {"region": "us-gov-west-1"},
+    }
+    program = deployed(manifest(), preview=True, answers=answers)
+    document = program.one("apigateway/restApi:RestApi").inputs["body"]
+    operation = orjson.loads(document)["paths"]["/models/iris/v1/inference"]["post"]
+    assert operation["x-amazon-apigateway-integration"]["uri"] == (
+        "arn:aws-us-gov:apigateway:us-gov-west-1:lambda:path/2015-03-31/functions/"
+        "arn:aws-us-gov:lambda:us-gov-west-1:999999999999:function:turnout-test_iris_v1:${stageVariables.alias}/invocations"
+    )
+    texts = json.dumps([dict(row.inputs) for row in program.resources], default=vars)
+    assert "arn:aws:" not in texts
+
+
+def test_stages_wait_for_the_functions_that_they_call(sample: Program) -> None:
+    for row in sample.of("apigateway/stage:Stage").values():
+        kinds = Counter(urn.split("::")[2].rpartition("$")[2] for urn in row.after)
+        assert kinds["aws:lambda/alias:Alias"] == 14
+        assert kinds["aws:apigateway/account:Account"] == 1
+
+
+def test_account_wide_setting_is_left_alone_where_asked() -> None:
+    program = deployed(manifest(), account_logging="false")
+    assert program.of("apigateway/account:Account") == {}
+
+
+def test_deployment_follows_the_document_and_is_kept() -> None:
+    first, other = deployed(manifest()), deployed(manifest((model(versions=("v1", "v2", "v3")),)))
+    triggers = [row.one("apigateway/deployment:Deployment").inputs["triggers"] for row in (first, other)]
+    assert triggers[0] != triggers[1]
+    assert first.one("apigateway/deployment:Deployment").retained
+
+
+MANIFEST = """
+models:
+  iris:
+    versions:
+      v1: {artifact: missing.onnx, memory_mb: 64}
+stages:
+  prod: {serve: {iris: v1}}
+"""
+
+
+def test_wrong_manifest_is_told_as_validate_tells_it_before_any_resource(tmp_path: Path) -> None:
+    (tmp_path / "models.yaml").write_text(MANIFEST)
+    with pytest.raises(pulumi.RunError) as raised:
+        deployed(tmp_path)
+    validated = subprocess.run(
+        [sys.executable, "-m", "turnout.cli", "validate", "--manifest", str(tmp_path / "models.yaml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "missing.onnx" in str(raised.value)
+    assert str(raised.value) in validated.stderr
+
+
+def test_too_long_name_is_told_before_any_resource() -> None:
+    with pytest.raises(pulumi.RunError, match=r"function's name: 7\d characters used, 64 characters allowed"):
+        deployed(manifest(platform="p" * 60))
+
+
+def test_layer_without_wheels_is_told_before_any_resource() -> None:
+    made: list[Any] = []
+
+    def build(project: Any, plan: Any) -> Any:
+        made.append(plan)
+        raise LayerError("no wheel of onnxruntime for arm64")
+
+    with pytest.raises(pulumi.RunError, match="the layer cannot be made: no wheel of onnxruntime for arm64"):
+        deployed(manifest(), build=build)
+    assert made
+
+
+@pytest.mark.parametrize(
+    ("configuration", "message"),
+    [
+        ({"log_retention_days": "8"}, "turnout:log_retention_days: must be one of 1, 3, 5, 7, 14, .*, got 8"),
+        ({"log_retention_days": "many"}, "log_retention_days"),
+        ({"alarm_topic_arn": "alerts"}, "turnout:alarm_topic_arn: expected the ARN of an SNS topic, got 'alerts'"),
+    ],
+)
+def test_wrong_configuration_is_told_by_its_key(configuration: dict[str, str], message: str) -> None:
+    with pytest.raises(pulumi.RunError, match=message):
+        deployed(manifest(), **configuration)
+
+
+def test_configuration_reaches_every_log_and_alarm() -> None:
+    topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:alerts"
+    guarded = manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),))
+    program = deployed(guarded, log_retention_days="90", alarm_topic_arn=topic)
+    assert {row.inputs["retentionInDays"] for row in program.of("cloudwatch/logGroup:LogGroup").values()} == {90}
+    alarms = program.of("cloudwatch/metricAlarm:MetricAlarm").values()
+    assert {tuple(row.inputs["alarmActions"]) for row in alarms} == {(topic,)}
+
+
+def test_routed_model_has_a_router_that_may_be_called() -> None:
+    of = manifest((replace(model(), routing=Routing(fallback="v1")),))
+    program = deployed(of)
+    router = program.of("lambda/function:Function")["iris_router"].inputs
+    assert router["name"] == "turnout-test_iris_router"
+    assert router["handler"] == "router_lambda.entry.handler"
+    assert "layers" not in router or router["layers"] == []

@@ -1,0 +1,165 @@
+"""What holds of every deployment, tried with generated manifests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from tests.builders.deployed import deployed, may_invoke, policy_of
+from tests.builders.manifests import manifests, version_names
+from tests.builders.pulumi_program import ACCOUNT, REGION, Program, Resource
+from turnout.manifest import Manifest
+
+few = settings(max_examples=8, deadline=None)
+
+FUNCTION = re.compile(r":function:([^:/]+):([^:/]+)/invocations$")
+VARIABLE = re.compile(r"\$\{stageVariables\.([A-Za-z0-9]+)\}")
+
+
+def views(stage: Resource) -> Iterator[dict[str, str]]:
+    """A stage's variables as the baseline sees them, and as the canary does."""
+    yield stage.inputs["variables"]
+    if "canarySettings" in stage.inputs:
+        yield stage.inputs["variables"] | stage.inputs["canarySettings"]["stageVariableOverrides"]
+
+
+def integrations(program: Program) -> Iterator[tuple[Resource, dict[str, Any]]]:
+    """Each stage with each integration of its API's document."""
+    apis = program.of("apigateway/restApi:RestApi").values()
+    documents = {f"{row.name}-id": orjson.loads(row.inputs["body"]) for row in apis}
+    for stage in program.of("apigateway/stage:Stage").values():
+        for path in documents[stage.inputs["restApi"]]["paths"].values():
+            for operation in path.values():
+                yield stage, operation["x-amazon-apigateway-integration"]
+
+
+def called(program: Program) -> set[tuple[str, str]]:
+    """(function, alias) of everything that some stage of some API can call."""
+    found = set()
+    for stage, integration in integrations(program):
+        for variables in views(stage):
+            uri = VARIABLE.sub(lambda match: variables[match[1]], integration["uri"])  # noqa: B023 - used at once
+            match = FUNCTION.search(uri)
+            assert match, uri
+            found.add((match[1], match[2]))
+    return found
+
+
+def functions_of(program: Program) -> set[str]:
+    return {row.inputs["name"] for row in program.of("lambda/function:Function").values()}
+
+
+def arn_of(function: str, alias: str) -> str:
+    return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}:{alias}"
+
+
+def aliases(program: Program) -> set[tuple[str, str]]:
+    return {(row.inputs["functionName"], row.inputs["name"]) for row in program.of("lambda/alias:Alias").values()}
+
+
+@few
+@given(manifests())
+def test_everything_that_a_stage_can_call_exists_and_nothing_else_may_be_called(of: Manifest) -> None:
+    program = deployed(of)
+    check_calls(program)
+    check_credentials(program)
+    check_routers(program, of)
+    check_names(program)
+
+
+def check_calls(program: Program) -> None:
+    """The integration role reaches what stages call, all of it and nothing else."""
+    integration = policy_of(program.of("iam/rolePolicy:RolePolicy")["integration"])
+    functions = functions_of(program)
+    reachable = {
+        (function, alias)
+        for function in functions
+        for alias in ("live", "next")
+        if may_invoke(integration, arn_of(function, alias))
+    }
+    assert called(program) <= aliases(program)
+    assert reachable == aliases(program)
+    assert {function for function, _ in reachable} == {function for function, _ in called(program)}
+
+
+def check_credentials(program: Program) -> None:
+    """API Gateway calls by the role that may."""
+    name = program.of("iam/role:Role")["integration"].inputs["name"]
+    assert {row["credentials"] for _, row in integrations(program)} == {f"arn:aws:iam::{ACCOUNT}:role/{name}"}
+
+
+def check_routers(program: Program, of: Manifest) -> None:
+    """A router calls its own model's versions, and no router."""
+    policies = program.of("iam/rolePolicy:RolePolicy")
+    for model in of.models:
+        if f"{model.name}_router" in policies and model.graph is None:
+            policy = policy_of(policies[f"{model.name}_router"])
+            allowed = {name for name in functions_of(program) if may_invoke(policy, arn_of(name, "live"))}
+            assert allowed == {f"turnout-test_{model.name}_{version.name}" for version in model.versions}
+    general = {
+        name for name in functions_of(program) if may_invoke(policy_of(policies["router"]), arn_of(name, "next"))
+    }
+    assert general == {name for name, _ in aliases(program)} - {"turnout-test_router"}
+
+
+def check_names(program: Program) -> None:
+    """Every name in AWS is the stack's own, and given once."""
+    names: dict[str, list[str]] = {}
+    for row in program.resources:
+        for key in ("name", "layerName", "dashboardName"):
+            if key in row.inputs and row.type not in {"aws:lambda/alias:Alias", "aws:iam/rolePolicy:RolePolicy"}:
+                names.setdefault(row.type, []).append(row.inputs[key])
+    for kind, rows in names.items():
+        assert len(set(rows)) == len(rows), kind
+        assert all("turnout-test" in name for name in rows), kind
+
+
+@few
+@given(manifests())
+def test_equal_manifests_are_equal_deployments_and_previews_know_what_is_served(of: Manifest) -> None:
+    made, preview = deployed(of), deployed(replace(of), preview=True)
+    assert comparable(deployed(replace(of))) == comparable(made)
+    for kind, inputs in (
+        ("apigateway/restApi:RestApi", ("body", "name")),
+        ("apigateway/deployment:Deployment", ("triggers",)),
+        ("apigateway/stage:Stage", ("variables", "stageName")),
+    ):
+        known = {name: [row.inputs[key] for key in inputs] for name, row in preview.of(kind).items()}
+        assert known == {name: [row.inputs[key] for key in inputs] for name, row in made.of(kind).items()}
+
+
+@few
+@given(manifests(), version_names, st.data())
+def test_one_more_version_changes_its_own_resources_and_its_apis_only(
+    of: Manifest, name: str, data: st.DataObject
+) -> None:
+    model = data.draw(st.sampled_from(of.models))
+    assume(name not in {version.name for version in model.versions})
+    added = replace(model.versions[0], name=name, artifact=f"models/{model.name}/{name}/model.onnx")
+    larger = replace(model, versions=(*model.versions, added))
+    before = comparable(deployed(of))
+    after = comparable(deployed(replace(of, models=tuple(larger if row is model else row for row in of.models))))
+
+    assert before.keys() <= after.keys()
+    own = f"{model.name}_{name}"
+    layers = {urn for urn in after if "LayerVersion" in urn}
+    new = {urn.rpartition("::")[2] for urn in after.keys() - before.keys() - layers}
+    kinds = ("", "_live", "_next", "_errors", "_throttles", "_p99")
+    assert new <= {own + kind for kind in kinds}
+    changed = {urn.split("::")[2].rpartition("$")[2] for urn in before if before[urn] != after[urn]}
+    assert changed <= {"aws:apigateway/restApi:RestApi", "aws:apigateway/deployment:Deployment"}
+
+
+def comparable(program: Program) -> dict[str, Any]:
+    """URN -> what the engine compares: inputs, archives by where they lie."""
+    return {row.urn: orjson.dumps(dict(row.inputs), default=_spell) for row in program.resources}
+
+
+def _spell(value: Any) -> Any:
+    return vars(value)

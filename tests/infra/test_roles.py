@@ -1,0 +1,106 @@
+"""What the roles may do, and who may take them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from tests.builders.deployed import deployed, may_invoke, policy_of
+from tests.builders.manifests import manifest, model, stage
+from tests.builders.pulumi_program import ACCOUNT, REGION, Program
+from turnout.manifest import CallNode, Canary, Manifest, Model, Routing, SequenceNode
+
+LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda"
+
+
+def allowed(program: Program, role: str, functions: list[str]) -> list[str]:
+    """Those of the functions that a role may call."""
+    statements = policy_of(program.of("iam/rolePolicy:RolePolicy")[role])
+    arns = {name: f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:turnout-test_{name}:live" for name in functions}
+    return [name for name, arn in arns.items() if may_invoke(statements, arn)]
+
+
+def test_every_role_is_for_one_service_and_this_account() -> None:
+    program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
+    trusted = {}
+    for name, row in program.of("iam/role:Role").items():
+        (statement,) = json.loads(row.inputs["assumeRolePolicy"])["Statement"]
+        assert statement["Action"] == "sts:AssumeRole"
+        assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+        trusted[name] = statement["Principal"]["Service"]
+    assert trusted == {
+        "models": "lambda.amazonaws.com",
+        "router": "lambda.amazonaws.com",
+        "guard-rail": "lambda.amazonaws.com",
+        "integration": "apigateway.amazonaws.com",
+        "api-logs": "apigateway.amazonaws.com",
+    }
+
+
+def test_models_may_write_their_logs_and_nothing_else() -> None:
+    statements = policy_of(deployed(manifest()).of("iam/rolePolicy:RolePolicy")["models"])
+    assert statements == [
+        {
+            "Effect": "Allow",
+            "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+            "Resource": [f"{LOGS}/turnout-test_*:log-stream:*"],
+        }
+    ]
+
+
+def test_only_tracing_has_no_resource_to_name() -> None:
+    only = model()
+    traced = replace(only, versions=(replace(only.versions[0], tracing=True), only.versions[1]))
+    program = deployed(manifest((traced,), stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
+    unnamed = [
+        statement["Action"]
+        for row in program.of("iam/rolePolicy:RolePolicy").values()
+        for statement in policy_of(row)
+        if "*" in statement["Resource"]
+    ]
+    assert unnamed == [["xray:PutTraceSegments", "xray:PutTelemetryRecords"]]
+
+
+def test_no_policy_names_an_action_by_a_pattern() -> None:
+    program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
+    for row in program.of("iam/rolePolicy:RolePolicy").values():
+        assert all("*" not in action for statement in policy_of(row) for action in statement["Action"])
+
+
+def graphs() -> Manifest:
+    """`outer` calls `inner`, which calls `scaler` and `iris`; `iris` is routed, `other` stands alone."""
+    steps = SequenceNode((CallNode("scaler"), CallNode("iris", inputs={"x": "y"})))
+    models = (
+        model("scaler", ("v1",)),
+        replace(model("iris"), routing=Routing(fallback="v1")),
+        model("other", ("v1",)),
+        Model("inner", (), graph=steps),
+        Model("outer", (), graph=CallNode("inner")),
+    )
+    return manifest(models, (stage(serve={"scaler": "v1", "iris": "v1", "other": "v1"}),))
+
+
+def test_graphs_router_calls_every_version_that_the_graph_reaches_and_no_router() -> None:
+    functions = ["scaler_v1", "iris_v1", "iris_v2", "iris_router", "other_v1", "inner_router", "outer_router", "router"]
+    program = deployed(graphs())
+    reached = ["scaler_v1", "iris_v1", "iris_v2"]
+    assert allowed(program, "outer_router", functions) == reached
+    assert allowed(program, "inner_router", functions) == reached
+    assert allowed(program, "iris_router", functions) == ["iris_v1", "iris_v2"]
+    assert allowed(program, "router", functions) == functions[:-1]
+
+
+def test_guard_rail_may_change_its_stages_and_is_called_by_its_rules_only() -> None:
+    program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})), stage("dev"))))
+    statements = policy_of(program.of("iam/rolePolicy:RolePolicy")["guard-rail"])
+    assert statements[1] == {
+        "Effect": "Allow",
+        "Action": ["apigateway:GET", "apigateway:PATCH"],
+        "Resource": [f"arn:aws:apigateway:{REGION}::/restapis/turnout-test_none-id/stages/prod"],
+    }
+    permission = program.one("lambda/permission:Permission").inputs
+    assert permission["principal"] == "events.amazonaws.com"
+    assert permission["sourceArn"].endswith("EventRule/turnout-test-guard-rail-prod")
+    assert allowed(program, "integration", ["iris_v1"]) == ["iris_v1"]
+    integration = policy_of(program.of("iam/rolePolicy:RolePolicy")["integration"])
+    assert not may_invoke(integration, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:turnout-test-guard-rail:live")

@@ -1,0 +1,78 @@
+"""A stage as API Gateway gets it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.builders.deployed import deployed
+from tests.builders.manifests import manifest, stage
+from tests.builders.pulumi_program import Program
+from turnout.manifest import Canary, Throttle
+
+
+def deployed_stage(**fields: Any) -> Program:
+    return deployed(manifest(stages=(stage(**fields),)))
+
+
+def test_stage_without_a_canary_shows_the_deployment() -> None:
+    made = deployed_stage().one("apigateway/stage:Stage")
+    assert made.inputs["variables"] == {"iris": "v1", "alias": "live", "canary": "false"}
+    assert made.inputs["deployment"] == "turnout-test_none-id"
+    assert "canarySettings" not in made.inputs
+    assert made.ignored == ()
+
+
+def test_version_canary_overrides_a_variable_of_the_same_deployment() -> None:
+    made = deployed_stage(canary=Canary(12.5, {"iris": "v2"})).one("apigateway/stage:Stage")
+    assert made.inputs["canarySettings"] == {
+        "deploymentId": made.inputs["deployment"],
+        "percentTraffic": 12.5,
+        "stageVariableOverrides": {"iris": "v2", "canary": "true"},
+        "useStageCache": False,
+    }
+    assert made.ignored == ()
+
+
+def test_release_canary_leaves_the_baselines_deployment() -> None:
+    made = deployed_stage(canary=Canary(5.0, {}, release=True)).one("apigateway/stage:Stage")
+    assert made.inputs["canarySettings"]["stageVariableOverrides"]["alias"] == "next"
+    assert made.ignored == ("deployment",)
+
+
+def test_throttle_holds_for_every_method() -> None:
+    inputs = deployed_stage(throttle=Throttle(100.0, 200)).one("apigateway/methodSettings:MethodSettings").inputs
+    assert inputs["methodPath"] == "*/*"
+    assert inputs["settings"] == {"throttlingRateLimit": 100, "throttlingBurstLimit": 200}
+
+
+def test_stage_without_a_throttle_has_no_settings() -> None:
+    assert deployed_stage().of("apigateway/methodSettings:MethodSettings") == {}
+
+
+def test_access_log_is_json_and_tells_the_canary() -> None:
+    program = deployed_stage()
+    logged = program.one("apigateway/stage:Stage").inputs["accessLogSettings"]
+    assert json.loads(logged["format"])["canary"] == "$context.isCanaryRequest"
+    assert len(logged["format"]) < 3 * 1024
+    names = {row.inputs["name"] for row in program.of("cloudwatch/logGroup:LogGroup").values()}
+    group = "/aws/apigateway/turnout-test_none/prod"
+    assert {group, f"{group}/Canary"} <= names
+
+
+def test_api_key_comes_with_a_usage_plan_of_its_stage() -> None:
+    program = deployed_stage(auth="api_key")
+    plan = program.one("apigateway/usagePlan:UsagePlan").inputs
+    assert plan["apiStages"] == [{"apiId": "turnout-test_api_key-id", "stage": "prod"}]
+    key = program.one("apigateway/usagePlanKey:UsagePlanKey").inputs
+    assert key["keyType"] == "API_KEY"
+    assert program.outputs["api_keys"] == {"prod": "secret-turnout-test_api_key_prod"}
+
+
+@pytest.mark.parametrize("auth", ["none", "iam"])
+def test_other_kinds_have_no_key(auth: str) -> None:
+    program = deployed_stage(auth=auth)
+    assert program.of("apigateway/apiKey:ApiKey") == {}
+    assert program.outputs["api_keys"] == {}
