@@ -93,7 +93,7 @@ def _documents(manifest: Manifest, plan: Plan) -> Iterator[tuple[str, str]]:
     examples = read_document_examples(manifest)
     for api in plan.apis:
         document = publish_document(build_document(plan, api, examples=examples))
-        document["info"] |= {"title": plan.platform}
+        document["info"] = {**document["info"], "title": plan.platform}
         text = render_document(document).decode()
         for stage in api.stages:
             yield stage.name, text

@@ -40,21 +40,23 @@ CONTENT: Mapping[str, Any] = {"application/json": {"schema": {"type": "object"}}
 
 
 def publish_document(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The same API as its callers see it; `servers` is left to whoever knows the address."""
-    return {
-        key: _publish_paths(value) if key == "paths" else _without_extensions(value)
-        for key, value in document.items()
-        if not key.startswith(EXTENSION)
-    }
+    """The same API as its callers see it; `servers` is left to whoever knows the address.
+
+    Extensions stand at the root, on operations and on security schemes; what lies deeper is shared with the document.
+    """
+    components = dict(document["components"])
+    if "securitySchemes" in components:
+        components["securitySchemes"] = _each_published(components["securitySchemes"])
+    return {**_published(document), "paths": _publish_paths(document["paths"]), "components": components}
 
 
 def _publish_paths(paths: Mapping[str, Any]) -> dict[str, Any]:
     published: dict[str, Any] = {}
     for path, item in paths.items():
         if path == PROTOCOL_REST:
-            published |= _protocol_paths(_without_extensions(item[ANY_METHOD]))
+            published |= _protocol_paths(_published(item[ANY_METHOD]))
         elif path != PROTOCOL_ROOT:
-            published[path] = _without_extensions(item)
+            published[path] = _each_published(item)
     return published
 
 
@@ -68,11 +70,9 @@ def _protocol_paths(operation: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield path, {method: {**operation, **told}}
 
 
-def _without_extensions(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {
-            key: _without_extensions(inner)
-            for key, inner in value.items()
-            if key in KEPT or not key.startswith(EXTENSION)
-        }
-    return [_without_extensions(inner) for inner in value] if isinstance(value, list) else value
+def _each_published(rows: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _published(row) for name, row in rows.items()}
+
+
+def _published(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key in KEPT or not key.startswith(EXTENSION)}
