@@ -118,7 +118,7 @@ def test_a_canary_lives_and_every_request_from_now_on_sees_it(canary: Commands) 
     before = canary.text()
     models = ("--model", "echo", "--to", "v2", "--model", "mute", "--to", "v2")
     said = canary("start", "life", *models, "--percent", "100", *now)
-    assert said.startswith("100 % of life see echo v2 instead of v1 and mute v2 instead of v1.\n")
+    assert said.startswith("100 % of the requests to life see echo v2 instead of v1 and mute v2 instead of v1.\n")
     assert canary.served("life") == {"v2"}
     canary("set", "life", "--percent", "0", *now)
     assert canary.served("life") == {"v1"}
@@ -220,7 +220,7 @@ def test_a_command_that_is_killed_is_seen_and_mended(canary: Commands, server: R
     assert "was cut off" in canary("start", "one", "--model", "echo", "--to", "v2", code=2)
     (warning, *_) = canary.status("cut")["warnings"]
     assert "is edited, and the stage may not be changed yet; `turnout canary mend` finishes it" in warning
-    assert canary("mend").startswith("Finished: 100 % of cut see echo v2 instead of v1.")
+    assert canary("mend").startswith("Finished: 100 % of the requests to cut see echo v2 instead of v1.")
     assert canary.served("cut") == {"v2"}
     assert canary.status("cut")["warnings"] == []
 

@@ -209,7 +209,7 @@ def do(action: Action, manifest: Path, *, now: bool, endpoint_url: str, stack: s
         carry_out(prepared, log_of(manifest), connection)
     say(sentence_of(prepared.rollout))
     if now:
-        say(f"The stage at {target} is changed, for every request from now on.")
+        say(f"So it is at {target} from now on.")
     else:
         say(f"{project.manifest.source} is edited; `pulumi up` applies it.")
     if prepared.rollout.release:
@@ -226,17 +226,17 @@ def remark_on_release(row: Rollout) -> str:
 
 
 def sentence_of(row: Rollout) -> str:
-    """What a rollout is, for people: `10 % of prod see iris v2 instead of v1.`."""
+    """What a rollout did, for people: `10 % of the requests to prod see iris v2 instead of v1.`."""
     moved = " and ".join(f"{model} {version} instead of {row.before[model]}" for model, version in row.after.items())
     if row.release:
         moved = " and ".join(filter(None, (moved, "the new release")))
     match row.action:
         case "promote":
-            return f"All of {row.stage} see {moved}."
+            return f"All requests to {row.stage} see {moved}."
         case "rollback":
-            return f"None of {row.stage} see {moved} any more."
+            return f"No requests to {row.stage} see {moved} any more."
         case _:
-            return f"{row.percent:g} % of {row.stage} see {moved}."
+            return f"{row.percent:g} % of the requests to {row.stage} see {moved}."
 
 
 def say_history(rows: Sequence[Rollout]) -> None:
