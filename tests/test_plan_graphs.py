@@ -9,8 +9,10 @@ import pytest
 from tests.builders.manifests import Artifacts, artifacts_of, manifest, model, signature, stage
 from turnout.manifest import CallNode, Canary, EnsembleNode, Manifest, Model, Node, Position, SequenceNode, Version
 from turnout.plan import Plan
+from turnout.plan_json import plan_to_json
 from turnout.planning import make_plan
 from turnout.problems import Problem, ProblemsError
+from turnout.protocol.graph_nodes import build_node
 from turnout.protocol.tensors import Signature
 
 STEPS = SequenceNode((CallNode("iris", "v1", {}, {"y": "x"}), CallNode("iris", "v2")))
@@ -56,6 +58,13 @@ def test_graph_is_planned_with_its_signature() -> None:
     assert graph.node == of.model("triage").graph
     assert [tensor.name for tensor in graph.signature.inputs] == ["raw"]
     assert [tensor.name for tensor in graph.signature.outputs] == ["species"]
+
+
+def test_graph_is_told_in_json_as_it_was_written() -> None:
+    (told,) = plan_to_json(plan_of(with_graph()))["graphs"]
+    assert told["model"] == "triage"
+    assert build_node(told["node"]) == STEPS
+    assert [tensor["name"] for tensor in told["signature"]["inputs"]] == ["x"]
 
 
 def test_graph_of_a_graph_has_the_signature_of_what_it_calls() -> None:

@@ -50,6 +50,12 @@ def test_resources_of_every_way_to_serve_open_inference_are_told(choice: str) ->
     assert quota_of(plan, "resources").used == plan.resources[choice]
 
 
+def test_cheaper_way_to_serve_open_inference_is_told_where_there_are_too_many_resources() -> None:
+    (note,) = plan_of(replace(large_manifest(30, 2), open_inference="direct")).notes
+    assert "401 used, 300 allowed" in note.message
+    assert "`open_inference: proxy` takes 190." in note.message
+
+
 @pytest.mark.parametrize(("models", "noted"), [(48, False), (49, True)])
 def test_more_than_300_resources_are_noted_with_how_to_shard(models: int, noted: bool) -> None:
     notes = plan_of(large_manifest(models, 2)).notes

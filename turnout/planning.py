@@ -18,7 +18,7 @@ from turnout.manifest import Manifest, Version
 from turnout.named_tensors import check_named_tensors
 from turnout.naming import function_prefix, route_variable_name, variable_name
 from turnout.notes import find_idle_keys
-from turnout.plan import Api, Note, Plan, Route, RuntimeSizes, ServedVersion, StagePlan
+from turnout.plan import Api, Note, Plan, Route, RuntimeSizes, ServedGraph, ServedVersion, StagePlan
 from turnout.plan_functions import plan_functions, plan_packages
 from turnout.plan_routes import OPEN_INFERENCE, plan_routes
 from turnout.problems import Problem, ProblemsError
@@ -50,18 +50,43 @@ def make_plan(
 
     Raises:
         ProblemsError: an artifact is missing, a kind of authentication cannot be had, a version would take traffic
-            that it cannot answer, or a quota is exceeded.
+            that it cannot answer, a graph's steps do not fit, or a quota is exceeded.
     """
-    runtime = runtime or RuntimeSizes()
-    prefix = function_prefix(manifest.platform, stack)
-    routed = find_routed(manifest)
-    stages = tuple(plan_stage(stage, manifest.models) for stage in manifest.stages)
     versions = tuple(_serve(version, artifacts) for model in manifest.models for version in model.versions)
     signatures = _signatures(versions)
     graphs, problems = plan_graphs(manifest, signatures)
-    functions = tuple(plan_functions(manifest.models, routed, prefix))
+    plan = _assemble(manifest, versions, graphs, stack, runtime or RuntimeSizes())
+    counts = tuple(count_quotas(plan))
+    exceeded = [count for count in counts if count.quota.exceeded]
+    unfit, breaking = check_replacements(manifest, signatures)
+    problems += (
+        *unfit,
+        *check_named_tensors(manifest, signatures),
+        *_check_artifacts(manifest, artifacts),
+        *_check_names(manifest, stack),
+        *_check_auth(manifest),
+        *(_problem(manifest, row.sentence, row.path, row.remedy) for row in exceeded if row.hard and enforce),
+    )
+    if problems:
+        raise ProblemsError(problems)
+    idle = (Note(path, message) for path, message in find_idle_keys(manifest))
+    notes = (*idle, *breaking, *(_note(count) for count in exceeded))
+    return replace(plan, quotas=tuple(count.quota for count in counts), notes=notes)
+
+
+def _assemble(
+    manifest: Manifest,
+    versions: tuple[ServedVersion, ...],
+    graphs: tuple[ServedGraph, ...],
+    stack: str,
+    runtime: RuntimeSizes,
+) -> Plan:
+    """The plan but for its quotas and notes, whether it can work or not."""
+    prefix = function_prefix(manifest.platform, stack)
+    stages = tuple(plan_stage(stage, manifest.models) for stage in manifest.stages)
+    functions = tuple(plan_functions(manifest.models, find_routed(manifest), prefix))
     routes = {choice: tuple(plan_routes(manifest.models, prefix, choice)) for choice in OPEN_INFERENCE}
-    plan = Plan(
+    return Plan(
         platform=manifest.platform,
         stack=stack,
         functions=functions,
@@ -75,25 +100,6 @@ def make_plan(
         open_inference=manifest.open_inference,
         resources={choice: count_resources(rows) for choice, rows in routes.items()},
     )
-    counts = tuple(count_quotas(plan))
-    unfit, breaking = check_replacements(manifest, signatures)
-    problems += (
-        *unfit,
-        *check_named_tensors(manifest, signatures),
-        *_check_artifacts(manifest, artifacts),
-        *_check_names(manifest, stack),
-        *_check_auth(manifest),
-    )
-    exceeded = [count for count in counts if count.quota.exceeded]
-    if enforce:
-        problems += tuple(
-            _problem(manifest, count.sentence, count.path, count.remedy) for count in exceeded if count.hard
-        )
-    if problems:
-        raise ProblemsError(problems)
-    idle = tuple(Note(path, message) for path, message in find_idle_keys(manifest))
-    notes = (*idle, *breaking, *(_note(count) for count in exceeded))
-    return replace(plan, quotas=tuple(count.quota for count in counts), notes=notes)
 
 
 def find_routed(manifest: Manifest) -> frozenset[str]:

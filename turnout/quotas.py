@@ -91,7 +91,7 @@ def count_resources(routes: Iterable[Route]) -> int:
 def count_quotas(plan: Plan) -> Iterator[Count]:
     """Every quota of the plan, exceeded or not."""
     for api in plan.apis:
-        yield from _of_api(api)
+        yield from _of_api(plan, api)
         yield from _of_document(api, plan)
         for stage in api.stages:
             yield from _of_stage(stage)
@@ -105,12 +105,13 @@ def count_quotas(plan: Plan) -> Iterator[Count]:
         yield from _of_payload(version)
 
 
-def _of_api(api: Api) -> Iterator[Count]:
+def _of_api(plan: Plan, api: Api) -> Iterator[Count]:
+    cheaper = f"`open_inference: proxy` takes {plan.resources['proxy']}. " if plan.open_inference == "direct" else ""
     yield Count(
         Quota("resources", api.name, count_resources(api.routes), RESOURCES_PER_API, raisable=True),
         ("models",),
-        "Ask AWS to raise `Resources per API`, or shard: split the models over several models.yaml, each with a "
-        "`platform` of its own.",
+        f"{cheaper}Ask AWS to raise `Resources per API`, or shard: split the models over several models.yaml, each "
+        "with a `platform` of its own.",
         hard=False,
     )
     yield Count(
