@@ -6,12 +6,13 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from turnout.client import UnreachableError, inference_path, post, read_local_key
+from turnout.client import Connection, UnreachableError, inference_path, post, read_local_key
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -128,3 +129,33 @@ def test_no_keys_are_no_key(tmp_path: Path) -> None:
     (tmp_path / ".turnout").mkdir()
     (tmp_path / ".turnout" / "api_keys.json").write_text("{")
     assert read_local_key("http://127.0.0.1", tmp_path, "prod") == ""
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.fixture
+def forgetful_url() -> Iterator[str]:
+    """A server that says nothing of it and closes each connection after one answer; of three it leaves the last out."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+
+        def serve() -> None:
+            for answer in (ANSWER, ANSWER, b""):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_opened_again(forgetful_url: str) -> None:
+    with closing(Connection(forgetful_url)) as connection:
+        for _ in range(2):
+            assert connection.request("POST", "/", b"{}").body == b"{}"
+        with pytest.raises(UnreachableError, match="did not answer"):
+            connection.request("POST", "/", b"{}")

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,7 +18,7 @@ from turnout.capture import Sample
 from turnout.client import UnreachableError
 from turnout.observed import AgreementCounts
 from turnout.protocol.capture import write_line
-from turnout.replay import THROTTLED_WAITS_S, Pair, Replay, fetch_samples, replay_pair
+from turnout.replay import THROTTLED_WAITS_S, Pair, Replay, fetch_samples, replay_pair, without_version
 
 Told = Callable[[str, Any], tuple[int, Any]]
 
@@ -196,3 +197,20 @@ def test_a_server_that_hands_out_no_samples_is_told(answer: bytes, server: Serve
 def test_what_is_no_address_is_refused() -> None:
     with pytest.raises(ValueError, match="no address"):
         Replay("localhost", "iris", "v2")
+
+
+@pytest.mark.parametrize(
+    ("body", "length", "expected", "expected_length"),
+    [
+        (b'{"model_version":"v1","a":1}', None, b'{"a":1}', None),
+        (b'{"model_version":"v1","a":1}\x01"model_version"', 28, b'{"a":1}\x01"model_version"', 7),
+        (b'{"a": 1}', None, b'{"a": 1}', None),
+        (b'["model_version"]', None, b'["model_version"]', None),
+        (b'{"model_version"', None, b'{"model_version"', None),
+    ],
+)
+def test_a_sample_is_addressed_to_no_version(
+    body: bytes, length: int | None, expected: bytes, expected_length: int | None
+) -> None:
+    captured = replace(sample(1), body=body, header_length=length)
+    assert without_version(captured) == replace(captured, body=expected, header_length=expected_length)

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import urlencode
 
@@ -166,6 +166,7 @@ class Replay:
         """
         connection = self._connection()
         path = inference_path(self._model, version, self._stage)
+        sample = without_version(sample)
         headers = {**sample.headers, **self._headers}
         for wait_s in THROTTLED_WAITS_S:
             answer = connection.request("POST", path, sample.body, headers)
@@ -206,6 +207,23 @@ class Replay:
             return Reply(answer.status, answer.elapsed_ms, read_outputs(answer.headers, answer.body))
         except UnreadableAnswerError as error:
             return Reply(answer.status, answer.elapsed_ms, error=str(error))
+
+
+def without_version(sample: Sample) -> Sample:
+    """The sample without `model_version`: clients of the protocol may write it, and another version would refuse it."""
+    if b'"model_version"' not in sample.body:
+        return sample
+    end = len(sample.body) if sample.header_length is None else sample.header_length
+    try:
+        document = orjson.loads(sample.body[:end])
+    except orjson.JSONDecodeError:
+        return sample
+    if not isinstance(document, dict):
+        return sample
+    document.pop("model_version", None)
+    head = orjson.dumps(document)
+    length = None if sample.header_length is None else len(head)
+    return replace(sample, header_length=length, body=head + sample.body[end:])
 
 
 def replay_pair(
