@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,24 +61,28 @@ class Faulty:
 
 
 def write_project(project: Path, faults: tuple[str, ...]) -> Path:
-    """A model `safe-<fault>` and a model `bare-<fault>` for each; all traffic goes to the faulty version."""
+    """A model `safe-<fault>` and a model `bare-<fault>` for each, all of whose traffic goes to the faulty version.
+
+    Beside them `watched`, whose shadow hangs, and `plain`, which is not routed.
+    """
     write_identity(project / "echo.onnx")
-    models, weights = ["  plain: {versions: {v1: {artifact: echo.onnx}}}"], []
+    for fault, does in FAULTS.items():
+        (project / f"{fault}.py").write_text(f"import os\nimport time\n\n\ndef preprocess(inputs):\n{does}\n")
+    sound = {"artifact": "echo.onnx"}
+    models: dict[str, Any] = {"plain": {"versions": {"v1": sound}}}
+    weights = {}
+
+    def add(name: str, fault: str, routing: dict[str, Any], serve: str) -> None:
+        how = {"reserved_concurrency": 0} if fault == "throttled" else {"transform": f"{fault}.py"}
+        models[name] = {"versions": {"v1": sound, "v2": {**sound, **how, "timeout_s": 1}}, "routing": routing}
+        weights[name] = {serve: 100}
+
     for fault in faults:
-        how = "reserved_concurrency: 0" if fault == "throttled" else f"transform: {fault}.py"
-        if fault in FAULTS:
-            (project / f"{fault}.py").write_text(
-                f"import os\nimport time\n\n\ndef preprocess(inputs):\n{FAULTS[fault]}\n"
-            )
-        for kind, routing in (("safe", "fallback: v1"), ("bare", "sticky: {header: x-user-id}")):
-            models.append(
-                f"  {kind}-{fault}:\n    routing: {{{routing}}}\n    versions:\n      v1: {{artifact: echo.onnx}}\n"
-                f"      v2: {{artifact: echo.onnx, timeout_s: 1, {how}}}"
-            )
-            weights.append(f"{kind}-{fault}: {{v2: 100}}")
-    text = "platform: turnout\nmodels:\n" + "\n".join(models)
-    text += f'\nstages:\n  dev: {{serve: {{"*": newest}}, weights: {{{", ".join(weights)}}}}}\n'
-    (project / "models.yaml").write_text(text)
+        add(f"safe-{fault}", fault, {"fallback": "v1"}, "v2")
+        add(f"bare-{fault}", fault, {"sticky": {"header": "x-user-id"}}, "v2")
+    add("watched", "hanging", {"shadow": {"version": "v2", "percent": 100}}, "v1")
+    stages = {"dev": {"serve": {"*": "newest"}, "weights": weights}}
+    (project / "models.yaml").write_text(json.dumps({"platform": "turnout", "models": models, "stages": stages}))
     return project
 
 
@@ -107,6 +114,18 @@ def test_every_caller_sees_the_right_error_where_there_is_none(faulty: Faulty) -
             else:
                 assert (answer.status, answer.json()["code"]) == (500, "TRANSFORM_FAILED"), fault
                 assert (answer.headers["x-turnout-version"], answer.headers["x-turnout-route"]) == ("v2", "weight")
+
+
+def test_shadow_that_hangs_delays_nobody(faulty: Faulty) -> None:
+    """Each copy takes a second at least, so one after another they would take longer than all of this may."""
+    with faulty.server.client() as client:
+        assert client.post("/models/watched/inference", BODY).status == 200  # everything is loaded
+        started = time.monotonic()
+        answers = [client.post("/models/watched/inference", BODY) for _ in range(20)]
+        assert time.monotonic() - started < 10
+
+    assert {answer.status for answer in answers} == {200}
+    assert {answer.headers["x-turnout-version"] for answer in answers} == {"v1"}
 
 
 def test_plain_model_is_not_routed(faulty: Faulty) -> None:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -119,7 +118,7 @@ def serve(
                 watch=watch,
                 capture=capture,
                 isolation=Isolation(max_environments, idle_timeout) if isolated else None,
-                preparing=partial(preparing, len(project.artifacts) + 1),
+                preparing=preparing,
                 check_interrupt=check_interrupt,
             )
         except LayerError as error:
@@ -136,10 +135,10 @@ def serve(
 
 
 @contextmanager
-def preparing(packages: int) -> Iterator[Callable[[str, str], None]]:
+def preparing(functions: int) -> Iterator[Callable[[str, str], None]]:
     """A bar that moves as packages are built; without a terminal, a line for each that was not there."""
     if sys.stderr.isatty():
-        with building(packages, on_terminal=True) as progress:
+        with building(functions + 1, on_terminal=True) as progress:  # and the runtime
             yield progress
         return
     yield lambda name, event: tell(f"built {name}") if event == "built" else None

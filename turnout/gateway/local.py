@@ -70,7 +70,7 @@ def serve(
     watch: bool = False,
     capture: Path | None = None,
     isolation: Isolation | None = None,
-    preparing: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(ignore_progress),
+    preparing: Callable[[int], AbstractContextManager[Progress]] = lambda _: nullcontext(ignore_progress),
     check_interrupt: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight.
@@ -89,7 +89,7 @@ def serve(
         watch: go over to what the project's files say whenever they change.
         capture: the file to which every request that reaches a model is added.
         isolation: how each function runs in processes of its own; None runs all in this one.
-        preparing: shows progress while the isolated functions' packages are built.
+        preparing: shows progress while the isolated functions' packages are built; told how many functions there are.
         check_interrupt: raises KeyboardInterrupt if one came and was dropped; called once, before workers start.
 
     Raises:
@@ -124,7 +124,7 @@ def serve(
         def functions_of(edition: Edition, before: EditionFunctions | None) -> EditionFunctions:
             if isolation is None:
                 return edition_functions(edition, before, running_limit=max(2, -(-processors() // workers)))
-            with preparing() if before is None else nullcontext(ignore_progress) as progress:
+            with preparing(len(edition.plan.functions)) if before is None else nullcontext(ignore_progress) as progress:
                 return open_isolated(
                     edition.project,
                     edition.plan,
