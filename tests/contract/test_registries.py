@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from tests.builders.general_router import ask, route_event
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.auth import AUTH_TYPES, AuthType
 from turnout.example_request import make_request
@@ -14,7 +15,9 @@ from turnout.gateway.errors import GatewayError
 from turnout.manifest import CallNode, Model, SequenceNode
 from turnout.manifest_schema import manifest_schema
 from turnout.openapi import build_document
+from turnout.openapi_general import PURPOSES, path_parameters
 from turnout.payload import JSON_BYTES
+from turnout.plan_routes import GENERAL_ROUTES, OPEN_INFERENCE_ROUTES
 from turnout.planning import make_plan
 from turnout.protocol.errors import STATUS_OF
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
@@ -73,6 +76,14 @@ def test_error_code_is_documented_at_its_status(code: str) -> None:
     responses = [operation["responses"] for item in document["paths"].values() for operation in item.values()]
     told = [row[str(STATUS_OF[code])]["description"] for row in responses if str(STATUS_OF[code]) in row]
     assert any(f"`{code}`" in description for description in told)
+
+
+@pytest.mark.parametrize(("method", "path", "kind"), (*GENERAL_ROUTES, *OPEN_INFERENCE_ROUTES))
+def test_general_route_is_documented_and_answered(method: str, path: str, kind: str) -> None:
+    parameters = {"model": "iris", "version": "v1", "proxy": "models/iris"}
+    named = {parameter["name"]: parameters[parameter["name"]] for parameter in path_parameters(path)}
+    assert path in PURPOSES
+    assert ask(route_event(path, "GET" if method == "ANY" else method, **named)).status == 200
 
 
 def test_gateway_obeys_every_gateway_response_of_the_document() -> None:
