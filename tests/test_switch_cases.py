@@ -1,0 +1,34 @@
+"""Cases that no value reaches, against trying every value."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turnout.switch_cases import check_cases
+
+Row = tuple[str, float]
+
+VALUES = [number / 2 for number in range(-4, 15)]
+"""Between and beyond all that a generated case compares with."""
+
+
+def holds(row: Row, value: float) -> bool:
+    op, bound = row
+    return {"equals": value == bound, "below": value < bound, "above": value > bound}[op]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["equals", "below", "above"]), st.integers(0, 5)), min_size=1, max_size=6))
+def test_case_is_refused_where_every_value_is_taken_before_it(rows: list[Row]) -> None:
+    chosen = {next((index for index, row in enumerate(rows) if holds(row, value)), len(rows)) for value in VALUES}
+    cases = [{op: bound, "then": {"model": "a"}} for op, bound in rows]
+    found = check_cases((), {"input": "k", "cases": cases, "otherwise": {"model": "a"}})
+    told = {len(rows) if row.path == ("otherwise",) else row.path[1] for row in found}
+    assert told == set(range(len(rows) + 1)) - chosen
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=3), st.lists, max_leaves=3))
+def test_whatever_stands_there_is_passed_over(value: object) -> None:
+    for op in ("equals", "below", "above"):
+        list(check_cases((), {"cases": [{op: value}, {op: value}, value], "otherwise": value}))
+    list(check_cases((), {"cases": value}))
