@@ -19,7 +19,14 @@ from urllib.parse import urlsplit
 MOST_IDLE = 16
 """So many connections are kept: the members of a large ensemble."""
 
-_CLOSED = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, http.client.RemoteDisconnected)
+_CLOSED = (
+    ConnectionResetError,
+    ConnectionAbortedError,
+    BrokenPipeError,
+    http.client.RemoteDisconnected,
+    ssl.SSLEOFError,
+    ssl.SSLZeroReturnError,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ def _combine_outputs(words: Mapping[str, str], members: list[Tensors]) -> Tensor
     names = {name: words[name] for name in words if name != EVERY_OUTPUT}
     if EVERY_OUTPUT in words:
         shared = (name for name in members[0] if all(name in member for member in members))
-        names = {name: words[EVERY_OUTPUT] for name in shared} | names
+        names = dict.fromkeys(shared, words[EVERY_OUTPUT]) | names
     return {name: _combine_output(name, word, members) for name, word in names.items()}
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
@@ -49,8 +51,8 @@ class InvokeApi:
 
 
 @contextmanager
-def invoke_api(answer: Answer) -> Iterator[InvokeApi]:
-    """A server on a port of its own, gone with all its connections at the end."""
+def invoke_api(answer: Answer, certificate: Path | None = None) -> Iterator[InvokeApi]:
+    """A server on a port of its own, gone with all its connections at the end; with TLS where it has a certificate."""
     api = InvokeApi(answer)
     connections: list[Any] = []
 
@@ -86,7 +88,11 @@ def invoke_api(answer: Answer) -> Iterator[InvokeApi]:
         request_queue_size = 64  # of five, as it would be, the kernel drops some of those that come at once
 
     server = Server(("127.0.0.1", 0), Handler)
-    api.url = f"http://127.0.0.1:{server.server_port}"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    api.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

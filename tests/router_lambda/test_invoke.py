@@ -8,9 +8,16 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from router_lambda.connections import MOST_IDLE, Connections
 from router_lambda.invoke import LARGEST_ASYNCHRONOUS_EVENT_BYTES, LARGEST_EVENT_BYTES, LambdaInvoke
@@ -216,6 +223,38 @@ def test_no_more_connections_are_kept_than_are_of_use() -> None:
         assert len(connections._idle) == MOST_IDLE
         connections.close()
         assert len(connections._idle) == 0
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1, signed by itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    signed = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(signed.public_bytes(Encoding.PEM) + secret)
+    return path
+
+
+def test_calls_go_over_tls_and_kept_connections_too(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with invoke_api(replying(ANSWER), certificate) as api, invoking(api) as invoke:
+        assert [call(invoke) for _ in range(2)] == [Answered(ANSWER)] * 2
+        assert [seen.connection for seen in api.seen] == [1, 1]
+        api.answer = lambda seen: Reply(hangs_up=True) if seen.connection == 1 else Reply(body=b'{"statusCode": 201}')
+        assert call(invoke) == Answered({"statusCode": 201})
+
+
+def test_who_cannot_prove_to_be_lambda_is_told_nothing(certificate: Path) -> None:
+    with invoke_api(replying(ANSWER), certificate) as api, invoking(api) as invoke:
+        found = call(invoke)
+        assert (found.error, api.seen) == ("failed", [])
+        assert "SSLCertVerificationError" in found.message
 
 
 @pytest.mark.parametrize("endpoint", ["lambda.eu-west-1.amazonaws.com", "ftp://host", "https://"])
