@@ -78,7 +78,7 @@ def test_error_code_is_documented_at_its_status(code: str) -> None:
     assert any(f"`{code}`" in description for description in told)
 
 
-@pytest.mark.parametrize(("method", "path", "kind"), (*GENERAL_ROUTES, *OPEN_INFERENCE_ROUTES))
+@pytest.mark.parametrize(("method", "path", "kind"), [*GENERAL_ROUTES, *OPEN_INFERENCE_ROUTES])
 def test_general_route_is_documented_and_answered(method: str, path: str, kind: str) -> None:
     parameters = {"model": "iris", "version": "v1", "proxy": "models/iris"}
     named = {parameter["name"]: parameters[parameter["name"]] for parameter in path_parameters(path)}
