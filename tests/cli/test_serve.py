@@ -41,6 +41,12 @@ def test_an_address_of_another_machine_is_1(project: Path) -> None:
     assert done.stderr == "turnout: cannot listen on 192.0.2.1:0: Cannot assign requested address.\n"
 
 
+def test_a_capture_that_cannot_be_written_is_2(project: Path) -> None:
+    done = serve(project, "--capture", str(project))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"turnout: cannot capture to {project}: Is a directory.\n"
+
+
 def test_the_default_stage_answers_paths_without_one(project: Path) -> None:
     with running_server(project, "--stage", "prod", "--log-format", "json", "--preload") as server:
         refused = server.post("/models/echo/inference", {"instances": [[1, 2, 3, 4]]})

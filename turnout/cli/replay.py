@@ -77,6 +77,7 @@ def replay(
 
     model, canary, baseline = parse_against(against)
     key = api_key or local_key(manifest, url, stage)
+    rules = rules_of(manifest, stage)
     try:
         sender = Replay(
             url,
@@ -85,7 +86,7 @@ def replay(
             baseline,
             stage=stage,
             headers={"x-api-key": key} if key else {},
-            rules=rules_of(manifest, stage),
+            rules=rules,
             concurrency=concurrency,
         )
     except ValueError as error:
@@ -99,8 +100,7 @@ def replay(
     else:
         say_summary(summary, model)
     if fail_under is not None and (summary.agreement is None or summary.agreement < fail_under):
-        got = "nothing was compared" if summary.agreement is None else f"{summary.agreement:.2%} agree"
-        raise CommandError(f"{got}, and at least {fail_under:.2%} must.", code=1)
+        raise CommandError(f"{summary.agreed:,} of {summary.compared:,} agree, at least {fail_under:.2%} must.", code=1)
 
 
 def parse_against(against: list[str]) -> tuple[str, str, str]:
