@@ -28,8 +28,8 @@ def project(root: Path) -> Project:
 
 
 def shown(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(path, request) of every example in the document; each operation shows at least one."""
-    for path, item in document["paths"].items():
+    """(path, request) of every example in the document; each operation that takes requests shows at least one."""
+    for path, item in ((path, item) for path, item in document["paths"].items() if "post" in item):
         content = item["post"]["requestBody"]["content"]["application/json"]
         found = [content["example"]] if "example" in content else [row["value"] for row in content["examples"].values()]
         assert found
