@@ -6,7 +6,7 @@ Comes in: a function's name, alias and event. Goes out: its answer, or how it fa
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import orjson
 from turnout.plan import Function
 from turnout.protocol.limits import LARGEST_ANSWER_BYTES
 
-__all__ = ["ALIASES", "LARGEST_ANSWER_BYTES", "Functions", "Invocable", "Invocation", "answer_bytes"]
+__all__ = ["ALIASES", "LARGEST_ANSWER_BYTES", "Current", "Functions", "Invocable", "Invocation", "answer_bytes"]
 
 ALIASES = frozenset({"live", "next"})
 """The Lambda aliases that a stage may name; here both are the one code that there is."""
@@ -45,6 +45,35 @@ class Invocable(Protocol):
     ) -> Invocation | Awaitable[Invocation]:
         """Call one function. An answer that is quick may come at once; a slow one is awaited, off the event loop."""
         ...
+
+
+class Named(Invocable, Protocol):
+    """Functions that know what they are called."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of those that run here."""
+        ...
+
+
+class Current:
+    """The functions of the edition that is served at this moment: what calls them may outlive its own edition.
+
+    Args:
+        functions: those of the first edition; whoever goes over to another sets it.
+    """
+
+    def __init__(self, functions: Named) -> None:
+        self.functions = functions
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.functions.names
+
+    def invoke(
+        self, name: str, alias: str, event: Mapping[str, Any], timeout_s: float
+    ) -> Invocation | Awaitable[Invocation]:
+        """See `Invocable.invoke`."""
+        return self.functions.invoke(name, alias, event, timeout_s)
 
 
 class Functions(Invocable, Protocol):

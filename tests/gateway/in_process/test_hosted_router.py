@@ -287,23 +287,35 @@ def test_other_alias_is_an_unknown_function() -> None:
     assert "no alias 'old'" in invocation.message
 
 
-def test_routers_of_a_later_edition_call_its_functions() -> None:
-    under_test = scene(through)
-    later_code = Code()
+def test_router_calls_the_functions_of_the_edition_that_is_served() -> None:
+    """One call begins before the switch and goes on behind it; the next is the later edition's own."""
+    paused, go_on = [], asyncio.Event()
+
+    async def pause(invoke: Invoke, event: Mapping[str, Any], deadline_s: float) -> Any:
+        paused.append(event)
+        await go_on.wait()
+        return await through(invoke, event, deadline_s)
+
+    under_test, later_code = scene(pause, timeout_s=20), Code()
+    before = under_test.functions
     later = InProcessFunctions(
         [planned("m_v1", "model", 30)],
         lambda _: later_code,
         NoCancellation,
         routers=[RouterCode(planned("m_router", "router", 1), lambda invoke: Router(invoke, through), computes=True)],
-        before=under_test.functions,
+        before=before,
     )
 
     async def test() -> None:
-        await under_test.ask("before")
-        under_test.functions.retire(later)
+        begun = asyncio.ensure_future(under_test.ask("begun before"))
+        while not paused:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        before.retire(later)
+        go_on.set()
+        await begun
         under_test.functions = later
-        await under_test.ask("after")
+        await under_test.ask("begun after")
 
     under_test.play(test)
-    assert [event["body"] for event in under_test.code.seen] == ["before"]
-    assert [event["body"] for event in later_code.seen] == ["after"]
+    assert under_test.code.seen == []
+    assert [event["body"] for event in later_code.seen] == ["begun before", "begun after"]

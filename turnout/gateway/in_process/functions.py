@@ -10,12 +10,12 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from turnout.gateway.functions import ALIASES, Invocation, refuse
+from turnout.gateway.functions import ALIASES, Current, Invocation, refuse
 from turnout.gateway.in_process.hosted_function import HostedFunction, Runnable
 from turnout.gateway.in_process.hosted_router import HostedRouter, LocalInvoke, RouterCode
 from turnout.gateway.in_process.loop_thread import LoopThread
@@ -121,7 +121,8 @@ class InProcessFunctions:
                 check=check_it,
             )
             self._new.append(hosted)
-        invoke = LocalInvoke(self)
+        self._current: Current = Current(self) if before is None else before._current
+        invoke = LocalInvoke(self._current)
         self._routers = {code.function.name: HostedRouter(code, invoke, self._beside) for code in routers}
         self._models_before = frozenset() if before is None else before.wanted_models()
         self.busy_after_close = 0
@@ -136,6 +137,11 @@ class InProcessFunctions:
         hosted = self._hosted.get(name)
         if hosted is not None:
             hosted.load()
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of those that run here."""
+        return self._hosted.keys() | self._routers.keys()
 
     def find(self, name: str, mark: str | None) -> HostedFunction | None:
         """The function of that name if it has that mark."""
@@ -192,6 +198,7 @@ class InProcessFunctions:
 
     def retire(self, kept: InProcessFunctions) -> None:
         """Let go of what `kept` does not share, each function when its last call has ended."""
+        self._current.functions = kept
         shared = set(map(id, kept._hosted.values()))
         for hosted in self._hosted.values():
             if id(hosted) not in shared:

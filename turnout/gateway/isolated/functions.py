@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from turnout.gateway.functions import ALIASES, Invocation, refuse
+from turnout.gateway.functions import ALIASES, Current, Invocation, refuse
 from turnout.gateway.in_process.functions import Loaded
 from turnout.gateway.invoke_api import InvokeApi
 from turnout.gateway.isolated.environment import nothing_beside
@@ -21,26 +21,6 @@ from turnout.gateway.isolated.invoke_server import invoke_server
 from turnout.gateway.isolated.isolated_function import IsolatedFunction
 from turnout.gateway.isolated.limits import Limits, LocalSlots, Slots
 from turnout.gateway.isolated.process import Code
-
-
-class Served:
-    """The functions that routers reach, whichever edition's they are: an environment may outlive its edition.
-
-    Args:
-        functions: those of the edition that is served.
-    """
-
-    def __init__(self, functions: IsolatedFunctions) -> None:
-        self.functions = functions
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.functions.names
-
-    def invoke(
-        self, name: str, alias: str, event: Mapping[str, Any], timeout_s: float
-    ) -> Invocation | Awaitable[Invocation]:
-        """See `Functions.invoke`."""
-        return self.functions.invoke(name, alias, event, timeout_s)
 
 
 class IsolatedFunctions:
@@ -65,7 +45,7 @@ class IsolatedFunctions:
         before: IsolatedFunctions | None = None,
     ) -> None:
         self._guard: Guard = Guard() if before is None else before._guard
-        self._served: Served = Served(self) if before is None else before._served
+        self._current: Current = Current(self) if before is None else before._current
         self._limits = limits
         self._refused = refused or {}
         self._make_slots = make_slots
@@ -92,7 +72,7 @@ class IsolatedFunctions:
             self._functions[name] = IsolatedFunction(code, self._limits, self._guard, slots, beside)
 
     def _serve_routers(self) -> AbstractAsyncContextManager[Mapping[str, str]]:
-        return invoke_server(InvokeApi(self._served, self._served).handle)
+        return invoke_server(InvokeApi(self._current, self._current).handle)
 
     async def _make_codes(self) -> None:
         if self._codes is not None:
@@ -162,7 +142,7 @@ class IsolatedFunctions:
 
     def retire(self, kept: IsolatedFunctions) -> None:
         """End the environments of every function that `kept` does not share, each when its last call is over."""
-        self._served.functions = kept
+        self._current.functions = kept
         shared = set(map(id, kept._functions.values()))
         for function in self._functions.values():
             if id(function) not in shared:
