@@ -18,9 +18,9 @@ from urllib.parse import quote
 
 from turnout.protocol.answered import Answered
 from turnout.protocol.limits import LARGEST_ANSWER_BYTES
+from turnout.protocol.signing import Credentials, sign_request
 
 from .connections import Connections, HttpAnswer
-from .signing import Credentials, sign_post
 
 LARGEST_EVENT_BYTES = LARGEST_ANSWER_BYTES
 LARGEST_ASYNCHRONOUS_EVENT_BYTES = 1024 * 1024
@@ -82,8 +82,9 @@ class LambdaInvoke:
 
     def _headers(self, path: str, body: bytes, kind: str) -> dict[str, str]:
         headers = {"content-type": "application/json", "host": self._connections.host, "x-amz-invocation-type": kind}
-        headers = sign_post(
+        headers = sign_request(
             Credentials.of(self._environ),
+            "POST",
             region=self._region,
             service="lambda",
             path=path,

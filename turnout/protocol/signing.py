@@ -1,7 +1,8 @@
-"""AWS Signature Version 4, for the one request that a router makes.
+"""AWS Signature Version 4, for the few requests that functions make without boto3, whose import takes longer.
 
-Comes in: a request and credentials. Goes out: the headers to send. Called by `invoke`. Pure: the time is an
-argument. Source: AWS, "Create a signed AWS API request"; botocore's SigV4Auth is its test.
+Comes in: a request and credentials. Goes out: the headers to send. Called by routers, which call functions, and by
+model functions that fetch their model. Pure: the time is an argument. Source: AWS, "Create a signed AWS API request";
+botocore's SigV4Auth is its test.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ class Credentials:
         return cls(environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"], environ.get("AWS_SESSION_TOKEN", ""))
 
 
-def sign_post(
+def sign_request(
     credentials: Credentials,
+    method: str,
     *,
     region: str,
     service: str,
@@ -38,12 +40,13 @@ def sign_post(
     body: bytes,
     now: float,
 ) -> dict[str, str]:
-    """The headers of a signed POST: those given and the signature's.
+    """The headers of a signed request: those given and the signature's.
 
     Args:
         credentials: whose.
+        method: `POST`.
         region: `eu-west-1`.
-        service: `lambda`.
+        service: `lambda` or `s3`.
         path: as it is sent, escapes and all, without a query.
         headers: to sign, names in lower case, `host` among them.
         body: the payload.
@@ -55,8 +58,9 @@ def sign_post(
         signed["x-amz-security-token"] = credentials.session_token
     names = ";".join(sorted(signed))
     lines = [f"{name}:{' '.join(signed[name].split())}" for name in sorted(signed)]
-    # The path is escaped a second time, as for every service but S3.
-    canonical = ["POST", quote(path, safe="/~"), "", *lines, "", names, hashlib.sha256(body).hexdigest()]
+    # The path is escaped a second time, for every service but S3.
+    path = path if service == "s3" else quote(path, safe="/~")
+    canonical = [method, path, "", *lines, "", names, hashlib.sha256(body).hexdigest()]
     scope = f"{moment[:8]}/{region}/{service}/aws4_request"
     digest = hashlib.sha256("\n".join(canonical).encode()).hexdigest()
     key = f"AWS4{credentials.secret_key}".encode()

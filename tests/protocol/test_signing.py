@@ -13,7 +13,7 @@ from botocore.credentials import Credentials as BotocoreCredentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_lambda.signing import Credentials, sign_post
+from turnout.protocol.signing import Credentials, sign_request
 
 NOW = calendar.timegm((2026, 11, 23, 2, 3, 4))
 
@@ -48,14 +48,41 @@ def test_a_signature_is_botocores(access: str, secret: str, token: str, name: st
         "content-type": "application/json",
         "x-amz-invocation-type": "RequestResponse",
     }
-    found = sign_post(credentials, region="eu-west-1", service="lambda", path=path, headers=headers, body=body, now=NOW)
+    found = sign_request(
+        credentials, "POST", region="eu-west-1", service="lambda", path=path, headers=headers, body=body, now=NOW
+    )
     assert found == botocores(credentials, "eu-west-1", path, headers, body)
+
+
+def test_a_path_in_s3_is_signed_as_it_is_sent() -> None:
+    from botocore.auth import S3SigV4Auth
+
+    class FixedS3(FixedTime, S3SigV4Auth):
+        pass
+
+    headers = {"host": "bucket.s3.eu-west-1.amazonaws.com", "range": "bytes=0-9"}
+    request = AWSRequest("GET", f"https://{headers['host']}/models/a%20b%2Bc.onnx", headers=dict(headers))
+    FixedS3(BotocoreCredentials("a", "b"), "s3", "eu-west-1").add_auth(request)
+    sent = {**headers, "x-amz-content-sha256": request.headers["X-Amz-Content-SHA256"]}
+    found = sign_request(
+        Credentials("a", "b"),
+        "GET",
+        region="eu-west-1",
+        service="s3",
+        path="/models/a%20b%2Bc.onnx",
+        headers=sent,
+        body=b"",
+        now=NOW,
+    )
+    assert found["authorization"] == request.headers["Authorization"]
 
 
 def test_spaces_in_a_header_are_folded_as_the_signature_has_it() -> None:
     headers = {"host": "localhost:9001", "x-custom": "  a   b "}
     credentials = Credentials("a", "b")
-    found = sign_post(credentials, region="local", service="lambda", path="/", headers=headers, body=b"", now=NOW)
+    found = sign_request(
+        credentials, "POST", region="local", service="lambda", path="/", headers=headers, body=b"", now=NOW
+    )
     assert found["authorization"] == botocores(credentials, "local", "/", headers, b"")["authorization"]
 
 
@@ -63,8 +90,15 @@ def test_the_moment_is_utc_whatever_the_machine_says(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
-        found = sign_post(
-            Credentials("a", "b"), region="r", service="lambda", path="/", headers={"host": "h"}, body=b"", now=NOW
+        found = sign_request(
+            Credentials("a", "b"),
+            "POST",
+            region="r",
+            service="lambda",
+            path="/",
+            headers={"host": "h"},
+            body=b"",
+            now=NOW,
         )
     finally:
         monkeypatch.undo()
