@@ -65,11 +65,12 @@ class Graphs:
         interface = self._interfaces[model]
         request = decode_request(*read_event(event), interface)
         sent = {name: Tensor(interface.inputs[name].datatype, values) for name, values in request.inputs.items()}
-        outputs = await self._run_graph(model, sent, _Run(event, deadline_s))
-        made = {name: tensor.datatype.name for name, tensor in outputs.items()}
-        answer = encode_answer(
-            {name: tensor.values for name, tensor in outputs.items()}, request, replace(interface, outputs=made)
-        )
+        given = await self._run_graph(model, sent, _Run(event, deadline_s))
+        # In the signature's order: that of the calls and of `combine` is none that the caller knows.
+        outputs = {name: given[name] for name in (*interface.outputs, *given) if name in given}
+        datatypes = {name: tensor.datatype.name for name, tensor in outputs.items()}
+        arrays = {name: tensor.values for name, tensor in outputs.items()}
+        answer = encode_answer(arrays, request, replace(interface, outputs=datatypes))
         headers = {
             "Content-Type": "application/json",
             "x-turnout-model": model,

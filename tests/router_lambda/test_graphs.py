@@ -168,8 +168,12 @@ def test_the_members_answers_are_made_into_one(combine: str, y: Any) -> None:
 
 def test_each_output_has_its_own_word_and_one_without_is_left_out() -> None:
     behaviours = {"a_v1": LABELS, "a_v2": LABELS}
-    both, _ = run(ensemble({"y": "mean", "*": "vote"}, (Y, LABEL)), behaviours, ASKED)
+    both, _ = run(ensemble({"label": "vote", "y": "mean"}, (Y, LABEL)), behaviours, ASKED)
     assert json.loads(both["body"])["outputs"] == {"y": [[2.0, 3.0]], "label": [0]}
+    assert list(json.loads(both["body"])["outputs"]) == [
+        "y",
+        "label",
+    ]  # as in the signature, whatever `combine` names first
     one, _ = run(ensemble({"label": "vote"}, (LABEL,)), behaviours, ASKED)
     assert json.loads(one["body"])["outputs"] == {"label": [0]}
 
