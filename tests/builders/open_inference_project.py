@@ -34,7 +34,7 @@ def write_pair(path: Path) -> None:
 
 def write_open_inference_project(folder: Path) -> Path:
     """`fp32`, `bytes` and so on echo `x` as `y`, of any shape; `pair` has versions 1 and v2, `routed` is weighted,
-    `failing` fails. Stage `dev` is open, `keyed` asks for a key."""
+    `chain` is a graph of two,    `failing` fails. Stage `dev` is open, `keyed` asks for a key."""
     models = ["platform: turnout", "models:"]
     for datatype in DATATYPES:
         write_identity(folder / "models" / f"{datatype}.onnx", datatype, None)
@@ -45,6 +45,7 @@ def write_open_inference_project(folder: Path) -> Path:
     models += [
         f'  pair: {{versions: {{"1": {{{pair}}}, v2: {{{pair}}}}}}}',
         f"  routed: {{versions: {{v1: {{{pair}}}, v2: {{{pair}}}}}}}",
+        "  chain: {graph: {sequence: [{model: pair, outputs: {sum: x}}, {model: fp32}]}}",
         f"  failing: {{versions: {{v1: {{{pair}, transform: models/failing.py}}}}}}",
     ]
     (folder / "models.yaml").write_text("\n".join(models) + STAGES)
