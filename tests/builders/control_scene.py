@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.builders.aws_clients import aws_client
@@ -19,6 +20,9 @@ from turnout.manifest import Throttle
 API_ID = "a1b2c3d4e5"
 FIRST = "dep001"
 """The deployment that every stage is planned on."""
+
+NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+"""What its clock says."""
 
 Operation = Mapping[str, str]
 
@@ -68,7 +72,8 @@ def control_scene() -> Iterator[ControlScene]:
     """For the length of a block."""
     state = SharedState(1)
     planned = StageSettings("dev", API_ID, FIRST, {})
-    plane = ControlPlane([RestApi(API_ID, {"info": {"title": "turnout-local_none"}}, (planned,))], state)
+    api = RestApi(API_ID, {"info": {"title": "turnout-local_none"}}, (planned,))
+    plane = ControlPlane([api], state, clock=NOW.timestamp)
     with serving(local_only(plane.handle)) as server, aws_client("apigateway", server.address[1]) as client:
         scene = ControlScene(state, client, server.address[1])
         scene.put()

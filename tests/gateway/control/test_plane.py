@@ -15,6 +15,7 @@ from tests.builders.control_scene import (
     COPIES,
     DEPLOYMENT,
     FIRST,
+    NOW,
     OVERRIDES,
     PERCENT,
     ControlScene,
@@ -168,7 +169,7 @@ def test_notes_of_a_stage_are_kept(scene: ControlScene) -> None:
     told = scene.update(replacing("/description", "Ours, ä"), replacing("/tracingEnabled", "true"))
 
     assert (told["description"], told["tracingEnabled"]) == ("Ours, ä", True)
-    assert told["lastUpdatedDate"] >= before["lastUpdatedDate"]
+    assert (told["createdDate"], told["lastUpdatedDate"]) == (before["createdDate"], NOW)
     assert "description" not in scene.update(removing("/description"))
 
 

@@ -13,32 +13,26 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from turnout.gateway.control.patches import (
-    apply_operations,
-    bad_request,
-    parse_number,
-    parse_operations,
-    parse_variables,
-)
+from turnout.gateway.control.deployments import deploy, parse_deployment
+from turnout.gateway.control.patches import apply_operations, parse_operations
 from turnout.gateway.control.stage_rows import api_row, deployment_row, stage_row
 from turnout.gateway.control.wire import AwsError, answer, parse_object
 from turnout.gateway.core import RestApi
 from turnout.gateway.messages import Request, Response
 from turnout.gateway.reload.edition import ACCOUNT_ID
 from turnout.gateway.shared.state import ControlState, SharedState
-from turnout.gateway.stages import CanarySettings, Deployment, StageSettings
+from turnout.gateway.stages import Deployment, StageSettings
 
 log = logging.getLogger(__name__)
 
 SEGMENT = "restapis"
 """The first segment of its paths."""
 
-INVALID_DEPLOYMENT = "Invalid deployment content specified."
 UNKNOWN_OPERATION = (
     "Answered here: reading APIs, stages and deployments, UpdateStage and CreateDeployment; "
     "the rest is made from models.yaml"
@@ -178,79 +172,6 @@ class ControlPlane:
     def _with_stage(self, state: ControlState, stage: StageSettings) -> ControlState:
         stage = replace(stage, record=replace(stage.record, updated_s=self._clock()))
         return replace(state, stages=tuple(stage if row.name == stage.name else row for row in state.stages))
-
-
-@dataclass(frozen=True, slots=True)
-class WantedDeployment:
-    """What `CreateDeployment` asks for.
-
-    Args:
-        stage: the stage to move, or None.
-        description: of the deployment.
-        variables: more of them for the stage.
-        canary: percent, overrides and whether it uses the stage's cache, where only the canary is to be moved.
-    """
-
-    stage: str | None
-    description: str
-    variables: Mapping[str, str]
-    canary: CanarySettings | None
-
-
-def parse_deployment(body: Mapping[str, Any]) -> WantedDeployment:
-    """What a request asks for.
-
-    Raises:
-        AwsError: a member is of another type than the API's.
-    """
-    stage, description = body.get("stageName"), body.get("description", "")
-    variables, canary = body.get("variables") or {}, body.get("canarySettings")
-    if not (stage is None or isinstance(stage, str)) or not isinstance(description, str):
-        raise bad_request("Invalid deployment content specified.stageName and description must be texts")
-    if canary is not None and not isinstance(canary, dict):
-        raise bad_request("Invalid deployment content specified.canarySettings must be an object")
-    return WantedDeployment(
-        stage,
-        description,
-        parse_variables(variables),
-        None
-        if canary is None
-        else CanarySettings(
-            parse_number("percentTraffic", str(canary.get("percentTraffic", 0.0)), 100.0),
-            parse_variables(canary.get("stageVariableOverrides") or {}),
-            "",
-            canary.get("useStageCache") is True,
-        ),
-    )
-
-
-def deploy(stage: StageSettings | None, wanted: WantedDeployment, deployment_id: str) -> StageSettings:
-    """The stage, or its canary, on a new deployment.
-
-    Raises:
-        AwsError: in AWS's recorded words, where that is not to be had.
-    """
-    if wanted.canary is not None:
-        if not wanted.stage:
-            told = "null" if wanted.stage is None else ""
-            raise bad_request(
-                f"{INVALID_DEPLOYMENT}Non null and non empty stageName must be provided for canary deployment. "
-                f"Provided value is {told}"
-            )
-        if stage is None:
-            raise bad_request(
-                f"{INVALID_DEPLOYMENT}Stage {wanted.stage} must already be created before making a canary release "
-                "deployment"
-            )
-        return replace(stage, canary=replace(wanted.canary, deployment_id=deployment_id))
-    if stage is None:
-        raise bad_request(f"{INVALID_DEPLOYMENT}Stage {wanted.stage} is not in models.yaml, which alone makes stages")
-    if stage.canary is not None:
-        raise bad_request(
-            f"{INVALID_DEPLOYMENT}Non canary deployment not supported on stage {stage.name} because Canary is enabled. "
-            "Provide CanarySettings in deploymentInput."
-        )
-    return replace(stage, deployment_id=deployment_id, variables={**stage.variables, **wanted.variables})
 
 
 def _not_found(message: str) -> AwsError:
