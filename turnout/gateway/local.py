@@ -175,6 +175,8 @@ def serve(
 
         def greet() -> None:
             notes = [*(f"{note.path}: {note.message}" for note in edition.plan.notes), *gateway.notes]
+            if capture is not None:
+                notes.append(f"requests are captured to {capture}: it will hold what people send")
             url = make_url(host, bound_port)
             keys = edition.keys
             sample = choose_sample(project, edition.plan, default_stage, keys)
