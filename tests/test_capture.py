@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.capture import CaptureError, Sample, read_lines
+from turnout.capture import CaptureError, Sample, lines_in, read_lines
 from turnout.protocol.capture import write_line
 
 SAMPLE = Sample(
@@ -57,7 +58,7 @@ def test_lines_are_numbered_and_measured() -> None:
         (LINE.replace(b'"body":{', b'"bodice":{'), "`body_base64` must be a text"),
         (b'{"turnout_capture":{"body_base64":"a"}}', "`time` must be a number"),
         (LINE.replace(b'"body":{', b'"body_base64":"a", "b":{'), "base64"),
-        (LINE.replace(b'\\"a', b'\\ud800'), "`body`"),
+        (LINE.replace(b'\\"a', b"\\ud800"), "`body`"),
         (b'{\\"turnout_capture\\"', "no text begins before it"),
         (LINE.replace(b'"body":', b'"body":' + b"[" * 100_000), "recursion|nest"),
         (b'\xff{"turnout_capture"', "utf-8"),
@@ -84,3 +85,15 @@ def test_what_was_written_is_read_again(
         assert json.loads(found.body) == json.loads(body)
         sample = Sample(1.5, "prod", "iris", "v1", canary, content_type, header_length, found.body, status, 0.25)
     assert found == sample
+
+
+def test_what_is_added_meanwhile_is_not_replayed(tmp_path: Path) -> None:
+    """A server that captures what is replayed to it would make the file endless."""
+    path = tmp_path / "capture.jsonl"
+    path.write_bytes(b"one\ntwo\n")
+    with path.open("rb") as stream:
+        lines = lines_in(stream, path.stat().st_size)
+        assert next(lines) == b"one\n"
+        with path.open("ab") as more:
+            more.write(b"three\n")
+        assert list(lines) == [b"two\n"]

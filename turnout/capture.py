@@ -10,13 +10,13 @@ import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
 from turnout.protocol.capture import MARK, Sample
 
-__all__ = ["CaptureError", "Line", "Sample", "parse_sample", "read_lines"]
+__all__ = ["CaptureError", "Line", "Sample", "lines_in", "parse_sample", "read_lines"]
 
 _OBJECT = f'{{"{MARK}"'
 _QUOTED_OBJECT = f'{{\\"{MARK}\\"'
@@ -40,6 +40,12 @@ class Line:
     number: int
     size_bytes: int
     samples: tuple[Sample, ...]
+
+
+def lines_in(stream: BinaryIO, size_bytes: int) -> Iterator[bytes]:
+    """The lines of so many bytes and no more: a server that captures what is replayed would make the file endless."""
+    while stream.tell() < size_bytes and (line := stream.readline()):
+        yield line
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[Line]:

@@ -12,7 +12,6 @@ from onnx import helper
 from tests.builders.graphs import value, write_graph, write_identity
 from tests.builders.running_server import RunningServer, running_server
 from turnout.cli.__main__ import main
-from turnout.cli.replay import lines_in
 
 MANIFEST = """\
 defaults: {canary: {agreement: {percent: 100, floor: 0.9, rules: {y: {absolute: RULE}}}}}
@@ -183,15 +182,3 @@ def test_a_file_that_is_no_capture_is_2(
         path.write_text(content)
     assert main(["replay", str(path), "--against", "level/v2", *base]) == 2
     assert sentence in capsys.readouterr().err
-
-
-def test_what_is_added_meanwhile_is_not_replayed(tmp_path: Path) -> None:
-    """A server that captures what is replayed to it would make the file endless."""
-    path = tmp_path / "capture.jsonl"
-    path.write_bytes(b"one\ntwo\n")
-    with path.open("rb") as stream:
-        lines = lines_in(stream, path.stat().st_size)
-        assert next(lines) == b"one\n"
-        with path.open("ab") as more:
-            more.write(b"three\n")
-        assert list(lines) == [b"two\n"]

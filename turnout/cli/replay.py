@@ -7,7 +7,7 @@ from contextlib import closing
 from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -135,7 +135,7 @@ def rules_of(manifest: Path, stage: str) -> Mapping[str, OutputRule]:
 
 def send(sender: Replay, file: Path, model: str, canary: str, baseline: str) -> Summary:
     """Send all, with a bar; what cannot be read or reached is an error with its remedy."""
-    from turnout.capture import CaptureError
+    from turnout.capture import CaptureError, lines_in
     from turnout.replay_summary import Side, Summary
 
     summary = Summary(Side(f"{model}/{baseline}" if baseline else "the one captured"), Side(f"{model}/{canary}"))
@@ -153,12 +153,6 @@ def send(sender: Replay, file: Path, model: str, canary: str, baseline: str) -> 
     except OSError as error:
         raise CommandError(f"cannot read {file}: {error.strerror}.") from error
     return summary
-
-
-def lines_in(stream: BinaryIO, size_bytes: int) -> Iterator[bytes]:
-    """The lines of so many bytes and no more: a server that captures what is replayed would make the file endless."""
-    while stream.tell() < size_bytes and (line := stream.readline()):
-        yield line
 
 
 def samples_in(lines: Iterable[bytes], advance: Callable[[int], None]) -> Iterator[tuple[int, Sample]]:
