@@ -146,6 +146,7 @@ class Calls:
         second = await self._call_version(model, fallback, event, deadline_s)
         if _failed(second):
             return first
+        _LOG.warning("%s: %s answered instead of %s, which failed", model, fallback, version)
         return Outcome(second, fallback, "fallback", instead_of=version)
 
     def _reserve_s(self, route: ModelRoute, fallback: str, deadline_s: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,6 +55,26 @@ def test_a_call_ends_before_lambda_ends_the_router(folder: Path) -> None:
     with invoke_api(late) as api:
         answer = load_handler(folder, environ(api.url))(EVENT, context(int(MARGIN_S * 1000)))
     assert (answer["statusCode"], api.seen) == (504, [])
+
+
+def test_a_version_that_hangs_leaves_time_for_its_fallback(folder: Path) -> None:
+    route = ModelRoute("bertBase", {"v1": VersionRoute(15), "v2": VersionRoute(15)}, fallback="v2")
+    (folder / "routes.json").write_text(json.dumps(RouteTable("bert-base", "", {"bert-base": route}).to_json()))
+    gate = threading.Event()
+
+    def hang_or_answer(seen: Seen) -> Reply:
+        if "_v1%3A" in seen.path:
+            gate.wait(30)
+            return Reply(hangs_up=True)
+        return replying(ANSWER, connection="close")(seen)
+
+    with invoke_api(hang_or_answer) as api:
+        answer = load_handler(folder, environ(api.url))(EVENT, context(int(MARGIN_S * 1000) + 500))
+        gate.set()
+    assert answer == {
+        **ANSWER,
+        "headers": {"x-turnout-route": "fallback", "x-turnout-fallback-from": "v1"},
+    }
 
 
 REGIONS = (

@@ -6,9 +6,12 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from router_lambda.proxy_answers import FAILURES
 from router_lambda.router import Router
@@ -226,12 +229,13 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_another_version_answers_where_the_chosen_one_fails(fault: Behaviour) -> None:
+def test_another_version_answers_where_the_chosen_one_fails(fault: Behaviour, caplog: pytest.LogCaptureFixture) -> None:
     callees = three(two=fault)
     found = answer(callees, event("v2.100"), fallback="v1")
     assert (found["statusCode"], found["body"]) == (200, "1")
     assert found["headers"] == {"x-turnout-route": "fallback", "x-turnout-fallback-from": "v2"}
     assert callees.called() == [V2, V1]
+    assert "iris: v1 answered instead of v2, which failed" in caplog.text
 
 
 @pytest.mark.parametrize("status", [200, 400, 404, 422, 429])
@@ -330,3 +334,51 @@ def test_an_error_of_our_own_is_a_bad_gateway_and_in_the_log(caplog: pytest.LogC
     found = answer(three(one=throw), event())
     assert (found["statusCode"], json.loads(found["body"])) == (502, {"message": "Internal server error"})
     assert "ZeroDivisionError" in caplog.text
+
+
+# Everything at once
+
+VERSIONS = ("v1", "v2", "v3")
+optional_version = st.sampled_from(["", *VERSIONS])
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    broken=st.dictionaries(st.sampled_from(VERSIONS), st.sampled_from(FAULTS)),
+    weights=st.dictionaries(st.sampled_from(VERSIONS), st.integers(1, 100), min_size=1),
+    fallback=optional_version,
+    shadow=optional_version,
+    copy_is_taken=st.booleans(),
+    key=st.none() | st.text(min_size=1, max_size=5),
+    seed=st.integers(),
+)
+def test_whatever_fails_a_caller_hears_the_chosen_version_or_its_fallback_and_never_a_copy(
+    broken: dict[str, Behaviour],
+    weights: dict[str, int],
+    fallback: str,
+    shadow: str,
+    copy_is_taken: bool,
+    key: str | None,
+    seed: int,
+) -> None:
+    callees = three(*(broken.get(version) for version in VERSIONS))
+    callees.accept = answering(body="the copy's") if copy_is_taken else failing("throttled")
+    route = ",".join(f"{version}.{weight}" for version, weight in weights.items())
+    sent = event(route, headers={} if key is None else {"x-user-id": key})
+    sticky = Sticky("header", "x-user-id")
+    found = answer(
+        callees, sent, random=Random(seed).random, fallback=fallback, shadow=shadow, shadow_percent=50.0, sticky=sticky
+    )
+
+    called = [name.rpartition("_")[2] for name in callees.called()]
+    chosen = called[0]
+    assert chosen in weights
+    assert called[1:] == ([fallback] if chosen in broken and fallback not in {"", chosen} else [])
+    healthy = next((version for version in called if version not in broken), "")
+    if healthy:
+        assert (found["statusCode"], found["body"]) == (200, healthy[1:])
+    else:
+        assert found["statusCode"] >= 429
+    assert found["body"] != "the copy's"
+    assert len(callees.copied()) <= 1
+    assert {name.rpartition("_")[2] for name in callees.copied()} <= {shadow} - {chosen}
