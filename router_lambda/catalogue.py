@@ -23,7 +23,7 @@ Page = dict[str, Any]
 def list_models(catalogue: Catalogue, stage: Stage) -> Page:
     """Every model, in the order of models.yaml."""
     models = [
-        {**_head(model, stage), "versions": list(model.versions)} if model.versions else _head(model, stage)
+        _head(model, stage) if model.is_graph else {**_head(model, stage), "versions": list(model.versions)}
         for model in catalogue.models.values()
     ]
     return {"platform": catalogue.platform, **_place(stage), "models": models}

@@ -85,7 +85,7 @@ PURPOSES: Mapping[str, Purpose] = {
         "`/versions/{version}`, the metadata, `ready` and `infer`",
         "What the protocol says, in its binary tensor extension where that was asked for.",
         "",
-        tuple(ERRORS),
+        tuple(sorted({*ERRORS, "404", "405", "503"})),
     ),
 }
 """By path; the general router answers no other one."""
@@ -101,10 +101,9 @@ _PARAMETER = re.compile(r"\{(\w+)\+?\}")
 OWN_ERRORS = {
     "404": describe_error(f"There is no such thing: {tell_codes(404)}.", ERROR),
     "405": describe_error(f"Another method would do, which `Allow` names: {tell_codes(405)}.", ERROR),
-    "413": describe_error("The document is larger than Lambda hands on: `ANSWER_TOO_LARGE`.", ERROR),
     "503": describe_error(f"Some do not answer; `details.not_ready` lists them: {tell_codes(503)}.", ERROR),
 }
-"""What an inference is never answered with, or for another reason."""
+"""Beside those of an inference."""
 
 
 def build_general_operation(
@@ -113,7 +112,7 @@ def build_general_operation(
     """The operation object of one route; health asks for no key and no signature."""
     purpose = PURPOSES[route.path]
     schema = {"schema": {"$ref": f"#/components/schemas/{purpose.schema}"}} if purpose.schema else {}
-    errors = {**ERRORS, **OWN_ERRORS}
+    errors = ERRORS | OWN_ERRORS
     return {
         "operationId": purpose.id,
         "tags": [purpose.tag],

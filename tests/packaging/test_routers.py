@@ -16,7 +16,7 @@ import pytest
 
 from model_lambdas.onnx_model.handler import ModelFunction
 from model_lambdas.onnx_model.session import FunctionSpec
-from tests.builders.general_router import route_event
+from tests.builders.general_router import route_event, v2_event
 from tests.builders.invoke_api import InvokeApi, Reply, Seen, invoke_api
 from turnout.packaging.build import BuiltPackage, Target, build_packages
 from turnout.packaging.routers import find_routers
@@ -187,12 +187,15 @@ def test_a_graphs_router_runs_alone(
 
 
 def test_the_general_router_runs_alone(built: dict[str, BuiltPackage], models: InvokeApi, tmp_path: Path) -> None:
-    events = (route_event("/health/live"), route_event("/models"))
-    report = run_alone(built["router"], built, models, tmp_path, *events)
+    infer = {**v2_event("models/iris/versions/v2/infer", "POST"), "body": BODY}
+    asked = ("/health/live", "/health/ready", "/models", "/openapi.json")
+    report = run_alone(built["router"], built, models, tmp_path, *map(route_event, asked), infer)
     assert report["loaded"] == []
-    live, listed = (json.loads(answer["body"]) for answer in report["answers"])
-    assert live == {"live": True}
+    live, ready, listed, document, inferred = (json.loads(answer["body"]) for answer in report["answers"])
+    assert (live, ready) == ({"live": True}, {"ready": True})
     assert [model["name"] for model in listed["models"]] == ["iris", "vote"]
+    assert document["paths"].keys() >= {"/models/iris/inference", "/v2/models/{model}/infer"}
+    assert inferred["outputs"]["label"] == [0, 2]
 
 
 def test_zips_are_the_same_in_every_stack(project: Project) -> None:
