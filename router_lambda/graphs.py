@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from turnout.protocol import bfloat16
+from turnout.protocol.answers import make_tensor_answer
 from turnout.protocol.checks import Interface, build_interface
 from turnout.protocol.codecs import decode_request, encode_answer
 from turnout.protocol.errors import RequestError
-from turnout.protocol.events import make_answer, read_event
+from turnout.protocol.events import read_event
 from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, Case, EnsembleNode, Node, SequenceNode, SwitchNode
 from turnout.protocol.route_table import GraphRoute, RouteTable
 from turnout.protocol.routing import GRAPH
@@ -78,11 +79,7 @@ class Graphs:
             "x-turnout-canary": (event.get("stageVariables") or {}).get("canary", "false"),
             "x-turnout-route": GRAPH,
         }
-        if answer.json_length is None:
-            return make_answer(200, headers, answer.body)
-        headers["Content-Type"] = "application/octet-stream"
-        headers["Inference-Header-Content-Length"] = str(answer.json_length)
-        return make_answer(200, headers, answer.body, binary=True)
+        return make_tensor_answer(headers, answer)
 
     async def _run_graph(self, model: str, tensors: Tensors, run: _Run) -> Tensors:
         if model in run.within:  # no manifest has it; without an end it would call on and on

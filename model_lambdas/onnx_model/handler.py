@@ -15,6 +15,7 @@ from typing import Any
 import numpy.typing as npt
 import orjson
 
+from turnout.protocol.answers import make_tensor_answer
 from turnout.protocol.checks import Interface, build_interface
 from turnout.protocol.codecs import decode_request, encode_answer
 from turnout.protocol.errors import RequestError
@@ -115,11 +116,7 @@ class ModelFunction:
         else:
             outputs = self._run_transformed(loaded, loaded.transform, request.inputs, request.outputs, cancellation)
         answer = encode_answer(outputs, request, loaded.interface)
-        if answer.json_length is None:
-            return make_answer(200, headers, answer.body)
-        headers["Content-Type"] = "application/octet-stream"
-        headers["Inference-Header-Content-Length"] = str(answer.json_length)
-        return make_answer(200, headers, answer.body, binary=True)
+        return make_tensor_answer(headers, answer)
 
     def _run_transformed(
         self,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from turnout.protocol.errors import RequestError
+from turnout.protocol.events import make_answer
 from turnout.protocol.limits import LARGEST_BODY_BYTES, escaped_bytes
 
 if TYPE_CHECKING:
@@ -37,6 +38,20 @@ class Answer:
 
     body: bytes
     json_length: int | None = None
+
+
+def make_tensor_answer(headers: dict[str, str], answer: Answer) -> dict[str, Any]:
+    """The proxy answer of status 200; binary tensors set the content type and say where the JSON ends.
+
+    Args:
+        headers: for JSON; it is changed where the answer is binary.
+        answer: as a form wrote it.
+    """
+    if answer.json_length is None:
+        return make_answer(200, headers, answer.body)
+    headers["Content-Type"] = "application/octet-stream"
+    headers["Inference-Header-Content-Length"] = str(answer.json_length)
+    return make_answer(200, headers, answer.body, binary=True)
 
 
 def write_json(build: Callable[..., dict[str, Any]], *arguments: Any) -> bytes:
