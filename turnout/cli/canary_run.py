@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from turnout.cli.canary_progress import LiveProgress, PlainProgress
+from turnout.cli.canary_status import WIDTH
 from turnout.cli.canary_target import (
     WHERE,
     EndpointOption,
@@ -116,7 +118,8 @@ def watch(going: CanaryRun, stage: str, *, is_local: bool) -> State:
     with progress:
         for tick in going.ticks(max(SHORTEST_INTERVAL_S, min(longest_s, bake_s / LOOKS_PER_BAKE))):
             progress.show(tick)
-    say(ending_of(going.state, stage))
+    for line in ending_of(going.state, stage).splitlines():
+        say(textwrap.fill(line, WIDTH, break_long_words=False))
     return going.state
 
 

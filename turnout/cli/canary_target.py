@@ -113,7 +113,7 @@ def told(manifest: Path) -> Iterator[None]:
     try:
         yield
     except (EditError, RolloutError) as error:
-        raise CommandError(f"{error.message.rstrip('.')}.", error.hint) from error
+        raise CommandError(sentence_of(error.message), error.hint) from error
     except RolloutLogError as error:
         raise CommandError(str(error), "Mend the file by hand: it is one JSON object a line.") from error
     except (ObservationError, StageControlError) as error:
@@ -122,4 +122,9 @@ def told(manifest: Path) -> Iterator[None]:
             hint = (
                 "models.yaml is edited and the stage is not: `turnout canary mend` finishes it once it can be reached."
             )
-        raise CommandError(f"{error.message.rstrip('.')}.", hint, code=1) from error
+        raise CommandError(sentence_of(error.message), hint, code=1) from error
+
+
+def sentence_of(message: str) -> str:
+    """A message with an end."""
+    return message if message.endswith((".", "?")) else f"{message}."

@@ -1,0 +1,68 @@
+"""Blocks of a page in Markdown, run in a server's project, and what they print beside what the page says.
+
+A `text` or `json` block right behind another is what that one prints. The server of the tests stands in for the lines
+that start one. What differs from run to run (times, names, the last digits of a float) may differ.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.builders.running_server import PATIENCE_S, RunningServer
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n(?:\n```(json|text)\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+PORT = re.compile(r"\b8080\b")
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+STARTS_SERVER = re.compile(r"(?:make|turnout) serve\b")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block, and what it prints where the page says so."""
+
+    language: str
+    text: str
+    output: str | None
+
+
+def read_blocks(text: str) -> list[Block]:
+    return [Block(found[1], found[2], found[4]) for found in BLOCK.finditer(text)]
+
+
+def run_block(block: Block, server: RunningServer) -> str:
+    """What the block prints, run in the server's project."""
+    text = PORT.sub(str(server.port), block.text)
+    lines = [line for line in text.splitlines() if not STARTS_SERVER.match(line)]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "NO_COLOR": "1"}
+    start = ["bash", "-euo", "pipefail", "-c"] if block.language == "sh" else [sys.executable, "-c"]
+    # `turnout invoke` asks port 8080 unless it is told.
+    lines = [
+        f"{line} --url http://127.0.0.1:{server.port}" if line.startswith("turnout invoke") else line for line in lines
+    ]
+    script = "\n".join(lines)
+    done = subprocess.run(
+        [*start, script],
+        cwd=server.project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
+    return done.stdout.replace(f":{server.port}", ":8080")
+
+
+def comparable(text: str) -> tuple[str, list[float]]:
+    """The text with its numbers taken out, and the numbers."""
+    text = re.sub(r"answered in [0-9.]+ ms", "answered in some ms", text.strip())
+    text = re.sub(r"\b[0-9a-f]{12}\b", "digest", text)
+    text = re.sub(rf"\b{re.escape(getpass.getuser())}\b *", "ana ", text)
+    return NUMBER.sub("#", text), [float(number) for number in NUMBER.findall(text)]
