@@ -18,7 +18,7 @@ from turnout.protocol.errors import RequestError
 from turnout.protocol.events import read_event
 from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, Case, EnsembleNode, Node, SequenceNode, SwitchNode
 from turnout.protocol.route_table import GraphRoute, RouteTable
-from turnout.protocol.routing import GRAPH
+from turnout.protocol.routing import GRAPH, RouteError
 from turnout.protocol.step_tensors import Tensor, Tensors
 from turnout.protocol.tensors import Signature
 
@@ -114,7 +114,10 @@ class Graphs:
 
     async def _call_version(self, node: CallNode, tensors: Tensors, run: _Run) -> Tensors:
         version, how = (node.version, "pinned") if node.version else self._calls.choose(node.model, run.event)
-        taken = _take(node, self._table.models[node.model].versions[version].inputs, tensors)
+        versions = self._table.models[node.model].versions
+        if version not in versions:
+            raise RouteError(f"the stage's variables name {node.model} {version}, which there is not")
+        taken = _take(node, versions[version].inputs, tensors)
         event = step_event(run.event, taken, f"{node.model} {version}")
         outcome = await self._calls.call(node.model, version, how, event, run.deadline_s)
         return read_outcome(node.model, outcome)

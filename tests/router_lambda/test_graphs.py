@@ -306,9 +306,10 @@ def test_a_step_that_fails_has_its_models_fallback() -> None:
     assert callees.called() == ["p_a_v2", "p_a_v1"]
 
 
-def test_a_step_whose_variable_leads_nowhere_is_a_misconfigured_api() -> None:
-    answer, _ = run({"triage": graph({"model": "a"}), "a": plain("v1")}, {}, ASKED)
-    assert answer["statusCode"] == 500
+@pytest.mark.parametrize("variables", [{}, {"a": "v9"}, {"a": "router"}, {"a": "router", "aRoute": "v9.100"}])
+def test_a_step_whose_variables_lead_nowhere_is_a_misconfigured_api(variables: dict[str, str]) -> None:
+    answer, callees = run({"triage": graph({"model": "a"}), "a": plain("v1")}, {}, ASKED, variables=variables)
+    assert (answer["statusCode"], callees.calls) == (500, [])
 
 
 # What goes wrong

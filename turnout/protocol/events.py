@@ -23,7 +23,7 @@ LENGTH_HEADER = "inference-header-content-length"
 """Where the JSON of a body with binary tensors ends."""
 
 PING: Mapping[str, Any] = {"turnout": {"ping": True}}
-"""The event that asks a model function whether it is there. API Gateway makes no key `turnout`, so no client sends it."""
+"""The event that asks a model function whether it is there. API Gateway makes no key `turnout`: no client sends it."""
 
 
 def is_ping(event: Mapping[str, Any]) -> bool:
