@@ -46,7 +46,8 @@ class RouterCode:
     Args:
         function: name and time limit.
         make: makes its code, given how that calls functions.
-        computes: whether it computes whatever the request.
+        computes: whether it computes whatever the request; its code is then made with the first one, for that may take
+            a second (the catalogue of hundreds of models).
     """
 
     function: Function
@@ -104,8 +105,9 @@ class HostedRouter:
 
     def __init__(self, code: RouterCode, invoke: LocalInvoke, beside: LoopThread) -> None:
         self.function = code.function
-        self._code = code.make(invoke)
+        self._make = code.make
         self._computes = code.computes
+        self._code = None if code.computes else code.make(invoke)
         self._invoke = invoke
         self._beside = beside
 
@@ -113,19 +115,24 @@ class HostedRouter:
         """Answer one event; to be awaited on the gateway's event loop."""
         self._invoke.settle()
         limit_s = min(timeout_s, self.function.timeout_s)
-        answering = self._code.answer(event, time.monotonic() + limit_s)
+        deadline_s = time.monotonic() + limit_s
         try:
             async with asyncio.timeout(limit_s):
                 if self._computes or body_size(event) > LARGEST_ON_LOOP:
-                    answer = await self._beside.run(answering)
+                    answer = await self._beside.run(self._answer(event, deadline_s))
                 else:
-                    answer = await answering
+                    answer = await self._answer(event, deadline_s)
             return check_answer(self.function.name, answer)
         except TimeoutError:
             return Invocation(None, "timed_out", f"{self.function.name}: the call ran past its time limit")
         except Exception as error:
             log.exception("%s: the router raised", self.function.name)
             return Invocation(None, "failed", f"{self.function.name} raised {type(error).__name__}: {error}")
+
+    async def _answer(self, event: Mapping[str, Any], deadline_s: float) -> Mapping[str, Any]:
+        if self._code is None:  # always in the thread beside
+            self._code = self._make(self._invoke)
+        return await self._code.answer(event, deadline_s)
 
 
 def is_large(event: Mapping[str, Any], limit_bytes: int) -> bool:

@@ -27,7 +27,7 @@ def make_router_codes(project: Project, plan: Plan) -> Iterator[RouterCode]:
             is_graph = project.manifest.model(function.model).graph is not None
             yield RouterCode(function, partial(_make_router, table), computes=is_graph)
         elif function.kind == "general_router":
-            yield RouterCode(function, partial(_make_general, make_catalogue(project, plan)), computes=True)
+            yield RouterCode(function, partial(_make_general, project, plan), computes=True)
 
 
 def _make_router(table: Any, invoke: Invoke) -> Answering:
@@ -35,6 +35,7 @@ def _make_router(table: Any, invoke: Invoke) -> Answering:
     return made
 
 
-def _make_general(catalogue: Any, invoke: Invoke) -> Answering:
-    made: Answering = importlib.import_module(f"{router_lambda_package()}.general").GeneralRouter(catalogue, invoke)
+def _make_general(project: Project, plan: Plan, invoke: Invoke) -> Answering:
+    code = importlib.import_module(f"{router_lambda_package()}.general")
+    made: Answering = code.GeneralRouter(make_catalogue(project, plan), invoke)
     return made
