@@ -7,9 +7,11 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
 
+from router_lambda.serving import Stage, reach_all
 from tests.builders.general_router import ask, route_event
-from tests.builders.manifests import artifacts_of, large_manifest, manifest, model, signature, stage
+from tests.builders.manifests import artifacts_of, large_manifest, manifest, manifests, model, signature, stage
 from turnout.catalogue import make_catalogue, spell_routing
 from turnout.manifest import CallNode, Manifest, Model, Routing, SequenceNode, Sticky, Version
 from turnout.planning import make_plan
@@ -98,6 +100,29 @@ def test_json_is_the_same_in_every_stack() -> None:
     one, other = catalogue_of(manifest()), catalogue_of(manifest(), stack="other")
     assert one.to_json() == other.to_json()
     assert Catalogue.from_json(orjson.loads(orjson.dumps(one.to_json())), one.prefix) == one
+
+
+@settings(max_examples=20, deadline=None)
+@given(manifests())
+def test_what_is_told_of_any_manifest_is_planned(of: Manifest) -> None:
+    """Endpoints are routes, and what `/health/ready` asks are functions, of every stage and its canary."""
+    plan = make_plan(of, artifacts_of(of), enforce=False)
+    catalogue = make_catalogue(Project(of, artifacts_of(of)), plan)
+    assert Catalogue.from_json(orjson.loads(orjson.dumps(catalogue.to_json())), catalogue.prefix) == catalogue
+    functions = {function.name for function in plan.functions if function.kind == "model"}
+    routes = {f"/prod{route.path}" for route in plan.apis[0].routes if route.method == "POST"}
+    for planned in (row for api in plan.apis for row in api.stages):
+        overrides = planned.canary.overrides if planned.canary else {}
+        for variables in (planned.variables, {**planned.variables, **overrides}):
+            event = route_event("/models", variables=variables)
+            asked = set(reach_all(catalogue, Stage.of(event)).values())
+            assert asked <= functions
+            pages = [
+                ask(route_event("/models/{model}", variables=variables, model=name), catalogue=catalogue).json
+                for name in catalogue.models
+            ]
+            rows = [row for page in pages for row in (page, *page.get("versions", ()))]
+            assert {row["endpoint"] for row in rows} <= routes
 
 
 def test_large_project_is_listed_in_milliseconds_and_within_lambdas_limit() -> None:
