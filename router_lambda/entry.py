@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from turnout.protocol.answered import Invoke
+from turnout.protocol.regions import dns_suffix
 from turnout.protocol.route_table import RouteTable
 from turnout.protocol.routing import ROUTER
 
@@ -61,19 +62,9 @@ def _load_router(folder: Path, function: str, invoke: Invoke) -> Any:
 
 
 def find_endpoint(region: str) -> str:
-    """Lambda's endpoint of a region. Source: botocore's endpoints.json, `partitions[].regionRegex` and `dnsSuffix`."""
-    suffix = next((suffix for start, suffix in _DNS_SUFFIXES if region.startswith(start)), "amazonaws.com")
-    return f"https://lambda.{region}.{suffix}"
+    """Lambda's endpoint of a region."""
+    return f"https://lambda.{region}.{dns_suffix(region)}"
 
-
-_DNS_SUFFIXES = (
-    ("cn-", "amazonaws.com.cn"),
-    ("eusc-", "amazonaws.eu"),
-    ("us-iso-", "c2s.ic.gov"),
-    ("us-isob-", "sc2s.sgov.gov"),
-    ("us-isof-", "csp.hci.ic.gov"),
-    ("eu-isoe-", "cloud.adc-e.uk"),
-)
 
 handler = load_handler(Path(os.environ["LAMBDA_TASK_ROOT"]), os.environ) if "LAMBDA_TASK_ROOT" in os.environ else None
 """The function of one router: a proxy event in, a proxy answer out, as AWS Lambda calls it."""

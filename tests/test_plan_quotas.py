@@ -132,9 +132,15 @@ def sized(size_bytes: int) -> tuple[Manifest, Plan]:
     return of, make_plan(of, {("iris", "v1"): artifact("a", size_bytes=size_bytes)})
 
 
-def test_package_over_250_mb_unzipped_is_refused() -> None:
-    with pytest.raises(ProblemsError, match=r"artifact: iris_v1: unzipped package and layer: 265.1 MB used, 250.0 MB"):
-        sized(200 * MB)
+def test_model_that_makes_a_package_over_250_mb_is_fetched_from_s3() -> None:
+    _, plan = sized(200 * MB)
+    assert plan.packages[0].artifact_bytes == 0
+    assert quota_of(plan, "model fetched to /tmp").used == 200 * MB
+
+
+def test_model_that_does_not_fit_into_tmp_is_refused_with_what_to_set() -> None:
+    with pytest.raises(ProblemsError, match=r"600.0 MB used, 512.0 MB allowed\n.*`ephemeral_storage_mb` to 600 or more"):
+        sized(600 * MB)
 
 
 def test_package_over_50_mb_goes_through_s3_and_is_noted() -> None:

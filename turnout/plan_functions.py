@@ -13,6 +13,7 @@ from turnout.naming import function_name, general_router_name, router_name
 from turnout.plan import Function, Package, RuntimeSizes, ServedVersion
 from turnout.plan_routes import INTEGRATION_TIMEOUT_MS
 from turnout.protocol.routing import ROUTER
+from turnout.quotas import is_stored
 
 ROUTER_MEMORY_MB = 512
 ROUTER_ARCHITECTURE = "arm64"
@@ -76,7 +77,7 @@ def plan_packages(
         layer_bytes = runtime.layer_bytes[function.architecture]
         if function.kind == "model":
             row = served[function.package]
-            size = 0 if row.version.is_remote else row.size_bytes
+            size = 0 if is_stored(row.version, row.size_bytes, runtime) else row.size_bytes
             yield Package(function.package, row.sha256, size, runtime.code_bytes, layer_bytes)
         else:
             needed = layer_bytes if function.model in graphs else 0

@@ -7,12 +7,14 @@ Source: API Gateway and Lambda quotas as of August 2026. MB and KB are 1,048,576
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from turnout.document_size import EMPTY_SCHEMA_BYTES, estimate_document, estimate_schemas
+from turnout.manifest import Version
 from turnout.payload import estimate_payload
-from turnout.plan import Api, Function, Package, Plan, Quota, Route, ServedVersion, StagePlan
+from turnout.plan import Api, Function, Package, Plan, Quota, Route, RuntimeSizes, ServedVersion, StagePlan
 from turnout.sizes import size_text
 
 MB = 1024 * 1024
@@ -77,6 +79,19 @@ def find_tightest(quotas: Iterable[Quota]) -> tuple[Quota, ...]:
     return tuple(tightest.values())
 
 
+def is_stored(version: Version, size_bytes: int, runtime: RuntimeSizes | None = None) -> bool:
+    """Whether a version's function fetches its model from S3 at init, for it lies there or is too large for a zip.
+
+    Args:
+        version: as the manifest has it.
+        size_bytes: of its artifact.
+        runtime: what stands beside it in its function.
+    """
+    runtime = runtime or RuntimeSizes()
+    beside = runtime.code_bytes + runtime.layer_bytes[version.architecture]
+    return version.is_remote or size_bytes + beside > UNZIPPED_BYTES
+
+
 def count_resources(routes: Iterable[Route]) -> int:
     """Resources of an API with these routes: its root and every distinct prefix of their paths."""
     prefixes = {"/"}
@@ -103,6 +118,8 @@ def count_quotas(plan: Plan) -> Iterator[Count]:
             yield from _of_package(function, models[function.package])
     for version in plan.versions:
         yield from _of_payload(version)
+        if is_stored(version.version, version.size_bytes):
+            yield _of_disk(version)
 
 
 def _of_api(plan: Plan, api: Api) -> Iterator[Count]:
@@ -196,6 +213,16 @@ def _of_package(function: Function, package: Package) -> Iterator[Count]:
         path,
         "Weights hardly shrink in a zip: unless this one does, it goes to Lambda through S3.",
         hard=False,
+    )
+
+
+def _of_disk(served: ServedVersion) -> Count:
+    version = served.version
+    allowed = version.ephemeral_storage_mb * MB
+    return Count(
+        Quota("model fetched to /tmp", f"{version.model} {version.name}", served.size_bytes, allowed, "bytes"),
+        ("models", version.model, "versions", version.name, "ephemeral_storage_mb"),
+        f"Set `ephemeral_storage_mb` to {math.ceil(served.size_bytes / MB)} or more.",
     )
 
 

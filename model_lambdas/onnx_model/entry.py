@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,18 @@ def load_function(folder: Path, row: Mapping[str, Any]) -> ModelFunction:
     Raises:
         ModelError: the artifact or the transform cannot be opened; Lambda reports it as a failed init.
     """
+    model = folder
+    if row["stored"]:
+        from .stored_model import StoredFile, fetch_model  # with TLS, which no other function waits for
+
+        model = Path(tempfile.gettempdir(), "turnout", row["sha256"])
+        fetch_model([StoredFile(**file) for file in row["stored"]], model / "model", os.environ)
     spec = FunctionSpec(
         model=row["model"],
         version=row["version"],
         sha256=row["sha256"],
         signature=Signature.from_json(row["signature"]),
-        artifact=folder / row["artifact"],
+        artifact=model / row["artifact"],
         transform=folder / row["transform"] if row["transform"] else None,
         memory_mb=int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024")),
     )

@@ -17,18 +17,21 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version as installed_version
 from multiprocessing import get_context
 from pathlib import Path
 
+from turnout.artifacts import Artifact
+from turnout.manifest import Version
 from turnout.packaging.bytecode import compile_bytecode, python_version
-from turnout.packaging.contents import FunctionInputs, code_files, to_json
+from turnout.packaging.contents import FunctionInputs, StoredFile, code_files, to_json
 from turnout.packaging.graphs import optimise_graph
 from turnout.packaging.layer import HERE, LOCK, LayerSpec, find_python, install_layer, layer_files, resolve_requirements
 from turnout.packaging.routers import RouterInputs, router_files
 from turnout.packaging.zips import Content, content_digest, unzipped_bytes, write_zip
 from turnout.project import Project
+from turnout.quotas import is_stored
 
 FORMAT = "1"
 """Part of every digest: a change of what goes into a zip, or how, makes new packages."""
@@ -41,6 +44,9 @@ LAMBDA_PYTHON = "3.13"
 NO_BYTECODE = (
     f"no bytecode, so each cold start compiles (about 130 ms): with python{LAMBDA_PYTHON} on the PATH it goes in"
 )
+
+
+STORED = "its model is fetched from S3 when the function starts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class BuiltPackage:
         cached: whether it was there already.
         notes: what the user should know: a graph kept as given, no bytecode.
         layer: a function's layer, by name; empty for a router that needs none.
+        stored: the files of a model that is too large for the zip, or lies in S3 already.
     """
 
     name: str
@@ -68,6 +75,7 @@ class BuiltPackage:
     cached: bool
     notes: tuple[str, ...] = ()
     layer: str = ""
+    stored: tuple[StoredFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +147,7 @@ def build_packages(
         functions = [
             threads.submit(
                 _build_function,
-                FunctionInputs(version, project.artifacts[version.model, version.name], folder),
+                _function_inputs(version, project.artifacts[version.model, version.name], folder, target),
                 _layer_name(spec),
                 out,
                 python,
@@ -156,6 +164,12 @@ def build_packages(
         return tuple(future.result() for future in pending)
 
 
+def _function_inputs(version: Version, artifact: Artifact, folder: Path, target: Target) -> FunctionInputs:
+    """A model is fetched from S3 on AWS only: here it is on the disk."""
+    stored = not target.here and is_stored(version, artifact.size_bytes)
+    return FunctionInputs(version, artifact, folder, is_stored=stored)
+
+
 def _build_function(
     inputs: FunctionInputs,
     layer: str,
@@ -169,7 +183,8 @@ def _build_function(
     sources: dict[str, Content] = {**code_files(), "function.json": to_json(inputs.metadata())}
     if inputs.version.transform:
         sources["transform.py"] = inputs.folder / inputs.version.transform
-    optimiser = installed_version("onnxruntime") if processes and not inputs.artifact.external_files else ""
+    optimisable = processes and not inputs.artifact.external_files and not inputs.is_stored
+    optimiser = installed_version("onnxruntime") if optimisable else ""
     compared = content_digest(to_json(inputs.requests() if optimiser else []))
     digest = _digest({**_digests(sources), "model": inputs.artifact.sha256, "compared": compared}, python, optimiser)
 
@@ -181,7 +196,10 @@ def _build_function(
             write_zip(path, files)
         return note
 
-    return _package(name, "function", out, digest, write, progress, layer=layer, python=python)
+    built = _package(name, "function", out, digest, write, progress, layer=layer, python=python)
+    if not inputs.is_stored:
+        return built
+    return replace(built, stored=inputs.stored_files(), notes=(*built.notes, STORED))
 
 
 def _build_router(inputs: RouterInputs, layer: str, out: Path, python: Path | None, progress: Progress) -> BuiltPackage:

@@ -19,6 +19,7 @@ from turnout.artifacts import Artifact
 from turnout.examples import read_examples
 from turnout.layout import model_lambdas_package
 from turnout.manifest import Version
+from turnout.packaging.zips import content_digest
 from turnout.protocol.checks import build_interface
 from turnout.protocol.codecs import decode_request
 from turnout.protocol.errors import RequestError
@@ -26,11 +27,19 @@ from turnout.protocol.errors import RequestError
 
 @dataclass(frozen=True, slots=True)
 class FunctionInputs:
-    """What a function's zip is made of; `folder` is the manifest's, which the version's paths are relative to."""
+    """What a function's zip is made of.
+
+    Args:
+        version: as the manifest has it.
+        artifact: its model.
+        folder: the manifest's, which the version's paths are relative to.
+        is_stored: whether the model is fetched from S3 at init instead of lying in the zip.
+    """
 
     version: Version
     artifact: Artifact
     folder: Path
+    is_stored: bool = False
 
     def requests(self) -> list[dict[str, Any]]:
         """The requests of the version's examples."""
@@ -60,15 +69,51 @@ class FunctionInputs:
             "signature": self.artifact.signature.to_json(),
             "artifact": f"model/{artifact_name}",
             "transform": "transform.py" if self.version.transform else None,
+            "stored": [file.to_json() for file in self.stored_files()],
             "warm_up": next(iter(self.requests()), None),
             "capture": None if capture is None else {"percent": capture.percent, "redact": list(capture.redact)},
         }
 
     def model_files(self, graph: Path) -> dict[str, Path]:
         """Archive name -> file: `graph` under the artifact's own name, external data where the graph looks for it."""
+        if self.is_stored:
+            return {}
         base = self.artifact.path.parent
         external = {f"model/{path.relative_to(base).as_posix()}": path for path in self.artifact.external_files}
         return {f"model/{self.artifact.path.name}": graph} | external
+
+    def stored_files(self) -> tuple[StoredFile, ...]:
+        """What the function fetches at init; nothing where the model lies in the zip."""
+        if not self.is_stored:
+            return ()
+        given, external = self.artifact.path, self.artifact.external_files
+        if not external:
+            return (StoredFile(given.name, given, self.artifact.size_bytes, self.artifact.sha256),)
+        return tuple(
+            StoredFile(path.relative_to(given.parent).as_posix(), path, path.stat().st_size, content_digest(path))
+            for path in (given, *external)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a model that its function fetches from S3.
+
+    Args:
+        name: relative to the model's folder.
+        path: where it lies here.
+        bytes: its size.
+        sha256: 64 hex digits.
+    """
+
+    name: str
+    path: Path
+    bytes: int
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As the function reads it."""
+        return {"name": self.name, "bytes": self.bytes, "sha256": self.sha256}
 
 
 def code_files() -> dict[str, Path]:
