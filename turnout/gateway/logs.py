@@ -39,7 +39,7 @@ LOG_FORMATS: Mapping[str, logging.Formatter] = {
 }
 """How a record is spelled."""
 
-TOLD = ("turnout.environments", "turnout.printed")
+TOLD = ("turnout.control", "turnout.environments", "turnout.printed")
 """What is told although nothing is wrong: isolated functions' cold starts, and what they print."""
 
 

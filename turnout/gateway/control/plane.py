@@ -28,7 +28,8 @@ from turnout.gateway.reload.edition import ACCOUNT_ID
 from turnout.gateway.shared.state import ControlState, SharedState
 from turnout.gateway.stages import Deployment, StageSettings
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("turnout.control")
+"""Changes, at level INFO."""
 
 SEGMENT = "restapis"
 """The first segment of its paths."""
@@ -137,7 +138,7 @@ class ControlPlane:
             return self._with_stage(state, stage)
 
         stage = self._find_stage(self._change(change), api, name)
-        log.info("stage %s was changed through the control plane", name)
+        log.info("stage %s was changed by UpdateStage", name)
         return self._answer_stage(stage)
 
     def _create_deployment(self, api: RestApi, body: dict[str, Any]) -> Response:
@@ -152,6 +153,8 @@ class ControlPlane:
             return self._with_stage(state, deploy(stage, wanted, made.id))
 
         self._change(change)
+        if wanted.stage:
+            log.info("stage %s was changed by CreateDeployment", wanted.stage)
         return answer(201, deployment_row(made))
 
     def _change(self, change: Callable[[ControlState], ControlState]) -> ControlState:
