@@ -6,17 +6,14 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.builders.canary_commands import Commands, Traffic, traffic
 from tests.builders.graphs import write_identity
 from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
-from turnout.cli.__main__ import main
 
 STAGES = ("life", "good", "bad", "quiet", "drift", "cut", "stopped", "one")
 RULES = "{percent: 100, floor: 0.9, rules: {y: {absolute: 0.5}}}"
@@ -58,32 +55,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         yield server
 
 
-class Commands:
-    """`turnout canary` on one server's project."""
-
-    def __init__(self, server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
-        self.server = server
-        self.endpoint = ("--endpoint-url", f"http://127.0.0.1:{server.port}")
-        self._capsys = capsys
-
-    def __call__(self, *arguments: str, code: int = 0) -> str:
-        """Run one; what it said, on either stream."""
-        assert main(["canary", *arguments, "-m", str(self.server.project)]) == code, self._capsys.readouterr()
-        out, err = self._capsys.readouterr()
-        return out + err
-
-    def status(self, stage: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self("status", stage, *self.endpoint, "--json"))
-        return found
-
-    def served(self, stage: str, requests: int = 40) -> set[str]:
-        """The versions that answered so many requests."""
-        with self.server.client() as client:
-            answers = [client.post(f"/{stage}/models/echo/inference", BODY) for _ in range(requests)]
-        return {answer.headers["x-turnout-version"] for answer in answers}
-
-    def text(self) -> str:
-        return (self.server.project / "models.yaml").read_text()
+def served(canary: Commands, stage: str, requests: int = 40) -> set[str]:
+    """The versions that answered so many requests."""
+    with canary.server.client() as client:
+        answers = [client.post(f"/{stage}/models/echo/inference", BODY) for _ in range(requests)]
+    return {answer.headers["x-turnout-version"] for answer in answers}
 
 
 @pytest.fixture
@@ -91,85 +67,67 @@ def canary(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> Command
     return Commands(server, capsys)
 
 
-@contextmanager
-def traffic(server: RunningServer, stage: str, pause_s: float = 0.0) -> Iterator[list[tuple[int, str]]]:
-    """Requests one after the other while this lasts; status and version of each answer."""
-    answers: list[tuple[int, str]] = []
-    is_over = threading.Event()
-
-    def send() -> None:
-        with server.client() as client:
-            while not is_over.is_set():
-                answer = client.post(f"/{stage}/models/echo/inference", BODY)
-                answers.append((answer.status, answer.headers.get("x-turnout-version", "")))
-                is_over.wait(pause_s)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
-        yield answers
-    finally:
-        is_over.set()
-        thread.join(PATIENCE_S)
+def requests_to(server: RunningServer, stage: str, pause_s: float = 0.0) -> Traffic:
+    """Requests one after the other while this lasts."""
+    return traffic(server, f"/{stage}/models/echo/inference", [BODY], pause_s)
 
 
 def test_a_canary_lives_and_every_request_from_now_on_sees_it(canary: Commands) -> None:
-    now = ("--now", *canary.endpoint)
     before = canary.text()
     models = ("--model", "echo", "--to", "v2", "--model", "mute", "--to", "v2")
-    said = canary("start", "life", *models, "--percent", "100", *now)
+    said = canary("start", "life", *models, "--percent", "100", *canary.now)
     assert said.startswith("100 % of the requests to life see echo v2 instead of v1 and mute v2 instead of v1.\n")
-    assert canary.served("life") == {"v2"}
-    canary("set", "life", "--percent", "0", *now)
-    assert canary.served("life") == {"v1"}
-    canary("promote", "life", "--model", "echo", *now)
-    assert canary.served("life") == {"v2"}
+    assert served(canary, "life") == {"v2"}
+    canary("set", "life", "--percent", "0", *canary.now)
+    assert served(canary, "life") == {"v1"}
+    canary("promote", "life", "--model", "echo", *canary.now)
+    assert served(canary, "life") == {"v2"}
     found = canary.status("life")
     assert found["canary"]["models"] == {"mute": {"baseline": "v1", "canary": "v2"}}
     assert found["warnings"] == []
-    canary("promote", "life", *now)
+    canary("promote", "life", *canary.now)
     assert canary.status("life")["warnings"] == []
     assert canary.text() == before.replace("life: {serve: {echo: v1, mute: v1}}", "life: {serve: {echo: v2, mute: v2}}")
     actions = [line.split()[4] for line in canary("history", "life").splitlines()[1:]]
     assert actions == ["start", "set", "promote", "promote"]
-    rows = json.loads(canary("history", "life", "--json"))["rollouts"]
+    rows = canary.history("life")
     assert rows[0]["from"] == {"echo": "v1", "mute": "v1"}
 
 
 def test_a_good_canary_is_promoted_by_its_run(canary: Commands, server: RunningServer) -> None:
-    canary("start", "good", "--model", "echo", "--to", "v2", "--now", *canary.endpoint)
-    with traffic(server, "good") as answers, traffic(server, "good"):
+    canary("start", "good", "--model", "echo", "--to", "v2", *canary.now)
+    with requests_to(server, "good") as answers, requests_to(server, "good"):
         said = canary("run", "good", "--steps", "50", "--bake", "4s", *canary.endpoint)
     assert "The canary's share is 100 % from now on." in said
     assert "Promoted: good serves it to everybody." in said
-    assert {status for status, _ in answers} == {200}
-    assert canary.served("good") == {"v2"}
+    assert {status for status, *_ in answers} == {200}
+    assert served(canary, "good") == {"v2"}
     assert canary.status("good")["warnings"] == []
     assert "good: {serve: {echo: v2, mute: v1}}" in canary.text()
 
 
 def test_a_bad_canary_is_rolled_back_by_its_run_after_few_bad_answers(canary: Commands, server: RunningServer) -> None:
-    canary("start", "bad", "--model", "echo", "--to", "bad", "--percent", "5", "--now", *canary.endpoint)
-    with traffic(server, "bad", 0.001) as answers:
+    canary("start", "bad", "--model", "echo", "--to", "bad", "--percent", "5", *canary.now)
+    with requests_to(server, "bad", 0.001) as answers:
         said = canary("run", "bad", "--bake", "60s", *canary.endpoint, code=1)
     assert "Rolled back: errors: " in said
-    failed = sum(status >= 500 for status, _ in answers)
+    failed = sum(status >= 500 for status, *_ in answers)
     assert 0 < failed < 150
-    assert canary.served("bad") == {"v1"}
+    assert served(canary, "bad") == {"v1"}
     found = canary.status("bad")
     assert (found["canary"], found["warnings"]) == (None, [])
     assert found["since"]["verdict"] == "failed"
 
 
 def test_a_canary_whose_answers_differ_is_rolled_back(canary: Commands, server: RunningServer) -> None:
-    with traffic(server, "agreeing", 0.002):
+    with requests_to(server, "agreeing", 0.002):
         said = canary("run", "agreeing", "--bake", "60s", *canary.endpoint, code=1)
     assert "Rolled back: agreement of echo: 0 % of" in said
-    assert canary.served("agreeing") == {"plain"}
+    assert served(canary, "agreeing") == {"plain"}
 
 
 def test_a_canary_without_traffic_is_left(canary: Commands) -> None:
-    canary("start", "quiet", "--model", "echo", "--to", "v2", "--now", *canary.endpoint)
+    canary("start", "quiet", "--model", "echo", "--to", "v2", *canary.now)
     said = canary("run", "quiet", *canary.endpoint, code=1)
     assert "Left at 10 %, for nobody can tell: errors: no requests" in said
     assert canary.status("quiet")["canary"]["percent"] == 10
@@ -178,7 +136,7 @@ def test_a_canary_without_traffic_is_left(canary: Commands) -> None:
 def test_each_thing_out_of_step_is_named(canary: Commands, tmp_path: Path) -> None:
     canary("start", "drift", "--model", "echo", "--to", "v2")
     assert "the manifest has a canary, the live stage has none" in canary.status("drift")["warnings"]
-    refused = canary("promote", "drift", "--now", *canary.endpoint, code=2)
+    refused = canary("promote", "drift", *canary.now, code=2)
     assert "turnout: drift is not served as the manifest says: the manifest has a canary" in refused
     outputs = tmp_path / "outputs.json"
     deployed = {"variables": {"echo": "v0", "mute": "v1", "alias": "live", "canary": "false"}, "canary": None}
@@ -189,7 +147,7 @@ def test_each_thing_out_of_step_is_named(canary: Commands, tmp_path: Path) -> No
     assert max(map(len, said.splitlines())) <= 80
     outputs.write_text("{}")
     assert "say nothing of stage drift" in canary("status", "drift", "--outputs", str(outputs), code=2)
-    canary("set", "drift", "--percent", "10", "--now", *canary.endpoint)
+    canary("set", "drift", "--percent", "10", *canary.now)
     assert canary.status("drift")["warnings"] == []
 
 
@@ -205,7 +163,6 @@ KILLED = """
 import os, signal, sys
 from turnout import rollout
 from turnout.cli.__main__ import main
-apply = rollout.apply_change
 rollout.apply_change = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 main(sys.argv[1:])
 """
@@ -215,18 +172,18 @@ def test_a_command_that_is_killed_is_seen_and_mended(canary: Commands, server: R
     arguments = ["canary", "start", "cut", "--model", "echo", "--to", "v2", "--percent", "100", "--now"]
     command = [sys.executable, "-c", KILLED, *arguments, *canary.endpoint, "-m", str(server.project)]
     assert subprocess.run(command, check=False, timeout=PATIENCE_S).returncode == -signal.SIGKILL
-    assert canary.served("cut") == {"v1"}
+    assert served(canary, "cut") == {"v1"}
     assert "HALF-DONE" in canary("history", "cut")
     assert "was cut off" in canary("start", "one", "--model", "echo", "--to", "v2", code=2)
     (warning, *_) = canary.status("cut")["warnings"]
     assert "is edited, and the stage may not be changed yet; `turnout canary mend` finishes it" in warning
     assert canary("mend").startswith("Finished: 100 % of the requests to cut see echo v2 instead of v1.")
-    assert canary.served("cut") == {"v2"}
+    assert served(canary, "cut") == {"v2"}
     assert canary.status("cut")["warnings"] == []
 
 
 def test_ctrl_c_leaves_the_canary_and_a_second_run_goes_on(canary: Commands, server: RunningServer) -> None:
-    canary("start", "stopped", "--model", "echo", "--to", "v2", "--now", *canary.endpoint)
+    canary("start", "stopped", "--model", "echo", "--to", "v2", *canary.now)
     arguments = ["canary", "run", "stopped", "--steps", "30,70", "--bake", "100s", *canary.endpoint]
     command = [sys.executable, "-m", "turnout.cli", *arguments, "-m", str(server.project)]
     for begun in ("Begun: 30, 70 %", "Going on: 30, 70 %"):

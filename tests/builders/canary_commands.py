@@ -1,0 +1,78 @@
+"""`turnout canary` on a running server's project, and traffic that goes on meanwhile."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pytest
+
+from tests.builders.running_server import PATIENCE_S, RunningServer
+from turnout.cli.__main__ import main
+
+Traffic = AbstractContextManager[list[tuple[int, str, str]]]
+"""Status, version and share (`true`: the canary's) of each answer so far."""
+
+
+class Commands:
+    """`turnout canary` on one server's project."""
+
+    def __init__(self, server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
+        self.server = server
+        self.endpoint = ("--endpoint-url", f"http://127.0.0.1:{server.port}")
+        self.now = ("--now", *self.endpoint)
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        """Run one; what it said, on either stream."""
+        assert main(["canary", *arguments, "-m", str(self.server.project)]) == code, self._capsys.readouterr()
+        out, err = self._capsys.readouterr()
+        return out + err
+
+    def status(self, stage: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self("status", stage, *self.endpoint, "--json"))
+        return found
+
+    def history(self, stage: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self("history", stage, "--json"))["rollouts"]
+        return found
+
+    def text(self) -> str:
+        return (self.server.project / "models.yaml").read_text()
+
+
+@contextmanager
+def traffic(
+    server: RunningServer, path: str, bodies: list[Any], pause_s: float = 0.0
+) -> Iterator[list[tuple[int, str, str]]]:
+    """Requests one after the other while this lasts.
+
+    Args:
+        server: who is asked.
+        path: of the requests.
+        bodies: sent by turns.
+        pause_s: between two requests.
+    """
+    answers: list[tuple[int, str, str]] = []
+    is_over = threading.Event()
+
+    def send() -> None:
+        with server.client() as client:
+            while not is_over.is_set():
+                answer = client.post(path, bodies[len(answers) % len(bodies)])
+                headers = answer.headers
+                answers.append(
+                    (answer.status, headers.get("x-turnout-version", ""), headers.get("x-turnout-canary", ""))
+                )
+                is_over.wait(pause_s)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        is_over.set()
+        thread.join(PATIENCE_S)
