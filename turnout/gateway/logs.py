@@ -40,7 +40,7 @@ LOG_FORMATS: Mapping[str, logging.Formatter] = {
 """How a record is spelled."""
 
 TOLD = ("turnout.control", "turnout.environments", "turnout.printed")
-"""What is told although nothing is wrong: isolated functions' cold starts, and what they print."""
+"""What is told although nothing is wrong: changes of stages, isolated functions' cold starts, and what they print."""
 
 
 def set_up_logs(log_format: str, stream: TextIO) -> None:
