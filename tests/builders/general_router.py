@@ -49,7 +49,9 @@ def small_catalogue() -> Catalogue:
         model_entry("forest", "v1", "v2", routing={"fallback": "v1"}),
         model_entry("triage", signature={"inputs": [X], "outputs": [ANY_RANK]}, calls=(("iris", ""), ("forest", "v2"))),
     )
-    return Catalogue(PREFIX, "turnout", "1.2.3", {model.name: model for model in models}, {"prod": '{"openapi":"3.0.3"}'})
+    return Catalogue(
+        PREFIX, "turnout", "1.2.3", {model.name: model for model in models}, {"prod": '{"openapi":"3.0.3"}'}
+    )
 
 
 @dataclass
