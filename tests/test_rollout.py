@@ -33,7 +33,7 @@ from turnout.rollout import (
 )
 from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_changes import find_differences
-from turnout.stage_control import Operation, StageState, Target
+from turnout.stage_control import Operation, StageControlError, StageState, Target
 from turnout.stage_variables import plan_stage
 from turnout.yaml_edit import EditError
 
@@ -168,6 +168,23 @@ def test_a_canary_that_nobody_applied_is_not_promoted_at_once(world: World) -> N
     assert "turnout canary set prod" in caught.value.hint
     world.do(Action("set", "prod", percent=10))
     world.do(Action("promote", "prod"))
+    world.assert_in_step()
+
+
+class WatchedStage(FakeStage):
+    """Its gateway reads the edited manifest just before the first change arrives."""
+
+    def update(self, operations: Sequence[Operation]) -> None:
+        if self.read().canary is not None:
+            super().update([{"op": "remove", "path": "/canarySettings"}])
+            raise StageControlError("there is no canary any more")
+        super().update(operations)
+
+
+def test_a_stage_that_another_changes_meanwhile_is_looked_at_again(world: World) -> None:
+    world.do(START)
+    world.stage = WatchedStage(world.planned())
+    world.do(Action("rollback", "prod"))
     world.assert_in_step()
 
 

@@ -21,7 +21,7 @@ from turnout.naming import ALIAS_VARIABLE
 from turnout.observation.source import ObservationError, Source
 from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_changes import CANARY, StageChange, find_differences, patch_calls
-from turnout.stage_control import Functions, StageControl, StageState
+from turnout.stage_control import Functions, StageControl, StageControlError, StageState
 from turnout.stage_variables import plan_stage
 
 WriteText = Callable[[Path, str], None]
@@ -93,7 +93,17 @@ def _mark(source: Source, prepared: Prepared) -> dict[str, Any]:
 
 
 def apply_change(control: StageControl, change: StageChange) -> None:
-    """Change the stage, where it is not so already."""
+    """Change the stage, where it is not so already; once more where it was changed by another between look and change.
+
+    A gateway that watches the manifest does that: it reads the edit that was made just before.
+    """
+    try:
+        _update(control, change)
+    except StageControlError:
+        _update(control, change)
+
+
+def _update(control: StageControl, change: StageChange) -> None:
     for operations in patch_calls(control.read(), change):
         control.update(operations)
 
