@@ -3,7 +3,7 @@ PYTHON ?= python3
 PORT ?= 8080
 BIN := .venv/bin
 
-.PHONY: serve test lint format lock generated clean
+.PHONY: serve test lint format lock generated engine clean
 
 serve: .venv/.runtime
 	$(BIN)/turnout serve --port $(PORT)
@@ -45,6 +45,15 @@ lock: .venv/.dev
 generated: .venv/.dev
 	$(BIN)/python -m turnout.cli.reference > docs/cli.md
 	$(BIN)/python -m turnout.manifest_reference > docs/manifest.md
+
+# The Pulumi engine out of the Go module proxy, for tests/engine; a `pulumi` on the PATH is taken as it is.
+ENGINE = $(shell sed -n 's,.*github.com/pulumi/pulumi/pkg/v3 v\([0-9.]*\).*,\1,p' tests/engine/go.mod)
+engine: .engine/pulumi
+
+.engine/pulumi: tests/engine/go.mod tests/engine/go.sum
+	cd tests/engine && go build -trimpath -o ../../$@ \
+		-ldflags '-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=$(ENGINE)' \
+		github.com/pulumi/pulumi/pkg/v3/cmd/pulumi
 
 clean:
 	rm -rf .venv .turnout .coverage* .pytest_cache .mypy_cache .ruff_cache dist

@@ -17,7 +17,8 @@ def make_key(name: str, stage: aws.apigateway.Stage, opts: pulumi.ResourceOption
     usage = aws.apigateway.UsagePlan(
         name, name=name, api_stages=[{"api_id": stage.rest_api, "stage": stage.stage_name}], opts=opts
     )
-    key = aws.apigateway.ApiKey(name, name=name, opts=opts)
+    secret = pulumi.ResourceOptions(additional_secret_outputs=["value"])
+    key = aws.apigateway.ApiKey(name, name=name, opts=pulumi.ResourceOptions.merge(opts, secret))
     aws.apigateway.UsagePlanKey(name, key_id=key.id, key_type="API_KEY", usage_plan_id=usage.id, opts=opts)
     return pulumi.Output.secret(key.value)
 

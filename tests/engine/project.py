@@ -1,0 +1,70 @@
+"""A small project that the tests change, and packages without a layer: their zips hold a mark of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from turnout.packaging.build import BuiltPackage
+from turnout.plan import Plan
+from turnout.project import Project
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LAYER = "layer_arm64_python3.13"
+
+
+class ChangingProject:
+    """models.yaml in a folder, kept as a tree.
+
+    Attributes:
+        tree: what stands in it; `write` makes it so.
+        code: the mark of the handlers' code.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.code = "1"
+        self.tree: dict[str, Any] = {
+            "platform": "turnout",
+            "models": {
+                "iris": {"versions": {"v1": {"artifact": "models/iris/v1/model.onnx"}}},
+                "digits": {"versions": {"v1": {"artifact": "models/digits/v1/model.onnx"}}},
+            },
+            "stages": {"prod": {"serve": {"iris": "v1", "digits": "v1"}, "auth": "api_key"}},
+        }
+        shutil.copytree(REPOSITORY / "models", folder / "models")
+        (folder / "zips").mkdir()
+        self.write()
+
+    @property
+    def prod(self) -> dict[str, Any]:
+        """The one stage."""
+        stage: dict[str, Any] = self.tree["stages"]["prod"]
+        return stage
+
+    def write(self) -> None:
+        """Write models.yaml."""
+        (self.folder / "models.yaml").write_text(yaml.safe_dump(self.tree, sort_keys=False))
+
+    def build(self, project: Project, plan: Plan) -> Sequence[BuiltPackage]:
+        """A zip for each function, and one layer."""
+        artifacts = {f"{model}_{version}": row.sha256 for (model, version), row in project.artifacts.items()}
+        names = dict.fromkeys(function.package for function in plan.functions)
+        functions = [self._zip(name, "function", artifacts.get(name, "") + self.code) for name in names]
+        return [self._zip(LAYER, "layer", "layer"), *functions]
+
+    def _zip(self, name: str, kind: str, content: str) -> BuiltPackage:
+        digest = hashlib.sha256(f"{name}\n{content}".encode()).hexdigest()
+        path = self.folder / "zips" / f"{name}-{digest[:16]}.zip"
+        if not path.exists():
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr(zipfile.ZipInfo("mark.txt"), f"{name} {content}")
+        size = path.stat().st_size
+        layer = LAYER if kind == "function" and name != "router" else ""
+        return BuiltPackage(name, kind, path, digest, size, size, cached=False, layer=layer)

@@ -1,0 +1,83 @@
+"""The table of resources, and what the tests look at afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.engine.stand_in import gateway_resources as gateway
+from tests.engine.stand_in import lambda_resources as lambdas
+from tests.engine.stand_in import plain_resources as plain
+from tests.engine.stand_in.provider import Inputs, Resource, StandIn
+
+ACCOUNT_ID = "123456789012"
+"""Moto's."""
+
+REGION = "eu-central-1"
+
+
+@dataclass
+class Aws:
+    """What moto does not keep, and what was sent.
+
+    Attributes:
+        sent: names of functions, layers and objects, each time that their zip was sent.
+        stages: with their canaries.
+        provisioned: `function:alias` -> instances.
+        attachments: role -> the policy of AWS's own that it has.
+    """
+
+    sent: list[str] = field(default_factory=list)
+    stages: gateway.Stages = field(default_factory=gateway.Stages)
+    provisioned: dict[str, int] = field(default_factory=dict)
+    attachments: dict[str, str] = field(default_factory=dict)
+
+    def resources(self) -> Mapping[str, Resource]:
+        """Type token -> how it is carried out."""
+        return {
+            "aws:apigateway/account:Account": gateway.ACCOUNT,
+            "aws:apigateway/apiKey:ApiKey": gateway.API_KEY,
+            "aws:apigateway/deployment:Deployment": gateway.DEPLOYMENT,
+            "aws:apigateway/methodSettings:MethodSettings": gateway.METHOD_SETTINGS,
+            "aws:apigateway/restApi:RestApi": gateway.REST_API,
+            "aws:apigateway/stage:Stage": self.stages,
+            "aws:apigateway/usagePlan:UsagePlan": gateway.USAGE_PLAN,
+            "aws:apigateway/usagePlanKey:UsagePlanKey": gateway.USAGE_PLAN_KEY,
+            "aws:cloudwatch/dashboard:Dashboard": plain.DASHBOARD,
+            "aws:cloudwatch/eventRule:EventRule": plain.EVENT_RULE,
+            "aws:cloudwatch/eventTarget:EventTarget": plain.EVENT_TARGET,
+            "aws:cloudwatch/logGroup:LogGroup": plain.LOG_GROUP,
+            "aws:cloudwatch/metricAlarm:MetricAlarm": plain.METRIC_ALARM,
+            "aws:iam/role:Role": plain.ROLE,
+            "aws:iam/rolePolicy:RolePolicy": plain.ROLE_POLICY,
+            "aws:iam/rolePolicyAttachment:RolePolicyAttachment": plain.make_attachment(self.attachments),
+            "aws:lambda/alias:Alias": lambdas.ALIAS,
+            "aws:lambda/function:Function": lambdas.Function(self.sent),
+            "aws:lambda/layerVersion:LayerVersion": lambdas.make_layer_version(self.sent),
+            "aws:lambda/permission:Permission": lambdas.PERMISSION,
+            "aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig": (
+                lambdas.make_provisioned_concurrency(self.provisioned)
+            ),
+            "aws:s3/bucket:Bucket": plain.BUCKET,
+            "aws:s3/bucketObjectv2:BucketObjectv2": plain.make_bucket_object(self.sent),
+            "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": plain.PUBLIC_ACCESS_BLOCK,
+        }
+
+
+FUNCTIONS: Mapping[str, Callable[[Inputs], dict[str, Any]]] = {
+    "aws:index/getCallerIdentity:getCallerIdentity": lambda _: {
+        "accountId": ACCOUNT_ID, "arn": f"arn:aws:iam::{ACCOUNT_ID}:root", "id": ACCOUNT_ID, "userId": "test"
+    },
+    "aws:index/getPartition:getPartition": lambda _: {
+        "partition": "aws", "dnsSuffix": "amazonaws.com", "id": "aws", "reverseDnsPrefix": "com.amazonaws"
+    },
+    "aws:index/getRegion:getRegion": lambda _: {
+        "region": REGION, "name": REGION, "id": REGION, "endpoint": "", "description": ""
+    },
+}  # fmt: skip
+
+
+def make_provider(aws: Aws, version: str) -> StandIn:
+    """The provider over an account."""
+    return StandIn(aws.resources(), FUNCTIONS, version)

@@ -1,0 +1,223 @@
+"""REST APIs, deployments, stages, usage plans: what API Gateway has.
+
+Moto drops canaries and takes a canary's deployment for the stage's own, so stages are kept here, by the rules that the
+local gateway's control plane was recorded to have. The provider's order of operations in its one UpdateStage call:
+the canary's, the deployment's, the access log's, the variables'.
+Source: terraform-provider-aws, internal/service/apigateway/stage.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+
+from tests.engine.stand_in.provider import Calls, Inputs
+from turnout.gateway.control.patches import PatchOperation, apply_operations
+from turnout.gateway.stages import CanarySettings, StageSettings
+
+
+def _import(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    client = boto3.client("apigateway")
+    identity = client.create_rest_api(name=inputs["name"])["id"]
+    return identity, _put(identity, {}, inputs)
+
+
+def _put(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
+    client = boto3.client("apigateway")
+    client.put_rest_api(restApiId=identity, mode="overwrite", failOnWarnings=True, body=inputs["body"])
+    root = next(row["id"] for row in client.get_resources(restApiId=identity)["items"] if row["path"] == "/")
+    region, account = client.meta.region_name, "123456789012"
+    return {
+        "rootResourceId": root,
+        "arn": f"arn:aws:apigateway:{region}::/restapis/{identity}",
+        "executionArn": f"arn:aws:execute-api:{region}:{account}:{identity}",
+    }
+
+
+REST_API = Calls(
+    make=_import,
+    change=_put,
+    remove=lambda identity, _: boto3.client("apigateway").delete_rest_api(restApiId=identity),
+    computed=("rootResourceId", "arn", "executionArn"),
+)
+
+DEPLOYMENT = Calls(
+    make=lambda inputs: (boto3.client("apigateway").create_deployment(restApiId=inputs["restApi"])["id"], {}),
+    remove=lambda identity, state: boto3.client("apigateway").delete_deployment(
+        restApiId=state["restApi"], deploymentId=identity
+    ),
+    replaced_by=frozenset({"restApi", "triggers"}),
+)
+
+
+@dataclass
+class Stages:
+    """Every stage with its canary, and the operations of every UpdateStage call.
+
+    Attributes:
+        kept: (API's id, stage) -> its settings.
+        patches: the calls, each a list of `op path value`.
+    """
+
+    kept: dict[tuple[str, str], StageSettings] = field(default_factory=dict)
+    patches: list[list[str]] = field(default_factory=list)
+    replaced_by = frozenset({"restApi", "stageName"})
+    computed = ("arn", "executionArn", "invokeUrl", "webAclArn")
+
+    def create(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        """CreateStage."""
+        api, name = inputs["restApi"], inputs["stageName"]
+        client = boto3.client("apigateway")
+        client.create_stage(
+            restApiId=api, stageName=name, deploymentId=inputs["deployment"], variables=dict(inputs["variables"])
+        )
+        canary = inputs.get("canarySettings")
+        settings = None
+        if canary is not None:
+            settings = CanarySettings(
+                canary["percentTraffic"], dict(canary.get("stageVariableOverrides") or {}), canary["deploymentId"]
+            )
+        self.kept[api, name] = StageSettings(name, api, inputs["deployment"], dict(inputs["variables"]), settings, None)
+        region = client.meta.region_name
+        execution = f"arn:aws:execute-api:{region}:123456789012:{api}/{name}"
+        return f"ags-{api}-{name}", {
+            "arn": f"arn:aws:apigateway:{region}::/restapis/{api}/stages/{name}",
+            "executionArn": execution,
+            "invokeUrl": f"https://{api}.execute-api.{region}.amazonaws.com/{name}",
+            "webAclArn": "",
+        }
+
+    def update(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
+        """One UpdateStage call."""
+        api, name = inputs["restApi"], inputs["stageName"]
+        operations = list(plan_operations(before, inputs))
+        self.patches.append([f"{row.op} {row.path} {row.value or ''}".strip() for row in operations])
+        client = boto3.client("apigateway")
+        deployments = {row["id"] for row in client.get_deployments(restApiId=api)["items"]}
+        known = [row for row in operations if not row.path.startswith("/accessLogSettings")]
+        self.kept[api, name] = apply_operations(self.kept[api, name], known, deployments)
+        told = [_spell(row) for row in known if not row.path.startswith("/canarySettings")]
+        if told:
+            client.update_stage(restApiId=api, stageName=name, patchOperations=told)
+        return {}
+
+    def unsettled(self, changed: Iterable[str], inputs: Inputs) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
+    def delete(self, identity: str, state: Inputs) -> None:
+        """DeleteStage."""
+        boto3.client("apigateway").delete_stage(restApiId=state["restApi"], stageName=state["stageName"])
+        del self.kept[state["restApi"], state["stageName"]]
+
+
+def _spell(operation: PatchOperation) -> dict[str, str]:
+    told = {"op": operation.op, "path": operation.path}
+    return told if operation.value is None else {**told, "value": operation.value}
+
+
+def plan_operations(before: Inputs, after: Inputs) -> Iterable[PatchOperation]:
+    """The operations of a stage's change, in the provider's order."""
+    yield from _of_canary(before.get("canarySettings"), after.get("canarySettings"))
+    if before["deployment"] != after["deployment"]:
+        yield PatchOperation("replace", "/deploymentId", after["deployment"])
+    log, new_log = before.get("accessLogSettings") or {}, after.get("accessLogSettings") or {}
+    for name in ("destinationArn", "format"):
+        if log.get(name) != new_log.get(name):
+            yield PatchOperation("replace", f"/accessLogSettings/{name}", new_log[name])
+    yield from _of_variables(before["variables"], after["variables"], "/variables/")
+
+
+def _of_canary(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Iterable[PatchOperation]:
+    if after is None:
+        if before is not None:
+            yield PatchOperation("remove", "/canarySettings")
+        return
+    old = before or {}
+    overrides = "stageVariableOverrides"
+    yield from _of_variables(old.get(overrides) or {}, after.get(overrides) or {}, f"/canarySettings/{overrides}/")
+    for name, spelled in (
+        ("percentTraffic", str(float(after["percentTraffic"]))),
+        ("deploymentId", after["deploymentId"]),
+        ("useStageCache", str(bool(after.get("useStageCache"))).lower()),
+    ):
+        if old.get(name) != after.get(name):
+            yield PatchOperation("replace", f"/canarySettings/{name}", spelled)
+
+
+def _of_variables(before: Mapping[str, str], after: Mapping[str, str], prefix: str) -> Iterable[PatchOperation]:
+    for name in sorted(before.keys() - after.keys()):
+        yield PatchOperation("remove", f"{prefix}{name}")
+    for name, value in sorted(after.items()):
+        if before.get(name) != value:
+            yield PatchOperation("replace", f"{prefix}{name}", value)
+
+
+def _throttle(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    path, settings = inputs["methodPath"], inputs["settings"]
+    boto3.client("apigateway").update_stage(
+        restApiId=inputs["restApi"],
+        stageName=inputs["stageName"],
+        patchOperations=[
+            {"op": "replace", "path": f"/{path}/throttling/{wire}", "value": str(settings[name])}
+            for name, wire in (("throttlingRateLimit", "rateLimit"), ("throttlingBurstLimit", "burstLimit"))
+        ],
+    )
+    return f"{inputs['restApi']}-{inputs['stageName']}-{path}", {}
+
+
+METHOD_SETTINGS = Calls(
+    make=_throttle,
+    change=lambda _, before, inputs: _throttle(inputs)[1],
+    remove=lambda _, state: None,  # goes with its stage
+    replaced_by=frozenset({"restApi", "stageName", "methodPath"}),
+)
+
+
+def _make_usage_plan(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    stages = [{"apiId": row["apiId"], "stage": row["stage"]} for row in inputs["apiStages"]]
+    return boto3.client("apigateway").create_usage_plan(name=inputs["name"], apiStages=stages)["id"], {}
+
+
+USAGE_PLAN = Calls(
+    make=_make_usage_plan,
+    remove=lambda identity, _: boto3.client("apigateway").delete_usage_plan(usagePlanId=identity),
+)
+
+
+def _make_key(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    made = boto3.client("apigateway").create_api_key(name=inputs["name"], enabled=True)
+    return made["id"], {"value": made["value"]}
+
+
+API_KEY = Calls(
+    make=_make_key,
+    remove=lambda identity, _: boto3.client("apigateway").delete_api_key(apiKey=identity),
+    replaced_by=frozenset({"value"}),
+    computed=("value",),
+)
+
+
+def _join(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    made = boto3.client("apigateway").create_usage_plan_key(
+        usagePlanId=inputs["usagePlanId"], keyId=inputs["keyId"], keyType=inputs["keyType"]
+    )
+    return made["id"], {}
+
+
+USAGE_PLAN_KEY = Calls(
+    make=_join,
+    remove=lambda identity, state: boto3.client("apigateway").delete_usage_plan_key(
+        usagePlanId=state["usagePlanId"], keyId=state["keyId"]
+    ),
+    replaced_by=frozenset({"usagePlanId", "keyId", "keyType"}),
+)
+
+ACCOUNT = Calls(
+    make=lambda inputs: ("api-gateway-account", {}),
+    change=lambda _, before, inputs: {},
+    remove=lambda identity, _: None,  # the account stays
+)

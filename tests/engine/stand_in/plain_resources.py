@@ -1,0 +1,234 @@
+"""Roles, logs, alarms, dashboards, rules, buckets: what one call makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from tests.engine.stand_in.provider import Calls, Inputs
+
+
+def _make_role(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    made = boto3.client("iam").create_role(
+        RoleName=inputs["name"], AssumeRolePolicyDocument=inputs["assumeRolePolicy"]
+    )["Role"]
+    return inputs["name"], {"arn": made["Arn"], "uniqueId": made["RoleId"]}
+
+
+def _trust(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
+    boto3.client("iam").update_assume_role_policy(RoleName=identity, PolicyDocument=inputs["assumeRolePolicy"])
+    return {}
+
+
+ROLE = Calls(
+    make=_make_role,
+    change=_trust,
+    remove=lambda identity, _: boto3.client("iam").delete_role(RoleName=identity),
+    replaced_by=frozenset({"name"}),
+    computed=("arn", "uniqueId"),
+)
+
+
+def _put_role_policy(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    boto3.client("iam").put_role_policy(
+        RoleName=inputs["role"], PolicyName=inputs["name"], PolicyDocument=inputs["policy"]
+    )
+    return f"{inputs['role']}:{inputs['name']}", {}
+
+
+ROLE_POLICY = Calls(
+    make=_put_role_policy,
+    change=lambda _, before, inputs: _put_role_policy(inputs)[1],
+    remove=lambda _, state: boto3.client("iam").delete_role_policy(RoleName=state["role"], PolicyName=state["name"]),
+    replaced_by=frozenset({"role", "name"}),
+)
+
+
+def make_attachment(kept: dict[str, str]) -> Calls:
+    """AWS's own policies are not all in moto, so `kept` has them: role -> policy."""
+    return Calls(
+        make=lambda inputs: (
+            kept.setdefault(inputs["role"], inputs["policyArn"]) and f"{inputs['role']}-{inputs['policyArn']}",
+            {},
+        ),
+        remove=lambda _, state: kept.pop(state["role"]),
+        replaced_by=frozenset({"role", "policyArn"}),
+    )
+
+
+def _make_log_group(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    client = boto3.client("logs")
+    client.create_log_group(logGroupName=inputs["name"])
+    return inputs["name"], {"arn": f"arn:aws:logs:eu-central-1:123456789012:log-group:{inputs['name']}"} | _retain(
+        inputs["name"], {}, inputs
+    )
+
+
+def _retain(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
+    boto3.client("logs").put_retention_policy(logGroupName=identity, retentionInDays=inputs["retentionInDays"])
+    return {}
+
+
+LOG_GROUP = Calls(
+    make=_make_log_group,
+    change=_retain,
+    remove=lambda identity, _: boto3.client("logs").delete_log_group(logGroupName=identity),
+    replaced_by=frozenset({"name"}),
+    computed=("arn",),
+)
+
+
+def _put_alarm(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    given: dict[str, Any] = {
+        "AlarmName": inputs["name"],
+        "ComparisonOperator": inputs["comparisonOperator"],
+        "EvaluationPeriods": inputs["evaluationPeriods"],
+        "Threshold": inputs["threshold"],
+        "TreatMissingData": inputs.get("treatMissingData", "missing"),
+        "AlarmActions": inputs.get("alarmActions", []),
+    }
+    if "metricQueries" in inputs:
+        given["Metrics"] = [_metric_query(row) for row in inputs["metricQueries"]]
+    else:
+        given |= {
+            "Namespace": inputs["namespace"],
+            "MetricName": inputs["metricName"],
+            "Period": inputs["period"],
+            "Dimensions": [{"Name": name, "Value": value} for name, value in inputs["dimensions"].items()],
+        }
+        given |= {
+            wire: inputs[name]
+            for name, wire in (("statistic", "Statistic"), ("extendedStatistic", "ExtendedStatistic"))
+            if name in inputs
+        }
+    boto3.client("cloudwatch").put_metric_alarm(**given)
+    return inputs["name"], {}
+
+
+def _metric_query(row: Inputs) -> dict[str, Any]:
+    given: dict[str, Any] = {"Id": row["id"], "ReturnData": row.get("returnData", False)}
+    if "expression" in row:
+        return given | {"Expression": row["expression"], "Label": row.get("label", "")}
+    metric = row["metric"]
+    dimensions = [{"Name": name, "Value": value} for name, value in metric["dimensions"].items()]
+    inner = {"Namespace": metric["namespace"], "MetricName": metric["metricName"], "Dimensions": dimensions}
+    return given | {"MetricStat": {"Metric": inner, "Period": metric["period"], "Stat": metric["stat"]}}
+
+
+METRIC_ALARM = Calls(
+    make=lambda inputs: (_put_alarm(inputs)[0], {"arn": f"arn:aws:cloudwatch:::alarm:{inputs['name']}"}),
+    change=lambda _, before, inputs: _put_alarm(inputs)[1],
+    remove=lambda identity, _: boto3.client("cloudwatch").delete_alarms(AlarmNames=[identity]),
+    replaced_by=frozenset({"name"}),
+    computed=("arn",),
+)
+
+
+def _put_dashboard(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    boto3.client("cloudwatch").put_dashboard(
+        DashboardName=inputs["dashboardName"], DashboardBody=inputs["dashboardBody"]
+    )
+    return inputs["dashboardName"], {}
+
+
+DASHBOARD = Calls(
+    make=_put_dashboard,
+    change=lambda _, before, inputs: _put_dashboard(inputs)[1],
+    remove=lambda identity, _: boto3.client("cloudwatch").delete_dashboards(DashboardNames=[identity]),
+    replaced_by=frozenset({"dashboardName"}),
+)
+
+
+def _put_rule(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    made = boto3.client("events").put_rule(Name=inputs["name"], EventPattern=inputs["eventPattern"])
+    return inputs["name"], {"arn": made["RuleArn"]}
+
+
+EVENT_RULE = Calls(
+    make=_put_rule,
+    change=lambda _, before, inputs: _put_rule(inputs)[1],
+    remove=lambda identity, _: boto3.client("events").delete_rule(Name=identity),
+    replaced_by=frozenset({"name"}),
+    computed=("arn",),
+)
+
+
+def _put_target(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    identity = inputs.get("targetId", "target")
+    transformer = inputs["inputTransformer"]
+    boto3.client("events").put_targets(
+        Rule=inputs["rule"],
+        Targets=[
+            {
+                "Id": identity,
+                "Arn": inputs["arn"],
+                "InputTransformer": {
+                    "InputPathsMap": transformer["inputPaths"],
+                    "InputTemplate": transformer["inputTemplate"],
+                },
+            }
+        ],
+    )
+    return identity, {}
+
+
+EVENT_TARGET = Calls(
+    make=_put_target,
+    change=lambda _, before, inputs: _put_target(inputs)[1],
+    remove=lambda identity, state: boto3.client("events").remove_targets(Rule=state["rule"], Ids=[identity]),
+    replaced_by=frozenset({"rule", "targetId"}),
+)
+
+
+def _make_bucket(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    client = boto3.client("s3")
+    client.create_bucket(
+        Bucket=inputs["bucket"], CreateBucketConfiguration={"LocationConstraint": client.meta.region_name}
+    )
+    return inputs["bucket"], {"arn": f"arn:aws:s3:::{inputs['bucket']}"}
+
+
+BUCKET = Calls(
+    make=_make_bucket,
+    remove=lambda identity, _: boto3.client("s3").delete_bucket(Bucket=identity),
+    replaced_by=frozenset({"bucket"}),
+    computed=("arn",),
+)
+
+PUBLIC_ACCESS_BLOCK = Calls(
+    make=lambda inputs: (_block(inputs["bucket"], inputs), {}),
+    remove=lambda identity, _: boto3.client("s3").delete_public_access_block(Bucket=identity),
+    replaced_by=frozenset({"bucket"}),
+)
+
+
+def _block(bucket: str, inputs: Inputs) -> str:
+    names = {
+        "blockPublicAcls": "BlockPublicAcls",
+        "blockPublicPolicy": "BlockPublicPolicy",
+        "ignorePublicAcls": "IgnorePublicAcls",
+        "restrictPublicBuckets": "RestrictPublicBuckets",
+    }
+    given = {wire: inputs[name] for name, wire in names.items()}
+    boto3.client("s3").put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=given)
+    return bucket
+
+
+def make_bucket_object(sent: list[str]) -> Calls:
+    """One object, whose key holds its digest; `sent` hears of each."""
+
+    def put(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        sent.append(inputs["key"])
+        boto3.client("s3").put_object(
+            Bucket=inputs["bucket"], Key=inputs["key"], Body=Path(inputs["source"]["path"]).read_bytes()
+        )
+        return inputs["key"], {}
+
+    return Calls(
+        make=put,
+        change=lambda _, before, inputs: put(inputs)[1],
+        remove=lambda identity, state: boto3.client("s3").delete_object(Bucket=state["bucket"], Key=identity),
+        replaced_by=frozenset({"bucket", "key"}),
+    )

@@ -1,0 +1,214 @@
+"""The provider: what the engine asks, answered by the table of resources, and everything that it did written down.
+
+A resource's state is its inputs, what was computed, and the inputs once more as they are compared, by which a removed
+one is seen; files are their digests there, for the engine keeps no more of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pulumi.provider.experimental import provider as sdk
+
+from tests.engine.stand_in.values import UNKNOWN, is_file, settle, to_plain_map, to_property_map
+
+COMPARED = "compared"
+
+Inputs = Mapping[str, Any]
+
+
+class Resource(Protocol):
+    """How one type of resource is carried out.
+
+    Attributes:
+        replaced_by: inputs whose change makes a new resource, camelCase.
+        computed: outputs that are unknown until the resource is there.
+    """
+
+    replaced_by: frozenset[str]
+    computed: tuple[str, ...]
+
+    def create(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        """Make it: its id and what was computed."""
+        ...
+
+    def update(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
+        """Change it: what was computed anew."""
+        ...
+
+    def unsettled(self, changed: Iterable[str], inputs: Inputs) -> tuple[str, ...]:
+        """Which outputs nobody knows before a change of these inputs is made."""
+        ...
+
+    def delete(self, identity: str, state: Inputs) -> None:
+        """Take it away."""
+        ...
+
+
+def _no_change(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
+    raise AssertionError(f"{identity} cannot be changed: what changed should make a new one")
+
+
+@dataclass(frozen=True)
+class Calls:
+    """A resource that one call makes, one changes, one takes away."""
+
+    make: Callable[[Inputs], tuple[str, dict[str, Any]]]
+    remove: Callable[[str, Inputs], object]
+    change: Callable[[str, Inputs, Inputs], dict[str, Any]] = _no_change
+    replaced_by: frozenset[str] = frozenset()
+    computed: tuple[str, ...] = ()
+
+    def create(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        """Make it."""
+        return self.make(inputs)
+
+    def update(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
+        """Change it."""
+        return self.change(identity, before, inputs)
+
+    def unsettled(self, changed: Iterable[str], inputs: Inputs) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
+    def delete(self, identity: str, state: Inputs) -> None:
+        """Take it away."""
+        self.remove(identity, state)
+
+
+@dataclass
+class Journal:
+    """What was done: `(verb, type, name)` with the inputs that changed."""
+
+    rows: list[tuple[str, str, str, tuple[str, ...]]] = field(default_factory=list)
+
+    def add(self, verb: str, urn: str, names: tuple[str, ...] = ()) -> None:
+        """Write down one act."""
+        self.rows.append((verb, _type_of(urn), urn.rpartition("::")[2], names))
+
+    def take(self) -> list[tuple[str, str, str, tuple[str, ...]]]:
+        """Everything since the last time."""
+        rows, self.rows = self.rows, []
+        return rows
+
+
+class StandIn(sdk.Provider):
+    """The provider named `aws`.
+
+    Args:
+        resources: type token -> how it is carried out.
+        functions: token of a function -> what answers it.
+        version: what it says of itself.
+    """
+
+    def __init__(
+        self,
+        resources: Mapping[str, Resource],
+        functions: Mapping[str, Callable[[Inputs], dict[str, Any]]],
+        version: str,
+    ) -> None:
+        self._resources = resources
+        self._functions = functions
+        self._version = version
+        self._lock = threading.Lock()  # moto is not safe in many threads at once
+        self.journal = Journal()
+
+    async def get_schema(self, request: sdk.GetSchemaRequest) -> sdk.GetSchemaResponse:
+        """The least that the engine takes."""
+        return sdk.GetSchemaResponse(json.dumps({"name": "aws", "version": self._version}))
+
+    async def check_config(self, request: sdk.CheckRequest) -> sdk.CheckResponse:
+        """Whatever is configured is right."""
+        return sdk.CheckResponse(request.new_inputs, [])
+
+    async def configure(self, request: sdk.ConfigureRequest) -> sdk.ConfigureResponse:
+        """Previews are supported; secrets are the engine's own to keep."""
+        return sdk.ConfigureResponse(supports_preview=True)
+
+    async def invoke(self, request: sdk.InvokeRequest) -> sdk.InvokeResponse:
+        """Answer `getCallerIdentity` and its like."""
+        answer = self._functions[request.tok](to_plain_map(request.args))
+        return sdk.InvokeResponse(to_property_map(answer))
+
+    async def check(self, request: sdk.CheckRequest) -> sdk.CheckResponse:
+        """An unknown type is a failure of the test, told at preview."""
+        if _type_of(request.urn) not in self._resources:
+            raise KeyError(f"the stand-in provider has no {_type_of(request.urn)}")
+        return sdk.CheckResponse(request.new_inputs, [])
+
+    async def diff(self, request: sdk.DiffRequest) -> sdk.DiffResponse:
+        """What changed among the inputs, and whether that makes a new resource."""
+        before, after = to_plain_map(request.old_state), to_plain_map(request.new_inputs)
+        changed = changed_names(before, after)
+        replaced_by = self._resources[_type_of(request.urn)].replaced_by
+        replaces = [name for name in changed if name in replaced_by]
+        kinds = sdk.PropertyDiffKind
+        detailed = {
+            name: sdk.PropertyDiff(
+                kinds.UPDATE_REPLACE if name in replaced_by else kinds.UPDATE,
+                True,
+            )
+            for name in changed
+        }
+        return sdk.DiffResponse(changes=bool(changed), replaces=replaces, diffs=changed, detailed_diff=detailed)
+
+    async def create(self, request: sdk.CreateRequest) -> sdk.CreateResponse:
+        """Make a resource, or say what a preview can know of it."""
+        inputs = to_plain_map(request.properties)
+        resource = self._resources[_type_of(request.urn)]
+        if request.preview:
+            return sdk.CreateResponse(
+                "", to_property_map(_without_files(inputs) | dict.fromkeys(resource.computed, UNKNOWN))
+            )
+        identity, outputs = await self._carry_out(resource.create, inputs)
+        self.journal.add("create", request.urn)
+        return sdk.CreateResponse(identity, to_property_map(_state(inputs, outputs)))
+
+    async def update(self, request: sdk.UpdateRequest) -> sdk.UpdateResponse:
+        """Change a resource; what is computed stays known in a preview."""
+        before, inputs = to_plain_map(request.olds), to_plain_map(request.news)
+        kept = {name: value for name, value in before.items() if name not in before[COMPARED]}
+        resource = self._resources[_type_of(request.urn)]
+        if request.preview:
+            unsettled = dict.fromkeys(resource.unsettled(changed_names(before, inputs), inputs), UNKNOWN)
+            return sdk.UpdateResponse(to_property_map(kept | _without_files(inputs) | unsettled))
+        outputs = await self._carry_out(resource.update, request.resource_id, before, inputs)
+        self.journal.add("update", request.urn, tuple(changed_names(before, inputs)))
+        return sdk.UpdateResponse(to_property_map(kept | _state(inputs, outputs)))
+
+    async def delete(self, request: sdk.DeleteRequest) -> None:
+        """Take a resource away."""
+        resource = self._resources[_type_of(request.urn)]
+        await self._carry_out(resource.delete, request.resource_id, to_plain_map(request.properties))
+        self.journal.add("delete", request.urn)
+
+    async def _carry_out(self, act: Callable[..., Any], *arguments: Any) -> Any:
+        def locked() -> Any:
+            with self._lock:
+                return act(*arguments)
+
+        return await asyncio.to_thread(locked)
+
+
+def changed_names(before: Inputs, after: Inputs) -> list[str]:
+    """Inputs that were added, removed or changed."""
+    old, new = before.get(COMPARED, {}), settle(dict(after))
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
+def _state(inputs: Inputs, outputs: Inputs) -> dict[str, Any]:
+    return {**_without_files(inputs), **outputs, COMPARED: settle(dict(inputs))}
+
+
+def _without_files(inputs: Inputs) -> dict[str, Any]:
+    return {name: value for name, value in inputs.items() if not is_file(value)}
+
+
+def _type_of(urn: str) -> str:
+    """The last of the types in an URN: those before it are the parents'."""
+    return urn.split("::")[-2].rpartition("$")[2]

@@ -1,0 +1,214 @@
+"""A stack's whole life under the real engine: after each step the account and what was done to it are looked at."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from infra.program import deploy
+from tests.engine.conftest import World
+from tests.engine.project import ChangingProject
+from turnout.gateway.stages import StageSettings
+
+# The Automation API leaves an event loop behind for each run of a program.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+FUNCTIONS = {"turnout-test_iris_v1", "turnout-test_digits_v1", "turnout-test_router"}
+
+
+@dataclass
+class Life:
+    """The stack, its project and its account."""
+
+    world: World
+    project: ChangingProject
+    stack: Any
+
+    def up(self) -> list[tuple[str, str, str, tuple[str, ...]]]:
+        """Write models.yaml, deploy, and tell what was done."""
+        self.project.write()
+        self.world.provider.journal.take()
+        self.world.aws.sent.clear()
+        self.world.aws.stages.patches.clear()
+        self.result = self.stack.up(on_output=lambda _: None)
+        return self.world.provider.journal.take()
+
+    @property
+    def stage(self) -> StageSettings:
+        """The one stage, as AWS has it."""
+        (stage,) = self.world.aws.stages.kept.values()
+        return stage
+
+    def alias(self, function: str, alias: str) -> str:
+        """The version that an alias names."""
+        found: str = boto3.client("lambda").get_alias(FunctionName=function, Name=alias)["FunctionVersion"]
+        return found
+
+
+@pytest.fixture
+def life(world: World, tmp_path: Path) -> Life:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    project = ChangingProject(folder)
+    return Life(world, project, world.stack(lambda: deploy(folder, build=project.build)))
+
+
+def touched(rows: list[tuple[str, str, str, tuple[str, ...]]]) -> set[tuple[str, str, str]]:
+    """Verb, short type and name of each act."""
+    return {(verb, kind.rpartition(":")[2], name) for verb, kind, name, _ in rows}
+
+
+def functions() -> set[str]:
+    return {row["FunctionName"] for row in boto3.client("lambda").list_functions()["Functions"]}
+
+
+def test_stack_lives_from_nothing_to_nothing(life: Life) -> None:
+    project, prod = life.project, life.project.prod
+
+    # From nothing.
+    assert {verb for verb, *_ in life.up()} == {"create"}
+    assert functions() == FUNCTIONS
+    assert sorted(life.world.aws.sent) == sorted([*FUNCTIONS, "turnout-test_layer_arm64_python3-13"])
+    assert life.stage.variables["iris"] == "v1"
+    assert life.stage.canary is None
+    first = life.stage.deployment_id
+    key = life.result.outputs["api_keys"].value["prod"]
+    assert key == boto3.client("apigateway").get_api_keys(includeValues=True)["items"][0]["value"]
+    assert not [path for path in life.world.backend.rglob("*.json") if key in path.read_text()]
+
+    # Again: nothing changes, nothing is sent.
+    assert life.up() == []
+    assert life.result.summary.resource_changes.keys() == {"same"}
+    assert life.world.aws.sent == []
+
+    # One more version touches what is its own, the document, its deployment and the stage that shows it.
+    project.tree["models"]["iris"]["versions"]["v2"] = {"artifact": "models/iris/v2/model.onnx"}
+    project.write()
+    told: list[str] = []
+    life.stack.preview(on_output=told.append, diff=True)
+    assert any("/models/iris/v2/inference" in line for line in told)
+    done = touched(life.up())
+    assert {row for row in done if not row[2].startswith("iris_v2")} == {
+        ("update", "RestApi", "turnout-test_api_key"),
+        ("create", "Deployment", "turnout-test_api_key"),
+        ("update", "Stage", "prod"),
+    }
+    assert functions() == FUNCTIONS | {"turnout-test_iris_v2"}
+    assert "turnout-test_iris_v1" not in life.world.aws.sent
+    assert "turnout-test_digits_v1" not in life.world.aws.sent
+    second = life.stage.deployment_id
+    assert second != first
+
+    # A canary: variables only, no deployment, one call.
+    prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
+    done = touched(life.up())
+    assert ("update", "Stage", "prod") in done
+    assert not [row for row in done if row[1] in {"RestApi", "Deployment", "Alias"}]
+    assert {row for row in done if row[1] == "Function"} == {("create", "Function", "guard-rail")}
+    assert life.stage.canary is not None
+    assert (life.stage.canary.percent, life.stage.canary.overrides["iris"]) == (10.0, "v2")
+    assert (life.stage.canary.deployment_id, life.stage.deployment_id) == (second, second)
+    assert life.stage.variables["iris"] == "v1"
+
+    # Its percent: one operation.
+    prod["canary"]["percent"] = 25
+    life.up()
+    assert life.world.aws.stages.patches == [["replace /canarySettings/percentTraffic 25.0"]]
+
+    # Promoted: the variables change and the canary goes, in one call.
+    del prod["canary"]
+    prod["serve"]["iris"] = "v2"
+    life.up()
+    assert life.world.aws.stages.patches == [["remove /canarySettings", "replace /variables/iris v2"]]
+    assert life.stage.canary is None
+    assert life.stage.variables["iris"] == "v2"
+
+    # A canary that is rolled back leaves no trace.
+    prod["canary"] = {"percent": 50, "serve": {"iris": "v1"}}
+    before = life.stage
+    life.up()
+    assert life.stage.canary is not None
+    del prod["canary"]
+    life.up()
+    assert life.stage == before
+
+    # A model goes, and nothing else of the others.
+    del project.tree["models"]["digits"]
+    del prod["serve"]["digits"]
+    done = touched(life.up())
+    assert ("delete", "Function", "digits_v1") in done
+    assert functions() == {"turnout-test_iris_v1", "turnout-test_iris_v2", "turnout-test_router"}
+    assert "digits" not in life.stage.variables
+
+    # To nothing.
+    life.stack.destroy(on_output=lambda _: None)
+    assert functions() == set()
+    assert boto3.client("apigateway").get_rest_apis()["items"] == []
+    assert boto3.client("iam").list_roles()["Roles"] == []
+    assert boto3.client("logs").describe_log_groups()["logGroups"] == []
+    assert boto3.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
+
+
+def test_release_canary_gets_the_new_code_and_its_baseline_keeps_the_old(life: Life) -> None:
+    project, prod = life.project, life.project.prod
+    life.up()
+    first = life.stage.deployment_id
+    name = "turnout-test_iris_v1"
+    assert (life.alias(name, "live"), life.alias(name, "next")) == ("1", "1")
+
+    # New code and another document, for a tenth of the traffic.
+    project.code = "2"
+    project.tree["models"]["iris"]["description"] = "Another text in the document."
+    prod["canary"] = {"percent": 10, "release": True}
+    life.up()
+    assert (life.alias(name, "live"), life.alias(name, "next")) == ("1", "2")
+    assert life.stage.deployment_id == first
+    assert life.stage.canary is not None
+    assert life.stage.canary.deployment_id != first
+    assert life.stage.canary.overrides["alias"] == "next"
+    assert life.up() == []
+
+    # Promoted: the baseline follows.
+    released = life.stage.canary.deployment_id
+    del prod["canary"]
+    life.up()
+    assert (life.alias(name, "live"), life.alias(name, "next")) == ("2", "2")
+    assert (life.stage.deployment_id, life.stage.canary) == (released, None)
+    deployments = boto3.client("apigateway").get_deployments(restApiId=life.stage.api)["items"]
+    assert {row["id"] for row in deployments} == {first, released}
+
+
+def _name_too_long(tree: dict[str, Any]) -> None:
+    tree["platform"] = "x" * 32
+    tree["models"]["i" * 40] = copy.deepcopy(tree["models"]["iris"])
+    tree["stages"]["prod"]["serve"]["i" * 40] = "v1"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda tree: tree["stages"]["prod"]["serve"].update(iris="v9"), "unknown version `v9`"),
+        (lambda tree: tree["models"]["iris"]["versions"]["v1"].update(artifact="models/none.onnx"), "models/none.onnx"),
+        (_name_too_long, "characters"),
+    ],
+)
+def test_wrong_project_is_told_before_anything_is_made(
+    life: Life, spoil: Callable[[dict[str, Any]], None], told: str
+) -> None:
+    from pulumi.automation import CommandError
+
+    spoil(life.project.tree)
+
+    with pytest.raises(CommandError) as raised:
+        life.up()
+
+    assert told in str(raised.value)
+    assert "Traceback" not in str(raised.value)
+    assert functions() == set()
+    assert boto3.client("iam").list_roles()["Roles"] == []
