@@ -5,6 +5,7 @@ Comes in: a planned function, its zip and its role. Goes out: the component. Cal
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -31,6 +32,7 @@ class ServedFunctionArgs:
         log_retention_days: of its log.
         keep_live: whether the alias `live` stays at the code that it names now: a stage has a release canary.
         environment: variables of our own beside the manifest's.
+        after: what its code needs when it starts; with SnapStart it starts while it is published.
     """
 
     function: Function
@@ -39,7 +41,8 @@ class ServedFunctionArgs:
     layers: list[pulumi.Input[str]]
     log_retention_days: int
     keep_live: bool = False
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    after: Sequence[pulumi.Resource] = ()
 
 
 class ServedFunction(pulumi.ComponentResource):
@@ -70,7 +73,7 @@ class ServedFunction(pulumi.ComponentResource):
             snap_start={"apply_on": "PublishedVersions"} if planned.warm.snap_start else None,
             # -1 is the provider's word for "no reservation": left out, one that was made would stay.
             reserved_concurrent_executions=-1 if planned.reserved_concurrency is None else planned.reserved_concurrency,
-            opts=within,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=args.after),
             **args.code,
         )
         live = _make_alias(

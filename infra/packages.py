@@ -1,6 +1,7 @@
 """Packages on their way to Lambda: sent with the function, or through S3 where they are too large for that.
 
-Comes in: the built zips. Goes out: what a function's `code` and `layers` are. Called by the program.
+Comes in: the built zips, and the models that do not lie in them. Goes out: what a function's `code` and `layers` are,
+and where it finds its model. Called by the program.
 An object is named by its contents' digest, so an unchanged one is not sent again.
 """
 
@@ -14,9 +15,11 @@ import pulumi
 import pulumi_aws as aws
 
 from turnout.packaging.build import LAMBDA_PYTHON, BuiltPackage
-from turnout.quotas import DIRECT_ZIP_BYTES
+from turnout.quotas import DIRECT_ZIP_BYTES, UNZIPPED_BYTES
+from turnout.sizes import size_text
 
 from .naming import Place
+from .stored_models import StoredModel
 
 RUNTIME = f"python{LAMBDA_PYTHON}"
 
@@ -36,10 +39,12 @@ class PackagesArgs:
     Args:
         place: names the bucket.
         built: functions' and layers'.
+        stored: the models that functions fetch; those in other buckets are there already.
     """
 
     place: Place
     built: Sequence[BuiltPackage]
+    stored: Sequence[StoredModel] = ()
 
 
 class Packages(pulumi.ComponentResource):
@@ -49,8 +54,11 @@ class Packages(pulumi.ComponentResource):
         super().__init__("turnout:infra:Packages", name, None, opts)
         self._within = pulumi.ResourceOptions(parent=self)
         self._built = {package.name: package for package in args.built}
-        self._bucket = self._make_bucket(args.place) if any(map(is_large, args.built)) else None
+        sent = [model for model in args.stored if model.bucket == args.place.bucket()]
+        self._bucket = self._make_bucket(args.place) if sent or any(map(is_large, args.built)) else None
         self._code = {package.name: self._send(package) for package in args.built}
+        for model in sent:
+            self._send_model(model)
         self._layers = {
             package.name: self._make_layer(args.place, package) for package in args.built if package.kind == "layer"
         }
@@ -91,6 +99,16 @@ class Packages(pulumi.ComponentResource):
         )
         return {"s3_bucket": sent.bucket, "s3_key": sent.key}
 
+    def _send_model(self, model: StoredModel) -> None:
+        for file in model.files:
+            aws.s3.BucketObjectv2(
+                f"{model.package}/{file.name}",
+                bucket=model.bucket,
+                key=f"{model.folder}/{file.name}",
+                source=pulumi.FileAsset(str(file.path)),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[self._bucket] if self._bucket else None),
+            )
+
     def _make_layer(self, place: Place, package: BuiltPackage) -> pulumi.Output[str]:
         layer = aws.lambda_.LayerVersion(
             package.name,
@@ -105,3 +123,21 @@ class Packages(pulumi.ComponentResource):
 def is_large(package: BuiltPackage) -> bool:
     """Whether Lambda takes the zip through S3 only."""
     return package.zip_bytes > DIRECT_ZIP_BYTES
+
+
+def check_sizes(built: Sequence[BuiltPackage]) -> None:
+    """That Lambda takes the zips, whose layers are known now.
+
+    Raises:
+        pulumi.RunError: some are too large.
+    """
+    sizes = {package.name: package.unzipped_bytes for package in built}
+    totals = {row.name: row.unzipped_bytes + sizes.get(row.layer, 0) for row in built}
+    too_large = [
+        f"{name}: {size_text(size)} unzipped with its layer, {size_text(UNZIPPED_BYTES)} allowed"
+        for name, size in totals.items()
+        if size > UNZIPPED_BYTES
+    ]
+    if too_large:
+        hint = "Take packages out of the transform's `requirements`."
+        raise pulumi.RunError("\n".join([*too_large, hint]))

@@ -25,6 +25,7 @@ from turnout.plan import Plan
 from turnout.planning import make_plan
 from turnout.problems import ProblemsError
 from turnout.project import CACHE_DIR, Project, load_project
+from turnout.remote_artifacts import fetch_remote
 
 from .access_logs import AccountLogging
 from .alarms import Alarms, alarms_of_function, alarms_of_stage
@@ -33,12 +34,18 @@ from .dashboard import render_dashboard
 from .functions import ServedFunction, ServedFunctionArgs
 from .guard_rail import Guarded, GuardRail, GuardRailArgs, find_alarms
 from .naming import Place
-from .packages import Packages, PackagesArgs
+from .packages import Packages, PackagesArgs, check_sizes
 from .roles import INTEGRATION, Roles, RolesArgs
 from .settings import Settings, read_settings
+from .stored_models import LOCATION, find_stored
 
 Load = Callable[[Path], Project]
 Build = Callable[[Project, Plan], Sequence[BuiltPackage]]
+
+
+def load_whole_project(folder: Path) -> Project:
+    """The project, with what lies in S3."""
+    return fetch_remote(load_project(folder))
 
 
 def build_zips(project: Project, plan: Plan) -> Sequence[BuiltPackage]:
@@ -47,7 +54,7 @@ def build_zips(project: Project, plan: Plan) -> Sequence[BuiltPackage]:
     return build_packages(project, out=out, routers=find_routers(project, plan))
 
 
-def deploy(folder: Path, *, load: Load = load_project, build: Build = build_zips) -> None:
+def deploy(folder: Path, *, load: Load = load_whole_project, build: Build = build_zips) -> None:
     """Everything that `folder`'s models.yaml asks for.
 
     Args:
@@ -69,6 +76,7 @@ def deploy(folder: Path, *, load: Load = load_project, build: Build = build_zips
         raise pulumi.RunError(str(error)) from None
     except LayerError as error:
         raise pulumi.RunError(f"the layer cannot be made: {error}") from None
+    check_sizes(built)
     make_stack(Stack(project, plan, place, settings), documents, built)
 
 
@@ -126,8 +134,10 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
 def make_functions(stack: Stack, built: Sequence[BuiltPackage]) -> Iterator[ServedFunction]:
     """Every function with its alarms, its package and its role."""
     plan, place, settings = stack.plan, stack.place, stack.settings
-    packages = Packages("packages", PackagesArgs(place, built))
-    roles = Roles("roles", RolesArgs(place, plan))
+    stored = tuple(find_stored(plan, built, place))
+    packages = Packages("packages", PackagesArgs(place, built, stored))
+    roles = Roles("roles", RolesArgs(place, plan, stored))
+    locations = {model.package: {LOCATION: model.location} for model in stored}
     is_release = any(stage.canary and stage.canary.release for api in plan.apis for stage in api.stages)
     for function in plan.functions:
         args = ServedFunctionArgs(
@@ -137,6 +147,8 @@ def make_functions(stack: Stack, built: Sequence[BuiltPackage]) -> Iterator[Serv
             packages.layers_of(function.package),
             settings.log_retention_days,
             keep_live=is_release,
+            environment=locations.get(function.package, {}),
+            after=[packages, roles],
         )
         yield ServedFunction(function.package, args)
         Alarms(function.package, tuple(alarms_of_function(function)), settings.alarm_actions)

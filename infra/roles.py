@@ -10,7 +10,7 @@ else has a name with that prefix and an underscore (`Place.prefix`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
@@ -21,6 +21,7 @@ from turnout.protocol.graph_nodes import Node, calls_of
 
 from .naming import Place
 from .policies import TRACE, Statement, allow, allow_invoke, allow_logs, deny_invoke, render_policy, render_trust
+from .stored_models import StoredModel
 
 LAMBDA = "lambda.amazonaws.com"
 API_GATEWAY = "apigateway.amazonaws.com"
@@ -37,12 +38,12 @@ class RolesArgs:
     Args:
         place: names the resources.
         plan: names the functions, and the models that a graph calls.
-        objects: function -> ARN of the S3 objects that it reads at init.
+        stored: the models that functions fetch.
     """
 
     place: Place
     plan: Plan
-    objects: Mapping[str, str] = field(default_factory=dict)
+    stored: Sequence[StoredModel] = ()
 
 
 class Roles(pulumi.ComponentResource):
@@ -75,12 +76,13 @@ def plan_roles(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement
     place, plan = args.place, args.plan
     graphs = {graph.model: graph.node for graph in plan.graphs}
     models = [row for row in plan.functions if row.kind == "model"]
-    sharing = [row for row in models if row.name not in args.objects]
+    stored = {model.package: model for model in args.stored}
+    sharing = [row for row in models if row.package not in stored]
     if sharing:
         yield MODELS, [row.name for row in sharing], list(_of_models(place, place.name("*"), sharing))
     for row in models:
-        if row.name in args.objects:
-            read = allow(["s3:GetObject"], [args.objects[row.name]])
+        if row.package in stored:
+            read = allow(["s3:GetObject"], stored[row.package].arns(place.partition))
             yield row.package, [row.name], [*_of_models(place, row.name, [row]), read]
     for row in plan.functions:
         if row.kind == "router":

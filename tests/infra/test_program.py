@@ -14,7 +14,7 @@ import orjson
 import pulumi
 import pytest
 
-from tests.builders.deployed import deployed
+from tests.builders.deployed import deployed, packages_of
 from tests.builders.manifests import manifest, model, stage
 from tests.builders.pulumi_program import ACCOUNT, REGION, Program
 from turnout.manifest import Canary, Routing
@@ -138,6 +138,11 @@ def test_layer_without_wheels_is_told_before_any_resource() -> None:
     with pytest.raises(pulumi.RunError, match="the layer cannot be made: no wheel of onnxruntime for arm64"):
         deployed(manifest(), build=build)
     assert made
+
+
+def test_package_too_large_with_its_layer_is_told_before_any_resource() -> None:
+    with pytest.raises(pulumi.RunError, match=r"iris_v1: 381.5 MB unzipped with its layer, 250.0 MB allowed"):
+        deployed(manifest(), build=lambda _project, plan: packages_of(plan, unzipped_bytes=200_000_000))
 
 
 @pytest.mark.parametrize(

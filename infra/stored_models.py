@@ -1,0 +1,62 @@
+"""Models that do not lie in their zip: where their functions find them, and what they may read.
+
+Comes in: the plan and the built packages. Goes out: `StoredModel` values. Called by the program, which hands them to
+the packages (what is to be sent), the roles (what may be read) and the functions (where it is).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from turnout.packaging.build import BuiltPackage
+from turnout.packaging.contents import StoredFile
+from turnout.plan import Plan
+
+from .naming import Place
+
+LOCATION = "TURNOUT_MODEL"
+"""The variable by which a function knows where its model is (model_lambdas/onnx_model/stored_model.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """One version's model in S3.
+
+    Args:
+        package: of the function that fetches it.
+        bucket: the stack's own, or the one that the manifest names.
+        folder: within the bucket, without slashes at its ends; may be empty.
+        files: below the folder.
+    """
+
+    package: str
+    bucket: str
+    folder: str
+    files: tuple[StoredFile, ...]
+
+    @property
+    def location(self) -> str:
+        """`s3://bucket/folder`."""
+        return f"s3://{self.bucket}/{self.folder}".rstrip("/")
+
+    def arns(self, partition: str) -> list[str]:
+        """Of every file."""
+        return [f"arn:{partition}:s3:::{self.location.removeprefix('s3://')}/{file.name}" for file in self.files]
+
+
+def find_stored(plan: Plan, built: Sequence[BuiltPackage], place: Place) -> Iterator[StoredModel]:
+    """Every model that its function fetches: where the manifest says, or in the stack's own bucket by its digest."""
+    served = {(row.version.model, row.version.name): row for row in plan.versions}
+    packages = {package.name: package for package in built}
+    for function in plan.functions:
+        files = packages[function.package].stored
+        if not files:
+            continue
+        row = served[function.model, function.version]
+        if row.version.is_remote:
+            parts = urlsplit(row.version.artifact)
+            yield StoredModel(function.package, parts.netloc, parts.path.rpartition("/")[0].lstrip("/"), files)
+        else:
+            yield StoredModel(function.package, place.bucket(), f"models/{row.sha256}", files)

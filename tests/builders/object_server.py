@@ -1,0 +1,101 @@
+"""An S3 of a few objects on this machine: ranges, signatures as botocore makes them, and failures on demand."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+KEYS = Credentials("local", "secret", "token")
+REGION = "eu-west-1"
+
+
+@dataclass
+class Objects:
+    """What the server has and saw.
+
+    Attributes:
+        rows: path, `/bucket/key` -> the object.
+        ranges: of each request, in the order in which they came.
+        failures: statuses to answer first, instead.
+        url: where it listens.
+    """
+
+    rows: dict[str, bytes]
+    ranges: list[str] = field(default_factory=list)
+    failures: list[int] = field(default_factory=list)
+    url: str = ""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """A function's variables that lead here."""
+        return {
+            "AWS_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": KEYS.access_key,
+            "AWS_SECRET_ACCESS_KEY": KEYS.secret_key,
+            "AWS_SESSION_TOKEN": KEYS.token,
+            "AWS_ENDPOINT_URL_S3": self.url,
+        }
+
+    def answer(self, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        """Status and body of one request."""
+        self.ranges.append(headers["range"])
+        if self.failures:
+            return self.failures.pop(0), b"failed"
+        if signature_of(path, headers) != headers["authorization"]:
+            return 403, b"SignatureDoesNotMatch"
+        if path not in self.rows:
+            return 404, b"NoSuchKey"
+        match = re.fullmatch(r"bytes=(\d+)-(\d+)", headers["range"])
+        assert match
+        return 206, self.rows[path][int(match[1]) : int(match[2]) + 1]
+
+
+def signature_of(path: str, headers: dict[str, str]) -> str:
+    """The `authorization` that botocore would send with these headers, at the moment that they name."""
+
+    class AtThatMoment(S3SigV4Auth):  # type: ignore[misc]
+        def add_auth(self, request: AWSRequest) -> None:
+            request.context["timestamp"] = headers["x-amz-date"]
+            self._modify_request_before_signing(request)
+            text = self.string_to_sign(request, self.canonical_request(request))
+            self._inject_signature_to_request(request, self.signature(text, request))
+
+    signed = {name: headers[name] for name in ("host", "range")}
+    request = AWSRequest("GET", f"http://{headers['host']}{path}", headers=signed)
+    AtThatMoment(KEYS, "s3", REGION).add_auth(request)
+    return str(request.headers["Authorization"])
+
+
+@contextmanager
+def serve_objects() -> Iterator[Objects]:
+    """A server for as long as the context lasts; who uses it puts the objects in."""
+    objects = Objects({})
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = objects.answer(self.path, {name.lower(): value for name, value in self.headers.items()})
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        objects.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield objects
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,77 @@
+"""Artifacts that lie in S3, read once so that their inputs and outputs are known: `artifact: s3://bucket/key`.
+
+Comes in: a project. Goes out: the same one with what was read of those artifacts. Called by infra, which has the
+credentials for it. A file is kept below `.turnout/artifacts/` under its digest, and never fetched again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from turnout.artifacts import Artifact, ArtifactError, load_artifact
+from turnout.manifest import Version
+from turnout.problems import Problem, ProblemsError
+from turnout.project import CACHE_DIR, Project
+
+Download = Callable[[str, str, Path], None]
+"""Writes the object `(bucket, key)` into a file; an OSError says why it cannot."""
+
+
+def download_object(bucket: str, key: str, target: Path) -> None:
+    """With boto3's credentials and region, in parts at once."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        boto3.client("s3").download_file(bucket, key, str(target))
+    except (BotoCoreError, ClientError) as error:
+        raise OSError(str(error)) from error
+
+
+def fetch_remote(project: Project, download: Download = download_object) -> Project:
+    """The project with an artifact for each version in S3, too.
+
+    Raises:
+        ProblemsError: some of them cannot be fetched, are not what their `sha256` says, or are no models.
+    """
+    cache = project.manifest.path.parent / CACHE_DIR
+    artifacts = dict(project.artifacts)
+    problems = []
+    for version in (version for model in project.manifest.models for version in model.versions if version.is_remote):
+        try:
+            artifacts[version.model, version.name] = _fetch(version, cache, download)
+        except (ArtifactError, OSError) as error:
+            path = ("models", version.model, "versions", version.name, "artifact")
+            at = project.manifest.position_of(path)
+            hint = error.hint if isinstance(error, ArtifactError) else ""
+            problems.append(Problem(str(error), path, project.manifest.source, at.line, at.column, hint))
+    if problems:
+        raise ProblemsError(tuple(problems))
+    return replace(project, artifacts=artifacts)
+
+
+def _fetch(version: Version, cache: Path, download: Download) -> Artifact:
+    parts = urlsplit(version.artifact)
+    target = cache / "artifacts" / version.sha256 / PurePosixPath(parts.path).name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            unchecked = Path(scratch) / "model"
+            try:
+                download(parts.netloc, parts.path.lstrip("/"), unchecked)
+            except OSError as error:
+                raise OSError(f"{version.artifact} cannot be read: {error}") from error
+            with unchecked.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if found != version.sha256:
+                raise ArtifactError(
+                    f"{version.artifact} is not what `sha256` says: its sha256 is {found}",
+                    "A version is immutable: put the changed model under another key, as a new version.",
+                )
+            unchecked.rename(target)
+    return load_artifact(target, cache)
