@@ -163,7 +163,7 @@ def test_a_stage_that_is_not_as_the_manifest_says_is_left_alone(world: World) ->
 
 def test_a_canary_that_nobody_applied_is_not_promoted_at_once(world: World) -> None:
     world.do(START, now=False)
-    with pytest.raises(RolloutError, match="the manifest has a canary, the live stage has none") as caught:
+    with pytest.raises(RolloutError, match="there is a canary in the manifest, none in the live stage") as caught:
         world.do(Action("promote", "prod"))
     assert "turnout canary set prod" in caught.value.hint
     world.do(Action("set", "prod", percent=10))

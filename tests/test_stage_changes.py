@@ -126,8 +126,8 @@ def test_a_change_that_stopped_between_two_calls_is_made_whole(before: StagePlan
         (plan(), plan(), []),
         (plan(iris="v2"), plan(), ["iris is v1 in the manifest, v2 in the live stage"]),
         (plan(extra="x"), plan(), ["extra is not set in the manifest, x in the live stage"]),
-        (plan(canary(iris="v2")), plan(), ["the live stage has a canary, the manifest has none"]),
-        (plan(), plan(canary(iris="v2")), ["the manifest has a canary, the live stage has none"]),
+        (plan(canary(iris="v2")), plan(), ["there is a canary in the live stage, none in the manifest"]),
+        (plan(), plan(canary(iris="v2")), ["there is a canary in the manifest, none in the live stage"]),
         (
             plan(canary(20, iris="v2")),
             plan(canary(10, iris="v3")),

@@ -127,7 +127,7 @@ def find_differences(found: StageState, plan: StagePlan, whose: str) -> Iterator
     if plan.canary is None or found.canary is None:
         if plan.canary or found.canary:
             has, lacks = ("the manifest", whose) if plan.canary else (whose, "the manifest")
-            yield Difference(CANARY, f"{has} has a canary, {lacks} has none")
+            yield Difference(CANARY, f"there is a canary in {has}, none in {lacks}")
         return
     planned_percent, percent = plan.canary.percent, found.canary.percent
     if planned_percent != percent:

@@ -182,15 +182,15 @@ def test_a_canary_without_traffic_is_left(canary: Commands) -> None:
 
 def test_each_thing_out_of_step_is_named(canary: Commands, tmp_path: Path) -> None:
     canary("start", "drift", "--model", "echo", "--to", "v2")
-    assert "the manifest has a canary, the live stage has none" in canary.status("drift")["warnings"]
+    assert "there is a canary in the manifest, none in the live stage" in canary.status("drift")["warnings"]
     refused = canary("promote", "drift", *canary.now, code=2)
-    assert "turnout: drift is not served as the manifest says: the manifest has a canary" in refused
+    assert "turnout: drift is not served as the manifest says: there is a canary" in refused
     outputs = tmp_path / "outputs.json"
     deployed = {"variables": {"echo": "v0", "mute": "v1", "alias": "live", "canary": "false"}, "canary": None}
     outputs.write_text(json.dumps({"stages": {"drift": deployed}}))
     said = canary("status", "drift", "--outputs", str(outputs))
     assert "- echo is v1 in the manifest, v0 in Pulumi's outputs\n" in said
-    assert "- the manifest has a canary, Pulumi's outputs has none\n" in said
+    assert "- there is a canary in the manifest, none in Pulumi's outputs\n" in said
     assert max(map(len, said.splitlines())) <= 80
     outputs.write_text("{}")
     assert "say nothing of stage drift" in canary("status", "drift", "--outputs", str(outputs), code=2)
