@@ -3,6 +3,7 @@
 Feeds the bytes of requests to the server's connections, eight at once, and takes what they write. Four servers in turn:
 one that answers a constant, the gateway over a function that answers a constant, the gateway over the real function,
 and `session.run` alone; the differences are the layers. All rules are on: API key, throttle, canary, stage variables.
+Last, the whole with a sleep of 0.1 ms before each request: what a processor that was idle makes of the same work.
 
     python benchmarks/layers.py [--rounds 30]
 """
@@ -45,6 +46,7 @@ stages:
     throttle: {rate: 1000000, burst: 1000000}
 """
 CONNECTIONS = 8
+SLEEP_S = 0.0001
 REQUESTS = 100
 
 
@@ -101,6 +103,23 @@ async def time_clients(clients: list[tuple[Connection, Sink]], request: bytes) -
     return (time.thread_time() - started) / REQUESTS / CONNECTIONS * 1e6
 
 
+async def time_woken(clients: list[tuple[Connection, Sink]], request: bytes) -> float:
+    """The same for requests that come one by one, each after a sleep: as from one client that waits for its answer."""
+    connection, sink = clients[0]
+    spent = 0.0
+    for _ in range(REQUESTS):
+        time.sleep(SLEEP_S)  # noqa: ASYNC251 - it is the processor that shall sleep, not this coroutine
+        wanted = sink.answers + 1
+        started = time.thread_time()
+        connection.data_received(request)
+        spent += time.thread_time() - started
+        for _ in range(100_000):  # a run that went to a thread, which is rare, is not counted
+            if sink.answers == wanted:
+                break
+            await asyncio.sleep(0)
+    return spent / REQUESTS * 1e6
+
+
 async def measure(folder: Path, rounds: int) -> dict[str, float]:
     (folder / "models.yaml").write_text(MANIFEST)
     body = write_tiny(folder / "tiny.onnx")
@@ -142,6 +161,7 @@ async def measure(folder: Path, rounds: int) -> dict[str, float]:
     layers["gateway"] = lambda: time_clients(ruled, request)
     layers["function"] = lambda: time_clients(whole, request)
     layers["run"] = run
+    layers["woken"] = lambda: time_woken(whole, request)
     gc.collect()
     gc.freeze()
     times: dict[str, list[float]] = {name: [] for name in layers}
@@ -165,6 +185,7 @@ def main() -> None:
         "session.run": found["run"],
         "all": found["function"],
         "all, median": found["median"],
+        "all, each after a sleep": found["woken"],
     }
     for name, value in rows.items():
         sys.stdout.write(f"{name:28}{value:>8.1f} us\n")
