@@ -1,4 +1,4 @@
-"""What Lambda lets a function return. Called by whoever writes an answer; without numpy, so that routers can."""
+"""What Lambda hands on. Called by whoever writes an answer or calls a function; without numpy, so that routers can."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ LARGEST_ANSWER_BYTES = 6_291_556
 
 LARGEST_BODY_BYTES = LARGEST_ANSWER_BYTES - 1024
 """What of it the body may take, as a JSON string; the rest is for the status and the headers."""
+
+LARGEST_COPY_BYTES = 1024 * 1024
+"""An event that nobody waits for the answer of."""
 
 
 def escaped_bytes(text: bytes) -> int:
