@@ -1,4 +1,4 @@
-"""A user's own project, ready to be served: models.yaml, the sample model, the schema, .gitignore, a README.
+"""A user's own project, ready to be served: models.yaml, the sample model, the schema, .gitignore, a README, Pulumi's.
 
 Comes in: a folder. Goes out: the files in it, all of them or none. Called by `turnout init`.
 """
@@ -75,10 +75,13 @@ def copy_file(source: Path, target: Path) -> None:
 
 def project_files() -> Iterator[tuple[Path, Path]]:
     """Every file of a new project: where it comes from, and its name in the project."""
-    for source in sorted(TEMPLATE.iterdir()):
-        yield source, Path(f".{source.name}" if source.name in DOTTED else source.name)
+    for source in _files_below(TEMPLATE):
+        yield source, Path(f".{source.name}") if source.name in DOTTED else source.relative_to(TEMPLATE)
     yield schema_path("models"), Path("schemas", "models.schema.json")
     sample = sample_dir() / "models" / "iris"
-    for source in sorted(sample.rglob("*")):
-        if source.is_file() and "__pycache__" not in source.parts:
-            yield source, Path("models", "iris", source.relative_to(sample))
+    for source in _files_below(sample):
+        yield source, Path("models", "iris", source.relative_to(sample))
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)

@@ -20,7 +20,9 @@ def test_a_new_project_is_right_and_whole(tmp_path: Path, capsys: pytest.Capture
     assert f"cd {folder}\n    turnout serve\n" in capsys.readouterr().out
     assert files_of(folder) == {
         ".gitignore",
+        "Pulumi.yaml",
         "README.md",
+        "infra/__main__.py",
         "models.yaml",
         "models/iris/v1/examples.json",
         "models/iris/v1/model.onnx",
@@ -51,7 +53,7 @@ def test_force_adds_what_is_missing_and_overwrites_nothing(tmp_path: Path, capsy
     assert main(["init", str(tmp_path), "--force"]) == 0
     out, err = capsys.readouterr()
     assert err == f"kept {tmp_path}/models.yaml\n"
-    assert "Made 7 files" in out
+    assert "Made 9 files" in out
     assert (tmp_path / "models.yaml").read_text() == "mine"
 
 

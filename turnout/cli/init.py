@@ -19,7 +19,8 @@ ForceOption = Annotated[
 def init(folder: FolderArgument, *, force: ForceOption = False) -> None:
     """Make a project with a sample model, ready to be served.
 
-    It holds models.yaml, two versions of the iris model, a .gitignore and a README. No file is ever overwritten.
+    It holds models.yaml, two versions of the iris model, Pulumi's program for AWS, a .gitignore and a README. No file
+    is ever overwritten.
     """
     from turnout.new_project import OccupiedError, create_project
 
