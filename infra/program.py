@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
@@ -21,7 +22,7 @@ from turnout.openapi import build_document, check_document, lambda_uri, render_d
 from turnout.packaging.build import BuiltPackage, build_packages
 from turnout.packaging.layer import LayerError
 from turnout.packaging.routers import find_routers
-from turnout.plan import Plan
+from turnout.plan import Plan, StagePlan
 from turnout.planning import make_plan
 from turnout.problems import ProblemsError
 from turnout.project import CACHE_DIR, Project, load_project
@@ -167,10 +168,20 @@ def make_guard_rail(stack: Stack, apis: Mapping[str, RestApi]) -> None:
 
 
 def export(plan: Plan, apis: Mapping[str, RestApi], dashboard: aws.cloudwatch.Dashboard) -> None:
-    """What `pulumi stack output` tells: by stage where it is called, with which key, and its API."""
+    """What `pulumi stack output` tells: by stage where it is called, with which key, its API, and what it serves."""
     stages = {name: (api, stage) for api in apis.values() for name, stage in api.stages.items()}
     pulumi.export("endpoints", {name: stage.stage.invoke_url for name, (_, stage) in stages.items()})
     pulumi.export("api_keys", {name: stage.key for name, (_, stage) in stages.items() if stage.key is not None})
     pulumi.export("rest_apis", {name: api.rest_api_id for name, (api, _) in stages.items()})
+    pulumi.export("stages", {stage.name: served_by(stage) for api in plan.apis for stage in api.stages})
     pulumi.export("functions", [function.name for function in plan.functions])
     pulumi.export("dashboard", dashboard.dashboard_name)
+
+
+def served_by(stage: StagePlan) -> dict[str, Any]:
+    """A stage's variables and canary as deployed, for `turnout canary status --outputs`."""
+    canary = stage.canary
+    return {
+        "variables": dict(stage.variables),
+        "canary": None if canary is None else {"percent": canary.percent, "overrides": dict(canary.overrides)},
+    }

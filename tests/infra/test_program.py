@@ -51,6 +51,12 @@ def test_sample_has_an_api_for_each_kind_of_authentication(sample: Program) -> N
 def test_sample_exports_where_it_is_called_and_with_which_key(sample: Program) -> None:
     assert sample.outputs["endpoints"] == {"dev": "https://dev.example", "prod": "https://prod.example"}
     assert sample.outputs["api_keys"] == {"prod": "secret-turnout-prod_api_key_prod"}
+    assert sample.outputs["stages"]["prod"]["variables"]["iris"] == "v1"
+    assert sample.outputs["stages"]["prod"]["canary"] == {
+        "percent": 10.0,
+        "overrides": {"iris": "v2", "canary": "true"},
+    }
+    assert sample.outputs["stages"]["dev"]["canary"] is None
     assert sample.outputs["rest_apis"] == {"dev": "turnout-prod_none-id", "prod": "turnout-prod_api_key-id"}
     assert "turnout-prod_iris_v2" in sample.outputs["functions"]
     assert sample.outputs["dashboard"] == "turnout-prod"
