@@ -55,13 +55,10 @@ def test_release_needs_no_model() -> None:
 
 def test_percent_changes_in_its_place() -> None:
     before = start(iris="v2")
-    assert (
-        changed(before, set_percent(before, "prod", 50, source="models.yaml"))
-        == [
-            "-     canary: {percent: 10, serve: {iris: v2}}",
-                "+     canary: {percent: 50, serve: {iris: v2}}",
-            ]
-    )
+    assert changed(before, set_percent(before, "prod", 50, source="models.yaml")) == [
+        "-     canary: {percent: 10, serve: {iris: v2}}",
+        "+     canary: {percent: 50, serve: {iris: v2}}",
+    ]
 
 
 def test_rollback_gives_back_every_byte() -> None:
