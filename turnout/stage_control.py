@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
+NOBODY = "Is `turnout serve` running there?"
 REGION = "The region comes from AWS_REGION or the profile, credentials from where boto3 finds them."
 
 Operation = Mapping[str, str]
@@ -132,7 +133,7 @@ class ApiGatewayStage:
     @contextmanager
     def _told(self) -> Iterator[None]:
         """What the client raises, as a sentence: no server, no credentials, a refusal."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
         try:
             yield
@@ -141,7 +142,8 @@ class ApiGatewayStage:
             message = f"{self._where} refuses it for stage {self._stage}: {said.get('Code')}: {said.get('Message')}"
             raise StageControlError(message) from error
         except BotoCoreError as error:
-            raise StageControlError(f"{self._where} cannot be reached: {error}".rstrip(".")) from error
+            hint = NOBODY if isinstance(error, EndpointConnectionError) else REGION
+            raise StageControlError(f"{self._where} cannot be reached: {error}".rstrip("."), hint) from error
 
 
 class LambdaFunctions:

@@ -211,7 +211,7 @@ def do(action: Action, manifest: Path, *, now: bool, endpoint_url: str, stack: s
     if now:
         say(f"So it is at {target} from now on.")
     else:
-        say(f"{project.manifest.source} is edited; `pulumi up` applies it.")
+        say(f"{project.manifest.source} is edited: `pulumi up` applies it, or a `turnout serve` that reads it again.")
     if prepared.rollout.release:
         say(remark_on_release(prepared.rollout))
 
