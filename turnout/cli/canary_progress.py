@@ -10,7 +10,7 @@ import textwrap
 import time
 from typing import TYPE_CHECKING, Self
 
-from turnout.cli.canary_status import check_text, rate_text
+from turnout.cli.canary_status import WIDTH, check_text, rate_text
 from turnout.cli.output import console_of, say
 
 if TYPE_CHECKING:
@@ -56,13 +56,16 @@ class Progress:
         self._history.append(tick)
 
     def line(self, tick: Tick) -> str:
-        """`02:31:04    5 %  baking 12 of 600 s  baseline 1,234 (0.1 % errors)  canary 65 (0 %)`."""
-        since = f"{tick.at.phase} {max(0, tick.time_s - tick.at.step_started_s):,.0f} of {self._bake_s:,.0f} s"
-        text = f"{time.strftime('%H:%M:%S', time.localtime(tick.time_s))} {tick.at.percent:5g} %  {since}"
+        """`02:51:02 25 %, 43 of 30 s: baseline 3,039 (0 % errors), canary 990 (0 % errors)`, folded."""
+        clock = time.strftime("%H:%M:%S", time.localtime(tick.time_s))
+        since_s = max(0.0, tick.time_s - tick.at.step_started_s)
+        text = f"{clock} {tick.at.percent:g} %, {since_s:,.0f} of {self._bake_s:,.0f} s"
         if tick.observation:
             baseline, canary = tick.observation.baseline, tick.observation.canary
-            text += f"  baseline {arm_text(baseline)}  canary {arm_text(canary)}"
-        return f"{text}\n  {tick.problem}; asked again" if tick.problem else text
+            text += f": baseline {arm_text(baseline)}, canary {arm_text(canary)}"
+        if tick.problem:
+            text += f": {tick.problem}; asked again"
+        return textwrap.fill(text, WIDTH, subsequent_indent="  ")
 
     def chart(self) -> list[str]:
         """Share and error rates over the run, a line each, the oldest at the left."""
