@@ -116,7 +116,7 @@ class LiveProgress(Progress):
     def __enter__(self) -> Self:
         from rich.live import Live
 
-        self._live = Live(console=console_of(sys.stdout), auto_refresh=False, transient=True)
+        self._live = Live(console=console_of(sys.stdout), auto_refresh=False, transient=True, redirect_stdout=False)
         self._live.start()
         return self
 
