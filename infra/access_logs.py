@@ -61,9 +61,8 @@ class AccountLogging(pulumi.ComponentResource):
     def __init__(self, name: str, place: Place, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("turnout:infra:AccountLogging", name, None, opts)
         within = pulumi.ResourceOptions(parent=self)
-        # Roles belong to the whole account, this one to one region of it.
-        role_name = place.name("logs", place.region)
-        role = aws.iam.Role(name, name=role_name, assume_role_policy=render_trust(place, API_GATEWAY), opts=within)
+        trust = render_trust(place, API_GATEWAY)
+        role = aws.iam.Role(name, name=place.logs_role, assume_role_policy=trust, opts=within)
         policy = f"arn:{place.partition}:iam::aws:policy/{PUSH_TO_LOGS}"
         attached = aws.iam.RolePolicyAttachment(name, role=role.name, policy_arn=policy, opts=within)
         aws.apigateway.Account(

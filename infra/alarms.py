@@ -16,7 +16,7 @@ import pulumi_aws as aws
 from turnout.plan import Function, StagePlan
 from turnout.stage_variables import LIVE, NEXT
 
-from .naming import errors_alarm_name
+from .naming import Place, errors_alarm_name, stage_alarm_name
 
 ERROR_PERCENT = 5.0
 """The share of failing calls that raises an alarm where no `slo` says another."""
@@ -97,13 +97,13 @@ def alarms_of_function(function: Function) -> Iterator[Alarm]:
         )
 
 
-def alarms_of_stage(api: str, stage: StagePlan) -> Iterator[Alarm]:
+def alarms_of_stage(place: Place, api: str, stage: StagePlan) -> Iterator[Alarm]:
     """What its callers see."""
     percent = stage.slo.error_percent or ERROR_PERCENT
     where = {"ApiName": api, "Stage": stage.name}
     yield Alarm(
         "errors",
-        f"{api}_{stage.name}_errors",
+        stage_alarm_name(place, stage.name, "errors"),
         f"More than {percent:g} % of the answers of stage {stage.name} are 5xx.",
         percent / 100,
         {**_metric("AWS/ApiGateway", "5XXError", where), "statistic": "Average"},
@@ -111,7 +111,7 @@ def alarms_of_stage(api: str, stage: StagePlan) -> Iterator[Alarm]:
     if stage.slo.p99_ms:
         yield Alarm(
             "p99",
-            f"{api}_{stage.name}_p99",
+            stage_alarm_name(place, stage.name, "p99"),
             f"One answer in a hundred of stage {stage.name} takes longer than {stage.slo.p99_ms:g} ms.",
             stage.slo.p99_ms,
             {**_metric("AWS/ApiGateway", "Latency", where), "extended_statistic": "p99"},

@@ -57,14 +57,13 @@ class GuardRail(pulumi.ComponentResource):
     def __init__(self, name: str, args: GuardRailArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("turnout:infra:GuardRail", name, None, opts)
         self._within = pulumi.ResourceOptions(parent=self)
-        # A hyphen: what starts with the prefix and an underscore, API Gateway may call.
-        function_name = f"{args.place.prefix}-guard-rail"
-        function = self._make_function(name, function_name, args)
+        function = self._make_function(name, args)
         for guarded in args.guarded:
-            self._make_rule(f"{function_name}-{guarded.stage}", guarded, function)
+            self._make_rule(args.place.guard_rail_rule(guarded.stage), guarded, function)
         self.register_outputs({})
 
-    def _make_function(self, name: str, function_name: str, args: GuardRailArgs) -> aws.lambda_.Function:
+    def _make_function(self, name: str, args: GuardRailArgs) -> aws.lambda_.Function:
+        function_name = args.place.guard_rail
         log = aws.cloudwatch.LogGroup(
             name,
             name=log_group_name(function_name),

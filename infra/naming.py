@@ -52,9 +52,29 @@ class Place:
         """Of a stage as the control plane's permissions name it."""
         return f"arn:{self.partition}:apigateway:{self.region}::/restapis/{rest_api_id}/stages/{stage}"
 
+    @property
     def bucket(self) -> str:
         """The bucket of what is too large to be sent directly; the names of buckets are everybody's."""
-        return f"{self.prefix}-{self.account}-{self.region}"
+        return f"{self.prefix}-{self.account}-{self.region}".lower()
+
+    @property
+    def guard_rail(self) -> str:
+        """The guard rail's function and role. A hyphen: what the prefix and an underscore begin, API Gateway calls."""
+        return f"{self.prefix}-guard-rail"
+
+    def guard_rail_rule(self, stage: str) -> str:
+        """The rule that hears the alarms of a stage's canary."""
+        return f"{self.guard_rail}-{stage}"
+
+    @property
+    def logs_role(self) -> str:
+        """By which API Gateway writes logs. Roles are the whole account's, this one is for one region of it."""
+        return f"{self.prefix}-logs-{self.region}"
+
+    @property
+    def integration_role(self) -> str:
+        """By which API Gateway calls functions."""
+        return self.name("integration")
 
     def _arn(self, service: str) -> str:
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}"
@@ -68,3 +88,8 @@ def log_group_name(function: str) -> str:
 def errors_alarm_name(function: str) -> str:
     """The alarm that a function's failures raise, which ends its canary."""
     return f"{function}_errors"
+
+
+def stage_alarm_name(place: Place, stage: str, kind: str) -> str:
+    """An alarm of a stage. A dot, which no function's name has: a function's alarms start with its name."""
+    return f"{place.prefix}.{stage}_{kind}"

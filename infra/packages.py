@@ -15,8 +15,7 @@ import pulumi
 import pulumi_aws as aws
 
 from turnout.packaging.build import LAMBDA_PYTHON, BuiltPackage
-from turnout.quotas import DIRECT_ZIP_BYTES, UNZIPPED_BYTES
-from turnout.sizes import size_text
+from turnout.quotas import DIRECT_ZIP_BYTES
 
 from .naming import Place
 from .stored_models import StoredModel
@@ -54,7 +53,7 @@ class Packages(pulumi.ComponentResource):
         super().__init__("turnout:infra:Packages", name, None, opts)
         self._within = pulumi.ResourceOptions(parent=self)
         self._built = {package.name: package for package in args.built}
-        sent = [model for model in args.stored if model.bucket == args.place.bucket()]
+        sent = [model for model in args.stored if model.bucket == args.place.bucket]
         self._bucket = self._make_bucket(args.place) if sent or any(map(is_large, args.built)) else None
         self._code = {package.name: self._send(package) for package in args.built}
         for model in sent:
@@ -75,7 +74,7 @@ class Packages(pulumi.ComponentResource):
 
     def _make_bucket(self, place: Place) -> aws.s3.Bucket:
         # Everything in it can be built again, so it goes with what is in it.
-        bucket = aws.s3.Bucket("packages", bucket=place.bucket(), force_destroy=True, opts=self._within)
+        bucket = aws.s3.Bucket("packages", bucket=place.bucket, force_destroy=True, opts=self._within)
         aws.s3.BucketPublicAccessBlock(
             "packages",
             bucket=bucket.id,
@@ -123,21 +122,3 @@ class Packages(pulumi.ComponentResource):
 def is_large(package: BuiltPackage) -> bool:
     """Whether Lambda takes the zip through S3 only."""
     return package.zip_bytes > DIRECT_ZIP_BYTES
-
-
-def check_sizes(built: Sequence[BuiltPackage]) -> None:
-    """That Lambda takes the zips, whose layers are known now.
-
-    Raises:
-        pulumi.RunError: some are too large.
-    """
-    sizes = {package.name: package.unzipped_bytes for package in built}
-    totals = {row.name: row.unzipped_bytes + sizes.get(row.layer, 0) for row in built}
-    too_large = [
-        f"{name}: {size_text(size)} unzipped with its layer, {size_text(UNZIPPED_BYTES)} allowed"
-        for name, size in totals.items()
-        if size > UNZIPPED_BYTES
-    ]
-    if too_large:
-        hint = "Take packages out of the transform's `requirements`."
-        raise pulumi.RunError("\n".join([*too_large, hint]))

@@ -34,9 +34,10 @@ from .api import RestApi, RestApiArgs
 from .dashboard import render_dashboard
 from .functions import ServedFunction, ServedFunctionArgs
 from .guard_rail import Guarded, GuardRail, GuardRailArgs, find_alarms
+from .limits import check_limits
 from .naming import Place
-from .packages import Packages, PackagesArgs, check_sizes
-from .roles import INTEGRATION, Roles, RolesArgs
+from .packages import Packages, PackagesArgs
+from .roles import Roles, RolesArgs
 from .settings import Settings, read_settings
 from .stored_models import LOCATION, find_stored
 
@@ -77,7 +78,7 @@ def deploy(folder: Path, *, load: Load = load_whole_project, build: Build = buil
         raise pulumi.RunError(str(error)) from None
     except LayerError as error:
         raise pulumi.RunError(f"the layer cannot be made: {error}") from None
-    check_sizes(built)
+    check_limits(plan, place, built)
     make_stack(Stack(project, plan, place, settings), documents, built)
 
 
@@ -93,7 +94,7 @@ def render_documents(project: Project, plan: Plan, place: Place) -> Iterator[tup
         ProblemsError: API Gateway would refuse one for its size.
     """
     uri_of = lambda_uri(place.partition, place.region, place.account)
-    credentials = place.role_arn(place.name(INTEGRATION))
+    credentials = place.role_arn(place.integration_role)
     examples = read_document_examples(project.manifest)
     for api in plan.apis:
         document = build_document(plan, api, uri_of, examples=examples, credentials=credentials)
@@ -124,7 +125,9 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     }
     for api in plan.apis:
         for stage in api.stages:
-            Alarms(stage.name, tuple(alarms_of_stage(api.name, stage)), settings.alarm_actions)
+            # A hyphen, lest a stage be called as a function's package is.
+            alarms = tuple(alarms_of_stage(place, api.name, stage))
+            Alarms(f"stage-{stage.name}", alarms, settings.alarm_actions)
     make_guard_rail(stack, apis)
     dashboard = aws.cloudwatch.Dashboard(
         "dashboard", dashboard_name=place.prefix, dashboard_body=render_dashboard(plan, place)

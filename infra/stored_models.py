@@ -59,4 +59,4 @@ def find_stored(plan: Plan, built: Sequence[BuiltPackage], place: Place) -> Iter
             parts = urlsplit(row.version.artifact)
             yield StoredModel(function.package, parts.netloc, parts.path.rpartition("/")[0].lstrip("/"), files)
         else:
-            yield StoredModel(function.package, place.bucket(), f"models/{row.sha256}", files)
+            yield StoredModel(function.package, place.bucket, f"models/{row.sha256}", files)

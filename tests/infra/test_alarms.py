@@ -13,12 +13,12 @@ from turnout.manifest import Slo
 def test_version_without_slo_has_alarms_for_errors_and_throttles() -> None:
     alarms = deployed(manifest((model(versions=("v1",)),))).of("cloudwatch/metricAlarm:MetricAlarm")
     assert alarms.keys() == {
-        "iris_v1_errors", "iris_v1_throttles", "router_errors", "router_throttles", "prod_errors"
+        "iris_v1_errors", "iris_v1_throttles", "router_errors", "router_throttles", "stage-prod_errors"
     }  # fmt: skip
     errors = alarms["iris_v1_errors"].inputs
     assert (errors["name"], errors["threshold"]) == ("turnout-test_iris_v1_errors", 5.0)
     assert errors["treatMissingData"] == "notBreaching"
-    assert alarms["prod_errors"].inputs["threshold"] == 0.05
+    assert alarms["stage-prod_errors"].inputs["threshold"] == 0.05
 
 
 def test_slo_decides_the_thresholds() -> None:
@@ -28,8 +28,8 @@ def test_slo_decides_the_thresholds() -> None:
     assert alarms["iris_v1_errors"].inputs["threshold"] == 1.0
     p99 = alarms["iris_v1_p99"].inputs
     assert (p99["threshold"], p99["extendedStatistic"], p99["metricName"]) == (200.0, "p99", "Duration")
-    assert alarms["prod_errors"].inputs["threshold"] == 0.02
-    latency = alarms["prod_p99"].inputs
+    assert alarms["stage-prod_errors"].inputs["threshold"] == 0.02
+    latency = alarms["stage-prod_p99"].inputs
     assert latency["dimensions"] == {"ApiName": "turnout-test_none", "Stage": "prod"}
     assert (latency["threshold"], latency["metricName"]) == (500.0, "Latency")
 
@@ -44,3 +44,10 @@ def test_failures_count_crashes_and_answers_of_500_of_both_aliases() -> None:
         "calls": None,
     }
     assert [row["return_data"] for row in (*metrics, result) if "return_data" in row] == [True]
+
+
+def test_stage_that_is_called_as_a_function_is_has_alarms_of_its_own() -> None:
+    named = manifest((model("none", ("prod",)),), (stage("router", {"none": "prod"}), stage("prod", {"none": "prod"})))
+    alarms = deployed(named).of("cloudwatch/metricAlarm:MetricAlarm").values()
+    names = [row.inputs["name"] for row in alarms]
+    assert len(set(names)) == len(names) == 6

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -14,9 +16,9 @@ import orjson
 import pulumi
 import pytest
 
-from tests.builders.deployed import deployed, packages_of
+from tests.builders.deployed import deployed
 from tests.builders.manifests import manifest, model, stage
-from tests.builders.pulumi_program import ACCOUNT, REGION, Program
+from tests.builders.pulumi_program import ACCOUNT, REGION, Program, run_program
 from turnout.manifest import Canary, Routing
 from turnout.packaging.layer import LayerError
 
@@ -146,11 +148,6 @@ def test_layer_without_wheels_is_told_before_any_resource() -> None:
     assert made
 
 
-def test_package_too_large_with_its_layer_is_told_before_any_resource() -> None:
-    with pytest.raises(pulumi.RunError, match=r"iris_v1: 381.5 MB unzipped with its layer, 250.0 MB allowed"):
-        deployed(manifest(), build=lambda _project, plan: packages_of(plan, unzipped_bytes=200_000_000))
-
-
 @pytest.mark.parametrize(
     ("configuration", "message"),
     [
@@ -180,3 +177,10 @@ def test_routed_model_has_a_router_that_may_be_called() -> None:
     assert router["name"] == "turnout-test_iris_router"
     assert router["handler"] == "router_lambda.entry.handler"
     assert "layers" not in router or router["layers"] == []
+
+
+def test_main_deploys_the_manifest_beside_its_folder(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "models.yaml").write_text(MANIFEST)
+    shutil.copytree(root / "infra", tmp_path / "infra")
+    with pytest.raises(pulumi.RunError, match=f"{tmp_path}/models.yaml"):
+        run_program(lambda: runpy.run_path(str(tmp_path / "infra"), run_name="__main__"))
