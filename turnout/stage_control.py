@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+from turnout.client import LOOPBACK
 
 NOBODY = "Is `turnout serve` running there?"
 REGION = "The region comes from AWS_REGION or the profile, credentials from where boto3 finds them."

@@ -29,7 +29,7 @@ def tick(after_s: float, percent: float, errors: int = 0, *, to: float | None = 
 
 
 def test_a_pipe_gets_a_line_where_something_changed_and_one_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
-    with PlainProgress("prod", Judgement(bake_minutes=10)) as progress:
+    with PlainProgress(Judgement(bake_minutes=10)) as progress:
         for after_s in range(0, 130, 10):
             progress.show(tick(after_s, 5))
         progress.show(tick(130, 5, problem="nobody listens"))
@@ -50,7 +50,7 @@ def test_a_pipe_gets_a_line_where_something_changed_and_one_a_minute(capsys: pyt
 
 
 def test_a_run_that_saw_nothing_has_no_chart(capsys: pytest.CaptureFixture[str]) -> None:
-    with PlainProgress("prod", Judgement()) as progress:
+    with PlainProgress(Judgement()) as progress:
         progress.show(tick(0, 5, problem="nobody listens"))
     assert "share" not in capsys.readouterr().out
 
@@ -68,7 +68,7 @@ def test_a_terminal_gets_one_picture_and_keeps_the_last(monkeypatch: pytest.Monk
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setitem(os.environ, "TERM", "xterm")
-    with LiveProgress("prod", Judgement()) as progress:
+    with LiveProgress(Judgement()) as progress:
         progress.show(tick(0, 5))
         progress.show(tick(30, 5, 3))
     last = terminal.getvalue().rpartition("\x1b[2K")[2]

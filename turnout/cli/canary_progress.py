@@ -34,12 +34,10 @@ class Progress:
     """What a run has shown so far.
 
     Args:
-        stage: the stage's name.
         judgement: of the run.
     """
 
-    def __init__(self, stage: str, judgement: Judgement) -> None:
-        self._stage = stage
+    def __init__(self, judgement: Judgement) -> None:
         self._bake_s = judgement.bake_minutes * 60
         self._history: list[Tick] = []
 
@@ -86,8 +84,8 @@ class Progress:
 class PlainProgress(Progress):
     """Lines: one where anything changed, and one a minute."""
 
-    def __init__(self, stage: str, judgement: Judgement) -> None:
-        super().__init__(stage, judgement)
+    def __init__(self, judgement: Judgement) -> None:
+        super().__init__(judgement)
         self._shown: tuple[object, ...] = ()
         self._shown_s = 0.0
 
@@ -109,8 +107,8 @@ class PlainProgress(Progress):
 class LiveProgress(Progress):
     """One picture that changes: where the run is, its checks, the chart."""
 
-    def __init__(self, stage: str, judgement: Judgement) -> None:
-        super().__init__(stage, judgement)
+    def __init__(self, judgement: Judgement) -> None:
+        super().__init__(judgement)
         self._live: Live | None = None
 
     def __enter__(self) -> Self:

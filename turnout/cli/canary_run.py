@@ -113,7 +113,7 @@ def watch(going: CanaryRun, stage: str, *, is_local: bool) -> State:
     """Show a run until it is over; the state that it ends in."""
     bake_s = going.judgement.bake_minutes * 60
     longest_s = LOCAL_INTERVAL_S if is_local else AWS_INTERVAL_S
-    progress = (PlainProgress if is_plain(sys.stdout) else LiveProgress)(stage, going.judgement)
+    progress = (PlainProgress if is_plain(sys.stdout) else LiveProgress)(going.judgement)
     say(f"{'Going on' if going.resumed else 'Begun'}: {plan_text(going)}")
     with progress:
         for tick in going.ticks(max(SHORTEST_INTERVAL_S, min(longest_s, bake_s / LOOKS_PER_BAKE))):
