@@ -11,13 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.canary_commands import Commands, Traffic, traffic
+from tests.builders.canary_commands import Commands
 from tests.builders.graphs import write_identity
 from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
 
-STAGES = ("life", "good", "bad", "quiet", "drift", "cut", "stopped", "one")
-RULES = "{percent: 100, floor: 0.9, rules: {y: {absolute: 0.5}}}"
-AGREEING = f"canary: {{percent: 50, serve: {{echo: other}}, agreement: {RULES}}}"
+STAGES = ("life", "quiet", "drift", "cut", "stopped", "one")
 MANIFEST = f"""\
 platform: shop
 models:
@@ -25,20 +23,13 @@ models:
     versions:
       v1: {{artifact: same.onnx}}
       v2: {{artifact: same.onnx}}
-      bad: {{artifact: same.onnx, transform: bad.py}}
       wide: {{artifact: wide.onnx}}
-      plain: {{artifact: same.onnx, transform: plain.py}}
-      other: {{artifact: same.onnx, transform: other.py}}
   mute: {{versions: {{v1: {{artifact: same.onnx}}, v2: {{artifact: same.onnx}}}}}}
 defaults:
   canary: {{bake_minutes: 0.01, confidence: 0.8}}
 stages:
 {"".join(f"  {name}: {{serve: {{echo: v1, mute: v1}}}}  # {name}{chr(10)}" for name in STAGES)}
-  agreeing: {{serve: {{echo: plain, mute: v1}}, {AGREEING}}}
 """
-BAD = "def preprocess(inputs):\n    raise RuntimeError('no')\n"
-PLAIN = "def postprocess(outputs):\n    return {name: value + 0 for name, value in outputs.items()}\n"
-OTHER = "def postprocess(outputs):\n    return {name: value + 1 for name, value in outputs.items()}\n"
 BODY = {"instances": [[1, 2, 3, 4]]}
 
 
@@ -47,9 +38,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("canary")
     write_identity(folder / "same.onnx")
     write_identity(folder / "wide.onnx", shape=("batch", 5))
-    (folder / "bad.py").write_text(BAD)
-    (folder / "plain.py").write_text(PLAIN)
-    (folder / "other.py").write_text(OTHER)
     (folder / "models.yaml").write_text(MANIFEST)
     with running_server(folder, "--no-access-log", "--workers", "2") as server:
         yield server
@@ -65,11 +53,6 @@ def served(canary: Commands, stage: str, requests: int = 40) -> set[str]:
 @pytest.fixture
 def canary(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> Commands:
     return Commands(server, capsys)
-
-
-def requests_to(server: RunningServer, stage: str, pause_s: float = 0.0) -> Traffic:
-    """Requests one after the other while this lasts."""
-    return traffic(server, f"/{stage}/models/echo/inference", [BODY], pause_s)
 
 
 def test_a_canary_lives_and_every_request_from_now_on_sees_it(canary: Commands) -> None:
@@ -92,38 +75,6 @@ def test_a_canary_lives_and_every_request_from_now_on_sees_it(canary: Commands) 
     assert actions == ["start", "set", "promote", "promote"]
     rows = canary.history("life")
     assert rows[0]["from"] == {"echo": "v1", "mute": "v1"}
-
-
-def test_a_good_canary_is_promoted_by_its_run(canary: Commands, server: RunningServer) -> None:
-    canary("start", "good", "--model", "echo", "--to", "v2", *canary.now)
-    with requests_to(server, "good") as answers, requests_to(server, "good"):
-        said = canary("run", "good", "--steps", "50", "--bake", "4s", *canary.endpoint)
-    assert "The canary's share is 100 % from now on." in said
-    assert "Promoted: good serves it to everybody." in said
-    assert {status for status, *_ in answers} == {200}
-    assert served(canary, "good") == {"v2"}
-    assert canary.status("good")["warnings"] == []
-    assert "good: {serve: {echo: v2, mute: v1}}" in canary.text()
-
-
-def test_a_bad_canary_is_rolled_back_by_its_run_after_few_bad_answers(canary: Commands, server: RunningServer) -> None:
-    canary("start", "bad", "--model", "echo", "--to", "bad", "--percent", "5", *canary.now)
-    with requests_to(server, "bad", 0.001) as answers:
-        said = canary("run", "bad", "--bake", "60s", *canary.endpoint, code=1)
-    assert "Rolled back: errors: " in said
-    failed = sum(status >= 500 for status, *_ in answers)
-    assert 0 < failed < 150
-    assert served(canary, "bad") == {"v1"}
-    found = canary.status("bad")
-    assert (found["canary"], found["warnings"]) == (None, [])
-    assert found["since"]["verdict"] == "failed"
-
-
-def test_a_canary_whose_answers_differ_is_rolled_back(canary: Commands, server: RunningServer) -> None:
-    with requests_to(server, "agreeing", 0.002):
-        said = canary("run", "agreeing", "--bake", "60s", *canary.endpoint, code=1)
-    assert "Rolled back: agreement of echo: 0 % of" in said
-    assert served(canary, "agreeing") == {"plain"}
 
 
 def test_a_canary_without_traffic_is_left(canary: Commands) -> None:

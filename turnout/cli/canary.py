@@ -191,7 +191,7 @@ def history(
 def do(action: Action, manifest: Path, *, now: bool, endpoint_url: str, stack: str) -> None:
     """Carry out one action and say what came of it."""
     from turnout.canary_action import prepare
-    from turnout.rollout import carry_out
+    from turnout.rollout import carry_out, check_finished
 
     target = find_target(endpoint_url, stack)
     if now and target is None:
@@ -199,6 +199,7 @@ def do(action: Action, manifest: Path, *, now: bool, endpoint_url: str, stack: s
     if target is not None and not now:
         raise CommandError("--endpoint-url and --stack say where --now changes the stage.", "Add --now.")
     with editing_alone(manifest):
+        check_finished(log_of(manifest))
         project = load(manifest)
         try:
             prepared = prepare(project, action, target, now_s=time.time())
