@@ -158,9 +158,12 @@ class Calls:
 
     async def _call_version(self, model: str, version: str, event: Mapping[str, Any], deadline_s: float) -> Answered:
         name, alias = self._function(model, version, event)
-        if self._clock() >= deadline_s:
-            return Answered(None, "timed_out", f"{name}: no time was left to call it")
-        answered = check_answered(await self._invoke(name, alias, handed_on(event), deadline_s=deadline_s))
+        if version not in self._table.models[model].versions:  # a route may name any function, a router among them
+            answered = Answered(None, "unknown_function", f"{model} has no version {version}")
+        elif self._clock() >= deadline_s:
+            answered = Answered(None, "timed_out", "no time was left to call it")
+        else:
+            answered = check_answered(await self._invoke(name, alias, handed_on(event), deadline_s=deadline_s))
         if answered.error:
             _LOG.warning("%s: %s: %s", name, answered.error, answered.message)
         return answered

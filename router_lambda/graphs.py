@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from turnout.protocol import bfloat16
 from turnout.protocol.answers import make_tensor_answer
 from turnout.protocol.checks import Interface, build_interface
@@ -20,7 +22,7 @@ from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, Case, EnsembleN
 from turnout.protocol.route_table import GraphRoute, RouteTable
 from turnout.protocol.routing import GRAPH, RouteError
 from turnout.protocol.step_tensors import Tensor, Tensors
-from turnout.protocol.tensors import Signature
+from turnout.protocol.tensors import Datatype, Signature
 
 from .calls import Calls
 from .combine import CombineError, combine
@@ -67,7 +69,7 @@ class Graphs:
         request = decode_request(*read_event(event), interface)
         sent = {name: Tensor(interface.inputs[name].datatype, values) for name, values in request.inputs.items()}
         given = await self._run_graph(model, sent, _Run(event, deadline_s))
-        # In the signature's order: that of the calls and of `combine` is none that the caller knows.
+        # In the signature's order, then what a transform gives beside: the order of the calls is none the caller knows.
         outputs = {name: given[name] for name in (*interface.outputs, *given) if name in given}
         datatypes = {name: tensor.datatype.name for name, tensor in outputs.items()}
         arrays = {name: tensor.values for name, tensor in outputs.items()}
@@ -98,8 +100,8 @@ class Graphs:
                 made = await self._tasks.gather(self._run_node(member, tensors, run) for member in members)
                 return _combine_outputs(words, made)
             case SwitchNode(name, cases, otherwise):
-                value = _read_value(name, tensors)
-                chosen = next((case.then for case in cases if _holds(case, value)), otherwise)
+                decides = _find_deciding(name, tensors)
+                chosen = next((case.then for case in cases if _holds(case, decides)), otherwise)
                 return await self._run_node(chosen, tensors, run)
             case CallNode():
                 return await self._run_call(node, tensors, run)
@@ -151,13 +153,34 @@ def _combine_output(name: str, word: str, members: list[Tensors]) -> Tensor:
         raise RequestError("STEP_FAILED", f"output `{name}`: {word}: {error}", tensor=name) from None
 
 
-def _read_value(name: str, tensors: Tensors) -> Value:
-    """The one element that a switch decides by."""
+def _find_deciding(name: str, tensors: Tensors) -> Tensor:
+    """The tensor of one element that a switch decides by."""
     tensor = tensors.get(name)
     if tensor is None or tensor.values.size != 1:
         got = "none" if tensor is None else f"shape {list(tensor.values.shape)}"
         message = f"`{name}`: expected a tensor with one element, which decides what is called, got {got}"
         raise RequestError("SHAPE_MISMATCH", message, tensor=name, expected="one element", got=got)
+    return tensor
+
+
+def _holds(case: Case, decides: Tensor) -> bool:
+    """Whether a case is the one; a text is neither below nor above a number."""
+    value = _read_value(decides)
+    if case.op == "equals" and isinstance(value, str):
+        return value == case.value
+    if isinstance(value, str) or isinstance(case.value, str):
+        return False
+    limit = _rounded(case.value, decides.datatype)
+    match case.op:
+        case "equals":
+            return value == limit
+        case "below":
+            return value < limit
+        case _:
+            return value > limit
+
+
+def _read_value(tensor: Tensor) -> Value:
     values = bfloat16.to_float32(tensor.values) if tensor.datatype.name == "BF16" else tensor.values
     value = values.reshape(-1)[0]
     if isinstance(value, bytes):
@@ -166,10 +189,11 @@ def _read_value(name: str, tensors: Tensors) -> Value:
     return found
 
 
-def _holds(case: Case, value: Value) -> bool:
-    """Whether a case is the one; a text is neither below nor above a number."""
-    if case.op == "equals":
-        return value == case.value
-    if isinstance(value, str) or isinstance(case.value, str):
-        return False
-    return value < case.value if case.op == "below" else value > case.value
+def _rounded(limit: float, datatype: Datatype) -> float:
+    """A case's number as the datatype holds it: 0.1 in FP32 is more than 0.1."""
+    if datatype.kind != "float":
+        return limit
+    if datatype.name == "BF16":
+        return float(bfloat16.to_float32(bfloat16.from_float64(np.asarray(limit, np.float64))))
+    with np.errstate(over="ignore"):
+        return float(datatype.dtype.type(limit))

@@ -67,8 +67,8 @@ class Router:
             return await self._answer(event, deadline_s)
         except RequestError as error:
             answer = answer_error(error)
-        except RouteError:
-            _LOG.exception("%s cannot be routed", self._model)
+        except RouteError as error:
+            _LOG.error("%s cannot be routed: %s", self._model, error)
             answer = answer_failure("unknown_function")
         except Exception:
             _LOG.exception("the router of %s failed", self._model)

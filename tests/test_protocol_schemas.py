@@ -71,6 +71,8 @@ VALID: list[dict[str, Any]] = [
     {"instances": [[1, 2.5], [3, 4]]},
     {"instances": [{"x": [1, 2.5], "y": "text"}], "signature_name": "serving_default"},
     {"instances": [], "outputs": None},
+    {"inputs": {"x": 1}, "parameters": {"user_id": "ada"}},
+    {"instances": [1], "parameters": None},
 ]
 
 INVALID: list[Any] = [
@@ -96,6 +98,7 @@ INVALID: list[Any] = [
     {"inputs": {"x": {"y": 1}}},
     {"instances": {"x": 1}},
     {"instances": [1], "signature_name": "other"},
+    {"inputs": {"x": 1}, "parameters": {"binary_data_output": True}},
 ]
 
 

@@ -71,6 +71,10 @@ def test_what_may_stand_in_a_request_may(function: ModelFunction) -> None:
         "signature_name": "serving_default",
     }
     assert call(function, rows).json == {"predictions": [3]}
+    assert call(function, {**rows, "parameters": {"user_id": "ada"}}).json == {"predictions": [3]}
+    assert call(function, {"inputs": NAMED, "outputs": ["pb"], "parameters": {"user_id": 1}}).json == {
+        "outputs": {"pb": [3]}
+    }
     assert call(function, {**GOOD, "outputs": []}).json == call(function, GOOD).json
 
 
@@ -99,7 +103,8 @@ BAD: list[tuple[Any, str]] = [
     ({"instances": {}}, "INVALID_REQUEST"),
     ({"instances": 7}, "INVALID_REQUEST"),
     ({**GOOD, "input": 1}, "INVALID_REQUEST"),
-    ({"inputs": NAMED, "parameters": {}}, "INVALID_REQUEST"),
+    ({"inputs": NAMED, "parameters": {"binary_data_output": True}}, "INVALID_REQUEST"),
+    ({"inputs": NAMED, "parameters": ["user"]}, "INVALID_REQUEST"),
     ({"instances": [], "signature_name": "other"}, "INVALID_REQUEST"),
     ({"instances": [], "signature_name": []}, "INVALID_REQUEST"),
     ({**GOOD, "id": 7}, "INVALID_REQUEST"),

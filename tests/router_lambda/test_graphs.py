@@ -212,6 +212,11 @@ def test_an_output_that_a_member_lacks_is_passed_over_unless_it_is_named() -> No
     assert "`label`: not every member" in json.loads(named["body"])["error"]
 
 
+def test_what_a_transform_gives_beside_comes_behind_what_was_planned() -> None:
+    answer, _ = run({**ONE, "triage": graph(THEN, outputs=(LABEL,))}, {"a_v1": LABELS}, ASKED)
+    assert list(json.loads(answer["body"])["outputs"]) == ["label", "y"]
+
+
 # Switches
 
 
@@ -224,6 +229,7 @@ THEN = {"model": "a", "version": "v1"}
 TEXT = TensorSpec("kind", "BYTES", (1,))
 FLAG = TensorSpec("kind", "BOOL", (1,))
 HALF = TensorSpec("kind", "BF16", (1,))
+SINGLE = TensorSpec("kind", "FP32", (1,))
 
 
 @pytest.mark.parametrize(
@@ -241,6 +247,12 @@ HALF = TensorSpec("kind", "BF16", (1,))
         ({"equals": True}, FLAG, True, "v1"),
         ({"equals": True}, FLAG, False, "v2"),
         ({"above": 1.25}, HALF, 1.5, "v1"),
+        ({"above": 0.1}, HALF, 0.1, "v2"),
+        ({"equals": 0.1}, HALF, 0.1, "v1"),
+        ({"equals": 0.1}, SINGLE, 0.1, "v1"),
+        ({"above": 0.1}, SINGLE, 0.1, "v2"),
+        ({"below": 0.3}, SINGLE, 0.3, "v2"),
+        ({"below": 1e300}, SINGLE, 1.0, "v1"),
         ({"above": 1.25}, HALF, "NaN", "v2"),
     ],
 )

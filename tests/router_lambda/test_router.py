@@ -120,6 +120,14 @@ def test_a_caller_with_a_key_comes_back_to_its_version() -> None:
     assert len(set.union(*seen.values())) == 2
 
 
+@pytest.mark.parametrize("named", ["v9", "router", "v1:next"])
+def test_what_is_no_version_is_not_called_and_has_the_fallback(named: str) -> None:
+    callees = three()
+    bare, safe = answer(callees, event(f"{named}.100")), answer(callees, event(f"{named}.100"), fallback="v1")
+    assert (bare["statusCode"], safe["headers"]["x-turnout-fallback-from"]) == (500, named)
+    assert callees.called() == [V1]
+
+
 def test_without_its_key_a_caller_is_drawn_for() -> None:
     found = answer(three(), event("v1.50,v2.50"), sticky=Sticky("header", "x-user-id"))
     assert found["headers"]["x-turnout-route"] == "weight"

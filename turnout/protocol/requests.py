@@ -66,6 +66,8 @@ class InferenceRequest:
 
 _OUTPUT_FIELDS = frozenset({"name", "parameters"})
 
+_ONLY_OPEN = "outside the Open Inference Protocol's form"
+
 # Triton's extensions: ignored, they would give another answer than was asked for.
 _UNSERVED_PARAMETERS = ("classification", "shared_memory_region", "sequence_id")
 
@@ -79,6 +81,8 @@ def read_answer_fields(document: dict[str, Any], interface: Interface, request: 
     if document.get("parameters") is not None:
         parameters = read_parameters(document, "the request")
         request.binary_default = read_flag(parameters, "binary_data_output", "the request")
+        if request.binary_default and request.form != "open":
+            raise invalid("`parameters` of the request", f"no `binary_data_output` {_ONLY_OPEN}", parameters)
     outputs = document.get("outputs")
     if outputs is None:
         return
@@ -108,9 +112,7 @@ def _read_output(output: Any, request: InferenceRequest, binary: dict[str, bool]
         if "binary_data" in parameters:
             binary[name] = read_flag(parameters, "binary_data", f"output `{name[:50]}`")
     if binary[name] and request.form != "open":
-        raise invalid(
-            f"output `{name[:50]}`", "no `binary_data` outside the Open Inference Protocol's form", "it", name[:50]
-        )
+        raise invalid(f"output `{name[:50]}`", f"no `binary_data` {_ONLY_OPEN}", "it", name[:50])
     return name
 
 

@@ -55,11 +55,11 @@ def parse_route(text: str) -> dict[str, float]:
             weight = float(spelled)
         except ValueError:
             weight = math.nan
-        if not version or version in weights or not 0 <= weight < math.inf:
+        if not version or version in weights or not weight >= 0:
             raise RouteError(f"expected versions with their weights, v1.90,v2.10, got {text[:200]!r}")
         weights[version] = weight
-    if not any(weights.values()):
-        raise RouteError(f"expected a version with a weight above 0, got {text[:200]!r}")
+    if not 0 < sum(weights.values()) < math.inf:
+        raise RouteError(f"expected weights that come to more than 0 and to a number, got {text[:200]!r}")
     return {version: weight for version, weight in weights.items() if weight}
 
 

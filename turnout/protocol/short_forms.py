@@ -1,7 +1,8 @@
 """The short forms: `{"inputs": {name: lists}}` with `{"outputs": ...}`, `{"instances": []}` with `{"predictions": []}`.
 
 Comes in: a `Payload`; then a model's outputs. Goes out: an `InferenceRequest`; then an `Answer`. Called by `codecs`.
-Datatypes come from the signature and shapes from the lists. Both forms take `id` and `outputs` (names) as well.
+Datatypes come from the signature and shapes from the lists. Both forms take `id`, `outputs` (names) and the protocol's
+`parameters` as well.
 Source: TensorFlow Serving, "RESTful API", for instances and predictions.
 """
 
@@ -21,8 +22,8 @@ from turnout.protocol.requests import InferenceRequest, Payload, check_fields, i
 
 Array = npt.NDArray[Any]
 
-_NAMED_FIELDS = frozenset({"id", "inputs", "outputs"})
-_ROW_FIELDS = frozenset({"id", "instances", "outputs", "signature_name"})
+_NAMED_FIELDS = frozenset({"id", "inputs", "outputs", "parameters"})
+_ROW_FIELDS = frozenset({"id", "instances", "outputs", "parameters", "signature_name"})
 
 
 def read_named(payload: Payload, interface: Interface) -> InferenceRequest:
