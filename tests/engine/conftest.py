@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
 from moto import mock_aws
 
+from infra.program import deploy
+from tests.engine.life import Life
+from tests.engine.project import ChangingProject
 from tests.engine.stand_in.aws import REGION, Aws, make_provider
-from tests.engine.stand_in.provider import StandIn
+from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.server import serving
+from tests.engine.world import World
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -38,28 +40,6 @@ def engine() -> str:
     return found
 
 
-@dataclass
-class World:
-    """An account, the provider that works in it, and stacks that are deployed to it."""
-
-    aws: Aws
-    provider: StandIn
-    environment: dict[str, str]
-    backend: Path
-    folder: Path
-
-    def stack(self, program: Callable[[], None], name: str = "test") -> Any:
-        """A stack of the engine over a program in this process."""
-        from pulumi import automation
-
-        options = automation.LocalWorkspaceOptions(
-            work_dir=str(self.folder), env_vars=self.environment, pulumi_home=self.environment["PULUMI_HOME"]
-        )
-        found = automation.create_or_select_stack(name, project_name="turnout", program=program, opts=options)
-        found.set_config("aws:region", automation.ConfigValue(REGION))
-        return found
-
-
 @pytest.fixture
 def world(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A new account and a new home of the engine."""
@@ -73,6 +53,7 @@ def world(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     home, backend, folder = tmp_path / "home", tmp_path / "backend", tmp_path / "work"
     for made in (home, backend, folder):
         made.mkdir()
+    client_of.cache_clear()
     aws = Aws()
     provider = make_provider(aws, version("pulumi-aws"))
     with mock_aws(config={"lambda": {"use_docker": False}}), serving(provider, version("pulumi-aws")) as port:
@@ -84,3 +65,12 @@ def world(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
             "PULUMI_DEBUG_PROVIDERS": f"aws:{port}",
         }
         yield World(aws, provider, environment, backend, folder)
+
+
+@pytest.fixture
+def life(world: World, tmp_path: Path) -> Life:
+    """A project that nothing has been deployed of yet."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    project = ChangingProject(folder)
+    return Life(world, project, world.stack(lambda: deploy(folder, build=project.build)))

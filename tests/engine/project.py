@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import zipfile
 from collections.abc import Sequence
@@ -50,7 +51,9 @@ class ChangingProject:
 
     def write(self) -> None:
         """Write models.yaml."""
-        (self.folder / "models.yaml").write_text(yaml.safe_dump(self.tree, sort_keys=False))
+        # Through JSON: equal parts would be written as anchors, which models.yaml has none of.
+        tree = json.loads(json.dumps(self.tree))
+        (self.folder / "models.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
 
     def build(self, project: Project, plan: Plan) -> Sequence[BuiltPackage]:
         """A zip for each function, and one layer."""

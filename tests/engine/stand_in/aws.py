@@ -25,12 +25,14 @@ class Aws:
         sent: names of functions, layers and objects, each time that their zip was sent.
         stages: with their canaries.
         provisioned: `function:alias` -> instances.
+        snap_start: function -> which of its versions start from a snapshot.
         attachments: role -> the policy of AWS's own that it has.
     """
 
     sent: list[str] = field(default_factory=list)
     stages: gateway.Stages = field(default_factory=gateway.Stages)
     provisioned: dict[str, int] = field(default_factory=dict)
+    snap_start: dict[str, str] = field(default_factory=dict)
     attachments: dict[str, str] = field(default_factory=dict)
 
     def resources(self) -> Mapping[str, Resource]:
@@ -53,7 +55,7 @@ class Aws:
             "aws:iam/rolePolicy:RolePolicy": plain.ROLE_POLICY,
             "aws:iam/rolePolicyAttachment:RolePolicyAttachment": plain.make_attachment(self.attachments),
             "aws:lambda/alias:Alias": lambdas.ALIAS,
-            "aws:lambda/function:Function": lambdas.Function(self.sent),
+            "aws:lambda/function:Function": lambdas.Function(self.sent, self.snap_start),
             "aws:lambda/layerVersion:LayerVersion": lambdas.make_layer_version(self.sent),
             "aws:lambda/permission:Permission": lambdas.PERMISSION,
             "aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig": (

@@ -12,21 +12,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
-
+from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.provider import Calls, Inputs
-from turnout.gateway.control.patches import PatchOperation, apply_operations
+from turnout.gateway.control.patches import PatchOperation, apply_operations, parse_operations
 from turnout.gateway.stages import CanarySettings, StageSettings
 
 
 def _import(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    client = boto3.client("apigateway")
+    client = client_of("apigateway")
     identity = client.create_rest_api(name=inputs["name"])["id"]
     return identity, _put(identity, {}, inputs)
 
 
 def _put(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
-    client = boto3.client("apigateway")
+    client = client_of("apigateway")
     client.put_rest_api(restApiId=identity, mode="overwrite", failOnWarnings=True, body=inputs["body"])
     root = next(row["id"] for row in client.get_resources(restApiId=identity)["items"] if row["path"] == "/")
     region, account = client.meta.region_name, "123456789012"
@@ -40,13 +39,13 @@ def _put(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
 REST_API = Calls(
     make=_import,
     change=_put,
-    remove=lambda identity, _: boto3.client("apigateway").delete_rest_api(restApiId=identity),
+    remove=lambda identity, _: client_of("apigateway").delete_rest_api(restApiId=identity),
     computed=("rootResourceId", "arn", "executionArn"),
 )
 
 DEPLOYMENT = Calls(
-    make=lambda inputs: (boto3.client("apigateway").create_deployment(restApiId=inputs["restApi"])["id"], {}),
-    remove=lambda identity, state: boto3.client("apigateway").delete_deployment(
+    make=lambda inputs: (client_of("apigateway").create_deployment(restApiId=inputs["restApi"])["id"], {}),
+    remove=lambda identity, state: client_of("apigateway").delete_deployment(
         restApiId=state["restApi"], deploymentId=identity
     ),
     replaced_by=frozenset({"restApi", "triggers"}),
@@ -70,7 +69,7 @@ class Stages:
     def create(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         """CreateStage."""
         api, name = inputs["restApi"], inputs["stageName"]
-        client = boto3.client("apigateway")
+        client = client_of("apigateway")
         client.create_stage(
             restApiId=api, stageName=name, deploymentId=inputs["deployment"], variables=dict(inputs["variables"])
         )
@@ -95,7 +94,7 @@ class Stages:
         api, name = inputs["restApi"], inputs["stageName"]
         operations = list(plan_operations(before, inputs))
         self.patches.append([f"{row.op} {row.path} {row.value or ''}".strip() for row in operations])
-        client = boto3.client("apigateway")
+        client = client_of("apigateway")
         deployments = {row["id"] for row in client.get_deployments(restApiId=api)["items"]}
         known = [row for row in operations if not row.path.startswith("/accessLogSettings")]
         self.kept[api, name] = apply_operations(self.kept[api, name], known, deployments)
@@ -104,13 +103,35 @@ class Stages:
             client.update_stage(restApiId=api, stageName=name, patchOperations=told)
         return {}
 
+    def get_stage(self, **where: str) -> dict[str, Any]:
+        """GetStage, as boto3 has it."""
+        canary = self.kept[where["restApiId"], where["stageName"]].canary
+        return {} if canary is None else {"canarySettings": {"percentTraffic": canary.percent}}
+
+    def update_stage(self, *, patchOperations: list[dict[str, str]], **where: str) -> None:  # noqa: N803 - boto3's
+        """UpdateStage, as boto3 has it, by others than the engine."""
+        key = where["restApiId"], where["stageName"]
+        operations = parse_operations({"patchOperations": patchOperations})
+        self.kept[key] = apply_operations(self.kept[key], operations, {self.kept[key].deployment_id})
+
+    def read(self, identity: str, state: Inputs) -> Inputs:
+        """A canary comes and goes without the engine."""
+        stage = self.kept[state["restApi"], state["stageName"]]
+        canary = stage.canary and {
+            "deploymentId": stage.canary.deployment_id,
+            "percentTraffic": stage.canary.percent,
+            "stageVariableOverrides": dict(stage.canary.overrides),
+            "useStageCache": stage.canary.use_stage_cache,
+        }
+        return {"canarySettings": canary, "deployment": stage.deployment_id, "variables": dict(stage.variables)}
+
     def unsettled(self, changed: Iterable[str], inputs: Inputs) -> tuple[str, ...]:
         """Nothing."""
         return ()
 
     def delete(self, identity: str, state: Inputs) -> None:
         """DeleteStage."""
-        boto3.client("apigateway").delete_stage(restApiId=state["restApi"], stageName=state["stageName"])
+        client_of("apigateway").delete_stage(restApiId=state["restApi"], stageName=state["stageName"])
         del self.kept[state["restApi"], state["stageName"]]
 
 
@@ -158,7 +179,7 @@ def _of_variables(before: Mapping[str, str], after: Mapping[str, str], prefix: s
 
 def _throttle(inputs: Inputs) -> tuple[str, dict[str, Any]]:
     path, settings = inputs["methodPath"], inputs["settings"]
-    boto3.client("apigateway").update_stage(
+    client_of("apigateway").update_stage(
         restApiId=inputs["restApi"],
         stageName=inputs["stageName"],
         patchOperations=[
@@ -179,30 +200,30 @@ METHOD_SETTINGS = Calls(
 
 def _make_usage_plan(inputs: Inputs) -> tuple[str, dict[str, Any]]:
     stages = [{"apiId": row["apiId"], "stage": row["stage"]} for row in inputs["apiStages"]]
-    return boto3.client("apigateway").create_usage_plan(name=inputs["name"], apiStages=stages)["id"], {}
+    return client_of("apigateway").create_usage_plan(name=inputs["name"], apiStages=stages)["id"], {}
 
 
 USAGE_PLAN = Calls(
     make=_make_usage_plan,
-    remove=lambda identity, _: boto3.client("apigateway").delete_usage_plan(usagePlanId=identity),
+    remove=lambda identity, _: client_of("apigateway").delete_usage_plan(usagePlanId=identity),
 )
 
 
 def _make_key(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    made = boto3.client("apigateway").create_api_key(name=inputs["name"], enabled=True)
+    made = client_of("apigateway").create_api_key(name=inputs["name"], enabled=True)
     return made["id"], {"value": made["value"]}
 
 
 API_KEY = Calls(
     make=_make_key,
-    remove=lambda identity, _: boto3.client("apigateway").delete_api_key(apiKey=identity),
+    remove=lambda identity, _: client_of("apigateway").delete_api_key(apiKey=identity),
     replaced_by=frozenset({"value"}),
     computed=("value",),
 )
 
 
 def _join(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    made = boto3.client("apigateway").create_usage_plan_key(
+    made = client_of("apigateway").create_usage_plan_key(
         usagePlanId=inputs["usagePlanId"], keyId=inputs["keyId"], keyType=inputs["keyType"]
     )
     return made["id"], {}
@@ -210,7 +231,7 @@ def _join(inputs: Inputs) -> tuple[str, dict[str, Any]]:
 
 USAGE_PLAN_KEY = Calls(
     make=_join,
-    remove=lambda identity, state: boto3.client("apigateway").delete_usage_plan_key(
+    remove=lambda identity, state: client_of("apigateway").delete_usage_plan_key(
         usagePlanId=state["usagePlanId"], keyId=state["keyId"]
     ),
     replaced_by=frozenset({"usagePlanId", "keyId", "keyType"}),

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
-
+from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.provider import Calls, Inputs, changed_names
 
 CODE = frozenset({"code", "s3Bucket", "s3Key", "sourceCodeHash"})
+UNPUBLISHED = frozenset({"publish", "reservedConcurrentExecutions", "tags"})
+"""What belongs to the function and not to its versions."""
 
 
 def read_code(inputs: Inputs) -> dict[str, Any]:
@@ -30,6 +31,12 @@ def read_code(inputs: Inputs) -> dict[str, Any]:
     return {"ZipFile": packed.getvalue()}
 
 
+def snap_start_of(inputs: Inputs) -> str:
+    """Which versions start from a snapshot; moto takes it and tells another."""
+    applied: str = (inputs.get("snapStart") or {}).get("applyOn", "None")
+    return applied
+
+
 def _configuration(inputs: Inputs) -> dict[str, Any]:
     logging = inputs.get("loggingConfig")
     given = {
@@ -42,7 +49,7 @@ def _configuration(inputs: Inputs) -> dict[str, Any]:
         "Environment": {"Variables": dict((inputs.get("environment") or {}).get("variables") or {})},
         "EphemeralStorage": {"Size": (inputs.get("ephemeralStorage") or {}).get("size", 512)},
         "TracingConfig": {"Mode": (inputs.get("tracingConfig") or {}).get("mode", "PassThrough")},
-        "SnapStart": {"ApplyOn": (inputs.get("snapStart") or {}).get("applyOn", "None")},
+        "SnapStart": {"ApplyOn": snap_start_of(inputs)},
     }
     if logging is not None:
         given["LoggingConfig"] = {"LogFormat": logging["logFormat"], "LogGroup": logging["logGroup"]}
@@ -51,16 +58,17 @@ def _configuration(inputs: Inputs) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Function:
-    """`publish` makes a version of each change; moto makes one of each change of the code."""
+    """`publish` makes a version of each change of the code or of the configuration, not of the reservation."""
 
     sent: list[str]
+    snap_start: dict[str, str]
     replaced_by = frozenset({"name", "packageType"})
     computed = ("arn", "version", "qualifiedArn", "invokeArn", "lastModified")
 
     def create(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         """CreateFunction."""
         self.sent.append(inputs["name"])
-        made = boto3.client("lambda").create_function(
+        made = client_of("lambda").create_function(
             FunctionName=inputs["name"],
             Code=read_code(inputs),
             Publish=bool(inputs.get("publish")),
@@ -68,35 +76,44 @@ class Function:
             **_configuration(inputs),
         )
         self._reserve(inputs)
+        self.snap_start[inputs["name"]] = snap_start_of(inputs)
         return inputs["name"], _outputs(made)
 
     def update(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
-        """UpdateFunctionCode where the code changed, UpdateFunctionConfiguration where the rest did."""
-        client = boto3.client("lambda")
+        """UpdateFunctionConfiguration and UpdateFunctionCode where theirs changed, then PublishVersion."""
+        client = client_of("lambda")
         changed = set(changed_names(before, inputs))
-        if changed - CODE:
+        if "reservedConcurrentExecutions" in changed:
+            self._reserve(inputs)
+        self.snap_start[identity] = snap_start_of(inputs)
+        if changed - CODE - UNPUBLISHED:
             client.update_function_configuration(FunctionName=identity, **_configuration(inputs))
         if changed & CODE:
             self.sent.append(identity)
-            made = client.update_function_code(FunctionName=identity, Publish=True, **read_code(inputs))
-            return _outputs(made)
-        self._reserve(inputs)
+            client.update_function_code(FunctionName=identity, **read_code(inputs))
+        if not (inputs.get("publish") and changed - UNPUBLISHED):
+            return {}
+        return _outputs(client.publish_version(FunctionName=identity))
+
+    def read(self, identity: str, state: Inputs) -> Inputs:
+        """Nobody else changes it."""
         return {}
 
     def unsettled(self, changed: Iterable[str], inputs: Inputs) -> tuple[str, ...]:
         """A published change has a number that nobody knows yet."""
-        return ("version", "qualifiedArn", "lastModified") if inputs.get("publish") and CODE & set(changed) else ()
+        is_published = inputs.get("publish") and set(changed) - UNPUBLISHED
+        return ("version", "qualifiedArn", "lastModified") if is_published else ()
 
     def delete(self, identity: str, state: Inputs) -> None:
         """DeleteFunction, all its versions."""
-        boto3.client("lambda").delete_function(FunctionName=identity)
+        client_of("lambda").delete_function(FunctionName=identity)
 
     def _reserve(self, inputs: Inputs) -> None:
-        reserved = inputs.get("reservedConcurrentExecutions", -1)
-        if reserved is not None and reserved >= 0:
-            boto3.client("lambda").put_function_concurrency(
-                FunctionName=inputs["name"], ReservedConcurrentExecutions=reserved
-            )
+        client, reserved = client_of("lambda"), inputs.get("reservedConcurrentExecutions", -1)
+        if reserved >= 0:
+            client.put_function_concurrency(FunctionName=inputs["name"], ReservedConcurrentExecutions=reserved)
+        else:
+            client.delete_function_concurrency(FunctionName=inputs["name"])
 
 
 def _outputs(made: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,14 +128,14 @@ def _outputs(made: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _make_alias(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    made = boto3.client("lambda").create_alias(
+    made = client_of("lambda").create_alias(
         FunctionName=inputs["functionName"], Name=inputs["name"], FunctionVersion=inputs["functionVersion"]
     )
     return made["AliasArn"], {"arn": made["AliasArn"], "invokeArn": made["AliasArn"]}
 
 
 def _move_alias(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
-    boto3.client("lambda").update_alias(
+    client_of("lambda").update_alias(
         FunctionName=inputs["functionName"], Name=inputs["name"], FunctionVersion=inputs["functionVersion"]
     )
     return {}
@@ -127,7 +144,7 @@ def _move_alias(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]
 ALIAS = Calls(
     make=_make_alias,
     change=_move_alias,
-    remove=lambda _, state: boto3.client("lambda").delete_alias(FunctionName=state["functionName"], Name=state["name"]),
+    remove=lambda _, state: client_of("lambda").delete_alias(FunctionName=state["functionName"], Name=state["name"]),
     replaced_by=frozenset({"name", "functionName"}),
     computed=("arn", "invokeArn"),
 )
@@ -138,7 +155,7 @@ def make_layer_version(sent: list[str]) -> Calls:
 
     def publish(inputs: Inputs) -> tuple[str, dict[str, Any]]:
         sent.append(inputs["layerName"])
-        made = boto3.client("lambda").publish_layer_version(
+        made = client_of("lambda").publish_layer_version(
             LayerName=inputs["layerName"],
             Content=read_code(inputs),
             CompatibleRuntimes=inputs.get("compatibleRuntimes", []),
@@ -148,7 +165,7 @@ def make_layer_version(sent: list[str]) -> Calls:
 
     return Calls(
         make=publish,
-        remove=lambda _, state: boto3.client("lambda").delete_layer_version(
+        remove=lambda _, state: client_of("lambda").delete_layer_version(
             LayerName=state["layerName"], VersionNumber=int(state["version"])
         ),
         replaced_by=CODE | {"layerName", "compatibleRuntimes", "compatibleArchitectures"},
@@ -157,7 +174,7 @@ def make_layer_version(sent: list[str]) -> Calls:
 
 
 def _permit(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    boto3.client("lambda").add_permission(
+    client_of("lambda").add_permission(
         FunctionName=inputs["function"],
         StatementId=inputs["statementId"],
         Action=inputs["action"],
@@ -169,7 +186,7 @@ def _permit(inputs: Inputs) -> tuple[str, dict[str, Any]]:
 
 PERMISSION = Calls(
     make=_permit,
-    remove=lambda identity, state: boto3.client("lambda").remove_permission(
+    remove=lambda identity, state: client_of("lambda").remove_permission(
         FunctionName=state["function"], StatementId=identity
     ),
     replaced_by=frozenset({"statementId", "action", "function", "principal", "sourceArn", "qualifier"}),

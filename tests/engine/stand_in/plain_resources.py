@@ -5,34 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import boto3
-
+from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.provider import Calls, Inputs
 
 
 def _make_role(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    made = boto3.client("iam").create_role(
-        RoleName=inputs["name"], AssumeRolePolicyDocument=inputs["assumeRolePolicy"]
-    )["Role"]
+    made = client_of("iam").create_role(RoleName=inputs["name"], AssumeRolePolicyDocument=inputs["assumeRolePolicy"])[
+        "Role"
+    ]
     return inputs["name"], {"arn": made["Arn"], "uniqueId": made["RoleId"]}
 
 
 def _trust(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
-    boto3.client("iam").update_assume_role_policy(RoleName=identity, PolicyDocument=inputs["assumeRolePolicy"])
+    client_of("iam").update_assume_role_policy(RoleName=identity, PolicyDocument=inputs["assumeRolePolicy"])
     return {}
 
 
 ROLE = Calls(
     make=_make_role,
     change=_trust,
-    remove=lambda identity, _: boto3.client("iam").delete_role(RoleName=identity),
+    remove=lambda identity, _: client_of("iam").delete_role(RoleName=identity),
     replaced_by=frozenset({"name"}),
     computed=("arn", "uniqueId"),
 )
 
 
 def _put_role_policy(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    boto3.client("iam").put_role_policy(
+    client_of("iam").put_role_policy(
         RoleName=inputs["role"], PolicyName=inputs["name"], PolicyDocument=inputs["policy"]
     )
     return f"{inputs['role']}:{inputs['name']}", {}
@@ -41,7 +40,7 @@ def _put_role_policy(inputs: Inputs) -> tuple[str, dict[str, Any]]:
 ROLE_POLICY = Calls(
     make=_put_role_policy,
     change=lambda _, before, inputs: _put_role_policy(inputs)[1],
-    remove=lambda _, state: boto3.client("iam").delete_role_policy(RoleName=state["role"], PolicyName=state["name"]),
+    remove=lambda _, state: client_of("iam").delete_role_policy(RoleName=state["role"], PolicyName=state["name"]),
     replaced_by=frozenset({"role", "name"}),
 )
 
@@ -59,7 +58,7 @@ def make_attachment(kept: dict[str, str]) -> Calls:
 
 
 def _make_log_group(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    client = boto3.client("logs")
+    client = client_of("logs")
     client.create_log_group(logGroupName=inputs["name"])
     return inputs["name"], {"arn": f"arn:aws:logs:eu-central-1:123456789012:log-group:{inputs['name']}"} | _retain(
         inputs["name"], {}, inputs
@@ -67,14 +66,14 @@ def _make_log_group(inputs: Inputs) -> tuple[str, dict[str, Any]]:
 
 
 def _retain(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
-    boto3.client("logs").put_retention_policy(logGroupName=identity, retentionInDays=inputs["retentionInDays"])
+    client_of("logs").put_retention_policy(logGroupName=identity, retentionInDays=inputs["retentionInDays"])
     return {}
 
 
 LOG_GROUP = Calls(
     make=_make_log_group,
     change=_retain,
-    remove=lambda identity, _: boto3.client("logs").delete_log_group(logGroupName=identity),
+    remove=lambda identity, _: client_of("logs").delete_log_group(logGroupName=identity),
     replaced_by=frozenset({"name"}),
     computed=("arn",),
 )
@@ -103,7 +102,7 @@ def _put_alarm(inputs: Inputs) -> tuple[str, dict[str, Any]]:
             for name, wire in (("statistic", "Statistic"), ("extendedStatistic", "ExtendedStatistic"))
             if name in inputs
         }
-    boto3.client("cloudwatch").put_metric_alarm(**given)
+    client_of("cloudwatch").put_metric_alarm(**given)
     return inputs["name"], {}
 
 
@@ -120,36 +119,34 @@ def _metric_query(row: Inputs) -> dict[str, Any]:
 METRIC_ALARM = Calls(
     make=lambda inputs: (_put_alarm(inputs)[0], {"arn": f"arn:aws:cloudwatch:::alarm:{inputs['name']}"}),
     change=lambda _, before, inputs: _put_alarm(inputs)[1],
-    remove=lambda identity, _: boto3.client("cloudwatch").delete_alarms(AlarmNames=[identity]),
+    remove=lambda identity, _: client_of("cloudwatch").delete_alarms(AlarmNames=[identity]),
     replaced_by=frozenset({"name"}),
     computed=("arn",),
 )
 
 
 def _put_dashboard(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    boto3.client("cloudwatch").put_dashboard(
-        DashboardName=inputs["dashboardName"], DashboardBody=inputs["dashboardBody"]
-    )
+    client_of("cloudwatch").put_dashboard(DashboardName=inputs["dashboardName"], DashboardBody=inputs["dashboardBody"])
     return inputs["dashboardName"], {}
 
 
 DASHBOARD = Calls(
     make=_put_dashboard,
     change=lambda _, before, inputs: _put_dashboard(inputs)[1],
-    remove=lambda identity, _: boto3.client("cloudwatch").delete_dashboards(DashboardNames=[identity]),
+    remove=lambda identity, _: client_of("cloudwatch").delete_dashboards(DashboardNames=[identity]),
     replaced_by=frozenset({"dashboardName"}),
 )
 
 
 def _put_rule(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    made = boto3.client("events").put_rule(Name=inputs["name"], EventPattern=inputs["eventPattern"])
+    made = client_of("events").put_rule(Name=inputs["name"], EventPattern=inputs["eventPattern"])
     return inputs["name"], {"arn": made["RuleArn"]}
 
 
 EVENT_RULE = Calls(
     make=_put_rule,
     change=lambda _, before, inputs: _put_rule(inputs)[1],
-    remove=lambda identity, _: boto3.client("events").delete_rule(Name=identity),
+    remove=lambda identity, _: client_of("events").delete_rule(Name=identity),
     replaced_by=frozenset({"name"}),
     computed=("arn",),
 )
@@ -158,7 +155,7 @@ EVENT_RULE = Calls(
 def _put_target(inputs: Inputs) -> tuple[str, dict[str, Any]]:
     identity = inputs.get("targetId", "target")
     transformer = inputs["inputTransformer"]
-    boto3.client("events").put_targets(
+    client_of("events").put_targets(
         Rule=inputs["rule"],
         Targets=[
             {
@@ -177,13 +174,13 @@ def _put_target(inputs: Inputs) -> tuple[str, dict[str, Any]]:
 EVENT_TARGET = Calls(
     make=_put_target,
     change=lambda _, before, inputs: _put_target(inputs)[1],
-    remove=lambda identity, state: boto3.client("events").remove_targets(Rule=state["rule"], Ids=[identity]),
+    remove=lambda identity, state: client_of("events").remove_targets(Rule=state["rule"], Ids=[identity]),
     replaced_by=frozenset({"rule", "targetId"}),
 )
 
 
 def _make_bucket(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    client = boto3.client("s3")
+    client = client_of("s3")
     client.create_bucket(
         Bucket=inputs["bucket"], CreateBucketConfiguration={"LocationConstraint": client.meta.region_name}
     )
@@ -192,14 +189,14 @@ def _make_bucket(inputs: Inputs) -> tuple[str, dict[str, Any]]:
 
 BUCKET = Calls(
     make=_make_bucket,
-    remove=lambda identity, _: boto3.client("s3").delete_bucket(Bucket=identity),
+    remove=lambda identity, _: client_of("s3").delete_bucket(Bucket=identity),
     replaced_by=frozenset({"bucket"}),
     computed=("arn",),
 )
 
 PUBLIC_ACCESS_BLOCK = Calls(
     make=lambda inputs: (_block(inputs["bucket"], inputs), {}),
-    remove=lambda identity, _: boto3.client("s3").delete_public_access_block(Bucket=identity),
+    remove=lambda identity, _: client_of("s3").delete_public_access_block(Bucket=identity),
     replaced_by=frozenset({"bucket"}),
 )
 
@@ -212,7 +209,7 @@ def _block(bucket: str, inputs: Inputs) -> str:
         "restrictPublicBuckets": "RestrictPublicBuckets",
     }
     given = {wire: inputs[name] for name, wire in names.items()}
-    boto3.client("s3").put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=given)
+    client_of("s3").put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=given)
     return bucket
 
 
@@ -221,7 +218,7 @@ def make_bucket_object(sent: list[str]) -> Calls:
 
     def put(inputs: Inputs) -> tuple[str, dict[str, Any]]:
         sent.append(inputs["key"])
-        boto3.client("s3").put_object(
+        client_of("s3").put_object(
             Bucket=inputs["bucket"], Key=inputs["key"], Body=Path(inputs["source"]["path"]).read_bytes()
         )
         return inputs["key"], {}
@@ -229,6 +226,6 @@ def make_bucket_object(sent: list[str]) -> Calls:
     return Calls(
         make=put,
         change=lambda _, before, inputs: put(inputs)[1],
-        remove=lambda identity, state: boto3.client("s3").delete_object(Bucket=state["bucket"], Key=identity),
+        remove=lambda identity, state: client_of("s3").delete_object(Bucket=state["bucket"], Key=identity),
         replaced_by=frozenset({"bucket", "key"}),
     )

@@ -41,6 +41,10 @@ class Resource(Protocol):
         """Change it: what was computed anew."""
         ...
 
+    def read(self, identity: str, state: Inputs) -> Inputs:
+        """Inputs as they are now, where others than the engine change them; None for one that is gone."""
+        ...
+
     def unsettled(self, changed: Iterable[str], inputs: Inputs) -> tuple[str, ...]:
         """Which outputs nobody knows before a change of these inputs is made."""
         ...
@@ -71,6 +75,10 @@ class Calls:
     def update(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
         """Change it."""
         return self.change(identity, before, inputs)
+
+    def read(self, identity: str, state: Inputs) -> Inputs:
+        """Nobody else changes it."""
+        return {}
 
     def unsettled(self, changed: Iterable[str], inputs: Inputs) -> tuple[str, ...]:
         """Nothing."""
@@ -115,8 +123,13 @@ class StandIn(sdk.Provider):
         self._resources = resources
         self._functions = functions
         self._version = version
+        self._refused: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()  # moto is not safe in many threads at once
         self.journal = Journal()
+
+    def refuse(self, kind: str, name: str, reason: str) -> None:
+        """Fail at the next attempt to make a resource."""
+        self._refused[kind, name] = reason
 
     async def get_schema(self, request: sdk.GetSchemaRequest) -> sdk.GetSchemaResponse:
         """The least that the engine takes."""
@@ -165,9 +178,20 @@ class StandIn(sdk.Provider):
             return sdk.CreateResponse(
                 "", to_property_map(_without_files(inputs) | dict.fromkeys(resource.computed, UNKNOWN))
             )
+        refused = self._refused.pop((_type_of(request.urn), request.urn.rpartition("::")[2]), None)
+        if refused is not None:
+            raise RuntimeError(refused)
         identity, outputs = await self._carry_out(resource.create, inputs)
         self.journal.add("create", request.urn)
         return sdk.CreateResponse(identity, to_property_map(_state(inputs, outputs)))
+
+    async def read(self, request: sdk.ReadRequest) -> sdk.ReadResponse:
+        """What is there now."""
+        state = to_plain_map(request.properties)
+        resource = self._resources[_type_of(request.urn)]
+        found = await self._carry_out(resource.read, request.resource_id, state)
+        state |= {**found, COMPARED: _present({**state[COMPARED], **found})}
+        return sdk.ReadResponse(request.resource_id, to_property_map(_present(state)))
 
     async def update(self, request: sdk.UpdateRequest) -> sdk.UpdateResponse:
         """Change a resource; what is computed stays known in a preview."""
@@ -199,6 +223,10 @@ def changed_names(before: Inputs, after: Inputs) -> list[str]:
     """Inputs that were added, removed or changed."""
     old, new = before.get(COMPARED, {}), settle(dict(after))
     return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
+def _present(values: Inputs) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _state(inputs: Inputs, outputs: Inputs) -> dict[str, Any]:

@@ -50,6 +50,13 @@ class AttachedServicer(ProviderServicer):
         open_files(request.news)
         return await super().Update(request, context)
 
+    async def Read(self, request: Any, context: Any) -> Any:
+        """The state as it is now; the inputs are what was asked for."""
+        asked = proto.ReadRequest(id=request.id, urn=request.urn, properties=request.properties)
+        answer = await super().Read(asked, context)
+        answer.inputs.CopyFrom(request.inputs)
+        return answer
+
     async def DiffConfig(self, request: Any, context: Any) -> Any:
         """No configuration makes everything new. (The SDK's own answer cannot be encoded.)"""
         return proto.DiffResponse(changes=proto.DiffResponse.DIFF_NONE)

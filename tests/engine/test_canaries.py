@@ -1,0 +1,147 @@
+"""Canaries that change, end badly, or are ended by their guard rail, and an `up` that fails in the middle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import boto3
+import pytest
+
+from infra.guard_rail_function import remove_canary
+from tests.engine.life import LEAVES_LOOPS, Life, functions, touched
+from turnout.gateway.stages import StageSettings
+
+pytestmark = LEAVES_LOOPS
+
+IRIS, DIGITS = "turnout-test_iris_v1", "turnout-test_digits_v1"
+
+
+@pytest.fixture
+def two_versions(life: Life) -> Life:
+    """Two versions of both models, the first of each served."""
+    for name in ("iris", "digits"):
+        life.project.tree["models"][name]["versions"]["v2"] = {"artifact": f"models/{name}/v2/model.onnx"}
+    return life
+
+
+def canary_of(stage: StageSettings) -> tuple[float, Mapping[str, str]]:
+    assert stage.canary is not None
+    return stage.canary.percent, stage.canary.overrides
+
+
+def test_canary_changes_in_one_call_whatever_changes(two_versions: Life) -> None:
+    life, prod = two_versions, two_versions.project.prod
+    prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
+    life.up()
+
+    # Another share of another model.
+    prod["canary"] = {"percent": 30, "serve": {"digits": "v2"}}
+    life.up()
+    assert life.world.aws.stages.patches == [
+        [
+            "remove /canarySettings/stageVariableOverrides/iris",
+            "replace /canarySettings/stageVariableOverrides/digits v2",
+            "replace /canarySettings/percentTraffic 30.0",
+        ]
+    ]
+    assert canary_of(life.stage) == (30.0, {"digits": "v2", "canary": "true"})
+    assert guard_of("prod") == ["turnout-test_digits_v2_errors"]
+
+    # One model promoted, the other goes on: still one call, so no request sees half of it.
+    prod["canary"]["serve"] = {"iris": "v2"}
+    prod["serve"]["digits"] = "v2"
+    life.up()
+    assert len(life.world.aws.stages.patches) == 1
+    assert life.stage.variables["digits"] == "v2"
+    assert canary_of(life.stage) == (30.0, {"iris": "v2", "canary": "true"})
+
+    # With the last canary its guard rail goes, and all that belongs to it.
+    del prod["canary"]
+    done = touched(life.up())
+    assert {kind for verb, kind, _ in done if verb == "delete"} >= {
+        "Function", "Role", "RolePolicy", "LogGroup", "EventRule", "EventTarget", "Permission"
+    }  # fmt: skip
+    assert boto3.client("events").list_rules()["Rules"] == []
+    assert not [name for name in functions() if "guard" in name]
+
+
+def guard_of(stage: str) -> list[str]:
+    """The alarms that end a stage's canary."""
+    rule = boto3.client("events").describe_rule(Name=f"turnout-test-guard-rail-{stage}")
+    return [arn.rpartition(":alarm:")[2] for arn in json.loads(rule["EventPattern"])["resources"]]
+
+
+def test_release_that_is_given_up_leaves_the_old_code_for_everybody(life: Life) -> None:
+    project, prod = life.project, life.project.prod
+    life.up()
+    old = boto3.client("lambda").get_function(FunctionName=IRIS, Qualifier="live")["Configuration"]["CodeSha256"]
+    project.code = "2"
+    project.tree["models"]["iris"]["versions"]["v1"]["memory_mb"] = 2048
+    prod["canary"] = {"percent": 10, "release": True}
+    life.up()
+    assert live_of(IRIS)["CodeSha256"] == old
+    assert live_of(IRIS)["MemorySize"] == 1024
+    baseline = life.stage.deployment_id
+
+    # The code first, as docs/deploying.md says: the canary's share is the old code's again, the baseline as it was.
+    project.code = "1"
+    del project.tree["models"]["iris"]["versions"]["v1"]["memory_mb"]
+    life.up()
+    assert (life.alias(IRIS, "live"), life.alias(IRIS, "next")) == ("1", "3")
+    assert life.stage.deployment_id == baseline
+
+    # Then the canary.
+    del prod["canary"]
+    life.up()
+    assert life.stage.canary is None
+    assert (life.alias(IRIS, "live"), life.alias(IRIS, "next")) == ("3", "3")
+    assert live_of(IRIS)["CodeSha256"] == old
+    assert live_of(IRIS)["MemorySize"] == 1024
+
+
+def live_of(function: str) -> dict[str, Any]:
+    found: dict[str, Any] = boto3.client("lambda").get_function_configuration(FunctionName=function, Qualifier="live")
+    return found
+
+
+def test_canary_that_its_guard_rail_ended_is_taken_out_of_the_file_by_a_refreshing_up(two_versions: Life) -> None:
+    life, prod = two_versions, two_versions.project.prod
+    prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
+    life.up()
+    event = {"rest_api_id": life.stage.api, "stage": "prod", "alarm": guard_of("prod")[0]}
+
+    assert remove_canary(life.world.aws.stages, event)["removed"]
+    assert life.stage.canary is None
+
+    # An `up` that changes something else leaves it ended.
+    life.project.tree["models"]["digits"]["versions"]["v2"]["memory_mb"] = 512
+    life.up()
+    assert life.stage.canary is None
+
+    # Without a look at the account its removal would be sent once more, which AWS refuses.
+    del prod["canary"]
+    assert "canarySettings" in life.fail()
+    life.up(refresh=True)
+    assert life.stage.canary is None
+    assert life.up() == []
+
+
+def test_up_that_fails_in_the_middle_is_continued_by_the_next(two_versions: Life) -> None:
+    life = two_versions
+    life.world.provider.refuse("aws:lambda/function:Function", "digits_v1", "ServiceException: try again")
+
+    message = life.fail()
+
+    assert "ServiceException: try again" in message
+    done = {name for _, kind, name, _ in life.world.provider.journal.take() if kind.endswith(":Function")}
+    assert "digits_v1" not in done
+    assert life.world.aws.stages.kept == {}, "no stage sends traffic to functions that are not there"
+
+    again = touched(life.up())
+    assert ("create", "Function", "digits_v1") in again
+    assert not [row for row in again if row[1] == "Function" and row[2] in done]
+    assert {IRIS, DIGITS} <= functions()
+    assert life.stage.variables["iris"] == "v1"
+    assert life.up() == []

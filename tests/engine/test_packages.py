@@ -1,0 +1,95 @@
+"""Packages: what is sent, once, and by which way."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import replace
+from pathlib import Path
+from shutil import copyfile, rmtree
+
+import boto3
+
+from infra.program import deploy
+from tests.engine.conftest import REPOSITORY
+from tests.engine.life import LEAVES_LOOPS, Life, functions
+from tests.engine.stand_in.aws import REGION
+from turnout.packaging.build import BuiltPackage
+from turnout.packaging.contents import StoredFile
+from turnout.plan import Plan
+from turnout.project import CACHE_DIR, Project
+from turnout.quotas import DIRECT_ZIP_BYTES
+
+pytestmark = LEAVES_LOOPS
+
+BUCKET = f"turnout-test-123456789012-{REGION}"
+
+
+def keys(bucket: str) -> set[str]:
+    return {row["Key"] for row in boto3.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])}
+
+
+def test_changed_artifact_sends_one_zip_and_nothing_else(life: Life) -> None:
+    life.up()
+    copyfile(life.project.folder / "models/iris/v2/model.onnx", life.project.folder / "models/iris/v1/model.onnx")
+
+    life.up()
+
+    assert life.world.aws.sent == ["turnout-test_iris_v1"]
+    assert life.alias("turnout-test_iris_v1", "live") == "2"
+    assert life.alias("turnout-test_digits_v1", "live") == "1"
+
+
+def test_large_zip_goes_through_the_stacks_own_bucket(life: Life) -> None:
+    def build(project: Project, plan: Plan) -> list[BuiltPackage]:
+        built = life.project.build(project, plan)
+        return [replace(row, zip_bytes=DIRECT_ZIP_BYTES + 1) if row.name == "iris_v1" else row for row in built]
+
+    life.stack = life.world.stack(lambda: deploy(life.project.folder, build=build))
+    life.up()
+    (first,) = keys(BUCKET)
+    assert re.fullmatch(r"packages/iris_v1-[0-9a-f]{64}\.zip", first)
+    assert life.up() == []
+
+    # Other code: another object, which the function is given; the old one goes.
+    life.project.code = "2"
+    life.up()
+    (second,) = keys(BUCKET)
+    assert second != first
+    assert life.alias("turnout-test_iris_v1", "live") == "2"
+    assert second in life.world.aws.sent
+
+    # The bucket goes with what is in it.
+    life.stack.destroy(on_output=lambda _: None)
+    assert boto3.client("s3").list_buckets()["Buckets"] == []
+    assert functions() == set()
+
+
+def test_model_in_s3_is_read_for_its_signature_and_fetched_by_its_function(life: Life) -> None:
+    artifact = (REPOSITORY / "models/iris/v2/model.onnx").read_bytes()
+    digest = hashlib.sha256(artifact).hexdigest()
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="ours", CreateBucketConfiguration={"LocationConstraint": REGION})
+    client.put_object(Bucket="ours", Key="iris/v2.onnx", Body=artifact)
+    life.project.tree["models"]["iris"]["versions"]["v2"] = {"artifact": "s3://ours/iris/v2.onnx", "sha256": digest}
+
+    def build(project: Project, plan: Plan) -> list[BuiltPackage]:
+        stored = (StoredFile("v2.onnx", Path("v2.onnx"), len(artifact), digest),)
+        built = life.project.build(project, plan)
+        return [replace(row, stored=stored) if row.name == "iris_v2" else row for row in built]
+
+    life.stack = life.world.stack(lambda: deploy(life.project.folder, build=build))
+    life.up()
+
+    made = boto3.client("lambda").get_function_configuration(FunctionName="turnout-test_iris_v2")
+    assert made["Environment"]["Variables"] == {"TURNOUT_MODEL": "s3://ours/iris"}
+    assert made["Role"].endswith(":role/turnout-test_iris_v2")
+    policy = boto3.client("iam").get_role_policy(RoleName="turnout-test_iris_v2", PolicyName="turnout")
+    assert policy["PolicyDocument"]["Statement"][1]["Resource"] == ["arn:aws:s3:::ours/iris/v2.onnx"]
+    assert keys("ours") == {"iris/v2.onnx"}
+
+    # Another object under the key is refused before anything changes, where nothing has kept the first one.
+    rmtree(life.project.folder / CACHE_DIR / "artifacts")
+    client.put_object(Bucket="ours", Key="iris/v2.onnx", Body=b"another model")
+    assert "is not what `sha256` says" in life.fail()
+    assert "turnout-test_iris_v2" in functions()

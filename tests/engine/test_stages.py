@@ -1,0 +1,125 @@
+"""Stages of every kind, and functions as the manifest asks for them: what arrives in the account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.engine.life import LEAVES_LOOPS, Life, functions, touched
+
+pytestmark = LEAVES_LOOPS
+
+
+def configuration(function: str) -> dict[str, Any]:
+    found: dict[str, Any] = boto3.client("lambda").get_function_configuration(FunctionName=function)
+    return found
+
+
+@pytest.fixture
+def varied(life: Life) -> Life:
+    """Stages of every kind of authentication, a routed model, a graph, and functions that are kept warm."""
+    tree = life.project.tree
+    iris = {
+        "v1": {
+            "artifact": "models/iris/v1/model.onnx",
+            "warm": {"provisioned": 2},
+            "tracing": True,
+            "environment": {"MODE": "fast"},
+            "memory_mb": 2048,
+            "reserved_concurrency": 7,
+        },
+        "v2": {
+            "artifact": "models/iris/v2/model.onnx",
+            "warm": {"snap_start": True},
+            "ephemeral_storage_mb": 512,
+            "slo": {"p99_ms": 200, "error_percent": 1},
+        },
+    }
+    tree["models"]["iris"] = {"versions": iris, "routing": {"sticky": {"header": "x-user-id"}, "fallback": "v1"}}
+    vote = [{"model": "iris", "version": name} for name in ("v1", "v2")]
+    tree["models"]["vote"] = {"graph": {"ensemble": vote, "combine": "concatenate"}}
+    serve = {"iris": "v1", "digits": "v1"}
+    issuer = {"issuer": "https://issuer.example.com", "audience": ["turnout"]}
+    tree["stages"] = {
+        "dev": {"serve": serve},
+        "prod": {"serve": serve, "auth": "api_key", "throttle": {"rate": 100, "burst": 200}},
+        "ops": {"serve": serve, "auth": "iam"},
+        "app": {
+            "serve": {"digits": "v1"},
+            "weights": {"iris": {"v1": 90, "v2": 10}},
+            "auth": "jwt",
+            "jwt": issuer,
+        },
+    }
+    return life
+
+
+def test_stages_and_functions_arrive_as_the_manifest_asks(varied: Life) -> None:
+    varied.up()
+
+    # An API for each kind of authentication, and each stage in its own.
+    apis = {row["name"]: row["id"] for row in boto3.client("apigateway").get_rest_apis()["items"]}
+    assert apis.keys() == {"turnout-test_none", "turnout-test_api_key", "turnout-test_iam", "turnout-test_jwt_app"}
+    assert {name: varied.stage_named(name).api for name in ("dev", "prod", "ops", "app")} == {
+        "dev": apis["turnout-test_none"],
+        "prod": apis["turnout-test_api_key"],
+        "ops": apis["turnout-test_iam"],
+        "app": apis["turnout-test_jwt_app"],
+    }
+    assert varied.result.outputs["api_keys"].value.keys() == {"prod"}
+    settings = boto3.client("apigateway").get_stage(restApiId=apis["turnout-test_api_key"], stageName="prod")
+    throttle = settings["methodSettings"]["*/*"]
+    assert (throttle["throttlingRateLimit"], throttle["throttlingBurstLimit"]) == (100.0, 200)
+
+    # Weights, stickiness and graphs go to the model's router.
+    assert varied.stage_named("app").variables["iris"] == "router"
+    assert varied.stage_named("app").variables["irisRoute"] == "v1.90,v2.10"
+    assert varied.stage_named("dev").variables["vote"] == "router"
+    assert {"turnout-test_iris_router", "turnout-test_vote_router"} <= functions()
+
+    # What keeps a function warm, and what it may use.
+    first = configuration("turnout-test_iris_v1")
+    assert varied.world.aws.provisioned == {"turnout-test_iris_v1:live": 2}
+    assert (first["MemorySize"], first["TracingConfig"]["Mode"]) == (2048, "Active")
+    assert first["Environment"]["Variables"]["MODE"] == "fast"
+    assert varied.world.aws.snap_start["turnout-test_iris_v1"] == "None"
+    assert varied.world.aws.snap_start["turnout-test_iris_v2"] == "PublishedVersions"
+    client = boto3.client("lambda")
+    assert client.get_function_concurrency(FunctionName="turnout-test_iris_v1")["ReservedConcurrentExecutions"] == 7
+    assert "ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName="turnout-test_iris_v2")
+    alarms = {row["AlarmName"]: row for row in boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]}
+    assert alarms["turnout-test_iris_v2_p99"]["Threshold"] == 200
+    assert "turnout-test_iris_v1_p99" not in alarms
+
+    # None of it changes by itself.
+    assert varied.up() == []
+
+    # What is asked for no longer goes; a setting alone makes a version, to which the aliases go.
+    prod, iris = varied.project.prod, varied.project.tree["models"]["iris"]["versions"]
+    del prod["throttle"], iris["v1"]["warm"], iris["v1"]["reserved_concurrency"]
+    iris["v1"]["memory_mb"] = 1024
+    done = touched(varied.up())
+    assert ("delete", "MethodSettings", "prod") in done
+    assert varied.world.aws.provisioned == {}
+    assert "ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName="turnout-test_iris_v1")
+    assert varied.world.aws.sent == []
+    assert (varied.alias("turnout-test_iris_v1", "live"), varied.alias("turnout-test_iris_v1", "next")) == ("2", "2")
+
+
+def test_stage_with_another_authentication_moves_to_another_api_and_no_other_does(life: Life) -> None:
+    life.project.tree["stages"]["dev"] = {"serve": {"iris": "v1", "digits": "v1"}}
+    life.up()
+    before = {name: life.stage_named(name) for name in ("dev", "prod")}
+    key = life.result.outputs["api_keys"].value["prod"]
+
+    life.project.tree["stages"]["dev"]["auth"] = "iam"
+    done = touched(life.up())
+
+    assert life.stage_named("dev").api != before["dev"].api
+    assert life.stage_named("prod") == before["prod"]
+    assert life.result.outputs["api_keys"].value["prod"] == key
+    assert not [row for row in done if row[1] == "Function" or row[2] == "prod"]
+    apis = {row["name"] for row in boto3.client("apigateway").get_rest_apis()["items"]}
+    assert apis == {"turnout-test_iam", "turnout-test_api_key"}
