@@ -16,7 +16,7 @@ from tests.builders.manifests import manifests, version_names
 from tests.builders.pulumi_program import ACCOUNT, REGION, Program, Resource
 from turnout.manifest import Manifest
 
-few = settings(max_examples=8, deadline=None)
+few = settings(max_examples=5, deadline=None)
 
 FUNCTION = re.compile(r":function:([^:/]+):([^:/]+)/invocations$")
 VARIABLE = re.compile(r"\$\{stageVariables\.([A-Za-z0-9]+)\}")
