@@ -166,7 +166,8 @@ class _Walk:
             try:
                 outputs[name] = combine_tensors(word, [row[name] for row in given])
             except ClashError as error:
-                self._tell((*path, "combine"), f"no {word} can be made of `{name}`: {error}")
+                hint = "Give it another word, or name only the outputs that the answer is to hold."
+                self._tell((*path, "combine"), f"no {word} can be made of `{name}`: {error}", hint)
         if not words:
             self._tell(path, "gives nothing: the members have no output in common")
         return Flow(self._merged(all_of, [flow.inputs for flow in flows], path), outputs, self._compared(flows, path))

@@ -1,0 +1,60 @@
+"""The Open Inference Protocol's clients against the zips that AWS gets: the general router, a router and a graph."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from kserve import InferenceRESTClient, InferRequest, RESTConfig
+from kserve import InferInput as KServeInput
+from tritonclient.http import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException
+
+from tests.builders.isolated_project import share_packages
+from tests.builders.open_inference_project import write_open_inference_project
+from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    project = write_open_inference_project(tmp_path_factory.mktemp("isolated-clients"))
+    share_packages(project, tmp_path_factory)
+    with running_server(project, "--workers", "1", "--isolated") as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("model", "output", "expected"),
+    [("pair", "difference", [-9, -18, -27]), ("routed", "sum", [11, 22, 33]), ("chain", "y", [11, 22, 33])],
+)
+def test_tritonclient_is_answered_in_binary(
+    server: RunningServer, model: str, output: str, expected: list[float]
+) -> None:
+    values = {"a": np.array([1, 2, 3], "f4"), "b": np.array([10, 20, 30], "f4")}
+    tensors = [InferInput(name, [3], "FP32").set_data_from_numpy(row) for name, row in values.items()]
+    with InferenceServerClient(f"127.0.0.1:{server.port}", network_timeout=PATIENCE_S) as client:
+        assert client.is_model_ready(model)
+        answer = client.infer(model, tensors)
+        assert "binary_data_size" in answer.get_output(output)["parameters"]
+        assert answer.as_numpy(output).tolist() == expected
+        with pytest.raises(InferenceServerException, match="`b` is missing"):
+            client.infer(model, tensors[:1])
+
+
+def test_kserves_client_is_answered_in_json(server: RunningServer) -> None:
+    tensors = [KServeInput(name, [2], "FP32") for name in ("a", "b")]
+    for tensor in tensors:
+        tensor.set_data_from_numpy(np.array([1, 2], "f4"), binary_data=False)
+
+    async def ask() -> list[float]:
+        async with InferenceRESTClient(RESTConfig(protocol="v2", timeout=PATIENCE_S)) as client:
+            url = f"http://127.0.0.1:{server.port}"
+            assert await client.is_server_live(url)
+            request = InferRequest(model_name="routed", infer_inputs=tensors)
+            answer = await client.infer(url, request, model_name="routed")
+            found: list[float] = answer.outputs[0].data
+            return found
+
+    assert asyncio.run(ask()) == [2, 4]
