@@ -1,28 +1,19 @@
-"""The wheel in an empty virtual environment: what a user gets who has no checkout.
-
-The environment is new, and the wheel is installed into it by pip, without the network. The dependencies are not copied:
-a .pth file lets the environment see those that the tests run with. A .pth file's folders are searched last, and .pth
-files in them are not read, so the editable install of the checkout stays out of sight.
-"""
+"""The installed wheel, where no checkout is: what lands where, and that its commands do their work."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
-import sysconfig
 import time
-import venv
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.builders.installed_wheel import Installed, install_wheel
 from tests.builders.running_server import PATIENCE_S
 
 IRIS = json.dumps(
@@ -30,60 +21,9 @@ IRIS = json.dumps(
 )
 
 
-@dataclass(frozen=True)
-class Installed:
-    """A virtual environment with the wheel in it.
-
-    Args:
-        python: its interpreter.
-        site: its site-packages.
-        elsewhere: a folder that holds nothing; commands run there.
-    """
-
-    python: Path
-    site: Path
-    elsewhere: Path
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Nothing that leads back to the checkout."""
-        kept = {
-            name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "COV", "VIRTUAL_ENV"))
-        }
-        return {**kept, "NO_COLOR": "1"}
-
-    def command(self, *arguments: str) -> list[str]:
-        return [str(self.python.with_name("turnout")), *arguments]
-
-    def run(self, *arguments: str) -> str:
-        """Standard output of a command that must do its work."""
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.elsewhere,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE_S,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Installed:
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")]
-    subprocess.run(build, cwd=root, check=True, capture_output=True)
-    (wheel,) = (folder / "dist").iterdir()
-    venv.create(folder / "venv", with_pip=False)
-    python = folder / "venv" / "bin" / "python"
-    install = ["install", "--quiet", "--no-index", "--no-deps", "--no-compile", str(wheel)]
-    subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install], check=True)
-    site = next((folder / "venv" / "lib").glob("python*/site-packages"))
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n" + sysconfig.get_path("platlib") + "\n")
-    (folder / "elsewhere").mkdir()
-    return Installed(python, site, folder / "elsewhere")
+    return install_wheel(root, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +60,16 @@ def test_the_data_files_are_in_the_wheel(installed: Installed, root: Path) -> No
         expected = {path.relative_to(root) for path in (root / folder).rglob("*") if path.suffix in {".json", ".py"}}
         assert expected == {path.relative_to(package) for path in (package / folder).rglob("*") if path.is_file()}
     assert (package / "py.typed").is_file()
+
+
+def test_the_program_for_aws_is_in_the_wheel(installed: Installed) -> None:
+    code = "import turnout.infra.program as program; print(program.__file__)"
+    command = [installed.python, "-W", "ignore", "-c", code]
+    found = subprocess.run(
+        command, cwd=installed.elsewhere, env=installed.environment, check=True, capture_output=True, text=True
+    )
+    assert found.stdout.strip() == str(installed.site / "turnout" / "infra" / "program.py")
+    assert not (installed.site / "turnout" / "infra" / "__main__.py").exists()
 
 
 def test_a_new_project_is_right(installed: Installed, project: Path) -> None:

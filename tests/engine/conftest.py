@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from moto import mock_aws
 
 from infra.program import deploy
 from tests.engine.life import Life
 from tests.engine.project import ChangingProject
-from tests.engine.stand_in.aws import REGION, Aws, make_provider
-from tests.engine.stand_in.clients import client_of
-from tests.engine.stand_in.server import serving
-from tests.engine.world import World
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def find_engine() -> str | None:
-    """The engine's folder: the one on the PATH, or what `make engine` built."""
-    found = shutil.which("pulumi")
-    if found is not None:
-        return str(Path(found).parent)
-    built = REPOSITORY / ".engine"
-    return str(built) if (built / "pulumi").is_file() else None
+from tests.engine.stand_in.aws import REGION
+from tests.engine.world import World, find_engine, opened_world
 
 
 @pytest.fixture(scope="session")
@@ -50,21 +34,8 @@ def world(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     # The Automation API looks for the engine on this process's own path.
     monkeypatch.setenv("PATH", engine, prepend=os.pathsep)
-    home, backend, folder = tmp_path / "home", tmp_path / "backend", tmp_path / "work"
-    for made in (home, backend, folder):
-        made.mkdir()
-    client_of.cache_clear()
-    aws = Aws()
-    provider = make_provider(aws, version("pulumi-aws"))
-    with mock_aws(config={"lambda": {"use_docker": False}}), serving(provider, version("pulumi-aws")) as port:
-        environment = {
-            "PULUMI_BACKEND_URL": f"file://{backend}",
-            "PULUMI_CONFIG_PASSPHRASE": "test",
-            "PULUMI_HOME": str(home),
-            "PULUMI_SKIP_UPDATE_CHECK": "true",
-            "PULUMI_DEBUG_PROVIDERS": f"aws:{port}",
-        }
-        yield World(aws, provider, environment, backend, folder)
+    with opened_world(tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture

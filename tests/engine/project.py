@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
+from tests.engine.world import REPOSITORY
 from turnout.packaging.build import BuiltPackage
 from turnout.plan import Plan
 from turnout.project import Project
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 LAYER = "layer_arm64_python3.13"
 
 
@@ -59,15 +59,18 @@ class ChangingProject:
         """A zip for each function, and one layer."""
         artifacts = {f"{model}_{version}": row.sha256 for (model, version), row in project.artifacts.items()}
         names = dict.fromkeys(function.package for function in plan.functions)
-        functions = [self._zip(name, "function", artifacts.get(name, "") + self.code) for name in names]
-        return [self._zip(LAYER, "layer", "layer"), *functions]
+        zips = self.folder / "zips"
+        functions = [write_package(zips, name, "function", artifacts.get(name, "") + self.code) for name in names]
+        return [write_package(zips, LAYER, "layer", "layer"), *functions]
 
-    def _zip(self, name: str, kind: str, content: str) -> BuiltPackage:
-        digest = hashlib.sha256(f"{name}\n{content}".encode()).hexdigest()
-        path = self.folder / "zips" / f"{name}-{digest[:16]}.zip"
-        if not path.exists():
-            with zipfile.ZipFile(path, "w") as archive:
-                archive.writestr(zipfile.ZipInfo("mark.txt"), f"{name} {content}")
-        size = path.stat().st_size
-        layer = LAYER if kind == "function" and name != "router" else ""
-        return BuiltPackage(name, kind, path, digest, size, size, cached=False, layer=layer)
+
+def write_package(folder: Path, name: str, kind: str, content: str) -> BuiltPackage:
+    """A zip with nothing but a mark of its content."""
+    digest = hashlib.sha256(f"{name}\n{content}".encode()).hexdigest()
+    path = folder / f"{name}-{digest[:16]}.zip"
+    if not path.exists():
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(zipfile.ZipInfo("mark.txt"), f"{name} {content}")
+    size = path.stat().st_size
+    layer = LAYER if kind == "function" and name != "router" else ""
+    return BuiltPackage(name, kind, path, digest, size, size, cached=False, layer=layer)

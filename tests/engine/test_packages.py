@@ -11,9 +11,9 @@ from shutil import copyfile, rmtree
 import boto3
 
 from infra.program import deploy
-from tests.engine.conftest import REPOSITORY
 from tests.engine.life import LEAVES_LOOPS, Life, functions
 from tests.engine.stand_in.aws import REGION
+from tests.engine.world import REPOSITORY
 from turnout.packaging.build import BuiltPackage
 from turnout.packaging.contents import StoredFile
 from turnout.plan import Plan

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.engine.stand_in.aws import REGION, Aws
+from moto import mock_aws
+
+from tests.engine.stand_in.aws import REGION, Aws, make_provider
+from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.provider import StandIn
+from tests.engine.stand_in.server import serving
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def find_engine() -> str | None:
+    """The engine's folder: the one on the PATH, or what `make engine` built."""
+    found = shutil.which("pulumi")
+    if found is not None:
+        return str(Path(found).parent)
+    built = REPOSITORY / ".engine"
+    return str(built) if (built / "pulumi").is_file() else None
 
 
 @dataclass
@@ -31,3 +49,27 @@ class World:
         found = automation.create_or_select_stack(name, project_name="turnout", program=program, opts=options)
         found.set_config("aws:region", automation.ConfigValue(REGION))
         return found
+
+
+@contextmanager
+def opened_world(scratch: Path) -> Iterator[World]:
+    """A new account and a new home of the engine, until the end of the block.
+
+    Args:
+        scratch: an empty folder. The environment holds credentials, a region, and the engine on its PATH.
+    """
+    home, backend, folder = scratch / "home", scratch / "backend", scratch / "work"
+    for made in (home, backend, folder):
+        made.mkdir()
+    client_of.cache_clear()
+    aws = Aws()
+    provider = make_provider(aws, version("pulumi-aws"))
+    with mock_aws(config={"lambda": {"use_docker": False}}), serving(provider, version("pulumi-aws")) as port:
+        environment = {
+            "PULUMI_BACKEND_URL": f"file://{backend}",
+            "PULUMI_CONFIG_PASSPHRASE": "test",
+            "PULUMI_HOME": str(home),
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PULUMI_DEBUG_PROVIDERS": f"aws:{port}",
+        }
+        yield World(aws, provider, environment, backend, folder)

@@ -1,0 +1,73 @@
+"""The wheel in an empty virtual environment: what a user gets who has no checkout.
+
+The environment is new, and the wheel is installed into it by pip, without the network. The dependencies are not copied:
+a .pth file lets the environment see those that the tests run with. A .pth file's folders are searched last, and .pth
+files in them are not read, so the editable install of the checkout stays out of sight.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.builders.running_server import PATIENCE_S
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A virtual environment with the wheel in it.
+
+    Args:
+        python: its interpreter.
+        site: its site-packages.
+        elsewhere: a folder that holds nothing; commands run there.
+    """
+
+    python: Path
+    site: Path
+    elsewhere: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Nothing that leads back to the checkout."""
+        kept = {
+            name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "COV", "VIRTUAL_ENV"))
+        }
+        return {**kept, "NO_COLOR": "1"}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(self.python.with_name("turnout")), *arguments]
+
+    def run(self, *arguments: str) -> str:
+        """Standard output of a command that must do its work."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.elsewhere,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def install_wheel(root: Path, folder: Path) -> Installed:
+    """Build the checkout's wheel and install it below `folder`."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")]
+    subprocess.run(build, cwd=root, check=True, capture_output=True)
+    (wheel,) = (folder / "dist").iterdir()
+    venv.create(folder / "venv", with_pip=False)
+    python = folder / "venv" / "bin" / "python"
+    install = ["install", "--quiet", "--no-index", "--no-deps", "--no-compile", str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install], check=True)
+    site = next((folder / "venv" / "lib").glob("python*/site-packages"))
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n" + sysconfig.get_path("platlib") + "\n")
+    (folder / "elsewhere").mkdir()
+    return Installed(python, site, folder / "elsewhere")
