@@ -260,3 +260,15 @@ def test_every_check_and_margin_is_documented(root: Path) -> None:
     margins = [name for name in vars(canary_checks) if name.endswith(("_MARGIN", "_SHARE"))]
     assert len(margins) == 4
     assert [name for name in margins if f"`{name}`" not in page] == []
+
+
+def test_what_keeps_answers_from_being_compared_is_told() -> None:
+    found = check("agreement of iris", AGREEING, replace(GOOD, agreement={"iris": AgreementCounts(0, 0, "none came")}))
+    assert found == Check("agreement of iris", Verdict.INCONCLUSIVE, "none came")
+    some = check("agreement of iris", AGREEING, replace(GOOD, agreement={"iris": AgreementCounts(9, 9, "few came")}))
+    assert some.sentence.startswith("100 % of 9 answers agreed; 98 % must (few came); about ")
+
+
+def test_counts_are_added_and_the_latest_note_holds() -> None:
+    found = AgreementCounts(10, 9, "no key").plus(AgreementCounts(5, 4, "no log"))
+    assert found == AgreementCounts(15, 13, "no log")

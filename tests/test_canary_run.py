@@ -58,7 +58,7 @@ class Scene:
     traffic: FakeTraffic
     log: RolloutLog
     now_s: float = 1_000_000.0
-    compare: Callable[[], Mapping[str, AgreementCounts]] | None = None
+    compare: Callable[[float], Mapping[str, AgreementCounts]] | None = None
     judgement: Judgement = field(default_factory=lambda: Judgement(steps=(5.0, 50.0), bake_minutes=BAKE_S / 60))
 
     def run(self, settings: Settings | None = None) -> CanaryRun:
@@ -226,7 +226,7 @@ def test_a_move_that_the_stage_did_not_hear_is_finished_later(scene: Scene) -> N
 
 def test_outputs_are_compared_over_the_looks_of_a_step(scene: Scene) -> None:
     scene.judgement = Judgement(steps=(5.0,), agreement=Agreement(10.0, 0.9))
-    scene.compare = lambda: {"echo": AgreementCounts(40, 4)}
+    scene.compare = lambda _since_s: {"echo": AgreementCounts(40, 4)}
     ticks = walk(scene.run())
     assert ticks[-1].state.phase is Phase.ROLLED_BACK
     seen = [tick.observation.agreement["echo"] for tick in ticks if tick.observation]

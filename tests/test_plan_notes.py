@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
+from turnout.judgement import Agreement, Judgement
 from turnout.manifest import Canary, Capture, Manifest, Model, Routing, Slo, Sticky, Version, Warm
 from turnout.planning import make_plan
 
@@ -56,3 +57,13 @@ def test_key_that_does_nothing_here_is_noted(of: Manifest, path: str) -> None:
 )
 def test_key_that_is_obeyed_is_not_noted(of: Manifest) -> None:
     assert paths_of(of) == []
+
+
+@pytest.mark.parametrize(("capture", "notes"), [(None, ["stages.prod.canary"]), (Capture(5), [])])
+def test_agreement_of_which_aws_could_not_tell_is_noted(capture: Capture | None, notes: list[str]) -> None:
+    versions = tuple(Version("iris", name, "a.onnx", capture=capture) for name in ("v1", "v2"))
+    canary = Canary(10, {"iris": "v2"}, judgement=Judgement(agreement=Agreement(5, 0.98)))
+    of = manifest((Model("iris", versions),), (stage(canary=canary),))
+    found = [note for note in make_plan(of, artifacts_of(of)).notes if note.path.startswith("stages.")]
+    assert [note.path for note in found] == notes
+    assert all("`capture: {percent: 5}` of models.iris.versions.v1" in note.message for note in found)

@@ -122,6 +122,8 @@ def test_the_rules_decide(name: str, server: Server) -> None:
         ({"v1": 400, "v2": 200}, False),
         ({"v1": 400, "v2": 400}, None),
         ({"v1": 200, "v2": 429}, None),
+        ({"v1": 200, "v2": 403}, None),
+        ({"v1": 401, "v2": 200}, None),
     ],
 )
 def test_what_one_version_refuses_and_the_other_answers_is_a_disagreement(
@@ -173,6 +175,12 @@ def test_replay_pair_counts_what_was_compared(server: Server) -> None:
     samples = [sample(-1), sample(1), sample(2), sample(5, model="other")]
     assert replay_pair(url_of(server), samples, "iris", "v1", "v2") == AgreementCounts(3, 2)
     assert replay_pair(url_of(server), [], "iris", "v1", "v2") == AgreementCounts(0, 0)
+
+
+def test_replay_pair_says_what_came_instead_of_answers(server: Server) -> None:
+    server.told = lambda path, body: (403, {"message": "Forbidden"})
+    told = 'HTTP 403: {"message": "Forbidden"}'
+    assert replay_pair(url_of(server), [sample(1)], "iris", "v1", "v2") == AgreementCounts(0, 0, told)
 
 
 def test_replay_pair_says_where_nobody_answers() -> None:

@@ -47,6 +47,12 @@ def test_stage_is_found_by_its_api_s_name_and_changed(client: Any) -> None:
     assert stage.read() == StageState(before.deployment_id, {"iris": "v2"})
 
 
+def test_stage_is_called_at_its_api_s_own_endpoint(client: Any) -> None:
+    (api,) = client.get_rest_apis()["items"]
+    url = ApiGatewayStage(client, "shop-prod_none", "prod", "stack prod").url()
+    assert url == f"https://{api['id']}.execute-api.eu-west-1.amazonaws.com"
+
+
 def test_api_that_is_not_there_is_told_with_those_that_are(client: Any) -> None:
     with pytest.raises(StageControlError, match="stack dev has no REST API called shop-dev_none") as caught:
         ApiGatewayStage(client, "shop-dev_none", "prod", "stack dev").read()

@@ -1,56 +1,108 @@
-"""How two versions agree on requests that a local gateway sampled: both answer each of them, and outputs are compared.
+"""How two versions agree on requests that a stage's canary decided about: both answer each, outputs are compared.
 
-Comes in: a stage with a canary, the gateway's address. Goes out: counts by model. Called by `turnout canary` while it
-judges; on AWS there are no samples at hand, and `turnout replay` does the same on captured requests.
+Comes in: a stage with a canary, whoever keeps its requests, where its API is called. Goes out: counts by model. Called
+by `turnout canary` while it judges. Whatever keeps it from comparing is a note and no error: the other checks still are
+to take a bad canary back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+from turnout.agreement_gaps import find_gap, find_logging
 from turnout.canary_run import Compare
+from turnout.capture import Sample
 from turnout.client import UnreachableError
 from turnout.judgement import Agreement
-from turnout.manifest import Canary, Stage
+from turnout.manifest import Canary, Manifest, Stage
+from turnout.naming import function_name, function_prefix
+from turnout.observation.logged_samples import LoggedSamples
+from turnout.observation.samples import GatewaySamples, Samples
 from turnout.observation.source import ObservationError
 from turnout.observed import AgreementCounts
-from turnout.replay import fetch_samples, replay_pair
-
-MOST_SAMPLES = 100
-"""Compared at one look, so that a look takes no longer than a moment."""
+from turnout.replay import replay_pair
+from turnout.stage_control import StageControlError
 
 
-def make_compare(url: str, stage: Stage, canary: Canary, agreement: Agreement, headers: Mapping[str, str]) -> Compare:
-    """The comparison of a stage's canary with its baseline.
+def compare_here(stage: Stage, url: str, api_key: str) -> Compare:
+    """The comparison for a stage that a gateway on this machine serves, which samples requests itself.
 
     Args:
+        stage: with a canary that asks for agreement.
         url: of the gateway.
-        stage: whose samples are taken.
-        canary: its canary.
-        agreement: with the rules for its outputs.
-        headers: of each request, an API key say.
+        api_key: sent with each request, or empty.
     """
+    return _make_compare(stage, GatewaySamples(url), lambda: url, api_key, {})
 
-    def compare() -> dict[str, AgreementCounts]:
+
+def compare_on_aws(
+    manifest: Manifest,
+    stage: Stage,
+    stack: str,
+    logs: Any,
+    url: Callable[[], str],
+    api_key: str,
+    *,
+    clock: Callable[[], float] = time.time,
+) -> Compare:
+    """The comparison for a stage on AWS, of requests that its functions log.
+
+    Args:
+        manifest: says which functions do.
+        stage: with a canary that asks for agreement.
+        stack: the Pulumi stack, part of the functions' names.
+        logs: `boto3.client("logs")`.
+        url: where the API is called; asked when there is something to send.
+        api_key: sent with each request, or empty.
+        clock: seconds since 1970.
+    """
+    canary, agreement = _asked(stage)
+    gaps = {model: find_gap(manifest, stage, model) for model in canary.serve}
+    versions = [version for model in canary.serve for version in find_logging(manifest, stage, model)]
+    if versions and stage.auth == "api_key" and not api_key:
+        gaps, versions = dict.fromkeys(canary.serve, f"{stage.name} asks for an API key: --api-key gives it"), []
+    prefix = function_prefix(manifest.platform, stack)
+    functions = {
+        function_name(prefix, row.model, row.name): min(1.0, agreement.percent / row.capture.percent)
+        for row in versions
+        if row.capture
+    }
+    return _make_compare(stage, LoggedSamples(logs, functions, clock), url, api_key, gaps)
+
+
+def _make_compare(
+    stage: Stage, samples: Samples, url: Callable[[], str], api_key: str, gaps: Mapping[str, str]
+) -> Compare:
+    canary, agreement = _asked(stage)
+    headers = {"x-api-key": api_key} if api_key else {}
+
+    def compare_model(taken: Sequence[Sample], model: str, version: str) -> AgreementCounts:
+        counts = AgreementCounts(0, 0)
+        if taken:
+            baseline = main_version(stage, model)
+            counts = replay_pair(
+                url(), taken, model, baseline, version, stage=stage.name, headers=headers, rules=agreement.rules
+            )
+        return replace(counts, note=counts.note or gaps.get(model, ""))
+
+    def compare(since_s: float) -> dict[str, AgreementCounts]:
         try:
-            samples = fetch_samples(url, stage.name, MOST_SAMPLES)
-            return {
-                model: replay_pair(
-                    url,
-                    samples,
-                    model,
-                    main_version(stage, model),
-                    version,
-                    stage=stage.name,
-                    headers=headers,
-                    rules=agreement.rules,
-                )
-                for model, version in canary.serve.items()
-            }
-        except UnreachableError as error:
-            raise ObservationError(str(error)) from error
+            taken = samples.take(stage.name, since_s)
+            return {model: compare_model(taken, model, version) for model, version in canary.serve.items()}
+        except (ObservationError, StageControlError, UnreachableError) as error:
+            return dict.fromkeys(canary.serve, AgreementCounts(0, 0, str(error).rstrip(".")))
 
     return compare
+
+
+def _asked(stage: Stage) -> tuple[Canary, Agreement]:
+    """The stage's canary, and what it asks for."""
+    assert stage.canary is not None
+    assert stage.canary.judgement.agreement is not None
+    return stage.canary, stage.canary.judgement.agreement
 
 
 def main_version(stage: Stage, model: str) -> str:

@@ -149,11 +149,15 @@ def ask_agreement(judgement: Judgement, observation: Observation) -> Iterator[Qu
         return
     floor = judgement.agreement.floor
     if not observation.agreement:
-        yield lambda _enough: Check("agreement", Verdict.INCONCLUSIVE, "no answers compared yet")
+        yield partial(_wait, "agreement", "no answers compared yet")
     for model, counts in observation.agreement.items():
+        name = f"agreement of {model}"
+        if counts.note and not counts.compared:
+            yield partial(_wait, name, counts.note)
+            continue
         trials = Trials(counts.compared, counts.compared - counts.agreed)
         told = f"{_percent(1 - trials.rate)} of {counts.compared:,} answers agreed; {_percent(floor)} must"
-        name = f"agreement of {model}"
+        told += f" ({counts.note})" if counts.note else ""
         yield partial(_hold, name, trials, 1 - floor, AGREEMENT_MARGIN, told=told, counted="answers compared")
 
 
@@ -164,6 +168,10 @@ CHECKS: Mapping[str, Callable[[Judgement, Observation], Iterator[Question]]] = {
     "agreement": ask_agreement,
 }
 """What is asked of a canary; nothing, where the judgement does not ask for it."""
+
+
+def _wait(name: str, sentence: str, _enough: float) -> Check:
+    return Check(name, Verdict.INCONCLUSIVE, sentence)
 
 
 def _check_alarms(states: Mapping[str, str]) -> Check:

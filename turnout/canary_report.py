@@ -88,8 +88,9 @@ def make_report(
             live = connection.control.read()
             warnings += [row.sentence for row in find_differences(live, planned, "the live stage")]
             if planned.canary and live.canary:
-                observation = observe(project, target, connection, live, name, since)
-                observation = replace(observation, agreement=compare() if compare else {})
+                mark = mark_of(since)
+                observation = observe(project, target, connection, live, name, mark)
+                observation = replace(observation, agreement=compare(mark.time_s) if compare else {})
         except (ObservationError, StageControlError) as error:
             warnings.append(error.message)
     if outputs is not None:
@@ -121,19 +122,22 @@ def judgement_of(stage: Stage, target: Target | None) -> Judgement:
 
 
 def observe(
-    project: Project, target: Target, connection: Connection, live: StageState, name: str, since: Rollout | None
+    project: Project, target: Target, connection: Connection, live: StageState, name: str, mark: Mark
 ) -> Observation:
-    """What was seen since the last rollout; since the server's start where the record does not say from where on."""
+    """What was seen since a mark."""
     assert live.canary is not None
     plan = make_plan(project.manifest, project.artifacts, stack=target.stack, enforce=False)
     watched = watched_of(plan, live.variables, live.canary.overrides)
-    if since is None:
-        mark = Mark(0.0)
-    elif since.mark:
-        mark = Mark.from_json(since.mark)
-    else:
-        mark = Mark(datetime.fromisoformat(since.time).timestamp())
     return connection.source.observe(name, watched, mark)
+
+
+def mark_of(since: Rollout | None) -> Mark:
+    """The moment of the last rollout; the server's start where the record does not say."""
+    if since is None:
+        return Mark(0.0)
+    if since.mark:
+        return Mark.from_json(since.mark)
+    return Mark(datetime.fromisoformat(since.time).timestamp())
 
 
 def compare_outputs(outputs: Mapping[str, Any], planned: StagePlan) -> Iterator[str]:

@@ -30,8 +30,8 @@ from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_control import StageControlError, Target
 from turnout.stage_variables import plan_stage
 
-Compare = Callable[[], Mapping[str, AgreementCounts]]
-"""Lets both versions answer the requests sampled since it was last called: model -> how many of them agree."""
+Compare = Callable[[float], Mapping[str, AgreementCounts]]
+"""Lets both versions answer requests sampled since a moment and since it was last called: model -> how they agree."""
 
 VERDICTS: Mapping[Phase, Verdict] = {
     Phase.PROMOTED: Verdict.SUCCESSFUL,
@@ -189,9 +189,8 @@ class CanaryRun:
             self._mark = source.mark(self._stage, self._watched)
         observation = source.observe(self._stage, self._watched, self._mark)
         if self._around.compare is not None and self.judgement.agreement is not None:
-            for model, new in self._around.compare().items():
-                old = self._agreement.get(model, AgreementCounts(0, 0))
-                self._agreement[model] = AgreementCounts(old.compared + new.compared, old.agreed + new.agreed)
+            for model, counts in self._around.compare(self._mark.time_s).items():
+                self._agreement[model] = self._agreement.get(model, AgreementCounts(0, 0)).plus(counts)
         return replace(observation, agreement=dict(self._agreement))
 
     def _move(self, state: State) -> None:

@@ -82,6 +82,7 @@ def parse_sample(row: Any) -> Sample:
         body=_body(row),
         status=_field(row, "status", int),
         duration_ms=_field(row, "duration_ms", float),
+        resource=_field(row, "resource", str) if "resource" in row else "",
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from turnout.agreement_gaps import find_gap, find_logging
 from turnout.auth import AUTH_TYPES
 from turnout.manifest import Manifest, Model, Slo, Stage, Version
 
@@ -50,6 +51,7 @@ def _of_stage(manifest: Manifest, stage: Stage) -> Iterator[tuple[str, str]]:
     path = f"stages.{stage.name}"
     if stage.canary and stage.canary.release:
         yield f"{path}.canary.release", "a release canary is for AWS only: here both shares run the same code"
+    yield from _of_agreement(manifest, stage)
     auth = AUTH_TYPES.get(stage.auth)
     if auth is not None and not auth.local:
         yield f"{path}.auth", f"`{auth.name}` is checked on AWS only: `turnout serve` refuses every call of this stage"
@@ -64,6 +66,15 @@ def _of_stage(manifest: Manifest, stage: Stage) -> Iterator[tuple[str, str]]:
                     f"models.{model.name}.routing.sticky",
                     f"{stage.name} has no API keys, and nothing sticks",
                 )
+
+
+def _of_agreement(manifest: Manifest, stage: Stage) -> Iterator[tuple[str, str]]:
+    if stage.canary is None or stage.canary.judgement.agreement is None:
+        return
+    for model in stage.canary.serve:
+        if not find_logging(manifest, stage, model):
+            gap = find_gap(manifest, stage, model)
+            yield f"stages.{stage.name}.canary", f"on AWS the agreement of {model} cannot be told: {gap}"
 
 
 def _is_routed(manifest: Manifest, stage: Stage) -> bool:

@@ -33,10 +33,21 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class AgreementCounts:
-    """Requests that both versions of a model answered, and those whose outputs agreed."""
+    """How two versions of a model agree.
+
+    Args:
+        compared: requests that both answered, or that one answered and the other did not.
+        agreed: those whose outputs agreed.
+        note: what was not compared, and why, a clause; empty where all was.
+    """
 
     compared: int
     agreed: int
+    note: str = ""
+
+    def plus(self, later: AgreementCounts) -> AgreementCounts:
+        """Both together; what was not compared is told of the later ones."""
+        return AgreementCounts(self.compared + later.compared, self.agreed + later.agreed, later.note)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ from turnout.observed import AgreementCounts
 THROTTLED_WAITS_S = (0.2, 0.4, 0.8, 1.6, 3.2)
 """Waited after each answer of 429 before the request is sent again: the stage's throttle is no version's fault."""
 
+NO_VERDICTS = frozenset({0, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
+"""No answer, one by the stage's authorization, one by its throttle."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -50,8 +53,8 @@ class Reply:
 
     @property
     def is_verdict(self) -> bool:
-        """Whether it says something about the version: no answer and a throttled one do not."""
-        return self.status not in {0, HTTPStatus.TOO_MANY_REQUESTS}
+        """Whether it says something about the version: no answer does not, nor one that its stage gives."""
+        return self.status not in NO_VERDICTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +261,9 @@ def replay_pair(
     if pairs and all(pair.canary.status == 0 for pair in pairs):
         raise UnreachableError(pairs[0].canary.error)
     verdicts = [pair.agrees for pair in pairs if pair.agrees is not None]
-    return AgreementCounts(len(verdicts), sum(verdicts))
+    refused = next((pair.canary for pair in pairs if pair.canary.outputs is None), None)
+    note = f"HTTP {refused.status}: {refused.error[:120]}" if refused and not verdicts else ""
+    return AgreementCounts(len(verdicts), sum(verdicts), note)
 
 
 def fetch_samples(url: str, stage: str, limit: int = 100) -> list[Sample]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from turnout.client import LOOPBACK
+from turnout.protocol.regions import dns_suffix
 
 NOBODY = "Is `turnout serve` running there?"
 REGION = "The region comes from AWS_REGION or the profile, credentials from where boto3 finds them."
@@ -56,6 +57,9 @@ class StageControl(Protocol):
 
     def update(self, operations: Sequence[Operation]) -> None:
         """Change it, all of the operations or none."""
+
+    def url(self) -> str:
+        """Where AWS answers its API's calls; the stage's name is the first segment of a path there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,12 @@ class ApiGatewayStage:
             self._client.update_stage(
                 restApiId=self._api_id(), stageName=self._stage, patchOperations=[dict(row) for row in operations]
             )
+
+    def url(self) -> str:
+        """The API's own endpoint on AWS."""
+        region = self._client.meta.region_name
+        with self._told():
+            return f"https://{self._api_id()}.execute-api.{region}.{dns_suffix(region)}"
 
     def _api_id(self) -> str:
         if not self._id:

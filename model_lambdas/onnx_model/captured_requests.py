@@ -105,6 +105,7 @@ def _line(
         canary=(event.get("stageVariables") or {}).get("canary") == "true",
         status=status,
         duration_ms=duration_ms,
+        resource=event.get("resource", ""),
     )
     line = b"" if sample is None else write_line(sample)
     return line.decode() if len(line) <= LARGEST_LINE_BYTES else _left_out(spec, len(line))

@@ -13,8 +13,9 @@ from turnout.stage_control import LiveCanary, Operation, StageControlError, Stag
 class FakeStage:
     """Keeps every state it was in, so that a test sees what traffic saw."""
 
-    def __init__(self, plan: StagePlan, deployment_id: str = "base") -> None:
+    def __init__(self, plan: StagePlan, deployment_id: str = "base", url: str = "http://127.0.0.1:1") -> None:
         canary = plan.canary
+        self._url = url
         self.states = [
             StageState(
                 deployment_id,
@@ -31,6 +32,9 @@ class FakeStage:
         for operation in operations:
             state = obey(state, operation)
         self.states.append(state)
+
+    def url(self) -> str:
+        return self._url
 
 
 class FakeFunctions:

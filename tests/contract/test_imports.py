@@ -23,6 +23,7 @@ FOUNDATION = ("turnout.protocol", "turnout.problems", "turnout.naming")
 """Import nothing of ours but the protocol."""
 
 PLAN = (
+    "turnout.agreement_gaps",
     "turnout.auth",
     "turnout.document_size",
     "turnout.drop_in",

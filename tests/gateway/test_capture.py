@@ -79,6 +79,7 @@ def test_a_request_that_reaches_a_model_is_a_line(project: Project) -> None:
             "canary": False,
             "status": 200,
             "duration_ms": 1.2,
+            "resource": "/models/iris/inference",
             "content_type": "application/json",
             "body": {"inputs": {"x": [[1.5]]}},
         }

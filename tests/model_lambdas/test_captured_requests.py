@@ -17,11 +17,16 @@ from turnout.protocol.tensors import Signature
 
 SPEC = FunctionSpec("iris", "v1", "0" * 64, Signature((), ()), Path("model.onnx"))
 BODY = b'{"inputs":{"x":[[1.5]]}}'
+ROUTE = "/models/iris/inference"
 ANSWER = {"statusCode": 200, "headers": {}, "body": "{}", "isBase64Encoded": False}
 
 
 def api_event(body: bytes | str | None = BODY, **fields: Any) -> dict[str, Any]:
-    context = {"requestContext": {"stage": "prod"}, "stageVariables": {"canary": "true"}}
+    context = {
+        "resource": ROUTE,
+        "requestContext": {"stage": "prod"},
+        "stageVariables": {"canary": "true"},
+    }
     return proxy_event(body, {"Content-Type": "application/json"}, **{**context, **fields})
 
 
@@ -48,7 +53,8 @@ def lines_of(
 def test_a_request_is_one_line_that_replay_reads() -> None:
     (line,) = lines_of(api_event())
     (read,) = read_lines([line.encode()])
-    assert read.samples == (Sample(1790000000.0, "prod", "iris", "v1", True, "application/json", None, BODY, 200, 2.5),)
+    sample = Sample(1790000000.0, "prod", "iris", "v1", True, "application/json", None, BODY, 200, 2.5, ROUTE)
+    assert read.samples == (sample,)
 
 
 @pytest.mark.parametrize(("drawn", "lines"), [(0.0, 1), (0.0099, 1), (0.01, 0), (0.5, 0)])

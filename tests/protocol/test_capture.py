@@ -31,6 +31,7 @@ def sample(
         canary=True,
         status=status,
         duration_ms=1.23456,
+        resource="/models/iris/inference",
     )
 
 
@@ -51,6 +52,7 @@ def test_json_stands_in_the_line_as_it_is() -> None:
         "canary": True,
         "status": 200,
         "duration_ms": 1.235,
+        "resource": "/models/iris/inference",
         "content_type": "application/json",
         "body": {"inputs": {"x": [[1, 2.5]]}},
     }

@@ -27,6 +27,7 @@ from turnout.cli.canary_target import (
     log_of,
     told,
 )
+from turnout.cli.invoke import ApiKeyOption
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
 from turnout.cli.output import CommandError, is_plain, say, tell
 
@@ -69,6 +70,7 @@ def run(
     bake: BakeOption = "",
     endpoint_url: EndpointOption = "",
     stack: StackOption = "",
+    api_key: ApiKeyOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
     """Walk a canary through its steps and judge it at each.
@@ -93,13 +95,14 @@ def run(
         find_canary(project.manifest, stage)
         found = find_stage(project.manifest, stage)
         judgement = judgement_of(found, target)
+        connection = connect(project, target, stage, judgement)
         around = Surroundings(
             lambda: load(manifest),
             manifest,
             log_of(manifest),
             target,
-            connect(project, target, stage, judgement),
-            compare_for(project, found, target),
+            connection,
+            compare_for(project, found, target, connection, api_key),
             time.time,
             time.sleep,
         )

@@ -20,6 +20,7 @@ from turnout.cli.canary_target import (
     log_of,
     told,
 )
+from turnout.cli.invoke import ApiKeyOption
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
 from turnout.cli.output import CommandError, say, say_json, say_section, say_table
 
@@ -49,6 +50,7 @@ def status(
     endpoint_url: EndpointOption = "",
     stack: StackOption = "",
     outputs: OutputsOption = "",
+    api_key: ApiKeyOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,7 +58,8 @@ def status(
 
     What it serves, the requests and errors of both shares, the verdict, and each thing in which models.yaml, the live
     stage and Pulumi's outputs differ. The live stage is asked where --endpoint-url or --stack names it; where the
-    canary asks for agreement, both versions answer what a gateway here sampled of the last minutes.
+    canary asks for agreement, both versions answer what a gateway here sampled of the last minutes, or what functions
+    on AWS logged of the last hour.
     """
     from turnout.canary_edit import find_stage
     from turnout.canary_report import judgement_of, make_report
@@ -72,7 +75,7 @@ def status(
             log_of(manifest),
             target=target,
             connection=connection,
-            compare=compare_for(project, found, target) if target else None,
+            compare=compare_for(project, found, target, connection, api_key) if target and connection else None,
             outputs=read_outputs(outputs),
         )
     if as_json:

@@ -71,17 +71,19 @@ def connect(project: Project, target: Target, stage: str, judgement: Judgement |
     )
 
 
-def compare_for(project: Project, stage: Stage, target: Target) -> Compare | None:
-    """The comparison of outputs that a stage's canary asks for; None where it asks for none, or AWS serves it."""
-    from turnout.canary_agreement import make_compare
+def compare_for(project: Project, stage: Stage, target: Target, connection: Connection, api_key: str) -> Compare | None:
+    """The comparison of outputs that a stage's canary asks for; None where it asks for none."""
+    from turnout.canary_agreement import compare_here, compare_on_aws
     from turnout.client import read_local_key
+    from turnout.stage_control import make_client
 
-    canary = stage.canary
-    if canary is None or canary.judgement.agreement is None or not target.is_local:
+    if stage.canary is None or stage.canary.judgement.agreement is None:
         return None
-    key = read_local_key(target.endpoint_url, project.manifest.path.parent, stage.name)
-    headers = {"x-api-key": key} if key else {}
-    return make_compare(target.endpoint_url, stage, canary, canary.judgement.agreement, headers)
+    if target.is_local:
+        key = api_key or read_local_key(target.endpoint_url, project.manifest.path.parent, stage.name)
+        return compare_here(stage, target.endpoint_url, key)
+    logs = make_client("logs", replace(target, endpoint_url=""))
+    return compare_on_aws(project.manifest, stage, target.stack, logs, connection.control.url, api_key)
 
 
 def log_of(manifest: Path) -> RolloutLog:

@@ -116,8 +116,9 @@ def sample_of(
     redact: Collection[str] = (),
 ) -> Sample | None:
     """The sample of an exchange that reached a function; see `make_sample`."""
-    stage, share, fields = exchange.stage, exchange.share, exchange.fields
+    stage, share, operation, fields = exchange.stage, exchange.share, exchange.operation, exchange.fields
     assert stage is not None
+    assert operation is not None
     assert share is not None
     assert fields is not None
     return make_sample(
@@ -131,6 +132,7 @@ def sample_of(
         canary=share.is_canary,
         status=response.status,
         duration_ms=duration_s * 1000,
+        resource=operation.resource,
     )
 
 

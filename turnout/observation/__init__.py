@@ -1,1 +1,1 @@
-"""Seeing a stage's two shares: from the local gateway's counters, or from CloudWatch."""
+"""Seeing a stage's two shares and what they were asked: from the local gateway, or from CloudWatch and its logs."""

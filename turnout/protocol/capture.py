@@ -43,6 +43,7 @@ class Sample:
         body: its content encoding undone.
         status: of the answer.
         duration_ms: what the answer took.
+        resource: the route's path as API Gateway spells it, `/models/iris/inference`; empty in captures that are older.
     """
 
     time: float
@@ -55,6 +56,7 @@ class Sample:
     body: bytes
     status: int
     duration_ms: float
+    resource: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -75,6 +77,7 @@ def make_sample(
     canary: bool,
     status: int,
     duration_ms: float,
+    resource: str,
 ) -> Sample | None:
     """The sample of a request; None where there is none to be kept.
 
@@ -92,6 +95,7 @@ def make_sample(
         canary: whether it was the canary's.
         status: of the answer.
         duration_ms: of the answer.
+        resource: of the request's route.
     """
     try:
         if redact:
@@ -106,7 +110,7 @@ def make_sample(
     except (RequestError, orjson.JSONDecodeError):
         return None
     content_type = headers.get("content-type", "")
-    return Sample(time, stage, model, version, canary, content_type, length, body, status, duration_ms)
+    return Sample(time, stage, model, version, canary, content_type, length, body, status, duration_ms, resource)
 
 
 def write_line(sample: Sample) -> bytes:
@@ -119,6 +123,7 @@ def write_line(sample: Sample) -> bytes:
         "canary": sample.canary,
         "status": sample.status,
         "duration_ms": round(sample.duration_ms, 3),
+        "resource": sample.resource,
         "content_type": sample.content_type,
     }
     if sample.header_length is not None:

@@ -1,0 +1,149 @@
+"""A canary's agreement as on AWS: requests out of the functions' logs, which moto keeps, answered by a real server.
+
+How often the versions disagree is known beforehand (tests/builders/limits_project.py).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.builders.limits_project import BODIES, path_of, write_limits_project
+from tests.builders.logs import log_lines, logs_client
+from tests.builders.processes import until
+from tests.builders.running_server import RunningServer, running_server
+from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
+from turnout.canary import Phase
+from turnout.canary_agreement import compare_on_aws
+from turnout.canary_run import CanaryRun, Settings, Surroundings
+from turnout.capture import Sample, read_lines
+from turnout.judgement import Agreement, Judgement
+from turnout.manifest import Manifest, Stage
+from turnout.observation.logged_samples import LAG_S
+from turnout.observed import AgreementCounts, Arm, Observation
+from turnout.project import load_project
+from turnout.protocol.capture import write_line
+from turnout.rollout import Connection
+from turnout.rollout_log import RolloutLog
+from turnout.stage_control import Target
+from turnout.stage_variables import plan_stage
+
+STAGES = """\
+  prod:
+    serve: {step: v1, other: v1}
+    canary: {percent: 50, serve: {step: v2}, agreement: {percent: 100, floor: 0.98}}
+  keyed:
+    serve: {step: v1, other: v1}
+    auth: api_key
+    canary: {percent: 50, serve: {step: v2}, agreement: {percent: 100, floor: 0.8}}
+"""
+FINE = Observation(Arm(9000, 0, (9000, 0)), Arm(9000, 0, (9000, 0)), (1.0,))
+"""All is well but for the outputs."""
+
+ASKED = BODIES[40:90]
+"""As many as are taken of one function's log; the versions disagree about ten."""
+
+STACK = "live"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("agreement")
+    write_limits_project(folder, STAGES)
+    path = folder / "models.yaml"
+    path.write_text(
+        path.read_text()
+        .replace("v1: {artifact: v1.onnx}", "v1: {artifact: v1.onnx, capture: {percent: 100}}", 1)
+        .replace("v2: {artifact: v2.onnx}", "v2: {artifact: v2.onnx, capture: {percent: 100}}", 1)
+    )
+    with running_server(folder, "--no-access-log", "--capture", str(folder / "capture.jsonl")) as running:
+        yield running
+
+
+@pytest.fixture
+def logs() -> Iterator[Any]:
+    with logs_client() as client:
+        yield client
+
+
+def send(server: RunningServer, stage: str, **headers: str) -> list[Sample]:
+    """`ASKED`, each once; the requests as the server captured them."""
+    with server.client() as client:
+        for body in ASKED:
+            assert client.post(path_of(stage), body, **headers).status == 200
+
+    def captured() -> list[Sample]:
+        lines = (server.project / "capture.jsonl").read_bytes().splitlines()
+        return [sample for line in read_lines(lines) for sample in line.samples if sample.stage == stage]
+
+    until(lambda: len(captured()) == len(ASKED), "all lines are written")
+    return captured()
+
+
+def log_samples(logs: Any, samples: list[Sample]) -> None:
+    """As functions on AWS log them: each to the log of the version that answered."""
+    for version in ("v1", "v2"):
+        lines = [(row.time, write_line(row).decode()) for row in samples if row.version == version]
+        log_lines(logs, f"shop-{STACK}_step_{version}", lines)
+
+
+def url_of(server: RunningServer) -> str:
+    return f"http://127.0.0.1:{server.port}"
+
+
+def key_of(server: RunningServer) -> str:
+    return str(json.loads((server.project / ".turnout" / "api_keys.json").read_text())["keyed"])
+
+
+def stage_of(folder: Path, name: str) -> tuple[Manifest, Stage]:
+    manifest = load_project(folder).manifest
+    return manifest, next(stage for stage in manifest.stages if stage.name == name)
+
+
+def late() -> float:
+    """A clock on which what is logged now is there."""
+    return time.time() + LAG_S + 1
+
+
+def test_versions_that_disagree_are_rolled_back_by_what_their_functions_logged(
+    server: RunningServer, logs: Any
+) -> None:
+    folder, began_s = server.project, time.time()
+    log_samples(logs, send(server, "prod"))
+    manifest, stage = stage_of(folder, "prod")
+    control = FakeStage(plan_stage(stage, manifest.models), url=url_of(server))
+    around = Surroundings(
+        lambda: load_project(folder),
+        folder / "models.yaml",
+        RolloutLog(folder),
+        Target(STACK),
+        Connection(control, FakeFunctions(), FakeTraffic(FINE)),
+        compare_on_aws(manifest, stage, STACK, logs, control.url, "", clock=late),
+        lambda: began_s,
+        lambda _seconds: pytest.fail("one look is enough"),
+    )
+    (tick,) = CanaryRun(around, "prod", Judgement(agreement=Agreement(100, 0.98)), Settings()).ticks(1)
+    assert tick.observation
+    assert tick.observation.agreement == {"step": AgreementCounts(50, 40)}
+    assert tick.state.phase is Phase.ROLLED_BACK
+    assert tick.state.reason == "agreement of step: 80 % of 50 answers agreed; 98 % must"
+    assert control.read().canary is None
+
+
+def test_a_stage_with_keys_is_asked_with_one(server: RunningServer, logs: Any) -> None:
+    began_s = time.time()
+    log_samples(logs, send(server, "keyed", x_api_key=key_of(server)))
+    manifest, stage = stage_of(server.project, "keyed")
+
+    def counts(api_key: str) -> AgreementCounts:
+        found = compare_on_aws(manifest, stage, STACK, logs, lambda: url_of(server), api_key, clock=late)(began_s)
+        return found["step"]
+
+    assert counts(key_of(server)) == AgreementCounts(50, 40)
+    assert counts("wrong") == AgreementCounts(0, 0, 'HTTP 403: {"message":"Forbidden"}')
+    assert counts("") == AgreementCounts(0, 0, "keyed asks for an API key: --api-key gives it")

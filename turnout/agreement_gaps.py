@@ -1,0 +1,54 @@
+"""Whose requests both versions of a canaried model can answer on AWS, and why not all.
+
+Comes in: a manifest, a stage. Goes out: the versions whose functions log requests that can be sent again, and a clause
+where there are none, or where some are left out. Called by the plan, for its notes, and by `turnout canary`. Pure.
+"""
+
+from __future__ import annotations
+
+from turnout.drop_in import baselines_of
+from turnout.manifest import Manifest, Stage, Version
+
+SENDABLE_AUTH = frozenset({"none", "api_key"})
+"""Kinds of authentication with which `turnout canary` can send a request again."""
+
+
+def find_logging(manifest: Manifest, stage: Stage, model: str) -> tuple[Version, ...]:
+    """The versions of the canary and its baseline whose functions log requests that can be sent again."""
+    if _unsendable(stage):
+        return ()
+    return tuple(row for row in _logging(manifest, stage, model) if row.capture and not row.capture.redact)
+
+
+def find_gap(manifest: Manifest, stage: Stage, model: str) -> str:
+    """Why no request of a model can be answered by both versions, or which are left out; empty where all can be."""
+    if why := _unsendable(stage):
+        return why
+    logging = _logging(manifest, stage, model)
+    if not logging:
+        first = _versions(stage, model)[0]
+        return f"no request is logged: `capture: {{percent: 5}}` of models.{model}.versions.{first} logs some"
+    redacting = [row.name for row in logging if row.capture and row.capture.redact]
+    if redacting:
+        return f"requests to {' and '.join(redacting)} are logged redacted (`capture.redact`) and are not sent again"
+    return ""
+
+
+def _unsendable(stage: Stage) -> str:
+    """Why no request to a stage can be sent again; empty where it can."""
+    if stage.canary and stage.canary.release:
+        return "requests that are sent again reach a release's share or the baseline by chance"
+    if stage.auth not in SENDABLE_AUTH:
+        return f"`turnout canary` has no credentials for a stage with `auth: {stage.auth}`, and sends it no requests"
+    return ""
+
+
+def _logging(manifest: Manifest, stage: Stage, model: str) -> tuple[Version, ...]:
+    versions = (manifest.model(model).version(name) for name in _versions(stage, model))
+    return tuple(row for row in versions if row.capture and row.capture.percent)
+
+
+def _versions(stage: Stage, model: str) -> tuple[str, ...]:
+    """The baseline's, then the canary's."""
+    assert stage.canary is not None
+    return tuple(dict.fromkeys((*baselines_of(stage, model), stage.canary.serve[model])))
