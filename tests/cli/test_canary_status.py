@@ -45,7 +45,9 @@ def make(project: Path, traffic: FakeTraffic) -> Report:
     stage.update([{"op": "replace", "path": "/canarySettings/percentTraffic", "value": "20.0"}])
     connection = Connection(stage, FakeFunctions(), traffic)
     counts = {"echo": AgreementCounts(100, 20)}
-    return make_report(loaded, "prod", RolloutLog(project), target=HERE, connection=connection, compare=lambda _since_s: counts)
+    return make_report(
+        loaded, "prod", RolloutLog(project), target=HERE, connection=connection, compare=lambda _since_s: counts
+    )
 
 
 TOLD = """\
