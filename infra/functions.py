@@ -52,6 +52,7 @@ class ServedFunction(pulumi.ComponentResource):
         super().__init__("turnout:infra:ServedFunction", name, None, opts)
         within = pulumi.ResourceOptions(parent=self)
         planned = args.function
+        variables = {**planned.environment, **args.environment}
         log = aws.cloudwatch.LogGroup(
             name, name=log_group_name(planned.name), retention_in_days=args.log_retention_days, opts=within
         )
@@ -66,7 +67,8 @@ class ServedFunction(pulumi.ComponentResource):
             timeout=planned.timeout_s,
             layers=args.layers,
             publish=True,
-            environment={"variables": {**planned.environment, **args.environment}},
+            # An empty block would differ from AWS's answer at each refresh.
+            environment={"variables": variables} if variables else None,
             ephemeral_storage={"size": planned.ephemeral_storage_mb},
             logging_config={"log_format": "JSON", "log_group": log.name},
             tracing_config={"mode": "Active" if planned.tracing else "PassThrough"},

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from turnout.stage_variables import LIVE, NEXT
 
+INTEGRATION = "integration"
+"""The last word of the role by which API Gateway calls functions. No function is called like that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -74,7 +77,7 @@ class Place:
     @property
     def integration_role(self) -> str:
         """By which API Gateway calls functions."""
-        return self.name("integration")
+        return self.name(INTEGRATION)
 
     def _arn(self, service: str) -> str:
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}"

@@ -1,6 +1,6 @@
 """Roles: one for the functions of all models, one for each router, one by which API Gateway calls the functions.
 
-Comes in: the plan. Goes out: the role of each function, and the integration's ARN. Called by the program.
+Comes in: the plan. Goes out: the role of each function. Called by the program.
 
 The functions are named by patterns that the stack's prefix begins, not one by one: 300 of them do not fit into the
 10,240 characters of a role's policies, and a new version would change the policy of everything that calls it. Nothing
@@ -19,7 +19,7 @@ from turnout.naming import router_name
 from turnout.plan import Function, Plan
 from turnout.protocol.graph_nodes import Node, calls_of
 
-from .naming import Place
+from .naming import INTEGRATION, Place
 from .policies import TRACE, Statement, allow, allow_invoke, allow_logs, deny_invoke, render_policy, render_trust
 from .stored_models import StoredModel
 
@@ -27,8 +27,7 @@ LAMBDA = "lambda.amazonaws.com"
 API_GATEWAY = "apigateway.amazonaws.com"
 
 MODELS = "models"
-INTEGRATION = "integration"
-"""The roles that are no single function's. No function is called like that: a model's has two words."""
+"""The role that no single function has. No function is called like that: a model's has two words."""
 
 
 @dataclass(frozen=True, slots=True)

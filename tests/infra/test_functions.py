@@ -67,6 +67,10 @@ def test_limit_that_the_manifest_drops_is_taken_away() -> None:
     assert function_of(deployed(with_version()))["reservedConcurrentExecutions"] == -1
 
 
+def test_function_without_variables_has_no_empty_block_of_them() -> None:
+    assert "environment" not in function_of(deployed(with_version()))
+
+
 def test_snap_start_holds_for_published_versions() -> None:
     made = function_of(deployed(with_version(warm=Warm(snap_start=True))))
     assert made["snapStart"] == {"applyOn": "PublishedVersions"}

@@ -10,7 +10,7 @@ import pytest
 from tests.builders.deployed import deployed
 from tests.builders.manifests import manifest, stage
 from tests.builders.pulumi_program import Program
-from turnout.manifest import Canary, Throttle
+from turnout.manifest import Canary, Jwt, Throttle
 
 
 def deployed_stage(**fields: Any) -> Program:
@@ -71,8 +71,10 @@ def test_api_key_comes_with_a_usage_plan_of_its_stage() -> None:
     assert program.outputs["api_keys"] == {"prod": "secret-turnout-test_api_key_prod"}
 
 
-@pytest.mark.parametrize("auth", ["none", "iam"])
-def test_other_kinds_have_no_key(auth: str) -> None:
-    program = deployed_stage(auth=auth)
+@pytest.mark.parametrize(
+    "asked", [{"auth": "none"}, {"auth": "iam"}, {"auth": "jwt", "jwt": Jwt("https://issuer.example", ("us",))}]
+)
+def test_other_kinds_stand_in_the_document_alone(asked: dict[str, Any]) -> None:
+    program = deployed_stage(**asked)
     assert program.of("apigateway/apiKey:ApiKey") == {}
     assert program.outputs["api_keys"] == {}
