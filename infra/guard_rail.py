@@ -26,6 +26,11 @@ from .roles import LAMBDA
 
 SOURCE = Path(__file__).with_name("guard_rail_function.py")
 
+ALARMS_CHARACTERS = 1800
+"""Of a rule's pattern the part that names alarms; a pattern has 2,048 at most. Where all that a canary moves do not fit,
+every function's error alarm ends it. Source: EventBridge User Guide, "Quotas".
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
@@ -146,14 +151,15 @@ def find_alarms(plan: Plan, manifest: Manifest, stage: StagePlan, place: Place) 
         return []
     if canary.judgement.alarms:
         return [place.alarm_arn(name) for name in canary.judgement.alarms]
+    every = [{"wildcard": place.alarm_arn(errors_alarm_name(place.name("*")))}]
     if canary.release:
-        # New code of every function; their names one by one would be more than a pattern may hold.
-        return [{"wildcard": place.alarm_arn(errors_alarm_name(place.name("*")))}]
+        return [*every]  # new code of every function
     moved = watched_of(plan, stage.variables, stage.canary.overrides)
     functions = {
         resource.partition(":")[0] for row in moved for resource in row.canary.versions - row.baseline.versions
     }
-    return [place.alarm_arn(errors_alarm_name(name)) for name in sorted(functions)]
+    named = [place.alarm_arn(errors_alarm_name(name)) for name in sorted(functions)]
+    return [*named] if len(json.dumps(named)) <= ALARMS_CHARACTERS else [*every]
 
 
 def _stage_arn(place: Place, stage: str) -> Any:

@@ -56,8 +56,9 @@ class Packages(pulumi.ComponentResource):
         sent = [model for model in args.stored if model.bucket == args.place.bucket]
         self._bucket = self._make_bucket(args.place) if sent or any(map(is_large, args.built)) else None
         self._code = {package.name: self._send(package) for package in args.built}
-        for model in sent:
-            self._send_model(model)
+        if self._bucket is not None:
+            for model in sent:
+                self._send_model(model, self._bucket)
         self._layers = {
             package.name: self._make_layer(args.place, package) for package in args.built if package.kind == "layer"
         }
@@ -98,14 +99,14 @@ class Packages(pulumi.ComponentResource):
         )
         return {"s3_bucket": sent.bucket, "s3_key": sent.key}
 
-    def _send_model(self, model: StoredModel) -> None:
+    def _send_model(self, model: StoredModel, bucket: aws.s3.Bucket) -> None:
         for file in model.files:
             aws.s3.BucketObjectv2(
                 f"{model.package}/{file.name}",
-                bucket=model.bucket,
+                bucket=bucket.id,
                 key=f"{model.folder}/{file.name}",
                 source=pulumi.FileAsset(str(file.path)),
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[self._bucket] if self._bucket else None),
+                opts=self._within,
             )
 
     def _make_layer(self, place: Place, package: BuiltPackage) -> pulumi.Output[str]:

@@ -79,6 +79,8 @@ def deploy(folder: Path, *, load: Load = load_whole_project, build: Build = buil
     except LayerError as error:
         raise pulumi.RunError(f"the layer cannot be made: {error}") from None
     check_limits(plan, place, built)
+    for note in plan.notes:
+        pulumi.warn(f"{note.path}: {note.message}")
     make_stack(Stack(project, plan, place, settings), documents, built)
 
 
