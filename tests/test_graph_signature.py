@@ -183,6 +183,10 @@ def switch(name: str, value: object, then: object, otherwise: object) -> dict[st
             "graph.sequence.1: `label` is INT64, and the cases compare it with texts",
         ),
         (
+            switch("X", 1, CALL, {"model": "scaler", "inputs": {"raw": "X"}, "outputs": {"scaled": "label"}}),
+            "graph: `X` is FP32 [-1,4], and a switch decides by one element",
+        ),
+        (
             sequence(
                 {"model": "scaler"},
                 switch("label", 1, {**CALL, "inputs": {"X": "scaled"}}, {**CALL, "inputs": {"X": "scaled"}}),

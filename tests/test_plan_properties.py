@@ -10,7 +10,14 @@ import orjson
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.builders.manifests import artifacts_of, manifests, manifests_with_graphs, model_names, version_names
+from tests.builders.manifests import (
+    artifacts_of,
+    manifests,
+    manifests_with_graphs,
+    model_names,
+    signature,
+    version_names,
+)
 from turnout.manifest import Manifest
 from turnout.naming import function_name, route_variable_name, schema_name, variable_name
 from turnout.openapi import build_document, render_document
@@ -25,7 +32,10 @@ quick = settings(max_examples=25, deadline=None)
 
 
 def plan_of(of: Manifest) -> Plan:
-    return make_plan(of, artifacts_of(of), enforce=False)
+    """Every version takes and gives one free dimension: a switch may decide by it."""
+    free = signature(shape=(-1,))
+    tensors = {(version.model, version.name): free for row in of.models for version in row.versions}
+    return make_plan(of, artifacts_of(of, tensors), enforce=False)
 
 
 def views(stage: StagePlan) -> list[dict[str, str]]:

@@ -142,13 +142,15 @@ class _Walk:
         self.check_compared(given, after.compared, path)
 
     def check_compared(self, tensors: Tensors, compared: Mapping[str, str], path: KeyPath) -> None:
-        """Whether tensors are of the kinds that cases compare them with."""
+        """Whether tensors are of the kinds that cases compare them with, and may have one element."""
         for name in (name for name in compared if name in tensors):
             datatype, kind = tensors[name].datatype, compared[name]
             found = DATATYPES[datatype].kind
             if (found if found in DATATYPE_OF_KIND else "number") != kind:
                 word = {"bytes": "texts", "bool": "true and false", "number": "numbers"}[kind]
                 self._tell(path, f"`{name}` is {datatype}, and the cases compare it with {word}")
+            if not {*(tensors[name].shape or ())} <= {-1, 1}:
+                self._tell(path, f"`{name}` is {spell_tensor(tensors[name])}, and a switch decides by one element")
 
     def _ensemble(self, ensemble: EnsembleNode, path: KeyPath) -> Flow:
         flows = [self.flow(member, (*path, "ensemble", index)) for index, member in enumerate(ensemble.members)]
