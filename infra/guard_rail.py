@@ -27,7 +27,7 @@ from .roles import LAMBDA
 SOURCE = Path(__file__).with_name("guard_rail_function.py")
 
 ALARMS_CHARACTERS = 1800
-"""Of a rule's pattern the part that names alarms; a pattern has 2,048 at most. Where all that a canary moves do not fit,
+"""Of a rule's pattern the part that names alarms; a pattern has 2,048 at most. Where what a canary moves does not fit,
 every function's error alarm ends it. Source: EventBridge User Guide, "Quotas".
 """
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.builders.deployed import deployed
-from tests.builders.manifests import manifest, stage
+from tests.builders.manifests import manifest, model, stage
 from tests.builders.pulumi_program import ACCOUNT, REGION
 from turnout.judgement import Judgement
 from turnout.manifest import Canary
@@ -36,6 +36,17 @@ def test_alarms_that_the_canary_names_are_heard_instead() -> None:
 
 def test_release_hears_the_errors_of_every_function() -> None:
     assert heard(Canary(10.0, {}, release=True)) == [{"wildcard": f"{ALARM}:turnout-test_*_errors"}]
+
+
+def test_canary_of_more_models_than_a_pattern_can_name_hears_the_errors_of_every_function() -> None:
+    names = [f"model-{number}" for number in range(40)]
+    canary = Canary(10.0, dict.fromkeys(names, "v2"))
+    of = manifest(
+        tuple(model(name) for name in names), stages=(stage(serve=dict.fromkeys(names, "v1"), canary=canary),)
+    )
+    pattern = deployed(of).one("cloudwatch/eventRule:EventRule").inputs["eventPattern"]
+    assert json.loads(pattern)["resources"] == [{"wildcard": f"{ALARM}:turnout-test_*_errors"}]
+    assert len(pattern) < 2048
 
 
 def test_canary_of_a_weighted_models_share_hears_its_new_version_only() -> None:

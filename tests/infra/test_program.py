@@ -184,3 +184,9 @@ def test_main_deploys_the_manifest_beside_its_folder(root: Path, tmp_path: Path)
     shutil.copytree(root / "infra", tmp_path / "infra")
     with pytest.raises(pulumi.RunError, match=f"{tmp_path}/models.yaml"):
         run_program(lambda: runpy.run_path(str(tmp_path / "infra"), run_name="__main__"))
+
+
+def test_quota_that_can_be_raised_is_told_before_aws_refuses_it(caplog: pytest.LogCaptureFixture) -> None:
+    names = [f"model-{number}" for number in range(60)]
+    deployed(manifest(tuple(model(name) for name in names), stages=(stage(serve=dict.fromkeys(names, "v1")),)))
+    assert "resources: 370 used, 300 allowed. Ask AWS to raise `Resources per API`" in caplog.text
