@@ -58,6 +58,7 @@ X = ("FP32", (-1, 4), True)
 LABEL = ("INT64", (-1,))
 PROBABILITIES = ("FP32", (-1, 3))
 CALL = {"model": "iris", "version": "v1"}
+PICKED = {"model": "picky"}
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,19 @@ def switch(name: str, value: object, then: object, otherwise: object) -> dict[st
             switch("X", 1, CALL, {"model": "scaler", "inputs": {"raw": "X"}, "outputs": {"scaled": "label"}}),
             "graph: `X` is FP32 [-1,4], and a switch decides by one element",
         ),
+        *(
+            (
+                {"switch": {"input": "kind", "cases": [{op: value, "then": PICKED}], "otherwise": PICKED}},
+                f"graph: `kind` is INT32: `{op}: {value}` never holds",
+            )
+            for op, value in (
+                ("equals", 1.5),
+                ("equals", float("inf")),
+                ("equals", 2**31),
+                ("below", -(2**31)),
+                ("above", 2**31 - 1),
+            )
+        ),
         (
             sequence(
                 {"model": "scaler"},
@@ -229,6 +243,12 @@ def switch(name: str, value: object, then: object, otherwise: object) -> dict[st
 def test_what_does_not_fit_is_told_at_its_place(graph: dict[str, object], expected: str) -> None:
     _, findings = read(graph)
     assert expected in [f"{'.'.join(map(str, row.path))}: {row.message}" for row in findings]
+
+
+@pytest.mark.parametrize(("op", "value"), [("equals", 1.0), ("below", 0.5), ("above", 2**31 - 2)])
+def test_a_case_that_some_value_of_the_datatype_reaches_is_taken(op: str, value: float) -> None:
+    _, findings = read({"switch": {"input": "kind", "cases": [{op: value, "then": PICKED}], "otherwise": PICKED}})
+    assert findings == ()
 
 
 def test_nothing_is_said_of_what_is_not_known() -> None:

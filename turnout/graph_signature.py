@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from turnout.manifest_schema import Finding
 from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, EnsembleNode, Node, SequenceNode, SwitchNode
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
@@ -23,6 +25,9 @@ SignaturesOf = Callable[[CallNode], Sequence[Signature]]
 """The signatures of all that a call may meet; none where they are not known, and told elsewhere."""
 
 Tensors = Mapping[str, TensorSpec]
+
+Comparison = tuple[str, str | float | bool]
+"""A case's word, `equals`, `below` or `above`, and its value."""
 
 KIND_OF_VALUE: Mapping[type, str] = {str: "bytes", bool: "bool", int: "number", float: "number"}
 """What the value of a case can be compared with."""
@@ -38,12 +43,12 @@ class Flow:
     Args:
         inputs: the tensors that models take.
         outputs: the tensors that come out.
-        compared: the input of a switch -> the kind of its cases' values, a key of `DATATYPE_OF_KIND`.
+        compared: the input of a switch -> what its cases compare it with, all values of one kind.
     """
 
     inputs: Tensors
     outputs: Tensors
-    compared: Mapping[str, str] = field(default_factory=dict)
+    compared: Mapping[str, tuple[Comparison, ...]] = field(default_factory=dict)
 
 
 class UnknownError(Exception):
@@ -66,7 +71,7 @@ def signature_of_graph(
     except UnknownError:
         return None, tuple(walk.findings)
     walk.check_compared(flow.inputs, flow.compared, path)
-    decided = (TensorSpec(name, DATATYPE_OF_KIND[kind], None) for name, kind in flow.compared.items())
+    decided = (TensorSpec(name, DATATYPE_OF_KIND[_kind_of(rows)], None) for name, rows in flow.compared.items())
     inputs = {tensor.name: tensor for tensor in decided} | dict(flow.inputs)
     return Signature(tuple(inputs.values()), tuple(flow.outputs.values())), tuple(walk.findings)
 
@@ -141,14 +146,18 @@ class _Walk:
                 self._tell(path, f"`{name}` must be {wanted}, and the step before gives {got}")
         self.check_compared(given, after.compared, path)
 
-    def check_compared(self, tensors: Tensors, compared: Mapping[str, str], path: KeyPath) -> None:
-        """Whether tensors are of the kinds that cases compare them with, and may have one element."""
+    def check_compared(self, tensors: Tensors, compared: Mapping[str, tuple[Comparison, ...]], path: KeyPath) -> None:
+        """Whether tensors are of the kinds that cases compare them with, and may have one element and such a value."""
         for name in (name for name in compared if name in tensors):
-            datatype, kind = tensors[name].datatype, compared[name]
+            datatype, kind = tensors[name].datatype, _kind_of(compared[name])
             found = DATATYPES[datatype].kind
             if (found if found in DATATYPE_OF_KIND else "number") != kind:
                 word = {"bytes": "texts", "bool": "true and false", "number": "numbers"}[kind]
                 self._tell(path, f"`{name}` is {datatype}, and the cases compare it with {word}")
+                continue
+            for op, value in compared[name]:
+                if not _can_hold(op, value, datatype):
+                    self._tell(path, f"`{name}` is {datatype}: `{op}: {value}` never holds", "Delete the case.")
             if not {*(tensors[name].shape or ())} <= {-1, 1}:
                 self._tell(path, f"`{name}` is {spell_tensor(tensors[name])}, and a switch decides by one element")
 
@@ -175,17 +184,17 @@ class _Walk:
         return Flow(self._merged(all_of, [flow.inputs for flow in flows], path), outputs, self._compared(flows, path))
 
     def _switch(self, switch: SwitchNode, path: KeyPath) -> Flow:
-        kind = KIND_OF_VALUE[type(switch.cases[0].value)]
         nodes = [
             *((("cases", index, "then"), case.then) for index, case in enumerate(switch.cases)),
             (("otherwise",), switch.otherwise),
         ]
         flows = [self.flow(node, (*path, "switch", *keys)) for keys, node in nodes]
+        comparisons = tuple((case.op, case.value) for case in switch.cases)
         flow = self._one_of(flows, path)
         inputs = dict(flow.inputs)
         if switch.input in inputs:
             inputs[switch.input] = replace(inputs[switch.input], required=True)
-        compared = self._compared([flow, Flow({}, {}, {switch.input: kind})], path)
+        compared = self._compared([flow, Flow({}, {}, {switch.input: comparisons})], path)
         return Flow(inputs, flow.outputs, compared)
 
     def _one_of(self, flows: Sequence[Flow], path: KeyPath) -> Flow:
@@ -217,11 +226,12 @@ class _Walk:
                     self._tell(path, f"`{name}` cannot be one tensor: {error}", "Give one of them another name.")
         return merged
 
-    def _compared(self, flows: Sequence[Flow], path: KeyPath) -> dict[str, str]:
-        compared: dict[str, str] = {}
+    def _compared(self, flows: Sequence[Flow], path: KeyPath) -> dict[str, tuple[Comparison, ...]]:
+        compared: dict[str, tuple[Comparison, ...]] = {}
         for flow in flows:
-            for name, kind in flow.compared.items():
-                if compared.setdefault(name, kind) != kind:
+            for name, rows in flow.compared.items():
+                compared[name] = tuple(dict.fromkeys((*compared.get(name, ()), *rows)))
+                if _kind_of(compared[name]) != _kind_of(rows):
                     self._tell(path, f"`{name}` is compared with different kinds of values")
         return compared
 
@@ -231,6 +241,25 @@ class _Walk:
 
 def _renamed(tensors: Iterable[TensorSpec], names: Mapping[str, str]) -> list[TensorSpec]:
     return [replace(tensor, name=names.get(tensor.name, tensor.name)) for tensor in tensors]
+
+
+def _kind_of(compared: Sequence[Comparison]) -> str:
+    """What the values can be compared with, a key of `DATATYPE_OF_KIND`."""
+    return KIND_OF_VALUE[type(compared[0][1])]
+
+
+def _can_hold(op: str, value: str | float, datatype: str) -> bool:
+    """Whether the datatype, of a kind that can be compared with the value, has one for which the comparison holds."""
+    if DATATYPES[datatype].kind != "int" or isinstance(value, str):
+        return True
+    limits = np.iinfo(DATATYPES[datatype].dtype)
+    match op:
+        case "equals":
+            return int(limits.min) <= value <= int(limits.max) and value == int(value)
+        case "below":
+            return value > int(limits.min)
+        case _:
+            return value < int(limits.max)
 
 
 def _told(names: Sequence[str]) -> str:
