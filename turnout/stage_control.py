@@ -6,6 +6,7 @@ Comes in: the name of an API and of a stage. Goes out: a `StageState`; API Gatew
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -187,7 +188,7 @@ def make_client(service: str, target: Target) -> Any:
     """A boto3 client of the place where a stage is served; nothing is sent yet.
 
     A gateway on this machine checks no signature, so no credentials are asked for; AWS's come from where boto3 finds
-    them.
+    them. AWS_REGION names the region, as for Pulumi and AWS's other SDKs: boto3 alone reads only AWS_DEFAULT_REGION.
 
     Raises:
         StageControlError: it has no region, or the address is none.
@@ -197,7 +198,9 @@ def make_client(service: str, target: Target) -> Any:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    options: dict[str, Any] = {"endpoint_url": target.endpoint_url} if target.endpoint_url else {}
+    if target.endpoint_url and urlsplit(target.endpoint_url).scheme not in {"http", "https"}:
+        raise StageControlError(f"{target} is no address", "It begins with http:// or https://.")
+    options: dict[str, Any] = {"endpoint_url": target.endpoint_url or None, "region_name": os.environ.get("AWS_REGION")}
     if target.is_local:
         retries = {"total_max_attempts": 2}
         options |= {"region_name": "us-east-1", "config": Config(signature_version=UNSIGNED, retries=retries)}
