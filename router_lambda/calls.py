@@ -121,7 +121,7 @@ class Calls:
             if version not in route.versions:
                 raise RouteError(f"stage variable {route.variable}: expected a version of {model}, got {version!r}")
             return version, "weight"
-        weights = parse_route(variables.get(f"{route.variable}Route", ""))
+        weights = _read_weights(variables, f"{route.variable}Route")
         key = read_sticky_key(route.sticky, caller) if route.sticky is not None else None
         if key is not None:
             return choose_for_key(weights, key, model), "sticky"
@@ -189,6 +189,13 @@ class Calls:
                 _LOG.warning("%s: the copy was not taken: %s: %s", name, answered.error, answered.message)
         except Exception:
             _LOG.exception("%s: the copy could not be sent", name)
+
+
+def _read_weights(variables: Mapping[str, str], name: str) -> dict[str, float]:
+    try:
+        return parse_route(variables.get(name, ""))
+    except RouteError as error:
+        raise RouteError(f"stage variable {name}: {error}") from None
 
 
 def _failed(answered: Answered) -> bool:
