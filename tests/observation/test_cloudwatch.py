@@ -11,7 +11,7 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from tests.builders.recorded_metrics import Key, RecordedMetrics
-from turnout.observation.cloudwatch import BOUNDS_S, MOST_QUERIES, CloudWatchSource
+from turnout.observation.cloudwatch import BOUNDS_S, LONGEST_S, MOST_QUERIES, CloudWatchSource
 from turnout.observation.source import Mark, ObservationError, Serving, Watched
 from turnout.observed import Arm, Observation
 
@@ -101,6 +101,16 @@ def test_whole_minutes_after_the_mark_are_asked_for_and_none_of_the_last_two() -
     _, recorded = observe({}, since_s=NOW_S - 600)
     start_s, end_s = 10_000 * 60 - 540, 10_000 * 60 - 120
     assert recorded.spans == {(datetime.fromtimestamp(start_s, UTC), datetime.fromtimestamp(end_s, UTC))}
+
+
+def test_minutes_that_are_not_kept_are_not_asked_for() -> None:
+    now_s = 100 * 24 * 3600.0
+    cloudwatch = client()
+    recorded = RecordedMetrics(cloudwatch, {})
+    CloudWatchSource(cloudwatch, clock=lambda: now_s).observe("prod", [moves("iris")], Mark(0.0))
+    assert recorded.spans == {
+        (datetime.fromtimestamp(now_s - LONGEST_S, UTC), datetime.fromtimestamp(now_s - 120, UTC)),
+    }
 
 
 @pytest.mark.parametrize("age_s", [0, 60, 149])

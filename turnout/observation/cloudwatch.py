@@ -34,6 +34,9 @@ PERIOD_S = 60
 LAG_S = 120.0
 """Metrics of the last minutes are not all there yet, and errors come after the requests that they belong to."""
 
+LONGEST_S = 15 * 24 * 3600.0
+"""Metrics of whole minutes are kept so long; of what is older CloudWatch tells nothing by the minute."""
+
 MOST_QUERIES = 500
 """Of one GetMetricData call."""
 
@@ -75,8 +78,9 @@ class CloudWatchSource:
         from botocore.exceptions import BotoCoreError, ClientError
 
         baseline, canary = _resources(watched)
-        start_s = math.ceil(since.time_s / PERIOD_S) * PERIOD_S
-        end_s = math.floor((self._clock() - LAG_S) / PERIOD_S) * PERIOD_S
+        now_s = self._clock()
+        start_s = math.ceil(max(since.time_s, now_s - LONGEST_S) / PERIOD_S) * PERIOD_S
+        end_s = math.floor((now_s - LAG_S) / PERIOD_S) * PERIOD_S
         try:
             totals = self._fetch([*baseline, *canary], start_s, end_s) if end_s > start_s else {}
             alarms = self._fetch_alarms()
