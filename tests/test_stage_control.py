@@ -93,11 +93,10 @@ def test_region_is_the_one_that_pulumi_takes(monkeypatch: pytest.MonkeyPatch) ->
     client.close()
 
 
-@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:8080", "localhost:8080", "file:///etc"])
-def test_address_that_is_none_is_told(address: str) -> None:
-    with pytest.raises(StageControlError, match=f"{address} is no address") as caught:
-        make_client("apigateway", Target(endpoint_url=address))
-    assert "http://" in caught.value.hint
+def test_address_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    with pytest.raises(StageControlError, match="nonsense cannot be reached: Invalid endpoint"):
+        make_client("apigateway", Target(endpoint_url="nonsense", stack="prod"))
 
 
 def test_canary_of_an_answer_is_read_with_what_aws_leaves_out() -> None:

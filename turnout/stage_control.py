@@ -198,8 +198,6 @@ def make_client(service: str, target: Target) -> Any:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    if target.endpoint_url and urlsplit(target.endpoint_url).scheme not in {"http", "https"}:
-        raise StageControlError(f"{target} is no address", "It begins with http:// or https://.")
     options: dict[str, Any] = {"endpoint_url": target.endpoint_url or None, "region_name": os.environ.get("AWS_REGION")}
     if target.is_local:
         retries = {"total_max_attempts": 2}

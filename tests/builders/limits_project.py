@@ -27,7 +27,7 @@ def preprocess(inputs):
 MODELS = """\
 platform: shop
 defaults:
-  canary: {confidence: 0.999}  # a good canary is rolled back in one run of a thousand at the most
+  canary: {confidence: 0.999}  # a good canary is rolled back in one run of a thousand at most
 models:
   step:
     versions:

@@ -178,8 +178,12 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """Show what was done to the canaries, the latest last."""
+    from turnout.canary_edit import find_stage
+
     with told(manifest):
         rows = log_of(manifest).read(stage)
+        if stage and not rows:
+            find_stage(load(manifest).manifest, stage)
     if as_json:
         say_json({"rollouts": [row.to_json() for row in rows]})
     elif not rows:

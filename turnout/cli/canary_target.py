@@ -44,10 +44,16 @@ WHERE = "--endpoint-url http://127.0.0.1:8080 names a gateway here, --stack NAME
 
 def find_target(endpoint_url: str, stack: str) -> Target | None:
     """Where the stage is served, None where nobody said so."""
+    from turnout.client import Connection
     from turnout.stage_control import Target
 
     if not endpoint_url and not stack:
         return None
+    if endpoint_url:
+        try:
+            Connection(endpoint_url).close()
+        except ValueError as error:
+            raise CommandError(f"--endpoint-url: {error}.") from error
     return Target(stack or "local", endpoint_url)
 
 
