@@ -10,26 +10,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from turnout.protocol import bfloat16
 from turnout.protocol.answers import make_tensor_answer
 from turnout.protocol.checks import Interface, build_interface
 from turnout.protocol.codecs import decode_request, encode_answer
 from turnout.protocol.errors import RequestError
 from turnout.protocol.events import read_event
-from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, Case, EnsembleNode, Node, SequenceNode, SwitchNode
+from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, EnsembleNode, Node, SequenceNode, SwitchNode
 from turnout.protocol.route_table import GraphRoute, RouteTable
 from turnout.protocol.routing import GRAPH, RouteError
 from turnout.protocol.step_tensors import Tensor, Tensors
-from turnout.protocol.tensors import Datatype, Signature
+from turnout.protocol.tensors import Signature
 
 from .calls import Calls
 from .combine import CombineError, combine
 from .steps import read_outcome, step_event
+from .switches import choose_case
 from .tasks import Tasks
-
-Value = str | float | bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +95,8 @@ class Graphs:
             case EnsembleNode(members, words):
                 made = await self._tasks.gather(self._run_node(member, tensors, run) for member in members)
                 return _combine_outputs(words, made)
-            case SwitchNode(name, cases, otherwise):
-                decides = _find_deciding(name, tensors)
-                chosen = next((case.then for case in cases if _holds(case, decides)), otherwise)
-                return await self._run_node(chosen, tensors, run)
+            case SwitchNode():
+                return await self._run_node(choose_case(node, tensors), tensors, run)
             case CallNode():
                 return await self._run_call(node, tensors, run)
 
@@ -151,49 +145,3 @@ def _combine_output(name: str, word: str, members: list[Tensors]) -> Tensor:
         raise RequestError("STEP_FAILED", f"output `{name}`: not every member of the ensemble gives it") from None
     except CombineError as error:
         raise RequestError("STEP_FAILED", f"output `{name}`: {word}: {error}", tensor=name) from None
-
-
-def _find_deciding(name: str, tensors: Tensors) -> Tensor:
-    """The tensor of one element that a switch decides by."""
-    tensor = tensors.get(name)
-    if tensor is None or tensor.values.size != 1:
-        got = "none" if tensor is None else f"shape {list(tensor.values.shape)}"
-        message = f"`{name}`: expected a tensor with one element, which decides what is called, got {got}"
-        raise RequestError("SHAPE_MISMATCH", message, tensor=name, expected="one element", got=got)
-    return tensor
-
-
-def _holds(case: Case, decides: Tensor) -> bool:
-    """Whether a case is the one; a text is neither below nor above a number."""
-    value = _read_value(decides)
-    if case.op == "equals" and isinstance(value, str):
-        return value == case.value
-    if isinstance(value, str) or isinstance(case.value, str):
-        return False
-    limit = _rounded(case.value, decides.datatype)
-    match case.op:
-        case "equals":
-            return value == limit
-        case "below":
-            return value < limit
-        case _:
-            return value > limit
-
-
-def _read_value(tensor: Tensor) -> Value:
-    values = bfloat16.to_float32(tensor.values) if tensor.datatype.name == "BF16" else tensor.values
-    value = values.reshape(-1)[0]
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    found: Value = value if isinstance(value, str) else value.item()
-    return found
-
-
-def _rounded(limit: float, datatype: Datatype) -> float:
-    """A case's number as the datatype holds it: 0.1 in FP32 is more than 0.1."""
-    if datatype.kind != "float":
-        return limit
-    if datatype.name == "BF16":
-        return float(bfloat16.to_float32(bfloat16.from_float64(np.asarray(limit, np.float64))))
-    with np.errstate(over="ignore"):
-        return float(datatype.dtype.type(limit))

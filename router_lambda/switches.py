@@ -1,0 +1,70 @@
+"""The step that a switch of a graph goes on with, by the value of a tensor.
+
+Comes in: a switch and the tensors before it. Goes out: a node. Called by the graphs. Pure.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from turnout.protocol import bfloat16
+from turnout.protocol.errors import RequestError
+from turnout.protocol.graph_nodes import Case, Node, SwitchNode
+from turnout.protocol.step_tensors import Tensor, Tensors
+from turnout.protocol.tensors import Datatype
+
+Value = str | float | bool
+
+
+def choose_case(switch: SwitchNode, tensors: Tensors) -> Node:
+    """The step of the first case that holds.
+
+    Raises:
+        RequestError: SHAPE_MISMATCH where the tensor has not one element.
+    """
+    decides = _find_deciding(switch.input, tensors)
+    return next((case.then for case in switch.cases if _holds(case, decides)), switch.otherwise)
+
+
+def _find_deciding(name: str, tensors: Tensors) -> Tensor:
+    """The tensor of one element that a switch decides by."""
+    tensor = tensors.get(name)
+    if tensor is None or tensor.values.size != 1:
+        got = "none" if tensor is None else f"shape {list(tensor.values.shape)}"
+        message = f"`{name}`: expected a tensor with one element, which decides what is called, got {got}"
+        raise RequestError("SHAPE_MISMATCH", message, tensor=name, expected="one element", got=got)
+    return tensor
+
+
+def _holds(case: Case, decides: Tensor) -> bool:
+    """Whether a case is the one; a text is neither below nor above a number."""
+    value = _read_value(decides)
+    if isinstance(value, str) or isinstance(case.value, str):
+        return case.op == "equals" and value == case.value
+    limit = _rounded(case.value, decides.datatype)
+    match case.op:
+        case "equals":
+            return value == limit
+        case "below":
+            return value < limit
+        case _:
+            return value > limit
+
+
+def _read_value(tensor: Tensor) -> Value:
+    values = bfloat16.to_float32(tensor.values) if tensor.datatype.name == "BF16" else tensor.values
+    value = values.reshape(-1)[0]
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    found: Value = value if isinstance(value, str) else value.item()
+    return found
+
+
+def _rounded(limit: float, datatype: Datatype) -> float:
+    """A case's number as the datatype holds it: 0.1 in FP32 is more than 0.1."""
+    if datatype.kind != "float":
+        return limit
+    if datatype.name == "BF16":
+        return float(bfloat16.to_float32(bfloat16.from_float64(np.asarray(limit, np.float64))))
+    with np.errstate(over="ignore"):
+        return float(datatype.dtype.type(limit))
