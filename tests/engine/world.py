@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,7 +14,7 @@ from moto import mock_aws
 
 from tests.engine.stand_in.aws import REGION, Aws, make_provider
 from tests.engine.stand_in.clients import client_of
-from tests.engine.stand_in.provider import StandIn
+from tests.engine.stand_in.provider import Resource, StandIn
 from tests.engine.stand_in.server import serving
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -52,18 +52,19 @@ class World:
 
 
 @contextmanager
-def opened_world(scratch: Path) -> Iterator[World]:
+def opened_world(scratch: Path, others: Mapping[str, Resource] = {}) -> Iterator[World]:
     """A new account and a new home of the engine, until the end of the block.
 
     Args:
         scratch: an empty folder. The environment holds credentials, a region, and the engine on its PATH.
+        others: resources that Turnout has none of.
     """
     home, backend, folder = scratch / "home", scratch / "backend", scratch / "work"
     for made in (home, backend, folder):
         made.mkdir()
     client_of.cache_clear()
     aws = Aws()
-    provider = make_provider(aws, version("pulumi-aws"))
+    provider = make_provider(aws, version("pulumi-aws"), others)
     with mock_aws(config={"lambda": {"use_docker": False}}), serving(provider, version("pulumi-aws")) as port:
         environment = {
             "PULUMI_BACKEND_URL": f"file://{backend}",

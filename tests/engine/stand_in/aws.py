@@ -80,6 +80,6 @@ FUNCTIONS: Mapping[str, Callable[[Inputs], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def make_provider(aws: Aws, version: str) -> StandIn:
-    """The provider over an account."""
-    return StandIn(aws.resources(), FUNCTIONS, version)
+def make_provider(aws: Aws, version: str, others: Mapping[str, Resource] = {}) -> StandIn:
+    """The provider over an account; `others` are resources that Turnout has none of."""
+    return StandIn({**aws.resources(), **others}, FUNCTIONS, version)
