@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders.canary_commands import Commands
 from tests.builders.limits_project import BODIES, path_of, write_limits_project
 from tests.builders.logs import log_lines, logs_client
 from tests.builders.processes import until
@@ -63,6 +64,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     )
     with running_server(folder, "--no-access-log", "--capture", str(folder / "capture.jsonl")) as running:
         yield running
+
+
+@pytest.fixture
+def canary(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(server, capsys)
 
 
 @pytest.fixture
@@ -147,3 +153,24 @@ def test_a_stage_with_keys_is_asked_with_one(server: RunningServer, logs: Any) -
     assert counts(key_of(server)) == AgreementCounts(50, 40)
     assert counts("wrong") == AgreementCounts(0, 0, 'HTTP 403: {"message":"Forbidden"}')
     assert counts("") == AgreementCounts(0, 0, "keyed asks for an API key: --api-key gives it")
+
+
+def test_status_of_a_stack_tells_what_agreement_waits_for(
+    server: RunningServer, logs: Any, canary: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """boto3 takes the gateway for API Gateway and Lambda, and moto for CloudWatch."""
+    for name in ("AWS_ENDPOINT_URL_API_GATEWAY", "AWS_ENDPOINT_URL_LAMBDA"):
+        monkeypatch.setenv(name, url_of(server))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.delenv("TURNOUT_API_KEY", raising=False)
+    canary("set", "keyed", "--percent", "40", "--now", "--stack", "local")
+    assert agreement_of(canary("status", "keyed", "--stack", "local")) == (
+        "inconclusive. keyed asks for an API key: --api-key gives it."
+    )
+    found = agreement_of(canary("status", "keyed", "--stack", "local", "--api-key", key_of(server)))
+    assert found.startswith("inconclusive. no answers compared yet; about ")
+
+
+def agreement_of(said: str) -> str:
+    """What a status says of agreement."""
+    return " ".join(said.partition("- agreement of step: ")[2].split())
