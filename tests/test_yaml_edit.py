@@ -149,6 +149,12 @@ def test_any_plain_value_is_set_and_every_other_character_stays(
         assert before + behind >= len(text) - len(flow(old))
 
 
+def test_brace_behind_a_removed_entry_does_not_go_into_the_comment_before_it() -> None:
+    text = "a: { # c, d}\n b: x, # c, d}\n a: x}\nb: x\n"
+
+    assert remove_entry(text, ("a",), "a") == "a: { # c, d}\n b: x # c, d}\n}\nb: x\n"
+
+
 @given(documents(), st.data())
 def test_any_entry_is_removed_and_every_other_character_stays(
     document: tuple[str, tuple[str, ...]], data: st.DataObject

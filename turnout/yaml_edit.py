@@ -163,8 +163,9 @@ def _flow_cuts(text: str, node: Any, index: int) -> list[tuple[int, int]]:
     if text[:start].rpartition("\n")[2].strip():  # it shares its line with the entry before
         return [(before, end)]
     own_line = (text.rindex("\n", 0, start), min(_end_of_line(text, end), close))
-    if own_line[1] == close:
-        own_line = (own_line[0], end if comma < 0 else end + comma + 1)
+    if own_line[1] == close:  # the brace comes after what is left, but not into a comment
+        is_comment = "#" in text[before : own_line[0]]
+        own_line = (own_line[0] + is_comment, end if comma < 0 else end + comma + 1)
     if comma >= 0:  # it ended with a comma, so does the entry before
         return [own_line]
     separator = before + _without_comments(text[before:start]).index(",")
