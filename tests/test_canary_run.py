@@ -111,6 +111,20 @@ def moves(ticks: list[Tick]) -> list[tuple[float, float]]:
     return [(tick.at.percent, tick.state.percent) for tick in ticks if tick.at.percent != tick.state.percent]
 
 
+@pytest.mark.parametrize(("percent", "whose"), [(0, "itself"), (100, "the baseline")])
+def test_a_share_that_leaves_nothing_to_judge_by_is_refused(scene: Scene, percent: float, whose: str) -> None:
+    scene.do(Action("set", "prod", percent=percent))
+    scene.judgement = Judgement()
+    with pytest.raises(
+        RolloutError, match=f"at {percent} % the canary of prod leaves no requests to {whose}"
+    ) as caught:
+        scene.run()
+    assert "--steps 5,25,50" in caught.value.hint
+    assert [row.action for row in scene.log.read()] == ["set"]
+    scene.judgement = Judgement(strategy="all_at_once")
+    assert scene.run().state.percent == 100
+
+
 def test_a_good_canary_is_walked_to_its_promotion(scene: Scene) -> None:
     ticks = walk(scene.run())
     assert moves(ticks) == [(5, 50), (50, 100)]

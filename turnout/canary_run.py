@@ -16,7 +16,7 @@ from typing import Any
 
 from turnout.canary import TERMINAL, Check, Phase, State, Verdict, judge, start, step
 from turnout.canary_action import Action, prepare
-from turnout.canary_checks import shares_of
+from turnout.canary_checks import ALL_AT_ONCE, shares_of
 from turnout.canary_edit import find_canary, find_stage
 from turnout.judgement import Judgement
 from turnout.manifest import Canary
@@ -121,7 +121,7 @@ class CanaryRun:
         resumed: whether an earlier run goes on.
 
     Raises:
-        RolloutError: something is half-done.
+        RolloutError: something is half-done, or one of the two shares would see no traffic.
         EditError: the stage has no canary, or its share cannot be set.
         StageControlError: the stage cannot be read or changed.
     """
@@ -141,6 +141,7 @@ class CanaryRun:
         self.judgement = self._settings.over(judgement)
         self.resumed = earlier is not None
         self._state = start(self.judgement, canary.percent, around.clock())
+        check_share(stage, self.judgement, self._state.percent)
         if earlier:
             self._adopt(rows[-1])
         else:
@@ -239,6 +240,15 @@ class CanaryRun:
         plan = make_plan(project.manifest, project.artifacts, stack=stack, enforce=False)
         stage = plan_stage(find_stage(project.manifest, self._stage), project.manifest.models)
         self._watched = watched_of(plan, stage.variables, stage.canary.overrides) if stage.canary else ()
+
+
+def check_share(stage: str, judgement: Judgement, percent: float) -> None:
+    """Raise a RolloutError where there would be nothing to judge by: a share that sees no traffic."""
+    if 0 < percent < 100 or judgement.strategy == ALL_AT_ONCE:
+        return
+    whose = "itself" if percent == 0 else "the baseline"
+    hint = "A run needs steps between 0 and 100: --steps 5,25,50, or `steps` in models.yaml."
+    raise RolloutError(f"at {percent:g} % the canary of {stage} leaves no requests to {whose}", hint)
 
 
 def _earlier(last: Rollout, canary: Canary, judgement: Judgement, given: Settings) -> Settings | None:

@@ -175,6 +175,7 @@ def test_ctrl_c_leaves_the_canary_and_a_second_run_goes_on(canary: Commands, ser
         (["set", "one", "--percent", "101"], "Invalid value for '--percent'"),
         (["run", "one"], "A run needs to know where the stage is served."),
         (["run", "one", "--steps", "5,5", "--stack", "x"], "--steps must be percents that rise"),
+        (["run", "one", "--steps", "100", "--stack", "x"], "--steps must be percents that rise"),
         (["run", "one", "--bake", "soon", "--stack", "x"], "--bake must be a number with s, m or h"),
         (["status", "two"], "there is no stage two"),
         (["status", "one", "--endpoint-url", "127.0.0.1:8080"], "127.0.0.1:8080 is no address such as http://"),

@@ -149,12 +149,15 @@ def ending_of(state: State, stage: str) -> str:
         case Phase.PROMOTED:
             return f"Promoted: {stage} serves it to everybody."
         case Phase.ROLLED_BACK:
-            return f"Rolled back: {state.reason}"
+            return f"Rolled back: {state.reason}."
         case Phase.PAUSED:
             then = f"`auto_rollback` is off: `turnout canary rollback {stage}` ends it."
-            return f"Failed, and left at {state.percent:g} %: {state.reason}\n{then}"
-    then = f"`turnout canary promote {stage}` or `turnout canary rollback {stage}` decides; another run tries again."
-    return f"Left at {state.percent:g} %, for nobody can tell: {state.reason}\n{then}"
+            return f"Failed, and left at {state.percent:g} %: {state.reason}.\n{then}"
+    then = (
+        f"`turnout canary promote {stage}` or `turnout canary rollback {stage}` decides; "
+        "another run tries again, for longer with a longer --bake."
+    )
+    return f"Left at {state.percent:g} %, for nobody can tell: {state.reason}.\n{then}"
 
 
 @contextmanager
@@ -179,7 +182,7 @@ def parse_steps(text: str) -> tuple[float, ...] | None:
     except ValueError:
         steps = ()
     is_rising = all(low < high for low, high in pairwise(steps))
-    if not steps or not is_rising or not all(0 < step <= 100 for step in steps):
+    if not is_rising or not all(0 < step <= 100 for step in steps) or steps in {(), (100.0,)}:
         raise CommandError(f"--steps must be percents that rise, like 5,25,50; got {text!r}.")
     return steps
 
