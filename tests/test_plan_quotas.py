@@ -139,7 +139,9 @@ def test_model_that_makes_a_package_over_250_mb_is_fetched_from_s3() -> None:
 
 
 def test_model_that_does_not_fit_into_tmp_is_refused_with_what_to_set() -> None:
-    with pytest.raises(ProblemsError, match=r"600.0 MB used, 512.0 MB allowed\n.*`ephemeral_storage_mb` to 600 or more"):
+    with pytest.raises(
+        ProblemsError, match=r"600.0 MB used, 512.0 MB allowed\n.*`ephemeral_storage_mb` to 600 or more"
+    ):
         sized(600 * MB)
 
 
