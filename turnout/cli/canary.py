@@ -203,7 +203,7 @@ def do(action: Action, manifest: Path, *, now: bool, endpoint_url: str, stack: s
     if target is not None and not now:
         raise CommandError("--endpoint-url and --stack say where --now changes the stage.", "Add --now.")
     with editing_alone(manifest):
-        check_finished(log_of(manifest))
+        check_finished(log_of(manifest))  # else a half-done promotion is told as `prod has no canary`
         project = load(manifest)
         try:
             prepared = prepare(project, action, target, now_s=time.time())
