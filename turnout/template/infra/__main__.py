@@ -4,4 +4,5 @@ from pathlib import Path
 
 from turnout.infra.program import deploy
 
-deploy(Path(__file__).resolve().parent.parent)
+if __name__ == "__main__":  # the processes that build the packages import this file again
+    deploy(Path(__file__).resolve().parent.parent)
