@@ -74,7 +74,7 @@ MOST_KILLS = 30
 def test_a_command_killed_at_any_moment_is_done_or_not_or_mended(
     canary: Commands, server: RunningServer, tmp_path: Path
 ) -> None:
-    """Commands killed at random moments of their effects, until three were caught half-done.
+    """Commands killed at random moments of their effects, or as these begin, until three were caught half-done.
 
     The effects take as long as the shortest of them took that came to its end.
     """

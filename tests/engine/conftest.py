@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,15 @@ def world(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("PATH", engine, prepend=os.pathsep)
     with opened_world(tmp_path) as opened:
         yield opened
+    # The loops that the Automation API leaves behind are found here, and not in whatever test comes next.
+    gc.collect()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left() -> Iterator[None]:
+    """What threads still held when the last test ended is found within its teardown."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

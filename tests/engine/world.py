@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.provider import Resource, StandIn
 from tests.engine.stand_in.server import serving
 
+ENDING_S = 10.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -38,6 +41,7 @@ class World:
     environment: dict[str, str]
     backend: Path
     folder: Path
+    loops: list[asyncio.AbstractEventLoop] = field(default_factory=list)
 
     def stack(self, program: Callable[[], None], name: str = "test") -> Any:
         """A stack of the engine over a program in this process."""
@@ -46,9 +50,29 @@ class World:
         options = automation.LocalWorkspaceOptions(
             work_dir=str(self.folder), env_vars=self.environment, pulumi_home=self.environment["PULUMI_HOME"]
         )
-        found = automation.create_or_select_stack(name, project_name="turnout", program=program, opts=options)
+
+        def noted() -> None:
+            self.loops.append(asyncio.get_running_loop())
+            program()
+
+        found = automation.create_or_select_stack(name, project_name="turnout", program=noted, opts=options)
         found.set_config("aws:region", automation.ConfigValue(REGION))
         return found
+
+
+def close_loops(loops: Sequence[asyncio.AbstractEventLoop]) -> None:
+    """Close what the Automation API leaves open where the engine ends before the program does."""
+    for loop in loops:
+        ends_s = time.monotonic() + ENDING_S
+        while loop.is_running() and time.monotonic() < ends_s:
+            time.sleep(0.01)
+        if loop.is_closed() or loop.is_running():
+            continue
+        pending = asyncio.all_tasks(loop)
+        for task in pending:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        loop.close()
 
 
 @contextmanager
@@ -73,4 +97,8 @@ def opened_world(scratch: Path, others: Mapping[str, Resource] = {}) -> Iterator
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_DEBUG_PROVIDERS": f"aws:{port}",
         }
-        yield World(aws, provider, environment, backend, folder)
+        world = World(aws, provider, environment, backend, folder)
+        try:
+            yield world
+        finally:
+            close_loops(world.loops)
