@@ -13,7 +13,7 @@ from typing import Any
 
 from turnout.protocol.answered import Answered, Invoke
 from turnout.protocol.errors import RequestError
-from turnout.protocol.limits import LARGEST_COPY_BYTES
+from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES
 from turnout.protocol.route_table import ModelRoute, RouteTable
 from turnout.protocol.routing import (
     ROUTER,
@@ -176,8 +176,8 @@ class Calls:
         route = self._table.models[model]
         if route.shadow in {"", version} or is_shadow(event) or self._random() * 100 >= route.shadow_percent:
             return
-        if len(event.get("body") or "") > LARGEST_COPY_BYTES:
-            _LOG.info("%s: a body over %d bytes is not copied to %s", model, LARGEST_COPY_BYTES, route.shadow)
+        if len(event.get("body") or "") > LARGEST_ASYNC_EVENT_BYTES:
+            _LOG.info("%s: a body over %d bytes is not copied to %s", model, LARGEST_ASYNC_EVENT_BYTES, route.shadow)
             return
         self._tasks.start(self._send_shadow(*self._function(model, route.shadow, event), handed_on(event, shadow=True)))
 

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from turnout.protocol.answered import Answered
-from turnout.protocol.limits import LARGEST_ANSWER_BYTES, LARGEST_COPY_BYTES
+from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 from turnout.protocol.signing import Credentials, sign_request
 
 from .connections import Connections, HttpAnswer
@@ -63,7 +63,7 @@ class LambdaInvoke:
     ) -> Answered:
         """See `turnout.protocol.answered.Invoke`. It never suspends: it blocks its thread."""
         body = _spell(event)
-        limit = LARGEST_COPY_BYTES if asynchronous else LARGEST_ANSWER_BYTES
+        limit = LARGEST_ASYNC_EVENT_BYTES if asynchronous else LARGEST_EVENT_BYTES
         if len(body) > limit:
             return Answered(None, "request_too_large", f"the event is {len(body)} bytes, {limit} are allowed")
         path = f"/2015-03-31/functions/{quote(f'{function}:{alias}', safe='')}/invocations"

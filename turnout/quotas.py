@@ -15,6 +15,7 @@ from turnout.document_size import EMPTY_SCHEMA_BYTES, estimate_document, estimat
 from turnout.manifest import Version
 from turnout.payload import estimate_payload
 from turnout.plan import Api, Function, Package, Plan, Quota, Route, RuntimeSizes, ServedVersion, StagePlan
+from turnout.protocol.limits import LARGEST_EVENT_BYTES
 from turnout.sizes import size_text
 
 MB = 1024 * 1024
@@ -28,7 +29,6 @@ ENVIRONMENT_BYTES = 4 * 1024
 UNZIPPED_BYTES = 250 * MB
 DIRECT_ZIP_BYTES = 50 * MB
 INTEGRATION_TIMEOUT_S = 29
-PAYLOAD_BYTES = 6 * MB
 DOCUMENT_BYTES = 6 * MB
 SCHEMA_BYTES = 400 * 1024
 
@@ -230,15 +230,15 @@ def _of_payload(served: ServedVersion) -> Iterator[Count]:
     subject = f"{served.version.model} {served.version.name}"
     path = ("models", served.version.model, "versions", served.version.name)
     payload = estimate_payload(served.signature)
-    fits = payload.binary_bytes <= PAYLOAD_BYTES
+    fits = payload.binary_bytes <= LARGEST_EVENT_BYTES
     yield Count(
-        Quota("smallest request as JSON", subject, payload.json_bytes, PAYLOAD_BYTES, "bytes"),
+        Quota("smallest request as JSON", subject, payload.json_bytes, LARGEST_EVENT_BYTES, "bytes"),
         path,
         "Send its tensors in binary." if fits else "API Gateway cannot carry it.",
         hard=False,
     )
     yield Count(
-        Quota("smallest request in binary", subject, payload.binary_bytes, PAYLOAD_BYTES, "bytes"),
+        Quota("smallest request in binary", subject, payload.binary_bytes, LARGEST_EVENT_BYTES, "bytes"),
         path,
         "API Gateway cannot carry it: take smaller tensors, or a smaller datatype such as UINT8.",
         hard=False,

@@ -19,6 +19,7 @@ import orjson
 
 from turnout.protocol.capture import make_sample, write_line
 from turnout.protocol.events import read_event
+from turnout.protocol.limits import LARGEST_LOG_LINE_BYTES
 from turnout.protocol.routing import is_shadow
 
 from .failed_answers import Handler
@@ -26,10 +27,7 @@ from .session import FunctionSpec
 
 log = logging.getLogger("turnout.function")
 
-LARGEST_LINE_BYTES = 255 * 1024
-"""CloudWatch's events hold 256 KB; Lambda cuts what is longer."""
-
-_SURELY_LARGER = LARGEST_LINE_BYTES * 2
+_SURELY_LARGER = LARGEST_LOG_LINE_BYTES * 2
 """Characters of a body, in base64, that no line holds: it is not even read."""
 
 
@@ -108,10 +106,10 @@ def _line(
         resource=event.get("resource", ""),
     )
     line = b"" if sample is None else write_line(sample)
-    return line.decode() if len(line) <= LARGEST_LINE_BYTES else _left_out(spec, len(line))
+    return line.decode() if len(line) <= LARGEST_LOG_LINE_BYTES else _left_out(spec, len(line))
 
 
 def _left_out(spec: FunctionSpec, size_bytes: int) -> str:
     """What is logged of a request whose line CloudWatch would cut."""
-    told = {"model": spec.model, "version": spec.version, "bytes": size_bytes, "most_bytes": LARGEST_LINE_BYTES}
+    told = {"model": spec.model, "version": spec.version, "bytes": size_bytes, "most_bytes": LARGEST_LOG_LINE_BYTES}
     return orjson.dumps({"turnout_capture_left_out": told}).decode()

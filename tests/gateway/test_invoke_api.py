@@ -13,8 +13,9 @@ import pytest
 from tests.builders.aws_clients import aws_client, refusal
 from tests.builders.http_server import RunningServer, serving
 from turnout.gateway.functions import Invocation
-from turnout.gateway.invoke_api import ASYNCHRONOUS_LIMIT_BYTES, SYNCHRONOUS_LIMIT_BYTES, InvokeApi
+from turnout.gateway.invoke_api import InvokeApi
 from turnout.gateway.messages import Request, Response
+from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 
 FAILURES = {
     "raises": Invocation(None, "failed", "raises raised ValueError: no"),
@@ -144,7 +145,7 @@ def test_failure_of_a_function_is_its_answer(served: Served, name: str, kind: st
         ),
         (
             "iris_v1",
-            {"Payload": b" " * (SYNCHRONOUS_LIMIT_BYTES + 1)},
+            {"Payload": b" " * (LARGEST_EVENT_BYTES + 1)},
             (
                 413,
                 "RequestTooLargeException",
@@ -153,7 +154,7 @@ def test_failure_of_a_function_is_its_answer(served: Served, name: str, kind: st
         ),
         (
             "iris_v1",
-            {"Payload": b" " * (ASYNCHRONOUS_LIMIT_BYTES + 1), "InvocationType": "Event"},
+            {"Payload": b" " * (LARGEST_ASYNC_EVENT_BYTES + 1), "InvocationType": "Event"},
             (
                 413,
                 "RequestTooLargeException",

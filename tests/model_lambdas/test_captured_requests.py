@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from model_lambdas.onnx_model.captured_requests import LARGEST_LINE_BYTES, CaptureRule, capturing_requests
+from model_lambdas.onnx_model.captured_requests import LARGEST_LOG_LINE_BYTES, CaptureRule, capturing_requests
 from model_lambdas.onnx_model.session import FunctionSpec
 from tests.builders.model_functions import proxy_event
 from turnout.capture import Sample, parse_sample, read_lines
@@ -89,7 +89,7 @@ def test_what_no_caller_sent_is_not_captured(event: dict[str, Any]) -> None:
     assert lines_of(event) == []
 
 
-@pytest.mark.parametrize("size", [LARGEST_LINE_BYTES, 2_000_000])
+@pytest.mark.parametrize("size", [LARGEST_LOG_LINE_BYTES, 2_000_000])
 def test_a_line_that_cloudwatch_would_cut_is_left_out_with_a_note(size: int) -> None:
     (line,) = lines_of(api_event(b'"' + b"a" * size + b'"'))
     told = orjson.loads(line)["turnout_capture_left_out"]

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.protocol.content_encoding import MAX_BODY_BYTES, inflate
+from turnout.protocol.content_encoding import inflate
 from turnout.protocol.errors import RequestError
+from turnout.protocol.limits import LARGEST_REQUEST_BYTES
 
 
 def bare_deflate(body: bytes) -> bytes:
@@ -38,9 +39,13 @@ def test_every_content_encoding_is_undone(body: bytes) -> None:
         ("gzip", gzip.compress(b"abc", mtime=0) + b"trailing", "INVALID_REQUEST"),
         ("deflate", zlib.compress(b"abc") + b"trailing", "INVALID_REQUEST"),
         ("deflate", b"", "INVALID_REQUEST"),
-        ("gzip", gzip.compress(b"0" * (MAX_BODY_BYTES + 1)), "PAYLOAD_TOO_LARGE"),
-        ("gzip", gzip.compress(b"0" * MAX_BODY_BYTES, mtime=0) + gzip.compress(b"0", mtime=0), "PAYLOAD_TOO_LARGE"),
-        ("deflate", zlib.compress(b"0" * (MAX_BODY_BYTES * 5)), "PAYLOAD_TOO_LARGE"),
+        ("gzip", gzip.compress(b"0" * (LARGEST_REQUEST_BYTES + 1)), "PAYLOAD_TOO_LARGE"),
+        (
+            "gzip",
+            gzip.compress(b"0" * LARGEST_REQUEST_BYTES, mtime=0) + gzip.compress(b"0", mtime=0),
+            "PAYLOAD_TOO_LARGE",
+        ),
+        ("deflate", zlib.compress(b"0" * (LARGEST_REQUEST_BYTES * 5)), "PAYLOAD_TOO_LARGE"),
     ],
 )
 def test_what_cannot_be_inflated_is_refused(encoding: str, body: bytes, code: str) -> None:
@@ -50,4 +55,4 @@ def test_what_cannot_be_inflated_is_refused(encoding: str, body: bytes, code: st
 
 
 def test_a_body_as_large_as_allowed_is_inflated() -> None:
-    assert len(inflate("gzip", gzip.compress(b"0" * MAX_BODY_BYTES, mtime=0))) == MAX_BODY_BYTES
+    assert len(inflate("gzip", gzip.compress(b"0" * LARGEST_REQUEST_BYTES, mtime=0))) == LARGEST_REQUEST_BYTES

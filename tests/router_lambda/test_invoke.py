@@ -24,7 +24,7 @@ from router_lambda.invoke import LambdaInvoke
 from router_lambda.tasks import run_to_end
 from tests.builders.invoke_api import InvokeApi, Reply, Seen, invoke_api, replying
 from turnout.protocol.answered import Answered
-from turnout.protocol.limits import LARGEST_ANSWER_BYTES, LARGEST_COPY_BYTES
+from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
 ANSWER = {"statusCode": 200, "body": "é"}
@@ -109,7 +109,7 @@ def test_what_the_function_said_is_in_the_message() -> None:
         assert call(invoke).message == "ValueError: boom"
 
 
-@pytest.mark.parametrize(("asynchronous", "limit"), [(False, LARGEST_ANSWER_BYTES), (True, LARGEST_COPY_BYTES)])
+@pytest.mark.parametrize(("asynchronous", "limit"), [(False, LARGEST_EVENT_BYTES), (True, LARGEST_ASYNC_EVENT_BYTES)])
 def test_an_event_over_lambdas_limit_is_not_sent(asynchronous: bool, limit: int) -> None:
     with invoke_api(replying(ANSWER)) as api, invoking(api) as invoke:
         body = "x" * (limit - len('{"body":""}'))

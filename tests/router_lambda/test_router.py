@@ -18,7 +18,7 @@ from router_lambda.router import Router
 from tests.builders.callees import Behaviour, Callees, answering, failing, hanging
 from turnout.gateway.errors import ERROR_OF_INVOCATION, EVENT_TOO_LARGE
 from turnout.protocol.answered import Answered
-from turnout.protocol.limits import LARGEST_COPY_BYTES
+from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES
 from turnout.protocol.route_table import ModelRoute, RouteTable, VersionRoute
 from turnout.protocol.routing import MOST_HOPS
 from turnout.protocol.sticky import Sticky
@@ -190,7 +190,7 @@ def test_a_version_that_answers_gets_no_copy() -> None:
 @pytest.mark.parametrize(("more", "copies"), [(0, [V2]), (1, [])])
 def test_a_body_over_lambdas_limit_for_copies_is_not_copied(more: int, copies: list[str]) -> None:
     callees = three()
-    sent = event(body="x" * (LARGEST_COPY_BYTES + more))
+    sent = event(body="x" * (LARGEST_ASYNC_EVENT_BYTES + more))
     assert answer(callees, sent, shadow="v2", shadow_percent=100.0)["statusCode"] == 200
     assert callees.copied() == copies
 

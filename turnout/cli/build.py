@@ -16,9 +16,6 @@ from turnout.sizes import size_text
 if TYPE_CHECKING:
     from turnout.packaging.build import BuiltPackage
 
-DIRECT_BYTES = 50 * 1024 * 1024
-UNZIPPED_BYTES = 250 * 1024 * 1024
-
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Where the zips go; .turnout/packages beside the manifest.")
 ]
@@ -108,12 +105,14 @@ def say_built(built: tuple[BuiltPackage, ...], folder: Path) -> None:
 
 
 def _row(package: BuiltPackage, layer: BuiltPackage | None) -> tuple[str, ...]:
+    from turnout.quotas import DIRECT_ZIP_BYTES, UNZIPPED_BYTES
+
     total = package.unzipped_bytes + (layer.unzipped_bytes if layer else 0)
     return (
         package.name,
         "unchanged" if package.cached else "built",
         size_text(package.zip_bytes),
-        _share(package.zip_bytes, DIRECT_BYTES),
+        _share(package.zip_bytes, DIRECT_ZIP_BYTES),
         size_text(package.unzipped_bytes),
         size_text(total) if layer else "",
         _share(total, UNZIPPED_BYTES),

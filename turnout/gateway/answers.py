@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 import pybase64
 
-from turnout.gateway.errors import LAMBDA_PAYLOAD_LIMIT_BYTES
+from turnout.protocol.limits import LARGEST_ANSWER_BYTES
 
 _KEYS = frozenset({"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"})
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -70,8 +70,8 @@ def _read_body(answer: Mapping[str, Any], *, decodes_base64: bool) -> bytes:
         return b""
     if not isinstance(body, str):
         raise MalformedAnswerError(f"body must be text, got {type(body).__name__}")
-    if len(body) > _SURELY_SMALL_CHARACTERS and len(orjson.dumps(answer)) > LAMBDA_PAYLOAD_LIMIT_BYTES:
-        raise MalformedAnswerError(f"is larger than {LAMBDA_PAYLOAD_LIMIT_BYTES} bytes")
+    if len(body) > _SURELY_SMALL_CHARACTERS and len(orjson.dumps(answer)) > LARGEST_ANSWER_BYTES:
+        raise MalformedAnswerError(f"is larger than {LARGEST_ANSWER_BYTES} bytes")
     if not (is_base64 and decodes_base64):
         return body.encode("utf-8", "replace")
     try:

@@ -29,7 +29,6 @@ from turnout.gateway.errors import (
     FAILED,
     INVALID_API_KEY,
     MISCONFIGURED,
-    PAYLOAD_LIMIT_BYTES,
     THROTTLED,
     TIMED_OUT,
     TOO_LARGE_BODY,
@@ -47,6 +46,7 @@ from turnout.gateway.gateway_responses import GatewayResponses
 from turnout.gateway.identifiers import Identifiers, RequestTimes, trace_of_answer
 from turnout.gateway.messages import Handler, Request, Response
 from turnout.gateway.stages import BucketOf, Stages, StageSettings, Target, own_bucket
+from turnout.protocol.limits import LARGEST_REQUEST_BYTES
 
 _LOG = logging.getLogger("turnout.gateway")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -148,7 +148,7 @@ class Gateway:
 
     def _answer(self, exchange: Exchange) -> Response | Awaitable[Invocation]:
         """Everything up to the function's answer, and that too where it came at once."""
-        if len(exchange.request.body) > PAYLOAD_LIMIT_BYTES:
+        if len(exchange.request.body) > LARGEST_REQUEST_BYTES:
             return Response(TOO_LARGE_STATUS, TOO_LARGE_HEADERS, TOO_LARGE_BODY)
         error = self._route(exchange)
         if error is None:

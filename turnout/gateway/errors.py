@@ -12,15 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-PAYLOAD_LIMIT_BYTES = 10 * 1024 * 1024
-"""The largest request body that API Gateway takes."""
-
-LAMBDA_PAYLOAD_LIMIT_BYTES = 6 * 1024 * 1024 + 100
-"""The largest event and the largest answer of a function, as JSON: Lambda's messages say 6291556 bytes."""
+from turnout.protocol.limits import LARGEST_REQUEST_BYTES
 
 TOO_LARGE_STATUS = 413
 TOO_LARGE_HEADERS = (("Content-Type", "text; charset=utf-8"),)
-TOO_LARGE_BODY = f"HTTP content length exceeded {PAYLOAD_LIMIT_BYTES} bytes.".encode()
+TOO_LARGE_BODY = f"HTTP content length exceeded {LARGEST_REQUEST_BYTES} bytes.".encode()
 """What the edge says to a body over 10 MB, before any API is looked at: no ids, no JSON, nothing to customise."""
 
 

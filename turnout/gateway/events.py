@@ -16,11 +16,11 @@ import orjson
 import pybase64
 
 from turnout.gateway.document import Operation
-from turnout.gateway.errors import LAMBDA_PAYLOAD_LIMIT_BYTES
 from turnout.gateway.exchange import Exchange, domain_of
 from turnout.gateway.fields import CONTENT_TYPE, FORWARDED_FOR, HOST, TRACE, USER_AGENT, Fields
 from turnout.gateway.identifiers import RequestTimes, trace_root
 from turnout.gateway.stages import Share, Stage
+from turnout.protocol.limits import LARGEST_EVENT_BYTES
 
 _SURELY_SMALL_BYTES = 1_000_000
 """A body that cannot make an event of 6 MB, whatever its escapes cost (six bytes for one)."""
@@ -175,5 +175,5 @@ def is_too_large(event: dict[str, Any], body: bytes) -> bool:
         return False
     if event["isBase64Encoded"]:
         # Nothing in it is escaped, so it need not be written to be measured.
-        return len(orjson.dumps({**event, "body": ""})) + len(event["body"]) > LAMBDA_PAYLOAD_LIMIT_BYTES
-    return len(orjson.dumps(event)) > LAMBDA_PAYLOAD_LIMIT_BYTES
+        return len(orjson.dumps({**event, "body": ""})) + len(event["body"]) > LARGEST_EVENT_BYTES
+    return len(orjson.dumps(event)) > LARGEST_EVENT_BYTES

@@ -20,12 +20,10 @@ from turnout.gateway.background import TIMEOUT_S, Background
 from turnout.gateway.control.wire import AwsError, answer, parse_object
 from turnout.gateway.functions import ALIASES, Invocable, Invocation
 from turnout.gateway.messages import Request, Response
+from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 
 SEGMENT = "2015-03-31"
 """The first segment of its paths."""
-
-SYNCHRONOUS_LIMIT_BYTES = 6 * 1024 * 1024
-ASYNCHRONOUS_LIMIT_BYTES = 1024 * 1024
 
 KINDS = ("RequestResponse", "Event", "DryRun")
 LATEST = "$LATEST"
@@ -98,8 +96,8 @@ class InvokeApi:
         if kind == "DryRun":
             return answer(204)
         if kind == "Event":
-            return self._submit(wanted, parse_payload(request.body, ASYNCHRONOUS_LIMIT_BYTES))
-        return self._call(wanted, parse_payload(request.body, SYNCHRONOUS_LIMIT_BYTES))
+            return self._submit(wanted, parse_payload(request.body, LARGEST_ASYNC_EVENT_BYTES))
+        return self._call(wanted, parse_payload(request.body, LARGEST_EVENT_BYTES))
 
     def _submit(self, wanted: Wanted, event: dict[str, Any]) -> Response:
         if not self._background.submit(wanted.name, wanted.alias, event):

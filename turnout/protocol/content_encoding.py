@@ -9,12 +9,10 @@ from __future__ import annotations
 import zlib
 
 from turnout.protocol.errors import RequestError
-
-MAX_BODY_BYTES = 10 * 1024 * 1024
-"""API Gateway's own limit for a payload, held to after inflating, too."""
+from turnout.protocol.limits import LARGEST_REQUEST_BYTES
 
 
-def inflate(encoding: str, body: bytes, limit: int = MAX_BODY_BYTES) -> bytes:
+def inflate(encoding: str, body: bytes, limit: int = LARGEST_REQUEST_BYTES) -> bytes:
     """Undo `Content-Encoding: gzip` or `deflate`, to `limit` bytes at most.
 
     Raises:

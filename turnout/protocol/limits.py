@@ -1,17 +1,35 @@
-"""What Lambda hands on. Called by whoever writes an answer or calls a function; without numpy, so that routers can."""
+"""Payload limits of API Gateway and Lambda, in bytes. Every other module imports them from here.
+
+The module travels in every zip and imports nothing, so that routers start without numpy.
+Source: API Gateway and Lambda quotas. The two numbers near 6 MB stand in Lambda's own messages: "Request must be
+smaller than 6291456 bytes for the InvokeFunction operation", "Response payload size exceeded maximum allowed payload
+size (6291556 bytes)".
+"""
 
 from __future__ import annotations
 
+LARGEST_REQUEST_BYTES = 10 * 1024 * 1024
+"""Largest request body that API Gateway accepts, before and after its content encoding is undone."""
+
+LARGEST_HEADERS_BYTES = 10_240
+"""Largest total of a request's header lines."""
+
+LARGEST_EVENT_BYTES = 6_291_456
+"""Largest payload of a synchronous invocation."""
+
+LARGEST_ASYNC_EVENT_BYTES = 1024 * 1024
+"""Largest payload of an asynchronous invocation."""
+
 LARGEST_ANSWER_BYTES = 6_291_556
-"""An answer, as JSON (6 MB and a little; the number stands in Lambda's own error message)."""
+"""Largest response of a function, as JSON."""
 
 LARGEST_BODY_BYTES = LARGEST_ANSWER_BYTES - 1024
-"""What of it the body may take, as a JSON string; the rest is for the status and the headers."""
+"""Largest body in a function's response, as a JSON string. The rest is for the status and the headers."""
 
-LARGEST_COPY_BYTES = 1024 * 1024
-"""An event that nobody waits for the answer of."""
+LARGEST_LOG_LINE_BYTES = 255 * 1024
+"""Longest line that a function logs. Lambda splits longer ones at 256 KB."""
 
 
 def escaped_bytes(text: bytes) -> int:
-    """What a body of JSON text takes as a JSON string."""
+    """Size of a body of JSON text as a JSON string."""
     return len(text) + text.count(b'"') + text.count(b"\\")

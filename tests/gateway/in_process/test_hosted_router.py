@@ -14,10 +14,10 @@ import pytest
 from turnout.gateway.functions import Invocation
 from turnout.gateway.in_process.functions import InProcessFunctions
 from turnout.gateway.in_process.hosted_router import LARGEST_ON_LOOP, Answering, RouterCode
-from turnout.gateway.invoke_api import ASYNCHRONOUS_LIMIT_BYTES, SYNCHRONOUS_LIMIT_BYTES
 from turnout.manifest import Warm
 from turnout.plan import Function
 from turnout.protocol.answered import Answered, Invoke
+from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 
 PATIENCE_S = 20.0
 
@@ -215,10 +215,10 @@ def test_answer_of_a_router_may_be_as_large_as_any_functions() -> None:
 @pytest.mark.parametrize(
     ("characters", "asynchronous", "error"),
     [
-        (SYNCHRONOUS_LIMIT_BYTES - 100, False, ""),
-        (SYNCHRONOUS_LIMIT_BYTES, False, "request_too_large"),
-        (ASYNCHRONOUS_LIMIT_BYTES - 100, True, ""),
-        (ASYNCHRONOUS_LIMIT_BYTES, True, "request_too_large"),
+        (LARGEST_EVENT_BYTES - 100, False, ""),
+        (LARGEST_EVENT_BYTES, False, "request_too_large"),
+        (LARGEST_ASYNC_EVENT_BYTES - 100, True, ""),
+        (LARGEST_ASYNC_EVENT_BYTES, True, "request_too_large"),
     ],
 )
 def test_event_over_lambdas_limit_is_not_handed_on(characters: int, asynchronous: bool, error: str) -> None:

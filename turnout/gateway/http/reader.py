@@ -26,6 +26,7 @@ from turnout.gateway.http.wire import (
     split_target,
 )
 from turnout.gateway.messages import Request
+from turnout.protocol.limits import LARGEST_HEADERS_BYTES, LARGEST_REQUEST_BYTES
 
 _PLAIN = frozenset({HOST, HOST | LENGTH})
 _SMALL_PIECE_BYTES = 4096
@@ -49,8 +50,8 @@ class Limits:
         shutdown_s: given to requests in flight when the server stops.
     """
 
-    max_body_bytes: int = 10 * 1024 * 1024
-    max_header_bytes: int = 10_240
+    max_body_bytes: int = LARGEST_REQUEST_BYTES
+    max_header_bytes: int = LARGEST_HEADERS_BYTES
     max_target_bytes: int = 8_192
     max_connections: int = 4_096
     header_timeout_s: float = 20.0

@@ -21,9 +21,9 @@ from turnout.gateway.background import Background
 from turnout.gateway.functions import Invocable, Invocation
 from turnout.gateway.in_process.hosted_function import body_size, check_answer
 from turnout.gateway.in_process.loop_thread import LoopThread
-from turnout.gateway.invoke_api import ASYNCHRONOUS_LIMIT_BYTES, SYNCHRONOUS_LIMIT_BYTES
 from turnout.plan import Function
 from turnout.protocol.answered import Answered, Invoke
+from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 
 log = logging.getLogger("turnout.functions")
 
@@ -84,7 +84,7 @@ class LocalInvoke:
     async def _call(
         self, function: str, alias: str, event: Mapping[str, Any], deadline_s: float, *, asynchronous: bool
     ) -> Answered:
-        if is_large(event, ASYNCHRONOUS_LIMIT_BYTES if asynchronous else SYNCHRONOUS_LIMIT_BYTES):
+        if is_large(event, LARGEST_ASYNC_EVENT_BYTES if asynchronous else LARGEST_EVENT_BYTES):
             return Answered(None, "request_too_large", f"{function}: the event is over Lambda's limit")
         if asynchronous:
             is_taken = self._background.submit(function, alias, event)
