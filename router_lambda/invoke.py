@@ -17,8 +17,9 @@ from typing import Any
 from urllib.parse import quote
 
 from turnout.protocol.answered import Answered
+from turnout.protocol.credentials import CredentialsError, CredentialSource
 from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
-from turnout.protocol.signing import Credentials, sign_request
+from turnout.protocol.signing import sign_request
 
 from .connections import Connections, HttpAnswer
 
@@ -39,7 +40,7 @@ class LambdaInvoke:
     Args:
         endpoint: the Invoke API's, `https://lambda.eu-west-1.amazonaws.com`.
         region: for the signature.
-        environ: holds the credentials, and the trace of the call that is being answered.
+        environ: holds the credentials or says where they are served, and the trace of the call that is being answered.
         wall_clock: seconds since 1970, for the signature.
         clock: a monotonic one, in seconds, which deadlines are told by.
     """
@@ -56,6 +57,7 @@ class LambdaInvoke:
         self._connections = Connections(endpoint, clock=clock)
         self._region = region
         self._environ = environ
+        self._credentials = CredentialSource(environ, wall_clock=wall_clock)
         self._wall_clock = wall_clock
 
     async def __call__(
@@ -67,11 +69,13 @@ class LambdaInvoke:
         if len(body) > limit:
             return Answered(None, "request_too_large", f"the event is {len(body)} bytes, {limit} are allowed")
         path = f"/2015-03-31/functions/{quote(f'{function}:{alias}', safe='')}/invocations"
-        headers = self._headers(path, body, "Event" if asynchronous else "RequestResponse")
         try:
+            headers = self._headers(path, body, "Event" if asynchronous else "RequestResponse")
             answer = self._connections.post(path, headers, body, deadline_s)
         except TimeoutError:
             return Answered(None, "timed_out", "Lambda gave no answer in time")
+        except CredentialsError as error:
+            return Answered(None, "failed", str(error))
         except (OSError, HTTPException) as error:
             return Answered(None, "failed", f"Lambda cannot be reached: {type(error).__name__}: {error}")
         return _read(answer)
@@ -79,7 +83,7 @@ class LambdaInvoke:
     def _headers(self, path: str, body: bytes, kind: str) -> dict[str, str]:
         headers = {"content-type": "application/json", "host": self._connections.host, "x-amz-invocation-type": kind}
         headers = sign_request(
-            Credentials.of(self._environ),
+            self._credentials.current(),
             "POST",
             region=self._region,
             service="lambda",

@@ -20,8 +20,9 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from turnout.protocol.credentials import CredentialsError, CredentialSource
 from turnout.protocol.regions import dns_suffix
-from turnout.protocol.signing import Credentials, sign_request
+from turnout.protocol.signing import sign_request
 
 from .session import ModelError
 
@@ -58,8 +59,8 @@ def fetch_model(files: Sequence[StoredFile], folder: Path, environ: Mapping[str,
     Args:
         files: all of them.
         folder: made where it is missing.
-        environ: Lambda's, with the location, the region and the role's credentials; `AWS_ENDPOINT_URL_S3` names another
-            server than AWS's.
+        environ: Lambda's, with the location, the region and the role's credentials or where they are served;
+            `AWS_ENDPOINT_URL_S3` names another server than AWS's.
 
     Raises:
         ModelError: a file is missing, cannot be read, or is not the one that was deployed.
@@ -67,7 +68,7 @@ def fetch_model(files: Sequence[StoredFile], folder: Path, environ: Mapping[str,
     location = environ.get(LOCATION)
     if not location:
         raise ModelError(f"the model is not in the zip, and {LOCATION} does not say where it is")
-    bucket = _Bucket(location, environ)
+    bucket = BucketFolder(location, environ)
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         for file in files:
             target = folder / file.name
@@ -75,7 +76,7 @@ def fetch_model(files: Sequence[StoredFile], folder: Path, environ: Mapping[str,
             _fetch_file(bucket, file, target, threads)
 
 
-def _fetch_file(bucket: _Bucket, file: StoredFile, target: Path, threads: ThreadPoolExecutor) -> None:
+def _fetch_file(bucket: BucketFolder, file: StoredFile, target: Path, threads: ThreadPoolExecutor) -> None:
     with target.open("w+b") as stream:
 
         def fetch(part: tuple[int, int]) -> None:
@@ -98,23 +99,32 @@ def _ranges(size: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + RANGE_BYTES, size) - 1
 
 
-class _Bucket:
+class BucketFolder:
     """A folder of a bucket, read by several threads at once."""
 
     def __init__(self, location: str, environ: Mapping[str, str]) -> None:
         parts = urlsplit(location)
         self._location = location
         self._region = environ["AWS_REGION"]
-        self._credentials = Credentials.of(environ)
+        self._credentials = CredentialSource(environ)
         endpoint = environ.get("AWS_ENDPOINT_URL_S3")
-        at = urlsplit(endpoint or f"https://{parts.netloc}.s3.{self._region}.{dns_suffix(self._region)}")
+        at = urlsplit(endpoint or find_endpoint(parts.netloc, self._region))
         self._open = HTTPSConnection if at.scheme == "https" else HTTPConnection
         self._host = at.netloc
-        self._folder = (f"/{parts.netloc}" if endpoint else "") + parts.path.rstrip("/")
+        is_in_path = bool(endpoint) or not is_in_certificate(parts.netloc)
+        self._folder = (f"/{parts.netloc}" if is_in_path else "") + parts.path.rstrip("/")
 
     def spell(self, name: str) -> str:
         """The whole address of a file, for messages."""
         return f"{self._location.rstrip('/')}/{name}"
+
+    def url_of(self, name: str) -> str:
+        """Where a file is requested."""
+        scheme = "https" if self._open is HTTPSConnection else "http"
+        return f"{scheme}://{self._host}{self._path_of(name)}"
+
+    def _path_of(self, name: str) -> str:
+        return quote(f"{self._folder}/{name}", safe="/~")
 
     def read(self, name: str, first: int, last: int) -> bytes:
         """Some bytes of a file; tried again where S3 or the network fails, not where S3 refuses."""
@@ -122,6 +132,8 @@ class _Bucket:
         for _ in range(ATTEMPTS):
             try:
                 status, body = self._get(name, first, last)
+            except CredentialsError as error:
+                raise ModelError(f"{self.spell(name)} cannot be read: {error}") from error
             except (OSError, HTTPException) as error:
                 failure = f"{type(error).__name__}: {error}"
                 continue
@@ -133,10 +145,10 @@ class _Bucket:
         raise ModelError(f"{self.spell(name)} cannot be read: {failure}")
 
     def _get(self, name: str, first: int, last: int) -> tuple[int, bytes]:
-        path = quote(f"{self._folder}/{name}", safe="/~")
+        path = self._path_of(name)
         headers = {"host": self._host, "range": f"bytes={first}-{last}", "x-amz-content-sha256": _NO_BODY}
         signed = sign_request(
-            self._credentials,
+            self._credentials.current(),
             "GET",
             region=self._region,
             service="s3",
@@ -152,3 +164,17 @@ class _Bucket:
             return answer.status, answer.read()
         finally:
             connection.close()
+
+
+def is_in_certificate(bucket: str) -> bool:
+    """Whether S3's wildcard certificate covers `bucket` as a host name: it covers one label, so a dot ends it."""
+    return "." not in bucket
+
+
+def find_endpoint(bucket: str, region: str) -> str:
+    """Where a bucket is reached: at a host of its own, or by its name in the path.
+
+    Source: Amazon S3 User Guide, "Virtual hosting of buckets", limitations.
+    """
+    host = f"s3.{region}.{dns_suffix(region)}"
+    return f"https://{bucket}.{host}" if is_in_certificate(bucket) else f"https://{host}"

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
+import boto3
 import pytest
+from botocore.awsrequest import AWSPreparedRequest
 
 from model_lambdas.onnx_model.entry import load_function
 from model_lambdas.onnx_model.session import ModelError
-from model_lambdas.onnx_model.stored_model import ATTEMPTS, RANGE_BYTES, StoredFile, fetch_model
+from model_lambdas.onnx_model.stored_model import (
+    ATTEMPTS,
+    RANGE_BYTES,
+    BucketFolder,
+    StoredFile,
+    fetch_model,
+    find_endpoint,
+)
+from tests.builders.credentials_server import serve_credentials
 from tests.builders.object_server import Objects, serve_objects
 from turnout.artifacts import load_artifact
 from turnout.manifest import Version
@@ -131,3 +142,78 @@ def test_function_answers_with_a_model_that_it_fetched(
     answer = function({"headers": {"content-type": "application/json"}, "body": body, "isBase64Encoded": False}, None)
     assert answer["statusCode"] == 200
     assert (tmp_path / "tmp" / "turnout" / artifact.sha256 / "model" / "model.onnx").is_file()
+
+
+def without_keys(environ: dict[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+    }
+
+
+def test_function_with_snap_start_fetches_its_model_without_access_keys(
+    objects: Objects, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = load_artifact(root / "models/iris/v1/model.onnx", None)
+    version = Version("iris", "v1", "models/iris/v1/model.onnx", examples="models/iris/v1/examples.json")
+    inputs = FunctionInputs(version, artifact, root, is_stored=True)
+    objects.rows = {f"/bucket/models/{artifact.sha256}/model.onnx": artifact.path.read_bytes()}
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    with serve_credentials() as credentials:
+        given = without_keys(environ(objects, f"s3://bucket/models/{artifact.sha256}")) | credentials.environ
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+
+        function = load_function(tmp_path / "task", json.loads(json.dumps(inputs.metadata())))
+
+        assert credentials.requests == 1
+    body = json.dumps(inputs.requests()[0])
+    answer = function({"headers": {"content-type": "application/json"}, "body": body, "isBase64Encoded": False}, None)
+    assert answer["statusCode"] == 200
+
+
+def test_missing_credentials_are_told_with_the_objects_address(objects: Objects, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"s3://bucket/models/a/model.onnx cannot be read: no credentials: neither"):
+        fetch_model([stored("model.onnx", SMALL)], tmp_path, without_keys(environ(objects)))
+
+
+def test_credentials_that_are_refused_are_told(objects: Objects, tmp_path: Path) -> None:
+    with serve_credentials() as credentials:
+        credentials.statuses = [403]
+        given = without_keys(environ(objects)) | credentials.environ
+        with pytest.raises(ModelError, match="AWS_CONTAINER_CREDENTIALS_FULL_URI: the server answered 403"):
+            fetch_model([stored("model.onnx", SMALL)], tmp_path, given)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "region", "endpoint"),
+    [
+        ("models", "eu-west-1", "https://models.s3.eu-west-1.amazonaws.com"),
+        ("my-models-1", "cn-north-1", "https://my-models-1.s3.cn-north-1.amazonaws.com.cn"),
+        ("models.example.com", "eu-west-1", "https://s3.eu-west-1.amazonaws.com"),
+        ("a.b", "cn-north-1", "https://s3.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+def test_bucket_that_s3s_certificate_does_not_cover_is_named_in_the_path(
+    bucket: str, region: str, endpoint: str
+) -> None:
+    found = BucketFolder(f"s3://{bucket}/models/a", {"AWS_REGION": region})
+    assert find_endpoint(bucket, region) == endpoint
+    assert found.url_of("model.onnx") == (
+        f"{endpoint}/models/a/model.onnx" if "." not in bucket else f"{endpoint}/{bucket}/models/a/model.onnx"
+    )
+    # botocore decides alike.
+    sent: list[str] = []
+
+    def stop(request: AWSPreparedRequest, **_: object) -> None:
+        sent.append(request.url)
+        raise InterruptedError
+
+    client = boto3.client("s3", region, aws_access_key_id="a", aws_secret_access_key="b")
+    client.meta.events.register("before-send.s3.GetObject", stop)
+    with pytest.raises(InterruptedError):
+        client.get_object(Bucket=bucket, Key="models/a/model.onnx")
+    assert sent == [found.url_of("model.onnx")]

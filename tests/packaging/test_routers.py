@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 
 from model_lambdas.onnx_model.handler import ModelFunction
 from model_lambdas.onnx_model.session import FunctionSpec
+from tests.builders.credentials_server import serve_credentials
 from tests.builders.general_router import route_event, v2_event
 from tests.builders.invoke_api import InvokeApi, Reply, Seen, invoke_api
 from turnout.packaging.build import BuiltPackage, Target, build_packages
@@ -58,6 +59,7 @@ loaded = sorted({"numpy", "orjson", "asyncio", "boto3"} & set(sys.modules))
 json.dump({"answers": answers, "outside": outside, "loaded": loaded}, sys.stdout)
 """
 
+KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 BODY = json.dumps({"inputs": {"measurements": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]}})
 
 
@@ -119,7 +121,12 @@ def event(**variables: str) -> dict[str, Any]:
 
 
 def run_alone(
-    package: BuiltPackage, built: dict[str, BuiltPackage], api: InvokeApi, folder: Path, *events: dict[str, Any]
+    package: BuiltPackage,
+    built: dict[str, BuiltPackage],
+    api: InvokeApi,
+    folder: Path,
+    *events: dict[str, Any],
+    credentials: Mapping[str, str] = KEYS,
 ) -> dict[str, Any]:
     """What the zip's handler answers in a process that sees it, its layer and nothing else."""
     paths = [folder / "task"]
@@ -136,8 +143,7 @@ def run_alone(
         text=True,
         check=False,
         env={
-            "AWS_ACCESS_KEY_ID": "a",
-            "AWS_SECRET_ACCESS_KEY": "b",
+            **credentials,
             "AWS_REGION": "eu-west-1",
             "AWS_ENDPOINT_URL_LAMBDA": api.url,
             "AWS_LAMBDA_FUNCTION_NAME": f"turnout-local_{package.name}",
@@ -214,3 +220,17 @@ def test_only_the_changed_models_router_is_built_again(
     again = build_packages(changed, out=out, target=Target(python=""), routers=routers, only=[])
     assert [package.name for package in again if not package.cached] == ["iris_router", "vote_router"]
     assert again[1].digest != built["iris_router"].digest
+
+
+@pytest.mark.parametrize("router", ["iris_router", "router"])
+def test_a_router_from_its_zip_needs_no_access_keys_with_snap_start(
+    built: dict[str, BuiltPackage], models: InvokeApi, tmp_path: Path, router: str
+) -> None:
+    infer = {**v2_event("models/iris/versions/v2/infer", "POST"), "body": BODY}
+    asked = event() if router == "iris_router" else infer
+    with serve_credentials() as credentials:
+        report = run_alone(built[router], built, models, tmp_path, asked, credentials=credentials.environ)
+        assert credentials.requests == 1
+    assert [answer["statusCode"] for answer in report["answers"]] == [200]
+    assert "boto3" not in report["loaded"]
+    assert all("Credential=local/" in seen.headers["authorization"] for seen in models.seen)

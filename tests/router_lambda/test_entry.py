@@ -12,6 +12,7 @@ import boto3
 import pytest
 
 from router_lambda.entry import MARGIN_S, find_endpoint, load_handler
+from tests.builders.credentials_server import serve_credentials
 from tests.builders.invoke_api import Reply, Seen, invoke_api, replying
 from turnout.protocol.route_table import ModelRoute, RouteTable, VersionRoute
 
@@ -46,6 +47,24 @@ def test_the_prefix_is_that_of_the_routers_own_name(folder: Path) -> None:
         answer = load_handler(folder, environ(api.url))(EVENT, context())
     assert answer == {**ANSWER, "headers": {"x-turnout-route": "weight"}}
     assert api.seen[0].path == "/2015-03-31/functions/shop-prod_bert-base_v1%3Anext/invocations"
+
+
+def test_a_router_with_snap_start_signs_with_the_credentials_that_are_served(folder: Path) -> None:
+    with invoke_api(replying(ANSWER, connection="close")) as api, serve_credentials() as credentials:
+        variables = {name: value for name, value in environ(api.url).items() if "ACCESS_KEY" not in name}
+        handle = load_handler(folder, variables | credentials.environ)
+        assert credentials.requests == 0  # a snapshot holds none that would be stale
+        assert [handle(EVENT, context())["statusCode"] for _ in range(2)] == [200, 200]
+        assert credentials.requests == 1
+    assert api.seen[0].headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=local/")
+    assert api.seen[0].headers["x-amz-security-token"] == "token"
+
+
+def test_a_router_without_credentials_answers_502_and_calls_nobody(folder: Path) -> None:
+    with invoke_api(replying(ANSWER)) as api:
+        variables = {name: value for name, value in environ(api.url).items() if "ACCESS_KEY" not in name}
+        answer = load_handler(folder, variables)(EVENT, context())
+    assert (answer["statusCode"], api.seen) == (502, [])
 
 
 def test_a_call_ends_before_lambda_ends_the_router(folder: Path) -> None:

@@ -1,0 +1,91 @@
+"""Lambda's credentials server on loopback, as a function with SnapStart finds it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from turnout.protocol.credentials import TOKEN, URI
+
+TOKEN_VALUE = "a-token-of-this-environment"
+PATH = "/2021-04-23/credentials"
+FAR = "2100-01-01T00:00:00Z"
+
+
+@dataclass
+class CredentialsServer:
+    """What the server answers and saw.
+
+    Attributes:
+        keys: access key, secret key, session token.
+        expiration: ISO 8601, or None for an answer without it.
+        statuses: to answer first, instead.
+        body: answered instead of the credentials.
+        requests: how many came.
+        token: without it the server answers 403.
+        url: of the credentials.
+    """
+
+    keys: tuple[str, str, str] = ("local", "secret", "token")
+    expiration: str | None = FAR
+    statuses: list[int] = field(default_factory=list)
+    body: bytes | None = None
+    requests: int = 0
+    token: str = TOKEN_VALUE
+    url: str = ""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The variables of a function with SnapStart that lead here: no access key among them."""
+        return {URI: self.url, TOKEN: self.token}
+
+    def answer(self, path: str, authorization: str | None) -> tuple[int, bytes]:
+        """Status and body of one request."""
+        self.requests += 1
+        if self.statuses:
+            return self.statuses.pop(0), b"failed"
+        if authorization != self.token:
+            return 403, b"Forbidden"
+        if path.partition("?")[0] != PATH:
+            return 404, b"Not Found"
+        if self.body is not None:
+            return 200, self.body
+        access_key, secret_key, session_token = self.keys
+        row: dict[str, Any] = {"AccessKeyId": access_key, "SecretAccessKey": secret_key, "Token": session_token}
+        if self.expiration is not None:
+            row["Expiration"] = self.expiration
+        return 200, json.dumps(row).encode()
+
+
+@contextmanager
+def serve_credentials() -> Iterator[CredentialsServer]:
+    """A server for as long as the context lasts."""
+    served = CredentialsServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = served.answer(self.path, self.headers.get("Authorization"))
+            self.send_response(status)
+            if status == 302:
+                self.send_header("Location", served.url)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        served.url = f"http://127.0.0.1:{server.server_port}{PATH}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield served
+        finally:
+            server.shutdown()
+            thread.join()
