@@ -14,6 +14,7 @@ import pulumi_aws as aws
 from turnout.packaging.build import HANDLER
 from turnout.packaging.routers import ROUTER_HANDLER
 from turnout.plan import Function
+from turnout.protocol.telemetry import TELEMETRY_OFF
 from turnout.stage_variables import LIVE, NEXT
 
 from .naming import log_group_name
@@ -52,7 +53,8 @@ class ServedFunction(pulumi.ComponentResource):
         super().__init__("turnout:infra:ServedFunction", name, None, opts)
         within = pulumi.ResourceOptions(parent=self)
         planned = args.function
-        variables = {**planned.environment, **args.environment}
+        own = TELEMETRY_OFF if planned.kind == "model" else {}
+        variables = {**own, **planned.environment, **args.environment}
         log = aws.cloudwatch.LogGroup(
             name, name=log_group_name(planned.name), retention_in_days=args.log_retention_days, opts=within
         )

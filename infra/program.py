@@ -26,6 +26,7 @@ from turnout.plan import Plan, StagePlan
 from turnout.planning import make_plan
 from turnout.problems import ProblemsError
 from turnout.project import CACHE_DIR, Project, load_project
+from turnout.protocol.telemetry import disable_telemetry
 from turnout.remote_artifacts import fetch_remote
 
 from .access_logs import AccountLogging
@@ -67,6 +68,7 @@ def deploy(folder: Path, *, load: Load = load_whole_project, build: Build = buil
     Raises:
         pulumi.RunError: the files or the configuration cannot be used; nothing has been made.
     """
+    disable_telemetry()
     settings = read_settings()
     try:
         project = load(folder)

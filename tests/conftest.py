@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from turnout.protocol.telemetry import disable_telemetry
+
 # Machines are shared and slow by turns: no property is a matter of milliseconds.
 settings.register_profile("turnout", deadline=None)
 settings.load_profile("turnout")
+
+disable_telemetry()
 
 ROOT = Path(__file__).resolve().parent.parent
 

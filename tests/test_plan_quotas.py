@@ -63,7 +63,7 @@ def test_more_than_300_resources_are_noted_with_how_to_shard(models: int, noted:
     assert all("304 used, 300 allowed" in note.message and "shard" in note.message for note in notes)
 
 
-@pytest.mark.parametrize(("characters", "refused"), [(4096 - 10, False), (4097 - 10, True)])
+@pytest.mark.parametrize(("characters", "refused"), [(4096 - 10 - 22, False), (4097 - 10 - 22, True)])
 def test_environment_is_held_to_its_4_kb(characters: int, refused: bool) -> None:
     version = Version("iris", "v1", "a.onnx", environment={"VOCABULARY": "x" * characters})
     of = manifest((Model("iris", (version,)),))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from turnout.example_request import make_request
 from turnout.layout import model_lambdas_package
 from turnout.manifest import Version
 from turnout.project import Project
+from turnout.protocol.telemetry import TELEMETRY_OFF
 
 REPEATS = 3
 """Processes per figure; the median is told."""
@@ -134,8 +136,14 @@ def _measure(project: Project, version: Version, request: Any) -> ColdStart:
 
 
 def _run(version: Version, script: str, row: dict[str, Any]) -> dict[str, float]:
+    variables = {**TELEMETRY_OFF, **os.environ}
     done = subprocess.run(
-        [sys.executable, "-I", "-c", script], input=json.dumps(row), capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-c", script],
+        input=json.dumps(row),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=variables,
     )
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]

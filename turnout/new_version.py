@@ -24,6 +24,7 @@ from turnout.manifest import parse_manifest
 from turnout.manifest_file import replace_text
 from turnout.planning import make_plan
 from turnout.project import CACHE_DIR, Project, check_transform
+from turnout.protocol.telemetry import disable_telemetry
 
 CHUNK_BYTES = 8 * 1024 * 1024
 MODEL_FILE = "model.onnx"
@@ -150,6 +151,7 @@ def holds_files(folder: Path, files: Mapping[str, Path]) -> bool:
 
 def check_opens(artifact: Artifact) -> None:
     """Raise a NewVersionError where onnxruntime cannot open the model: an operator it does not know, a locale."""
+    disable_telemetry()
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -16,6 +16,7 @@ from turnout.manifest import Version
 from turnout.payload import estimate_payload
 from turnout.plan import Api, Function, Package, Plan, Quota, Route, RuntimeSizes, ServedVersion, StagePlan
 from turnout.protocol.limits import LARGEST_EVENT_BYTES
+from turnout.protocol.telemetry import TELEMETRY_OFF
 from turnout.sizes import size_text
 
 MB = 1024 * 1024
@@ -192,7 +193,9 @@ def _of_function(function: Function) -> Iterator[Count]:
             hard=False,
         )
     if function.environment:
-        size = sum(len(key.encode()) + len(value.encode()) for key, value in function.environment.items())
+        size = sum(
+            len(key.encode()) + len(value.encode()) for key, value in {**TELEMETRY_OFF, **function.environment}.items()
+        )
         yield Count(
             Quota("environment", function.name, size, ENVIRONMENT_BYTES, "bytes"),
             (*path, "environment"),

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors import Signature
 
 from .captured_requests import CaptureRule, capturing_requests
@@ -64,6 +65,7 @@ def _warm_up(function: ModelFunction, request: dict[str, Any]) -> None:
 
 
 def _make_handler(folder: Path) -> Handler:
+    disable_telemetry()  # before a transform that imports onnxruntime by itself
     row = orjson.loads((folder / "function.json").read_bytes())
     function = load_function(folder, row)
     handle = counting_failures(function, print)

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from turnout.protocol.errors import RequestError
+from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors import DATATYPES, Signature
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def open_session(path: Path, memory_mb: int) -> onnxruntime.InferenceSession:
     a line per request whose values it refuses; both come back as exceptions or do not matter. Some of those lines (a
     size that overflows) come from the process's own log, not the session's.
     """
+    disable_telemetry()
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(4)
@@ -123,6 +125,7 @@ class Model:
     """
 
     def __init__(self, spec: FunctionSpec) -> None:
+        disable_telemetry()
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 

@@ -46,7 +46,7 @@ def test_function_is_what_the_manifest_says() -> None:
         "memorySize": 2048,
         "timeout": 20,
         "publish": True,
-        "environment": {"variables": {"THRESHOLD": "0.5"}},
+        "environment": {"variables": {"ORT_DISABLE_TELEMETRY": "1", "THRESHOLD": "0.5"}},
         "ephemeralStorage": {"size": 2048},
         "loggingConfig": {"logFormat": "JSON", "logGroup": "/aws/lambda/turnout-test_iris_v1"},
         "tracingConfig": {"mode": "Active"},
@@ -67,8 +67,10 @@ def test_limit_that_the_manifest_drops_is_taken_away() -> None:
     assert function_of(deployed(with_version()))["reservedConcurrentExecutions"] == -1
 
 
-def test_function_without_variables_has_no_empty_block_of_them() -> None:
-    assert "environment" not in function_of(deployed(with_version()))
+def test_router_without_variables_has_no_empty_block_of_them() -> None:
+    program = deployed(with_version())
+    assert function_of(program)["environment"] == {"variables": {"ORT_DISABLE_TELEMETRY": "1"}}
+    assert "environment" not in program.of("lambda/function:Function")["router"].inputs
 
 
 def test_snap_start_holds_for_published_versions() -> None:

@@ -42,7 +42,10 @@ def test_large_model_is_sent_to_the_stacks_own_bucket_by_its_digest(large: Progr
     assert len(folder.removeprefix("models/")) == 64
     assert sent["iris_v2/data/weights.bin"].inputs["key"] == f"{folder}/data/weights.bin"
     environment = large.of("lambda/function:Function")["iris_v2"].inputs["environment"]
-    assert environment["variables"] == {"TURNOUT_MODEL": f"s3://turnout-test-123456789012-eu-west-1/{folder}"}
+    assert environment["variables"] == {
+        "ORT_DISABLE_TELEMETRY": "1",
+        "TURNOUT_MODEL": f"s3://turnout-test-123456789012-eu-west-1/{folder}",
+    }
 
 
 def test_only_its_own_function_may_read_it_and_nothing_beside_it(large: Program) -> None:
@@ -70,7 +73,7 @@ def test_model_of_another_bucket_is_read_where_it_is() -> None:
     assert program.of("s3/bucketObjectv2:BucketObjectv2") == {}
     assert program.of("s3/bucket:Bucket") == {}
     environment = program.of("lambda/function:Function")["iris_v2"].inputs["environment"]
-    assert environment["variables"] == {"TURNOUT_MODEL": "s3://ours/iris"}
+    assert environment["variables"] == {"ORT_DISABLE_TELEMETRY": "1", "TURNOUT_MODEL": "s3://ours/iris"}
     assert policy_of(program.of("iam/rolePolicy:RolePolicy")["iris_v2"])[1]["Resource"] == [
         "arn:aws:s3:::ours/iris/v2.onnx"
     ]

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from turnout.protocol.telemetry import disable_telemetry
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code; only `--debug` lets an exception through."""
@@ -21,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")  # a terminal that has no `…` still gets its line
+    disable_telemetry()
     try:
         from turnout.cli.app import app
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -76,6 +77,7 @@ def _draw(tensor: TensorSpec, free: int, random: np.random.Generator) -> np.ndar
 
 
 def _open(path: Path, save_to: Path | None = None) -> Any:
+    disable_telemetry()
     import onnxruntime as ort
 
     options = ort.SessionOptions()

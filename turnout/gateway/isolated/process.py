@@ -19,6 +19,7 @@ from types import MappingProxyType
 
 from turnout.gateway.isolated.output import Drain, Lines
 from turnout.plan import Function
+from turnout.protocol.telemetry import TELEMETRY_OFF
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 
@@ -69,6 +70,7 @@ def make_variables(
     # On a machine with many more processors numpy would reserve memory for each.
     threads = str(max(LEAST_VCPUS, -(-function.memory_mb // MEMORY_PER_VCPU_MB)))
     return {
+        **TELEMETRY_OFF,
         **function.environment,
         "AWS_DEFAULT_REGION": "local",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
