@@ -16,11 +16,10 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from turnout import __version__
+from turnout.loopback import is_loopback_url
 
 TIMEOUT_S = 60.0
 """Longer than the 29 s after which API Gateway gives up, so that its 504 is seen."""
-
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class UnreachableError(Exception):
@@ -132,7 +131,7 @@ def read_local_key(url: str, project: Path, stage: str) -> str:
     Returns:
         The key, or an empty text where there is none.
     """
-    if urlsplit(url).hostname not in LOOPBACK:
+    if not is_loopback_url(url):
         return ""
     try:
         keys = json.loads((project / ".turnout" / "api_keys.json").read_bytes())

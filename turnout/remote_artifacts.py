@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from turnout.artifacts import Artifact, ArtifactError, load_artifact
+from turnout.aws_client import make_aws_client
 from turnout.manifest import Version
 from turnout.problems import Problem, ProblemsError
 from turnout.project import CACHE_DIR, Project
@@ -24,11 +25,10 @@ Download = Callable[[str, str, Path], None]
 
 def download_object(bucket: str, key: str, target: Path) -> None:
     """With boto3's credentials and region, in parts at once."""
-    import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        boto3.client("s3").download_file(bucket, key, str(target))
+        make_aws_client("s3").download_file(bucket, key, str(target))
     except (BotoCoreError, ClientError) as error:
         raise OSError(str(error)) from error
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
-from turnout.client import LOOPBACK
+from turnout.aws_client import make_aws_client
+from turnout.loopback import is_loopback_url
 from turnout.protocol.regions import dns_suffix
 
 NOBODY = "Is `turnout serve` running there?"
@@ -78,7 +78,7 @@ class Target:
     @property
     def is_local(self) -> bool:
         """Whether it is a gateway on this machine."""
-        return urlsplit(self.endpoint_url).hostname in LOOPBACK
+        return is_loopback_url(self.endpoint_url)
 
     def __str__(self) -> str:
         """`http://127.0.0.1:8080`, or `stack prod`."""
@@ -193,7 +193,6 @@ def make_client(service: str, target: Target) -> Any:
     Raises:
         StageControlError: it has no region, or the address is none.
     """
-    import boto3
     from botocore import UNSIGNED
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
@@ -203,7 +202,7 @@ def make_client(service: str, target: Target) -> Any:
         retries = {"total_max_attempts": 2}
         options |= {"region_name": "us-east-1", "config": Config(signature_version=UNSIGNED, retries=retries)}
     try:
-        return boto3.client(service, **options)
+        return make_aws_client(service, **options)
     except (BotoCoreError, ValueError) as error:
         raise StageControlError(f"{target} cannot be reached: {error}".rstrip("."), REGION) from error
 

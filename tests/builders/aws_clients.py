@@ -21,7 +21,7 @@ def aws_client(service: str, port: int) -> Iterator[Any]:
         region_name="eu-west-1",
         aws_access_key_id="local",
         aws_secret_access_key="local",
-        config=Config(retries={"total_max_attempts": 1}),
+        config=Config(retries={"total_max_attempts": 1}, proxies={}),
     )
     try:
         yield client

@@ -10,11 +10,11 @@ from another site; nor must strangers by way of a proxy on this machine.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from ipaddress import ip_address
 
 from turnout.gateway.control.wire import AwsError
 from turnout.gateway.exchange import domain_of
 from turnout.gateway.messages import Handler, Request, Response
+from turnout.loopback import is_loopback, is_loopback_address
 
 BROWSERS = frozenset({"origin", "sec-fetch-site"})
 """What browsers send with their requests and no other client does."""
@@ -35,7 +35,7 @@ def local_only(handle: Handler) -> Handler:
 
 def find_objection(request: Request) -> str:
     """Why a request may not be let in; empty where it may."""
-    if not is_loopback(request.client):
+    if not is_loopback_address(request.client):
         return "Only clients on this machine may use this"
     host = ""
     for name, value in request.headers:
@@ -46,16 +46,6 @@ def find_objection(request: Request) -> str:
             return f"Not for clients behind a proxy: the request has a header {name}"
         if lowered == "host":
             host = domain_of(value)[0]
-    if host and host.lower() != "localhost" and not is_loopback(host):
+    if host and not is_loopback(host):
         return f"The request's Host is {host!r}, not an address of this machine's own"
     return ""
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an IP address is this machine's own; a name is none."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return (mapped or parsed).is_loopback

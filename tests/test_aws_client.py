@@ -1,0 +1,132 @@
+"""Every client of ours reaches this machine directly, whatever proxies the environment names."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from turnout.aws_client import make_aws_client
+from turnout.client import Connection, post
+from turnout.remote_artifacts import download_object
+from turnout.stage_control import Target, make_client
+
+HOSTS = ["127.0.0.1", "127.0.0.2", "localhost", "::1"]
+
+
+class _Server(ThreadingHTTPServer):
+    """Keeps what it was asked."""
+
+    def __init__(self, host: str) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.asked: list[str] = []
+        super().__init__((host, 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        host = self.server_address[0]
+        return f"http://[{host!s}]:{self.server_port}" if ":" in str(host) else f"http://{host!s}:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, _Server)
+        self.server.asked.append(self.path)
+        self.rfile.read(int(self.headers["content-length"] or 0))
+        body = b"{}"
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_POST = do_HEAD = do_CONNECT = do_GET  # noqa: N815 - the names that http.server looks for
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(host: str) -> Iterator[_Server]:
+    with _Server(host) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(params=HOSTS)
+def server(request: pytest.FixtureRequest) -> Iterator[_Server]:
+    try:
+        with serving(request.param) as running:
+            yield running
+    except OSError as error:  # no IPv6 here, say
+        pytest.skip(f"{request.param}: {error}")
+
+
+@pytest.fixture(autouse=True)
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
+    """A proxy for everything, by every name that a client may read."""
+    with serving("127.0.0.1") as running:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, running.url)
+            monkeypatch.setenv(name.lower(), running.url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in (("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"), ("DEFAULT_REGION", "eu-west-1")):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        yield running
+
+
+def ask_stage(url: str) -> None:
+    with closing(make_client("apigateway", Target(endpoint_url=url))) as client:
+        client.get_rest_apis()
+
+
+def ask_functions(url: str) -> None:
+    with closing(make_client("lambda", Target(endpoint_url=url))) as client:
+        client.list_functions()
+
+
+def ask_connection(url: str) -> None:
+    with closing(Connection(url)) as connection:
+        connection.request("GET", "/")
+
+
+@pytest.mark.parametrize(
+    "ask", [ask_stage, ask_functions, ask_connection, lambda url: post(url, "/", b"", {})], ids=lambda ask: ask.__name__
+)
+def test_a_server_on_this_machine_is_asked_without_the_proxy(
+    ask: Callable[[str], object], server: _Server, proxy: _Server
+) -> None:
+    ask(server.url)
+    assert len(server.asked) == 1
+    assert proxy.asked == []
+
+
+def test_an_endpoint_that_the_environment_names_is_asked_without_the_proxy(
+    server: _Server, proxy: _Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    with closing(make_client("cloudwatch", Target("prod"))) as client:
+        assert client.meta.endpoint_url == server.url
+    download_object("bucket", "key", tmp_path / "model.onnx")
+    assert server.asked
+    assert proxy.asked == []
+
+
+def test_another_machine_is_asked_through_the_proxy(proxy: _Server) -> None:
+    options = {"endpoint_url": "http://apigateway.invalid:1", "region_name": "eu-west-1"}
+    with closing(make_aws_client("apigateway", **options)) as client:
+        client.get_rest_apis()
+    assert proxy.asked == ["http://apigateway.invalid:1/restapis"]

@@ -1,0 +1,30 @@
+"""boto3 clients that reach a server on this machine directly.
+
+botocore takes proxies from `HTTP_PROXY` and its relatives for every address that `NO_PROXY` does not name, loopback
+addresses included. No proxy can reach those.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from turnout.loopback import is_loopback_url
+
+
+def make_aws_client(service: str, **options: Any) -> Any:
+    """Like `boto3.client`, without a proxy where the endpoint is a loopback address.
+
+    The endpoint may come from `endpoint_url`, `AWS_ENDPOINT_URL` or the profile: only the client knows.
+    """
+    import boto3
+    from botocore.config import Config
+
+    config = options.get("config") or Config()
+    direct = {**options, "config": config.merge(Config(proxies={}))}
+    if is_loopback_url(options.get("endpoint_url") or ""):
+        return boto3.client(service, **direct)
+    client = boto3.client(service, **options)
+    if not is_loopback_url(client.meta.endpoint_url):
+        return client
+    client.close()
+    return boto3.client(service, **direct)

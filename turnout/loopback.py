@@ -1,0 +1,30 @@
+"""Addresses of this machine's own: what is served there is reached directly, never through a proxy."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine: `localhost`, or a loopback address."""
+    return host.lower().removesuffix(".") == "localhost" or is_loopback_address(host)
+
+
+def is_loopback_address(text: str) -> bool:
+    """Whether a text is a loopback address: 127.0.0.0/8, `::1`, or IPv4's written as IPv6; a name is not."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def is_loopback_url(url: str) -> bool:
+    """Whether a URL's host is this machine; False where it has none."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        return False
+    return host is not None and is_loopback(host)
