@@ -212,6 +212,26 @@ def test_a_run_ends_where_somebody_else_moves_the_canary(scene: Scene, action: A
     scene.assert_in_step()
 
 
+def test_a_run_keeps_an_edit_that_is_saved_while_it_moves_and_moves_at_the_next_look(scene: Scene) -> None:
+    path = scene.folder / "models.yaml"
+    edits = ["# a thought\n"]
+
+    class Saving(FlakyStage):
+        def read(self) -> StageState:
+            if edits and run.state.percent == 5 and scene.now_s > 1_000_000.0 + BAKE_S / 2:
+                path.write_text(path.read_text() + edits.pop())
+            return super().read()
+
+    run = scene.run()
+    scene.stage.__class__ = Saving
+    ticks = walk(run)
+    assert "models.yaml was changed" in "".join(tick.problem for tick in ticks)
+    assert edits == []
+    assert path.read_text().endswith("# a thought\n")
+    assert ticks[-1].state.phase is Phase.PROMOTED
+    scene.assert_in_step()
+
+
 def test_a_run_after_somebody_else_moved_the_canary_begins_anew(scene: Scene) -> None:
     next(scene.run().ticks(1))
     scene.do(Action("set", "prod", percent=7))

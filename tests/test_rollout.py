@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.builders.graphs import write_identity
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
 from turnout.canary_action import Action, prepare
-from turnout.manifest_file import replace_text
+from turnout.manifest_file import ManifestChangedError, replace_text
 from turnout.observation.source import Mark, ObservationError
 from turnout.plan import StagePlan
 from turnout.problems import ProblemsError
@@ -405,8 +405,8 @@ from turnout.canary_action import Action, prepare
 from turnout.rollout import carry_out
 from turnout.rollout_log import RolloutLog
 folder = pathlib.Path(sys.argv[1])
-def write(path, text):
-    replace_text(path, text)
+def write(path, text, before):
+    replace_text(path, text, before)
     os.kill(os.getpid(), signal.SIGKILL)
 with editing(folder):
     action = Action("start", "prod", {"echo": "v2", "mute": "v2"}, 10)
@@ -421,3 +421,65 @@ def test_a_process_that_is_really_killed_is_mended(world: World) -> None:
     mend(world.project().manifest, world.log, lambda _: world.stage)
     assert world.log.unfinished() is None
     assert world.project().manifest.stages[0].canary is not None
+
+
+class SavingStage(FakeStage):
+    """While it is asked, somebody saves models.yaml."""
+
+    def __init__(self, plan: StagePlan, save: Callable[[], object]) -> None:
+        super().__init__(plan)
+        self._save = save
+
+    def read(self) -> StageState:
+        self._save()
+        return super().read()
+
+
+STARTED = MANIFEST.replace("mute: v1}", "mute: v1}\n    canary: {percent: 10, serve: {echo: v2, mute: v2}}")
+NEW_STAGE = "  next: {serve: {echo: v3, mute: v1}}\n"
+
+
+@pytest.mark.parametrize(
+    "action",
+    [START, Action("set", "prod", percent=50), Action("promote", "prod", {"echo": ""}), Action("rollback", "prod")],
+    ids=lambda action: action.kind,
+)
+def test_an_edit_that_is_saved_while_the_stage_is_asked_is_kept(folder: Path, action: Action) -> None:
+    text = MANIFEST if action is START else STARTED
+    world = make_world(folder, text)
+    path = folder / "models.yaml"
+    stage = SavingStage(world.planned(), lambda: path.write_text(text + NEW_STAGE))
+    prepared = prepare(world.project(), action, HERE, now_s=0.0)
+    connection = Connection(stage, FakeFunctions(), world.traffic)
+    with pytest.raises(ManifestChangedError, match=r"models\.yaml was changed while this command worked"):
+        carry_out(prepared, world.log, connection)
+    assert world.text() == text + NEW_STAGE
+    assert (world.log.read(), len(stage.states)) == ((), 1)
+    prepared = prepare(world.project(), action, HERE, now_s=0.0)
+    carry_out(prepared, world.log, connection)
+    assert NEW_STAGE in world.text()
+
+
+def test_an_edit_that_is_saved_while_the_record_is_written_is_kept(world: World) -> None:
+    def save_and_write(path: Path, text: str, before: bytes) -> None:
+        path.write_text(MANIFEST + NEW_STAGE)
+        replace_text(path, text, before)
+
+    prepared = prepare(world.project(), START, None, now_s=0.0)
+    with pytest.raises(ManifestChangedError):
+        carry_out(prepared, world.log, None, write=save_and_write)
+    assert (world.text(), world.log.read()) == (MANIFEST + NEW_STAGE, ())
+
+
+def test_an_edit_that_is_saved_while_a_rollout_is_mended_is_kept(world: World) -> None:
+    prepared = prepare(world.project(), START, None, now_s=0.0)
+    world.log.begin(prepared.rollout)
+
+    def save_and_write(path: Path, text: str, before: bytes) -> None:
+        path.write_text(MANIFEST + NEW_STAGE)
+        replace_text(path, text, before)
+
+    with pytest.raises(ManifestChangedError):
+        mend(world.project().manifest, world.log, lambda _: world.stage, write=save_and_write)
+    assert world.text() == MANIFEST + NEW_STAGE
+    assert world.log.unfinished() is not None

@@ -64,6 +64,7 @@ class Prepared:
 
     Args:
         path: the manifest's file, links resolved: the file itself is what is replaced.
+        data: its content as it was read.
         text: its new content.
         rollout: what the record will say.
         change: what changes of the stage.
@@ -72,6 +73,7 @@ class Prepared:
     """
 
     path: Path
+    data: bytes
     text: str
     rollout: Rollout
     change: StageChange
@@ -131,7 +133,7 @@ def prepare(
         run=run or {},
     )
     watched = watched_of(plan, after.variables, after.canary.overrides) if after.canary else ()
-    return Prepared(old.path.resolve(), text, rollout, change, before, watched)
+    return Prepared(old.path.resolve(), data, text, rollout, change, before, watched)
 
 
 def action_of(rollout: Rollout) -> Action:

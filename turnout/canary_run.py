@@ -20,7 +20,7 @@ from turnout.canary_checks import ALL_AT_ONCE, shares_of
 from turnout.canary_edit import find_canary, find_stage
 from turnout.judgement import Judgement
 from turnout.manifest import Canary
-from turnout.manifest_file import editing
+from turnout.manifest_file import ManifestChangedError, editing
 from turnout.observation.source import Mark, ObservationError, Watched, watched_of
 from turnout.observed import AgreementCounts, Observation
 from turnout.planning import make_plan
@@ -179,7 +179,7 @@ class CanaryRun:
             observation = self._observe()
             checks = judge(self.judgement, observation)
             self._move(step(self.judgement, at, observation, now_s))
-        except (ObservationError, StageControlError) as error:
+        except (ManifestChangedError, ObservationError, StageControlError) as error:
             problem = error.message
         return Tick(now_s, at, self._state, observation, checks, problem)
 

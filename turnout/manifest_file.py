@@ -16,6 +16,15 @@ from pathlib import Path
 DEFAULT_NAME = "models.yaml"
 
 
+class ManifestChangedError(Exception):
+    """Somebody saved the file after a command read it; the message is a sentence, `hint` the remedy."""
+
+    def __init__(self, path: Path) -> None:
+        self.message = f"{path.name} was changed while this command worked; it keeps the other change"
+        self.hint = "Run the command again."
+        super().__init__(self.message)
+
+
 def manifest_path(path: Path) -> Path:
     """The file that `--manifest` means: a folder stands for its models.yaml."""
     return path / DEFAULT_NAME if path.is_dir() else path
@@ -47,10 +56,32 @@ def editing(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[
         os.close(folder)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Put a new text in the place of a file's, at once: a reader sees the old one or the new one.
+def check_unchanged(path: Path, before: bytes) -> None:
+    """Check that a file still has the content that a command read.
+
+    Raises:
+        ManifestChangedError: somebody saved it since, or deleted it: what they wrote is not overwritten.
+    """
+    try:
+        is_same = path.read_bytes() == before
+    except FileNotFoundError:
+        is_same = False
+    if not is_same:
+        raise ManifestChangedError(path)
+
+
+def replace_text(path: Path, text: str, before: bytes | None = None) -> None:
+    """Replace a file's content atomically: a reader sees the old text or the new one.
 
     Called within `editing`: what a killed process left half-written is deleted first.
+
+    Args:
+        path: the file.
+        text: its new content.
+        before: the content that `text` was made from, compared right before the file is replaced; None overwrites any.
+
+    Raises:
+        ManifestChangedError: the file's content is not `before`.
     """
     prefix = f".{path.name}.turnout-"
     for left in path.parent.iterdir():
@@ -62,6 +93,8 @@ def replace_text(path: Path, text: str) -> None:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
+        if before is not None:
+            check_unchanged(path, before)
         shutil.copymode(path, name)
         Path(name).replace(path)
     except BaseException:

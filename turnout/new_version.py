@@ -174,24 +174,18 @@ def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = la
 
     Raises:
         NewVersionError: a file changed since it was read.
+        ManifestChangedError: somebody saved models.yaml since it was read.
         OSError: the disk is full, or something may not be written.
     """
     with folders_for(prepared.folder.parent, prepared.root / CACHE_DIR):
         if not prepared.in_place:
             put_files(prepared, advance)
         try:
-            check_unchanged(prepared)
-            replace_text(prepared.manifest, prepared.text)
+            replace_text(prepared.manifest, prepared.text, prepared.before)
         except BaseException:  # Ctrl-C, too
             if not prepared.in_place:
                 shutil.rmtree(prepared.folder)
             raise
-
-
-def check_unchanged(prepared: PreparedVersion) -> None:
-    """Raise a NewVersionError where someone saved the manifest since it was read: what they wrote is not undone."""
-    if prepared.manifest.read_bytes() != prepared.before:
-        raise NewVersionError(f"{prepared.manifest.name} changed while the model was copied.", "Add it again.")
 
 
 def put_files(prepared: PreparedVersion, advance: Callable[[int], None]) -> None:

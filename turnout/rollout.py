@@ -16,7 +16,7 @@ from typing import Any
 
 from turnout.canary_action import EDITS, Prepared, action_of, manifest_digest
 from turnout.manifest import Manifest
-from turnout.manifest_file import replace_text
+from turnout.manifest_file import ManifestChangedError, check_unchanged, replace_text
 from turnout.naming import ALIAS_VARIABLE
 from turnout.observation.source import ObservationError, Source
 from turnout.rollout_log import Rollout, RolloutLog
@@ -24,7 +24,8 @@ from turnout.stage_changes import CANARY, StageChange, find_differences, patch_c
 from turnout.stage_control import Functions, StageControl, StageControlError, StageState
 from turnout.stage_variables import plan_stage
 
-WriteText = Callable[[Path, str], None]
+WriteText = Callable[[Path, str, bytes], None]
+"""Replaces a file's content, unless that is no longer the bytes given last."""
 
 
 class RolloutError(Exception):
@@ -67,6 +68,7 @@ def carry_out(
     Raises:
         RolloutError: another rollout is half-done, the live stage is not what the manifest says, or a function is
             missing.
+        ManifestChangedError: somebody saved the manifest since it was read; nothing was done.
         StageControlError: the stage cannot be read or changed.
     """
     check_finished(log)
@@ -75,8 +77,13 @@ def carry_out(
         check_in_step(connection.control.read(), prepared)
         check_functions(connection.functions, prepared)
         rollout = replace(rollout, mark=_mark(connection.source, prepared))
+    check_unchanged(prepared.path, prepared.data)  # asking the stage took its time
     log.begin(rollout)
-    write(prepared.path, prepared.text)
+    try:
+        write(prepared.path, prepared.text, prepared.data)
+    except ManifestChangedError:
+        log.forget()
+        raise
     if connection is not None:
         apply_change(connection.control, prepared.change)
     log.finish(rollout)
@@ -161,6 +168,7 @@ def mend(
 
     Raises:
         RolloutError: models.yaml was changed by hand since, to something else.
+        ManifestChangedError: somebody saved models.yaml at this moment.
         StageControlError: the stage cannot be read or changed.
     """
     rollout = log.unfinished()
@@ -175,7 +183,7 @@ def mend(
         message = f"{manifest.source} was changed since, and no longer says what was begun"
         raise RolloutError(message, "`turnout canary mend --abandon` closes the record and leaves all as it is.")
     if text.encode() != data:
-        write(manifest.path.resolve(), text)
+        write(manifest.path.resolve(), text, data)
     if rollout.stack:
         apply_change(connect(rollout), change)
     log.finish(rollout)

@@ -17,6 +17,7 @@ from tests.builders.graphs import value, write_graph, write_identity
 from tests.cli.conftest import EXAMPLES
 from turnout.artifacts import load_artifact
 from turnout.cli.__main__ import main
+from turnout.manifest_file import ManifestChangedError
 from turnout.new_version import NewVersionError, prepare_version, write_version
 from turnout.project import load_project
 
@@ -184,7 +185,7 @@ def test_a_file_that_changes_while_it_is_copied_is_refused(project: Path, model:
 def test_a_manifest_that_cannot_be_written_takes_its_files_back(project: Path, model: Path) -> None:
     prepared = prepare_version(load_project(project), "echo", "v3", model)
     (project / "models.yaml").unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ManifestChangedError):
         write_version(prepared)
     assert not (project / "models" / "echo" / "v3").exists()
     assert [path.name for path in project.iterdir() if path.name.startswith(".models")] == []
@@ -218,7 +219,7 @@ def test_a_manifest_saved_meanwhile_is_not_undone(project: Path, model: Path) ->
     def save(_: int) -> None:
         path.write_text(path.read_text() + "# a thought\n")
 
-    with pytest.raises(NewVersionError, match="changed while the model was copied"):
+    with pytest.raises(ManifestChangedError, match="changed while this command worked"):
         write_version(prepared, save)
     assert path.read_text().endswith("# a thought\n")
     assert not (project / "models" / "echo" / "v3").exists()
@@ -226,6 +227,7 @@ def test_a_manifest_saved_meanwhile_is_not_undone(project: Path, model: Path) ->
 
 KILLED = """
 import os, pathlib, signal, sys
+from turnout.manifest_file import ManifestChangedError
 from turnout.new_version import prepare_version, write_version
 from turnout.project import load_project
 project, model = map(pathlib.Path, sys.argv[1:])
@@ -275,7 +277,7 @@ def test_files_in_place_stay_where_the_manifest_cannot_be_written(project: Path)
     model = write_identity(project / "models" / "echo" / "v3" / "model.onnx")
     prepared = prepare_version(load_project(project), "echo", "v3", model)
     (project / "models.yaml").unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ManifestChangedError):
         write_version(prepared)
     assert model.is_file()
 

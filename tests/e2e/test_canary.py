@@ -15,7 +15,7 @@ from tests.builders.canary_commands import Commands
 from tests.builders.graphs import write_identity
 from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
 
-STAGES = ("life", "quiet", "drift", "cut", "stopped", "one")
+STAGES = ("life", "quiet", "drift", "cut", "stopped", "one", "ended-rollback", "ended-promote", "ended-set")
 MANIFEST = f"""\
 platform: shop
 models:
@@ -152,6 +152,28 @@ def test_ctrl_c_leaves_the_canary_and_a_second_run_goes_on(canary: Commands, ser
         assert "The canary of stopped is left as it is, at 30 %." in said
     assert canary.status("stopped")["canary"]["percent"] == 30
     assert canary("mend") == "Nothing is half-done.\n"
+
+
+@pytest.mark.parametrize("move", ["rollback", "promote", "set"])
+def test_a_run_that_another_command_ends_exits_with_1_as_its_help_says(
+    move: str, canary: Commands, server: RunningServer
+) -> None:
+    stage = f"ended-{move}"
+    canary("start", stage, "--model", "mute", "--to", "v2", *canary.now)
+    arguments = ["canary", "run", stage, "--steps", "30,70", "--bake", "100s", *canary.endpoint]
+    command = [sys.executable, "-m", "turnout.cli", *arguments, "-m", str(server.project)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Begun")
+        assert process.stdout.readline()
+        canary(move, stage, *(("--percent", "20") if move == "set" else ()), *canary.now)
+        _, said = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 1
+    assert f"`turnout canary {move} {stage}` was done meanwhile" in said
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def add(
     all as it was. A version is immutable: one that exists is never overwritten.
     """
     from turnout.artifacts import ArtifactError
-    from turnout.manifest_file import editing
+    from turnout.manifest_file import ManifestChangedError, editing
     from turnout.new_version import NewVersionError, prepare_version, write_version
     from turnout.yaml_edit import EditError
 
@@ -52,6 +52,8 @@ def add(
                 write_version(prepared, advance)
         except (ArtifactError, EditError, NewVersionError) as error:
             raise CommandError(f"{str(error.message).rstrip('.')}.", error.hint) from error
+        except ManifestChangedError as error:
+            raise CommandError(f"{error.message}.", error.hint, code=1) from error
         except ProblemsError:
             tell(f"{project.manifest.source} would not be right with {model} {version}; nothing was written:")
             raise

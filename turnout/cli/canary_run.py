@@ -25,11 +25,13 @@ from turnout.cli.canary_target import (
     connect,
     find_target,
     log_of,
+    sentence_of,
     told,
 )
 from turnout.cli.invoke import ApiKeyOption
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
-from turnout.cli.output import CommandError, is_plain, say, tell
+from turnout.cli.output import CommandError, is_plain, say, tell, tell_problems
+from turnout.problems import ProblemsError
 
 if TYPE_CHECKING:
     from turnout.canary import State
@@ -79,7 +81,9 @@ def run(
     back. Where nobody can tell for three bakes it is left as it is. Every move edits models.yaml, changes the stage
     and is recorded. Ctrl-C leaves the canary as it is; started again the run goes on.
 
-    Exit codes: 0 promoted, 1 rolled back, failed or left.
+    Another command that moves the canary ends the run.
+
+    Exit codes: 0 promoted; 1 rolled back, failed, left, or ended by another command; 130 Ctrl-C.
     """
     from turnout.canary import Phase
     from turnout.canary_edit import find_canary, find_stage
@@ -107,7 +111,7 @@ def run(
             time.sleep,
         )
         going = CanaryRun(around, stage, judgement, settings)
-        with interruptible(going, stage, manifest):
+        with interruptible(going, stage, manifest), ending_with_1():
             state = watch(going, stage, is_local=target.is_local)
     raise typer.Exit(0 if state.phase is Phase.PROMOTED else 1)
 
@@ -158,6 +162,24 @@ def ending_of(state: State, stage: str) -> str:
         "another run tries again, for longer with a longer --bake."
     )
     return f"Left at {state.percent:g} %, for nobody can tell: {state.reason}.\n{then}"
+
+
+@contextmanager
+def ending_with_1() -> Iterator[None]:
+    """Make an error of a run that has begun exit with 1, as its help says: its command line was right."""
+    from turnout.rollout import RolloutError
+    from turnout.rollout_log import RolloutLogError
+    from turnout.yaml_edit import EditError
+
+    try:
+        yield
+    except (EditError, RolloutError) as error:
+        raise CommandError(sentence_of(error.message), error.hint, code=1) from error
+    except RolloutLogError as error:
+        raise CommandError(sentence_of(str(error)), code=1) from error
+    except ProblemsError as error:
+        tell_problems(error)
+        raise CommandError("The run ended: models.yaml cannot be edited as it is now.", code=1) from error
 
 
 @contextmanager

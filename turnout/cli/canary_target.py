@@ -112,6 +112,7 @@ def editing_alone(manifest: Path) -> Iterator[None]:
 @contextmanager
 def told(manifest: Path) -> Iterator[None]:
     """What the modules below raise, as a command's error: with the way out where something is half-done."""
+    from turnout.manifest_file import ManifestChangedError
     from turnout.observation.source import ObservationError
     from turnout.rollout import RolloutError
     from turnout.rollout_log import RolloutLogError
@@ -122,6 +123,8 @@ def told(manifest: Path) -> Iterator[None]:
         yield
     except (EditError, RolloutError) as error:
         raise CommandError(sentence_of(error.message), error.hint) from error
+    except ManifestChangedError as error:
+        raise CommandError(sentence_of(error.message), error.hint, code=1) from error
     except RolloutLogError as error:
         raise CommandError(str(error), "Mend the file by hand: it is one JSON object a line.") from error
     except (ObservationError, StageControlError) as error:
