@@ -127,7 +127,16 @@ class Calls:
             return choose_for_key(weights, key, model), "sticky"
         return choose_by_draw(weights, self._random()), "weight"
 
-    async def call(self, model: str, version: str, how: str, event: Mapping[str, Any], deadline_s: float) -> Outcome:
+    async def call(
+        self,
+        model: str,
+        version: str,
+        how: str,
+        event: Mapping[str, Any],
+        deadline_s: float,
+        *,
+        may_fall_back: bool = True,
+    ) -> Outcome:
         """Call a version, and its fallback where it fails.
 
         Args:
@@ -136,10 +145,11 @@ class Calls:
             how: `Outcome.route` of the first call.
             event: what the function gets, but for what `handed_on` adds.
             deadline_s: when the caller gives up, by the clock.
+            may_fall_back: whether another version may answer: not for who asked for this very one.
         """
         route = self._table.models[model]
         self._start_shadow(model, version, event)
-        fallback = route.fallback if route.fallback != version else ""
+        fallback = route.fallback if may_fall_back and route.fallback != version else ""
         first_deadline_s = deadline_s - self._reserve_s(route, fallback, deadline_s)
         first = Outcome(await self._call_version(model, version, event, first_deadline_s), version, how)
         if not fallback or not _failed(first.answered):

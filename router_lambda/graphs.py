@@ -7,7 +7,7 @@ that is a graph. Graphs that it calls are run here, too, and models with a route
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from turnout.protocol.answers import make_tensor_answer
@@ -17,7 +17,7 @@ from turnout.protocol.errors import RequestError
 from turnout.protocol.events import read_event
 from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, EnsembleNode, Node, SequenceNode, SwitchNode
 from turnout.protocol.route_table import GraphRoute, RouteTable
-from turnout.protocol.routing import GRAPH, RouteError
+from turnout.protocol.routing import FALLBACK_HEADER, GRAPH, RouteError
 from turnout.protocol.step_tensors import Tensor, Tensors
 from turnout.protocol.tensors import Signature
 
@@ -30,11 +30,19 @@ from .tasks import Tasks
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One request under way: the caller's event, its deadline, and the graphs that have been gone into."""
+    """One request under way.
+
+    Args:
+        event: the caller's.
+        deadline_s: when the caller gives up.
+        within: the graphs that have been gone into.
+        failed: `model version` of each step that failed and was answered by its fallback; all steps add to it.
+    """
 
     event: Mapping[str, Any]
     deadline_s: float
     within: tuple[str, ...] = ()
+    failed: set[str] = field(default_factory=set)
 
 
 class Graphs:
@@ -64,7 +72,8 @@ class Graphs:
         interface = self._interfaces[model]
         request = decode_request(*read_event(event), interface)
         sent = {name: Tensor(interface.inputs[name].datatype, values) for name, values in request.inputs.items()}
-        given = await self._run_graph(model, sent, _Run(event, deadline_s))
+        run = _Run(event, deadline_s)
+        given = await self._run_graph(model, sent, run)
         # In the signature's order, then what a transform gives beside: the order of the calls is none the caller knows.
         outputs = {name: given[name] for name in (*interface.outputs, *given) if name in given}
         datatypes = {name: tensor.datatype.name for name, tensor in outputs.items()}
@@ -77,6 +86,8 @@ class Graphs:
             "x-turnout-canary": (event.get("stageVariables") or {}).get("canary", "false"),
             "x-turnout-route": GRAPH,
         }
+        if run.failed:
+            headers[FALLBACK_HEADER] = ", ".join(sorted(run.failed))
         return make_tensor_answer(headers, answer)
 
     async def _run_graph(self, model: str, tensors: Tensors, run: _Run) -> Tensors:
@@ -115,7 +126,11 @@ class Graphs:
             raise RouteError(f"the stage's variables name {node.model} {version}, which there is not")
         taken = _take(node, versions[version].inputs, tensors)
         event = step_event(run.event, taken, f"{node.model} {version}")
-        outcome = await self._calls.call(node.model, version, how, event, run.deadline_s)
+        # A version that the graph names was tested with it: another one answers only where the graph allows that.
+        may_fall_back = not node.version or node.fallback
+        outcome = await self._calls.call(node.model, version, how, event, run.deadline_s, may_fall_back=may_fall_back)
+        if outcome.instead_of:
+            run.failed.add(f"{node.model} {outcome.instead_of}")
         return read_outcome(node.model, outcome)
 
 

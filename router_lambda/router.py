@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from turnout.protocol.answered import Invoke
 from turnout.protocol.errors import RequestError
 from turnout.protocol.route_table import RouteTable
-from turnout.protocol.routing import MOST_HOPS, RouteError, read_hop
+from turnout.protocol.routing import FALLBACK_HEADER, MOST_HOPS, RouteError, read_hop
 
 from .calls import Calls, Outcome
 from .proxy_answers import answer_error, answer_failure, marked
@@ -93,5 +93,5 @@ def _show(model: str, outcome: Outcome) -> dict[str, Any]:
         failure = answer_failure(outcome.answered.error)
         return marked(failure, x_turnout_model=model, x_turnout_version=outcome.version, x_turnout_route=outcome.route)
     if outcome.instead_of:
-        return marked(answer, x_turnout_route=outcome.route, x_turnout_fallback_from=outcome.instead_of)
+        return marked(answer, **{"x-turnout-route": outcome.route, FALLBACK_HEADER: outcome.instead_of})
     return marked(answer, x_turnout_route=outcome.route)

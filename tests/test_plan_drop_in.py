@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, model, signature, stage
-from turnout.manifest import Canary, Manifest, Model, Position, Routing, Stage
+from turnout.manifest import CallNode, Canary, Manifest, Model, Position, Routing, SequenceNode, Stage
 from turnout.planning import make_plan
 from turnout.problems import ProblemsError
 from turnout.protocol.tensors import Signature, TensorSpec
@@ -82,6 +82,19 @@ def test_fallback_is_held_against_what_a_canary_serves() -> None:
     with pytest.raises(ProblemsError) as raised:
         make_plan(of, artifacts_of(of, {("iris", "v3"): OTHER}))
     assert ("models", "iris", "routing", "fallback") in {problem.path for problem in raised.value.problems}
+
+
+def test_fallback_is_held_against_a_version_that_a_graph_lets_it_answer_for() -> None:
+    row = model(routing=Routing(fallback="v1"))
+    of_stage = stage(serve={"iris": "v1"})
+    pinned = Model("triage", (), graph=CallNode("iris", "v2"))
+    allowed = replace(pinned, graph=SequenceNode((CallNode("iris", "v2", {}, {"y": "z"}, fallback=True),)))
+    assert plan_with_other_v2(manifest((row, pinned), (of_stage,))) == ()
+    with pytest.raises(ProblemsError) as raised:
+        plan_with_other_v2(manifest((row, allowed), (of_stage,)))
+    for problem in raised.value.problems:
+        assert problem.path == ("models", "triage", "graph", "sequence", 0, "fallback")
+        assert problem.message.startswith("`v1` cannot stand in for `v2`: ")
 
 
 def test_version_without_a_signature_is_passed_over() -> None:

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from turnout.compatibility import check_drop_in
-from turnout.manifest import Manifest, Model, Stage
+from turnout.manifest import Manifest, Model, Node, Stage
 from turnout.plan import Note
 from turnout.problems import Problem
+from turnout.protocol.graph_nodes import calls_of
 from turnout.protocol.tensors import Signature
 
 Path = tuple[str | int, ...]
@@ -38,6 +39,8 @@ def find_replacements(manifest: Manifest) -> Iterator[Replacement]:
     """Every replacement that the manifest asks for, each once, in the order models, stages."""
     for model in manifest.models:
         yield from _routing_replacements(manifest, model)
+        if model.graph is not None:
+            yield from _step_replacements(manifest, model.graph, ("models", model.name, "graph"))
     for stage in manifest.stages:
         for name, weights in stage.weights.items():
             first, *others = weights
@@ -56,6 +59,14 @@ def _routing_replacements(manifest: Manifest, model: Model) -> Iterator[Replacem
         if target:
             for baseline in dict.fromkeys(served_anywhere(manifest, model.name)):
                 yield Replacement(model.name, baseline, target, path)
+
+
+def _step_replacements(manifest: Manifest, graph: Node, root: Path) -> Iterator[Replacement]:
+    """A graph's step that names a version and lets the model's fallback answer for it."""
+    for path, call in calls_of(graph, root):
+        fallback = manifest.model(call.model).routing.fallback
+        if call.fallback and fallback:
+            yield Replacement(call.model, call.version, fallback, (*path, "fallback"))
 
 
 def served_anywhere(manifest: Manifest, model: str) -> Iterator[str]:

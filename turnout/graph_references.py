@@ -47,6 +47,11 @@ def _check_node(tree: Tree, path: KeyPath, node: dict[str, Any]) -> Iterator[Fin
         yield from check_version(tree, (*path, "version"), model, node.get("version"))
         if is_graph(tree, model) and "version" in node:
             yield Finding((*path, "version"), f"`{model}` is a graph: it has no versions", "Delete it.")
+    if node.get("fallback") is True and isinstance(model, str) and not is_graph(tree, model):
+        own = mapping(mapping(models_of(tree).get(model)).get("routing")).get("fallback")
+        if model in models_of(tree) and own is None:
+            hint = f"Name one at models.{model}.routing.fallback, or delete it here."
+            yield Finding((*path, "fallback"), f"`{model}` has no fallback", hint)
     if len(sequence(node.get("ensemble"))) == 1:
         yield Finding((*path, "ensemble"), "has one member, and nothing to combine", "Call it without `ensemble`.")
     yield from check_cases((*path, "switch"), mapping(node.get("switch")))

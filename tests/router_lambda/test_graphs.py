@@ -311,11 +311,41 @@ def test_a_step_without_a_version_is_what_the_stage_serves() -> None:
     assert all(len(called) == 1 for called in functions.values())
 
 
-def test_a_step_that_fails_has_its_models_fallback() -> None:
-    models = {"triage": graph({"model": "a", "version": "v2"}), "a": plain("v1", "v2", fallback="v1")}
+PINNED = {"model": "a", "version": "v2"}
+STAGE_CHOOSES = {"a": "router", "aRoute": "v2.100"}
+
+
+def test_a_step_that_names_a_version_gets_it_or_fails() -> None:
+    models = {"triage": graph(PINNED), "a": plain("v1", "v2", fallback="v1")}
     answer, callees = run(models, {"a_v1": DOUBLE, "a_v2": failing("timed_out")}, ASKED)
+    assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (504, "STEP_TIMED_OUT")
+    assert callees.called() == ["p_a_v2"]
+    assert callees.calls[0].deadline_s == 10.0  # nothing is kept for a second call
+    assert "x-turnout-fallback-from" not in answer["headers"]
+
+
+@pytest.mark.parametrize(
+    ("node", "variables"), [({"model": "a"}, STAGE_CHOOSES), ({**PINNED, "fallback": True}, {})], ids=["stage", "asked"]
+)
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_a_step_that_falls_back_is_named_in_the_answer(node: Row, variables: Row, is_nested: bool) -> None:
+    models = {"triage": graph(node), "a": plain("v1", "v2", fallback="v1")}
+    if is_nested:
+        models |= {"triage": graph({"model": "inner"}), "inner": graph(node)}
+    answer, callees = run(models, {"a_v1": DOUBLE, "a_v2": failing("timed_out")}, ASKED, variables=variables)
     assert y_of(answer) == [[2.0, 4.0]]
     assert callees.called() == ["p_a_v2", "p_a_v1"]
+    assert answer["headers"]["x-turnout-fallback-from"] == "a v2"
+    assert answer["headers"]["x-turnout-route"] == "graph"
+
+
+def test_all_steps_that_fall_back_are_named_once() -> None:
+    node = {"ensemble": [{"model": name} for name in ("b", "a", "a", "c")], "combine": "mean"}
+    models = {"triage": graph(node), **{name: plain("v1", "v2", fallback="v1") for name in "abc"}}
+    behaviours = {f"{name}_v1": DOUBLE for name in "abc"} | {f"{name}_v2": failing("failed") for name in "ab"}
+    answer, _ = run(models, behaviours | {"c_v2": DOUBLE}, ASKED, variables=dict.fromkeys("abc", "v2"))
+    assert y_of(answer) == [[2.0, 4.0]]
+    assert answer["headers"]["x-turnout-fallback-from"] == "a v2, b v2"
 
 
 @pytest.mark.parametrize("variables", [{}, {"a": "v9"}, {"a": "router"}, {"a": "router", "aRoute": "v9.100"}])

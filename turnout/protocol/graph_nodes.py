@@ -29,12 +29,14 @@ class CallNode:
         version: or empty: the one that the stage serves.
         inputs: input -> the name of the tensor that it gets; an input that is not named gets the one of its own name.
         outputs: output -> the tensor's name after the call; an output that is not named keeps its own.
+        fallback: whether the model's `fallback` may answer where `version` fails; without a version it always may.
     """
 
     model: str
     version: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
+    fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ def build_node(fields: Mapping[str, Any]) -> Node:
         fields.get("version", ""),
         dict(fields.get("inputs", {})),
         dict(fields.get("outputs", {})),
+        fields.get("fallback", False),
     )
 
 
@@ -108,9 +111,9 @@ def spell_node(node: Node) -> dict[str, Any]:
         case SwitchNode(name, cases, otherwise):
             rows = [{case.op: case.value, "then": spell_node(case.then)} for case in cases]
             return {"switch": {"input": name, "cases": rows, "otherwise": spell_node(otherwise)}}
-        case CallNode(model, version, inputs, outputs):
+        case CallNode(model, version, inputs, outputs, fallback):
             row: dict[str, Any] = {"model": model}
-            named = {"version": version, "inputs": dict(inputs), "outputs": dict(outputs)}
+            named = {"version": version, "inputs": dict(inputs), "outputs": dict(outputs), "fallback": fallback}
             return row | {key: value for key, value in named.items() if value}
 
 

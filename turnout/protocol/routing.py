@@ -22,6 +22,9 @@ ROUTER = "router"
 GRAPH = "graph"
 """What the route variable of a graph says: there is nothing to choose."""
 
+FALLBACK_HEADER = "x-turnout-fallback-from"
+"""Of a router's answer: what failed before another version answered. A graph names the models, too: `iris v2`."""
+
 MOST_HOPS = 4
 """So many routers may stand one behind the other: the general router and the model's own are two."""
 

@@ -21,7 +21,7 @@ from turnout.gateway.messages import Response
 from turnout.gateway.shared.directory import Directory, DirectoryFullError
 from turnout.gateway.shared.lock import SharedLock
 from turnout.naming import function_name, variable_name
-from turnout.protocol.routing import ROUTER
+from turnout.protocol.routing import FALLBACK_HEADER, ROUTER
 
 BOUNDS_S = (
     *(0.0005, 0.0007, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07),
@@ -34,9 +34,6 @@ CAPACITY = 4096
 
 _INFERENCE = re.compile(r"models/([a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*)/infer")
 """The Open Inference Protocol's path behind `/v2/`, of a call that leaves the version to the stage."""
-
-FALLBACK_HEADER = "x-turnout-fallback-from"
-"""What a router's answer has when the version that it had chosen failed and another one answered."""
 
 _CLASSES = 6  # the first, which no status has, is for microseconds
 _FAILURES = _CLASSES
