@@ -81,11 +81,16 @@ def marked(answer: Mapping[str, Any], **headers: str) -> dict[str, Any]:
 def answer_failure(error: str) -> dict[str, Any]:
     """The proxy answer to a call that failed: what API Gateway would say."""
     failure = FAILURES.get(error, FAILURES["failed"])
-    headers = {"Content-Type": "application/json", "x-amzn-ErrorType": failure.kind}
+    headers = {"Content-Type": "application/json", "x-amzn-ErrorType": failure.kind, **_retry_after(failure.status)}
     return make_answer(failure.status, headers, json.dumps({"message": failure.message}).encode())
 
 
 def answer_error(error: RequestError) -> dict[str, Any]:
     """The proxy answer to a request that the router itself refuses."""
     body = json.dumps(error.body(), ensure_ascii=False, separators=(",", ":"), default=str).encode(errors="replace")
-    return make_answer(error.status, {"Content-Type": "application/json"}, body)
+    return make_answer(error.status, {"Content-Type": "application/json", **_retry_after(error.status)}, body)
+
+
+def _retry_after(status: int) -> dict[str, str]:
+    """`Retry-After` where trying again is the remedy."""
+    return {"Retry-After": "1"} if status in {429, 503} else {}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import gzip
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from tests.builders.documents import FakeFunctions, gateway, operation, request, respond, stage
 from tests.builders.graphs import write_identity
 from turnout.gateway.capture import CaptureFile, capturing_log
+from turnout.gateway.deferred import Deferred, Job, Then
 from turnout.gateway.functions import Invocation
 from turnout.gateway.reload.edition import make_local_plan
 from turnout.gateway.stages import CanarySettings
@@ -166,3 +170,35 @@ def test_a_pipe_can_be_captured_to(tmp_path: Path) -> None:
     os.close(reader)
     with pytest.raises(BrokenPipeError):
         stream.write("line\n")
+
+
+def test_a_body_with_a_content_encoding_is_read_in_a_thread(project: Project) -> None:
+    """It may become a large one, and undoing that would hold up the event loop."""
+    here = threading.get_ident()
+    lines: list[str] = []
+    threads: list[int] = []
+
+    class Watched(Deferred):
+        def submit(self, size_bytes: int, job: Job, then: Then) -> bool:
+            def watched() -> object:
+                threads.append(threading.get_ident())
+                return job()
+
+            return super().submit(size_bytes, watched, then)
+
+    async def run() -> None:
+        deferred = Watched("test")
+        under_test = gateway(
+            PATHS,
+            FakeFunctions(lambda event: {"statusCode": 200, "body": "{}"}),
+            stage(variables={"iris": "v1"}),
+            access_log=capturing_log(lines.append, project, make_local_plan(project), lambda *_: None, deferred),
+        )
+        for headers, body in (({"content-ENCODING": "gzip"}, gzip.compress(BODY)), ({}, BODY + b" " * 100_000)):
+            under_test.handle(request("/dev/models/iris/inference", headers=headers, body=body))
+        deferred.finish(30)
+
+    asyncio.run(run())
+    assert [orjson.loads(line)["turnout_capture"]["body"] for line in lines] == [orjson.loads(BODY)] * 2
+    assert len(threads) == 2
+    assert here not in threads

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from turnout.gateway.access_log import Log
+from turnout.gateway.deferred import QUICK_BYTES, Deferred, is_encoded
 from turnout.gateway.errors import EVENT_TOO_LARGE, MISCONFIGURED
 from turnout.gateway.exchange import Exchange
 from turnout.gateway.line_writer import LineWriter
@@ -136,7 +137,29 @@ def sample_of(
     )
 
 
-def capturing_log(write: Callable[[str], object], project: Project, plan: Plan, log: Log) -> Log:
+def with_sample(
+    exchange: Exchange, make: Callable[[], bytes | None], take: Callable[[bytes], object], deferred: Deferred | None
+) -> None:
+    """Make a request's line and give it to `take`: here and now where that is quick, else in a thread.
+
+    Args:
+        exchange: a body that is large, or may become so when its content encoding is undone, is for the thread.
+        make: makes the line, or None where there is nothing to keep.
+        take: called on the event loop with the line.
+        deferred: the thread; None makes every line at once.
+    """
+    body, fields = exchange.request.body, exchange.fields
+    if deferred is None or (len(body) <= QUICK_BYTES and not (fields and is_encoded(fields.single))):
+        line = make()
+        if line is not None:
+            take(line)
+        return
+    deferred.submit(len(body), make, lambda made: None if made is None else take(made))
+
+
+def capturing_log(
+    write: Callable[[str], object], project: Project, plan: Plan, log: Log, deferred: Deferred | None = None
+) -> Log:
     """A log that captures, then hands on to another."""
     versions = versions_of(plan)
     redactions = redactions_of(project)
@@ -144,9 +167,13 @@ def capturing_log(write: Callable[[str], object], project: Project, plan: Plan, 
     def capture(exchange: Exchange, response: Response, duration_s: float) -> None:
         answered = who_answered(exchange, response, versions)
         if answered is not None:
-            sample = sample_of(exchange, response, duration_s, answered, redactions.get(answered, ()))
-            if sample is not None:
-                write(write_line(sample).decode())
+            redact = redactions.get(answered, ())
+
+            def make() -> bytes | None:
+                sample = sample_of(exchange, response, duration_s, answered, redact)
+                return None if sample is None else write_line(sample)
+
+            with_sample(exchange, make, lambda line: write(line.decode()), deferred)
         log(exchange, response, duration_s)
 
     return capture

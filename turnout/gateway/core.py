@@ -129,6 +129,7 @@ class Gateway:
         self._times = RequestTimes()
         self._account_id = endpoint.account_id
         self._events = Events(endpoint, self._times)
+        self._throttled_logged = float("-inf")
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request; nothing that a request holds makes it raise."""
@@ -268,7 +269,8 @@ class Gateway:
         """The response that a function's answer asks for."""
         if invocation.error is not None:
             target = exchange.target
-            _LOG.error("%s: %s: %s", target and target.function, invocation.error, invocation.message)
+            if invocation.error != "throttled" or self._is_first_throttled(exchange.started):
+                _LOG.error("%s: %s: %s", target and target.function, invocation.error, invocation.message)
             return self._refuse(exchange, ERROR_OF_INVOCATION.get(invocation.error, FAILED))
         stage, fields = exchange.stage, exchange.fields
         assert stage is not None
@@ -287,6 +289,13 @@ class Gateway:
             ("X-Amzn-Trace-Id", trace_of_answer(exchange.trace, exchange.taken)),
         )
         return Response(status, (*headers, *own), body)
+
+    def _is_first_throttled(self, now: float) -> bool:
+        """Whether no throttled call was logged in the last second: an overloaded function has thousands."""
+        if now - self._throttled_logged < 1.0:
+            return False
+        self._throttled_logged = now
+        return True
 
     def _refuse(self, exchange: Exchange, error: GatewayError) -> Response:
         """The gateway's own answer, in the document's wording where it has one."""

@@ -21,6 +21,7 @@ from turnout.gateway.access_log import Log, escape, json_log, text_log
 from turnout.gateway.banner import Sample, render_banner
 from turnout.gateway.capture import capturing_log, open_capture
 from turnout.gateway.core import Gateway
+from turnout.gateway.deferred import Deferred
 from turnout.gateway.functions import Functions, title_of
 from turnout.gateway.http.reader import Limits
 from turnout.gateway.http.wire import make_refusal
@@ -52,6 +53,9 @@ SHORT_BYTES = 400
 
 LONGEST_ELEMENTS = 100_000
 """What is tried for it: a signature may ask for more values than there is memory."""
+
+FINISH_S = 2.0
+"""How long a worker that stops waits for captured requests that are still being read."""
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread that computes in Python may keep the interpreter from the event loop; Python's default is 5 ms."""
@@ -112,6 +116,7 @@ def serve(
         lines = LineWriter(sys.stdout, partial(state.lock.hold, LINES_LOCK))
         captured = open_capture(capture, state)
         samples = SharedSamples(state.lock, SAMPLES_LOCK)
+        deferred = Deferred("captured requests")
         own = own_services(
             {
                 METRICS_PATH: make_metrics(state.counters, secrets.token_hex(8), time.time),
@@ -137,10 +142,13 @@ def serve(
 
         def log_of(edition: Edition) -> Log:
             log = counting_log(state.counters, line_log if access_log else None)
-            log = sampling_log(samples, shares_of(edition.project.manifest), edition.plan, log)
-            return log if captured is None else capturing_log(captured.write, edition.project, edition.plan, log)
+            shares = shares_of(edition.project.manifest)
+            log = sampling_log(samples, shares, edition.plan, log, deferred=deferred)
+            capture_it = captured and captured.write
+            return capturing_log(capture_it, edition.project, edition.plan, log, deferred) if capture_it else log
 
         def flush() -> None:
+            deferred.finish(FINISH_S)
             lines.flush()
             if captured is not None:
                 captured.flush()

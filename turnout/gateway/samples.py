@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
 from turnout.gateway.access_log import Log
-from turnout.gateway.capture import sample_of, versions_of, who_answered
+from turnout.gateway.capture import sample_of, versions_of, who_answered, with_sample
 from turnout.gateway.control.wire import AwsError
+from turnout.gateway.deferred import Deferred
 from turnout.gateway.exchange import Exchange
 from turnout.gateway.messages import Handler, Request, Response
 from turnout.gateway.shared.samples import SharedSamples
@@ -45,6 +46,7 @@ def sampling_log(
     plan: Plan,
     log: Log,
     random: Callable[[], float] = random_module.random,
+    deferred: Deferred | None = None,
 ) -> Log:
     """A log that samples, then hands on to another; the other itself where no stage asks for agreement.
 
@@ -54,6 +56,7 @@ def sampling_log(
         plan: whose functions are called.
         log: the other.
         random: 0 up to but not 1, one call per request to a stage with a canary.
+        deferred: makes the samples of large bodies.
     """
     if not shares:
         return log
@@ -69,9 +72,13 @@ def sampling_log(
             and _is_decided(exchange, routes)
         ):
             answered = who_answered(exchange, response, versions)
-            found = None if answered is None else sample_of(exchange, response, duration_s, answered)
-            if found is not None:
-                samples.add(found.stage, write_line(found))
+            if answered is not None:
+
+                def make() -> bytes | None:
+                    found = sample_of(exchange, response, duration_s, answered)
+                    return None if found is None else write_line(found)
+
+                with_sample(exchange, make, lambda line: samples.add(stage.settings.name, line), deferred)
         log(exchange, response, duration_s)
 
     return sample

@@ -97,14 +97,15 @@ def make_sample(
         duration_ms: of the answer.
         resource: of the request's route.
     """
+    if redact and status != 200:
+        return None
     try:
+        if "content-encoding" in headers:
+            body = inflate(headers["content-encoding"], body)
+            headers = {name: value for name, value in headers.items() if name != "content-encoding"}
         if redact:
-            if status != 200:
-                return None
             length, body = _redacted(headers, body, redact)
         else:
-            if "content-encoding" in headers:
-                body = inflate(headers["content-encoding"], body)
             said = headers.get(LENGTH_HEADER, "")
             length = int(said) if said.isascii() and said.isdigit() and len(said) < 20 else None
     except (RequestError, orjson.JSONDecodeError):
@@ -145,7 +146,6 @@ def _redacted(headers: Mapping[str, str], body: bytes, names: Collection[str]) -
     if part is None:
         _redact_document(document, names)
         return None, orjson.dumps(document)
-    body = body if "content-encoding" not in headers else inflate(headers["content-encoding"], body)
     tail = _redact_binary(document["inputs"], body[len(text) :], names)
     text = orjson.dumps(document)
     return len(text), text + tail

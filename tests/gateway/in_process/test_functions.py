@@ -447,6 +447,85 @@ def test_calls_beyond_the_waiting_limit_are_throttled() -> None:
     run(functions, test())
 
 
+def test_a_short_call_does_not_overtake_those_that_wait() -> None:
+    order: list[str] = []
+    go = threading.Event()
+
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        if len(event["body"]) > 1000:
+            go.wait(20)
+        order.append(event["body"][:2])
+        return answer()
+
+    functions = hosting(Fakes({"f": code}), running_limit=1, loop_limit_s=0.05)
+
+    async def test() -> None:
+        for _ in range(10):
+            await told(functions.invoke("f", "live", event("00"), 20))
+        assert isinstance(functions.invoke("f", "live", event("00"), 20), Invocation)
+        order.clear()
+        outcomes = [functions.invoke("f", "live", event(number + "x" * 100_000), 20) for number in ("01", "02")]
+        outcomes.append(functions.invoke("f", "live", event("03"), 20))
+        assert not isinstance(outcomes[-1], Invocation)
+        go.set()
+        assert {(await told(outcome)).error for outcome in outcomes} == {None}
+        assert isinstance(functions.invoke("f", "live", event("04"), 20), Invocation)
+
+    run(functions, test())
+    assert order == ["01", "02", "03", "04"]
+
+
+def test_a_body_with_a_content_encoding_never_runs_on_the_loop() -> None:
+    """However short, it may become a long one."""
+    names: list[str] = []
+    functions = hosting(Fakes({"f": recorder(names)}), loop_limit_s=0.05)
+
+    async def test() -> None:
+        for _ in range(10):
+            await told(functions.invoke("f", "live", event(), 20))
+        for name in ("Content-Encoding", "content-encoding", "CONTENT-ENCODING"):
+            await told(functions.invoke("f", "live", {**event(), "headers": {name: "gzip"}}, 20))
+
+    run(functions, test())
+    assert names[9] == threading.main_thread().name
+    assert threading.main_thread().name not in names[10:]
+
+
+def test_a_call_that_would_wait_past_its_deadline_is_throttled_at_once_and_other_functions_go_on() -> None:
+    go = threading.Event()
+
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        go.wait(20)
+        return answer()
+
+    functions = hosting(Fakes({"f": code, "g": echo}), running_limit=2, loop_limit_s=0)
+
+    async def test() -> None:
+        hosted = functions._hosted["f"]
+        outcomes = [functions.invoke("f", "live", event(), 20) for _ in range(2)]
+        await until(lambda: hosted.running == 2)
+        hosted._waiting_time.learn(1.0)
+        hosted._waiting_time.learn(1.0)
+        # A run takes a second and two go on at once: of 10 s 8 may be used: 13 may wait.
+        waiting = [functions.invoke("f", "live", event(), 10) for _ in range(20)]
+        refused = [outcome for outcome in waiting if isinstance(outcome, Invocation)]
+        assert [outcome.error for outcome in refused] == ["throttled"] * 7
+        assert waiting[-7:] == refused
+        # Who has more time waits, who has less does not.
+        patient = functions.invoke("f", "live", event(), 20)
+        assert isinstance(patient, asyncio.Future)
+        hasty = functions.invoke("f", "live", event(), 1)
+        assert isinstance(hasty, Invocation)
+        assert hasty.error == "throttled"
+        assert (await told(functions.invoke("g", "live", event(), 1))).error is None
+        go.set()
+        left = [*outcomes, *waiting[:-7], patient]
+        assert {(await told(outcome)).error for outcome in left} == {None}
+        assert (await told(functions.invoke("f", "live", event(), 10))).error is None  # nobody waits any more
+
+    run(functions, test())
+
+
 def test_a_caller_that_goes_away_cancels_its_run_or_leaves_the_queue() -> None:
     stopped: list[str] = []
 

@@ -12,13 +12,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from turnout.gateway.deferred import is_encoded
 from turnout.gateway.functions import LARGEST_ANSWER_BYTES, Invocation, answer_bytes
 from turnout.gateway.in_process.pace import LONG_RUN_S, Pace
 from turnout.gateway.in_process.threads import Threads
 from turnout.gateway.lambda_context import Cancellation, Context
+from turnout.gateway.waiting_time import WaitingTime
 from turnout.plan import Function
 
 log = logging.getLogger("turnout.functions")
+
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 class Runnable(Protocol):
@@ -86,6 +90,7 @@ class HostedFunction:
         self._waiting_limit = waiting_limit
         self._loop_limit_s = loop_limit_s
         self._pace = Pace(loop_limit_s)
+        self._waiting_time = WaitingTime()
         self.check = check
         self.on_open: Callable[[str], None] | None = None
         self._is_retired = False
@@ -97,13 +102,17 @@ class HostedFunction:
         """Run at once where that is surely short; else in a thread, in order of arrival."""
         deadline = time.monotonic() + min(timeout_s, self.function.timeout_s)
         code = self._code
-        if code is not None and self._loop_limit_s > 0:
+        # Nothing overtakes a call that waits, and no body that may become a large one is read on the loop.
+        if code is not None and self._loop_limit_s > 0 and not self._waiting:
             size = body_size(event)
-            if self._pace.is_short(size):
+            if self._pace.is_short(size) and not is_encoded(event.get("headers") or _NO_HEADERS):
                 self.runs_on_loop += 1
                 return self._run_on_loop(code, event, Context(self.function, alias, event, deadline, None), size)
         if len(self._waiting) >= self._waiting_limit:
             message = f"{self.function.name}: {len(self._waiting)} calls wait already"
+            return Invocation(None, "throttled", message)
+        if code is not None and self._is_hopeless(deadline):
+            message = f"{self.function.name}: {len(self._waiting)} calls wait already, too many to be answered in time"
             return Invocation(None, "throttled", message)
         call = Call(alias, event, deadline, self._make_cancellation())
         loop = asyncio.get_running_loop()
@@ -182,6 +191,12 @@ class HostedFunction:
         for call in waiting:
             _settle(call, failed)
 
+    def _is_hopeless(self, deadline: float) -> bool:
+        """Whether a call that came now would wait past its deadline."""
+        if self.running < self._running_limit:
+            return False
+        return self._waiting_time.is_hopeless(len(self._waiting), self.running, deadline - time.monotonic())
+
     def _start_waiting(self) -> None:
         """Give waiting calls to threads, as many as may run."""
         while self._waiting and self.running < self._running_limit:
@@ -197,20 +212,21 @@ class HostedFunction:
         context = Context(self.function, call.alias, call.event, call.deadline, call.cancellation)
 
         def job() -> None:
-            started = time.thread_time()
+            began, started = time.monotonic(), time.thread_time()
             invocation = self._run(code, call.event, context)
             cost_s = time.thread_time() - started
-            _report(loop, self._ran, call, invocation, cost_s)
+            _report(loop, self._ran, call, invocation, cost_s, time.monotonic() - began)
 
         self.running += 1
         call.started = True
         self._running_calls.add(call)
         self._threads.submit(job)
 
-    def _ran(self, call: Call, invocation: Invocation, cost_s: float) -> None:
+    def _ran(self, call: Call, invocation: Invocation, cost_s: float, run_s: float) -> None:
         self.running -= 1
         self._running_calls.discard(call)
         self._pace.learn(body_size(call.event), cost_s, on_loop=False)
+        self._waiting_time.learn(run_s)
         self._start_waiting()
         self._let_go_of_code()
         _settle(call, invocation)

@@ -20,6 +20,7 @@ from turnout.gateway.isolated.guard import Guard
 from turnout.gateway.isolated.limits import Limits, Slots
 from turnout.gateway.isolated.process import Code
 from turnout.gateway.isolated.runtime_api import Call, RuntimeApi
+from turnout.gateway.waiting_time import WaitingTime
 
 log = logging.getLogger("turnout.environments")
 printed = logging.getLogger("turnout.printed")
@@ -74,6 +75,7 @@ class IsolatedFunction:
         self._returning: dict[Environment, None] = {}  # have answered, and will ask for an event in a moment
         self._waiting: OrderedDict[Call, None] = OrderedDict()
         self._starting = 0
+        self._waiting_time = WaitingTime()
         self._failures = 0
         self._retry_at = 0.0
         self._reason = ""
@@ -99,6 +101,10 @@ class IsolatedFunction:
             return Invocation(None, "throttled", f"{self.function.name}: {len(self._waiting)} calls wait already")
         loop = asyncio.get_running_loop()
         remaining_s = min(timeout_s, self.function.timeout_s)
+        if self._is_hopeless(remaining_s):
+            self._give_slot()
+            message = f"{self.function.name}: {len(self._waiting)} calls wait already, too many to be answered in time"
+            return Invocation(None, "throttled", message)
         call = Call(self._arn(alias), event, loop.time() + remaining_s, remaining_s)
         call.timer = loop.call_at(call.deadline, self._expire, call)
         if self._free:
@@ -164,6 +170,7 @@ class IsolatedFunction:
             environment.kill(reason)
             self._settle(call, Invocation(None, "failed", f"{self.function.name}: {reason}"))
             return
+        self._waiting_time.learn(now - environment.since)
         environment.since = now
         self._settle(call, invocation)
         following = self._next_call()
@@ -201,6 +208,13 @@ class IsolatedFunction:
             if not call.future.done():
                 return call
         return None
+
+    def _is_hopeless(self, remaining_s: float) -> bool:
+        """Whether a call that came now would wait past its deadline."""
+        busy = len(self._environments) - self._starting
+        if self._free or self._returning or busy < self._limits.environments:
+            return False
+        return self._waiting_time.is_hopeless(len(self._waiting), busy, remaining_s)
 
     def _assign(self, environment: Environment, call: Call) -> None:
         environment.since = asyncio.get_running_loop().time()

@@ -1,0 +1,104 @@
+"""Runs jobs that would hold up the event loop in one thread, in order, within a bound of bytes.
+
+Capturing a request needs no answer, but undoing its content encoding and reading its JSON can take tens of
+milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from queue import SimpleQueue
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES = 64 * 1024 * 1024
+"""Size of all jobs that wait. More are dropped."""
+
+QUICK_BYTES = 65_536
+"""Largest body without a content encoding that is worth no thread: reading its JSON takes 0.3 ms."""
+
+Job = Callable[[], Any]
+Then = Callable[[Any], object]
+
+
+class Deferred:
+    """One daemon thread, started with the first job, so that it may be made before a process forks.
+
+    Args:
+        name: what the jobs are, for warnings.
+        most_bytes: see `MOST_BYTES`.
+    """
+
+    def __init__(self, name: str, most_bytes: int = MOST_BYTES) -> None:
+        self._name = name
+        self._most_bytes = most_bytes
+        self._jobs: SimpleQueue[tuple[int, Job, Then] | None] = SimpleQueue()
+        self._done: deque[tuple[int, Any, Then]] = deque()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._held_bytes = 0
+        self.dropped = 0
+
+    def submit(self, size_bytes: int, job: Job, then: Then) -> bool:
+        """Run `job` in the thread and `then` with its result on the event loop; False where there is no room.
+
+        Must be called on the event loop. A job that raises is logged, and `then` is not called.
+        """
+        if self._held_bytes + size_bytes > self._most_bytes:
+            if not self.dropped:
+                log.warning("%s: too many large requests at once, some are left out", self._name)
+            self.dropped += 1
+            return False
+        if self._thread is None:
+            self._loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._thread.start()
+        self._held_bytes += size_bytes
+        self._jobs.put((size_bytes, job, then))
+        return True
+
+    def finish(self, patience_s: float) -> None:
+        """Wait for the jobs that are left, so long at most, and hand on their results. The last call of all."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._jobs.put(None)
+        thread.join(patience_s)
+        self._hand_on()
+
+    def _work(self) -> None:
+        loop = self._loop
+        assert loop is not None
+        while (row := self._jobs.get()) is not None:
+            size_bytes, job, then = row
+            try:
+                self._done.append((size_bytes, job(), then))
+            except Exception:
+                log.exception("%s: a request could not be read", self._name)
+                self._done.append((size_bytes, None, _ignore))
+            del row, job, then  # a body must not stay until the next job comes
+            try:
+                loop.call_soon_threadsafe(self._hand_on)
+            except RuntimeError:  # the loop has closed; `finish` hands on
+                return
+
+    def _hand_on(self) -> None:
+        while self._done:
+            size_bytes, result, then = self._done.popleft()
+            self._held_bytes -= size_bytes
+            then(result)
+
+
+def _ignore(_result: Any) -> None:
+    """The job raised."""
+
+
+def is_encoded(headers: Mapping[str, Any]) -> bool:
+    """Whether a request says that its body has a content encoding. A small body may then become a large one."""
+    # Nearly no name has this length, so that most requests cost a comparison for each of theirs.
+    return any(len(name) == 16 and name.lower() == "content-encoding" for name in headers)
