@@ -1,59 +1,110 @@
-# Two commands: `make serve` sets up and runs the sample models.yaml; `make test` passes everything CI runs.
+# Two commands: `make serve` installs Turnout and serves the sample models.yaml; `make test` runs what CI runs.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 PORT ?= 8080
 BIN := .venv/bin
+UV := $(BIN)/uv
 
-.PHONY: serve test lint format lock generated engine clean
+# uv does not read pip's settings. A mirror that pip gets from its variable is uv's mirror, too.
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
 
-serve: .venv/.runtime
+.PHONY: help serve test check lint types format lock generated engine wheel clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
+
+serve: .venv/.runtime ## install what serving needs and serve the sample models.yaml (PORT=8080)
 	$(BIN)/turnout serve --port $(PORT)
 
-test: .venv/.dev
-	$(MAKE) lint
+test: lint types ## run everything that CI runs: lint, types, all tests with coverage
+	@echo 'Running all tests on two processes (about 25 minutes on two cores; `make check` runs the fast ones)'
 	$(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-report=term:skip-covered
 
-lint: .venv/.dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+check: lint types ## lint, types and the fast tests
+	@echo 'Running the fast tests (a few minutes)'
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m 'not slow'
 
-format: .venv/.dev
+lint: .venv/.dev ## check the code's style with ruff
+	@echo 'Checking style with ruff (1 s)'
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: .venv/.dev ## check the types with mypy
+	@echo 'Checking types with mypy (up to 60 s, later 5 s)'
+	@$(BIN)/mypy
+
+format: .venv/.dev ## apply ruff's fixes and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-.venv/bin/python:
-	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("turnout needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv .venv
+# A .venv whose Python is gone, or has another version than the one that PYTHON= names, is made anew.
+VERSION = -c 'import sys; print(sys.version_info[:2])'
+NAMED = $(if $(filter file,$(origin PYTHON)),$(BIN)/python,$(PYTHON))
+ifneq ($(wildcard .venv/.uv),)
+ifneq ($(shell $(BIN)/python $(VERSION) 2>/dev/null || echo gone),$(shell $(NAMED) $(VERSION) 2>/dev/null))
+REMAKE = remake
+endif
+endif
+.PHONY: remake
 
-.venv/.runtime: .venv/bin/python requirements.lock pyproject.toml
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+# pip installs uv alone, from its own lock: pip is 20 times slower than uv with everything else, and pip before 24 refuses
+# a lock of hashes once the index has a newer release of a package with an extra.
+.venv/.uv: requirements-uv.lock $(REMAKE)
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Turnout needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ". Name another one: make PYTHON=/path/to/python3.11")'
+	@echo "Creating .venv with $$($(PYTHON) --version) (5 s)"
+	@$(PYTHON) -m venv --clear .venv || { rm -rf .venv; exit 1; }
+	@echo 'Installing uv, which installs the rest (25 MB, 10 s)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-uv.lock
+	@touch $@
 
-.venv/.dev: .venv/bin/python requirements-dev.lock pyproject.toml
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@ .venv/.runtime
+# The development environment holds all of the runtime's packages at the same versions, so it is never stripped of its tools.
+.venv/.runtime: .venv/.uv requirements.lock pyproject.toml
+	@lock=requirements.lock; if [ -e .venv/.dev ]; then lock=requirements-dev.lock; fi; $(call install,$$lock,140 MB)
+	@touch $@
 
-lock: .venv/.dev
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group dev --extra aws pyproject.toml -o requirements-dev.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements-dev.lock pyproject.toml requirements-build.in -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-deps -c requirements.lock turnout/packaging/layer.in -o turnout/packaging/layer.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header turnout/packaging/ric.in -o turnout/packaging/ric.lock
+.venv/.dev: .venv/.uv requirements-dev.lock pyproject.toml
+	@$(call install,requirements-dev.lock,500 MB)
+	@touch $@ .venv/.runtime
+
+# uv names the large downloads as they start; its list of every package is left out.
+define install
+echo "Installing what $(1) pins (up to $(2) to download, seconds where uv's cache has them)"; \
+$(UV) pip sync --python $(BIN)/python --require-hashes "$(1)" 2>&1 | sed -u '/^ [-+~] /d'; \
+echo 'Installing Turnout itself, editable (2 s)'; \
+$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+endef
+
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header
+
+# Extras stay in the locks: pip before 24 reads `coverage[toml]>=7` of a dependency as unpinned where only `coverage==7` is.
+lock: .venv/.uv ## pin the dependencies anew, after a change of pyproject.toml or of an .in file
+	$(COMPILE) --group dev --extra aws pyproject.toml -o requirements-dev.lock
+	$(COMPILE) -c requirements-dev.lock pyproject.toml requirements-build.in -o requirements.lock
+	echo uv | $(COMPILE) -c requirements-dev.lock - -o requirements-uv.lock
+	$(COMPILE) --no-deps -c requirements.lock turnout/packaging/layer.in -o turnout/packaging/layer.lock
+	$(COMPILE) turnout/packaging/ric.in -o turnout/packaging/ric.lock
 
 # Pages that are made from what the program knows; tests hold them against it.
-generated: .venv/.dev
+generated: .venv/.dev ## write the pages that are made from the program: docs/cli.md, docs/manifest.md
 	$(BIN)/python -m turnout.cli.reference > docs/cli.md
 	$(BIN)/python -m turnout.manifest_reference > docs/manifest.md
 
+wheel: .venv/.runtime ## build the wheel into dist/
+	@$(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
+	@ls -t dist/turnout-*.whl | head -1
+
 # The Pulumi engine out of the Go module proxy, for tests/engine; a `pulumi` on the PATH is taken as it is.
 ENGINE = $(shell sed -n 's,.*github.com/pulumi/pulumi/pkg/v3 v\([0-9.]*\).*,\1,p' tests/engine/go.mod)
-engine: .engine/pulumi
+engine: .engine/pulumi ## build Pulumi's engine, which tests/engine needs, with Go
 
 .engine/pulumi: tests/engine/go.mod tests/engine/go.sum
+	@echo 'Building the Pulumi engine with Go (5 minutes, the first time)'
 	cd tests/engine && go build -trimpath -o ../../$@ \
 		-ldflags '-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=$(ENGINE)' \
 		github.com/pulumi/pulumi/pkg/v3/cmd/pulumi
 
-clean:
+clean: ## remove what the other targets made
 	rm -rf .venv .turnout .coverage* .pytest_cache .mypy_cache .ruff_cache dist
