@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from turnout.artifact_cache import ArtifactCache, Clock, fingerprint_of
 from turnout.onnx_file import ArtifactError, read_graph, refuse_other_kinds, tensors_of, text_of
+from turnout.protocol.artifact_digest import combine_digests, sort_external
 from turnout.protocol.tensors import Signature
 from turnout.signature import signature_of
 
@@ -95,11 +96,7 @@ def digest_of(path: Path, external_files: Iterable[Path] = ()) -> str:
     the folder: `sha256sum model.onnx a.bin b.bin | cut -c-64 | sha256sum`. The ONNX file holds the data files' names,
     so these are in the digest too; its own name is not.
     """
-    external = sorted(external_files, key=lambda file: file.relative_to(path.parent).as_posix())
-    if not external:
-        return _sha256(path)
-    lines = "".join(f"{_sha256(file)}\n" for file in (path, *external))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return combine_digests([_sha256(file) for file in (path, *sort_external(path, tuple(external_files)))])
 
 
 def _sha256(path: Path) -> str:

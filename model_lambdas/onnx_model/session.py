@@ -25,6 +25,8 @@ from turnout.protocol.errors import RequestError
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors import DATATYPES, Signature
 
+from .private_files import OtherContentError, private_files
+
 if TYPE_CHECKING:
     import onnxruntime
 
@@ -45,6 +47,10 @@ class FunctionSpec:
         artifact: the ONNX file; external data lies beside it.
         transform: the Python file with `preprocess` / `postprocess`, or None.
         memory_mb: the function's memory size, which its CPU share follows.
+        external_files: the artifact's external data files.
+        copies: where copies of files are made that the session may map into memory. With it the session owns its bytes,
+            and their digest is checked as they are read. None opens the files where they lie: those that belong to a
+            function, in Lambda or an environment of its own, which nobody else writes to.
     """
 
     model: str
@@ -54,6 +60,8 @@ class FunctionSpec:
     artifact: Path
     transform: Path | None = None
     memory_mb: int = 1024
+    external_files: tuple[Path, ...] = ()
+    copies: Path | None = None
 
 
 class ModelError(Exception):
@@ -99,8 +107,11 @@ def threads_for(memory_mb: int) -> int:
     return max(1, round(memory_mb / MEMORY_PER_VCPU_MB))
 
 
-def open_session(path: Path, memory_mb: int) -> onnxruntime.InferenceSession:
+def open_session(model: Path | bytes, memory_mb: int) -> onnxruntime.InferenceSession:
     """An onnxruntime session on the CPU.
+
+    It has no memory arena, which would keep what the largest run took for as long as the session lives; malloc gives it
+    back, and of the runs measured none is slower without an arena (docs/performance.md).
 
     Its log is silent but for fatal errors: it would warn per call of a declared output shape that is wrong, and write
     a line per request whose values it refuses; both come back as exceptions or do not matter. Some of those lines (a
@@ -113,8 +124,19 @@ def open_session(path: Path, memory_mb: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads_for(memory_mb)
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    given = model if isinstance(model, bytes) else str(model)
+    session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    session._model_bytes = None  # kept by onnxruntime's wrapper for providers that we do not have
+    return session
+
+
+def _open(spec: FunctionSpec) -> onnxruntime.InferenceSession:
+    if spec.copies is None:
+        return open_session(spec.artifact, spec.memory_mb)
+    with private_files(spec.artifact, spec.external_files, spec.sha256, spec.copies) as model:
+        return open_session(model, spec.memory_mb)
 
 
 class Model:
@@ -131,7 +153,12 @@ class Model:
 
         self._name = f"{spec.model} {spec.version}"
         try:
-            self._session = open_session(spec.artifact, spec.memory_mb)
+            self._session = _open(spec)
+        except OtherContentError as error:
+            raise ModelError(f"{self._name}: {error}") from error
+        except OSError as error:
+            message = f"{self._name}: {spec.artifact.name} cannot be copied to be opened: {error.strerror or error}"
+            raise ModelError(message) from error
         except Exception as error:
             message = f"{self._name}: onnxruntime cannot open {spec.artifact.name}: {_without_folder(error, spec)}"
             raise ModelError(message) from error

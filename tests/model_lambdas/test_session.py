@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -65,6 +66,20 @@ def test_a_size_that_overflows_writes_nothing_to_the_log(tmp_path: Path, capfd: 
     with pytest.raises(RequestError, match="overflow"):
         model.run({"s": np.array([2**63 - 1])})
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_memory_of_a_large_run_is_given_back(tmp_path: Path) -> None:
+    nodes = [helper.make_node("ConstantOfShape", ["s"], ["y"]), helper.make_node("ReduceSum", ["y"], ["z"], keepdims=0)]
+    artifact = write_graph(tmp_path / "fill.onnx", nodes, [value("s", "INT64", ["n"])], [value("z", "FP32", None)])
+    model = Model(spec(artifact, [TensorSpec("s", "INT64", (-1,))], [TensorSpec("z", "FP32", None)]))
+    model.run({"s": np.array([1])})
+    before = resident_bytes()
+    model.run({"s": np.array([100_000_000])})
+    assert resident_bytes() - before < 50_000_000  # it took 400 MB
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize(

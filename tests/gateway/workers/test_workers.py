@@ -17,9 +17,9 @@ import pytest
 from tests.builders.graphs import write_identity
 from turnout.gateway.core import Gateway
 from turnout.gateway.functions import Functions
-from turnout.gateway.in_process.model_functions import edition_functions
+from turnout.gateway.in_process.model_functions import edition_functions, make_model_functions
 from turnout.gateway.messages import Request, Response
-from turnout.gateway.reload.edition import Edition, FileChangedError, build_gateway, check_files, make_edition
+from turnout.gateway.reload.edition import Edition, build_gateway, check_files, make_edition
 from turnout.gateway.reload.edition_changes import carry_over, describe_changes
 from turnout.gateway.reload.rebuild import find_files, read_rebuilt, rebuild, take_edition, write_rebuilt
 from turnout.gateway.reload.switch import Served, Switch
@@ -170,12 +170,24 @@ def test_files_that_are_not_what_they_were_are_not_opened(project: Path) -> None
     edition = read(project)
     function = edition.plan.functions[0]
     check_files(edition.marks, function)
-    os.utime(project / "echo.onnx", ns=(1, 1))
-    with pytest.raises(FileChangedError, match=r"echo\.onnx has changed"):
-        check_files(edition.marks, function)
+    make_model_functions(edition.project)(function).load()
+    (project / "echo.onnx").write_bytes((project / "echo.onnx").read_bytes() + b"\x3a\x00")
+    with pytest.raises(Exception, match=r"echo\.onnx has changed since models\.yaml was read"):
+        make_model_functions(edition.project)(function).load()
     (project / "echo.onnx").unlink()
-    with pytest.raises(FileChangedError):
-        check_files(edition.marks, function)
+    with pytest.raises(Exception, match=r"No such file"):
+        make_model_functions(edition.project)(function).load()
+
+
+def test_files_that_were_touched_are_opened(project: Path) -> None:
+    edition = read(project)
+    function = edition.plan.functions[0]
+    content = (project / "echo.onnx").read_bytes()
+    (project / "echo.onnx").unlink()
+    (project / "echo.onnx").write_bytes(content)
+    os.utime(project / "echo.onnx", ns=(1, 1))
+    check_files(edition.marks, function)
+    make_model_functions(edition.project)(function).load()
 
 
 def test_changes_are_told_by_name(project: Path) -> None:

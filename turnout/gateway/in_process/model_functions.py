@@ -18,7 +18,7 @@ from turnout.gateway.reload.edition import Edition, check_files
 from turnout.gateway.reload.switch import EditionFunctions
 from turnout.layout import model_lambdas_package
 from turnout.plan import Function, Plan
-from turnout.project import Project
+from turnout.project import CACHE_DIR, Project
 
 RUNTIME = "onnx_model"
 
@@ -84,6 +84,8 @@ def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
             artifact=artifact.path,
             transform=folder / version.transform if version.transform else None,
             memory_mb=function.memory_mb,
+            external_files=artifact.external_files,
+            copies=folder / CACHE_DIR / "opening",
         )
         made: Runnable = code.ModelFunction(spec)
         return made

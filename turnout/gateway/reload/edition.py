@@ -42,10 +42,12 @@ class FunctionMark:
     Args:
         digest: of its plan, its artifact's digest and its transform's content: equal for equal functions.
         stamps: its files as they were when they were read.
+        contents: the digests of those files whose content nothing else checks; sessions check their model's.
     """
 
     digest: str
     stamps: tuple[tuple[Path, FileStamp], ...]
+    contents: tuple[tuple[Path, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +167,12 @@ class FileChangedError(Exception):
 
 
 def check_files(marks: Mapping[str, FunctionMark], function: Function) -> None:
-    """Raise a FileChangedError unless the function's files are what they were.
+    """Raise a FileChangedError unless the function's files hold what they held; that they were touched does not matter.
 
     Another content under a version's name would be served as what it is not, perhaps half of it.
     """
-    for file, stamp in marks[function.name].stamps:
-        if stamp_of(file) != stamp:
+    for file, digest in marks[function.name].contents:
+        if _digest(_content(file), 64) != digest:
             raise FileChangedError(
                 f"{file.name} has changed since models.yaml was read; SIGHUP, a restart or --watch reads it again"
             )
@@ -190,12 +192,14 @@ def mark_of(project: Project, function: Function) -> FunctionMark:
     artifact = project.artifacts[function.model, function.version]
     files = [artifact.path, *artifact.external_files]
     content = b""
+    contents = []
     if version.transform:
         transform = project.manifest.path.parent / version.transform
         files.append(transform)
         content = _content(transform)
+        contents.append((transform, _digest(content, 64)))
     text = "\n".join((repr(function), artifact.sha256, str(artifact.path), version.transform))
-    return FunctionMark(_digest(text.encode() + b"\n" + content, 32), stamps_of(files))
+    return FunctionMark(_digest(text.encode() + b"\n" + content, 32), stamps_of(files), tuple(contents))
 
 
 def stamps_of(files: Iterable[Path]) -> tuple[tuple[Path, FileStamp], ...]:

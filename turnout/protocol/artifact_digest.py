@@ -1,0 +1,22 @@
+"""How the digests of a model's files become the artifact's digest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def sort_external(artifact: Path, external_files: Sequence[Path]) -> list[Path]:
+    """The external data files in the order in which their digests are combined: by their names within the folder."""
+    return sorted(external_files, key=lambda file: file.relative_to(artifact.parent).as_posix())
+
+
+def combine_digests(digests: Sequence[str]) -> str:
+    """The artifact's digest, made of its files' SHA-256s: the ONNX file's first, then those of its external data.
+
+    Without external data it is the ONNX file's own, else the SHA-256 of the list, a line each.
+    """
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(f"{digest}\n" for digest in digests).encode()).hexdigest()
