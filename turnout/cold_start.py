@@ -40,6 +40,7 @@ imported = time.perf_counter()
 spec = handler.FunctionSpec(
     row["model"], row["version"], row["sha256"], Signature.from_json(row["signature"]), pathlib.Path(row["artifact"]),
     row["transform"] and pathlib.Path(row["transform"]), row["memory_mb"],
+    transform_files=row["transform_files"],
 )
 function = handler.ModelFunction(spec)
 function.load()
@@ -126,6 +127,7 @@ def _measure(project: Project, version: Version, request: Any) -> ColdStart:
         "signature": artifact.signature.to_json(),
         "artifact": str(artifact.path),
         "transform": str(project.manifest.path.parent / version.transform) if version.transform else None,
+        "transform_files": list(project.transforms.get((version.model, version.name), ())),
         "memory_mb": version.memory_mb,
         "threads": max(1, round(version.memory_mb / 1769)),
         "event": {"headers": {"Content-Type": "application/json"}, "body": body, "isBase64Encoded": True},

@@ -25,6 +25,7 @@ from turnout.manifest_file import replace_text
 from turnout.planning import make_plan
 from turnout.project import CACHE_DIR, Project, check_transform
 from turnout.protocol.telemetry import disable_telemetry
+from turnout.transform_files import TransformFilesError, find_imported_files
 
 CHUNK_BYTES = 8 * 1024 * 1024
 MODEL_FILE = "model.onnx"
@@ -132,7 +133,17 @@ def collect_files(artifact: Artifact, examples: Path | None, transform: Path | N
     if transform:
         if problem := check_transform(transform):
             raise NewVersionError(f"{problem}.")
-        own[TRANSFORM_FILE] = transform
+        try:
+            beside = find_imported_files(transform)
+        except TransformFilesError as error:
+            raise NewVersionError(f"{error.message}.", error.hint) from error
+        del beside[transform.name]
+        if clash := sorted(beside.keys() & {*own, TRANSFORM_FILE}):
+            message = (
+                f"{transform.name} uses a file called {clash[0]} beside it, a name that is taken in a version's folder."
+            )
+            raise NewVersionError(message, "Call that file something else.")
+        own |= {TRANSFORM_FILE: transform, **beside}
     if taken := sorted(own.keys() & external.keys()):
         raise NewVersionError(
             f"{artifact.path.name} has external data in a file called {taken[0]}, a name that is taken here.",

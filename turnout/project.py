@@ -13,8 +13,8 @@ import ast
 import difflib
 import stat
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.util import decode_source
 from pathlib import Path, PurePosixPath
 
@@ -30,6 +30,7 @@ from turnout.manifest import (
 from turnout.manifest_file import manifest_path
 from turnout.manifest_values import nearest_position
 from turnout.problems import Problem, ProblemsError
+from turnout.transform_files import TransformFilesError, find_named_files, find_transform_files
 from turnout.wording import shorten
 from turnout.yaml_source import MAX_BYTES, YamlSource, read_yaml
 
@@ -46,10 +47,12 @@ class Project:
     Args:
         manifest: checked.
         artifacts: (model, version) -> artifact, for every version whose artifact lies on this machine.
+        transforms: (model, version) -> the transform and what lies beside it, by names relative to its folder.
     """
 
     manifest: Manifest
     artifacts: Mapping[tuple[str, str], Artifact]
+    transforms: Mapping[tuple[str, str], Mapping[str, Path]] = field(default_factory=dict)
 
 
 def load_project(path: Path, *, cache: bool = True, load: LoadArtifact = load_artifact) -> Project:
@@ -68,11 +71,13 @@ def load_project(path: Path, *, cache: bool = True, load: LoadArtifact = load_ar
     read = read_yaml(_read(path, source), source=source)
     problems = list(check_manifest(read, source))
     files = _Files(path.absolute().parent, load, cache=cache)
-    for version in named_files(read, problems):
+    versions = named_files(read, problems)
+    for version in versions:
         problems += (_problem(read, source, version, *found) for found in files.check(version))
+    problems += (_problem(read, source, *found) for found in files.check_beside(versions))
     if problems:
         raise ProblemsError(tuple(problems))
-    return Project(build_manifest(read, path=path, source=source), files.artifacts)
+    return Project(build_manifest(read, path=path, source=source), files.artifacts, files.transforms)
 
 
 def _read(path: Path, source: str) -> bytes:
@@ -102,6 +107,7 @@ class _Files:
     def __init__(self, folder: Path, load: LoadArtifact, *, cache: bool) -> None:
         self.folder = folder
         self.artifacts: dict[tuple[str, str], Artifact] = {}
+        self.transforms: dict[tuple[str, str], Mapping[str, Path]] = {}
         self._load = load
         self._cache_dir = folder / CACHE_DIR if cache else None
 
@@ -111,6 +117,17 @@ class _Files:
             yield from self._artifact(version)
         yield from self._file("transform", version.transform, check_transform)
         yield from self._file("examples", version.examples, _check_examples)
+
+    def check_beside(self, versions: Iterable[Version]) -> Iterator[tuple[Version, str, str, str]]:
+        """What is wrong with the files beside transforms; to be called when every artifact is read."""
+        named = find_named_files(self.folder, versions, self.artifacts)
+        for version in versions:
+            transform = self.folder / version.transform
+            if version.transform and transform.is_file():
+                try:
+                    self.transforms[version.model, version.name] = find_transform_files(transform, named)
+                except TransformFilesError as error:
+                    yield version, "transform", error.message, error.hint
 
     def _artifact(self, version: Version) -> Iterator[Found]:
         if missing := self._missing(version.artifact):

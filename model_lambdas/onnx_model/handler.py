@@ -67,9 +67,9 @@ class ModelFunction:
         with self._lock:
             if self._loaded is None:
                 spec = self.spec
-                transform = (
-                    None if spec.transform is None else Transform(spec.transform, f"{spec.model} {spec.version}")
-                )
+                transform = None
+                if spec.transform is not None:
+                    transform = Transform(spec.transform, f"{spec.model} {spec.version}", spec.transform_files)
                 interface = build_interface(
                     spec.signature,
                     spec.model,

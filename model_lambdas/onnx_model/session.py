@@ -51,6 +51,7 @@ class FunctionSpec:
         copies: where copies of files are made that the session may map into memory. With it the session owns its bytes,
             and their digest is checked as they are read. None opens the files where they lie: those that belong to a
             function, in Lambda or an environment of its own, which nobody else writes to.
+        transform_files: what the transform may import, relative to its folder; None for everything there.
     """
 
     model: str
@@ -62,6 +63,7 @@ class FunctionSpec:
     memory_mb: int = 1024
     external_files: tuple[Path, ...] = ()
     copies: Path | None = None
+    transform_files: tuple[str, ...] | None = None
 
 
 class ModelError(Exception):

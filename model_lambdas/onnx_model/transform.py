@@ -1,6 +1,4 @@
-"""A version's own Python around the session: `preprocess(inputs)` before it, `postprocess(outputs)` behind it.
-
-Comes in: the path of the file. Goes out: a `Transform`. Called by the handler.
+"""A version's own Python around the session: `preprocess(inputs)` before it, `postprocess(outputs)` after it.
 
 Both functions take and return a dict of name -> numpy array, and either may be left out:
 
@@ -16,9 +14,8 @@ Both functions take and return a dict of name -> numpy array, and either may be 
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,6 +26,7 @@ import numpy.typing as npt
 from turnout.protocol.checks import datatype_of
 
 from .session import ModelError
+from .transform_modules import TransformModules
 
 Array = npt.NDArray[Any]
 Step = Callable[[dict[str, Array]], Any]
@@ -41,12 +39,24 @@ class TransformError(Exception):
 class Transform:
     """The two functions of one file, each None where the file has none.
 
+    Args:
+        path: the file.
+        owner: `iris v1`, for messages.
+        files: what it may import from beside it, relative to its folder; None for everything there.
+
     Raises:
         ModelError: the file cannot be run, or has neither function.
     """
 
-    def __init__(self, path: Path, owner: str) -> None:
-        module = _load(path, owner)
+    def __init__(self, path: Path, owner: str, files: Iterable[str] | None = None) -> None:
+        if path.suffix != ".py":
+            raise ModelError(f"{owner}: {path.name} is not a Python file")
+        try:
+            modules = TransformModules(path, owner, files)
+        except OSError as error:
+            raise ModelError(f"{owner}: {error.filename} cannot be read: {error.strerror}") from error
+        module = _load(modules, path, owner)
+        weakref.finalize(self, modules.unload).atexit = False
         self._preprocess: Step | None = _function(module, "preprocess", owner)
         self._postprocess: Step | None = _function(module, "postprocess", owner)
         if self._preprocess is None and self._postprocess is None:
@@ -75,20 +85,12 @@ class Transform:
         return _arrays("postprocess", self._postprocess(taken))
 
 
-def _load(path: Path, owner: str) -> ModuleType:
-    # A name that no import finds; in sys.modules all the same, where dataclasses and pickle look a class's module up.
-    name = f"_turnout_transform_{owner.replace(' ', '_')}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ModelError(f"{owner}: {path.name} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+def _load(modules: TransformModules, path: Path, owner: str) -> ModuleType:
     try:
-        spec.loader.exec_module(module)
+        return modules.load()
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise ModelError(f"{owner}: {path.name} cannot be run: {type(error).__name__}: {error}") from error
-    return module
+        reason = modules.restate(f"{type(error).__name__}: {error}")
+        raise ModelError(f"{owner}: {path.name} cannot be run: {reason}") from error
 
 
 def _function(module: ModuleType, name: str, owner: str) -> Step | None:

@@ -218,7 +218,14 @@ async def call(
     functions: Functions, code: int, argument: float = 0, model: str = "wild", timeout_s: float = PATIENCE_S
 ) -> Invocation:
     """One call, awaited."""
-    found = functions.invoke(f"turnout-local_{model}_v1", "live", event_of(code, argument), timeout_s)
+    return await call_named(functions, f"turnout-local_{model}_v1", code, argument, timeout_s)
+
+
+async def call_named(
+    functions: Functions, name: str, code: int, argument: float = 0, timeout_s: float = PATIENCE_S
+) -> Invocation:
+    """One call of the function of that name, awaited."""
+    found = functions.invoke(name, "live", event_of(code, argument), timeout_s)
     return found if isinstance(found, Invocation) else await found
 
 

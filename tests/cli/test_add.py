@@ -74,6 +74,18 @@ def test_examples_and_a_transform_come_along(project: Path, model: Path, tmp_pat
     assert (project / version.transform).read_text() == TRANSFORM
 
 
+def test_what_a_transform_imports_comes_along(project: Path, model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "pkg").mkdir(parents=True)
+    (source / "t.py").write_text(f"import helper\n{TRANSFORM}")
+    (source / "helper.py").write_text("from pkg import part\n")
+    (source / "pkg" / "part.py").write_text("")
+    (source / "other.py").write_text("")
+    assert main(["add", "echo", "v3", str(model), "--transform", str(source / "t.py"), "-m", str(project)]) == 0
+    found = load_project(project).transforms["echo", "v3"]
+    assert list(found) == ["helper.py", "pkg/part.py", "transform.py"]
+
+
 def test_a_new_model_is_served_by_every_stage(project: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["add", "other", "v1", str(model), "-m", str(project)]) == 0
     assert "Now prod serves other v1." in capsys.readouterr().out

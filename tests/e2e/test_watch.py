@@ -158,6 +158,20 @@ def test_a_transform_edited_twice_within_a_second_is_the_last_one(server: Runnin
     assert not list(project.glob("**/__pycache__"))
 
 
+def test_a_helper_beside_a_transform_is_watched(server: RunningServer, project: Path) -> None:
+    (project / "pkg").mkdir()
+    (project / "pkg" / "helper.py").write_text("FACTOR = 3\n")
+    source = "def preprocess(inputs):\n    from pkg import helper\n    return {'x': inputs['x'] * helper.FACTOR}\n"
+    replace(project / "change.py", source)
+    await_told(server, "echo v1 changed")
+    for times, factor in enumerate((3, 5, 7)):
+        if times:
+            replace(project / "pkg" / "helper.py", f"FACTOR = {factor}\n")
+            await_told(server, "echo v1 changed", times + 1)
+        for _ in range(4):
+            assert server.post("/models/echo/inference", ECHO).json()["outputs"]["y"][0][0] == factor
+
+
 def test_a_broken_edit_keeps_the_last_good_one_and_is_told_once(server: RunningServer, project: Path) -> None:
     good = (project / "models.yaml").read_text()
     with load(server, "/models/iris/inference", IRIS) as answers:

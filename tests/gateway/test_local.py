@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from tests.builders.graphs import write_identity
+from tests.builders.helper_project import write_helper_project
 from turnout.gateway.core import Gateway
 from turnout.gateway.http.wire import make_refusal
 from turnout.gateway.in_process.functions import InProcessFunctions, Loaded
@@ -99,6 +100,19 @@ def test_a_named_stage_answers_paths_without_one(project: Project, functions: In
 def test_a_transform_runs_around_the_session(project: Project, functions: InProcessFunctions) -> None:
     gateway = build_gateway(project, make_local_plan(project), functions)
     assert json.loads(post(gateway, "/models/doubled/v1/inference").body)["outputs"][0]["data"] == [2, 4, 6, 8]
+
+
+def test_versions_use_the_helpers_beside_their_own_transforms(tmp_path: Path) -> None:
+    project = load_project(write_helper_project(tmp_path) / "models.yaml")
+    plan = make_local_plan(project)
+    made = make_functions(project, plan)
+    try:
+        gateway = build_gateway(project, plan, made)
+        for version, factor in (("v2", 100), ("v1", 10), ("v2", 100)):
+            response = post(gateway, f"/models/echo/{version}/inference")
+            assert json.loads(response.body)["outputs"][0]["data"][0] == factor
+    finally:
+        made.close(10)
 
 
 def test_version_that_is_not_here_is_a_500_with_the_reason_in_the_log(

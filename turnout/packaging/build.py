@@ -4,9 +4,9 @@ Comes in: a project's versions and artifacts. Goes out: `.turnout/packages/<name
 digest of its inputs, so a package is built only when one of them changed. Called by `turnout build`, the isolated
 functions and infra.
 
-A function's zip: `function.json`, `model/` (the graph and its external data), `transform.py`, the handler and
-`turnout/protocol`; a router's: its table or the catalogue, `router_lambda` and `turnout/protocol`. Both with bytecode
-of the target's Python where that interpreter is at hand.
+A function's zip: `function.json`, `model/` (the graph and its external data), `transform/` (the transform and what lies
+beside it), the handler and `turnout/protocol`; a router's: its table or the catalogue, `router_lambda` and
+`turnout/protocol`. Both with bytecode of the target's Python where that interpreter is at hand.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from importlib.metadata import version as installed_version
 from multiprocessing import get_context
 from pathlib import Path
 
-from turnout.artifacts import Artifact
 from turnout.manifest import Version
 from turnout.packaging.bytecode import compile_bytecode, python_version
 from turnout.packaging.contents import FunctionInputs, StoredFile, code_files, to_json
@@ -147,7 +146,7 @@ def build_packages(
         functions = [
             threads.submit(
                 _build_function,
-                _function_inputs(version, project.artifacts[version.model, version.name], folder, target),
+                _function_inputs(version, project, folder, target),
                 _layer_name(spec),
                 out,
                 python,
@@ -164,10 +163,12 @@ def build_packages(
         return tuple(future.result() for future in pending)
 
 
-def _function_inputs(version: Version, artifact: Artifact, folder: Path, target: Target) -> FunctionInputs:
+def _function_inputs(version: Version, project: Project, folder: Path, target: Target) -> FunctionInputs:
     """A model is fetched from S3 on AWS only: here it is on the disk."""
+    key = (version.model, version.name)
+    artifact = project.artifacts[key]
     stored = not target.here and is_stored(version, artifact.size_bytes)
-    return FunctionInputs(version, artifact, folder, is_stored=stored)
+    return FunctionInputs(version, artifact, folder, is_stored=stored, beside=project.transforms.get(key, {}))
 
 
 def _build_function(
@@ -180,9 +181,8 @@ def _build_function(
 ) -> BuiltPackage:
     name = f"{inputs.version.model}_{inputs.version.name}"
     progress(name, "started")
-    sources: dict[str, Content] = {**code_files(), "function.json": to_json(inputs.metadata())}
-    if inputs.version.transform:
-        sources["transform.py"] = inputs.folder / inputs.version.transform
+    metadata = to_json(inputs.metadata())
+    sources: dict[str, Content] = {**code_files(), **inputs.transform_files(), "function.json": metadata}
     optimisable = processes and not inputs.artifact.external_files and not inputs.is_stored
     optimiser = installed_version("onnxruntime") if optimisable else ""
     compared = content_digest(to_json(inputs.requests() if optimiser else []))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import importlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from turnout.protocol.checks import build_interface
 from turnout.protocol.codecs import decode_request
 from turnout.protocol.errors import RequestError
 
+TRANSFORM_FOLDER = "transform"
+"""In a function's zip; its own folder, so that nothing beside a transform replaces anything else of the zip."""
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionInputs:
@@ -34,12 +38,14 @@ class FunctionInputs:
         artifact: its model.
         folder: the manifest's, which the version's paths are relative to.
         is_stored: whether the model is fetched from S3 at init instead of lying in the zip.
+        beside: the transform and what lies beside it, by names relative to its folder.
     """
 
     version: Version
     artifact: Artifact
     folder: Path
     is_stored: bool = False
+    beside: Mapping[str, Path] = field(default_factory=dict)
 
     def requests(self) -> list[dict[str, Any]]:
         """The requests of the version's examples."""
@@ -68,11 +74,15 @@ class FunctionInputs:
             "sha256": self.artifact.sha256,
             "signature": self.artifact.signature.to_json(),
             "artifact": f"model/{artifact_name}",
-            "transform": "transform.py" if self.version.transform else None,
+            "transform": f"{TRANSFORM_FOLDER}/{Path(self.version.transform).name}" if self.version.transform else None,
             "stored": [file.to_json() for file in self.stored_files()],
             "warm_up": next(iter(self.requests()), None),
             "capture": None if capture is None else {"percent": capture.percent, "redact": list(capture.redact)},
         }
+
+    def transform_files(self) -> dict[str, Path]:
+        """Archive name -> file of the transform, with what lies beside it."""
+        return {f"{TRANSFORM_FOLDER}/{name}": path for name, path in self.beside.items()}
 
     def model_files(self, graph: Path) -> dict[str, Path]:
         """Archive name -> file: `graph` under the artifact's own name, external data where the graph looks for it."""

@@ -86,6 +86,7 @@ def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
             memory_mb=function.memory_mb,
             external_files=artifact.external_files,
             copies=folder / CACHE_DIR / "opening",
+            transform_files=tuple(project.transforms.get((function.model, function.version), ())),
         )
         made: Runnable = code.ModelFunction(spec)
         return made

@@ -40,7 +40,7 @@ class FunctionMark:
     """What a function is made of.
 
     Args:
-        digest: of its plan, its artifact's digest and its transform's content: equal for equal functions.
+        digest: of its plan, its artifact's digest, its transform and what lies beside it: equal for equal functions.
         stamps: its files as they were when they were read.
         contents: the digests of those files whose content nothing else checks; sessions check their model's.
     """
@@ -191,15 +191,12 @@ def mark_of(project: Project, function: Function) -> FunctionMark:
     version = project.manifest.model(function.model).version(function.version)
     artifact = project.artifacts[function.model, function.version]
     files = [artifact.path, *artifact.external_files]
-    content = b""
-    contents = []
-    if version.transform:
-        transform = project.manifest.path.parent / version.transform
-        files.append(transform)
-        content = _content(transform)
-        contents.append((transform, _digest(content, 64)))
-    text = "\n".join((repr(function), artifact.sha256, str(artifact.path), version.transform))
-    return FunctionMark(_digest(text.encode() + b"\n" + content, 32), stamps_of(files), tuple(contents))
+    beside = project.transforms.get((function.model, function.version), {})
+    files += beside.values()
+    contents = tuple((path, _digest(_content(path), 64)) for path in beside.values())
+    rows = [f"{name} {digest}" for name, (_, digest) in zip(beside, contents, strict=True)]
+    text = "\n".join((repr(function), artifact.sha256, str(artifact.path), version.transform, *rows))
+    return FunctionMark(_digest(text.encode(), 32), stamps_of(files), contents)
 
 
 def stamps_of(files: Iterable[Path]) -> tuple[tuple[Path, FileStamp], ...]:

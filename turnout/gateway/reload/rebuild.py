@@ -7,20 +7,22 @@ by `turnout.gateway.reload.reload` in a process of its own, so that nothing that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import pickle
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from turnout.gateway.reload.edition import Edition, FileStamp, make_edition, stamps_of
 from turnout.gateway.reload.switch import FunctionsOf, GatewayOf
 from turnout.manifest import check_manifest, named_files
-from turnout.manifest_values import nearest_position
+from turnout.manifest_values import Version, nearest_position
 from turnout.problems import Problem, ProblemsError
 from turnout.project import load_project
+from turnout.transform_files import TransformFilesError, find_named_files, find_transform_files
 from turnout.yaml_source import read_yaml
 
 TRIES = 20
@@ -120,10 +122,21 @@ def find_files(path: Path, edition: Edition | None = None) -> dict[Path, FileSta
         for name in filter(None, names):
             file = path.absolute().parent / name
             found += (file, file.parent)
+    found += _beside_transforms(path.absolute().parent, versions)
     stamps = dict(stamps_of(found))
     if edition is not None:
         stamps |= {file: stamp for mark in edition.marks.values() for file, stamp in mark.stamps}
     return stamps
+
+
+def _beside_transforms(root: Path, versions: Sequence[Version]) -> Iterator[Path]:
+    """Every file beside a transform, and the folders where one may be missing."""
+    named = find_named_files(root, versions, {})
+    for version in versions:
+        if version.transform:
+            with contextlib.suppress(TransformFilesError, OSError):
+                beside = find_transform_files(root / version.transform, named).values()
+                yield from {*beside, *(file.parent for file in beside)}
 
 
 def write_rebuilt(rebuilt: Rebuilt, file: int) -> None:

@@ -1,0 +1,199 @@
+"""What lies beside a version's transform: the files that it may import or read, and that go into its package with it.
+
+The transform's folder, without what belongs to others: files that models.yaml names for some version, folders that hold
+one, hidden files, virtual environments. Another version's transform in the same folder belongs to it only where this
+one imports it, so that editing one version does not change another. Beside models.yaml itself lies a whole project:
+there only what the transform's code imports or names counts.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import decode_source
+from pathlib import Path, PurePosixPath
+
+from turnout.artifacts import Artifact
+from turnout.manifest_values import Version
+from turnout.sizes import size_text
+
+MOST_FILES = 2_000
+MOST_BYTES = 100 * 1024 * 1024
+"""A folder with more than that was not made for a transform. Lambda's limit is 250 MB, the layer included."""
+
+SKIPPED = (".*", "__pycache__", "*.pyc", "*~", "*.swp", "#*#", "node_modules", "*.egg-info")
+"""Names that never belong to a transform."""
+
+
+class TransformFilesError(Exception):
+    """What lies beside a transform cannot be packaged; the message says why, `hint` what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFiles:
+    """The files of a project that models.yaml names, none of which lies beside a transform for its sake.
+
+    Args:
+        root: the manifest's folder.
+        paths: artifacts with their external data, examples, transforms.
+        folders: every folder below `root` that holds one of them, at any depth.
+    """
+
+    root: Path
+    paths: frozenset[Path]
+    folders: frozenset[Path]
+
+
+def find_named_files(
+    root: Path, versions: Iterable[Version], artifacts: Mapping[tuple[str, str], Artifact]
+) -> NamedFiles:
+    """The files that versions name, and those that belong to their artifacts."""
+    paths = set()
+    for version in versions:
+        names = [version.transform, version.examples, "" if version.is_remote else version.artifact]
+        paths |= {root / name for name in names if name}
+        artifact = artifacts.get((version.model, version.name))
+        if artifact is not None:
+            paths |= {artifact.path, *artifact.external_files}
+    folders = {folder for path in paths for folder in path.parents}
+    return NamedFiles(root, frozenset(paths), frozenset(folders))
+
+
+def find_transform_files(transform: Path, named: NamedFiles) -> dict[str, Path]:
+    """Name relative to the transform's folder -> file, the transform included, in the names' order.
+
+    Args:
+        transform: the file, below `named.root`.
+        named: of the whole project.
+
+    Raises:
+        TransformFilesError: there is too much.
+    """
+    folder = transform.parent
+    found = {transform.name: transform}
+    if folder == named.root:
+        found |= _referenced(transform, named)
+    else:
+        found |= dict(_files_below(folder, folder, named, set()))
+        if any(path.parent == folder and path.suffix == ".py" and path != transform for path in named.paths):
+            imported = _referenced(transform, named)
+            found |= {name: path for name, path in imported.items() if path.suffix == ".py"}
+    _check_size(transform, found)
+    return dict(sorted(found.items()))
+
+
+def find_imported_files(transform: Path) -> dict[str, Path]:
+    """What a transform outside of any project needs of its folder: the modules that it imports, the files it names."""
+    root = transform.parent
+    found = {transform.name: transform, **_referenced(transform, NamedFiles(root, frozenset(), frozenset()))}
+    _check_size(transform, found)
+    return dict(sorted(found.items()))
+
+
+def _check_size(transform: Path, files: Mapping[str, Path]) -> None:
+    hint = "Move the transform into a folder that holds only what it needs."
+    size_bytes = sum(path.stat().st_size for path in files.values())
+    if len(files) > MOST_FILES:
+        raise TransformFilesError(f"{len(files):,} files lie beside {transform.name}, {MOST_FILES:,} allowed", hint)
+    if size_bytes > MOST_BYTES:
+        message = f"{size_text(size_bytes)} lie beside {transform.name}, {size_text(MOST_BYTES)} allowed"
+        raise TransformFilesError(message, hint)
+
+
+def _is_skipped(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in SKIPPED)
+
+
+def _files_below(folder: Path, base: Path, named: NamedFiles, seen: set[tuple[int, int]]) -> Iterator[tuple[str, Path]]:
+    """Every file of a folder that belongs to nobody else; links are followed, circles once."""
+    try:
+        status = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for entry in entries:
+        path = folder / entry.name
+        if _is_skipped(entry.name):
+            continue
+        if entry.is_dir():
+            if path not in named.folders and not (path / "pyvenv.cfg").exists():
+                yield from _files_below(path, base, named, seen)
+        elif entry.is_file() and path not in named.paths:
+            yield path.relative_to(base).as_posix(), path
+
+
+def _referenced(transform: Path, named: NamedFiles) -> dict[str, Path]:
+    """The modules beside the transform that it imports, at any depth, and the files beside it that it names."""
+    folder = transform.parent
+    found: dict[str, Path] = {}
+    pending = [transform]
+    while pending:
+        source = pending.pop()
+        for name in sorted(_references(source, folder)):
+            for relative, path in _resolve(folder, name, named):
+                if relative not in found and path != transform:
+                    found[relative] = path
+                    if path.suffix == ".py":
+                        pending.append(path)
+    return found
+
+
+def _resolve(folder: Path, name: str, named: NamedFiles) -> Iterator[tuple[str, Path]]:
+    """What a name in a source means of a folder: `helper`, `package/module`, `vocab.txt`, `data`."""
+    top = PurePosixPath(name).parts[0]
+    if _is_skipped(top) or top == "..":
+        return
+    for suffix in (".py", *EXTENSION_SUFFIXES):
+        if (folder / f"{name}{suffix}").is_file():
+            yield f"{name}{suffix}", folder / f"{name}{suffix}"
+    path = folder / name
+    if path.is_dir():
+        if path not in named.folders and not (path / "pyvenv.cfg").exists():
+            yield from _files_below(path, folder, named, set())
+    elif path.is_file() and path not in named.paths:
+        yield name, path
+
+
+def _references(source: Path, folder: Path) -> Collection[str]:
+    """Slashed names of modules that a source imports, and its texts that could be a module or file beside it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(decode_source(source.read_bytes()))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return ()
+    here = source.parent.relative_to(folder).parts if source.is_relative_to(folder) else ()
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=aliases):
+                for alias in aliases:
+                    found |= _prefixes(tuple(alias.name.split(".")))
+            case ast.ImportFrom(module=module, names=aliases, level=level):
+                base = here[: len(here) - level + 1] if level else ()
+                parts = (*base, *(module.split(".") if module else ()))
+                found |= _prefixes(parts)
+                found |= {"/".join((*parts, alias.name)) for alias in aliases if alias.name != "*"}
+            case ast.Constant(value=str(text)) if 0 < len(text) <= 200 and text.isprintable():
+                path = PurePosixPath(text)
+                if path.parts and not path.is_absolute() and ".." not in path.parts:
+                    found |= {str(path), text.strip(".").replace(".", "/")} - {".", ""}
+    return {name for name in found if name and not name.startswith("/")}
+
+
+def _prefixes(parts: tuple[str, ...]) -> set[str]:
+    """`a`, `a/b`, `a/b/c`: importing a module imports its packages."""
+    return {"/".join(parts[:end]) for end in range(1, len(parts) + 1)}
