@@ -27,13 +27,22 @@ class RestApiArgs:
         api: as planned.
         document: its OpenAPI document, JSON.
         log_retention_days: of the access logs.
-        after: what must be there before a stage sends it traffic.
+        after: what must exist before a stage sends it traffic.
+        roles: the roles that the document names; they exist before API Gateway imports it.
     """
 
     api: Api
     document: str
     log_retention_days: int
     after: Sequence[pulumi.Resource] = ()
+    roles: Sequence[pulumi.Resource] = ()
+
+
+IMPORT = {"ignore": "documentation"}
+"""Parameters of PutRestApi. Without `ignore`, the import makes a documentation part of every `description` and
+`summary`; an API has at most 2,000 of them. The stages' own `/openapi.json` has all of the documentation.
+Source: botocore, `PutRestApi.parameters`; API Gateway Developer Guide, "Quotas".
+"""
 
 
 class RestApi(pulumi.ComponentResource):
@@ -51,14 +60,15 @@ class RestApi(pulumi.ComponentResource):
             name,
             name=args.api.name,
             body=args.document,
+            parameters=IMPORT,
             endpoint_configuration={"types": "REGIONAL"},
-            opts=within,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=args.roles),
         )
         deployment = aws.apigateway.Deployment(
             name,
             rest_api=rest_api.id,
             triggers={"document": hashlib.sha256(args.document.encode()).hexdigest()},
-            # A stage with a release canary goes on with the one before; AWS deletes them all with the API.
+            # A stage with a canary keeps the one before; AWS deletes them all with the API.
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )
         self.rest_api_id: pulumi.Output[str] = rest_api.id

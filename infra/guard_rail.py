@@ -21,8 +21,7 @@ from turnout.plan import Plan, StagePlan
 
 from .naming import Place, errors_alarm_name, log_group_name
 from .packages import RUNTIME
-from .policies import allow, allow_logs, render_policy, render_trust
-from .roles import LAMBDA
+from .policies import LAMBDA, allow, allow_logs, render_policy, render_trust
 
 SOURCE = Path(__file__).with_name("guard_rail_function.py")
 

@@ -15,17 +15,25 @@ from .naming import Place, log_group_name
 Statement = dict[str, Any]
 
 
-def render_trust(place: Place, service: str) -> str:
-    """The trust policy of a role that one service takes, and only on behalf of this account.
+LAMBDA = "lambda.amazonaws.com"
+API_GATEWAY = "apigateway.amazonaws.com"
 
+SENDS_SOURCE_ACCOUNT = frozenset({LAMBDA})
+"""Services that may send `aws:SourceAccount` when they assume a role. API Gateway never does: a trust policy that
+demands it makes every request a 500, and its account settings refuse the role for logs.
+"""
+
+
+def render_trust(place: Place, service: str) -> str:
+    """Return the trust policy of a role that one service assumes.
+
+    Where the service may name the account on whose behalf it acts, it has to be this one. `StringEqualsIfExists`,
+    because Lambda's documentation does not promise that it always does.
     Source: IAM User Guide, "The confused deputy problem".
     """
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"Service": service},
-        "Action": "sts:AssumeRole",
-        "Condition": {"StringEquals": {"aws:SourceAccount": place.account}},
-    }
+    statement: Statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    if service in SENDS_SOURCE_ACCOUNT:
+        statement["Condition"] = {"StringEqualsIfExists": {"aws:SourceAccount": place.account}}
     return render_policy([statement])
 
 

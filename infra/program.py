@@ -40,7 +40,7 @@ from .naming import Place
 from .packages import Packages, PackagesArgs
 from .roles import Roles, RolesArgs
 from .settings import Settings, read_settings
-from .stored_models import LOCATION, find_stored
+from .stored_models import LOCATION, StoredModel, find_stored
 
 Load = Callable[[Path], Project]
 Build = Callable[[Project, Plan], Sequence[BuiltPackage]]
@@ -120,11 +120,13 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     """Every resource, and the exports."""
     plan, place, settings = stack.plan, stack.place, stack.settings
     # A stage sends no traffic before its functions are there, nor writes a log before it may.
-    after: list[pulumi.Resource] = [*make_functions(stack, built)]
+    stored = tuple(find_stored(plan, built, place))
+    roles = Roles("roles", RolesArgs(place, plan, stored))
+    after: list[pulumi.Resource] = [*make_functions(stack, built, stored, roles)]
     if settings.account_logging:
         after.append(AccountLogging("api-logs", place))
     apis = {
-        api.name: RestApi(api.name, RestApiArgs(api, documents[api.name], settings.log_retention_days, after))
+        api.name: RestApi(api.name, RestApiArgs(api, documents[api.name], settings.log_retention_days, after, [roles]))
         for api in plan.apis
     }
     for api in plan.apis:
@@ -139,12 +141,12 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     export(plan, apis, dashboard)
 
 
-def make_functions(stack: Stack, built: Sequence[BuiltPackage]) -> Iterator[ServedFunction]:
-    """Every function with its alarms, its package and its role."""
+def make_functions(
+    stack: Stack, built: Sequence[BuiltPackage], stored: Sequence[StoredModel], roles: Roles
+) -> Iterator[ServedFunction]:
+    """Every function with its alarms and its package."""
     plan, place, settings = stack.plan, stack.place, stack.settings
-    stored = tuple(find_stored(plan, built, place))
     packages = Packages("packages", PackagesArgs(place, built, stored))
-    roles = Roles("roles", RolesArgs(place, plan, stored))
     locations = {model.package: {LOCATION: model.location} for model in stored}
     is_release = any(stage.canary and stage.canary.release for api in plan.apis for stage in api.stages)
     for function in plan.functions:

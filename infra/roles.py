@@ -20,11 +20,19 @@ from turnout.plan import Function, Plan
 from turnout.protocol.graph_nodes import Node, calls_of
 
 from .naming import INTEGRATION, Place
-from .policies import TRACE, Statement, allow, allow_invoke, allow_logs, deny_invoke, render_policy, render_trust
+from .policies import (
+    API_GATEWAY,
+    LAMBDA,
+    TRACE,
+    Statement,
+    allow,
+    allow_invoke,
+    allow_logs,
+    deny_invoke,
+    render_policy,
+    render_trust,
+)
 from .stored_models import StoredModel
-
-LAMBDA = "lambda.amazonaws.com"
-API_GATEWAY = "apigateway.amazonaws.com"
 
 MODELS = "models"
 """The role that no single function has. No function is called like that: a model's has two words."""

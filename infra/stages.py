@@ -42,8 +42,9 @@ class ApiStageArgs:
 class ApiStage(pulumi.ComponentResource):
     """A stage, `https://ID.execute-api.REGION.amazonaws.com/prod`.
 
-    With a release canary its own deployment stays the one that it has, and the canary gets the newest; else both have
-    the newest.
+    While a canary of any kind is on, the stage keeps its own deployment and the canary gets the newest one: API Gateway
+    does not associate a stage with another deployment while it has a canary. Source: API Gateway Developer Guide, "Set
+    up an API Gateway canary release deployment".
     """
 
     def __init__(self, name: str, args: ApiStageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -51,7 +52,6 @@ class ApiStage(pulumi.ComponentResource):
         within = pulumi.ResourceOptions(parent=self)
         planned = args.stage
         log = make_log_groups(name, args.api, planned.name, args.log_retention_days, within)
-        is_release = planned.canary is not None and planned.canary.release
         self.stage = aws.apigateway.Stage(
             name,
             rest_api=args.rest_api.id,
@@ -61,7 +61,7 @@ class ApiStage(pulumi.ComponentResource):
             canary_settings=_canary_settings(planned, args.deployment),
             access_log_settings={"destination_arn": log.arn, "format": FORMAT},
             opts=pulumi.ResourceOptions(
-                parent=self, depends_on=args.after, ignore_changes=["deployment"] if is_release else None
+                parent=self, depends_on=args.after, ignore_changes=["deployment"] if planned.canary else None
             ),
         )
         if planned.throttle is not None:

@@ -145,3 +145,36 @@ def test_up_that_fails_in_the_middle_is_continued_by_the_next(two_versions: Life
     assert {IRIS, DIGITS} <= functions()
     assert life.stage.variables["iris"] == "v1"
     assert life.up() == []
+
+
+def test_one_up_adds_a_version_and_starts_its_canary(life: Life) -> None:
+    project, prod = life.project, life.project.prod
+    life.up()
+    first = life.stage.deployment_id
+
+    # A route that only the new deployment has; AWS keeps the stage's own while a canary starts.
+    project.tree["models"]["iris"]["versions"]["v2"] = {"artifact": "models/iris/v2/model.onnx"}
+    prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
+    life.up()
+    assert life.stage.deployment_id == first
+    assert life.stage.canary is not None
+    second = life.stage.canary.deployment_id
+    assert second != first
+    assert canary_of(life.stage) == (10.0, {"iris": "v2", "canary": "true"})
+    assert life.up() == []
+
+    # Another version while the canary is on: the canary's share sees its route, the baseline does not.
+    project.tree["models"]["digits"]["versions"]["v2"] = {"artifact": "models/digits/v2/model.onnx"}
+    life.up()
+    assert life.stage.deployment_id == first
+    assert life.stage.canary.deployment_id not in {first, second}
+
+    # The canary ends: everybody sees the newest routes, in one call that ends the canary first.
+    del prod["canary"]
+    prod["serve"]["iris"] = "v2"
+    life.up()
+    (operations,) = life.world.aws.stages.patches
+    assert operations[0] == "remove /canarySettings"
+    assert life.stage.deployment_id not in {first, second}
+    assert life.stage.canary is None
+    assert life.up() == []

@@ -107,6 +107,10 @@ def test_deployment_follows_the_document_and_is_kept() -> None:
     assert first.one("apigateway/deployment:Deployment").retained
 
 
+def test_import_makes_no_documentation_parts() -> None:
+    assert deployed(manifest()).one("apigateway/restApi:RestApi").inputs["parameters"] == {"ignore": "documentation"}
+
+
 MANIFEST = """
 models:
   iris:

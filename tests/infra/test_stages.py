@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_version_canary_overrides_a_variable_of_the_same_deployment() -> None:
         "stageVariableOverrides": {"iris": "v2", "canary": "true"},
         "useStageCache": False,
     }
-    assert made.ignored == ()
+    assert made.ignored == ("deployment",), "API Gateway refuses another deployment while the canary is on"
 
 
 def test_release_canary_leaves_the_baselines_deployment() -> None:
@@ -50,6 +51,38 @@ def test_throttle_holds_for_every_method() -> None:
 
 def test_stage_without_a_throttle_has_no_settings() -> None:
     assert deployed_stage().of("apigateway/methodSettings:MethodSettings") == {}
+
+
+CLIENT_CHOOSES = {
+    "authorizer",
+    "customDomain",
+    "domainName",
+    "domainPrefix",
+    "error.message",
+    "error.messageString",
+    "error.validationErrorString",
+    "identity.apiKey",
+    "identity.userAgent",
+    "integration.error",
+    "integrationErrorMessage",
+    "path",
+    "protocol",
+}
+"""Names below `$context` whose values hold, or may hold, what a client sends."""
+
+HOSTILE = 'curl", "status": "200", "x": "\n{"status": "200"}'
+
+
+def test_access_log_holds_no_text_that_a_client_chooses() -> None:
+    form = deployed_stage().one("apigateway/stage:Stage").inputs["accessLogSettings"]["format"]
+    names = set(re.findall(r"\$context\.([A-Za-z0-9_.]+)", form))
+    assert not {name for name in names if name in CLIENT_CHOOSES or name.partition(".")[0] in CLIENT_CHOOSES}
+    assert {"requestId", "extendedRequestId"} <= names
+
+    # API Gateway replaces each variable by its value, without escaping.
+    line = re.sub(r"\$context\.([A-Za-z0-9_.]+)", lambda found: HOSTILE if found[1] in CLIENT_CHOOSES else "502", form)
+    assert json.loads(line)["status"] == "502"
+    assert "\n" not in line
 
 
 def test_access_log_is_json_and_tells_the_canary() -> None:

@@ -43,6 +43,7 @@ def openapi(
     stage's. One that is too large for API Gateway is refused.
     """
     from turnout.document_examples import read_document_examples
+    from turnout.documentation_parts import MOST_PARTS, count_documentation_parts
     from turnout.openapi import build_document, check_document, lambda_uri
     from turnout.planning import make_plan
 
@@ -52,6 +53,12 @@ def openapi(
     uri_of = lambda_uri(partition_of(region), region, account)
     document = build_document(plan, chosen, uri_of, examples=read_document_examples(project.manifest))
     check_document(document)
+    parts = count_documentation_parts(document)
+    if parts > MOST_PARTS:
+        tell(
+            f"{chosen.name}: {parts:,} documentation parts, {MOST_PARTS:,} allowed in an API. If you import the "
+            "document yourself, pass `--parameters ignore=documentation`, as `pulumi up` does."
+        )
     say_json(document)
 
 

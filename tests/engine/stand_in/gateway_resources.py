@@ -8,23 +8,45 @@ Source: terraform-provider-aws, internal/service/apigateway/stage.go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.provider import Calls, Inputs
+from tests.engine.stand_in.trust import assume_role, credentials_of
+from turnout.documentation_parts import MOST_PARTS, count_documentation_parts
 from turnout.gateway.control.patches import PatchOperation, apply_operations, parse_operations
 from turnout.gateway.stages import CanarySettings, StageSettings
 
+API_GATEWAY = "apigateway.amazonaws.com"
+
+
+class RefusedError(Exception):
+    """What AWS refuses, in its words where they are known."""
+
+
+def check_import(inputs: Inputs) -> None:
+    """Refuse a document that makes too many documentation parts, or names a role that cannot be assumed."""
+    document = json.loads(inputs["body"])
+    parts = count_documentation_parts(document)
+    if (inputs.get("parameters") or {}).get("ignore") != "documentation" and parts > MOST_PARTS:
+        raise RefusedError(f"Maximum number of documentation parts for this API has been reached: {parts}")
+    for role in credentials_of(document):
+        assume_role(role, API_GATEWAY)
+
 
 def _import(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    check_import(inputs)
     client = client_of("apigateway")
     identity = client.create_rest_api(name=inputs["name"])["id"]
     return identity, _put(identity, {}, inputs)
 
 
 def _put(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
+    check_import(inputs)
     client = client_of("apigateway")
     client.put_rest_api(restApiId=identity, mode="overwrite", failOnWarnings=True, body=inputs["body"])
     root = next(row["id"] for row in client.get_resources(restApiId=identity)["items"] if row["path"] == "/")
@@ -69,6 +91,7 @@ class Stages:
     def create(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         """CreateStage."""
         api, name = inputs["restApi"], inputs["stageName"]
+        check_log_format(inputs)
         client = client_of("apigateway")
         client.create_stage(
             restApiId=api, stageName=name, deploymentId=inputs["deployment"], variables=dict(inputs["variables"])
@@ -92,7 +115,9 @@ class Stages:
     def update(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
         """One UpdateStage call."""
         api, name = inputs["restApi"], inputs["stageName"]
+        check_log_format(inputs)
         operations = list(plan_operations(before, inputs))
+        check_deployment_stays(self.kept[api, name], operations)
         self.patches.append([f"{row.op} {row.path} {row.value or ''}".strip() for row in operations])
         client = client_of("apigateway")
         deployments = {row["id"] for row in client.get_deployments(restApiId=api)["items"]}
@@ -133,6 +158,33 @@ class Stages:
         """DeleteStage."""
         client_of("apigateway").delete_stage(restApiId=state["restApi"], stageName=state["stageName"])
         del self.kept[state["restApi"], state["stageName"]]
+
+
+def check_deployment_stays(stage: StageSettings, operations: Iterable[PatchOperation]) -> None:
+    """Refuse another deployment for a stage whose canary is on, or is being started by the same call.
+
+    A call may remove the canary first. Source: API Gateway Developer Guide, "Set up an API Gateway canary release
+    deployment": meanwhile "the stage cannot be associated with another non-canary release deployment".
+    """
+    is_on, moves = stage.canary is not None, False
+    for row in operations:
+        if row.path.startswith("/canarySettings"):
+            is_on = row.path != "/canarySettings" or row.op != "remove"
+        moves = moves or (row.op == "replace" and row.path == "/deploymentId")
+    if is_on and moves:
+        raise RefusedError(f"Stage {stage.name} has a canary: it cannot be associated with another deployment")
+
+
+def check_log_format(inputs: Inputs) -> None:
+    """Refuse an access log's format without a request's identifier."""
+    names = set(context_names((inputs.get("accessLogSettings") or {}).get("format", "$context.requestId")))
+    if not names & {"requestId", "extendedRequestId"}:
+        raise RefusedError("Access Log format must contain $context.requestId or $context.extendedRequestId")
+
+
+def context_names(text: str) -> Iterator[str]:
+    """The names below `$context` in a format."""
+    yield from re.findall(r"\$context\.([A-Za-z0-9_.]+)", text)
 
 
 def _spell(operation: PatchOperation) -> dict[str, str]:

@@ -1,0 +1,129 @@
+"""The stand-in refuses what AWS refuses: else a program that AWS would refuse would pass here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from tests.engine.stand_in.aws import ACCOUNT_ID, REGION
+from tests.engine.stand_in.clients import client_of
+from tests.engine.stand_in.gateway_resources import (
+    RefusedError,
+    check_deployment_stays,
+    check_import,
+    check_log_format,
+)
+from tests.engine.stand_in.trust import AssumeRoleError, assume_role
+from turnout.documentation_parts import MOST_PARTS
+from turnout.gateway.control.patches import PatchOperation
+from turnout.gateway.stages import CanarySettings, StageSettings
+
+ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/calls"
+API_GATEWAY, LAMBDA = "apigateway.amazonaws.com", "lambda.amazonaws.com"
+
+
+@pytest.fixture(autouse=True)
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in (("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"), ("DEFAULT_REGION", REGION)):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    client_of.cache_clear()
+    with mock_aws():
+        yield
+    client_of.cache_clear()
+
+
+def make_role(service: str, condition: dict[str, Any] | None) -> None:
+    statement: dict[str, Any] = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    statement |= {"Condition": condition} if condition else {}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    boto3.client("iam").create_role(RoleName="calls", AssumeRolePolicyDocument=policy)
+
+
+@pytest.mark.parametrize(
+    ("service", "condition", "is_allowed"),
+    [
+        (API_GATEWAY, None, True),
+        (API_GATEWAY, {"StringEquals": {"aws:SourceAccount": ACCOUNT_ID}}, False),
+        (API_GATEWAY, {"StringLike": {"aws:SourceAccount": "*"}}, False),
+        (API_GATEWAY, {"ArnLike": {"aws:SourceArn": f"arn:aws:execute-api:{REGION}:{ACCOUNT_ID}:*"}}, False),
+        (API_GATEWAY, {"StringEqualsIfExists": {"aws:SourceAccount": ACCOUNT_ID}}, True),
+        (LAMBDA, {"StringEqualsIfExists": {"aws:SourceAccount": ACCOUNT_ID}}, True),
+        (LAMBDA, {"StringEquals": {"aws:SourceAccount": ACCOUNT_ID}}, False),
+    ],
+)
+def test_role_is_assumed_if_its_condition_is_met_by_what_the_service_sends(
+    service: str, condition: dict[str, Any] | None, is_allowed: bool
+) -> None:
+    make_role(service, condition)
+    if is_allowed:
+        assume_role(ROLE, service)
+    else:
+        with pytest.raises(AssumeRoleError, match=f"{service} does not have permission to assume"):
+            assume_role(ROLE, service)
+
+
+def test_role_of_another_service_is_not_assumed() -> None:
+    make_role(LAMBDA, None)
+    with pytest.raises(AssumeRoleError):
+        assume_role(ROLE, API_GATEWAY)
+
+
+def document(operations: int, credentials: str = ROLE) -> str:
+    integration = {"type": "aws_proxy", "credentials": credentials}
+    operation = {"summary": "A call.", "x-amazon-apigateway-integration": integration}
+    paths = {f"/{number}": {"post": operation} for number in range(operations)}
+    return json.dumps({"info": {"title": "api"}, "paths": paths})
+
+
+def test_import_before_its_roles_exist_is_refused() -> None:
+    with pytest.raises(AssumeRoleError, match="there is no such role"):
+        check_import({"body": document(1)})
+
+
+def test_import_of_too_many_documentation_parts_is_refused_unless_it_ignores_them() -> None:
+    make_role(API_GATEWAY, None)
+    check_import({"body": document(MOST_PARTS)})
+    with pytest.raises(RefusedError, match="documentation parts"):
+        check_import({"body": document(MOST_PARTS + 1)})
+    check_import({"body": document(MOST_PARTS + 1), "parameters": {"ignore": "documentation"}})
+
+
+CANARY = CanarySettings(10.0, {"iris": "v2"}, "d1")
+MOVE = PatchOperation("replace", "/deploymentId", "d2")
+START = PatchOperation("replace", "/canarySettings/percentTraffic", "10.0")
+END = PatchOperation("remove", "/canarySettings")
+
+
+@pytest.mark.parametrize(
+    ("canary", "operations", "is_refused"),
+    [
+        (None, [MOVE], False),
+        (None, [START, MOVE], True),
+        (None, [MOVE, START], True),
+        (CANARY, [MOVE], True),
+        (CANARY, [END, MOVE], False),
+        (CANARY, [PatchOperation("remove", "/canarySettings/stageVariableOverrides/iris"), MOVE], True),
+        (CANARY, [PatchOperation("replace", "/canarySettings/deploymentId", "d2")], False),
+    ],
+)
+def test_stage_keeps_its_deployment_while_a_canary_is_on_or_starts(
+    canary: CanarySettings | None, operations: list[PatchOperation], is_refused: bool
+) -> None:
+    stage = StageSettings("prod", "api", "d1", {}, canary)
+    if is_refused:
+        with pytest.raises(RefusedError, match="prod has a canary"):
+            check_deployment_stays(stage, operations)
+    else:
+        check_deployment_stays(stage, operations)
+
+
+def test_access_log_without_a_requests_identifier_is_refused() -> None:
+    check_log_format({})
+    check_log_format({"accessLogSettings": {"format": "$context.extendedRequestId $context.status"}})
+    with pytest.raises(RefusedError, match="requestId"):
+        check_log_format({"accessLogSettings": {"format": "$context.status"}})
