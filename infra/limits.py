@@ -12,9 +12,10 @@ import pulumi
 
 from turnout.packaging.build import BuiltPackage
 from turnout.plan import Plan
-from turnout.quotas import UNZIPPED_BYTES
+from turnout.quotas import KEPT_VERSIONS, UNRESERVED_CONCURRENCY, UNZIPPED_BYTES
 from turnout.sizes import size_text
 
+from .account import AccountSettings
 from .naming import Place
 from .packages import is_large
 
@@ -24,15 +25,70 @@ NAME_CHARACTERS = 64
 BUCKET_CHARACTERS = 63
 
 
-def check_limits(plan: Plan, place: Place, built: Sequence[BuiltPackage]) -> None:
-    """That AWS takes what was built, under the names that it gets.
+def check_limits(
+    plan: Plan,
+    place: Place,
+    built: Sequence[BuiltPackage],
+    *,
+    keep_versions: int = KEPT_VERSIONS,
+    account: AccountSettings | None = None,
+) -> None:
+    """Check that AWS accepts what was built, under the names that it gets, in this account.
+
+    Args:
+        plan: what is deployed.
+        place: where to.
+        built: the packages.
+        keep_versions: how many old versions of each function and layer stay.
+        account: what AWS allows the account; None where that could not be read.
 
     Raises:
         pulumi.RunError: it would not; the message says all of it.
     """
-    found = [*_too_large(built), *_too_long(plan, place, built)]
+    found = [*_too_large(built), *_too_long(plan, place, built), *_elsewhere(plan, place)]
+    if account is not None:
+        found += _over_account(plan, built, keep_versions, account)
     if found:
         raise pulumi.RunError("\n".join(found))
+    sent = sum(package.zip_bytes for package in built)
+    if account is not None and account.code_bytes_used + sent > account.code_bytes:
+        pulumi.warn(
+            f"code storage: {size_text(account.code_bytes_used)} of the account's {size_text(account.code_bytes)} are "
+            f"used, and an update of every function adds {size_text(sent)}: delete old versions of other functions, or "
+            "ask AWS to raise `Function and layer storage`"
+        )
+
+
+def _over_account(
+    plan: Plan, built: Sequence[BuiltPackage], keep_versions: int, account: AccountSettings
+) -> Iterator[str]:
+    """What the account's own quotas would refuse in the middle of an update."""
+    needed = sum(package.zip_bytes for package in built) * (keep_versions + 2)
+    if needed > account.code_bytes:
+        yield (
+            f"code storage: {size_text(needed)} with {keep_versions} old versions of each function and layer, "
+            f"{size_text(account.code_bytes)} allowed: keep large models in S3, lower `turnout:keep_versions`, or ask "
+            "AWS to raise `Function and layer storage`"
+        )
+    reserved = sum(function.reserved_concurrency or 0 for function in plan.functions)
+    allowed = max(0, account.concurrency - UNRESERVED_CONCURRENCY)
+    if reserved > allowed:
+        yield (
+            f"reserved_concurrency: {reserved:,} in all, {allowed:,} allowed ({account.concurrency:,} of the account "
+            f"less {UNRESERVED_CONCURRENCY} that AWS keeps): reserve less, or ask AWS to raise `Concurrent executions`"
+        )
+
+
+def _elsewhere(plan: Plan, place: Place) -> Iterator[str]:
+    """A bucket is in the stack's region, and the key that it is encrypted with in the bucket's."""
+    for row in plan.versions:
+        version = row.version
+        region = version.kms_key_arn.split(":")[3] if version.kms_key_arn else place.region
+        if region != place.region:
+            yield (
+                f"models.{version.model}.versions.{version.name}.kms_key_arn: the key is in {region}, "
+                f"the stack in {place.region}: use a bucket, and its key, of the stack's region"
+            )
 
 
 def _too_large(built: Sequence[BuiltPackage]) -> Iterator[str]:

@@ -30,6 +30,7 @@ from turnout.protocol.telemetry import disable_telemetry
 from turnout.remote_artifacts import fetch_remote
 
 from .access_logs import AccountLogging
+from .account import AccountSettings, read_account
 from .alarms import Alarms, alarms_of_function, alarms_of_stage
 from .api import RestApi, RestApiArgs
 from .dashboard import render_dashboard
@@ -43,6 +44,7 @@ from .settings import Settings, read_settings
 from .stored_models import LOCATION, StoredModel, find_stored
 
 Load = Callable[[Path], Project]
+Account = Callable[[Place], AccountSettings | None]
 Build = Callable[[Project, Plan], Sequence[BuiltPackage]]
 
 
@@ -57,13 +59,16 @@ def build_zips(project: Project, plan: Plan) -> Sequence[BuiltPackage]:
     return build_packages(project, out=out, routers=find_routers(project, plan))
 
 
-def deploy(folder: Path, *, load: Load = load_whole_project, build: Build = build_zips) -> None:
+def deploy(
+    folder: Path, *, load: Load = load_whole_project, build: Build = build_zips, account: Account = read_account
+) -> None:
     """Everything that `folder`'s models.yaml asks for.
 
     Args:
         folder: the project's.
         load: reads it.
         build: makes the packages.
+        account: reads what AWS allows the account.
 
     Raises:
         pulumi.RunError: the files or the configuration cannot be used; nothing has been made.
@@ -80,7 +85,7 @@ def deploy(folder: Path, *, load: Load = load_whole_project, build: Build = buil
         raise pulumi.RunError(str(error)) from None
     except LayerError as error:
         raise pulumi.RunError(f"the layer cannot be made: {error}") from None
-    check_limits(plan, place, built)
+    check_limits(plan, place, built, keep_versions=settings.keep_versions, account=account(place))
     for note in plan.notes:
         pulumi.warn(f"{note.path}: {note.message}")
     make_stack(Stack(project, plan, place, settings), documents, built)

@@ -89,8 +89,7 @@ def plan_roles(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement
         yield MODELS, [row.name for row in sharing], list(_of_models(place, place.name("*"), sharing))
     for row in models:
         if row.package in stored:
-            read = allow(["s3:GetObject"], stored[row.package].arns(place.partition))
-            yield row.package, [row.name], [*_of_models(place, row.name, [row]), read]
+            yield row.package, [row.name], [*_of_models(place, row.name, [row]), *_reading(place, stored[row.package])]
     for row in plan.functions:
         if row.kind == "router":
             called = [place.name(model, "*") for model in sorted(find_called(row.model, graphs))]
@@ -107,6 +106,13 @@ def _of_models(place: Place, name: str, functions: Sequence[Function]) -> Iterat
     yield allow_logs(place, name)
     if any(row.tracing for row in functions):
         yield TRACE
+
+
+def _reading(place: Place, model: StoredModel) -> Iterator[Statement]:
+    """Getting a model's files; a bucket under a customer's key is read by whoever may use that key, too."""
+    yield allow(["s3:GetObject"], model.arns(place.partition))
+    if model.kms_key_arn:
+        yield allow(["kms:Decrypt"], [model.kms_key_arn])
 
 
 def find_called(model: str, graphs: Mapping[str, Node]) -> frozenset[str]:

@@ -10,10 +10,16 @@ from dataclasses import dataclass
 
 import pulumi
 
+from turnout.quotas import KEPT_VERSIONS
+
 RETENTION_DAYS = frozenset(
     {1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
 )
 """What CloudWatch Logs takes. Source: botocore, `PutRetentionPolicy.retentionInDays`."""
+
+
+MOST_KEPT_VERSIONS = 1000
+"""More is a mistake: each old version of each function takes its zip of the account's code storage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +29,14 @@ class Settings:
     Args:
         log_retention_days: one of `RETENTION_DAYS`.
         alarm_topic_arn: the SNS topic that alarms are sent to, or empty.
+        keep_versions: how many old versions of each function and layer stay, beside those in use.
         account_logging: whether this stack sets API Gateway's role for logs, one for all of an account and region.
     """
 
     log_retention_days: int = 30
     alarm_topic_arn: str = ""
     account_logging: bool = True
+    keep_versions: int = KEPT_VERSIONS
 
     @property
     def alarm_actions(self) -> list[str]:
@@ -52,4 +60,8 @@ def read_settings() -> Settings:
     if topic and not topic.startswith("arn:"):
         raise pulumi.RunError(f"turnout:alarm_topic_arn: expected the ARN of an SNS topic, got {topic!r}")
     account_logging = config.get_bool("account_logging")
-    return Settings(days, topic, account_logging is not False)
+    keep = config.get_int("keep_versions")
+    keep = KEPT_VERSIONS if keep is None else keep
+    if not 0 <= keep <= MOST_KEPT_VERSIONS:
+        raise pulumi.RunError(f"turnout:keep_versions: must be 0-{MOST_KEPT_VERSIONS}, got {keep}")
+    return Settings(days, topic, account_logging is not False, keep)

@@ -29,12 +29,14 @@ class StoredModel:
         bucket: the stack's own, or the one that the manifest names.
         folder: within the bucket, without slashes at its ends; may be empty.
         files: below the folder.
+        kms_key_arn: of the key that the bucket is encrypted with, or empty.
     """
 
     package: str
     bucket: str
     folder: str
     files: tuple[StoredFile, ...]
+    kms_key_arn: str = ""
 
     @property
     def location(self) -> str:
@@ -57,6 +59,7 @@ def find_stored(plan: Plan, built: Sequence[BuiltPackage], place: Place) -> Iter
         row = served[function.model, function.version]
         if row.version.is_remote:
             parts = urlsplit(row.version.artifact)
-            yield StoredModel(function.package, parts.netloc, parts.path.rpartition("/")[0].lstrip("/"), files)
+            folder = parts.path.rpartition("/")[0].lstrip("/")
+            yield StoredModel(function.package, parts.netloc, folder, files, row.version.kms_key_arn)
         else:
             yield StoredModel(function.package, place.bucket, f"models/{row.sha256}", files)

@@ -252,6 +252,11 @@ OTHER: Mapping[str, Any] = {
     "timeout_s": 7,
     "artifact": "other.onnx",
     "sha256": "ab" * 32,
+    "kms_key_arn": "arn:aws:kms:eu-west-1:123456789012:key/1",
+    "resources": 777,
+    "stages": 77,
+    "code_storage_gb": 7,
+    "concurrency": 7,
     "provisioned": 7,
     "reserved_concurrency": 3,
     "snap_start": True,
@@ -355,6 +360,9 @@ def test_every_key_of_the_schema_changes_the_manifest(path: tuple[str, ...]) -> 
     holder.pop(INSTEAD.get(path[-1], ""), None)
     if "agreement" in path or "step_percent" in path:
         holder |= BESIDE.get(path[-1], {})
+    if path[-1] == "kms_key_arn":
+        holder |= {"artifact": "s3://bucket/k.onnx", "sha256": "ab" * 32}
+        before = parse(flow(tree))
     holder[path[-1]] = OTHER[path[-1]]
     if path[-1] == "*":
         del holder["n"]  # which "*" then stands for

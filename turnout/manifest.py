@@ -14,6 +14,7 @@ from turnout.judgement import Agreement, Judgement, OutputRule, build_judgement
 from turnout.manifest_schema import check_schema, schema_default
 from turnout.manifest_values import (
     NEWEST,
+    AccountQuotas,
     Canary,
     Capture,
     Jwt,
@@ -35,6 +36,7 @@ from turnout.yaml_source import Position, YamlSource, read_yaml
 
 __all__ = [
     "NEWEST",
+    "AccountQuotas",
     "Agreement",
     "CallNode",
     "Canary",
@@ -120,6 +122,7 @@ def build_manifest(read: YamlSource, *, path: Path, source: str) -> Manifest:
         positions=read.positions,
         open_inference=tree.get("open_inference", schema_default("open_inference")),
         judgement=build_judgement(judged),
+        quotas=AccountQuotas(**{key: int(value) for key, value in tree.get("quotas", {}).items()}),
     )
 
 
@@ -141,6 +144,7 @@ def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
         name=name,
         artifact=fields["artifact"],
         sha256=fields.get("sha256", "").lower(),
+        kms_key_arn=fields.get("kms_key_arn", ""),
         architecture=fields["architecture"],
         memory_mb=int(fields["memory_mb"]),  # 512.0 is a whole number too
         timeout_s=int(fields["timeout_s"]),

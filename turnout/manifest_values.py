@@ -52,6 +52,7 @@ class Version:
         name: the version's name.
         artifact: as written: a path relative to the manifest, or `s3://bucket/key`.
         sha256: the pinned digest, or empty.
+        kms_key_arn: of the key that the artifact's bucket is encrypted with, or empty.
         architecture: `arm64` or `x86_64`.
         memory_mb: 128-10240.
         timeout_s: 1-900; API Gateway ends a call at 29 s.
@@ -73,6 +74,7 @@ class Version:
     name: str
     artifact: str
     sha256: str = ""
+    kms_key_arn: str = ""
     architecture: str = "arm64"
     memory_mb: int = 1024
     timeout_s: int = 15
@@ -181,6 +183,25 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountQuotas:
+    """What AWS allows the account, where it can be raised or is lower for new accounts.
+
+    Args:
+        resources: of an API.
+        stages: of an API.
+        code_storage_gb: of all functions' versions and layers.
+        concurrency: calls that run at once; None where nobody said.
+        memory_mb: of a function; None where nobody said.
+    """
+
+    resources: int = 300
+    stages: int = 10
+    code_storage_gb: int = 75
+    concurrency: int | None = None
+    memory_mb: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The whole file, checked.
 
@@ -193,6 +214,7 @@ class Manifest:
         positions: key path -> where it stands, for problems found later (`position_of` finds the nearest).
         open_inference: `proxy`, `direct` or `off`: how AWS serves the Open Inference Protocol's paths.
         judgement: how a canary is judged in a stage that has none yet: `defaults.canary`.
+        quotas: what AWS allows the account.
     """
 
     platform: str
@@ -203,6 +225,7 @@ class Manifest:
     positions: Mapping[tuple[str | int, ...], Position]
     open_inference: str = "proxy"
     judgement: Judgement = field(default_factory=Judgement)
+    quotas: AccountQuotas = AccountQuotas()
 
     def model(self, name: str) -> Model:
         """The model of that name; KeyError where there is none."""

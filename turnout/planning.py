@@ -56,7 +56,7 @@ def make_plan(
     signatures = _signatures(versions)
     graphs, problems = plan_graphs(manifest, signatures)
     plan = _assemble(manifest, versions, graphs, stack, runtime or RuntimeSizes())
-    counts = tuple(count_quotas(plan))
+    counts = tuple(count_quotas(plan, manifest.quotas))
     exceeded = [count for count in counts if count.quota.exceeded]
     unfit, breaking = check_replacements(manifest, signatures)
     problems += (

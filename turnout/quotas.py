@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from turnout.document_size import EMPTY_SCHEMA_BYTES, estimate_document, estimate_schemas
-from turnout.manifest import Version
+from turnout.lambda_references import SNAP_START_DISK_MB
+from turnout.manifest import AccountQuotas, Version
 from turnout.payload import estimate_payload
 from turnout.plan import Api, Function, Package, Plan, Quota, Route, RuntimeSizes, ServedVersion, StagePlan
 from turnout.protocol.limits import LARGEST_EVENT_BYTES
@@ -20,9 +21,8 @@ from turnout.protocol.telemetry import TELEMETRY_OFF
 from turnout.sizes import size_text
 
 MB = 1024 * 1024
+GB = 1024 * MB
 
-RESOURCES_PER_API = 300
-STAGES_PER_API = 10
 VARIABLES_PER_STAGE = 100
 VARIABLE_CHARACTERS = 512
 FUNCTION_NAME_CHARACTERS = 64
@@ -32,6 +32,19 @@ DIRECT_ZIP_BYTES = 50 * MB
 INTEGRATION_TIMEOUT_S = 29
 DOCUMENT_BYTES = 6 * MB
 SCHEMA_BYTES = 400 * 1024
+
+MOST_DISK_MB = 10_240
+NEW_ACCOUNT_MEMORY_MB = 3_008
+"""What a new account's functions may have until AWS has raised it."""
+
+DEFAULT_CONCURRENCY = 1_000
+UNRESERVED_CONCURRENCY = 100
+"""What AWS keeps of an account's concurrency for functions that reserve none. Source: Lambda's own error message."""
+
+KEPT_VERSIONS = 2
+"""So many old versions of each function and layer stay, beside those in use, where a stack says nothing else."""
+
+DEFAULT_QUOTAS = AccountQuotas()
 
 SPLIT = "Split the models over several models.yaml, each with a `platform` of its own."
 FEWER_INPUTS = "Export the model with fewer inputs: weights that are listed as inputs count too."
@@ -104,10 +117,11 @@ def count_resources(routes: Iterable[Route]) -> int:
     return len(prefixes)
 
 
-def count_quotas(plan: Plan) -> Iterator[Count]:
-    """Every quota of the plan, exceeded or not."""
+def count_quotas(plan: Plan, account: AccountQuotas = DEFAULT_QUOTAS) -> Iterator[Count]:
+    """Every quota of the plan, exceeded or not, by what AWS allows the account."""
+    yield from _of_account(plan, account)
     for api in plan.apis:
-        yield from _of_api(plan, api)
+        yield from _of_api(plan, api, account)
         yield from _of_document(api, plan)
         for stage in api.stages:
             yield from _of_stage(stage)
@@ -123,20 +137,76 @@ def count_quotas(plan: Plan) -> Iterator[Count]:
             yield _of_disk(version)
 
 
-def _of_api(plan: Plan, api: Api) -> Iterator[Count]:
+def _of_account(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
+    """What all functions share; an update stops in the middle where it runs out."""
+    size = estimate_code_storage(plan)
+    yield Count(
+        Quota("code storage, estimated", plan.platform, size, account.code_storage_gb * GB, "bytes", raisable=True),
+        ("models",),
+        "Each function's zip counts once for every version that is kept. Keep large models in S3, which count nowhere, "
+        "or ask AWS to raise `Function and layer storage`: `quotas: {code_storage_gb: "
+        f"{max(account.code_storage_gb + 1, math.ceil(size / GB))}}}` says that it did.",
+    )
+    reserving = [function for function in plan.functions if function.reserved_concurrency is not None]
+    if reserving:
+        reserved = sum(function.reserved_concurrency or 0 for function in reserving)
+        known = account.concurrency
+        allowed = max(0, (known or DEFAULT_CONCURRENCY) - min(UNRESERVED_CONCURRENCY, known or UNRESERVED_CONCURRENCY))
+        first = reserving[0]
+        yield Count(
+            Quota("reserved concurrency, sum", plan.platform, reserved, allowed, raisable=True),
+            ("models", first.model, "versions", first.version, "reserved_concurrency"),
+            f"AWS keeps {UNRESERVED_CONCURRENCY} of an account's concurrency for functions that reserve none. Reserve "
+            "less, or ask AWS to raise `Concurrent executions`: `quotas: {concurrency: "
+            f"{reserved + UNRESERVED_CONCURRENCY}}}` says that it did.",
+            hard=known is not None,
+        )
+    yield from _of_memory(plan, account)
+
+
+def _of_memory(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
+    """Every function with more memory than the account allows, or the largest one where none has."""
+    models = [function for function in plan.functions if function.kind == "model"]
+    known = account.memory_mb is not None
+    allowed = account.memory_mb or NEW_ACCOUNT_MEMORY_MB
+    largest = max(models, key=lambda row: row.memory_mb, default=None)
+    if largest is None:
+        return
+    for row in [row for row in models if known and row.memory_mb > allowed] or [largest]:
+        yield Count(
+            Quota("memory" if known else "memory, new account", row.name, row.memory_mb, allowed, "MB", raisable=True),
+            ("models", row.model, "versions", row.version, "memory_mb"),
+            f"New accounts get {NEW_ACCOUNT_MEMORY_MB:,} MB at first. `quotas: {{memory_mb: "
+            f"{max(row.memory_mb, allowed)}}}` says that AWS allows yours more; else set `memory_mb` to {allowed}.",
+            hard=known,
+        )
+
+
+def estimate_code_storage(plan: Plan, kept: int = KEPT_VERSIONS) -> int:
+    """Bytes of all zips while an update changes every function: the old versions, the present one and the new one.
+
+    Weights hardly shrink in a zip, so that a function's is taken to be as large as its content.
+    """
+    layers = {package.layer_bytes for package in plan.packages if package.layer_bytes}
+    zips = sum(package.artifact_bytes + package.code_bytes for package in plan.packages)
+    return (zips + sum(layers)) * (kept + 2)
+
+
+def _of_api(plan: Plan, api: Api, account: AccountQuotas) -> Iterator[Count]:
+    resources = count_resources(api.routes)
     cheaper = f"`open_inference: proxy` takes {plan.resources['proxy']}. " if plan.open_inference == "direct" else ""
     yield Count(
-        Quota("resources", api.name, count_resources(api.routes), RESOURCES_PER_API, raisable=True),
+        Quota("resources", api.name, resources, account.resources, raisable=True),
         ("models",),
-        f"{cheaper}Ask AWS to raise `Resources per API`, or shard: split the models over several models.yaml, each "
-        "with a `platform` of its own.",
-        hard=False,
+        f"{cheaper}Shard: split the models over several models.yaml, each with a `platform` of its own. Or ask AWS to "
+        f"raise `Resources per API`: `quotas: {{resources: {max(resources, account.resources)}}}` says that it did.",
     )
+    stages = len(api.stages)
     yield Count(
-        Quota("stages", api.name, len(api.stages), STAGES_PER_API, raisable=True),
+        Quota("stages", api.name, stages, account.stages, raisable=True),
         ("stages",),
-        "Ask AWS to raise `Stages per API`, or give some stages another `auth`: they get an API of their own.",
-        hard=False,
+        "Give some stages another `auth`, for which they get an API of their own. Or ask AWS to raise `Stages per "
+        f"API`: `quotas: {{stages: {max(stages, account.stages)}}}` says that it did.",
     )
 
 
@@ -199,7 +269,7 @@ def _of_function(function: Function) -> Iterator[Count]:
         yield Count(
             Quota("environment", function.name, size, ENVIRONMENT_BYTES, "bytes"),
             (*path, "environment"),
-            "Put what is long into a file beside the transform, or into S3.",
+            "Shorten the values, or write them into the transform as constants.",
         )
 
 
@@ -209,7 +279,7 @@ def _of_package(function: Function, package: Package) -> Iterator[Count]:
     yield Count(
         Quota("unzipped package and layer", package.name, unzipped + package.layer_bytes, UNZIPPED_BYTES, "bytes"),
         path,
-        "Quantise the model, or keep the artifact in S3: `artifact: s3://bucket/key` with its `sha256`.",
+        "Take packages out of the transform's `requirements`: the model itself goes to S3 where it is too large.",
     )
     yield Count(
         Quota("package sent directly", package.name, unzipped, DIRECT_ZIP_BYTES, "bytes"),
@@ -222,10 +292,19 @@ def _of_package(function: Function, package: Package) -> Iterator[Count]:
 def _of_disk(served: ServedVersion) -> Count:
     version = served.version
     allowed = version.ephemeral_storage_mb * MB
+    needed_mb = math.ceil(served.size_bytes / MB)
+    remedy = f"Set `ephemeral_storage_mb` to {needed_mb} or more."
+    if needed_mb > MOST_DISK_MB:
+        remedy = f"Lambda has at most {MOST_DISK_MB:,} MB of /tmp: make the model smaller, or quantize it."
+    elif version.warm.snap_start:
+        remedy = (
+            f"With `snap_start` /tmp has {SNAP_START_DISK_MB} MB. Delete `snap_start` and set `ephemeral_storage_mb` "
+            f"to {needed_mb} or more, or make the model smaller."
+        )
     return Count(
         Quota("model fetched to /tmp", f"{version.model} {version.name}", served.size_bytes, allowed, "bytes"),
         ("models", version.model, "versions", version.name, "ephemeral_storage_mb"),
-        f"Set `ephemeral_storage_mb` to {math.ceil(served.size_bytes / MB)} or more.",
+        remedy,
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from turnout import naming
 from turnout.graph_references import check_graphs
 from turnout.judgement_references import check_judgements
+from turnout.lambda_references import check_version_keys
 from turnout.manifest_schema import Finding
 from turnout.manifest_tree import (
     Tree,
@@ -76,6 +77,7 @@ def _model(tree: Tree, model: str) -> Iterator[Finding]:
     body = mapping(models_of(tree)[model])
     for version, fields in mapping(body.get("versions")).items():
         yield from _paths(("models", model, "versions", version), mapping(fields))
+        yield from check_version_keys(("models", model, "versions", version), mapping(fields))
     path = ("models", model, "routing")
     routing = mapping(body.get("routing"))
     yield from check_version(tree, (*path, "fallback"), model, routing.get("fallback"))

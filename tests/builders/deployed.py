@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from infra.account import AccountSettings
+from infra.naming import Place
 from infra.program import deploy
 from tests.builders.manifests import artifacts_of
 from tests.builders.pulumi_program import Program, Resource, run_program
@@ -42,6 +44,7 @@ def deployed(
     of: Manifest | Path,
     *,
     build: Callable[[Project, Plan], Sequence[BuiltPackage]] = lambda _project, plan: packages_of(plan),
+    account: AccountSettings | None = None,
     **run: Any,
 ) -> Program:
     """What a manifest, or a folder with one, comes to.
@@ -49,11 +52,18 @@ def deployed(
     Args:
         of: a manifest whose artifacts need not exist, or the folder of one that is read.
         build: makes the packages.
+        account: what AWS allows it; None where that cannot be read.
         run: of `run_program`.
     """
+
+    def known(_place: Place) -> AccountSettings | None:
+        return account
+
     if isinstance(of, Manifest):
-        return run_program(lambda: deploy(Path(), load=lambda _folder: project_of(of), build=build), **run)
-    return run_program(lambda: deploy(of, build=build), **run)
+        return run_program(
+            lambda: deploy(Path(), load=lambda _folder: project_of(of), build=build, account=known), **run
+        )
+    return run_program(lambda: deploy(of, build=build, account=known), **run)
 
 
 def policy_of(resource: Resource) -> list[dict[str, Any]]:

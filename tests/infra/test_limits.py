@@ -5,9 +5,10 @@ from __future__ import annotations
 import pulumi
 import pytest
 
+from infra.account import AccountSettings
 from tests.builders.deployed import deployed, packages_of
 from tests.builders.manifests import manifest, stage
-from turnout.manifest import Canary
+from turnout.manifest import Canary, Model, Version
 
 
 def test_package_too_large_with_its_layer_is_told() -> None:
@@ -34,3 +35,49 @@ def test_name_of_the_bucket_counts_where_there_is_one() -> None:
     assert deployed(of).of("s3/bucket:Bucket") == {}
     with pytest.raises(pulumi.RunError, match=r"`p+-test-123456789012-eu-west-1`: 68 characters, 63 allowed"):
         deployed(of, build=lambda _project, plan: packages_of(plan, zip_bytes=60_000_000))
+
+
+def account(code_gb: float = 75, used_gb: float = 0, concurrency: int = 1000) -> AccountSettings:
+    return AccountSettings(int(code_gb * 2**30), int(used_gb * 2**30), concurrency)
+
+
+@pytest.mark.parametrize(("keep", "fits"), [(3, True), (4, False)])
+def test_code_storage_of_the_account_holds_every_kept_version(keep: int, fits: bool) -> None:
+    def deploy() -> object:
+        return deployed(
+            manifest(),
+            build=lambda _project, plan: packages_of(plan, zip_bytes=2**28),  # four packages: 1 GB
+            account=account(code_gb=5),
+            keep_versions=str(keep),
+        )
+
+    if fits:
+        deploy()
+    else:
+        with pytest.raises(pulumi.RunError, match=r"code storage: 6.0 GB with 4 old versions .* 5.0 GB allowed: keep"):
+            deploy()
+
+
+@pytest.mark.parametrize(("concurrency", "refused"), [(1000, False), (400, False), (399, True), (10, True)])
+def test_reserved_concurrency_is_held_to_the_accounts_own_limit(concurrency: int, refused: bool) -> None:
+    versions = tuple(Version("iris", name, "a.onnx", reserved_concurrency=150) for name in ("v1", "v2"))
+    of = manifest((Model("iris", versions),))
+    if refused:
+        with pytest.raises(pulumi.RunError, match="reserved_concurrency: 300 in all"):
+            deployed(of, account=account(concurrency=concurrency))
+    else:
+        deployed(of, account=account(concurrency=concurrency))
+    deployed(of)  # nobody knows
+
+
+def test_key_of_another_region_is_refused() -> None:
+    key = "arn:aws:kms:us-east-1:123456789012:key/1"
+    version = Version("iris", "v1", "s3://ours/a.onnx", "a" * 64, kms_key_arn=key)
+    with pytest.raises(pulumi.RunError, match="kms_key_arn: the key is in us-east-1, the stack in eu-west-1"):
+        deployed(manifest((Model("iris", (version,)),)))
+
+
+@pytest.mark.parametrize("value", ["-1", "1001"])
+def test_number_of_kept_versions_is_checked(value: str) -> None:
+    with pytest.raises(pulumi.RunError, match=f"turnout:keep_versions: must be 0-1000, got {value}"):
+        deployed(manifest(), keep_versions=value)

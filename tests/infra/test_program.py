@@ -19,7 +19,7 @@ import pytest
 from tests.builders.deployed import deployed
 from tests.builders.manifests import manifest, model, stage
 from tests.builders.pulumi_program import ACCOUNT, REGION, Program, run_program
-from turnout.manifest import Canary, Routing
+from turnout.manifest import AccountQuotas, Canary, Model, Routing, Version
 from turnout.packaging.layer import LayerError
 
 
@@ -190,7 +190,14 @@ def test_main_deploys_the_manifest_beside_its_folder(root: Path, tmp_path: Path)
         run_program(lambda: runpy.run_path(str(tmp_path / "infra"), run_name="__main__"))
 
 
-def test_quota_that_can_be_raised_is_told_before_aws_refuses_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_quota_that_can_be_raised_is_refused_until_the_manifest_says_that_it_was() -> None:
     names = [f"model-{number}" for number in range(60)]
-    deployed(manifest(tuple(model(name) for name in names), stages=(stage(serve=dict.fromkeys(names, "v1")),)))
-    assert "resources: 370 used, 300 allowed. Ask AWS to raise `Resources per API`" in caplog.text
+    of = manifest(tuple(model(name) for name in names), stages=(stage(serve=dict.fromkeys(names, "v1")),))
+    with pytest.raises(pulumi.RunError, match=r"resources: 370 used, 300 allowed\n.*`quotas: {resources: 370}`"):
+        deployed(of)
+    deployed(replace(of, quotas=AccountQuotas(resources=370)))
+
+
+def test_quota_that_only_new_accounts_have_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    deployed(manifest((Model("iris", (Version("iris", "v1", "a.onnx", memory_mb=4096),)),)))
+    assert "3,008 MB allowed" in caplog.text

@@ -77,3 +77,16 @@ def test_model_of_another_bucket_is_read_where_it_is() -> None:
     assert policy_of(program.of("iam/rolePolicy:RolePolicy")["iris_v2"])[1]["Resource"] == [
         "arn:aws:s3:::ours/iris/v2.onnx"
     ]
+
+
+@pytest.mark.parametrize("key", ["", "arn:aws:kms:eu-west-1:123456789012:key/1234"])
+def test_bucket_under_a_key_of_your_own_gives_its_role_that_key_only(key: str) -> None:
+    only = model()
+    remote = replace(only.versions[1], artifact="s3://ours/iris/v2.onnx", sha256="c" * 64, kms_key_arn=key)
+    of = manifest((replace(only, versions=(only.versions[0], remote)),))
+    program = deployed_stored(of, (StoredFile("v2.onnx", Path("/v2.onnx"), 10, "c" * 64),))
+    policies = program.of("iam/rolePolicy:RolePolicy")
+    given = [row for name in policies for row in policy_of(policies[name]) if "kms:Decrypt" in row["Action"]]
+    assert given == ([{"Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": [key]}] if key else [])
+    if key:
+        assert given[0] in policy_of(policies["iris_v2"])

@@ -175,12 +175,11 @@ def say_routes(routes: Sequence[Route], apis: Sequence[str]) -> None:
 
 def open_inference_text(made: Plan) -> str:
     """How the protocol is served, with the resources of an API that this takes and that the other ways would."""
-    from turnout.quotas import RESOURCES_PER_API
-
     chosen = made.open_inference
+    allowed = next((f" of {quota.allowed:,g}" for quota in made.quotas if quota.name == "resources"), "")
     others = " and ".join(f"{count:,} with {name}" for name, count in made.resources.items() if name != chosen)
     return (
-        f"Open Inference Protocol: {chosen}, {made.resources[chosen]:,} of {RESOURCES_PER_API} resources of an API; "
+        f"Open Inference Protocol: {chosen}, {made.resources[chosen]:,}{allowed} resources of an API; "
         f"it would be {others}."
     )
 
