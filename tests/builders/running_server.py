@@ -118,12 +118,17 @@ class RunningServer:
         return self.wait()
 
 
-def serve_command(manifest: Path, *arguments: str, port: int = 0) -> Sequence[str]:
-    return (sys.executable, "-m", "turnout.cli", "serve", "--manifest", str(manifest), "--port", str(port), *arguments)
+TURNOUT = (sys.executable, "-m", "turnout.cli")
+
+
+def serve_command(manifest: Path, *arguments: str, port: int = 0, command: Sequence[str] = TURNOUT) -> Sequence[str]:
+    return (*command, "serve", "--manifest", str(manifest), "--port", str(port), *arguments)
 
 
 @contextlib.contextmanager
-def running_server(project: Path, *arguments: str) -> Iterator[RunningServer]:
+def running_server(
+    project: Path, *arguments: str, command: Sequence[str] = TURNOUT, cwd: Path | None = None
+) -> Iterator[RunningServer]:
     """Serve the project's models.yaml; at the end the process is gone, whatever happened."""
     output = project / ".output"
     output.mkdir(exist_ok=True)
@@ -131,11 +136,12 @@ def running_server(project: Path, *arguments: str) -> Iterator[RunningServer]:
     environment = {**os.environ, "NO_COLOR": "1", "PYTHONWARNINGS": "error"}
     with stdout.open("wb") as out, stderr.open("wb") as err:
         process = subprocess.Popen(
-            serve_command(project / "models.yaml", *arguments),
+            serve_command(project / "models.yaml", *arguments, command=command),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
             env=environment,
+            cwd=cwd,
         )
     try:
         port = _await_port(process, stderr)

@@ -5,6 +5,7 @@ Comes in: a function's name, alias and event. Goes out: its answer, or how it fa
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ __all__ = ["ALIASES", "LARGEST_ANSWER_BYTES", "Current", "Functions", "Invocable
 
 ALIASES = frozenset({"live", "next"})
 """The Lambda aliases that a stage may name; here both are the one code that there is."""
+
+
+OPEN_S = 30.0
+OPEN_S_PER_MB = 0.01
+"""The longest that opening a function may take at a reload, by its memory size: a transform may hang at its import."""
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +88,15 @@ class Functions(Invocable, Protocol):
     def close(self) -> None:
         """Let go of every session and thread; called once, after the last request."""
         ...
+
+
+async def await_opening(function: Function, opening: asyncio.Future[str]) -> str:
+    """Why a function cannot be opened, or an empty text; one that hangs is reported, and left to itself."""
+    patience_s = OPEN_S + OPEN_S_PER_MB * function.memory_mb
+    try:
+        return await asyncio.wait_for(asyncio.shield(opening), patience_s)
+    except TimeoutError:
+        return f"opening it took longer than {patience_s:.0f} s: does its transform wait for something at its import?"
 
 
 def title_of(function: Function) -> str:

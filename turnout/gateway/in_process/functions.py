@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from turnout.gateway.functions import ALIASES, Current, Invocation, refuse
+from turnout.gateway.functions import ALIASES, Current, Invocation, await_opening, refuse
 from turnout.gateway.in_process.hosted_function import HostedFunction, Runnable
 from turnout.gateway.in_process.hosted_router import HostedRouter, LocalInvoke, RouterCode
 from turnout.gateway.in_process.loop_thread import LoopThread
@@ -182,7 +182,7 @@ class InProcessFunctions:
     async def prepare(self, *, everything: bool) -> str:
         """Open what is new: of those models that were called before, or all; empty, or why one cannot be opened."""
         chosen = [hosted for hosted in self._new if everything or hosted.function.model in self._models_before]
-        reasons = await asyncio.gather(*(hosted.load() for hosted in chosen))
+        reasons = await asyncio.gather(*(await_opening(hosted.function, hosted.load()) for hosted in chosen))
         named = zip(chosen, reasons, strict=True)
         return "; ".join(f"{hosted.function.name}: {reason}" for hosted, reason in named if reason)
 
@@ -190,7 +190,7 @@ class InProcessFunctions:
         """Open these functions one after another, and close each again: name -> why it cannot be opened."""
         reasons = {}
         for name in names:
-            reason = await self._hosted[name].load()
+            reason = await await_opening(self._hosted[name].function, self._hosted[name].load())
             self._hosted[name].retire()
             if reason:
                 reasons[name] = reason

@@ -144,7 +144,10 @@ class HostedFunction:
                 else:
                     _report(loop, self._loaded, loading, code, "")
 
-            self._threads.submit(job)
+            try:
+                self._threads.submit(job)
+            except RuntimeError as error:
+                loop.call_soon(self._loaded, loading, None, f"{type(error).__name__}: {error}")
         return self._loading
 
     @property

@@ -26,9 +26,15 @@ class LoopThread:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """Run it there; cancelling the future cancels it."""
         if self._loop is None:
-            self._loop = new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, name="routers", daemon=True)
-            self._thread.start()
+            loop = new_event_loop()
+            thread = threading.Thread(target=loop.run_forever, name="routers", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no room for another thread: the next call tries again
+                loop.close()
+                coroutine.close()
+                raise
+            self._loop, self._thread = loop, thread
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     def close(self, patience_s: float) -> bool:

@@ -33,17 +33,32 @@ class Threads:
         self._closed = False
 
     def submit(self, job: Job) -> None:
-        """Run `job` in a thread, soon. RuntimeError after `close`."""
+        """Run `job` in a thread, soon.
+
+        Where the system has no room for another thread the job waits for one that works already.
+
+        Raises:
+            RuntimeError: after `close`, and where the very first thread cannot be started.
+        """
         with self._lock:
             if self._closed:
                 raise RuntimeError("these threads are closed")
             self._spare -= 1
             if self._spare < 0:
-                self._spare = 0
-                thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+                self._start_thread()
         self._jobs.put(job)
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            if not self._threads:
+                self._spare = 0
+                raise
+            return
+        self._spare = 0
+        self._threads.append(thread)
 
     def close(self, patience_s: float = 0.0) -> int:
         """Let every thread end once its job is done, wait so long for them all, and say how many are still busy."""

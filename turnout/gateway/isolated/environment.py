@@ -83,9 +83,11 @@ class Environment:
         except OSError as error:
             return f"cannot be started: {error}"
         self._process = process
-        self._guard.add(process.pid, self._code.function.memory_mb)
         try:
+            self._guard.add(process.pid, self._code.function.memory_mb)
             await process.exited
+        except OSError as error:
+            self.reason = self.reason or f"cannot be watched: {error}"
         finally:
             ending = self._close()
         return ending

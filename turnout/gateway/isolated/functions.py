@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from turnout.gateway.functions import ALIASES, Current, Invocation, refuse
+from turnout.gateway.functions import ALIASES, Current, Invocation, await_opening, refuse
 from turnout.gateway.in_process.functions import Loaded
 from turnout.gateway.invoke_api import InvokeApi
 from turnout.gateway.isolated.environment import nothing_beside
@@ -149,7 +149,8 @@ class IsolatedFunctions:
                 function.retire()
 
     async def _load(self, names: Iterable[str]) -> dict[str, str]:
-        reasons = {name: await self._functions[name].load() for name in names}
+        chosen = {name: self._functions[name] for name in names}
+        reasons = {name: await await_opening(row.function, row.load()) for name, row in chosen.items()}
         return {name: reason for name, reason in reasons.items() if reason}
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import pickle
@@ -24,6 +25,15 @@ from turnout.problems import Problem, ProblemsError
 from turnout.project import load_project
 from turnout.transform_files import TransformFilesError, find_named_files, find_transform_files
 from turnout.yaml_source import read_yaml
+
+SHORTAGES = (
+    "can't start new thread",
+    "pthread_create",
+    "MemoryError",
+    "bad_alloc",
+    *map(os.strerror, (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC)),
+)
+"""Parts of messages that say that the system is short of something, and nothing about the files."""
 
 TRIES = 20
 RETRY_S = 0.1
@@ -74,6 +84,11 @@ def rebuild(path: Path, before: Edition, *, functions_of: FunctionsOf, gateway_o
         problems = f"{path}: {type(error).__name__}: {error}"
     files = {**find_files(path, edition), **files}
     return Rebuilt(None if problems else edition, problems, files)
+
+
+def is_shortage(problems: str) -> bool:
+    """Whether reading the same files again may succeed: processes, memory or descriptors were short."""
+    return any(text in problems for text in SHORTAGES)
 
 
 def _read(path: Path) -> Edition:

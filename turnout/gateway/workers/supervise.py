@@ -48,6 +48,7 @@ def supervise(
 
     Raises:
         StartError: a worker cannot start.
+        StopError: a worker did not stop and was killed.
         OSError: the sockets cannot be listened on.
     """
     edition = first.edition
@@ -74,7 +75,14 @@ def supervise(
     workers = Workers(state, run, close_inherited)
     current = Numbered(first.number, edition)
     reload = Reload(
-        current, workers, state, build=build, close_inherited=close_inherited, tell=tell, on_files=watch_files
+        current,
+        workers,
+        state,
+        build=build,
+        close_inherited=close_inherited,
+        tell=tell,
+        on_files=watch_files,
+        read_s=serving.read_s,
     )
     supervisor = Supervisor(
         sockets, workers, reload, watch=watch, on_ready=on_ready, shutdown_s=serving.limits.shutdown_s

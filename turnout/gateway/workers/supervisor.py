@@ -36,9 +36,16 @@ NO_FILES_PAUSE_S = 0.1
 STOP_MARGIN_S = 10.0
 """What a worker gets beyond the time for its requests in flight before it is killed."""
 
+HUNG_S = 5.0
+"""A worker that does not acknowledge a message for so long hangs: its event loop runs no more."""
+
 
 class StartError(Exception):
     """A worker ended before the gateway served anything; why is in the log."""
+
+
+class StopError(Exception):
+    """Workers had to be killed to stop the gateway; the message says how many and why."""
 
 
 class Supervisor:
@@ -79,7 +86,8 @@ class Supervisor:
         self._stop_signals = 0
         self._reload_wanted = False
         self._children_ended = False
-        self._kill_at = 0.0
+        self._kill_at: float | None = None
+        self._killed = 0
         self._accept_at = 0.0
 
     def close_inherited(self) -> None:
@@ -94,6 +102,7 @@ class Supervisor:
 
         Raises:
             StartError: a worker cannot start.
+            StopError: a worker did not stop and was killed.
             OSError: the sockets cannot be listened on.
         """
         for end in self._wakeup:
@@ -122,6 +131,9 @@ class Supervisor:
             self._selector.close()
             for end in self._wakeup:
                 end.close()
+        if self._killed:
+            killed = "1 worker" if self._killed == 1 else f"{self._killed} workers"
+            raise StopError(f"{killed} did not stop in time and had to be killed; requests in flight there are lost")
 
     # Signals.
 
@@ -155,9 +167,12 @@ class Supervisor:
         waits = [worker.started_s - now for worker in self._workers.rows if not worker.pid and not self._is_stopping]
         if any(worker.channel is not None and worker.channel.is_waiting for worker in self._workers.rows):
             waits.append(0.01)
+        waits += [worker.asked_s + HUNG_S - now for worker in self._workers.alive() if worker.asked_s is not None]
         if self._watch is not None and not self._is_stopping:
             waits.append(self._watch.wait_s())
-        if self._is_stopping:
+        if not self._is_stopping:
+            waits += self._reload.waits_s()
+        if self._kill_at is not None:
             waits.append(self._kill_at - now)
         if self._accept_at:
             waits.append(self._accept_at - now)
@@ -173,12 +188,14 @@ class Supervisor:
             self._reap()
         if self._stop_signals and not self._is_stopping:
             self._stop()
+        self._kill_hung()
         if self._is_stopping:
-            if self._clock() >= self._kill_at:
-                log.warning("workers that do not end are killed")
-                self._workers.kill()
-                self._kill_at = float("inf")
-            return
+            self._kill_late()
+        else:
+            self._go_on_serving()
+
+    def _go_on_serving(self) -> None:
+        self._reload.look()
         self._start_due()
         if self._accept_at and self._clock() >= self._accept_at:
             self._accept_at = 0.0
@@ -189,8 +206,37 @@ class Supervisor:
             self._reload_wanted = False
             self._reload.request(repeat=True)
 
+    def _kill_late(self) -> None:
+        if self._kill_at is None or self._clock() < self._kill_at:
+            return
+        self._kill_at = None
+        for worker in self._workers.alive():
+            self._kill(worker, f"did not end within {self._shutdown_s + STOP_MARGIN_S:g} s")
+
+    def _kill_hung(self) -> None:
+        for worker in self._workers.hung(self._clock() - HUNG_S):
+            self._kill(worker, f"has not answered for {HUNG_S:g} s")
+
+    def _kill(self, worker: WorkerProcess, reason: str) -> None:
+        """End a worker that does not end by itself; one that was stopped (SIGSTOP) ends, too."""
+        log.warning("worker %d %s and is killed", worker.number, reason)
+        worker.asked_s = None
+        if self._is_stopping:
+            self._killed += 1
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker.pid, signal.SIGKILL)
+
     def _start_due(self) -> None:
-        for worker in self._workers.start_due():
+        for worker in self._workers.due():
+            try:
+                self._workers.start(worker)
+            except OSError as error:
+                reason = f"worker {worker.number} cannot be started: {error.strerror or error}"
+                if not self._is_serving:
+                    raise StartError(reason) from error
+                wait_s = max(0.0, worker.started_s - self._clock())
+                log.warning("%s; the next try is in %.2g s", reason, wait_s)
+                continue
             assert worker.channel is not None
             self._selector.register(worker.channel, selectors.EVENT_READ, _Hearing(self, worker))
             self._reload.worker_started(worker)
@@ -214,6 +260,8 @@ class Supervisor:
         try:
             while (message := channel.receive()) is not None:
                 match message.kind:
+                    case "heard":
+                        worker.asked_s = None
                     case "ready":
                         self._make_ready(worker)
                     case "opened":
@@ -222,6 +270,8 @@ class Supervisor:
                         self._reload.worker_prepared(worker, *message.values)
         except EOFError:
             worker.is_ready = False
+            if worker.asked_s is None and worker.channel is channel:
+                worker.asked_s = self._clock()  # it should be gone in a moment
             self._selector.unregister(channel)
 
     def _forget_channel(self, worker: WorkerProcess) -> None:
@@ -236,8 +286,7 @@ class Supervisor:
         worker.is_ready = True
         self._workers.give()
         if self._is_stopping:
-            assert worker.channel is not None
-            worker.channel.send("stop")
+            self._workers.send(worker, "stop")
             return
         self._reload.worker_ready(worker)
         if not self._is_serving and all(row.is_ready for row in self._workers.rows):
@@ -271,6 +320,8 @@ class Supervisor:
         self._workers.give(taken)
 
     def _pause(self) -> None:
+        if self._accept_at:
+            return  # two listeners were ready at once
         self._accept_at = self._clock() + NO_FILES_PAUSE_S
         for listener in self._listeners:
             self._selector.unregister(listener)

@@ -3,8 +3,9 @@
 Comes in: its end of the channel to the supervisor, the shared state, an edition. Goes out: an exit code. Called by the
 supervisor in a process that it has just forked.
 
-It is told (`connections`, `open`, `prepare`, `discard`, `look`, `stop`) and tells (`ready`, `opened`, `prepared`). A
-supervisor that is gone is one that says stop: nobody else could.
+It receives `connections`, `open`, `prepare`, `discard`, `look` and `stop`, and sends `ready`, `opened`, `prepared` and
+`heard` (at once for each `prepare` and `stop`, so that the supervisor knows that the event loop runs). If the
+supervisor disappears, the worker stops.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from turnout.gateway.memory import keep_freed_memory
 from turnout.gateway.messages import Response
 from turnout.gateway.reload.edition import Edition
 from turnout.gateway.reload.rebuild import take_edition
+from turnout.gateway.reload.reload import READ_S
 from turnout.gateway.reload.switch import EditionFunctions, FunctionsOf, GatewayOf, Served, Switch
 from turnout.gateway.shared.state import SharedState
 from turnout.gateway.workers.channel import Channel, Message
+from turnout.gateway.workers.workers import ACKNOWLEDGED
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,7 @@ class Serving:
         refusals: the answers that the HTTP server gives by itself.
         log: told of what it answers, or None.
         flush: writes out what the access log holds back.
+        read_s: how long reading the files may take at a reload.
     """
 
     functions_of: FunctionsOf
@@ -62,6 +66,7 @@ class Serving:
     refusals: Mapping[int, Response]
     log: http.Log | None
     flush: Callable[[], None]
+    read_s: float = READ_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +178,8 @@ class Worker:
             self._stop.set()
 
     def _obey(self, message: Message) -> None:
+        if message.kind in ACKNOWLEDGED:
+            self._tell("heard")
         match message.kind:
             case "connections":
                 assert self._attach is not None
@@ -234,8 +241,9 @@ def run_worker(number: int, channel: Channel, state: SharedState, serving: Servi
     channel.move_up()
     sys.dont_write_bytecode = True  # or an edit within the same second would run what was compiled before it
     state.become(number)
-    with asyncio.Runner(loop_factory=http.new_event_loop) as runner:
-        return runner.run(_run(Worker(number, channel, state, serving, first)))
+    # Not closed: that would wait for threads that may hang, and the process ends anyhow.
+    runner = asyncio.Runner(loop_factory=http.new_event_loop)
+    return runner.run(_run(Worker(number, channel, state, serving, first)))
 
 
 async def _run(worker: Worker) -> int:

@@ -21,9 +21,15 @@ from typing import Any, NoReturn
 
 from turnout.gateway.shared.state import SharedState
 from turnout.gateway.workers.channel import Channel
-from turnout.gateway.workers.restarts import Restarts
+from turnout.gateway.workers.restarts import FIRST_DELAY_S, Restarts
 
 log = logging.getLogger("turnout.workers")
+
+LONGEST_FORK_DELAY_S = 5.0
+"""Between two tries to start a worker where the system has no room for another process."""
+
+ACKNOWLEDGED = frozenset({"prepare", "stop"})
+"""Messages that a worker acknowledges as soon as its event loop reads them: one that does not, hangs."""
 
 FULL_S = 0.05
 """How long to wait at most for a worker to take what it was sent when none takes any more."""
@@ -39,29 +45,39 @@ class WorkerProcess:
     Args:
         number: from 0; it keeps it when it is started again.
         restarts: its ends so far.
+        failed_starts: the starts in a row for which the system had no room.
         pid: 0 where it is not alive.
         channel: to it.
         started_s: when it was started, of the monotonic clock; where it is not alive, when it is to be.
         is_ready: whether it takes connections.
+        asked_s: when the oldest message that it has not acknowledged was sent; None where there is none.
     """
 
     number: int
     restarts: Restarts = field(default_factory=Restarts)
+    failed_starts: Restarts = field(default_factory=Restarts)
     pid: int = 0
     channel: Channel | None = None
     started_s: float = 0.0
     is_ready: bool = False
+    asked_s: float | None = None
 
 
 def fork(child: Callable[[], int]) -> int:
-    """Run `child` in a process of its own, which ends with its exit code; the process's id."""
+    """Run `child` in a process of its own, which ends with its exit code; the process's id.
+
+    Raises:
+        OSError: the system has no room for another process; nothing has changed.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    pid = os.fork()
-    if pid == 0:
-        _live(child, blocked)
-    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _live(child, blocked)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return pid
 
 
@@ -114,7 +130,20 @@ class Workers:
         return (worker for worker in self.rows if worker.pid)
 
     def start(self, worker: WorkerProcess) -> None:
-        """Start one that is not alive."""
+        """Start one that is not alive.
+
+        Raises:
+            OSError: the system has no room for another process, or no descriptors; the worker is due again later.
+        """
+        try:
+            self._start(worker)
+        except OSError:
+            delay_s = worker.failed_starts.delay_s(0.0) or FIRST_DELAY_S
+            worker.started_s = self._clock() + min(delay_s, LONGEST_FORK_DELAY_S)
+            raise
+        worker.failed_starts = Restarts()
+
+    def _start(self, worker: WorkerProcess) -> None:
         ours, its = Channel.pair()
 
         def child() -> int:
@@ -123,19 +152,22 @@ class Workers:
             return self._run(worker.number, its)
 
         self._state.forget(worker.number)
-        worker.pid = fork(child)
-        its.close()
+        try:
+            worker.pid = fork(child)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            its.close()
         worker.channel = ours
         worker.started_s = self._clock()
         worker.is_ready = False
+        worker.asked_s = None
 
-    def start_due(self) -> list[WorkerProcess]:
-        """Start those whose time has come, and say which these are."""
+    def due(self) -> list[WorkerProcess]:
+        """Those that are not alive and whose time to start has come."""
         now = self._clock()
-        due = [worker for worker in self.rows if not worker.pid and worker.started_s <= now]
-        for worker in due:
-            self.start(worker)
-        return due
+        return [worker for worker in self.rows if not worker.pid and worker.started_s <= now]
 
     def reap(self) -> list[tuple[WorkerProcess, int]]:
         """Those that have ended since, with their exit codes, negative for signals; each is due to start again."""
@@ -147,6 +179,7 @@ class Workers:
                 lived_s = now - worker.started_s
                 worker.pid = 0
                 worker.is_ready = False
+                worker.asked_s = None
                 worker.started_s = now + worker.restarts.delay_s(lived_s)
                 ended.append((worker, os.waitstatus_to_exitcode(status)))
         return ended
@@ -189,9 +222,19 @@ class Workers:
         """Send a message to every worker that is ready, and say which these are."""
         told = [worker for worker in self.alive() if worker.is_ready]
         for worker in told:
-            assert worker.channel is not None
-            worker.channel.send(kind, *values, files=files)
+            self.send(worker, kind, *values, files=files)
         return told
+
+    def send(self, worker: WorkerProcess, kind: str, *values: Any, files: Sequence[int] = ()) -> None:
+        """Send a message to one worker."""
+        assert worker.channel is not None
+        if kind in ACKNOWLEDGED and worker.asked_s is None:
+            worker.asked_s = self._clock()
+        worker.channel.send(kind, *values, files=files)
+
+    def hung(self, since_s: float) -> list[WorkerProcess]:
+        """Those that have not acknowledged a message that was sent before then."""
+        return [worker for worker in self.alive() if worker.asked_s is not None and worker.asked_s <= since_s]
 
     def close_channels(self) -> None:
         """Close this process's ends, and connections: in a new process, which must not keep them open."""
