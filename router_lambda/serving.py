@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from turnout.protocol.catalogue import Catalogue, ModelEntry
 from turnout.protocol.routing import ROUTER, RouteError, parse_route
@@ -23,7 +24,8 @@ class Stage:
 
     Args:
         name: `prod`.
-        base: what stands before our paths in the caller's: `/prod`, or nothing on a domain of the stage's own.
+        base: what stands before our paths in the caller's: `/prod`, nothing on a domain of the stage's own, or the base
+            path of its mapping, with the stage behind it where the mapping names none.
         origin: scheme and host of the caller's address.
         variables: the stage's, with its canary's over them where the event belongs to the canary.
     """
@@ -37,12 +39,13 @@ class Stage:
     def of(cls, event: Mapping[str, Any]) -> Stage:
         """The stage that the event came through."""
         context = event["requestContext"]
-        path, whole = event["path"], context["path"]
+        base = find_base(context["path"], event["resource"], event.get("pathParameters") or {})
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        host = headers.get("host") or context.get("domainName", "")
         return cls(
             name=context["stage"],
-            base=whole.removesuffix(path) if whole.endswith(path) else f"/{context['stage']}",
-            origin=f"{headers.get('x-forwarded-proto', 'https')}://{headers.get('host', '')}",
+            base=f"/{context['stage']}" if base is None else base,
+            origin=f"{headers.get('x-forwarded-proto', 'https')}://{host}",
             variables=event.get("stageVariables") or {},
         )
 
@@ -71,6 +74,40 @@ class Stage:
             return parse_route(self.variables.get(model.route_variable, ""))
         except RouteError:
             return {}
+
+
+def find_base(path: str, resource: str, parameters: Mapping[str, str]) -> str | None:
+    """The caller's path less the resource that it matched; None where it does not end in it.
+
+    `event["path"]` does not tell: behind a custom domain it holds the mapping's base path, and the stage where the
+    mapping names none, as `requestContext.path` does. Source: recorded events, localstack/localstack#12296.
+
+    Args:
+        path: `requestContext.path`, as the caller sent it.
+        resource: `/models/{model}`.
+        parameters: the values of its parts in braces, decoded.
+    """
+    path = path.rstrip("/")
+    names = [part[1:-1] if part.startswith("{") else "" for part in resource.strip("/").split("/")]
+    for spell in (str, _quote):
+        parts = [
+            spell(parameters.get(name.rstrip("+"), "")) if name else part
+            for name, part in zip(names, resource.strip("/").split("/"), strict=True)
+        ]
+        rendered = f"/{'/'.join(parts)}".rstrip("/")
+        if path.endswith(rendered):
+            return path.removesuffix(rendered)
+    # However a value was escaped, each part but a greedy one is one segment of the path.
+    segments = path.split("/")
+    ours, literals = segments[-len(names) :], resource.strip("/").split("/")
+    fits = len(segments) > len(names) and not any(name.endswith("+") for name in names)
+    if fits and all(name or part == literal for name, part, literal in zip(names, ours, literals, strict=True)):
+        return "/".join(segments[: -len(names)])
+    return None
+
+
+def _quote(text: str) -> str:
+    return quote(text, safe="/~")
 
 
 def reach_all(catalogue: Catalogue, stage: Stage) -> dict[Reached, str]:

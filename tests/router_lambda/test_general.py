@@ -78,7 +78,7 @@ def test_route_that_is_none_of_ours_is_404() -> None:
     assert ask(route_event("/elsewhere")).json["code"] == "UNKNOWN_PATH"
 
 
-@pytest.mark.parametrize("broken", [{"requestContext": None}, {"path": None}, {"pathParameters": {"odd": 1}}])
+@pytest.mark.parametrize("broken", [{"requestContext": None}, {"resource": None}, {"pathParameters": {"odd": 1}}])
 def test_event_that_api_gateway_never_sends_is_a_502_with_a_log_line(
     broken: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
