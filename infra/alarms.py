@@ -121,7 +121,8 @@ def alarms_of_stage(place: Place, api: str, stage: StagePlan) -> Iterator[Alarm]
 def failure_queries(function: str) -> list[dict[str, Any]]:
     """The percentage of a function's calls that crash, time out, or that it answers with 500 or more itself.
 
-    Metric math: SUM of an array passes over a metric that was never written, which `+` does not.
+    Metric math: a metric that was never written has no values, and an expression over it has none either: `FILL` makes
+    them 0. `calls` stays as it is, so that a minute without calls has no value and raises no alarm.
     """
     counted = {
         "errors": ("AWS/Lambda", "Errors", {"FunctionName": function}),
@@ -148,7 +149,7 @@ def failure_queries(function: str) -> list[dict[str, Any]]:
         }
         for key, (namespace, metric, dimensions) in {**counted, **calls}.items()
     ]
-    expression = f"100 * SUM([{', '.join(counted)}]) / calls"
+    expression = f"100 * ({' + '.join(f'FILL({key}, 0)' for key in counted)}) / calls"
     return [*metrics, {"id": "percent", "expression": expression, "label": "failing calls, %", "return_data": True}]
 
 

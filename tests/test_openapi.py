@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -17,6 +19,7 @@ from turnout.manifest import Manifest, Model, Version
 from turnout.openapi import Document, build_document, lambda_uri, local_uri, render_document
 from turnout.openapi_general import ANY_METHOD, PURPOSES
 from turnout.openapi_operations import ERRORS
+from turnout.openapi_public import publish_document
 from turnout.planning import make_plan
 from turnout.protocol.tensors import Signature, TensorSpec
 
@@ -228,3 +231,29 @@ def test_bytes_are_json_in_either_form() -> None:
 
 def test_local_uri_names_an_account_that_nobody_has() -> None:
     assert ":000000000000:function:f:live/" in local_uri("f:live")
+
+
+def media_types(value: Any, name: str) -> Iterator[Any]:
+    """Every description of a body of that media type, wherever it stands."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == name:
+                yield inner
+            yield from media_types(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from media_types(inner, name)
+
+
+@pytest.mark.parametrize("open_inference", ["proxy", "direct", "off"])
+def test_every_binary_body_has_a_schema_that_nothing_is_checked_by(open_inference: str) -> None:
+    of = replace(manifest(), open_inference=open_inference)
+    plan = make_plan(of, artifacts_of(of), enforce=False)
+    document = build_document(plan, plan.apis[0])
+    for told in (document, publish_document(document)):
+        found = list(media_types(told["paths"], "application/octet-stream"))
+        assert len(found) >= 2
+        assert all(row["schema"] == {"type": "string", "format": "binary"} for row in found)
+    # With a validator API Gateway would read binary bodies as JSON and refuse them.
+    assert not [key for key in document if "request-validator" in key]
+    assert "request-validator" not in json.dumps(document["paths"])

@@ -37,6 +37,9 @@ ANSWER_HEADERS = {
     )
 }
 
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+"""A body of bytes. API Gateway checks no body against it: the document asks for no request validator."""
+
 BODY = """The Open Inference Protocol's JSON as the schema tells it, `data` flat or nested; or a short form: \
 `{"inputs": {"NAME": nested list}}`, or `{"instances": [...]}` with one row (or one object of rows by input name) per \
 instance. As application/octet-stream: that JSON, each input with `parameters.binary_data_size` instead of `data`, \
@@ -149,7 +152,7 @@ def build_operation(
                     "schema": {"$ref": f"#/components/schemas/{name.format('Request')}"},
                     **_examples(route, requests),
                 },
-                "application/octet-stream": {},
+                "application/octet-stream": BINARY,
             },
         },
         "responses": {
@@ -158,7 +161,7 @@ def build_operation(
                 "headers": ANSWER_HEADERS,
                 "content": {
                     "application/json": {"schema": {"$ref": f"#/components/schemas/{name.format('Response')}"}},
-                    "application/octet-stream": {},
+                    "application/octet-stream": BINARY,
                 },
             },
             **(ERRORS if requests else GRAPH_ERRORS),

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from turnout.openapi_general import ANY_METHOD, path_parameters
-from turnout.openapi_operations import BODY, HEADER_LENGTH
+from turnout.openapi_operations import BINARY, BODY, HEADER_LENGTH
 
 EXTENSION = "x-amazon-apigateway-"
 KEPT = frozenset({f"{EXTENSION}authtype"})
@@ -36,7 +36,7 @@ PROTOCOL_PATHS = (
 )
 """Method, path, id and summary of what the general router answers below `/v2`."""
 
-CONTENT: Mapping[str, Any] = {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": {}}
+CONTENT: Mapping[str, Any] = {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": BINARY}
 
 
 def publish_document(document: Mapping[str, Any]) -> dict[str, Any]:

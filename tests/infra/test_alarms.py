@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from infra.alarms import failure_queries
@@ -36,7 +37,7 @@ def test_slo_decides_the_thresholds() -> None:
 
 def test_failures_count_crashes_and_answers_of_500_of_both_aliases() -> None:
     *metrics, result = failure_queries("f")
-    assert result["expression"] == "100 * SUM([errors, failed_live, failed_next]) / calls"
+    assert result["expression"] == "100 * (FILL(errors, 0) + FILL(failed_live, 0) + FILL(failed_next, 0)) / calls"
     assert {row["id"]: row["metric"]["dimensions"].get("Resource") for row in metrics} == {
         "errors": None,
         "failed_live": "f:live",
@@ -51,3 +52,13 @@ def test_stage_that_is_called_as_a_function_is_has_alarms_of_its_own() -> None:
     alarms = deployed(named).of("cloudwatch/metricAlarm:MetricAlarm").values()
     names = [row.inputs["name"] for row in alarms]
     assert len(set(names)) == len(names) == 6
+
+
+def test_metric_math_fills_every_metric_that_may_never_be_written() -> None:
+    for row in deployed(manifest(stages=(stage(auth="api_key"),))).of("cloudwatch/metricAlarm:MetricAlarm").values():
+        queries = row.inputs.get("metricQueries", [])
+        metrics = {query["id"] for query in queries if "metric" in query}
+        for query in queries:
+            for name in metrics - {"calls"}:
+                bare = re.sub(rf"FILL\({name}, 0\)", "", query.get("expression", ""))
+                assert not re.search(rf"\b{name}\b", bare), query["expression"]
