@@ -16,6 +16,7 @@ from typing import BinaryIO
 import uvloop
 
 from turnout.gateway.http import Limits, serve_http
+from turnout.gateway.http.service import Admit
 from turnout.gateway.messages import Handler, Request, Response
 
 NEW_LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -62,8 +63,10 @@ def read_answer(stream: BinaryIO, *, head_only: bool = False) -> Answer:
 class Client:
     """One raw connection."""
 
-    def __init__(self, address: tuple[str, int], receive_buffer_bytes: int = 0) -> None:
+    def __init__(self, address: tuple[str, int], receive_buffer_bytes: int = 0, own_address: str = "") -> None:
         self.socket = socket.socket()
+        if own_address:
+            self.socket.bind((own_address, 0))
         if receive_buffer_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self.socket.settimeout(WAIT_S)
@@ -127,7 +130,9 @@ class Gate:
         try:
             await self.opened.wait()
         except asyncio.CancelledError:
-            self.cancelled.append(request.path)
+            with self.changed:
+                self.cancelled.append(request.path)
+                self.changed.notify_all()
             raise
         return self._answer(request)
 
@@ -136,6 +141,9 @@ class Gate:
             self.finished.append(request.path)
             self.changed.notify_all()
         return Response(200, (("X-Path", request.path),), request.body)
+
+    def wait_until_cancelled(self, paths: list[str]) -> None:
+        self.wait_until(lambda: self.cancelled == paths)
 
     def wait_until(self, true: Callable[[], bool]) -> None:
         with self.changed:
@@ -146,12 +154,17 @@ class RunningServer:
     """`serve_http` in a thread; `stop` sets its event and waits until it has returned."""
 
     def __init__(
-        self, handle: Handler, limits: Limits | None, new_loop: Callable[[], asyncio.AbstractEventLoop]
+        self,
+        handle: Handler,
+        limits: Limits | None,
+        new_loop: Callable[[], asyncio.AbstractEventLoop],
+        admit: Admit | None = None,
     ) -> None:
         self.logged: list[tuple[Request, Response, float]] = []
         self.address = ("", 0)
         self._handle = handle
         self._limits = limits
+        self._admit = admit
         self._ready = threading.Event()
         self._error: BaseException | None = None
         self._stop = asyncio.Event()
@@ -172,7 +185,7 @@ class RunningServer:
             self.loop.run_until_complete(
                 serve_http(
                     self._handle, host="127.0.0.1", port=0, limits=self._limits, stop=self._stop,
-                    on_ready=set_ready, log=log,
+                    on_ready=set_ready, log=log, admit=self._admit,
                 )
             )  # fmt: skip
             self.left_tasks = asyncio.all_tasks(self.loop)
@@ -182,8 +195,8 @@ class RunningServer:
             self._ready.set()
             self.loop.close()
 
-    def connect(self, receive_buffer_bytes: int = 0) -> Client:
-        return Client(self.address, receive_buffer_bytes)
+    def connect(self, own_address: str = "", *, receive_buffer_bytes: int = 0) -> Client:
+        return Client(self.address, receive_buffer_bytes, own_address)
 
     def call(self, function: Callable[[], object]) -> None:
         """Have the server's loop call something."""
@@ -202,9 +215,11 @@ class RunningServer:
 
 
 @contextmanager
-def serving(handle: Handler, limits: Limits | None = None, loop: str = "uvloop") -> Iterator[RunningServer]:
+def serving(
+    handle: Handler, limits: Limits | None = None, loop: str = "uvloop", admit: Admit | None = None
+) -> Iterator[RunningServer]:
     """Run a server for the length of a block; the log's errors fail the test unless it reads them itself."""
-    server = RunningServer(handle, limits, NEW_LOOPS[loop])
+    server = RunningServer(handle, limits, NEW_LOOPS[loop], admit)
     try:
         yield server
     finally:

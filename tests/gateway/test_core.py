@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders.documents import API, FakeFunctions, document, gateway, operation, request, respond, stage
+from tests.builders.documents import (
+    API,
+    API_KEY_SCHEME,
+    FakeFunctions,
+    document,
+    gateway,
+    operation,
+    request,
+    respond,
+    stage,
+)
+from turnout.gateway.authorize import ApiKey
 from turnout.gateway.core import Gateway, RestApi
 from turnout.gateway.errors import TOO_LARGE_BODY
 from turnout.gateway.exchange import Exchange
@@ -151,6 +162,46 @@ def test_error_of_ours_is_500_in_awss_shape(caplog: pytest.LogCaptureFixture) ->
 
     assert error_of(response) == (500, b'{"message": "Internal server error"}', "InternalServerErrorException")
     assert "secret detail" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/dev/x", None), ("/dev/nothing", 403), ("/nowhere/x", 403), ("/dev/%zz", 400)]
+)
+def test_a_head_alone_is_refused_where_its_route_is(path: str, status: int | None) -> None:
+    functions = FakeFunctions()
+    refusal = gateway(PATHS, functions, stage(variables=V1)).admit(request(path))
+    assert (None if refusal is None else refusal.status) == status
+    assert functions.calls == []
+
+
+def test_a_head_alone_is_refused_for_its_key_and_logged() -> None:
+    logged: list[int] = []
+    under_test = gateway(
+        {"/x": {"post": operation("fn:live", security=[{"key": []}])}},
+        FakeFunctions(),
+        stage(),
+        components={"securitySchemes": {"key": API_KEY_SCHEME}},
+        api_keys={"dev": [ApiKey("id", "secret")]},
+        access_log=lambda exchange, response, duration_s: logged.append(response.status),
+    )
+    refusal = under_test.admit(request("/dev/x", headers={"x-api-key": "wrong"}))
+    assert refusal is not None
+    assert refusal.status == 403
+    assert under_test.admit(request("/dev/x", headers={"x-api-key": "secret"})) is None
+    assert logged == [403]
+
+
+def test_a_request_admitted_by_its_head_takes_one_token_in_all() -> None:
+    functions = FakeFunctions()
+    under_test = gateway(PATHS, functions, stage(variables=V1, throttle=Throttle(0.001, 1)))
+    admitted, late = request("/dev/x"), request("/dev/x")
+    assert under_test.admit(admitted) is None
+    refusal = under_test.admit(late)
+    assert refusal is not None
+    assert refusal.status == 429
+    assert respond(under_test, admitted).status == 200
+    assert respond(under_test, request("/dev/x")).status == 429
+    assert len(functions.calls) == 1
 
 
 def test_throttle_refuses_what_is_over_the_burst() -> None:

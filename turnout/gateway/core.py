@@ -147,6 +147,25 @@ class Gateway:
             return self._finish(exchange, response)
         return self._wait(exchange, response)
 
+    def admit(self, request: Request) -> Response | None:
+        """Refuse a request by its head alone, before its body is read; None where it may go on.
+
+        What it takes from its stage's throttle is not taken again when its body has come.
+        """
+        if request.path not in self.stages.snapshot.direct and request.path[1:].partition("/")[0] in self._services:
+            return None
+        exchange = Exchange(request, self._identifiers.take(), self._clock(), self._monotonic())
+        try:
+            error = self._route(exchange) or self._admit(exchange)
+        except Exception:  # the whole request will be told
+            _LOG.exception("request %s failed inside the gateway", exchange.request_id)
+            return None
+        if error is not None:
+            return self._finish(exchange, self._refuse(exchange, error))
+        assert exchange.stage is not None
+        request.admitted = exchange.stage.settings.name
+        return None
+
     def _answer(self, exchange: Exchange) -> Response | Awaitable[Invocation]:
         """Everything up to the function's answer, and that too where it came at once."""
         if len(exchange.request.body) > LARGEST_REQUEST_BYTES:
@@ -197,7 +216,9 @@ class Gateway:
             exchange.key = stage.keys.find(fields.known[API_KEY])
             if exchange.key is None:
                 return INVALID_API_KEY
-        if stage.bucket is not None and not stage.bucket.take(exchange.started):
+        if stage.bucket is None or exchange.request.admitted == stage.settings.name:
+            return None
+        if not stage.bucket.take(exchange.started):
             return THROTTLED
         return None
 

@@ -54,6 +54,10 @@ SHORT_BYTES = 400
 LONGEST_ELEMENTS = 100_000
 """What is tried for it: a signature may ask for more values than there is memory."""
 
+BODIES_BYTES = 256 * 1024 * 1024
+LEAST_BODIES_BYTES = 64 * 1024 * 1024
+"""Of bodies that are being read or answered, over all workers, and for each of them at least."""
+
 FINISH_S = 2.0
 """How long a worker that stops waits for captured requests that are still being read."""
 
@@ -175,7 +179,7 @@ def serve(
             preload=preload,
             opens_together=watch,
             progress=tell_load,
-            limits=Limits(),
+            limits=Limits(max_bodies_bytes=max(LEAST_BODIES_BYTES, BODIES_BYTES // workers)),
             refusals=refusals,
             log=partial(log_refusal, refusals, lines.write, log_format) if access_log else None,
             flush=flush,

@@ -26,6 +26,7 @@ class Request:
         client: the peer's address.
         kept: what a reader of the headers makes of them and of the client alone, and wants to find again: a client's
             requests with the same headers share it.
+        admitted: the stage whose throttle let the request in before its body was read; None where nobody was asked.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Request:
     body: bytes
     client: str = "127.0.0.1"
     kept: dict[str, Any] = field(default_factory=dict, repr=False)
+    admitted: str | None = None
 
 
 @dataclass(slots=True, eq=False)

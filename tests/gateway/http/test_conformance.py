@@ -433,6 +433,10 @@ REFUSED = {
     "target_too_long": (414, b"GET /" + b"a" * 8192 + b" HTTP/1.1\r\nHost: h\r\n\r\n"),
     "tab_after_method": (400, b"GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n"),
     "space_after_version": (400, b"GET / HTTP/1.1 \r\nHost: h\r\n\r\n"),
+    "two_spaces_after_method": (400, b"GET  / HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "two_spaces_after_target": (400, b"GET /a  HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "many_spaces_after_target": (400, b"GET /a" + b" " * 50 + b"HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "two_spaces_after_empty_lines": (400, b"\r\n\r\nPOST  /a HTTP/1.1\r\nHost: h\r\n\r\n"),
     "version_2_0": (505, b"GET / HTTP/2.0\r\nHost: h\r\n\r\n"),
     "version_2_0_kept": (505, b"GET / HTTP/2.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n"),
     "version_2_0_proxy_kept": (505, b"GET / HTTP/2.0\r\nHost: h\r\nProxy-Connection: keep-alive\r\n\r\n"),
@@ -470,6 +474,49 @@ def test_request_is_refused_when(shared: RunningServer, name: str) -> None:
             client.socket.shutdown(1)
             assert client.read_to_end() == b""
     assert len(gate.seen) == before
+
+
+TWO_SPACES = b"GET  /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+@pytest.mark.parametrize("first", [
+    GET,
+    post(b"Content-Length: 5", body=b"ab  c"),
+    post(b"Content-Length: 4", body=b"POST"),
+    post(CHUNKED, body=b"5\r\nab  c\r\n0\r\n\r\n"),
+    post(CHUNKED, body=b"3\r\nabc\r\n0\r\nA:  b\r\n\r\n"),
+    post(b"A:  b  c", b"Content-Length: 3", body=b"  \n"),
+])  # fmt: skip
+def test_two_spaces_are_found_behind_another_request_wherever_it_is_cut(shared: RunningServer, first: bytes) -> None:
+    data = first + TWO_SPACES
+    cuts = range(max(1, len(first) - 6), len(first) + 14)
+    for pieces in (
+        (data,),
+        *((data[:cut], data[cut:]) for cut in cuts),
+        tuple(data[i : i + 1] for i in range(len(data))),
+    ):
+        with shared.connect() as client:
+            for piece in pieces:
+                client.send(piece)
+            assert [client.read().status for _ in range(2)] == [200, 400], pieces
+            assert client.read_to_end() == b""
+
+
+def test_two_spaces_in_fields_and_bodies_are_nobodys_business(shared: RunningServer) -> None:
+    bodies = (b'{\n  "inputs":  [\n' + b"  1,\n" * 5000 + b"]}", b"  ", b"GET  /x HTTP/1.1\r\n\r\n")
+    requests = [
+        *(post(b"A:  b  c", b"Content-Length: %d" % len(body), body=body) for body in bodies),
+        *(post(CHUNKED, body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)) for body in bodies),
+    ]
+    with shared.connect() as client:
+        client.send(b"".join(requests))
+        assert [client.read().body for _ in requests] == [*bodies, *bodies]
+        for request in requests:
+            for cut in (1, 5, 10, len(request) - 3):
+                client.send(request[:cut])
+                time.sleep(0.001)  # else both halves may come as one
+                client.send(request[cut:])
+                assert client.read().status == 200
 
 
 def test_refusal_leaves_the_answers_before_it(shared: RunningServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import selectors
@@ -11,7 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -25,7 +27,9 @@ from tests.builders.http_server import (
     serving,
 )
 from turnout.gateway.http import Limits, serve_http
+from turnout.gateway.http.connection import ASKED_S, LEFT_S
 from turnout.gateway.http.reader import RequestReader
+from turnout.gateway.http.service import Service
 from turnout.gateway.http.wire import Refused
 from turnout.gateway.messages import Request, Response
 
@@ -256,11 +260,24 @@ def wait_until_gone(server: RunningServer) -> None:
         assert time.monotonic() < deadline, "a connection is left"
 
 
+def service_of(server: RunningServer) -> Service:
+    """The server's; no other runs at the same time."""
+
+    async def find() -> Service:
+        found = [each for each in gc.get_objects() if isinstance(each, Service) and each.date]
+        return max(found, key=lambda each: each.now)
+
+    return asyncio.run_coroutine_threadsafe(find(), server.loop).result(WAIT_S)
+
+
+def wait_for(server: RunningServer, true: Callable[[Service], bool]) -> None:
+    service, deadline = service_of(server), time.monotonic() + WAIT_S
+    while not true(service):
+        assert time.monotonic() < deadline, f"{service.body_bytes} bytes of bodies"
+        time.sleep(0.001)
+
+
 def open_connections(server: RunningServer) -> int:
-    import gc
-
-    from turnout.gateway.http.connection import Service
-
     async def count() -> int:
         return sum(len(each.connections) for each in gc.get_objects() if isinstance(each, Service))
 
@@ -282,20 +299,202 @@ def test_client_that_leaves_is_forgotten(loop: str, how: str, sent: bytes) -> No
         wait_until_gone(server)
         with server.connect() as other:
             assert other.ask(GET).status == 200
+
+
+@LOOPS
+@pytest.mark.parametrize("how", ["close", "reset", "half"])
+@pytest.mark.parametrize("sent", [SLOW, SLOW + GET, SLOW + GET * 3 + b"GET /"])
+def test_work_ends_when_its_client_has_gone(loop: str, how: str, sent: bytes) -> None:
+    """Also where the client has sent more, so that nothing is read from it at present."""
+    gate = Gate()
+    with serving(gate, loop=loop) as server:
+        client = server.connect()
+        client.send(sent)
+        gate.wait_until(lambda: len(gate.seen) == 1)
+        if how == "half":
+            client.socket.shutdown(socket.SHUT_WR)
+        client.reset() if how == "reset" else client.close()
+        wait_until_gone(server)
+        gate.wait_until_cancelled(["/slow"])
+    assert gate.finished == []
+    assert server.logged == []  # the handler's to do
+
+
+@LOOPS
+def test_client_that_only_sends_no_more_gets_a_late_answer(loop: str) -> None:
+    gate = Gate()
+    with serving(gate, loop=loop) as server, server.connect() as client:
+        client.send(SLOW)
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.read().status == 100  # which every client skips
+        server.call(gate.opened.set)
+        assert client.read().status == 200
+        assert client.read_to_end() == b""
     assert gate.cancelled == []
 
 
-def test_work_is_finished_and_logged_when_its_client_has_gone() -> None:
+@LOOPS
+def test_client_of_http_1_0_that_only_sends_no_more_is_asked_nothing(loop: str) -> None:
+    gate = Gate()
+    with serving(gate, loop=loop) as server, server.connect() as client:
+        client.send(b"GET /slow HTTP/1.0\r\n\r\n")
+        client.socket.shutdown(socket.SHUT_WR)
+        gate.wait_until(lambda: len(gate.seen) == 1)
+        server.call(lambda: server.loop.call_later(LEFT_S + ASKED_S, gate.opened.set))
+        assert client.read().status == 200
+
+
+def test_thread_of_a_client_that_goes_before_its_task_begins_ends() -> None:
+    """The task is cancelled once it has begun, or its handler would never learn of it."""
     gate = Gate()
     with serving(gate) as server:
-        client = server.connect()
-        client.send(SLOW)
-        gate.wait_until(lambda: len(gate.seen) == 1)
-        client.reset()
+        for _ in range(50):
+            client = server.connect()
+            client.send(SLOW)
+            client.reset()
         wait_until_gone(server)
+        gate.wait_until_cancelled(["/slow"] * len(gate.seen))
+
+
+# What clients hold together.
+
+
+def test_address_with_too_many_connections_without_a_request_gets_503_and_others_are_served() -> None:
+    with serving(Gate(), Limits(max_connections=100, max_incomplete_loopback=5)) as server:
+        slow = [server.connect() for _ in range(3)] + [server.connect() for _ in range(2)]
+        for client in slow[:2]:
+            client.send(b"GET /")
+        slow[2].send(POST)
+        with server.connect() as late:
+            answer = late.read()
+            assert (answer.status, answer.header("retry-after")) == (503, "1")
+            assert late.read_to_end() == b""
+        with server.connect("127.0.0.2") as other:
+            assert other.ask(GET).status == 200
+        # One that has sent a request does not count any more, until it sends a part of one.
+        assert slow[3].ask(GET).status == 200
+        with server.connect() as late:
+            assert late.ask(GET).status == 200
+            slow[3].send(b"GET /")
+            slow[0].send(b"a HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert slow[0].read().status == 200
+        for client in slow:
+            client.close()
+        wait_until_gone(server)
+        assert service_of(server)._incomplete == {}
+
+
+def test_connection_that_goes_back_to_sending_parts_is_counted_again() -> None:
+    with serving(Gate(), Limits(max_connections=100, max_incomplete_loopback=3)) as server:
+        clients = []
+        for _ in range(3):
+            clients.append(server.connect())
+            assert clients[-1].ask(GET).status == 200
+        for client in clients:
+            client.send(b"GET /")
+        with server.connect() as late:
+            assert late.read().status == 503
+        for client in clients:
+            client.send(b"a HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert client.read().status == 200
+            client.close()
+
+
+def test_idle_connection_makes_room_for_a_new_one() -> None:
+    with serving(Gate(), Limits(max_connections=2, keep_alive_s=60)) as server:
+        first, second = server.connect(), server.connect()
+        assert [client.ask(GET).status for client in (first, second)] == [200, 200]
+        deadline = time.monotonic() + WAIT_S
+        while True:  # until the first has been idle for long enough
+            with server.connect() as client:
+                if client.ask(GET).status == 200:
+                    break
+            assert time.monotonic() < deadline
+        alive = 0
+        for idle in (first, second):
+            with suppress(EOFError, ConnectionError):
+                alive += idle.ask(GET).status == 200
+            idle.close()
+        assert alive == 1
+
+
+BIG = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 400000\r\n\r\n"
+CHUNKED = b"POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("head", [BIG, CHUNKED + b"61a80\r\n"])
+def test_bodies_have_a_bound_over_all_connections_and_small_ones_pass(head: bytes) -> None:
+    with serving(Gate(), Limits(max_bodies_bytes=1_000_000)) as server:
+        held = [server.connect() for _ in range(2)]
+        for client in held:
+            client.send(head + bytes(399_999))
+        wait_for(server, lambda service: service.body_bytes == 799_998)
+        with server.connect() as late:
+            late.send(head + bytes(399_999))
+            answer = late.read()
+            assert (answer.status, answer.header("retry-after"), answer.header("connection")) == (503, "1", "close")
+        with server.connect() as small:
+            assert small.ask(POST + bytes(100)).status == 200
+        for client in held:
+            client.send(b"x" if head is BIG else b"x\r\n0\r\n\r\n")
+            assert len(client.read().body) == 400_000
+        wait_for(server, lambda service: service.body_bytes == 0)
+        with server.connect() as late:
+            late.send(head + bytes(400_000) + (b"" if head is BIG else b"\r\n0\r\n\r\n"))
+            assert late.read().status == 200
+        for client in held:
+            client.close()
+
+
+def test_body_that_is_being_answered_counts_until_its_answer() -> None:
+    gate = Gate()
+    with serving(gate, Limits(max_bodies_bytes=1_000_000)) as server, server.connect() as client:
+        client.send(BIG.replace(b"/a", b"/slow") + bytes(400_000) + GET)
+        wait_for(server, lambda service: service.body_bytes == 400_000)
         server.call(gate.opened.set)
-        gate.wait_until(lambda: gate.finished == ["/slow"])
-    assert [(request.path, response.status) for request, response, _ in server.logged] == [("/slow", 200)]
+        assert [client.read().status for _ in range(2)] == [200, 200]
+        wait_for(server, lambda service: service.body_bytes == 0)
+
+
+def test_body_of_a_client_that_goes_counts_no_more() -> None:
+    gate = Gate()
+    with serving(gate) as server:
+        for sent in (BIG + bytes(300_000), BIG.replace(b"/a", b"/slow") + bytes(400_000), GET + BIG + bytes(9)):
+            client = server.connect()
+            client.send(sent)
+            wait_for(server, lambda service: service.body_bytes > 0)
+            client.reset()
+            wait_for(server, lambda service: service.body_bytes == 0)
+
+
+def test_head_is_judged_before_its_body_is_read() -> None:
+    def admit(request: Request) -> Response | None:
+        asked.append(request.path)
+        return Response(403, (), b"no") if request.path == "/secret" else None
+
+    asked: list[str] = []
+    gate = Gate()
+    with serving(gate, admit=admit) as server:
+        for extra in (b"Content-Length: 9000000", b"Content-Length: 10", b"Transfer-Encoding: chunked"):
+            for expect in (b"", b"Expect: 100-continue\r\n"):
+                with server.connect() as client:
+                    client.send(b"POST /secret HTTP/1.1\r\nHost: h\r\n" + expect + extra + b"\r\n\r\n")
+                    answer = client.read()
+                    assert (answer.status, answer.body, answer.header("connection")) == (403, b"no", "close")
+        assert gate.seen == []
+        asked.clear()
+        with server.connect() as client:
+            client.send(POST + bytes(50))
+            wait_for(server, lambda _: asked == ["/a"])
+            client.send(bytes(25))
+            client.send(bytes(25) + POST + bytes(10))
+            assert client.read().status == 200
+            wait_for(server, lambda _: asked == ["/a", "/a"])
+            client.send(bytes(90))
+            assert client.read().status == 200
+            # What comes in one piece is the handler's to judge.
+            assert client.ask(GET).status == 200
+        assert asked == ["/a", "/a"]
 
 
 @LOOPS

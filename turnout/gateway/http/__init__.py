@@ -19,8 +19,9 @@ from socket import socket
 from typing import Any
 
 from turnout.gateway.http.busy_poll import BusyPoll
-from turnout.gateway.http.connection import Connection, Log, Service
+from turnout.gateway.http.connection import Connection
 from turnout.gateway.http.reader import Limits
+from turnout.gateway.http.service import Admit, Log, Service
 from turnout.gateway.http.wire import REFUSALS
 from turnout.gateway.messages import Handler, Response
 
@@ -87,6 +88,7 @@ async def serve_http(
     sockets: Sequence[socket] = (),
     on_ready: Callable[[str, int], None] | None = None,
     log: Log | None = None,
+    admit: Admit | None = None,
 ) -> None:
     """Serve until `stop` is set, then finish the requests in flight and return.
 
@@ -100,13 +102,14 @@ async def serve_http(
         sockets: bound sockets to listen on instead of `host` and `port`.
         on_ready: told the address once clients can connect.
         log: told of every answer, refusals too; a request that could not be read has `-` for what is not known.
+        admit: asked before a body is read.
 
     Raises:
         OSError: the address cannot be listened on.
     """
     loop = asyncio.get_running_loop()
     listeners: list[asyncio.Server] = []
-    async with serving(Service(handle, limits or Limits(), refusals, log)) as make_connection:
+    async with serving(Service(handle, limits or Limits(), refusals, log, admit)) as make_connection:
         try:
             for listening in sockets:
                 listener = await loop.create_server(make_connection, sock=listening, backlog=BACKLOG)
@@ -133,6 +136,7 @@ async def serve_accepted(
     limits: Limits | None = None,
     refusals: Mapping[int, Response] = REFUSALS,
     log: Log | None = None,
+    admit: Admit | None = None,
 ) -> None:
     """As `serve_http`, for connections that another process accepts.
 
@@ -144,9 +148,10 @@ async def serve_accepted(
         limits: what one client may take.
         refusals: the answers that the server gives by itself, by status.
         log: told of every answer.
+        admit: asked before a body is read.
     """
     loop = asyncio.get_running_loop()
-    service = Service(handle, limits or Limits(), refusals, log)
+    service = Service(handle, limits or Limits(), refusals, log, admit)
     service.on_close = on_close
     service.busy_poll = BusyPoll(loop)
     beginning: set[asyncio.Task[None]] = set()
@@ -154,7 +159,9 @@ async def serve_accepted(
     async def begin(connected: socket) -> None:
         try:
             await loop.connect_accepted_socket(make_connection, connected)
-        except OSError:  # the client went away
+        except Exception as error:
+            if not isinstance(error, OSError):  # else the client went away
+                logger.exception("a connection cannot be served")
             connected.close()
             on_close()
 

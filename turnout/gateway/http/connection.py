@@ -9,76 +9,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import cast
 
-from turnout.gateway.http.busy_poll import BusyPoll
-from turnout.gateway.http.reader import Limits, NotHTTPError, RequestReader
+from turnout.gateway.http.reader import NotHTTPError, RequestReader
+from turnout.gateway.http.service import SMALL_BODY_BYTES, Service, origin_of
 from turnout.gateway.http.wire import CLOSE, CONTINUE, Refused, make_refusal, render
-from turnout.gateway.messages import Handler, Request, Response
+from turnout.gateway.messages import Request, Response
 
 logger = logging.getLogger("turnout.gateway.http")
-
-Log = Callable[[Request, Response, float], None]
-"""Told of every answer, with the seconds between the request's last byte and the answer's first."""
 
 _IDLE, _HEAD, _BODY = range(3)
 _JOINED_BYTES = 65_536
 
+LEFT_S = 0.5
+"""After a client closed its writing side and before it is asked whether it still reads. Most answers come earlier."""
 
-class Service:
-    """What all connections share.
+ASKED_S = 0.1
+"""Until the answer to that is looked at for the first time; a farther client's is seen by a sweep."""
 
-    Args:
-        handle: answers requests.
-        limits: what one client may take.
-        refusals: the answers given without the handler, by status.
-        log: told of every answer, or None.
-
-    Attributes:
-        now: seconds, of a clock that is read once per sweep.
-        date: the `Date` line of this second.
-        draining: the server stops; every answer is its connection's last.
-        on_close: told of every connection that is gone, or None.
-        busy_poll: keeps the loop awake between requests, or None.
-    """
-
-    def __init__(self, handle: Handler, limits: Limits, refusals: Mapping[int, Response], log: Log | None) -> None:
-        self.handle = handle
-        self.limits = limits
-        self.refusals = refusals
-        self.log = log
-        self.now = 0.0
-        self.date = ""
-        self.draining = False
-        self.connections: set[Connection] = set()
-        self.tasks: set[asyncio.Future[Response]] = set()
-        self.emptied = asyncio.Event()
-        self.on_close: Callable[[], None] | None = None
-        self.busy_poll: BusyPoll | None = None
-
-    def forget(self, connection: Connection) -> None:
-        """Let go of a closed connection, and wake who waits for the last."""
-        self.connections.discard(connection)
-        if self.on_close is not None:
-            self.on_close()
-        if self.draining and not self.connections:
-            self.emptied.set()
+_CLOSED = getattr(select, "POLLRDHUP", 0)  # Linux only: the client sends no more, whether or not all of it was read
 
 
 class Connection(asyncio.Protocol):
     """The protocol that the event loop drives for one client."""
 
     __slots__ = (
+        "_answered_bytes",
         "_awaited",
+        "_body_bytes",
         "_deaf",
         "_eof",
+        "_is_asked",
+        "_is_counted",
         "_lingering",
         "_moved",
+        "_origin",
         "_phase",
         "_queue",
         "_reader",
@@ -98,7 +68,11 @@ class Connection(asyncio.Protocol):
         self._service = service
         # Requests read while an earlier answer is awaited or waits to be written; a refusal comes with its response.
         self._queue: deque[tuple[Request, str, Response | None]] = deque()
-        self._awaited = False  # the handler works on an answer
+        self._awaited: asyncio.Future[Response] | None = None  # the answer that the handler works on
+        self._answered_bytes = 0  # of its request's body
+        self._is_asked = False  # whether its client, which sends no more, still reads
+        self._is_counted = False  # among its address's connections without a whole request
+        self._body_bytes = 0  # of all bodies here, as the service was told
         self._stalled = False  # the client does not read
         self._reading = True  # we do
         self._deaf = False  # what still comes in is thrown away
@@ -116,19 +90,29 @@ class Connection(asyncio.Protocol):
         """A client has come."""
         service = self._service
         peer = transport.get_extra_info("peername")
+        client = peer[0] if isinstance(peer, tuple) else "127.0.0.1"
         self._transport = cast("asyncio.Transport", transport)
-        self._reader = RequestReader(service.limits, peer[0] if isinstance(peer, tuple) else "127.0.0.1", self._take)
+        self._reader = RequestReader(service.limits, client, self._take)
+        self._origin = origin_of(client)
         service.connections.add(self)
         if service.draining:
             self._close()
-        elif len(service.connections) > service.limits.max_connections:
+        elif not service.make_room():
             self._refuse(503)
+        else:
+            self._expect_request()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """The connection is gone; an answer still awaited is dropped when it comes."""
+        """The connection is gone, and nobody waits for its answers."""
         self._deaf = True
         self._queue.clear()
         self._reader.close()
+        if self._awaited is not None:
+            # Not at once: a task that has not begun would never learn of it.
+            asyncio.get_running_loop().call_soon(self._awaited.cancel)
+        if self._is_counted:
+            self._service.discount_incomplete(self._origin)
+        self._count_bodies()
         self._service.forget(self)
 
     def data_received(self, data: bytes) -> None:
@@ -142,11 +126,12 @@ class Connection(asyncio.Protocol):
             self._stop_reading(error)
         else:
             phase = _BODY if reader.request is not None else _HEAD if reader.target else _IDLE
-            if phase != self._phase:
-                self._phase = phase
-                self._since = self._service.now
+            if phase != self._phase or phase == _BODY:
+                self._go_on_reading(phase)
             if reader.continue_due:
                 self._send_continue()
+        if self._queue or self._body_bytes:
+            self._count_bodies()
         if self._queue and self._reading and not self._deaf:
             self._reading = False
             self._transport.pause_reading()
@@ -156,7 +141,9 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client has closed its writing side, and may still wait for its answers."""
         self._deaf = self._eof = True
-        return self._awaited or bool(self._queue)
+        if self._awaited is not None:
+            asyncio.get_running_loop().call_later(LEFT_S, self._ask_whether_read)
+        return self._awaited is not None or bool(self._queue)
 
     def pause_writing(self) -> None:
         """The client does not read: answer nothing more until it does."""
@@ -181,25 +168,32 @@ class Connection(asyncio.Protocol):
         if self._lingering:
             if waited_s > limits.linger_s:
                 self._transport.abort()
-        elif self._awaited or self._deaf:
+        elif self._awaited is not None:
+            if self._eof or (not self._reading and self._poll(_CLOSED)):
+                self._ask_whether_read()
+        elif self._deaf:
             return
-        elif self._phase == _BODY:
-            if waited_s > limits.body_timeout_s:
-                self._refuse(408)
-        elif self._phase == _HEAD:
-            if waited_s > limits.header_timeout_s:
+        elif self._phase != _IDLE:
+            if waited_s > (limits.body_timeout_s if self._phase == _BODY else limits.header_timeout_s):
                 self._refuse(408)
         elif waited_s > (limits.keep_alive_s if self._served else limits.header_timeout_s):
             self._close()
 
     def drain(self) -> None:
         """The server stops: close unless a request is being read or answered; its answer will say `close`."""
-        if self._phase == _IDLE and not (self._awaited or self._queue):
+        if self._phase == _IDLE and self._awaited is None and not self._queue:
             self._close()
 
     def abort(self) -> None:
         """Close at once, whatever is unsent."""
         self._transport.abort()
+
+    @property
+    def idle_since(self) -> float | None:
+        """When its last answer was written; None where it has work, or never had any."""
+        if not self._served or self._phase != _IDLE or self._deaf or self._awaited is not None or self._stalled:
+            return None
+        return self._since
 
     # Answers.
 
@@ -209,6 +203,9 @@ class Connection(asyncio.Protocol):
             return
         self._phase = _IDLE
         self._since = self._service.now
+        if self._is_counted:
+            self._is_counted = False
+            self._service.discount_incomplete(self._origin)
         if connection is CLOSE:
             self._deaf = True
         if self._awaited or self._stalled or self._queue:
@@ -229,15 +226,23 @@ class Connection(asyncio.Protocol):
             logger.exception("%s %s failed", request.method, request.path)
             self._write(request, make_refusal(500, service.refusals), connection, started)
             return
-        self._awaited = True
+        self._awaited = task
+        if request.body:
+            self._answered_bytes = len(request.body)
+            self._count_bodies()
         service.tasks.add(task)
         task.add_done_callback(partial(self._end_awaited, request, connection, started))
 
     def _end_awaited(self, request: Request, connection: str, started: float, task: asyncio.Future[Response]) -> None:
         service = self._service
         service.tasks.discard(task)
-        self._awaited = False
+        self._awaited = None
         self._since = service.now
+        self._answered_bytes = 0
+        if self._body_bytes:
+            self._count_bodies()
+        if task.cancelled() and self._transport.is_closing() and not service.draining:
+            return  # its client has gone, and the handler has logged it
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is None:
             response = task.result()
@@ -296,9 +301,78 @@ class Connection(asyncio.Protocol):
         self._since = self._service.now
         self._write(request, response, CLOSE, time.perf_counter())
 
+    # What a client holds.
+
+    def _go_on_reading(self, phase: int) -> None:
+        """Part of a request has come."""
+        if phase != self._phase:
+            self._phase = phase
+            self._since = self._service.now
+            if phase != _IDLE:
+                self._expect_request()
+        if phase == _BODY and not self._deaf:
+            self._check_body()
+
+    def _expect_request(self) -> None:
+        """Count the connection among those of its address that have not sent a whole request."""
+        if self._is_counted or self._deaf or self._awaited is not None or self._queue:
+            return
+        self._is_counted = self._service.count_incomplete(self._origin)
+        if not self._is_counted:
+            # No time to read it is given: those who have so many connections would have as many more.
+            self._deaf = True
+            self._write(self._reader.describe(), make_refusal(503, self._service.refusals), CLOSE, time.perf_counter())
+
+    def _check_body(self) -> None:
+        """A head has come and its body has not: refuse what can be refused by now, or what there is no room for."""
+        service, reader = self._service, self._reader
+        request = reader.request
+        assert request is not None
+        if request.admitted is None:
+            request.admitted = ""
+            refusal = service.admit(request) if service.admit is not None else None
+            if refusal is not None:
+                self._refuse_with(request, refusal)
+                return
+        self._count_bodies()
+        size_bytes = max(reader.length, reader.body_bytes)
+        others_bytes = service.body_bytes - reader.body_bytes
+        if size_bytes > SMALL_BODY_BYTES and others_bytes + size_bytes > service.limits.max_bodies_bytes:
+            self._refuse(503)
+
+    def _count_bodies(self) -> None:
+        """Tell the service how much of bodies is held here: read in part, waiting for their turn, being answered."""
+        held = self._reader.body_bytes + self._answered_bytes + sum(len(row[0].body) for row in self._queue)
+        self._service.body_bytes += held - self._body_bytes
+        self._body_bytes = held
+
+    def _ask_whether_read(self) -> None:
+        """Find out whether a client that sends no more still reads, and end the connection if it does not.
+
+        A closed connection looks like one whose client has closed its writing side only, until it is sent something.
+        `100 Continue` is what each client of HTTP/1.1 must skip.
+        """
+        if self._awaited is None or self._transport.is_closing():
+            return
+        if self._poll(0):
+            self._transport.abort()
+        elif not self._is_asked and self._reader.is_current and not self._stalled:
+            self._is_asked = True
+            self._transport.write(CONTINUE)
+            asyncio.get_running_loop().call_later(ASKED_S, self._ask_whether_read)
+
+    def _poll(self, events: int) -> bool:
+        """Whether the socket has one of these events or is broken; without waiting."""
+        connected = self._transport.get_extra_info("socket")
+        if connected is None or connected.fileno() < 0:
+            return False
+        poll = select.poll()
+        poll.register(connected.fileno(), events)
+        return bool(poll.poll(0))
+
     def _send_continue(self) -> None:
         """Tell a client that waits to send its body to go on, once no earlier answer is due."""
-        if not (self._awaited or self._queue or self._stalled):
+        if not (self._awaited or self._queue or self._stalled or self._deaf):
             self._reader.continue_due = False
             self._transport.write(CONTINUE)
 
@@ -318,8 +392,10 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, status: int) -> None:
         """Answer with `status` when its turn comes, read nothing more, and end the connection."""
-        request = self._reader.describe()
-        response = make_refusal(status, self._service.refusals)
+        self._refuse_with(self._reader.describe(), make_refusal(status, self._service.refusals))
+
+    def _refuse_with(self, request: Request, response: Response) -> None:
+        self._reader.drop_body()
         self._deaf = True
         self._phase = _IDLE
         if self._awaited or self._stalled or self._queue:

@@ -6,6 +6,7 @@ Comes in: bytes, split anywhere. Goes out: whole `Request` values, each to a cal
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,9 @@ from turnout.protocol.limits import LARGEST_HEADERS_BYTES, LARGEST_REQUEST_BYTES
 
 _PLAIN = frozenset({HOST, HOST | LENGTH})
 _SMALL_PIECE_BYTES = 4096
+_LINE_START = re.compile(rb"[A-Z-]+ ")
+_METHOD_START = re.compile(rb"[A-Z-]{1,32}")
+_METHOD_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ-")
 _METHODS = {b"GET": "GET", b"POST": "POST"}
 
 
@@ -41,7 +45,10 @@ class Limits:
         max_body_bytes: of a request's body, its transfer encoding undone (API Gateway: 10 MB); more is a 413.
         max_header_bytes: of all header lines together (API Gateway: 10,240); more is a 431.
         max_target_bytes: of the path with its query; more is a 414.
-        max_connections: at one time; more get a 503.
+        max_connections: at one time; more get a 503 where no idle one can be closed instead.
+        max_incomplete: connections of one address that have not sent a whole request; more get a 503.
+        max_incomplete_loopback: the same for an address of this machine, which may be a proxy's.
+        max_bodies_bytes: of all bodies that are being read or answered; what is more and not small gets a 503.
         header_timeout_s: from a connection's start, or a request's first bytes, to the end of its head.
         body_timeout_s: from the end of a head to the end of its body.
         keep_alive_s: between requests.
@@ -54,6 +61,9 @@ class Limits:
     max_header_bytes: int = LARGEST_HEADERS_BYTES
     max_target_bytes: int = 8_192
     max_connections: int = 4_096
+    max_incomplete: int = 1_024
+    max_incomplete_loopback: int = 2_048
+    max_bodies_bytes: int = 256 * 1024 * 1024
     header_timeout_s: float = 20.0
     body_timeout_s: float = 60.0
     keep_alive_s: float = 75.0
@@ -77,13 +87,13 @@ class RequestReader:
 
     __slots__ = (
         "_begun",
-        "_body_bytes",
         "_client",
         "_connection",
         "_fields",
         "_fresh",
         "_kept",
         "_limits",
+        "_line",
         "_parser",
         "_path",
         "_pieces",
@@ -94,7 +104,9 @@ class RequestReader:
         "_stray_bytes",
         "_take",
         "_target_before",
+        "body_bytes",
         "continue_due",
+        "length",
         "request",
         "target",
     )
@@ -115,7 +127,9 @@ class RequestReader:
         self._path = self._query = ""
         self._pieces: list[bytes | bytearray] = []
         self._begun = False
-        self._body_bytes = 0
+        self._line = b""  # the start of a request's line, where it is looked at before it is parsed
+        self.body_bytes = 0  # read of the body so far
+        self.length = 0  # of the body, as its head says; 0 where it does not
         self._connection = KEEP
         self._replaying = False
         self._fresh = False
@@ -128,6 +142,18 @@ class RequestReader:
             Refused: the request cannot be served.
             NotHTTPError: these are the first bytes of another protocol.
         """
+        # A chunk without two spaces side by side, neither within it nor across its ends, holds no line with two.
+        if b"  " in data or self._line or data[-1:] == b" ":
+            self._feed_lines(data)
+        else:
+            self._feed(data)
+            if self.request is None and not self._raw and (self.target or data[-1] in _METHOD_BYTES):
+                self._keep_line(data)
+        self._begun = True
+        if self.target:
+            self._check_stray(len(data))
+
+    def _feed(self, data: bytes | memoryview) -> None:
         rest: bytes | memoryview = data
         while True:
             try:
@@ -144,9 +170,47 @@ class RequestReader:
                 if data[:1] == b"\x16" and not self._begun:
                     raise NotHTTPError from None
                 raise Refused(400) from None
-        self._begun = True
-        if self.target:
-            self._check_stray(len(data))
+
+    def _feed_lines(self, data: bytes) -> None:
+        """Feed a chunk so that the line of each request is looked at: the parser takes several spaces for one.
+
+        A proxy in front may take them for something else, and then the two would not agree on where a request ends.
+        """
+        view, at = memoryview(data), 0
+        while at < len(data):
+            if self.request is None or (not self.length and at < 4):  # a chunked body's end may be cut by the chunk's
+                end = data.find(b"\n", at) + 1 or len(data)
+            elif self.length:
+                end = min(at + max(1, self.length - self.body_bytes), len(data))
+            else:
+                found = data.find(b"\r\n\r\n", at)
+                end = len(data) if found < 0 else found + 4
+            if self.request is None and (self._line or not self.target):
+                self._check_line(data[at:end])
+            self._feed(view[at:end])
+            at = end
+
+    def _check_line(self, piece: bytes) -> None:
+        self._line += piece
+        if b"  " in self._line:
+            raise Refused(400)
+        # A target that is too long is the parser's to refuse.
+        self._line = b"" if piece[-1:] == b"\n" else self._line[-self._limits.max_target_bytes :]
+
+    def _keep_line(self, data: bytes) -> None:
+        """Keep the start of a request's line that ends in a later chunk.
+
+        A field's name holds no space, so that what has one before any colon is a line. Without a target there is a
+        method at most; a body that ends like one does no harm.
+        """
+        tail = data[data.rfind(b"\n") + 1 :]
+        if _LINE_START.match(tail) if self.target else _METHOD_START.fullmatch(tail):
+            self._line = tail
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the last head that was read is HTTP/1.1's."""
+        return self._parser.get_http_version() == "1.1"
 
     def describe(self) -> Request:
         """What is known of the request being read, `-` for what is not."""
@@ -158,11 +222,16 @@ class RequestReader:
             self._parser.get_method().decode("ascii"), self.target.decode("latin-1"), "", (), b"", self._client
         )
 
+    def drop_body(self) -> None:
+        """Let go of what was read of a body that is not wanted. Nothing may be fed any more."""
+        self._pieces = []
+        self.body_bytes = 0
+
     def close(self) -> None:
         """Let go of the parser, which holds our callbacks and so us."""
         self.target = b""
         self.request = None
-        self._pieces = []
+        self.drop_body()
         del self._parser, self._take
 
     # What the parser calls.
@@ -206,6 +275,7 @@ class RequestReader:
                 self._connection = KEEP_1_0
         if length > self._limits.max_body_bytes:
             raise Refused(413)
+        self.length = length
         # Trailers go to a list of their own, or the head kept for comparison would grow by them.
         self._raw = []
         self.request = Request(method, self._path, self._query, fields, b"", self._client, self._kept)
@@ -213,8 +283,8 @@ class RequestReader:
     def on_body(self, piece: bytes) -> None:  # noqa: D102
         self._fresh = True
         self.continue_due = False
-        self._body_bytes += len(piece)
-        if self._body_bytes > self._limits.max_body_bytes:
+        self.body_bytes += len(piece)
+        if self.body_bytes > self._limits.max_body_bytes:
             raise Refused(413)
         pieces = self._pieces
         if not pieces or len(piece) >= _SMALL_PIECE_BYTES:
@@ -233,7 +303,7 @@ class RequestReader:
         if self._pieces:
             request.body = b"".join(self._pieces)
             self._pieces = []
-            self._body_bytes = 0
+            self.body_bytes = 0
         self.request = None
         self.target = b""
         self.continue_due = False

@@ -63,6 +63,8 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ABSOLUTE = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
 
 _WITHOUT_BODY = frozenset({204, 304})
+_RETRIED = frozenset({429, 503})
+"""Where trying again is the remedy: the answer says when."""
 
 
 REFUSALS: Mapping[int, Response] = MappingProxyType(
@@ -79,8 +81,11 @@ def make_refusal(status: int, refusals: Mapping[int, Response] = REFUSALS) -> Re
     known = refusals.get(status)
     if known is not None:
         return known
+    retry = (("Retry-After", "1"),) if status in _RETRIED else ()
     return Response(
-        status, (("Content-Type", "application/json"),), f'{{"message":"{HTTPStatus(status).phrase}"}}'.encode("ascii")
+        status,
+        (("Content-Type", "application/json"), *retry),
+        f'{{"message":"{HTTPStatus(status).phrase}"}}'.encode("ascii"),
     )
 
 

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 
 from turnout.gateway.control.guard import local_only
 from turnout.gateway.http import REFUSALS, Limits, serving
-from turnout.gateway.http.connection import Service
+from turnout.gateway.http.service import Service
 from turnout.gateway.messages import Handler
 
 LIMITS = Limits(shutdown_s=1.0)

@@ -120,6 +120,12 @@ class Switch:
             self.look()
         return self._handle(request)
 
+    def admit(self, request: Request) -> Response | None:
+        """Refuse one request by its head, by the state of this moment; None where it may go on."""
+        if self._generation[0] != self._seen:
+            self.look()
+        return self._served.gateway.admit(request)
+
     def look(self) -> None:
         """Obey the control state as it is now."""
         generation, state = self._state.read()

@@ -143,6 +143,7 @@ class Worker:
                 limits=serving.limits,
                 refusals=serving.refusals,
                 log=serving.log,
+                admit=self._switch.admit,
             )
         finally:
             loop.remove_reader(self._channel.fileno())

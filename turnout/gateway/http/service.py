@@ -1,0 +1,166 @@
+"""What all connections of one server share: the handler, the limits, and what they hold together."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+from turnout.gateway.http.busy_poll import BusyPoll
+from turnout.gateway.http.reader import Limits
+from turnout.gateway.messages import Handler, Request, Response
+
+Log = Callable[[Request, Response, float], None]
+"""Told of every answer, with the seconds between the request's last byte and the answer's first."""
+
+Admit = Callable[[Request], "Response | None"]
+"""Refuses a request whose head has come and whose body has not, or returns None."""
+
+SMALL_BODY_BYTES = 65_536
+"""A body up to this size is read whatever the others hold: 4,096 of them take 256 MB."""
+
+
+SURELY_IDLE_S = 1.0
+"""A connection that was answered less long ago may have its next request under way."""
+
+
+class Origin(NamedTuple):
+    """Where connections come from that are counted together.
+
+    Args:
+        name: an address, or an IPv6 network.
+        is_loopback: whether it is this machine: perhaps a proxy with all of its clients.
+    """
+
+    name: str
+    is_loopback: bool
+
+
+class Member(Protocol):
+    """A connection, as its service sees it."""
+
+    def check_time(self) -> None:
+        """End it if something took too long."""
+        ...
+
+    def drain(self) -> None:
+        """The server stops."""
+        ...
+
+    def abort(self) -> None:
+        """Close it at once."""
+        ...
+
+    @property
+    def idle_since(self) -> float | None:
+        """When its last answer was written, of the service's clock; None where it has work or never had any."""
+        ...
+
+
+class Service:
+    """What all connections share.
+
+    Args:
+        handle: answers requests.
+        limits: what clients may take.
+        refusals: the answers given without the handler, by status.
+        log: told of every answer, or None.
+        admit: asked before a body is read, or None.
+
+    Attributes:
+        now: seconds, of a clock that is read once per sweep.
+        date: the `Date` line of this second.
+        draining: the server stops; every answer is its connection's last.
+        body_bytes: of bodies that are being read or whose requests are being answered.
+        on_close: told of every connection that is gone, or None.
+        busy_poll: keeps the loop awake between requests, or None.
+    """
+
+    def __init__(
+        self,
+        handle: Handler,
+        limits: Limits,
+        refusals: Mapping[int, Response],
+        log: Log | None,
+        admit: Admit | None = None,
+    ) -> None:
+        self.handle = handle
+        self.limits = limits
+        self.refusals = refusals
+        self.log = log
+        self.admit = admit
+        self.now = 0.0
+        self.date = ""
+        self.draining = False
+        self.body_bytes = 0
+        self.connections: set[Member] = set()
+        self.tasks: set[asyncio.Future[Response]] = set()
+        self.emptied = asyncio.Event()
+        self.on_close: Callable[[], None] | None = None
+        self.busy_poll: BusyPoll | None = None
+        self._incomplete: dict[Origin, int] = {}
+
+    def forget(self, connection: Member) -> None:
+        """Let go of a closed connection, and wake who waits for the last."""
+        self.connections.discard(connection)
+        if self.on_close is not None:
+            self.on_close()
+        if self.draining and not self.connections:
+            self.emptied.set()
+
+    def make_room(self) -> bool:
+        """Whether there is room for the connection that has just come: an idle one goes, the longest idle first."""
+        if len(self.connections) <= self.limits.max_connections:
+            return True
+        idle = [(since, id(row), row) for row in self.connections if (since := row.idle_since) is not None]
+        if not idle or self.now - min(idle)[0] < SURELY_IDLE_S:
+            return False
+        min(idle)[2].drain()
+        return True
+
+    def count_incomplete(self, origin: Origin) -> bool:
+        """Count a connection that waits for its client to send a whole request; False where its address has too many.
+
+        To be taken back by `discount_incomplete` only where it was counted.
+        """
+        count = self._incomplete.get(origin, 0)
+        if count >= self.most_incomplete(origin):
+            return False
+        self._incomplete[origin] = count + 1
+        return True
+
+    def discount_incomplete(self, origin: Origin) -> None:
+        """A counted connection has sent its request, or is gone."""
+        count = self._incomplete[origin] - 1
+        if count:
+            self._incomplete[origin] = count
+        else:
+            del self._incomplete[origin]
+
+    def most_incomplete(self, origin: Origin) -> int:
+        """How many connections without a whole request one address may have: a quarter of all, or half on loopback."""
+        limits = self.limits
+        if origin.is_loopback:
+            return min(limits.max_incomplete_loopback, max(2, limits.max_connections // 2))
+        return min(limits.max_incomplete, max(1, limits.max_connections // 4))
+
+
+@lru_cache(maxsize=4096)
+def origin_of(client: str) -> Origin:
+    """Whose connections are counted together: an IPv4 address', or those of an IPv6 network of 64 bits.
+
+    One client usually has a whole such network.
+    """
+    try:
+        address = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return Origin(client, is_loopback=False)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if isinstance(address, ipaddress.IPv6Address):
+        name = str(ipaddress.ip_network((address, 64), strict=False))
+    else:
+        name = str(address)
+    return Origin(name, is_loopback=address.is_loopback)
