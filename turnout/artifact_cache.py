@@ -4,7 +4,7 @@ Comes in: a folder, paths, digests. Goes out: what was remembered, or None: a ca
 release, or being written by another process is no error. Called by the artifact inspection.
 
     <folder>/files/<sha256 of the path>.json     size, times and inode of the file and of its external data -> digest
-    <folder>/signatures/<digest>.json            signature
+    <folder>/signatures/<digest>.json            signature and operators
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from typing import Any
 import orjson
 
 from turnout import __version__
+from turnout.graph_operators import GraphOperators
 from turnout.protocol.tensors import Signature
 
-FORMAT = f"{__version__}/1"
+FORMAT = f"{__version__}/2"
 """Raise the number whenever the same bytes would give another signature, digest or entry than before."""
 
 SETTLED_AFTER_S = 2.0
@@ -59,6 +60,14 @@ def fingerprint_of(paths: tuple[Path, ...]) -> Fingerprint:
 
 
 @dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was read of a graph, whatever file it lies in."""
+
+    signature: Signature
+    operators: GraphOperators
+
+
+@dataclass(frozen=True, slots=True)
 class ArtifactCache:
     """A folder that remembers; every write is one rename, so that readers never see half an entry."""
 
@@ -78,11 +87,14 @@ class ArtifactCache:
         except (KeyError, TypeError, ValueError, OSError):
             return None
 
-    def signature(self, sha256: str) -> Signature | None:
-        """The signature of the model with that digest."""
+    def inspection(self, sha256: str) -> Inspection | None:
+        """What was read of the model with that digest."""
         entry = _read(self._signature_entry(sha256))
         try:
-            return None if entry is None else Signature.from_json(entry["signature"])
+            if entry is None:
+                return None
+            operators = GraphOperators(tuple(map(str, entry["operators"])), bool(entry["follows_values"]))
+            return Inspection(Signature.from_json(entry["signature"]), operators)
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
@@ -92,9 +104,14 @@ class ArtifactCache:
         row = {"path": str(path), "sha256": sha256, "external": names, "fingerprint": list(fingerprint.values)}
         _write(self._file_entry(path), row)
 
-    def store_signature(self, sha256: str, signature: Signature) -> None:
-        """Remember a signature."""
-        _write(self._signature_entry(sha256), {"signature": signature.to_json()})
+    def store_inspection(self, sha256: str, inspection: Inspection) -> None:
+        """Remember what was read of a model."""
+        row = {
+            "signature": inspection.signature.to_json(),
+            "operators": inspection.operators.names,
+            "follows_values": inspection.operators.follows_values,
+        }
+        _write(self._signature_entry(sha256), row)
 
     def _file_entry(self, path: Path) -> Path:
         return self.folder / "files" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json"

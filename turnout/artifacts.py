@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from turnout.artifact_cache import ArtifactCache, Clock, fingerprint_of
+from turnout.artifact_cache import ArtifactCache, Clock, Inspection, fingerprint_of
+from turnout.graph_operators import UNKNOWN_OPERATORS, GraphOperators, operators_of
 from turnout.onnx_file import ArtifactError, read_graph, refuse_other_kinds, tensors_of, text_of
 from turnout.protocol.artifact_digest import combine_digests, sort_external
 from turnout.protocol.tensors import Signature
@@ -35,6 +36,7 @@ class Artifact:
         size_bytes: all its files together.
         signature: its inputs and outputs.
         external_files: the external data files it names, absolute, each below the ONNX file's folder.
+        operators: what its graph is made of.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Artifact:
     size_bytes: int
     signature: Signature
     external_files: tuple[Path, ...] = ()
+    operators: GraphOperators = UNKNOWN_OPERATORS
 
 
 Reading = Callable[[str, int], AbstractContextManager[None]]
@@ -72,20 +75,20 @@ def load_artifact(
     cache = ArtifactCache(cache_dir) if cache_dir is not None else None
     if cache is not None and (known := cache.digest(path)) is not None:
         sha256, external, size = known
-        signature = cache.signature(sha256)
-        if signature is not None:
-            return Artifact(path, sha256, size, signature, external)
+        inspection = cache.inspection(sha256)
+        if inspection is not None:
+            return Artifact(path, sha256, size, inspection.signature, external, inspection.operators)
     model = read_graph(path)
-    signature = signature_of(model, path.name)
+    inspection = Inspection(signature_of(model, path.name), operators_of(model))
     external = _external_files(model, path)
     before = fingerprint_of((path, *external))
     with reading(path.name, before.size_bytes):
         sha256 = digest_of(path, external)
     if cache is not None:
-        cache.store_signature(sha256, signature)
+        cache.store_inspection(sha256, inspection)
         if before.settled(clock()) and fingerprint_of((path, *external)) == before:
             cache.store_digest(path, sha256, external, before)
-    return Artifact(path, sha256, before.size_bytes, signature, external)
+    return Artifact(path, sha256, before.size_bytes, inspection.signature, external, inspection.operators)
 
 
 def digest_of(path: Path, external_files: Iterable[Path] = ()) -> str:

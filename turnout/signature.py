@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from turnout.graph_operators import nodes_of
 from turnout.onnx_file import ArtifactError, read_graph, text_of
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
 
@@ -160,7 +161,7 @@ def _metadata(model: onnx.ModelProto) -> dict[str, str]:
     And `locales`, those that the model needs at run time: onnxruntime cannot open it where the system lacks one.
     """
     opsets = sorted((text_of(row.domain) or "ai.onnx", row.version) for row in model.opset_import)
-    normalizers = [node for node in model.graph.node if node.op_type == "StringNormalizer"]
+    normalizers = [node for node in nodes_of(model) if _needs_locale(node)]
     rows = {
         "producer": f"{text_of(model.producer_name)} {text_of(model.producer_version)}".strip(),
         "ir_version": str(model.ir_version),
@@ -169,6 +170,16 @@ def _metadata(model: onnx.ModelProto) -> dict[str, str]:
         "description": " ".join(text_of(model.doc_string or model.graph.doc_string).split()),
     }
     return {key: _shorten(text) for key, text in rows.items() if text}
+
+
+def _needs_locale(node: onnx.NodeProto) -> bool:
+    """Whether onnxruntime makes a locale for the node: it changes case, or ignores it in a list of stop words."""
+    if node.op_type != "StringNormalizer":
+        return False
+    given = {attribute.name: attribute for attribute in node.attribute}
+    changes = "case_change_action" in given and given["case_change_action"].s not in {b"", b"NONE"}
+    ignores = "is_case_sensitive" not in given or not given["is_case_sensitive"].i
+    return changes or (ignores and "stopwords" in given and bool(given["stopwords"].strings))
 
 
 def _locale(normalizer: onnx.NodeProto) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,10 @@ class RunCancelled(Exception):  # noqa: N818 - nothing went wrong: someone asked
 
 
 class Cancellation:
-    """Ends a run from another thread: `cancel()` before or while it runs. Between two nodes, not within one."""
+    """Ends a run from another thread: `cancel()` before or while it runs. Between two nodes, not within one.
+
+    It may serve one run after the other, until it is used.
+    """
 
     __slots__ = ("_cancelled", "_lock", "_options")
 
@@ -96,12 +99,14 @@ class Cancellation:
             if self._options is not None:
                 self._options.terminate = True
 
-    def attach(self, options: onnxruntime.RunOptions) -> None:
-        """Say which run is to be ended; RunCancelled where `cancel` came first. Called by the session."""
+    def options(self, make: Callable[[], onnxruntime.RunOptions]) -> onnxruntime.RunOptions:
+        """The options of the run that is to be ended; RunCancelled where `cancel` came first. Called by the session."""
         with self._lock:
             if self._cancelled:
                 raise RunCancelled
-            self._options = options
+            if self._options is None:
+                self._options = make()
+            return self._options
 
 
 def threads_for(memory_mb: int) -> int:
@@ -201,10 +206,7 @@ class Model:
             RunCancelled: `cancellation` came first.
         """
         names = names or self._names
-        options = self._options
-        if cancellation is not None:
-            options = self._onnxruntime.RunOptions()
-            cancellation.attach(options)
+        options = self._options if cancellation is None else cancellation.options(self._onnxruntime.RunOptions)
         feed: Mapping[str, Any] = inputs
         if self._texts or self._halves:
             feed = {name: self._prepare(name, values) for name, values in inputs.items()}

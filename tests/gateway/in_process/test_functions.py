@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 
 from turnout.gateway.functions import LARGEST_ANSWER_BYTES, Invocation, answer_bytes
 from turnout.gateway.in_process.functions import InProcessFunctions, Loaded
+from turnout.gateway.in_process.threads import MOST_GIVEN_UP
+from turnout.gateway.in_process.watchdog import Watchdog
 from turnout.manifest import Warm
 from turnout.plan import Function
 
@@ -663,3 +666,109 @@ def test_close_cancels_what_runs_and_counts_what_cannot_be_stopped() -> None:
         hang.set()
         functions.close(10)
     assert functions.busy_after_close == 0
+
+
+# --- runs that do not end
+
+
+def until_cancelled(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    """As onnxruntime: computes on and on unless it is told to stop."""
+    if event["body"] == "long":
+        while not context.cancellation.cancelled:
+            time.sleep(0.001)
+        raise ValueError("terminated")
+    return answer()
+
+
+def test_a_run_on_the_loop_ends_at_its_deadline_and_the_next_one_is_not_on_the_loop() -> None:
+    functions = hosting(Fakes({"f": until_cancelled}), loop_limit_s=0.05)
+
+    async def test() -> None:
+        hosted = functions._hosted["f"]
+        for _ in range(10):
+            await told(functions.invoke("f", "live", event("...."), 20))
+        assert isinstance(functions.invoke("f", "live", event("...."), 20), Invocation)
+        overdue = functions.invoke("f", "live", event("long"), 0.2)
+        assert isinstance(overdue, Invocation)  # it held up the loop
+        assert (overdue.error, overdue.answer) == ("timed_out", None)
+        assert "past its time limit" in overdue.message
+        runs = hosted.runs_on_loop
+        following = functions.invoke("f", "live", event("...."), 20)
+        assert not isinstance(following, Invocation)
+        assert (await following).error is None
+        assert hosted.runs_on_loop == runs
+
+    run(functions, test())
+
+
+def test_every_run_on_the_loop_is_watched_also_after_a_pause() -> None:
+    watchdog = Watchdog(period_s=0.001)
+    for _ in range(3):
+        cancellation = FakeCancellation()
+        watchdog.begin(time.monotonic() + 0.01, cancellation)
+        started = time.monotonic()
+        while not cancellation.cancelled:
+            assert time.monotonic() - started < 20
+            time.sleep(0.001)
+        watchdog.end()
+        kept = FakeCancellation()
+        watchdog.begin(time.monotonic() + 60, kept)
+        time.sleep(0.05)  # the thread falls asleep after 20 looks at an idle loop
+        watchdog.end()
+        time.sleep(0.05)
+        assert not kept.cancelled
+    watchdog.close()
+
+
+def test_runs_that_cannot_be_ended_take_no_places_for_good() -> None:
+    go = threading.Event()
+
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        if event["body"] == "stuck":
+            go.wait(30)
+        return answer()
+
+    functions = hosting(Fakes({"f": code}), running_limit=2, loop_limit_s=0, ending_s=0.05)
+    worn: list[int] = []
+    functions.tell_worn(lambda: worn.append(functions._threads._given_up))
+
+    async def test() -> None:
+        hosted = functions._hosted["f"]
+        for _ in range(MOST_GIVEN_UP // 2):
+            outcomes = [functions.invoke("f", "live", event("stuck"), 0.05) for _ in range(2)]
+            assert [(await told(outcome)).error for outcome in outcomes] == ["timed_out", "timed_out"]
+            assert (await told(functions.invoke("f", "live", event("fine"), 20))).error is None
+        await until(lambda: bool(worn))
+        assert worn == [MOST_GIVEN_UP]
+        go.set()
+        await until(lambda: functions._threads._given_up == 0 and hosted.running == 0)
+        assert (await told(functions.invoke("f", "live", event("fine"), 20))).error is None
+
+    run(functions, test())
+
+
+def test_a_run_that_ends_soon_after_its_deadline_is_not_given_up() -> None:
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        return until_cancelled(event, context)
+
+    functions = hosting(Fakes({"f": code}), running_limit=1, loop_limit_s=0, ending_s=0.2)
+
+    async def test() -> None:
+        assert (await told(functions.invoke("f", "live", event("long"), 0.05))).error == "timed_out"
+        await until(lambda: functions._hosted["f"].running == 0)
+        await asyncio.sleep(0.3)
+        assert functions._threads._given_up == 0
+
+    run(functions, test())
+
+
+def test_functions_whose_cost_follows_values_never_run_on_the_loop() -> None:
+    names: list[str] = []
+    functions = hosting(Fakes({"f": recorder(names)}), off_loop=frozenset({"f"}), loop_limit_s=0.05)
+
+    async def test() -> None:
+        for _ in range(20):
+            await told(functions.invoke("f", "live", event(), 20))
+
+    run(functions, test())
+    assert threading.main_thread().name not in names

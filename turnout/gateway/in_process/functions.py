@@ -16,10 +16,11 @@ from functools import partial
 from typing import Any
 
 from turnout.gateway.functions import ALIASES, Current, Invocation, await_opening, refuse
-from turnout.gateway.in_process.hosted_function import HostedFunction, Runnable
+from turnout.gateway.in_process.hosted_function import ENDING_S, HostedFunction, Runnable
 from turnout.gateway.in_process.hosted_router import HostedRouter, LocalInvoke, RouterCode
 from turnout.gateway.in_process.loop_thread import LoopThread
 from turnout.gateway.in_process.threads import Threads
+from turnout.gateway.in_process.watchdog import Watchdog
 from turnout.gateway.lambda_context import Cancellation
 from turnout.plan import Function
 
@@ -71,6 +72,7 @@ class InProcessFunctions:
         routers: the plan's routers; they are made anew for each edition, for they hold no session.
         refused: name -> why, of those of the plan that cannot run here.
         with_transform: names of the functions that run the user's own code beside the model: never on the event loop.
+        off_loop: names of others that never run on the event loop: what a run costs follows the values it is sent.
         running_limit: per function; see `RUNNING_LIMIT`.
         running_limit_with_transform: see `RUNNING_LIMIT_WITH_TRANSFORM`.
         waiting_limit: per function; see `WAITING_LIMIT`.
@@ -78,6 +80,7 @@ class InProcessFunctions:
         marks: name -> what the function is made of; one of the same mark is taken over from `before`.
         before: the functions that these replace.
         check: called in a thread around a function's loading; raises where its files are not what they were.
+        ending_s: see `hosted_function.ENDING_S`.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class InProcessFunctions:
         routers: Iterable[RouterCode] = (),
         refused: Mapping[str, str] | None = None,
         with_transform: frozenset[str] = frozenset(),
+        off_loop: frozenset[str] = frozenset(),
         running_limit: int = RUNNING_LIMIT,
         running_limit_with_transform: int = RUNNING_LIMIT_WITH_TRANSFORM,
         waiting_limit: int = WAITING_LIMIT,
@@ -96,8 +100,10 @@ class InProcessFunctions:
         marks: Mapping[str, str] | None = None,
         before: InProcessFunctions | None = None,
         check: Callable[[Function], None] | None = None,
+        ending_s: float = ENDING_S,
     ) -> None:
         self._threads: Threads = Threads() if before is None else before._threads
+        self._watchdog: Watchdog = Watchdog() if before is None else before._watchdog
         self._beside: LoopThread = LoopThread() if before is None else before._beside
         self._refused = refused or {}
         self._marks = marks or {}
@@ -115,10 +121,12 @@ class InProcessFunctions:
                 partial(make, function),
                 make_cancellation,
                 self._threads,
+                self._watchdog,
                 running_limit=running_limit_with_transform if function.name in with_transform else running_limit,
                 waiting_limit=waiting_limit,
-                loop_limit_s=0 if function.name in with_transform else loop_limit_s,
+                loop_limit_s=0 if function.name in with_transform or function.name in off_loop else loop_limit_s,
                 check=check_it,
+                ending_s=ending_s,
             )
             self._new.append(hosted)
         self._current: Current = Current(self) if before is None else before._current
@@ -131,6 +139,10 @@ class InProcessFunctions:
         """Tell the name of every function that is opened from now on."""
         for hosted in self._hosted.values():
             hosted.on_open = told
+
+    def tell_worn(self, told: Callable[[], None]) -> None:
+        """Call it when so many runs could not be ended that this process should be replaced."""
+        self._threads.on_worn = told
 
     def open(self, name: str) -> None:
         """Open a function that will be called here, too; one that is gone by now is nothing to open."""
@@ -208,6 +220,7 @@ class InProcessFunctions:
         """Cancel what still runs and end the threads. `busy_after_close` then says how many could not be stopped."""
         for hosted in self._hosted.values():
             hosted.cancel()
+        self._watchdog.close()
         if not self._beside.close(patience_s):
             log.warning("a router could not be stopped")
         self.busy_after_close = self._threads.close(patience_s)

@@ -16,11 +16,16 @@ from turnout.gateway.deferred import is_encoded
 from turnout.gateway.functions import LARGEST_ANSWER_BYTES, Invocation, answer_bytes
 from turnout.gateway.in_process.pace import LONG_RUN_S, Pace
 from turnout.gateway.in_process.threads import Threads
+from turnout.gateway.in_process.watchdog import Watchdog
 from turnout.gateway.lambda_context import Cancellation, Context
 from turnout.gateway.waiting_time import WaitingTime
 from turnout.plan import Function
 
 log = logging.getLogger("turnout.functions")
+
+ENDING_S = 1.0
+"""How long a run that was cancelled may take to end before its place is given to another one: onnxruntime looks between
+two nodes, and a transform does not look at all."""
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -40,7 +45,7 @@ class Runnable(Protocol):
 class Call:
     """One call that waits or runs off the loop."""
 
-    __slots__ = ("alias", "cancellation", "deadline", "event", "future", "started", "timer")
+    __slots__ = ("alias", "cancellation", "deadline", "event", "future", "given_up", "started", "timer")
 
     def __init__(self, alias: str, event: Mapping[str, Any], deadline: float, cancellation: Cancellation) -> None:
         self.alias = alias
@@ -48,6 +53,7 @@ class Call:
         self.deadline = deadline
         self.cancellation = cancellation
         self.started = False
+        self.given_up = False
         self.future: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
         self.timer: asyncio.TimerHandle | None = None
 
@@ -60,11 +66,13 @@ class HostedFunction:
         make: makes its code, not yet loaded; called in a thread. After a load that failed it is called again.
         make_cancellation: makes what stops one run.
         threads: where runs and loads go that would hold up the loop.
-        running_limit: calls of this function that run in threads at once; one that timed out and cannot be stopped
-            counts until it ends.
+        watchdog: ends runs on the loop at their deadlines.
+        running_limit: calls of this function that run in threads at once. One that timed out and does not end within
+            `ending_s` does not count.
         waiting_limit: calls that wait for a thread or for the session; more are `throttled`.
         loop_limit_s: the longest run expected on the event loop; 0 sends every run to a thread.
         check: called in a thread before and after the code is loaded; raises where its files are not what they were.
+        ending_s: see `ENDING_S`.
     """
 
     def __init__(
@@ -73,11 +81,13 @@ class HostedFunction:
         make: Callable[[], Runnable],
         make_cancellation: Callable[[], Cancellation],
         threads: Threads,
+        watchdog: Watchdog,
         *,
         running_limit: int,
         waiting_limit: int,
         loop_limit_s: float,
         check: Callable[[], None] | None = None,
+        ending_s: float = ENDING_S,
     ) -> None:
         self.function = function
         self.running = 0
@@ -86,6 +96,9 @@ class HostedFunction:
         self._make = make
         self._make_cancellation = make_cancellation
         self._threads = threads
+        self._watchdog = watchdog
+        self._loop_cancellation = make_cancellation()
+        self._ending_s = ending_s
         self._running_limit = running_limit
         self._waiting_limit = waiting_limit
         self._loop_limit_s = loop_limit_s
@@ -107,7 +120,8 @@ class HostedFunction:
             size = body_size(event)
             if self._pace.is_short(size) and not is_encoded(event.get("headers") or _NO_HEADERS):
                 self.runs_on_loop += 1
-                return self._run_on_loop(code, event, Context(self.function, alias, event, deadline, None), size)
+                context = Context(self.function, alias, event, deadline, self._loop_cancellation)
+                return self._run_on_loop(code, event, context, deadline, size)
         if len(self._waiting) >= self._waiting_limit:
             message = f"{self.function.name}: {len(self._waiting)} calls wait already"
             return Invocation(None, "throttled", message)
@@ -226,7 +240,10 @@ class HostedFunction:
         self._threads.submit(job)
 
     def _ran(self, call: Call, invocation: Invocation, cost_s: float, run_s: float) -> None:
-        self.running -= 1
+        if call.given_up:
+            self._threads.take_back()
+        else:
+            self.running -= 1
         self._running_calls.discard(call)
         self._pace.learn(body_size(call.event), cost_s, on_loop=False)
         self._waiting_time.learn(run_s)
@@ -234,19 +251,36 @@ class HostedFunction:
         self._let_go_of_code()
         _settle(call, invocation)
 
-    def _run_on_loop(self, code: Runnable, event: Mapping[str, Any], context: Context, size: int) -> Invocation:
+    def _run_on_loop(
+        self, code: Runnable, event: Mapping[str, Any], context: Context, deadline: float, size: int
+    ) -> Invocation:
         """Run here and now, and learn what it cost."""
         pace = self._pace
+        self._watchdog.begin(deadline, self._loop_cancellation)
         if pace.is_trusted(size):
             started = time.perf_counter()
             invocation = self._run(code, event, context)
             if time.perf_counter() - started > LONG_RUN_S:
                 pace.doubt(size)
-            return invocation
-        started = time.thread_time()
-        invocation = self._run(code, event, context)
-        pace.learn(size, time.thread_time() - started, on_loop=True)
+        else:
+            started = time.thread_time()
+            invocation = self._run(code, event, context)
+            pace.learn(size, time.thread_time() - started, on_loop=True)
+        self._watchdog.end()
+        if time.monotonic() >= deadline:
+            return self._leave_loop(invocation)
         return invocation
+
+    def _leave_loop(self, invocation: Invocation) -> Invocation:
+        """A run held up everything to its deadline: none of this function's runs on the loop again."""
+        is_cancelled = self._loop_cancellation.cancelled
+        self._loop_cancellation = self._make_cancellation()
+        self._loop_limit_s = 0
+        log.warning("%s: a run on the event loop took until its deadline; its runs go to threads", self.function.name)
+        return Invocation(None, "timed_out", self._overdue("ran")) if is_cancelled else invocation
+
+    def _overdue(self, doing: str) -> str:
+        return f"{self.function.name}: the call {doing} past its time limit and was given up"
 
     def _run(self, code: Runnable, event: Mapping[str, Any], context: Context) -> Invocation:
         """Run in the calling thread."""
@@ -260,9 +294,7 @@ class HostedFunction:
     def _expire(self, call: Call) -> None:
         if call.future.done():
             return
-        doing = "ran" if call.started else "waited"
-        message = f"{self.function.name}: the call {doing} past its time limit and was given up"
-        _settle(call, Invocation(None, "timed_out", message))
+        _settle(call, Invocation(None, "timed_out", self._overdue("ran" if call.started else "waited")))
 
     def _let_go(self, call: Call) -> None:
         """The caller has its answer, or went away: what still waits or runs for it is of no use."""
@@ -270,8 +302,20 @@ class HostedFunction:
             call.timer.cancel()
         if call in self._running_calls:
             call.cancellation.cancel()
+            asyncio.get_running_loop().call_later(self._ending_s, self._give_up, call)
         else:
             self._waiting.pop(call, None)
+
+    def _give_up(self, call: Call) -> None:
+        """A run that was to end and has not: others get its place, and the thread is lost until it ends."""
+        if call not in self._running_calls:
+            return
+        call.given_up = True
+        self.running -= 1
+        log.warning("%s: a run does not end; its place is given to another one", self.function.name)
+        self._threads.give_up()
+        self._start_waiting()
+        self._let_go_of_code()
 
 
 def body_size(event: Mapping[str, Any]) -> int:

@@ -44,6 +44,11 @@ def make_functions(project: Project, plan: Plan, **limits: Any) -> InProcessFunc
         with_transform=frozenset(
             function.name for function in here if manifest.model(function.model).version(function.version).transform
         ),
+        off_loop=frozenset(
+            function.name
+            for function in here
+            if project.artifacts[function.model, function.version].operators.follows_values
+        ),
         **limits,
     )
 

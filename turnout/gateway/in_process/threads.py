@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 Job = Callable[[], None]
 
+MOST_GIVEN_UP = 8
+"""Threads that run on and on for nobody: from here on the process should be replaced by a new one."""
+
 
 class Threads:
     """As many daemon threads as there are jobs at once; an idle one is taken before a new one starts.
@@ -31,6 +34,18 @@ class Threads:
         self._spare = 0
         self._threads: list[threading.Thread] = []
         self._closed = False
+        self._given_up = 0
+        self.on_worn: Callable[[], None] = lambda: None
+
+    def give_up(self) -> None:
+        """A job cannot be ended and nobody waits for it any more; with `MOST_GIVEN_UP` of them `on_worn` is called."""
+        self._given_up += 1
+        if self._given_up == MOST_GIVEN_UP:
+            self.on_worn()
+
+    def take_back(self) -> None:
+        """A job that was given up has ended after all."""
+        self._given_up -= 1
 
     def submit(self, job: Job) -> None:
         """Run `job` in a thread, soon.

@@ -38,6 +38,10 @@ class EditionFunctions(Functions, Protocol):
         """Tell the name of every function opened from now on, where an open one outlives a change of its files."""
         ...
 
+    def tell_worn(self, told: Callable[[], None]) -> None:
+        """Call it when this process should be replaced by a new one."""
+        ...
+
     def open(self, name: str) -> None:
         """Open a function before it is called."""
         ...

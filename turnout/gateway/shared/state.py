@@ -76,7 +76,7 @@ class SharedState:
         self.workers = workers
         self.started_s = time.time()
         self.lock = SharedLock()
-        loads_bytes = 16 * workers
+        loads_bytes = 24 * workers
         sizes = (
             _HEAD_BYTES,
             loads_bytes,
@@ -176,7 +176,7 @@ class SharedState:
 
     def forget(self, worker: int) -> None:
         """A worker is about to be started: it has no connections and runs nothing."""
-        self._loads[2 * worker] = self._loads[2 * worker + 1] = 0
+        self._loads[2 * worker] = self._loads[2 * worker + 1] = self._loads[2 * self.workers + worker] = 0
         self.slots.forget(worker)
 
     def add_connections(self, worker: int, number: int) -> None:
@@ -191,3 +191,14 @@ class SharedState:
         """Those given to a worker that it has not told closed, answered or not."""
         open_now: int = self._loads[2 * worker] - self._loads[2 * worker + 1]
         return open_now
+
+    # Who is alive.
+
+    def beat(self, worker: int) -> None:
+        """Count a turn of a worker's event loop; called by the worker itself, now and then."""
+        self._loads[2 * self.workers + worker] += 1
+
+    def beats(self, worker: int) -> int:
+        """How many turns a worker has counted; as long as the number stays the same, its event loop is held up."""
+        number: int = self._loads[2 * self.workers + worker]
+        return number

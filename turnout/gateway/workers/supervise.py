@@ -17,6 +17,7 @@ from turnout.gateway.reload.reload import Numbered, Reload
 from turnout.gateway.reload.watch import Watch
 from turnout.gateway.shared.state import ControlState, SharedState
 from turnout.gateway.workers.channel import Channel
+from turnout.gateway.workers.heartbeats import Heartbeats
 from turnout.gateway.workers.supervisor import Supervisor
 from turnout.gateway.workers.worker import First, Serving, run_worker
 from turnout.gateway.workers.workers import Workers
@@ -85,7 +86,13 @@ def supervise(
         read_s=serving.read_s,
     )
     supervisor = Supervisor(
-        sockets, workers, reload, watch=watch, on_ready=on_ready, shutdown_s=serving.limits.shutdown_s
+        sockets,
+        workers,
+        reload,
+        heartbeats=Heartbeats(state.beats),
+        watch=watch,
+        on_ready=on_ready,
+        shutdown_s=serving.limits.shutdown_s,
     )
     allow_open_files(serving.limits.max_connections + OTHER_FILES)
     # What is there now stays: else each full collection would walk through all of it, for milliseconds, and write to

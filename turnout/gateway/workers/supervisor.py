@@ -23,6 +23,7 @@ from turnout.gateway.http import BACKLOG
 from turnout.gateway.reload.reload import Reload
 from turnout.gateway.reload.watch import Watch
 from turnout.gateway.workers.channel import Channel
+from turnout.gateway.workers.heartbeats import LOOK_S, Heartbeats
 from turnout.gateway.workers.workers import WorkerProcess, Workers
 
 log = logging.getLogger("turnout.workers")
@@ -55,6 +56,7 @@ class Supervisor:
         listeners: bound, not yet listening.
         workers: none of them started.
         reload: how to go over to other files.
+        heartbeats: say which workers are held up.
         watch: of these files, or None.
         on_ready: called once, when every worker is ready.
         shutdown_s: what workers give to requests in flight.
@@ -67,6 +69,7 @@ class Supervisor:
         workers: Workers,
         reload: Reload,
         *,
+        heartbeats: Heartbeats,
         watch: Watch | None,
         on_ready: Callable[[], None],
         shutdown_s: float,
@@ -74,6 +77,7 @@ class Supervisor:
     ) -> None:
         self._listeners = list(listeners)
         self._workers = workers
+        self._heartbeats = heartbeats
         self._reload = reload
         self._watch = watch
         self._on_ready = on_ready
@@ -174,6 +178,8 @@ class Supervisor:
             waits += self._reload.waits_s()
         if self._kill_at is not None:
             waits.append(self._kill_at - now)
+        elif self._is_serving:
+            waits.append(LOOK_S)
         if self._accept_at:
             waits.append(self._accept_at - now)
         return max(0.0, min(waits)) if waits else None
@@ -197,6 +203,7 @@ class Supervisor:
     def _go_on_serving(self) -> None:
         self._reload.look()
         self._start_due()
+        self._kill_stalled()
         if self._accept_at and self._clock() >= self._accept_at:
             self._accept_at = 0.0
             self._listen()
@@ -264,6 +271,8 @@ class Supervisor:
                         worker.asked_s = None
                     case "ready":
                         self._make_ready(worker)
+                    case "leaving":
+                        worker.is_ready = False
                     case "opened":
                         self._workers.tell("open", *message.values)
                     case "prepared":
@@ -273,6 +282,15 @@ class Supervisor:
             if worker.asked_s is None and worker.channel is channel:
                 worker.asked_s = self._clock()  # it should be gone in a moment
             self._selector.unregister(channel)
+
+    def _kill_stalled(self) -> None:
+        """End workers whose event loops do not turn any more; they are started again as others that ended."""
+        if not self._is_serving:
+            return
+        ready = [worker.number for worker in self._workers.alive() if worker.is_ready]
+        for number in self._heartbeats.find_stalled(ready, self._clock()):
+            log.warning("worker %d has not turned its event loop for %g s: killed", number, self._heartbeats.patience_s)
+            os.kill(self._workers.rows[number].pid, signal.SIGKILL)
 
     def _forget_channel(self, worker: WorkerProcess) -> None:
         channel = worker.channel

@@ -36,6 +36,12 @@ log = logging.getLogger(__name__)
 RETRY_S = 0.01
 """After which a message is sent again that the supervisor had no room for."""
 
+BEAT_S = 1.0
+"""How often a worker counts that its event loop turns."""
+
+WORN = 4
+"""The exit code of a worker with too many runs that cannot be ended."""
+
 UNPREPARED = 3
 """The exit code of a worker that has to be started again with what is served now."""
 
@@ -132,6 +138,7 @@ class Worker:
             on_open=self._tell_opened if serving.opens_together else None,
             on_unprepared=self._give_up,
         )
+        functions.tell_worn(self._renew)
         try:
             if serving.preload:
                 await functions.preload(serving.progress if self._number == 0 else None)
@@ -157,7 +164,19 @@ class Worker:
     def _open(self, attach: Callable[[socket.socket], None]) -> None:
         self._attach = attach
         asyncio.get_running_loop().add_reader(self._channel.fileno(), self._listen)
+        self._beat()
         self._tell("ready")
+
+    def _beat(self) -> None:
+        self._state.beat(self._number)
+        asyncio.get_running_loop().call_later(BEAT_S, self._beat)
+
+    def _renew(self) -> None:
+        """Be started again, once what is in flight is answered: threads run on and on that cannot be ended."""
+        log.warning("worker %d has too many runs that do not end", self._number)
+        self._code = WORN
+        self._tell("leaving")
+        self._stop.set()
 
     def _give_up(self) -> None:
         """Be started again: the supervisor has an edition that this process has not."""

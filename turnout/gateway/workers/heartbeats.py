@@ -1,0 +1,52 @@
+"""Which workers are held up: their event loops do not turn, whatever holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+LOOK_S = 2.0
+"""How often the supervisor looks at least."""
+
+STALLED_AFTER_S = 20.0
+"""An event loop is never held up that long by design: what may take time runs in threads. Long enough for a machine on
+which a worker hardly gets its turn."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A worker's count, and since when the supervisor sees the same one."""
+
+    count: int
+    since_s: float
+
+
+class Heartbeats:
+    """The workers' counts as the supervisor saw them.
+
+    Args:
+        count_of: a worker's number of turns, 0 until it counts the first.
+        patience_s: how long the number may stay the same.
+    """
+
+    def __init__(self, count_of: Callable[[int], int], patience_s: float = STALLED_AFTER_S) -> None:
+        self.patience_s = patience_s
+        self._count_of = count_of
+        self._seen: dict[int, _Seen] = {}
+        self._looked_s: float | None = None
+
+    def find_stalled(self, workers: Iterable[int], now_s: float) -> list[int]:
+        """Those of the workers whose counts have stayed the same for too long; each is named once."""
+        if self._looked_s is not None and now_s - self._looked_s > 2 * LOOK_S:
+            self._seen.clear()  # this process did not run either: the machine was suspended, or is far too busy
+        self._looked_s = now_s
+        stalled = []
+        for worker in workers:
+            count = self._count_of(worker)
+            seen = self._seen.get(worker)
+            if seen is None or seen.count != count or not count:
+                self._seen[worker] = _Seen(count, now_s)
+            elif now_s - seen.since_s >= self.patience_s:
+                stalled.append(worker)
+                del self._seen[worker]
+        return stalled

@@ -1,0 +1,129 @@
+"""The operators of an ONNX graph, and whether what a run costs follows the values that a client sends.
+
+A graph that loops as often as an input says, or makes a tensor as large as an input says, takes microseconds for one
+request and hours for the next one of the same size. Measuring the first one says nothing of the second, so such a graph
+never runs where it would hold up others.
+Source: "Operators.md" and "Operators-ml.md" of ONNX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from turnout.onnx_file import text_of
+
+if TYPE_CHECKING:
+    import onnx
+
+_STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+
+_ALWAYS = frozenset({
+    "Bernoulli", "Compress", "ConstantOfShape", "Expand", "If", "ImageDecoder", "Loop", "MaxUnpool", "Multinomial",
+    "NonMaxSuppression", "NonZero", "Optional", "OptionalGetElement", "RandomNormal", "RandomNormalLike",
+    "RandomUniform", "RandomUniformLike", "Range", "RegexFullMatch", "Resize", "Scan", "SequenceMap", "StringSplit",
+    "Tile", "Unique", "Upsample",
+})  # fmt: skip
+"""Operators whose cost follows values, or may."""
+
+_KNOWN_OTHERS = frozenset({
+    "BiasGelu", "DynamicQuantizeMatMul", "FastGelu", "FusedConv", "FusedGemm", "FusedMatMul", "Gelu",
+    "LayerNormalization", "MatMulIntegerToFloat", "QGemm", "QLinearAdd", "QLinearConcat",
+    "QLinearGlobalAveragePool", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QuickGelu",
+    "SkipLayerNormalization", "Tokenizer",
+})  # fmt: skip
+"""Operators of com.microsoft whose cost follows the size of their inputs alone; of all others nothing is known."""
+
+_UNLESS_CONSTANT: Mapping[str, tuple[int, ...]] = {
+    "AffineGrid": (1,),
+    "BlackmanWindow": (0,),
+    "CenterCropPad": (1,),
+    "Col2Im": (1,),
+    "DFT": (1,),
+    "HammingWindow": (0,),
+    "HannWindow": (0,),
+    "MelWeightMatrix": (0, 1, 2),
+    "OneHot": (1,),
+    "Pad": (1,),
+    "STFT": (1, 3),
+}
+"""Operators whose cost follows the values of these inputs: no matter where they are constants of the graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOperators:
+    """What a graph is made of.
+
+    Args:
+        names: each operator once, sorted: `Abs`, `ai.onnx.ml:Scaler`. Those of subgraphs and of functions too.
+        follows_values: whether the cost of a run may follow the values of its inputs, not only their number.
+    """
+
+    names: tuple[str, ...]
+    follows_values: bool
+
+
+UNKNOWN_OPERATORS = GraphOperators((), follows_values=True)
+"""Of a graph that was not read."""
+
+
+def operators_of(model: onnx.ModelProto) -> GraphOperators:
+    """The operators of a model that was read."""
+    functions = {(text_of(row.domain), text_of(row.name)) for row in model.functions}
+    names: set[str] = set()
+    follows_values = False
+    for node, constants in _nodes_of(model):
+        domain, operator = text_of(node.domain), text_of(node.op_type)
+        if (domain, operator) in functions:
+            continue  # its own nodes are here
+        names.add(operator if domain in {"", "ai.onnx"} else f"{domain}:{operator}")
+        follows_values = follows_values or _follows_values(node, domain, operator, constants)
+    return GraphOperators(tuple(sorted(names)), follows_values)
+
+
+def _follows_values(node: onnx.NodeProto, domain: str, operator: str, constants: frozenset[str]) -> bool:
+    if domain not in _STANDARD_DOMAINS:
+        return domain != "com.microsoft" or operator not in _KNOWN_OTHERS
+    if operator in _ALWAYS:
+        return True
+    sizes = _UNLESS_CONSTANT.get(operator, ())
+    given = [node.input[index] for index in sizes if index < len(node.input) and node.input[index]]
+    return any(name not in constants for name in given)
+
+
+def nodes_of(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Every node: of the graph, of its subgraphs, of functions."""
+    for node, _ in _nodes_of(model):
+        yield node
+
+
+def _nodes_of(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, frozenset[str]]]:
+    """Every node, with the names that are constants where it is: in subgraphs and functions too."""
+    yield from _graph_nodes(model.graph, frozenset())
+    for function in model.functions:
+        yield from _with_subgraphs(function.node, _constants(function.node))
+
+
+def _graph_nodes(graph: onnx.GraphProto, outside: frozenset[str]) -> Iterator[tuple[onnx.NodeProto, frozenset[str]]]:
+    inputs = {value.name for value in graph.input}  # what is an input too can be sent
+    fixed = {tensor.name for tensor in graph.initializer if tensor.name not in inputs}
+    yield from _with_subgraphs(graph.node, (outside - inputs) | fixed | _constants(graph.node))
+
+
+def _with_subgraphs(nodes: object, constants: frozenset[str]) -> Iterator[tuple[onnx.NodeProto, frozenset[str]]]:
+    for node in nodes:  # type: ignore[attr-defined]  # protobuf's container
+        yield node, constants
+        for attribute in node.attribute:
+            graphs = [attribute.g] if attribute.HasField("g") else []
+            for graph in (*graphs, *attribute.graphs):
+                yield from _graph_nodes(graph, constants)
+
+
+def _constants(nodes: object) -> frozenset[str]:
+    return frozenset(
+        name
+        for node in nodes  # type: ignore[attr-defined]  # protobuf's container
+        if node.op_type == "Constant" and node.domain in {"", "ai.onnx"}
+        for name in node.output
+    )
