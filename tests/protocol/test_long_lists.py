@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,12 +18,25 @@ from hypothesis import strategies as st
 from turnout.protocol.checks import build_interface
 from turnout.protocol.codecs import decode_request
 from turnout.protocol.errors import RequestError
-from turnout.protocol.long_lists import NotPlainError, read_document
+from turnout.protocol.long_lists import NotPlainError, load_simdjson, read_document
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
 
 NEVER = 1 << 40
 NUMERIC = [name for name, row in DATATYPES.items() if row.kind in {"float", "int"}]
 SHORT_CUT = [name for name in NUMERIC if name != "BF16"]
+
+
+needs_simdjson = pytest.mark.skipif(load_simdjson() is None, reason="simdjson is not installed for this Python")
+
+
+@contextmanager
+def without_simdjson() -> Iterator[None]:
+    """Until the end simdjson cannot be imported, as on a Python that it has no wheels for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "simdjson", None)
+        load_simdjson.cache_clear()
+        yield
+    load_simdjson.cache_clear()
 
 
 def body(values: str, datatype: str = "FP32", shape: str = "[-1]") -> bytes:
@@ -124,6 +140,24 @@ def test_what_is_no_number_ends_as_the_plain_way_ends_it(
     assert outcome(text, datatype, 1) == outcome(text, datatype, NEVER)
 
 
+@given(
+    st.sampled_from([*NUMERIC, "BOOL", "BYTES"]),
+    st.lists(st.one_of(INTEGER_TEXTS, FLOAT_TEXTS), min_size=1, max_size=20),
+    st.one_of(st.just([]), st.lists(OTHER_TEXTS, max_size=1)),
+)
+@example("FP32", ["1.5", "16777217", "3.40282357e38"], [])
+@example("UINT64", ["18446744073709551615"], [])
+def test_without_simdjson_every_request_has_the_same_outcome(
+    datatype: str, texts: list[str], others: list[str]
+) -> None:
+    text = body(f"[{','.join([*texts, *others])}]", datatype, f"[{len(texts) + len(others)}]")
+    with without_simdjson():
+        assert not is_cut(text)
+        plain = outcome(text, datatype, 1)
+    assert plain == outcome(text, datatype, 1)
+
+
+@needs_simdjson
 @pytest.mark.parametrize("datatype", SHORT_CUT)
 def test_plain_numbers_take_the_short_cut(datatype: str) -> None:
     text = body("[ 1, 2 ,\n3,4]", datatype, "[2,2]")
@@ -134,6 +168,7 @@ def test_plain_numbers_take_the_short_cut(datatype: str) -> None:
     assert outcome(text, datatype, 1)["x"][1] == (2, 2)
 
 
+@needs_simdjson
 @pytest.mark.parametrize(
     ("datatype", "values", "count"),
     [
@@ -187,6 +222,7 @@ def test_odd_documents_end_as_the_plain_way_ends_them(text: str) -> None:
     assert outcome(sent, "FP32", 1) == outcome(sent, "FP32", NEVER)
 
 
+@needs_simdjson
 def test_several_lists_are_told_apart() -> None:
     rows = [
         {"name": name, "shape": [2], "datatype": "FP32", "data": [index, index + 0.5]}
@@ -199,6 +235,7 @@ def test_several_lists_are_told_apart() -> None:
     assert np.frombuffer(found["z"][2], "<f4").tolist() == [2, 2.5]
 
 
+@needs_simdjson
 def test_a_list_stays_where_it_is_when_it_is_short_or_one_of_too_many() -> None:
     rows = [{"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]}]
     with pytest.raises(NotPlainError):

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 import secrets
 from collections import deque
+from functools import cache
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -91,7 +93,7 @@ def read_document(text: bytes, long_bytes: int = LONG_BYTES) -> Any:
     """The document, with a `LongList` for each long `data` of the tensors in `inputs`.
 
     Raises:
-        NotPlainError: there is no such list, or one stands where a tensor's `data` does not.
+        NotPlainError: there is no such list, one is not the `data` of a tensor, or simdjson is not installed.
     """
     lists: dict[str, LongList] = {}
     parts: list[bytes] = []
@@ -110,7 +112,7 @@ def read_document(text: bytes, long_bytes: int = LONG_BYTES) -> Any:
         lists[mark] = LongList(text[start:end])
         parts += (text[done:start], b'"', mark.encode(), b'"')
         done = at = end
-    if not lists:
+    if not lists or load_simdjson() is None:
         raise NotPlainError
     try:
         document = orjson.loads(b"".join((*parts, text[done:])))
@@ -131,12 +133,21 @@ def _put_back(document: Any, lists: dict[str, LongList]) -> None:
         raise NotPlainError
 
 
-def _read_buffer(text: bytes, code: Literal["d", "i", "u"]) -> Any:
-    """The numbers of a list as simdjson's buffer: FP64 for `d`, INT64 for `i`, UINT64 for `u`."""
+@cache
+def load_simdjson() -> ModuleType | None:
+    """The simdjson module; None where it is not installed, as on Python 3.14, which it has no wheels for."""
     try:
         import simdjson
-    except ImportError:  # a layer without it is slower
-        raise NotPlainError from None
+    except ImportError:
+        return None
+    return simdjson
+
+
+def _read_buffer(text: bytes, code: Literal["d", "i", "u"]) -> Any:
+    """The numbers of a list as simdjson's buffer: FP64 for `d`, INT64 for `i`, UINT64 for `u`."""
+    simdjson = load_simdjson()
+    if simdjson is None:
+        raise NotPlainError
     try:
         parser = _PARSERS.pop()
     except IndexError:
