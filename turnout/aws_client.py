@@ -8,14 +8,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from turnout.extras import MissingPackageError
 from turnout.loopback import is_loopback_url
+
+
+def check_boto3(purpose: str) -> None:
+    """Raise `MissingPackageError` unless boto3 is installed; `purpose` is what needs it."""
+    try:
+        import boto3  # noqa: F401
+    except ModuleNotFoundError:
+        raise MissingPackageError("boto3", purpose) from None
 
 
 def make_aws_client(service: str, **options: Any) -> Any:
     """Like `boto3.client`, without a proxy where the endpoint is a loopback address.
 
     The endpoint may come from `endpoint_url`, `AWS_ENDPOINT_URL` or the profile: only the client knows.
+
+    Raises:
+        MissingPackageError: boto3 is not installed.
     """
+    check_boto3(f"a client of AWS's {service}")
     import boto3
     from botocore.config import Config
 

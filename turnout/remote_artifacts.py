@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from turnout.artifacts import Artifact, ArtifactError, load_artifact
-from turnout.aws_client import make_aws_client
+from turnout.aws_client import check_boto3, make_aws_client
+from turnout.extras import MissingPackageError
 from turnout.manifest import Version
 from turnout.problems import Problem, ProblemsError
 from turnout.project import CACHE_DIR, Project
@@ -25,6 +26,10 @@ Download = Callable[[str, str, Path], None]
 
 def download_object(bucket: str, key: str, target: Path) -> None:
     """With boto3's credentials and region, in parts at once."""
+    try:
+        check_boto3(f"s3://{bucket}/{key}")
+    except MissingPackageError as error:
+        raise ArtifactError(str(error), error.hint) from None
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

@@ -1,7 +1,7 @@
 """A stage as it is at this moment, on AWS or in a local gateway, and changes to it that take effect at once.
 
-Comes in: the name of an API and of a stage. Goes out: a `StageState`; API Gateway's own operations on it. Called by
-`turnout canary`. Both servers speak the same protocol, so the same boto3 client reaches either.
+A gateway on this machine speaks API Gateway's protocol, so boto3 reaches either. `local_stage` does without boto3, for
+this machine only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from turnout.aws_client import make_aws_client
+from turnout.aws_client import check_boto3, make_aws_client
+from turnout.extras import MissingPackageError
 from turnout.loopback import is_loopback_url
 from turnout.protocol.regions import dns_suffix
 
@@ -131,14 +132,8 @@ class ApiGatewayStage:
     def _api_id(self) -> str:
         if not self._id:
             pages = self._client.get_paginator("get_rest_apis").paginate()
-            rows = [row for page in pages for row in page.get("items", [])]
-            ids = [row["id"] for row in rows if row["name"] == self._api]
-            if len(ids) != 1:
-                others = ", ".join(sorted({row["name"] for row in rows})) or "none"
-                hint = f"Those there are: {others}. --stack names the Pulumi stack, which is part of the name."
-                many = f"{len(ids)} REST APIs" if ids else "no REST API"
-                raise StageControlError(f"{self._where} has {many} called {self._api}", hint)
-            self._id = ids[0]
+            names = {row["id"]: row["name"] for page in pages for row in page.get("items", [])}
+            self._id = find_api_id(names, self._api, self._where)
         return self._id
 
     @contextmanager
@@ -191,8 +186,12 @@ def make_client(service: str, target: Target) -> Any:
     them. AWS_REGION names the region, as for Pulumi and AWS's other SDKs: boto3 alone reads only AWS_DEFAULT_REGION.
 
     Raises:
-        StageControlError: it has no region, or the address is none.
+        StageControlError: it has no region, the address is none, or boto3 is not installed.
     """
+    try:
+        check_boto3(f"a stage of {target}")
+    except MissingPackageError as error:
+        raise StageControlError(str(error), error.hint) from None
     from botocore import UNSIGNED
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
@@ -205,6 +204,26 @@ def make_client(service: str, target: Target) -> Any:
         return make_aws_client(service, **options)
     except (BotoCoreError, ValueError) as error:
         raise StageControlError(f"{target} cannot be reached: {error}".rstrip("."), REGION) from error
+
+
+def find_api_id(names: Mapping[str, str], api: str, where: str) -> str:
+    """Return the identifier of the REST API called `api`.
+
+    Args:
+        names: the name of each REST API, by its identifier.
+        api: the name, as the plan spells it.
+        where: how messages call the place.
+
+    Raises:
+        StageControlError: none or several have the name.
+    """
+    ids = [key for key, name in names.items() if name == api]
+    if len(ids) != 1:
+        others = ", ".join(sorted(set(names.values()))) or "none"
+        hint = f"Those there are: {others}. --stack names the Pulumi stack, which is part of the name."
+        many = f"{len(ids)} REST APIs" if ids else "no REST API"
+        raise StageControlError(f"{where} has {many} called {api}", hint)
+    return ids[0]
 
 
 def stage_state(answer: Mapping[str, Any]) -> StageState:

@@ -35,10 +35,7 @@ class Installed:
     @property
     def environment(self) -> dict[str, str]:
         """Nothing that leads back to the checkout."""
-        kept = {
-            name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "COV", "VIRTUAL_ENV"))
-        }
-        return {**kept, "NO_COLOR": "1"}
+        return plain_environment()
 
     def command(self, *arguments: str) -> list[str]:
         return [str(self.python.with_name("turnout")), *arguments]
@@ -58,11 +55,23 @@ class Installed:
         return done.stdout
 
 
+def plain_environment() -> dict[str, str]:
+    """This process's environment without what leads back to the checkout."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "COV", "VIRTUAL_ENV"))}
+    return {**kept, "NO_COLOR": "1"}
+
+
+def build_wheel(root: Path, folder: Path) -> Path:
+    """Build the checkout's wheel into `folder`, which is made."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=root, check=True, capture_output=True)
+    (wheel,) = folder.iterdir()
+    return wheel
+
+
 def install_wheel(root: Path, folder: Path) -> Installed:
     """Build the checkout's wheel and install it below `folder`."""
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")]
-    subprocess.run(build, cwd=root, check=True, capture_output=True)
-    (wheel,) = (folder / "dist").iterdir()
+    wheel = build_wheel(root, folder / "dist")
     venv.create(folder / "venv", with_pip=False)
     python = folder / "venv" / "bin" / "python"
     install = ["install", "--quiet", "--no-index", "--no-deps", "--no-compile", str(wheel)]

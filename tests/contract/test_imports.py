@@ -78,6 +78,7 @@ ROLLOUT = (
     "turnout.canary_edit",
     "turnout.canary_report",
     "turnout.canary_run",
+    "turnout.local_stage",
     "turnout.rollout",
     "turnout.rollout_log",
     "turnout.stage_changes",

@@ -20,6 +20,8 @@ IRIS = json.dumps(
     {"inputs": [{"name": "measurements", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}]}
 )
 
+EXTRAS = {"aws": {"boto3", "pulumi", "pulumi-aws", "uv"}, "build": {"uv"}}
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Installed:
@@ -60,6 +62,16 @@ def test_the_data_files_are_in_the_wheel(installed: Installed, root: Path) -> No
         expected = {path.relative_to(root) for path in (root / folder).rglob("*") if path.suffix in {".json", ".py"}}
         assert expected == {path.relative_to(package) for path in (package / folder).rglob("*") if path.is_file()}
     assert (package / "py.typed").is_file()
+
+
+def test_the_extras_bring_what_their_commands_need(installed: Installed) -> None:
+    (metadata,) = installed.site.glob("turnout-*.dist-info/METADATA")
+    rows = re.findall(r"^Requires-Dist: (.*)$", metadata.read_text(), re.MULTILINE)
+    named = {extra: {re.split(r"[>;]", row)[0] for row in rows if f"extra == '{extra}'" in row} for extra in EXTRAS}
+    assert named == EXTRAS
+    plain = {re.split(r"[>;]", row)[0] for row in rows if "extra ==" not in row}
+    assert "numpy" in plain
+    assert not plain & {"boto3", "pulumi", "uv"}
 
 
 def test_the_program_for_aws_is_in_the_wheel(installed: Installed) -> None:

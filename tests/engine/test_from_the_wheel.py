@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import zipfile
-from importlib.metadata import distribution
 from pathlib import Path
 
 import boto3
@@ -87,8 +86,3 @@ def deploy(world: World, installed: Installed, folder: Path) -> dict[str, dict[s
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, dict[str, object]] = json.loads(done.stdout.splitlines()[-1])
     return found
-
-
-def test_wheel_names_what_the_program_needs() -> None:
-    required = distribution("turnout").requires or []
-    assert {row.partition(">")[0] for row in required if "extra == 'aws'" in row} == {"pulumi", "pulumi-aws"}

@@ -59,6 +59,7 @@ def find_target(endpoint_url: str, stack: str) -> Target | None:
 
 def connect(project: Project, target: Target, stage: str, judgement: Judgement | None = None) -> Connection:
     """The stage behind a target; nothing is sent yet. `judgement` names the alarms that are wanted."""
+    from turnout.local_stage import LocalFunctions, LocalStage
     from turnout.observation.cloudwatch import CloudWatchSource
     from turnout.observation.local import LocalSource
     from turnout.planning import make_plan
@@ -67,10 +68,11 @@ def connect(project: Project, target: Target, stage: str, judgement: Judgement |
 
     plan = make_plan(project.manifest, project.artifacts, stack=target.stack, enforce=False)
     api = next(api.name for api in plan.apis if any(row.name == stage for row in api.stages))
+    if target.is_local:
+        url = target.endpoint_url
+        return Connection(LocalStage(url, api, stage), LocalFunctions(url), LocalSource(url))
     control = ApiGatewayStage(make_client("apigateway", target), api, stage, str(target))
     functions = LambdaFunctions(make_client("lambda", target))
-    if target.is_local:
-        return Connection(control, functions, LocalSource(target.endpoint_url))
     alarms = judgement.alarms if judgement else ()
     return Connection(
         control, functions, CloudWatchSource(make_client("cloudwatch", replace(target, endpoint_url="")), alarms)

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from turnout.extras import MissingPackageError
+
 LOCK = Path(__file__).with_name("layer.lock")
 
 PLATFORMS: Mapping[str, str] = {"x86_64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
@@ -85,7 +87,8 @@ def find_uv() -> str:
     except (ImportError, FileNotFoundError):
         found = shutil.which("uv")
         if not found:
-            raise LayerError("uv is missing: pip install uv") from None
+            missing = MissingPackageError("uv", "resolving packages")
+            raise LayerError(f"{missing}. {missing.hint}") from None
         return found
 
 
