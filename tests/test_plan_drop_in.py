@@ -97,6 +97,49 @@ def test_fallback_is_held_against_a_version_that_a_graph_lets_it_answer_for() ->
         assert problem.message.startswith("`v1` cannot stand in for `v2`: ")
 
 
+def moving(*names: str) -> tuple[Stage, ...]:
+    """Stages of which these serve the newest version, and one that does not."""
+    newest = frozenset({"iris"})
+    return (*(stage(name, serve={"iris": "v2"}, newest=newest) for name in names), stage("fixed", serve={"iris": "v1"}))
+
+
+def test_newest_that_cannot_stand_in_is_refused_with_the_stages_that_move() -> None:
+    with pytest.raises(ProblemsError) as raised:
+        plan_with_other_v2(manifest((model(),), moving("dev", "prod")))
+    for problem in raised.value.problems:
+        assert problem.path == ("models", "iris", "versions", "v2")
+        assert problem.message.startswith("`v2` cannot stand in for `v1`: ")
+        assert problem.message.endswith('. `"*": newest` moves dev, prod from iris v1 to v2')
+        assert "serve `iris: v1` in stages.dev, stages.prod" in problem.hint
+
+
+def test_newest_that_says_breaking_is_noted_with_the_stages_that_move() -> None:
+    v1, v2 = model().versions
+    row = Model("iris", (v1, replace(v2, breaking=True)))
+    notes = plan_with_other_v2(manifest((row,), moving("dev")))
+    assert notes
+    for note in notes:
+        assert note.endswith('`"*": newest` moves dev from iris v1 to v2; allowed by `breaking: true`')
+
+
+def test_newest_is_held_against_the_version_before_it_alone() -> None:
+    v1, v2 = model().versions
+    row = Model("iris", (v1, replace(v2, breaking=True), replace(v2, name="v3")))
+    of = manifest((row,), moving("dev")[:1])
+    of = replace(of, stages=(replace(of.stages[0], serve={"iris": "v3"}),))
+    make_plan(of, artifacts_of(of, {("iris", "v2"): OTHER, ("iris", "v3"): OTHER}))
+
+
+def test_newest_that_is_not_read_is_noted() -> None:
+    v1, v2 = model().versions
+    row = Model("iris", (v1, replace(v2, artifact="s3://bucket/v2.onnx", sha256="0" * 64)))
+    of = manifest((row,), moving("dev"))
+    artifacts = {key: value for key, value in artifacts_of(of).items() if key != ("iris", "v2")}
+    (note,) = [note for note in make_plan(of, artifacts).notes if "not known here" in note.message]
+    assert note.path == "models.iris.versions.v2"
+    assert note.message.startswith('`"*": newest` moves dev from iris v1 to v2: ')
+
+
 def test_version_without_a_signature_is_passed_over() -> None:
     v1, v2 = model().versions
     of = manifest(

@@ -15,18 +15,28 @@ from turnout.plan import Note
 from turnout.problems import Problem
 from turnout.protocol.graph_nodes import calls_of
 from turnout.protocol.tensors import Signature
+from turnout.wording import listed
 
 Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """`target` answers requests made for `baseline`, since `path` of the manifest says so."""
+    """`target` answers requests made for `baseline`, since `path` of the manifest says so.
+
+    Args:
+        model: the model's name.
+        baseline: the version that the requests were made for.
+        target: the version that answers them.
+        path: what of the manifest says so.
+        moved: the stages that `"*": newest` moves from `baseline` to `target`; empty for the other kinds.
+    """
 
     model: str
     baseline: str
     target: str
     path: Path
+    moved: tuple[str, ...] = ()
 
 
 def baselines_of(stage: Stage, model: str) -> tuple[str, ...]:
@@ -38,6 +48,7 @@ def baselines_of(stage: Stage, model: str) -> tuple[str, ...]:
 def find_replacements(manifest: Manifest) -> Iterator[Replacement]:
     """Every replacement that the manifest asks for, each once, in the order models, stages."""
     for model in manifest.models:
+        yield from _newest_replacements(manifest, model)
         yield from _routing_replacements(manifest, model)
         if model.graph is not None:
             yield from _step_replacements(manifest, model.graph, ("models", model.name, "graph"))
@@ -49,6 +60,14 @@ def find_replacements(manifest: Manifest) -> Iterator[Replacement]:
         for name, target in (stage.canary.serve if stage.canary else {}).items():
             for baseline in baselines_of(stage, name):
                 yield Replacement(name, baseline, target, ("stages", stage.name, "canary", "serve", name))
+
+
+def _newest_replacements(manifest: Manifest, model: Model) -> Iterator[Replacement]:
+    """A version that is added moves every stage with `"*": newest` from the version before it."""
+    moved = tuple(stage.name for stage in manifest.stages if model.name in stage.newest)
+    if moved and len(model.versions) > 1:
+        before, newest = (version.name for version in model.versions[-2:])
+        yield Replacement(model.name, before, newest, ("models", model.name, "versions", newest), moved)
 
 
 def _routing_replacements(manifest: Manifest, model: Model) -> Iterator[Replacement]:
@@ -88,10 +107,17 @@ def check_replacements(
     }
     for row in find_replacements(manifest):
         baseline, target = signatures.get((row.model, row.baseline)), signatures.get((row.model, row.target))
-        if row.baseline == row.target or baseline is None or target is None:
+        if row.baseline == row.target:
+            continue
+        if baseline is None or target is None:
+            if row.moved and (row.model, row.target) not in breaking:
+                unread = f"whether `{row.target}` can stand in for `{row.baseline}` is not known here"
+                notes.append(Note(".".join(map(str, row.path)), f"{_moves(row)}: {unread}"))
             continue
         for difference in check_drop_in(baseline, target):
             sentence = f"`{row.target}` cannot stand in for `{row.baseline}`: {difference}"
+            if row.moved:
+                sentence = f"{sentence}. {_moves(row)}"
             if (row.model, row.target) in breaking:
                 notes.append(Note(".".join(map(str, row.path)), f"{sentence}; allowed by `breaking: true`"))
             else:
@@ -99,9 +125,16 @@ def check_replacements(
     return tuple(problems), tuple(notes)
 
 
+def _moves(row: Replacement) -> str:
+    """`"*": newest` and what it moves where."""
+    return f'`"*": newest` moves {listed(row.moved)} from {row.model} {row.baseline} to {row.target}'
+
+
 def _problem(manifest: Manifest, row: Replacement, sentence: str) -> Problem:
     position = manifest.position_of(row.path)
-    remedy = (
-        f"Where every caller is ready for it, say so: `breaking: true` at models.{row.model}.versions.{row.target}."
-    )
+    allowed = f"`breaking: true` at models.{row.model}.versions.{row.target}"
+    if row.moved:
+        stages = listed(f"stages.{name}" for name in row.moved)
+        allowed += f" (`turnout add --breaking`), or serve `{row.model}: {row.baseline}` in {stages}"
+    remedy = f"Where every caller is ready for it, say so: {allowed}."
     return Problem(sentence, row.path, manifest.source, position.line, position.column, remedy)

@@ -200,6 +200,7 @@ def _stage(name: str, fields: Mapping[str, Any], newest: Mapping[str, str], judg
         version_override=fields.get("version_override", False),
         slo=_slo(fields.get("slo", {})),
         jwt=Jwt(fields["jwt"]["issuer"], tuple(fields["jwt"]["audience"])) if "jwt" in fields else None,
+        newest=frozenset(newest.keys() - serve.keys() - weights.keys()),
     )
 
 

@@ -169,6 +169,7 @@ class Stage:
         version_override: whether the header `x-turnout-version` may choose among a routed model's versions.
         slo: what is promised of the stage.
         jwt: the issuer and audience of `auth: jwt`, else None.
+        newest: the models of `serve` that `"*": newest` stands for.
     """
 
     name: str
@@ -180,6 +181,7 @@ class Stage:
     version_override: bool = False
     slo: Slo = Slo()
     jwt: Jwt | None = None
+    newest: frozenset[str] = field(default=frozenset(), compare=False)  # `serve` says what that comes to
 
 
 @dataclass(frozen=True, slots=True)

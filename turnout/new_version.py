@@ -18,12 +18,11 @@ from pathlib import Path
 
 from turnout.artifacts import Artifact, digest_of, load_artifact
 from turnout.edit import add_version, serving_changes
-from turnout.examples import read_examples
 from turnout.folders import folders_for
 from turnout.manifest import parse_manifest
 from turnout.manifest_file import replace_text
 from turnout.planning import make_plan
-from turnout.project import CACHE_DIR, Project, check_transform
+from turnout.project import CACHE_DIR, Project, check_examples_file, check_transform
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.transform_files import TransformFilesError, find_imported_files
 
@@ -31,6 +30,9 @@ CHUNK_BYTES = 8 * 1024 * 1024
 MODEL_FILE = "model.onnx"
 EXAMPLES_FILE = "examples.json"
 TRANSFORM_FILE = "transform.py"
+
+SHOWN_PROBLEMS = 5
+"""Of an examples file; one fault is often in each of its examples."""
 
 
 class NewVersionError(Exception):
@@ -77,6 +79,7 @@ def prepare_version(
     *,
     examples: Path | None = None,
     transform: Path | None = None,
+    breaking: bool = False,
 ) -> PreparedVersion:
     """Check everything about a new version and work out what will be written; nothing is.
 
@@ -87,6 +90,7 @@ def prepare_version(
         path: the ONNX file.
         examples: its examples, or `None`.
         transform: its transform, or `None`.
+        breaking: whether it may take traffic of versions that it cannot stand in for.
 
     Raises:
         NewVersionError: its folder is there, or a file is not what it should be.
@@ -110,9 +114,10 @@ def prepare_version(
         )
     check_opens(artifact)
     names = {source: f"{folder.relative_to(root)}/{name}" for name, source in files.items()}
-    fields = {"artifact": names[artifact.path], "sha256": artifact.sha256}
+    fields: dict[str, str | bool] = {"artifact": names[artifact.path], "sha256": artifact.sha256}
     fields |= {"transform": names[transform]} if transform else {}
     fields |= {"examples": names[examples]} if examples else {}
+    fields |= {"breaking": True} if breaking else {}
     text = add_version(text, model, version, fields, source=old.source)
     new = parse_manifest(text.encode(), path=old.path, source=old.source)
     make_plan(new, {**project.artifacts, (model, version): artifact}, enforce=False)
@@ -125,10 +130,9 @@ def collect_files(artifact: Artifact, examples: Path | None, transform: Path | N
     external = {file.relative_to(artifact.path.parent).as_posix(): file for file in artifact.external_files}
     own = {MODEL_FILE: artifact.path}
     if examples:
-        try:
-            read_examples(examples)
-        except ValueError as error:
-            raise NewVersionError(f"{error}.") from error
+        if problems := check_examples_file(examples, artifact, transform):
+            shown = "\n    ".join((*problems[1:SHOWN_PROBLEMS], *(["..."] if len(problems) > SHOWN_PROBLEMS else [])))
+            raise NewVersionError(problems[0], shown)
         own[EXAMPLES_FILE] = examples
     if transform:
         if problem := check_transform(transform):

@@ -115,8 +115,8 @@ class _Files:
         """All that is wrong with one version's files."""
         if version.artifact and not version.is_remote:
             yield from self._artifact(version)
-        yield from self._file("transform", version.transform, check_transform)
-        yield from self._file("examples", version.examples, _check_examples)
+        yield from self._file("transform", version.transform, lambda path: filter(None, (check_transform(path),)))
+        yield from self._file("examples", version.examples, lambda path: self._check_examples(path, version))
 
     def check_beside(self, versions: Iterable[Version]) -> Iterator[tuple[Version, str, str, str]]:
         """What is wrong with the files beside transforms; to be called when every artifact is read."""
@@ -143,13 +143,18 @@ class _Files:
             message = f"{version.artifact} has changed: its sha256 is {artifact.sha256}"
             yield "sha256", message, f"{version.name} is immutable: make a new version (`turnout add {version.model}`)."
 
-    def _file(self, key: str, name: str, check: Callable[[Path], str]) -> Iterator[Found]:
+    def _check_examples(self, path: Path, version: Version) -> Iterable[str]:
+        artifact = self.artifacts.get((version.model, version.name))
+        return check_examples_file(path, artifact, self.folder / version.transform if version.transform else None)
+
+    def _file(self, key: str, name: str, check: Callable[[Path], Iterable[str]]) -> Iterator[Found]:
         """What is wrong with the transform or the examples; nothing where the version names none."""
         if not name:
             return
         if missing := self._missing(name):
             yield (key, *missing)
-        elif message := check(self.folder / name):
+            return
+        for message in check(self.folder / name):
             yield key, message, ""
 
     def _missing(self, name: str) -> tuple[str, str] | None:
@@ -212,9 +217,31 @@ def _names_bound(tree: ast.Module) -> Iterator[str]:
                 yield name
 
 
-def _check_examples(path: Path) -> str:
+def hooks_of(transform: Path) -> frozenset[str]:
+    """Which of `preprocess` and `postprocess` a transform defines; both where only running it would tell."""
+    hooks = frozenset({"preprocess", "postprocess"})
     try:
-        read_examples(path)
+        bound = set(_names_bound(ast.parse(decode_source(transform.read_bytes()))))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return hooks
+    return hooks if "*" in bound else hooks & bound
+
+
+def check_examples_file(path: Path, artifact: Artifact | None, transform: Path | None) -> tuple[str, ...]:
+    """What is wrong with an examples file, and with its examples for the version that they are of.
+
+    Args:
+        path: the file.
+        artifact: the version's; None where it was not read, and only the file's form is checked.
+        transform: the version's, or None.
+    """
+    try:
+        examples = read_examples(path)
     except ExamplesError as error:
-        return str(error)
-    return ""
+        return (str(error),)
+    if artifact is None or not artifact.signature.outputs or not examples:
+        return ()
+    from turnout.example_checks import check_examples  # numpy, which a project without examples need not wait for
+
+    hooks = hooks_of(transform) if transform else frozenset()
+    return check_examples(examples, artifact.signature, hooks, source=path.name)

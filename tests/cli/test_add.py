@@ -86,6 +86,112 @@ def test_what_a_transform_imports_comes_along(project: Path, model: Path, tmp_pa
     assert list(found) == ["helper.py", "pkg/part.py", "transform.py"]
 
 
+@pytest.mark.parametrize("stages", [("dev",), ("dev", "prod")])
+def test_a_version_that_cannot_stand_in_never_moves_a_stage_silently(
+    stages: tuple[str, ...], project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "prod" in stages:
+        manifest = project / "models.yaml"
+        canary = "    canary: {percent: 10, serve: {echo: v2}}\n"
+        text = manifest.read_text().replace(canary, "").replace("serve: {echo: v1}\n", 'serve: {"*": newest}\n')
+        manifest.write_text(text)
+    wide = write_identity(tmp_path / "wide.onnx", shape=("batch", 5))
+    before = content_of(project)
+    assert main(["add", "echo", "v3", str(wide), "-m", str(project)]) == 2
+    out, err = capsys.readouterr()
+    assert content_of(project) == before
+    assert out == ""
+    assert "`v3` cannot stand in for `v2`: input `x` has the shape [-1, 5], the baseline's is [-1, 4]" in err
+    assert f'`"*": newest` moves {", ".join(stages)} from echo v2 to v3' in err
+    assert "turnout add --breaking" in err
+    assert main(["add", "echo", "v3", str(wide), "--breaking", "-m", str(project)]) == 0
+    out, err = capsys.readouterr()
+    for stage in stages:
+        assert f"Now {stage} serves echo v3, and served v2." in out
+    assert load_project(project).manifest.model("echo").version("v3").breaking
+    for command in (["validate"], ["plan"]):
+        assert main([*command, "-m", str(project)]) == 0
+        out, err = capsys.readouterr()
+        assert "allowed by `breaking: true`" in out + err
+
+
+def test_a_version_that_no_stage_moves_to_may_differ(project: Path, tmp_path: Path) -> None:
+    manifest = project / "models.yaml"
+    manifest.write_text(manifest.read_text().replace('serve: {"*": newest}', "serve: {echo: v1}"))
+    wide = write_identity(tmp_path / "wide.onnx", shape=("batch", 5))
+    assert main(["add", "echo", "v3", str(wide), "-m", str(project)]) == 0
+    assert not load_project(project).manifest.model("echo").version("v3").breaking
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "models", "openapi"])
+def test_a_version_written_by_hand_that_cannot_stand_in_is_refused(
+    command: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_identity(project / "models" / "echo" / "v3" / "model.onnx", shape=("batch", 5))
+    manifest = project / "models.yaml"
+    line = "      v2: {artifact: models/echo/v2/model.onnx}\n"
+    manifest.write_text(manifest.read_text().replace(line, f"{line}{line.replace('v2', 'v3')}"))
+    code = main([command, "-m", str(project)])
+    err = capsys.readouterr().err
+    if command == "models":  # it lists what is written, right or wrong
+        assert code == 0
+        return
+    assert code == 2
+    assert '`"*": newest` moves dev from echo v2 to v3' in err
+    assert ":9:7: models.echo.versions.v3: " in err
+
+
+BAD_EXAMPLES = [
+    ({"inputs": [{"name": "z", "shape": [1, 4], "datatype": "FP32", "data": [1, 1, 1, 1]}]}, "y", "got `z`"),
+    ({"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 1, 1]}]}, "y", "got [1, 3]"),
+    ({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [1, 1, 1, 1]}]}, "y", "got FP64"),
+    (EXAMPLES[0]["request"], "z", "unknown output `z`"),
+]
+
+
+@pytest.mark.parametrize(("request_", "name", "sentence"), BAD_EXAMPLES, ids=["name", "shape", "datatype", "output"])
+@pytest.mark.parametrize("command", ["add", "validate"])
+def test_an_example_that_does_not_fit_is_refused(
+    command: str,
+    request_: dict[str, object],
+    name: str,
+    sentence: str,
+    project: Path,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    outputs = [{"name": name, "shape": [1, 4], "datatype": "FP32", "data": [1.0, 1.0, 1.0, 1.0]}]
+    text = json.dumps([EXAMPLES[0], {"name": "odd", "request": request_, "response": {"outputs": outputs}}])
+    before = content_of(project)
+    if command == "add":
+        examples = tmp_path / "a.json"
+        examples.write_text(text)
+        assert main(["add", "echo", "v3", str(model), "--examples", str(examples), "-m", str(project)]) == 2
+        assert content_of(project) == before
+    else:
+        (project / "models" / "echo" / "v1" / "examples.json").write_text(text)
+        assert main(["validate", "-m", str(project)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "example 1 (`odd`)" in err
+    assert sentence in err
+    if command == "validate":
+        assert "models.echo.versions.v1.examples: examples.json: example 1" in err
+
+
+def test_examples_of_a_version_with_a_transform_may_hold_other_tensors(
+    project: Path, model: Path, tmp_path: Path
+) -> None:
+    examples, transform = tmp_path / "a.json", tmp_path / "b.py"
+    request = {"inputs": {"text": ["four words of text"]}}
+    examples.write_text(json.dumps([{"name": "text", "request": request, "response": EXAMPLES[0]["response"]}]))
+    transform.write_text(TRANSFORM)
+    arguments = ["add", "echo", "v3", str(model), "--examples", str(examples), "-m", str(project)]
+    assert main(arguments) == 2
+    assert main([*arguments, "--transform", str(transform)]) == 0
+
+
 def test_a_new_model_is_served_by_every_stage(project: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["add", "other", "v1", str(model), "-m", str(project)]) == 0
     assert "Now prod serves other v1." in capsys.readouterr().out

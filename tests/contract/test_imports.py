@@ -54,6 +54,7 @@ MANIFEST = (
     "turnout.artifact_cache",
     "turnout.artifacts",
     "turnout.compatibility",
+    "turnout.example_checks",
     "turnout.examples",
     "turnout.graph_references",
     "turnout.judgement",

@@ -23,6 +23,11 @@ TransformOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Python with preprocess and postprocess, copied beside the model.")
 ]
 
+BreakingOption = Annotated[
+    bool,
+    typer.Option("--breaking", help="Let it take traffic of a version whose inputs or outputs it changes."),
+]
+
 
 def add(
     model: ModelArgument,
@@ -31,6 +36,7 @@ def add(
     *,
     examples: ExamplesOption = None,
     transform: TransformOption = None,
+    breaking: BreakingOption = False,
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
     """Add a version of a model.
@@ -38,6 +44,9 @@ def add(
     The model file is copied into the project, its digest pinned, and the version listed in models.yaml.
     Everything is checked before anything is written, also that onnxruntime can open the model, and a failure leaves
     all as it was. A version is immutable: one that exists is never overwritten.
+
+    A stage with `"*": newest` moves to the new version. If that version cannot stand in for the one before it, because
+    its inputs or outputs differ, it is refused; --breaking writes `breaking: true` and adds it.
     """
     from turnout.artifacts import ArtifactError
     from turnout.manifest_file import ManifestChangedError, editing
@@ -47,7 +56,9 @@ def add(
     with editing(manifest, lambda: tell("Another `turnout add` is at work: waiting for it.")):
         project = load(manifest)
         try:
-            prepared = prepare_version(project, model, version, path, examples=examples, transform=transform)
+            prepared = prepare_version(
+                project, model, version, path, examples=examples, transform=transform, breaking=breaking
+            )
             with progress(f"copying {path.name}", prepared.artifact.size_bytes) as advance:
                 write_version(prepared, advance)
         except (ArtifactError, EditError, NewVersionError) as error:

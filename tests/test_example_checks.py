@@ -1,0 +1,124 @@
+"""Examples that cannot be right are found without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.builders.manifests import signature
+from turnout.example_checks import check_examples
+from turnout.examples import Example, ExpectedOutput
+from turnout.protocol.tensors import Signature, TensorSpec
+
+SPEC = signature()  # x -> y, FP32 [-1, 4]
+ROW = [1, 2, 3, 4]
+
+
+def tensor(name: str = "x", datatype: str = "FP32", shape: list[int] | None = None, data: Any = None) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": shape or [1, 4], "data": ROW if data is None else data}
+
+
+def output(name: str = "y", datatype: str = "FP32", shape: tuple[int, ...] = (1, 4)) -> ExpectedOutput:
+    return ExpectedOutput(name, datatype, shape, ())
+
+
+def check(
+    request: Mapping[str, Any] | None = None,
+    *outputs: ExpectedOutput,
+    hooks: frozenset[str] = frozenset(),
+    spec: Signature = SPEC,
+) -> tuple[str, ...]:
+    example = Example("one", {"inputs": [tensor()]} if request is None else request, outputs or (output(),))
+    return check_examples([example], spec, hooks, source="examples.json")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{"inputs": [tensor()]}, {"inputs": {"x": [ROW]}}, {"instances": [ROW]}, {"instances": [{"x": ROW}]}],
+    ids=["open", "named", "rows", "records"],
+)
+def test_every_form_that_fits_is_fine(request_: dict[str, Any]) -> None:
+    assert check(request_) == ()
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        ({"inputs": [tensor("z")]}, "unknown input: expected `x`, got `z`"),
+        ({"inputs": {"z": [ROW]}}, "unknown input: expected `x`, got `z`"),
+        ({"instances": [{"z": ROW}]}, "`z`"),
+        ({"inputs": [tensor(datatype="FP64")]}, "input `x`: expected datatype FP32, got FP64"),
+        ({"inputs": [tensor(shape=[1, 5], data=[*ROW, 5])]}, "input `x`: expected shape [-1, 4], got [1, 5]"),
+        ({"inputs": [tensor(shape=[4])]}, "input `x`: expected shape [-1, 4], got [4]"),
+        ({"inputs": {"x": [[1, 2, 3]]}}, "input `x`"),
+        ({"instances": [[1, 2, 3]]}, "input `x`"),
+        ({"inputs": {"x": [["a", "b", "c", "d"]]}}, "input `x`"),
+        ({"inputs": {}}, "input `x` is missing"),
+        ({"inputs": [tensor(data=[1, 2])]}, "input `x`"),
+    ],
+)
+def test_a_request_that_does_not_fit_is_named_with_its_place(request_: dict[str, Any], sentence: str) -> None:
+    (found,) = check(request_)
+    assert found.startswith("examples.json: example 0 (`one`): request: ")
+    assert sentence in found
+
+
+@pytest.mark.parametrize(
+    ("expected", "sentence"),
+    [
+        (output("z"), "unknown output `z`: expected `y`"),
+        (output(datatype="INT64"), "output `y`: expected datatype FP32, got INT64"),
+        (output(shape=(1, 5)), "output `y`: expected shape [-1, 4], got [1, 5]"),
+        (output(shape=(4,)), "output `y`: expected shape [-1, 4], got [4]"),
+    ],
+)
+def test_an_expectation_that_does_not_fit_is_named_with_its_place(expected: ExpectedOutput, sentence: str) -> None:
+    assert check(None, expected) == (f"examples.json: example 0 (`one`): {sentence}",)
+
+
+def test_outputs_that_a_request_asks_for_are_checked() -> None:
+    assert check({"inputs": [tensor()], "outputs": [{"name": "y"}]}) == ()
+    (unknown,) = check({"inputs": [tensor()], "outputs": [{"name": "z"}]})
+    assert unknown.endswith("request: unknown output: expected `y`, got `z`")
+    spec = Signature(SPEC.inputs, (*SPEC.outputs, TensorSpec("w", "FP32", (-1,))))
+    (unasked,) = check({"inputs": [tensor()], "outputs": [{"name": "w"}]}, spec=spec)
+    assert unasked.endswith("output `y` is expected, but the request does not ask for it")
+
+
+def test_a_transform_makes_free_what_it_changes() -> None:
+    other = {"inputs": [tensor("text", "BYTES", [1], ["a"])]}
+    assert check(other) != ()
+    assert check(other, hooks=frozenset({"preprocess"})) == ()
+    assert check(other, output("z"), hooks=frozenset({"preprocess"})) != ()
+    assert check(None, output("z"), hooks=frozenset({"postprocess"})) == ()
+    assert check({"inputs": [{**tensor(), "datatype": "FP1"}]}, hooks=frozenset({"preprocess"})) != ()
+
+
+@pytest.mark.parametrize(("declared", "fits"), [((1, 4), True), ((-1, 4), True), ((1, 5), False)])
+def test_a_batch_size_that_a_graph_declares_for_its_answer_alone_is_not_trusted(
+    declared: tuple[int, ...], fits: bool
+) -> None:
+    spec = Signature(SPEC.inputs, (TensorSpec("y", "FP32", declared),))
+    found = check({"inputs": {"x": [ROW, ROW]}}, output(shape=(2, 4)), spec=spec)
+    assert (found == ()) is fits
+
+
+def test_a_batch_size_that_the_request_has_too_is_trusted() -> None:
+    spec = Signature((TensorSpec("x", "FP32", (1, 4)),), (TensorSpec("y", "FP32", (1, 4)),))
+    assert check(spec=spec) == ()
+    assert check(None, output(shape=(2, 4)), spec=spec) != ()
+
+
+def test_a_tensor_of_any_rank_takes_any_shape() -> None:
+    spec = signature(shape=None)
+    assert check({"inputs": {"x": [[[1.0]]]}}, output(shape=(1, 1, 1)), spec=spec) == ()
+
+
+def test_all_examples_are_told_at_once() -> None:
+    bad = Example("bad", {"inputs": {"z": [ROW]}}, (output(),))
+    worse = Example("worse", {"inputs": {"x": [ROW]}}, (output("a"), output("b")))
+    found = check_examples([bad, worse], SPEC, source="e.json")
+    places = [sentence.split(": ")[1] for sentence in found]
+    assert places == ["example 0 (`bad`)", "example 1 (`worse`)", "example 1 (`worse`)"]
