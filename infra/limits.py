@@ -105,7 +105,10 @@ def _too_large(built: Sequence[BuiltPackage]) -> Iterator[str]:
 def _too_long(plan: Plan, place: Place, built: Sequence[BuiltPackage]) -> Iterator[str]:
     names = {place.integration_role: NAME_CHARACTERS, place.logs_role: NAME_CHARACTERS}
     names |= {
-        place.guard_rail_rule(stage.name): NAME_CHARACTERS for api in plan.apis for stage in api.stages if stage.canary
+        place.guard_rail_rule(f"{stage.name}-check"): NAME_CHARACTERS
+        for api in plan.apis
+        for stage in api.stages
+        if stage.canary
     }
     if any(is_large(package) or package.stored for package in built):
         names[place.bucket] = BUCKET_CHARACTERS

@@ -88,11 +88,6 @@ def log_group_name(function: str) -> str:
     return f"/aws/lambda/{function}"
 
 
-def errors_alarm_name(function: str) -> str:
-    """The alarm that a function's failures raise, which ends its canary."""
-    return f"{function}_errors"
-
-
 def stage_alarm_name(place: Place, stage: str, kind: str) -> str:
     """An alarm of a stage. A dot, which no function's name has: a function's alarms start with its name."""
     return f"{place.prefix}.{stage}_{kind}"

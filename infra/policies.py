@@ -62,5 +62,8 @@ def deny_invoke(place: Place, functions: Sequence[str]) -> Statement:
     return {**allow_invoke(place, functions), "Effect": "Deny"}
 
 
+DESCRIBE_ALARMS = allow(["cloudwatch:DescribeAlarms"], ["*"])
+"""A narrower resource hides composite alarms. Source: CloudWatch API Reference, "DescribeAlarms"."""
+
 TRACE = allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
 """X-Ray has no resources to name for these two. Source: Service Authorization Reference, "AWS X-Ray"."""

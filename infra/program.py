@@ -35,7 +35,7 @@ from .alarms import Alarms, alarms_of_function, alarms_of_stage
 from .api import RestApi, RestApiArgs
 from .dashboard import render_dashboard
 from .functions import ServedFunction, ServedFunctionArgs
-from .guard_rail import Guarded, GuardRail, GuardRailArgs, find_alarms
+from .guard_rail import GuardRail, GuardRailArgs, find_guarded
 from .limits import check_limits
 from .naming import Place
 from .packages import Packages, PackagesArgs
@@ -171,12 +171,7 @@ def make_functions(
 
 def make_guard_rail(stack: Stack, apis: Mapping[str, RestApi]) -> None:
     """The guard rail, where a canary is on that an alarm may end."""
-    guarded = [
-        Guarded(planned.name, apis[api.name].rest_api_id, alarms)
-        for api in stack.plan.apis
-        for planned in api.stages
-        if (alarms := find_alarms(stack.plan, stack.project.manifest, planned, stack.place))
-    ]
+    guarded = list(find_guarded(stack.plan, stack.project.manifest, apis))
     if guarded:
         GuardRail("guard-rail", GuardRailArgs(stack.place, guarded, stack.settings.log_retention_days))
 

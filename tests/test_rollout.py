@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.builders.graphs import write_identity
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
 from turnout.canary_action import Action, prepare
+from turnout.guard_alarms import GuardAlarms
 from turnout.manifest_file import ManifestChangedError, replace_text
 from turnout.observation.source import Mark, ObservationError
 from turnout.plan import StagePlan
@@ -195,6 +196,39 @@ def test_a_version_that_is_not_deployed_is_refused_before_anything_is_done(world
     with pytest.raises(RolloutError, match="shop-local_echo_v2:live is not there yet") as caught:
         carry_out(prepared, world.log, Connection(world.stage, functions, world.traffic))
     assert "pulumi up" in caught.value.hint
+    assert (world.text(), world.log.read()) == (MANIFEST, ())
+
+
+@pytest.mark.parametrize(
+    ("percent", "opens"),
+    [(20, True), (10, True), (5, False)],
+)
+def test_canary_whose_alarm_is_in_alarm_gets_no_more_requests(world: World, percent: float, *, opens: bool) -> None:
+    world.do(Action("start", "prod", {"echo": "v2"}, 10))
+    asked: list[GuardAlarms] = []
+
+    def ringing(alarms: GuardAlarms) -> tuple[str, ...]:
+        asked.append(alarms)
+        return ("shop-local_echo_v2_errors",)
+
+    text = world.text()
+    prepared = prepare(world.project(), Action("set", "prod", percent=percent), HERE, now_s=0.0)
+    connection = Connection(world.stage, FakeFunctions(), world.traffic, ringing)
+    if not opens:
+        carry_out(prepared, world.log, connection)
+        assert (asked, world.planned().canary.percent if world.planned().canary else None) == ([], percent)
+        return
+    with pytest.raises(RolloutError, match="shop-local_echo_v2_errors is in ALARM"):
+        carry_out(prepared, world.log, connection)
+    assert asked == [GuardAlarms(("shop-local_echo_v2_errors",))]
+    assert world.text() == text
+
+
+def test_canary_whose_alarm_is_in_alarm_does_not_start(world: World) -> None:
+    prepared = prepare(world.project(), START, HERE, now_s=0.0)
+    connection = Connection(world.stage, FakeFunctions(), world.traffic, lambda alarms: alarms.names[:1])
+    with pytest.raises(RolloutError, match="in ALARM: the canary would be ended at once"):
+        carry_out(prepared, world.log, connection)
     assert (world.text(), world.log.read()) == (MANIFEST, ())
 
 

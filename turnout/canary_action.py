@@ -16,6 +16,7 @@ from typing import Any
 
 from turnout.canary_edit import end_canary, find_stage, promote_models, set_percent, start_canary
 from turnout.drop_in import baselines_of
+from turnout.guard_alarms import GuardAlarms, find_guard_alarms
 from turnout.manifest import Canary, Stage, parse_manifest
 from turnout.observation.source import Watched, watched_of
 from turnout.plan import Plan, StagePlan
@@ -70,6 +71,7 @@ class Prepared:
         change: what changes of the stage.
         before: the stage as the manifest has it now.
         watched: what is to be observed of the canary afterwards; empty where it ends.
+        alarms: those that would end the canary at once; None where it ends, or gets fewer requests than before.
     """
 
     path: Path
@@ -79,6 +81,7 @@ class Prepared:
     change: StageChange
     before: StagePlan
     watched: tuple[Watched, ...]
+    alarms: GuardAlarms | None = None
 
 
 def prepare(
@@ -133,7 +136,11 @@ def prepare(
         run=run or {},
     )
     watched = watched_of(plan, after.variables, after.canary.overrides) if after.canary else ()
-    return Prepared(old.path.resolve(), data, text, rollout, change, before, watched)
+    alarms = None
+    if action.kind in {"start", "set"} and action.percent >= (before.canary.percent if before.canary else 0.0):
+        assert new_stage.canary is not None  # the action keeps it
+        alarms = find_guard_alarms(plan, new_stage.canary.judgement, after)
+    return Prepared(old.path.resolve(), data, text, rollout, change, before, watched, alarms)
 
 
 def action_of(rollout: Rollout) -> Action:

@@ -9,12 +9,13 @@ be had twice. Nothing is begun that is known not to work: the edited manifest is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from turnout.canary_action import EDITS, Prepared, action_of, manifest_digest
+from turnout.guard_alarms import GuardAlarms
 from turnout.manifest import Manifest
 from turnout.manifest_file import ManifestChangedError, check_unchanged, replace_text
 from turnout.naming import ALIAS_VARIABLE
@@ -47,11 +48,19 @@ OPENING = frozenset({"start", "set"})
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A stage as it is served: how it is changed, what its traffic reaches, and who sees it."""
+    """A stage as it is served: how it is changed, what its traffic reaches, and who sees it.
+
+    Args:
+        control: reads and changes it.
+        functions: those that it can reach.
+        source: observes its traffic.
+        ringing: returns which alarms are in ALARM; None where there are none, as in a gateway on this machine.
+    """
 
     control: StageControl
     functions: Functions
     source: Source
+    ringing: Callable[[GuardAlarms], Sequence[str]] | None = None
 
 
 def carry_out(
@@ -76,6 +85,7 @@ def carry_out(
     if connection is not None:
         check_in_step(connection.control.read(), prepared)
         check_functions(connection.functions, prepared)
+        check_alarms(connection, prepared)
         rollout = replace(rollout, mark=_mark(connection.source, prepared))
     check_unchanged(prepared.path, prepared.data)  # asking the stage took its time
     log.begin(rollout)
@@ -146,6 +156,17 @@ def check_functions(functions: Functions, prepared: Prepared) -> None:
     if missing:
         message = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there yet"
         raise RolloutError(message, "`pulumi up` makes it; a gateway here has to read the manifest again (SIGHUP).")
+
+
+def check_alarms(connection: Connection, prepared: Prepared) -> None:
+    """Raise a RolloutError where an alarm that ends the canary is in ALARM: the guard rail would end it at once."""
+    if prepared.alarms is None or connection.ringing is None:
+        return
+    ringing = connection.ringing(prepared.alarms)
+    if ringing:
+        many = "are" if len(ringing) > 1 else "is"
+        message = f"{', '.join(ringing)} {many} in ALARM: the canary would be ended at once"
+        raise RolloutError(message, "Start it when the alarm is OK. `auto_rollback: false` leaves it to you to end it.")
 
 
 def mend(

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
-from infra.guard_rail_function import remove_canary
+from infra.guard_rail_function import end_canary
 from tests.engine.life import LEAVES_LOOPS, Life, functions, touched
 from turnout.gateway.stages import StageSettings
 
@@ -106,26 +106,73 @@ def live_of(function: str) -> dict[str, Any]:
     return found
 
 
-def test_canary_that_its_guard_rail_ended_is_taken_out_of_the_file_by_a_refreshing_up(two_versions: Life) -> None:
+def test_canary_that_its_guard_rail_ended_is_never_started_without_its_overrides(two_versions: Life) -> None:
     life, prod = two_versions, two_versions.project.prod
     prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
     life.up()
-    event = {"rest_api_id": life.stage.api, "stage": "prod", "alarm": guard_of("prod")[0]}
+    event = {"rest_api_id": life.stage.api, "stage": "prod"}
 
-    assert remove_canary(life.world.aws.stages, event)["removed"]
-    assert life.stage.canary is None
+    assert end_canary(life.world.aws.stages, event, guard_of("prod")[0])["ended"]
+    assert canary_of(life.stage) == (0.0, {"iris": "v2", "canary": "true"})
 
     # An `up` that changes something else leaves it ended.
     life.project.tree["models"]["digits"]["versions"]["v2"]["memory_mb"] = 512
     life.up()
-    assert life.stage.canary is None
+    assert canary_of(life.stage) == (0.0, {"iris": "v2", "canary": "true"})
 
-    # Without a look at the account its removal would be sent once more, which AWS refuses.
+    # Another share, without a look at the account: what is started has its overrides.
+    prod["canary"]["percent"] = 25
+    life.up()
+    assert canary_of(life.stage) == (25.0, {"iris": "v2", "canary": "true"})
+    assert life.up() == []
+
+    # Another version of another model, after it was ended again: its share stays 0% until the file asks for another.
+    end_canary(life.world.aws.stages, event, guard_of("prod")[0])
+    prod["canary"]["serve"] = {"digits": "v2"}
+    life.up()
+    assert canary_of(life.stage) == (0.0, {"digits": "v2", "canary": "true"})
+
+    # Taken out of the file: it goes, without a look at the account.
     del prod["canary"]
-    assert "canarySettings" in life.fail()
-    life.up(refresh=True)
+    life.up()
     assert life.stage.canary is None
     assert life.up() == []
+
+
+def set_alarm(name: str, state: str) -> None:
+    boto3.client("cloudwatch").set_alarm_state(AlarmName=name, StateValue=state, StateReason="the test says so")
+
+
+def test_canary_that_starts_while_its_alarm_is_in_alarm_is_ended_at_once(two_versions: Life) -> None:
+    life, prod = two_versions, two_versions.project.prod
+    life.up()
+    alarm = "turnout-test_iris_v2_errors"
+    set_alarm(alarm, "ALARM")
+
+    # EventBridge reports changes of a state only, and this one has changed before.
+    prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
+    life.up()
+    assert canary_of(life.stage) == (0.0, {"iris": "v2", "canary": "true"})
+    assert f"the alarm {alarm} is in ALARM" in life.result.stdout
+
+    # The same where a canary that is on is given a larger share.
+    prod["canary"]["percent"] = 25
+    life.up()
+    assert canary_of(life.stage) == (0.0, {"iris": "v2", "canary": "true"})
+
+    # Once the alarm is OK, it starts.
+    set_alarm(alarm, "OK")
+    prod["canary"]["percent"] = 30
+    life.up()
+    assert canary_of(life.stage) == (30.0, {"iris": "v2", "canary": "true"})
+
+    # However it started, the state is checked every minute.
+    set_alarm(alarm, "ALARM")
+    rules = boto3.client("events")
+    assert rules.describe_rule(Name="turnout-test-guard-rail-prod-check")["ScheduleExpression"] == "rate(1 minute)"
+    (target,) = rules.list_targets_by_rule(Rule="turnout-test-guard-rail-prod-check")["Targets"]
+    assert life.world.aws.check_canary(json.loads(target["Input"]))["ended"]
+    assert canary_of(life.stage)[0] == 0.0
 
 
 def test_up_that_fails_in_the_middle_is_continued_by_the_next(two_versions: Life) -> None:

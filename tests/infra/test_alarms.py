@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from infra.alarms import failure_queries
 from tests.builders.deployed import deployed
@@ -35,16 +38,55 @@ def test_slo_decides_the_thresholds() -> None:
     assert (latency["threshold"], latency["metricName"]) == (500.0, "Latency")
 
 
-def test_failures_count_crashes_and_answers_of_500_of_both_aliases() -> None:
-    *metrics, result = failure_queries("f")
-    assert result["expression"] == "100 * (FILL(errors, 0) + FILL(failed_live, 0) + FILL(failed_next, 0)) / calls"
-    assert {row["id"]: row["metric"]["dimensions"].get("Resource") for row in metrics} == {
-        "errors": None,
-        "failed_live": "f:live",
-        "failed_next": "f:next",
-        "calls": None,
-    }
-    assert [row["return_data"] for row in (*metrics, result) if "return_data" in row] == [True]
+def failing_percent(**sums: float) -> float:
+    """What the alarm compares with its threshold, computed as CloudWatch does; a metric without data is left out."""
+    values: dict[str, Any] = {}
+    for query in failure_queries("f"):
+        if "metric" in query:
+            metric = query["metric"]
+            values[query["id"]] = sums.get(query["id"])
+            assert (metric["period"], metric["stat"]) == (60, "Sum")
+            continue
+        text = query["expression"].replace("FILL", "fill").replace("SUM", "sum").replace("IF(", "choose(")
+        functions = {
+            "fill": lambda value, other: other if value is None else value,
+            "choose": lambda condition, yes, no: yes if condition else no,
+        }
+        try:
+            values[query["id"]] = eval(text, {"sum": sum, **functions}, values)
+        except ZeroDivisionError:
+            values[query["id"]] = 0.0  # elementwise, and not chosen
+    found: float = values["percent"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sums", "percent"),
+    [
+        ({}, 0),
+        ({"calls": 1, "errors": 1}, 0),
+        ({"calls": 2, "failed_next": 2}, 0),
+        ({"calls": 3, "errors": 3}, 100),
+        ({"calls": 3, "errors": 1, "failed_live": 1, "failed_next": 1}, 100),
+        ({"calls": 1000, "failed_live": 3}, 0.3),
+        ({"throttles": 40}, 100),
+        ({"calls": 10, "throttles": 30}, 75),
+        ({"calls": 50}, 0),
+    ],
+)
+def test_failing_share_counts_crashes_answers_of_500_and_throttles_but_no_single_failures(
+    sums: dict[str, float], percent: float
+) -> None:
+    assert failing_percent(**sums) == pytest.approx(percent)
+
+
+def test_metrics_of_failures_are_those_of_both_aliases_and_one_result_is_returned() -> None:
+    queries = failure_queries("f")
+    resources = {row["id"]: row["metric"]["dimensions"].get("Resource") for row in queries if "metric" in row}
+    assert resources == {
+        "errors": None, "throttles": None, "failed_live": "f:live", "failed_next": "f:next", "calls": None
+    }  # fmt: skip
+    assert [row["id"] for row in queries if row.get("return_data")] == ["percent"]
 
 
 def test_stage_that_is_called_as_a_function_is_has_alarms_of_its_own() -> None:

@@ -19,7 +19,7 @@ ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm"
 def heard(canary: Canary, **fields: Any) -> Any:
     """What the rule compares an alarm's ARN with."""
     program = deployed(manifest(stages=(stage(canary=canary, **fields),)))
-    pattern = json.loads(program.one("cloudwatch/eventRule:EventRule").inputs["eventPattern"])
+    pattern = json.loads(program.of("cloudwatch/eventRule:EventRule")["prod"].inputs["eventPattern"])
     assert pattern["detail"] == {"state": {"value": ["ALARM"]}}
     assert pattern["source"] == ["aws.cloudwatch"]
     return pattern["resources"]
@@ -29,9 +29,14 @@ def test_canary_targets_error_alarm_is_heard_where_none_is_named() -> None:
     assert heard(Canary(10.0, {"iris": "v2"})) == [f"{ALARM}:turnout-test_iris_v2_errors"]
 
 
-def test_alarms_that_the_canary_names_are_heard_instead() -> None:
+def test_alarms_that_the_canary_names_are_heard_beside_its_own() -> None:
     canary = Canary(10.0, {"iris": "v2"}, judgement=Judgement(alarms=("sales", "latency")))
-    assert heard(canary) == [f"{ALARM}:sales", f"{ALARM}:latency"]
+    assert heard(canary) == [f"{ALARM}:turnout-test_iris_v2_errors", f"{ALARM}:sales", f"{ALARM}:latency"]
+
+
+def test_alarms_that_a_release_names_are_heard_beside_every_functions() -> None:
+    canary = Canary(10.0, {}, release=True, judgement=Judgement(alarms=("sales",)))
+    assert heard(canary) == [f"{ALARM}:sales", {"wildcard": f"{ALARM}:turnout-test_*_errors"}]
 
 
 def test_release_hears_the_errors_of_every_function() -> None:
@@ -44,7 +49,7 @@ def test_canary_of_more_models_than_a_pattern_can_name_hears_the_errors_of_every
     of = manifest(
         tuple(model(name) for name in names), stages=(stage(serve=dict.fromkeys(names, "v1"), canary=canary),)
     )
-    pattern = deployed(of).one("cloudwatch/eventRule:EventRule").inputs["eventPattern"]
+    pattern = deployed(of).of("cloudwatch/eventRule:EventRule")["prod"].inputs["eventPattern"]
     assert json.loads(pattern)["resources"] == [{"wildcard": f"{ALARM}:turnout-test_*_errors"}]
     assert len(pattern) < 2048
 
@@ -65,13 +70,38 @@ def test_no_guard_rail_where_nothing_is_to_be_taken_away(canary: Canary | None) 
 
 def test_target_tells_the_function_which_stage_and_which_alarm() -> None:
     program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
-    transformed = program.one("cloudwatch/eventTarget:EventTarget").inputs["inputTransformer"]
+    transformed = program.of("cloudwatch/eventTarget:EventTarget")["prod"].inputs["inputTransformer"]
     assert transformed["inputPaths"] == {"alarm": "$.detail.alarmName"}
     assert json.loads(transformed["inputTemplate"]) == {
         "rest_api_id": "turnout-test_none-id",
         "stage": "prod",
         "alarm": "<alarm>",
     }
+
+
+def test_states_are_checked_every_minute_and_once_the_stage_has_its_canary() -> None:
+    program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
+    event = {
+        "rest_api_id": "turnout-test_none-id",
+        "stage": "prod",
+        "alarms": {"names": ["turnout-test_iris_v2_errors"], "prefix": "", "suffix": "_errors"},
+    }
+    assert program.of("cloudwatch/eventRule:EventRule")["prod-check"].inputs["scheduleExpression"] == "rate(1 minute)"
+    assert json.loads(program.of("cloudwatch/eventTarget:EventTarget")["prod-check"].inputs["input"]) == event
+    assert program.of("lambda/permission:Permission")["prod-check"].inputs["sourceArn"].endswith("-prod-check")
+    checked = program.one("lambda/invocation:Invocation")
+    assert json.loads(checked.inputs["input"]) == event
+    assert {"prod", "guard-rail"} <= {urn.rpartition("::")[2] for urn in checked.after}
+
+
+def test_another_share_is_checked_anew() -> None:
+    triggers = [
+        deployed(manifest(stages=(stage(canary=Canary(percent, {"iris": "v2"})),)))
+        .one("lambda/invocation:Invocation")
+        .inputs["triggers"]
+        for percent in (10.0, 25.0)
+    ]
+    assert triggers[0] != triggers[1]
 
 
 def test_function_is_one_file_that_lambda_finds() -> None:

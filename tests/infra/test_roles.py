@@ -50,7 +50,7 @@ def test_models_may_write_their_logs_and_nothing_else() -> None:
     ]
 
 
-def test_only_tracing_has_no_resource_to_name() -> None:
+def test_only_tracing_and_reading_alarms_have_no_resource_to_name() -> None:
     only = model()
     traced = replace(only, versions=(replace(only.versions[0], tracing=True), only.versions[1]))
     program = deployed(manifest((traced,), stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
@@ -60,7 +60,8 @@ def test_only_tracing_has_no_resource_to_name() -> None:
         for statement in policy_of(row)
         if "*" in statement["Resource"]
     ]
-    assert unnamed == [["xray:PutTraceSegments", "xray:PutTelemetryRecords"]]
+    tracing = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
+    assert sorted(unnamed) == [["cloudwatch:DescribeAlarms"], tracing]
 
 
 def test_no_policy_names_an_action_by_a_pattern() -> None:
@@ -100,9 +101,10 @@ def test_guard_rail_may_change_its_stages_and_is_called_by_its_rules_only() -> N
         "Action": ["apigateway:GET", "apigateway:PATCH"],
         "Resource": [f"arn:aws:apigateway:{REGION}::/restapis/turnout-test_none-id/stages/prod"],
     }
-    permission = program.one("lambda/permission:Permission").inputs
-    assert permission["principal"] == "events.amazonaws.com"
-    assert permission["sourceArn"].endswith("EventRule/turnout-test-guard-rail-prod")
+    permissions = program.of("lambda/permission:Permission")
+    assert {row.inputs["principal"] for row in permissions.values()} == {"events.amazonaws.com"}
+    assert permissions["prod"].inputs["sourceArn"].endswith("EventRule/turnout-test-guard-rail-prod")
+    assert permissions["prod-check"].inputs["sourceArn"].endswith("EventRule/turnout-test-guard-rail-prod-check")
     assert allowed(program, "integration", ["iris_v1"]) == ["iris_v1"]
     integration = policy_of(program.of("iam/rolePolicy:RolePolicy")["integration"])
     assert not may_invoke(integration, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:turnout-test-guard-rail:live")

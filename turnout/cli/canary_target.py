@@ -74,9 +74,8 @@ def connect(project: Project, target: Target, stage: str, judgement: Judgement |
     control = ApiGatewayStage(make_client("apigateway", target), api, stage, str(target))
     functions = LambdaFunctions(make_client("lambda", target))
     alarms = judgement.alarms if judgement else ()
-    return Connection(
-        control, functions, CloudWatchSource(make_client("cloudwatch", replace(target, endpoint_url="")), alarms)
-    )
+    source = CloudWatchSource(make_client("cloudwatch", replace(target, endpoint_url="")), alarms)
+    return Connection(control, functions, source, source.ringing)
 
 
 def compare_for(project: Project, stage: Stage, target: Target, connection: Connection, api_key: str) -> Compare | None:

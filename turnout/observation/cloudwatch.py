@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+from turnout.guard_alarms import GuardAlarms, find_ringing
 from turnout.observation.source import Mark, ObservationError, Watched
 from turnout.observed import Arm, Observation
 
@@ -88,6 +89,20 @@ class CloudWatchSource:
             hint = "This needs cloudwatch:GetMetricData and cloudwatch:DescribeAlarms in the functions' region."
             raise ObservationError(f"CloudWatch cannot be read: {error}", hint) from error
         return Observation(_arm(baseline, totals), _arm(canary, totals), BOUNDS_S, alarms)
+
+    def ringing(self, alarms: GuardAlarms) -> tuple[str, ...]:
+        """Which of a canary's alarms are in ALARM at this moment.
+
+        Raises:
+            ObservationError: CloudWatch cannot be asked.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return find_ringing(self._client, alarms)
+        except (BotoCoreError, ClientError) as error:
+            hint = "This needs cloudwatch:DescribeAlarms in the functions' region."
+            raise ObservationError(f"CloudWatch cannot be read: {error}", hint) from error
 
     def _fetch(self, resources: Sequence[str], start_s: float, end_s: float) -> dict[str, list[float]]:
         """Resource -> the totals of `_METRICS`."""

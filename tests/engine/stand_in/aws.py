@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.guard_rail_function import check_alarms
 from tests.engine.stand_in import gateway_resources as gateway
 from tests.engine.stand_in import lambda_resources as lambdas
 from tests.engine.stand_in import plain_resources as plain
+from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.provider import Inputs, Resource, StandIn
 
 ACCOUNT_ID = "123456789012"
@@ -35,6 +37,10 @@ class Aws:
     snap_start: dict[str, str] = field(default_factory=dict)
     attachments: dict[str, str] = field(default_factory=dict)
 
+    def check_canary(self, event: dict[str, Any]) -> dict[str, Any]:
+        """What the guard rail's function does when it is called once a minute, and by `pulumi up`."""
+        return check_alarms(self.stages, client_of("cloudwatch"), event)
+
     def resources(self) -> Mapping[str, Resource]:
         """Type token -> how it is carried out."""
         return {
@@ -56,6 +62,7 @@ class Aws:
             "aws:iam/rolePolicyAttachment:RolePolicyAttachment": plain.make_attachment(self.attachments),
             "aws:lambda/alias:Alias": lambdas.ALIAS,
             "aws:lambda/function:Function": lambdas.Function(self.sent, self.snap_start),
+            "aws:lambda/invocation:Invocation": lambdas.make_invocation({"-guard-rail": self.check_canary}),
             "aws:lambda/layerVersion:LayerVersion": lambdas.make_layer_version(self.sent),
             "aws:lambda/permission:Permission": lambdas.PERMISSION,
             "aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig": (

@@ -139,7 +139,9 @@ DASHBOARD = Calls(
 
 
 def _put_rule(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    made = client_of("events").put_rule(Name=inputs["name"], EventPattern=inputs["eventPattern"])
+    when = {"EventPattern": "eventPattern", "ScheduleExpression": "scheduleExpression"}
+    given = {wire: inputs[name] for wire, name in when.items() if name in inputs}
+    made = client_of("events").put_rule(Name=inputs["name"], **given)
     return inputs["name"], {"arn": made["RuleArn"]}
 
 
@@ -154,20 +156,16 @@ EVENT_RULE = Calls(
 
 def _put_target(inputs: Inputs) -> tuple[str, dict[str, Any]]:
     identity = inputs.get("targetId", "target")
-    transformer = inputs["inputTransformer"]
-    client_of("events").put_targets(
-        Rule=inputs["rule"],
-        Targets=[
-            {
-                "Id": identity,
-                "Arn": inputs["arn"],
-                "InputTransformer": {
-                    "InputPathsMap": transformer["inputPaths"],
-                    "InputTemplate": transformer["inputTemplate"],
-                },
-            }
-        ],
-    )
+    target = {"Id": identity, "Arn": inputs["arn"]}
+    transformer = inputs.get("inputTransformer")
+    if transformer is None:
+        target["Input"] = inputs["input"]
+    else:
+        target["InputTransformer"] = {
+            "InputPathsMap": transformer["inputPaths"],
+            "InputTemplate": transformer["inputTemplate"],
+        }
+    client_of("events").put_targets(Rule=inputs["rule"], Targets=[target])
     return identity, {}
 
 

@@ -1,0 +1,95 @@
+"""The alarms that end a stage's canary on AWS: those of what the canary moves, and those that models.yaml names.
+
+The Pulumi program gives them to the guard rail; `turnout canary` asks for their state before it starts a canary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from turnout.judgement import Judgement
+from turnout.naming import function_prefix
+from turnout.observation.source import watched_of
+from turnout.plan import Plan, StagePlan
+
+ERRORS = "_errors"
+"""The end of the name of a function's error alarm; its start is the function's name."""
+
+MOST_NAMES = 100
+"""Of one DescribeAlarms call."""
+
+NAMES_CHARACTERS = 1500
+"""Of the names of functions' alarms together. An EventBridge pattern has 2,048 characters, their ARNs among them; where
+the names do not fit, every function's error alarm ends the canary. Source: EventBridge User Guide, "Quotas".
+"""
+
+ARN_CHARACTERS = 60
+"""Of an alarm's ARN beside its name, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardAlarms:
+    """The alarms of one canary.
+
+    Args:
+        names: in full.
+        prefix: where it is not empty, every alarm counts whose name starts with it and ends with `ERRORS`.
+    """
+
+    names: tuple[str, ...]
+    prefix: str = ""
+
+
+def errors_alarm_name(function: str) -> str:
+    """Return the name of the alarm that a function's failures raise."""
+    return f"{function}{ERRORS}"
+
+
+def find_guard_alarms(plan: Plan, judgement: Judgement, stage: StagePlan) -> GuardAlarms | None:
+    """Return the alarms that end a stage's canary.
+
+    None where the stage has no canary, or one with `auto_rollback: false`. Alarms that models.yaml names are added to
+    the error alarms of the functions that the canary moves.
+    """
+    canary = stage.canary
+    if canary is None or not judgement.auto_rollback:
+        return None
+    every = f"{function_prefix(plan.platform, plan.stack)}_"
+    if canary.release:  # new code of every function
+        return GuardAlarms(judgement.alarms, every)
+    moved = watched_of(plan, stage.variables, canary.overrides)
+    functions = {
+        resource.partition(":")[0] for row in moved for resource in row.canary.versions - row.baseline.versions
+    }
+    names = tuple(errors_alarm_name(function) for function in sorted(functions))
+    own = sum(len(name) + ARN_CHARACTERS for name in names)
+    others = sum(len(name) + ARN_CHARACTERS for name in judgement.alarms)
+    if names and own + others > NAMES_CHARACTERS:
+        return GuardAlarms(judgement.alarms, every)
+    found = tuple(dict.fromkeys((*names, *judgement.alarms)))
+    return GuardAlarms(found) if found else None
+
+
+def find_ringing(client: Any, alarms: GuardAlarms) -> tuple[str, ...]:
+    """Return the names of those alarms that are in ALARM at this moment, through boto3's client of CloudWatch."""
+    return tuple(sorted({name for row in alarm_requests(alarms) for name in _fetch(client, row)}))
+
+
+def alarm_requests(alarms: GuardAlarms) -> Iterator[Mapping[str, Any]]:
+    """Yield the arguments of the DescribeAlarms calls that tell which alarms ring."""
+    for first in range(0, len(alarms.names), MOST_NAMES):
+        yield {"AlarmNames": list(alarms.names[first : first + MOST_NAMES])}
+    if alarms.prefix:
+        yield {"AlarmNamePrefix": alarms.prefix}
+
+
+def _fetch(client: Any, request: Mapping[str, Any]) -> Iterator[str]:
+    types = ["MetricAlarm", "CompositeAlarm"]
+    pages = client.get_paginator("describe_alarms").paginate(**request, StateValue="ALARM", AlarmTypes=types)
+    for page in pages:
+        for alarm in (*page.get("MetricAlarms", ()), *page.get("CompositeAlarms", ())):
+            is_meant = "AlarmNames" in request or alarm["AlarmName"].endswith(ERRORS)
+            if is_meant and alarm["StateValue"] == "ALARM":
+                yield alarm["AlarmName"]
