@@ -21,6 +21,7 @@ from turnout.protocol.routing import (
     choose_by_draw,
     choose_for_key,
     handed_on,
+    is_replay,
     is_shadow,
     is_worth_fallback,
     parse_route,
@@ -184,7 +185,12 @@ class Calls:
 
     def _start_shadow(self, model: str, version: str, event: Mapping[str, Any]) -> None:
         route = self._table.models[model]
-        if route.shadow in {"", version} or is_shadow(event) or self._random() * 100 >= route.shadow_percent:
+        if (
+            route.shadow in {"", version}
+            or is_shadow(event)
+            or is_replay(event)
+            or self._random() * 100 >= route.shadow_percent
+        ):
             return
         if len(event.get("body") or "") > LARGEST_ASYNC_EVENT_BYTES:
             _LOG.info("%s: a body over %d bytes is not copied to %s", model, LARGEST_ASYNC_EVENT_BYTES, route.shadow)

@@ -23,7 +23,7 @@ from turnout.observation.logged_samples import LoggedSamples
 from turnout.observation.samples import GatewaySamples, Samples
 from turnout.observation.source import ObservationError
 from turnout.observed import AgreementCounts
-from turnout.replay import replay_pair
+from turnout.replay import replay_headers, replay_pair
 from turnout.stage_control import StageControlError
 
 
@@ -77,14 +77,15 @@ def _make_compare(
     stage: Stage, samples: Samples, url: Callable[[], str], api_key: str, gaps: Mapping[str, str]
 ) -> Compare:
     canary, agreement = _asked(stage)
-    headers = {"x-api-key": api_key} if api_key else {}
 
     def compare_model(taken: Sequence[Sample], model: str, version: str) -> AgreementCounts:
         counts = AgreementCounts(0, 0)
         if taken:
             baseline = main_version(stage, model)
+            at = url()
+            headers = replay_headers(at, api_key)
             counts = replay_pair(
-                url(), taken, model, baseline, version, stage=stage.name, headers=headers, rules=agreement.rules
+                at, taken, model, baseline, version, stage=stage.name, headers=headers, rules=agreement.rules
             )
         return replace(counts, note=counts.note or gaps.get(model, ""))
 

@@ -20,7 +20,7 @@ import orjson
 from turnout.protocol.capture import make_sample, write_line
 from turnout.protocol.events import read_event
 from turnout.protocol.limits import LARGEST_LOG_LINE_BYTES
-from turnout.protocol.routing import is_shadow
+from turnout.protocol.routing import REPLAY_HEADER, is_shadow
 
 from .failed_answers import Handler
 from .session import FunctionSpec
@@ -84,9 +84,9 @@ def capturing_requests(
 def _line(
     event: Mapping[str, Any], status: int, spec: FunctionSpec, rule: CaptureRule, time_s: float, duration_ms: float
 ) -> str:
-    """The line, empty for what is no caller's request of its own: a ping, a router's shadow copy."""
+    """The line, empty for what is no caller's request of its own: a ping, a router's shadow copy, a replay."""
     context = event.get("requestContext")
-    if not context or is_shadow(event):
+    if not context or is_shadow(event) or _is_replay(event, spec):
         return ""
     size = len(event.get("body") or "")
     if size > _SURELY_LARGER:
@@ -107,6 +107,17 @@ def _line(
     )
     line = b"" if sample is None else write_line(sample)
     return line.decode() if len(line) <= LARGEST_LOG_LINE_BYTES else _left_out(spec, len(line))
+
+
+def _is_replay(event: Mapping[str, Any], spec: FunctionSpec) -> bool:
+    """Whether a request says that it is sent again, on the path that names this version.
+
+    Anybody can say so. Nothing is gained by it: no canary decides about requests that name their version, so none is
+    judged by their lines, and CloudWatch counts them all the same. On any other path the header means nothing.
+    """
+    if event.get("resource") != f"/models/{spec.model}/{spec.version}/inference":
+        return False
+    return any(name.lower() == REPLAY_HEADER for name in event.get("headers") or ())
 
 
 def _left_out(spec: FunctionSpec, size_bytes: int) -> str:

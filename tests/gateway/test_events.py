@@ -43,6 +43,18 @@ def event_of(
     return dict(functions.events[0])
 
 
+@pytest.mark.parametrize(("sent", "is_known"), [("secret", True), ("other", False), ("", False), ("\xe9", False)])
+def test_a_replay_is_told_by_the_gateway_and_its_mark_reaches_no_function(sent: str, is_known: bool) -> None:
+    event = event_of((("X-Turnout-Replay", sent),), replay_mark="secret")
+    assert event.get("turnout") == ({"replay": True} if is_known else None)
+    assert "x-turnout-replay" not in {name.lower() for name in event["headers"]}
+    assert "x-turnout-replay" not in {name.lower() for name in event["multiValueHeaders"]}
+
+
+def test_without_a_mark_nothing_is_a_replay() -> None:
+    assert "turnout" not in event_of((("X-Turnout-Replay", ""),))
+
+
 @pytest.mark.parametrize(
     ("types", "content_type", "body", "expected"),
     [

@@ -57,6 +57,22 @@ def test_a_request_is_one_line_that_replay_reads() -> None:
     assert read.samples == (sample,)
 
 
+@pytest.mark.parametrize(
+    ("resource", "lines"),
+    [
+        ("/models/iris/v1/inference", 0),
+        ("/models/iris/inference", 1),  # here a canary decides: nobody may hide
+        ("/v2/models/iris/infer", 1),
+        ("/models/iris/v2/inference", 1),
+    ],
+)
+@pytest.mark.parametrize("name", ["x-turnout-replay", "X-Turnout-Replay"])
+def test_a_replay_is_captured_only_where_a_canary_decides(resource: str, lines: int, name: str) -> None:
+    event = api_event(resource=resource)
+    event["headers"] = {**event["headers"], name: "1"}
+    assert len(lines_of(event, percent=100)) == lines
+
+
 @pytest.mark.parametrize(("drawn", "lines"), [(0.0, 1), (0.0099, 1), (0.01, 0), (0.5, 0)])
 def test_a_share_is_captured(drawn: float, lines: int) -> None:
     assert len(lines_of(api_event(), drawn=drawn)) == lines

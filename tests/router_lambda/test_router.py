@@ -181,6 +181,19 @@ def test_a_copy_says_that_it_is_one_and_is_never_copied_again() -> None:
     assert again.copied() == []
 
 
+def test_a_replay_is_not_copied_and_stays_one() -> None:
+    callees = three()
+    answer(callees, event(turnout={"replay": True}), shadow="v2", shadow_percent=100.0)
+    assert callees.copied() == []
+    assert callees.calls[0].event["turnout"] == {"hop": 1, "shadow": False, "replay": True}
+
+
+def test_a_caller_that_says_replay_is_copied_all_the_same() -> None:
+    callees = three()
+    answer(callees, event(headers={"x-turnout-replay": "1"}), shadow="v2", shadow_percent=100.0)
+    assert len(callees.copied()) == 1
+
+
 def test_a_version_that_answers_gets_no_copy() -> None:
     callees = three()
     answer(callees, event("v2.100"), shadow="v2", shadow_percent=100.0)

@@ -73,7 +73,7 @@ def replay(
     manifest has for the stage's canary, or else by their datatypes. Where versions agree too little, --fail-under
     makes the exit code 1: a gate before a canary starts.
     """
-    from turnout.replay import Replay
+    from turnout.replay import Replay, replay_headers
 
     model, canary, baseline = parse_against(against)
     key = api_key or local_key(manifest, url, stage)
@@ -85,7 +85,7 @@ def replay(
             canary,
             baseline,
             stage=stage,
-            headers={"x-api-key": key} if key else {},
+            headers=replay_headers(url, key),
             rules=rules,
             concurrency=concurrency,
         )

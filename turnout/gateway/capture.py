@@ -160,12 +160,12 @@ def with_sample(
 def capturing_log(
     write: Callable[[str], object], project: Project, plan: Plan, log: Log, deferred: Deferred | None = None
 ) -> Log:
-    """A log that captures, then hands on to another."""
+    """A log that captures, then hands on to another; replayed requests are not captured."""
     versions = versions_of(plan)
     redactions = redactions_of(project)
 
     def capture(exchange: Exchange, response: Response, duration_s: float) -> None:
-        answered = who_answered(exchange, response, versions)
+        answered = None if exchange.is_replayed else who_answered(exchange, response, versions)
         if answered is not None:
             redact = redactions.get(answered, ())
 

@@ -40,11 +40,12 @@ from turnout.gateway.errors import (
 )
 from turnout.gateway.events import Endpoint, Events, is_too_large
 from turnout.gateway.exchange import Exchange
-from turnout.gateway.fields import ACCEPT, API_KEY, CONTENT_TYPE, fields_of, parse_query
+from turnout.gateway.fields import ACCEPT, API_KEY, CONTENT_TYPE, REPLAY, fields_of, parse_query
 from turnout.gateway.functions import Functions, Invocation
 from turnout.gateway.gateway_responses import GatewayResponses
 from turnout.gateway.identifiers import Identifiers, RequestTimes, trace_of_answer
 from turnout.gateway.messages import Handler, Request, Response
+from turnout.gateway.replays import is_mark
 from turnout.gateway.stages import BucketOf, Stages, StageSettings, Target, own_bucket
 from turnout.protocol.limits import LARGEST_REQUEST_BYTES
 
@@ -80,6 +81,7 @@ class Gateway:
         bucket_of: makes a throttle's counter, given the stage's name.
         services: first segment of a path -> what answers requests under it that no route of a stage takes: the
             control plane and others that are not the API's.
+        replay_mark: the header's value by which replayed requests are known; empty knows none.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -101,6 +103,7 @@ class Gateway:
         access_log: Log | None = None,
         bucket_of: BucketOf = own_bucket,
         services: Mapping[str, Handler] | None = None,
+        replay_mark: str = "",
     ) -> None:
         apis = tuple(apis)
         endpoint = endpoint or Endpoint()
@@ -121,6 +124,7 @@ class Gateway:
         self._functions = functions
         self._timeouts_s = timeouts_s or {}
         self._services = services or {}
+        self._replay_mark = replay_mark
         self._clock = clock
         self._monotonic = monotonic
         self._random = random
@@ -209,6 +213,9 @@ class Gateway:
         assert stage is not None
         assert operation is not None
         fields = exchange.fields = fields_of(exchange.request)
+        sent = fields.known[REPLAY]
+        if sent is not None:
+            exchange.is_replayed = is_mark(sent, self._replay_mark)
         access = operation.access
         if access is not Access.OPEN:
             if access is not Access.API_KEY:

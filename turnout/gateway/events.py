@@ -123,7 +123,7 @@ class Events:
         context["identity"] = identity
         variables = share.variables
         body, is_binary = encode_body(request.body, is_binary=known[CONTENT_TYPE] in stage.document.binary_media_types)
-        return {
+        event = {
             "resource": operation.resource,
             "path": exchange.path,
             "httpMethod": request.method,
@@ -137,6 +137,9 @@ class Events:
             "body": body,
             "isBase64Encoded": is_binary,
         }
+        if exchange.is_replayed:
+            event["turnout"] = {"replay": True}
+        return event
 
     def _constant_context(self, stage: Stage, share: Share, operation: Operation) -> dict[str, Any]:
         """The request context with all its keys, in AWS's order."""

@@ -32,6 +32,7 @@ class Exchange:
         "error",
         "extended_request_id",
         "fields",
+        "is_replayed",
         "key",
         "now",
         "operation",
@@ -65,6 +66,7 @@ class Exchange:
         self.key: ApiKey | None = None
         self.trace = ""  # what the function is told, from the event on
         self.error: GatewayError | None = None
+        self.is_replayed = False  # then nobody's own request: neither captured nor counted
 
     def context(self, account_id: str, times: RequestTimes) -> dict[str, Any]:
         """What is known, by `$context` name: for customised errors and the access log, not for the hot path."""

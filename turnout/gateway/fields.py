@@ -13,6 +13,7 @@ from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from turnout.gateway.messages import Headers, Request
+from turnout.protocol.routing import REPLAY_HEADER
 
 _DROPPED = frozenset(
     {
@@ -31,13 +32,24 @@ _DROPPED = frozenset(
         "x-forwarded-for",  # these three the gateway sets itself
         "x-forwarded-port",
         "x-forwarded-proto",
+        REPLAY_HEADER,  # for the gateway alone
     }
 )
 _RESPELLED = {"authorization": "Authorization", "user-agent": "User-Agent", "x-amzn-trace-id": "X-Amzn-Trace-Id"}
 
 # Where the fields that the gateway reads itself are kept; 0 is all the others.
-_SLOTS = ("", "accept", "content-type", "host", "user-agent", "x-amzn-trace-id", "x-api-key", "x-forwarded-for")
-ACCEPT, CONTENT_TYPE, HOST, USER_AGENT, TRACE, API_KEY, FORWARDED_FOR = range(1, len(_SLOTS))
+_SLOTS = (
+    "",
+    "accept",
+    "content-type",
+    "host",
+    "user-agent",
+    "x-amzn-trace-id",
+    "x-api-key",
+    "x-forwarded-for",
+    REPLAY_HEADER,
+)
+ACCEPT, CONTENT_TYPE, HOST, USER_AGENT, TRACE, API_KEY, FORWARDED_FOR, REPLAY = range(1, len(_SLOTS))
 
 
 @lru_cache(maxsize=1024)

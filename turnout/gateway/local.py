@@ -38,6 +38,8 @@ from turnout.gateway.metrics import make_metrics
 from turnout.gateway.own_services import SEGMENT, own_services
 from turnout.gateway.reload.edition import ACCOUNT_ID, Edition, build_gateway, first_requests, make_edition
 from turnout.gateway.reload.switch import EditionFunctions
+from turnout.gateway.replays import PATH as REPLAYS_PATH
+from turnout.gateway.replays import make_replays
 from turnout.gateway.samples import PATH as SAMPLES_PATH
 from turnout.gateway.samples import make_samples, sampling_log, shares_of
 from turnout.gateway.services import make_services
@@ -125,6 +127,7 @@ def serve(
             {
                 METRICS_PATH: make_metrics(state.counters, secrets.token_hex(8), time.time),
                 SAMPLES_PATH: make_samples(samples),
+                REPLAYS_PATH: make_replays(state.replay_mark),
             }
         )
         line_log = json_log(lines.write, ACCOUNT_ID) if log_format == "json" else text_log(lines.write)
@@ -169,6 +172,7 @@ def serve(
                 access_log=log_of(edition),
                 bucket_of=state.buckets.bucket_of,
                 services={SEGMENT: own, **make_services(edition, functions, state)},
+                replay_mark=state.replay_mark,
             )
 
         functions = functions_of(edition, None)

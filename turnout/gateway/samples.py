@@ -68,6 +68,7 @@ def sampling_log(
         if (
             stage is not None
             and stage.canary is not None
+            and not exchange.is_replayed
             and random() * 100 < shares.get(stage.settings.name, 0.0)
             and _is_decided(exchange, routes)
         ):

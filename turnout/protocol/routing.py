@@ -25,6 +25,9 @@ GRAPH = "graph"
 FALLBACK_HEADER = "x-turnout-fallback-from"
 """Of a router's answer: what failed before another version answered. A graph names the models, too: `iris v2`."""
 
+REPLAY_HEADER = "x-turnout-replay"
+"""Marks a request that is sent again. What it is worth is said where it is read: anybody can send it."""
+
 MOST_HOPS = 4
 """So many routers may stand one behind the other: the general router and the model's own are two."""
 
@@ -117,6 +120,11 @@ def is_shadow(event: Mapping[str, Any]) -> bool:
     return bool((event.get("turnout") or {}).get("shadow"))
 
 
+def is_replay(event: Mapping[str, Any]) -> bool:
+    """Whether the gateway knows an event's request as one that is sent again."""
+    return bool((event.get("turnout") or {}).get("replay"))
+
+
 def handed_on(event: Mapping[str, Any], *, shadow: bool = False) -> dict[str, Any]:
     """The event as a router hands it on. API Gateway makes no key `turnout`, so that no client can forge what it says.
 
@@ -124,4 +132,5 @@ def handed_on(event: Mapping[str, Any], *, shadow: bool = False) -> dict[str, An
         event: what came; it is not changed.
         shadow: whether this is a copy; a copy's copies are, too.
     """
-    return {**event, "turnout": {"hop": read_hop(event) + 1, "shadow": shadow or is_shadow(event)}}
+    replay = {"replay": True} if is_replay(event) else {}
+    return {**event, "turnout": {"hop": read_hop(event) + 1, "shadow": shadow or is_shadow(event), **replay}}

@@ -125,6 +125,7 @@ def build_gateway(
     access_log: AccessLog | None = None,
     bucket_of: BucketOf = own_bucket,
     services: Mapping[str, Handler] | None = None,
+    replay_mark: str = "",
 ) -> Gateway:
     """The whole API without sockets.
 
@@ -139,6 +140,7 @@ def build_gateway(
         access_log: told of every request, or None.
         bucket_of: makes a throttle's counter.
         services: what answers beside the API, by the first segment of its paths.
+        replay_mark: by which replayed requests are known; empty knows none.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -154,6 +156,7 @@ def build_gateway(
         access_log=access_log,
         bucket_of=bucket_of,
         services=services,
+        replay_mark=replay_mark,
     )
 
 

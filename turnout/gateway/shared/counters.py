@@ -147,20 +147,21 @@ class Counters:
 
 
 def counting_log(counters: Counters, log: Log | None) -> Log:
-    """A log that counts, and hands on to another where there is one."""
+    """A log that counts, and hands on to another where there is one; replayed requests are not counted."""
     record = counters.record
 
     def count(exchange: Exchange, response: Response, duration_s: float) -> None:
-        stage, share, target = exchange.stage, exchange.share, exchange.target
-        function = "" if target is None else target.function
-        if exchange.parameters and "proxy" in exchange.parameters:
-            function = _function_behind(exchange) or function
-        key = (
-            stage.settings.name if stage is not None else "",
-            function,
-            share is not None and share.is_canary,
-        )
-        record(key, response.status, duration_s, failed=_has_failed(key[1], response))
+        if not exchange.is_replayed:
+            stage, share, target = exchange.stage, exchange.share, exchange.target
+            function = "" if target is None else target.function
+            if exchange.parameters and "proxy" in exchange.parameters:
+                function = _function_behind(exchange) or function
+            key = (
+                stage.settings.name if stage is not None else "",
+                function,
+                share is not None and share.is_canary,
+            )
+            record(key, response.status, duration_s, failed=_has_failed(key[1], response))
         if log is not None:
             log(exchange, response, duration_s)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import pickle
+import secrets
 import struct
 import time
 from collections.abc import Callable, Mapping
@@ -70,11 +71,13 @@ class SharedState:
         buckets: the throttles'.
         slots: the reserved concurrencies'.
         started_s: when it was made, in seconds since 1970.
+        replay_mark: by which replayed requests are known; a secret of this run.
     """
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.started_s = time.time()
+        self.replay_mark = secrets.token_urlsafe(24)
         self.lock = SharedLock()
         loads_bytes = 24 * workers
         sizes = (

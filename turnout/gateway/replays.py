@@ -1,0 +1,33 @@
+"""`GET /turnout/replay`: the mark by which this server knows requests that `turnout replay` and its like send again.
+
+What is replayed is no caller's request: it is not captured, sampled, counted for a canary's judgement or copied to a
+shadow. The mark is a secret of this run, handed to programs on this machine alone. A constant would let anybody who
+sends it hide failing requests from a canary's judgement.
+"""
+
+from __future__ import annotations
+
+from hmac import compare_digest
+
+import orjson
+
+from turnout.gateway.control.wire import AwsError
+from turnout.gateway.messages import Handler, Request, Response
+
+PATH = "/turnout/replay"
+
+
+def make_replays(mark: str) -> Handler:
+    """The handler that hands out the mark."""
+
+    def answer_mark(request: Request) -> Response:
+        if request.method != "GET":
+            return AwsError(400, "BadRequestException", f"Ask with GET {PATH}").response()
+        return Response(200, (("Content-Type", "application/json"),), orjson.dumps({"mark": mark}))
+
+    return answer_mark
+
+
+def is_mark(sent: str, mark: str) -> bool:
+    """Whether a header's value is the mark; the time that this takes does not say how much of it is right."""
+    return bool(mark) and compare_digest(sent.encode(errors="replace"), mark.encode())
