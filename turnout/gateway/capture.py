@@ -10,20 +10,19 @@ import errno
 import os
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from turnout.gateway.access_log import Log
 from turnout.gateway.deferred import QUICK_BYTES, Deferred, is_encoded
 from turnout.gateway.errors import EVENT_TOO_LARGE, MISCONFIGURED
 from turnout.gateway.exchange import Exchange
-from turnout.gateway.line_writer import LineWriter
 from turnout.gateway.messages import Response
-from turnout.gateway.shared.state import CAPTURE_LOCK, SharedState
 from turnout.plan import Plan
 from turnout.project import Project
 from turnout.protocol.capture import Sample, make_sample, write_line
 from turnout.sizes import size_text
+
+_OPTIONS = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 LARGEST_FILE_BYTES = 1024 * 1024 * 1024
 """Of a capture; what comes after is not captured, and a warning says so."""
@@ -44,41 +43,46 @@ class CaptureFile:
     """
 
     def __init__(self, path: Path, most_bytes: int = LARGEST_FILE_BYTES) -> None:
-        self._file = os.open(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.file = _open_fifo(path) if path.is_fifo() else os.open(path, os.O_WRONLY | _OPTIONS, 0o600)
         self._most_bytes = most_bytes
 
     def write(self, text: str) -> int:
+        """As `write_bytes`, of text."""
+        self.write_bytes(text.encode())
+        return len(text)
+
+    def write_bytes(self, lines: bytes) -> None:
         """Add lines; whoever calls keeps other processes from doing so meanwhile.
 
         Raises:
             OSError: they could not be written, or the file is as large as it may be.
         """
-        data = memoryview(text.encode())
-        before = os.fstat(self._file).st_size
+        data = memoryview(lines)
+        before = os.fstat(self.file).st_size
         if before + len(data) > self._most_bytes:
             raise OSError(errno.EFBIG, f"it may take {size_text(self._most_bytes)} and no more")
         try:
             while data:
-                data = data[os.write(self._file, data) :]
+                data = data[os.write(self.file, data) :]
         except OSError:
             with suppress(OSError):  # a pipe cannot be cut
-                os.ftruncate(self._file, before)
+                os.ftruncate(self.file, before)
             raise
-        return len(text)
 
     def flush(self) -> None:
         """Nothing is held back."""
 
 
-def open_capture(path: Path | None, state: SharedState) -> LineWriter | None:
-    """What adds lines to a capture, in each worker; None where nothing is captured.
-
-    Raises:
-        OSError: the file cannot be opened.
-    """
-    if path is None:
-        return None
-    return LineWriter(CaptureFile(path), partial(state.lock.hold, CAPTURE_LOCK), name=f"the capture {path}")
+def _open_fifo(path: Path) -> int:
+    """Open a FIFO without waiting for its reader, who may come later."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_NONBLOCK | _OPTIONS)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return os.open(path, os.O_RDWR | _OPTIONS)  # Linux lets a writer be the reader that it misses
+    os.set_blocking(file, True)
+    return file
 
 
 def versions_of(plan: Plan) -> Versions:

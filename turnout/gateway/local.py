@@ -8,8 +8,8 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -19,7 +19,7 @@ import orjson
 from turnout.example_request import count_request, make_request
 from turnout.gateway.access_log import Log, escape, json_log, text_log
 from turnout.gateway.banner import Sample, render_banner
-from turnout.gateway.capture import capturing_log, open_capture
+from turnout.gateway.capture import CaptureFile, capturing_log
 from turnout.gateway.core import Gateway
 from turnout.gateway.deferred import Deferred
 from turnout.gateway.functions import Functions, title_of
@@ -31,10 +31,11 @@ from turnout.gateway.isolated.functions import IsolatedFunctions
 from turnout.gateway.isolated.start import Isolation, Progress, ignore_progress, open_isolated
 from turnout.gateway.line_writer import LineWriter
 from turnout.gateway.listening import bind_sockets
-from turnout.gateway.logs import set_up_logs
+from turnout.gateway.logs import format_warning, set_up_logs
 from turnout.gateway.messages import Request, Response
 from turnout.gateway.metrics import PATH as METRICS_PATH
 from turnout.gateway.metrics import make_metrics
+from turnout.gateway.output.process import Output
 from turnout.gateway.own_services import SEGMENT, own_services
 from turnout.gateway.reload.edition import ACCOUNT_ID, Edition, build_gateway, first_requests, make_edition
 from turnout.gateway.reload.switch import EditionFunctions
@@ -45,7 +46,7 @@ from turnout.gateway.samples import make_samples, sampling_log, shares_of
 from turnout.gateway.services import make_services
 from turnout.gateway.shared.counters import counting_log
 from turnout.gateway.shared.samples import SharedSamples
-from turnout.gateway.shared.state import LINES_LOCK, SAMPLES_LOCK, SharedState
+from turnout.gateway.shared.state import CAPTURE_LOCK, LINES_LOCK, SAMPLES_LOCK, SharedState
 from turnout.gateway.workers.processors import processors
 from turnout.plan import Plan
 from turnout.project import Project
@@ -115,17 +116,20 @@ def serve(
     edition = make_edition(project)
     default_stage = stage or project.manifest.stages[0].name
     workers = workers or processors()
-    sockets = bind_sockets(host, port)
-    try:
+    with ExitStack() as closing:
+        sockets = bind_sockets(host, port)
+        for bound in sockets:
+            closing.callback(bound.close)
+        output = closing.enter_context(redirected_output(log_format, capture))
         bound_port = sockets[0].getsockname()[1]
         state = SharedState(workers)
         lines = LineWriter(sys.stdout, partial(state.lock.hold, LINES_LOCK))
-        captured = open_capture(capture, state)
+        captured = open_capture(output, capture, state)
         samples = SharedSamples(state.lock, SAMPLES_LOCK)
         deferred = Deferred("captured requests")
         own = own_services(
             {
-                METRICS_PATH: make_metrics(state.counters, secrets.token_hex(8), time.time),
+                METRICS_PATH: make_metrics(state.counters, secrets.token_hex(8), time.time, output.dropped),
                 SAMPLES_PATH: make_samples(samples),
                 REPLAYS_PATH: make_replays(state.replay_mark),
             }
@@ -189,23 +193,41 @@ def serve(
             flush=flush,
         )
 
-        def greet() -> None:
-            notes = [*(f"{note.path}: {note.message}" for note in edition.plan.notes), *gateway.notes]
-            if capture is not None:
-                notes.append(f"requests are captured to {capture}: it will hold what people send")
-            url = make_url(host, bound_port)
-            keys = edition.keys
-            sample = choose_sample(project, edition.plan, default_stage, keys)
-            tell(
-                render_banner(project.manifest, url, default_stage=default_stage, keys=keys, sample=sample, notes=notes)
-            )
-
+        greet = partial(greet_user, edition, gateway.notes, make_url(host, bound_port), default_stage, capture)
         first = First(1, edition, functions, gateway)
         check_interrupt()
-        supervise(sockets, state, serving, first, is_watching=watch, tell=tell, on_ready=greet)
+        output.redirect()
+        supervise(sockets, state, serving, first, is_watching=watch, tell=tell, on_ready=greet, output=output)
+
+
+def greet_user(edition: Edition, notes: Sequence[str], url: str, default_stage: str, capture: Path | None) -> None:
+    """Print where the stages are, how to call one, and what is worth knowing."""
+    notes = [*(f"{note.path}: {note.message}" for note in edition.plan.notes), *notes]
+    if capture is not None:
+        notes.append(f"requests are captured to {capture}: it will hold what people send")
+    project, keys = edition.project, edition.keys
+    sample = choose_sample(project, edition.plan, default_stage, keys)
+    tell(render_banner(project.manifest, url, default_stage=default_stage, keys=keys, sample=sample, notes=notes))
+
+
+def open_capture(output: Output, capture: Path | None, state: SharedState) -> LineWriter | None:
+    """What adds lines to a capture, in each worker; None where nothing is captured."""
+    if capture is None:
+        return None
+    return LineWriter(output.capture, partial(state.lock.hold, CAPTURE_LOCK), name=f"the capture {capture}")
+
+
+@contextmanager
+def redirected_output(log_format: str, capture: Path | None) -> Iterator[Output]:
+    """The streams of a server, through its output process; a terminal is redirected later, for a bar is drawn first."""
+    file = None if capture is None else CaptureFile(capture)
+    output = Output(partial(format_warning, log_format, "turnout.output"), capture=file)
+    try:
+        if not sys.stderr.isatty():
+            output.redirect()
+        yield output
     finally:
-        for bound in sockets:
-            bound.close()
+        output.close()
 
 
 def make_url(host: str, port: int) -> str:

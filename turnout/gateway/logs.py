@@ -43,6 +43,12 @@ TOLD = ("turnout.control", "turnout.environments", "turnout.printed")
 """What is told although nothing is wrong: changes of stages, isolated functions' cold starts, and what they print."""
 
 
+def format_warning(log_format: str, logger: str, message: str) -> str:
+    """A warning's line, without its end."""
+    record = logging.LogRecord(logger, logging.WARNING, "", 0, message, None, None)
+    return LOG_FORMATS[log_format].format(record)
+
+
 def set_up_logs(log_format: str, stream: TextIO) -> None:
     """Send every warning and error to the stream, what is `TOLD` too, and nothing twice."""
     handler = logging.StreamHandler(stream)

@@ -6,7 +6,7 @@ turnout.observation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
 from turnout.gateway.control.wire import AwsError, answer
@@ -16,13 +16,19 @@ from turnout.gateway.shared.counters import BOUNDS_S, Counters
 PATH = "/turnout/metrics"
 
 
-def make_metrics(counters: Counters, run: str, clock: Callable[[], float]) -> Handler:
+def make_metrics(
+    counters: Counters,
+    run: str,
+    clock: Callable[[], float],
+    dropped: Callable[[], Mapping[str, int]] | None = None,
+) -> Handler:
     """The handler.
 
     Args:
         counters: summed over all workers when they are asked for.
         run: names this run of the server: another one counts from zero again.
         clock: seconds since 1970.
+        dropped: lines of output and of the capture that were dropped since the start, by stream.
     """
 
     def answer_metrics(request: Request) -> Response:
@@ -42,6 +48,6 @@ def make_metrics(counters: Counters, run: str, clock: Callable[[], float]) -> Ha
             if key.stage == stage and key.function
         ]
         found = {"stage": stage, "run": run, "time": clock(), "bounds_s": BOUNDS_S, "functions": functions}
-        return answer(200, found)
+        return answer(200, found if dropped is None else {**found, "dropped_lines": dropped()})
 
     return answer_metrics

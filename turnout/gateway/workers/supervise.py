@@ -11,6 +11,7 @@ from pathlib import Path
 from socket import socket
 
 from turnout.gateway.http import allow_open_files
+from turnout.gateway.output.process import Output
 from turnout.gateway.reload.edition import Edition, FileStamp
 from turnout.gateway.reload.rebuild import Rebuilt, find_files, rebuild
 from turnout.gateway.reload.reload import Numbered, Reload
@@ -35,6 +36,7 @@ def supervise(
     is_watching: bool,
     tell: Callable[[str], None],
     on_ready: Callable[[], None],
+    output: Output | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -46,6 +48,7 @@ def supervise(
         is_watching: go over to what the files say whenever they change, not only on SIGHUP.
         tell: says something to the user.
         on_ready: called once, when every worker is ready to answer.
+        output: the redirected streams, where they are redirected.
 
     Raises:
         StartError: a worker cannot start.
@@ -71,6 +74,8 @@ def supervise(
 
     def close_inherited() -> None:
         supervisor.close_inherited()
+        if output is not None:
+            output.close_inherited()
 
     watch = Watch(find_files(path, edition)) if is_watching else None
     workers = Workers(state, run, close_inherited)
@@ -92,6 +97,7 @@ def supervise(
         heartbeats=Heartbeats(state.beats),
         watch=watch,
         on_ready=on_ready,
+        output=output,
         shutdown_s=serving.limits.shutdown_s,
     )
     allow_open_files(serving.limits.max_connections + OTHER_FILES)

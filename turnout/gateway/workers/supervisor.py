@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from turnout.gateway.http import BACKLOG
+from turnout.gateway.output.process import Output
 from turnout.gateway.reload.reload import Reload
 from turnout.gateway.reload.watch import Watch
 from turnout.gateway.workers.channel import Channel
@@ -36,6 +37,9 @@ NO_FILES_PAUSE_S = 0.1
 
 STOP_MARGIN_S = 10.0
 """What a worker gets beyond the time for its requests in flight before it is killed."""
+
+LOOK_S = 1.0
+"""Between two looks at the output process."""
 
 HUNG_S = 5.0
 """A worker that does not acknowledge a message for so long hangs: its event loop runs no more."""
@@ -59,6 +63,7 @@ class Supervisor:
         heartbeats: say which workers are held up.
         watch: of these files, or None.
         on_ready: called once, when every worker is ready.
+        output: the redirected streams, looked after once a second; None where they are not redirected.
         shutdown_s: what workers give to requests in flight.
         clock: monotonic seconds.
     """
@@ -72,6 +77,7 @@ class Supervisor:
         heartbeats: Heartbeats,
         watch: Watch | None,
         on_ready: Callable[[], None],
+        output: Output | None = None,
         shutdown_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,6 +87,7 @@ class Supervisor:
         self._reload = reload
         self._watch = watch
         self._on_ready = on_ready
+        self._output = output
         self._shutdown_s = shutdown_s
         self._clock = clock
         self._selector = selectors.DefaultSelector()
@@ -176,6 +183,8 @@ class Supervisor:
             waits.append(self._watch.wait_s())
         if not self._is_stopping:
             waits += self._reload.waits_s()
+        if self._output is not None:
+            waits.append(LOOK_S)
         if self._kill_at is not None:
             waits.append(self._kill_at - now)
         elif self._is_serving:
@@ -195,6 +204,8 @@ class Supervisor:
         if self._stop_signals and not self._is_stopping:
             self._stop()
         self._kill_hung()
+        if self._output is not None:
+            self._output.look()
         if self._is_stopping:
             self._kill_late()
         else:
