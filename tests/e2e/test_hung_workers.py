@@ -151,5 +151,5 @@ def test_a_start_without_room_for_a_worker_is_an_error(project: Path, root: Path
     command = (sys.executable, "-m", "tests.builders.short_server", str(full))
     with pytest.raises(AssertionError) as caught, running_server(project, command=command, cwd=root):
         pass
-    assert "turnout: worker 0 cannot be started: Resource temporarily unavailable." in str(caught.value)
+    assert "cannot be started: Resource temporarily unavailable." in str(caught.value)
     assert "Traceback" not in str(caught.value)

@@ -103,6 +103,7 @@ def serve(
             raise CommandError(f"there is no stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
         from turnout.gateway import local
         from turnout.gateway.isolated.start import Isolation
+        from turnout.gateway.output.process import OutputError
         from turnout.gateway.workers.supervisor import StartError, StopError
         from turnout.packaging.layer import LayerError
 
@@ -125,7 +126,7 @@ def serve(
         except LayerError as error:
             message = f"what isolated functions run on cannot be made: {error}"
             raise CommandError(message, "It is fetched once, through uv, and kept in .turnout.", code=1) from None
-        except (StartError, StopError) as error:
+        except (OutputError, StartError, StopError) as error:
             raise CommandError(f"{error}.", code=1) from None
         except OSError as error:
             if capture is not None and error.filename == str(capture):

@@ -45,6 +45,10 @@ _NUMBER_BYTES = 8
 _WRITTEN = b"."
 
 
+class OutputError(Exception):
+    """The streams cannot be redirected; the message says why."""
+
+
 class CaptureStream:
     """The pipe to the output process, as `LineWriter` takes it."""
 
@@ -96,11 +100,14 @@ class Output:
         """Start the output process, and print to it from now on; nothing where that is done already.
 
         Raises:
-            OSError: the system has no room for another process.
+            OutputError: the system has no room for another process.
         """
         if self._is_redirected:
             return
-        self._start()
+        try:
+            self._start()
+        except OSError as error:
+            raise OutputError(f"the output process cannot be started: {error.strerror}") from error
         self._is_redirected = True
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

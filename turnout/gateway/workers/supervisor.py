@@ -38,7 +38,7 @@ NO_FILES_PAUSE_S = 0.1
 STOP_MARGIN_S = 10.0
 """What a worker gets beyond the time for its requests in flight before it is killed."""
 
-LOOK_S = 1.0
+OUTPUT_LOOK_S = 1.0
 """Between two looks at the output process."""
 
 HUNG_S = 5.0
@@ -184,7 +184,7 @@ class Supervisor:
         if not self._is_stopping:
             waits += self._reload.waits_s()
         if self._output is not None:
-            waits.append(LOOK_S)
+            waits.append(OUTPUT_LOOK_S)
         if self._kill_at is not None:
             waits.append(self._kill_at - now)
         elif self._is_serving:
