@@ -11,7 +11,7 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: help serve test check lint types format lock generated engine wheel clean
+.PHONY: help serve test check lint types format lock check-lock generated engine wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
@@ -77,15 +77,21 @@ echo 'Installing Turnout itself, editable (2 s)'; \
 $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 endef
 
-COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
+	$(if $(UPGRADE),--upgrade)
 
 # Extras stay in the locks: pip before 24 reads `coverage[toml]>=7` of a dependency as unpinned where only `coverage==7` is.
-lock: .venv/.uv ## pin the dependencies anew, after a change of pyproject.toml or of an .in file
+lock: .venv/.uv ## pin the dependencies after a change of pyproject.toml or an .in file (UPGRADE=1: the newest)
 	$(COMPILE) --group dev --extra aws pyproject.toml -o requirements-dev.lock
 	$(COMPILE) -c requirements-dev.lock pyproject.toml requirements-build.in -o requirements.lock
 	echo uv | $(COMPILE) -c requirements-dev.lock - -o requirements-uv.lock
 	$(COMPILE) --no-deps -c requirements.lock turnout/packaging/layer.in -o turnout/packaging/layer.lock
 	$(COMPILE) turnout/packaging/ric.in -o turnout/packaging/ric.lock
+	@$(MAKE) check-lock
+
+check-lock: .venv/.uv ## check that the locks install with the oldest and the newest pip, also on a later day
+	@echo 'Installing the locks with two releases of pip, as a dry run (2 minutes)'
+	@$(BIN)/python scripts/check_locks.py
 
 # Pages that are made from what the program knows; tests hold them against it.
 generated: .venv/.dev ## write the pages that are made from the program: docs/cli.md, docs/manifest.md

@@ -1,0 +1,108 @@
+"""Install the locks as on a later day: from an index with newer releases, with the oldest supported pip and the newest.
+
+A lock installs on the day it is made. Later the index has newer releases of what it pins, and then pip before 24
+refuses `coverage[toml]>=7` of a dependency where the lock says `coverage==7.17.3`, without the extra. So one package of
+each lock is pinned below the newest release first, unless the index has a newer one already. Nothing is installed
+(`--dry-run`): pip resolves, downloads and checks every hash.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from uv import find_uv_bin
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = ("requirements-dev.lock", "requirements.lock")
+OLDEST_PIP = "23.2.1"
+"""What `python -m venv` of Python 3.11.7 brings."""
+
+_ROW = re.compile(r"^(?P<name>[a-z0-9-]+)(?P<extras>\[[^\]]+\])?==(?P<version>\S+).*?\n(?:    .*\n)+", re.MULTILINE)
+
+
+class LockError(Exception):
+    """A lock does not install; the message is what the tool printed."""
+
+
+def main() -> int:
+    """Check every lock with both pips; returns the exit code."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        pips = {"oldest": f"pip=={OLDEST_PIP}", "newest": "pip"}
+        for name, requirement in pips.items():
+            run_uv("pip", "install", "--quiet", "--target", str(folder / name), requirement)
+        for lock in LOCKS:
+            try:
+                text, package = make_older((ROOT / lock).read_text())
+                (folder / lock).write_text(text)
+                for name in pips:
+                    version = try_pip(folder / name, folder / lock)
+                    print(f"{lock} with {package} behind the index: pip {version} installs it", flush=True)
+            except LockError as error:
+                print(f"{lock}: {error}", file=sys.stderr)
+                return 1
+    return 0
+
+
+def make_older(lock: str) -> tuple[str, str]:
+    """Return the lock with one package behind the index, and that package.
+
+    Packages with extras come first: only they have ever failed.
+    """
+    for row in sorted(_ROW.finditer(lock), key=lambda row: row["extras"] is None):
+        newest = newest_row(row["name"])
+        if newest is None:
+            continue
+        if newest["version"] != row["version"]:
+            return lock, row["name"]
+        older = newest_row(f"{row['name']}{row['extras'] or ''}<{newest['version']}")
+        if older is None:
+            continue
+        text = lock[: row.start()] + older[0] + lock[row.end() :]
+        if has_solution(text):
+            return text, row["name"]
+    raise LockError("no package can be pinned below its newest release")
+
+
+def newest_row(requirement: str) -> re.Match[str] | None:
+    """Return the row of a lock for the newest release that a requirement allows; None where there is none."""
+    options = ["--quiet", "--no-deps", "--no-header", "--no-annotate", "--generate-hashes", "--no-strip-extras"]
+    done = run_uv("pip", "compile", "-", *options, stdin=requirement, check=False)
+    return _ROW.search(done.stdout) if done.returncode == 0 else None
+
+
+def has_solution(lock: str) -> bool:
+    """Whether the rows of a lock agree with each other."""
+    return run_uv("pip", "compile", "-", "--quiet", stdin=lock, check=False).returncode == 0
+
+
+def try_pip(pip: Path, lock: Path) -> str:
+    """Let the pip in a folder resolve a lock, download it and check its hashes; returns pip's version."""
+    environment = {**os.environ, "PYTHONPATH": str(pip), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    python = [sys.executable, "-m", "pip"]
+    install = ["install", "--quiet", "--dry-run", "--ignore-installed", "--require-hashes", "-r", str(lock)]
+    done = subprocess.run([*python, *install], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LockError(f"pip of {pip.name} release does not install it:\n{done.stderr}")
+    version = subprocess.run([*python, "--version"], env=environment, capture_output=True, text=True, check=True)
+    return version.stdout.split()[1]
+
+
+def run_uv(*arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run uv for this interpreter."""
+    environment = {**os.environ, "UV_NO_PROGRESS": "1", "VIRTUAL_ENV": sys.prefix}
+    done = subprocess.run(
+        [find_uv_bin(), *arguments], env=environment, input=stdin, capture_output=True, text=True, check=False
+    )
+    if check and done.returncode != 0:
+        raise LockError(done.stderr)
+    return done
+
+
+if __name__ == "__main__":
+    sys.exit(main())

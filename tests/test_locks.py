@@ -1,0 +1,147 @@
+"""The locks pin what pyproject.toml asks for, with every extra and hash, and an old pip installs them later, too."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from scripts.check_locks import OLDEST_PIP, LockError, make_older, run_uv, try_pip
+from turnout.extras import EXTRAS
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = (
+    "requirements-dev.lock",
+    "requirements.lock",
+    "requirements-uv.lock",
+    "turnout/packaging/layer.lock",
+    "turnout/packaging/ric.lock",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One package of a lock, as it is pinned for this machine."""
+
+    version: str
+    extras: frozenset[str]
+    hashes: int
+
+
+def rows_of(lock: str) -> Iterator[tuple[Requirement, int]]:
+    """Yield every requirement of a lock, and how many hashes it has."""
+    for entry in re.split(r"\n(?=\S)", (ROOT / lock).read_text().strip()):
+        text, *hashes = (line.strip(" \\") for line in entry.splitlines())
+        yield Requirement(text), len([line for line in hashes if line.startswith("--hash=sha256:")])
+
+
+def read_lock(lock: str) -> Mapping[str, Row]:
+    """Return what a lock pins for this machine, by name."""
+    return {
+        canonicalize_name(row.name): Row(str(row.specifier).removeprefix("=="), frozenset(row.extras), hashes)
+        for row, hashes in rows_of(lock)
+        if row.marker is None or row.marker.evaluate()
+    }
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def check_pinned(requirements: list[str], lock: str) -> None:
+    pinned = read_lock(lock)
+    for requirement in map(Requirement, requirements):
+        if requirement.name == "turnout" or (requirement.marker and not requirement.marker.evaluate()):
+            continue
+        row = pinned[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(row.version, prereleases=True), requirement
+        assert requirement.extras <= row.extras, requirement
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_row_pins_one_version_with_hashes(lock: str) -> None:
+    rows = list(rows_of(lock))
+    assert rows
+    for row, hashes in rows:
+        assert re.fullmatch(r"==[^,*]+", str(row.specifier)), row
+        assert hashes, row
+
+
+def test_locks_pin_what_the_project_asks_for() -> None:
+    found = project()
+    dependencies, extras = found["project"]["dependencies"], found["project"]["optional-dependencies"]
+    everything = [*dependencies, *extras["aws"], *extras["build"], *found["dependency-groups"]["dev"]]
+    check_pinned(everything, "requirements-dev.lock")
+    build = [row for row in (ROOT / "requirements-build.in").read_text().splitlines() if not row.startswith("#")]
+    check_pinned([*dependencies, *build, *found["build-system"]["requires"]], "requirements.lock")
+    check_pinned([EXTRAS["uv"].requirement], "requirements-uv.lock")
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-uv.lock", "turnout/packaging/layer.lock"])
+def test_smaller_locks_pin_the_same_versions(lock: str) -> None:
+    everything = read_lock("requirements-dev.lock")
+    assert {name: row.version for name, row in read_lock(lock).items()} == {
+        name: everything[name].version for name in read_lock(lock)
+    }
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_serving_is_pinned_without_extras(extra: str) -> None:
+    assert extra not in read_lock("requirements.lock")
+
+
+def test_what_a_python_has_no_wheels_for_is_not_pinned_for_it() -> None:
+    for lock in ("requirements.lock", "requirements-dev.lock", "turnout/packaging/layer.lock"):
+        (row,) = (row for row, _ in rows_of(lock) if row.name == "pysimdjson")
+        assert row.marker is not None
+        for version, wanted in (("3.11.7", True), ("3.13.9", True), ("3.14.0", False), ("3.15.0", False)):
+            environment = {**default_environment(), "python_full_version": version, "python_version": version[:4]}
+            assert row.marker.evaluate(dict(environment)) is wanted
+
+
+def test_locks_keep_the_extras_that_packages_ask_for_in_each_other() -> None:
+    """Else pip before 24 refuses the lock as soon as the index has a newer release."""
+    pinned = read_lock("requirements-dev.lock")
+    asked = 0
+    for name, row in pinned.items():
+        try:
+            required = distribution(name).requires or []
+        except PackageNotFoundError:
+            continue
+        for requirement in map(Requirement, required):
+            contexts = [{"extra": extra} for extra in ("", *row.extras)]
+            if not requirement.extras or not any(
+                requirement.marker is None or requirement.marker.evaluate(context) for context in contexts
+            ):
+                continue
+            asked += 1
+            assert requirement.extras <= pinned[canonicalize_name(requirement.name)].extras, f"{name}: {requirement}"
+    assert asked
+
+
+@pytest.mark.slow
+def test_old_pip_installs_a_lock_behind_the_index_only_with_its_extras(tmp_path: Path) -> None:
+    """The fault that the locks' extras prevent, with the smallest lock that has it."""
+    pip, lock = tmp_path / "pip", tmp_path / "requirements.lock"
+    run_uv("pip", "install", "--quiet", "--target", str(pip), f"pip=={OLDEST_PIP}")
+    options = ("--quiet", "--universal", "--generate-hashes", "--no-strip-extras", "--no-annotate", "--no-header")
+    version = f"--python-version={sys.version_info.major}.{sys.version_info.minor}"
+    made = run_uv("pip", "compile", "-", *options, version, stdin="pytest-cov").stdout
+    older, package = make_older(made)
+    assert package == "coverage"
+    assert older != made
+    lock.write_text(older)
+    assert try_pip(pip, lock) == OLDEST_PIP
+    lock.write_text(older.replace("coverage[toml]==", "coverage=="))
+    with pytest.raises(LockError, match=r"must have their versions pinned with ==. These do not:\s+coverage\[toml\]"):
+        try_pip(pip, lock)
