@@ -14,7 +14,7 @@ from turnout.protocol.answers import make_tensor_answer
 from turnout.protocol.checks import Interface, build_interface
 from turnout.protocol.codecs import decode_request, encode_answer
 from turnout.protocol.errors import RequestError
-from turnout.protocol.events import read_event
+from turnout.protocol.events import is_canary, read_event
 from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, EnsembleNode, Node, SequenceNode, SwitchNode
 from turnout.protocol.route_table import GraphRoute, RouteTable
 from turnout.protocol.routing import FALLBACK_HEADER, GRAPH, RouteError
@@ -83,7 +83,7 @@ class Graphs:
             "Content-Type": "application/json",
             "x-turnout-model": model,
             "x-turnout-version": GRAPH,
-            "x-turnout-canary": (event.get("stageVariables") or {}).get("canary", "false"),
+            "x-turnout-canary": "true" if is_canary(event) else "false",
             "x-turnout-route": GRAPH,
         }
         if run.failed:

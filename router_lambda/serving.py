@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from turnout.protocol.catalogue import Catalogue, ModelEntry
+from turnout.protocol.events import is_canary
 from turnout.protocol.routing import ROUTER, RouteError, parse_route
 
 Reached = tuple[str, str]
@@ -28,12 +29,14 @@ class Stage:
             path of its mapping, with the stage behind it where the mapping names none.
         origin: scheme and host of the caller's address.
         variables: the stage's, with its canary's over them where the event belongs to the canary.
+        is_canary: whether it does.
     """
 
     name: str
     base: str
     origin: str
     variables: Mapping[str, str]
+    is_canary: bool = False
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Stage:
@@ -47,12 +50,8 @@ class Stage:
             base=f"/{context['stage']}" if base is None else base,
             origin=f"{headers.get('x-forwarded-proto', 'https')}://{host}",
             variables=event.get("stageVariables") or {},
+            is_canary=is_canary(event),
         )
-
-    @property
-    def is_canary(self) -> bool:
-        """Whether these are the variables of the canary's share."""
-        return self.variables.get("canary") == "true"
 
     @property
     def alias(self) -> str:

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from tests.builders.stage import FakeStage
 from turnout.plan import CanaryPlan, StagePlan
-from turnout.stage_changes import StageChange, change_between, find_differences, patch_calls
+from turnout.rollout import reset_marker
+from turnout.stage_changes import StageChange, change_between, find_differences, marker_operations, patch_calls
 from turnout.stage_control import LiveCanary, StageState
 
 BASE = {"iris": "v1", "digits": "v1", "alias": "live", "canary": "false"}
 
 
-def plan(canary: CanaryPlan | None = None, **variables: str) -> StagePlan:
-    return StagePlan("prod", {**BASE, **variables}, canary, "none", None)
+def plan(on: CanaryPlan | None = None, **variables: str) -> StagePlan:
+    return StagePlan("prod", {**BASE, **variables}, on, "none", None)
 
 
 def canary(percent: float = 10, *, release: bool = False, **overrides: str) -> CanaryPlan:
@@ -35,6 +36,7 @@ def replace(path: str, value: str) -> dict[str, str]:
     return {"op": "replace", "path": path, "value": value}
 
 
+MENDS = "`turnout canary mend STAGE` resets the stage variable `canary`"
 PERCENT = "/canarySettings/percentTraffic"
 OVERRIDES = "/canarySettings/stageVariableOverrides"
 
@@ -124,6 +126,16 @@ def test_a_change_that_stopped_between_two_calls_is_made_whole(before: StagePlan
     ("found", "planned", "sentences"),
     [
         (plan(), plan(), []),
+        (
+            plan(canary="true"),
+            plan(),
+            ["the live stage marks every answer as the canary's (`x-turnout-canary: true`): " + MENDS],
+        ),
+        (
+            plan(CanaryPlan(10, {"iris": "v2"}, release=False)),
+            plan(canary(iris="v2")),
+            ["the live stage does not mark the answers of the canary (`x-turnout-canary`): " + MENDS],
+        ),
         (plan(iris="v2"), plan(), ["iris is v1 in the manifest, v2 in the live stage"]),
         (plan(extra="x"), plan(), ["extra is not set in the manifest, x in the live stage"]),
         (plan(canary(iris="v2")), plan(), ["there is a canary in the live stage, none in the manifest"]),
@@ -146,3 +158,25 @@ def test_a_change_that_stopped_between_two_calls_is_made_whole(before: StagePlan
 def test_each_difference_is_named(found: StagePlan, planned: StagePlan, sentences: list[str]) -> None:
     live = FakeStage(found).read()
     assert [row.sentence for row in find_differences(live, planned, "the live stage")] == sentences
+
+
+RESET = replace("/variables/canary", "false")
+
+
+def test_every_change_resets_the_marker_that_a_copy_left() -> None:
+    assert RESET in calls(plan(canary="true"), plan(canary(iris="v2"), canary="true"))[0]
+    assert RESET in calls(plan(canary(iris="v2"), canary="true"), plan(canary(20, iris="v2"), canary="true"))[0]
+    first, last = calls(plan(canary(iris="v2"), canary="true"), plan(canary="true"))
+    assert RESET in first
+    assert last == [{"op": "remove", "path": "/canarySettings"}]
+    assert calls(plan(), plan()) == []
+
+
+def test_marker_is_repaired_in_both_shares() -> None:
+    assert marker_operations(FakeStage(plan()).read()) == ()
+    assert marker_operations(FakeStage(plan(canary(iris="v2"))).read()) == ()
+    wrong = FakeStage(plan(CanaryPlan(10, {"iris": "v2"}, release=False), canary="true"))
+    assert marker_operations(wrong.read()) == (RESET, replace(f"{OVERRIDES}/canary", "true"))
+    assert reset_marker(wrong)
+    assert not reset_marker(wrong)
+    assert marker_operations(StageState("base", {})) == ()

@@ -18,10 +18,10 @@ from turnout.canary_action import EDITS, Prepared, action_of, manifest_digest
 from turnout.guard_alarms import GuardAlarms
 from turnout.manifest import Manifest
 from turnout.manifest_file import ManifestChangedError, check_unchanged, replace_text
-from turnout.naming import ALIAS_VARIABLE
+from turnout.naming import ALIAS_VARIABLE, CANARY_VARIABLE
 from turnout.observation.source import ObservationError, Source
 from turnout.rollout_log import Rollout, RolloutLog
-from turnout.stage_changes import CANARY, StageChange, find_differences, patch_calls
+from turnout.stage_changes import CANARY, StageChange, find_differences, marker_operations, patch_calls
 from turnout.stage_control import Functions, StageControl, StageControlError, StageState
 from turnout.stage_variables import plan_stage
 
@@ -138,7 +138,7 @@ def check_in_step(live: StageState, prepared: Prepared) -> None:
     if prepared.rollout.action not in CAREFUL:
         return
     canary = prepared.change.canary
-    subjects = {CANARY, *prepared.change.variables, *(canary.overrides if canary else ())}
+    subjects = {CANARY, *prepared.change.variables, *(canary.overrides if canary else ())} - {CANARY_VARIABLE}
     differences = find_differences(live, prepared.before, "the live stage")
     found = [difference.sentence for difference in differences if difference.subject in subjects]
     if found:
@@ -209,6 +209,14 @@ def mend(
         apply_change(connect(rollout), change)
     log.finish(rollout)
     return rollout
+
+
+def reset_marker(control: StageControl) -> bool:
+    """Make the stage variable `canary` right for both shares of a stage, and return whether it was wrong."""
+    operations = marker_operations(control.read())
+    if operations:
+        control.update(operations)
+    return bool(operations)
 
 
 def abandon(manifest: Manifest, log: RolloutLog) -> Rollout | None:

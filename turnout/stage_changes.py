@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.naming import ALIAS_VARIABLE
+from turnout.naming import ALIAS_VARIABLE, CANARY_VARIABLE
 from turnout.plan import CanaryPlan, StagePlan
 from turnout.stage_control import LiveCanary, Operation, StageState
 from turnout.stage_variables import LIVE
@@ -58,17 +58,37 @@ def change_between(before: StagePlan, after: StagePlan, *, promotes: bool) -> St
     return StageChange(variables, after.canary, promotes)
 
 
+MARKS = {True: "true", False: "false"}
+"""Whether a share is the canary's -> what the stage variable `canary` says in it."""
+
+
+def marker_operations(live: StageState) -> tuple[Operation, ...]:
+    """Return the operations that make the stage variable `canary` right for both shares; none where it is.
+
+    It is wrong after a promotion that copied the overrides onto the variables, and in a canary that was not started by
+    Turnout.
+    """
+    operations: list[Operation] = []
+    if live.variables.get(CANARY_VARIABLE, MARKS[False]) != MARKS[False]:
+        operations.append(_replace(f"/variables/{CANARY_VARIABLE}", MARKS[False]))
+    if live.canary is not None and live.canary.overrides.get(CANARY_VARIABLE) != MARKS[True]:
+        operations.append(_replace(f"/canarySettings/stageVariableOverrides/{CANARY_VARIABLE}", MARKS[True]))
+    return tuple(operations)
+
+
 def patch_calls(live: StageState, change: StageChange) -> tuple[tuple[Operation, ...], ...]:
     """The calls of UpdateStage that make the change; none where the stage is so already.
 
     Each call is one switch of the traffic. A canary that ends by promotion takes two: one moves the baseline and sends
     it everything, the other removes the canary, which by then sees nothing (AWS's documented order). AWS also offers
     to copy the overrides onto the variables; that would leave the baseline telling its functions that it is the canary.
+    Where somebody did that, every change resets it.
     """
+    wanted = dict(change.variables)
+    if live.variables.get(CANARY_VARIABLE, MARKS[False]) != MARKS[False]:
+        wanted[CANARY_VARIABLE] = MARKS[False]
     variables = tuple(
-        _replace(f"/variables/{name}", value)
-        for name, value in change.variables.items()
-        if live.variables.get(name) != value
+        _replace(f"/variables/{name}", value) for name, value in wanted.items() if live.variables.get(name) != value
     )
     if change.canary is not None:
         operations = (*variables, *_canary_operations(live.canary, change.canary))
@@ -101,6 +121,8 @@ def _replace(path: str, value: str) -> Operation:
     return {"op": "replace", "path": path, "value": value}
 
 
+RESET = "`turnout canary mend STAGE` resets the stage variable `canary`"
+
 CANARY = "canarySettings"
 SHARE = "percentTraffic"
 
@@ -121,6 +143,9 @@ class Difference:
 def find_differences(found: StageState, plan: StagePlan, whose: str) -> Iterator[Difference]:
     """Each thing in which a stage differs from its plan; `whose` is what it is called: `the live stage`."""
     for name, planned, value in _unequal(plan.variables, found.variables):
+        if name == CANARY_VARIABLE and value == MARKS[True]:
+            yield Difference(name, f"{whose} marks every answer as the canary's (`x-turnout-canary: true`): {RESET}")
+            continue
         waits = name == ALIAS_VARIABLE and planned == LIVE and found.canary is None
         sentence = f"{name} is {planned or 'not set'} in the manifest, {value or 'not set'} in {whose}"
         yield Difference(name, f"{sentence}: a promoted release waits for `pulumi up`" if waits else sentence)
@@ -134,6 +159,9 @@ def find_differences(found: StageState, plan: StagePlan, whose: str) -> Iterator
         sentence = f"the canary's share is {planned_percent:g} % in the manifest, {percent:g} % in {whose}"
         yield Difference(SHARE, sentence)
     for name, planned, value in _unequal(plan.canary.overrides, found.canary.overrides):
+        if name == CANARY_VARIABLE:
+            yield Difference(name, f"{whose} does not mark the answers of the canary (`x-turnout-canary`): {RESET}")
+            continue
         where = f"{planned or 'not set'} in the manifest, {value or 'not set'} in {whose}"
         yield Difference(name, f"the canary's {name} is {where}")
 

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from turnout.protocol.capture import make_sample, write_line
-from turnout.protocol.events import read_event
+from turnout.protocol.events import is_canary, read_event
 from turnout.protocol.limits import LARGEST_LOG_LINE_BYTES
 from turnout.protocol.routing import REPLAY_HEADER, is_shadow
 
@@ -100,7 +100,7 @@ def _line(
         stage=context.get("stage", ""),
         model=spec.model,
         version=spec.version,
-        canary=(event.get("stageVariables") or {}).get("canary") == "true",
+        canary=is_canary(event),
         status=status,
         duration_ms=duration_ms,
         resource=event.get("resource", ""),

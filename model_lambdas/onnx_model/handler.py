@@ -19,7 +19,7 @@ from turnout.protocol.answers import make_tensor_answer
 from turnout.protocol.checks import Interface, build_interface
 from turnout.protocol.codecs import decode_request, encode_answer
 from turnout.protocol.errors import RequestError
-from turnout.protocol.events import is_ping, make_answer, read_event
+from turnout.protocol.events import is_canary, is_ping, make_answer, read_event
 
 from .session import Cancellation, FunctionSpec, Model, RunCancelled
 from .transform import Transform
@@ -84,15 +84,14 @@ class ModelFunction:
         """The answer to one event.
 
         Args:
-            event: API Gateway's proxy event. Its stage variable `canary` says which share of the traffic this is.
+            event: API Gateway's proxy event, which says which share of the traffic this is (`is_canary`).
                 Or a `PING`, which is answered 200 once the session is open.
             context: Lambda's; a `Cancellation` as its attribute `cancellation` ends an overlong run.
 
         Raises:
             RunCancelled: `context.cancellation` was used.
         """
-        variables = event.get("stageVariables")
-        headers = self._headers["true" if variables and variables.get("canary") == "true" else "false"].copy()
+        headers = self._headers["true" if is_canary(event) else "false"].copy()
         try:
             return self._answer(event, getattr(context, "cancellation", None), headers)
         except RequestError as error:

@@ -11,11 +11,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.aws_clients import aws_client
 from tests.builders.canary_commands import Commands
+from tests.builders.control_scene import COPIES, OVERRIDES, PERCENT, Operation, removing, replacing
 from tests.builders.graphs import write_identity
 from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
 
-STAGES = ("life", "quiet", "drift", "cut", "stopped", "one", "ended-rollback", "ended-promote", "ended-set")
+STAGES = (
+    "life",
+    "quiet",
+    "drift",
+    "cut",
+    "stopped",
+    "one",
+    "ended-rollback",
+    "ended-promote",
+    "ended-set",
+    "boto3",
+    "marked",
+)
 MANIFEST = f"""\
 platform: shop
 models:
@@ -131,6 +145,61 @@ def test_a_command_that_is_killed_is_seen_and_mended(canary: Commands, server: R
     assert canary("mend").startswith("Finished: 100 % of the requests to cut see echo v2 instead of v1.")
     assert served(canary, "cut") == {"v2"}
     assert canary.status("cut")["warnings"] == []
+
+
+def shares(canary: Commands, stage: str) -> set[tuple[str, str]]:
+    """Version and `x-turnout-canary` of 40 answers."""
+    with canary.server.client() as client:
+        answers = [client.post(f"/{stage}/models/echo/inference", BODY) for _ in range(40)]
+    return {(answer.headers["x-turnout-version"], answer.headers["x-turnout-canary"]) for answer in answers}
+
+
+def test_canary_of_awss_own_tools_is_marked_and_its_promotion_by_copies_leaves_nothing_behind(
+    canary: Commands, server: RunningServer
+) -> None:
+    stage = "boto3"
+    with aws_client("apigateway", server.port) as client:
+        (api,) = [row["id"] for row in client.get_rest_apis()["items"]]
+
+        def update(*operations: Operation) -> None:
+            client.update_stage(restApiId=api, stageName=stage, patchOperations=list(operations))
+
+        # Overrides alone, as somebody makes them who does not know Turnout.
+        update(replacing(PERCENT, "100"), replacing(f"{OVERRIDES}/echo", "v2"))
+        assert shares(canary, stage) == {("v2", "true")}
+        update(removing("/canarySettings"))
+
+        # Ours, promoted by AWS's documented copies.
+        canary("start", stage, "--model", "echo", "--to", "v2", "--percent", "100", *canary.now)
+        assert shares(canary, stage) == {("v2", "true")}
+        update(replacing(PERCENT, "0.0"), *COPIES)
+        update(removing("/canarySettings"))
+        assert client.get_stage(restApiId=api, stageName=stage)["variables"]["canary"] == "true"
+    assert shares(canary, stage) == {("v2", "false")}
+
+    # Status names it, mend repairs it, and the next canary starts.
+    assert any("marks every answer as the canary's" in row for row in canary.status(stage)["warnings"])
+    assert "go together" in canary("mend", stage, code=2)
+    assert "Reset the stage variable `canary` of boto3 at http" in canary("mend", stage, *canary.endpoint)
+    assert "Nothing to repair in" in canary("mend", stage, *canary.endpoint)
+    assert not any("marks every answer" in row for row in canary.status(stage)["warnings"])
+    canary("promote", stage)
+    canary("start", stage, "--model", "mute", "--to", "v2", *canary.now)
+    assert canary.status(stage)["warnings"] == []
+
+
+def test_canary_starts_on_a_stage_whose_marker_a_copy_left(canary: Commands, server: RunningServer) -> None:
+    stage = "marked"
+    with aws_client("apigateway", server.port) as client:
+        (api,) = [row["id"] for row in client.get_rest_apis()["items"]]
+        operations = [replacing("/variables/canary", "true")]
+        client.update_stage(restApiId=api, stageName=stage, patchOperations=operations)
+    assert shares(canary, stage) == {("v1", "false")}
+    canary("start", stage, "--model", "echo", "--to", "v2", "--percent", "100", *canary.now)
+    assert shares(canary, stage) == {("v2", "true")}
+    canary("rollback", stage, *canary.now)
+    assert shares(canary, stage) == {("v1", "false")}
+    assert canary.status(stage)["warnings"] == []
 
 
 def test_ctrl_c_leaves_the_canary_and_a_second_run_goes_on(canary: Commands, server: RunningServer) -> None:

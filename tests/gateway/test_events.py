@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders.documents import HOST, FakeFunctions, gateway, operation, respond
+from tests.builders.documents import HOST, FakeFunctions, gateway, operation, respond, stage
 from turnout.gateway.events import Endpoint
 from turnout.gateway.exchange import domain_of
 from turnout.gateway.fields import Fields, parse_query
@@ -25,6 +25,8 @@ from turnout.gateway.identifiers import (
     trace_root,
 )
 from turnout.gateway.messages import Request
+from turnout.gateway.stages import CanarySettings
+from turnout.protocol.events import is_canary
 
 PATHS = {"/x": {"x-amazon-apigateway-any-method": operation()}, "/p/{a}/{rest+}": {"get": operation()}}
 
@@ -99,6 +101,29 @@ def test_repeated_traces_without_a_root_are_replaced() -> None:
     assert event["multiValueHeaders"]["X-Amzn-Trace-Id"] == [event["headers"]["X-Amzn-Trace-Id"]]
     assert event["headers"]["X-Amzn-Trace-Id"].startswith("Root=1-")
     assert event["multiValueHeaders"]["X-A"] == ["1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "percent", "drawn"),
+    [
+        ({"canary": "false"}, None, None),
+        ({"canary": "false"}, 0.0, False),
+        ({"canary": "false"}, 100.0, True),
+        ({}, 100.0, True),
+        ({"canary": "true"}, None, False),  # a promotion copied the overrides
+        ({"canary": "true"}, 0.0, False),
+    ],
+)
+def test_event_says_whether_the_request_is_the_canarys(
+    variables: dict[str, str], percent: float | None, *, drawn: bool | None
+) -> None:
+    canary = None if percent is None else CanarySettings(percent, {"iris": "v2"}, "d1")
+    functions = FakeFunctions()
+    under_test = gateway(PATHS, functions, stage(variables=variables, canary=canary))
+    respond(under_test, Request("GET", "/dev/x", "", (("Host", HOST),), b""))
+    (event,) = functions.events
+    assert event["requestContext"].get("isCanaryRequest") is drawn
+    assert is_canary(event) is bool(drawn)
 
 
 def spoil(node: Any) -> None:

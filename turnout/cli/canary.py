@@ -142,17 +142,32 @@ def rollback(
 
 
 def mend(
+    stage: Annotated[
+        str,
+        typer.Argument(metavar="[STAGE]", help="Also repair its live variable `canary`.", show_default=False),
+    ] = "",
     *,
     abandon: Annotated[bool, typer.Option("--abandon", help="Close the record and leave all as it is.")] = False,
+    endpoint_url: EndpointOption = "",
+    stack: StackOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
     """Finish a command that was cut off half-way.
 
     Between models.yaml, the stage and rollouts.jsonl, that is. Nothing is done where nothing is half-done.
+
+    With a stage, and --endpoint-url or --stack, the stage variable `canary` is repaired as well. A promotion that
+    copies the canary's overrides onto the stage's variables leaves it `true`: every answer is marked as the canary's.
     """
     from turnout import rollout as effects
+    from turnout.canary_edit import find_stage
     from turnout.stage_control import Target
 
+    target = find_target(endpoint_url, stack)
+    if bool(stage) != (target is not None):
+        raise CommandError("A stage and the place where it is served go together.", f"Name both, or neither. {WHERE}")
+    if stage and abandon:
+        raise CommandError("--abandon closes a record and touches no stage.", "Leave the stage out.")
     with editing_alone(manifest):
         project, log = load(manifest), log_of(manifest)
         if abandon:
@@ -163,6 +178,15 @@ def mend(
                 log,
                 lambda row: connect(project, Target(row.stack, row.endpoint_url), row.stage).control,
             )
+        was_wrong = False
+        if target is not None:
+            find_stage(project.manifest, stage)
+            was_wrong = effects.reset_marker(connect(project, target, stage).control)
+    if target is not None:
+        done = "Reset" if was_wrong else "Nothing to repair in"
+        say(f"{done} the stage variable `canary` of {stage} at {target}.")
+    if row is None and target is not None:
+        return
     if row is None:
         say("Nothing is half-done.")
     elif abandon:

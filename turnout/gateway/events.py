@@ -20,6 +20,7 @@ from turnout.gateway.exchange import Exchange, domain_of
 from turnout.gateway.fields import CONTENT_TYPE, FORWARDED_FOR, HOST, TRACE, USER_AGENT, Fields
 from turnout.gateway.identifiers import RequestTimes, trace_root
 from turnout.gateway.stages import Share, Stage
+from turnout.naming import CANARY_VARIABLE
 from turnout.protocol.limits import LARGEST_EVENT_BYTES
 
 _SURELY_SMALL_BYTES = 1_000_000
@@ -143,7 +144,7 @@ class Events:
 
     def _constant_context(self, stage: Stage, share: Share, operation: Operation) -> dict[str, Any]:
         """The request context with all its keys, in AWS's order."""
-        return {
+        context: dict[str, Any] = {
             "resourceId": operation.resource_id,
             "resourcePath": operation.resource,
             "httpMethod": None,
@@ -161,6 +162,11 @@ class Events:
             "deploymentId": share.deployment_id,
             "apiId": stage.settings.api,
         }
+        # As LocalStack has it, only where the stage has a canary; and where its variables would say another thing,
+        # because the canary's overrides were copied onto them.
+        if stage.canary is not None or (share.variables or {}).get(CANARY_VARIABLE) == "true":
+            context["isCanaryRequest"] = share.is_canary
+        return context
 
 
 def encode_body(body: bytes, *, is_binary: bool) -> tuple[str | None, bool]:

@@ -32,6 +32,19 @@ def is_ping(event: Mapping[str, Any]) -> bool:
     return said is not None and "ping" in said
 
 
+def is_canary(event: Mapping[str, Any]) -> bool:
+    """Whether the request belongs to the canary's share of its stage.
+
+    `isCanaryRequest` is the result of the gateway's draw. Where the event does not have it, the stage variable `canary`
+    counts, which a canary that Turnout started overrides with `true`. A copy of the overrides onto the stage's
+    variables leaves it `true` there, for every request.
+    """
+    drawn = (event.get("requestContext") or {}).get("isCanaryRequest")
+    if drawn is not None:
+        return drawn is True or drawn == "true"
+    return (event.get("stageVariables") or {}).get("canary") == "true"
+
+
 def read_event(event: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
     """The request's headers, names in lower case, and its body; no header and no body where the event has null.
 

@@ -98,6 +98,14 @@ def test_stage_with_a_canary_is_changed(
         (replacing(PERCENT, "-1"), "Invalid value '-1'"),
         (replacing(PERCENT, "nan"), "Invalid value 'nan'"),
         (replacing(PERCENT, "ten"), "Invalid value 'ten'"),
+        (replacing(PERCENT, "5_0"), "Invalid value '5_0'"),
+        (replacing(PERCENT, "\u0665\u0660"), "Invalid value '\u0665\u0660'"),
+        (replacing(PERCENT, "\uff15"), "Invalid value '\uff15'"),
+        (replacing(PERCENT, " 5"), "Invalid value ' 5'"),
+        (replacing(PERCENT, "5\n"), "Invalid value"),
+        (replacing(PERCENT, "+5"), "Invalid value '+5'"),
+        (replacing(PERCENT, "0x5"), "Invalid value '0x5'"),
+        (replacing(PERCENT, ""), "Invalid value ''"),
         ({"op": "replace", "path": PERCENT}, "Invalid value None"),
         (replacing("/canarySettings/useStageCache", "1"), "must be true or false"),
         (replacing(f"{OVERRIDES}/iris", "v 2"), "Invalid value 'v 2' of stage variable iris"),
@@ -265,6 +273,9 @@ def test_what_is_made_from_the_manifest_is_not_made_here(
     [
         b"{",
         b'{"patchOperations": 1}',
+        b'{"patchOperations": {}}',
+        b'{"patchOperations": ""}',
+        b'{"patchOperations": false}',
         b'{"patchOperations": [1]}',
         b'{"patchOperations": [{"op": "replace", "path": ["a"]}]}',
         b'{"patchOperations": [{"op": "replace", "path": "/canarySettings/percentTraffic", "value": 10}]}',
@@ -283,6 +294,10 @@ def test_body_that_is_no_call_is_the_callers_fault(scene: ControlScene, body: by
         {"stageName": 1},
         {"stageName": "dev", "canarySettings": []},
         {"stageName": "dev", "canarySettings": {"percentTraffic": "lots"}},
+        {"stageName": "dev", "canarySettings": {"percentTraffic": "5_0"}},
+        {"stageName": "dev", "canarySettings": {"percentTraffic": True}},
+        {"stageName": "dev", "canarySettings": {"percentTraffic": 10, "stageVariableOverrides": []}},
+        {"stageName": "dev", "variables": []},
         {"stageName": "dev", "canarySettings": {"percentTraffic": 10, "stageVariableOverrides": {"iris": 2}}},
         {"stageName": "dev", "variables": ["a"]},
         {"description": {}},
@@ -310,3 +325,11 @@ def ask(scene: ControlScene, method: str, path: str, body: bytes) -> tuple[int, 
         return answer.status, answer.read()
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize("value", ["0", "10", "10.0", "12.5", "100", ".5", "5.", "1e1", "99.999"])
+def test_percent_as_people_and_programs_write_it_is_taken(scene: ControlScene, value: str) -> None:
+    scene.put(variables=V1)
+    scene.update(replacing(PERCENT, value))
+    assert scene.stage.canary is not None
+    assert scene.stage.canary.percent == float(value)

@@ -41,7 +41,7 @@ def parse_deployment(body: Mapping[str, Any]) -> WantedDeployment:
         AwsError: a member is of another type than the API's.
     """
     stage, description = body.get("stageName"), body.get("description", "")
-    variables, canary = body.get("variables") or {}, body.get("canarySettings")
+    variables, canary = _object_of(body, "variables"), body.get("canarySettings")
     if not (stage is None or isinstance(stage, str)) or not isinstance(description, str):
         raise bad_request(f"{INVALID}stageName and description must be texts")
     if not (canary is None or isinstance(canary, dict)):
@@ -50,9 +50,15 @@ def parse_deployment(body: Mapping[str, Any]) -> WantedDeployment:
     return WantedDeployment(stage, description, parse_variables(variables), settings)
 
 
+def _object_of(body: Mapping[str, Any], name: str) -> Any:
+    """A member that may be left out."""
+    value = body.get(name)
+    return {} if value is None else value
+
+
 def _parse_canary(row: Mapping[str, Any]) -> CanarySettings:
     percent = parse_number("percentTraffic", str(row.get("percentTraffic", 0.0)), 100.0)
-    overrides = parse_variables(row.get("stageVariableOverrides") or {})
+    overrides = parse_variables(_object_of(row, "stageVariableOverrides"))
     return CanarySettings(percent, overrides, "", row.get("useStageCache") is True)
 
 

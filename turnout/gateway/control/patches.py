@@ -47,6 +47,7 @@ _NOT_HERE = re.compile(
 )
 _VARIABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 _VARIABLE_VALUE = re.compile(r"[A-Za-z0-9._~:/?#&=,-]{1,512}")
+_NUMBER = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _COPIES = {"/deploymentId": "/canarySettings/deploymentId", "/variables": "/canarySettings/stageVariableOverrides"}
 
 
@@ -66,7 +67,8 @@ def parse_operations(body: Mapping[str, Any]) -> tuple[PatchOperation, ...]:
     Raises:
         AwsError: they are no list of such objects.
     """
-    rows = body.get("patchOperations") or []
+    rows = body.get("patchOperations")
+    rows = [] if rows is None else rows
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise bad_request("Invalid patch operations specified: expected a list of objects")
     operations = []
@@ -239,10 +241,8 @@ def parse_number(path: str, value: str | None, largest: float) -> float:
     Raises:
         AwsError: it is none, or too large.
     """
-    try:
-        number = float(value or "")
-    except ValueError:
-        number = math.nan
+    # float() also takes `5_0`, spaces, and the digits of other scripts.
+    number = float(value) if value is not None and _NUMBER.fullmatch(value) else math.nan
     if not 0 <= number <= largest or math.isinf(number):
         most = f"0 to {largest:g}" if math.isfinite(largest) else "at least 0"
         raise bad_request(f"Invalid value {value!r} for {path}: must be a number, {most}")
