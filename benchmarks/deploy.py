@@ -34,11 +34,11 @@ from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.provider import Calls, Inputs
 from tests.engine.world import find_engine, opened_world
 from turnout.manifest import parse_manifest
-from turnout.naming import function_prefix
 from turnout.packaging.build import BuiltPackage
 from turnout.plan import Plan
 from turnout.planning import make_plan
 from turnout.project import Project
+from turnout.protocol.naming import function_prefix
 
 CALLS_PER_S = 10
 """API Gateway's control plane, all operations of an account. Source: its Developer Guide, "Quotas"."""

@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from turnout.naming import ALIAS_VARIABLE
 from turnout.observation.source import watched_of
 from turnout.plan import Api, Plan, StagePlan
+from turnout.protocol.naming import ALIAS_VARIABLE
 
 from .naming import Place
 

@@ -17,7 +17,6 @@ import pulumi
 import pulumi_aws as aws
 
 from turnout.document_examples import read_document_examples
-from turnout.naming import function_prefix
 from turnout.openapi import build_document, check_document, lambda_uri, render_document
 from turnout.packaging.build import BuiltPackage, build_packages
 from turnout.packaging.layer import LayerError
@@ -26,6 +25,7 @@ from turnout.plan import Plan, StagePlan
 from turnout.planning import make_plan
 from turnout.problems import ProblemsError
 from turnout.project import CACHE_DIR, Project, load_project
+from turnout.protocol.naming import function_prefix
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.remote_artifacts import fetch_remote
 

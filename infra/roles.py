@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from turnout.naming import router_name
 from turnout.plan import Function, Plan
 from turnout.protocol.graph_nodes import Node, calls_of
+from turnout.protocol.naming import router_name
 
 from .naming import INTEGRATION, Place
 from .policies import (

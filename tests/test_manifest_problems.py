@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from turnout.manifest import parse_manifest
-from turnout.naming import RESERVED_MODELS, RESERVED_STAGES, RESERVED_VERSIONS
 from turnout.problems import Problem, ProblemsError
+from turnout.protocol.naming import RESERVED_MODELS, RESERVED_STAGES, RESERVED_VERSIONS
 
 GOOD = """\
 platform: acme

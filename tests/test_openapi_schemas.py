@@ -15,10 +15,10 @@ from tests.builders.manifests import artifacts_of, manifest, model, signatures
 from turnout.document_examples import read_document_examples
 from turnout.example_request import make_request
 from turnout.manifest import Model, Version
-from turnout.naming import schema_name
 from turnout.openapi import Document, build_document, check_document
 from turnout.planning import make_plan
 from turnout.project import load_project
+from turnout.protocol.naming import schema_name
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
 from turnout.tensor_schemas import TOLD_TENSORS, element_schema, tell_tensor, tell_tensors
 

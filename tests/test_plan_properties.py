@@ -19,13 +19,13 @@ from tests.builders.manifests import (
     version_names,
 )
 from turnout.manifest import Manifest
-from turnout.naming import function_name, route_variable_name, schema_name, variable_name
 from turnout.openapi import build_document, render_document
 from turnout.openapi_operations import operation_id
 from turnout.openapi_schemas import ERROR, MESSAGE, served_name
 from turnout.plan import Api, Plan, StagePlan
 from turnout.plan_json import plan_to_json
 from turnout.planning import make_plan
+from turnout.protocol.naming import function_name, route_variable_name, schema_name, variable_name
 from turnout.quotas import count_resources
 
 quick = settings(max_examples=25, deadline=None)

@@ -18,11 +18,11 @@ from turnout.capture import Sample
 from turnout.client import UnreachableError
 from turnout.judgement import Agreement
 from turnout.manifest import Canary, Manifest, Stage
-from turnout.naming import function_name, function_prefix
 from turnout.observation.logged_samples import LoggedSamples
 from turnout.observation.samples import GatewaySamples, Samples
 from turnout.observation.source import ObservationError
 from turnout.observed import AgreementCounts
+from turnout.protocol.naming import function_name, function_prefix
 from turnout.replay import replay_headers, replay_pair
 from turnout.stage_control import StageControlError
 

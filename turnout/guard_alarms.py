@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnout.judgement import Judgement
-from turnout.naming import function_prefix
 from turnout.observation.source import watched_of
 from turnout.plan import Plan, StagePlan
+from turnout.protocol.naming import function_prefix
 
 ERRORS = "_errors"
 """The end of the name of a function's error alarm; its start is the function's name."""

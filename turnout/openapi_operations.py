@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 
 from turnout.example_request import EXAMPLE_BYTES, count_elements, make_request
-from turnout.naming import schema_name
 from turnout.openapi_schemas import ERROR, MESSAGE, served_name
 from turnout.plan import Route, ServedVersion
 from turnout.protocol.errors import STATUS_OF
+from turnout.protocol.naming import schema_name
 
 HEADER_LENGTH = {
     "name": "Inference-Header-Content-Length",

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from turnout.naming import schema_name
 from turnout.plan import ServedGraph, ServedVersion
 from turnout.protocol.errors import STATUS_OF
+from turnout.protocol.naming import schema_name
 from turnout.protocol.routing import GRAPH
 from turnout.tensor_schemas import Schema, join_signatures, request_schema, response_schema, tell_tensors
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from turnout.manifest import Model
-from turnout.naming import function_name, general_router_name, variable_name
 from turnout.plan import Route
+from turnout.protocol.naming import function_name, general_router_name, variable_name
 
 INTEGRATION_TIMEOUT_MS = 29_000
 """Of every route: the function's own timeout ends its work; a cold start, which Lambda does not count, needs room."""

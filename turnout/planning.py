@@ -16,12 +16,12 @@ from turnout.drop_in import check_replacements
 from turnout.graph_checks import plan_graphs
 from turnout.manifest import Manifest, Version
 from turnout.named_tensors import check_named_tensors
-from turnout.naming import function_prefix, route_variable_name, variable_name
 from turnout.notes import find_idle_keys
 from turnout.plan import Api, Note, Plan, Route, RuntimeSizes, ServedGraph, ServedVersion, StagePlan
 from turnout.plan_functions import plan_functions, plan_packages
 from turnout.plan_routes import OPEN_INFERENCE, plan_routes
 from turnout.problems import Problem, ProblemsError
+from turnout.protocol.naming import function_prefix, route_variable_name, variable_name
 from turnout.protocol.tensors import Signature
 from turnout.quotas import Count, count_quotas, count_resources
 from turnout.stage_variables import plan_stage

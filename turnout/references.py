@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from turnout import naming
 from turnout.graph_references import check_graphs
 from turnout.judgement_references import check_judgements
 from turnout.lambda_references import check_version_keys
@@ -28,6 +27,7 @@ from turnout.manifest_tree import (
     stages_of,
     versions_of,
 )
+from turnout.protocol import naming
 from turnout.wording import listed, shorten
 from turnout.yaml_source import KeyPath
 

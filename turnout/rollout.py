@@ -18,8 +18,8 @@ from turnout.canary_action import EDITS, Prepared, action_of, manifest_digest
 from turnout.guard_alarms import GuardAlarms
 from turnout.manifest import Manifest
 from turnout.manifest_file import ManifestChangedError, check_unchanged, replace_text
-from turnout.naming import ALIAS_VARIABLE, CANARY_VARIABLE
 from turnout.observation.source import ObservationError, Source
+from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE
 from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_changes import CANARY, StageChange, find_differences, marker_operations, patch_calls
 from turnout.stage_control import Functions, StageControl, StageControlError, StageState

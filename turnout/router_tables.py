@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from turnout.manifest import Manifest, Model
-from turnout.naming import function_prefix, variable_name
 from turnout.plan import Plan
 from turnout.protocol.graph_nodes import calls_of
+from turnout.protocol.naming import function_prefix, variable_name
 from turnout.protocol.route_table import GraphRoute, ModelRoute, RouteTable, VersionRoute
 from turnout.protocol.tensors import Signature
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from turnout.manifest import Model, Stage
-from turnout.naming import ALIAS_VARIABLE, CANARY_VARIABLE, route_variable_name, variable_name
 from turnout.plan import CanaryPlan, StagePlan
+from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE, route_variable_name, variable_name
 from turnout.protocol.routing import GRAPH, ROUTER, spell_route
 
 LIVE = "live"

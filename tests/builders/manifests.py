@@ -29,7 +29,13 @@ from turnout.manifest import (
     Version,
     Warm,
 )
-from turnout.naming import RESERVED_MODELS, RESERVED_STAGES, RESERVED_VERSIONS, route_variable_name, variable_name
+from turnout.protocol.naming import (
+    RESERVED_MODELS,
+    RESERVED_STAGES,
+    RESERVED_VERSIONS,
+    route_variable_name,
+    variable_name,
+)
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
 
 Artifacts = dict[tuple[str, str], Artifact]

@@ -19,7 +19,7 @@ PROTOCOL_NEEDS = {"numpy", "orjson", "pybase64", "simdjson"}
 
 LAMBDA_NEEDS = PROTOCOL_NEEDS | {"onnxruntime"}
 
-FOUNDATION = ("turnout.protocol", "turnout.problems", "turnout.naming")
+FOUNDATION = ("turnout.protocol", "turnout.problems", "turnout.protocol.naming")
 """Import nothing of ours but the protocol."""
 
 PLAN = (

@@ -20,8 +20,8 @@ from turnout.gateway.exchange import Exchange, domain_of
 from turnout.gateway.fields import CONTENT_TYPE, FORWARDED_FOR, HOST, TRACE, USER_AGENT, Fields
 from turnout.gateway.identifiers import RequestTimes, trace_root
 from turnout.gateway.stages import Share, Stage
-from turnout.naming import CANARY_VARIABLE
 from turnout.protocol.limits import LARGEST_EVENT_BYTES
+from turnout.protocol.naming import CANARY_VARIABLE
 
 _SURELY_SMALL_BYTES = 1_000_000
 """A body that cannot make an event of 6 MB, whatever its escapes cost (six bytes for one)."""

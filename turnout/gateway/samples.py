@@ -19,9 +19,9 @@ from turnout.gateway.exchange import Exchange
 from turnout.gateway.messages import Handler, Request, Response
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.manifest import Manifest
-from turnout.naming import route_variable_name
 from turnout.plan import Plan
 from turnout.protocol.capture import write_line
+from turnout.protocol.naming import route_variable_name
 
 PATH = "/turnout/samples"
 

@@ -20,7 +20,7 @@ from turnout.gateway.exchange import Exchange
 from turnout.gateway.messages import Response
 from turnout.gateway.shared.directory import Directory, DirectoryFullError
 from turnout.gateway.shared.lock import SharedLock
-from turnout.naming import function_name, variable_name
+from turnout.protocol.naming import function_name, variable_name
 from turnout.protocol.routing import FALLBACK_HEADER, ROUTER
 
 BOUNDS_S = (
