@@ -96,7 +96,7 @@ check-lock: .venv/.uv ## check that the locks install with the oldest and the ne
 # Pages that are made from what the program knows; tests hold them against it.
 generated: .venv/.dev ## write the pages that are made from the program: docs/cli.md, docs/manifest.md
 	$(BIN)/python -m turnout.cli.reference > docs/cli.md
-	$(BIN)/python -m turnout.manifest_reference > docs/manifest.md
+	$(BIN)/python -m turnout.manifest.reference_page > docs/manifest.md
 
 wheel: .venv/.runtime ## build the wheel into dist/
 	@$(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist

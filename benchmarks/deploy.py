@@ -33,7 +33,7 @@ from tests.engine.stand_in.aws import REGION
 from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.provider import Calls, Inputs
 from tests.engine.world import find_engine, opened_world
-from turnout.manifest import parse_manifest
+from turnout.manifest.parser import parse_manifest
 from turnout.packaging.build import BuiltPackage
 from turnout.plan import Plan
 from turnout.planning import make_plan

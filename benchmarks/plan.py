@@ -25,7 +25,7 @@ from onnx import TensorProto, helper
 
 from turnout.artifact_cache import SETTLED_AFTER_S
 from turnout.artifacts import Artifact
-from turnout.manifest import Manifest, parse_manifest
+from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.openapi import build_document, render_document
 from turnout.planning import make_plan
 from turnout.protocol.tensors import Signature, TensorSpec

@@ -17,7 +17,7 @@ import pulumi
 import pulumi_aws as aws
 
 from turnout.guard_alarms import ERRORS, GuardAlarms, find_guard_alarms
-from turnout.manifest import Manifest
+from turnout.manifest.parser import Manifest
 from turnout.plan import CanaryPlan, Plan
 
 from .api import RestApi

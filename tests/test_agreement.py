@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from turnout.agreement import OutputComparison, compare_outputs, default_rule
-from turnout.judgement import OutputRule
+from turnout.manifest.judgement import OutputRule
 
 
 def compare(left: Any, right: Any, rule: OutputRule | None = None) -> OutputComparison:

@@ -5,7 +5,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 from turnout.auth import AUTH_TYPES, build_schemes, find_auth_type
-from turnout.manifest import Jwt
+from turnout.manifest.parser import Jwt
 
 
 def test_known_name_is_its_row() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.builders.observations import BAD, EVERY, GOOD, LITTLE, NOTHING
 from turnout.canary import MOST_BAKES, TERMINAL, Observation, Phase, State, Verdict, judge, start, step, verdict_of
-from turnout.judgement import Judgement
+from turnout.manifest.judgement import Judgement
 
 STEPS = Judgement(steps=(5, 25, 50), bake_minutes=10)
 PLAIN = Judgement(bake_minutes=10)

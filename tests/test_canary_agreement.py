@@ -13,8 +13,8 @@ from tests.builders.logs import line_of, log_lines, logs_client
 from tests.builders.manifests import manifest, stage
 from turnout.canary_agreement import compare_here, compare_on_aws, main_version
 from turnout.capture import Sample
-from turnout.judgement import Agreement, Judgement
-from turnout.manifest import Canary, Capture, Manifest, Model, Stage, Version
+from turnout.manifest.judgement import Agreement, Judgement
+from turnout.manifest.parser import Canary, Capture, Manifest, Model, Stage, Version
 from turnout.observation.logged_samples import LAG_S
 from turnout.observed import AgreementCounts
 from turnout.stage_control import StageControlError

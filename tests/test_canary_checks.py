@@ -9,7 +9,7 @@ import pytest
 from tests.builders.observations import BAD, EVERY, GOOD, LITTLE, NOTHING, arm, observation
 from turnout import canary_checks
 from turnout.canary_checks import CHECKS, Check, Verdict, judge, shares_of, verdict_of
-from turnout.judgement import Agreement, Judgement
+from turnout.manifest.judgement import Agreement, Judgement
 from turnout.observed import AgreementCounts, Arm, Observation, quantile_s
 
 JUDGEMENT = Judgement()

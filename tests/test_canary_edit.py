@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from turnout.canary_edit import end_canary, promote_models, set_percent, start_canary
-from turnout.manifest import Stage, parse_manifest
+from turnout.manifest.parser import Stage, parse_manifest
 from turnout.problems import ProblemsError
-from turnout.yaml_edit import EditError
+from turnout.yaml_text.editor import EditError
 
 MANIFEST = """\
 models:

@@ -13,7 +13,7 @@ from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
 from turnout.canary import Phase, Verdict
 from turnout.canary_action import Action, prepare
 from turnout.canary_run import CanaryRun, Settings, Surroundings, Tick
-from turnout.judgement import Agreement, Judgement
+from turnout.manifest.judgement import Agreement, Judgement
 from turnout.observation.source import ObservationError
 from turnout.observed import AgreementCounts, Arm, Observation
 from turnout.project import load_project
@@ -22,7 +22,7 @@ from turnout.rollout_log import RolloutLog
 from turnout.stage_changes import find_differences
 from turnout.stage_control import Operation, StageControlError, StageState, Target
 from turnout.stage_variables import plan_stage
-from turnout.yaml_edit import EditError
+from turnout.yaml_text.editor import EditError
 
 MANIFEST = """\
 models:

@@ -13,7 +13,7 @@ from router_lambda.serving import Stage, reach_all
 from tests.builders.general_router import ask, route_event
 from tests.builders.manifests import artifacts_of, large_manifest, manifest, manifests, model, signature, stage
 from turnout.catalogue import make_catalogue, spell_routing
-from turnout.manifest import CallNode, Manifest, Model, Routing, SequenceNode, Sticky, Version
+from turnout.manifest.parser import CallNode, Manifest, Model, Routing, SequenceNode, Sticky, Version
 from turnout.planning import make_plan
 from turnout.project import Project, load_project
 from turnout.protocol.catalogue import Catalogue

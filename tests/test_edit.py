@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from turnout.edit import add_version, serving_changes
-from turnout.manifest import Manifest, parse_manifest
+from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.problems import ProblemsError
-from turnout.yaml_edit import EditError
+from turnout.yaml_text.editor import EditError
 
 FIELDS = {"artifact": "models/m/v9/model.onnx", "sha256": "0" * 64}
 FLOW_FIELDS = f'{{artifact: models/m/v9/model.onnx, sha256: "{"0" * 64}"}}'

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from turnout.graph_signature import signature_of_graph
-from turnout.manifest_schema import Finding
+from turnout.manifest.schema import Finding
 from turnout.protocol.graph_nodes import CallNode, Node, build_node
 from turnout.protocol.tensors import Signature, TensorSpec
 

@@ -8,8 +8,8 @@ from moto import mock_aws
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.guard_alarms import GuardAlarms, find_guard_alarms, find_ringing
-from turnout.judgement import Judgement
-from turnout.manifest import Canary
+from turnout.manifest.judgement import Judgement
+from turnout.manifest.parser import Canary
 from turnout.planning import make_plan
 
 

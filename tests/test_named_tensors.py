@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
-from turnout.manifest import Agreement, Canary, Capture, Judgement, Manifest, Model, OutputRule, Version
+from turnout.manifest.parser import Agreement, Canary, Capture, Judgement, Manifest, Model, OutputRule, Version
 from turnout.named_tensors import check_named_tensors
 from turnout.planning import make_plan
 from turnout.problems import ProblemsError

@@ -13,7 +13,7 @@ from moto import mock_aws
 
 from tests.builders.manifests import artifacts_of, large_manifest, manifests
 from turnout.document_examples import read_document_examples
-from turnout.manifest import Manifest
+from turnout.manifest.parser import Manifest
 from turnout.openapi import build_document, render_document
 from turnout.plan import Api, Plan
 from turnout.planning import make_plan

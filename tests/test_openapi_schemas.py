@@ -14,7 +14,7 @@ from jsonschema import Draft4Validator
 from tests.builders.manifests import artifacts_of, manifest, model, signatures
 from turnout.document_examples import read_document_examples
 from turnout.example_request import make_request
-from turnout.manifest import Model, Version
+from turnout.manifest.parser import Model, Version
 from turnout.openapi import Document, build_document, check_document
 from turnout.planning import make_plan
 from turnout.project import load_project

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.builders.manifests import Artifacts, artifacts_of, manifest, model, signature, stage
-from turnout.manifest import (
+from turnout.manifest.parser import (
     Canary,
     Capture,
     Jwt,

@@ -13,7 +13,7 @@ import yaml
 
 from tests.builders.manifests import artifact, artifacts_of, manifest, model, stage
 from turnout.artifacts import Artifact
-from turnout.manifest import AccountQuotas, Manifest, Model, Version, Warm, parse_manifest
+from turnout.manifest.parser import AccountQuotas, Manifest, Model, Version, Warm, parse_manifest
 from turnout.plan import Plan
 from turnout.planning import make_plan
 from turnout.problems import Problem, ProblemsError

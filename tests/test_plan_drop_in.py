@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, model, signature, stage
-from turnout.manifest import CallNode, Canary, Manifest, Model, Position, Routing, SequenceNode, Stage
+from turnout.manifest.parser import CallNode, Canary, Manifest, Model, Position, Routing, SequenceNode, Stage
 from turnout.planning import make_plan
 from turnout.problems import ProblemsError
 from turnout.protocol.tensors import Signature, TensorSpec

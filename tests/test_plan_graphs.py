@@ -7,7 +7,17 @@ from dataclasses import replace
 import pytest
 
 from tests.builders.manifests import Artifacts, artifacts_of, manifest, model, signature, stage
-from turnout.manifest import CallNode, Canary, EnsembleNode, Manifest, Model, Node, Position, SequenceNode, Version
+from turnout.manifest.parser import (
+    CallNode,
+    Canary,
+    EnsembleNode,
+    Manifest,
+    Model,
+    Node,
+    Position,
+    SequenceNode,
+    Version,
+)
 from turnout.plan import Plan
 from turnout.plan_json import plan_to_json
 from turnout.planning import make_plan

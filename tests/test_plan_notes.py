@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
-from turnout.judgement import Agreement, Judgement
-from turnout.manifest import Canary, Capture, Manifest, Model, Routing, Slo, Sticky, Version, Warm
+from turnout.manifest.judgement import Agreement, Judgement
+from turnout.manifest.parser import Canary, Capture, Manifest, Model, Routing, Slo, Sticky, Version, Warm
 from turnout.planning import make_plan
 
 

@@ -18,7 +18,7 @@ from tests.builders.manifests import (
     signature,
     version_names,
 )
-from turnout.manifest import Manifest
+from turnout.manifest.parser import Manifest
 from turnout.openapi import build_document, render_document
 from turnout.openapi_operations import operation_id
 from turnout.openapi_schemas import ERROR, MESSAGE, served_name

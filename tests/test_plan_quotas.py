@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.builders.manifests import artifact, artifacts_of, large_manifest, manifest, model, signature, stage
-from turnout.manifest import AccountQuotas, CallNode, Canary, Manifest, Model, Position, SequenceNode, Version
+from turnout.manifest.parser import AccountQuotas, CallNode, Canary, Manifest, Model, Position, SequenceNode, Version
 from turnout.openapi import build_document, check_document, render_document
 from turnout.payload import JSON_BYTES, estimate_payload
 from turnout.plan import Plan, Quota

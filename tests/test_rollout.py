@@ -36,7 +36,7 @@ from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_changes import find_differences
 from turnout.stage_control import Operation, StageControlError, StageState, Target
 from turnout.stage_variables import plan_stage
-from turnout.yaml_edit import EditError
+from turnout.yaml_text.editor import EditError
 
 MANIFEST = """\
 platform: shop

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
-from turnout.manifest import Manifest, Model, Routing, Sticky
+from turnout.manifest.parser import Manifest, Model, Routing, Sticky
 from turnout.planning import make_plan
 from turnout.protocol.graph_nodes import build_node
 from turnout.protocol.route_table import GraphRoute, ModelRoute, RouteTable, VersionRoute

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from turnout.judgement import OutputRule
+from turnout.manifest.judgement import OutputRule
 
 Array = npt.NDArray[Any]
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.manifest_values import Jwt
+from turnout.manifest.values import Jwt
 
 
 @dataclass(frozen=True, slots=True)

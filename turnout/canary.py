@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from turnout.canary_checks import Check, Verdict, judge, shares_of, verdict_of
-from turnout.judgement import Judgement
+from turnout.manifest.judgement import Judgement
 from turnout.observed import AgreementCounts, Arm, Observation
 
 __all__ = [

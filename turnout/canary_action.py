@@ -17,7 +17,7 @@ from typing import Any
 from turnout.canary_edit import end_canary, find_stage, promote_models, set_percent, start_canary
 from turnout.drop_in import baselines_of
 from turnout.guard_alarms import GuardAlarms, find_guard_alarms
-from turnout.manifest import Canary, Stage, parse_manifest
+from turnout.manifest.parser import Canary, Stage, parse_manifest
 from turnout.observation.source import Watched, watched_of
 from turnout.plan import Plan, StagePlan
 from turnout.planning import make_plan

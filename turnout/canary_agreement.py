@@ -16,8 +16,8 @@ from turnout.agreement_gaps import find_gap, find_logging
 from turnout.canary_run import Compare
 from turnout.capture import Sample
 from turnout.client import UnreachableError
-from turnout.judgement import Agreement
-from turnout.manifest import Canary, Manifest, Stage
+from turnout.manifest.judgement import Agreement
+from turnout.manifest.parser import Canary, Manifest, Stage
 from turnout.observation.logged_samples import LoggedSamples
 from turnout.observation.samples import GatewaySamples, Samples
 from turnout.observation.source import ObservationError

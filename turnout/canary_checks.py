@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
-from turnout.judgement import Judgement
+from turnout.manifest.judgement import Judgement
 from turnout.observed import Observation
 from turnout.sequential import (
     Trials,

@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from turnout.manifest import Canary, Manifest, Stage, parse_manifest
+from turnout.manifest.parser import Canary, Manifest, Stage, parse_manifest
 from turnout.wording import did_you_mean, listed
-from turnout.yaml_edit import EditError, insert_entry, remove_entry, set_entry
+from turnout.yaml_text.editor import EditError, insert_entry, remove_entry, set_entry
 
 
 def start_canary(

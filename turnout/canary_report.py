@@ -15,8 +15,8 @@ from turnout.canary_action import served_text
 from turnout.canary_checks import Check, Verdict, judge, verdict_of
 from turnout.canary_edit import find_stage
 from turnout.canary_run import Compare
-from turnout.judgement import Judgement
-from turnout.manifest import Stage
+from turnout.manifest.judgement import Judgement
+from turnout.manifest.parser import Stage
 from turnout.observation.source import Mark, ObservationError, watched_of
 from turnout.observed import Observation
 from turnout.plan import StagePlan

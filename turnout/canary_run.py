@@ -18,8 +18,8 @@ from turnout.canary import TERMINAL, Check, Phase, State, Verdict, judge, start,
 from turnout.canary_action import Action, prepare
 from turnout.canary_checks import ALL_AT_ONCE, shares_of
 from turnout.canary_edit import find_canary, find_stage
-from turnout.judgement import Judgement
-from turnout.manifest import Canary
+from turnout.manifest.judgement import Judgement
+from turnout.manifest.parser import Canary
 from turnout.manifest_file import ManifestChangedError, editing
 from turnout.observation.source import Mark, ObservationError, Watched, watched_of
 from turnout.observed import AgreementCounts, Observation

@@ -14,7 +14,7 @@ import orjson
 from turnout import __version__
 from turnout.document_examples import read_document_examples
 from turnout.example_request import EXAMPLE_BYTES
-from turnout.manifest import Manifest, Model, Routing
+from turnout.manifest.parser import Manifest, Model, Routing
 from turnout.openapi import build_document, render_document
 from turnout.openapi_public import publish_document
 from turnout.plan import Plan, ServedGraph, ServedVersion

@@ -21,7 +21,7 @@ from typing import Any
 from turnout.document_examples import read_document_examples
 from turnout.example_request import make_request
 from turnout.layout import model_lambdas_package
-from turnout.manifest import Version
+from turnout.manifest.parser import Version
 from turnout.project import Project
 from turnout.protocol.telemetry import TELEMETRY_OFF
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from turnout.examples import read_examples
-from turnout.manifest import Manifest
+from turnout.manifest.parser import Manifest
 
 
 def read_document_examples(manifest: Manifest) -> dict[tuple[str, str], Mapping[str, Any]]:

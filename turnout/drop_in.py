@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from turnout.compatibility import check_drop_in
-from turnout.manifest import Manifest, Model, Node, Stage
+from turnout.manifest.parser import Manifest, Model, Node, Stage
 from turnout.plan import Note
 from turnout.problems import Problem
 from turnout.protocol.graph_nodes import calls_of

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from turnout.manifest import Manifest, parse_manifest
-from turnout.references import REST
-from turnout.yaml_edit import EditError, insert_entry
-from turnout.yaml_source import read_yaml
+from turnout.manifest.parser import Manifest, parse_manifest
+from turnout.manifest.references import REST
+from turnout.yaml_text.editor import EditError, insert_entry
+from turnout.yaml_text.reader import read_yaml
 
 
 def add_version(text: str, model: str, version: str, fields: Mapping[str, Any], *, source: str = "models.yaml") -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from turnout.artifacts import Artifact
 from turnout.drop_in import served_anywhere
 from turnout.graph_signature import signature_of_graph
-from turnout.manifest import CallNode, Manifest, Model
+from turnout.manifest.parser import CallNode, Manifest, Model
 from turnout.plan import ServedGraph
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.graph_nodes import calls_of

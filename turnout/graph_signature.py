@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from turnout.manifest_schema import Finding
+from turnout.manifest.schema import Finding
 from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, EnsembleNode, Node, SequenceNode, SwitchNode
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
 from turnout.tensor_unions import ClashError, all_of, any_of, combine_tensors, spell_tensor
 from turnout.wording import listed
-from turnout.yaml_source import KeyPath
+from turnout.yaml_text.reader import KeyPath
 
 SignaturesOf = Callable[[CallNode], Sequence[Signature]]
 """The signatures of all that a call may meet; none where they are not known, and told elsewhere."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.judgement import Judgement
+from turnout.manifest.judgement import Judgement
 from turnout.observation.source import watched_of
 from turnout.plan import Plan, StagePlan
 from turnout.protocol.naming import function_prefix

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from turnout.judgement import Agreement
-from turnout.manifest import Manifest
+from turnout.manifest.judgement import Agreement
+from turnout.manifest.parser import Manifest
 from turnout.problems import Problem
 from turnout.protocol.tensors import Signature, TensorSpec
 from turnout.wording import did_you_mean, listed
-from turnout.yaml_source import KeyPath
+from turnout.yaml_text.reader import KeyPath
 
 Signatures = Mapping[tuple[str, str], Signature]
 

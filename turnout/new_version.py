@@ -19,7 +19,7 @@ from pathlib import Path
 from turnout.artifacts import Artifact, digest_of, load_artifact
 from turnout.edit import add_version, serving_changes
 from turnout.folders import folders_for
-from turnout.manifest import parse_manifest
+from turnout.manifest.parser import parse_manifest
 from turnout.manifest_file import replace_text
 from turnout.planning import make_plan
 from turnout.project import CACHE_DIR, Project, check_examples_file, check_transform

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from turnout.agreement_gaps import find_gap, find_logging
 from turnout.auth import AUTH_TYPES
-from turnout.manifest import Manifest, Model, Slo, Stage, Version
+from turnout.manifest.parser import Manifest, Model, Slo, Stage, Version
 
 
 def find_idle_keys(manifest: Manifest) -> Iterator[tuple[str, str]]:

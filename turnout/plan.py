@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from turnout.manifest import Capture, Jwt, Node, Slo, Throttle, Version, Warm
+from turnout.manifest.parser import Capture, Jwt, Node, Slo, Throttle, Version, Warm
 from turnout.protocol.tensors import Signature
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from turnout.manifest import Model, Version, Warm
+from turnout.manifest.parser import Model, Version, Warm
 from turnout.plan import Function, Package, RuntimeSizes, ServedVersion
 from turnout.plan_routes import INTEGRATION_TIMEOUT_MS
 from turnout.protocol.naming import function_name, general_router_name, router_name

@@ -14,7 +14,7 @@ from turnout.artifacts import Artifact
 from turnout.auth import find_auth_type
 from turnout.drop_in import check_replacements
 from turnout.graph_checks import plan_graphs
-from turnout.manifest import Manifest, Version
+from turnout.manifest.parser import Manifest, Version
 from turnout.named_tensors import check_named_tensors
 from turnout.notes import find_idle_keys
 from turnout.plan import Api, Note, Plan, Route, RuntimeSizes, ServedGraph, ServedVersion, StagePlan

@@ -20,19 +20,13 @@ from pathlib import Path, PurePosixPath
 
 from turnout.artifacts import Artifact, ArtifactError, load_artifact
 from turnout.examples import ExamplesError, read_examples
-from turnout.manifest import (
-    Manifest,
-    Version,
-    build_manifest,
-    check_manifest,
-    named_files,
-)
+from turnout.manifest.parser import Manifest, Version, build_manifest, check_manifest, named_files
+from turnout.manifest.values import nearest_position
 from turnout.manifest_file import manifest_path
-from turnout.manifest_values import nearest_position
 from turnout.problems import Problem, ProblemsError
 from turnout.transform_files import TransformFilesError, find_named_files, find_transform_files
 from turnout.wording import shorten
-from turnout.yaml_source import MAX_BYTES, YamlSource, read_yaml
+from turnout.yaml_text.reader import MAX_BYTES, YamlSource, read_yaml
 
 CACHE_DIR = ".turnout"
 """Beside the manifest: what was read of the artifacts, and whatever else can be made again."""

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from turnout.document_size import EMPTY_SCHEMA_BYTES, estimate_document, estimate_schemas
-from turnout.lambda_references import SNAP_START_DISK_MB
-from turnout.manifest import AccountQuotas, Version
+from turnout.manifest.lambda_references import SNAP_START_DISK_MB
+from turnout.manifest.parser import AccountQuotas, Version
 from turnout.payload import estimate_payload
 from turnout.plan import Api, Function, Package, Plan, Quota, Route, RuntimeSizes, ServedVersion, StagePlan
 from turnout.protocol.limits import LARGEST_EVENT_BYTES

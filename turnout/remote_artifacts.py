@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from turnout.artifacts import Artifact, ArtifactError, load_artifact
 from turnout.aws_client import check_boto3, make_aws_client
 from turnout.extras import MissingPackageError
-from turnout.manifest import Version
+from turnout.manifest.parser import Version
 from turnout.problems import Problem, ProblemsError
 from turnout.project import CACHE_DIR, Project
 

@@ -25,8 +25,8 @@ from turnout.agreement import Array, Comparison, compare_outputs
 from turnout.answer_outputs import PREDICTIONS, UnreadableAnswerError, read_outputs
 from turnout.capture import Sample, parse_sample
 from turnout.client import Answer, Connection, UnreachableError, inference_path
-from turnout.judgement import OutputRule
 from turnout.loopback import is_loopback_url
+from turnout.manifest.judgement import OutputRule
 from turnout.observed import AgreementCounts
 from turnout.protocol.routing import REPLAY_HEADER
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from turnout.canary_action import EDITS, Prepared, action_of, manifest_digest
 from turnout.guard_alarms import GuardAlarms
-from turnout.manifest import Manifest
+from turnout.manifest.parser import Manifest
 from turnout.manifest_file import ManifestChangedError, check_unchanged, replace_text
 from turnout.observation.source import ObservationError, Source
 from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE

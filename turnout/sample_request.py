@@ -16,7 +16,7 @@ from turnout.graph_checks import graph_signatures
 from turnout.protocol.routing import GRAPH
 
 if TYPE_CHECKING:
-    from turnout.manifest import Manifest, Version
+    from turnout.manifest.parser import Manifest, Version
     from turnout.project import Project
     from turnout.protocol.tensors import Signature
 

@@ -19,7 +19,7 @@ from importlib.util import decode_source
 from pathlib import Path, PurePosixPath
 
 from turnout.artifacts import Artifact
-from turnout.manifest_values import Version
+from turnout.manifest.values import Version
 from turnout.sizes import size_text
 
 MOST_FILES = 2_000

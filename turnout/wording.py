@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from turnout.yaml_source import Ambiguous, resolve
+from turnout.yaml_text.reader import Ambiguous, resolve
 
 _LONGEST = 60
 _PLAIN = re.compile(r"[A-Za-z0-9][\w./@+-]*( [\w./@+-]+)*\.?")

@@ -15,7 +15,7 @@ from turnout.gateway.control.plane import ControlPlane
 from turnout.gateway.core import RestApi
 from turnout.gateway.shared.state import ControlState, SharedState
 from turnout.gateway.stages import CanarySettings, StageRecord, StageSettings
-from turnout.manifest import Throttle
+from turnout.manifest.parser import Throttle
 
 API_ID = "a1b2c3d4e5"
 FIRST = "dep001"

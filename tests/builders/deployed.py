@@ -13,7 +13,7 @@ from infra.naming import Place
 from infra.program import deploy
 from tests.builders.manifests import artifacts_of
 from tests.builders.pulumi_program import Program, Resource, run_program
-from turnout.manifest import Manifest
+from turnout.manifest.parser import Manifest
 from turnout.packaging.build import BuiltPackage
 from turnout.plan import Plan
 from turnout.project import Project

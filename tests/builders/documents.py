@@ -10,7 +10,7 @@ from turnout.gateway.core import Gateway, RestApi
 from turnout.gateway.functions import Invocation
 from turnout.gateway.messages import Request, Response
 from turnout.gateway.stages import CanarySettings, StageSettings
-from turnout.manifest import Throttle
+from turnout.manifest.parser import Throttle
 
 API = "a1b2c3d4e5"
 HOST = f"{API}.execute-api.eu-west-1.amazonaws.com"

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from turnout.artifacts import Artifact
-from turnout.manifest import (
+from turnout.manifest.parser import (
     CallNode,
     Canary,
     Case,

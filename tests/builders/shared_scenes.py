@@ -18,7 +18,7 @@ from turnout.gateway.shared.counters import CounterKey
 from turnout.gateway.shared.state import LINES_LOCK, ControlState, SharedState
 from turnout.gateway.stages import StageSettings
 from turnout.gateway.workers.workers import fork
-from turnout.manifest import Throttle
+from turnout.manifest.parser import Throttle
 
 EMPTY = ControlState(1, (), {})
 

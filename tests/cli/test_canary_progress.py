@@ -14,7 +14,7 @@ from turnout.canary_run import Tick
 from turnout.cli.canary_progress import CHART_WIDTH, LiveProgress, PlainProgress, spark
 from turnout.cli.canary_run import ending_of
 from turnout.cli.canary_status import quantile_text
-from turnout.judgement import Judgement
+from turnout.manifest.judgement import Judgement
 from turnout.observed import Arm, Observation
 
 START_S = 1_000_000.0

@@ -56,18 +56,18 @@ MANIFEST = (
     "turnout.compatibility",
     "turnout.example_checks",
     "turnout.examples",
-    "turnout.graph_references",
-    "turnout.judgement",
-    "turnout.judgement_references",
-    "turnout.manifest",
-    "turnout.manifest_schema",
-    "turnout.manifest_tree",
-    "turnout.manifest_values",
+    "turnout.manifest.graph_references",
+    "turnout.manifest.judgement",
+    "turnout.manifest.judgement_references",
+    "turnout.manifest.parser",
+    "turnout.manifest.schema",
+    "turnout.manifest.tree",
+    "turnout.manifest.values",
     "turnout.onnx_file",
     "turnout.project",
-    "turnout.references",
+    "turnout.manifest.references",
     "turnout.signature",
-    "turnout.switch_cases",
+    "turnout.manifest.switch_cases",
 )
 
 CANARY = ("turnout.canary", "turnout.canary_checks", "turnout.observed", "turnout.sequential")
@@ -201,7 +201,7 @@ def test_foundation_imports_the_protocol_at_most() -> None:
 
 def test_a_canary_is_judged_without_knowing_how_it_is_served_or_seen() -> None:
     rows = [row for row in imports() if within(row.importer, *CANARY) and ours(row.imported)]
-    assert [str(row) for row in rows if not within(row.imported, "turnout.judgement", *CANARY)] == []
+    assert [str(row) for row in rows if not within(row.imported, "turnout.manifest.judgement", *CANARY)] == []
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from turnout.example_request import make_request
 from turnout.gateway.authorize import Access
 from turnout.gateway.document import compile_document
 from turnout.gateway.errors import GatewayError
-from turnout.manifest import CallNode, Model, SequenceNode
-from turnout.manifest_schema import manifest_schema
+from turnout.manifest.parser import CallNode, Model, SequenceNode
+from turnout.manifest.schema import manifest_schema
 from turnout.openapi import build_document
 from turnout.openapi_general import PURPOSES, path_parameters
 from turnout.payload import JSON_BYTES

@@ -23,8 +23,8 @@ from turnout.canary import Phase
 from turnout.canary_agreement import compare_on_aws
 from turnout.canary_run import CanaryRun, Settings, Surroundings
 from turnout.capture import Sample, read_lines
-from turnout.judgement import Agreement, Judgement
-from turnout.manifest import Manifest, Stage
+from turnout.manifest.judgement import Agreement, Judgement
+from turnout.manifest.parser import Manifest, Stage
 from turnout.observation.logged_samples import LAG_S
 from turnout.observed import AgreementCounts, Arm, Observation
 from turnout.project import load_project

@@ -14,7 +14,7 @@ import pytest
 from tests.builders.graphs import write_identity
 from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
 from turnout.canary import Check, Observation, Verdict, judge
-from turnout.judgement import Judgement
+from turnout.manifest.judgement import Judgement
 from turnout.observation.local import LocalSource
 from turnout.observation.source import Watched, watched_of
 from turnout.planning import make_plan

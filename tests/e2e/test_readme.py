@@ -14,7 +14,7 @@ import pytest
 
 from tests.builders.markdown import Block, comparable, read_blocks, run_block
 from tests.builders.running_server import RunningServer, running_server
-from turnout.manifest import parse_manifest
+from turnout.manifest.parser import parse_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ("sh", "python")

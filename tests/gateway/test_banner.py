@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 
 from turnout.gateway.banner import Sample, render_banner, render_curl
-from turnout.manifest import Canary, Manifest, Stage, Throttle
+from turnout.manifest.parser import Canary, Manifest, Stage, Throttle
 
 
 def manifest(*stages: Stage) -> Manifest:

@@ -28,7 +28,7 @@ from turnout.gateway.exchange import Exchange
 from turnout.gateway.functions import Invocation
 from turnout.gateway.messages import Request, Response
 from turnout.gateway.stages import CanarySettings, StageSettings
-from turnout.manifest import Throttle
+from turnout.manifest.parser import Throttle
 
 PATHS = {"/x": {"post": operation("fn_${stageVariables.v}:live")}, "/p/{a}": {"post": operation()}}
 V1 = {"v": "1"}

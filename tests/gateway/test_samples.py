@@ -18,7 +18,7 @@ from turnout.gateway.samples import PATH, make_samples, sampling_log, shares_of
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.gateway.stages import CanarySettings
-from turnout.manifest import Manifest, parse_manifest
+from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.project import Project, load_project
 
 MODELS = """

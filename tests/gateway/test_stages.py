@@ -7,7 +7,7 @@ import pytest
 from tests.builders.documents import API, FakeFunctions, document, gateway, operation, request, respond, stage
 from turnout.gateway.document import compile_document
 from turnout.gateway.stages import CanarySettings, Stages, StageSettings, Target, stage_settings, target_of
-from turnout.manifest import Throttle
+from turnout.manifest.parser import Throttle
 from turnout.plan import CanaryPlan, StagePlan
 
 IRIS = "local_iris_${stageVariables.iris}:${stageVariables.alias}"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.gateway.throttle import TokenBucket
-from turnout.manifest import Throttle
+from turnout.manifest.parser import Throttle
 
 RATES = st.floats(0.1, 1000)
 BURSTS = st.integers(0, 50)

@@ -11,7 +11,7 @@ import pytest
 from infra.alarms import failure_queries
 from tests.builders.deployed import deployed
 from tests.builders.manifests import manifest, model, stage
-from turnout.manifest import Slo
+from turnout.manifest.parser import Slo
 
 
 def test_version_without_slo_has_alarms_for_errors_and_throttles() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.builders.deployed import deployed
 from tests.builders.manifests import manifest, model, stage
-from turnout.manifest import Canary, Manifest
+from turnout.manifest.parser import Canary, Manifest
 
 
 def widgets_of(of: Manifest) -> dict[str, Any]:

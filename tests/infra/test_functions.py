@@ -9,7 +9,7 @@ import pytest
 from tests.builders.deployed import deployed, packages_of
 from tests.builders.manifests import manifest, model, stage
 from tests.builders.pulumi_program import Program
-from turnout.manifest import Canary, Manifest, Warm
+from turnout.manifest.parser import Canary, Manifest, Warm
 
 
 def with_version(**fields: object) -> Manifest:

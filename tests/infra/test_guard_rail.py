@@ -10,8 +10,8 @@ import pytest
 from tests.builders.deployed import deployed
 from tests.builders.manifests import manifest, model, stage
 from tests.builders.pulumi_program import ACCOUNT, REGION
-from turnout.judgement import Judgement
-from turnout.manifest import Canary
+from turnout.manifest.judgement import Judgement
+from turnout.manifest.parser import Canary
 
 ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm"
 

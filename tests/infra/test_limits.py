@@ -8,7 +8,7 @@ import pytest
 from infra.account import AccountSettings
 from tests.builders.deployed import deployed, packages_of
 from tests.builders.manifests import manifest, stage
-from turnout.manifest import Canary, Model, Version
+from turnout.manifest.parser import Canary, Model, Version
 
 
 def test_package_too_large_with_its_layer_is_told() -> None:

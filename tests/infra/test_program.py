@@ -19,7 +19,7 @@ import pytest
 from tests.builders.deployed import deployed
 from tests.builders.manifests import manifest, model, stage
 from tests.builders.pulumi_program import ACCOUNT, REGION, Program, run_program
-from turnout.manifest import AccountQuotas, Canary, Model, Routing, Version
+from turnout.manifest.parser import AccountQuotas, Canary, Model, Routing, Version
 from turnout.packaging.layer import LayerError
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.builders.deployed import deployed, may_invoke, policy_of
 from tests.builders.manifests import manifests, version_names
 from tests.builders.pulumi_program import ACCOUNT, REGION, Program, Resource
-from turnout.manifest import Manifest
+from turnout.manifest.parser import Manifest
 
 few = settings(max_examples=5, deadline=None)
 

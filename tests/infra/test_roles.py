@@ -8,7 +8,7 @@ from dataclasses import replace
 from tests.builders.deployed import deployed, may_invoke, policy_of
 from tests.builders.manifests import manifest, model, stage
 from tests.builders.pulumi_program import ACCOUNT, REGION, Program
-from turnout.manifest import CallNode, Canary, Manifest, Model, Routing, SequenceNode
+from turnout.manifest.parser import CallNode, Canary, Manifest, Model, Routing, SequenceNode
 
 LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda"
 

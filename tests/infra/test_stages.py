@@ -11,7 +11,7 @@ import pytest
 from tests.builders.deployed import deployed
 from tests.builders.manifests import manifest, stage
 from tests.builders.pulumi_program import Program
-from turnout.manifest import Canary, Jwt, Throttle
+from turnout.manifest.parser import Canary, Jwt, Throttle
 
 
 def deployed_stage(**fields: Any) -> Program:

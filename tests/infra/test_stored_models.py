@@ -12,7 +12,7 @@ import pytest
 from tests.builders.deployed import deployed, packages_of, policy_of
 from tests.builders.manifests import manifest, model
 from tests.builders.pulumi_program import Program
-from turnout.manifest import Manifest
+from turnout.manifest.parser import Manifest
 from turnout.packaging.build import BuiltPackage
 from turnout.packaging.contents import StoredFile
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
-from turnout.manifest import Canary, Manifest, Routing
+from turnout.manifest.parser import Canary, Manifest, Routing
 from turnout.observation.source import Mark, Serving, watched_of
 from turnout.observed import Arm
 from turnout.plan import Plan

@@ -51,7 +51,7 @@ def add(
     from turnout.artifacts import ArtifactError
     from turnout.manifest_file import ManifestChangedError, editing
     from turnout.new_version import NewVersionError, prepare_version, write_version
-    from turnout.yaml_edit import EditError
+    from turnout.yaml_text.editor import EditError
 
     with editing(manifest, lambda: tell("Another `turnout add` is at work: waiting for it.")):
         project = load(manifest)

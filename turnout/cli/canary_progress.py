@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from turnout.canary_run import Tick
-    from turnout.judgement import Judgement
+    from turnout.manifest.judgement import Judgement
     from turnout.observed import Arm
 
 CHART_WIDTH = 50

@@ -169,7 +169,7 @@ def ending_with_1() -> Iterator[None]:
     """Make an error of a run that has begun exit with 1, as its help says: its command line was right."""
     from turnout.rollout import RolloutError
     from turnout.rollout_log import RolloutLogError
-    from turnout.yaml_edit import EditError
+    from turnout.yaml_text.editor import EditError
 
     try:
         yield

@@ -18,8 +18,8 @@ from turnout.cli.output import CommandError, tell
 
 if TYPE_CHECKING:
     from turnout.canary_run import Compare
-    from turnout.judgement import Judgement
-    from turnout.manifest import Stage
+    from turnout.manifest.judgement import Judgement
+    from turnout.manifest.parser import Stage
     from turnout.project import Project
     from turnout.rollout import Connection
     from turnout.rollout_log import RolloutLog
@@ -118,7 +118,7 @@ def told(manifest: Path) -> Iterator[None]:
     from turnout.rollout import RolloutError
     from turnout.rollout_log import RolloutLogError
     from turnout.stage_control import StageControlError
-    from turnout.yaml_edit import EditError
+    from turnout.yaml_text.editor import EditError
 
     try:
         yield

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from turnout.artifacts import Artifact
-    from turnout.manifest import Manifest, Version
+    from turnout.manifest.parser import Manifest, Version
     from turnout.project import Project
     from turnout.protocol.tensors import Signature, TensorSpec
 

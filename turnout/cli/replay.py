@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from turnout.capture import Sample
-    from turnout.judgement import OutputRule
+    from turnout.manifest.judgement import OutputRule
     from turnout.replay import Replay
     from turnout.replay_summary import Side, Summary
 
@@ -121,7 +121,7 @@ def parse_against(against: list[str]) -> tuple[str, str, str]:
 
 def rules_of(manifest: Path, stage: str) -> Mapping[str, OutputRule]:
     """The rules of a stage's canary; `defaults.canary`'s where no stage is named, none where there is no manifest."""
-    from turnout.manifest import parse_manifest
+    from turnout.manifest.parser import parse_manifest
     from turnout.manifest_file import manifest_path
 
     path = manifest_path(manifest)

@@ -11,7 +11,7 @@ from turnout.cli.output import counted, say, say_json, tell
 from turnout.problems import ProblemsError
 
 if TYPE_CHECKING:
-    from turnout.manifest import Manifest
+    from turnout.manifest.parser import Manifest
     from turnout.problems import Problem
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from turnout import __version__
-from turnout.manifest import Manifest, Stage
+from turnout.manifest.parser import Manifest, Stage
 
 MOST_LISTED = 8
 """Models that a stage's line names; more are counted."""

@@ -17,7 +17,7 @@ from typing import Any
 from turnout.gateway.authorize import ApiKeys
 from turnout.gateway.document import ApiDocument, Operation
 from turnout.gateway.throttle import Bucket, TokenBucket
-from turnout.manifest import Throttle
+from turnout.manifest.parser import Throttle
 from turnout.plan import StagePlan
 
 BucketOf = Callable[[str, Throttle], Bucket]

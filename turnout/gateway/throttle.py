@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from turnout.manifest import Throttle
+from turnout.manifest.parser import Throttle
 
 # A sum of a hundred hundredths is a little less than one: without this the hundredth request would wait for the next.
 _ROUNDING = 1e-9

@@ -22,7 +22,7 @@ from importlib.metadata import version as installed_version
 from multiprocessing import get_context
 from pathlib import Path
 
-from turnout.manifest import Version
+from turnout.manifest.parser import Version
 from turnout.packaging.bytecode import compile_bytecode, python_version
 from turnout.packaging.contents import FunctionInputs, StoredFile, code_files, to_json
 from turnout.packaging.graphs import optimise_graph

@@ -19,7 +19,7 @@ import turnout.protocol
 from turnout.artifacts import Artifact
 from turnout.examples import read_examples
 from turnout.layout import model_lambdas_package
-from turnout.manifest import Version
+from turnout.manifest.parser import Version
 from turnout.packaging.zips import content_digest
 from turnout.protocol.checks import build_interface
 from turnout.protocol.codecs import decode_request

@@ -25,7 +25,7 @@ from tests.builders.control_scene import (
     replacing,
 )
 from turnout.gateway.stages import CanarySettings
-from turnout.manifest import Throttle
+from turnout.manifest.parser import Throttle
 
 BAD = (400, "BadRequestException")
 V1 = {"iris": "v1", "spam": "v1"}

@@ -18,7 +18,7 @@ from turnout.gateway.functions import LARGEST_ANSWER_BYTES, Invocation, answer_b
 from turnout.gateway.in_process.functions import InProcessFunctions, Loaded
 from turnout.gateway.in_process.threads import MOST_GIVEN_UP
 from turnout.gateway.in_process.watchdog import Watchdog
-from turnout.manifest import Warm
+from turnout.manifest.parser import Warm
 from turnout.plan import Function
 
 Code = Callable[[Mapping[str, Any], Any], Any]

@@ -17,7 +17,7 @@ from turnout.gateway.shared.directory import NAME_BYTES, Directory, DirectoryFul
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.state import SETTINGS_BYTES, ControlState, SharedState
 from turnout.gateway.stages import StageSettings
-from turnout.manifest import Throttle
+from turnout.manifest.parser import Throttle
 
 STAGE = StageSettings("dev", "api", "d", {"iris": "v1"})
 

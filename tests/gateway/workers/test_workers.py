@@ -29,7 +29,7 @@ from turnout.gateway.workers.channel import Channel
 from turnout.gateway.workers.processors import processors
 from turnout.gateway.workers.restarts import Restarts
 from turnout.gateway.workers.supervisor import describe_exit
-from turnout.manifest import Throttle
+from turnout.manifest.parser import Throttle
 from turnout.project import load_project
 
 MANIFEST = """

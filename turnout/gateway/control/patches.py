@@ -18,7 +18,7 @@ from typing import Any
 
 from turnout.gateway.control.wire import AwsError
 from turnout.gateway.stages import CanarySettings, StageSettings
-from turnout.manifest import Throttle
+from turnout.manifest.parser import Throttle
 
 MOST_VARIABLES = 100
 ACCOUNT_RATE = 10_000.0

@@ -19,12 +19,12 @@ from pathlib import Path
 
 from turnout.gateway.reload.edition import Edition, FileStamp, make_edition, stamps_of
 from turnout.gateway.reload.switch import FunctionsOf, GatewayOf
-from turnout.manifest import check_manifest, named_files
-from turnout.manifest_values import Version, nearest_position
+from turnout.manifest.parser import check_manifest, named_files
+from turnout.manifest.values import Version, nearest_position
 from turnout.problems import Problem, ProblemsError
 from turnout.project import load_project
 from turnout.transform_files import TransformFilesError, find_named_files, find_transform_files
-from turnout.yaml_source import read_yaml
+from turnout.yaml_text.reader import read_yaml
 
 SHORTAGES = (
     "can't start new thread",

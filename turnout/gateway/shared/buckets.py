@@ -20,7 +20,7 @@ from collections.abc import Callable
 from turnout.gateway.shared.directory import Directory, DirectoryFullError
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.throttle import Bucket, TokenBucket, has_token, refill
-from turnout.manifest import Throttle
+from turnout.manifest.parser import Throttle
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.wording import flow
-from turnout.yaml_edit import EditError, insert_entry, remove_entry, set_entry
-from turnout.yaml_source import read_yaml
+from turnout.yaml_text.editor import EditError, insert_entry, remove_entry, set_entry
+from turnout.yaml_text.reader import read_yaml
 
 
 def test_layout_that_cannot_be_edited_is_refused_with_what_to_write() -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from turnout.problems import ProblemsError
-from turnout.yaml_source import MAX_BYTES, Ambiguous, Position, YamlSource, read_yaml, resolve
+from turnout.yaml_text.reader import MAX_BYTES, Ambiguous, Position, YamlSource, read_yaml, resolve
 
 
 def read(text: str) -> YamlSource:

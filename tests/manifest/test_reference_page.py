@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from turnout.manifest_reference import render_manifest_reference
-from turnout.manifest_schema import manifest_schema
+from turnout.manifest.reference_page import render_manifest_reference
+from turnout.manifest.schema import manifest_schema
 
 
 def test_page_is_up_to_date(root: Path) -> None:

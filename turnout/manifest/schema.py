@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.layout import schema_path
 from turnout.wording import did_you_mean, flow, listed, shorten, show
-from turnout.yaml_source import Ambiguous, KeyPath
+from turnout.yaml_text.reader import Ambiguous, KeyPath
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from turnout.judgement import Judgement
+from turnout.manifest.judgement import Judgement
 from turnout.protocol.graph_nodes import Node
 from turnout.protocol.sticky import Sticky
-from turnout.yaml_source import KeyPath, Position
+from turnout.yaml_text.reader import KeyPath, Position
 
 NEWEST = "newest"
 """`"*": newest` in a stage's `serve`: every model not named serves the last version listed."""

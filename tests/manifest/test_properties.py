@@ -8,12 +8,12 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from turnout.manifest import Manifest, parse_manifest
+from turnout.manifest.parser import Manifest, parse_manifest
+from turnout.manifest.references import REST
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.graph_nodes import calls_of
-from turnout.references import REST
 
-SAMPLE = (Path(__file__).resolve().parent.parent / "models.yaml").read_text()
+SAMPLE = (Path(__file__).resolve().parents[2] / "models.yaml").read_text()
 WHOLE = """\
 platform: acme
 defaults: {memory_mb: 2048}

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnout.manifest_schema import Finding
-from turnout.manifest_tree import mapping, sequence
+from turnout.manifest.schema import Finding
+from turnout.manifest.tree import mapping, sequence
 from turnout.protocol.graph_nodes import COMPARISONS
 from turnout.wording import flow
-from turnout.yaml_source import KeyPath
+from turnout.yaml_text.reader import KeyPath
 
 KINDS = {str: "a text", bool: "true or false", int: "a number", float: "a number"}
 

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from turnout.judgement import Agreement, Judgement, OutputRule, build_judgement
-from turnout.manifest_schema import check_schema, schema_default
-from turnout.manifest_values import (
+from turnout.manifest.judgement import Agreement, Judgement, OutputRule, build_judgement
+from turnout.manifest.references import check_references
+from turnout.manifest.schema import check_schema, schema_default
+from turnout.manifest.values import (
     NEWEST,
     AccountQuotas,
     Canary,
@@ -31,8 +32,7 @@ from turnout.manifest_values import (
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.graph_nodes import CallNode, Case, EnsembleNode, Node, SequenceNode, SwitchNode, build_node
 from turnout.protocol.sticky import Sticky
-from turnout.references import check_references
-from turnout.yaml_source import Position, YamlSource, read_yaml
+from turnout.yaml_text.reader import Position, YamlSource, read_yaml
 
 __all__ = [
     "NEWEST",

@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from turnout.layout import schema_path
-from turnout.manifest import (
+from turnout.manifest.parser import (
     Agreement,
     CallNode,
     Capture,

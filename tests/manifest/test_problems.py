@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from turnout.manifest import parse_manifest
+from turnout.manifest.parser import parse_manifest
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.naming import RESERVED_MODELS, RESERVED_STAGES, RESERVED_VERSIONS
 

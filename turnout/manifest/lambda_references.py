@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from turnout.manifest_schema import Finding
-from turnout.manifest_tree import Tree, mapping
-from turnout.yaml_source import KeyPath
+from turnout.manifest.schema import Finding
+from turnout.manifest.tree import Tree, mapping
+from turnout.yaml_text.reader import KeyPath
 
 SNAP_START_DISK_MB = 512
 """The only size of /tmp that SnapStart allows: Lambda's smallest."""

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from turnout.problems import Problem, ProblemsError
-from turnout.yaml_syntax import describe_syntax_error, split_lines
+from turnout.yaml_text.syntax_errors import describe_syntax_error, split_lines
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from turnout.manifest_schema import Finding
+from turnout.manifest.schema import Finding
 from turnout.wording import did_you_mean, listed, shorten
-from turnout.yaml_source import KeyPath
+from turnout.yaml_text.reader import KeyPath
 
 Tree = Mapping[str, Any]
 

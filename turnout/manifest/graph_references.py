@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from turnout.manifest_schema import Finding
-from turnout.manifest_tree import Tree, check_model, check_version, is_graph, mapping, models_of, sequence
-from turnout.switch_cases import check_cases
-from turnout.yaml_source import KeyPath
+from turnout.manifest.schema import Finding
+from turnout.manifest.switch_cases import check_cases
+from turnout.manifest.tree import Tree, check_model, check_version, is_graph, mapping, models_of, sequence
+from turnout.yaml_text.reader import KeyPath
 
 MOST_NESTED = 10
 """Graphs that may stand within one another."""

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from turnout.manifest_schema import Finding
-from turnout.manifest_tree import Tree, mapping, sequence, stages_of
-from turnout.yaml_source import KeyPath
+from turnout.manifest.schema import Finding
+from turnout.manifest.tree import Tree, mapping, sequence, stages_of
+from turnout.yaml_text.reader import KeyPath
 
 STRATEGY_OF = {"steps": "canary", "step_percent": "linear"}
 """Keys that one strategy has and no other."""

@@ -13,23 +13,14 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from turnout.graph_references import check_graphs
-from turnout.judgement_references import check_judgements
-from turnout.lambda_references import check_version_keys
-from turnout.manifest_schema import Finding
-from turnout.manifest_tree import (
-    Tree,
-    check_model,
-    check_version,
-    is_graph,
-    mapping,
-    models_of,
-    stages_of,
-    versions_of,
-)
+from turnout.manifest.graph_references import check_graphs
+from turnout.manifest.judgement_references import check_judgements
+from turnout.manifest.lambda_references import check_version_keys
+from turnout.manifest.schema import Finding
+from turnout.manifest.tree import Tree, check_model, check_version, is_graph, mapping, models_of, stages_of, versions_of
 from turnout.protocol import naming
 from turnout.wording import listed, shorten
-from turnout.yaml_source import KeyPath
+from turnout.yaml_text.reader import KeyPath
 
 REST = "*"
 """The key of a stage's `serve` that stands for every model not named."""

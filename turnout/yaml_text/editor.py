@@ -19,7 +19,7 @@ import yaml
 
 from turnout.problems import ProblemsError
 from turnout.wording import flow
-from turnout.yaml_source import read_yaml
+from turnout.yaml_text.reader import read_yaml
 
 Path = tuple[str, ...]
 

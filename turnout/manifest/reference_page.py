@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from turnout.manifest_schema import followed, manifest_schema
+from turnout.manifest.schema import followed, manifest_schema
 from turnout.wording import flow
-from turnout.yaml_source import MAX_BYTES
+from turnout.yaml_text.reader import MAX_BYTES
 
 _INTRODUCTION = f"""\
 <!-- Made by `make generated` from schemas/models.schema.json: edit that, not this page. -->

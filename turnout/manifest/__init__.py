@@ -1,0 +1,1 @@
+"""models.yaml as checked, frozen values: schema, references, judgement settings."""
