@@ -37,7 +37,7 @@ from turnout.manifest.parser import parse_manifest
 from turnout.packaging.build import BuiltPackage
 from turnout.plan import Plan
 from turnout.planning import make_plan
-from turnout.project import Project
+from turnout.project.project import Project
 from turnout.protocol.naming import function_prefix
 
 CALLS_PER_S = 10

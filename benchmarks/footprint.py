@@ -24,8 +24,8 @@ ONE_WORKER = ("--no-access-log", "--workers", "1")
 
 def sample_requests(folder: Path) -> dict[str, Any]:
     """Path -> the first example, for every version of the sample project."""
-    from turnout.examples import read_examples
-    from turnout.project import load_project
+    from turnout.artifacts.examples import read_examples
+    from turnout.project.project import load_project
 
     found = {}
     for model in load_project(folder / "models.yaml").manifest.models:

@@ -33,7 +33,7 @@ from turnout.gateway.http.reader import Limits
 from turnout.gateway.in_process.model_functions import make_functions
 from turnout.gateway.messages import Handler, Response
 from turnout.gateway.reload.edition import build_gateway, load_keys, make_local_plan
-from turnout.project import load_project
+from turnout.project.project import load_project
 
 MANIFEST = """\
 models:

@@ -23,8 +23,8 @@ from typing import TypeVar
 import onnx
 from onnx import TensorProto, helper
 
-from turnout.artifact_cache import SETTLED_AFTER_S
-from turnout.artifacts import Artifact
+from turnout.artifacts.artifact import Artifact
+from turnout.artifacts.cache import SETTLED_AFTER_S
 from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.openapi import build_document, render_document
 from turnout.planning import make_plan

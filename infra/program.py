@@ -16,7 +16,6 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from turnout.document_examples import read_document_examples
 from turnout.openapi import build_document, check_document, lambda_uri, render_document
 from turnout.packaging.build import BuiltPackage, build_packages
 from turnout.packaging.layer import LayerError
@@ -24,10 +23,11 @@ from turnout.packaging.routers import find_routers
 from turnout.plan import Plan, StagePlan
 from turnout.planning import make_plan
 from turnout.problems import ProblemsError
-from turnout.project import CACHE_DIR, Project, load_project
+from turnout.project.document_examples import read_document_examples
+from turnout.project.project import CACHE_DIR, Project, load_project
+from turnout.project.remote_artifacts import fetch_remote
 from turnout.protocol.naming import function_prefix
 from turnout.protocol.telemetry import disable_telemetry
-from turnout.remote_artifacts import fetch_remote
 
 from .access_logs import AccountLogging
 from .account import AccountSettings, read_account

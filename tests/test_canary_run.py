@@ -16,7 +16,7 @@ from turnout.canary_run import CanaryRun, Settings, Surroundings, Tick
 from turnout.manifest.judgement import Agreement, Judgement
 from turnout.observation.source import ObservationError
 from turnout.observed import AgreementCounts, Arm, Observation
-from turnout.project import load_project
+from turnout.project.project import load_project
 from turnout.rollout import Connection, RolloutError, carry_out
 from turnout.rollout_log import RolloutLog
 from turnout.stage_changes import find_differences

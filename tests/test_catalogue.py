@@ -15,7 +15,7 @@ from tests.builders.manifests import artifacts_of, large_manifest, manifest, man
 from turnout.catalogue import make_catalogue, spell_routing
 from turnout.manifest.parser import CallNode, Manifest, Model, Routing, SequenceNode, Sticky, Version
 from turnout.planning import make_plan
-from turnout.project import Project, load_project
+from turnout.project.project import Project, load_project
 from turnout.protocol.catalogue import Catalogue
 from turnout.protocol.limits import LARGEST_BODY_BYTES
 

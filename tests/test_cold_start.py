@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders.graphs import write_identity
 from turnout.cold_start import ColdStart, ColdStartError, measure_cold_starts
-from turnout.project import Project, load_project
+from turnout.project.project import Project, load_project
 
 
 def project_of(folder: Path, version: str) -> Project:

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from moto import mock_aws
 
 from tests.builders.manifests import artifacts_of, large_manifest, manifests
-from turnout.document_examples import read_document_examples
 from turnout.manifest.parser import Manifest
 from turnout.openapi import build_document, render_document
 from turnout.plan import Api, Plan
 from turnout.planning import make_plan
-from turnout.project import load_project
+from turnout.project.document_examples import read_document_examples
+from turnout.project.project import load_project
 from turnout.quotas import count_resources
 
 

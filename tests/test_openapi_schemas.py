@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from jsonschema import Draft4Validator
 
 from tests.builders.manifests import artifacts_of, manifest, model, signatures
-from turnout.document_examples import read_document_examples
-from turnout.example_request import make_request
+from turnout.artifacts.example_request import make_request
 from turnout.manifest.parser import Model, Version
 from turnout.openapi import Document, build_document, check_document
 from turnout.planning import make_plan
-from turnout.project import load_project
+from turnout.project.document_examples import read_document_examples
+from turnout.project.project import load_project
 from turnout.protocol.naming import schema_name
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
 from turnout.tensor_schemas import TOLD_TENSORS, element_schema, tell_tensor, tell_tensors

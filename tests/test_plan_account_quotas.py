@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.builders.manifests import artifact, artifacts_of, manifest, model, stage
-from turnout.artifacts import Artifact
+from turnout.artifacts.artifact import Artifact
 from turnout.manifest.parser import AccountQuotas, Manifest, Model, Version, Warm, parse_manifest
 from turnout.plan import Plan
 from turnout.planning import make_plan

@@ -18,11 +18,11 @@ from tests.builders.graphs import write_identity
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
 from turnout.canary_action import Action, prepare
 from turnout.guard_alarms import GuardAlarms
-from turnout.manifest_file import ManifestChangedError, replace_text
 from turnout.observation.source import Mark, ObservationError
 from turnout.plan import StagePlan
 from turnout.problems import ProblemsError
-from turnout.project import Project, load_project
+from turnout.project.manifest_file import ManifestChangedError, replace_text
+from turnout.project.project import Project, load_project
 from turnout.rollout import (
     Connection,
     RolloutError,

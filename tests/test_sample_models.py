@@ -16,9 +16,9 @@ import yaml
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from turnout.artifacts import load_artifact
+from turnout.artifacts.artifact import load_artifact
+from turnout.artifacts.examples import Example, matches, read_examples
 from turnout.compatibility import check_drop_in
-from turnout.examples import Example, matches, read_examples
 from turnout.protocol.tensors import DATATYPES, TensorSpec
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders.graphs import write_identity
 from turnout.manifest.parser import Manifest, Model, Stage, Version
-from turnout.project import Project, load_project
+from turnout.project.project import Project, load_project
 from turnout.sample_request import UnknownNameError, known, make_sample_request, served_version
 
 

@@ -21,7 +21,7 @@ from turnout.manifest.parser import Canary, Stage, parse_manifest
 from turnout.observation.source import Watched, watched_of
 from turnout.plan import Plan, StagePlan
 from turnout.planning import make_plan
-from turnout.project import Project
+from turnout.project.project import Project
 from turnout.protocol.routing import spell_route
 from turnout.rollout_log import Rollout
 from turnout.stage_changes import StageChange, change_between

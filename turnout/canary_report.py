@@ -21,7 +21,7 @@ from turnout.observation.source import Mark, ObservationError, watched_of
 from turnout.observed import Observation
 from turnout.plan import StagePlan
 from turnout.planning import make_plan
-from turnout.project import Project
+from turnout.project.project import Project
 from turnout.rollout import Connection, RolloutError, progress_of
 from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_changes import find_differences

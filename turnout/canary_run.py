@@ -20,11 +20,11 @@ from turnout.canary_checks import ALL_AT_ONCE, shares_of
 from turnout.canary_edit import find_canary, find_stage
 from turnout.manifest.judgement import Judgement
 from turnout.manifest.parser import Canary
-from turnout.manifest_file import ManifestChangedError, editing
 from turnout.observation.source import Mark, ObservationError, Watched, watched_of
 from turnout.observed import AgreementCounts, Observation
 from turnout.planning import make_plan
-from turnout.project import Project
+from turnout.project.manifest_file import ManifestChangedError, editing
+from turnout.project.project import Project
 from turnout.rollout import Connection, RolloutError, carry_out, check_finished, mend
 from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_control import StageControlError, Target

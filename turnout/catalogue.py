@@ -12,13 +12,13 @@ from typing import Any
 import orjson
 
 from turnout import __version__
-from turnout.document_examples import read_document_examples
-from turnout.example_request import EXAMPLE_BYTES
+from turnout.artifacts.example_request import EXAMPLE_BYTES
 from turnout.manifest.parser import Manifest, Model, Routing
 from turnout.openapi import build_document, render_document
 from turnout.openapi_public import publish_document
 from turnout.plan import Plan, ServedGraph, ServedVersion
-from turnout.project import Project
+from turnout.project.document_examples import read_document_examples
+from turnout.project.project import Project
 from turnout.protocol.catalogue import Catalogue, ModelEntry, VersionEntry
 from turnout.protocol.graph_nodes import calls_of
 from turnout.protocol.naming import function_prefix, route_variable_name, variable_name

@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
-from turnout.document_examples import read_document_examples
-from turnout.example_request import make_request
+from turnout.artifacts.example_request import make_request
 from turnout.layout import model_lambdas_package
 from turnout.manifest.parser import Version
-from turnout.project import Project
+from turnout.project.document_examples import read_document_examples
+from turnout.project.project import Project
 from turnout.protocol.telemetry import TELEMETRY_OFF
 
 REPEATS = 3

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from turnout.artifacts import Artifact
+from turnout.artifacts.artifact import Artifact
 from turnout.drop_in import served_anywhere
 from turnout.graph_signature import signature_of_graph
 from turnout.manifest.parser import CallNode, Manifest, Model

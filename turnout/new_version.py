@@ -16,15 +16,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from turnout.artifacts import Artifact, digest_of, load_artifact
+from turnout.artifacts.artifact import Artifact, digest_of, load_artifact
 from turnout.edit import add_version, serving_changes
 from turnout.folders import folders_for
 from turnout.manifest.parser import parse_manifest
-from turnout.manifest_file import replace_text
 from turnout.planning import make_plan
-from turnout.project import CACHE_DIR, Project, check_examples_file, check_transform
+from turnout.project.manifest_file import replace_text
+from turnout.project.project import CACHE_DIR, Project, check_examples_file, check_transform
+from turnout.project.transform_files import TransformFilesError, find_imported_files
 from turnout.protocol.telemetry import disable_telemetry
-from turnout.transform_files import TransformFilesError, find_imported_files
 
 CHUNK_BYTES = 8 * 1024 * 1024
 MODEL_FILE = "model.onnx"

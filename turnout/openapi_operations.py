@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from turnout.example_request import EXAMPLE_BYTES, count_elements, make_request
+from turnout.artifacts.example_request import EXAMPLE_BYTES, count_elements, make_request
 from turnout.openapi_schemas import ERROR, MESSAGE, served_name
 from turnout.plan import Route, ServedVersion
 from turnout.protocol.errors import STATUS_OF

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from turnout.example_request import count_elements
+from turnout.artifacts.example_request import count_elements
 from turnout.protocol.tensors import DATATYPES, Signature
 
 EVENT_BYTES = 4096

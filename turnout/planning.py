@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from turnout.artifacts import Artifact
+from turnout.artifacts.artifact import Artifact
 from turnout.auth import find_auth_type
 from turnout.drop_in import check_replacements
 from turnout.graph_checks import plan_graphs

@@ -25,10 +25,10 @@ from turnout.agreement import Array, Comparison, compare_outputs
 from turnout.answer_outputs import PREDICTIONS, UnreadableAnswerError, read_outputs
 from turnout.capture import Sample, parse_sample
 from turnout.client import Answer, Connection, UnreachableError, inference_path
-from turnout.loopback import is_loopback_url
 from turnout.manifest.judgement import OutputRule
 from turnout.observed import AgreementCounts
 from turnout.protocol.routing import REPLAY_HEADER
+from turnout.system.loopback import is_loopback_url
 
 THROTTLED_WAITS_S = (0.2, 0.4, 0.8, 1.6, 3.2)
 """Waited after each answer of 429 before the request is sent again: the stage's throttle is no version's fault."""

@@ -17,8 +17,8 @@ from typing import Any
 from turnout.canary_action import EDITS, Prepared, action_of, manifest_digest
 from turnout.guard_alarms import GuardAlarms
 from turnout.manifest.parser import Manifest
-from turnout.manifest_file import ManifestChangedError, check_unchanged, replace_text
 from turnout.observation.source import ObservationError, Source
+from turnout.project.manifest_file import ManifestChangedError, check_unchanged, replace_text
 from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE
 from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_changes import CANARY, StageChange, find_differences, marker_operations, patch_calls

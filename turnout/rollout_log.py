@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from turnout.manifest_file import replace_text
+from turnout.project.manifest_file import replace_text
 
 LOG_NAME = "rollouts.jsonl"
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from turnout.example_request import count_request, make_request
-from turnout.examples import Example, read_examples
+from turnout.artifacts.example_request import count_request, make_request
+from turnout.artifacts.examples import Example, read_examples
 from turnout.graph_checks import graph_signatures
 from turnout.protocol.routing import GRAPH
 
 if TYPE_CHECKING:
     from turnout.manifest.parser import Manifest, Version
-    from turnout.project import Project
+    from turnout.project.project import Project
     from turnout.protocol.tensors import Signature
 
 MOST_ELEMENTS = 20_000_000

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from turnout.aws_client import check_boto3, make_aws_client
-from turnout.extras import MissingPackageError
-from turnout.loopback import is_loopback_url
 from turnout.protocol.regions import dns_suffix
+from turnout.system.aws_client import check_boto3, make_aws_client
+from turnout.system.extras import MissingPackageError
+from turnout.system.loopback import is_loopback_url
 
 NOBODY = "Is `turnout serve` running there?"
 REGION = "The region comes from AWS_REGION or the profile, credentials from where boto3 finds them."

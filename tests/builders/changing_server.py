@@ -24,7 +24,7 @@ from turnout.gateway.shared.counters import counting_log
 from turnout.gateway.shared.state import SharedState
 from turnout.gateway.workers.supervise import supervise
 from turnout.gateway.workers.worker import First, Serving
-from turnout.project import load_project
+from turnout.project.project import load_project
 
 
 class Changing:

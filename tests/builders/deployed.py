@@ -16,7 +16,7 @@ from tests.builders.pulumi_program import Program, Resource, run_program
 from turnout.manifest.parser import Manifest
 from turnout.packaging.build import BuiltPackage
 from turnout.plan import Plan
-from turnout.project import Project
+from turnout.project.project import Project
 
 
 def project_of(of: Manifest) -> Project:

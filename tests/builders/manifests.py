@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from turnout.artifacts import Artifact
+from turnout.artifacts.artifact import Artifact
 from turnout.manifest.parser import (
     CallNode,
     Canary,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from turnout.examples import Example
+from turnout.artifacts.examples import Example
 from turnout.protocol.tensors import DATATYPES
 
 NUMPY: Mapping[str, str] = {

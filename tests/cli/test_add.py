@@ -15,11 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.builders.graphs import value, write_graph, write_identity
 from tests.cli.conftest import EXAMPLES
-from turnout.artifacts import load_artifact
+from turnout.artifacts.artifact import load_artifact
 from turnout.cli.__main__ import main
-from turnout.manifest_file import ManifestChangedError
 from turnout.new_version import NewVersionError, prepare_version, write_version
-from turnout.project import load_project
+from turnout.project.manifest_file import ManifestChangedError
+from turnout.project.project import load_project
 
 TRANSFORM = "def preprocess(inputs):\n    return inputs\n"
 

@@ -16,7 +16,7 @@ from turnout.cli.__main__ import main
 from turnout.cli.canary_status import report_to_json, say_report
 from turnout.observation.source import ObservationError
 from turnout.observed import AgreementCounts, Arm, Observation
-from turnout.project import load_project
+from turnout.project.project import load_project
 from turnout.rollout import Connection
 from turnout.rollout_log import RolloutLog
 from turnout.stage_control import Target

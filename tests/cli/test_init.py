@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from turnout.cli.__main__ import main
-from turnout.project import load_project
+from turnout.project.project import load_project
 
 
 def files_of(folder: Path) -> set[str]:

@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 import pytest
 
-from turnout.document_examples import read_document_examples
 from turnout.gateway.in_process.model_functions import make_functions
 from turnout.gateway.messages import Request, Response
 from turnout.gateway.reload.edition import build_gateway, make_local_plan
 from turnout.openapi import build_document
-from turnout.project import Project, load_project
+from turnout.project.document_examples import read_document_examples
+from turnout.project.project import Project, load_project
 
 KEY = "a key of the test's own"
 

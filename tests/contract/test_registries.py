@@ -7,8 +7,8 @@ import pytest
 
 from tests.builders.general_router import ask, route_event
 from tests.builders.manifests import artifacts_of, manifest, model, stage
+from turnout.artifacts.example_request import make_request
 from turnout.auth import AUTH_TYPES, AuthType
-from turnout.example_request import make_request
 from turnout.gateway.authorize import Access
 from turnout.gateway.document import compile_document
 from turnout.gateway.errors import GatewayError

@@ -27,7 +27,7 @@ from turnout.manifest.judgement import Agreement, Judgement
 from turnout.manifest.parser import Manifest, Stage
 from turnout.observation.logged_samples import LAG_S
 from turnout.observed import AgreementCounts, Arm, Observation
-from turnout.project import load_project
+from turnout.project.project import load_project
 from turnout.protocol.capture import write_line
 from turnout.rollout import Connection
 from turnout.rollout_log import RolloutLog

@@ -12,7 +12,7 @@ import yaml
 
 from tests.builders.request_forms import as_binary, as_columns, as_instances, is_plain, read_binary
 from tests.builders.running_server import Answer, RunningServer
-from turnout.examples import Example, matches, read_examples
+from turnout.artifacts.examples import Example, matches, read_examples
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,7 +17,7 @@ from tests.builders.isolated_project import FILL, HANG, SLEEP, share_packages, w
 from tests.builders.model_functions import open_request
 from tests.builders.running_server import PATIENCE_S, Answer, RunningServer, running_server, serve_command
 from tests.e2e.test_examples import EXAMPLES, check
-from turnout.examples import Example, matches
+from turnout.artifacts.examples import Example, matches
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from turnout.manifest.judgement import Judgement
 from turnout.observation.local import LocalSource
 from turnout.observation.source import Watched, watched_of
 from turnout.planning import make_plan
-from turnout.project import load_project
+from turnout.project.project import load_project
 
 MANIFEST = """
 platform: turnout

@@ -15,7 +15,7 @@ import yaml
 from tests.engine.world import REPOSITORY
 from turnout.packaging.build import BuiltPackage
 from turnout.plan import Plan
-from turnout.project import Project
+from turnout.project.project import Project
 
 LAYER = "layer_arm64_python3.13"
 

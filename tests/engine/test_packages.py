@@ -17,7 +17,7 @@ from tests.engine.world import REPOSITORY
 from turnout.packaging.build import BuiltPackage
 from turnout.packaging.contents import StoredFile
 from turnout.plan import Plan
-from turnout.project import CACHE_DIR, Project
+from turnout.project.project import CACHE_DIR, Project
 from turnout.quotas import DIRECT_ZIP_BYTES
 
 pytestmark = LEAVES_LOOPS

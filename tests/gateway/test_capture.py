@@ -20,7 +20,7 @@ from turnout.gateway.deferred import Deferred, Job, Then
 from turnout.gateway.functions import Invocation
 from turnout.gateway.reload.edition import make_local_plan
 from turnout.gateway.stages import CanarySettings
-from turnout.project import Project, load_project
+from turnout.project.project import Project, load_project
 
 MANIFEST = """
 models:

@@ -23,7 +23,7 @@ from turnout.gateway.in_process.model_functions import make_functions
 from turnout.gateway.local import choose_sample, log_refusal, make_url, tell, tell_load
 from turnout.gateway.messages import Request, Response
 from turnout.gateway.reload.edition import build_gateway, load_keys, make_local_plan
-from turnout.project import Project, load_project
+from turnout.project.project import Project, load_project
 
 MANIFEST = """
 platform: turnout

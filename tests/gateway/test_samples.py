@@ -19,7 +19,7 @@ from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.gateway.stages import CanarySettings
 from turnout.manifest.parser import Manifest, parse_manifest
-from turnout.project import Project, load_project
+from turnout.project.project import Project, load_project
 
 MODELS = """
 models:

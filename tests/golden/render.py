@@ -6,11 +6,11 @@ from pathlib import Path
 
 import orjson
 
-from turnout.document_examples import read_document_examples
 from turnout.openapi import build_document, lambda_uri, render_document
 from turnout.plan_json import plan_to_json
 from turnout.planning import make_plan
-from turnout.project import load_project
+from turnout.project.document_examples import read_document_examples
+from turnout.project.project import load_project
 
 
 def render_golden(root: Path) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from model_lambdas.onnx_model import private_files as private_files_module
 from model_lambdas.onnx_model.private_files import LARGEST_IN_MEMORY_BYTES, OtherContentError, private_files
 from model_lambdas.onnx_model.session import FunctionSpec, Model, ModelError
 from tests.builders.graphs import value, write_identity
-from turnout.artifacts import load_artifact
+from turnout.artifacts.artifact import load_artifact
 
 SIZE = 256
 

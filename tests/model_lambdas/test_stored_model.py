@@ -25,7 +25,7 @@ from model_lambdas.onnx_model.stored_model import (
 )
 from tests.builders.credentials_server import serve_credentials
 from tests.builders.object_server import Objects, serve_objects
-from turnout.artifacts import load_artifact
+from turnout.artifacts.artifact import load_artifact
 from turnout.manifest.parser import Version
 from turnout.packaging.contents import FunctionInputs
 

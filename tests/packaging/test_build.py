@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from turnout.examples import Example, matches, read_examples
+from turnout.artifacts.examples import Example, matches, read_examples
 from turnout.packaging.build import BuiltPackage, Target, build_packages
 from turnout.packaging.contents import FunctionInputs
 from turnout.packaging.layer import LayerError, LayerSpec, resolve_requirements
-from turnout.project import Project, load_project
+from turnout.project.project import Project, load_project
 
 HERE = Target(python="")
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.builders.graphs import write_identity
 from turnout.packaging.contents import FunctionInputs
-from turnout.project import Project, load_project
+from turnout.project.project import Project, load_project
 
 MANIFEST = """
 models:

@@ -23,7 +23,7 @@ from turnout.packaging.build import BuiltPackage, Target, build_packages
 from turnout.packaging.routers import find_routers
 from turnout.plan import Plan
 from turnout.planning import make_plan
-from turnout.project import Project, load_project
+from turnout.project.project import Project, load_project
 
 MANIFEST = """
 models:

@@ -14,7 +14,7 @@ import orjson
 from tests.builders.helper_project import write_helper_project
 from turnout.packaging.build import BuiltPackage, Target, build_packages
 from turnout.packaging.unpack import unpack_zip
-from turnout.project import load_project
+from turnout.project.project import load_project
 
 ASK = """
 import os, sys

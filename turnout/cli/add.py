@@ -48,9 +48,9 @@ def add(
     A stage with `"*": newest` moves to the new version. If that version cannot stand in for the one before it, because
     its inputs or outputs differ, it is refused; --breaking writes `breaking: true` and adds it.
     """
-    from turnout.artifacts import ArtifactError
-    from turnout.manifest_file import ManifestChangedError, editing
+    from turnout.artifacts.artifact import ArtifactError
     from turnout.new_version import NewVersionError, prepare_version, write_version
+    from turnout.project.manifest_file import ManifestChangedError, editing
     from turnout.yaml_text.editor import EditError
 
     with editing(manifest, lambda: tell("Another `turnout add` is at work: waiting for it.")):

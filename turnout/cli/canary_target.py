@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from turnout.canary_run import Compare
     from turnout.manifest.judgement import Judgement
     from turnout.manifest.parser import Stage
-    from turnout.project import Project
+    from turnout.project.project import Project
     from turnout.rollout import Connection
     from turnout.rollout_log import RolloutLog
     from turnout.stage_control import Target
@@ -95,7 +95,7 @@ def compare_for(project: Project, stage: Stage, target: Target, connection: Conn
 
 def log_of(manifest: Path) -> RolloutLog:
     """The record beside a manifest."""
-    from turnout.manifest_file import manifest_path
+    from turnout.project.manifest_file import manifest_path
     from turnout.rollout_log import RolloutLog
 
     return RolloutLog(manifest_path(manifest).resolve().parent)
@@ -104,7 +104,7 @@ def log_of(manifest: Path) -> RolloutLog:
 @contextmanager
 def editing_alone(manifest: Path) -> Iterator[None]:
     """While nobody else edits the manifest; what cannot be done is told."""
-    from turnout.manifest_file import editing
+    from turnout.project.manifest_file import editing
 
     with editing(manifest, lambda: tell("Another command edits the manifest: waiting for it.")), told(manifest):
         yield
@@ -113,8 +113,8 @@ def editing_alone(manifest: Path) -> Iterator[None]:
 @contextmanager
 def told(manifest: Path) -> Iterator[None]:
     """What the modules below raise, as a command's error: with the way out where something is half-done."""
-    from turnout.manifest_file import ManifestChangedError
     from turnout.observation.source import ObservationError
+    from turnout.project.manifest_file import ManifestChangedError
     from turnout.rollout import RolloutError
     from turnout.rollout_log import RolloutLogError
     from turnout.stage_control import StageControlError

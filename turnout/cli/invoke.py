@@ -107,7 +107,7 @@ def sample_request(manifest: Path, model: str, version: str, stage: str, example
 def local_key(manifest: Path, url: str, stage: str) -> str:
     """The key that `turnout serve` wrote beside the manifest."""
     from turnout.client import read_local_key
-    from turnout.manifest_file import manifest_path
+    from turnout.project.manifest_file import manifest_path
 
     return read_local_key(url, manifest_path(manifest).parent, stage)
 
@@ -127,7 +127,7 @@ def send(url: str, model: str, version: str, stage: str, body: bytes, key: str) 
 
 def compare(sample: SampleRequest, answer: Answer, *, quiet: bool) -> None:
     """Say whether the answer is what the example expects; one that is not is a failure."""
-    from turnout.examples import matches
+    from turnout.artifacts.examples import matches
 
     name = f"{sample.model} {sample.version}"
     if sample.example is None:

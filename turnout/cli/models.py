@@ -11,9 +11,9 @@ from turnout.sizes import size_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from turnout.artifacts import Artifact
+    from turnout.artifacts.artifact import Artifact
     from turnout.manifest.parser import Manifest, Version
-    from turnout.project import Project
+    from turnout.project.project import Project
     from turnout.protocol.tensors import Signature, TensorSpec
 
 

@@ -13,7 +13,7 @@ from turnout.cli.output import passing_remark
 from turnout.sizes import size_text
 
 if TYPE_CHECKING:
-    from turnout.project import Project
+    from turnout.project.project import Project
 
 ManifestOption = Annotated[
     Path, typer.Option("--manifest", "-m", metavar="PATH", help="The manifest, or the folder that holds models.yaml.")
@@ -28,8 +28,8 @@ SLOW_BYTES = 200 * 1024 * 1024
 
 def load(path: Path) -> Project:
     """The project behind `--manifest`: checked, its artifacts read; a ProblemsError where something is wrong."""
-    from turnout.artifacts import load_artifact
-    from turnout.project import load_project
+    from turnout.artifacts.artifact import load_artifact
+    from turnout.project.project import load_project
 
     return load_project(path, load=partial(load_artifact, reading=remark_large))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from turnout.cold_start import ColdStart
     from turnout.plan import Api, Function, Plan, Quota, Route, StagePlan
-    from turnout.project import Project
+    from turnout.project.project import Project
 
 BAR_WIDTH = 20
 NEAR = 0.8

@@ -122,7 +122,7 @@ def parse_against(against: list[str]) -> tuple[str, str, str]:
 def rules_of(manifest: Path, stage: str) -> Mapping[str, OutputRule]:
     """The rules of a stage's canary; `defaults.canary`'s where no stage is named, none where there is no manifest."""
     from turnout.manifest.parser import parse_manifest
-    from turnout.manifest_file import manifest_path
+    from turnout.project.manifest_file import manifest_path
 
     path = manifest_path(manifest)
     if manifest == DEFAULT_MANIFEST and not path.exists():

@@ -18,7 +18,7 @@ from turnout.gateway.errors import EVENT_TOO_LARGE, MISCONFIGURED
 from turnout.gateway.exchange import Exchange
 from turnout.gateway.messages import Response
 from turnout.plan import Plan
-from turnout.project import Project
+from turnout.project.project import Project
 from turnout.protocol.capture import Sample, make_sample, write_line
 from turnout.sizes import size_text
 

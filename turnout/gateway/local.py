@@ -16,7 +16,7 @@ from pathlib import Path
 
 import orjson
 
-from turnout.example_request import count_request, make_request
+from turnout.artifacts.example_request import count_request, make_request
 from turnout.gateway.access_log import Log, escape, json_log, text_log
 from turnout.gateway.banner import Sample, render_banner
 from turnout.gateway.capture import CaptureFile, capturing_log
@@ -49,7 +49,7 @@ from turnout.gateway.shared.samples import SharedSamples
 from turnout.gateway.shared.state import CAPTURE_LOCK, LINES_LOCK, SAMPLES_LOCK, SharedState
 from turnout.gateway.workers.processors import processors
 from turnout.plan import Plan
-from turnout.project import Project
+from turnout.project.project import Project
 
 SHORT_BYTES = 400
 """A request that one can read in a terminal."""

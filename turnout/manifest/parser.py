@@ -66,7 +66,7 @@ __all__ = [
 def parse_manifest(data: bytes, *, path: Path, source: str) -> Manifest:
     """The manifest that the bytes spell; `path` is where they were read, `source` what messages call it.
 
-    Pure: whether the files that it names are there, and what they hold, is `turnout.project`'s to find out.
+    Pure: whether the files that it names are there, and what they hold, is `turnout.project.project`'s to find out.
 
     Raises:
         ProblemsError: everything that is wrong with the file.

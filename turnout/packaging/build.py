@@ -29,7 +29,7 @@ from turnout.packaging.graphs import optimise_graph
 from turnout.packaging.layer import HERE, LOCK, LayerSpec, find_python, install_layer, layer_files, resolve_requirements
 from turnout.packaging.routers import RouterInputs, router_files
 from turnout.packaging.zips import Content, content_digest, unzipped_bytes, write_zip
-from turnout.project import Project
+from turnout.project.project import Project
 from turnout.quotas import is_stored
 
 FORMAT = "1"

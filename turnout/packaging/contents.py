@@ -16,8 +16,8 @@ import numpy as np
 import orjson
 
 import turnout.protocol
-from turnout.artifacts import Artifact
-from turnout.examples import read_examples
+from turnout.artifacts.artifact import Artifact
+from turnout.artifacts.examples import read_examples
 from turnout.layout import model_lambdas_package
 from turnout.manifest.parser import Version
 from turnout.packaging.zips import content_digest

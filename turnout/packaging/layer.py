@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from turnout.extras import MissingPackageError
+from turnout.system.extras import MissingPackageError
 
 LOCK = Path(__file__).with_name("layer.lock")
 

@@ -15,7 +15,7 @@ from turnout.catalogue import make_catalogue
 from turnout.layout import router_lambda_package
 from turnout.packaging.contents import protocol_files, to_json
 from turnout.plan import Plan
-from turnout.project import Project
+from turnout.project.project import Project
 from turnout.router_tables import make_route_table
 
 ROUTER_HANDLER = "router_lambda.entry.handler"

@@ -12,7 +12,7 @@ from tests.builders.isolated_project import call_named, play, share_packages
 from turnout.gateway.isolated.functions import IsolatedFunctions
 from turnout.gateway.isolated.start import prepare_codes
 from turnout.planning import make_plan
-from turnout.project import load_project
+from turnout.project.project import load_project
 
 
 def test_versions_use_their_own_helpers(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -30,7 +30,7 @@ from turnout.gateway.workers.processors import processors
 from turnout.gateway.workers.restarts import Restarts
 from turnout.gateway.workers.supervisor import describe_exit
 from turnout.manifest.parser import Throttle
-from turnout.project import load_project
+from turnout.project.project import load_project
 
 MANIFEST = """
 platform: turnout

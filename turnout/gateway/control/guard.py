@@ -14,7 +14,7 @@ from collections.abc import Awaitable
 from turnout.gateway.control.wire import AwsError
 from turnout.gateway.exchange import domain_of
 from turnout.gateway.messages import Handler, Request, Response
-from turnout.loopback import is_loopback, is_loopback_address
+from turnout.system.loopback import is_loopback, is_loopback_address
 
 BROWSERS = frozenset({"origin", "sec-fetch-site"})
 """What browsers send with their requests and no other client does."""

@@ -18,7 +18,7 @@ from turnout.gateway.reload.edition import Edition, check_files
 from turnout.gateway.reload.switch import EditionFunctions
 from turnout.layout import model_lambdas_package
 from turnout.plan import Function, Plan
-from turnout.project import CACHE_DIR, Project
+from turnout.project.project import CACHE_DIR, Project
 
 RUNTIME = "onnx_model"
 

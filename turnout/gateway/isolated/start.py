@@ -16,7 +16,7 @@ from turnout.gateway.isolated.functions import IsolatedFunctions
 from turnout.gateway.isolated.limits import Limits, LocalSlots, Slots
 from turnout.gateway.isolated.process import Code
 from turnout.plan import Plan
-from turnout.project import Project
+from turnout.project.project import Project
 
 RUNTIME = "runtime"
 """The runtime's name where progress is told."""

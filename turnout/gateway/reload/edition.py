@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from turnout.examples import read_examples
+from turnout.artifacts.examples import read_examples
 from turnout.gateway.access_log import Log as AccessLog
 from turnout.gateway.api_keys import load_api_keys
 from turnout.gateway.authorize import ApiKey
@@ -26,7 +26,7 @@ from turnout.gateway.stages import BucketOf, own_bucket, stage_settings
 from turnout.openapi import build_document, lambda_uri, render_document
 from turnout.plan import Function, Plan
 from turnout.planning import make_plan
-from turnout.project import Project
+from turnout.project.project import Project
 
 ACCOUNT_ID = "000000000000"
 REGION = "local"

@@ -22,8 +22,8 @@ from turnout.gateway.reload.switch import FunctionsOf, GatewayOf
 from turnout.manifest.parser import check_manifest, named_files
 from turnout.manifest.values import Version, nearest_position
 from turnout.problems import Problem, ProblemsError
-from turnout.project import load_project
-from turnout.transform_files import TransformFilesError, find_named_files, find_transform_files
+from turnout.project.project import load_project
+from turnout.project.transform_files import TransformFilesError, find_named_files, find_transform_files
 from turnout.yaml_text.reader import read_yaml
 
 SHORTAGES = (

@@ -25,7 +25,7 @@ from turnout.gateway.reload.edition_changes import carry_over, describe_changes
 from turnout.gateway.reload.rebuild import Rebuilt, is_shortage, read_rebuilt, write_rebuilt
 from turnout.gateway.shared.state import ControlState, SharedState
 from turnout.gateway.workers.workers import WorkerProcess, Workers, fork
-from turnout.processes import die_with_parent
+from turnout.system.processes import die_with_parent
 
 log = logging.getLogger("turnout.reload")
 

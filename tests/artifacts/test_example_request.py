@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from tests.builders.manifests import signatures
-from turnout.example_request import make_request, make_shape
+from turnout.artifacts.example_request import make_request, make_shape
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
 
 

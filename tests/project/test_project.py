@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.builders.graphs import write_identity
-from turnout.artifacts import Artifact, ArtifactError
+from turnout.artifacts.artifact import Artifact, ArtifactError
 from turnout.problems import ProblemsError
-from turnout.project import CACHE_DIR, check_transform, load_project
+from turnout.project.project import CACHE_DIR, check_transform, load_project
 from turnout.protocol.tensors import Signature
 
 EXAMPLES = [

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.builders.manifests import signature
-from turnout.example_checks import check_examples
-from turnout.examples import Example, ExpectedOutput
+from turnout.artifacts.example_checks import check_examples
+from turnout.artifacts.examples import Example, ExpectedOutput
 from turnout.protocol.tensors import Signature, TensorSpec
 
 SPEC = signature()  # x -> y, FP32 [-1, 4]

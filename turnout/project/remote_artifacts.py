@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from turnout.artifacts import Artifact, ArtifactError, load_artifact
-from turnout.aws_client import check_boto3, make_aws_client
-from turnout.extras import MissingPackageError
+from turnout.artifacts.artifact import Artifact, ArtifactError, load_artifact
 from turnout.manifest.parser import Version
 from turnout.problems import Problem, ProblemsError
-from turnout.project import CACHE_DIR, Project
+from turnout.project.project import CACHE_DIR, Project
+from turnout.system.aws_client import check_boto3, make_aws_client
+from turnout.system.extras import MissingPackageError
 
 Download = Callable[[str, str, Path], None]
 """Writes the object `(bucket, key)` into a file; an OSError says why it cannot."""

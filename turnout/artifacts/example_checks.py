@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import orjson
 
-from turnout.examples import Example, ExpectedOutput
+from turnout.artifacts.examples import Example, ExpectedOutput
 from turnout.protocol.checks import build_interface
 from turnout.protocol.codecs import InferenceRequest, decode_request
 from turnout.protocol.errors import RequestError

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from turnout.onnx_file import text_of
+from turnout.artifacts.onnx_file import text_of
 
 if TYPE_CHECKING:
     import onnx

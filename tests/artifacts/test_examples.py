@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.examples import Example, ExamplesError, ExpectedOutput, Tolerance, matches, read_examples
+from turnout.artifacts.examples import Example, ExamplesError, ExpectedOutput, Tolerance, matches, read_examples
 
 OUTPUT: dict[str, Any] = {"name": "y", "shape": [2], "datatype": "FP32", "data": [0.5, "NaN"]}
 EXAMPLE: dict[str, Any] = {"name": "one", "request": {"inputs": {"x": [1]}}, "response": {"outputs": [OUTPUT]}}

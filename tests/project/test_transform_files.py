@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.builders.graphs import write_identity
-from turnout import transform_files
 from turnout.problems import ProblemsError
-from turnout.project import load_project
-from turnout.transform_files import find_imported_files
+from turnout.project import transform_files
+from turnout.project.project import load_project
+from turnout.project.transform_files import find_imported_files
 
 STEP = "def preprocess(inputs):\n    return inputs\n"
 

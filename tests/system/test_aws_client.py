@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from turnout.aws_client import make_aws_client
 from turnout.client import Connection, post
-from turnout.remote_artifacts import download_object
+from turnout.project.remote_artifacts import download_object
 from turnout.stage_control import Target, make_client
+from turnout.system.aws_client import make_aws_client
 
 HOSTS = ["127.0.0.1", "127.0.0.2", "localhost", "::1"]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from turnout.aws_client import make_aws_client
-from turnout.extras import EXTRAS, MissingPackageError, install_hint
-from turnout.onnx_file import ArtifactError
+from turnout.artifacts.onnx_file import ArtifactError
 from turnout.packaging.layer import LayerError, find_uv
-from turnout.remote_artifacts import download_object
+from turnout.project.remote_artifacts import download_object
 from turnout.stage_control import StageControlError, Target, make_client
+from turnout.system.aws_client import make_aws_client
+from turnout.system.extras import EXTRAS, MissingPackageError, install_hint
 
 HINT = "The extra turnout[aws] brings it; so does: pip install 'boto3>=1.35'"
 

@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.builders.graphs import value, write_graph
-from turnout.artifacts import load_artifact
-from turnout.graph_operators import operators_of
-from turnout.onnx_file import read_graph
+from turnout.artifacts.artifact import load_artifact
+from turnout.artifacts.graph_operators import operators_of
+from turnout.artifacts.onnx_file import read_graph
 
 
 def model_of(

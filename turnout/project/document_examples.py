@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from turnout.examples import read_examples
+from turnout.artifacts.examples import read_examples
 from turnout.manifest.parser import Manifest
 
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from importlib.util import decode_source
 from pathlib import Path, PurePosixPath
 
-from turnout.artifacts import Artifact, ArtifactError, load_artifact
-from turnout.examples import ExamplesError, read_examples
+from turnout.artifacts.artifact import Artifact, ArtifactError, load_artifact
+from turnout.artifacts.examples import ExamplesError, read_examples
 from turnout.manifest.parser import Manifest, Version, build_manifest, check_manifest, named_files
 from turnout.manifest.values import nearest_position
-from turnout.manifest_file import manifest_path
 from turnout.problems import Problem, ProblemsError
-from turnout.transform_files import TransformFilesError, find_named_files, find_transform_files
+from turnout.project.manifest_file import manifest_path
+from turnout.project.transform_files import TransformFilesError, find_named_files, find_transform_files
 from turnout.wording import shorten
 from turnout.yaml_text.reader import MAX_BYTES, YamlSource, read_yaml
 
@@ -235,7 +235,9 @@ def check_examples_file(path: Path, artifact: Artifact | None, transform: Path |
         return (str(error),)
     if artifact is None or not artifact.signature.outputs or not examples:
         return ()
-    from turnout.example_checks import check_examples  # numpy, which a project without examples need not wait for
+    from turnout.artifacts.example_checks import (
+        check_examples,  # numpy, which a project without examples need not wait for
+    )
 
     hooks = hooks_of(transform) if transform else frozenset()
     return check_examples(examples, artifact.signature, hooks, source=path.name)

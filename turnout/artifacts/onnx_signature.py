@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from turnout.graph_operators import nodes_of
-from turnout.onnx_file import ArtifactError, read_graph, text_of
+from turnout.artifacts.graph_operators import nodes_of
+from turnout.artifacts.onnx_file import ArtifactError, read_graph, text_of
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from turnout.manifest_file import editing, manifest_path, replace_text
+from turnout.project.manifest_file import editing, manifest_path, replace_text
 
 
 def test_a_folder_stands_for_its_manifest(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from tests.builders.graphs import external_tensor, value, write_external, write_graph, write_identity
-from turnout.artifact_cache import SETTLED_AFTER_S
-from turnout.artifacts import Artifact, ArtifactError, digest_of, load_artifact
+from turnout.artifacts.artifact import Artifact, ArtifactError, digest_of, load_artifact
+from turnout.artifacts.cache import SETTLED_AFTER_S
 
 
 def later() -> float:

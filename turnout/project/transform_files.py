@@ -18,7 +18,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import decode_source
 from pathlib import Path, PurePosixPath
 
-from turnout.artifacts import Artifact
+from turnout.artifacts.artifact import Artifact
 from turnout.manifest.values import Version
 from turnout.sizes import size_text
 

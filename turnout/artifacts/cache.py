@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from turnout import __version__
-from turnout.graph_operators import GraphOperators
+from turnout.artifacts.graph_operators import GraphOperators
 from turnout.protocol.tensors import Signature
 
 FORMAT = f"{__version__}/2"

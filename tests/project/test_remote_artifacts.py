@@ -13,8 +13,8 @@ import pytest
 from moto import mock_aws
 
 from turnout.problems import ProblemsError
-from turnout.project import Project, load_project
-from turnout.remote_artifacts import fetch_remote
+from turnout.project.project import Project, load_project
+from turnout.project.remote_artifacts import fetch_remote
 
 MANIFEST = """
 models:

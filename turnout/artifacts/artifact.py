@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from turnout.artifact_cache import ArtifactCache, Clock, Inspection, fingerprint_of
-from turnout.graph_operators import UNKNOWN_OPERATORS, GraphOperators, operators_of
-from turnout.onnx_file import ArtifactError, read_graph, refuse_other_kinds, tensors_of, text_of
+from turnout.artifacts.cache import ArtifactCache, Clock, Inspection, fingerprint_of
+from turnout.artifacts.graph_operators import UNKNOWN_OPERATORS, GraphOperators, operators_of
+from turnout.artifacts.onnx_file import ArtifactError, read_graph, refuse_other_kinds, tensors_of, text_of
+from turnout.artifacts.onnx_signature import signature_of
 from turnout.protocol.artifact_digest import combine_digests, sort_external
 from turnout.protocol.tensors import Signature
-from turnout.signature import signature_of
 
 if TYPE_CHECKING:
     import onnx

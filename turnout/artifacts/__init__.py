@@ -1,0 +1,1 @@
+"""A version's files on disk: digest, signature, examples."""
