@@ -35,8 +35,8 @@ from tests.engine.stand_in.provider import Calls, Inputs
 from tests.engine.world import find_engine, opened_world
 from turnout.manifest.parser import parse_manifest
 from turnout.packaging.build import BuiltPackage
-from turnout.plan import Plan
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Plan
 from turnout.project.project import Project
 from turnout.protocol.naming import function_prefix
 

@@ -27,7 +27,7 @@ from turnout.artifacts.artifact import Artifact
 from turnout.artifacts.cache import SETTLED_AFTER_S
 from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.openapi import build_document, render_document
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
 from turnout.protocol.tensors import Signature, TensorSpec
 
 RUNS = 5

@@ -13,9 +13,9 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from turnout.guard_alarms import errors_alarm_name
-from turnout.plan import Function, StagePlan
-from turnout.stage_variables import LIVE, NEXT
+from turnout.plan.guard_alarms import errors_alarm_name
+from turnout.plan.stages import LIVE, NEXT
+from turnout.plan.values import Function, StagePlan
 
 from .naming import Place, stage_alarm_name
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from turnout.plan import Api
+from turnout.plan.values import Api
 
 from .stages import ApiStage, ApiStageArgs
 

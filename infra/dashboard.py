@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from turnout.observation.source import watched_of
-from turnout.plan import Api, Plan, StagePlan
+from turnout.plan.values import Api, Plan, StagePlan
 from turnout.protocol.naming import ALIAS_VARIABLE
 
 from .naming import Place

@@ -13,9 +13,9 @@ import pulumi_aws as aws
 
 from turnout.packaging.build import HANDLER
 from turnout.packaging.routers import ROUTER_HANDLER
-from turnout.plan import Function
+from turnout.plan.stages import LIVE, NEXT
+from turnout.plan.values import Function
 from turnout.protocol.telemetry import TELEMETRY_OFF
-from turnout.stage_variables import LIVE, NEXT
 
 from .naming import log_group_name
 from .packages import RUNTIME, Code

@@ -16,9 +16,9 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from turnout.guard_alarms import ERRORS, GuardAlarms, find_guard_alarms
 from turnout.manifest.parser import Manifest
-from turnout.plan import CanaryPlan, Plan
+from turnout.plan.guard_alarms import ERRORS, GuardAlarms, find_guard_alarms
+from turnout.plan.values import CanaryPlan, Plan
 
 from .api import RestApi
 from .naming import Place, log_group_name

@@ -1,7 +1,8 @@
 """Limits of AWS that can be known only now: sizes of what was built, lengths of names with the account in them.
 
 Comes in: what is about to be deployed. Goes out: nothing, or a `RunError` with all that AWS would refuse. Called by the
-program before the first resource. What depends on models.yaml alone is the plan's affair (turnout/quotas.py).
+program before the first resource. What depends on models.yaml alone is the plan's affair
+(turnout/plan/checks/quotas.py).
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import pulumi
 
 from turnout.packaging.build import BuiltPackage
-from turnout.plan import Plan
-from turnout.quotas import KEPT_VERSIONS, UNRESERVED_CONCURRENCY, UNZIPPED_BYTES
+from turnout.plan.checks.quotas import KEPT_VERSIONS, UNRESERVED_CONCURRENCY, UNZIPPED_BYTES
+from turnout.plan.values import Plan
 from turnout.sizes import size_text
 
 from .account import AccountSettings

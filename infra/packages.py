@@ -15,7 +15,7 @@ import pulumi
 import pulumi_aws as aws
 
 from turnout.packaging.build import LAMBDA_PYTHON, BuiltPackage
-from turnout.quotas import DIRECT_ZIP_BYTES
+from turnout.plan.checks.quotas import DIRECT_ZIP_BYTES
 
 from .naming import Place
 from .stored_models import StoredModel

@@ -20,8 +20,8 @@ from turnout.openapi import build_document, check_document, lambda_uri, render_d
 from turnout.packaging.build import BuiltPackage, build_packages
 from turnout.packaging.layer import LayerError
 from turnout.packaging.routers import find_routers
-from turnout.plan import Plan, StagePlan
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Plan, StagePlan
 from turnout.problems import ProblemsError
 from turnout.project.document_examples import read_document_examples
 from turnout.project.project import CACHE_DIR, Project, load_project

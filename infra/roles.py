@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from turnout.plan import Function, Plan
+from turnout.plan.values import Function, Plan
 from turnout.protocol.graph_nodes import Node, calls_of
 from turnout.protocol.naming import router_name
 

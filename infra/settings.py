@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from turnout.quotas import KEPT_VERSIONS
+from turnout.plan.checks.quotas import KEPT_VERSIONS
 
 RETENTION_DAYS = frozenset(
     {1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}

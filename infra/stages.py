@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from turnout.plan import StagePlan
+from turnout.plan.values import StagePlan
 
 from .access_logs import FORMAT, make_log_groups
 from .auth import AUTH_RESOURCES

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from turnout.packaging.build import BuiltPackage
 from turnout.packaging.contents import StoredFile
-from turnout.plan import Plan
+from turnout.plan.values import Plan
 
 from .naming import Place
 

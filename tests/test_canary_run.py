@@ -16,12 +16,12 @@ from turnout.canary_run import CanaryRun, Settings, Surroundings, Tick
 from turnout.manifest.judgement import Agreement, Judgement
 from turnout.observation.source import ObservationError
 from turnout.observed import AgreementCounts, Arm, Observation
+from turnout.plan.stages import plan_stage
 from turnout.project.project import load_project
 from turnout.rollout import Connection, RolloutError, carry_out
 from turnout.rollout_log import RolloutLog
 from turnout.stage_changes import find_differences
 from turnout.stage_control import Operation, StageControlError, StageState, Target
-from turnout.stage_variables import plan_stage
 from turnout.yaml_text.editor import EditError
 
 MANIFEST = """\

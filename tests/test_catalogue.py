@@ -14,7 +14,7 @@ from tests.builders.general_router import ask, route_event
 from tests.builders.manifests import artifacts_of, large_manifest, manifest, manifests, model, signature, stage
 from turnout.catalogue import make_catalogue, spell_routing
 from turnout.manifest.parser import CallNode, Manifest, Model, Routing, SequenceNode, Sticky, Version
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
 from turnout.project.project import Project, load_project
 from turnout.protocol.catalogue import Catalogue
 from turnout.protocol.limits import LARGEST_BODY_BYTES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.documentation_parts import MOST_PARTS, count_documentation_parts
 from turnout.openapi import Document, build_document
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
 
 
 def document_of(models: int, versions: int) -> Document:

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from tests.builders.manifests import artifacts_of, manifest, manifests, model, stage
-from turnout.auth import AUTH_TYPES
 from turnout.manifest.parser import Manifest, Model, Version
 from turnout.openapi import Document, build_document, lambda_uri, local_uri, render_document
 from turnout.openapi_general import ANY_METHOD, PURPOSES
 from turnout.openapi_operations import ERRORS
 from turnout.openapi_public import publish_document
-from turnout.planning import make_plan
+from turnout.plan.auth import AUTH_TYPES
+from turnout.plan.planner import make_plan
 from turnout.protocol.tensors import Signature, TensorSpec
 
 

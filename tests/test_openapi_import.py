@@ -14,11 +14,11 @@ from moto import mock_aws
 from tests.builders.manifests import artifacts_of, large_manifest, manifests
 from turnout.manifest.parser import Manifest
 from turnout.openapi import build_document, render_document
-from turnout.plan import Api, Plan
-from turnout.planning import make_plan
+from turnout.plan.checks.quotas import count_resources
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Api, Plan
 from turnout.project.document_examples import read_document_examples
 from turnout.project.project import load_project
-from turnout.quotas import count_resources
 
 
 @pytest.fixture(scope="module")

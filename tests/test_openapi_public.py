@@ -12,11 +12,11 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from router_lambda.open_inference import METHOD_OF, parse_path
 from tests.builders.manifests import artifacts_of, manifest, manifests, stage
-from turnout.auth import AUTH_TYPES
 from turnout.manifest.parser import Manifest
 from turnout.openapi import Document, build_document, lambda_uri, render_document
 from turnout.openapi_public import PROTOCOL_PATHS, publish_document
-from turnout.planning import make_plan
+from turnout.plan.auth import AUTH_TYPES
+from turnout.plan.planner import make_plan
 
 ACCOUNT = "123456789012"
 

@@ -15,7 +15,7 @@ from tests.builders.manifests import artifacts_of, manifest, model, signatures
 from turnout.artifacts.example_request import make_request
 from turnout.manifest.parser import Model, Version
 from turnout.openapi import Document, build_document, check_document
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
 from turnout.project.document_examples import read_document_examples
 from turnout.project.project import load_project
 from turnout.protocol.naming import schema_name

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from tests.builders.graphs import write_identity
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
 from turnout.canary_action import Action, prepare
-from turnout.guard_alarms import GuardAlarms
 from turnout.observation.source import Mark, ObservationError
-from turnout.plan import StagePlan
+from turnout.plan.guard_alarms import GuardAlarms
+from turnout.plan.stages import plan_stage
+from turnout.plan.values import StagePlan
 from turnout.problems import ProblemsError
 from turnout.project.manifest_file import ManifestChangedError, replace_text
 from turnout.project.project import Project, load_project
@@ -35,7 +36,6 @@ from turnout.rollout import (
 from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_changes import find_differences
 from turnout.stage_control import Operation, StageControlError, StageState, Target
-from turnout.stage_variables import plan_stage
 from turnout.yaml_text.editor import EditError
 
 MANIFEST = """\

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.manifest.parser import Manifest, Model, Routing, Sticky
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
 from turnout.protocol.graph_nodes import build_node
 from turnout.protocol.route_table import GraphRoute, ModelRoute, RouteTable, VersionRoute
 from turnout.protocol.tensors import Signature, TensorSpec

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders.stage import FakeStage
-from turnout.plan import CanaryPlan, StagePlan
+from turnout.plan.values import CanaryPlan, StagePlan
 from turnout.rollout import reset_marker
 from turnout.stage_changes import StageChange, change_between, find_differences, marker_operations, patch_calls
 from turnout.stage_control import LiveCanary, StageState

@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from turnout.canary_edit import end_canary, find_stage, promote_models, set_percent, start_canary
-from turnout.drop_in import baselines_of
-from turnout.guard_alarms import GuardAlarms, find_guard_alarms
 from turnout.manifest.parser import Canary, Stage, parse_manifest
 from turnout.observation.source import Watched, watched_of
-from turnout.plan import Plan, StagePlan
-from turnout.planning import make_plan
+from turnout.plan.checks.replacements import baselines_of
+from turnout.plan.guard_alarms import GuardAlarms, find_guard_alarms
+from turnout.plan.planner import make_plan
+from turnout.plan.stages import plan_stage
+from turnout.plan.values import Plan, StagePlan
 from turnout.project.project import Project
 from turnout.protocol.routing import spell_route
 from turnout.rollout_log import Rollout
 from turnout.stage_changes import StageChange, change_between
 from turnout.stage_control import Target
-from turnout.stage_variables import plan_stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from turnout.agreement_gaps import find_gap, find_logging
 from turnout.canary_run import Compare
 from turnout.capture import Sample
 from turnout.client import UnreachableError
@@ -22,6 +21,7 @@ from turnout.observation.logged_samples import LoggedSamples
 from turnout.observation.samples import GatewaySamples, Samples
 from turnout.observation.source import ObservationError
 from turnout.observed import AgreementCounts
+from turnout.plan.checks.agreement_gaps import find_gap, find_logging
 from turnout.protocol.naming import function_name, function_prefix
 from turnout.replay import replay_headers, replay_pair
 from turnout.stage_control import StageControlError

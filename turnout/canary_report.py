@@ -19,14 +19,14 @@ from turnout.manifest.judgement import Judgement
 from turnout.manifest.parser import Stage
 from turnout.observation.source import Mark, ObservationError, watched_of
 from turnout.observed import Observation
-from turnout.plan import StagePlan
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
+from turnout.plan.stages import plan_stage
+from turnout.plan.values import StagePlan
 from turnout.project.project import Project
 from turnout.rollout import Connection, RolloutError, progress_of
 from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_changes import find_differences
 from turnout.stage_control import LiveCanary, StageControlError, StageState, Target
-from turnout.stage_variables import plan_stage
 
 
 @dataclass(frozen=True, slots=True)

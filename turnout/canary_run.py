@@ -22,13 +22,13 @@ from turnout.manifest.judgement import Judgement
 from turnout.manifest.parser import Canary
 from turnout.observation.source import Mark, ObservationError, Watched, watched_of
 from turnout.observed import AgreementCounts, Observation
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
+from turnout.plan.stages import plan_stage
 from turnout.project.manifest_file import ManifestChangedError, editing
 from turnout.project.project import Project
 from turnout.rollout import Connection, RolloutError, carry_out, check_finished, mend
 from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_control import StageControlError, Target
-from turnout.stage_variables import plan_stage
 
 Compare = Callable[[float], Mapping[str, AgreementCounts]]
 """Lets both versions answer requests sampled since a moment and since it was last called: model -> how they agree."""

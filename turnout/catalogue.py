@@ -16,7 +16,7 @@ from turnout.artifacts.example_request import EXAMPLE_BYTES
 from turnout.manifest.parser import Manifest, Model, Routing
 from turnout.openapi import build_document, render_document
 from turnout.openapi_public import publish_document
-from turnout.plan import Plan, ServedGraph, ServedVersion
+from turnout.plan.values import Plan, ServedGraph, ServedVersion
 from turnout.project.document_examples import read_document_examples
 from turnout.project.project import Project
 from turnout.protocol.catalogue import Catalogue, ModelEntry, VersionEntry

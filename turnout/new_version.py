@@ -20,7 +20,7 @@ from turnout.artifacts.artifact import Artifact, digest_of, load_artifact
 from turnout.edit import add_version, serving_changes
 from turnout.folders import folders_for
 from turnout.manifest.parser import parse_manifest
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
 from turnout.project.manifest_file import replace_text
 from turnout.project.project import CACHE_DIR, Project, check_examples_file, check_transform
 from turnout.project.transform_files import TransformFilesError, find_imported_files

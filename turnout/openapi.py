@@ -12,13 +12,13 @@ from typing import Any
 
 import orjson
 
-from turnout.auth import build_schemes, find_auth_type
 from turnout.openapi_general import ANY_METHOD, GENERAL_SCHEMAS, build_general_operation
 from turnout.openapi_operations import Request, build_operation
 from turnout.openapi_schemas import build_schemas
-from turnout.plan import Api, Plan, Quota, ServedVersion
+from turnout.plan.auth import build_schemes, find_auth_type
+from turnout.plan.checks.quotas import DOCUMENT_BYTES, FEWER_INPUTS, SCHEMA_BYTES, SPLIT, spell_use
+from turnout.plan.values import Api, Plan, Quota, ServedVersion
 from turnout.problems import Problem, ProblemsError
-from turnout.quotas import DOCUMENT_BYTES, FEWER_INPUTS, SCHEMA_BYTES, SPLIT, spell_use
 
 Document = dict[str, Any]
 UriOf = Callable[[str], str]

@@ -12,7 +12,7 @@ from typing import Any
 
 from turnout.openapi_operations import ERRORS, describe_error, spell_integration, tell_codes
 from turnout.openapi_schemas import ERROR
-from turnout.plan import Route
+from turnout.plan.values import Route
 from turnout.tensor_schemas import Schema
 
 ANY_METHOD = "x-amazon-apigateway-any-method"

@@ -15,7 +15,7 @@ import orjson
 
 from turnout.artifacts.example_request import EXAMPLE_BYTES, count_elements, make_request
 from turnout.openapi_schemas import ERROR, MESSAGE, served_name
-from turnout.plan import Route, ServedVersion
+from turnout.plan.values import Route, ServedVersion
 from turnout.protocol.errors import STATUS_OF
 from turnout.protocol.naming import schema_name
 

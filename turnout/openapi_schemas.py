@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from turnout.plan import ServedGraph, ServedVersion
+from turnout.plan.values import ServedGraph, ServedVersion
 from turnout.protocol.errors import STATUS_OF
 from turnout.protocol.naming import schema_name
 from turnout.protocol.routing import GRAPH

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from turnout.canary_action import EDITS, Prepared, action_of, manifest_digest
-from turnout.guard_alarms import GuardAlarms
 from turnout.manifest.parser import Manifest
 from turnout.observation.source import ObservationError, Source
+from turnout.plan.guard_alarms import GuardAlarms
+from turnout.plan.stages import plan_stage
 from turnout.project.manifest_file import ManifestChangedError, check_unchanged, replace_text
 from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE
 from turnout.rollout_log import Rollout, RolloutLog
 from turnout.stage_changes import CANARY, StageChange, find_differences, marker_operations, patch_calls
 from turnout.stage_control import Functions, StageControl, StageControlError, StageState
-from turnout.stage_variables import plan_stage
 
 WriteText = Callable[[Path, str, bytes], None]
 """Replaces a file's content, unless that is no longer the bytes given last."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from turnout.manifest.parser import Manifest, Model
-from turnout.plan import Plan
+from turnout.plan.values import Plan
 from turnout.protocol.graph_nodes import calls_of
 from turnout.protocol.naming import function_prefix, variable_name
 from turnout.protocol.route_table import GraphRoute, ModelRoute, RouteTable, VersionRoute

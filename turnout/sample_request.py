@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.artifacts.example_request import count_request, make_request
 from turnout.artifacts.examples import Example, read_examples
-from turnout.graph_checks import graph_signatures
+from turnout.plan.checks.graphs import graph_signatures
 from turnout.protocol.routing import GRAPH
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.plan import CanaryPlan, StagePlan
+from turnout.plan.stages import LIVE
+from turnout.plan.values import CanaryPlan, StagePlan
 from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE
 from turnout.stage_control import LiveCanary, Operation, StageState
-from turnout.stage_variables import LIVE
 
 
 @dataclass(frozen=True, slots=True)

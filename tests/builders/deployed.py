@@ -15,7 +15,7 @@ from tests.builders.manifests import artifacts_of
 from tests.builders.pulumi_program import Program, Resource, run_program
 from turnout.manifest.parser import Manifest
 from turnout.packaging.build import BuiltPackage
-from turnout.plan import Plan
+from turnout.plan.values import Plan
 from turnout.project.project import Project
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from turnout.observation.source import Mark, ObservationError, Watched
 from turnout.observed import Observation
-from turnout.plan import StagePlan
+from turnout.plan.values import StagePlan
 from turnout.stage_control import LiveCanary, Operation, StageControlError, StageState
 
 

@@ -8,7 +8,7 @@ import pytest
 from turnout.cli.__main__ import main
 from turnout.cli.plan import amounts_of, bar_of, say_plan, summary_of, warm_text
 from turnout.manifest.parser import Warm
-from turnout.plan import Function, Note, Plan, Quota
+from turnout.plan.values import Function, Note, Plan, Quota
 
 
 def make_plan(*quotas: Quota, notes: tuple[Note, ...] = ()) -> Plan:

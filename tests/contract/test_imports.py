@@ -23,25 +23,25 @@ FOUNDATION = ("turnout.protocol", "turnout.problems", "turnout.protocol.naming")
 """Import nothing of ours but the protocol."""
 
 PLAN = (
-    "turnout.agreement_gaps",
-    "turnout.auth",
-    "turnout.document_size",
-    "turnout.drop_in",
+    "turnout.plan.checks.agreement_gaps",
+    "turnout.plan.auth",
+    "turnout.plan.checks.size_estimates",
+    "turnout.plan.checks.replacements",
     "turnout.artifacts.example_request",
-    "turnout.graph_checks",
-    "turnout.graph_signature",
-    "turnout.named_tensors",
-    "turnout.notes",
-    "turnout.payload",
-    "turnout.plan",
-    "turnout.plan_functions",
-    "turnout.plan_json",
-    "turnout.plan_routes",
-    "turnout.planning",
-    "turnout.quotas",
-    "turnout.stage_variables",
+    "turnout.plan.checks.graphs",
+    "turnout.plan.checks.graph_signature",
+    "turnout.plan.checks.named_tensors",
+    "turnout.plan.checks.notes",
+    "turnout.plan.checks.payload",
+    "turnout.plan.values",
+    "turnout.plan.functions",
+    "turnout.plan.as_json",
+    "turnout.plan.routes",
+    "turnout.plan.planner",
+    "turnout.plan.checks.quotas",
+    "turnout.plan.stages",
     "turnout.tensor_schemas",
-    "turnout.tensor_unions",
+    "turnout.plan.checks.tensor_unions",
 )
 DOCUMENT = (
     "turnout.openapi",
@@ -53,7 +53,7 @@ DOCUMENT = (
 MANIFEST = (
     "turnout.artifacts.cache",
     "turnout.artifacts.artifact",
-    "turnout.compatibility",
+    "turnout.plan.checks.compatibility",
     "turnout.artifacts.example_checks",
     "turnout.artifacts.examples",
     "turnout.manifest.graph_references",
@@ -173,8 +173,8 @@ def broken(importers: tuple[str, ...], forbidden: tuple[str, ...]) -> list[str]:
 
 
 def test_walk_sees_the_tree() -> None:
-    assert {"turnout.planning", "turnout.protocol.tensors", "turnout.gateway.core"} <= set(modules())
-    assert any(row.importer == "turnout.planning" and row.imported == "turnout.plan" for row in imports())
+    assert {"turnout.plan.planner", "turnout.protocol.tensors", "turnout.gateway.core"} <= set(modules())
+    assert any(row.importer == "turnout.plan.planner" and row.imported == "turnout.plan.values" for row in imports())
     assert any(not row.at_once for row in imports())
 
 

@@ -8,7 +8,6 @@ import pytest
 from tests.builders.general_router import ask, route_event
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.artifacts.example_request import make_request
-from turnout.auth import AUTH_TYPES, AuthType
 from turnout.gateway.authorize import Access
 from turnout.gateway.document import compile_document
 from turnout.gateway.errors import GatewayError
@@ -16,9 +15,10 @@ from turnout.manifest.parser import CallNode, Model, SequenceNode
 from turnout.manifest.schema import manifest_schema
 from turnout.openapi import build_document
 from turnout.openapi_general import PURPOSES, path_parameters
-from turnout.payload import JSON_BYTES
-from turnout.plan_routes import GENERAL_ROUTES, OPEN_INFERENCE_ROUTES
-from turnout.planning import make_plan
+from turnout.plan.auth import AUTH_TYPES, AuthType
+from turnout.plan.checks.payload import JSON_BYTES
+from turnout.plan.planner import make_plan
+from turnout.plan.routes import GENERAL_ROUTES, OPEN_INFERENCE_ROUTES
 from turnout.protocol.errors import STATUS_OF
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
 from turnout.tensor_schemas import JSON_TYPES

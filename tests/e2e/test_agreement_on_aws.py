@@ -27,12 +27,12 @@ from turnout.manifest.judgement import Agreement, Judgement
 from turnout.manifest.parser import Manifest, Stage
 from turnout.observation.logged_samples import LAG_S
 from turnout.observed import AgreementCounts, Arm, Observation
+from turnout.plan.stages import plan_stage
 from turnout.project.project import load_project
 from turnout.protocol.capture import write_line
 from turnout.rollout import Connection
 from turnout.rollout_log import RolloutLog
 from turnout.stage_control import Target
-from turnout.stage_variables import plan_stage
 
 STAGES = """\
   prod:

@@ -17,7 +17,7 @@ from turnout.canary import Check, Observation, Verdict, judge
 from turnout.manifest.judgement import Judgement
 from turnout.observation.local import LocalSource
 from turnout.observation.source import Watched, watched_of
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
 from turnout.project.project import load_project
 
 MANIFEST = """

@@ -14,7 +14,7 @@ import yaml
 
 from tests.engine.world import REPOSITORY
 from turnout.packaging.build import BuiltPackage
-from turnout.plan import Plan
+from turnout.plan.values import Plan
 from turnout.project.project import Project
 
 LAYER = "layer_arm64_python3.13"

@@ -16,9 +16,9 @@ from tests.engine.stand_in.aws import REGION
 from tests.engine.world import REPOSITORY
 from turnout.packaging.build import BuiltPackage
 from turnout.packaging.contents import StoredFile
-from turnout.plan import Plan
+from turnout.plan.checks.quotas import DIRECT_ZIP_BYTES
+from turnout.plan.values import Plan
 from turnout.project.project import CACHE_DIR, Project
-from turnout.quotas import DIRECT_ZIP_BYTES
 
 pytestmark = LEAVES_LOOPS
 

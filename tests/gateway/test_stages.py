@@ -8,7 +8,7 @@ from tests.builders.documents import API, FakeFunctions, document, gateway, oper
 from turnout.gateway.document import compile_document
 from turnout.gateway.stages import CanarySettings, Stages, StageSettings, Target, stage_settings, target_of
 from turnout.manifest.parser import Throttle
-from turnout.plan import CanaryPlan, StagePlan
+from turnout.plan.values import CanaryPlan, StagePlan
 
 IRIS = "local_iris_${stageVariables.iris}:${stageVariables.alias}"
 PATHS = {"/models/iris/inference": {"post": operation(IRIS)}}

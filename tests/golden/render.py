@@ -7,8 +7,8 @@ from pathlib import Path
 import orjson
 
 from turnout.openapi import build_document, lambda_uri, render_document
-from turnout.plan_json import plan_to_json
-from turnout.planning import make_plan
+from turnout.plan.as_json import plan_to_json
+from turnout.plan.planner import make_plan
 from turnout.project.document_examples import read_document_examples
 from turnout.project.project import load_project
 

@@ -10,8 +10,8 @@ from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.manifest.parser import Canary, Manifest, Routing
 from turnout.observation.source import Mark, Serving, watched_of
 from turnout.observed import Arm
-from turnout.plan import Plan
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Plan
 
 IRIS = model("iris", ("v1", "v2", "v3"))
 SPAM = model("spam-filter", ("v1", "v2"))

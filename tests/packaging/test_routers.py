@@ -21,8 +21,8 @@ from tests.builders.general_router import route_event, v2_event
 from tests.builders.invoke_api import InvokeApi, Reply, Seen, invoke_api
 from turnout.packaging.build import BuiltPackage, Target, build_packages
 from turnout.packaging.routers import find_routers
-from turnout.plan import Plan
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Plan
 from turnout.project.project import Project, load_project
 
 MANIFEST = """

@@ -48,7 +48,7 @@ def build(
     from turnout.packaging.build import LAMBDA_PYTHON, Target, build_packages
     from turnout.packaging.layer import LayerError
     from turnout.packaging.routers import find_routers
-    from turnout.planning import make_plan
+    from turnout.plan.planner import make_plan
 
     routers = tuple(find_routers(project, make_plan(project.manifest, project.artifacts, enforce=False)))
     folder = out or project.manifest.path.parent / ".turnout" / "packages"
@@ -105,7 +105,7 @@ def say_built(built: tuple[BuiltPackage, ...], folder: Path) -> None:
 
 
 def _row(package: BuiltPackage, layer: BuiltPackage | None) -> tuple[str, ...]:
-    from turnout.quotas import DIRECT_ZIP_BYTES, UNZIPPED_BYTES
+    from turnout.plan.checks.quotas import DIRECT_ZIP_BYTES, UNZIPPED_BYTES
 
     total = package.unzipped_bytes + (layer.unzipped_bytes if layer else 0)
     return (

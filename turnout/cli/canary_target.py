@@ -62,7 +62,7 @@ def connect(project: Project, target: Target, stage: str, judgement: Judgement |
     from turnout.local_stage import LocalFunctions, LocalStage
     from turnout.observation.cloudwatch import CloudWatchSource
     from turnout.observation.local import LocalSource
-    from turnout.planning import make_plan
+    from turnout.plan.planner import make_plan
     from turnout.rollout import Connection
     from turnout.stage_control import ApiGatewayStage, LambdaFunctions, make_client
 

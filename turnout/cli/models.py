@@ -33,7 +33,7 @@ def models(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption =
 
 def table_rows(project: Project) -> Iterator[tuple[str, ...]]:
     """A line per tensor; what belongs to the version stands on the version's first."""
-    from turnout.graph_checks import graph_signatures
+    from turnout.plan.checks.graphs import graph_signatures
 
     graphs = graph_signatures(project.manifest, project.artifacts)
     for model in project.manifest.models:
@@ -103,7 +103,7 @@ def model_to_json(project: Project, name: str) -> dict[str, Any]:
     told = {"model": model.name, "description": model.description, "versions": rows}
     if model.graph is None:
         return told
-    from turnout.graph_checks import graph_signatures
+    from turnout.plan.checks.graphs import graph_signatures
     from turnout.protocol.graph_nodes import spell_node
 
     signature = graph_signatures(project.manifest, project.artifacts)[name]

@@ -10,7 +10,7 @@ from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
 from turnout.cli.output import CommandError, counted, say_json, tell
 
 if TYPE_CHECKING:
-    from turnout.plan import Api, Plan
+    from turnout.plan.values import Api, Plan
 
 PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
 
@@ -44,7 +44,7 @@ def openapi(
     """
     from turnout.documentation_parts import MOST_PARTS, count_documentation_parts
     from turnout.openapi import build_document, check_document, lambda_uri
-    from turnout.planning import make_plan
+    from turnout.plan.planner import make_plan
     from turnout.project.document_examples import read_document_examples
 
     project = load(manifest)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from turnout.cold_start import ColdStart
-    from turnout.plan import Api, Function, Plan, Quota, Route, StagePlan
+    from turnout.plan.values import Api, Function, Plan, Quota, Route, StagePlan
     from turnout.project.project import Project
 
 BAR_WIDTH = 20
@@ -43,8 +43,8 @@ def plan(
     Nothing is made and AWS is not asked. Every quota that can be known beforehand is checked; a plan that goes over
     one is refused.
     """
-    from turnout.plan_json import plan_to_json
-    from turnout.planning import make_plan
+    from turnout.plan.as_json import plan_to_json
+    from turnout.plan.planner import make_plan
 
     project = load(manifest)
     made = make_plan(project.manifest, project.artifacts, stack=stack)
@@ -204,7 +204,7 @@ def say_packages(made: Plan) -> None:
 
 def say_quotas(made: Plan) -> None:
     """Of each quota where it is fullest, and wherever it is near; --json has them all."""
-    from turnout.quotas import find_tightest
+    from turnout.plan.checks.quotas import find_tightest
 
     say_section("Quotas, each where it is fullest")
     fullest = {id(row) for row in find_tightest(made.quotas)}  # two APIs may have equal rows
@@ -215,7 +215,7 @@ def say_quotas(made: Plan) -> None:
 
 def amounts_of(quota: Quota) -> str:
     """`42 / 300`, `98.3 MB / 250.0 MB`, `15 / 29 s`."""
-    from turnout.quotas import spell_amount
+    from turnout.plan.checks.quotas import spell_amount
 
     used = spell_amount(quota.used, quota.unit if quota.unit == "bytes" else "")
     return f"{used} / {spell_amount(quota.allowed, quota.unit)}"

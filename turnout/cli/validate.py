@@ -21,7 +21,7 @@ def validate(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption
     All problems are told at once, each with file, line and column. Models are read, but not opened:
     `turnout serve --preload` opens them all. `turnout plan` also holds it against the quotas of AWS.
     """
-    from turnout.planning import make_plan
+    from turnout.plan.planner import make_plan
 
     try:
         project = load(manifest)

@@ -17,7 +17,7 @@ from turnout.gateway.deferred import QUICK_BYTES, Deferred, is_encoded
 from turnout.gateway.errors import EVENT_TOO_LARGE, MISCONFIGURED
 from turnout.gateway.exchange import Exchange
 from turnout.gateway.messages import Response
-from turnout.plan import Plan
+from turnout.plan.values import Plan
 from turnout.project.project import Project
 from turnout.protocol.capture import Sample, make_sample, write_line
 from turnout.sizes import size_text

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from turnout.plan import Function
+from turnout.plan.values import Function
 from turnout.protocol.limits import LARGEST_ANSWER_BYTES
 
 __all__ = ["ALIASES", "LARGEST_ANSWER_BYTES", "Current", "Functions", "Invocable", "Invocation", "answer_bytes"]

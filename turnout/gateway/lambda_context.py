@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from turnout.plan import Function
+from turnout.plan.values import Function
 
 
 class Cancellation(Protocol):

@@ -48,7 +48,7 @@ from turnout.gateway.shared.counters import counting_log
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.gateway.shared.state import CAPTURE_LOCK, LINES_LOCK, SAMPLES_LOCK, SharedState
 from turnout.gateway.workers.processors import processors
-from turnout.plan import Plan
+from turnout.plan.values import Plan
 from turnout.project.project import Project
 
 SHORT_BYTES = 400

@@ -19,7 +19,7 @@ from turnout.gateway.exchange import Exchange
 from turnout.gateway.messages import Handler, Request, Response
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.manifest.parser import Manifest
-from turnout.plan import Plan
+from turnout.plan.values import Plan
 from turnout.protocol.capture import write_line
 from turnout.protocol.naming import route_variable_name
 

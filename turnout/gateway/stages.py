@@ -18,7 +18,7 @@ from turnout.gateway.authorize import ApiKeys
 from turnout.gateway.document import ApiDocument, Operation
 from turnout.gateway.throttle import Bucket, TokenBucket
 from turnout.manifest.parser import Throttle
-from turnout.plan import StagePlan
+from turnout.plan.values import StagePlan
 
 BucketOf = Callable[[str, Throttle], Bucket]
 """Makes a stage's counter, given its name and its throttle."""

@@ -164,7 +164,7 @@ class Stage:
         serve: model name -> version name.
         weights: model name -> version name -> percent; they add up to 100.
         canary: the stage's canary, or `None`.
-        auth: a key of `turnout.auth.AUTH_TYPES`.
+        auth: a key of `turnout.plan.auth.AUTH_TYPES`.
         throttle: or `None`.
         version_override: whether the header `x-turnout-version` may choose among a routed model's versions.
         slo: what is promised of the stage.

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from turnout.observed import Arm, Observation
-from turnout.plan import Plan
+from turnout.plan.values import Plan
 from turnout.protocol.naming import ALIAS_VARIABLE, function_name, function_prefix, route_variable_name, variable_name
 from turnout.protocol.routing import ROUTER, RouteError, parse_route
 

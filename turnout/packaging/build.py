@@ -29,8 +29,8 @@ from turnout.packaging.graphs import optimise_graph
 from turnout.packaging.layer import HERE, LOCK, LayerSpec, find_python, install_layer, layer_files, resolve_requirements
 from turnout.packaging.routers import RouterInputs, router_files
 from turnout.packaging.zips import Content, content_digest, unzipped_bytes, write_zip
+from turnout.plan.checks.quotas import is_stored
 from turnout.project.project import Project
-from turnout.quotas import is_stored
 
 FORMAT = "1"
 """Part of every digest: a change of what goes into a zip, or how, makes new packages."""

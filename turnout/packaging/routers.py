@@ -14,7 +14,7 @@ from pathlib import Path
 from turnout.catalogue import make_catalogue
 from turnout.layout import router_lambda_package
 from turnout.packaging.contents import protocol_files, to_json
-from turnout.plan import Plan
+from turnout.plan.values import Plan
 from turnout.project.project import Project
 from turnout.router_tables import make_route_table
 

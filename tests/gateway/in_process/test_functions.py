@@ -19,7 +19,7 @@ from turnout.gateway.in_process.functions import InProcessFunctions, Loaded
 from turnout.gateway.in_process.threads import MOST_GIVEN_UP
 from turnout.gateway.in_process.watchdog import Watchdog
 from turnout.manifest.parser import Warm
-from turnout.plan import Function
+from turnout.plan.values import Function
 
 Code = Callable[[Mapping[str, Any], Any], Any]
 

@@ -15,7 +15,7 @@ from turnout.gateway.functions import Invocation
 from turnout.gateway.in_process.functions import InProcessFunctions
 from turnout.gateway.in_process.hosted_router import LARGEST_ON_LOOP, Answering, RouterCode
 from turnout.manifest.parser import Warm
-from turnout.plan import Function
+from turnout.plan.values import Function
 from turnout.protocol.answered import Answered, Invoke
 from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 

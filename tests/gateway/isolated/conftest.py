@@ -9,7 +9,7 @@ import pytest
 from tests.builders.isolated_project import share_packages, write_misbehaving
 from turnout.gateway.isolated.process import Code
 from turnout.gateway.isolated.start import prepare_codes
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
 from turnout.project.project import load_project
 
 

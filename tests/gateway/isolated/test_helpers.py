@@ -11,7 +11,7 @@ from tests.builders.helper_project import write_helper_project
 from tests.builders.isolated_project import call_named, play, share_packages
 from turnout.gateway.isolated.functions import IsolatedFunctions
 from turnout.gateway.isolated.start import prepare_codes
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
 from turnout.project.project import load_project
 
 

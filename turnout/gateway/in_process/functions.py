@@ -22,7 +22,7 @@ from turnout.gateway.in_process.loop_thread import LoopThread
 from turnout.gateway.in_process.threads import Threads
 from turnout.gateway.in_process.watchdog import Watchdog
 from turnout.gateway.lambda_context import Cancellation
-from turnout.plan import Function
+from turnout.plan.values import Function
 
 log = logging.getLogger("turnout.functions")
 

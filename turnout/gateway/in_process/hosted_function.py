@@ -19,7 +19,7 @@ from turnout.gateway.in_process.threads import Threads
 from turnout.gateway.in_process.watchdog import Watchdog
 from turnout.gateway.lambda_context import Cancellation, Context
 from turnout.gateway.waiting_time import WaitingTime
-from turnout.plan import Function
+from turnout.plan.values import Function
 
 log = logging.getLogger("turnout.functions")
 

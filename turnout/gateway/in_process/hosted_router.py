@@ -22,7 +22,7 @@ from turnout.gateway.deferred import is_encoded
 from turnout.gateway.functions import Invocable, Invocation
 from turnout.gateway.in_process.hosted_function import body_size, check_answer
 from turnout.gateway.in_process.loop_thread import LoopThread
-from turnout.plan import Function
+from turnout.plan.values import Function
 from turnout.protocol.answered import Answered, Invoke
 from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 

@@ -17,7 +17,7 @@ from turnout.gateway.lambda_context import Cancellation
 from turnout.gateway.reload.edition import Edition, check_files
 from turnout.gateway.reload.switch import EditionFunctions
 from turnout.layout import model_lambdas_package
-from turnout.plan import Function, Plan
+from turnout.plan.values import Function, Plan
 from turnout.project.project import CACHE_DIR, Project
 
 RUNTIME = "onnx_model"

@@ -13,7 +13,7 @@ from typing import Any
 from turnout.catalogue import make_catalogue
 from turnout.gateway.in_process.hosted_router import Answering, RouterCode
 from turnout.layout import router_lambda_package
-from turnout.plan import Plan
+from turnout.plan.values import Plan
 from turnout.project.project import Project
 from turnout.protocol.answered import Invoke
 from turnout.router_tables import make_route_table

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from turnout.gateway.isolated.output import Drain, Lines
-from turnout.plan import Function
+from turnout.plan.values import Function
 from turnout.protocol.telemetry import TELEMETRY_OFF
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")

@@ -15,7 +15,7 @@ from turnout.gateway.in_process.model_functions import choose_functions
 from turnout.gateway.isolated.functions import IsolatedFunctions
 from turnout.gateway.isolated.limits import Limits, LocalSlots, Slots
 from turnout.gateway.isolated.process import Code
-from turnout.plan import Plan
+from turnout.plan.values import Plan
 from turnout.project.project import Project
 
 RUNTIME = "runtime"

@@ -24,8 +24,8 @@ from turnout.gateway.functions import Functions
 from turnout.gateway.messages import Handler
 from turnout.gateway.stages import BucketOf, own_bucket, stage_settings
 from turnout.openapi import build_document, lambda_uri, render_document
-from turnout.plan import Function, Plan
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Function, Plan
 from turnout.project.project import Project
 
 ACCOUNT_ID = "000000000000"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from turnout.artifacts.example_request import EXAMPLE_BYTES, count_elements
-from turnout.plan import Route, ServedGraph, ServedVersion
+from turnout.plan.values import Route, ServedGraph, ServedVersion
 from turnout.protocol.tensors import TensorSpec
 from turnout.tensor_schemas import TOLD_TENSORS
 

@@ -22,11 +22,11 @@ from turnout.manifest.parser import Manifest
 from turnout.openapi import build_document, render_document
 from turnout.openapi_operations import operation_id
 from turnout.openapi_schemas import ERROR, MESSAGE, served_name
-from turnout.plan import Api, Plan, StagePlan
-from turnout.plan_json import plan_to_json
-from turnout.planning import make_plan
+from turnout.plan.as_json import plan_to_json
+from turnout.plan.checks.quotas import count_resources
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Api, Plan, StagePlan
 from turnout.protocol.naming import function_name, route_variable_name, schema_name, variable_name
-from turnout.quotas import count_resources
 
 quick = settings(max_examples=25, deadline=None)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from turnout.compatibility import check_drop_in
 from turnout.manifest.parser import Manifest, Model, Node, Stage
-from turnout.plan import Note
+from turnout.plan.checks.compatibility import check_drop_in
+from turnout.plan.values import Note
 from turnout.problems import Problem
 from turnout.protocol.graph_nodes import calls_of
 from turnout.protocol.tensors import Signature

@@ -11,11 +11,11 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from turnout.document_size import EMPTY_SCHEMA_BYTES, estimate_document, estimate_schemas
 from turnout.manifest.lambda_references import SNAP_START_DISK_MB
 from turnout.manifest.parser import AccountQuotas, Version
-from turnout.payload import estimate_payload
-from turnout.plan import Api, Function, Package, Plan, Quota, Route, RuntimeSizes, ServedVersion, StagePlan
+from turnout.plan.checks.payload import estimate_payload
+from turnout.plan.checks.size_estimates import EMPTY_SCHEMA_BYTES, estimate_document, estimate_schemas
+from turnout.plan.values import Api, Function, Package, Plan, Quota, Route, RuntimeSizes, ServedVersion, StagePlan
 from turnout.protocol.limits import LARGEST_EVENT_BYTES
 from turnout.protocol.telemetry import TELEMETRY_OFF
 from turnout.sizes import size_text

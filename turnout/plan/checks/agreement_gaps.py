@@ -6,8 +6,8 @@ where there are none, or where some are left out. Called by the plan, for its no
 
 from __future__ import annotations
 
-from turnout.drop_in import baselines_of
 from turnout.manifest.parser import Manifest, Stage, Version
+from turnout.plan.checks.replacements import baselines_of
 
 SENDABLE_AUTH = frozenset({"none", "api_key"})
 """Kinds of authentication with which `turnout canary` can send a request again."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from turnout.artifacts.artifact import Artifact
-from turnout.drop_in import served_anywhere
-from turnout.graph_signature import signature_of_graph
 from turnout.manifest.parser import CallNode, Manifest, Model
-from turnout.plan import ServedGraph
+from turnout.plan.checks.graph_signature import signature_of_graph
+from turnout.plan.checks.replacements import served_anywhere
+from turnout.plan.values import ServedGraph
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.graph_nodes import calls_of
 from turnout.protocol.tensors import Signature

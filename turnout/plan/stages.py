@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from turnout.manifest.parser import Model, Stage
-from turnout.plan import CanaryPlan, StagePlan
+from turnout.plan.values import CanaryPlan, StagePlan
 from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE, route_variable_name, variable_name
 from turnout.protocol.routing import GRAPH, ROUTER, spell_route
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from turnout.graph_signature import signature_of_graph
 from turnout.manifest.schema import Finding
+from turnout.plan.checks.graph_signature import signature_of_graph
 from turnout.protocol.graph_nodes import CallNode, Node, build_node
 from turnout.protocol.tensors import Signature, TensorSpec
 

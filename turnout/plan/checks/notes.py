@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from turnout.agreement_gaps import find_gap, find_logging
-from turnout.auth import AUTH_TYPES
 from turnout.manifest.parser import Manifest, Model, Slo, Stage, Version
+from turnout.plan.auth import AUTH_TYPES
+from turnout.plan.checks.agreement_gaps import find_gap, find_logging
 
 
 def find_idle_keys(manifest: Manifest) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.compatibility import check_drop_in
+from turnout.plan.checks.compatibility import check_drop_in
 from turnout.protocol.tensors import Signature, TensorSpec
 
 X = TensorSpec("x", "FP32", (-1, 4), ("batch", None))

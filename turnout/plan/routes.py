@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from turnout.manifest.parser import Model
-from turnout.plan import Route
+from turnout.plan.values import Route
 from turnout.protocol.naming import function_name, general_router_name, variable_name
 
 INTEGRATION_TIMEOUT_MS = 29_000

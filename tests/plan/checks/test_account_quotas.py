@@ -14,10 +14,10 @@ import yaml
 from tests.builders.manifests import artifact, artifacts_of, manifest, model, stage
 from turnout.artifacts.artifact import Artifact
 from turnout.manifest.parser import AccountQuotas, Manifest, Model, Version, Warm, parse_manifest
-from turnout.plan import Plan
-from turnout.planning import make_plan
+from turnout.plan.checks.quotas import GB, KEPT_VERSIONS, MB, Count, count_quotas
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Plan
 from turnout.problems import Problem, ProblemsError
-from turnout.quotas import GB, KEPT_VERSIONS, MB, Count, count_quotas
 
 S3 = "s3://bucket/model.onnx"
 

@@ -4,8 +4,8 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-from turnout.auth import AUTH_TYPES, build_schemes, find_auth_type
 from turnout.manifest.parser import Jwt
+from turnout.plan.auth import AUTH_TYPES, build_schemes, find_auth_type
 
 
 def test_known_name_is_its_row() -> None:

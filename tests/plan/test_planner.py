@@ -22,9 +22,9 @@ from turnout.manifest.parser import (
     Version,
     Warm,
 )
-from turnout.plan import Api, Plan, RuntimeSizes, StagePlan
-from turnout.plan_json import plan_to_json
-from turnout.planning import make_plan
+from turnout.plan.as_json import plan_to_json
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Api, Plan, RuntimeSizes, StagePlan
 from turnout.problems import Problem, ProblemsError
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.manifest.judgement import Agreement, Judgement
 from turnout.manifest.parser import Canary, Capture, Manifest, Model, Routing, Slo, Sticky, Version, Warm
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
 
 
 def paths_of(of: Manifest) -> list[str]:

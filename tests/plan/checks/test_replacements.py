@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, model, signature, stage
 from turnout.manifest.parser import CallNode, Canary, Manifest, Model, Position, Routing, SequenceNode, Stage
-from turnout.planning import make_plan
+from turnout.plan.planner import make_plan
 from turnout.problems import ProblemsError
 from turnout.protocol.tensors import Signature, TensorSpec
 

@@ -18,9 +18,9 @@ from turnout.manifest.parser import (
     SequenceNode,
     Version,
 )
-from turnout.plan import Plan
-from turnout.plan_json import plan_to_json
-from turnout.planning import make_plan
+from turnout.plan.as_json import plan_to_json
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Plan
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.graph_nodes import build_node
 from turnout.protocol.tensors import Signature

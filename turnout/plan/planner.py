@@ -11,20 +11,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from turnout.artifacts.artifact import Artifact
-from turnout.auth import find_auth_type
-from turnout.drop_in import check_replacements
-from turnout.graph_checks import plan_graphs
 from turnout.manifest.parser import Manifest, Version
-from turnout.named_tensors import check_named_tensors
-from turnout.notes import find_idle_keys
-from turnout.plan import Api, Note, Plan, Route, RuntimeSizes, ServedGraph, ServedVersion, StagePlan
-from turnout.plan_functions import plan_functions, plan_packages
-from turnout.plan_routes import OPEN_INFERENCE, plan_routes
+from turnout.plan.auth import find_auth_type
+from turnout.plan.checks.graphs import plan_graphs
+from turnout.plan.checks.named_tensors import check_named_tensors
+from turnout.plan.checks.notes import find_idle_keys
+from turnout.plan.checks.quotas import Count, count_quotas, count_resources
+from turnout.plan.checks.replacements import check_replacements
+from turnout.plan.functions import plan_functions, plan_packages
+from turnout.plan.routes import OPEN_INFERENCE, plan_routes
+from turnout.plan.stages import plan_stage
+from turnout.plan.values import Api, Note, Plan, Route, RuntimeSizes, ServedGraph, ServedVersion, StagePlan
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.naming import function_prefix, route_variable_name, variable_name
 from turnout.protocol.tensors import Signature
-from turnout.quotas import Count, count_quotas, count_resources
-from turnout.stage_variables import plan_stage
 
 UNREAD = Signature((), ())
 """The signature of a version whose artifact does not lie on this machine."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from turnout.plan import Api, Plan, ServedGraph, ServedVersion, StagePlan
+from turnout.plan.values import Api, Plan, ServedGraph, ServedVersion, StagePlan
 from turnout.protocol.graph_nodes import spell_node
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from turnout.manifest.parser import Model, Version, Warm
-from turnout.plan import Function, Package, RuntimeSizes, ServedVersion
-from turnout.plan_routes import INTEGRATION_TIMEOUT_MS
+from turnout.plan.checks.quotas import is_stored
+from turnout.plan.routes import INTEGRATION_TIMEOUT_MS
+from turnout.plan.values import Function, Package, RuntimeSizes, ServedVersion
 from turnout.protocol.naming import function_name, general_router_name, router_name
 from turnout.protocol.routing import ROUTER
-from turnout.quotas import is_stored
 
 ROUTER_MEMORY_MB = 512
 ROUTER_ARCHITECTURE = "arm64"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.builders.manifests import manifest, stage
-from turnout.agreement_gaps import find_gap, find_logging
 from turnout.manifest.parser import Canary, Capture, Manifest, Model, Version
+from turnout.plan.checks.agreement_gaps import find_gap, find_logging
 
 SOME, HIDDEN = Capture(5), Capture(5, ("x",))
 NOTHING_LOGGED = "no request is logged: `capture: {percent: 5}` of models.iris.versions.v1 logs some"

@@ -8,8 +8,8 @@ import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.manifest.parser import Agreement, Canary, Capture, Judgement, Manifest, Model, OutputRule, Version
-from turnout.named_tensors import check_named_tensors
-from turnout.planning import make_plan
+from turnout.plan.checks.named_tensors import check_named_tensors
+from turnout.plan.planner import make_plan
 from turnout.problems import ProblemsError
 
 EQUAL = OutputRule("equal")

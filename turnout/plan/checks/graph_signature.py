@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from turnout.manifest.schema import Finding
+from turnout.plan.checks.tensor_unions import ClashError, all_of, any_of, combine_tensors, spell_tensor
 from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, EnsembleNode, Node, SequenceNode, SwitchNode
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
-from turnout.tensor_unions import ClashError, all_of, any_of, combine_tensors, spell_tensor
 from turnout.wording import listed
 from turnout.yaml_text.reader import KeyPath
 

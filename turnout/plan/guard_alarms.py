@@ -11,7 +11,7 @@ from typing import Any
 
 from turnout.manifest.judgement import Judgement
 from turnout.observation.source import watched_of
-from turnout.plan import Plan, StagePlan
+from turnout.plan.values import Plan, StagePlan
 from turnout.protocol.naming import function_prefix
 
 ERRORS = "_errors"

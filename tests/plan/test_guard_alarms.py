@@ -7,10 +7,10 @@ import pytest
 from moto import mock_aws
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
-from turnout.guard_alarms import GuardAlarms, find_guard_alarms, find_ringing
 from turnout.manifest.judgement import Judgement
 from turnout.manifest.parser import Canary
-from turnout.planning import make_plan
+from turnout.plan.guard_alarms import GuardAlarms, find_guard_alarms, find_ringing
+from turnout.plan.planner import make_plan
 
 
 def alarms_of(canary: Canary | None) -> GuardAlarms | None:

@@ -1,0 +1,1 @@
+"""Everything that models.yaml asks for, as pure data: functions, routes, stages, packages."""

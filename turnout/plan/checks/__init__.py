@@ -1,0 +1,1 @@
+"""What a plan cannot do or should mention: replacements, graphs, quotas, notes."""
