@@ -26,7 +26,7 @@ from onnx import TensorProto, helper
 from turnout.artifacts.artifact import Artifact
 from turnout.artifacts.cache import SETTLED_AFTER_S
 from turnout.manifest.parser import Manifest, parse_manifest
-from turnout.openapi import build_document, render_document
+from turnout.openapi.document import build_document, render_document
 from turnout.plan.planner import make_plan
 from turnout.protocol.tensors import Signature, TensorSpec
 

@@ -16,7 +16,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from turnout.openapi import build_document, check_document, lambda_uri, render_document
+from turnout.openapi.document import build_document, check_document, lambda_uri, render_document
 from turnout.packaging.build import BuiltPackage, build_packages
 from turnout.packaging.layer import LayerError
 from turnout.packaging.routers import find_routers

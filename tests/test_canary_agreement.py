@@ -12,7 +12,7 @@ from botocore.exceptions import NoCredentialsError
 from tests.builders.logs import line_of, log_lines, logs_client
 from tests.builders.manifests import manifest, stage
 from turnout.canary_agreement import compare_here, compare_on_aws, main_version
-from turnout.capture import Sample
+from turnout.client.captured_lines import Sample
 from turnout.manifest.judgement import Agreement, Judgement
 from turnout.manifest.parser import Canary, Capture, Manifest, Model, Stage, Version
 from turnout.observation.logged_samples import LAG_S

@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from turnout.canary_run import Compare
-from turnout.capture import Sample
-from turnout.client import UnreachableError
+from turnout.client.captured_lines import Sample
+from turnout.client.connection import UnreachableError
 from turnout.manifest.judgement import Agreement
 from turnout.manifest.parser import Canary, Manifest, Stage
 from turnout.observation.logged_samples import LoggedSamples
@@ -23,7 +23,7 @@ from turnout.observation.source import ObservationError
 from turnout.observed import AgreementCounts
 from turnout.plan.checks.agreement_gaps import find_gap, find_logging
 from turnout.protocol.naming import function_name, function_prefix
-from turnout.replay import replay_headers, replay_pair
+from turnout.replay.replay import replay_headers, replay_pair
 from turnout.stage_control import StageControlError
 
 

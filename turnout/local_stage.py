@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from turnout.client import Answer, Connection, UnreachableError
+from turnout.client.connection import Answer, Connection, UnreachableError
 from turnout.stage_control import NOBODY, Operation, StageControlError, StageState, find_api_id, stage_state
 
 NOT_TURNOUT = "Is it the address of `turnout serve`?"

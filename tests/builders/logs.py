@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 from moto import mock_aws
 
-from turnout.capture import Sample
+from turnout.client.captured_lines import Sample
 from turnout.protocol.capture import write_line
 
 

@@ -17,9 +17,9 @@ from tests.builders.graphs import value, write_graph, write_identity
 from tests.cli.conftest import EXAMPLES
 from turnout.artifacts.artifact import load_artifact
 from turnout.cli.__main__ import main
-from turnout.new_version import NewVersionError, prepare_version, write_version
 from turnout.project.manifest_file import ManifestChangedError
 from turnout.project.project import load_project
+from turnout.scaffold.new_version import NewVersionError, prepare_version, write_version
 
 TRANSFORM = "def preprocess(inputs):\n    return inputs\n"
 

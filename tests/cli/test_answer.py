@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from turnout.cli.answer import Output, outputs_of, say_answer, shape_of, summary_of, tell_error_answer, values_text
-from turnout.client import Answer
+from turnout.client.connection import Answer
 
 SAID = {"x-turnout-model": "iris", "x-turnout-version": "v1", "x-turnout-digest": "5f1c", "x-turnout-canary": "true"}
 

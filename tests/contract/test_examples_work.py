@@ -15,7 +15,7 @@ import pytest
 from turnout.gateway.in_process.model_functions import make_functions
 from turnout.gateway.messages import Request, Response
 from turnout.gateway.reload.edition import build_gateway, make_local_plan
-from turnout.openapi import build_document
+from turnout.openapi.document import build_document
 from turnout.project.document_examples import read_document_examples
 from turnout.project.project import Project, load_project
 

@@ -40,15 +40,15 @@ PLAN = (
     "turnout.plan.planner",
     "turnout.plan.checks.quotas",
     "turnout.plan.stages",
-    "turnout.tensor_schemas",
+    "turnout.openapi.tensor_schemas",
     "turnout.plan.checks.tensor_unions",
 )
 DOCUMENT = (
-    "turnout.openapi",
-    "turnout.openapi_general",
-    "turnout.openapi_operations",
-    "turnout.openapi_public",
-    "turnout.openapi_schemas",
+    "turnout.openapi.document",
+    "turnout.openapi.general_operations",
+    "turnout.openapi.inference_operations",
+    "turnout.openapi.public_document",
+    "turnout.openapi.schemas",
 )
 MANIFEST = (
     "turnout.artifacts.cache",
@@ -88,14 +88,14 @@ ROLLOUT = (
 """What moves a canary: it speaks to a gateway as to AWS, from outside."""
 
 REPLAY = (
-    "turnout.agreement",
-    "turnout.answer_outputs",
-    "turnout.capture",
-    "turnout.client",
-    "turnout.replay",
-    "turnout.replay_plots",
-    "turnout.replay_report",
-    "turnout.replay_summary",
+    "turnout.replay.comparison",
+    "turnout.client.outputs",
+    "turnout.client.captured_lines",
+    "turnout.client.connection",
+    "turnout.replay.replay",
+    "turnout.replay.plots",
+    "turnout.replay.report",
+    "turnout.replay.summary",
 )
 
 HEAVY = {"boto3", "botocore", "onnx", "onnxruntime", "uvloop", "httptools", "ruamel", "jsonschema", "pulumi"}

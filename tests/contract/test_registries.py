@@ -13,15 +13,15 @@ from turnout.gateway.document import compile_document
 from turnout.gateway.errors import GatewayError
 from turnout.manifest.parser import CallNode, Model, SequenceNode
 from turnout.manifest.schema import manifest_schema
-from turnout.openapi import build_document
-from turnout.openapi_general import PURPOSES, path_parameters
+from turnout.openapi.document import build_document
+from turnout.openapi.general_operations import PURPOSES, path_parameters
+from turnout.openapi.tensor_schemas import JSON_TYPES
 from turnout.plan.auth import AUTH_TYPES, AuthType
 from turnout.plan.checks.payload import JSON_BYTES
 from turnout.plan.planner import make_plan
 from turnout.plan.routes import GENERAL_ROUTES, OPEN_INFERENCE_ROUTES
 from turnout.protocol.errors import STATUS_OF
 from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
-from turnout.tensor_schemas import JSON_TYPES
 
 ACCESS_OF = {"none": Access.OPEN, "api_key": Access.API_KEY, "iam": Access.IAM, "jwt": Access.AUTHORIZER}
 """How the gateway lets callers in, or refuses them all."""

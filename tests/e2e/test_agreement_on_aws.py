@@ -22,7 +22,7 @@ from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
 from turnout.canary import Phase
 from turnout.canary_agreement import compare_on_aws
 from turnout.canary_run import CanaryRun, Settings, Surroundings
-from turnout.capture import Sample, read_lines
+from turnout.client.captured_lines import Sample, read_lines
 from turnout.manifest.judgement import Agreement, Judgement
 from turnout.manifest.parser import Manifest, Stage
 from turnout.observation.logged_samples import LAG_S

@@ -19,9 +19,9 @@ from tests.engine.stand_in.gateway_resources import (
     check_log_format,
 )
 from tests.engine.stand_in.trust import AssumeRoleError, assume_role
-from turnout.documentation_parts import MOST_PARTS
 from turnout.gateway.control.patches import PatchOperation
 from turnout.gateway.stages import CanarySettings, StageSettings
+from turnout.openapi.documentation_parts import MOST_PARTS
 
 ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/calls"
 API_GATEWAY, LAMBDA = "apigateway.amazonaws.com", "lambda.amazonaws.com"

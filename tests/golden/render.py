@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 
-from turnout.openapi import build_document, lambda_uri, render_document
+from turnout.openapi.document import build_document, lambda_uri, render_document
 from turnout.plan.as_json import plan_to_json
 from turnout.plan.planner import make_plan
 from turnout.project.document_examples import read_document_examples

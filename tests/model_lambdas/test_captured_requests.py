@@ -12,7 +12,7 @@ import pytest
 from model_lambdas.onnx_model.captured_requests import LARGEST_LOG_LINE_BYTES, CaptureRule, capturing_requests
 from model_lambdas.onnx_model.session import FunctionSpec
 from tests.builders.model_functions import proxy_event
-from turnout.capture import Sample, parse_sample, read_lines
+from turnout.client.captured_lines import Sample, parse_sample, read_lines
 from turnout.protocol.tensors import Signature
 
 SPEC = FunctionSpec("iris", "v1", "0" * 64, Signature((), ()), Path("model.onnx"))

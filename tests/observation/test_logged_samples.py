@@ -11,7 +11,7 @@ import pytest
 from botocore.stub import Stubber
 
 from tests.builders.logs import line_of, log_lines, logs_client
-from turnout.capture import Sample
+from turnout.client.captured_lines import Sample
 from turnout.observation.logged_samples import LAG_S, LONGEST_S, MOST_PAGES, LoggedSamples
 from turnout.observation.samples import MOST_SAMPLES
 from turnout.observation.source import ObservationError

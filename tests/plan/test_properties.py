@@ -19,9 +19,9 @@ from tests.builders.manifests import (
     version_names,
 )
 from turnout.manifest.parser import Manifest
-from turnout.openapi import build_document, render_document
-from turnout.openapi_operations import operation_id
-from turnout.openapi_schemas import ERROR, MESSAGE, served_name
+from turnout.openapi.document import build_document, render_document
+from turnout.openapi.inference_operations import operation_id
+from turnout.openapi.schemas import ERROR, MESSAGE, served_name
 from turnout.plan.as_json import plan_to_json
 from turnout.plan.checks.quotas import count_resources
 from turnout.plan.planner import make_plan

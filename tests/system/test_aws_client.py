@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from turnout.client import Connection, post
+from turnout.client.connection import Connection, post
 from turnout.project.remote_artifacts import download_object
 from turnout.stage_control import Target, make_client
 from turnout.system.aws_client import make_aws_client

@@ -49,8 +49,8 @@ def add(
     its inputs or outputs differ, it is refused; --breaking writes `breaking: true` and adds it.
     """
     from turnout.artifacts.artifact import ArtifactError
-    from turnout.new_version import NewVersionError, prepare_version, write_version
     from turnout.project.manifest_file import ManifestChangedError, editing
+    from turnout.scaffold.new_version import NewVersionError, prepare_version, write_version
     from turnout.yaml_text.editor import EditError
 
     with editing(manifest, lambda: tell("Another `turnout add` is at work: waiting for it.")):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from turnout.cli.output import printable, say, say_table, tell
 
 if TYPE_CHECKING:
-    from turnout.client import Answer
+    from turnout.client.connection import Answer
 
 SHOWN_VALUES = 10
 """Values of an output that are printed; the rest is counted."""

@@ -44,7 +44,7 @@ WHERE = "--endpoint-url http://127.0.0.1:8080 names a gateway here, --stack NAME
 
 def find_target(endpoint_url: str, stack: str) -> Target | None:
     """Where the stage is served, None where nobody said so."""
-    from turnout.client import Connection
+    from turnout.client.connection import Connection
     from turnout.stage_control import Target
 
     if not endpoint_url and not stack:
@@ -81,7 +81,7 @@ def connect(project: Project, target: Target, stage: str, judgement: Judgement |
 def compare_for(project: Project, stage: Stage, target: Target, connection: Connection, api_key: str) -> Compare | None:
     """The comparison of outputs that a stage's canary asks for; None where it asks for none."""
     from turnout.canary_agreement import compare_here, compare_on_aws
-    from turnout.client import read_local_key
+    from turnout.client.connection import read_local_key
     from turnout.stage_control import make_client
 
     if stage.canary is None or stage.canary.judgement.agreement is None:

@@ -22,7 +22,7 @@ def init(folder: FolderArgument, *, force: ForceOption = False) -> None:
     It holds models.yaml, two versions of the iris model, Pulumi's program for AWS, a .gitignore and a README. No file
     is ever overwritten.
     """
-    from turnout.new_project import OccupiedError, create_project
+    from turnout.scaffold.new_project import OccupiedError, create_project
 
     try:
         created = create_project(folder, beside_others=force)

@@ -14,8 +14,8 @@ from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, lo
 from turnout.cli.output import CommandError, printable, say, tell
 
 if TYPE_CHECKING:
-    from turnout.client import Answer
-    from turnout.sample_request import SampleRequest
+    from turnout.client.connection import Answer
+    from turnout.client.sample_request import SampleRequest
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -93,7 +93,7 @@ def read_data(data: str) -> bytes:
 
 def sample_request(manifest: Path, model: str, version: str, stage: str, example: str) -> SampleRequest:
     """The request that is sent when none is given."""
-    from turnout.sample_request import UnknownNameError, make_sample_request
+    from turnout.client.sample_request import UnknownNameError, make_sample_request
 
     project = load(manifest)
     try:
@@ -106,7 +106,7 @@ def sample_request(manifest: Path, model: str, version: str, stage: str, example
 
 def local_key(manifest: Path, url: str, stage: str) -> str:
     """The key that `turnout serve` wrote beside the manifest."""
-    from turnout.client import read_local_key
+    from turnout.client.connection import read_local_key
     from turnout.project.manifest_file import manifest_path
 
     return read_local_key(url, manifest_path(manifest).parent, stage)
@@ -114,7 +114,7 @@ def local_key(manifest: Path, url: str, stage: str) -> str:
 
 def send(url: str, model: str, version: str, stage: str, body: bytes, key: str) -> Answer:
     """Post the request; no server, or no address, is an error with the remedy."""
-    from turnout.client import UnreachableError, inference_path, post
+    from turnout.client.connection import UnreachableError, inference_path, post
 
     try:
         return post(url, inference_path(model, version, stage), body, {"x-api-key": key} if key else {})

@@ -42,8 +42,8 @@ def openapi(
     with different auth have documents of their own: then --stage or --api says which; without them it is the first
     stage's. One that is too large for API Gateway is refused.
     """
-    from turnout.documentation_parts import MOST_PARTS, count_documentation_parts
-    from turnout.openapi import build_document, check_document, lambda_uri
+    from turnout.openapi.document import build_document, check_document, lambda_uri
+    from turnout.openapi.documentation_parts import MOST_PARTS, count_documentation_parts
     from turnout.plan.planner import make_plan
     from turnout.project.document_examples import read_document_examples
 

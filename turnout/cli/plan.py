@@ -13,7 +13,7 @@ from turnout.sizes import size_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from turnout.cold_start import ColdStart
+    from turnout.packaging.cold_start import ColdStart
     from turnout.plan.values import Api, Function, Plan, Quota, Route, StagePlan
     from turnout.project.project import Project
 
@@ -60,7 +60,7 @@ def plan(
 
 def measure(project: Project) -> list[ColdStart]:
     """Every version's cold start; a line passes on a terminal while it takes."""
-    from turnout.cold_start import ColdStartError, measure_cold_starts
+    from turnout.packaging.cold_start import ColdStartError, measure_cold_starts
 
     starts: list[ColdStart] = []
     measured = measure_cold_starts(project)

@@ -19,10 +19,10 @@ from turnout.cli.output import CommandError, counted, printable, progress, say, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from turnout.capture import Sample
+    from turnout.client.captured_lines import Sample
     from turnout.manifest.judgement import OutputRule
-    from turnout.replay import Replay
-    from turnout.replay_summary import Side, Summary
+    from turnout.replay.replay import Replay
+    from turnout.replay.summary import Side, Summary
 
 FileArgument = Annotated[
     Path,
@@ -73,7 +73,7 @@ def replay(
     manifest has for the stage's canary, or else by their datatypes. Where versions agree too little, --fail-under
     makes the exit code 1: a gate before a canary starts.
     """
-    from turnout.replay import Replay, replay_headers
+    from turnout.replay.replay import Replay, replay_headers
 
     model, canary, baseline = parse_against(against)
     key = api_key or local_key(manifest, url, stage)
@@ -135,8 +135,8 @@ def rules_of(manifest: Path, stage: str) -> Mapping[str, OutputRule]:
 
 def send(sender: Replay, file: Path, model: str, canary: str, baseline: str) -> Summary:
     """Send all, with a bar; what cannot be read or reached is an error with its remedy."""
-    from turnout.capture import CaptureError, lines_in
-    from turnout.replay_summary import Side, Summary
+    from turnout.client.captured_lines import CaptureError, lines_in
+    from turnout.replay.summary import Side, Summary
 
     summary = Summary(Side(f"{model}/{baseline}" if baseline else "the one captured"), Side(f"{model}/{canary}"))
     try:
@@ -157,7 +157,7 @@ def send(sender: Replay, file: Path, model: str, canary: str, baseline: str) -> 
 
 def samples_in(lines: Iterable[bytes], advance: Callable[[int], None]) -> Iterator[tuple[int, Sample]]:
     """Every sample with the number of its line; the bar moves as lines are read."""
-    from turnout.capture import read_lines
+    from turnout.client.captured_lines import read_lines
 
     for line in read_lines(lines):
         advance(line.size_bytes)
@@ -177,7 +177,7 @@ def find_first(samples: Iterator[tuple[int, Sample]], file: Path, model: str) ->
 
 def check_version(sender: Replay, model: str, version: str, sample: Sample) -> None:
     """Have a version answer once, uncounted: its model is loaded then, and what would fail each time is told once."""
-    from turnout.client import UnreachableError
+    from turnout.client.connection import UnreachableError
 
     try:
         answer = sender.ask(version, sample)
@@ -191,7 +191,7 @@ def check_version(sender: Replay, model: str, version: str, sample: Sample) -> N
 
 def write_report(report: Path, summary: Summary, source: str, floor: float | None) -> None:
     """Write the page and say so."""
-    from turnout.replay_report import render_report
+    from turnout.replay.report import render_report
 
     try:
         report.write_text(render_report(summary, source=source, floor=floor), encoding="utf-8")
@@ -202,7 +202,7 @@ def write_report(report: Path, summary: Summary, source: str, floor: float | Non
 
 def say_summary(summary: Summary, model: str) -> None:
     """Both versions side by side, then agreement by output, then all of it in one sentence."""
-    from turnout.replay_summary import error_text
+    from turnout.replay.summary import error_text
 
     rows = [side_row(side) for side in (summary.baseline, summary.canary)]
     say_table(SIDE_HEADERS, rows, right=SIDE_HEADERS[1:])

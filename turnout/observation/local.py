@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import urlencode
 
-from turnout.client import Connection, UnreachableError
+from turnout.client.connection import Connection, UnreachableError
 from turnout.observation.source import Mark, ObservationError, Watched
 from turnout.observed import Arm, Observation
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from turnout.capture import CaptureError, Sample, read_lines
+from turnout.client.captured_lines import CaptureError, Sample, read_lines
 from turnout.observation.samples import MOST_SAMPLES
 from turnout.observation.source import ObservationError
 from turnout.protocol.capture import MARK

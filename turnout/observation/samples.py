@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from turnout.capture import Sample
-from turnout.replay import fetch_samples
+from turnout.client.captured_lines import Sample
+from turnout.replay.replay import fetch_samples
 
 MOST_SAMPLES = 100
 """Taken at one look, so that a look takes no longer than a moment."""

@@ -130,7 +130,7 @@ def code_files() -> dict[str, Path]:
     """Archive name -> file of the handler and the protocol: the same in every model function's zip."""
     lambdas = Path(str(importlib.import_module(model_lambdas_package()).__file__)).parent
     found = {"model_lambdas/__init__.py": lambdas / "__init__.py"}
-    found |= {f"model_lambdas/onnx_model/{path.name}": path for path in sorted(lambdas.glob("onnx_model/*.py"))}
+    found |= {f"model_lambdas/{name}": path for name, path in modules_below(lambdas).items() if "/" in name}
     return protocol_files() | found
 
 
@@ -138,7 +138,12 @@ def protocol_files() -> dict[str, Path]:
     """Archive name -> file of the protocol: what travels into every zip."""
     protocol = Path(turnout.protocol.__file__).parent
     found = {"turnout/__init__.py": protocol.parent / "__init__.py"}
-    return found | {f"turnout/protocol/{path.name}": path for path in sorted(protocol.glob("*.py"))}
+    return found | {f"turnout/protocol/{name}": path for name, path in modules_below(protocol).items()}
+
+
+def modules_below(folder: Path) -> dict[str, Path]:
+    """Path below the folder -> file, of every module in it and in the packages below it."""
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.py"))}
 
 
 def to_json(value: Any) -> bytes:

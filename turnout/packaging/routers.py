@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from turnout.catalogue import make_catalogue
 from turnout.layout import router_lambda_package
-from turnout.packaging.contents import protocol_files, to_json
+from turnout.packaging.catalogue import make_catalogue
+from turnout.packaging.contents import modules_below, protocol_files, to_json
+from turnout.packaging.route_tables import make_route_table
 from turnout.plan.values import Plan
 from turnout.project.project import Project
-from turnout.router_tables import make_route_table
 
 ROUTER_HANDLER = "router_lambda.entry.handler"
 """What Lambda calls in a router's zip."""
@@ -58,4 +58,4 @@ def find_routers(project: Project, plan: Plan) -> Iterator[RouterInputs]:
 def router_files() -> dict[str, Path]:
     """Archive name -> file of the routers' code and the protocol: the same in every router's zip."""
     folder = Path(str(importlib.import_module(router_lambda_package()).__file__)).parent
-    return protocol_files() | {f"router_lambda/{path.name}": path for path in sorted(folder.glob("*.py"))}
+    return protocol_files() | {f"router_lambda/{name}": path for name, path in modules_below(folder).items()}

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from turnout.catalogue import make_catalogue
 from turnout.gateway.in_process.hosted_router import Answering, RouterCode
 from turnout.layout import router_lambda_package
+from turnout.packaging.catalogue import make_catalogue
+from turnout.packaging.route_tables import make_route_table
 from turnout.plan.values import Plan
 from turnout.project.project import Project
 from turnout.protocol.answered import Invoke
-from turnout.router_tables import make_route_table
 
 
 def make_router_codes(project: Project, plan: Plan) -> Iterator[RouterCode]:

@@ -23,7 +23,7 @@ from turnout.gateway.events import Endpoint
 from turnout.gateway.functions import Functions
 from turnout.gateway.messages import Handler
 from turnout.gateway.stages import BucketOf, own_bucket, stage_settings
-from turnout.openapi import build_document, lambda_uri, render_document
+from turnout.openapi.document import build_document, lambda_uri, render_document
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Function, Plan
 from turnout.project.project import Project

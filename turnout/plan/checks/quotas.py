@@ -211,7 +211,7 @@ def _of_api(plan: Plan, api: Api, account: AccountQuotas) -> Iterator[Count]:
 
 
 def _of_document(api: Api, plan: Plan) -> Iterator[Count]:
-    """Estimates: `turnout.openapi.check_document` counts, and refuses."""
+    """Estimates: `turnout.openapi.document.check_document` counts, and refuses."""
     size = estimate_document(plan.versions, api.routes, plan.graphs)
     yield Count(
         Quota("document, estimated", api.name, size, DOCUMENT_BYTES, "bytes"),

@@ -1,7 +1,7 @@
 """About how large the document of an API gets, without building it.
 
-Comes in: what is planned. Goes out: bytes. Called by the quotas; `turnout.openapi.check_document` counts exactly.
-The numbers were measured on the document of today; a test holds the estimate within a quarter of the truth.
+Comes in: what is planned. Goes out: bytes. Called by the quotas; `turnout.openapi.document.check_document` counts
+exactly. The numbers were measured on the document of today; a test holds the estimate within a quarter of the truth.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from turnout.artifacts.example_request import EXAMPLE_BYTES, count_elements
+from turnout.openapi.tensor_schemas import TOLD_TENSORS
 from turnout.plan.values import Route, ServedGraph, ServedVersion
 from turnout.protocol.tensors import TensorSpec
-from turnout.tensor_schemas import TOLD_TENSORS
 
 ROOT_BYTES = 16_000
 """What every document holds beside its models, the general router's operations among it."""

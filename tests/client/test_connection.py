@@ -1,0 +1,161 @@
+"""One request over a real socket, and the keys that are found for it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from turnout.client.connection import Connection, UnreachableError, inference_path, post, read_local_key
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with what it was asked."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        told = {"path": self.path, "type": self.headers["content-type"], "key": self.headers["x-api-key"]}
+        payload = json.dumps({**told, "body": body.decode()}).encode()
+        self.send_response(418)
+        self.send_header("X-Turnout-Version", "v1")
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def echo_url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("suffix", "start"), [("", ""), ("/", ""), ("/base", "/base"), ("/base/", "/base")])
+def test_a_request_is_posted_and_any_answer_comes_back(echo_url: str, suffix: str, start: str) -> None:
+    answer = post(echo_url + suffix, "/models/iris/inference", b"{}", {"x-api-key": "k"})
+    assert (answer.status, answer.headers["x-turnout-version"]) == (418, "v1")
+    assert json.loads(answer.body) == {
+        "path": f"{start}/models/iris/inference",
+        "type": "application/json",
+        "key": "k",
+        "body": "{}",
+    }
+    assert answer.elapsed_ms > 0
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:8080", "ftp://127.0.0.1", "http://", "http://127.0.0.1:none"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"address|[Pp]ort"):
+        post(url, "/", b"", {})
+
+
+def test_no_server_is_told() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(UnreachableError, match="no server listens at"):
+            post(url, "/", b"", {})
+
+
+def test_a_server_that_never_answers_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(UnreachableError, match=r"did not answer within 0\.05 s"):
+            post(url, "/", b"", {}, timeout_s=0.05)
+
+
+def test_a_server_that_hangs_up_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as rude:
+
+        def hang_up() -> None:
+            connection, _ = rude.accept()
+            with connection:
+                connection.recv(65536)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(UnreachableError, match="did not answer: "):
+            post(f"http://127.0.0.1:{rude.getsockname()[1]}", "/", b"", {})
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "stage", "path"),
+    [
+        ("iris", "v1", "", "/models/iris/v1/inference"),
+        ("iris", "", "prod", "/prod/models/iris/inference"),
+        ("a/b?", "", "", "/models/a%2Fb%3F/inference"),
+    ],
+)
+def test_paths_are_the_cloud_s(model: str, version: str, stage: str, path: str) -> None:
+    assert inference_path(model, version, stage) == path
+
+
+@pytest.mark.parametrize(
+    ("keys", "url", "stage", "key"),
+    [
+        ({"prod": "p", "beta": "b"}, "http://127.0.0.1:8080", "prod", "p"),
+        ({"prod": "p", "beta": "b"}, "http://localhost", "beta", "b"),
+        ({"prod": "p"}, "http://[::1]:80", "", "p"),
+        ({"prod": "p", "beta": "b"}, "http://127.0.0.1", "", ""),
+        ({"prod": "p"}, "http://127.0.0.1", "dev", ""),
+        ({"prod": "p"}, "https://api.example.com", "prod", ""),
+        ({}, "http://127.0.0.1", "", ""),
+        (["p"], "http://127.0.0.1", "prod", ""),
+    ],
+)
+def test_a_key_made_here_is_told_to_this_machine_only(
+    keys: object, url: str, stage: str, key: str, tmp_path: Path
+) -> None:
+    (tmp_path / ".turnout").mkdir()
+    (tmp_path / ".turnout" / "api_keys.json").write_text(json.dumps(keys))
+    assert read_local_key(url, tmp_path, stage) == key
+
+
+def test_no_keys_are_no_key(tmp_path: Path) -> None:
+    assert read_local_key("http://127.0.0.1", tmp_path, "prod") == ""
+    (tmp_path / ".turnout").mkdir()
+    (tmp_path / ".turnout" / "api_keys.json").write_text("{")
+    assert read_local_key("http://127.0.0.1", tmp_path, "prod") == ""
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.fixture
+def forgetful_url() -> Iterator[str]:
+    """A server that says nothing of it and closes each connection after one answer; of three it leaves the last out."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+
+        def serve() -> None:
+            for answer in (ANSWER, ANSWER, b""):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_opened_again(forgetful_url: str) -> None:
+    with closing(Connection(forgetful_url)) as connection:
+        for _ in range(2):
+            assert connection.request("POST", "/", b"{}").body == b"{}"
+        with pytest.raises(UnreachableError, match="did not answer"):
+            connection.request("POST", "/", b"{}")

@@ -1,0 +1,96 @@
+"""The document imports: by moto's put_rest_api and import_rest_api, with warnings as failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from hypothesis import HealthCheck, given, settings
+from moto import mock_aws
+
+from tests.builders.manifests import artifacts_of, large_manifest, manifests
+from turnout.manifest.parser import Manifest
+from turnout.openapi.document import build_document, render_document
+from turnout.plan.checks.quotas import count_resources
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Api, Plan
+from turnout.project.document_examples import read_document_examples
+from turnout.project.project import load_project
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Any]:
+    with mock_aws():
+        yield boto3.client(
+            "apigateway", region_name="eu-central-1", aws_access_key_id="none", aws_secret_access_key="none"
+        )
+
+
+METHOD_OF_MOTO = {"ANY": "X-AMAZON-APIGATEWAY-ANY-METHOD"}
+"""moto takes API Gateway's key for the method's name."""
+
+
+def resources_of(gateway: Any, api_id: str) -> dict[str, Any]:
+    return {row["path"]: row for row in gateway.get_resources(restApiId=api_id, limit=500)["items"]}
+
+
+def check_imported(gateway: Any, api_id: str, api: Api) -> None:
+    """Every route is there with its integration, and as many resources as the plan counts."""
+    resources = resources_of(gateway, api_id)
+    assert len(resources) == count_resources(api.routes)
+    for route in api.routes:
+        method = resources[route.path]["resourceMethods"][METHOD_OF_MOTO.get(route.method, route.method)]
+        integration = method["methodIntegration"]
+        assert integration["type"] == "aws_proxy"
+        assert integration["httpMethod"] == "POST"
+        assert integration["uri"].endswith(f":function:{route.function}:${{stageVariables.alias}}/invocations")
+        assert integration["timeoutInMillis"] == route.timeout_ms
+        assert "200" in method["methodResponses"]
+    posted = {path for path, row in resources.items() if "resourceMethods" in row}
+    assert posted == {route.path for route in api.routes}
+
+
+def import_all(gateway: Any, plan: Plan, examples: dict[tuple[str, str], Any]) -> None:
+    for api in plan.apis:
+        data = render_document(build_document(plan, api, examples=examples))
+        imported = gateway.import_rest_api(body=data, failOnWarnings=True)
+        assert imported["name"] == api.name
+        check_imported(gateway, imported["id"], api)
+        put = gateway.create_rest_api(name="put")
+        for _ in range(2):  # the second time over the first
+            gateway.put_rest_api(restApiId=put["id"], mode="overwrite", body=data, failOnWarnings=True)
+            check_imported(gateway, put["id"], api)
+
+
+def plan_of(of: Manifest) -> Plan:
+    return make_plan(of, artifacts_of(of), enforce=False)
+
+
+def test_sample_document_imports(gateway: Any, root: Path) -> None:
+    project = load_project(root / "models.yaml", cache=False)
+    import_all(gateway, make_plan(project.manifest, project.artifacts), dict(read_document_examples(project.manifest)))
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(manifests())
+def test_generated_documents_import(gateway: Any, of: Manifest) -> None:
+    import_all(gateway, plan_of(of), {})
+
+
+def test_document_with_as_many_resources_as_an_api_may_have_imports(gateway: Any) -> None:
+    plan = plan_of(large_manifest(48, 2))
+    assert count_resources(plan.apis[0].routes) == 298
+    body = render_document(build_document(plan, plan.apis[0]))
+    check_imported(gateway, gateway.import_rest_api(body=body, failOnWarnings=True)["id"], plan.apis[0])
+
+
+def test_removed_version_is_gone_after_an_overwrite(gateway: Any) -> None:
+    before, after = plan_of(large_manifest(2, 2)), plan_of(large_manifest(2, 1))
+    api = gateway.create_rest_api(name="api")
+    for plan in (before, after):
+        body = render_document(build_document(plan, plan.apis[0]))
+        gateway.put_rest_api(restApiId=api["id"], mode="overwrite", body=body, failOnWarnings=True)
+        check_imported(gateway, api["id"], plan.apis[0])

@@ -1,0 +1,1 @@
+"""Calls a running API: connection, sample requests, reading responses and captures."""

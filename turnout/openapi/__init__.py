@@ -1,0 +1,1 @@
+"""The OpenAPI document of a plan; both servers read it."""

@@ -1,0 +1,157 @@
+"""The document: one OpenAPI 3.0 text with API Gateway's extensions, that AWS imports and the local gateway obeys.
+
+Comes in: a plan, one of its APIs, and `uri_of`, which binds a function's name to something that can be called. Goes
+out: a JSON-ready dict in a fixed order, equal plans give equal bytes. Called by the gateway, infra, `turnout openapi`.
+Source: OpenAPI 3.0.3; API Gateway Developer Guide, "OpenAPI extensions" and "Important notes for REST APIs".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from turnout.openapi.general_operations import ANY_METHOD, GENERAL_SCHEMAS, build_general_operation
+from turnout.openapi.inference_operations import Request, build_operation
+from turnout.openapi.schemas import build_schemas
+from turnout.plan.auth import build_schemes, find_auth_type
+from turnout.plan.checks.quotas import DOCUMENT_BYTES, FEWER_INPUTS, SCHEMA_BYTES, SPLIT, spell_use
+from turnout.plan.values import Api, Plan, Quota, ServedVersion
+from turnout.problems import Problem, ProblemsError
+
+Document = dict[str, Any]
+UriOf = Callable[[str], str]
+"""From `turnout-local_iris_${stageVariables.iris}:${stageVariables.alias}` to the integration's `uri`."""
+
+BINARY_MEDIA_TYPES = ("*/*",)
+"""Every body is binary to API Gateway: what a function answers in base64 reaches every client decoded."""
+
+GATEWAY_RESPONSES = {
+    "THROTTLED": {
+        "responseParameters": {"gatewayresponse.header.Retry-After": "'1'"},
+        "responseTemplates": {"application/json": '{"message":$context.error.messageString}'},
+    }
+}
+"""What API Gateway answers by itself stays as it is; who is throttled is also told when to come back."""
+
+INFO = """Inference with ONNX models, each in many versions.
+
+`POST /models/{model}/{version}/inference` calls one version, `POST /models/{model}/inference` the one that the stage \
+serves; `GET /models` lists what there is. Paths start with the stage's name unless a domain is mapped to it.
+
+A request is the Open Inference Protocol's JSON, `{"inputs": [{"name", "shape", "datatype", "data"}]}`, `data` flat or \
+nested; or its binary tensor extension, `application/octet-stream` with `Inference-Header-Content-Length`; or a short \
+form, `{"inputs": {"x": [[1.0]]}}` or `{"instances": [[1.0]]}`. The answer comes in the form that was asked in. NaN \
+and the infinities are the strings "NaN", "Infinity" and "-Infinity"."""
+
+
+def lambda_uri(partition: str, region: str, account: str) -> UriOf:
+    """Binds a function's name to its Lambda, `arn:aws:apigateway:REGION:lambda:path/.../invocations`."""
+    root = f"arn:{partition}:apigateway:{region}:lambda:path/2015-03-31/functions"
+    functions = f"arn:{partition}:lambda:{region}:{account}:function"
+
+    def uri_of(function: str) -> str:
+        return f"{root}/{functions}:{function}/invocations"
+
+    return uri_of
+
+
+local_uri = lambda_uri("aws", "us-east-1", "000000000000")
+"""What the local gateway binds: AWS's own spelling with an account that nobody has."""
+
+
+def build_document(
+    plan: Plan,
+    api: Api,
+    uri_of: UriOf = local_uri,
+    *,
+    examples: Mapping[tuple[str, str], Mapping[str, Any]] | None = None,
+    credentials: str = "",
+) -> Document:
+    """The document of one API. Parts of it are shared: it is to be read or written out, not changed.
+
+    Args:
+        plan: the whole plan.
+        api: one of `plan.apis`.
+        uri_of: binds the integrations.
+        examples: (model, version) -> a request that works; a version without one gets one made from its signature.
+        credentials: the role by which API Gateway invokes the functions; left out where empty.
+    """
+    auth = find_auth_type(api.auth)
+    versions = versions_by_model(plan)
+    served = {(row.version.model, row.version.name): row for row in plan.versions}
+    requests = {key: Request.of(row, (examples or {}).get(key)) for key, row in served.items()}
+    paths = {}
+    for route in api.routes:
+        uri = uri_of(f"{route.function}:${{stageVariables.alias}}")
+        if route.model:
+            chosen = [served[route.model, route.version]] if route.version else versions.get(route.model, [])
+            operation = build_operation(
+                route,
+                {row.version.name: requests[route.model, row.version.name] for row in chosen},
+                description=_describe(plan, route.model, chosen if route.version else []),
+                security=auth.security,
+                uri=uri,
+                credentials=credentials,
+            )
+        else:
+            operation = build_general_operation(route, security=auth.security, uri=uri, credentials=credentials)
+        paths[route.path] = {ANY_METHOD if route.method == "ANY" else route.method.lower(): operation}
+    return {
+        "openapi": "3.0.3",
+        "info": {"title": api.name, "version": "1", "description": INFO},
+        "x-amazon-apigateway-binary-media-types": list(BINARY_MEDIA_TYPES),
+        **dict(auth.extensions),
+        "x-amazon-apigateway-gateway-responses": GATEWAY_RESPONSES,
+        "tags": [_tag(plan, model) for model in (*versions, *(graph.model for graph in plan.graphs))],
+        "paths": paths,
+        "components": {
+            "schemas": {**dict(build_schemas(versions, plan.graphs)), **GENERAL_SCHEMAS},
+            **({"securitySchemes": build_schemes(auth, api.jwt)} if auth.scheme is not None else {}),
+        },
+    }
+
+
+def versions_by_model(plan: Plan) -> dict[str, list[ServedVersion]]:
+    """Model -> its versions, both in the file's order."""
+    versions: dict[str, list[ServedVersion]] = {}
+    for row in plan.versions:
+        versions.setdefault(row.version.model, []).append(row)
+    return versions
+
+
+def render_document(document: Document, *, indent: bool = False) -> bytes:
+    """The document's bytes: compact for AWS, or to be read."""
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 if indent else 0)
+
+
+def check_document(document: Document) -> tuple[Quota, ...]:
+    """What API Gateway would refuse to import for its size: the whole, and the largest schema.
+
+    Raises:
+        ProblemsError: one of them is too large.
+    """
+    schemas = document["components"]["schemas"]
+    sizes = {name: len(orjson.dumps(schema)) for name, schema in schemas.items()}
+    largest = max(sizes, key=sizes.__getitem__)
+    whole = Quota("document", document["info"]["title"], len(render_document(document)), DOCUMENT_BYTES, "bytes")
+    schema = Quota("largest schema", largest, sizes[largest], SCHEMA_BYTES, "bytes")
+    remedies = ((whole, SPLIT), (schema, FEWER_INPUTS))
+    problems = tuple(
+        Problem(spell_use(quota), ("models",), hint=remedy) for quota, remedy in remedies if quota.exceeded
+    )
+    if problems:
+        raise ProblemsError(problems)
+    return whole, schema
+
+
+def _describe(plan: Plan, model: str, versions: list[ServedVersion]) -> str:
+    """The model's description, then the version's."""
+    texts = [plan.descriptions.get(model, ""), *(row.version.description for row in versions)]
+    return "\n\n".join(text for text in texts if text)
+
+
+def _tag(plan: Plan, model: str) -> dict[str, str]:
+    description = plan.descriptions.get(model)
+    return {"name": model, **({"description": description} if description else {})}

@@ -1,0 +1,216 @@
+"""Operations of what the general router answers: the catalogue, health, the document, the Open Inference Protocol.
+
+Comes in: a planned route. Goes out: an operation object; the schemas that such operations name. Called by the document.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from turnout.openapi.inference_operations import ERRORS, describe_error, spell_integration, tell_codes
+from turnout.openapi.schemas import ERROR
+from turnout.openapi.tensor_schemas import Schema
+from turnout.plan.values import Route
+
+ANY_METHOD = "x-amazon-apigateway-any-method"
+"""API Gateway's key for a route that takes every method."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What one of the paths is for.
+
+    Args:
+        id: the operation's.
+        tag: that documents group it by.
+        summary: one line.
+        answer: what an answer of 200 holds.
+        schema: of that answer, a name among `GENERAL_SCHEMAS`; empty for any object.
+        errors: the statuses beside 200 that it answers with.
+    """
+
+    id: str
+    tag: str
+    summary: str
+    answer: str
+    schema: str = ""
+    errors: tuple[str, ...] = ("403", "429")
+
+
+PURPOSES: Mapping[str, Purpose] = {
+    "/models": Purpose(
+        "listModels", "Catalogue", "All models, and what this stage serves of each", "The models.", "Catalogue"
+    ),
+    "/models/{model}": Purpose(
+        "getModel",
+        "Catalogue",
+        "One model: what this stage serves of it, and its versions with their tensors",
+        "The model.",
+        "Model",
+        ("403", "404", "429"),
+    ),
+    "/models/{model}/{version}": Purpose(
+        "getVersion",
+        "Catalogue",
+        "One version: tensors, digest, size, and examples with the answers that are expected",
+        "The version.",
+        "Version",
+        ("403", "404", "405", "429"),
+    ),
+    "/health/live": Purpose("getLive", "Health", "Whether requests arrive", "`live` is true.", "Live", ()),
+    "/health/ready": Purpose(
+        "getReady",
+        "Health",
+        "Whether every version that this stage serves answers. Asks each of them, which starts those that sleep",
+        "`ready` is true.",
+        "Ready",
+        ("503",),
+    ),
+    "/openapi.json": Purpose(
+        "getDocument", "Catalogue", "This document, with the stage's address", "OpenAPI 3.0.", "", ("403", "413", "429")
+    ),
+    "/v2": Purpose(
+        "openInferenceServer",
+        "Open Inference Protocol",
+        "The Open Inference Protocol: the server's metadata",
+        "Its metadata.",
+    ),
+    "/v2/{proxy+}": Purpose(
+        "openInference",
+        "Open Inference Protocol",
+        "The Open Inference Protocol: `health/live`, `health/ready`, and below `models/{model}`, with or without "
+        "`/versions/{version}`, the metadata, `ready` and `infer`",
+        "What the protocol says, in its binary tensor extension where that was asked for.",
+        "",
+        tuple(sorted({*ERRORS, "404", "405", "503"})),
+    ),
+}
+"""By path; the general router answers no other one."""
+
+PARAMETERS = {
+    "model": "A model's name.",
+    "version": "One of its versions.",
+    "proxy": "The rest of the path, as the protocol spells it.",
+}
+
+_PARAMETER = re.compile(r"\{(\w+)\+?\}")
+
+OWN_ERRORS = {
+    "404": describe_error(f"There is no such thing: {tell_codes(404)}.", ERROR),
+    "405": describe_error(f"Another method would do, which `Allow` names: {tell_codes(405)}.", ERROR),
+    "503": describe_error(f"Some do not answer; `details.not_ready` lists them: {tell_codes(503)}.", ERROR),
+}
+"""Beside those of an inference."""
+
+
+def build_general_operation(
+    route: Route, *, security: list[dict[str, list[str]]], uri: str, credentials: str
+) -> dict[str, Any]:
+    """The operation object of one route; health asks for no key and no signature."""
+    purpose = PURPOSES[route.path]
+    schema = {"schema": {"$ref": f"#/components/schemas/{purpose.schema}"}} if purpose.schema else {}
+    errors = ERRORS | OWN_ERRORS
+    return {
+        "operationId": purpose.id,
+        "tags": [purpose.tag],
+        "summary": purpose.summary,
+        "security": [] if route.kind == "health" else security,
+        "parameters": path_parameters(route.path),
+        "responses": {
+            "200": {"description": purpose.answer, "content": {"application/json": schema}},
+            **{status: errors[status] for status in purpose.errors},
+        },
+        "x-amazon-apigateway-integration": spell_integration(route, uri, credentials),
+    }
+
+
+def path_parameters(path: str) -> list[dict[str, Any]]:
+    """What stands in braces in a path."""
+    return [
+        {"name": name, "in": "path", "required": True, "description": PARAMETERS[name], "schema": {"type": "string"}}
+        for name in _PARAMETER.findall(path)
+    ]
+
+
+def _object(description: str, required: str, properties: Mapping[str, Schema]) -> Schema:
+    return {
+        "type": "object",
+        "description": description,
+        "required": required.split(),
+        "properties": dict(properties),
+    }
+
+
+def _list_of(schema: Schema) -> Schema:
+    return {"type": "array", "items": schema}
+
+
+_TEXT: Schema = {"type": "string"}
+_TENSOR = _object(
+    "An input or an output.",
+    "name datatype",
+    {
+        "name": _TEXT,
+        "datatype": _TEXT,
+        "shape": {"type": "array", "items": {"type": "integer"}, "description": "-1 where free; null: of any rank."},
+    },
+)
+_SHARE = _object(
+    "A version that the model's calls reach.", "version percent", {"version": _TEXT, "percent": {"type": "number"}}
+)
+_PLACE: Mapping[str, Schema] = {
+    "stage": {"type": "string", "description": "Whose variables were read."},
+    "canary": {"type": "boolean", "description": "Whether they were those of the stage's canary."},
+}
+_MODEL: Mapping[str, Schema] = {
+    "name": _TEXT,
+    "description": _TEXT,
+    "endpoint": {"type": "string", "description": "Path of its inference, by whichever version is served."},
+    "serves": _list_of(_SHARE),
+    "graph": {"type": "boolean", "description": "Whether it is made of other models, without versions of its own."},
+}
+_VERSION: Mapping[str, Schema] = {
+    "name": _TEXT,
+    "description": _TEXT,
+    "endpoint": {"type": "string", "description": "Path of its inference."},
+    "percent": {"type": "number", "description": "Its share of the model's calls."},
+    "sha256": {"type": "string", "description": "Of its artifact."},
+    "size_bytes": {"type": "integer"},
+    "inputs": _list_of(_TENSOR),
+    "outputs": _list_of(_TENSOR),
+    "metadata": {"type": "object", "description": "What its file says of itself."},
+}
+
+GENERAL_SCHEMAS: Mapping[str, Schema] = {
+    "Catalogue": _object(
+        "All models.",
+        "models",
+        {
+            "platform": _TEXT,
+            **_PLACE,
+            "models": _list_of(_object("A model.", "name endpoint", {**_MODEL, "versions": _list_of(_TEXT)})),
+        },
+    ),
+    "Model": _object(
+        "A model.",
+        "name endpoint",
+        {
+            **_PLACE,
+            **_MODEL,
+            "routing": {"type": "object", "description": "Sticky, shadow and fallback, as models.yaml has them."},
+            "versions": _list_of(_object("A version.", "name endpoint", _VERSION)),
+            "calls": _list_of(_object("A call of a graph.", "model", {"model": _TEXT, "version": _TEXT})),
+        },
+    ),
+    "Version": _object(
+        "A version of a model.",
+        "model name endpoint",
+        {**_PLACE, "model": _TEXT, **_VERSION, "examples": _list_of({"type": "object"})},
+    ),
+    "Live": _object("A sign of life.", "live", {"live": {"type": "boolean"}}),
+    "Ready": _object("All answer.", "ready", {"ready": {"type": "boolean"}}),
+}
+"""What the general router answers with."""

@@ -1,0 +1,192 @@
+"""An inference in the document: what a client sends to a route, what it gets, and which function answers.
+
+Comes in: a planned route and the versions that may answer it. Goes out: an operation object. Called by the document.
+Parameters stand on the operation and responses are written out at each, since API Gateway knows neither a path's
+parameters (moto fails on them) nor references to shared responses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from turnout.artifacts.example_request import EXAMPLE_BYTES, count_elements, make_request
+from turnout.openapi.schemas import ERROR, MESSAGE, served_name
+from turnout.plan.values import Route, ServedVersion
+from turnout.protocol.errors import STATUS_OF
+from turnout.protocol.naming import schema_name
+
+HEADER_LENGTH = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "required": False,
+    "description": "Of an application/octet-stream body: how many of its first bytes are the JSON before the tensors.",
+    "schema": {"type": "integer"},
+}
+
+ANSWER_HEADERS = {
+    name: {"description": description, "schema": {"type": "string"}}
+    for name, description in (
+        ("x-turnout-model", "The model that answered."),
+        ("x-turnout-version", "The version that answered."),
+        ("x-turnout-digest", "First 12 hex digits of its artifact's SHA-256."),
+        ("x-turnout-canary", "`true` from the canary's share of the stage, else `false`."),
+    )
+}
+
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+"""A body of bytes. API Gateway checks no body against it: the document asks for no request validator."""
+
+BODY = """The Open Inference Protocol's JSON as the schema tells it, `data` flat or nested; or a short form: \
+`{"inputs": {"NAME": nested list}}`, or `{"instances": [...]}` with one row (or one object of rows by input name) per \
+instance. As application/octet-stream: that JSON, each input with `parameters.binary_data_size` instead of `data`, \
+then the tensors' bytes, little-endian."""
+
+VERBS = {"inference": "infer", "open_inference": "openInfer"}
+"""By the kind of a route: how its operation's id begins. A version's two routes answer alike."""
+
+FORMS = (
+    "The answer comes in the form that was asked in; with `parameters.binary_data_output` as application/octet-stream."
+)
+
+
+def tell_codes(status: int) -> str:
+    """The codes that an error of that status may have."""
+    return ", ".join(f"`{code}`" for code, of in STATUS_OF.items() if of == status)
+
+
+def describe_error(description: str, schema: str) -> dict[str, Any]:
+    """A response object; `schema` names a component."""
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+    }
+
+
+ERRORS = {
+    "400": describe_error(f"The request is wrong: {tell_codes(400)}.", ERROR),
+    "403": describe_error("No such route, or no right to call it.", MESSAGE),
+    "413": describe_error(
+        f"Too large, the body or its answer: {tell_codes(413)}, or API Gateway's own answer above 10 MB.", ERROR
+    ),
+    "415": describe_error(f"The body is of another type: {tell_codes(415)}.", ERROR),
+    "422": describe_error(f"The values fit the signature and the model refuses them: {tell_codes(422)}.", ERROR),
+    "429": describe_error("The stage's throttle, or the key's.", MESSAGE),
+    "500": describe_error(f"Not the caller's fault: {tell_codes(500)}.", ERROR),
+    "502": describe_error("The function failed or answered rubbish.", MESSAGE),
+    "504": describe_error("No answer within 29 s.", MESSAGE),
+}
+"""Every inference's error responses, one object shared by all."""
+
+GRAPH_ERRORS = {
+    **ERRORS,
+    "429": describe_error(
+        f"The stage's throttle, or the key's; or of a model that it calls: {tell_codes(429)}.", ERROR
+    ),
+    "502": describe_error(f"A model that it calls failed: {tell_codes(502)}.", ERROR),
+    "504": describe_error(f"No answer within 29 s, or none of a model that it calls: {tell_codes(504)}.", ERROR),
+    "508": describe_error(f"It calls itself: {tell_codes(508)}.", ERROR),
+}
+"""Those of a model that is made of others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A version's example, None where it is too large to be shown or its signature is not known."""
+
+    example: Mapping[str, Any] | None
+
+    @classmethod
+    def of(cls, served: ServedVersion, given: Mapping[str, Any] | None) -> Request:
+        """The given example, or one made from the signature."""
+        if given is None:
+            tensors = [tensor for tensor in served.signature.inputs if tensor.required]
+            # Two bytes is the least that an element takes: a large tensor is not even made.
+            if not served.signature.outputs or 2 * sum(map(count_elements, tensors)) > EXAMPLE_BYTES:
+                return cls(None)
+            given = make_request(served.signature)
+        return cls(given if len(orjson.dumps(given)) <= EXAMPLE_BYTES else None)
+
+
+def operation_id(model: str, version: str, verb: str = "infer") -> str:
+    """`inferIrisVv1`, or `inferIrisServed` for the route that a stage turns; unique, as the schemas' names are."""
+    return verb + (schema_name(model, version, "") if version else served_name(model, ""))
+
+
+def build_operation(
+    route: Route,
+    requests: Mapping[str, Request],
+    *,
+    description: str,
+    security: list[dict[str, list[str]]],
+    uri: str,
+    credentials: str,
+) -> dict[str, Any]:
+    """The operation object of one route.
+
+    Args:
+        route: as planned.
+        requests: version -> its example, of each version that may answer; none for a graph.
+        description: of the model and the version.
+        security: of the API's authentication.
+        uri: the integration's.
+        credentials: the role for the integration, or empty.
+    """
+    told = route.version or "the version that the stage serves"
+    name = schema_name(route.model, route.version, "{}") if route.version else served_name(route.model, "{}")
+    return {
+        "operationId": operation_id(route.model, route.version, VERBS[route.kind]),
+        "tags": [route.model],
+        "summary": f"Inference with {route.model}, {told}",
+        **({"description": description} if description else {}),
+        "security": security,
+        "parameters": [HEADER_LENGTH],
+        "requestBody": {
+            "required": True,
+            "description": BODY,
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": f"#/components/schemas/{name.format('Request')}"},
+                    **_examples(route, requests),
+                },
+                "application/octet-stream": BINARY,
+            },
+        },
+        "responses": {
+            "200": {
+                "description": FORMS,
+                "headers": ANSWER_HEADERS,
+                "content": {
+                    "application/json": {"schema": {"$ref": f"#/components/schemas/{name.format('Response')}"}},
+                    "application/octet-stream": BINARY,
+                },
+            },
+            **(ERRORS if requests else GRAPH_ERRORS),
+        },
+        "x-amazon-apigateway-integration": spell_integration(route, uri, credentials),
+    }
+
+
+def spell_integration(route: Route, uri: str, credentials: str) -> dict[str, Any]:
+    """How API Gateway calls the route's function; `credentials` is the role for it, or empty."""
+    return {
+        "type": "aws_proxy",
+        "httpMethod": "POST",
+        "uri": uri,
+        **({"credentials": credentials} if credentials else {}),
+        "passthroughBehavior": "when_no_match",
+        "timeoutInMillis": route.timeout_ms,
+    }
+
+
+def _examples(route: Route, requests: Mapping[str, Request]) -> dict[str, Any]:
+    """A version's example; on a model's route the example of each version by its name. Each stands there once."""
+    if route.kind != "inference":
+        return {}
+    known = {version: request.example for version, request in requests.items() if request.example is not None}
+    if route.version:
+        return {"example": known[route.version]} if known else {}
+    return {"examples": {version: {"value": value} for version, value in known.items()}} if known else {}

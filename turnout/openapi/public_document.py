@@ -1,0 +1,78 @@
+"""The document for those who call the API: without what concerns API Gateway and its account.
+
+Comes in: a document as `build_document` makes it. Goes out: one that any tool reads. Called by the catalogue, which
+answers it at `/openapi.json`.
+
+API Gateway has one route for all paths of the Open Inference Protocol; here each of them is told by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from turnout.openapi.general_operations import ANY_METHOD, path_parameters
+from turnout.openapi.inference_operations import BINARY, BODY, HEADER_LENGTH
+
+EXTENSION = "x-amazon-apigateway-"
+KEPT = frozenset({f"{EXTENSION}authtype"})
+"""Tells a client how to sign."""
+
+PROTOCOL_ROOT = "/v2"
+PROTOCOL_REST = "/v2/{proxy+}"
+
+MODEL, VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+
+PROTOCOL_PATHS = (
+    ("get", PROTOCOL_ROOT, "openServer", "The server's name, version and extensions"),
+    ("get", "/v2/health/live", "openLive", "Whether requests arrive"),
+    ("get", "/v2/health/ready", "openReady", "Whether every version that this stage serves answers"),
+    ("get", MODEL, "openModel", "Metadata of the version that the stage serves"),
+    ("get", f"{MODEL}/ready", "openModelReady", "Whether the version that the stage serves answers"),
+    ("post", f"{MODEL}/infer", "openInfer", "Inference with the version that the stage serves"),
+    ("get", VERSION, "openVersion", "Metadata of a version"),
+    ("get", f"{VERSION}/ready", "openVersionReady", "Whether a version answers"),
+    ("post", f"{VERSION}/infer", "openInferVersion", "Inference with a version"),
+)
+"""Method, path, id and summary of what the general router answers below `/v2`."""
+
+CONTENT: Mapping[str, Any] = {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": BINARY}
+
+
+def publish_document(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The same API as its callers see it; `servers` is left to whoever knows the address.
+
+    Extensions stand at the root, on operations and on security schemes; what lies deeper is shared with the document.
+    """
+    components = dict(document["components"])
+    if "securitySchemes" in components:
+        components["securitySchemes"] = _each_published(components["securitySchemes"])
+    return {**_published(document), "paths": _publish_paths(document["paths"]), "components": components}
+
+
+def _publish_paths(paths: Mapping[str, Any]) -> dict[str, Any]:
+    published: dict[str, Any] = {}
+    for path, item in paths.items():
+        if path == PROTOCOL_REST:
+            published |= _protocol_paths(_published(item[ANY_METHOD]))
+        elif path != PROTOCOL_ROOT:
+            published[path] = _each_published(item)
+    return published
+
+
+def _protocol_paths(operation: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """One path after the other; what all of them share is taken from the route that answers them."""
+    for method, path, name, summary in PROTOCOL_PATHS:
+        told: dict[str, Any] = {"operationId": name, "summary": summary, "parameters": path_parameters(path)}
+        if method == "post":
+            told["parameters"].append(HEADER_LENGTH)
+            told["requestBody"] = {"required": True, "description": BODY, "content": CONTENT}
+        yield path, {method: {**operation, **told}}
+
+
+def _each_published(rows: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _published(row) for name, row in rows.items()}
+
+
+def _published(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key in KEPT or not key.startswith(EXTENSION)}

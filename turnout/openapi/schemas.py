@@ -1,0 +1,88 @@
+"""`components.schemas` of inference: two per version, two per model for the route that a stage turns, the errors.
+
+Comes in: the planned versions and graphs. Goes out: (name, schema) pairs in a fixed order. Called by the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from turnout.openapi.tensor_schemas import Schema, join_signatures, request_schema, response_schema, tell_tensors
+from turnout.plan.values import ServedGraph, ServedVersion
+from turnout.protocol.errors import STATUS_OF
+from turnout.protocol.naming import schema_name
+from turnout.protocol.routing import GRAPH
+
+ERROR = "Error"
+"""What a function answers a mistake with."""
+
+MESSAGE = "Message"
+"""What API Gateway itself answers."""
+
+
+def served_name(model: str, kind: str) -> str:
+    """The schema of whichever version a stage serves: `IrisServedRequest`. No version's name holds that `S`."""
+    return "".join(word.capitalize() for word in model.split("-")) + f"Served{kind}"
+
+
+def build_schemas(
+    versions: Mapping[str, Sequence[ServedVersion]], graphs: Sequence[ServedGraph] = ()
+) -> Iterator[tuple[str, Schema]]:
+    """The schemas of every model and version, of the graphs, and of the errors."""
+    for model, rows in versions.items():
+        yield from _of_model(model, rows)
+        for row in rows:
+            yield from _of_version(row)
+    for graph in graphs:
+        yield from _of_graph(graph)
+    yield ERROR, error_schema()
+    yield MESSAGE, message_schema()
+
+
+def _of_version(row: ServedVersion) -> Iterator[tuple[str, Schema]]:
+    model, version = row.version.model, row.version.name
+    inputs = f"Inputs of {model} {version}: {tell_tensors(row.signature.inputs)}."
+    outputs = f"Outputs of {model} {version}: {tell_tensors(row.signature.outputs)}."
+    if row.version.transform:
+        outputs += " The version's transform may read other inputs and answer other outputs."
+    yield schema_name(model, version, "Request"), request_schema(inputs, row.signature)
+    yield schema_name(model, version, "Response"), response_schema(outputs, model, [version], row.signature)
+
+
+def _of_model(model: str, rows: Sequence[ServedVersion]) -> Iterator[tuple[str, Schema]]:
+    joined = join_signatures([row.signature for row in rows])
+    names = [row.version.name for row in rows]
+    told = f"{model} {', '.join(names)}: the stage's choice; each version's own schema tells its tensors."
+    yield served_name(model, "Request"), request_schema(f"Inputs of {told}", joined)
+    yield served_name(model, "Response"), response_schema(f"Outputs of {told}", model, names, joined)
+
+
+def _of_graph(row: ServedGraph) -> Iterator[tuple[str, Schema]]:
+    model, signature = row.model, row.signature
+    inputs = f"Inputs of {model}, which is made of other models: {tell_tensors(signature.inputs)}."
+    outputs = f"Outputs of {model}: {tell_tensors(signature.outputs)}."
+    yield served_name(model, "Request"), request_schema(inputs, signature)
+    yield served_name(model, "Response"), response_schema(outputs, model, [GRAPH], signature)
+
+
+def error_schema() -> Schema:
+    """`{"error": sentence, "code": CODE, "details": {...}}`."""
+    return {
+        "type": "object",
+        "description": "A mistake, told by the function.",
+        "required": ["error", "code"],
+        "properties": {
+            "error": {"type": "string", "description": "A sentence that names the tensor, what was expected and got."},
+            "code": {"type": "string", "enum": list(STATUS_OF)},
+            "details": {"type": "object"},
+        },
+    }
+
+
+def message_schema() -> Schema:
+    """`{"message": "Forbidden"}`."""
+    return {
+        "type": "object",
+        "description": "An answer of API Gateway itself.",
+        "properties": {"message": {"type": "string"}},
+    }

@@ -1,0 +1,1 @@
+"""Sends captured requests again, compares the responses and reports."""

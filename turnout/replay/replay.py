@@ -1,0 +1,307 @@
+"""Captured requests, sent again to one version or to two, side by side.
+
+Comes in: samples, where a server is, the versions. Goes out: a `Pair` for each sample. Called by `turnout replay` and
+by the canary's check of agreement.
+
+Versions are asked by their own paths, which any stage has and no canary changes. A capture holds no answers: where one
+version is named it is compared with the one that answered then, which, being immutable, answers the same again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+import orjson
+
+from turnout.client.captured_lines import Sample, parse_sample
+from turnout.client.connection import Answer, Connection, UnreachableError, inference_path
+from turnout.client.outputs import PREDICTIONS, UnreadableAnswerError, read_outputs
+from turnout.manifest.judgement import OutputRule
+from turnout.observed import AgreementCounts
+from turnout.protocol.routing import REPLAY_HEADER
+from turnout.replay.comparison import Array, Comparison, compare_outputs
+from turnout.system.loopback import is_loopback_url
+
+THROTTLED_WAITS_S = (0.2, 0.4, 0.8, 1.6, 3.2)
+"""Waited after each answer of 429 before the request is sent again: the stage's throttle is no version's fault."""
+
+REPLAYS_PATH = "/turnout/replay"
+"""Where a gateway on this machine hands out the mark of replayed requests."""
+
+_UNPROVED = "1"
+
+NO_VERDICTS = frozenset({0, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
+"""No answer, one by the stage's authorization, one by its throttle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one version made of a sample.
+
+    Args:
+        status: of the answer, 0 where none came.
+        duration_ms: as the client saw it.
+        outputs: name -> array, where it was answered; else None.
+        error: why not, or empty.
+    """
+
+    status: int
+    duration_ms: float
+    outputs: Mapping[str, Array] | None = None
+    error: str = ""
+
+    @property
+    def is_verdict(self) -> bool:
+        """Whether it says something about the version: no answer does not, nor one that its stage gives."""
+        return self.status not in NO_VERDICTS
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One sample and its replies.
+
+    Args:
+        number: of its line in the capture.
+        sample: as captured.
+        canary: of the version in question.
+        baseline: of the one that it is compared with; None where that is the same version.
+        comparison: of both outputs; None where not both answered.
+    """
+
+    number: int
+    sample: Sample
+    canary: Reply
+    baseline: Reply | None
+    comparison: Comparison | None
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether the two agree; None where that cannot be said.
+
+        A version that refuses or fails what the other answers disagrees with it. Where both do, or a reply is no
+        verdict, nothing is said.
+        """
+        if self.baseline is None or not (self.baseline.is_verdict and self.canary.is_verdict):
+            return None
+        if self.comparison is not None:
+            return self.comparison.agrees
+        return None if self.baseline.outputs is None and self.canary.outputs is None else False
+
+
+class Replay:
+    """Sends samples of one model.
+
+    Args:
+        url: where the server is.
+        model: whose samples are sent; others are passed over.
+        canary: the version in question.
+        baseline: the one that it is compared with; empty is the one that answered when the sample was captured.
+        stage: whose paths are asked; empty for the server's own first one.
+        headers: of each request, an API key say.
+        rules: output -> when two of its values agree.
+        concurrency: samples on their way at once; of each, both versions are asked one after the other.
+        sleep: waits so many seconds.
+
+    Raises:
+        ValueError: `url` is no address.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        canary: str,
+        baseline: str = "",
+        *,
+        stage: str = "",
+        headers: Mapping[str, str] | None = None,
+        rules: Mapping[str, OutputRule] | None = None,
+        concurrency: int = 4,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        Connection(url).close()
+        self._url = url
+        self._model = model
+        self._canary = canary
+        self._baseline = baseline
+        self._stage = stage
+        self._headers = headers or {}
+        self._rules = dict(rules or {})
+        if len(self._rules) == 1:
+            # Bare rows do not name their output; where the manifest knows but one, it is that.
+            self._rules.setdefault(PREDICTIONS, *self._rules.values())
+        self._concurrency = concurrency
+        self._sleep = sleep
+        self._connections: list[Connection] = []
+        self._own = threading.local()
+
+    def run(self, samples: Iterable[tuple[int, Sample]]) -> Iterator[Pair]:
+        """A pair for each of the model's samples, in their order; of all of them a few are in memory at a time.
+
+        Args:
+            samples: each with the number of its line.
+        """
+        waiting: deque[Future[Pair]] = deque()
+        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="replay") as threads:
+            try:
+                for number, sample in samples:
+                    if sample.model == self._model:
+                        waiting.append(threads.submit(self._replay, number, sample))
+                    if len(waiting) > 2 * self._concurrency:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in self._connections:
+            connection.close()
+
+    def ask(self, version: str, sample: Sample) -> Answer:
+        """A version's answer to a sample, whatever its status.
+
+        Raises:
+            UnreachableError: there is none.
+        """
+        connection = self._connection()
+        path = inference_path(self._model, version, self._stage)
+        sample = without_version(sample)
+        headers = {**sample.headers, **self._headers}
+        for wait_s in THROTTLED_WAITS_S:
+            answer = connection.request("POST", path, sample.body, headers)
+            if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
+                return answer
+            self._sleep(wait_s)
+        return connection.request("POST", path, sample.body, headers)
+
+    def _connection(self) -> Connection:
+        """The calling thread's own."""
+        connection: Connection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = self._own.connection = Connection(self._url)
+            self._connections.append(connection)
+        return connection
+
+    def _replay(self, number: int, sample: Sample) -> Pair:
+        against = self._baseline or sample.version
+        if against == self._canary:
+            return Pair(number, sample, self._reply(self._canary, sample), None, None)
+        # In turn, so that neither version always finds what the other has warmed.
+        versions = (against, self._canary) if number % 2 else (self._canary, against)
+        replies = {version: self._reply(version, sample) for version in versions}
+        baseline, canary = replies[against], replies[self._canary]
+        comparison = None
+        if baseline.outputs is not None and canary.outputs is not None:
+            comparison = compare_outputs(baseline.outputs, canary.outputs, self._rules)
+        return Pair(number, sample, canary, baseline, comparison)
+
+    def _reply(self, version: str, sample: Sample) -> Reply:
+        try:
+            answer = self.ask(version, sample)
+        except UnreachableError as error:
+            return Reply(0, 0.0, error=str(error))
+        if answer.status != HTTPStatus.OK:
+            return Reply(answer.status, answer.elapsed_ms, error=answer.body[:500].decode(errors="replace"))
+        try:
+            return Reply(answer.status, answer.elapsed_ms, read_outputs(answer.headers, answer.body))
+        except UnreadableAnswerError as error:
+            return Reply(answer.status, answer.elapsed_ms, error=str(error))
+
+
+def replay_headers(url: str, api_key: str = "") -> dict[str, str]:
+    """The headers of requests that are sent again: the mark of a replay, and the API key where there is one.
+
+    A gateway on this machine knows replayed requests by a secret that it hands out. Anywhere else the header only says
+    that requests are replayed: functions on AWS believe it where it hides nothing.
+    """
+    key = {"x-api-key": api_key} if api_key else {}
+    return {REPLAY_HEADER: _fetch_mark(url) if is_loopback_url(url) else _UNPROVED, **key}
+
+
+def _fetch_mark(url: str) -> str:
+    try:
+        with closing(Connection(url)) as connection:
+            answer = connection.request("GET", REPLAYS_PATH)
+        return str(orjson.loads(answer.body)["mark"]) if answer.status == HTTPStatus.OK else _UNPROVED
+    except (UnreachableError, ValueError, KeyError, TypeError):
+        return _UNPROVED
+
+
+def without_version(sample: Sample) -> Sample:
+    """The sample without `model_version`: clients of the protocol may write it, and another version would refuse it."""
+    if b'"model_version"' not in sample.body:
+        return sample
+    end = len(sample.body) if sample.header_length is None else sample.header_length
+    try:
+        document = orjson.loads(sample.body[:end])
+    except orjson.JSONDecodeError:
+        return sample
+    if not isinstance(document, dict):
+        return sample
+    document.pop("model_version", None)
+    head = orjson.dumps(document)
+    length = None if sample.header_length is None else len(head)
+    return replace(sample, header_length=length, body=head + sample.body[end:])
+
+
+def replay_pair(
+    url: str,
+    samples: Iterable[Sample],
+    model: str,
+    baseline: str,
+    canary: str,
+    *,
+    stage: str = "",
+    headers: Mapping[str, str] | None = None,
+    rules: Mapping[str, OutputRule] | None = None,
+) -> AgreementCounts:
+    """How often the two versions agree over the model's samples; see `Pair.agrees` for what is not counted.
+
+    Args:
+        url: and the others as `Replay` has them.
+        samples: of any models.
+        model: whose samples are sent.
+        baseline: one version.
+        canary: the other.
+        stage: whose paths are asked.
+        headers: of each request.
+        rules: output -> when two of its values agree.
+
+    Raises:
+        UnreachableError: no request was answered.
+        ValueError: `url` is no address.
+    """
+    with closing(Replay(url, model, canary, baseline, stage=stage, headers=headers, rules=rules)) as replay:
+        pairs = list(replay.run(enumerate(samples)))
+    if pairs and all(pair.canary.status == 0 for pair in pairs):
+        raise UnreachableError(pairs[0].canary.error)
+    verdicts = [pair.agrees for pair in pairs if pair.agrees is not None]
+    refused = next((pair.canary for pair in pairs if pair.canary.outputs is None), None)
+    note = f"HTTP {refused.status}: {refused.error[:120]}" if refused and not verdicts else ""
+    return AgreementCounts(len(verdicts), sum(verdicts), note)
+
+
+def fetch_samples(url: str, stage: str, limit: int = 100) -> list[Sample]:
+    """Take sampled requests of a stage's canary from a local gateway; they are gone there.
+
+    Raises:
+        UnreachableError: no gateway of ours answers there.
+        ValueError: `url` is no address.
+    """
+    with closing(Connection(url)) as connection:
+        answer = connection.request("GET", f"/turnout/samples?{urlencode({'stage': stage, 'limit': limit})}")
+    try:
+        return [parse_sample(row) for row in orjson.loads(answer.body)["samples"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnreachableError(f"{url} hands out no samples: HTTP {answer.status}.") from error

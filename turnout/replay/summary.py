@@ -1,0 +1,229 @@
+"""What a replay comes to: agreement by output, latency and errors of each version, the requests that disagree.
+
+Comes in: pairs, one after the other. Goes out: a `Summary`, and its JSON. Called by `turnout replay` and its report.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnout.replay.comparison import Array, OutputComparison
+from turnout.replay.replay import Pair, Reply
+
+MOST_DISAGREEMENTS = 50
+"""Outputs that are shown, and with the last one the rest of its request; all are counted."""
+
+_SHOWN_VALUES = 8
+_SHOWN_CHARACTERS = 40
+
+
+@dataclass(slots=True)
+class Side:
+    """One version's replies; `statuses` counts them, 0 where no answer came that can be read."""
+
+    name: str
+    statuses: Counter[int] = field(default_factory=Counter)
+    durations_ms: array[float] = field(default_factory=lambda: array("d"))
+
+    @property
+    def errors(self) -> int:
+        """Replies that are no answer of the model."""
+        return sum(count for status, count in self.statuses.items() if status != 200)
+
+    def add(self, reply: Reply) -> None:
+        """Count a reply; the time of one that never came tells nothing."""
+        self.statuses[reply.status if reply.outputs is not None or reply.status != 200 else 0] += 1
+        if reply.status:
+            self.durations_ms.append(reply.duration_ms)
+
+    def quantile_ms(self, share: float) -> float | None:
+        """The duration that so large a share of the replies did not exceed; None without replies."""
+        return quantile(sorted(self.durations_ms), share)
+
+
+@dataclass(slots=True)
+class OutputTally:
+    """One output over all requests that both versions answered.
+
+    Args:
+        name: the output's.
+        measure: of its rule.
+        compared: how often.
+        agreed: how often the rule was kept.
+        argmax_equal: how often every row had its largest element in the same place.
+        max_absolute: the largest of all.
+        max_relative: the largest of all.
+        cosine: the least of all.
+        differences: the largest difference of each request, where one could be told.
+        problems: how often which stood in the way of measuring.
+    """
+
+    name: str
+    measure: str
+    compared: int = 0
+    agreed: int = 0
+    argmax_equal: int = 0
+    max_absolute: float = 0.0
+    max_relative: float = 0.0
+    cosine: float = 1.0
+    differences: array[float] = field(default_factory=lambda: array("d"))
+    problems: Counter[str] = field(default_factory=Counter)
+
+    def add(self, found: OutputComparison) -> None:
+        """Count one comparison."""
+        self.measure = found.measure
+        self.compared += 1
+        self.agreed += found.agrees
+        self.argmax_equal += found.argmax_equal
+        if found.problem:
+            self.problems[found.problem] += 1
+            return
+        self.max_absolute = max(self.max_absolute, found.max_absolute)
+        self.max_relative = max(self.max_relative, found.max_relative)
+        self.cosine = min(self.cosine, found.cosine)
+        self.differences.append(found.max_absolute)
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """One request about which the two differ: its line, what differs, and both values as texts."""
+
+    number: int
+    output: str
+    baseline: str
+    canary: str
+
+
+@dataclass(slots=True)
+class Summary:
+    """Everything that is told of a replay.
+
+    Args:
+        baseline: the version that is compared with.
+        canary: the one in question.
+        outputs: by name, in the order of the answers.
+        compared: requests of which it can be said whether the versions agree.
+        agreed: those about which they do.
+        undecided: the others that both were asked: neither answered, or a reply never came or was throttled.
+        disagreements: the first of them.
+    """
+
+    baseline: Side
+    canary: Side
+    outputs: dict[str, OutputTally] = field(default_factory=dict)
+    compared: int = 0
+    agreed: int = 0
+    undecided: int = 0
+    disagreements: list[Disagreement] = field(default_factory=list)
+
+    @property
+    def agreement(self) -> float | None:
+        """The share that agrees, 0-1; None where nothing was compared."""
+        return self.agreed / self.compared if self.compared else None
+
+    def add(self, pair: Pair) -> None:
+        """Count one pair."""
+        self.canary.add(pair.canary)
+        if pair.baseline is None:
+            return
+        self.baseline.add(pair.baseline)
+        agrees = pair.agrees
+        if agrees is None:
+            self.undecided += 1
+            return
+        self.compared += 1
+        self.agreed += agrees
+        for name, found in pair.comparison.outputs.items() if pair.comparison else ():
+            self.outputs.setdefault(name, OutputTally(name, found.measure)).add(found)
+        if not agrees and len(self.disagreements) < MOST_DISAGREEMENTS:
+            self.disagreements += _disagreements(pair)
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs; an infinity is null."""
+        return {
+            "agreement": self.agreement,
+            "compared": self.compared,
+            "agreed": self.agreed,
+            "undecided": self.undecided,
+            "versions": [_side_json(side) for side in (self.baseline, self.canary)],
+            "outputs": [_output_json(output) for output in self.outputs.values()],
+            "disagreements": [
+                {"line": row.number, "output": row.output, "baseline": row.baseline, "canary": row.canary}
+                for row in self.disagreements
+            ],
+        }
+
+
+def quantile(ordered: Sequence[float], share: float) -> float | None:
+    """The least of the ordered values that so large a share of them does not exceed; None of none."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
+
+
+def error_text(error: float) -> str:
+    """A largest difference for people; texts have none."""
+    return f"{error:.3g}" if math.isfinite(error) else "-"
+
+
+def _side_json(side: Side) -> dict[str, Any]:
+    return {
+        "version": side.name,
+        "requests": side.statuses.total(),
+        "errors": side.errors,
+        "statuses": {str(status): count for status, count in sorted(side.statuses.items())},
+        **{f"p{percent}_ms": side.quantile_ms(percent / 100) for percent in (50, 95, 99)},
+    }
+
+
+def _output_json(output: OutputTally) -> dict[str, Any]:
+    return {
+        "name": output.name,
+        "measure": output.measure,
+        "compared": output.compared,
+        "agreed": output.agreed,
+        "argmax_equal": output.argmax_equal,
+        "max_absolute": _finite(output.max_absolute),
+        "max_relative": _finite(output.max_relative),
+        "cosine": output.cosine,
+        "problems": dict(output.problems),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _disagreements(pair: Pair) -> Iterable[Disagreement]:
+    assert pair.baseline is not None
+    baseline, canary = pair.baseline, pair.canary
+    if pair.comparison is None:
+        yield Disagreement(pair.number, "-", _reply_text(baseline), _reply_text(canary))
+        return
+    for name, found in pair.comparison.outputs.items():
+        if not found.agrees:
+            yield Disagreement(
+                pair.number, name, _values_text(baseline.outputs, name), _values_text(canary.outputs, name)
+            )
+
+
+def _reply_text(reply: Reply) -> str:
+    return "answered" if reply.outputs is not None else f"HTTP {reply.status}: {reply.error[: _SHOWN_CHARACTERS * 3]}"
+
+
+def _values_text(outputs: Mapping[str, Array] | None, name: str) -> str:
+    if outputs is None or name not in outputs:
+        return "missing"
+    flat = outputs[name].reshape(-1)
+    shown = ", ".join(map(_value_text, flat[:_SHOWN_VALUES].tolist()))
+    return f"{shown}, ... ({flat.size:,} values)" if flat.size > _SHOWN_VALUES else shown
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

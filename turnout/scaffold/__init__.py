@@ -1,0 +1,1 @@
+"""What `turnout init` and `turnout add` write, all or nothing."""

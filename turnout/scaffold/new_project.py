@@ -1,0 +1,87 @@
+"""A user's own project, ready to be served: models.yaml, the sample model, the schema, .gitignore, a README, Pulumi's.
+
+Comes in: a folder. Goes out: the files in it, all of them or none. Called by `turnout init`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from turnout.layout import sample_dir, schema_path
+from turnout.scaffold.folders import folders_for
+
+TEMPLATE = Path(__file__).parent / "template"
+DOTTED = frozenset({"gitignore"})
+"""Files of the template whose name starts with a dot in the project; here a `.gitignore` would hide files."""
+
+IGNORED = frozenset({".git", ".venv"})
+"""What a folder may hold and still count as empty."""
+
+
+class OccupiedError(Exception):
+    """The folder holds files already, or is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What became of the project's files, relative to its folder, in order."""
+
+    written: tuple[Path, ...]
+    kept: tuple[Path, ...]
+
+
+def create_project(folder: Path, *, beside_others: bool = False) -> Created:
+    """Write a project into `folder`, which is made where it is missing. No file is ever overwritten.
+
+    Args:
+        folder: where to.
+        beside_others: whether other files may be there; those of ours that exist are kept as they are.
+
+    Returns:
+        What was written, and what was kept.
+
+    Raises:
+        OccupiedError: the folder holds files and `beside_others` is false, or `folder` is a file.
+        OSError: the disk is full, or something may not be written; what was written is deleted again.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OccupiedError(f"{folder} is a file.")
+    if folder.is_dir() and not beside_others and any(entry.name not in IGNORED for entry in folder.iterdir()):
+        raise OccupiedError(f"{folder} is not empty.")
+    sources = {name: source for source, name in project_files()}
+    kept = tuple(name for name in sources if (folder / name).exists() or (folder / name).is_symlink())
+    written = tuple(name for name in sources if name not in kept)
+    with folders_for(*((folder / name).parent for name in written)):
+        try:
+            for name in written:
+                copy_file(sources[name], folder / name)
+        except BaseException:  # Ctrl-C, too
+            for name in written:
+                (folder / name).unlink(missing_ok=True)
+            raise
+    return Created(written, kept)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy one file; an error names the one that is written, which is the one that the user knows."""
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
+
+
+def project_files() -> Iterator[tuple[Path, Path]]:
+    """Every file of a new project: where it comes from, and its name in the project."""
+    for source in _files_below(TEMPLATE):
+        yield source, Path(f".{source.name}") if source.name in DOTTED else source.relative_to(TEMPLATE)
+    yield schema_path("models"), Path("schemas", "models.schema.json")
+    sample = sample_dir() / "models" / "iris"
+    for source in _files_below(sample):
+        yield source, Path("models", "iris", source.relative_to(sample))
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)

@@ -1,0 +1,233 @@
+"""A new version of a model: its files copied into the project, its digest pinned, models.yaml edited.
+
+Comes in: the project, names, files. Goes out: a `PreparedVersion`, checked, with nothing written yet; then the files.
+Called by `turnout add`, within `editing`. A failure at any point leaves the project as it was. What nobody can clean up
+after, a kill or a power cut, leaves at worst copied files that models.yaml does not name: adding them again takes them.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from turnout.artifacts.artifact import Artifact, digest_of, load_artifact
+from turnout.manifest.parser import parse_manifest
+from turnout.plan.planner import make_plan
+from turnout.project.manifest_file import replace_text
+from turnout.project.project import CACHE_DIR, Project, check_examples_file, check_transform
+from turnout.project.transform_files import TransformFilesError, find_imported_files
+from turnout.protocol.telemetry import disable_telemetry
+from turnout.scaffold.edit import add_version, serving_changes
+from turnout.scaffold.folders import folders_for
+
+CHUNK_BYTES = 8 * 1024 * 1024
+MODEL_FILE = "model.onnx"
+EXAMPLES_FILE = "examples.json"
+TRANSFORM_FILE = "transform.py"
+
+SHOWN_PROBLEMS = 5
+"""Of an examples file; one fault is often in each of its examples."""
+
+
+class NewVersionError(Exception):
+    """The version cannot be added; the message is a sentence, `hint` the remedy or empty."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedVersion:
+    """What will be written.
+
+    Args:
+        root: the project's folder, absolute.
+        manifest: the manifest's file, links resolved: the file itself is what is replaced.
+        before: its content when it was read.
+        text: its new content.
+        folder: where the version's files go, absolute.
+        in_place: whether `folder` holds the files already, byte for byte; else it is not there yet.
+        files: name within `folder` -> the file to copy.
+        artifact: what was read of the model file, where it lies now.
+        changes: what stages will serve that they don't now, a phrase each.
+    """
+
+    root: Path
+    manifest: Path
+    before: bytes
+    text: str
+    folder: Path
+    in_place: bool
+    files: Mapping[str, Path]
+    artifact: Artifact
+    changes: tuple[str, ...]
+
+
+def prepare_version(
+    project: Project,
+    model: str,
+    version: str,
+    path: Path,
+    *,
+    examples: Path | None = None,
+    transform: Path | None = None,
+    breaking: bool = False,
+) -> PreparedVersion:
+    """Check everything about a new version and work out what will be written; nothing is.
+
+    Args:
+        project: the project it joins.
+        model: the model's name, which may be new.
+        version: the version's name.
+        path: the ONNX file.
+        examples: its examples, or `None`.
+        transform: its transform, or `None`.
+        breaking: whether it may take traffic of versions that it cannot stand in for.
+
+    Raises:
+        NewVersionError: its folder is there, or a file is not what it should be.
+        EditError: the version is there, or models.yaml cannot be edited.
+        ArtifactError: the model file cannot be served.
+        ProblemsError: models.yaml would not be right with it.
+    """
+    old = project.manifest
+    before = old.path.read_bytes()
+    text = before.decode()
+    add_version(text, model, version, {"artifact": MODEL_FILE}, source=old.source)  # the names are sound from here on
+    root = old.path.parent
+    folder = root / "models" / model / version
+    artifact = load_artifact(path, None)
+    files = collect_files(artifact, examples, transform)
+    in_place = folder.exists() or folder.is_symlink()
+    if in_place and not holds_files(folder, files):
+        raise NewVersionError(
+            f"{folder.relative_to(root)} is there already, and {old.source} does not name it.",
+            "Move it away, or give the version another name: nothing is overwritten.",
+        )
+    check_opens(artifact)
+    names = {source: f"{folder.relative_to(root)}/{name}" for name, source in files.items()}
+    fields: dict[str, str | bool] = {"artifact": names[artifact.path], "sha256": artifact.sha256}
+    fields |= {"transform": names[transform]} if transform else {}
+    fields |= {"examples": names[examples]} if examples else {}
+    fields |= {"breaking": True} if breaking else {}
+    text = add_version(text, model, version, fields, source=old.source)
+    new = parse_manifest(text.encode(), path=old.path, source=old.source)
+    make_plan(new, {**project.artifacts, (model, version): artifact}, enforce=False)
+    changes = serving_changes(old, new)
+    return PreparedVersion(root, old.path.resolve(), before, text, folder, in_place, files, artifact, changes)
+
+
+def collect_files(artifact: Artifact, examples: Path | None, transform: Path | None) -> dict[str, Path]:
+    """Name within the version's folder -> file: data files keep their names, which stand in the model."""
+    external = {file.relative_to(artifact.path.parent).as_posix(): file for file in artifact.external_files}
+    own = {MODEL_FILE: artifact.path}
+    if examples:
+        if problems := check_examples_file(examples, artifact, transform):
+            shown = "\n    ".join((*problems[1:SHOWN_PROBLEMS], *(["..."] if len(problems) > SHOWN_PROBLEMS else [])))
+            raise NewVersionError(problems[0], shown)
+        own[EXAMPLES_FILE] = examples
+    if transform:
+        if problem := check_transform(transform):
+            raise NewVersionError(f"{problem}.")
+        try:
+            beside = find_imported_files(transform)
+        except TransformFilesError as error:
+            raise NewVersionError(f"{error.message}.", error.hint) from error
+        del beside[transform.name]
+        if clash := sorted(beside.keys() & {*own, TRANSFORM_FILE}):
+            message = (
+                f"{transform.name} uses a file called {clash[0]} beside it, a name that is taken in a version's folder."
+            )
+            raise NewVersionError(message, "Call that file something else.")
+        own |= {TRANSFORM_FILE: transform, **beside}
+    if taken := sorted(own.keys() & external.keys()):
+        raise NewVersionError(
+            f"{artifact.path.name} has external data in a file called {taken[0]}, a name that is taken here.",
+            "Save it again with another name: onnx.save(model, path, save_as_external_data=True, location=NAME).",
+        )
+    return own | external
+
+
+def holds_files(folder: Path, files: Mapping[str, Path]) -> bool:
+    """Whether every file lies in the folder, byte for byte: an addition that was cut off left it, or someone put it."""
+    try:
+        return all(filecmp.cmp(source, folder / name, shallow=False) for name, source in files.items())
+    except OSError:
+        return False
+
+
+def check_opens(artifact: Artifact) -> None:
+    """Raise a NewVersionError where onnxruntime cannot open the model: an operator it does not know, a locale."""
+    disable_telemetry()
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        name = artifact.path.name
+        reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).replace(str(artifact.path), name)
+        message = f"onnxruntime {onnxruntime.__version__} cannot open {name}: {' '.join(reason.split())}"
+        raise NewVersionError(message) from error
+
+
+def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = lambda _: None) -> None:
+    """Copy the files, then replace models.yaml; both, or neither.
+
+    Args:
+        prepared: what to write.
+        advance: called with the number of bytes just copied.
+
+    Raises:
+        NewVersionError: a file changed since it was read.
+        ManifestChangedError: somebody saved models.yaml since it was read.
+        OSError: the disk is full, or something may not be written.
+    """
+    with folders_for(prepared.folder.parent, prepared.root / CACHE_DIR):
+        if not prepared.in_place:
+            put_files(prepared, advance)
+        try:
+            replace_text(prepared.manifest, prepared.text, prepared.before)
+        except BaseException:  # Ctrl-C, too
+            if not prepared.in_place:
+                shutil.rmtree(prepared.folder)
+            raise
+
+
+def put_files(prepared: PreparedVersion, advance: Callable[[int], None]) -> None:
+    """Copy the version's files to where nobody looks, then make that their folder."""
+    beside, prefix = prepared.root / CACHE_DIR, "adding-"
+    if beside.stat().st_dev != prepared.folder.parent.stat().st_dev:  # models/ may be a link to a larger disk
+        beside, prefix = prepared.folder.parent, ".adding-"
+    for left in beside.iterdir():
+        if left.name.startswith(prefix):  # of a process that was killed: no other one adds now
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=beside) as staging:
+        copied = Path(staging, "version")
+        copy_files(prepared, copied, advance)
+        copied.rename(prepared.folder)
+
+
+def copy_files(prepared: PreparedVersion, target: Path, advance: Callable[[int], None]) -> None:
+    """Copy the version's files into a new folder and hold their digest against what was pinned."""
+    for name, source in prepared.files.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as reading, (target / name).open("xb") as writing:
+            while chunk := reading.read(CHUNK_BYTES):
+                writing.write(chunk)
+                advance(len(chunk))
+            writing.flush()
+            os.fsync(writing.fileno())
+    base = prepared.artifact.path.parent
+    external = [target / file.relative_to(base) for file in prepared.artifact.external_files]
+    if digest_of(target / MODEL_FILE, external) != prepared.artifact.sha256:
+        raise NewVersionError(f"{prepared.artifact.path.name} changed while it was copied.", "Add it again.")
