@@ -13,9 +13,9 @@ from itertools import islice
 
 import numpy as np
 
-from turnout.canary_checks import ERROR_MARGIN, LATENCY_MARGIN
+from turnout.canary.judging.checks import ERROR_MARGIN, LATENCY_MARGIN
+from turnout.canary.judging.sequential import Trials, evidence_of_more, evidence_of_within, threshold
 from turnout.gateway.shared.counters import BOUNDS_S
-from turnout.sequential import Trials, evidence_of_more, evidence_of_within, threshold
 
 RUNS = 100
 LOOK_EVERY = 20

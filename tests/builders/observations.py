@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from turnout.observed import AgreementCounts, Arm, Observation
+from turnout.canary.judging.observed import AgreementCounts, Arm, Observation
 
 BOUNDS_S = (0.01, 0.1, 1.0)
 

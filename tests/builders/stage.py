@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from turnout.observation.source import Mark, ObservationError, Watched
-from turnout.observed import Observation
+from turnout.canary.judging.observed import Observation
+from turnout.canary.observation.source import Mark, ObservationError, Watched
+from turnout.canary.rollout.stage_control import LiveCanary, Operation, StageControlError, StageState
 from turnout.plan.values import StagePlan
-from turnout.stage_control import LiveCanary, Operation, StageControlError, StageState
 
 
 class FakeStage:

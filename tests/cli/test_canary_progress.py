@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from turnout.canary import Phase, State
-from turnout.canary_checks import Check, Verdict
-from turnout.canary_run import Tick
+from turnout.canary.judging.checks import Check, Verdict
+from turnout.canary.judging.observed import Arm, Observation
+from turnout.canary.judging.states import Phase, State
+from turnout.canary.run import Tick
 from turnout.cli.canary_progress import CHART_WIDTH, LiveProgress, PlainProgress, spark
 from turnout.cli.canary_run import ending_of
 from turnout.cli.canary_status import quantile_text
 from turnout.manifest.judgement import Judgement
-from turnout.observed import Arm, Observation
 
 START_S = 1_000_000.0
 

@@ -11,16 +11,16 @@ import pytest
 from moto import mock_aws
 
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
-from turnout.canary_report import Report, make_report
+from turnout.canary.judging.observed import AgreementCounts, Arm, Observation
+from turnout.canary.observation.source import ObservationError
+from turnout.canary.report import Report, make_report
+from turnout.canary.rollout.log import RolloutLog
+from turnout.canary.rollout.rollout import Connection
+from turnout.canary.rollout.stage_control import Target
 from turnout.cli.__main__ import main
 from turnout.cli.canary_status import report_to_json, say_report
-from turnout.observation.source import ObservationError
-from turnout.observed import AgreementCounts, Arm, Observation
 from turnout.plan.stages import plan_stage
 from turnout.project.project import load_project
-from turnout.rollout import Connection
-from turnout.rollout_log import RolloutLog
-from turnout.stage_control import Target
 
 SEEN = Observation(Arm(9012, 9, (9000, 12)), Arm(1001, 1, (1001, 0)), (0.004,))
 HERE = Target(endpoint_url="http://127.0.0.1:1")

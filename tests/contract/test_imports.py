@@ -70,20 +70,25 @@ MANIFEST = (
     "turnout.manifest.switch_cases",
 )
 
-CANARY = ("turnout.canary", "turnout.canary_checks", "turnout.observed", "turnout.sequential")
+CANARY = (
+    "turnout.canary.judging.states",
+    "turnout.canary.judging.checks",
+    "turnout.canary.judging.observed",
+    "turnout.canary.judging.sequential",
+)
 """Pure: they know the manifest's judgement and nothing else."""
 
 ROLLOUT = (
-    "turnout.canary_action",
-    "turnout.canary_agreement",
-    "turnout.canary_edit",
-    "turnout.canary_report",
-    "turnout.canary_run",
-    "turnout.local_stage",
-    "turnout.rollout",
-    "turnout.rollout_log",
-    "turnout.stage_changes",
-    "turnout.stage_control",
+    "turnout.canary.rollout.action",
+    "turnout.canary.agreement",
+    "turnout.canary.rollout.manifest_edits",
+    "turnout.canary.report",
+    "turnout.canary.run",
+    "turnout.canary.rollout.local_stage",
+    "turnout.canary.rollout.rollout",
+    "turnout.canary.rollout.log",
+    "turnout.canary.rollout.stage_changes",
+    "turnout.canary.rollout.stage_control",
 )
 """What moves a canary: it speaks to a gateway as to AWS, from outside."""
 
@@ -224,7 +229,7 @@ def test_a_canary_is_judged_without_knowing_how_it_is_served_or_seen() -> None:
         ),
         (ROLLOUT, ("turnout.packaging", "turnout.gateway", "turnout.cli", "infra")),
         (("turnout.gateway",), (*ROLLOUT, "turnout.cli", "infra")),
-        (("turnout.observation",), ("turnout.rollout", "turnout.gateway", "turnout.cli", "infra")),
+        (("turnout.observation",), ("turnout.canary.rollout.rollout", "turnout.gateway", "turnout.cli", "infra")),
         (("infra",), ("turnout.cli", "turnout.gateway")),
         (("turnout.cli",), ("infra",)),
         (("turnout",), ("infra", "router_lambda")),

@@ -19,20 +19,20 @@ from tests.builders.logs import log_lines, logs_client
 from tests.builders.processes import until
 from tests.builders.running_server import RunningServer, running_server
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
-from turnout.canary import Phase
-from turnout.canary_agreement import compare_on_aws
-from turnout.canary_run import CanaryRun, Settings, Surroundings
+from turnout.canary.agreement import compare_on_aws
+from turnout.canary.judging.observed import AgreementCounts, Arm, Observation
+from turnout.canary.judging.states import Phase
+from turnout.canary.observation.logged_samples import LAG_S
+from turnout.canary.rollout.log import RolloutLog
+from turnout.canary.rollout.rollout import Connection
+from turnout.canary.rollout.stage_control import Target
+from turnout.canary.run import CanaryRun, Settings, Surroundings
 from turnout.client.captured_lines import Sample, read_lines
 from turnout.manifest.judgement import Agreement, Judgement
 from turnout.manifest.parser import Manifest, Stage
-from turnout.observation.logged_samples import LAG_S
-from turnout.observed import AgreementCounts, Arm, Observation
 from turnout.plan.stages import plan_stage
 from turnout.project.project import load_project
 from turnout.protocol.capture import write_line
-from turnout.rollout import Connection
-from turnout.rollout_log import RolloutLog
-from turnout.stage_control import Target
 
 STAGES = """\
   prod:

@@ -1,7 +1,7 @@
 """Commands and runs of a canary, ended at random moments: done, not done, or mended; nothing lost or half-applied.
 
-The whole grid of moments is tests/test_rollout.py's. Here are real processes, a real file system, `turnout serve` with
-two workers.
+The whole grid of moments is tests/canary/rollout/test_rollout.py's. Here are real processes, a real file system,
+`turnout serve` with two workers.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def test_a_command_killed_at_any_moment_is_done_or_not_or_mended(
     random_moment = random.Random(6)
     log, said = server.project / "rollouts.jsonl", tmp_path / "said"
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["boto3", "turnout.cli.__main__", "turnout.rollout", "turnout.observation.local"])
+    processes.set_forkserver_preload(
+        ["boto3", "turnout.cli.__main__", "turnout.canary.rollout.rollout", "turnout.canary.observation.local"]
+    )
     effects_s = PATIENCE_S
     half_done = done = 0
     for _ in range(MOST_KILLS):

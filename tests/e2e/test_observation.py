@@ -13,10 +13,10 @@ import pytest
 
 from tests.builders.graphs import write_identity
 from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
-from turnout.canary import Check, Observation, Verdict, judge
+from turnout.canary.judging.states import Check, Observation, Verdict, judge
+from turnout.canary.observation.local import LocalSource
+from turnout.canary.observation.source import Watched, watched_of
 from turnout.manifest.judgement import Judgement
-from turnout.observation.local import LocalSource
-from turnout.observation.source import Watched, watched_of
 from turnout.plan.planner import make_plan
 from turnout.project.project import load_project
 

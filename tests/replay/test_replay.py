@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 import pytest
 
+from turnout.canary.judging.observed import AgreementCounts
 from turnout.client.captured_lines import Sample
 from turnout.client.connection import UnreachableError
-from turnout.observed import AgreementCounts
 from turnout.protocol.capture import write_line
 from turnout.replay.comparison import OutputRule
 from turnout.replay.replay import THROTTLED_WAITS_S, Pair, Replay, fetch_samples, replay_pair, without_version

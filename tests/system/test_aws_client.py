@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from turnout.canary.rollout.stage_control import Target, make_client
 from turnout.client.connection import Connection, post
 from turnout.project.remote_artifacts import download_object
-from turnout.stage_control import Target, make_client
 from turnout.system.aws_client import make_aws_client
 
 HOSTS = ["127.0.0.1", "127.0.0.2", "localhost", "::1"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from turnout.artifacts.onnx_file import ArtifactError
+from turnout.canary.rollout.stage_control import StageControlError, Target, make_client
 from turnout.packaging.layer import LayerError, find_uv
 from turnout.project.remote_artifacts import download_object
-from turnout.stage_control import StageControlError, Target, make_client
 from turnout.system.aws_client import make_aws_client
 from turnout.system.extras import EXTRAS, MissingPackageError, install_hint
 

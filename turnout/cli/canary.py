@@ -29,8 +29,8 @@ from turnout.problems import ProblemsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from turnout.canary_action import Action
-    from turnout.rollout_log import Rollout
+    from turnout.canary.rollout.action import Action
+    from turnout.canary.rollout.log import Rollout
 
 canary = typer.Typer(
     name="canary",
@@ -74,7 +74,7 @@ def start(
 
     Refused where a version cannot stand in for what the stage serves, or where the stage has a canary already.
     """
-    from turnout.canary_action import Action
+    from turnout.canary.rollout.action import Action
 
     if len(model) != len(to):
         raise CommandError("Each --model needs its --to.", "For example: --model iris --to v2 --model digits --to v2")
@@ -102,7 +102,7 @@ def set_share(
 
     With --now the live stage's canary becomes what models.yaml says, whatever it was.
     """
-    from turnout.canary_action import Action
+    from turnout.canary.rollout.action import Action
 
     do(Action("set", stage, percent=percent), manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
@@ -122,7 +122,7 @@ def promote(
 
     With --model only that model; the canary goes on with the others and ends with the last one.
     """
-    from turnout.canary_action import Action
+    from turnout.canary.rollout.action import Action
 
     do(Action("promote", stage, dict.fromkeys(model, "")), manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
@@ -136,7 +136,7 @@ def rollback(
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
     """End a canary: everybody sees what the stage served before."""
-    from turnout.canary_action import Action
+    from turnout.canary.rollout.action import Action
 
     do(Action("rollback", stage), manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
@@ -159,9 +159,9 @@ def mend(
     With a stage, and --endpoint-url or --stack, the stage variable `canary` is repaired as well. A promotion that
     copies the canary's overrides onto the stage's variables leaves it `true`: every answer is marked as the canary's.
     """
-    from turnout import rollout as effects
-    from turnout.canary_edit import find_stage
-    from turnout.stage_control import Target
+    from turnout.canary.rollout import rollout as effects
+    from turnout.canary.rollout.manifest_edits import find_stage
+    from turnout.canary.rollout.stage_control import Target
 
     target = find_target(endpoint_url, stack)
     if bool(stage) != (target is not None):
@@ -202,7 +202,7 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """Show what was done to the canaries, the latest last."""
-    from turnout.canary_edit import find_stage
+    from turnout.canary.rollout.manifest_edits import find_stage
 
     with told(manifest):
         rows = log_of(manifest).read(stage)
@@ -218,8 +218,8 @@ def history(
 
 def do(action: Action, manifest: Path, *, now: bool, endpoint_url: str, stack: str) -> None:
     """Carry out one action and say what came of it."""
-    from turnout.canary_action import prepare
-    from turnout.rollout import carry_out, check_finished
+    from turnout.canary.rollout.action import prepare
+    from turnout.canary.rollout.rollout import carry_out, check_finished
 
     target = find_target(endpoint_url, stack)
     if now and target is None:

@@ -16,9 +16,9 @@ from turnout.cli.output import console_of, say
 if TYPE_CHECKING:
     from rich.live import Live
 
-    from turnout.canary_run import Tick
+    from turnout.canary.judging.observed import Arm
+    from turnout.canary.run import Tick
     from turnout.manifest.judgement import Judgement
-    from turnout.observed import Arm
 
 CHART_WIDTH = 50
 BLOCKS = "▁▂▃▄▅▆▇█"

@@ -34,8 +34,8 @@ from turnout.cli.output import CommandError, is_plain, say, tell, tell_problems
 from turnout.problems import ProblemsError
 
 if TYPE_CHECKING:
-    from turnout.canary import State
-    from turnout.canary_run import CanaryRun
+    from turnout.canary.judging.states import State
+    from turnout.canary.run import CanaryRun
 
 LOCAL_INTERVAL_S = 2.0
 AWS_INTERVAL_S = 30.0
@@ -85,10 +85,10 @@ def run(
 
     Exit codes: 0 promoted; 1 rolled back, failed, left, or ended by another command; 130 Ctrl-C.
     """
-    from turnout.canary import Phase
-    from turnout.canary_edit import find_canary, find_stage
-    from turnout.canary_report import judgement_of
-    from turnout.canary_run import CanaryRun, Settings, Surroundings
+    from turnout.canary.judging.states import Phase
+    from turnout.canary.report import judgement_of
+    from turnout.canary.rollout.manifest_edits import find_canary, find_stage
+    from turnout.canary.run import CanaryRun, Settings, Surroundings
 
     settings = Settings(parse_steps(steps), parse_bake(bake))
     target = find_target(endpoint_url, stack)
@@ -132,7 +132,7 @@ def watch(going: CanaryRun, stage: str, *, is_local: bool) -> State:
 
 def plan_text(going: CanaryRun) -> str:
     """`5, 25, 50 %, each for 10 minutes at the least, judged with 95 % confidence.`."""
-    from turnout.canary_checks import shares_of
+    from turnout.canary.judging.checks import shares_of
 
     judgement = going.judgement
     shares = ", ".join(f"{share:g}" for share in shares_of(judgement) or (going.state.percent,))
@@ -147,7 +147,7 @@ def duration_text(minutes: float) -> str:
 
 def ending_of(state: State, stage: str) -> str:
     """What a run ended in, and what there is to do."""
-    from turnout.canary import Phase
+    from turnout.canary.judging.states import Phase
 
     match state.phase:
         case Phase.PROMOTED:
@@ -167,8 +167,8 @@ def ending_of(state: State, stage: str) -> str:
 @contextmanager
 def ending_with_1() -> Iterator[None]:
     """Make an error of a run that has begun exit with 1, as its help says: its command line was right."""
-    from turnout.rollout import RolloutError
-    from turnout.rollout_log import RolloutLogError
+    from turnout.canary.rollout.log import RolloutLogError
+    from turnout.canary.rollout.rollout import RolloutError
     from turnout.yaml_text.editor import EditError
 
     try:

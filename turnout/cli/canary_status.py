@@ -27,9 +27,9 @@ from turnout.cli.output import CommandError, say, say_json, say_section, say_tab
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from turnout.canary_checks import Check
-    from turnout.canary_report import Report
-    from turnout.observed import Arm, Observation
+    from turnout.canary.judging.checks import Check
+    from turnout.canary.judging.observed import Arm, Observation
+    from turnout.canary.report import Report
 
 WIDTH = 80
 
@@ -61,8 +61,8 @@ def status(
     canary asks for agreement, both versions answer what a gateway here sampled of the last minutes, or what functions
     on AWS logged of the last hour.
     """
-    from turnout.canary_edit import find_stage
-    from turnout.canary_report import judgement_of, make_report
+    from turnout.canary.report import judgement_of, make_report
+    from turnout.canary.rollout.manifest_edits import find_stage
 
     with told(manifest):
         project = load(manifest)
@@ -158,7 +158,7 @@ def rate_text(arm: Arm) -> str:
 
 def quantile_text(arm: Arm, bounds_s: tuple[float, ...], share: float) -> str:
     """`4 ms`: at most so long; `> 30,000 ms` past the last bound."""
-    from turnout.observed import quantile_s
+    from turnout.canary.judging.observed import quantile_s
 
     found = quantile_s(arm, bounds_s, share)
     if found is None:
@@ -173,7 +173,7 @@ def check_text(check: Check) -> str:
 
 def report_to_json(report: Report) -> dict[str, Any]:
     """The report for programs."""
-    from turnout.observed import quantile_s
+    from turnout.canary.judging.observed import quantile_s
 
     canary, observation = report.stage.canary, report.observation
     shares = {"baseline": observation.baseline, "canary": observation.canary} if observation else {}

@@ -17,13 +17,13 @@ import typer
 from turnout.cli.output import CommandError, tell
 
 if TYPE_CHECKING:
-    from turnout.canary_run import Compare
+    from turnout.canary.rollout.log import RolloutLog
+    from turnout.canary.rollout.rollout import Connection
+    from turnout.canary.rollout.stage_control import Target
+    from turnout.canary.run import Compare
     from turnout.manifest.judgement import Judgement
     from turnout.manifest.parser import Stage
     from turnout.project.project import Project
-    from turnout.rollout import Connection
-    from turnout.rollout_log import RolloutLog
-    from turnout.stage_control import Target
 
 StageArgument = Annotated[str, typer.Argument(metavar="STAGE", help="The stage's name.")]
 EndpointOption = Annotated[
@@ -44,8 +44,8 @@ WHERE = "--endpoint-url http://127.0.0.1:8080 names a gateway here, --stack NAME
 
 def find_target(endpoint_url: str, stack: str) -> Target | None:
     """Where the stage is served, None where nobody said so."""
+    from turnout.canary.rollout.stage_control import Target
     from turnout.client.connection import Connection
-    from turnout.stage_control import Target
 
     if not endpoint_url and not stack:
         return None
@@ -59,12 +59,12 @@ def find_target(endpoint_url: str, stack: str) -> Target | None:
 
 def connect(project: Project, target: Target, stage: str, judgement: Judgement | None = None) -> Connection:
     """The stage behind a target; nothing is sent yet. `judgement` names the alarms that are wanted."""
-    from turnout.local_stage import LocalFunctions, LocalStage
-    from turnout.observation.cloudwatch import CloudWatchSource
-    from turnout.observation.local import LocalSource
+    from turnout.canary.observation.cloudwatch import CloudWatchSource
+    from turnout.canary.observation.local import LocalSource
+    from turnout.canary.rollout.local_stage import LocalFunctions, LocalStage
+    from turnout.canary.rollout.rollout import Connection
+    from turnout.canary.rollout.stage_control import ApiGatewayStage, LambdaFunctions, make_client
     from turnout.plan.planner import make_plan
-    from turnout.rollout import Connection
-    from turnout.stage_control import ApiGatewayStage, LambdaFunctions, make_client
 
     plan = make_plan(project.manifest, project.artifacts, stack=target.stack, enforce=False)
     api = next(api.name for api in plan.apis if any(row.name == stage for row in api.stages))
@@ -80,9 +80,9 @@ def connect(project: Project, target: Target, stage: str, judgement: Judgement |
 
 def compare_for(project: Project, stage: Stage, target: Target, connection: Connection, api_key: str) -> Compare | None:
     """The comparison of outputs that a stage's canary asks for; None where it asks for none."""
-    from turnout.canary_agreement import compare_here, compare_on_aws
+    from turnout.canary.agreement import compare_here, compare_on_aws
+    from turnout.canary.rollout.stage_control import make_client
     from turnout.client.connection import read_local_key
-    from turnout.stage_control import make_client
 
     if stage.canary is None or stage.canary.judgement.agreement is None:
         return None
@@ -95,8 +95,8 @@ def compare_for(project: Project, stage: Stage, target: Target, connection: Conn
 
 def log_of(manifest: Path) -> RolloutLog:
     """The record beside a manifest."""
+    from turnout.canary.rollout.log import RolloutLog
     from turnout.project.manifest_file import manifest_path
-    from turnout.rollout_log import RolloutLog
 
     return RolloutLog(manifest_path(manifest).resolve().parent)
 
@@ -113,11 +113,11 @@ def editing_alone(manifest: Path) -> Iterator[None]:
 @contextmanager
 def told(manifest: Path) -> Iterator[None]:
     """What the modules below raise, as a command's error: with the way out where something is half-done."""
-    from turnout.observation.source import ObservationError
+    from turnout.canary.observation.source import ObservationError
+    from turnout.canary.rollout.log import RolloutLogError
+    from turnout.canary.rollout.rollout import RolloutError
+    from turnout.canary.rollout.stage_control import StageControlError
     from turnout.project.manifest_file import ManifestChangedError
-    from turnout.rollout import RolloutError
-    from turnout.rollout_log import RolloutLogError
-    from turnout.stage_control import StageControlError
     from turnout.yaml_text.editor import EditError
 
     try:

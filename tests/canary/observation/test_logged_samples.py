@@ -1,0 +1,135 @@
+"""Requests out of the functions' logs: which ones, how many, and each once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from botocore.stub import Stubber
+
+from tests.builders.logs import line_of, log_lines, logs_client
+from turnout.canary.observation.logged_samples import LAG_S, LONGEST_S, MOST_PAGES, LoggedSamples
+from turnout.canary.observation.samples import MOST_SAMPLES
+from turnout.canary.observation.source import ObservationError
+from turnout.client.captured_lines import Sample
+
+NOW_S = float(round(time.time()))
+"""moto takes no lines of other weeks."""
+
+V1, V2 = "shop-live_iris_v1", "shop-live_iris_v2"
+ROUTE = "/models/iris/inference"
+SAMPLE = Sample(NOW_S - 100, "prod", "iris", "v1", False, "application/json", None, b'{"x":[1]}', 200, 2.5, ROUTE)
+
+
+@dataclass
+class Clock:
+    now_s: float = NOW_S
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def logs() -> Iterator[Any]:
+    with logs_client() as client:
+        yield client
+
+
+def take(logs: Any, since_s: float = NOW_S - 1000, **parts: float) -> Sequence[Sample]:
+    functions = {f"shop-live_iris_{version}": part for version, part in (parts or {"v1": 1.0}).items()}
+    return LoggedSamples(logs, functions, Clock()).take("prod", since_s)
+
+
+def test_what_functions_logged_comes_back_as_it_was(logs: Any) -> None:
+    binary = {"header_length": 2, "body": b"{}\xff", "content_type": "application/octet-stream"}
+    log_lines(logs, V1, [line_of(SAMPLE), line_of(SAMPLE, **binary)])
+    log_lines(logs, V2, [line_of(SAMPLE, version="v2", canary=True, resource="/v2/models/iris/infer")])
+    first, second, third = take(logs, v1=1.0, v2=1.0)
+    assert first == SAMPLE
+    assert (second.header_length, second.body) == (2, b"{}\xff")
+    assert (third.version, third.canary) == ("v2", True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stage": "dev"},
+        {"resource": "/models/iris/v1/inference"},  # sent again before, or by a caller who wants v1
+        {"resource": "/models/pair/inference"},  # a graph's call
+        {"resource": ""},
+        {"time": NOW_S - 1001},
+        {"time": NOW_S - LAG_S},
+    ],
+)
+def test_what_no_canary_decided_or_came_at_another_time_is_passed_over(changes: dict[str, Any], logs: Any) -> None:
+    log_lines(logs, V1, [line_of(SAMPLE, **changes)])
+    assert take(logs) == []
+
+
+def test_other_lines_and_lines_that_were_cut_are_passed_over(logs: Any) -> None:
+    _, line = line_of(SAMPLE)
+    others = ["START RequestId: 1", line[:50], '{"turnout_capture_left_out": {"bytes": 300000}}', line]
+    log_lines(logs, V1, [(NOW_S - 100, other) for other in others])
+    assert take(logs) == [SAMPLE]
+
+
+def test_each_look_reads_on_where_the_one_before_ended(logs: Any) -> None:
+    log_lines(logs, V1, [line_of(SAMPLE, time=NOW_S - age_s) for age_s in (100, LAG_S + 1, LAG_S, LAG_S - 10)])
+    clock = Clock()
+    samples = LoggedSamples(logs, {V1: 1.0}, clock)
+
+    def look() -> list[float]:
+        return [NOW_S - sample.time for sample in samples.take("prod", NOW_S - 1000)]
+
+    assert look() == [100, LAG_S + 1]
+    assert look() == []
+    clock.now_s += 30
+    assert look() == [LAG_S, LAG_S - 10]
+
+
+def test_no_more_than_an_hour_is_read(logs: Any) -> None:
+    oldest = NOW_S - LAG_S - LONGEST_S
+    log_lines(logs, V1, [line_of(SAMPLE, time=oldest - 1), line_of(SAMPLE, time=oldest)])
+    assert [sample.time for sample in take(logs, since_s=0.0)] == [oldest]
+
+
+def test_functions_share_what_one_look_takes(logs: Any) -> None:
+    for name in (V1, V2):
+        log_lines(logs, name, [line_of(SAMPLE, duration_ms=float(number)) for number in range(MOST_SAMPLES)])
+    found = take(logs, v1=1.0, v2=1.0)
+    assert [sample.duration_ms for sample in found] == 2 * [float(number) for number in range(MOST_SAMPLES // 2)]
+
+
+def test_a_part_of_what_is_logged_is_taken(logs: Any) -> None:
+    log_lines(logs, V1, [line_of(SAMPLE, duration_ms=float(number)) for number in range(10)])
+    draws = iter([0.0, 0.25, 0.5, 0.75] * 3)
+    samples = LoggedSamples(logs, {V1: 0.5}, Clock(), lambda: next(draws))
+    assert [sample.duration_ms for sample in samples.take("prod", 0.0)] == [0, 1, 4, 5, 8, 9]
+
+
+def test_nothing_is_asked_without_functions_or_time() -> None:
+    with logs_client() as client, Stubber(client):  # which would refuse any call
+        assert LoggedSamples(client, {}, Clock()).take("prod", 0.0) == []
+        assert LoggedSamples(client, {V1: 1.0}, Clock()).take("prod", NOW_S - LAG_S) == []
+
+
+def test_pages_are_read_up_to_a_number() -> None:
+    _, line = line_of(SAMPLE)
+    with logs_client() as client, Stubber(client) as stubber:
+        for number in range(MOST_PAGES):
+            events = [{"message": line}] if number % 2 else []
+            stubber.add_response("filter_log_events", {"events": events, "nextToken": str(number)})
+        assert len(take(client)) == MOST_PAGES // 2
+        stubber.assert_no_pending_responses()
+
+
+def test_a_log_that_cannot_be_read_is_told_and_read_again(logs: Any) -> None:
+    samples = LoggedSamples(logs, {V1: 1.0}, Clock())
+    with pytest.raises(ObservationError, match=r"CloudWatch Logs cannot be read: .*ResourceNotFound") as raised:
+        samples.take("prod", 0.0)
+    assert "logs:FilterLogEvents" in raised.value.hint
+    log_lines(logs, V1, [line_of(SAMPLE)])
+    assert samples.take("prod", 0.0) == [SAMPLE]

@@ -1,0 +1,81 @@
+"""rollouts.jsonl: a line for each rollout, one that is begun told from one that is done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from turnout.canary.rollout.log import Rollout, RolloutLog, RolloutLogError
+
+STARTED = Rollout(
+    time="2026-11-23T02:10:00Z",
+    who="ana\u2028",
+    stage="prod",
+    action="start",
+    before={"iris": "v1"},
+    after={"iris": "v2"},
+    percent=10.0,
+    digests={"iris": {"v1": "0" * 12, "v2": "1" * 12}},
+    manifest=("a" * 64, "b" * 64),
+    change={"variables": {}, "canary": None, "promotes": False},
+)
+
+
+def test_there_is_nothing_where_no_file_is(tmp_path: Path) -> None:
+    log = RolloutLog(tmp_path)
+    assert (log.read(), log.unfinished()) == ((), None)
+
+
+def test_a_rollout_is_one_line_begun_and_then_done(tmp_path: Path) -> None:
+    log = RolloutLog(tmp_path)
+    log.begin(STARTED)
+    assert log.unfinished() == STARTED
+    log.finish(STARTED)
+    assert log.unfinished() is None
+    (line,) = (tmp_path / "rollouts.jsonl").read_bytes().splitlines()
+    assert json.loads(line) == {
+        "time": "2026-11-23T02:10:00Z",
+        "who": "ana\u2028",
+        "stage": "prod",
+        "action": "start",
+        "from": {"iris": "v1"},
+        "to": {"iris": "v2"},
+        "percent": 10.0,
+        "verdict": "",
+        "digests": {"iris": {"v1": "0" * 12, "v2": "1" * 12}},
+        "manifest": ["a" * 64, "b" * 64],
+        "done": True,
+    }
+
+
+def test_earlier_lines_stay_as_they_are(tmp_path: Path) -> None:
+    log = RolloutLog(tmp_path)
+    log.begin(STARTED)
+    log.finish(STARTED)
+    before = log.path.read_bytes()
+    log.begin(STARTED)
+    log.finish(STARTED)
+    assert log.path.read_bytes().startswith(before)
+    log.begin(STARTED)
+    log.forget()
+    assert len(log.read()) == 2
+    assert len(log.read("dev")) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["rollouts.jsonl"]
+
+
+@pytest.mark.parametrize("line", ["<<<<<<< HEAD", "{}", "[]", '{"manifest": ["a"], "from": {}, "to": {}}'])
+def test_a_line_that_nobody_here_wrote_is_told_with_its_number(tmp_path: Path, line: str) -> None:
+    log = RolloutLog(tmp_path)
+    log.begin(STARTED)
+    with log.path.open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(RolloutLogError, match=r"rollouts\.jsonl:2: no line that turnout wrote"):
+        log.read()
+
+
+def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+    (tmp_path / "rollouts.jsonl").write_bytes(b"\xff\n")
+    with pytest.raises(RolloutLogError, match="is not UTF-8"):
+        RolloutLog(tmp_path).read()

@@ -1,0 +1,160 @@
+"""A canary's life in models.yaml: each step changes the lines it must, and what cannot be is refused with a remedy."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import pytest
+
+from turnout.canary.rollout.manifest_edits import end_canary, promote_models, set_percent, start_canary
+from turnout.manifest.parser import Stage, parse_manifest
+from turnout.problems import ProblemsError
+from turnout.yaml_text.editor import EditError
+
+MANIFEST = """\
+models:
+  iris: {versions: {v1: {artifact: a.onnx}, v2: {artifact: b.onnx}, v3: {artifact: c.onnx}}}
+  digits: {versions: {v1: {artifact: d.onnx}, v2: {artifact: e.onnx}}}
+stages:
+  dev: {serve: {"*": newest}}  # all of it
+  prod:
+    serve: {iris: v1, digits: v1}   # one by one
+    auth: api_key
+"""
+
+
+def stage_of(text: str, name: str = "prod") -> Stage:
+    manifest = parse_manifest(text.encode(), path=Path("models.yaml"), source="models.yaml")
+    return next(stage for stage in manifest.stages if stage.name == name)
+
+
+def changed(before: str, after: str) -> list[str]:
+    lines = difflib.ndiff(before.splitlines(), after.splitlines())
+    return [line for line in lines if line[0] in "+-"]
+
+
+def start(text: str = MANIFEST, stage: str = "prod", percent: float = 10, **serve: str) -> str:
+    return start_canary(text, stage, serve, percent, source="models.yaml")
+
+
+def test_canary_is_one_line_of_its_stage() -> None:
+    after = start(iris="v2", digits="v2")
+    assert changed(MANIFEST, after) == ["+     canary: {percent: 10, serve: {iris: v2, digits: v2}}"]
+
+
+def test_canary_of_a_stage_in_braces_stays_on_its_line() -> None:
+    after = start(stage="dev", iris="v1", percent=12.5)
+    assert '  dev: {serve: {"*": newest}, canary: {percent: 12.5, serve: {iris: v1}}}  # all of it\n' in after
+
+
+def test_release_needs_no_model() -> None:
+    after = start_canary(MANIFEST, "prod", {}, 5, release=True, source="models.yaml")
+    assert changed(MANIFEST, after) == ["+     canary: {percent: 5, release: true}"]
+
+
+def test_percent_changes_in_its_place() -> None:
+    before = start(iris="v2")
+    assert changed(before, set_percent(before, "prod", 50, source="models.yaml")) == [
+        "-     canary: {percent: 10, serve: {iris: v2}}",
+        "+     canary: {percent: 50, serve: {iris: v2}}",
+    ]
+
+
+def test_rollback_gives_back_every_byte() -> None:
+    assert end_canary(start(iris="v2", digits="v2"), "prod", source="models.yaml") == MANIFEST
+
+
+def test_promotion_of_all_moves_the_baseline_and_ends_the_canary() -> None:
+    after = promote_models(start(iris="v2", digits="v2"), "prod", (), source="models.yaml")
+    assert changed(MANIFEST, after) == [
+        "-     serve: {iris: v1, digits: v1}   # one by one",
+        "+     serve: {iris: v2, digits: v2}   # one by one",
+    ]
+
+
+def test_models_are_promoted_one_by_one() -> None:
+    before = start(iris="v2", digits="v2")
+    first = promote_models(before, "prod", ["digits"], source="models.yaml")
+    stage = stage_of(first)
+    assert stage.serve == {"iris": "v1", "digits": "v2"}
+    assert stage.canary is not None
+    assert stage.canary.serve == {"iris": "v2"}
+    last = promote_models(first, "prod", ["iris"], source="models.yaml")
+    assert last == promote_models(before, "prod", (), source="models.yaml")
+
+
+def test_promotion_beside_newest_writes_the_model_down() -> None:
+    after = promote_models(start(stage="dev", iris="v1"), "dev", (), source="models.yaml")
+    assert '  dev: {serve: {"*": newest, iris: v1}}  # all of it\n' in after
+    assert stage_of(after, "dev").serve == {"iris": "v1", "digits": "v2"}
+
+
+@pytest.mark.parametrize(
+    ("weights", "to", "expected"),
+    [
+        ("{iris: {v1: 90, v2: 10}}", "v2", "{iris: {v2: 100}}"),
+        ("{iris: {v1: 90, v2: 10}}", "v1", "{iris: {v1: 100}}"),
+        ("{iris: {v1: 90, v2: 10}}", "v3", "{iris: {v3: 100}}"),
+        ("\n      iris:\n        v1: 90  # old\n        v2: 10  # new\n", "v2", "iris:\n        v2: 100  # new\n"),
+    ],
+)
+def test_promotion_of_a_weighted_model_gives_it_all_the_weight(weights: str, to: str, expected: str) -> None:
+    text = MANIFEST.replace("{iris: v1, digits: v1}", "{digits: v1}").replace(
+        "    auth:", f"    weights: {weights.rstrip()}\n    auth:"
+    )
+    after = promote_models(start(text, iris=to), "prod", (), source="models.yaml")
+    assert stage_of(after).weights == {"iris": {to: 100}}
+    assert expected.strip() in after
+
+
+def test_settings_of_the_judgement_stay_while_the_canary_does() -> None:
+    before = MANIFEST + "    canary: {percent: 10, bake_minutes: 5, serve: {iris: v2, digits: v2}}\n"
+    after = promote_models(before, "prod", ["iris"], source="models.yaml")
+    assert "    canary: {percent: 10, bake_minutes: 5, serve: {digits: v2}}\n" in after
+
+
+@pytest.mark.parametrize(
+    ("stage", "serve", "message", "hint"),
+    [
+        ("prd", {"iris": "v2"}, "there is no stage prd: did you mean `prod`?", "There are: dev, prod."),
+        ("prod", {"irs": "v2"}, "there is no model irs: did you mean `iris`?", "There are: iris, digits."),
+        ("prod", {"iris": "v9"}, "iris has no version v9", "iris has v1, v2, v3."),
+        ("prod", {"iris": "v1"}, "prod serves iris v1 already", "iris also has v2, v3."),
+        ("prod", {}, "the canary would change nothing", "--model"),
+    ],
+)
+def test_canary_that_cannot_start_is_refused(stage: str, serve: dict[str, str], message: str, hint: str) -> None:
+    with pytest.raises(EditError) as caught:
+        start(stage=stage, **serve)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_second_canary_is_refused_with_what_the_first_one_serves() -> None:
+    with pytest.raises(EditError) as caught:
+        start(start(iris="v2"), digits="v2")
+    assert caught.value.message == "prod has a canary already: 10 % see iris v2"
+    assert "turnout canary promote prod" in caught.value.hint
+
+
+def test_stage_without_a_canary_has_nothing_to_change() -> None:
+    for edit in (
+        lambda: set_percent(MANIFEST, "prod", 5, source="models.yaml"),
+        lambda: promote_models(MANIFEST, "prod", (), source="models.yaml"),
+        lambda: end_canary(MANIFEST, "prod", source="models.yaml"),
+    ):
+        with pytest.raises(EditError, match="prod has no canary") as caught:
+            edit()
+        assert "turnout canary start prod" in caught.value.hint
+
+
+def test_model_that_is_not_in_the_canary_is_not_promoted() -> None:
+    with pytest.raises(EditError, match="the canary of prod does not serve digits") as caught:
+        promote_models(start(iris="v2"), "prod", ["digits"], source="models.yaml")
+    assert caught.value.hint == "Of its traffic 10 % see iris v2."
+
+
+def test_share_that_is_no_percentage_is_refused() -> None:
+    with pytest.raises(ProblemsError, match="percent"):
+        start(iris="v2", percent=101)

@@ -1,0 +1,519 @@
+"""A rollout's effects, in their order, cut off anywhere and mended: manifest, stage and record agree in the end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.builders.graphs import write_identity
+from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
+from turnout.canary.observation.source import Mark, ObservationError
+from turnout.canary.rollout.action import Action, prepare
+from turnout.canary.rollout.log import Rollout, RolloutLog
+from turnout.canary.rollout.rollout import (
+    Connection,
+    RolloutError,
+    abandon,
+    carry_out,
+    check_finished,
+    mend,
+    progress_of,
+)
+from turnout.canary.rollout.stage_changes import find_differences
+from turnout.canary.rollout.stage_control import Operation, StageControlError, StageState, Target
+from turnout.plan.guard_alarms import GuardAlarms
+from turnout.plan.stages import plan_stage
+from turnout.plan.values import StagePlan
+from turnout.problems import ProblemsError
+from turnout.project.manifest_file import ManifestChangedError, replace_text
+from turnout.project.project import Project, load_project
+from turnout.yaml_text.editor import EditError
+
+MANIFEST = """\
+platform: shop
+models:
+  echo:
+    versions:
+      v1: {artifact: same.onnx}
+      v2: {artifact: same.onnx}
+      v3: {artifact: same.onnx}
+      wide: {artifact: wide.onnx}
+  mute: {versions: {v1: {artifact: same.onnx}, v2: {artifact: same.onnx}}}
+stages:
+  prod:
+    serve: {echo: v1, mute: v1}  # what everybody sees
+"""
+HERE = Target(endpoint_url="http://127.0.0.1:1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    write_identity(folder / "same.onnx")
+    write_identity(folder / "wide.onnx", shape=("batch", 5))
+    (folder / "models.yaml").write_text(MANIFEST)
+    load_project(folder)
+    return folder
+
+
+@dataclass
+class World:
+    """The three things that have to agree."""
+
+    folder: Path
+    stage: FakeStage
+    log: RolloutLog
+    traffic: FakeTraffic
+
+    def project(self) -> Project:
+        return load_project(self.folder)
+
+    def planned(self) -> StagePlan:
+        manifest = self.project().manifest
+        return plan_stage(manifest.stages[0], manifest.models)
+
+    def text(self) -> str:
+        return (self.folder / "models.yaml").read_text()
+
+    def do(self, action: Action, *, now: bool = True) -> Rollout:
+        prepared = prepare(self.project(), action, HERE if now else None, now_s=0.0)
+        carry_out(prepared, self.log, Connection(self.stage, FakeFunctions(), self.traffic) if now else None)
+        return self.log.read()[-1]
+
+    def assert_in_step(self) -> None:
+        assert list(find_differences(self.stage.read(), self.planned(), "the stage")) == []
+        assert self.log.unfinished() is None
+
+
+@pytest.fixture
+def world(folder: Path) -> World:
+    return make_world(folder)
+
+
+def make_world(folder: Path, text: str = MANIFEST) -> World:
+    (folder / "models.yaml").write_text(text)
+    (folder / "rollouts.jsonl").unlink(missing_ok=True)
+    manifest = load_project(folder).manifest
+    return World(folder, FakeStage(plan_stage(manifest.stages[0], manifest.models)), RolloutLog(folder), FakeTraffic())
+
+
+START = Action("start", "prod", {"echo": "v2", "mute": "v2"}, 10)
+
+
+def test_a_canary_starts_moves_and_is_promoted_in_step(world: World) -> None:
+    row = world.do(START)
+    assert (row.before, row.after, row.percent) == ({"echo": "v1", "mute": "v1"}, {"echo": "v2", "mute": "v2"}, 10)
+    assert set(row.digests["echo"]) == {"v1", "v2"}
+    assert Mark.from_json(row.mark) == Mark(1.0)
+    assert (row.endpoint_url, row.stack, row.change) == ("http://127.0.0.1:1", "local", {})
+    world.assert_in_step()
+    world.do(Action("set", "prod", percent=50))
+    world.assert_in_step()
+    row = world.do(Action("promote", "prod", {"mute": ""}))
+    assert (row.before, row.after, row.percent) == ({"mute": "v1"}, {"mute": "v2"}, 100)
+    world.assert_in_step()
+    world.do(Action("promote", "prod"))
+    world.assert_in_step()
+    assert world.stage.read().canary is None
+    assert world.text() == MANIFEST.replace("{echo: v1, mute: v1}", "{echo: v2, mute: v2}")
+    assert [row.action for row in world.log.read()] == ["start", "set", "promote", "promote"]
+
+
+def test_a_rollback_leaves_every_byte_as_it_was(world: World) -> None:
+    first = world.stage.read()
+    world.do(START)
+    row = world.do(Action("rollback", "prod"))
+    assert (row.percent, row.mark) == (0, {})
+    assert world.text() == MANIFEST
+    assert world.stage.read() == first
+
+
+def test_a_stage_that_nobody_observes_is_changed_all_the_same(world: World) -> None:
+    world.traffic.answer = ObservationError("nobody counts")
+    assert world.do(START).mark == {}
+    world.assert_in_step()
+
+
+def test_without_a_stage_only_manifest_and_record_change(world: World) -> None:
+    row = world.do(START, now=False)
+    assert (row.stack, row.endpoint_url, row.done) == ("", "", True)
+    assert world.stage.states == [world.stage.read()]
+
+
+def test_a_version_that_cannot_stand_in_is_refused_before_anything_is_done(world: World) -> None:
+    with pytest.raises(ProblemsError, match="cannot stand in"):
+        world.do(Action("start", "prod", {"echo": "wide"}, 10))
+    assert (world.text(), world.log.read(), len(world.stage.states)) == (MANIFEST, (), 1)
+
+
+def test_a_stage_that_is_not_as_the_manifest_says_is_left_alone(world: World) -> None:
+    world.stage.update([{"op": "replace", "path": "/variables/echo", "value": "v3"}])
+    with pytest.raises(RolloutError, match="echo is v1 in the manifest, v3 in the live stage"):
+        world.do(START)
+    assert (world.text(), world.log.read()) == (MANIFEST, ())
+
+
+def test_a_canary_that_nobody_applied_is_not_promoted_at_once(world: World) -> None:
+    world.do(START, now=False)
+    with pytest.raises(RolloutError, match="there is a canary in the manifest, none in the live stage") as caught:
+        world.do(Action("promote", "prod"))
+    assert "turnout canary set prod" in caught.value.hint
+    world.do(Action("set", "prod", percent=10))
+    world.do(Action("promote", "prod"))
+    world.assert_in_step()
+
+
+class WatchedStage(FakeStage):
+    """Its gateway reads the edited manifest just before the first change arrives."""
+
+    def update(self, operations: Sequence[Operation]) -> None:
+        if self.read().canary is not None:
+            super().update([{"op": "remove", "path": "/canarySettings"}])
+            raise StageControlError("there is no canary any more")
+        super().update(operations)
+
+
+def test_a_stage_that_another_changes_meanwhile_is_looked_at_again(world: World) -> None:
+    world.do(START)
+    world.stage = WatchedStage(world.planned())
+    world.do(Action("rollback", "prod"))
+    world.assert_in_step()
+
+
+def test_a_version_that_is_not_deployed_is_refused_before_anything_is_done(world: World) -> None:
+    functions = FakeFunctions()
+    functions.missing = {"shop-local_echo_v2:live"}
+    prepared = prepare(world.project(), START, HERE, now_s=0.0)
+    with pytest.raises(RolloutError, match="shop-local_echo_v2:live is not there yet") as caught:
+        carry_out(prepared, world.log, Connection(world.stage, functions, world.traffic))
+    assert "pulumi up" in caught.value.hint
+    assert (world.text(), world.log.read()) == (MANIFEST, ())
+
+
+@pytest.mark.parametrize(
+    ("percent", "opens"),
+    [(20, True), (10, True), (5, False)],
+)
+def test_canary_whose_alarm_is_in_alarm_gets_no_more_requests(world: World, percent: float, *, opens: bool) -> None:
+    world.do(Action("start", "prod", {"echo": "v2"}, 10))
+    asked: list[GuardAlarms] = []
+
+    def ringing(alarms: GuardAlarms) -> tuple[str, ...]:
+        asked.append(alarms)
+        return ("shop-local_echo_v2_errors",)
+
+    text = world.text()
+    prepared = prepare(world.project(), Action("set", "prod", percent=percent), HERE, now_s=0.0)
+    connection = Connection(world.stage, FakeFunctions(), world.traffic, ringing)
+    if not opens:
+        carry_out(prepared, world.log, connection)
+        assert (asked, world.planned().canary.percent if world.planned().canary else None) == ([], percent)
+        return
+    with pytest.raises(RolloutError, match="shop-local_echo_v2_errors is in ALARM"):
+        carry_out(prepared, world.log, connection)
+    assert asked == [GuardAlarms(("shop-local_echo_v2_errors",))]
+    assert world.text() == text
+
+
+def test_canary_whose_alarm_is_in_alarm_does_not_start(world: World) -> None:
+    prepared = prepare(world.project(), START, HERE, now_s=0.0)
+    connection = Connection(world.stage, FakeFunctions(), world.traffic, lambda alarms: alarms.names[:1])
+    with pytest.raises(RolloutError, match="in ALARM: the canary would be ended at once"):
+        carry_out(prepared, world.log, connection)
+    assert (world.text(), world.log.read()) == (MANIFEST, ())
+
+
+ROUTED = """\
+models:
+  echo:
+    versions: {v1: {artifact: same.onnx}, v2: {artifact: same.onnx}}
+    routing: {fallback: v1}
+  mute: {versions: {v1: {artifact: same.onnx}, v2: {artifact: same.onnx}, v3: {artifact: same.onnx}}}
+stages:
+  prod:
+    serve: {echo: v1}
+    weights: {mute: {v1: 90, v2: 10}}
+"""
+
+
+def test_models_with_routers_are_promoted_through_their_routes(folder: Path) -> None:
+    world = make_world(folder, ROUTED)
+    world.do(Action("start", "prod", {"echo": "v2", "mute": "v3"}, 10))
+    canary = world.stage.read().canary
+    assert canary is not None
+    assert canary.overrides == {"echoRoute": "v2.100", "mute": "v3", "canary": "true"}
+    world.assert_in_step()
+    row = world.do(Action("promote", "prod", {"mute": ""}))
+    assert (row.before, row.after) == ({"mute": "v1.90,v2.10"}, {"mute": "v3"})
+    world.assert_in_step()
+    world.do(Action("promote", "prod"))
+    world.assert_in_step()
+    assert "weights: {mute: {v3: 100}}" in world.text()
+    variables = world.stage.read().variables
+    assert {name: variables[name] for name in ("echo", "echoRoute", "mute", "muteRoute")} == {
+        "echo": "router",
+        "echoRoute": "v2.100",
+        "mute": "router",
+        "muteRoute": "v3.100",
+    }
+
+
+def test_unrelated_differences_do_not_matter(world: World) -> None:
+    world.stage.update([{"op": "replace", "path": "/variables/other", "value": "v3"}])
+    world.do(START)
+    assert world.stage.read().variables["other"] == "v3"
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Killer:
+    """Lets so many effects pass; the next one is killed before or after it was had."""
+
+    def __init__(self, passing: int, *, after: bool) -> None:
+        self.passing = passing
+        self.after = after
+
+    def effect(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        def acting(*arguments: Any) -> Any:
+            self.passing -= 1
+            if self.passing < 0 and not self.after:
+                raise Killed
+            result = act(*arguments)
+            if self.passing < 0:
+                raise Killed
+            return result
+
+        return acting
+
+
+class KilledLog(RolloutLog):
+    def __init__(self, folder: Path, killer: Killer) -> None:
+        super().__init__(folder)
+        self._write = killer.effect(super()._write)  # type: ignore[method-assign]
+
+
+class KilledStage:
+    def __init__(self, stage: FakeStage, killer: Killer) -> None:
+        self._stage = stage
+        self.update: Callable[[Sequence[Operation]], None] = killer.effect(stage.update)
+
+    def read(self) -> StageState:
+        return self._stage.read()
+
+
+def killed(world: World, killer: Killer, action: Action | None) -> bool:
+    """Do the action, or mend where it is None; whether it was killed."""
+    log, stage, write = KilledLog(world.folder, killer), KilledStage(world.stage, killer), killer.effect(replace_text)
+    try:
+        if action is None:
+            mend(world.project().manifest, log, lambda _: stage, write=write)
+        else:
+            prepared = prepare(world.project(), action, HERE, now_s=0.0)
+            carry_out(prepared, log, Connection(stage, FakeFunctions(), world.traffic), write=write)
+    except Killed:
+        return True
+    except EditError:
+        pass
+    return False
+
+
+actions = st.sampled_from(
+    [
+        START,
+        Action("start", "prod", {"echo": "v3"}, 5),
+        Action("set", "prod", percent=50),
+        Action("promote", "prod", {"mute": ""}),
+        Action("promote", "prod"),
+        Action("rollback", "prod"),
+    ]
+)
+kills = st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=3)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(st.lists(st.tuples(actions, kills), min_size=1, max_size=5))
+def test_whatever_is_killed_nothing_is_lost_or_left_half_done(
+    folder: Path, steps: list[tuple[Action, list[tuple[int, bool]]]]
+) -> None:
+    world = make_world(folder)
+    for action, deaths in steps:
+        before = (world.text(), world.stage.read(), world.log.read())
+        expected = make_expected(world, action)
+        for passing, after in deaths:
+            if not killed(world, Killer(passing, after=after), None if world.log.unfinished() else action):
+                break
+            if rollout := world.log.unfinished():
+                with pytest.raises(RolloutError, match="was cut off"):
+                    check_finished(world.log)
+                assert progress_of(world.project().manifest, rollout)
+            elif (world.text(), world.stage.read(), world.log.read()) != before:
+                break
+        world_is_old = (world.text(), world.stage.read(), world.log.read()) == before
+        if world.log.unfinished():
+            mend(world.project().manifest, world.log, lambda _: world.stage)
+        elif world_is_old and expected is not None:
+            world.do(action)
+        world.assert_in_step()
+        assert world.text() == (before[0] if expected is None else expected)
+        assert len(world.log.read()) == len(before[2]) + (expected is not None)
+
+
+def make_expected(world: World, action: Action) -> str | None:
+    """The manifest after the action, None where it is refused."""
+    try:
+        return prepare(world.project(), action, HERE, now_s=0.0).text
+    except EditError:
+        return None
+
+
+def test_traffic_never_sees_anything_but_the_old_or_the_new(world: World) -> None:
+    """At every moment of a promotion each request goes to v1 or v2 as a whole, and the last one to v2."""
+    world.do(START)
+    world.do(Action("promote", "prod"))
+    seen = []
+    for state in world.stage.states:
+        shares = [(state.variables, 100.0)]
+        if state.canary and state.canary.percent:
+            shares.append(({**state.variables, **state.canary.overrides}, state.canary.percent))
+        seen.append([(row["echo"], row["mute"], row["canary"]) for row, _ in shares])
+    old, new = ("v1", "v1", "false"), ("v2", "v2", "true")
+    assert seen == [[old], [old, new], [("v2", "v2", "false")], [("v2", "v2", "false")]]
+
+
+def test_what_was_cut_off_before_the_manifest_can_be_forgotten(world: World) -> None:
+    assert killed(world, Killer(0, after=True), START)
+    assert progress_of(world.project().manifest, world.log.read()[-1]) == (
+        f"{world.project().manifest.source} is not edited yet, and the stage is not changed"
+    )
+    assert abandon(world.project().manifest, world.log) is not None
+    assert (world.text(), world.log.read()) == (MANIFEST, ())
+    assert abandon(world.project().manifest, world.log) is None
+    assert mend(world.project().manifest, world.log, lambda _: world.stage) is None
+
+
+def test_what_was_cut_off_later_can_be_left_as_it_is(world: World) -> None:
+    assert killed(world, Killer(1, after=True), START)
+    assert "is edited, and the stage may not be changed yet" in progress_of(
+        world.project().manifest, world.log.read()[-1]
+    )
+    abandon(world.project().manifest, world.log)
+    (row,) = world.log.read()
+    assert (row.done, row.note) == (True, "abandoned half-done")
+    assert world.stage.read().canary is None
+
+
+def test_a_manifest_edited_by_hand_meanwhile_is_kept_where_it_says_the_same(world: World) -> None:
+    assert killed(world, Killer(1, after=True), START)
+    path = world.folder / "models.yaml"
+    path.write_text(path.read_text() + "# a thought\n")
+    mend(world.project().manifest, world.log, lambda _: world.stage)
+    world.assert_in_step()
+    assert world.text().endswith("# a thought\n")
+
+
+def test_a_manifest_edited_by_hand_to_something_else_is_not_undone(world: World) -> None:
+    assert killed(world, Killer(1, after=True), START)
+    path = world.folder / "models.yaml"
+    path.write_text(path.read_text().replace("percent: 10", "percent: 20"))
+    with pytest.raises(RolloutError, match="no longer says what was begun") as caught:
+        mend(world.project().manifest, world.log, lambda _: world.stage)
+    assert "--abandon" in caught.value.hint
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from turnout.manifest_file import editing, replace_text
+from turnout.project import load_project
+from turnout.canary_action import Action, prepare
+from turnout.rollout import carry_out
+from turnout.rollout_log import RolloutLog
+folder = pathlib.Path(sys.argv[1])
+def write(path, text, before):
+    replace_text(path, text, before)
+    os.kill(os.getpid(), signal.SIGKILL)
+with editing(folder):
+    action = Action("start", "prod", {"echo": "v2", "mute": "v2"}, 10)
+    carry_out(prepare(load_project(folder), action, None, now_s=0.0), RolloutLog(folder), None, write=write)
+"""
+
+
+def test_a_process_that_is_really_killed_is_mended(world: World) -> None:
+    process = subprocess.run([sys.executable, "-c", KILLED, str(world.folder)], timeout=60, check=False)
+    assert process.returncode == -signal.SIGKILL
+    assert world.log.unfinished() is not None
+    mend(world.project().manifest, world.log, lambda _: world.stage)
+    assert world.log.unfinished() is None
+    assert world.project().manifest.stages[0].canary is not None
+
+
+class SavingStage(FakeStage):
+    """While it is asked, somebody saves models.yaml."""
+
+    def __init__(self, plan: StagePlan, save: Callable[[], object]) -> None:
+        super().__init__(plan)
+        self._save = save
+
+    def read(self) -> StageState:
+        self._save()
+        return super().read()
+
+
+STARTED = MANIFEST.replace("mute: v1}", "mute: v1}\n    canary: {percent: 10, serve: {echo: v2, mute: v2}}")
+NEW_STAGE = "  next: {serve: {echo: v3, mute: v1}}\n"
+
+
+@pytest.mark.parametrize(
+    "action",
+    [START, Action("set", "prod", percent=50), Action("promote", "prod", {"echo": ""}), Action("rollback", "prod")],
+    ids=lambda action: action.kind,
+)
+def test_an_edit_that_is_saved_while_the_stage_is_asked_is_kept(folder: Path, action: Action) -> None:
+    text = MANIFEST if action is START else STARTED
+    world = make_world(folder, text)
+    path = folder / "models.yaml"
+    stage = SavingStage(world.planned(), lambda: path.write_text(text + NEW_STAGE))
+    prepared = prepare(world.project(), action, HERE, now_s=0.0)
+    connection = Connection(stage, FakeFunctions(), world.traffic)
+    with pytest.raises(ManifestChangedError, match=r"models\.yaml was changed while this command worked"):
+        carry_out(prepared, world.log, connection)
+    assert world.text() == text + NEW_STAGE
+    assert (world.log.read(), len(stage.states)) == ((), 1)
+    prepared = prepare(world.project(), action, HERE, now_s=0.0)
+    carry_out(prepared, world.log, connection)
+    assert NEW_STAGE in world.text()
+
+
+def test_an_edit_that_is_saved_while_the_record_is_written_is_kept(world: World) -> None:
+    def save_and_write(path: Path, text: str, before: bytes) -> None:
+        path.write_text(MANIFEST + NEW_STAGE)
+        replace_text(path, text, before)
+
+    prepared = prepare(world.project(), START, None, now_s=0.0)
+    with pytest.raises(ManifestChangedError):
+        carry_out(prepared, world.log, None, write=save_and_write)
+    assert (world.text(), world.log.read()) == (MANIFEST + NEW_STAGE, ())
+
+
+def test_an_edit_that_is_saved_while_a_rollout_is_mended_is_kept(world: World) -> None:
+    prepared = prepare(world.project(), START, None, now_s=0.0)
+    world.log.begin(prepared.rollout)
+
+    def save_and_write(path: Path, text: str, before: bytes) -> None:
+        path.write_text(MANIFEST + NEW_STAGE)
+        replace_text(path, text, before)
+
+    with pytest.raises(ManifestChangedError):
+        mend(world.project().manifest, world.log, lambda _: world.stage, write=save_and_write)
+    assert world.text() == MANIFEST + NEW_STAGE
+    assert world.log.unfinished() is not None

@@ -1,0 +1,188 @@
+"""What API Gateway is told so that a stage becomes what it should be: its own recipes, and nothing twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.builders.stage import FakeStage
+from turnout.canary.rollout.rollout import reset_marker
+from turnout.canary.rollout.stage_changes import (
+    StageChange,
+    change_between,
+    find_differences,
+    marker_operations,
+    patch_calls,
+)
+from turnout.canary.rollout.stage_control import LiveCanary, StageState
+from turnout.plan.values import CanaryPlan, StagePlan
+
+BASE = {"iris": "v1", "digits": "v1", "alias": "live", "canary": "false"}
+
+
+def plan(on: CanaryPlan | None = None, **variables: str) -> StagePlan:
+    return StagePlan("prod", {**BASE, **variables}, on, "none", None)
+
+
+def canary(percent: float = 10, *, release: bool = False, **overrides: str) -> CanaryPlan:
+    return CanaryPlan(percent, {**overrides, "canary": "true", **({"alias": "next"} if release else {})}, release)
+
+
+def calls(before: StagePlan, after: StagePlan, *, promotes: bool = False, deployment: str = "base") -> Any:
+    live = FakeStage(before).read()
+    if live.canary:
+        live = StageState("base", live.variables, LiveCanary(live.canary.percent, live.canary.overrides, deployment))
+    return [list(map(dict, call)) for call in patch_calls(live, change_between(before, after, promotes=promotes))]
+
+
+def replace(path: str, value: str) -> dict[str, str]:
+    return {"op": "replace", "path": path, "value": value}
+
+
+MENDS = "`turnout canary mend STAGE` resets the stage variable `canary`"
+PERCENT = "/canarySettings/percentTraffic"
+OVERRIDES = "/canarySettings/stageVariableOverrides"
+
+
+def test_start_is_one_call() -> None:
+    assert calls(plan(), plan(canary(iris="v2"))) == [
+        [
+            replace(PERCENT, "10.0"),
+            replace("/canarySettings/useStageCache", "false"),
+            replace(f"{OVERRIDES}/iris", "v2"),
+            replace(f"{OVERRIDES}/canary", "true"),
+        ]
+    ]
+
+
+def test_new_share_is_one_operation() -> None:
+    assert calls(plan(canary(iris="v2")), plan(canary(12.5, iris="v2"))) == [[replace(PERCENT, "12.5")]]
+
+
+def test_rollback_removes_the_canary() -> None:
+    assert calls(plan(canary(iris="v2")), plan()) == [[{"op": "remove", "path": "/canarySettings"}]]
+
+
+def test_promotion_of_all_sends_everything_to_the_baseline_before_the_canary_goes() -> None:
+    assert calls(plan(canary(iris="v2")), plan(iris="v2"), promotes=True) == [
+        [replace(PERCENT, "0.0"), replace("/variables/iris", "v2")],
+        [{"op": "remove", "path": "/canarySettings"}],
+    ]
+
+
+def test_promotion_of_one_model_leaves_the_others_in_the_canary() -> None:
+    before, after = plan(canary(iris="v2", digits="v2")), plan(canary(iris="v2"), digits="v2")
+    assert calls(before, after, promotes=True) == [
+        [replace("/variables/digits", "v2"), {"op": "remove", "path": f"{OVERRIDES}/digits"}]
+    ]
+
+
+def test_promoted_release_takes_its_deployment_and_its_alias() -> None:
+    assert calls(plan(canary(release=True)), plan(), promotes=True, deployment="new") == [
+        [
+            replace(PERCENT, "0.0"),
+            replace("/variables/alias", "next"),
+            {"op": "copy", "from": "/canarySettings/deploymentId", "path": "/deploymentId"},
+        ],
+        [{"op": "remove", "path": "/canarySettings"}],
+    ]
+
+
+def test_release_that_is_rolled_back_leaves_the_deployment() -> None:
+    assert calls(plan(canary(release=True)), plan(), deployment="new") == [
+        [{"op": "remove", "path": "/canarySettings"}]
+    ]
+
+
+values = st.sampled_from(["v1", "v2", "v3"])
+variables = st.fixed_dictionaries({"iris": values, "digits": values})
+canaries = st.none() | st.builds(
+    lambda percent, chosen: canary(percent, **chosen),
+    st.floats(0, 100),
+    st.dictionaries(st.sampled_from(["iris", "digits"]), values, min_size=1),
+)
+plans = st.builds(lambda chosen, row: plan(row, **chosen), variables, canaries)
+
+
+@given(plans, plans, st.booleans())
+def test_any_change_is_made_once(before: StagePlan, after: StagePlan, promotes: bool) -> None:
+    stage = FakeStage(before)
+    change = change_between(before, after, promotes=promotes)
+    for call in patch_calls(stage.read(), change):
+        stage.update(call)
+    assert list(find_differences(stage.read(), after, "it")) == []
+    assert patch_calls(stage.read(), change) == ()
+    assert StageChange.from_json(change.to_json()) == change
+
+
+@given(plans, plans)
+def test_a_change_that_stopped_between_two_calls_is_made_whole(before: StagePlan, after: StagePlan) -> None:
+    stage = FakeStage(before)
+    change = change_between(before, after, promotes=True)
+    stage.update(patch_calls(stage.read(), change)[0]) if patch_calls(stage.read(), change) else None
+    for call in patch_calls(stage.read(), change):
+        stage.update(call)
+    assert list(find_differences(stage.read(), after, "it")) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "planned", "sentences"),
+    [
+        (plan(), plan(), []),
+        (
+            plan(canary="true"),
+            plan(),
+            ["the live stage marks every answer as the canary's (`x-turnout-canary: true`): " + MENDS],
+        ),
+        (
+            plan(CanaryPlan(10, {"iris": "v2"}, release=False)),
+            plan(canary(iris="v2")),
+            ["the live stage does not mark the answers of the canary (`x-turnout-canary`): " + MENDS],
+        ),
+        (plan(iris="v2"), plan(), ["iris is v1 in the manifest, v2 in the live stage"]),
+        (plan(extra="x"), plan(), ["extra is not set in the manifest, x in the live stage"]),
+        (plan(canary(iris="v2")), plan(), ["there is a canary in the live stage, none in the manifest"]),
+        (plan(), plan(canary(iris="v2")), ["there is a canary in the manifest, none in the live stage"]),
+        (
+            plan(canary(20, iris="v2")),
+            plan(canary(10, iris="v3")),
+            [
+                "the canary's share is 10 % in the manifest, 20 % in the live stage",
+                "the canary's iris is v3 in the manifest, v2 in the live stage",
+            ],
+        ),
+        (
+            plan(alias="next"),
+            plan(),
+            ["alias is live in the manifest, next in the live stage: a promoted release waits for `pulumi up`"],
+        ),
+    ],
+)
+def test_each_difference_is_named(found: StagePlan, planned: StagePlan, sentences: list[str]) -> None:
+    live = FakeStage(found).read()
+    assert [row.sentence for row in find_differences(live, planned, "the live stage")] == sentences
+
+
+RESET = replace("/variables/canary", "false")
+
+
+def test_every_change_resets_the_marker_that_a_copy_left() -> None:
+    assert RESET in calls(plan(canary="true"), plan(canary(iris="v2"), canary="true"))[0]
+    assert RESET in calls(plan(canary(iris="v2"), canary="true"), plan(canary(20, iris="v2"), canary="true"))[0]
+    first, last = calls(plan(canary(iris="v2"), canary="true"), plan(canary="true"))
+    assert RESET in first
+    assert last == [{"op": "remove", "path": "/canarySettings"}]
+    assert calls(plan(), plan()) == []
+
+
+def test_marker_is_repaired_in_both_shares() -> None:
+    assert marker_operations(FakeStage(plan()).read()) == ()
+    assert marker_operations(FakeStage(plan(canary(iris="v2"))).read()) == ()
+    wrong = FakeStage(plan(CanaryPlan(10, {"iris": "v2"}, release=False), canary="true"))
+    assert marker_operations(wrong.read()) == (RESET, replace(f"{OVERRIDES}/canary", "true"))
+    assert reset_marker(wrong)
+    assert not reset_marker(wrong)
+    assert marker_operations(StageState("base", {})) == ()

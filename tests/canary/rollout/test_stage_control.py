@@ -1,0 +1,124 @@
+"""A stage behind boto3: found by its API's name, read, changed, and what goes wrong told as a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+from moto import mock_aws
+
+from turnout.canary.rollout.stage_control import (
+    ApiGatewayStage,
+    LambdaFunctions,
+    LiveCanary,
+    StageControlError,
+    StageState,
+    Target,
+    make_client,
+    stage_state,
+)
+
+KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "eu-west-1"}
+
+
+@pytest.fixture
+def client() -> Iterator[Any]:
+    """API Gateway as moto plays it, with one stage; what moto cannot do is told by a stub."""
+    with mock_aws():
+        client = boto3.client("apigateway", **KEYS)
+        api = client.create_rest_api(name="shop-prod_none")["id"]
+        root = client.get_resources(restApiId=api)["items"][0]["id"]
+        client.put_method(restApiId=api, resourceId=root, httpMethod="GET", authorizationType="NONE")
+        client.put_integration(
+            restApiId=api, resourceId=root, httpMethod="GET", type="HTTP", uri="http://a.b", integrationHttpMethod="GET"
+        )
+        client.create_deployment(restApiId=api, stageName="prod", variables={"iris": "v1"})
+        yield client
+
+
+def test_stage_is_found_by_its_api_s_name_and_changed(client: Any) -> None:
+    stage = ApiGatewayStage(client, "shop-prod_none", "prod", "stack prod")
+    before = stage.read()
+    assert (before.variables, before.canary) == ({"iris": "v1"}, None)
+    stage.update([{"op": "replace", "path": "/variables/iris", "value": "v2"}])
+    assert stage.read() == StageState(before.deployment_id, {"iris": "v2"})
+
+
+def test_stage_is_called_at_its_api_s_own_endpoint(client: Any) -> None:
+    (api,) = client.get_rest_apis()["items"]
+    url = ApiGatewayStage(client, "shop-prod_none", "prod", "stack prod").url()
+    assert url == f"https://{api['id']}.execute-api.eu-west-1.amazonaws.com"
+
+
+def test_api_that_is_not_there_is_told_with_those_that_are(client: Any) -> None:
+    with pytest.raises(StageControlError, match="stack dev has no REST API called shop-dev_none") as caught:
+        ApiGatewayStage(client, "shop-dev_none", "prod", "stack dev").read()
+    assert "Those there are: shop-prod_none." in caught.value.hint
+
+
+def test_two_apis_of_one_name_are_not_guessed_between(client: Any) -> None:
+    client.create_rest_api(name="shop-prod_none")
+    with pytest.raises(StageControlError, match="has 2 REST APIs called shop-prod_none"):
+        ApiGatewayStage(client, "shop-prod_none", "prod", "stack prod").read()
+
+
+def test_refusal_is_told_in_aws_s_words(client: Any) -> None:
+    with pytest.raises(StageControlError, match="refuses it for stage dev: NotFoundException: Invalid stage"):
+        ApiGatewayStage(client, "shop-prod_none", "dev", "stack prod").read()
+
+
+def test_place_that_nobody_listens_at_is_told() -> None:
+    target = Target(endpoint_url="http://127.0.0.1:9")
+    with pytest.raises(StageControlError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
+        ApiGatewayStage(make_client("apigateway", target), "a", "b", str(target)).read()
+
+
+def test_place_without_a_region_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    with pytest.raises(StageControlError, match="stack prod cannot be reached: You must specify a region") as caught:
+        make_client("apigateway", Target("prod"))
+    assert "AWS_REGION" in caught.value.hint
+
+
+def test_region_is_the_one_that_pulumi_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    client = make_client("apigateway", Target("prod"))
+    assert client.meta.region_name == "eu-north-1"
+    client.close()
+
+
+def test_address_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    with pytest.raises(StageControlError, match="nonsense cannot be reached: Invalid endpoint"):
+        make_client("apigateway", Target(endpoint_url="nonsense", stack="prod"))
+
+
+def test_canary_of_an_answer_is_read_with_what_aws_leaves_out() -> None:
+    assert stage_state(
+        {"deploymentId": "a", "canarySettings": {"deploymentId": "b", "percentTraffic": 5}}
+    ) == StageState("a", {}, LiveCanary(5.0, {}, "b"))
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [("", True), ("ResourceNotFoundException", False), ("AccessDeniedException", True)]
+)
+def test_function_is_asked_for_without_running_it(code: str, expected: bool) -> None:
+    client = boto3.client("lambda", **KEYS)
+    asked = {"FunctionName": "shop-prod_iris_v2", "Qualifier": "live", "InvocationType": "DryRun"}
+    with Stubber(client) as stub:
+        if code:
+            stub.add_client_error("invoke", code, expected_params=asked)
+        else:
+            stub.add_response("invoke", {"StatusCode": 204}, asked)
+        assert LambdaFunctions(client).has("shop-prod_iris_v2:live") is expected
+        stub.assert_no_pending_responses()
+
+
+def test_function_that_nobody_can_ask_for_is_taken_to_be_there() -> None:
+    assert LambdaFunctions(make_client("lambda", Target(endpoint_url="http://127.0.0.1:9"))).has("a:live")

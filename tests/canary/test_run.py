@@ -1,0 +1,281 @@
+"""A run, look by look, on a clock of its own: it moves, judges, ends, goes on, and gives way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.builders.graphs import write_identity
+from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
+from turnout.canary.judging.observed import AgreementCounts, Arm, Observation
+from turnout.canary.judging.states import Phase, Verdict
+from turnout.canary.observation.source import ObservationError
+from turnout.canary.rollout.action import Action, prepare
+from turnout.canary.rollout.log import RolloutLog
+from turnout.canary.rollout.rollout import Connection, RolloutError, carry_out
+from turnout.canary.rollout.stage_changes import find_differences
+from turnout.canary.rollout.stage_control import Operation, StageControlError, StageState, Target
+from turnout.canary.run import CanaryRun, Settings, Surroundings, Tick
+from turnout.manifest.judgement import Agreement, Judgement
+from turnout.plan.stages import plan_stage
+from turnout.project.project import load_project
+from turnout.yaml_text.editor import EditError
+
+MANIFEST = """\
+models:
+  echo: {versions: {v1: {artifact: same.onnx}, v2: {artifact: same.onnx}}}
+stages:
+  prod:
+    serve: {echo: v1}
+    canary: {percent: 10, serve: {echo: v2}}
+"""
+HERE = Target(endpoint_url="http://127.0.0.1:1")
+GOOD = Observation(Arm(9000, 0, (9000, 0)), Arm(9000, 0, (9000, 0)), (1.0,))
+BAD = Observation(Arm(9000, 0, (9000, 0)), Arm(900, 400, (900, 0)), (1.0,))
+NOTHING = Observation(Arm(0, 0, (0, 0)), Arm(0, 0, (0, 0)), (1.0,))
+BAKE_S = 60.0
+
+
+class FlakyStage(FakeStage):
+    """A stage that cannot be changed for a while."""
+
+    failures = 0
+
+    def update(self, operations: Sequence[Operation]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StageControlError("nobody listens")
+        super().update(operations)
+
+
+@dataclass
+class Scene:
+    folder: Path
+    stage: FlakyStage
+    traffic: FakeTraffic
+    log: RolloutLog
+    now_s: float = 1_000_000.0
+    compare: Callable[[float], Mapping[str, AgreementCounts]] | None = None
+    judgement: Judgement = field(default_factory=lambda: Judgement(steps=(5.0, 50.0), bake_minutes=BAKE_S / 60))
+
+    def run(self, settings: Settings | None = None) -> CanaryRun:
+        around = Surroundings(
+            lambda: load_project(self.folder),
+            self.folder / "models.yaml",
+            self.log,
+            HERE,
+            Connection(self.stage, FakeFunctions(), self.traffic),
+            self.compare,
+            lambda: self.now_s,
+            self.sleep,
+        )
+        return CanaryRun(around, "prod", self.judgement, settings or Settings())
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    def do(self, action: Action) -> None:
+        prepared = prepare(load_project(self.folder), action, HERE, now_s=self.now_s)
+        carry_out(prepared, self.log, Connection(self.stage, FakeFunctions(), self.traffic))
+
+    def state(self) -> StageState:
+        return self.stage.read()
+
+    def assert_in_step(self) -> None:
+        manifest = load_project(self.folder).manifest
+        assert list(find_differences(self.state(), plan_stage(manifest.stages[0], manifest.models), "it")) == []
+        assert self.log.unfinished() is None
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    write_identity(tmp_path / "same.onnx")
+    (tmp_path / "models.yaml").write_text(MANIFEST)
+    manifest = load_project(tmp_path).manifest
+    plan = plan_stage(manifest.stages[0], manifest.models)
+    return Scene(tmp_path, FlakyStage(plan), FakeTraffic(GOOD), RolloutLog(tmp_path))
+
+
+def walk(run: CanaryRun, most: int = 50) -> list[Tick]:
+    ticks = []
+    for tick in run.ticks(BAKE_S / 2):
+        ticks.append(tick)
+        assert len(ticks) < most
+    return ticks
+
+
+def moves(ticks: list[Tick]) -> list[tuple[float, float]]:
+    return [(tick.at.percent, tick.state.percent) for tick in ticks if tick.at.percent != tick.state.percent]
+
+
+@pytest.mark.parametrize(("percent", "whose"), [(0, "itself"), (100, "the baseline")])
+def test_a_share_that_leaves_nothing_to_judge_by_is_refused(scene: Scene, percent: float, whose: str) -> None:
+    scene.do(Action("set", "prod", percent=percent))
+    scene.judgement = Judgement()
+    with pytest.raises(
+        RolloutError, match=f"at {percent} % the canary of prod leaves no requests to {whose}"
+    ) as caught:
+        scene.run()
+    assert "--steps 5,25,50" in caught.value.hint
+    assert [row.action for row in scene.log.read()] == ["set"]
+    scene.judgement = Judgement(strategy="all_at_once")
+    assert scene.run().state.percent == 100
+
+
+def test_a_good_canary_is_walked_to_its_promotion(scene: Scene) -> None:
+    ticks = walk(scene.run())
+    assert moves(ticks) == [(5, 50), (50, 100)]
+    assert ticks[-1].state.phase is Phase.PROMOTED
+    assert [(row.action, row.percent, row.verdict) for row in scene.log.read()] == [
+        ("set", 5, ""),
+        ("set", 50, Verdict.SUCCESSFUL),
+        ("promote", 100, Verdict.SUCCESSFUL),
+    ]
+    assert scene.state().variables["echo"] == "v2"
+    assert scene.state().canary is None
+    scene.assert_in_step()
+
+
+def test_a_bad_canary_is_rolled_back_at_once(scene: Scene) -> None:
+    scene.traffic.answer = BAD
+    (tick,) = walk(scene.run())
+    assert tick.state.phase is Phase.ROLLED_BACK
+    assert [(row.action, row.verdict) for row in scene.log.read()] == [("set", ""), ("rollback", Verdict.FAILED)]
+    assert scene.state().variables["echo"] == "v1"
+    assert scene.state().canary is None
+    scene.assert_in_step()
+
+
+def test_a_bad_canary_without_auto_rollback_keeps_its_share(scene: Scene) -> None:
+    scene.traffic.answer = BAD
+    scene.judgement = Judgement(steps=(5.0,), auto_rollback=False)
+    (tick,) = walk(scene.run())
+    assert tick.state.phase is Phase.PAUSED
+    assert scene.log.read()[-1].verdict == Verdict.FAILED
+    assert scene.state().canary is not None
+    scene.assert_in_step()
+
+
+def test_a_canary_that_nobody_can_tell_of_is_left(scene: Scene) -> None:
+    scene.traffic.answer = NOTHING
+    ticks = walk(scene.run())
+    assert (ticks[-1].state.phase, ticks[-1].state.percent) == (Phase.LEFT, 5)
+    assert ticks[-1].time_s - ticks[0].time_s == 3 * BAKE_S
+    assert scene.log.read()[-1].verdict == Verdict.INCONCLUSIVE
+    assert scene.state().canary is not None
+    scene.assert_in_step()
+
+
+def test_a_source_that_is_silent_moves_nothing(scene: Scene) -> None:
+    run = scene.run()
+    looks = run.ticks(BAKE_S)
+    scene.traffic.answer = ObservationError("nobody counts")
+    assert [next(looks).problem for _ in range(5)] == ["nobody counts"] * 5
+    scene.traffic.answer = GOOD
+    assert moves([next(looks)]) == [(5, 50)]
+
+
+def test_a_start_that_nobody_observed_is_observed_from_the_first_look_on(scene: Scene) -> None:
+    scene.traffic.answer = ObservationError("nobody counts")
+    run = scene.run()
+    scene.traffic.answer = GOOD
+    assert next(run.ticks(1)).observation == GOOD
+    assert scene.traffic.marks == 1
+
+
+def test_a_run_that_was_ended_goes_on_where_it_was(scene: Scene) -> None:
+    settings = Settings((5.0, 20.0, 40.0), 2.0)
+    first = scene.run(settings)
+    for tick in first.ticks(BAKE_S):
+        if tick.state.percent == 20:
+            break
+    scene.now_s += 3600
+    second = scene.run()
+    assert (second.resumed, second.state, second.judgement) == (True, first.state, first.judgement)
+    assert len(scene.log.read()) == 2
+    assert moves(walk(second)) == [(20, 40), (40, 100)]
+    scene.assert_in_step()
+
+
+@pytest.mark.parametrize(
+    "action", [Action("set", "prod", percent=7), Action("promote", "prod"), Action("rollback", "prod")]
+)
+def test_a_run_ends_where_somebody_else_moves_the_canary(scene: Scene, action: Action) -> None:
+    looks = scene.run().ticks(1)
+    next(looks)
+    scene.do(action)
+    with pytest.raises(RolloutError, match=f"`turnout canary {action.kind} prod` was done meanwhile"):
+        next(looks)
+    scene.assert_in_step()
+
+
+def test_a_run_keeps_an_edit_that_is_saved_while_it_moves_and_moves_at_the_next_look(scene: Scene) -> None:
+    path = scene.folder / "models.yaml"
+    edits = ["# a thought\n"]
+
+    class Saving(FlakyStage):
+        def read(self) -> StageState:
+            if edits and run.state.percent == 5 and scene.now_s > 1_000_000.0 + BAKE_S / 2:
+                path.write_text(path.read_text() + edits.pop())
+            return super().read()
+
+    run = scene.run()
+    scene.stage.__class__ = Saving
+    ticks = walk(run)
+    assert "models.yaml was changed" in "".join(tick.problem for tick in ticks)
+    assert edits == []
+    assert path.read_text().endswith("# a thought\n")
+    assert ticks[-1].state.phase is Phase.PROMOTED
+    scene.assert_in_step()
+
+
+def test_a_run_after_somebody_else_moved_the_canary_begins_anew(scene: Scene) -> None:
+    next(scene.run().ticks(1))
+    scene.do(Action("set", "prod", percent=7))
+    assert not scene.run().resumed
+
+
+@pytest.mark.parametrize("settings", [Settings((9.0,)), Settings(bake_minutes=7.0)])
+def test_other_steps_begin_anew(scene: Scene, settings: Settings) -> None:
+    next(scene.run().ticks(1))
+    assert not scene.run(settings).resumed
+
+
+def test_a_move_that_the_stage_did_not_hear_is_finished_later(scene: Scene) -> None:
+    run = scene.run()
+    scene.traffic.answer = BAD
+    scene.stage.failures = 4  # each time it is tried twice
+    looks = run.ticks(1)
+    assert next(looks).problem == "nobody listens"
+    assert scene.log.unfinished() is not None
+    assert next(looks).problem == "nobody listens"
+    assert next(looks).state.phase is Phase.ROLLED_BACK
+    assert list(looks) == []
+    assert scene.state().canary is None
+    scene.assert_in_step()
+
+
+def test_outputs_are_compared_over_the_looks_of_a_step(scene: Scene) -> None:
+    scene.judgement = Judgement(steps=(5.0,), agreement=Agreement(10.0, 0.9))
+    scene.compare = lambda _since_s: {"echo": AgreementCounts(40, 4)}
+    ticks = walk(scene.run())
+    assert ticks[-1].state.phase is Phase.ROLLED_BACK
+    seen = [tick.observation.agreement["echo"] for tick in ticks if tick.observation]
+    assert seen == [AgreementCounts(40 * (number + 1), 4 * (number + 1)) for number in range(len(ticks))]
+
+
+def test_a_stage_without_a_canary_has_nothing_to_run(scene: Scene) -> None:
+    scene.do(Action("rollback", "prod"))
+    with pytest.raises(EditError, match="prod has no canary"):
+        scene.run()
+
+
+def test_a_run_does_not_begin_while_something_is_half_done(scene: Scene) -> None:
+    scene.stage.failures = 2
+    with pytest.raises(StageControlError):
+        scene.do(Action("set", "prod", percent=30))
+    with pytest.raises(RolloutError, match="was cut off"):
+        scene.run()

@@ -1,0 +1,1 @@
+"""A stage's canary: run it, report on it, compare its predictions."""

@@ -1,0 +1,112 @@
+"""How two versions agree on requests that a stage's canary decided about: both answer each, outputs are compared.
+
+Comes in: a stage with a canary, whoever keeps its requests, where its API is called. Goes out: counts by model. Called
+by `turnout canary` while it judges. Whatever keeps it from comparing is a note and no error: the other checks still are
+to take a bad canary back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from turnout.canary.judging.observed import AgreementCounts
+from turnout.canary.observation.logged_samples import LoggedSamples
+from turnout.canary.observation.samples import GatewaySamples, Samples
+from turnout.canary.observation.source import ObservationError
+from turnout.canary.rollout.stage_control import StageControlError
+from turnout.canary.run import Compare
+from turnout.client.captured_lines import Sample
+from turnout.client.connection import UnreachableError
+from turnout.manifest.judgement import Agreement
+from turnout.manifest.parser import Canary, Manifest, Stage
+from turnout.plan.checks.agreement_gaps import find_gap, find_logging
+from turnout.protocol.naming import function_name, function_prefix
+from turnout.replay.replay import replay_headers, replay_pair
+
+
+def compare_here(stage: Stage, url: str, api_key: str) -> Compare:
+    """The comparison for a stage that a gateway on this machine serves, which samples requests itself.
+
+    Args:
+        stage: with a canary that asks for agreement.
+        url: of the gateway.
+        api_key: sent with each request, or empty.
+    """
+    return _make_compare(stage, GatewaySamples(url), lambda: url, api_key, {})
+
+
+def compare_on_aws(
+    manifest: Manifest,
+    stage: Stage,
+    stack: str,
+    logs: Any,
+    url: Callable[[], str],
+    api_key: str,
+    *,
+    clock: Callable[[], float] = time.time,
+) -> Compare:
+    """The comparison for a stage on AWS, of requests that its functions log.
+
+    Args:
+        manifest: says which functions do.
+        stage: with a canary that asks for agreement.
+        stack: the Pulumi stack, part of the functions' names.
+        logs: `boto3.client("logs")`.
+        url: where the API is called; asked when there is something to send.
+        api_key: sent with each request, or empty.
+        clock: seconds since 1970.
+    """
+    canary, agreement = _asked(stage)
+    gaps = {model: find_gap(manifest, stage, model) for model in canary.serve}
+    versions = [version for model in canary.serve for version in find_logging(manifest, stage, model)]
+    if versions and stage.auth == "api_key" and not api_key:
+        gaps, versions = dict.fromkeys(canary.serve, f"{stage.name} asks for an API key: --api-key gives it"), []
+    prefix = function_prefix(manifest.platform, stack)
+    functions = {
+        function_name(prefix, row.model, row.name): min(1.0, agreement.percent / row.capture.percent)
+        for row in versions
+        if row.capture
+    }
+    return _make_compare(stage, LoggedSamples(logs, functions, clock), url, api_key, gaps)
+
+
+def _make_compare(
+    stage: Stage, samples: Samples, url: Callable[[], str], api_key: str, gaps: Mapping[str, str]
+) -> Compare:
+    canary, agreement = _asked(stage)
+
+    def compare_model(taken: Sequence[Sample], model: str, version: str) -> AgreementCounts:
+        counts = AgreementCounts(0, 0)
+        if taken:
+            baseline = main_version(stage, model)
+            at = url()
+            headers = replay_headers(at, api_key)
+            counts = replay_pair(
+                at, taken, model, baseline, version, stage=stage.name, headers=headers, rules=agreement.rules
+            )
+        return replace(counts, note=counts.note or gaps.get(model, ""))
+
+    def compare(since_s: float) -> dict[str, AgreementCounts]:
+        try:
+            taken = samples.take(stage.name, since_s)
+            return {model: compare_model(taken, model, version) for model, version in canary.serve.items()}
+        except (ObservationError, StageControlError, UnreachableError) as error:
+            return dict.fromkeys(canary.serve, AgreementCounts(0, 0, str(error).rstrip(".")))
+
+    return compare
+
+
+def _asked(stage: Stage) -> tuple[Canary, Agreement]:
+    """The stage's canary, and what it asks for."""
+    assert stage.canary is not None
+    assert stage.canary.judgement.agreement is not None
+    return stage.canary, stage.canary.judgement.agreement
+
+
+def main_version(stage: Stage, model: str) -> str:
+    """What the baseline serves of a model; of several versions the one with the most weight."""
+    weights = stage.weights.get(model)
+    return stage.serve[model] if weights is None else max(weights, key=lambda version: weights[version])

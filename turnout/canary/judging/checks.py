@@ -1,0 +1,247 @@
+"""The checks of a canary: is it as good as the baseline, is it worse, or can nobody tell yet?
+
+Comes in: a `Judgement` of the manifest and an `Observation`. Goes out: one `Check` per question, and a verdict over
+all. Called by turnout.canary for every move and by `turnout canary status`. Pure.
+
+Each check that counts requests claims one of two things, by the tests of turnout.sequential: *successful*, the canary
+is less than a margin worse than the baseline; *failed*, it is worse than the baseline. Either claim is wrong in at most
+1 - confidence of all runs, though every step and every check is looked at again and again: the probability is divided
+among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+
+from turnout.canary.judging.observed import Observation
+from turnout.canary.judging.sequential import (
+    Trials,
+    evidence_of_more,
+    evidence_of_over,
+    evidence_of_under,
+    evidence_of_within,
+    project,
+    threshold,
+)
+from turnout.manifest.judgement import Judgement
+
+ALL_AT_ONCE = "all_at_once"
+
+ERROR_MARGIN = 0.01
+"""A canary whose error rate is less than one percentage point over the baseline's is good."""
+
+LATENCY_MARGIN = 0.05
+"""The same of the share of slow requests: five percentage points."""
+
+SLOW_SHARE = 0.05
+"""Slow is what takes longer than the bound that at most this share of the baseline's requests exceeds: its p95."""
+
+AGREEMENT_MARGIN = 0.01
+"""An agreement is good once it is surely over the floor less this much: exactly at the floor nothing could tell."""
+
+MISSING = "MISSING"
+"""The state of an alarm that is not there."""
+
+REQUESTS = "requests to the canary"
+"""What most checks count."""
+
+
+class Verdict(StrEnum):
+    """What can be said of a canary."""
+
+    SUCCESSFUL = "successful"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"  # no traffic, or too little
+    ERROR = "error"  # nothing could be observed
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question and its answer.
+
+    Args:
+        name: `errors`, `latency`, `alarms`, `agreement` (`agreement of iris`).
+        verdict: the answer.
+        sentence: the answer with its numbers, for people.
+        needed: of an inconclusive check, about how many more requests to the canary (of `agreement`: comparisons) until
+            it can tell, should the rates stay as they are; None where nobody can say.
+    """
+
+    name: str
+    verdict: Verdict
+    sentence: str
+    needed: int | None = None
+
+
+Question = Callable[[float], Check]
+"""Makes a check, given the evidence that is enough for a claim."""
+
+
+def judge(judgement: Judgement, observation: Observation) -> tuple[Check, ...]:
+    """Every check that the judgement asks for, in `CHECKS`' order."""
+    asked = [question for ask in CHECKS.values() for question in ask(judgement, observation)]
+    enough = threshold((1 - judgement.confidence) / len(asked) / max(1, len(shares_of(judgement))))
+    return tuple(question(enough) for question in asked)
+
+
+def verdict_of(checks: Iterable[Check]) -> Verdict:
+    """The worst of them: one that failed outweighs one that could not be made, and successful means all."""
+    verdicts = {check.verdict for check in checks}
+    for verdict in (Verdict.FAILED, Verdict.ERROR, Verdict.INCONCLUSIVE):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.SUCCESSFUL if verdicts else Verdict.INCONCLUSIVE
+
+
+def shares_of(judgement: Judgement) -> tuple[float, ...]:
+    """The percents that a run walks through, rising; empty where the canary's own percent is the one step.
+
+    100 is none of them, but for `all_at_once`: that is the promotion, and leaves no baseline to compare with.
+    """
+    if judgement.strategy == ALL_AT_ONCE:
+        return (100.0,)
+    steps = judgement.steps
+    if judgement.strategy == "linear" and not steps:
+        numbers = range(1, int(100 / judgement.step_percent) + 1)
+        steps = tuple(round(number * judgement.step_percent, 6) for number in numbers)
+    return tuple(share for share in steps if share < 100)
+
+
+def ask_errors(judgement: Judgement, observation: Observation) -> Iterator[Question]:
+    """The canary's error rate against the baseline's, or, where everything moves at once, against the margin."""
+    baseline = Trials(observation.baseline.requests, observation.baseline.errors)
+    canary = Trials(observation.canary.requests, observation.canary.errors)
+    if judgement.strategy == ALL_AT_ONCE:
+        told = f"{_told(canary, 'failed')}; {_percent(ERROR_MARGIN)} may"
+        yield partial(_hold, "errors", canary, ERROR_MARGIN, 0.0, told=told)
+    else:
+        yield partial(_compare, "errors", baseline, canary, ERROR_MARGIN, fault="failed")
+
+
+def ask_latency(judgement: Judgement, observation: Observation) -> Iterator[Question]:
+    """The share of the canary's requests that are slower than the baseline's p95."""
+    if judgement.strategy == ALL_AT_ONCE:
+        return
+    bounds_s, total = observation.bounds_s, sum(observation.baseline.durations)
+    slow_at_most = SLOW_SHARE * total
+    bound = next((i for i in range(len(bounds_s)) if observation.baseline.slower(i) <= slow_at_most), len(bounds_s) - 1)
+    baseline = Trials(total, observation.baseline.slower(bound))
+    canary = Trials(sum(observation.canary.durations), observation.canary.slower(bound))
+    fault = f"took longer than {bounds_s[bound] * 1000:g} ms"
+    # The bound is chosen by the very requests that are tested at it, so the claim must hold at all bounds together.
+    more = threshold(1 / len(bounds_s))
+    yield lambda enough: _compare("latency", baseline, canary, LATENCY_MARGIN, enough + more, fault)
+
+
+def ask_alarms(judgement: Judgement, observation: Observation) -> Iterator[Question]:
+    """CloudWatch's alarms: one that rings is a failure, one that cannot be seen an error."""
+    if judgement.alarms:
+        states = {name: observation.alarms.get(name, MISSING) for name in judgement.alarms}
+        yield lambda _enough: _check_alarms(states)
+
+
+def ask_agreement(judgement: Judgement, observation: Observation) -> Iterator[Question]:
+    """How often the two versions' outputs agree, against the floor."""
+    if judgement.agreement is None:
+        return
+    floor = judgement.agreement.floor
+    if not observation.agreement:
+        yield partial(_wait, "agreement", "no answers compared yet")
+    for model, counts in observation.agreement.items():
+        name = f"agreement of {model}"
+        if counts.note and not counts.compared:
+            yield partial(_wait, name, counts.note)
+            continue
+        trials = Trials(counts.compared, counts.compared - counts.agreed)
+        told = f"{_percent(1 - trials.rate)} of {counts.compared:,} answers agreed; {_percent(floor)} must"
+        told += f" ({counts.note})" if counts.note else ""
+        yield partial(_hold, name, trials, 1 - floor, AGREEMENT_MARGIN, told=told, counted="answers compared")
+
+
+CHECKS: Mapping[str, Callable[[Judgement, Observation], Iterator[Question]]] = {
+    "errors": ask_errors,
+    "latency": ask_latency,
+    "alarms": ask_alarms,
+    "agreement": ask_agreement,
+}
+"""What is asked of a canary; nothing, where the judgement does not ask for it."""
+
+
+def _wait(name: str, sentence: str, _enough: float) -> Check:
+    return Check(name, Verdict.INCONCLUSIVE, sentence)
+
+
+def _check_alarms(states: Mapping[str, str]) -> Check:
+    for state, verdict, told in (
+        ("ALARM", Verdict.FAILED, "in alarm"),
+        (MISSING, Verdict.ERROR, "not found"),
+        ("INSUFFICIENT_DATA", Verdict.INCONCLUSIVE, "no data yet"),
+    ):
+        if names := [name for name in states if states[name] == state]:
+            return Check("alarms", verdict, f"{', '.join(names)}: {told}")
+    return Check("alarms", Verdict.SUCCESSFUL, f"{', '.join(states)}: OK")
+
+
+def _compare(name: str, baseline: Trials, canary: Trials, margin: float, enough: float, fault: str) -> Check:
+    """Whether the canary's rate of faults is within the margin of the baseline's, or above it."""
+
+    def claim(canary: Trials, factor: float) -> Verdict:
+        arms = baseline.scaled(factor), canary.scaled(factor)
+        # Successful comes first: with very many requests a difference within the margin is sure, and still harmless.
+        if evidence_of_within(*arms, margin) >= enough:
+            return Verdict.SUCCESSFUL
+        return Verdict.FAILED if evidence_of_more(*arms) >= enough else Verdict.INCONCLUSIVE
+
+    if not baseline.count:
+        return Check(name, Verdict.INCONCLUSIVE, "no requests to the baseline yet")
+    told = f"{_told(canary, fault)}, {_percent(baseline.rate)} of the baseline's {baseline.count:,}"
+    return _answer(name, canary, claim, told)
+
+
+def _hold(
+    name: str, trials: Trials, limit: float, margin: float, enough: float, told: str, counted: str = REQUESTS
+) -> Check:
+    """Whether the rate of faults is above the limit, or below it or at most the margin above."""
+
+    def claim(trials: Trials, factor: float) -> Verdict:
+        trials = trials.scaled(factor)
+        # Failed comes first: the limit is what was asked for.
+        if evidence_of_over(trials, limit) >= enough:
+            return Verdict.FAILED
+        return Verdict.SUCCESSFUL if evidence_of_under(trials, limit + margin) >= enough else Verdict.INCONCLUSIVE
+
+    return _answer(name, trials, claim, told, counted)
+
+
+def _answer(
+    name: str, trials: Trials, claim: Callable[[Trials, float], Verdict], told: str, counted: str = REQUESTS
+) -> Check:
+    """The check that a claim makes.
+
+    Args:
+        name: the check's.
+        trials: what decides.
+        claim: what can be told of trials, with so many times all the requests.
+        told: the sentence that says what was seen.
+        counted: what the trials are.
+    """
+    verdict = claim(trials, 1)
+    if verdict is not Verdict.INCONCLUSIVE:
+        return Check(name, verdict, told)
+    imagined = trials if trials.count else Trials(1, 0)
+    needed = project(imagined, lambda factor: claim(imagined, factor) is not Verdict.INCONCLUSIVE)
+    number = "nobody can say how many" if needed is None else f"about {needed:,}"
+    sentence = f"{told}; {number} more" if trials.count else f"no {counted} yet; {number}"
+    return Check(name, verdict, f"{sentence} are needed to tell", needed)
+
+
+def _told(canary: Trials, fault: str) -> str:
+    return f"{_percent(canary.rate)} of the canary's {canary.count:,} requests {fault}"
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    return f"{percent:.2g} %" if percent < 1 else f"{round(percent, 2):g} %"

@@ -1,0 +1,133 @@
+"""A canary's run: where it is, and where it goes next.
+
+Comes in: a `Judgement` of the manifest, the state before, an `Observation`, the time. Goes out: the state after. Called
+by turnout.rollout, which makes it true. Pure: a tick changes nothing, and a state that was stored goes on as if it had
+not been.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from turnout.canary.judging.checks import Check, Verdict, judge, shares_of, verdict_of
+from turnout.canary.judging.observed import AgreementCounts, Arm, Observation
+from turnout.manifest.judgement import Judgement
+
+__all__ = [
+    "MOST_BAKES",
+    "TERMINAL",
+    "AgreementCounts",
+    "Arm",
+    "Check",
+    "Observation",
+    "Phase",
+    "State",
+    "Verdict",
+    "judge",
+    "start",
+    "step",
+    "verdict_of",
+]
+
+MOST_BAKES = 3
+"""A step that nothing can be told of is watched for so many bakes; then the canary is left as it is."""
+
+
+class Phase(StrEnum):
+    """Where a run is."""
+
+    BAKING = "baking"  # the canary has its share, and is watched for at least the bake
+    WAITING = "waiting"  # the bake is over, and nobody can tell yet
+    PROMOTED = "promoted"  # every step was successful: all traffic goes to the new versions
+    ROLLED_BACK = "rolled_back"  # a check failed: no traffic does
+    PAUSED = "paused"  # a check failed, and `auto_rollback` is off: it keeps its share until somebody decides
+    LEFT = "left"  # nobody could tell for too long: it keeps its share until somebody decides
+
+
+TERMINAL = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK, Phase.PAUSED, Phase.LEFT})
+"""Phases that a run does not leave by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A run between two ticks.
+
+    Args:
+        phase: where it is.
+        step: index of the share that it has reached.
+        percent: the canary's share, 0-100.
+        step_started_s: when that share was reached; observations are since then.
+        reason: why it went where it is.
+    """
+
+    phase: Phase
+    step: int
+    percent: float
+    step_started_s: float
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> State:
+        """What `to_json` gave."""
+        return cls(**{**row, "phase": Phase(row["phase"])})
+
+
+def start(judgement: Judgement, percent: float, now_s: float) -> State:
+    """The state of a run that begins; `percent` is the canary's own, for a judgement without steps."""
+    shares = shares_of(judgement) or (percent,)
+    return State(Phase.BAKING, 0, shares[0], now_s)
+
+
+def step(judgement: Judgement, state: State, observation: Observation | None, now_s: float) -> State:
+    """One tick.
+
+    Args:
+        judgement: the same in every tick of a run.
+        state: before.
+        observation: since `state.step_started_s`; None where nothing could be observed, which moves nothing.
+        now_s: seconds since 1970.
+    """
+    if state.phase in TERMINAL or observation is None:
+        return state
+    checks = judge(judgement, observation)
+    verdict = verdict_of(checks)
+    if verdict is Verdict.FAILED:
+        return _fail(judgement, state, checks)
+    bakes = _bakes(judgement, state, now_s)
+    if bakes < 1 or verdict is Verdict.ERROR:
+        return state
+    if verdict is Verdict.SUCCESSFUL:
+        return _advance(judgement, state, now_s)
+    reason = _told(checks, Verdict.INCONCLUSIVE)
+    return replace(state, phase=Phase.LEFT if bakes >= MOST_BAKES else Phase.WAITING, reason=reason)
+
+
+def _bakes(judgement: Judgement, state: State, now_s: float) -> float:
+    """How many bakes long the step is; one that takes no time is over at once."""
+    bake_s = judgement.bake_minutes * 60
+    return (now_s - state.step_started_s) / bake_s if bake_s else 1.0
+
+
+def _fail(judgement: Judgement, state: State, checks: tuple[Check, ...]) -> State:
+    reason = _told(checks, Verdict.FAILED)
+    if judgement.auto_rollback:
+        return replace(state, phase=Phase.ROLLED_BACK, percent=0.0, reason=reason)
+    return replace(state, phase=Phase.PAUSED, reason=reason)
+
+
+def _advance(judgement: Judgement, state: State, now_s: float) -> State:
+    shares = shares_of(judgement)
+    following = state.step + 1
+    if following < len(shares):
+        return State(Phase.BAKING, following, shares[following], now_s, f"{state.percent:g} % was successful")
+    return replace(state, phase=Phase.PROMOTED, percent=100.0, reason=f"{state.percent:g} % was successful")
+
+
+def _told(checks: tuple[Check, ...], verdict: Verdict) -> str:
+    return "; ".join(f"{check.name}: {check.sentence}" for check in checks if check.verdict is verdict)

@@ -1,0 +1,178 @@
+"""CloudWatch's metrics of a stage's functions: each version is a function of its own, so the shares are apart.
+
+Comes in: a boto3 client. Goes out: a `Source`. Called by `turnout canary` for a stage on AWS.
+
+CloudWatch knows functions, not stages: what other stages, and callers of a version's own path, send to the same
+function under the same alias is counted too. A request that Lambda throttles is an error here, as its caller gets one.
+Lambda's own `Errors` are crashes and timeouts; answers of 500 and more, which a function gives by itself, are counted
+by a metric that it writes to its log (model_lambdas/onnx_model/failed_answers.py).
+
+Latency needs more than percentiles, which cannot be added up: CloudWatch's trimmed count, `TC(:20)`, is the number of
+values up to 20, and with one for each bound there is a histogram.
+Source: "CloudWatch statistics definitions", Amazon CloudWatch User Guide.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+from turnout.canary.judging.observed import Arm, Observation
+from turnout.canary.observation.source import Mark, ObservationError, Watched
+from turnout.plan.guard_alarms import GuardAlarms, find_ringing
+
+BOUNDS_S = (
+    *(0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7),
+    *(1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0),
+)
+"""Upper bounds of the histogram's buckets."""
+
+PERIOD_S = 60
+LAG_S = 120.0
+"""Metrics of the last minutes are not all there yet, and errors come after the requests that they belong to."""
+
+LONGEST_S = 15 * 24 * 3600.0
+"""Metrics of whole minutes are kept so long; of what is older CloudWatch tells nothing by the minute."""
+
+MOST_QUERIES = 500
+"""Of one GetMetricData call."""
+
+MOST_ALARMS = 100
+"""Of one DescribeAlarms call."""
+
+_LAMBDA = "AWS/Lambda"
+_METRICS = (
+    (_LAMBDA, "Invocations", "Sum"),
+    (_LAMBDA, "Throttles", "Sum"),
+    (_LAMBDA, "Errors", "Sum"),
+    ("Turnout", "FailedAnswers", "Sum"),
+    (_LAMBDA, "Duration", "SampleCount"),
+    *((_LAMBDA, "Duration", f"TC(:{bound_s * 1000:g})") for bound_s in BOUNDS_S),
+)
+"""Namespace, metric and statistic of everything that is asked of one function, in `_arm`'s order."""
+
+
+class CloudWatchSource:
+    """Whole minutes, and none of the last two.
+
+    Args:
+        client: `boto3.client("cloudwatch")` in the functions' account and region.
+        alarms: names of those whose state is wanted.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, client: Any, alarms: Sequence[str] = (), clock: Callable[[], float] = time.time) -> None:
+        self._client = client
+        self._alarms = tuple(alarms)
+        self._clock = clock
+
+    def mark(self, stage: str, watched: Sequence[Watched]) -> Mark:  # noqa: ARG002 - CloudWatch keeps the counts itself
+        """This moment."""
+        return Mark(self._clock())
+
+    def observe(self, stage: str, watched: Sequence[Watched], since: Mark) -> Observation:  # noqa: ARG002 - as above
+        """Everything since then that CloudWatch has by now."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        baseline, canary = _resources(watched)
+        now_s = self._clock()
+        start_s = math.ceil(max(since.time_s, now_s - LONGEST_S) / PERIOD_S) * PERIOD_S
+        end_s = math.floor((now_s - LAG_S) / PERIOD_S) * PERIOD_S
+        try:
+            totals = self._fetch([*baseline, *canary], start_s, end_s) if end_s > start_s else {}
+            alarms = self._fetch_alarms()
+        except (BotoCoreError, ClientError) as error:
+            hint = "This needs cloudwatch:GetMetricData and cloudwatch:DescribeAlarms in the functions' region."
+            raise ObservationError(f"CloudWatch cannot be read: {error}", hint) from error
+        return Observation(_arm(baseline, totals), _arm(canary, totals), BOUNDS_S, alarms)
+
+    def ringing(self, alarms: GuardAlarms) -> tuple[str, ...]:
+        """Which of a canary's alarms are in ALARM at this moment.
+
+        Raises:
+            ObservationError: CloudWatch cannot be asked.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return find_ringing(self._client, alarms)
+        except (BotoCoreError, ClientError) as error:
+            hint = "This needs cloudwatch:DescribeAlarms in the functions' region."
+            raise ObservationError(f"CloudWatch cannot be read: {error}", hint) from error
+
+    def _fetch(self, resources: Sequence[str], start_s: float, end_s: float) -> dict[str, list[float]]:
+        """Resource -> the totals of `_METRICS`."""
+        wanted = [(resource, index) for resource in resources for index in range(len(_METRICS))]
+        totals = {resource: [0.0] * len(_METRICS) for resource in resources}
+        span = {"StartTime": datetime.fromtimestamp(start_s, UTC), "EndTime": datetime.fromtimestamp(end_s, UTC)}
+        pages = self._client.get_paginator("get_metric_data")
+        for first in range(0, len(wanted), MOST_QUERIES):
+            part = wanted[first : first + MOST_QUERIES]
+            queries = [_query(number, *row) for number, row in enumerate(part)]
+            for page in pages.paginate(MetricDataQueries=queries, **span):
+                for result in page["MetricDataResults"]:
+                    if result["StatusCode"] not in {"Complete", "PartialData"}:
+                        raise ObservationError(f"CloudWatch answered {result['StatusCode']} for {result['Label']}")
+                    resource, index = part[int(result["Id"][1:])]
+                    totals[resource][index] += sum(result["Values"])
+        return totals
+
+    def _fetch_alarms(self) -> dict[str, str]:
+        """Name -> state, of those that are there."""
+        states = {}
+        for first in range(0, len(self._alarms), MOST_ALARMS):
+            names = list(self._alarms[first : first + MOST_ALARMS])
+            found = self._client.describe_alarms(
+                AlarmNames=names, AlarmTypes=["MetricAlarm", "CompositeAlarm"], MaxRecords=MOST_ALARMS
+            )
+            for alarm in (*found.get("MetricAlarms", ()), *found.get("CompositeAlarms", ())):
+                states[alarm["AlarmName"]] = alarm["StateValue"]
+        return states
+
+
+def _resources(watched: Sequence[Watched]) -> tuple[list[str], list[str]]:
+    """The functions that run for one share only, `name:alias`."""
+    shares: tuple[list[str], list[str]] = [], []
+    for row in watched:
+        baseline, canary = row.baseline.versions - row.canary.versions, row.canary.versions - row.baseline.versions
+        if not (baseline and canary):
+            both = ", ".join(sorted(row.baseline.versions & row.canary.versions)) or "unknown functions"
+            message = f"CloudWatch cannot tell {row.model}'s canary from its baseline: both run {both}"
+            raise ObservationError(message, "Give the canary a version that the baseline's weights do not name.")
+        shares[0].extend(sorted(baseline))
+        shares[1].extend(sorted(canary))
+    return shares
+
+
+def _query(number: int, resource: str, index: int) -> dict[str, Any]:
+    namespace, metric, statistic = _METRICS[index]
+    dimensions = {"FunctionName": resource.partition(":")[0], "Resource": resource}
+    return {
+        "Id": f"q{number}",
+        "MetricStat": {
+            "Metric": {
+                "Namespace": namespace,
+                "MetricName": metric,
+                "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
+            },
+            "Period": PERIOD_S,
+            "Stat": statistic,
+        },
+    }
+
+
+def _arm(resources: Sequence[str], totals: Mapping[str, Sequence[float]]) -> Arm:
+    rows = [totals[resource] for resource in resources if resource in totals]
+    if not rows:
+        return Arm(durations=(0,) * (len(BOUNDS_S) + 1))
+    # A trimmed count is interpolated, so it may have a fraction.
+    sums = [round(sum(column)) for column in zip(*rows, strict=True)]
+    invocations, throttles, errors, failed_answers, timed, *up_to = sums
+    counts = [0, *up_to, timed]
+    durations = tuple(max(0, above - below) for below, above in pairwise(counts))
+    requests = invocations + throttles
+    return Arm(requests, min(requests, errors + throttles + failed_answers), durations)

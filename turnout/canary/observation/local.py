@@ -1,0 +1,90 @@
+"""The local gateway's own counters, over HTTP: exact, at once, for each share apart.
+
+Comes in: the server's address. Goes out: a `Source`. Called by `turnout canary` for a stage served on this machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlencode
+
+from turnout.canary.judging.observed import Arm, Observation
+from turnout.canary.observation.source import Mark, ObservationError, Watched
+from turnout.client.connection import Connection, UnreachableError
+
+TIMEOUT_S = 10.0
+
+_KEYS = {"time", "run", "bounds_s", "functions"}
+
+
+class LocalSource:
+    """Counters are since the server's start, so an observation is what they have grown by.
+
+    When the server is started again they begin with zero, and so does the observation.
+
+    Args:
+        url: `http://127.0.0.1:8080`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def mark(self, stage: str, watched: Sequence[Watched]) -> Mark:
+        """This moment."""
+        found = self._read(stage)
+        return Mark(found["time"], found["run"], *_arms(found, watched))
+
+    def observe(self, stage: str, watched: Sequence[Watched], since: Mark) -> Observation:
+        """What has been counted since."""
+        found = self._read(stage)
+        baseline, canary = _arms(found, watched)
+        if found["run"] == since.run:
+            baseline, canary = _less(baseline, since.baseline), _less(canary, since.canary)
+        return Observation(baseline, canary, tuple(found["bounds_s"]))
+
+    def _read(self, stage: str) -> Mapping[str, Any]:
+        path = f"/turnout/metrics?{urlencode({'stage': stage})}"
+        try:
+            with closing(Connection(self._url, timeout_s=TIMEOUT_S)) as connection:
+                answer = connection.request("GET", path)
+        except (UnreachableError, ValueError) as error:
+            raise ObservationError(str(error), "Is `turnout serve` running there?") from error
+        try:
+            found = json.loads(answer.body)
+        except ValueError:
+            found = None
+        if answer.status != 200 or not (isinstance(found, Mapping) and found.keys() >= _KEYS):
+            message = f"{self._url}{path} answered {answer.status}, and no counters"
+            raise ObservationError(message, "Is it the address of `turnout serve`?")
+        return found
+
+
+def _arms(found: Mapping[str, Any], watched: Sequence[Watched]) -> tuple[Arm, Arm]:
+    """The baseline's and the canary's counters."""
+    shares = {False: {row.baseline.function for row in watched}, True: {row.canary.function for row in watched}}
+    rows: dict[bool, list[Mapping[str, Any]]] = {False: [], True: []}
+    for row in found["functions"]:
+        if row["function"] in shares[row["canary"]]:
+            rows[row["canary"]].append(row)
+    buckets = len(found["bounds_s"]) + 1
+    return _sum(rows[False], buckets), _sum(rows[True], buckets)
+
+
+def _sum(rows: Iterable[Mapping[str, Any]], buckets: int) -> Arm:
+    requests, errors, durations = 0, 0, [0] * buckets
+    for row in rows:
+        requests += sum(row["statuses"])
+        errors += row["failures"]
+        durations = [a + b for a, b in zip(durations, row["durations"], strict=True)]
+    return Arm(requests, errors, tuple(durations))
+
+
+def _less(now: Arm, then: Arm) -> Arm:
+    return Arm(
+        now.requests - then.requests,
+        now.errors - then.errors,
+        tuple(a - b for a, b in zip(now.durations, then.durations, strict=True)),
+    )

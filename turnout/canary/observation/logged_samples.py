@@ -1,0 +1,103 @@
+"""Requests that model functions on AWS logged (`capture` of a version), read from CloudWatch Logs.
+
+Comes in: a boto3 client, functions. Goes out: samples. Called by `turnout canary` for a stage on AWS.
+
+Requests that named their version are passed over, for no canary decides about them: among them are those that were
+sent again before, which the functions log like any other.
+"""
+
+from __future__ import annotations
+
+import random as random_module
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from turnout.canary.observation.samples import MOST_SAMPLES
+from turnout.canary.observation.source import ObservationError
+from turnout.client.captured_lines import CaptureError, Sample, read_lines
+from turnout.protocol.capture import MARK
+
+LAG_S = 60.0
+"""Lines are not there at once; what comes later than this is passed over."""
+
+LONGEST_S = 3600.0
+"""Read at one look, however long ago the canary began."""
+
+MOST_PAGES = 10
+"""Of one function's log at one look; CloudWatch answers with what it found in a megabyte, be it nothing."""
+
+
+class LoggedSamples:
+    """Each look reads on where the one before ended.
+
+    Args:
+        client: `boto3.client("logs")` in the functions' account and region.
+        functions: name -> the part of its logged requests that is wanted, 0-1.
+        clock: seconds since 1970.
+        random: 0 up to but not 1, one call per request.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        functions: Mapping[str, float],
+        clock: Callable[[], float] = time.time,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
+        self._client = client
+        self._functions = functions
+        self._clock = clock
+        self._random = random
+        self._read_until_s = 0.0
+
+    def take(self, stage: str, since_s: float) -> Sequence[Sample]:
+        """The stage's since then; of each function no more than its part of `MOST_SAMPLES`."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        end_s = self._clock() - LAG_S
+        start_s = max(since_s, self._read_until_s, end_s - LONGEST_S)
+        if start_s >= end_s or not self._functions:
+            return []
+        most = max(1, MOST_SAMPLES // len(self._functions))
+        found: list[Sample] = []
+        try:
+            for function, part in self._functions.items():
+                found.extend(self._wanted(function, part, stage, start_s, end_s, most))
+        except (BotoCoreError, ClientError) as error:
+            hint = "This needs logs:FilterLogEvents for the functions' log groups."
+            raise ObservationError(f"CloudWatch Logs cannot be read: {error}".rstrip("."), hint) from error
+        self._read_until_s = end_s
+        return found
+
+    def _wanted(
+        self, function: str, part: float, stage: str, start_s: float, end_s: float, most: int
+    ) -> Iterator[Sample]:
+        for message in self._messages(function, start_s, end_s):
+            with suppress(CaptureError):  # a line that was cut
+                for line in read_lines([message.encode()]):
+                    for sample in line.samples:
+                        if sample.stage == stage and _is_decided(sample) and self._random() < part:
+                            yield sample
+                            most -= 1
+            if most <= 0:
+                return
+
+    def _messages(self, function: str, start_s: float, end_s: float) -> Iterator[str]:
+        """The log's lines with captured requests, the oldest first."""
+        pages = self._client.get_paginator("filter_log_events").paginate(
+            logGroupName=f"/aws/lambda/{function}",
+            startTime=round(start_s * 1000),
+            endTime=round(end_s * 1000) - 1,  # included
+            filterPattern=MARK,
+        )
+        for number, page in enumerate(pages, 1):
+            yield from (event["message"] for event in page["events"])
+            if number == MOST_PAGES:
+                return
+
+
+def _is_decided(sample: Sample) -> bool:
+    """Whether the canary decided which version answered: the path names the model alone."""
+    return sample.resource in {f"/models/{sample.model}/inference", f"/v2/models/{sample.model}/infer"}

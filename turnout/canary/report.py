@@ -1,0 +1,159 @@
+"""How a stage's canary stands: what it serves, what was seen of it, and what is out of step.
+
+Comes in: a project, the record, and, where they are at hand, the live stage and Pulumi's outputs. Goes out: a `Report`.
+Called by `turnout canary status`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from turnout.canary.judging.checks import Check, Verdict, judge, verdict_of
+from turnout.canary.judging.observed import Observation
+from turnout.canary.observation.source import Mark, ObservationError, watched_of
+from turnout.canary.rollout.action import served_text
+from turnout.canary.rollout.log import Rollout, RolloutLog
+from turnout.canary.rollout.manifest_edits import find_stage
+from turnout.canary.rollout.rollout import Connection, RolloutError, progress_of
+from turnout.canary.rollout.stage_changes import find_differences
+from turnout.canary.rollout.stage_control import LiveCanary, StageControlError, StageState, Target
+from turnout.canary.run import Compare
+from turnout.manifest.judgement import Judgement
+from turnout.manifest.parser import Stage
+from turnout.plan.planner import make_plan
+from turnout.plan.stages import plan_stage
+from turnout.plan.values import StagePlan
+from turnout.project.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a canary stands.
+
+    Args:
+        stage: as the manifest has it.
+        baseline: model -> what the baseline serves, of the models that the canary moves.
+        since: the last rollout of the stage, None where there is none.
+        observation: what was seen since then, None where nobody was asked or could say.
+        checks: of the judgement; empty without an observation.
+        verdict: over all checks; empty without an observation.
+        warnings: what is out of step, half-done, or could not be asked, a sentence each.
+    """
+
+    stage: Stage
+    baseline: Mapping[str, str]
+    since: Rollout | None
+    observation: Observation | None
+    checks: tuple[Check, ...]
+    verdict: Verdict | None
+    warnings: tuple[str, ...]
+
+
+def make_report(
+    project: Project,
+    name: str,
+    log: RolloutLog,
+    *,
+    target: Target | None = None,
+    connection: Connection | None = None,
+    compare: Compare | None = None,
+    outputs: Mapping[str, Any] | None = None,
+) -> Report:
+    """Gather how a stage's canary stands; nothing is changed.
+
+    Args:
+        project: as it is now.
+        name: the stage's.
+        log: the record.
+        target: where the stage is served, or None.
+        connection: to it, or None.
+        compare: lets both versions answer the requests sampled lately, or None.
+        outputs: what `pulumi stack output --json` printed, or None.
+
+    Raises:
+        EditError: there is no such stage.
+        RolloutError: the outputs are not those of this project.
+    """
+    stage = find_stage(project.manifest, name)
+    planned = plan_stage(stage, project.manifest.models)
+    rows = log.read(name)
+    since = rows[-1] if rows else None
+    warnings = [half_done(project, since)] if since and not since.done else []
+    observation = None
+    if connection is not None and target is not None:
+        try:
+            live = connection.control.read()
+            warnings += [row.sentence for row in find_differences(live, planned, "the live stage")]
+            if planned.canary and live.canary:
+                mark = mark_of(since)
+                observation = observe(project, target, connection, live, name, mark)
+                observation = replace(observation, agreement=compare(mark.time_s) if compare else {})
+        except (ObservationError, StageControlError) as error:
+            warnings.append(error.message)
+    if outputs is not None:
+        warnings += compare_outputs(outputs, planned)
+    checks = judge(judgement_of(stage, target), observation) if stage.canary and observation else ()
+    return Report(
+        stage,
+        {model: served_text(stage, model) for model in (stage.canary.serve if stage.canary else ())},
+        since,
+        observation,
+        checks,
+        verdict_of(checks) if checks else None,
+        tuple(warnings),
+    )
+
+
+def half_done(project: Project, rollout: Rollout) -> str:
+    """What a rollout that was cut off left."""
+    how_far = progress_of(project.manifest, rollout)
+    return (
+        f"`turnout canary {rollout.action} {rollout.stage}` was cut off: {how_far}; `turnout canary mend` finishes it"
+    )
+
+
+def judgement_of(stage: Stage, target: Target | None) -> Judgement:
+    """What is asked of a stage's canary; a gateway here has no alarms."""
+    judgement = stage.canary.judgement if stage.canary else Judgement()
+    return replace(judgement, alarms=()) if target is not None and target.is_local else judgement
+
+
+def observe(
+    project: Project, target: Target, connection: Connection, live: StageState, name: str, mark: Mark
+) -> Observation:
+    """What was seen since a mark."""
+    assert live.canary is not None
+    plan = make_plan(project.manifest, project.artifacts, stack=target.stack, enforce=False)
+    watched = watched_of(plan, live.variables, live.canary.overrides)
+    return connection.source.observe(name, watched, mark)
+
+
+def mark_of(since: Rollout | None) -> Mark:
+    """The moment of the last rollout; the server's start where the record does not say."""
+    if since is None:
+        return Mark(0.0)
+    if since.mark:
+        return Mark.from_json(since.mark)
+    return Mark(datetime.fromisoformat(since.time).timestamp())
+
+
+def compare_outputs(outputs: Mapping[str, Any], planned: StagePlan) -> Iterator[str]:
+    """What differs between a stage's plan and what Pulumi deployed last.
+
+    Raises:
+        RolloutError: the outputs are not those of this project.
+    """
+    try:
+        row = outputs["stages"][planned.name]
+        canary = row["canary"]
+        deployed = StageState(
+            "", row["variables"], canary and LiveCanary(float(canary["percent"]), canary["overrides"], "")
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"the outputs say nothing of stage {planned.name}"
+        raise RolloutError(message, "Give what `pulumi stack output --json` prints.") from error
+    for row in find_differences(deployed, planned, "Pulumi's outputs"):
+        yield row.sentence

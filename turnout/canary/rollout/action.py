@@ -1,0 +1,176 @@
+"""What one step of a canary's life will change, worked out and checked before anything is done.
+
+Comes in: a project and an `Action`. Goes out: a `Prepared`: the new text of the manifest, the change of the stage, what
+the record will say. Called by the commands; `turnout.canary.rollout.rollout` carries it out.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from turnout.canary.observation.source import Watched, watched_of
+from turnout.canary.rollout.log import Rollout
+from turnout.canary.rollout.manifest_edits import end_canary, find_stage, promote_models, set_percent, start_canary
+from turnout.canary.rollout.stage_changes import StageChange, change_between
+from turnout.canary.rollout.stage_control import Target
+from turnout.manifest.parser import Canary, Stage, parse_manifest
+from turnout.plan.checks.replacements import baselines_of
+from turnout.plan.guard_alarms import GuardAlarms, find_guard_alarms
+from turnout.plan.planner import make_plan
+from turnout.plan.stages import plan_stage
+from turnout.plan.values import Plan, StagePlan
+from turnout.project.project import Project
+from turnout.protocol.routing import spell_route
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What shall be done to a stage's canary.
+
+    Args:
+        kind: a key of `EDITS`.
+        stage: the stage's name.
+        serve: to start: model -> version; to promote: the models, all where it is empty.
+        percent: to start and to set: the canary's share.
+        release: to start: whether the share also gets the new code and routes.
+    """
+
+    kind: str
+    stage: str
+    serve: Mapping[str, str] = field(default_factory=dict)
+    percent: float = 0.0
+    release: bool = False
+
+
+EDITS: Mapping[str, Callable[[str, Action, str], str]] = {
+    "start": lambda text, row, source: start_canary(
+        text, row.stage, row.serve, row.percent, release=row.release, source=source
+    ),
+    "set": lambda text, row, source: set_percent(text, row.stage, row.percent, source=source),
+    "promote": lambda text, row, source: promote_models(text, row.stage, row.serve, source=source),
+    "rollback": lambda text, row, source: end_canary(text, row.stage, source=source),
+}
+"""What each kind of action makes of the manifest's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What will be done; nothing of it is yet.
+
+    Args:
+        path: the manifest's file, links resolved: the file itself is what is replaced.
+        data: its content as it was read.
+        text: its new content.
+        rollout: what the record will say.
+        change: what changes of the stage.
+        before: the stage as the manifest has it now.
+        watched: what is to be observed of the canary afterwards; empty where it ends.
+        alarms: those that would end the canary at once; None where it ends, or gets fewer requests than before.
+    """
+
+    path: Path
+    data: bytes
+    text: str
+    rollout: Rollout
+    change: StageChange
+    before: StagePlan
+    watched: tuple[Watched, ...]
+    alarms: GuardAlarms | None = None
+
+
+def prepare(
+    project: Project,
+    action: Action,
+    target: Target | None,
+    *,
+    now_s: float,
+    verdict: str = "",
+    run: Mapping[str, Any] | None = None,
+) -> Prepared:
+    """Work out an action and check it; nothing is written or sent.
+
+    Args:
+        project: as it is now.
+        action: what shall be done.
+        target: where the stage is changed at once, None where `pulumi up` shall do it.
+        now_s: seconds since 1970.
+        verdict: of the judgement that asks for it, or empty.
+        run: where the run that asks for it is then, or None.
+
+    Raises:
+        EditError: a name is not known, a canary is on or none is, or models.yaml cannot be edited.
+        ProblemsError: models.yaml would not be right: above all, a version that cannot stand in for another.
+    """
+    old = project.manifest
+    data = old.path.read_bytes()
+    text = EDITS[action.kind](data.decode(), action, old.source)
+    new = parse_manifest(text.encode(), path=old.path, source=old.source)
+    plan = make_plan(new, project.artifacts, stack=target.stack if target else "local", enforce=False)
+    old_stage, new_stage = find_stage(old, action.stage), find_stage(new, action.stage)
+    before, after = plan_stage(old_stage, old.models), plan_stage(new_stage, new.models)
+    change = change_between(before, after, promotes=action.kind == "promote")
+    canary = (new_stage if action.kind == "start" else old_stage).canary
+    assert canary is not None  # EDITS has refused a stage without one
+    models = [model for model in canary.serve if action.kind != "promote" or not action.serve or model in action.serve]
+    rollout = Rollout(
+        time=datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        who=_user(),
+        stage=action.stage,
+        action=action.kind,
+        before={model: served_text(old_stage, model) for model in models},
+        after={model: canary.serve[model] for model in models},
+        percent={"promote": 100.0, "rollback": 0.0}.get(action.kind, action.percent),
+        release=canary.release,
+        verdict=verdict,
+        digests=_digests(plan, old_stage, canary, models),
+        stack=target.stack if target else "",
+        endpoint_url=target.endpoint_url if target else "",
+        manifest=(manifest_digest(data), manifest_digest(text.encode())),
+        change=change.to_json(),
+        run=run or {},
+    )
+    watched = watched_of(plan, after.variables, after.canary.overrides) if after.canary else ()
+    alarms = None
+    if action.kind in {"start", "set"} and action.percent >= (before.canary.percent if before.canary else 0.0):
+        assert new_stage.canary is not None  # the action keeps it
+        alarms = find_guard_alarms(plan, new_stage.canary.judgement, after)
+    return Prepared(old.path.resolve(), data, text, rollout, change, before, watched, alarms)
+
+
+def action_of(rollout: Rollout) -> Action:
+    """The action whose record this is."""
+    return Action(rollout.action, rollout.stage, rollout.after, rollout.percent, rollout.release)
+
+
+def served_text(stage: Stage, model: str) -> str:
+    """What a stage's baseline serves of a model: `v1`, or `v1.90,v2.10` where it has weights."""
+    weights = stage.weights.get(model)
+    return stage.serve[model] if weights is None else spell_route(weights)
+
+
+def _digests(plan: Plan, stage: Stage, canary: Canary, models: list[str]) -> dict[str, dict[str, str]]:
+    """Of every version that takes part, the artifact's sha256, first 12."""
+    known = {(row.version.model, row.version.name): row.sha256[:12] for row in plan.versions}
+    return {
+        model: {version: known[model, version] for version in (*baselines_of(stage, model), canary.serve[model])}
+        for model in models
+    }
+
+
+def manifest_digest(data: bytes) -> str:
+    """The sha256 of a manifest's bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _user() -> str:
+    """Who does it, as far as the system knows."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unknown"

@@ -1,0 +1,126 @@
+"""A stage of `turnout serve` and its functions, read and changed over HTTP without boto3.
+
+A canary on this machine is part of a plain installation, and boto3 is not. The gateway checks no signatures, so three
+requests of AWS's wire protocol are all that it takes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from turnout.canary.rollout.stage_control import (
+    NOBODY,
+    Operation,
+    StageControlError,
+    StageState,
+    find_api_id,
+    stage_state,
+)
+from turnout.client.connection import Answer, Connection, UnreachableError
+
+NOT_TURNOUT = "Is it the address of `turnout serve`?"
+
+
+class LocalStage:
+    """One stage behind the control plane of a gateway on this machine.
+
+    Args:
+        url: of the gateway, `http://127.0.0.1:8080`.
+        api: the REST API's name, as the plan spells it.
+        stage: the stage's name.
+    """
+
+    def __init__(self, url: str, api: str, stage: str) -> None:
+        self._url = url
+        self._api = api
+        self._stage = stage
+        self._id = ""
+
+    def read(self) -> StageState:
+        """Return the stage as it is served now."""
+        return self._state(self._send("GET", self._path()))
+
+    def update(self, operations: Sequence[Operation]) -> None:
+        """Apply all operations in one call, or none of them."""
+        body = json.dumps({"patchOperations": [dict(row) for row in operations]}).encode()
+        self._state(self._send("PATCH", self._path(), body))
+
+    def url(self) -> str:
+        """Return the gateway's own address."""
+        return self._url
+
+    def _path(self) -> str:
+        if not self._id:
+            found = self._send("GET", "/restapis?limit=500")
+            try:
+                names = {row["id"]: row["name"] for row in found["item"]}
+            except (LookupError, TypeError):
+                raise self._not_turnout() from None
+            self._id = find_api_id(names, self._api, self._url)
+        return f"/restapis/{quote(self._id, safe='')}/stages/{quote(self._stage, safe='')}"
+
+    def _send(self, method: str, path: str, body: bytes = b"") -> Mapping[str, Any]:
+        answer = send(self._url, method, path, body)
+        try:
+            found = json.loads(answer.body)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise self._not_turnout()
+        if answer.status >= 400:
+            code = answer.headers.get("x-amzn-errortype", f"HTTP {answer.status}")
+            message = f"{self._url} refuses it for stage {self._stage}: {code}: {found.get('message')}"
+            raise StageControlError(message)
+        return found
+
+    def _state(self, found: Mapping[str, Any]) -> StageState:
+        try:
+            return stage_state(found)
+        except (LookupError, TypeError, AttributeError):
+            raise self._not_turnout() from None
+
+    def _not_turnout(self) -> StageControlError:
+        return StageControlError(f"{self._url} does not answer as API Gateway's control plane does", NOT_TURNOUT)
+
+
+class LocalFunctions:
+    """The functions of a gateway on this machine.
+
+    Args:
+        url: of the gateway.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def has(self, name: str) -> bool:
+        """Whether there is a function of that name and alias, `shop-local_iris_v2:live`; it does not run.
+
+        True also where the gateway does not say.
+        """
+        function, _, alias = name.partition(":")
+        path = f"/2015-03-31/functions/{quote(function, safe='')}/invocations?{urlencode({'Qualifier': alias})}"
+        try:
+            answer = send(self._url, "POST", path, headers={"x-amz-invocation-type": "DryRun"})
+        except StageControlError:
+            return True
+        return answer.headers.get("x-amzn-errortype") != "ResourceNotFoundException"
+
+
+def send(url: str, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+    """Send one request to the gateway at `url`.
+
+    Raises:
+        StageControlError: `url` is not an address, or no answer comes.
+    """
+    try:
+        with closing(Connection(url)) as connection:
+            return connection.request(method, path, body, headers)
+    except UnreachableError as error:
+        raise StageControlError(f"{url} cannot be reached: {error}".rstrip("."), NOBODY) from error
+    except ValueError as error:
+        raise StageControlError(str(error)) from error

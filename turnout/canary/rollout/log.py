@@ -1,0 +1,167 @@
+"""rollouts.jsonl, beside models.yaml: one line for everything that was done to a canary, by whom, and what it moved.
+
+Comes in: `Rollout` values. Goes out: the file's lines, and the one that is not finished. Called by
+`turnout.canary.rollout.rollout`.
+
+A line is there before anything is done, with `"done": false`; it is written again, with true, when all is done. Whoever
+finds false knows what was begun, with everything that is needed to finish it. The file is replaced at once each time,
+so a reader sees whole lines only. It belongs in version control, like models.yaml.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from turnout.project.manifest_file import replace_text
+
+LOG_NAME = "rollouts.jsonl"
+
+
+class RolloutLogError(Exception):
+    """The file cannot be read; the message is a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One thing done to a stage's canary.
+
+    Args:
+        time: `2026-11-23T02:10:00Z`.
+        who: the user's name.
+        stage: the stage's name.
+        action: `start`, `set`, `promote` or `rollback`.
+        before: model -> what the baseline served when it was done, as text.
+        after: model -> what the canary served.
+        percent: the canary's share from then on; 100 once it is promoted, 0 once it is rolled back.
+        release: whether the canary had the new code and routes.
+        verdict: what a judgement said, in a word; empty where none was asked.
+        digests: model -> version -> its artifact's sha256, first 12.
+        stack: where the stage was changed at once: the Pulumi stack; empty where `pulumi up` applies it.
+        endpoint_url: where the stage was changed at once: the control plane; empty for AWS's own.
+        manifest: sha256 of models.yaml before and after.
+        change: what had to be changed of the stage, while it is not done.
+        mark: from where on the canary is observed since then (`turnout.observation`), or empty.
+        run: where `turnout canary run` is since then, or empty.
+        done: whether all of it is done.
+        note: that it was left half-done; empty otherwise.
+    """
+
+    time: str
+    who: str
+    stage: str
+    action: str
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    percent: float
+    release: bool = False
+    verdict: str = ""
+    digests: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    stack: str = ""
+    endpoint_url: str = ""
+    manifest: tuple[str, str] = ("", "")
+    change: Mapping[str, Any] = field(default_factory=dict)
+    mark: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)
+    done: bool = False
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """One line; what is empty is left out, but for what every line has."""
+        optional = {
+            "release": self.release,
+            "stack": self.stack,
+            "endpoint_url": self.endpoint_url,
+            "change": dict(self.change),
+            "mark": dict(self.mark),
+            "run": dict(self.run),
+            "note": self.note,
+        }
+        return {
+            "time": self.time,
+            "who": self.who,
+            "stage": self.stage,
+            "action": self.action,
+            "from": dict(self.before),
+            "to": dict(self.after),
+            "percent": self.percent,
+            "verdict": self.verdict,
+            "digests": {model: dict(versions) for model, versions in self.digests.items()},
+            "manifest": list(self.manifest),
+            **{key: value for key, value in optional.items() if value},
+            "done": self.done,
+        }
+
+    @staticmethod
+    def from_json(row: Mapping[str, Any]) -> Rollout:
+        """What `to_json` wrote; keys of a later release are passed over."""
+        known = {key: row[key] for key in Rollout.__slots__ if key in row}
+        before, after = row["manifest"]
+        return Rollout(**known | {"before": row["from"], "after": row["to"], "manifest": (before, after)})
+
+
+class RolloutLog:
+    """The file beside a manifest; it need not be there yet.
+
+    Args:
+        folder: where models.yaml lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LOG_NAME
+
+    def read(self, stage: str = "") -> tuple[Rollout, ...]:
+        """Every rollout, the oldest first; of one stage where it is named.
+
+        Raises:
+            RolloutLogError: a line is none that was written here.
+        """
+        rows = tuple(self._parse(number, line) for number, line in enumerate(self._lines(), 1))
+        return tuple(row for row in rows if not stage or row.stage == stage)
+
+    def unfinished(self) -> Rollout | None:
+        """The rollout that was begun and not finished; only the last line can be one."""
+        rows = self.read()
+        return rows[-1] if rows and not rows[-1].done else None
+
+    def begin(self, rollout: Rollout) -> None:
+        """Write down what is about to be done."""
+        self._write([*self._lines(), _line(rollout)])
+
+    def finish(self, rollout: Rollout) -> None:
+        """Write down that what the last line says is done."""
+        *earlier, _ = self._lines()
+        self._write([*earlier, _line(replace(rollout, change={}, done=True))])
+
+    def forget(self) -> None:
+        """Take back the last line: nothing of it was done."""
+        *earlier, _ = self._lines()
+        self._write(earlier)
+
+    def _lines(self) -> list[str]:
+        try:
+            with self.path.open(encoding="utf-8", newline="\n") as file:
+                return [line.rstrip("\n") for line in file]
+        except FileNotFoundError:
+            return []
+        except UnicodeDecodeError as error:
+            raise RolloutLogError(f"{self.path.name} is not UTF-8: {error}") from None
+
+    def _parse(self, number: int, line: str) -> Rollout:
+        try:
+            return Rollout.from_json(json.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            message = f"{self.path.name}:{number}: no line that turnout wrote: {type(error).__name__}: {error}"
+            raise RolloutLogError(message) from None
+
+    def _write(self, lines: Iterable[str]) -> None:
+        """Replace the file at once; it is on the disk before anything else is done."""
+        self.path.touch()
+        replace_text(self.path, "".join(f"{line}\n" for line in lines))
+
+
+def _line(rollout: Rollout) -> str:
+    return json.dumps(rollout.to_json(), ensure_ascii=False, separators=(", ", ": "))

@@ -1,0 +1,167 @@
+"""The edits of models.yaml that a canary's life is made of: it starts, its share changes, it is promoted, it goes.
+
+Comes in: the file's text and what is wanted. Goes out: the new text, which is a right manifest again, or an
+`EditError` that says why it cannot be. Called by `turnout.canary.rollout.rollout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from turnout.manifest.parser import Canary, Manifest, Stage, parse_manifest
+from turnout.wording import did_you_mean, listed
+from turnout.yaml_text.editor import EditError, insert_entry, remove_entry, set_entry
+
+
+def start_canary(
+    text: str, stage: str, serve: Mapping[str, str], percent: float, *, release: bool = False, source: str
+) -> str:
+    """The manifest with a canary on a stage that has none.
+
+    Args:
+        text: the manifest.
+        stage: the stage's name.
+        serve: model -> the version that the canary's share sees; may be empty for a release.
+        percent: of the stage's traffic.
+        release: whether the share also gets the new code and routes.
+        source: the file's name, for messages.
+
+    Raises:
+        EditError: a canary is on, a name is not known, or a version is served already.
+        ProblemsError: the manifest would not be right.
+    """
+    manifest = _parse(text, source)
+    found = find_stage(manifest, stage)
+    if found.canary is not None:
+        hint = f"End it first: `turnout canary promote {stage}` or `turnout canary rollback {stage}`."
+        raise EditError(f"{stage} has a canary already: {describe_canary(found.canary)}", hint)
+    if not serve and not release:
+        raise EditError("the canary would change nothing", "Name a model and a version: --model iris --to v2.")
+    for model, version in serve.items():
+        _check_version(manifest, found, model, version)
+    canary: dict[str, Any] = {"percent": plain_number(percent)}
+    canary |= {"serve": dict(serve)} if serve else {}
+    canary |= {"release": True} if release else {}
+    return _right(insert_entry(text, ("stages", stage), "canary", canary), source)
+
+
+def set_percent(text: str, stage: str, percent: float, *, source: str) -> str:
+    """The manifest with another share for the stage's canary.
+
+    Raises:
+        EditError: the stage has no canary.
+        ProblemsError: the manifest would not be right.
+    """
+    find_canary(_parse(text, source), stage)
+    return _right(set_entry(text, ("stages", stage, "canary"), "percent", plain_number(percent)), source)
+
+
+def promote_models(text: str, stage: str, models: Collection[str], *, source: str) -> str:
+    """The manifest in which the stage serves to everybody what its canary serves of these models.
+
+    The canary goes with the last of its models. A model with weights keeps them, all for the version promoted.
+
+    Args:
+        text: the manifest.
+        stage: the stage's name.
+        models: those to promote; empty for all.
+        source: the file's name, for messages.
+
+    Raises:
+        EditError: the stage has no canary, or one that does not serve these models.
+        ProblemsError: the manifest would not be right.
+    """
+    manifest = _parse(text, source)
+    canary = find_canary(manifest, stage)
+    for model in models:
+        if model not in canary.serve:
+            message = f"the canary of {stage} does not serve {model}{did_you_mean(model, canary.serve)}"
+            raise EditError(message, f"Of its traffic {describe_canary(canary)}.")
+    promoted = {model: version for model, version in canary.serve.items() if not models or model in models}
+    for model, version in promoted.items():
+        text = _serve(text, find_stage(manifest, stage), model, version)
+    if promoted.keys() == canary.serve.keys():
+        return _right(remove_entry(text, ("stages", stage), "canary"), source)
+    for model in promoted:
+        text = remove_entry(text, ("stages", stage, "canary", "serve"), model)
+    return _right(text, source)
+
+
+def end_canary(text: str, stage: str, *, source: str) -> str:
+    """The manifest without the stage's canary: everybody sees the baseline.
+
+    Raises:
+        EditError: the stage has no canary.
+    """
+    find_canary(_parse(text, source), stage)
+    return _right(remove_entry(text, ("stages", stage), "canary"), source)
+
+
+def find_stage(manifest: Manifest, name: str) -> Stage:
+    """The stage of that name; an EditError that lists the known ones where there is none."""
+    for stage in manifest.stages:
+        if stage.name == name:
+            return stage
+    names = [stage.name for stage in manifest.stages]
+    raise EditError(f"there is no stage {name}{did_you_mean(name, names)}", f"There are: {listed(names)}.")
+
+
+def find_canary(manifest: Manifest, stage: str) -> Canary:
+    """The stage's canary; an EditError where the stage or its canary is not there."""
+    canary = find_stage(manifest, stage).canary
+    if canary is None:
+        hint = f"Start one: turnout canary start {stage} --model MODEL --to VERSION --percent 10"
+        raise EditError(f"{stage} has no canary", hint)
+    return canary
+
+
+def describe_canary(canary: Canary) -> str:
+    """`10 % see iris v2, digits v2 and the new release`."""
+    seen = listed(f"{model} {version}" for model, version in canary.serve.items())
+    release = "the new release" if canary.release else ""
+    return f"{canary.percent:g} % see {' and '.join(filter(None, (seen, release)))}"
+
+
+def plain_number(percent: float) -> int | float:
+    """A share as people write it: 10, not 10.0."""
+    return int(percent) if percent == int(percent) else percent
+
+
+def _check_version(manifest: Manifest, stage: Stage, model: str, version: str) -> None:
+    """Raise an EditError unless the version is one that the stage does not serve yet."""
+    known = {row.name: [known.name for known in row.versions] for row in manifest.models}
+    if model not in known:
+        raise EditError(f"there is no model {model}{did_you_mean(model, known)}", f"There are: {listed(known)}.")
+    if not known[model]:
+        raise EditError(f"{model} is a graph and has no versions", "Move the models that its steps call instead.")
+    if version not in known[model]:
+        hint = f"{model} has {listed(known[model])}."
+        raise EditError(f"{model} has no version {version}{did_you_mean(version, known[model])}", hint)
+    if stage.serve.get(model) == version:
+        others = [name for name in known[model] if name != version]
+        hint = f"{model} also has {listed(others)}." if others else f"A new one is made by `turnout add {model}`."
+        raise EditError(f"{stage.name} serves {model} {version} already", hint)
+
+
+def _serve(text: str, stage: Stage, model: str, version: str) -> str:
+    """The manifest in which a stage's baseline serves that version; an explicit entry beside `"*": newest`."""
+    if model not in stage.weights:
+        return set_entry(text, ("stages", stage.name, "serve"), model, version)
+    path = ("stages", stage.name, "weights", model)
+    text = set_entry(text, path, version, 100)
+    for other in stage.weights[model]:
+        if other != version:
+            text = remove_entry(text, path, other)
+    return text
+
+
+def _right(text: str, source: str) -> str:
+    """The text, once it is sure that it is a right manifest."""
+    _parse(text, source)
+    return text
+
+
+def _parse(text: str, source: str) -> Manifest:
+    return parse_manifest(text.encode(), path=Path(source), source=source)

@@ -1,0 +1,254 @@
+"""A canary's steps as they are carried out: written down, models.yaml edited, the stage changed, the record finished.
+
+Comes in: what was prepared, and the stage where it shall be changed at once. Goes out: these effects, in that order,
+within `editing`. Called by `turnout canary`.
+
+Whatever ends the process between two effects, the record says what was begun and `mend` does the rest: each effect may
+be had twice. Nothing is begun that is known not to work: the edited manifest is planned, and the stage is read, first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from turnout.canary.observation.source import ObservationError, Source
+from turnout.canary.rollout.action import EDITS, Prepared, action_of, manifest_digest
+from turnout.canary.rollout.log import Rollout, RolloutLog
+from turnout.canary.rollout.stage_changes import CANARY, StageChange, find_differences, marker_operations, patch_calls
+from turnout.canary.rollout.stage_control import Functions, StageControl, StageControlError, StageState
+from turnout.manifest.parser import Manifest
+from turnout.plan.guard_alarms import GuardAlarms
+from turnout.plan.stages import plan_stage
+from turnout.project.manifest_file import ManifestChangedError, check_unchanged, replace_text
+from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE
+
+WriteText = Callable[[Path, str, bytes], None]
+"""Replaces a file's content, unless that is no longer the bytes given last."""
+
+
+class RolloutError(Exception):
+    """It cannot be done; the message is a sentence, `hint` the remedy or empty."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+CAREFUL = frozenset({"start", "promote"})
+"""Actions that move traffic to where the manifest believes it comes from: the live stage has to agree."""
+
+
+OPENING = frozenset({"start", "set"})
+"""Actions that send traffic to the canary's versions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A stage as it is served: how it is changed, what its traffic reaches, and who sees it.
+
+    Args:
+        control: reads and changes it.
+        functions: those that it can reach.
+        source: observes its traffic.
+        ringing: returns which alarms are in ALARM; None where there are none, as in a gateway on this machine.
+    """
+
+    control: StageControl
+    functions: Functions
+    source: Source
+    ringing: Callable[[GuardAlarms], Sequence[str]] | None = None
+
+
+def carry_out(
+    prepared: Prepared, log: RolloutLog, connection: Connection | None, *, write: WriteText = replace_text
+) -> None:
+    """Do what was prepared: the record, the manifest, the stage, the record again.
+
+    Args:
+        prepared: what to do.
+        log: the record.
+        connection: the stage to change at once, None where `pulumi up` shall do it.
+        write: replaces the manifest.
+
+    Raises:
+        RolloutError: another rollout is half-done, the live stage is not what the manifest says, or a function is
+            missing.
+        ManifestChangedError: somebody saved the manifest since it was read; nothing was done.
+        StageControlError: the stage cannot be read or changed.
+    """
+    check_finished(log)
+    rollout = prepared.rollout
+    if connection is not None:
+        check_in_step(connection.control.read(), prepared)
+        check_functions(connection.functions, prepared)
+        check_alarms(connection, prepared)
+        rollout = replace(rollout, mark=_mark(connection.source, prepared))
+    check_unchanged(prepared.path, prepared.data)  # asking the stage took its time
+    log.begin(rollout)
+    try:
+        write(prepared.path, prepared.text, prepared.data)
+    except ManifestChangedError:
+        log.forget()
+        raise
+    if connection is not None:
+        apply_change(connection.control, prepared.change)
+    log.finish(rollout)
+
+
+def _mark(source: Source, prepared: Prepared) -> dict[str, Any]:
+    """From where on the canary is observed; nothing where it ends, or where nobody can say."""
+    if not prepared.watched:
+        return {}
+    try:
+        return source.mark(prepared.rollout.stage, prepared.watched).to_json()
+    except ObservationError:
+        return {}
+
+
+def apply_change(control: StageControl, change: StageChange) -> None:
+    """Change the stage, where it is not so already; once more where it was changed by another between look and change.
+
+    A gateway that watches the manifest does that: it reads the edit that was made just before.
+    """
+    try:
+        _update(control, change)
+    except StageControlError:
+        _update(control, change)
+
+
+def _update(control: StageControl, change: StageChange) -> None:
+    for operations in patch_calls(control.read(), change):
+        control.update(operations)
+
+
+def check_finished(log: RolloutLog) -> None:
+    """Raise a RolloutError where an earlier rollout is half-done."""
+    rollout = log.unfinished()
+    if rollout is not None:
+        message = f"`turnout canary {rollout.action} {rollout.stage}` of {rollout.time} was cut off before it was done"
+        raise RolloutError(message, "`turnout canary mend` finishes it; `turnout canary status` says how far it got.")
+
+
+def check_in_step(live: StageState, prepared: Prepared) -> None:
+    """Raise a RolloutError where the stage is not what an action has to build on."""
+    if prepared.rollout.action not in CAREFUL:
+        return
+    canary = prepared.change.canary
+    subjects = {CANARY, *prepared.change.variables, *(canary.overrides if canary else ())} - {CANARY_VARIABLE}
+    differences = find_differences(live, prepared.before, "the live stage")
+    found = [difference.sentence for difference in differences if difference.subject in subjects]
+    if found:
+        stage = prepared.rollout.stage
+        hint = f"`pulumi up` brings the stage to what the manifest says, `turnout canary set {stage}` its canary."
+        raise RolloutError(f"{stage} is not served as the manifest says: {'; '.join(found)}", hint)
+
+
+def check_functions(functions: Functions, prepared: Prepared) -> None:
+    """Raise a RolloutError where the canary's share would reach a function that is not there."""
+    if prepared.rollout.action not in OPENING:
+        return
+    wanted = sorted({name for row in prepared.watched for name in row.canary.versions})
+    missing = [name for name in wanted if not functions.has(name)]
+    if missing:
+        message = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there yet"
+        raise RolloutError(message, "`pulumi up` makes it; a gateway here has to read the manifest again (SIGHUP).")
+
+
+def check_alarms(connection: Connection, prepared: Prepared) -> None:
+    """Raise a RolloutError where an alarm that ends the canary is in ALARM: the guard rail would end it at once."""
+    if prepared.alarms is None or connection.ringing is None:
+        return
+    ringing = connection.ringing(prepared.alarms)
+    if ringing:
+        many = "are" if len(ringing) > 1 else "is"
+        message = f"{', '.join(ringing)} {many} in ALARM: the canary would be ended at once"
+        raise RolloutError(message, "Start it when the alarm is OK. `auto_rollback: false` leaves it to you to end it.")
+
+
+def mend(
+    manifest: Manifest,
+    log: RolloutLog,
+    connect: Callable[[Rollout], StageControl],
+    *,
+    write: WriteText = replace_text,
+) -> Rollout | None:
+    """Finish the rollout that was cut off.
+
+    Args:
+        manifest: as it is now.
+        log: the record.
+        connect: the stage of a rollout that was to change it at once.
+        write: replaces the manifest.
+
+    Returns:
+        The rollout, or None where none was cut off.
+
+    Raises:
+        RolloutError: models.yaml was changed by hand since, to something else.
+        ManifestChangedError: somebody saved models.yaml at this moment.
+        StageControlError: the stage cannot be read or changed.
+    """
+    rollout = log.unfinished()
+    if rollout is None:
+        return None
+    change = StageChange.from_json(rollout.change)
+    data = manifest.path.read_bytes()
+    text = data.decode()
+    if manifest_digest(data) == rollout.manifest[0]:
+        text = EDITS[rollout.action](text, action_of(rollout), manifest.source)
+    elif manifest_digest(data) != rollout.manifest[1] and not says(manifest, rollout.stage, change):
+        message = f"{manifest.source} was changed since, and no longer says what was begun"
+        raise RolloutError(message, "`turnout canary mend --abandon` closes the record and leaves all as it is.")
+    if text.encode() != data:
+        write(manifest.path.resolve(), text, data)
+    if rollout.stack:
+        apply_change(connect(rollout), change)
+    log.finish(rollout)
+    return rollout
+
+
+def reset_marker(control: StageControl) -> bool:
+    """Make the stage variable `canary` right for both shares of a stage, and return whether it was wrong."""
+    operations = marker_operations(control.read())
+    if operations:
+        control.update(operations)
+    return bool(operations)
+
+
+def abandon(manifest: Manifest, log: RolloutLog) -> Rollout | None:
+    """Close the record of a rollout that was cut off, and leave manifest and stage as they are.
+
+    Returns:
+        The rollout, or None where none was cut off.
+    """
+    rollout = log.unfinished()
+    if rollout is None:
+        return None
+    if manifest_digest(manifest.path.read_bytes()) == rollout.manifest[0]:
+        log.forget()  # the manifest is edited before the stage is touched: nothing was done
+    else:
+        log.finish(replace(rollout, note="abandoned half-done"))
+    return rollout
+
+
+def progress_of(manifest: Manifest, rollout: Rollout) -> str:
+    """How far a rollout got that was cut off, and what is missing."""
+    if manifest_digest(manifest.path.read_bytes()) == rollout.manifest[0]:
+        return f"{manifest.source} is not edited yet, and the stage is not changed"
+    return f"{manifest.source} is edited, and " + (
+        "the stage may not be changed yet" if rollout.stack else "only the record is not finished"
+    )
+
+
+def says(manifest: Manifest, stage: str, change: StageChange) -> bool:
+    """Whether the manifest has the stage as it is after a change."""
+    for row in manifest.stages:
+        if row.name == stage:
+            planned = plan_stage(row, manifest.models)
+            variables = {name: value for name, value in change.variables.items() if name != ALIAS_VARIABLE}
+            return planned.canary == change.canary and variables.items() <= planned.variables.items()
+    return False

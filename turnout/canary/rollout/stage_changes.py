@@ -1,0 +1,173 @@
+"""From what a stage should be to the calls that make it so, and what differs between the two: pure.
+
+Comes in: a `StageState` and a `StageChange` or a `StagePlan`. Goes out: UpdateStage's patch operations, in as many
+calls as it takes; sentences. Called by `turnout.canary.rollout.rollout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from turnout.canary.rollout.stage_control import LiveCanary, Operation, StageState
+from turnout.plan.stages import LIVE
+from turnout.plan.values import CanaryPlan, StagePlan
+from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE
+
+
+@dataclass(frozen=True, slots=True)
+class StageChange:
+    """What one command changes of a stage; all else of it stays as it is.
+
+    Args:
+        variables: those of the baseline that get another value.
+        canary: the canary afterwards, None for none.
+        promotes: whether the baseline takes over the canary's deployment when the canary ends.
+    """
+
+    variables: Mapping[str, str]
+    canary: CanaryPlan | None
+    promotes: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As the record of a rollout keeps it."""
+        canary = self.canary and {
+            "percent": self.canary.percent,
+            "overrides": dict(self.canary.overrides),
+            "release": self.canary.release,
+        }
+        return {"variables": dict(self.variables), "canary": canary, "promotes": self.promotes}
+
+    @staticmethod
+    def from_json(row: Mapping[str, Any]) -> StageChange:
+        """What `to_json` wrote."""
+        canary = row["canary"]
+        return StageChange(row["variables"], CanaryPlan(**canary) if canary else None, row["promotes"])
+
+
+def change_between(before: StagePlan, after: StagePlan, *, promotes: bool) -> StageChange:
+    """What an edit of the manifest changes of a stage.
+
+    A release that is promoted leaves the stage at the alias that the canary called: the new code is behind it already,
+    and behind `live` only after the next `pulumi up`.
+    """
+    variables = {name: value for name, value in after.variables.items() if before.variables.get(name) != value}
+    if promotes and after.canary is None and before.canary is not None and before.canary.release:
+        variables[ALIAS_VARIABLE] = before.canary.overrides[ALIAS_VARIABLE]
+    return StageChange(variables, after.canary, promotes)
+
+
+MARKS = {True: "true", False: "false"}
+"""Whether a share is the canary's -> what the stage variable `canary` says in it."""
+
+
+def marker_operations(live: StageState) -> tuple[Operation, ...]:
+    """Return the operations that make the stage variable `canary` right for both shares; none where it is.
+
+    It is wrong after a promotion that copied the overrides onto the variables, and in a canary that was not started by
+    Turnout.
+    """
+    operations: list[Operation] = []
+    if live.variables.get(CANARY_VARIABLE, MARKS[False]) != MARKS[False]:
+        operations.append(_replace(f"/variables/{CANARY_VARIABLE}", MARKS[False]))
+    if live.canary is not None and live.canary.overrides.get(CANARY_VARIABLE) != MARKS[True]:
+        operations.append(_replace(f"/canarySettings/stageVariableOverrides/{CANARY_VARIABLE}", MARKS[True]))
+    return tuple(operations)
+
+
+def patch_calls(live: StageState, change: StageChange) -> tuple[tuple[Operation, ...], ...]:
+    """The calls of UpdateStage that make the change; none where the stage is so already.
+
+    Each call is one switch of the traffic. A canary that ends by promotion takes two: one moves the baseline and sends
+    it everything, the other removes the canary, which by then sees nothing (AWS's documented order). AWS also offers
+    to copy the overrides onto the variables; that would leave the baseline telling its functions that it is the canary.
+    Where somebody did that, every change resets it.
+    """
+    wanted = dict(change.variables)
+    if live.variables.get(CANARY_VARIABLE, MARKS[False]) != MARKS[False]:
+        wanted[CANARY_VARIABLE] = MARKS[False]
+    variables = tuple(
+        _replace(f"/variables/{name}", value) for name, value in wanted.items() if live.variables.get(name) != value
+    )
+    if change.canary is not None:
+        operations = (*variables, *_canary_operations(live.canary, change.canary))
+        return (operations,) if operations else ()
+    if live.canary is None:
+        return (variables,) if variables else ()
+    remove = ({"op": "remove", "path": "/canarySettings"},)
+    moved = change.promotes and live.canary.deployment_id != live.deployment_id
+    if not variables and not moved:
+        return (remove,)
+    copy = ({"op": "copy", "from": "/canarySettings/deploymentId", "path": "/deploymentId"},) if moved else ()
+    return ((_replace("/canarySettings/percentTraffic", "0.0"), *variables, *copy), remove)
+
+
+def _canary_operations(live: LiveCanary | None, wanted: CanaryPlan) -> Iterator[Operation]:
+    if live is None or live.percent != wanted.percent:
+        yield _replace("/canarySettings/percentTraffic", str(float(wanted.percent)))
+    if live is None:
+        yield _replace("/canarySettings/useStageCache", "false")
+    overrides = live.overrides if live else {}
+    for name, value in wanted.overrides.items():
+        if overrides.get(name) != value:
+            yield _replace(f"/canarySettings/stageVariableOverrides/{name}", value)
+    for name in overrides:
+        if name not in wanted.overrides:
+            yield {"op": "remove", "path": f"/canarySettings/stageVariableOverrides/{name}"}
+
+
+def _replace(path: str, value: str) -> Operation:
+    return {"op": "replace", "path": path, "value": value}
+
+
+RESET = "`turnout canary mend STAGE` resets the stage variable `canary`"
+
+CANARY = "canarySettings"
+SHARE = "percentTraffic"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing in which a stage is not what its plan says.
+
+    Args:
+        subject: a stage variable, `CANARY` where only one of the two has a canary, `SHARE` where the shares differ.
+        sentence: the two values and where they stand.
+    """
+
+    subject: str
+    sentence: str
+
+
+def find_differences(found: StageState, plan: StagePlan, whose: str) -> Iterator[Difference]:
+    """Each thing in which a stage differs from its plan; `whose` is what it is called: `the live stage`."""
+    for name, planned, value in _unequal(plan.variables, found.variables):
+        if name == CANARY_VARIABLE and value == MARKS[True]:
+            yield Difference(name, f"{whose} marks every answer as the canary's (`x-turnout-canary: true`): {RESET}")
+            continue
+        waits = name == ALIAS_VARIABLE and planned == LIVE and found.canary is None
+        sentence = f"{name} is {planned or 'not set'} in the manifest, {value or 'not set'} in {whose}"
+        yield Difference(name, f"{sentence}: a promoted release waits for `pulumi up`" if waits else sentence)
+    if plan.canary is None or found.canary is None:
+        if plan.canary or found.canary:
+            has, lacks = ("the manifest", whose) if plan.canary else (whose, "the manifest")
+            yield Difference(CANARY, f"there is a canary in {has}, none in {lacks}")
+        return
+    planned_percent, percent = plan.canary.percent, found.canary.percent
+    if planned_percent != percent:
+        sentence = f"the canary's share is {planned_percent:g} % in the manifest, {percent:g} % in {whose}"
+        yield Difference(SHARE, sentence)
+    for name, planned, value in _unequal(plan.canary.overrides, found.canary.overrides):
+        if name == CANARY_VARIABLE:
+            yield Difference(name, f"{whose} does not mark the answers of the canary (`x-turnout-canary`): {RESET}")
+            continue
+        where = f"{planned or 'not set'} in the manifest, {value or 'not set'} in {whose}"
+        yield Difference(name, f"the canary's {name} is {where}")
+
+
+def _unequal(planned: Mapping[str, str], found: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Name and both values, empty for none, wherever they differ."""
+    for name in dict.fromkeys((*planned, *found)):
+        if planned.get(name, "") != found.get(name, ""):
+            yield name, planned.get(name, ""), found.get(name, "")

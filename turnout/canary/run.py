@@ -1,0 +1,264 @@
+"""A canary's run as it happens: look, judge, move, write down, wait, until it is promoted, rolled back or left.
+
+Comes in: a stage with a canary, a connection to it, a judgement, a clock. Goes out: a `Tick` for each look, made when
+it is asked for. Called by `turnout canary run`.
+
+Where a run is stands in rollouts.jsonl, so it may be ended anywhere and goes on when it is started again: each of its
+moves is a rollout like any other. What cannot be reached for a while is asked again at the next look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from turnout.canary.judging.checks import ALL_AT_ONCE, shares_of
+from turnout.canary.judging.observed import AgreementCounts, Observation
+from turnout.canary.judging.states import TERMINAL, Check, Phase, State, Verdict, judge, start, step
+from turnout.canary.observation.source import Mark, ObservationError, Watched, watched_of
+from turnout.canary.rollout.action import Action, prepare
+from turnout.canary.rollout.log import Rollout, RolloutLog
+from turnout.canary.rollout.manifest_edits import find_canary, find_stage
+from turnout.canary.rollout.rollout import Connection, RolloutError, carry_out, check_finished, mend
+from turnout.canary.rollout.stage_control import StageControlError, Target
+from turnout.manifest.judgement import Judgement
+from turnout.manifest.parser import Canary
+from turnout.plan.planner import make_plan
+from turnout.plan.stages import plan_stage
+from turnout.project.manifest_file import ManifestChangedError, editing
+from turnout.project.project import Project
+
+Compare = Callable[[float], Mapping[str, AgreementCounts]]
+"""Lets both versions answer requests sampled since a moment and since it was last called: model -> how they agree."""
+
+VERDICTS: Mapping[Phase, Verdict] = {
+    Phase.PROMOTED: Verdict.SUCCESSFUL,
+    Phase.ROLLED_BACK: Verdict.FAILED,
+    Phase.PAUSED: Verdict.FAILED,
+    Phase.LEFT: Verdict.INCONCLUSIVE,
+}
+"""What the record says of a run that ends so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One look.
+
+    Args:
+        time_s: seconds since 1970.
+        at: where the run was then.
+        state: where it is after it.
+        observation: since the step began; None where nothing could be asked.
+        checks: what it comes to.
+        problem: why nothing could be asked or moved, or empty.
+    """
+
+    time_s: float
+    at: State
+    state: State
+    observation: Observation | None = None
+    checks: tuple[Check, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a run works with.
+
+    Args:
+        load: reads the project.
+        manifest: the manifest's file.
+        log: the record.
+        target: where the stage is served.
+        connection: to it.
+        compare: for the check of agreement, None where there is none.
+        clock: seconds since 1970.
+        sleep: waits so many seconds.
+    """
+
+    load: Callable[[], Project]
+    manifest: Path
+    log: RolloutLog
+    target: Target
+    connection: Connection
+    compare: Compare | None
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line says over the manifest's judgement; None where it says nothing."""
+
+    steps: tuple[float, ...] | None = None
+    bake_minutes: float | None = None
+
+    def over(self, judgement: Judgement) -> Judgement:
+        """The judgement of the run."""
+        if self.steps is not None:
+            judgement = replace(judgement, strategy="canary", steps=self.steps)
+        return judgement if self.bake_minutes is None else replace(judgement, bake_minutes=self.bake_minutes)
+
+    @staticmethod
+    def from_json(row: Mapping[str, Any]) -> Settings:
+        """What `asdict` made, whether or not it was text in between."""
+        return Settings(None if row["steps"] is None else tuple(row["steps"]), row["bake_minutes"])
+
+
+class CanaryRun:
+    """One run of one stage's canary.
+
+    Args:
+        around: what it works with.
+        stage: the stage's name.
+        judgement: the manifest's.
+        settings: what the command line says over it; a run that goes on keeps its own where that says nothing.
+
+    Attributes:
+        judgement: the run's own.
+        resumed: whether an earlier run goes on.
+
+    Raises:
+        RolloutError: something is half-done, or one of the two shares would see no traffic.
+        EditError: the stage has no canary, or its share cannot be set.
+        StageControlError: the stage cannot be read or changed.
+    """
+
+    def __init__(self, around: Surroundings, stage: str, judgement: Judgement, settings: Settings) -> None:
+        self._around = around
+        self._stage = stage
+        self._last: Rollout | None = None
+        self._mark: Mark | None = None
+        self._watched: tuple[Watched, ...] = ()
+        self._agreement: dict[str, AgreementCounts] = {}
+        check_finished(around.log)
+        canary = find_canary(around.load().manifest, stage)
+        rows = around.log.read(stage)
+        earlier = _earlier(rows[-1], canary, judgement, settings) if rows else None
+        self._settings = earlier or settings
+        self.judgement = self._settings.over(judgement)
+        self.resumed = earlier is not None
+        self._state = start(self.judgement, canary.percent, around.clock())
+        check_share(stage, self.judgement, self._state.percent)
+        if earlier:
+            self._adopt(rows[-1])
+        else:
+            self._carry_out(Action("set", stage, percent=self._state.percent), self._state)
+
+    @property
+    def state(self) -> State:
+        """Where it is."""
+        return self._state
+
+    def ticks(self, interval_s: float) -> Iterator[Tick]:
+        """Look, and move where it is time, every so many seconds until the run is over.
+
+        Raises:
+            RolloutError: somebody else changed the canary.
+            EditError, ProblemsError: models.yaml cannot be edited any more.
+        """
+        while True:
+            tick = self._tick()
+            yield tick
+            if tick.state.phase in TERMINAL:
+                return
+            self._around.sleep(interval_s)
+
+    def _tick(self) -> Tick:
+        now_s = self._around.clock()
+        observation: Observation | None = None
+        checks: tuple[Check, ...] = ()
+        problem = ""
+        at = self._state
+        try:
+            at = self._keep_up()
+            if at.phase in TERMINAL:
+                return Tick(now_s, at, at)
+            observation = self._observe()
+            checks = judge(self.judgement, observation)
+            self._move(step(self.judgement, at, observation, now_s))
+        except (ManifestChangedError, ObservationError, StageControlError) as error:
+            problem = error.message
+        return Tick(now_s, at, self._state, observation, checks, problem)
+
+    def _observe(self) -> Observation:
+        """What was seen since the step began, with how the two versions' outputs agree."""
+        source = self._around.connection.source
+        if self._mark is None:  # nobody could say when the step began
+            self._mark = source.mark(self._stage, self._watched)
+        observation = source.observe(self._stage, self._watched, self._mark)
+        if self._around.compare is not None and self.judgement.agreement is not None:
+            for model, counts in self._around.compare(self._mark.time_s).items():
+                self._agreement[model] = self._agreement.get(model, AgreementCounts(0, 0)).plus(counts)
+        return replace(observation, agreement=dict(self._agreement))
+
+    def _move(self, state: State) -> None:
+        """Make a new state true, and write it down where it changes what is served, or ends the run."""
+        if state.phase is Phase.PROMOTED:
+            self._carry_out(Action("promote", self._stage), state)
+        elif state.phase is Phase.ROLLED_BACK:
+            self._carry_out(Action("rollback", self._stage), state)
+        elif state.step != self._state.step or state.phase in TERMINAL:
+            self._carry_out(Action("set", self._stage, percent=state.percent), state)
+        else:
+            self._state = state
+
+    def _carry_out(self, action: Action, state: State) -> None:
+        around = self._around
+        verdict = VERDICTS.get(state.phase, Verdict.SUCCESSFUL if state.step else "")
+        run = {"state": state.to_json(), "settings": asdict(self._settings), "shares": [*shares_of(self.judgement)]}
+        with editing(around.manifest):
+            prepared = prepare(
+                around.load(), action, around.target, now_s=around.clock(), verdict=str(verdict), run=run
+            )
+            carry_out(prepared, around.log, around.connection)
+        self._adopt(around.log.read(self._stage)[-1])
+
+    def _keep_up(self) -> State:
+        """Finish a move of this run that could not be finished, and see that nobody else has moved the canary."""
+        around = self._around
+        with editing(around.manifest):
+            unfinished = around.log.unfinished()
+            if unfinished is not None and unfinished.run and unfinished.stage == self._stage:
+                mend(around.load().manifest, around.log, lambda _: around.connection.control)
+                self._adopt(around.log.read(self._stage)[-1])
+            last = around.log.read(self._stage)[-1]
+            if last != self._last:
+                message = f"`turnout canary {last.action} {self._stage}` was done meanwhile, by {last.who}"
+                raise RolloutError(message, "The run is over; the canary is as that left it.")
+        return self._state
+
+    def _adopt(self, rollout: Rollout) -> None:
+        """Be where the record says."""
+        self._last = rollout
+        self._state = State.from_json(dict(rollout.run["state"]))
+        self._agreement = {}
+        self._mark = Mark.from_json(rollout.mark) if rollout.mark else None
+        project, stack = self._around.load(), self._around.target.stack
+        plan = make_plan(project.manifest, project.artifacts, stack=stack, enforce=False)
+        stage = plan_stage(find_stage(project.manifest, self._stage), project.manifest.models)
+        self._watched = watched_of(plan, stage.variables, stage.canary.overrides) if stage.canary else ()
+
+
+def check_share(stage: str, judgement: Judgement, percent: float) -> None:
+    """Raise a RolloutError where there would be nothing to judge by: a share that sees no traffic."""
+    if 0 < percent < 100 or judgement.strategy == ALL_AT_ONCE:
+        return
+    whose = "itself" if percent == 0 else "the baseline"
+    hint = "A run needs steps between 0 and 100: --steps 5,25,50, or `steps` in models.yaml."
+    raise RolloutError(f"at {percent:g} % the canary of {stage} leaves no requests to {whose}", hint)
+
+
+def _earlier(last: Rollout, canary: Canary, judgement: Judgement, given: Settings) -> Settings | None:
+    """The settings of the run that the record's last line is of, where it is to go on; else None."""
+    if not last.run:
+        return None
+    state, settings = State.from_json(dict(last.run["state"])), Settings.from_json(last.run["settings"])
+    is_same = (
+        given in (Settings(), settings)
+        and (canary.percent, canary.serve) == (state.percent, last.after)
+        and list(shares_of(settings.over(judgement))) == last.run["shares"]
+    )
+    return settings if is_same and state.phase not in TERMINAL else None
