@@ -26,7 +26,7 @@ import numpy as np
 from model_lambdas.onnx_model.handler import ModelFunction
 from model_lambdas.onnx_model.session import FunctionSpec, open_session
 from turnout.artifacts.onnx_signature import read_signature
-from turnout.gateway.memory import keep_freed_memory
+from turnout.gateway.workers.memory import keep_freed_memory
 
 BARS_US = {"tiny JSON": 10.0, "wide JSON": 2500.0, "wide binary": 200.0}
 

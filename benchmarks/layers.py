@@ -27,12 +27,12 @@ import uvloop
 from serving import write_tiny
 
 from model_lambdas.onnx_model.session import open_session
-from turnout.gateway.functions import Invocation
+from turnout.gateway.editions.edition import build_gateway, load_keys, make_local_plan
+from turnout.gateway.editions.in_process import make_functions
+from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.http.connection import Connection, Service
+from turnout.gateway.http.messages import Handler, Response
 from turnout.gateway.http.reader import Limits
-from turnout.gateway.in_process.model_functions import make_functions
-from turnout.gateway.messages import Handler, Response
-from turnout.gateway.reload.edition import build_gateway, load_keys, make_local_plan
 from turnout.project.project import load_project
 
 MANIFEST = """\

@@ -13,15 +13,15 @@ from typing import Any
 
 import orjson
 
-from turnout.gateway.core import Gateway
-from turnout.gateway.functions import Functions
-from turnout.gateway.http import Limits
-from turnout.gateway.in_process.model_functions import edition_functions
-from turnout.gateway.listening import bind_sockets
-from turnout.gateway.messages import Request, Response
-from turnout.gateway.reload.edition import Edition, build_gateway, make_edition
+from turnout.gateway.api.gateway import Gateway
+from turnout.gateway.editions.edition import Edition, build_gateway, make_edition
+from turnout.gateway.editions.in_process import edition_functions
+from turnout.gateway.functions.invocation import Functions
+from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.http.server import Limits
 from turnout.gateway.shared.counters import counting_log
 from turnout.gateway.shared.state import SharedState
+from turnout.gateway.sockets import bind_sockets
 from turnout.gateway.workers.supervise import supervise
 from turnout.gateway.workers.worker import First, Serving
 from turnout.project.project import load_project

@@ -10,11 +10,11 @@ from typing import Any
 
 from tests.builders.aws_clients import aws_client
 from tests.builders.http_server import serving
-from turnout.gateway.control.guard import local_only
-from turnout.gateway.control.plane import ControlPlane
-from turnout.gateway.core import RestApi
+from turnout.gateway.api.gateway import RestApi
+from turnout.gateway.rules.stages import CanarySettings, StageRecord, StageSettings
+from turnout.gateway.services.control_plane import ControlPlane
+from turnout.gateway.services.local_only import local_only
 from turnout.gateway.shared.state import ControlState, SharedState
-from turnout.gateway.stages import CanarySettings, StageRecord, StageSettings
 from turnout.manifest.parser import Throttle
 
 API_ID = "a1b2c3d4e5"

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnout.gateway.core import Gateway, RestApi
-from turnout.gateway.functions import Invocation
-from turnout.gateway.messages import Request, Response
-from turnout.gateway.stages import CanarySettings, StageSettings
+from turnout.gateway.api.gateway import Gateway, RestApi
+from turnout.gateway.functions.invocation import Invocation
+from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.rules.stages import CanarySettings, StageSettings
 from turnout.manifest.parser import Throttle
 
 API = "a1b2c3d4e5"

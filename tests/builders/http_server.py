@@ -15,9 +15,9 @@ from typing import BinaryIO
 
 import uvloop
 
-from turnout.gateway.http import Limits, serve_http
+from turnout.gateway.http.messages import Handler, Request, Response
+from turnout.gateway.http.server import Limits, serve_http
 from turnout.gateway.http.service import Admit
-from turnout.gateway.messages import Handler, Request, Response
 
 NEW_LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from turnout.gateway.http import REFUSALS, Limits, sweep
 from turnout.gateway.http.connection import Connection, Service
-from turnout.gateway.messages import Handler
+from turnout.gateway.http.messages import Handler
+from turnout.gateway.http.server import REFUSALS, Limits, sweep
 
 HIGH_WATER_BYTES = 1000
 

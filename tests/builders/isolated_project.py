@@ -19,10 +19,10 @@ import uvloop
 
 from tests.builders.graphs import write_identity
 from tests.builders.model_functions import open_request, proxy_event
-from turnout.gateway.functions import Functions, Invocation
-from turnout.gateway.isolated.functions import IsolatedFunctions
-from turnout.gateway.isolated.limits import Limits
-from turnout.gateway.isolated.process import Code
+from turnout.gateway.functions.invocation import Functions, Invocation
+from turnout.gateway.functions.isolated.functions import IsolatedFunctions
+from turnout.gateway.functions.isolated.limits import Limits
+from turnout.gateway.functions.isolated.process import Code
 
 PATIENCE_S = 60.0
 

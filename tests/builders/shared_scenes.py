@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from turnout.gateway.line_writer import LineWriter
+from turnout.gateway.observers.line_writer import LineWriter
+from turnout.gateway.rules.stages import StageSettings
 from turnout.gateway.shared.counters import CounterKey
 from turnout.gateway.shared.state import LINES_LOCK, ControlState, SharedState
-from turnout.gateway.stages import StageSettings
 from turnout.gateway.workers.workers import fork
 from turnout.manifest.parser import Throttle
 

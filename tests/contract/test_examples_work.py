@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 import pytest
 
-from turnout.gateway.in_process.model_functions import make_functions
-from turnout.gateway.messages import Request, Response
-from turnout.gateway.reload.edition import build_gateway, make_local_plan
+from turnout.gateway.editions.edition import build_gateway, make_local_plan
+from turnout.gateway.editions.in_process import make_functions
+from turnout.gateway.http.messages import Request, Response
 from turnout.openapi.document import build_document
 from turnout.project.document_examples import read_document_examples
 from turnout.project.project import Project, load_project

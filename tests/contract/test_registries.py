@@ -8,9 +8,9 @@ import pytest
 from tests.builders.general_router import ask, route_event
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.artifacts.example_request import make_request
-from turnout.gateway.authorize import Access
-from turnout.gateway.document import compile_document
-from turnout.gateway.errors import GatewayError
+from turnout.gateway.rules.authorize import Access
+from turnout.gateway.rules.document import compile_document
+from turnout.gateway.rules.errors import GatewayError
 from turnout.manifest.parser import CallNode, Model, SequenceNode
 from turnout.manifest.schema import manifest_schema
 from turnout.openapi.document import build_document

@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.project import ChangingProject
 from tests.engine.world import World
-from turnout.gateway.stages import StageSettings
+from turnout.gateway.rules.stages import StageSettings
 
 Done = list[tuple[str, str, str, tuple[str, ...]]]
 """Verb, type, name and the inputs that changed, of each act."""

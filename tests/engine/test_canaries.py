@@ -11,7 +11,7 @@ import pytest
 
 from infra.guard_rail_function import end_canary
 from tests.engine.life import LEAVES_LOOPS, Life, functions, touched
-from turnout.gateway.stages import StageSettings
+from turnout.gateway.rules.stages import StageSettings
 
 pytestmark = LEAVES_LOOPS
 

@@ -19,8 +19,8 @@ from tests.engine.stand_in.gateway_resources import (
     check_log_format,
 )
 from tests.engine.stand_in.trust import AssumeRoleError, assume_role
-from turnout.gateway.control.patches import PatchOperation
-from turnout.gateway.stages import CanarySettings, StageSettings
+from turnout.gateway.rules.stages import CanarySettings, StageSettings
+from turnout.gateway.services.stage_patches import PatchOperation
 from turnout.openapi.documentation_parts import MOST_PARTS
 
 ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/calls"

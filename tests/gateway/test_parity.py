@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from tests.builders.documents import API, HOST, FakeFunctions, document, gateway, operation, request, respond, stage
-from turnout.gateway.core import Gateway, RestApi
-from turnout.gateway.document import function_of_uri
-from turnout.gateway.events import Endpoint
-from turnout.gateway.messages import Request, Response
-from turnout.gateway.stages import CanarySettings, StageSettings
+from turnout.gateway.api.gateway import Gateway, RestApi
+from turnout.gateway.api.proxy_event import Endpoint
+from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.rules.document import function_of_uri
+from turnout.gateway.rules.stages import CanarySettings, StageSettings
 
 RECORDED = Path(__file__).resolve().parent.parent / "fixtures" / "aws_recorded"
 EDGE = re.compile(r"CloudFront-.*|Via|X-Amz-Cf-Id|X-Amz-Cf-Pop|X-Cache", re.IGNORECASE)

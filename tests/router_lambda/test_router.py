@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from router_lambda.proxy_answers import FAILURES
 from router_lambda.router import Router
 from tests.builders.callees import Behaviour, Callees, answering, failing, hanging
-from turnout.gateway.errors import ERROR_OF_INVOCATION, EVENT_TOO_LARGE
+from turnout.gateway.rules.errors import ERROR_OF_INVOCATION, EVENT_TOO_LARGE
 from turnout.protocol.answered import Answered
 from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES
 from turnout.protocol.route_table import ModelRoute, RouteTable, VersionRoute

@@ -101,8 +101,8 @@ def serve(
         stages = [row.name for row in project.manifest.stages]
         if stage and stage not in stages:
             raise CommandError(f"there is no stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
-        from turnout.gateway import local
-        from turnout.gateway.isolated.start import Isolation
+        from turnout.gateway import serve as local
+        from turnout.gateway.editions.isolated import Isolation
         from turnout.gateway.output.process import OutputError
         from turnout.gateway.workers.supervisor import StartError, StopError
         from turnout.packaging.layer import LayerError

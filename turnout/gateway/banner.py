@@ -1,6 +1,6 @@
 """What `turnout serve` prints once it listens: where, which stages, how to call it.
 
-Comes in: the plan, the keys, the address. Goes out: text. Called by `turnout.gateway.local`.
+Comes in: the plan, the keys, the address. Goes out: text. Called by `turnout.gateway.serve`.
 """
 
 from __future__ import annotations

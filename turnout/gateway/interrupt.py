@@ -2,7 +2,7 @@
 
 Python drops a KeyboardInterrupt that falls into a callback, and every import has one: the server would start all the
 same. Here it is remembered, and raised again where no callback runs. Called by the command line and by
-`turnout.gateway.local`.
+`turnout.gateway.serve`.
 """
 
 from __future__ import annotations

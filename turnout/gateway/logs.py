@@ -1,6 +1,6 @@
 """The program's own log, beside the access log: what went wrong, and why.
 
-Comes in: a format. Goes out: log records as lines on a stream. Called once by `turnout.gateway.local`.
+Comes in: a format. Goes out: log records as lines on a stream. Called once by `turnout.gateway.serve`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from hmac import compare_digest
 
 import orjson
 
-from turnout.gateway.control.wire import AwsError
-from turnout.gateway.messages import Handler, Request, Response
+from turnout.gateway.http.messages import Handler, Request, Response
+from turnout.gateway.services.aws_wire import AwsError
 
 PATH = "/turnout/replay"
 

@@ -11,9 +11,9 @@ from tests.builders.http_server import serving
 from turnout.canary.judging.observed import Arm, Observation
 from turnout.canary.observation.local import LocalSource
 from turnout.canary.observation.source import Mark, ObservationError, Serving, Watched
-from turnout.gateway.messages import Handler, Request, Response
-from turnout.gateway.metrics import PATH, make_metrics
-from turnout.gateway.own_services import own_services
+from turnout.gateway.http.messages import Handler, Request, Response
+from turnout.gateway.services.metrics import PATH, make_metrics
+from turnout.gateway.services.own_services import own_services
 from turnout.gateway.shared.counters import BOUNDS_S
 from turnout.gateway.shared.state import SharedState
 

@@ -17,8 +17,8 @@ from typing import Any
 from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.provider import Calls, Inputs
 from tests.engine.stand_in.trust import assume_role, credentials_of
-from turnout.gateway.control.patches import PatchOperation, apply_operations, parse_operations
-from turnout.gateway.stages import CanarySettings, StageSettings
+from turnout.gateway.rules.stages import CanarySettings, StageSettings
+from turnout.gateway.services.stage_patches import PatchOperation, apply_operations, parse_operations
 from turnout.openapi.documentation_parts import MOST_PARTS, count_documentation_parts
 
 API_GATEWAY = "apigateway.amazonaws.com"

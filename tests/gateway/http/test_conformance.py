@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.builders.http_server import NEW_LOOPS, Gate, RunningServer, collecting_errors, serving
-from turnout.gateway.http import Limits
-from turnout.gateway.messages import Request, Response
+from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.http.server import Limits
 
 HOST = b"Host: h\r\n"
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"

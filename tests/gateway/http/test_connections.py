@@ -26,12 +26,12 @@ from tests.builders.http_server import (
     collecting_errors,
     serving,
 )
-from turnout.gateway.http import Limits, serve_http
 from turnout.gateway.http.connection import ASKED_S, LEFT_S
+from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.http.reader import RequestReader
+from turnout.gateway.http.server import Limits, serve_http
 from turnout.gateway.http.service import Service
 from turnout.gateway.http.wire import Refused
-from turnout.gateway.messages import Request, Response
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 SLOW = b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.builders.http_server import Answer, collecting_errors, read_answer
 from tests.builders.http_transport import Exchange
-from turnout.gateway.http import Limits
-from turnout.gateway.messages import Handler, Request, Response
+from turnout.gateway.http.messages import Handler, Request, Response
+from turnout.gateway.http.server import Limits
 
 FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

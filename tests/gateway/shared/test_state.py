@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from turnout.gateway.rules.stages import StageSettings
 from turnout.gateway.shared.counters import BOUNDS_S, CounterKey
 from turnout.gateway.shared.directory import NAME_BYTES, Directory, DirectoryFullError
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.state import SETTINGS_BYTES, ControlState, SharedState
-from turnout.gateway.stages import StageSettings
 from turnout.manifest.parser import Throttle
 
 STAGE = StageSettings("dev", "api", "d", {"iris": "v1"})

@@ -15,16 +15,16 @@ import onnx
 import pytest
 
 from tests.builders.graphs import write_identity
-from turnout.gateway.core import Gateway
-from turnout.gateway.functions import Functions
-from turnout.gateway.in_process.model_functions import edition_functions, make_model_functions
-from turnout.gateway.messages import Request, Response
-from turnout.gateway.reload.edition import Edition, build_gateway, check_files, make_edition
-from turnout.gateway.reload.edition_changes import carry_over, describe_changes
-from turnout.gateway.reload.rebuild import find_files, read_rebuilt, rebuild, take_edition, write_rebuilt
-from turnout.gateway.reload.switch import Served, Switch
+from turnout.gateway.api.gateway import Gateway
+from turnout.gateway.editions.changes import carry_over, describe_changes
+from turnout.gateway.editions.edition import Edition, build_gateway, check_files, make_edition
+from turnout.gateway.editions.in_process import edition_functions, make_model_functions
+from turnout.gateway.editions.rebuild import find_files, read_rebuilt, rebuild, take_edition, write_rebuilt
+from turnout.gateway.editions.switch import Served, Switch
+from turnout.gateway.functions.invocation import Functions
+from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.rules.stages import CanarySettings, StageSettings
 from turnout.gateway.shared.state import ControlState, SharedState
-from turnout.gateway.stages import CanarySettings, StageSettings
 from turnout.gateway.workers.channel import Channel
 from turnout.gateway.workers.processors import processors
 from turnout.gateway.workers.restarts import Restarts

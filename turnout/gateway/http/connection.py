@@ -16,12 +16,12 @@ from collections import deque
 from functools import partial
 from typing import cast
 
+from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.http.reader import NotHTTPError, RequestReader
 from turnout.gateway.http.service import SMALL_BODY_BYTES, Service, origin_of
 from turnout.gateway.http.wire import CLOSE, CONTINUE, Refused, make_refusal, render
-from turnout.gateway.messages import Request, Response
 
-logger = logging.getLogger("turnout.gateway.http")
+logger = logging.getLogger("turnout.gateway.http.server")
 
 _IDLE, _HEAD, _BODY = range(3)
 _JOINED_BYTES = 65_536

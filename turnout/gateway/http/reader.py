@@ -13,6 +13,7 @@ from typing import Any
 
 import httptools
 
+from turnout.gateway.http.messages import Request
 from turnout.gateway.http.wire import (
     CLOSE,
     HOST,
@@ -26,7 +27,6 @@ from turnout.gateway.http.wire import (
     render_head_without_upgrade,
     split_target,
 )
-from turnout.gateway.messages import Request
 from turnout.protocol.limits import LARGEST_HEADERS_BYTES, LARGEST_REQUEST_BYTES
 
 _PLAIN = frozenset({HOST, HOST | LENGTH})

@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from turnout.gateway.http.busy_poll import BusyPoll
+from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.http.reader import Limits
-from turnout.gateway.messages import Handler, Request, Response
 
 Log = Callable[[Request, Response, float], None]
 """Told of every answer, with the seconds between the request's last byte and the answer's first."""

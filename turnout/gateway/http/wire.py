@@ -12,8 +12,8 @@ from functools import lru_cache
 from http import HTTPStatus
 from types import MappingProxyType
 
-from turnout.gateway.errors import TOO_LARGE_BODY, TOO_LARGE_HEADERS, TOO_LARGE_STATUS
-from turnout.gateway.messages import Request, Response
+from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.rules.errors import TOO_LARGE_BODY, TOO_LARGE_HEADERS, TOO_LARGE_STATUS
 
 # The header fields that decide what the connection does; or-ed together they say which of them a request has. Plain
 # ints: an IntFlag's operators cost more than all the rest of a request.

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import NoReturn
 
-from turnout.gateway.capture import CaptureFile
+from turnout.gateway.observers.capture import CaptureFile
 from turnout.gateway.output.pump import FINISH_S, READ_BYTES, Outlet, Stream, run_pump, write_all
 from turnout.gateway.workers.workers import SIGNALS
 from turnout.system.processes import kill_process

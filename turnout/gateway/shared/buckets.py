@@ -17,9 +17,9 @@ import logging
 import struct
 from collections.abc import Callable
 
+from turnout.gateway.rules.throttle import Bucket, TokenBucket, has_token, refill
 from turnout.gateway.shared.directory import Directory, DirectoryFullError
 from turnout.gateway.shared.lock import SharedLock
-from turnout.gateway.throttle import Bucket, TokenBucket, has_token, refill
 from turnout.manifest.parser import Throttle
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from turnout.gateway.access_log import Log
-from turnout.gateway.exchange import Exchange
-from turnout.gateway.messages import Response
+from turnout.gateway.api.exchange import Exchange
+from turnout.gateway.http.messages import Response
+from turnout.gateway.observers.access_log import Log
 from turnout.gateway.shared.directory import Directory, DirectoryFullError
 from turnout.gateway.shared.lock import SharedLock
 from turnout.protocol.naming import function_name, variable_name

@@ -62,7 +62,7 @@ class SharedSlots:
 
 
 class FunctionSlots:
-    """One function's, as `turnout.gateway.isolated.limits.Slots`."""
+    """One function's, as `turnout.gateway.functions.isolated.limits.Slots`."""
 
     __slots__ = ("_count", "_row", "_slots")
 

@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from turnout.gateway.authorize import ApiKey
+from turnout.gateway.rules.authorize import ApiKey
+from turnout.gateway.rules.stages import Deployment, StageSettings
 from turnout.gateway.shared.buckets import SharedBuckets
 from turnout.gateway.shared.counters import Counters
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.slots import SharedSlots
-from turnout.gateway.stages import Deployment, StageSettings
 
 SETTINGS_BYTES = 16 * 1024 * 1024
 """The largest state that can be published; pages never written cost nothing."""

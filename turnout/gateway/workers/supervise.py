@@ -1,6 +1,6 @@
 """The supervisor with everything that it supervises, put together and run until a signal comes.
 
-Comes in: bound sockets, the first edition, how to make others. Goes out: nothing. Called by `turnout.gateway.local`.
+Comes in: bound sockets, the first edition, how to make others. Goes out: nothing. Called by `turnout.gateway.serve`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from socket import socket
 
-from turnout.gateway.http import allow_open_files
+from turnout.gateway.editions.edition import Edition, FileStamp
+from turnout.gateway.editions.rebuild import Rebuilt, find_files, rebuild
+from turnout.gateway.http.server import allow_open_files
 from turnout.gateway.output.process import Output
-from turnout.gateway.reload.edition import Edition, FileStamp
-from turnout.gateway.reload.rebuild import Rebuilt, find_files, rebuild
-from turnout.gateway.reload.reload import Numbered, Reload
-from turnout.gateway.reload.watch import Watch
 from turnout.gateway.shared.state import ControlState, SharedState
 from turnout.gateway.workers.channel import Channel
 from turnout.gateway.workers.heartbeats import Heartbeats
+from turnout.gateway.workers.reload import Numbered, Reload
 from turnout.gateway.workers.supervisor import Supervisor
+from turnout.gateway.workers.watch import Watch
 from turnout.gateway.workers.worker import First, Serving, run_worker
 from turnout.gateway.workers.workers import Workers
 

@@ -1,6 +1,6 @@
 """The process that holds the port: it starts the workers, hands them connections, keeps them alive, reloads and stops.
 
-Comes in: bound sockets, what workers do, signals. Goes out: an exit code. Called by `turnout.gateway.local`.
+Comes in: bound sockets, what workers do, signals. Goes out: an exit code. Called by `turnout.gateway.serve`.
 
 It has neither threads nor an event loop nor a session, so that it can fork at any time. SIGTERM and SIGINT stop it once
 the requests in flight are answered, and at once the second time; SIGHUP reloads.
@@ -19,12 +19,12 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from turnout.gateway.http import BACKLOG
+from turnout.gateway.http.server import BACKLOG
 from turnout.gateway.output.process import Output
-from turnout.gateway.reload.reload import Reload
-from turnout.gateway.reload.watch import Watch
 from turnout.gateway.workers.channel import Channel
 from turnout.gateway.workers.heartbeats import LOOK_S, Heartbeats
+from turnout.gateway.workers.reload import Reload
+from turnout.gateway.workers.watch import Watch
 from turnout.gateway.workers.workers import WorkerProcess, Workers
 
 log = logging.getLogger("turnout.workers")

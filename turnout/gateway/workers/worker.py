@@ -18,17 +18,17 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from turnout.gateway import http
-from turnout.gateway.core import Gateway
-from turnout.gateway.in_process.functions import Loaded
-from turnout.gateway.memory import keep_freed_memory
-from turnout.gateway.messages import Response
-from turnout.gateway.reload.edition import Edition
-from turnout.gateway.reload.rebuild import take_edition
-from turnout.gateway.reload.reload import READ_S
-from turnout.gateway.reload.switch import EditionFunctions, FunctionsOf, GatewayOf, Served, Switch
+from turnout.gateway.api.gateway import Gateway
+from turnout.gateway.editions.edition import Edition
+from turnout.gateway.editions.rebuild import take_edition
+from turnout.gateway.editions.switch import EditionFunctions, FunctionsOf, GatewayOf, Served, Switch
+from turnout.gateway.functions.in_process.functions import Loaded
+from turnout.gateway.http import server as http
+from turnout.gateway.http.messages import Response
 from turnout.gateway.shared.state import SharedState
 from turnout.gateway.workers.channel import Channel, Message
+from turnout.gateway.workers.memory import keep_freed_memory
+from turnout.gateway.workers.reload import READ_S
 from turnout.gateway.workers.workers import ACKNOWLEDGED
 
 log = logging.getLogger(__name__)

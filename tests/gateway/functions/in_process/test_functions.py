@@ -1,0 +1,774 @@
+"""Functions in this process, with code made for the test: no sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turnout.gateway.functions.in_process.functions import InProcessFunctions, Loaded
+from turnout.gateway.functions.in_process.threads import MOST_GIVEN_UP
+from turnout.gateway.functions.in_process.watchdog import Watchdog
+from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES, Invocation, answer_bytes
+from turnout.manifest.parser import Warm
+from turnout.plan.values import Function
+
+Code = Callable[[Mapping[str, Any], Any], Any]
+
+
+class FakeCancellation:
+    """What a run can wait for, to see that it was stopped."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        return self.event.is_set()
+
+    def cancel(self) -> None:
+        self.event.set()
+
+
+@dataclass
+class FakeModel:
+    """Code with a `load` that can fail or wait."""
+
+    code: Code
+    loading: Callable[[], None]
+
+    def load(self) -> None:
+        self.loading()
+
+    def __call__(self, event: Mapping[str, Any], context: Any) -> Any:
+        return self.code(event, context)
+
+
+@dataclass
+class Fakes:
+    """Makes the code of the functions, and counts."""
+
+    codes: dict[str, Code]
+    loading: Callable[[str], None] = lambda name: None
+    loads: list[str] = field(default_factory=list)
+
+    def make(self, function: Function) -> FakeModel:
+        def loading() -> None:
+            self.loads.append(function.name)
+            self.loading(function.name)
+
+        return FakeModel(self.codes[function.name], loading)
+
+
+def planned(name: str, timeout_s: int = 30) -> Function:
+    return Function(name, "model", "m", "v1", "arm64", 1024, timeout_s, Warm(), "m_v1")
+
+
+def hosting(fakes: Fakes, *, timeout_s: int = 30, **settings: Any) -> InProcessFunctions:
+    functions = [planned(name, timeout_s=timeout_s) for name in fakes.codes]
+    refused = {"m_v9": "its artifact is elsewhere"}
+    return InProcessFunctions(functions, fakes.make, FakeCancellation, refused=refused, **settings)
+
+
+def answer(body: str = "{}") -> dict[str, Any]:
+    return {"statusCode": 200, "headers": {}, "body": body, "isBase64Encoded": False}
+
+
+def event(body: str = "{}") -> dict[str, Any]:
+    return {"body": body, "requestContext": {"requestId": "r-1"}}
+
+
+async def told(outcome: Invocation | Awaitable[Invocation]) -> Invocation:
+    return outcome if isinstance(outcome, Invocation) else await asyncio.wait_for(outcome, 20)
+
+
+def run(functions: InProcessFunctions, test: Coroutine[Any, Any, Any]) -> Any:
+    """Run a test's coroutine and close the functions, whatever happens."""
+    try:
+        return asyncio.run(asyncio.wait_for(test, 30))
+    finally:
+        functions.close(10)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something has happened; the test's own limit of 30 s bounds it."""
+    while not condition():  # noqa: ASYNC110 - what it waits for happens in threads
+        await asyncio.sleep(0.001)
+
+
+def echo(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    return answer(event["body"])
+
+
+# --- who is called
+
+
+def test_a_function_answers() -> None:
+    functions = hosting(Fakes({"f": echo}))
+
+    async def test() -> None:
+        invocation = await told(functions.invoke("f", "live", event('{"a": 1}'), 10))
+        assert invocation.error is None
+        assert invocation.answer == answer('{"a": 1}')
+
+    run(functions, test())
+
+
+@pytest.mark.parametrize(
+    ("name", "alias", "says"),
+    [
+        ("nothing", "live", "no function 'nothing'"),
+        ("f", "", "no alias ''"),
+        ("f", "old", "no alias 'old'"),
+        ("m_v9", "live", "its artifact is elsewhere"),
+    ],
+)
+def test_what_is_not_there_is_an_unknown_function(name: str, alias: str, says: str) -> None:
+    functions = hosting(Fakes({"f": echo}))
+
+    async def test() -> None:
+        invocation = await told(functions.invoke(name, alias, event(), 10))
+        assert (invocation.answer, invocation.error) == (None, "unknown_function")
+        assert says in invocation.message
+
+    run(functions, test())
+
+
+@pytest.mark.parametrize("alias", ["live", "next"])
+def test_the_context_has_lambdas_names(alias: str) -> None:
+    seen = []
+
+    def look(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        seen.append(
+            (
+                context.function_name,
+                context.function_version,
+                context.memory_limit_in_mb,
+                context.aws_request_id,
+                context.invoked_function_arn,
+                context.log_group_name,
+                context.log_stream_name,
+                context.get_remaining_time_in_millis(),
+            )
+        )
+        return answer()
+
+    functions = hosting(Fakes({"f": look}))
+
+    async def test() -> None:
+        await told(functions.invoke("f", alias, event(), 10))
+        await told(functions.invoke("f", alias, {"body": None}, 10))
+
+    run(functions, test())
+    (name, version, memory, request_id, arn, group, stream, remaining), (_, _, _, other_id, *_) = seen
+    assert (name, version, memory, request_id) == ("f", "1", "1024", "r-1")
+    assert arn == f"arn:aws:lambda:local:000000000000:function:f:{alias}"
+    assert (group, stream) == ("/aws/lambda/f", "local")
+    assert 0 < remaining <= 10_000
+    assert len(other_id) == 36
+
+
+# --- sessions
+
+
+def test_a_session_is_loaded_once_however_many_wait() -> None:
+    gate = threading.Event()
+    fakes = Fakes({"f": echo}, loading=lambda name: gate.wait(20) and None)
+    functions = hosting(fakes)
+
+    async def test() -> None:
+        waiting = [functions.invoke("f", "live", event(f"{number}"), 20) for number in range(50)]
+        gate.set()
+        bodies = [(await told(outcome)).answer for outcome in waiting]
+        assert bodies == [answer(f"{number}") for number in range(50)]
+
+    run(functions, test())
+    assert fakes.loads == ["f"]
+
+
+def test_a_load_that_fails_is_told_to_all_who_wait_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    reasons = [ValueError("no such kernel"), SystemExit("from a transform")]
+
+    def loading(name: str) -> None:
+        if name == "bad" and reasons:
+            raise reasons.pop(0)
+
+    fakes = Fakes({"bad": echo, "good": echo}, loading)
+    functions = hosting(fakes)
+
+    async def test() -> None:
+        outcomes = [functions.invoke("bad", "live", event(), 20) for _ in range(3)]
+        for outcome in outcomes:
+            invocation = await told(outcome)
+            assert (invocation.answer, invocation.error) == (None, "failed")
+            assert "no such kernel" in invocation.message
+        assert (await told(functions.invoke("good", "live", event(), 20))).error is None
+        assert (await told(functions.invoke("bad", "live", event(), 20))).error == "failed"
+        assert (await told(functions.invoke("bad", "live", event(), 20))).error is None
+
+    run(functions, test())
+    assert "no such kernel" in caplog.text
+    assert "Traceback" in caplog.text
+    assert fakes.loads == ["bad", "good", "bad", "bad"]
+
+
+def test_a_call_that_waits_too_long_for_the_session_times_out_and_the_session_still_opens() -> None:
+    gate = threading.Event()
+    fakes = Fakes({"f": echo}, loading=lambda name: gate.wait(20) and None)
+    functions = hosting(fakes)
+
+    async def test() -> None:
+        assert (await told(functions.invoke("f", "live", event(), 0.02))).error == "timed_out"
+        gate.set()
+        assert (await told(functions.invoke("f", "live", event(), 20))).error is None
+
+    run(functions, test())
+    assert fakes.loads == ["f"]
+
+
+def test_preload_opens_some_at_once_and_tells_of_each() -> None:
+    together = threading.Barrier(2)
+
+    def loading(name: str) -> None:
+        together.wait(20)  # breaks unless two are being loaded at once
+        if name == "c":
+            raise OSError("gone")
+
+    fakes = Fakes(dict.fromkeys("abcd", echo), loading)
+    functions = hosting(fakes)
+    seen: list[Loaded] = []
+
+    async def test() -> None:
+        await functions.preload(seen.append, at_once=2)
+        assert (await told(functions.invoke("a", "live", event(), 20))).error is None
+
+    run(functions, test())
+    assert sorted(fakes.loads) == ["a", "b", "c", "d"]
+    assert [(loaded.done, loaded.total) for loaded in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert {loaded.function.name: loaded.reason for loaded in seen} == {"a": "", "b": "", "c": "OSError: gone", "d": ""}
+    assert all(loaded.seconds >= 0 for loaded in seen)
+
+
+def test_sessions_preloaded_in_one_loop_serve_in_another() -> None:
+    fakes = Fakes({"f": echo})
+    functions = hosting(fakes)
+    asyncio.run(functions.preload())
+    asyncio.run(functions.preload())
+    assert run(functions, told_of(functions)).error is None
+    assert fakes.loads == ["f"]
+
+
+async def told_of(functions: InProcessFunctions) -> Invocation:
+    return await told(functions.invoke("f", "live", event(), 20))
+
+
+# --- on the loop or in a thread
+
+
+def recorder(names: list[str]) -> Code:
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        names.append(threading.current_thread().name)
+        return answer()
+
+    return code
+
+
+def test_a_short_function_comes_to_run_on_the_loop() -> None:
+    names: list[str] = []
+    functions = hosting(Fakes({"f": recorder(names)}), loop_limit_s=0.05)
+
+    async def test() -> None:
+        for _ in range(10):
+            await told(functions.invoke("f", "live", event(), 20))
+        assert isinstance(functions.invoke("f", "live", event(), 20), Invocation)
+        await told(functions.invoke("f", "live", event("x" * 100_000), 20))
+
+    run(functions, test())
+    main = threading.main_thread().name
+    assert names[0] != main
+    assert names[1] != main
+    assert names[5:11] == [main] * 6
+    assert names[11] != main  # a body much larger than any seen
+
+
+def test_a_function_with_a_transform_never_runs_on_the_loop() -> None:
+    names: list[str] = []
+    functions = hosting(Fakes({"f": recorder(names)}), with_transform=frozenset({"f"}), loop_limit_s=0.05)
+
+    async def test() -> None:
+        for _ in range(20):
+            await told(functions.invoke("f", "live", event(), 20))
+
+    run(functions, test())
+    assert len(names) == 20
+    assert threading.main_thread().name not in names
+
+
+def test_a_long_function_never_runs_on_the_loop() -> None:
+    names: list[str] = []
+
+    def burn(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        names.append(threading.current_thread().name)
+        sum(range(50_000))
+        return answer()
+
+    functions = hosting(Fakes({"f": burn}), loop_limit_s=0.000_01)
+
+    async def test() -> None:
+        for _ in range(20):
+            await told(functions.invoke("f", "live", event(), 20))
+
+    run(functions, test())
+    assert threading.main_thread().name not in names
+
+
+def test_a_fast_function_answers_while_a_slow_one_runs() -> None:
+    release = threading.Event()
+    functions = hosting(Fakes({"slow": lambda event, context: answer(str(release.wait(20))), "fast": echo}))
+
+    async def test() -> None:
+        slow = [functions.invoke("slow", "live", event(), 20) for _ in range(100)]
+        for _ in range(100):
+            assert (await told(functions.invoke("fast", "live", event(), 20))).error is None
+        assert not any(outcome.done() for outcome in slow if isinstance(outcome, asyncio.Future))
+        release.set()
+        assert {(await told(outcome)).error for outcome in slow} == {None}
+
+    run(functions, test())
+
+
+# --- limits
+
+
+def test_no_more_than_the_limit_run_at_once_and_the_rest_wait_their_turn() -> None:
+    lock = threading.Lock()
+    now = 0
+    most = 0
+    order: list[str] = []
+    go = threading.Event()
+
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+            order.append(event["body"])
+        go.wait(20)
+        with lock:
+            now -= 1
+        return answer()
+
+    functions = hosting(Fakes({"f": code}), running_limit=3, loop_limit_s=0)
+
+    async def test() -> None:
+        outcomes = [functions.invoke("f", "live", event(f"{number:03}"), 20) for number in range(30)]
+        await until(lambda: len(order) == 3)
+        go.set()
+        assert {(await told(outcome)).error for outcome in outcomes} == {None}
+
+    run(functions, test())
+    assert most == 3
+    assert sorted(order[:3]) == ["000", "001", "002"]
+    assert len(order) == 30
+
+
+def test_a_call_that_runs_too_long_times_out_and_is_cancelled() -> None:
+    stopped: list[bool] = []
+
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        stopped.append(context.cancellation.event.wait(20))
+        return answer()
+
+    functions = hosting(Fakes({"f": code}))
+
+    async def test() -> None:
+        invocation = await told(functions.invoke("f", "live", event(), 0.02))
+        assert (invocation.answer, invocation.error) == (None, "timed_out")
+        await until(lambda: bool(stopped))
+
+    run(functions, test())
+    assert stopped == [True]
+
+
+def test_the_functions_own_time_limit_holds_too() -> None:
+    functions = hosting(
+        Fakes({"f": lambda event, context: answer(str(context.cancellation.event.wait(20)))}), timeout_s=1
+    )
+
+    async def test() -> None:
+        assert (await told(functions.invoke("f", "live", event(), 29))).error == "timed_out"
+
+    run(functions, test())
+
+
+def test_calls_that_wait_behind_a_hanging_run_time_out_and_other_functions_go_on() -> None:
+    hang = threading.Event()  # what no cancellation reaches
+    ran: list[str] = []
+
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        ran.append(event["body"])
+        if event["body"] == "hang":
+            hang.wait(20)
+        return answer()
+
+    functions = hosting(Fakes({"f": code, "g": echo}), running_limit=2)
+
+    async def test() -> None:
+        hanging = [functions.invoke("f", "live", event("hang"), 0.05) for _ in range(2)]
+        behind = [functions.invoke("f", "live", event("behind"), 0.05) for _ in range(5)]
+        assert {(await told(outcome)).error for outcome in [*hanging, *behind]} == {"timed_out"}
+        assert ran == ["hang", "hang"]  # the threads stay taken
+        assert (await told(functions.invoke("g", "live", event(), 20))).error is None
+        hang.set()
+        assert (await told(functions.invoke("f", "live", event("after"), 20))).error is None
+
+    run(functions, test())
+    assert ran == ["hang", "hang", "after"]  # whom nobody waits for any more does not run
+
+
+def test_calls_beyond_the_waiting_limit_are_throttled() -> None:
+    go = threading.Event()
+    functions = hosting(Fakes({"f": lambda event, context: answer(str(go.wait(20)))}), running_limit=1, waiting_limit=2)
+
+    async def test() -> None:
+        first = functions.invoke("f", "live", event(), 20)
+        await until(lambda: functions._hosted["f"].running == 1)
+        outcomes = [functions.invoke("f", "live", event(), 20) for _ in range(4)]
+        assert [isinstance(outcome, Invocation) for outcome in outcomes] == [False, False, True, True]
+        go.set()
+        errors = [(await told(outcome)).error for outcome in [first, *outcomes]]
+        assert errors == [None, None, None, "throttled", "throttled"]
+
+    run(functions, test())
+
+
+def test_a_short_call_does_not_overtake_those_that_wait() -> None:
+    order: list[str] = []
+    go = threading.Event()
+
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        if len(event["body"]) > 1000:
+            go.wait(20)
+        order.append(event["body"][:2])
+        return answer()
+
+    functions = hosting(Fakes({"f": code}), running_limit=1, loop_limit_s=0.05)
+
+    async def test() -> None:
+        for _ in range(10):
+            await told(functions.invoke("f", "live", event("00"), 20))
+        assert isinstance(functions.invoke("f", "live", event("00"), 20), Invocation)
+        order.clear()
+        outcomes = [functions.invoke("f", "live", event(number + "x" * 100_000), 20) for number in ("01", "02")]
+        outcomes.append(functions.invoke("f", "live", event("03"), 20))
+        assert not isinstance(outcomes[-1], Invocation)
+        go.set()
+        assert {(await told(outcome)).error for outcome in outcomes} == {None}
+        assert isinstance(functions.invoke("f", "live", event("04"), 20), Invocation)
+
+    run(functions, test())
+    assert order == ["01", "02", "03", "04"]
+
+
+def test_a_body_with_a_content_encoding_never_runs_on_the_loop() -> None:
+    """However short, it may become a long one."""
+    names: list[str] = []
+    functions = hosting(Fakes({"f": recorder(names)}), loop_limit_s=0.05)
+
+    async def test() -> None:
+        for _ in range(10):
+            await told(functions.invoke("f", "live", event(), 20))
+        for name in ("Content-Encoding", "content-encoding", "CONTENT-ENCODING"):
+            await told(functions.invoke("f", "live", {**event(), "headers": {name: "gzip"}}, 20))
+
+    run(functions, test())
+    assert names[9] == threading.main_thread().name
+    assert threading.main_thread().name not in names[10:]
+
+
+def test_a_call_that_would_wait_past_its_deadline_is_throttled_at_once_and_other_functions_go_on() -> None:
+    go = threading.Event()
+
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        go.wait(20)
+        return answer()
+
+    functions = hosting(Fakes({"f": code, "g": echo}), running_limit=2, loop_limit_s=0)
+
+    async def test() -> None:
+        hosted = functions._hosted["f"]
+        outcomes = [functions.invoke("f", "live", event(), 20) for _ in range(2)]
+        await until(lambda: hosted.running == 2)
+        hosted._waiting_time.learn(1.0)
+        hosted._waiting_time.learn(1.0)
+        # A run takes a second and two go on at once: of 10 s 8 may be used: 13 may wait.
+        waiting = [functions.invoke("f", "live", event(), 10) for _ in range(20)]
+        refused = [outcome for outcome in waiting if isinstance(outcome, Invocation)]
+        assert [outcome.error for outcome in refused] == ["throttled"] * 7
+        assert waiting[-7:] == refused
+        # Who has more time waits, who has less does not.
+        patient = functions.invoke("f", "live", event(), 20)
+        assert isinstance(patient, asyncio.Future)
+        hasty = functions.invoke("f", "live", event(), 1)
+        assert isinstance(hasty, Invocation)
+        assert hasty.error == "throttled"
+        assert (await told(functions.invoke("g", "live", event(), 1))).error is None
+        go.set()
+        left = [*outcomes, *waiting[:-7], patient]
+        assert {(await told(outcome)).error for outcome in left} == {None}
+        assert (await told(functions.invoke("f", "live", event(), 10))).error is None  # nobody waits any more
+
+    run(functions, test())
+
+
+def test_a_caller_that_goes_away_cancels_its_run_or_leaves_the_queue() -> None:
+    stopped: list[str] = []
+
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        context.cancellation.event.wait(20)
+        stopped.append(event["body"])
+        return answer()
+
+    functions = hosting(Fakes({"f": code}), running_limit=1)
+
+    async def test() -> None:
+        running = functions.invoke("f", "live", event("running"), 20)
+        waiting = functions.invoke("f", "live", event("waiting"), 20)
+        await until(lambda: functions._hosted["f"].running == 1)
+        for outcome in (waiting, running):
+            assert isinstance(outcome, asyncio.Future)
+            outcome.cancel()
+        await until(lambda: functions._hosted["f"].running == 0)
+
+    run(functions, test())
+    assert stopped == ["running"]
+
+
+# --- failures and answers
+
+
+def raising(error: BaseException) -> Code:
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        raise error
+
+    return code
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), SystemExit(3), MemoryError(), KeyboardInterrupt()])
+def test_a_function_that_raises_has_failed_and_lives_on(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    functions = hosting(Fakes({"f": raising(error), "g": echo}))
+
+    async def test() -> None:
+        for _ in range(5):
+            invocation = await told(functions.invoke("f", "live", event(), 20))
+            assert (invocation.answer, invocation.error) == (None, "failed")
+            assert type(error).__name__ in invocation.message
+        assert (await told(functions.invoke("g", "live", event(), 20))).error is None
+
+    run(functions, test())
+    assert "Traceback" in caplog.text
+
+
+EMPTY_ANSWER_BYTES = len(json.dumps(answer("")).encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ("x" * (LARGEST_ANSWER_BYTES - EMPTY_ANSWER_BYTES), None),
+        ("x" * (LARGEST_ANSWER_BYTES - EMPTY_ANSWER_BYTES + 1), "too_large"),
+        ('"' * ((LARGEST_ANSWER_BYTES - EMPTY_ANSWER_BYTES) // 2), None),
+        ('"' * ((LARGEST_ANSWER_BYTES - EMPTY_ANSWER_BYTES) // 2 + 1), "too_large"),
+        ("é" * (LARGEST_ANSWER_BYTES // 2), "too_large"),
+        ("\ud800" * 2_000_000, "failed"),  # no JSON can hold it
+    ],
+)
+def test_an_answer_is_as_large_as_lambda_allows(body: str, error: str | None) -> None:
+    functions = hosting(Fakes({"f": lambda event, context: answer(body)}))
+
+    async def test() -> None:
+        invocation = await told(functions.invoke("f", "live", event(), 20))
+        assert invocation.error == error
+        assert (invocation.answer is None) is (error is not None)
+
+    run(functions, test())
+
+
+@pytest.mark.parametrize("odd", [[], "text", {"statusCode": 200}, {"body": 3}])
+def test_an_odd_answer_is_handed_on_for_the_gateway_to_judge(odd: Any) -> None:
+    functions = hosting(Fakes({"f": lambda event, context: odd}))
+
+    async def test() -> None:
+        assert (await told(functions.invoke("f", "live", event(), 20))).answer == odd
+
+    run(functions, test())
+
+
+def test_an_answer_that_is_not_json_has_failed() -> None:
+    functions = hosting(Fakes({"f": lambda event, context: {"body": b"bytes"}}))
+
+    async def test() -> None:
+        assert (await told(functions.invoke("f", "live", event(), 20))).error == "failed"
+
+    run(functions, test())
+
+
+@given(st.text(), st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.booleans() | st.integers()))
+def test_an_answers_size_is_that_of_its_json(body: str, headers: dict[str, Any]) -> None:
+    whole = {**answer(body), "headers": headers}
+    assert answer_bytes(whole) == len(json.dumps(whole, ensure_ascii=False).encode())
+
+
+def test_a_run_that_ends_after_its_loop_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    go = threading.Event()
+    functions = hosting(Fakes({"f": lambda event, context: answer(str(go.wait(20)))}))
+
+    async def test() -> None:
+        functions.invoke("f", "live", event(), 20)
+        await until(lambda: functions._hosted["f"].running == 1)
+
+    asyncio.run(test())
+    go.set()
+    functions.close(10)
+    assert functions.busy_after_close == 0
+    assert caplog.text == ""
+
+
+def test_close_cancels_what_runs_and_counts_what_cannot_be_stopped() -> None:
+    hang = threading.Event()
+    functions = hosting(
+        Fakes(
+            {
+                "stops": lambda event, context: answer(str(context.cancellation.event.wait(20))),
+                "hangs": lambda event, context: answer(str(hang.wait(20))),
+            }
+        )
+    )
+
+    async def test() -> None:
+        for name in ("stops", "hangs"):
+            functions.invoke(name, "live", event(), 20)
+        await until(lambda: all(hosted.running == 1 for hosted in functions._hosted.values()))
+
+    try:
+        asyncio.run(asyncio.wait_for(test(), 30))
+        functions.close(0.2)
+        assert functions.busy_after_close == 1
+    finally:
+        hang.set()
+        functions.close(10)
+    assert functions.busy_after_close == 0
+
+
+# --- runs that do not end
+
+
+def until_cancelled(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    """As onnxruntime: computes on and on unless it is told to stop."""
+    if event["body"] == "long":
+        while not context.cancellation.cancelled:
+            time.sleep(0.001)
+        raise ValueError("terminated")
+    return answer()
+
+
+def test_a_run_on_the_loop_ends_at_its_deadline_and_the_next_one_is_not_on_the_loop() -> None:
+    functions = hosting(Fakes({"f": until_cancelled}), loop_limit_s=0.05)
+
+    async def test() -> None:
+        hosted = functions._hosted["f"]
+        for _ in range(10):
+            await told(functions.invoke("f", "live", event("...."), 20))
+        assert isinstance(functions.invoke("f", "live", event("...."), 20), Invocation)
+        overdue = functions.invoke("f", "live", event("long"), 0.2)
+        assert isinstance(overdue, Invocation)  # it held up the loop
+        assert (overdue.error, overdue.answer) == ("timed_out", None)
+        assert "past its time limit" in overdue.message
+        runs = hosted.runs_on_loop
+        following = functions.invoke("f", "live", event("...."), 20)
+        assert not isinstance(following, Invocation)
+        assert (await following).error is None
+        assert hosted.runs_on_loop == runs
+
+    run(functions, test())
+
+
+def test_every_run_on_the_loop_is_watched_also_after_a_pause() -> None:
+    watchdog = Watchdog(period_s=0.001)
+    for _ in range(3):
+        cancellation = FakeCancellation()
+        watchdog.begin(time.monotonic() + 0.01, cancellation)
+        started = time.monotonic()
+        while not cancellation.cancelled:
+            assert time.monotonic() - started < 20
+            time.sleep(0.001)
+        watchdog.end()
+        kept = FakeCancellation()
+        watchdog.begin(time.monotonic() + 60, kept)
+        time.sleep(0.05)  # the thread falls asleep after 20 looks at an idle loop
+        watchdog.end()
+        time.sleep(0.05)
+        assert not kept.cancelled
+    watchdog.close()
+
+
+def test_runs_that_cannot_be_ended_take_no_places_for_good() -> None:
+    go = threading.Event()
+
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        if event["body"] == "stuck":
+            go.wait(30)
+        return answer()
+
+    functions = hosting(Fakes({"f": code}), running_limit=2, loop_limit_s=0, ending_s=0.05)
+    worn: list[int] = []
+    functions.tell_worn(lambda: worn.append(functions._threads._given_up))
+
+    async def test() -> None:
+        hosted = functions._hosted["f"]
+        for _ in range(MOST_GIVEN_UP // 2):
+            outcomes = [functions.invoke("f", "live", event("stuck"), 0.05) for _ in range(2)]
+            assert [(await told(outcome)).error for outcome in outcomes] == ["timed_out", "timed_out"]
+            assert (await told(functions.invoke("f", "live", event("fine"), 20))).error is None
+        await until(lambda: bool(worn))
+        assert worn == [MOST_GIVEN_UP]
+        go.set()
+        await until(lambda: functions._threads._given_up == 0 and hosted.running == 0)
+        assert (await told(functions.invoke("f", "live", event("fine"), 20))).error is None
+
+    run(functions, test())
+
+
+def test_a_run_that_ends_soon_after_its_deadline_is_not_given_up() -> None:
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        return until_cancelled(event, context)
+
+    functions = hosting(Fakes({"f": code}), running_limit=1, loop_limit_s=0, ending_s=0.2)
+
+    async def test() -> None:
+        assert (await told(functions.invoke("f", "live", event("long"), 0.05))).error == "timed_out"
+        await until(lambda: functions._hosted["f"].running == 0)
+        await asyncio.sleep(0.3)
+        assert functions._threads._given_up == 0
+
+    run(functions, test())
+
+
+def test_functions_whose_cost_follows_values_never_run_on_the_loop() -> None:
+    names: list[str] = []
+    functions = hosting(Fakes({"f": recorder(names)}), off_loop=frozenset({"f"}), loop_limit_s=0.05)
+
+    async def test() -> None:
+        for _ in range(20):
+            await told(functions.invoke("f", "live", event(), 20))
+
+    run(functions, test())
+    assert threading.main_thread().name not in names

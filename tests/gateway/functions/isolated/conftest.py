@@ -1,0 +1,25 @@
+"""The misbehaving project, its packages built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from tests.builders.isolated_project import share_packages, write_misbehaving
+from turnout.gateway.editions.isolated import prepare_codes
+from turnout.gateway.functions.isolated.process import Code
+from turnout.plan.planner import make_plan
+from turnout.project.project import load_project
+
+
+@pytest.fixture(scope="session")
+def code_of(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Code]:
+    """What runs each model's first version, by the model's name, and every other function by its own."""
+    folder = write_misbehaving(tmp_path_factory.mktemp("misbehaving"))
+    share_packages(folder, tmp_path_factory)
+    project = load_project(folder / "models.yaml")
+    return {
+        code.function.model if code.function.version == "v1" else code.function.name: code
+        for code in prepare_codes(project, make_plan(project.manifest, project.artifacts, enforce=False))
+    }

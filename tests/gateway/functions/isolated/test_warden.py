@@ -1,0 +1,135 @@
+"""The process that ends environments."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from turnout.gateway.functions.isolated.warden import Warden, children_kb, leader_kb, run
+from turnout.gateway.functions.isolated.warden_client import Guard
+
+Process = subprocess.Popen[bytes]
+
+HOLD = "import time; held = b'x' * (%d << 20); print('held', flush=True); time.sleep(600)"
+SPAWN = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', %r]); time.sleep(600)"
+
+
+def start(code: str) -> Process:
+    """A group of its own, once it says that it holds what it shall."""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
+@pytest.fixture
+def groups() -> Iterator[list[Process]]:
+    found: list[Process] = []
+    yield found
+    for process in found:
+        if process.poll() is None:
+            os.killpg(process.pid, 9)
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def test_memory_of_a_leader_is_the_most_that_it_had(groups: list[Process]) -> None:
+    code = "import time; held = b'x' * (80 << 20); del held; print('held', flush=True); time.sleep(600)"
+    groups.append(start(code))
+    assert leader_kb(groups[0].pid) > 80 * 1024
+
+
+def test_memory_of_what_is_gone_is_nothing() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    deadline = time.monotonic() + 20
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        assert time.monotonic() < deadline
+    assert leader_kb(process.pid) == 0, "a zombie has none"
+    process.wait()
+    assert leader_kb(process.pid) == 0
+
+
+def test_children_count_for_their_group(groups: list[Process]) -> None:
+    groups.append(start(SPAWN % (HOLD % 80)))
+    groups.append(start(HOLD % 1))
+    found = children_kb({process.pid for process in groups})
+    assert found.keys() == {groups[0].pid}
+    assert found[groups[0].pid] > 80 * 1024
+
+
+def test_only_what_is_over_its_limit_is_named_and_only_once(groups: list[Process]) -> None:
+    groups += [start(HOLD % 80), start(HOLD % 1)]
+    warden = Warden()
+    for process in groups:
+        warden.obey(b"watch %d %d" % (process.pid, 64 * 1024))
+    over = warden.look()
+    assert over.keys() == {groups[0].pid}
+    assert over[groups[0].pid] > 80 * 1024
+    assert warden.look() == {}
+    warden.obey(b"forget %d" % groups[1].pid)
+    warden.obey(b"forget %d" % groups[1].pid)
+    assert warden.limits_kb == {}
+
+
+def test_it_reports_before_it_kills_and_kills_what_is_left_at_the_end(groups: list[Process]) -> None:
+    commands, say = os.pipe()
+    hear, reports = os.pipe()
+    groups += [start(HOLD % 80), start(HOLD % 1)]
+    thread = threading.Thread(target=run, args=(commands, reports))
+    thread.start()
+    try:
+        os.write(say, b"watch %d %d\nwat" % (groups[1].pid, 10_000_000))
+        os.write(say, b"ch %d %d\n" % (groups[0].pid, 64 * 1024))
+        assert groups[0].wait(20) == -9
+        assert int(os.read(hear, 100).split()[0]) == groups[0].pid
+        assert groups[1].poll() is None
+    finally:
+        os.close(say)
+        thread.join(20)
+        for handle in (commands, hear, reports):
+            os.close(handle)
+    assert groups[1].wait(20) == -9
+
+
+def test_a_guard_hears_what_its_warden_killed(groups: list[Process]) -> None:
+    guard = Guard()
+    try:
+        assert guard.used_mb(1) == 0, "there is no warden yet"
+        guard.remove(1)
+        groups += [start(HOLD % 80), start(HOLD % 1)]
+        guard.add(groups[1].pid, 5000)
+        guard.add(groups[0].pid, 64)
+        assert groups[0].wait(20) == -9
+        assert guard.used_mb(groups[1].pid) == 0
+        assert guard.used_mb(groups[0].pid) > 80
+        guard.remove(groups[0].pid)
+        assert guard.used_mb(groups[0].pid) == 0
+    finally:
+        guard.close()
+    assert groups[1].wait(20) == -9
+
+
+def test_a_warden_that_is_gone_is_started_anew(groups: list[Process]) -> None:
+    guard = Guard()
+    try:
+        groups.append(start(HOLD % 1))
+        guard.add(groups[0].pid, 5000)
+        first = guard._process
+        assert first is not None
+        guard.keep()
+        assert guard._process is first
+        first.kill()
+        first.wait()
+        guard.keep()
+        assert guard._process is not first
+        assert groups[0].poll() is None
+    finally:
+        guard.close()
+    assert groups[0].wait(20) == -9, "the new one knows what the old one watched"

@@ -1,0 +1,83 @@
+"""What a request is counted for, and as what."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from turnout.gateway.api.exchange import Exchange
+from turnout.gateway.api.identifiers import Identifiers
+from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.rules.stages import Share, Target
+from turnout.gateway.shared.counters import CounterKey, counting_log
+from turnout.gateway.shared.state import SharedState
+
+VARIABLES = {"iris": "v1", "bertBase": "router", "canary": "false"}
+
+
+def count(
+    target: str,
+    proxy: str | None = None,
+    variables: dict[str, str] | None = None,
+    response: Response = Response(200),  # noqa: B008 - nobody changes it
+) -> tuple[str, int]:
+    """The function that one request to `target` is counted for, and its failures."""
+    exchange: Any = Exchange(Request("POST", "/", "", (), b""), Identifiers().take(), 0.0, 0.0)
+    exchange.stage = SimpleNamespace(settings=SimpleNamespace(name="prod"))
+    exchange.target = Target(target, "live", 1.0)
+    exchange.share = Share(True, "d", VARIABLES if variables is None else variables or None, ())
+    exchange.parameters = {} if proxy is None else {"proxy": proxy}
+    state = SharedState(1)
+    counting_log(state.counters, None)(exchange, response, 0.1)
+    ((key, counts),) = state.counters.read().items()
+    assert (key, counts.requests) == (CounterKey("prod", key.function, True), 1)
+    return key.function, counts.failures
+
+
+@pytest.mark.parametrize(
+    ("proxy", "function"),
+    [
+        ("models/iris/infer", "t_iris_v1"),
+        ("models/bert-base/infer", "t_bert-base_router"),
+        ("models/iris", "t_router"),
+        ("models/iris/ready", "t_router"),
+        ("models/iris/versions/v2/infer", "t_router"),
+        ("models/unknown/infer", "t_router"),
+        # Names that lead to the same variable, of which there are any number.
+        ("models/bert-bASE/infer", "t_router"),
+        ("models/bert--base/infer", "t_router"),
+        ("models/iris/infer/", "t_router"),
+        ("health/ready", "t_router"),
+    ],
+)
+def test_an_inference_by_way_of_the_general_router_is_its_models(proxy: str, function: str) -> None:
+    assert count("t_router", proxy) == (function, 0)
+
+
+def test_other_requests_are_counted_for_the_function_that_their_route_leads_to() -> None:
+    assert count("t_iris_v1") == ("t_iris_v1", 0)
+    assert count("t_router", "models/iris/infer", variables={}) == ("t_router", 0)
+
+
+FELL_BACK = Response(200, (("Content-Type", "application/json"), ("x-turnout-fallback-from", "v2")))
+
+
+@pytest.mark.parametrize(
+    ("function", "response", "failures"),
+    [
+        ("t_iris_v1", Response(200), 0),
+        ("t_iris_v1", Response(404), 0),
+        ("t_iris_v1", Response(429), 1),
+        ("t_iris_v1", Response(500), 1),
+        ("t_iris_v1", Response(504), 1),
+        ("t_iris_v1", FELL_BACK, 0),
+        ("t_iris_router", Response(200), 0),
+        ("t_iris_router", FELL_BACK, 1),
+    ],
+)
+def test_what_a_function_failed_is_counted_even_if_its_caller_got_an_answer(
+    function: str, response: Response, failures: int
+) -> None:
+    assert count(function, response=response) == (function, failures)

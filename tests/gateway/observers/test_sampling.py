@@ -1,0 +1,180 @@
+"""Which requests of a canary are sampled, and how they are handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.builders.documents import FakeFunctions, gateway, operation, request, respond, stage
+from tests.builders.graphs import write_identity
+from turnout.gateway.editions.edition import make_local_plan
+from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.observers.sampling import PATH, make_samples, sampling_log, shares_of
+from turnout.gateway.rules.stages import CanarySettings
+from turnout.gateway.services.own_services import own_services
+from turnout.gateway.shared.lock import SharedLock
+from turnout.gateway.shared.samples import SharedSamples
+from turnout.manifest.parser import Manifest, parse_manifest
+from turnout.project.project import Project, load_project
+
+MODELS = """
+models:
+  iris: {versions: {v1: {artifact: m.onnx}, v2: {artifact: m.onnx}}}
+  split: {versions: {v1: {artifact: m.onnx}, v2: {artifact: m.onnx}}}
+"""
+STAGES = "stages: {dev: {serve: {iris: v1}, weights: {split: {v1: 50, v2: 50}}}}\n"
+PATHS = {
+    "/models/iris/inference": {"post": operation("turnout-local_iris_${stageVariables.iris}:live")},
+    "/models/iris/v1/inference": {"post": operation("turnout-local_iris_v1:live")},
+    "/models/split/inference": {"post": operation("turnout-local_split_${stageVariables.split}:live")},
+}
+SAID = {"x-turnout-model": "split", "x-turnout-version": "v2"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("project")
+    write_identity(folder / "m.onnx")
+    (folder / "models.yaml").write_text(MODELS + STAGES)
+    return load_project(folder / "models.yaml")
+
+
+def sampled(
+    project: Project,
+    path: str,
+    *,
+    overrides: Mapping[str, str] | None = None,
+    shares: Mapping[str, float] | None = None,
+    draws: tuple[float, float] = (0.9, 0.0),
+) -> list[Any]:
+    """What one request leaves; of the draws the first is the canary's, the second the sample's."""
+    samples = SharedSamples(SharedLock(), 0)
+    canary = None if overrides is None else CanarySettings(50, overrides, "d1")
+    under_test = gateway(
+        PATHS,
+        FakeFunctions(lambda event: {"statusCode": 200, "headers": SAID, "body": "{}"}),
+        stage(variables={"iris": "v1", "split": "router", "splitRoute": "v1.50,v2.50"}, canary=canary),
+        access_log=sampling_log(
+            samples,
+            {"dev": 5.0} if shares is None else shares,
+            make_local_plan(project),
+            lambda *_: None,
+            random=lambda: draws[1],
+        ),
+        random=lambda: draws[0],
+    )
+    respond(under_test, request(path, headers={"Content-Type": "application/json"}, body=b'{"instances":[1]}'))
+    body = orjson.loads(answer(samples, "stage=dev").body)
+    return [row["turnout_capture"] for row in body["samples"]]
+
+
+def answer(samples: SharedSamples, query: str, method: str = "GET") -> Response:
+    found = make_samples(samples)(Request(method, PATH, query, (), b""))
+    assert isinstance(found, Response)
+    return found
+
+
+IRIS = "/dev/models/iris/inference"
+
+
+@pytest.mark.parametrize(("drawn", "version", "canary"), [(0.9, "v1", False), (0.1, "v2", True)])
+def test_both_shares_of_a_model_that_the_canary_overrides_are_sampled(
+    drawn: float, version: str, canary: bool, project: Project
+) -> None:
+    (row,) = sampled(project, IRIS, overrides={"iris": "v2"}, draws=(drawn, 0.0))
+    assert (row["model"], row["version"], row["canary"], row["body"]) == ("iris", version, canary, {"instances": [1]})
+
+
+def test_a_share_is_sampled(project: Project) -> None:
+    assert len(sampled(project, IRIS, overrides={"iris": "v2"}, draws=(0.9, 0.0499))) == 1
+    assert sampled(project, IRIS, overrides={"iris": "v2"}, draws=(0.9, 0.05)) == []
+
+
+def test_a_canary_of_a_routed_model_is_sampled_behind_the_router(project: Project) -> None:
+    (row,) = sampled(project, "/dev/models/split/inference", overrides={"splitRoute": "v2.100"})
+    assert (row["model"], row["version"]) == ("split", "v2")
+
+
+@pytest.mark.parametrize(
+    ("path", "overrides", "shares"),
+    [
+        (IRIS, None, {"dev": 100.0}),  # no canary
+        (IRIS, {"iris": "v2"}, {"prod": 100.0}),  # another stage asks
+        (IRIS, {"splitRoute": "v2.100"}, {"dev": 100.0}),  # another model's canary
+        ("/dev/models/split/inference", {"iris": "v2"}, {"dev": 100.0}),
+        (
+            "/dev/models/iris/v1/inference",
+            {"iris": "v2"},
+            {"dev": 100.0},
+        ),  # the version is named: a replayed sample, say
+        ("/dev/nowhere", {"iris": "v2"}, {"dev": 100.0}),
+    ],
+)
+def test_requests_that_no_canary_decides_are_not_sampled(
+    path: str, overrides: dict[str, str] | None, shares: dict[str, float], project: Project
+) -> None:
+    assert sampled(project, path, overrides=overrides, shares=shares) == []
+
+
+def test_where_no_stage_asks_for_agreement_nothing_stands_before_the_log(project: Project) -> None:
+    def log(*_: object) -> None:
+        pass
+
+    assert sampling_log(SharedSamples(SharedLock(), 0), {}, make_local_plan(project), log) is log
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (STAGES, {}),
+        ("defaults: {canary: {AGREEMENT}}\n" + STAGES, {"dev": 7.0}),
+        (
+            STAGES[:-2] + ", prod: {serve: {iris: v1, split: v1}, canary: {percent: 5, serve: {iris: v2}, AGREEMENT}}}",
+            {"prod": 7.0},
+        ),
+    ],
+)
+def test_shares_are_the_manifests(text: str, expected: dict[str, float]) -> None:
+    text = text.replace("AGREEMENT", "agreement: {percent: 7, floor: 0.9}")
+    assert shares_of(read_manifest(MODELS + text)) == expected
+
+
+def read_manifest(text: str) -> Manifest:
+    return parse_manifest(text.encode(), path=Path("/models.yaml"), source="models.yaml")
+
+
+def test_samples_are_handed_out_as_many_as_were_asked_for() -> None:
+    samples = SharedSamples(SharedLock(), 0)
+    for number in range(3):
+        samples.add("dev", b"%d" % number)
+    assert answer(samples, "stage=dev&limit=2").body == b'{"samples":[0,1]}'
+    assert answer(samples, "stage=prod").body == b'{"samples":[]}'
+    assert answer(samples, "stage=dev").body == b'{"samples":[2]}'
+
+
+@pytest.mark.parametrize(
+    ("query", "method"),
+    [
+        ("", "GET"),
+        ("limit=1", "GET"),
+        ("stage=dev&limit=-1", "GET"),
+        ("stage=dev&limit=many", "GET"),
+        ("stage=dev", "POST"),
+    ],
+)
+def test_another_question_is_a_400(query: str, method: str) -> None:
+    assert answer(SharedSamples(SharedLock(), 0), query, method).status == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "client", "status"), [("/a", "127.0.0.1", 200), ("/b", "127.0.0.1", 404), ("/a", "10.0.0.1", 403)]
+)
+def test_own_services_answer_their_paths_to_this_machine(path: str, client: str, status: int) -> None:
+    handle = own_services({"/a": lambda _: Response(200)})
+    found = handle(Request("GET", path, "", (), b"", client))
+    assert isinstance(found, Response)
+    assert found.status == status

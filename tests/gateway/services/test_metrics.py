@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.services.metrics import PATH, make_metrics
+from turnout.gateway.shared.counters import BOUNDS_S
+from turnout.gateway.shared.state import SharedState
+
+
+def ask(state: SharedState, query: str, method: str = "GET") -> Response:
+    answer = make_metrics(state.counters, "run1", lambda: 1000.0)(Request(method, PATH, query, (), b""))
+    assert isinstance(answer, Response)
+    return answer
+
+
+def counted() -> SharedState:
+    """A server of two workers that has answered five requests."""
+    state = SharedState(2)
+    for worker, key, status, seconds in (
+        (0, ("prod", "turnout-local_iris_v1", False), 200, 0.004),
+        (1, ("prod", "turnout-local_iris_v1", False), 200, 0.004),
+        (1, ("prod", "turnout-local_iris_v2", True), 500, 99.0),
+        (1, ("prod", "", False), 403, 0.0),
+        (0, ("dev", "turnout-local_iris_v2", False), 200, 0.004),
+    ):
+        state.become(worker)
+        state.counters.record(key, status, seconds, failed=status == 500)
+    return state
+
+
+def test_a_stages_functions_are_told_for_all_workers() -> None:
+    found = orjson.loads(ask(counted(), "stage=prod").body)
+    durations = [0] * (len(BOUNDS_S) + 1)
+    assert found == {
+        "stage": "prod",
+        "run": "run1",
+        "time": 1000.0,
+        "bounds_s": list(BOUNDS_S),
+        "functions": [
+            {
+                "function": "turnout-local_iris_v1",
+                "canary": False,
+                "statuses": [0, 2, 0, 0, 0],
+                "failures": 0,
+                "seconds": 0.008,
+                "durations": [*durations[:6], 2, *durations[7:]],
+            },
+            {
+                "function": "turnout-local_iris_v2",
+                "canary": True,
+                "statuses": [0, 0, 0, 0, 1],
+                "failures": 1,
+                "seconds": 99.0,
+                "durations": [*durations[:-1], 1],
+            },
+        ],
+    }
+
+
+def test_a_stage_without_requests_has_no_functions() -> None:
+    assert orjson.loads(ask(counted(), "stage=test").body)["functions"] == []
+
+
+@pytest.mark.parametrize(("query", "method"), [("", "GET"), ("stage=", "GET"), ("stage=prod", "POST")])
+def test_what_it_cannot_answer_is_refused(query: str, method: str) -> None:
+    answer = ask(SharedState(1), query, method)
+    assert answer.status == 400
+    assert orjson.loads(answer.body) == {"message": "Ask with GET /turnout/metrics?stage=NAME"}

@@ -1,0 +1,105 @@
+"""One request on its way through the gateway, with everything that is found out about it.
+
+Comes in: the request and the moment. Goes out: what the event, the gateway's errors and the access log tell. Made by
+the core for each request and read by all who follow.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from turnout.gateway.api.fields import HOST, USER_AGENT, Fields, fields_of
+from turnout.gateway.api.identifiers import RequestTimes, extended_request_id, request_id
+from turnout.gateway.http.messages import Request
+from turnout.gateway.rules.authorize import ApiKey
+from turnout.gateway.rules.document import Operation
+from turnout.gateway.rules.errors import GatewayError
+from turnout.gateway.rules.stages import Share, Stage, Target
+
+
+class Exchange:
+    """One request and what became of it.
+
+    Args:
+        request: as the server read it.
+        taken: the characters that its ids are made of.
+        now: seconds since 1970.
+        started: seconds of the monotonic clock.
+    """
+
+    __slots__ = (
+        "error",
+        "extended_request_id",
+        "fields",
+        "is_replayed",
+        "key",
+        "now",
+        "operation",
+        "parameters",
+        "path",
+        "request",
+        "request_id",
+        "share",
+        "stage",
+        "stage_path",
+        "started",
+        "taken",
+        "target",
+        "trace",
+    )
+
+    def __init__(self, request: Request, taken: str, now: float, started: float) -> None:
+        self.request = request
+        self.taken = taken
+        self.now = now
+        self.started = started
+        self.request_id = request_id(taken)
+        self.extended_request_id = extended_request_id(taken)
+        self.path = self.stage_path = request.path
+        self.stage: Stage | None = None
+        self.share: Share | None = None
+        self.operation: Operation | None = None
+        self.parameters: Any = None
+        self.target: Target | None = None
+        self.fields: Fields | None = None
+        self.key: ApiKey | None = None
+        self.trace = ""  # what the function is told, from the event on
+        self.error: GatewayError | None = None
+        self.is_replayed = False  # then nobody's own request: neither captured nor counted
+
+    def context(self, account_id: str, times: RequestTimes) -> dict[str, Any]:
+        """What is known, by `$context` name: for customised errors and the access log, not for the hot path."""
+        stage, share, operation = self.stage, self.share, self.operation
+        fields = self.fields or fields_of(self.request)
+        domain_name, domain_prefix = domain_of(fields.known[HOST] or "")
+        return {
+            "accountId": account_id,
+            "apiId": stage.settings.api if stage else "",
+            "deploymentId": share.deployment_id if share else "",
+            "domainName": domain_name,
+            "domainPrefix": domain_prefix,
+            "extendedRequestId": self.extended_request_id,
+            "httpMethod": self.request.method,
+            "identity.sourceIp": self.request.client,
+            "identity.userAgent": fields.known[USER_AGENT] or "",
+            "path": self.stage_path,
+            "protocol": "HTTP/1.1",
+            "requestId": self.request_id,
+            "requestTime": times.at(self.now),
+            "requestTimeEpoch": int(self.now * 1000),
+            "resourceId": operation.resource_id if operation else "",
+            "resourcePath": operation.resource if operation else "",
+            "stage": stage.settings.name if stage else "",
+        }
+
+
+@lru_cache(maxsize=256)
+def domain_of(host: str) -> tuple[str, str]:
+    """A `Host` field's name without its port, and the name's first label: `api.example.com:8080` is `api`."""
+    name = host
+    if host.startswith("["):
+        name = host.partition("]")[0][1:]
+    elif host.count(":") == 1:
+        name = host.partition(":")[0]
+    return name, name.partition(".")[0]

@@ -1,0 +1,111 @@
+"""A request's header fields and query, taken apart once, as API Gateway hands them to functions.
+
+Comes in: names and values from the wire. Goes out: the maps of the proxy event and the few fields that the gateway
+reads itself. Called by the core for each request that reaches a route.
+
+Names keep the client's spelling, but `Authorization`, `User-Agent` and `X-Amzn-Trace-Id` have AWS's. What belongs to
+the connection is dropped. A name sent twice keeps its last value, and all of them in the multi-value map.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from urllib.parse import parse_qsl
+
+from turnout.gateway.http.messages import Headers, Request
+from turnout.protocol.routing import REPLAY_HEADER
+
+_DROPPED = frozenset(
+    {
+        "connection",
+        "content-length",
+        "content-md5",
+        "expect",
+        "max-forwards",
+        "proxy-authenticate",
+        "server",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "www-authenticate",
+        "x-forwarded-for",  # these three the gateway sets itself
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        REPLAY_HEADER,  # for the gateway alone
+    }
+)
+_RESPELLED = {"authorization": "Authorization", "user-agent": "User-Agent", "x-amzn-trace-id": "X-Amzn-Trace-Id"}
+
+# Where the fields that the gateway reads itself are kept; 0 is all the others.
+_SLOTS = (
+    "",
+    "accept",
+    "content-type",
+    "host",
+    "user-agent",
+    "x-amzn-trace-id",
+    "x-api-key",
+    "x-forwarded-for",
+    REPLAY_HEADER,
+)
+ACCEPT, CONTENT_TYPE, HOST, USER_AGENT, TRACE, API_KEY, FORWARDED_FOR, REPLAY = range(1, len(_SLOTS))
+
+
+@lru_cache(maxsize=1024)
+def _spelled(name: str) -> tuple[str, int]:
+    """The name's spelling in the event (empty: not in it) and its slot."""
+    lowered = name.lower()
+    slot = _SLOTS.index(lowered) if lowered in _SLOTS else 0
+    return "" if lowered in _DROPPED else _RESPELLED.get(lowered, name), slot
+
+
+class Fields:
+    """A request's header fields; requests with the same head share them, so nobody changes them.
+
+    Args:
+        headers: as sent.
+    """
+
+    __slots__ = ("known", "repeated", "single")
+
+    def __init__(self, headers: Headers) -> None:
+        self.single: dict[str, str] = {}
+        self.repeated: dict[str, list[str]] = {}  # all values of the names that were sent more than once
+        self.known: list[str | None] = [None] * len(_SLOTS)
+        single, known = self.single, self.known
+        for name, value in headers:
+            spelling, slot = _spelled(name)
+            if slot:
+                before = known[slot]
+                known[slot] = f"{before}, {value}" if slot == FORWARDED_FOR and before else value
+            if not spelling:
+                continue
+            if spelling in single:
+                self.repeated.setdefault(spelling, [single[spelling]]).append(value)
+            single[spelling] = value
+
+    def by_lower_name(self) -> dict[str, str]:
+        """Name in lower case -> last value."""
+        return {name.lower(): value for name, value in self.single.items()}
+
+
+def fields_of(request: Request) -> Fields:
+    """The request's fields, taken apart once for all that have the same."""
+    fields: Fields | None = request.kept.get("fields")
+    if fields is None:
+        fields = request.kept["fields"] = Fields(request.headers)
+    return fields
+
+
+def parse_query(query: str) -> tuple[dict[str, str] | None, dict[str, list[str]] | None]:
+    """Last value and all values by name, decoded (`+` is a space); None twice where there are no parameters."""
+    multiple: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True, errors="replace"):
+        if name in multiple:
+            multiple[name].append(value)
+        else:
+            multiple[name] = [value]
+    if not multiple:
+        return None, None
+    return {name: values[-1] for name, values in multiple.items()}, multiple

@@ -1,0 +1,354 @@
+"""API Gateway's rules without sockets: a request comes in, a response goes out.
+
+Comes in: OpenAPI documents, stages, API keys and functions, once; then requests. Goes out: a response at once where the
+function answers at once, else something to wait for. Called by the HTTP server for every request, and by tests.
+
+The order is AWS's: stage and canary's draw, match, authorize, throttle, validate, integrate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random as random_module
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from turnout.gateway.api.exchange import Exchange
+from turnout.gateway.api.fields import ACCEPT, API_KEY, CONTENT_TYPE, REPLAY, fields_of, parse_query
+from turnout.gateway.api.identifiers import Identifiers, RequestTimes, trace_of_answer
+from turnout.gateway.api.proxy_event import Endpoint, Events, is_too_large
+from turnout.gateway.api.proxy_response import MalformedAnswerError, read_answer
+from turnout.gateway.functions.invocation import Functions, Invocation
+from turnout.gateway.http.messages import Handler, Request, Response
+from turnout.gateway.observers.access_log import Log
+from turnout.gateway.replays import is_mark
+from turnout.gateway.rules.authorize import REFUSAL_OF, Access, ApiKey, ApiKeys
+from turnout.gateway.rules.document import compile_document
+from turnout.gateway.rules.errors import (
+    BAD_PATH,
+    BROKEN,
+    ERROR_OF_INVOCATION,
+    EVENT_TOO_LARGE,
+    FAILED,
+    INVALID_API_KEY,
+    MISCONFIGURED,
+    THROTTLED,
+    TIMED_OUT,
+    TOO_LARGE_BODY,
+    TOO_LARGE_HEADERS,
+    TOO_LARGE_STATUS,
+    UNKNOWN_ROUTE,
+    UNKNOWN_STAGE,
+    GatewayError,
+)
+from turnout.gateway.rules.gateway_responses import GatewayResponses
+from turnout.gateway.rules.stages import BucketOf, Stages, StageSettings, Target, own_bucket
+from turnout.protocol.limits import LARGEST_REQUEST_BYTES
+
+_LOG = logging.getLogger("turnout.gateway")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_NO_QUERY = (None, None)
+_NO_RESPONSES = GatewayResponses({})
+
+
+@dataclass(frozen=True, slots=True)
+class RestApi:
+    """One REST API: a document and the stages that serve it."""
+
+    id: str
+    document: Mapping[str, Any]
+    stages: tuple[StageSettings, ...]
+
+
+class Gateway:
+    """Answers requests as API Gateway would.
+
+    Args:
+        apis: the documents with their stages; stage names are unique over all of them.
+        functions: what integrations invoke.
+        default_stage: the stage that answers paths which name none, as a custom domain mapped to it would.
+        endpoint: what events say of this place.
+        api_keys: stage name -> its keys; where a document asks for a key and its stage has none, all are refused.
+        timeouts_s: function name -> its own timeout; the integration's holds for those that are not in it.
+        clock: seconds since 1970.
+        monotonic: seconds of a clock that never goes back, for throttles and durations.
+        random: 0 up to but not 1, one call per request to a stage with a canary.
+        access_log: told of every request, or None.
+        bucket_of: makes a throttle's counter, given the stage's name.
+        services: first segment of a path -> what answers requests under it that no route of a stage takes: the
+            control plane and others that are not the API's.
+        replay_mark: the header's value by which replayed requests are known; empty knows none.
+
+    Raises:
+        DocumentError: a document asks for what is not supported here.
+        ValueError: the stages contradict each other.
+    """
+
+    def __init__(
+        self,
+        apis: Iterable[RestApi],
+        functions: Functions,
+        *,
+        default_stage: str = "",
+        endpoint: Endpoint | None = None,
+        api_keys: Mapping[str, Iterable[ApiKey]] | None = None,
+        timeouts_s: Mapping[str, float] | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = random_module.random,
+        access_log: Log | None = None,
+        bucket_of: BucketOf = own_bucket,
+        services: Mapping[str, Handler] | None = None,
+        replay_mark: str = "",
+    ) -> None:
+        apis = tuple(apis)
+        endpoint = endpoint or Endpoint()
+        documents = {api.id: compile_document(api.id, api.document) for api in apis}
+        keys = {stage: ApiKeys(values) for stage, values in (api_keys or {}).items()}
+        self.stages = Stages(
+            documents,
+            (stage for api in apis for stage in api.stages),
+            keys=keys,
+            default=default_stage,
+            bucket_of=bucket_of,
+        )
+        self.notes = tuple(note for document in documents.values() for note in document.notes) + tuple(
+            f"stage {name!r} asks for an API key and has none: every request is refused"
+            for name, stage in self.stages.snapshot.stages.items()
+            if not stage.keys and any(operation.access is Access.API_KEY for operation in stage.document.operations)
+        )
+        self._functions = functions
+        self._timeouts_s = timeouts_s or {}
+        self._services = services or {}
+        self._replay_mark = replay_mark
+        self._clock = clock
+        self._monotonic = monotonic
+        self._random = random
+        self._access_log = access_log
+        self._identifiers = Identifiers()
+        self._times = RequestTimes()
+        self._account_id = endpoint.account_id
+        self._events = Events(endpoint, self._times)
+        self._throttled_logged = float("-inf")
+
+    def handle(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer one request; nothing that a request holds makes it raise."""
+        if request.path not in self.stages.snapshot.direct:
+            service = self._services.get(request.path[1:].partition("/")[0])
+            if service is not None:
+                return service(request)
+        exchange = Exchange(request, self._identifiers.take(), self._clock(), self._monotonic())
+        try:
+            response = self._answer(exchange)
+        except Exception:
+            _LOG.exception("request %s failed inside the gateway", exchange.request_id)
+            response = self._refuse(exchange, BROKEN)
+        if isinstance(response, Response):
+            return self._finish(exchange, response)
+        return self._wait(exchange, response)
+
+    def admit(self, request: Request) -> Response | None:
+        """Refuse a request by its head alone, before its body is read; None where it may go on.
+
+        What it takes from its stage's throttle is not taken again when its body has come.
+        """
+        if request.path not in self.stages.snapshot.direct and request.path[1:].partition("/")[0] in self._services:
+            return None
+        exchange = Exchange(request, self._identifiers.take(), self._clock(), self._monotonic())
+        try:
+            error = self._route(exchange) or self._admit(exchange)
+        except Exception:  # the whole request will be told
+            _LOG.exception("request %s failed inside the gateway", exchange.request_id)
+            return None
+        if error is not None:
+            return self._finish(exchange, self._refuse(exchange, error))
+        assert exchange.stage is not None
+        request.admitted = exchange.stage.settings.name
+        return None
+
+    def _answer(self, exchange: Exchange) -> Response | Awaitable[Invocation]:
+        """Everything up to the function's answer, and that too where it came at once."""
+        if len(exchange.request.body) > LARGEST_REQUEST_BYTES:
+            return Response(TOO_LARGE_STATUS, TOO_LARGE_HEADERS, TOO_LARGE_BODY)
+        error = self._route(exchange)
+        if error is None:
+            error = self._admit(exchange)
+        if error is not None:
+            return self._refuse(exchange, error)
+        return self._invoke(exchange)
+
+    def _route(self, exchange: Exchange) -> GatewayError | None:
+        """Find stage, share and operation."""
+        path = exchange.request.path
+        direct = self.stages.snapshot.direct.get(path)
+        if direct is not None:
+            operation = direct[2].get(exchange.request.method)
+            if operation is not None:
+                exchange.stage, exchange.path, _ = direct
+                exchange.share = direct[0].share(self._random)
+                exchange.operation = operation
+                return None
+        if not path.startswith("/") or not (path.isascii() and path.isprintable()) or " " in path:
+            return BAD_PATH
+        if "%" in path and _BAD_ESCAPE.search(path) is not None:
+            return BAD_PATH
+        stage, exchange.path, exchange.stage_path = self.stages.snapshot.locate(path)
+        if stage is None:
+            return UNKNOWN_STAGE
+        exchange.stage = stage
+        exchange.share = stage.share(self._random)
+        found = stage.document.routes.match(exchange.request.method, exchange.path)
+        if found is None:
+            return UNKNOWN_ROUTE
+        exchange.operation, exchange.parameters = found
+        return None
+
+    def _admit(self, exchange: Exchange) -> GatewayError | None:
+        """Authorize, then throttle."""
+        stage, operation = exchange.stage, exchange.operation
+        assert stage is not None
+        assert operation is not None
+        fields = exchange.fields = fields_of(exchange.request)
+        sent = fields.known[REPLAY]
+        if sent is not None:
+            exchange.is_replayed = is_mark(sent, self._replay_mark)
+        access = operation.access
+        if access is not Access.OPEN:
+            if access is not Access.API_KEY:
+                return REFUSAL_OF[access]
+            exchange.key = stage.keys.find(fields.known[API_KEY])
+            if exchange.key is None:
+                return INVALID_API_KEY
+        if stage.bucket is None or exchange.request.admitted == stage.settings.name:
+            return None
+        if not stage.bucket.take(exchange.started):
+            return THROTTLED
+        return None
+
+    def _invoke(self, exchange: Exchange) -> Response | Awaitable[Invocation]:
+        """Validate, make the event and call the function."""
+        stage, share, operation, fields = exchange.stage, exchange.share, exchange.operation, exchange.fields
+        assert stage is not None
+        assert share is not None
+        assert operation is not None
+        assert fields is not None
+        request = exchange.request
+        query = parse_query(request.query) if request.query else _NO_QUERY
+        if operation.validator is not None:
+            error = operation.validator.check(
+                fields.by_lower_name(), exchange.parameters, query[0], fields.known[CONTENT_TYPE], request.body
+            )
+            if error is not None:
+                return self._refuse(exchange, error)
+        target = exchange.target = share.targets[operation.index]
+        if target.problem:
+            _LOG.error("%s %s: %s", operation.method, operation.resource, target.problem)
+            return self._refuse(exchange, MISCONFIGURED)
+        event = self._events.build(exchange, stage, share, operation, fields, query)
+        if is_too_large(event, request.body):
+            return self._refuse(exchange, EVENT_TOO_LARGE)
+        invocation = self._functions.invoke(target.function, target.alias, event, self._timeout_s(target))
+        if isinstance(invocation, Invocation):
+            return self._respond(exchange, invocation)
+        return invocation
+
+    async def _wait(self, exchange: Exchange, pending: Awaitable[Invocation]) -> Response:
+        """The response of a function that takes its time."""
+        try:
+            response = await self._wait_for_function(exchange, pending)
+        except Exception:
+            _LOG.exception("request %s failed inside the gateway", exchange.request_id)
+            response = self._refuse(exchange, BROKEN)
+        except asyncio.CancelledError:
+            # The client hung up: the log says so (499, as web servers do), nobody reads the response.
+            self._finish(exchange, Response(499))
+            raise
+        return self._finish(exchange, response)
+
+    async def _wait_for_function(self, exchange: Exchange, pending: Awaitable[Invocation]) -> Response:
+        target = exchange.target
+        assert target is not None
+        deadline = asyncio.timeout(self._timeout_s(target))
+        try:
+            async with deadline:
+                invocation = await pending
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            return self._refuse(exchange, TIMED_OUT)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Not this request was cancelled but the function's run.
+            return self._refuse(exchange, FAILED)
+        return self._respond(exchange, invocation)
+
+    def _timeout_s(self, target: Target) -> float:
+        """The shorter of the integration's timeout and the function's own."""
+        own = self._timeouts_s.get(target.function)
+        return target.timeout_s if own is None or own > target.timeout_s else own
+
+    def _respond(self, exchange: Exchange, invocation: Invocation) -> Response:
+        """The response that a function's answer asks for."""
+        if invocation.error is not None:
+            target = exchange.target
+            if invocation.error != "throttled" or self._is_first_throttled(exchange.started):
+                _LOG.error("%s: %s: %s", target and target.function, invocation.error, invocation.message)
+            return self._refuse(exchange, ERROR_OF_INVOCATION.get(invocation.error, FAILED))
+        stage, fields = exchange.stage, exchange.fields
+        assert stage is not None
+        assert fields is not None
+        try:
+            status, headers, body = read_answer(
+                invocation.answer, decodes_base64=fields.known[ACCEPT] in stage.document.binary_media_types
+            )
+        except MalformedAnswerError as error:
+            target = exchange.target
+            _LOG.error("%s: malformed answer: %s", target and target.function, error)
+            return self._refuse(exchange, FAILED)
+        own = (
+            ("x-amzn-RequestId", exchange.request_id),
+            ("x-amz-apigw-id", exchange.extended_request_id),
+            ("X-Amzn-Trace-Id", trace_of_answer(exchange.trace, exchange.taken)),
+        )
+        return Response(status, (*headers, *own), body)
+
+    def _is_first_throttled(self, now: float) -> bool:
+        """Whether no throttled call was logged in the last second: an overloaded function has thousands."""
+        if now - self._throttled_logged < 1.0:
+            return False
+        self._throttled_logged = now
+        return True
+
+    def _refuse(self, exchange: Exchange, error: GatewayError) -> Response:
+        """The gateway's own answer, in the document's wording where it has one."""
+        exchange.error = error
+        stage, share = exchange.stage, exchange.share
+        responses = stage.document.gateway_responses if stage is not None else _NO_RESPONSES
+        status, headers, body = responses.render(
+            error, exchange.context(self._account_id, self._times), share.variables if share is not None else None
+        )
+        return Response(
+            status,
+            (
+                ("Content-Type", "application/json"),
+                *headers,
+                ("x-amzn-RequestId", exchange.request_id),
+                ("x-amzn-ErrorType", error.code),
+                ("x-amz-apigw-id", exchange.extended_request_id),
+            ),
+            body,
+        )
+
+    def _finish(self, exchange: Exchange, response: Response) -> Response:
+        if self._access_log is not None:
+            try:
+                self._access_log(exchange, response, self._monotonic() - exchange.started)
+            except Exception:
+                _LOG.exception("request %s could not be logged", exchange.request_id)
+        return response

@@ -1,0 +1,104 @@
+"""API keys of the stages that ask for one, on this machine: made once, then kept beside the manifest.
+
+Comes in: the file, and the names of the stages with `auth: api_key`. Goes out: a key for each. Called by
+`turnout.gateway.serve` before it serves.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import secrets
+import string
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from turnout.problems import Problem, ProblemsError
+
+log = logging.getLogger(__name__)
+
+ALPHABET = string.ascii_letters + string.digits
+KEY_LENGTH = 40
+"""AWS makes keys of 40 letters and digits, and takes ones of 20 to 128 characters."""
+
+
+def load_api_keys(path: Path, stages: Iterable[str]) -> dict[str, str]:
+    """Stage -> key: those that `path` holds, and new ones, which it holds from then on.
+
+    Two servers that start at once agree. Where the file cannot be written the new keys hold for this run only.
+    ProblemsError where the file is there and is not `{stage: key}`.
+    """
+    wanted = tuple(dict.fromkeys(stages))
+    if not wanted:
+        return {}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(path.parent):
+            known = _read_keys(path)
+            missing = {stage: _make_key() for stage in wanted if stage not in known}
+            if missing:
+                _write_keys(path, {**known, **missing})
+    except OSError as error:
+        log.warning("%s cannot be written (%s): new API keys hold for this run only", path, error.strerror)
+        known = _read_keys(path)
+        missing = {stage: _make_key() for stage in wanted if stage not in known}
+    keys = {**known, **missing}
+    return {stage: keys[stage] for stage in wanted}
+
+
+def _make_key() -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(KEY_LENGTH))
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """One process at a time; the lock is on the folder itself, so that no lock file is left behind."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _read_keys(path: Path) -> dict[str, str]:
+    """What the file holds, empty where there is none."""
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise _problem(path, f"cannot be read: {error.strerror}") from error
+    try:
+        keys = json.loads(text)
+    except ValueError as error:
+        raise _problem(path, f"is not JSON: {error}") from error
+    if not isinstance(keys, dict):
+        raise _problem(path, "must be an object, a key per stage")
+    for stage, key in keys.items():
+        if not (isinstance(key, str) and 20 <= len(key) <= 128 and key.isascii() and key.isprintable()):
+            raise _problem(path, f"the key of stage {stage!r} must be a text of 20-128 ASCII characters")
+    return keys
+
+
+def _problem(path: Path, message: str) -> ProblemsError:
+    problem = Problem(message, source=str(path), hint="Mend it, or delete it: new keys are made at the next start.")
+    return ProblemsError((problem,))
+
+
+def _write_keys(path: Path, keys: Mapping[str, str]) -> None:
+    """Replace the file whole: a reader sees the old one or the new one. Only its owner may read it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".api_keys-")  # mode 0600
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(dict(keys), file, indent=2)
+            file.write("\n")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

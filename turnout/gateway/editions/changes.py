@@ -1,0 +1,103 @@
+"""What differs between two editions, and what of the present control state outlives a reload.
+
+Comes in: two editions, the control state. Goes out: a sentence; the new control state. Called by
+`turnout.gateway.workers.reload`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from turnout.gateway.editions.edition import Edition
+from turnout.gateway.functions.invocation import title_of
+from turnout.gateway.rules.stages import StageSettings
+from turnout.gateway.shared.state import ControlState
+
+MOST_TOLD = 8
+"""Changes that are named; more are counted."""
+
+
+def describe_changes(before: Edition, after: Edition) -> str:
+    """`iris v1 changed, stage prod changed`; empty where nothing did that a user would know of."""
+    told = [*_functions(before, after), *_stages(before, after)]
+    if not told and (before.apis != after.apis or before.keys != after.keys):
+        told = ["descriptions and examples"]
+    if len(told) > MOST_TOLD:
+        told = [*told[:MOST_TOLD], f"{len(told) - MOST_TOLD} changes more"]
+    return ", ".join(told)
+
+
+def _functions(before: Edition, after: Edition) -> Iterator[str]:
+    old = {function.name: function for function in before.plan.functions}
+    new = {function.name: function for function in after.plan.functions}
+    for name in [*new, *(name for name in old if name not in new)]:
+        function = new.get(name) or old[name]
+        title = title_of(function)
+        marks = [edition.marks.get(name) for edition in (before, after)]
+        digests = [mark.digest if mark is not None else "" for mark in marks]
+        if name not in old:
+            yield f"{title} is new"
+        elif name not in new:
+            yield f"{title} is gone"
+        elif digests[0] != digests[1] or old[name] != new[name]:
+            yield f"{title} changed"
+
+
+def _stages(before: Edition, after: Edition) -> Iterator[str]:
+    old, new = _planned(before), _planned(after)
+    for name in [*new, *(name for name in old if name not in new)]:
+        if name not in old:
+            yield f"stage {name} is new"
+        elif name not in new:
+            yield f"stage {name} is gone"
+        elif not _is_same(old[name], new[name]) or before.keys.get(name) != after.keys.get(name):
+            yield f"stage {name} changed"
+
+
+def carry_over(state: ControlState, before: Edition, after: Edition) -> ControlState:
+    """The control state under a new edition: a stage whose plan did not change stays as somebody may have set it.
+
+    Args:
+        state: the present one.
+        before: the edition that it belongs to.
+        after: the one to come.
+    """
+    live = {stage.name: stage for stage in state.stages}
+    old, new = _planned(before), _planned(after)
+    stages = []
+    for name, planned in new.items():
+        is_kept = name in live and name in old and _is_same(old[name], planned)
+        stages.append(_moved(live[name], old[name], planned) if is_kept else planned)
+    known = before.api_keys
+    keys = {
+        name: state.api_keys[name] if name in state.api_keys and known.get(name) == planned else planned
+        for name, planned in after.api_keys.items()
+    }
+    apis = {api.id for api in after.apis}
+    deployments = tuple(deployment for deployment in state.deployments if deployment.api in apis)
+    return replace(state, stages=tuple(stages), api_keys=keys, deployments=deployments)
+
+
+def _planned(edition: Edition) -> dict[str, StageSettings]:
+    return {stage.name: stage for api in edition.apis for stage in api.stages}
+
+
+def _is_same(one: StageSettings, other: StageSettings) -> bool:
+    """Whether two plans of a stage ask for the same; the document's digest is not asked for."""
+
+    def wanted(stage: StageSettings) -> object:
+        canary = stage.canary and (stage.canary.percent, stage.canary.overrides)
+        return stage.variables, canary, stage.throttle
+
+    return wanted(one) == wanted(other)
+
+
+def _moved(live: StageSettings, old: StageSettings, new: StageSettings) -> StageSettings:
+    """A stage as it is, on the new document."""
+
+    def moved(deployment_id: str) -> str:
+        return new.deployment_id if deployment_id == old.deployment_id else deployment_id
+
+    canary = live.canary and replace(live.canary, deployment_id=moved(live.canary.deployment_id))
+    return replace(live, api=new.api, deployment_id=moved(live.deployment_id), canary=canary)

@@ -1,0 +1,228 @@
+"""One reading of a project's files, with everything that is made of them once for all workers.
+
+Comes in: a `Project`. Goes out: an `Edition`: plan, documents, API keys, and a mark for each function by which a later
+edition tells whether it is still the same; and gateways made of it. Called by `turnout.gateway.serve` at the start, by
+`turnout.gateway.workers.reload` when files have changed, by every worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from turnout.artifacts.examples import read_examples
+from turnout.gateway.api.gateway import Gateway, RestApi
+from turnout.gateway.api.proxy_event import Endpoint
+from turnout.gateway.editions.api_keys import load_api_keys
+from turnout.gateway.functions.invocation import Functions
+from turnout.gateway.http.messages import Handler
+from turnout.gateway.observers.access_log import Log as AccessLog
+from turnout.gateway.rules.authorize import ApiKey
+from turnout.gateway.rules.stages import BucketOf, own_bucket, stage_settings
+from turnout.openapi.document import build_document, lambda_uri, render_document
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Function, Plan
+from turnout.project.project import Project
+
+ACCOUNT_ID = "000000000000"
+REGION = "local"
+
+FileStamp = tuple[int, int, int]
+"""Size, time of the last change in ns, inode: what shows that a file is another than it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionMark:
+    """What a function is made of.
+
+    Args:
+        digest: of its plan, its artifact's digest, its transform and what lies beside it: equal for equal functions.
+        stamps: its files as they were when they were read.
+        contents: the digests of those files whose content nothing else checks; sessions check their model's.
+    """
+
+    digest: str
+    stamps: tuple[tuple[Path, FileStamp], ...]
+    contents: tuple[tuple[Path, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """Everything that workers serve from.
+
+    Args:
+        project: the manifest and its artifacts.
+        plan: made of them.
+        apis: the documents and the stages as planned.
+        keys: stage name -> API key, of the stages that ask for one.
+        marks: function name -> its mark, of the functions whose artifact is here.
+    """
+
+    project: Project
+    plan: Plan
+    apis: tuple[RestApi, ...]
+    keys: Mapping[str, str]
+    marks: Mapping[str, FunctionMark]
+
+    @property
+    def api_keys(self) -> dict[str, tuple[ApiKey, ...]]:
+        """Stage name -> its keys, as the gateway takes them."""
+        return make_api_keys(self.keys)
+
+
+def make_edition(project: Project) -> Edition:
+    """Everything that follows from the project's files; makes API keys for stages that are new.
+
+    Raises:
+        ProblemsError: the plan or the API keys cannot be used.
+    """
+    plan = make_local_plan(project)
+    marks = {
+        function.name: mark_of(project, function)
+        for function in plan.functions
+        if (function.model, function.version) in project.artifacts
+    }
+    return Edition(project, plan, make_apis(project, plan), load_keys(project, plan), marks)
+
+
+def make_local_plan(project: Project) -> Plan:
+    """The plan for this machine: what only AWS would refuse, its quotas, is a note here."""
+    return make_plan(project.manifest, project.artifacts, enforce=False)
+
+
+def make_apis(project: Project, plan: Plan) -> tuple[RestApi, ...]:
+    """The plan's documents, with the stages that each one serves."""
+    apis = []
+    examples = first_requests(project)
+    for api in plan.apis:
+        document = build_document(plan, api, lambda_uri("aws", REGION, ACCOUNT_ID), examples=examples)
+        api_id = _digest(api.name.encode(), 10)
+        deployment_id = _digest(render_document(document), 6)
+        stages = tuple(stage_settings(row, api_id, deployment_id) for row in api.stages)
+        apis.append(RestApi(api_id, document, stages))
+    return tuple(apis)
+
+
+def load_keys(project: Project, plan: Plan) -> dict[str, str]:
+    """The API keys of the stages that ask for one, made where they are new."""
+    stages = [row.name for api in plan.apis for row in api.stages if row.auth == "api_key"]
+    return load_api_keys(project.manifest.path.parent / ".turnout" / "api_keys.json", stages)
+
+
+def build_gateway(
+    project: Project,
+    plan: Plan,
+    functions: Functions,
+    *,
+    apis: tuple[RestApi, ...] | None = None,
+    stage: str = "",
+    keys: Mapping[str, str] | None = None,
+    port: int = 80,
+    access_log: AccessLog | None = None,
+    bucket_of: BucketOf = own_bucket,
+    services: Mapping[str, Handler] | None = None,
+    replay_mark: str = "",
+) -> Gateway:
+    """The whole API without sockets.
+
+    Args:
+        project: the manifest and its artifacts.
+        plan: made of them.
+        functions: what runs the plan's functions; closed by whoever made it.
+        apis: the plan's documents, where they were made already.
+        stage: answers paths that name none; empty is the manifest's first.
+        keys: stage -> API key, for the stages that ask for one.
+        port: what events say of this place.
+        access_log: told of every request, or None.
+        bucket_of: makes a throttle's counter.
+        services: what answers beside the API, by the first segment of its paths.
+        replay_mark: by which replayed requests are known; empty knows none.
+
+    Raises:
+        DocumentError: a document asks for what is not supported here.
+        ValueError: there is no such stage.
+    """
+    return Gateway(
+        make_apis(project, plan) if apis is None else apis,
+        functions,
+        default_stage=stage or project.manifest.stages[0].name,
+        endpoint=Endpoint(account_id=ACCOUNT_ID, port=port),
+        api_keys=make_api_keys(keys or {}),
+        timeouts_s={function.name: float(function.timeout_s) for function in plan.functions},
+        access_log=access_log,
+        bucket_of=bucket_of,
+        services=services,
+        replay_mark=replay_mark,
+    )
+
+
+def make_api_keys(keys: Mapping[str, str]) -> dict[str, tuple[ApiKey, ...]]:
+    """Stage name -> its keys, as the gateway takes them, with the ids that they would have."""
+    return {name: (ApiKey(_digest(key.encode(), 10), key),) for name, key in keys.items()}
+
+
+class FileChangedError(Exception):
+    """A file is not what it was when it was read; the message names it."""
+
+
+def check_files(marks: Mapping[str, FunctionMark], function: Function) -> None:
+    """Raise a FileChangedError unless the function's files hold what they held; that they were touched does not matter.
+
+    Another content under a version's name would be served as what it is not, perhaps half of it.
+    """
+    for file, digest in marks[function.name].contents:
+        if _digest(_content(file), 64) != digest:
+            raise FileChangedError(
+                f"{file.name} has changed since models.yaml was read; SIGHUP, a restart or --watch reads it again"
+            )
+
+
+def first_requests(project: Project) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """The first example of each version that has some: what the document shows."""
+    folder = project.manifest.path.parent
+    versions = [version for model in project.manifest.models for version in model.versions if version.examples]
+    found = ((version, read_examples(folder / version.examples)) for version in versions)
+    return {(version.model, version.name): examples[0].request for version, examples in found if examples}
+
+
+def mark_of(project: Project, function: Function) -> FunctionMark:
+    """The mark of a function whose artifact is here."""
+    version = project.manifest.model(function.model).version(function.version)
+    artifact = project.artifacts[function.model, function.version]
+    files = [artifact.path, *artifact.external_files]
+    beside = project.transforms.get((function.model, function.version), {})
+    files += beside.values()
+    contents = tuple((path, _digest(_content(path), 64)) for path in beside.values())
+    rows = [f"{name} {digest}" for name, (_, digest) in zip(beside, contents, strict=True)]
+    text = "\n".join((repr(function), artifact.sha256, str(artifact.path), version.transform, *rows))
+    return FunctionMark(_digest(text.encode(), 32), stamps_of(files), contents)
+
+
+def stamps_of(files: Iterable[Path]) -> tuple[tuple[Path, FileStamp], ...]:
+    """Files as they are now."""
+    return tuple((file, stamp_of(file)) for file in files)
+
+
+def stamp_of(file: Path) -> FileStamp:
+    """One file as it is now; zeros where it is not there."""
+    try:
+        row = os.stat(file)  # noqa: PTH116 - Path.stat takes twice as long, and a watch looks at thousands
+    except OSError:
+        return 0, 0, 0
+    return row.st_size, row.st_mtime_ns, row.st_ino
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _digest(data: bytes, length: int) -> str:
+    """A short id, the same for the same data."""
+    return hashlib.sha256(data).hexdigest()[:length]

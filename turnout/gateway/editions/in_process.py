@@ -1,0 +1,105 @@
+"""The plan's functions bound to the code that serves models, and to the files on this machine.
+
+Comes in: a project and its plan. Goes out: `InProcessFunctions`. Called by `turnout.gateway.serve`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from turnout.gateway.editions.edition import Edition, check_files
+from turnout.gateway.editions.router_functions import make_router_codes
+from turnout.gateway.editions.switch import EditionFunctions
+from turnout.gateway.functions.in_process.functions import InProcessFunctions
+from turnout.gateway.functions.in_process.hosted_function import Runnable
+from turnout.gateway.functions.lambda_context import Cancellation
+from turnout.layout import model_lambdas_package
+from turnout.plan.values import Function, Plan
+from turnout.project.project import CACHE_DIR, Project
+
+RUNTIME = "onnx_model"
+
+NO_ARTIFACT = "its artifact does not lie on this machine"
+
+
+def make_functions(project: Project, plan: Plan, **limits: Any) -> InProcessFunctions:
+    """Every model version whose artifact is here, and the routers; the others are refused with the reason.
+
+    Args:
+        project: the manifest and its artifacts.
+        plan: made of them.
+        limits: as `InProcessFunctions` takes them.
+    """
+    here, refused = choose_functions(project, plan)
+    manifest = project.manifest
+    return InProcessFunctions(
+        here,
+        make_model_functions(project),
+        make_cancellation,
+        routers=make_router_codes(project, plan),
+        refused=refused,
+        with_transform=frozenset(
+            function.name for function in here if manifest.model(function.model).version(function.version).transform
+        ),
+        off_loop=frozenset(
+            function.name
+            for function in here
+            if project.artifacts[function.model, function.version].operators.follows_values
+        ),
+        **limits,
+    )
+
+
+def edition_functions(edition: Edition, before: EditionFunctions | None, **limits: Any) -> InProcessFunctions:
+    """An edition's functions; those that are still the same are taken over from the edition before."""
+    assert before is None or isinstance(before, InProcessFunctions)
+    return make_functions(
+        edition.project,
+        edition.plan,
+        marks={name: mark.digest for name, mark in edition.marks.items()},
+        before=before,
+        check=partial(check_files, edition.marks),
+        **limits,
+    )
+
+
+def choose_functions(project: Project, plan: Plan) -> tuple[list[Function], dict[str, str]]:
+    """The model functions that can run here, and name -> why of those that cannot."""
+    models = [function for function in plan.functions if function.kind == "model"]
+    here = [function for function in models if (function.model, function.version) in project.artifacts]
+    return here, {function.name: NO_ARTIFACT for function in models if function not in here}
+
+
+def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
+    """Makes one function's code, not yet loaded."""
+    folder = project.manifest.path.parent
+
+    def make(function: Function) -> Runnable:
+        version = project.manifest.model(function.model).version(function.version)
+        artifact = project.artifacts[function.model, function.version]
+        code = importlib.import_module(f"{model_lambdas_package()}.{RUNTIME}.handler")
+        spec = code.FunctionSpec(
+            model=function.model,
+            version=function.version,
+            sha256=artifact.sha256,
+            signature=artifact.signature,
+            artifact=artifact.path,
+            transform=folder / version.transform if version.transform else None,
+            memory_mb=function.memory_mb,
+            external_files=artifact.external_files,
+            copies=folder / CACHE_DIR / "opening",
+            transform_files=tuple(project.transforms.get((function.model, function.version), ())),
+        )
+        made: Runnable = code.ModelFunction(spec)
+        return made
+
+    return make
+
+
+def make_cancellation() -> Cancellation:
+    """What stops one run between two nodes of its graph."""
+    made: Cancellation = importlib.import_module(f"{model_lambdas_package()}.{RUNTIME}.session").Cancellation()
+    return made

@@ -1,0 +1,133 @@
+"""A project's isolated functions, made ready: packages built and unpacked, the runtime installed, all of it once.
+
+Comes in: a project and its plan. Goes out: `IsolatedFunctions`. Called by `turnout.gateway.serve`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from turnout.gateway.editions.in_process import choose_functions
+from turnout.gateway.functions.isolated.functions import IsolatedFunctions
+from turnout.gateway.functions.isolated.limits import Limits, LocalSlots, Slots
+from turnout.gateway.functions.isolated.process import Code
+from turnout.plan.values import Plan
+from turnout.project.project import Project
+
+RUNTIME = "runtime"
+"""The runtime's name where progress is told."""
+
+IDLE_S = 300.0
+"""How long an environment waits for its next call; Lambda's wait some minutes."""
+
+Progress = Callable[[str, str], None]
+"""Told `(package name, what happens to it)`: `started`, `built`, `cached`."""
+
+
+def ignore_progress(name: str, event: str) -> None:
+    """Tell nobody."""
+    del name, event
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """How functions are isolated.
+
+    Args:
+        max_environments: of one function at once; 0 is one per processor.
+        idle_s: after which an environment that has nothing to do is ended.
+    """
+
+    max_environments: int = 0
+    idle_s: float = IDLE_S
+
+
+def open_isolated(
+    project: Project,
+    plan: Plan,
+    isolation: Isolation | None = None,
+    *,
+    progress: Progress = ignore_progress,
+    share: int = 1,
+    make_slots: Callable[[str, int], Slots] = lambda _name, count: LocalSlots(count),
+    before: IsolatedFunctions | None = None,
+) -> IsolatedFunctions:
+    """The plan's functions, each to run in processes of its own; none is started yet.
+
+    Args:
+        project: the manifest and its artifacts.
+        plan: made of them.
+        isolation: limits; the defaults where it is None.
+        progress: told as packages are built, from other threads.
+        share: how many processes serve together, each with its share of the environments.
+        make_slots: see `IsolatedFunctions`.
+        before: see `IsolatedFunctions`; with it the packages are built when they are prepared.
+
+    Raises:
+        LayerError: the layer or the runtime cannot be resolved; the message says why.
+    """
+    isolation = isolation or Isolation()
+    environments = isolation.max_environments or os.cpu_count() or 1
+    limits = Limits(max(1, environments // share), isolation.idle_s)
+    _, refused = choose_functions(project, plan)
+    if before is not None:
+        codes = partial(prepare_codes, project, plan, progress)
+        return IsolatedFunctions(codes, limits, refused=refused, make_slots=make_slots, before=before)
+    return IsolatedFunctions(prepare_codes(project, plan, progress), limits, refused=refused, make_slots=make_slots)
+
+
+def prepare_codes(project: Project, plan: Plan, progress: Progress = ignore_progress) -> list[Code]:
+    """What each function's environments run: packages built, unpacked and the runtime installed where they are not.
+
+    Raises:
+        LayerError: the layer or the runtime cannot be resolved.
+    """
+    from turnout.packaging.build import HANDLER, Target, build_packages
+    from turnout.packaging.routers import ROUTER_HANDLER, find_routers
+    from turnout.packaging.unpack import locked
+
+    functions, _ = choose_functions(project, plan)
+    functions += [function for function in plan.functions if function.kind != "model"]
+    if not functions:
+        return []
+    folder = project.manifest.path.parent / ".turnout"
+    with locked(folder / "isolated.lock"):
+        built = build_packages(
+            project,
+            out=folder / "packages",
+            target=Target(python=""),
+            routers=find_routers(project, plan),
+            progress=progress,
+        )
+        runtime = _install(folder / "runtime", progress)
+        layers = {package.name: _unpack(package.path, folder) for package in built if package.kind == "layer"}
+        packages = {package.name: package for package in built if package.kind == "function"}
+        return [
+            Code(
+                function,
+                HANDLER if function.kind == "model" else ROUTER_HANDLER,
+                task=_unpack(packages[function.package].path, folder),
+                layer=layers.get(packages[function.package].layer),
+                runtime=runtime,
+            )
+            for function in functions
+        ]
+
+
+def _install(parent: Path, progress: Progress) -> Path:
+    from turnout.packaging.runtime import install_runtime
+
+    progress(RUNTIME, "started")
+    runtime = install_runtime(parent)
+    progress(RUNTIME, "built")
+    return runtime
+
+
+def _unpack(package: Path, folder: Path) -> Path:
+    from turnout.packaging.unpack import unpack_zip
+
+    return unpack_zip(package, folder / "unpacked")

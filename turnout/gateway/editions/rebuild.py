@@ -1,0 +1,178 @@
+"""A project's files read again, while the gateway serves what they were before.
+
+Comes in: the manifest's path and the present edition. Goes out: a `Rebuilt`: the new edition, or what is wrong. Called
+by `turnout.gateway.workers.reload` in a process of its own, so that nothing that a file holds can harm those that
+serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import pickle
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from turnout.gateway.editions.edition import Edition, FileStamp, make_edition, stamps_of
+from turnout.gateway.editions.switch import FunctionsOf, GatewayOf
+from turnout.manifest.parser import check_manifest, named_files
+from turnout.manifest.values import Version, nearest_position
+from turnout.problems import Problem, ProblemsError
+from turnout.project.project import load_project
+from turnout.project.transform_files import TransformFilesError, find_named_files, find_transform_files
+from turnout.yaml_text.reader import read_yaml
+
+SHORTAGES = (
+    "can't start new thread",
+    "pthread_create",
+    "MemoryError",
+    "bad_alloc",
+    *map(os.strerror, (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC)),
+)
+"""Parts of messages that say that the system is short of something, and nothing about the files."""
+
+TRIES = 20
+RETRY_S = 0.1
+CLOCK_STEP_NS = 20_000_000
+"""File systems take their time from a clock that goes in steps; 10 ms are the longest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What became of reading the files.
+
+    Args:
+        edition: None where something is wrong.
+        problems: what is wrong, as `turnout validate` tells it; empty where nothing is.
+        files: everything that the outcome depends on, as it was when it was read or earlier.
+    """
+
+    edition: Edition | None
+    problems: str
+    files: Mapping[Path, FileStamp]
+
+
+def rebuild(path: Path, before: Edition, *, functions_of: FunctionsOf, gateway_of: GatewayOf) -> Rebuilt:
+    """Read everything, and try what is new: its document and routes, its sessions and transforms.
+
+    To be called in a process of its own: it silences the log.
+
+    Args:
+        path: the manifest.
+        before: what is served; a function that is in it as it is now is not tried again.
+        functions_of: makes functions.
+        gateway_of: makes a gateway.
+    """
+    logging.disable()  # what goes wrong here is told as a problem of the files
+    files = find_files(path, before)
+    edition: Edition | None = None
+    problems = ""
+    try:
+        edition = _read(path)
+        functions = functions_of(edition, None)
+        gateway_of(edition, functions)
+        names = [name for name, mark in edition.marks.items() if not _is_known(name, mark.digest, before)]
+        reasons = asyncio.run(functions.try_out(names))
+        problems = "\n".join(str(_problem(edition, name, reason)) for name, reason in reasons.items())
+    except ProblemsError as error:
+        problems = str(error)
+    except Exception as error:
+        problems = f"{path}: {type(error).__name__}: {error}"
+    files = {**find_files(path, edition), **files}
+    return Rebuilt(None if problems else edition, problems, files)
+
+
+def is_shortage(problems: str) -> bool:
+    """Whether reading the same files again may succeed: processes, memory or descriptors were short."""
+    return any(text in problems for text in SHORTAGES)
+
+
+def _read(path: Path) -> Edition:
+    """An edition none of whose files changed while it was made, or the last of many tries."""
+    for _ in range(TRIES):
+        started = time.time_ns() - CLOCK_STEP_NS
+        edition = make_edition(load_project(path))
+        stamps = [stamp for mark in edition.marks.values() for _, stamp in mark.stamps]
+        if all(changed < started for _, changed, _ in stamps):
+            break
+        time.sleep(RETRY_S)
+    return edition
+
+
+def _is_known(name: str, digest: str, before: Edition) -> bool:
+    known = before.marks.get(name)
+    return known is not None and known.digest == digest
+
+
+def _problem(edition: Edition, name: str, reason: str) -> Problem:
+    function = next(row for row in edition.plan.functions if row.name == name)
+    manifest = edition.project.manifest
+    path = ("models", function.model, "versions", function.version)
+    at = nearest_position(manifest.positions, path)
+    return Problem(reason, path, manifest.source, at.line, at.column)
+
+
+def find_files(path: Path, edition: Edition | None = None) -> dict[Path, FileStamp]:
+    """The manifest, what it names, right or wrong, and the folders in which something may be missing, as they are now.
+
+    Args:
+        path: the manifest.
+        edition: it tells the artifacts' data files, too, and what all its files were when they were read.
+    """
+    found = [path.absolute()]
+    try:
+        source = str(path)
+        read = read_yaml(path.read_bytes(), source=source)
+        versions = named_files(read, list(check_manifest(read, source)))
+    except (OSError, ProblemsError):
+        versions = ()
+    for version in versions:
+        names = [version.transform, version.examples]
+        if version.artifact and not version.is_remote:
+            names.append(version.artifact)
+        for name in filter(None, names):
+            file = path.absolute().parent / name
+            found += (file, file.parent)
+    found += _beside_transforms(path.absolute().parent, versions)
+    stamps = dict(stamps_of(found))
+    if edition is not None:
+        stamps |= {file: stamp for mark in edition.marks.values() for file, stamp in mark.stamps}
+    return stamps
+
+
+def _beside_transforms(root: Path, versions: Sequence[Version]) -> Iterator[Path]:
+    """Every file beside a transform, and the folders where one may be missing."""
+    named = find_named_files(root, versions, {})
+    for version in versions:
+        if version.transform:
+            with contextlib.suppress(TransformFilesError, OSError):
+                beside = find_transform_files(root / version.transform, named).values()
+                yield from {*beside, *(file.parent for file in beside)}
+
+
+def write_rebuilt(rebuilt: Rebuilt, file: int) -> None:
+    """Write it for other processes."""
+    with os.fdopen(os.dup(file), "wb") as stream:
+        pickle.dump(rebuilt, stream, pickle.HIGHEST_PROTOCOL)
+
+
+def read_rebuilt(file: int) -> Rebuilt:
+    """What another process wrote; the file stays open, its position where it was, which all who have it share."""
+    rebuilt = pickle.loads(os.pread(file, os.fstat(file).st_size, 0))  # noqa: S301 - from a process forked with this one
+    assert isinstance(rebuilt, Rebuilt)
+    return rebuilt
+
+
+def take_edition(file: int) -> Edition:
+    """The edition that another process wrote; closes the file."""
+    try:
+        edition = read_rebuilt(file).edition
+    finally:
+        os.close(file)
+    assert edition is not None
+    return edition

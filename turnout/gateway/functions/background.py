@@ -1,0 +1,57 @@
+"""Calls of functions that nobody waits for: asynchronous invocations and the copies that shadow versions get.
+
+Comes in: a function's name, alias and event. Goes out: whether it was taken; what becomes of it only the log says.
+Called by the Invoke API and by routers in this process. All state is the event loop's.
+
+Lambda tries an asynchronous call that fails twice more; here it is made once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from turnout.gateway.functions.invocation import Invocable, Invocation
+
+log = logging.getLogger("turnout.functions")
+
+LIMIT = 256
+"""Calls at once in one process; more are refused, so that what nobody waits for never fills the memory."""
+
+TIMEOUT_S = 900.0
+"""Lambda's longest; a function's own timeout ends its calls before."""
+
+
+class Background:
+    """Makes such calls.
+
+    Args:
+        functions: what is called.
+        limit: see `LIMIT`.
+    """
+
+    def __init__(self, functions: Invocable, limit: int = LIMIT) -> None:
+        self._functions = functions
+        self._limit = limit
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def submit(self, name: str, alias: str, event: Mapping[str, Any]) -> bool:
+        """Call a function soon, after what goes on now; False where too many such calls go on."""
+        if len(self._tasks) >= self._limit:
+            return False
+        task = asyncio.get_running_loop().create_task(self._call(name, alias, event))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _call(self, name: str, alias: str, event: Mapping[str, Any]) -> None:
+        try:
+            found = self._functions.invoke(name, alias, event, TIMEOUT_S)
+            invocation = found if isinstance(found, Invocation) else await found
+        except Exception:
+            log.exception("%s: an asynchronous call failed inside the gateway", name)
+            return
+        if invocation.error is not None:
+            log.warning("%s: an asynchronous call: %s: %s", name, invocation.error, invocation.message)

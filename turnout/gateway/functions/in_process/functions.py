@@ -1,0 +1,228 @@
+"""`Functions` that run in this process, each model version's session opened once and shared by threads.
+
+Comes in: the plan's functions. Goes out: `invoke(name, alias, event, timeout_s) -> Invocation`. Called by the gateway's
+core; made by `turnout.gateway.serve`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from turnout.gateway.functions.in_process.hosted_function import ENDING_S, HostedFunction, Runnable
+from turnout.gateway.functions.in_process.hosted_router import HostedRouter, LocalInvoke, RouterCode
+from turnout.gateway.functions.in_process.loop_thread import LoopThread
+from turnout.gateway.functions.in_process.threads import Threads
+from turnout.gateway.functions.in_process.watchdog import Watchdog
+from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, await_opening, refuse
+from turnout.gateway.functions.lambda_context import Cancellation
+from turnout.plan.values import Function
+
+log = logging.getLogger("turnout.functions")
+
+RUNNING_LIMIT = max(2, os.cpu_count() or 1)
+"""Runs of one function in threads at once: more than the processors would only wait for each other."""
+
+RUNNING_LIMIT_WITH_TRANSFORM = 16
+"""The same for a function with a transform, which may wait for something else than the processor."""
+
+WAITING_LIMIT = 10_000
+"""Calls of one function that wait for a thread; more are refused as `throttled`, as by Lambda's concurrency limit."""
+
+LOOP_LIMIT_S = 0.0005
+"""The longest run on the event loop. Going through a thread costs 0.1 ms, which short runs would feel; from half a
+millisecond on, eight clients are served faster by two threads than by the loop alone (measured on two processors)."""
+
+CLOSING_PATIENCE_S = 2.0
+"""How long `close` waits for threads whose runs were cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One session opened, or not: what `preload` tells while it works.
+
+    Args:
+        function: which.
+        seconds: how long it took.
+        reason: why it failed; empty where it did not.
+        done: how many are through, this one with them.
+        total: how many there are.
+    """
+
+    function: Function
+    seconds: float
+    reason: str
+    done: int
+    total: int
+
+
+class InProcessFunctions:
+    """The plan's functions in this process.
+
+    Args:
+        functions: those of the plan that can run here.
+        make: the code of one model function, not yet loaded; called in a thread.
+        make_cancellation: what stops one run, put into its context.
+        routers: the plan's routers; they are made anew for each edition, for they hold no session.
+        refused: name -> why, of those of the plan that cannot run here.
+        with_transform: names of the functions that run the user's own code beside the model: never on the event loop.
+        off_loop: names of others that never run on the event loop: what a run costs follows the values it is sent.
+        running_limit: per function; see `RUNNING_LIMIT`.
+        running_limit_with_transform: see `RUNNING_LIMIT_WITH_TRANSFORM`.
+        waiting_limit: per function; see `WAITING_LIMIT`.
+        loop_limit_s: see `LOOP_LIMIT_S`; 0 keeps every run off the event loop.
+        marks: name -> what the function is made of; one of the same mark is taken over from `before`.
+        before: the functions that these replace.
+        check: called in a thread around a function's loading; raises where its files are not what they were.
+        ending_s: see `hosted_function.ENDING_S`.
+    """
+
+    def __init__(
+        self,
+        functions: Iterable[Function],
+        make: Callable[[Function], Runnable],
+        make_cancellation: Callable[[], Cancellation],
+        *,
+        routers: Iterable[RouterCode] = (),
+        refused: Mapping[str, str] | None = None,
+        with_transform: frozenset[str] = frozenset(),
+        off_loop: frozenset[str] = frozenset(),
+        running_limit: int = RUNNING_LIMIT,
+        running_limit_with_transform: int = RUNNING_LIMIT_WITH_TRANSFORM,
+        waiting_limit: int = WAITING_LIMIT,
+        loop_limit_s: float = LOOP_LIMIT_S,
+        marks: Mapping[str, str] | None = None,
+        before: InProcessFunctions | None = None,
+        check: Callable[[Function], None] | None = None,
+        ending_s: float = ENDING_S,
+    ) -> None:
+        self._threads: Threads = Threads() if before is None else before._threads
+        self._watchdog: Watchdog = Watchdog() if before is None else before._watchdog
+        self._beside: LoopThread = LoopThread() if before is None else before._beside
+        self._refused = refused or {}
+        self._marks = marks or {}
+        self._hosted: dict[str, HostedFunction] = {}
+        self._new: list[HostedFunction] = []
+        for function in functions:
+            kept = None if before is None else before.find(function.name, self._marks.get(function.name))
+            check_it = None if check is None else partial(check, function)
+            if kept is not None:
+                kept.check = check_it  # the same content, but perhaps not the same file
+                self._hosted[function.name] = kept
+                continue
+            hosted = self._hosted[function.name] = HostedFunction(
+                function,
+                partial(make, function),
+                make_cancellation,
+                self._threads,
+                self._watchdog,
+                running_limit=running_limit_with_transform if function.name in with_transform else running_limit,
+                waiting_limit=waiting_limit,
+                loop_limit_s=0 if function.name in with_transform or function.name in off_loop else loop_limit_s,
+                check=check_it,
+                ending_s=ending_s,
+            )
+            self._new.append(hosted)
+        self._current: Current = Current(self) if before is None else before._current
+        invoke = LocalInvoke(self._current)
+        self._routers = {code.function.name: HostedRouter(code, invoke, self._beside) for code in routers}
+        self._models_before = frozenset() if before is None else before.wanted_models()
+        self.busy_after_close = 0
+
+    def tell_opened(self, told: Callable[[str], None]) -> None:
+        """Tell the name of every function that is opened from now on."""
+        for hosted in self._hosted.values():
+            hosted.on_open = told
+
+    def tell_worn(self, told: Callable[[], None]) -> None:
+        """Call it when so many runs could not be ended that this process should be replaced."""
+        self._threads.on_worn = told
+
+    def open(self, name: str) -> None:
+        """Open a function that will be called here, too; one that is gone by now is nothing to open."""
+        hosted = self._hosted.get(name)
+        if hosted is not None:
+            hosted.load()
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of those that run here."""
+        return self._hosted.keys() | self._routers.keys()
+
+    def find(self, name: str, mark: str | None) -> HostedFunction | None:
+        """The function of that name if it has that mark."""
+        return self._hosted.get(name) if mark is not None and self._marks.get(name) == mark else None
+
+    def wanted_models(self) -> frozenset[str]:
+        """Models of which a version has been called."""
+        return frozenset(hosted.function.model for hosted in self._hosted.values() if hosted.is_wanted)
+
+    def invoke(
+        self, name: str, alias: str, event: Mapping[str, Any], timeout_s: float
+    ) -> Invocation | Awaitable[Invocation]:
+        """Call one function; see `Functions.invoke`. Must be called on the event loop."""
+        hosted = self._hosted.get(name)
+        if hosted is not None and alias in ALIASES:
+            return hosted.invoke(alias, event, timeout_s)
+        router = self._routers.get(name)
+        if router is not None and alias in ALIASES:
+            return router.invoke(event, timeout_s)
+        return refuse(name, alias, self._refused, known=hosted is not None or router is not None)
+
+    async def preload(self, progress: Callable[[Loaded], None] | None = None, *, at_once: int = RUNNING_LIMIT) -> None:
+        """Open every session, some at once; `progress` hears of each. One that fails is tried again when called."""
+        gate = asyncio.Semaphore(at_once)
+        done = 0
+
+        async def load(hosted: HostedFunction) -> None:
+            nonlocal done
+            async with gate:
+                started = time.monotonic()
+                reason = await hosted.load()
+                done += 1
+                if progress is not None:
+                    progress(Loaded(hosted.function, time.monotonic() - started, reason, done, len(self._hosted)))
+
+        await asyncio.gather(*map(load, self._hosted.values()))
+
+    async def prepare(self, *, everything: bool) -> str:
+        """Open what is new: of those models that were called before, or all; empty, or why one cannot be opened."""
+        chosen = [hosted for hosted in self._new if everything or hosted.function.model in self._models_before]
+        reasons = await asyncio.gather(*(await_opening(hosted.function, hosted.load()) for hosted in chosen))
+        named = zip(chosen, reasons, strict=True)
+        return "; ".join(f"{hosted.function.name}: {reason}" for hosted, reason in named if reason)
+
+    async def try_out(self, names: Iterable[str]) -> dict[str, str]:
+        """Open these functions one after another, and close each again: name -> why it cannot be opened."""
+        reasons = {}
+        for name in names:
+            reason = await await_opening(self._hosted[name].function, self._hosted[name].load())
+            self._hosted[name].retire()
+            if reason:
+                reasons[name] = reason
+        return reasons
+
+    def retire(self, kept: InProcessFunctions) -> None:
+        """Let go of what `kept` does not share, each function when its last call has ended."""
+        self._current.functions = kept
+        shared = set(map(id, kept._hosted.values()))
+        for hosted in self._hosted.values():
+            if id(hosted) not in shared:
+                hosted.retire()
+
+    def close(self, patience_s: float = CLOSING_PATIENCE_S) -> None:
+        """Cancel what still runs and end the threads. `busy_after_close` then says how many could not be stopped."""
+        for hosted in self._hosted.values():
+            hosted.cancel()
+        self._watchdog.close()
+        if not self._beside.close(patience_s):
+            log.warning("a router could not be stopped")
+        self.busy_after_close = self._threads.close(patience_s)
+        if self.busy_after_close:
+            log.warning("%d runs could not be stopped", self.busy_after_close)

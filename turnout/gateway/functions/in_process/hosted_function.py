@@ -1,0 +1,352 @@
+"""One function that runs in this process: its session's opening, its queue, its threads and its time limit.
+
+Comes in: events, from the event loop. Goes out: an `Invocation`, at once where the run is surely short, else as a
+future. Called by `functions` beside it. All state is the event loop's; threads only run jobs and report back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from turnout.gateway.functions.deferred import is_encoded
+from turnout.gateway.functions.in_process.pace import LONG_RUN_S, Pace
+from turnout.gateway.functions.in_process.threads import Threads
+from turnout.gateway.functions.in_process.watchdog import Watchdog
+from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES, Invocation, answer_bytes
+from turnout.gateway.functions.lambda_context import Cancellation, Context
+from turnout.gateway.functions.waiting_time import WaitingTime
+from turnout.plan.values import Function
+
+log = logging.getLogger("turnout.functions")
+
+ENDING_S = 1.0
+"""How long a run that was cancelled may take to end before its place is given to another one: onnxruntime looks between
+two nodes, and a transform does not look at all."""
+
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class Runnable(Protocol):
+    """What a function's code looks like from here: `model_lambdas.onnx_model.handler.ModelFunction`."""
+
+    def load(self) -> None:
+        """Open the session and import the transform; raises where that fails."""
+        ...
+
+    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """Answer one proxy event; safe in many threads at once."""
+        ...
+
+
+class Call:
+    """One call that waits or runs off the loop."""
+
+    __slots__ = ("alias", "cancellation", "deadline", "event", "future", "given_up", "started", "timer")
+
+    def __init__(self, alias: str, event: Mapping[str, Any], deadline: float, cancellation: Cancellation) -> None:
+        self.alias = alias
+        self.event = event
+        self.deadline = deadline
+        self.cancellation = cancellation
+        self.started = False
+        self.given_up = False
+        self.future: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class HostedFunction:
+    """One function of the plan.
+
+    Args:
+        function: name, memory and time limit.
+        make: makes its code, not yet loaded; called in a thread. After a load that failed it is called again.
+        make_cancellation: makes what stops one run.
+        threads: where runs and loads go that would hold up the loop.
+        watchdog: ends runs on the loop at their deadlines.
+        running_limit: calls of this function that run in threads at once. One that timed out and does not end within
+            `ending_s` does not count.
+        waiting_limit: calls that wait for a thread or for the session; more are `throttled`.
+        loop_limit_s: the longest run expected on the event loop; 0 sends every run to a thread.
+        check: called in a thread before and after the code is loaded; raises where its files are not what they were.
+        ending_s: see `ENDING_S`.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        make: Callable[[], Runnable],
+        make_cancellation: Callable[[], Cancellation],
+        threads: Threads,
+        watchdog: Watchdog,
+        *,
+        running_limit: int,
+        waiting_limit: int,
+        loop_limit_s: float,
+        check: Callable[[], None] | None = None,
+        ending_s: float = ENDING_S,
+    ) -> None:
+        self.function = function
+        self.running = 0
+        self.runs_on_loop = 0
+        self._waiting: dict[Call, None] = {}  # in order of arrival, and quick to leave
+        self._make = make
+        self._make_cancellation = make_cancellation
+        self._threads = threads
+        self._watchdog = watchdog
+        self._loop_cancellation = make_cancellation()
+        self._ending_s = ending_s
+        self._running_limit = running_limit
+        self._waiting_limit = waiting_limit
+        self._loop_limit_s = loop_limit_s
+        self._pace = Pace(loop_limit_s)
+        self._waiting_time = WaitingTime()
+        self.check = check
+        self.on_open: Callable[[str], None] | None = None
+        self._is_retired = False
+        self._code: Runnable | None = None
+        self._loading: asyncio.Future[str] | None = None
+        self._running_calls: set[Call] = set()
+
+    def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:
+        """Run at once where that is surely short; else in a thread, in order of arrival."""
+        deadline = time.monotonic() + min(timeout_s, self.function.timeout_s)
+        code = self._code
+        # Nothing overtakes a call that waits, and no body that may become a large one is read on the loop.
+        if code is not None and self._loop_limit_s > 0 and not self._waiting:
+            size = body_size(event)
+            if self._pace.is_short(size) and not is_encoded(event.get("headers") or _NO_HEADERS):
+                self.runs_on_loop += 1
+                context = Context(self.function, alias, event, deadline, self._loop_cancellation)
+                return self._run_on_loop(code, event, context, deadline, size)
+        if len(self._waiting) >= self._waiting_limit:
+            message = f"{self.function.name}: {len(self._waiting)} calls wait already"
+            return Invocation(None, "throttled", message)
+        if code is not None and self._is_hopeless(deadline):
+            message = f"{self.function.name}: {len(self._waiting)} calls wait already, too many to be answered in time"
+            return Invocation(None, "throttled", message)
+        call = Call(alias, event, deadline, self._make_cancellation())
+        loop = asyncio.get_running_loop()
+        call.timer = loop.call_at(loop.time() + deadline - time.monotonic(), self._expire, call)
+        call.future.add_done_callback(lambda _: self._let_go(call))
+        self._waiting[call] = None
+        if self._code is None:
+            self.load()
+        else:
+            self._start_waiting()
+        return call.future
+
+    def load(self) -> asyncio.Future[str]:
+        """Open the session in a thread, once for all who wait; the future says why it failed, or nothing."""
+        loop = asyncio.get_running_loop()
+        if self._code is not None:
+            done: asyncio.Future[str] = loop.create_future()
+            done.set_result("")
+            return done
+        if self._loading is None:
+            loading = self._loading = loop.create_future()
+
+            def job() -> None:
+                try:
+                    code = self._load_code()
+                except BaseException as error:  # a transform may even raise SystemExit
+                    log.exception("%s: the function could not be loaded", self.function.name)
+                    _report(loop, self._loaded, loading, None, f"{type(error).__name__}: {error}")
+                else:
+                    _report(loop, self._loaded, loading, code, "")
+
+            try:
+                self._threads.submit(job)
+            except RuntimeError as error:
+                loop.call_soon(self._loaded, loading, None, f"{type(error).__name__}: {error}")
+        return self._loading
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody has called it: its session is open, or about to be."""
+        return self._code is not None or self._loading is not None
+
+    def retire(self) -> None:
+        """No call comes any more: let go of the session with the last run."""
+        self._is_retired = True
+        self._let_go_of_code()
+
+    def _let_go_of_code(self) -> None:
+        if self._is_retired and not (self.running or self._waiting or self._loading):
+            self._code = None
+
+    def _load_code(self) -> Runnable:
+        if self.check is not None:
+            self.check()
+        code = self._make()
+        code.load()
+        if self.check is not None:
+            self.check()
+        return code
+
+    def cancel(self) -> None:
+        """Stop every run that can be stopped; the process is about to end."""
+        for call in self._running_calls:
+            call.cancellation.cancel()
+
+    def _loaded(self, loading: asyncio.Future[str], code: Runnable | None, reason: str) -> None:
+        self._loading = None
+        self._code = code
+        if not loading.done():
+            loading.set_result(reason)
+        if code is not None:
+            self._start_waiting()
+            self._let_go_of_code()
+            if self.on_open is not None:
+                self.on_open(self.function.name)
+            return
+        failed = Invocation(None, "failed", f"{self.function.name} could not be loaded: {reason}")
+        waiting, self._waiting = self._waiting, {}
+        for call in waiting:
+            _settle(call, failed)
+
+    def _is_hopeless(self, deadline: float) -> bool:
+        """Whether a call that came now would wait past its deadline."""
+        if self.running < self._running_limit:
+            return False
+        return self._waiting_time.is_hopeless(len(self._waiting), self.running, deadline - time.monotonic())
+
+    def _start_waiting(self) -> None:
+        """Give waiting calls to threads, as many as may run."""
+        while self._waiting and self.running < self._running_limit:
+            call = next(iter(self._waiting))
+            del self._waiting[call]
+            if not call.future.done():
+                self._start(call)
+
+    def _start(self, call: Call) -> None:
+        code = self._code
+        assert code is not None
+        loop = asyncio.get_running_loop()
+        context = Context(self.function, call.alias, call.event, call.deadline, call.cancellation)
+
+        def job() -> None:
+            began, started = time.monotonic(), time.thread_time()
+            invocation = self._run(code, call.event, context)
+            cost_s = time.thread_time() - started
+            _report(loop, self._ran, call, invocation, cost_s, time.monotonic() - began)
+
+        self.running += 1
+        call.started = True
+        self._running_calls.add(call)
+        self._threads.submit(job)
+
+    def _ran(self, call: Call, invocation: Invocation, cost_s: float, run_s: float) -> None:
+        if call.given_up:
+            self._threads.take_back()
+        else:
+            self.running -= 1
+        self._running_calls.discard(call)
+        self._pace.learn(body_size(call.event), cost_s, on_loop=False)
+        self._waiting_time.learn(run_s)
+        self._start_waiting()
+        self._let_go_of_code()
+        _settle(call, invocation)
+
+    def _run_on_loop(
+        self, code: Runnable, event: Mapping[str, Any], context: Context, deadline: float, size: int
+    ) -> Invocation:
+        """Run here and now, and learn what it cost."""
+        pace = self._pace
+        self._watchdog.begin(deadline, self._loop_cancellation)
+        if pace.is_trusted(size):
+            started = time.perf_counter()
+            invocation = self._run(code, event, context)
+            if time.perf_counter() - started > LONG_RUN_S:
+                pace.doubt(size)
+        else:
+            started = time.thread_time()
+            invocation = self._run(code, event, context)
+            pace.learn(size, time.thread_time() - started, on_loop=True)
+        self._watchdog.end()
+        if time.monotonic() >= deadline:
+            return self._leave_loop(invocation)
+        return invocation
+
+    def _leave_loop(self, invocation: Invocation) -> Invocation:
+        """A run held up everything to its deadline: none of this function's runs on the loop again."""
+        is_cancelled = self._loop_cancellation.cancelled
+        self._loop_cancellation = self._make_cancellation()
+        self._loop_limit_s = 0
+        log.warning("%s: a run on the event loop took until its deadline; its runs go to threads", self.function.name)
+        return Invocation(None, "timed_out", self._overdue("ran")) if is_cancelled else invocation
+
+    def _overdue(self, doing: str) -> str:
+        return f"{self.function.name}: the call {doing} past its time limit and was given up"
+
+    def _run(self, code: Runnable, event: Mapping[str, Any], context: Context) -> Invocation:
+        """Run in the calling thread."""
+        try:
+            return check_answer(self.function.name, code(event, context))
+        except BaseException as error:  # whatever a transform raises is this function's failure, not the gateway's
+            if context.cancellation is None or not context.cancellation.cancelled:
+                log.exception("%s: the function raised", self.function.name)
+            return Invocation(None, "failed", f"{self.function.name} raised {type(error).__name__}: {error}")
+
+    def _expire(self, call: Call) -> None:
+        if call.future.done():
+            return
+        _settle(call, Invocation(None, "timed_out", self._overdue("ran" if call.started else "waited")))
+
+    def _let_go(self, call: Call) -> None:
+        """The caller has its answer, or went away: what still waits or runs for it is of no use."""
+        if call.timer is not None:
+            call.timer.cancel()
+        if call in self._running_calls:
+            call.cancellation.cancel()
+            asyncio.get_running_loop().call_later(self._ending_s, self._give_up, call)
+        else:
+            self._waiting.pop(call, None)
+
+    def _give_up(self, call: Call) -> None:
+        """A run that was to end and has not: others get its place, and the thread is lost until it ends."""
+        if call not in self._running_calls:
+            return
+        call.given_up = True
+        self.running -= 1
+        log.warning("%s: a run does not end; its place is given to another one", self.function.name)
+        self._threads.give_up()
+        self._start_waiting()
+        self._let_go_of_code()
+
+
+def body_size(event: Mapping[str, Any]) -> int:
+    """Characters in the event's body."""
+    body = event.get("body")
+    return len(body) if type(body) is str else 0
+
+
+def check_answer(name: str, answer: Any) -> Invocation:
+    """The answer, or why Lambda would not hand it on."""
+    # Asking an abstract class takes longer than all the rest; nearly every answer is a plain dict.
+    body = answer.get("body") if type(answer) is dict or isinstance(answer, Mapping) else None
+    # A character takes at most six bytes of JSON, so nearly every answer passes without being written out.
+    if type(body) is str and 6 * len(body) + 65_536 <= LARGEST_ANSWER_BYTES:
+        return Invocation(answer)
+    size = answer_bytes(answer)
+    if size <= LARGEST_ANSWER_BYTES:
+        return Invocation(answer)
+    message = f"{name}: the answer is {size:,} bytes of JSON, {LARGEST_ANSWER_BYTES:,} are allowed"
+    return Invocation(None, "too_large", message)
+
+
+def _settle(call: Call, invocation: Invocation) -> None:
+    if not call.future.done():
+        call.future.set_result(invocation)
+
+
+def _report(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: Any) -> None:
+    """Call back on the loop from a thread; nothing where the loop has closed meanwhile: nobody waits any more."""
+    try:
+        loop.call_soon_threadsafe(callback, *arguments)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise

@@ -1,0 +1,145 @@
+"""One router that runs in this process, and how it calls the functions beside it.
+
+Comes in: events, from the event loop. Goes out: an `Invocation`, awaited. Called by `functions` beside it.
+
+A router mostly waits, so it runs on the gateway's own event loop. What computes (a graph combines tensors, a large body
+is read for its sticky key, the catalogue of many models is written) runs on the loop of a thread beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from turnout.gateway.functions.background import Background
+from turnout.gateway.functions.deferred import is_encoded
+from turnout.gateway.functions.in_process.hosted_function import body_size, check_answer
+from turnout.gateway.functions.in_process.loop_thread import LoopThread
+from turnout.gateway.functions.invocation import Invocable, Invocation
+from turnout.plan.values import Function
+from turnout.protocol.answered import Answered, Invoke
+from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
+
+log = logging.getLogger("turnout.functions")
+
+LARGEST_ON_LOOP = 65_536
+"""Characters of a body that a router may read on the gateway's event loop: JSON of this size takes 0.3 ms. One with a
+content encoding may become a large one, so it is never read there."""
+
+
+class Answering(Protocol):
+    """A router's code: `router_lambda.router.Router`, `router_lambda.general.GeneralRouter`."""
+
+    async def answer(self, event: Mapping[str, Any], deadline_s: float) -> Mapping[str, Any]:
+        """Answer one proxy event until a moment of `time.monotonic()`; safe on two event loops at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RouterCode:
+    """One router of the plan, not yet made.
+
+    Args:
+        function: name and time limit.
+        make: makes its code, given how that calls functions.
+        computes: whether it computes whatever the request; its code is then made with the first one, for that may take
+            a second (the catalogue of hundreds of models).
+    """
+
+    function: Function
+    make: Callable[[Invoke], Answering]
+    computes: bool
+
+
+class LocalInvoke:
+    """Calls the functions of this process as a router in Lambda calls others by the Invoke API.
+
+    Args:
+        functions: what is called; they live on the event loop that `settle` was last called on.
+    """
+
+    def __init__(self, functions: Invocable) -> None:
+        self._functions = functions
+        self._background = Background(functions)
+        self._home: asyncio.AbstractEventLoop | None = None
+
+    def settle(self) -> None:
+        """Note on which event loop the functions live: the one that calls this."""
+        self._home = asyncio.get_running_loop()
+
+    async def __call__(
+        self, function: str, alias: str, event: Mapping[str, Any], *, deadline_s: float, asynchronous: bool = False
+    ) -> Answered:
+        """See `Invoke`."""
+        assert self._home is not None
+        calling = self._call(function, alias, event, deadline_s, asynchronous=asynchronous)
+        if asyncio.get_running_loop() is self._home:
+            return await calling
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(calling, self._home))
+
+    async def _call(
+        self, function: str, alias: str, event: Mapping[str, Any], deadline_s: float, *, asynchronous: bool
+    ) -> Answered:
+        if is_large(event, LARGEST_ASYNC_EVENT_BYTES if asynchronous else LARGEST_EVENT_BYTES):
+            return Answered(None, "request_too_large", f"{function}: the event is over Lambda's limit")
+        if asynchronous:
+            is_taken = self._background.submit(function, alias, event)
+            return Answered(None) if is_taken else Answered(None, "throttled", f"{function}: too many such calls")
+        found = self._functions.invoke(function, alias, event, max(0.0, deadline_s - time.monotonic()))
+        invocation = found if isinstance(found, Invocation) else await found
+        return Answered(invocation.answer, invocation.error or "", invocation.message)
+
+
+class HostedRouter:
+    """One router.
+
+    Args:
+        code: what it is.
+        invoke: how its code calls functions.
+        beside: where it runs when it computes.
+    """
+
+    def __init__(self, code: RouterCode, invoke: LocalInvoke, beside: LoopThread) -> None:
+        self.function = code.function
+        self._make = code.make
+        self._computes = code.computes
+        self._code = None if code.computes else code.make(invoke)
+        self._invoke = invoke
+        self._beside = beside
+
+    async def invoke(self, event: Mapping[str, Any], timeout_s: float) -> Invocation:
+        """Answer one event; to be awaited on the gateway's event loop."""
+        self._invoke.settle()
+        limit_s = min(timeout_s, self.function.timeout_s)
+        deadline_s = time.monotonic() + limit_s
+        try:
+            async with asyncio.timeout(limit_s):
+                if self._computes or body_size(event) > LARGEST_ON_LOOP or is_encoded(event.get("headers") or {}):
+                    answer = await self._beside.run(self._answer(event, deadline_s))
+                else:
+                    answer = await self._answer(event, deadline_s)
+            return check_answer(self.function.name, answer)
+        except TimeoutError:
+            return Invocation(None, "timed_out", f"{self.function.name}: the call ran past its time limit")
+        except Exception as error:
+            log.exception("%s: the router raised", self.function.name)
+            return Invocation(None, "failed", f"{self.function.name} raised {type(error).__name__}: {error}")
+
+    async def _answer(self, event: Mapping[str, Any], deadline_s: float) -> Mapping[str, Any]:
+        if self._code is None:  # always in the thread beside
+            self._code = self._make(self._invoke)
+        return await self._code.answer(event, deadline_s)
+
+
+def is_large(event: Mapping[str, Any], limit_bytes: int) -> bool:
+    """Whether Lambda refuses the event, written as JSON."""
+    # A character takes at most six bytes of JSON, so nearly every event passes without being written out.
+    if 6 * body_size(event) + 65_536 <= limit_bytes:
+        return False
+    return len(orjson.dumps(event)) > limit_bytes

@@ -1,0 +1,130 @@
+"""One execution environment: a process, the Runtime API that it talks to, and the watch over its memory.
+
+Comes in: a function's code. Goes out: how its life ended. Made by `isolated_function`, which gives it calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import socket
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
+
+from turnout.gateway.functions.isolated.process import Code, Process, make_variables
+from turnout.gateway.functions.isolated.runtime_api import Owner, RuntimeApi
+from turnout.gateway.functions.isolated.runtime_connection import RuntimeConnection
+from turnout.gateway.functions.isolated.warden import leader_kb
+from turnout.gateway.functions.isolated.warden_client import Guard
+
+Beside = Callable[[], AbstractAsyncContextManager[Mapping[str, str]]]
+
+
+def nothing_beside() -> AbstractAsyncContextManager[Mapping[str, str]]:
+    """What most functions are served: nothing but events."""
+    return nullcontext({})
+
+
+class Environment:
+    """One process and its Runtime API.
+
+    Args:
+        code: what it runs.
+        owner: hears what becomes of its calls.
+        guard: kills it when it takes too much memory.
+        tell: called with each line that it prints.
+        beside: what is served to it while it lives, giving the variables that tell it so.
+
+    Attributes:
+        api: takes its calls.
+        since: when it was started, or was last given something to do or free; the loop's clock.
+        reason: why it was killed, if it was.
+    """
+
+    def __init__(
+        self, code: Code, owner: Owner, guard: Guard, tell: Callable[[str], None], beside: Beside = nothing_beside
+    ) -> None:
+        self.api = RuntimeApi(owner)
+        self.since = asyncio.get_running_loop().time()
+        self.reason = ""
+        self._code = code
+        self._guard = guard
+        self._tell = tell
+        self._beside = beside
+        self._process: Process | None = None
+        self._connections: set[RuntimeConnection] = set()
+
+    async def live(self) -> str:
+        """From the process's start to its end, whoever ends it: a sentence that says how it ended."""
+        bound = socket.create_server(("127.0.0.1", 0), backlog=16)
+        try:
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(
+                partial(RuntimeConnection, self.api, self._connections), sock=bound, backlog=16
+            )
+            try:
+                async with self._beside() as variables:
+                    return await self._run("{}:{}".format(*bound.getsockname()), variables)
+            finally:
+                server.close()
+                for connection in tuple(self._connections):
+                    connection.abort()
+        finally:
+            bound.close()
+
+    async def _run(self, runtime_api: str, more: Mapping[str, str]) -> str:
+        if self.reason:
+            return self.reason
+        variables = make_variables(self._code, runtime_api, make_log_stream(), more)
+        try:
+            process = Process(self._code, variables, self._tell)
+        except OSError as error:
+            return f"cannot be started: {error}"
+        self._process = process
+        try:
+            self._guard.add(process.pid, self._code.function.memory_mb)
+            await process.exited
+        except OSError as error:
+            self.reason = self.reason or f"cannot be watched: {error}"
+        finally:
+            ending = self._close()
+        return ending
+
+    def _close(self) -> str:
+        """Let go of the process, dead or not."""
+        process, self._process = self._process, None
+        if process is None:
+            return self.reason
+        self._guard.remove(process.pid)
+        used_mb = self._guard.used_mb(process.pid)
+        exit_text = process.close()
+        if used_mb:
+            return self._out_of_memory(used_mb)
+        return self.reason or f"Runtime.ExitError: {exit_text}"
+
+    def check_memory(self) -> str:
+        """Why the process must be killed for what it has taken so far; empty where it need not."""
+        used_mb = -(-leader_kb(self._process.pid) // 1024) if self._process is not None else 0
+        return self._out_of_memory(used_mb) if used_mb > self._code.function.memory_mb else ""
+
+    def _out_of_memory(self, used_mb: int) -> str:
+        return f"Runtime.OutOfMemory: {used_mb:,} MB taken, {self._code.function.memory_mb:,} MB allowed; killed"
+
+    def kill(self, reason: str) -> None:
+        """End it soon, with all that it started; `live` returns the reason."""
+        self.reason = self.reason or reason
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """End it now; for when the event loop is gone."""
+        self.reason = self.reason or "the gateway stops"
+        self._close()
+
+
+def make_log_stream() -> str:
+    """A name as Lambda gives it: `2026/11/22/[1]0123456789abcdef0123456789abcdef`."""
+    today = datetime.datetime.now(datetime.UTC)
+    return f"{today:%Y/%m/%d}/[1]{uuid.uuid4().hex}"

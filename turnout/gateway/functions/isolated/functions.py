@@ -1,0 +1,163 @@
+"""`Functions` that run each in awslambdaric processes of its own.
+
+Comes in: the plan's functions, their packages unpacked. Goes out: `invoke(name, alias, event, timeout_s)`, whose answer
+is awaited. Called by the gateway's core; made by `turnout.gateway.editions.isolated`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from turnout.gateway.functions.in_process.functions import Loaded
+from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, await_opening, refuse
+from turnout.gateway.functions.isolated.environment import nothing_beside
+from turnout.gateway.functions.isolated.isolated_function import IsolatedFunction
+from turnout.gateway.functions.isolated.limits import Limits, LocalSlots, Slots
+from turnout.gateway.functions.isolated.process import Code
+from turnout.gateway.functions.isolated.warden_client import Guard
+from turnout.gateway.services.invoke_api import InvokeApi
+from turnout.gateway.services.invoke_server import invoke_server
+
+
+class IsolatedFunctions:
+    """The plan's functions, each in environments of its own.
+
+    Args:
+        codes: what runs here; or what makes it, called in a thread by `prepare` or `try_out`, before the first call.
+        limits: of each function.
+        refused: name -> why, of those of the plan that cannot run here.
+        make_slots: what counts the calls of a function with a reserved concurrency; several processes that serve
+            together give one that counts over all of them.
+        before: the functions that these follow; `prepare` takes over those that are the same, with their environments.
+    """
+
+    def __init__(
+        self,
+        codes: Iterable[Code] | Callable[[], Iterable[Code]],
+        limits: Limits,
+        *,
+        refused: Mapping[str, str] | None = None,
+        make_slots: Callable[[str, int], Slots] = lambda _name, count: LocalSlots(count),
+        before: IsolatedFunctions | None = None,
+    ) -> None:
+        self._guard: Guard = Guard() if before is None else before._guard
+        self._current: Current = Current(self) if before is None else before._current
+        self._limits = limits
+        self._refused = refused or {}
+        self._make_slots = make_slots
+        self._before = before
+        self._functions: dict[str, IsolatedFunction] = {}
+        self._codes: Callable[[], Iterable[Code]] | None = None
+        if callable(codes):
+            self._codes = codes
+        else:
+            self._fill(codes)
+        self.busy_after_close = 0
+
+    def _fill(self, codes: Iterable[Code]) -> None:
+        """Take over or make each function."""
+        before = {} if self._before is None else self._before._functions
+        for code in codes:
+            name, reserved = code.function.name, code.function.reserved_concurrency
+            kept = before.get(name)
+            if kept is not None and kept.code == code:
+                self._functions[name] = kept
+                continue
+            slots = None if reserved is None else self._make_slots(name, reserved)
+            beside = nothing_beside if code.function.kind == "model" else self._serve_routers
+            self._functions[name] = IsolatedFunction(code, self._limits, self._guard, slots, beside)
+
+    def _serve_routers(self) -> AbstractAsyncContextManager[Mapping[str, str]]:
+        return invoke_server(InvokeApi(self._current, self._current).handle)
+
+    async def _make_codes(self) -> None:
+        if self._codes is not None:
+            codes, self._codes = self._codes, None
+            self._fill(await asyncio.to_thread(codes))
+
+    def invoke(
+        self, name: str, alias: str, event: Mapping[str, Any], timeout_s: float
+    ) -> Invocation | Awaitable[Invocation]:
+        """Call one function; see `Functions.invoke`. Must be called on the event loop."""
+        function = self._functions.get(name)
+        if function is not None and alias in ALIASES:
+            return function.invoke(alias, event, timeout_s)
+        return refuse(name, alias, self._refused, known=function is not None)
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of those that run here."""
+        return self._functions.keys()
+
+    def environments(self) -> dict[str, int]:
+        """Name -> how many environments a function has, of those that have some."""
+        return {name: row.environments for name, row in self._functions.items() if row.environments}
+
+    async def preload(self, progress: Callable[[Loaded], None] | None = None) -> None:
+        """Start one environment of each function, some at once; `progress` hears of each.
+
+        They belong to the event loop that this runs on. One whose init fails is tried again when called.
+        """
+        gate = asyncio.Semaphore(self._limits.environments)
+        done = 0
+
+        async def load(function: IsolatedFunction) -> None:
+            nonlocal done
+            async with gate:
+                started = time.monotonic()
+                reason = await function.load()
+                done += 1
+                if progress is not None:
+                    seconds = time.monotonic() - started
+                    progress(Loaded(function.function, seconds, reason, done, len(self._functions)))
+
+        await asyncio.gather(*map(load, self._functions.values()))
+
+    def tell_opened(self, told: Callable[[str], None]) -> None:
+        """Nothing is told: environments run from copies of their files."""
+
+    def tell_worn(self, told: Callable[[], None]) -> None:
+        """Nothing is told: an environment that does not answer is killed."""
+
+    def open(self, name: str) -> None:
+        """Nothing: environments start when they are needed."""
+
+    async def prepare(self, *, everything: bool) -> str:
+        """Start an environment of those that had one before, or of all; empty, or why one cannot start."""
+        await self._make_codes()
+        warm = {} if self._before is None else self._before.environments()
+        self._before = None
+        names = [name for name in self._functions if everything or name in warm]
+        reasons = await self._load(names)
+        return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+
+    async def try_out(self, names: Iterable[str]) -> dict[str, str]:
+        """Start an environment of each and end it again: name -> why it cannot start."""
+        await self._make_codes()
+        try:
+            return await self._load(names)
+        finally:
+            self.close()
+
+    def retire(self, kept: IsolatedFunctions) -> None:
+        """End the environments of every function that `kept` does not share, each when its last call is over."""
+        self._current.functions = kept
+        shared = set(map(id, kept._functions.values()))
+        for function in self._functions.values():
+            if id(function) not in shared:
+                function.retire()
+
+    async def _load(self, names: Iterable[str]) -> dict[str, str]:
+        chosen = {name: self._functions[name] for name in names}
+        reasons = {name: await await_opening(row.function, row.load()) for name, row in chosen.items()}
+        return {name: reason for name, reason in reasons.items() if reason}
+
+    def close(self) -> None:
+        """End every environment at once; what still runs is lost."""
+        for function in self._functions.values():
+            function.close()
+        self._guard.close()

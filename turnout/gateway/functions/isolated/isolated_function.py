@@ -1,0 +1,370 @@
+"""One function and its environments: who runs, who is free, who waits, who is reaped.
+
+Comes in: events, from the event loop. Goes out: an `Invocation`, as a future. Called by `turnout.gateway.isolated.
+functions`. All state is the event loop's.
+
+Environments are started on demand and used last in, first out, so that what is too many becomes idle and is reaped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from turnout.gateway.functions.invocation import Invocation, title_of
+from turnout.gateway.functions.isolated.environment import Beside, Environment, nothing_beside
+from turnout.gateway.functions.isolated.limits import Limits, Slots
+from turnout.gateway.functions.isolated.process import Code
+from turnout.gateway.functions.isolated.runtime_api import Call, RuntimeApi
+from turnout.gateway.functions.isolated.warden_client import Guard
+from turnout.gateway.functions.waiting_time import WaitingTime
+
+log = logging.getLogger("turnout.environments")
+printed = logging.getLogger("turnout.printed")
+"""What functions print, at level INFO."""
+
+INIT_S = 10.0
+"""Lambda's time for an init; one that takes longer goes on for as long as a call may take."""
+
+RETRIES_S = (0.0, 0.0, 0.5, 1.0, 2.0, 5.0)
+"""After so many inits that failed one after the other no new one is tried for so long: starting takes a processor.
+The first is tried again at once, as Lambda does, and no caller hears of it."""
+
+LOOK_AFTER_S = 0.005
+"""A call that took longer may have filled memory and freed it between two looks of the warden: its process is looked
+at before its answer goes out. Looking takes 20 us."""
+
+REAPS_PER_IDLE = 4
+
+LEAVING_S = 0.5
+"""Between a process that closes its connection and its end."""
+
+
+IDLE = "idle"
+RETIRED = "retired"
+"""Why environments end without anything to tell: they had no call for long, or another edition is served."""
+
+
+class IsolatedFunction:
+    """One function of the plan.
+
+    Args:
+        code: what its environments run.
+        limits: how many of them.
+        guard: over their memory.
+        slots: its reserved concurrency, None where it has none.
+        beside: what is served to each environment.
+    """
+
+    def __init__(
+        self, code: Code, limits: Limits, guard: Guard, slots: Slots | None = None, beside: Beside = nothing_beside
+    ) -> None:
+        self.function = code.function
+        self.code = code
+        self._limits = limits
+        self._guard = guard
+        self._slots = slots
+        self._beside = beside
+        self._name = title_of(code.function)
+        self._arns: dict[str, bytes] = {}
+        self._environments: dict[RuntimeApi, Environment] = {}
+        self._free: list[Environment] = []  # wait for an event; the last is the one used last
+        self._returning: dict[Environment, None] = {}  # have answered, and will ask for an event in a moment
+        self._waiting: OrderedDict[Call, None] = OrderedDict()
+        self._starting = 0
+        self._waiting_time = WaitingTime()
+        self._failures = 0
+        self._retry_at = 0.0
+        self._reason = ""
+        self._lives: set[asyncio.Task[None]] = set()
+        self._reaper: asyncio.TimerHandle | None = None
+        self._loading: list[asyncio.Future[str]] = []
+        self._is_retired = False
+
+    @property
+    def environments(self) -> int:
+        """How many there are, starting ones too."""
+        return len(self._environments)
+
+    # What the gateway calls.
+
+    def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:
+        """Run in a free environment, or in the first that becomes free or starts."""
+        if self._slots is not None and not self._slots.take():
+            message = f"{self.function.name}: as many calls run as its reserved concurrency allows"
+            return Invocation(None, "throttled", message)
+        if len(self._waiting) >= self._limits.waiting:
+            self._give_slot()
+            return Invocation(None, "throttled", f"{self.function.name}: {len(self._waiting)} calls wait already")
+        loop = asyncio.get_running_loop()
+        remaining_s = min(timeout_s, self.function.timeout_s)
+        if self._is_hopeless(remaining_s):
+            self._give_slot()
+            message = f"{self.function.name}: {len(self._waiting)} calls wait already, too many to be answered in time"
+            return Invocation(None, "throttled", message)
+        call = Call(self._arn(alias), event, loop.time() + remaining_s, remaining_s)
+        call.timer = loop.call_at(call.deadline, self._expire, call)
+        if self._free:
+            self._assign(self._free.pop(), call)
+        elif self._returning:
+            self._assign(self._returning.popitem()[0], call)
+        else:
+            self._waiting[call] = None
+            self._start_for_waiting()
+        return call.future
+
+    def load(self) -> asyncio.Future[str]:
+        """Start an environment if there is none; the future says why its init failed, or nothing."""
+        loop = asyncio.get_running_loop()
+        loaded: asyncio.Future[str] = loop.create_future()
+        if len(self._environments) > self._starting:
+            loaded.set_result("")
+            return loaded
+        self._loading.append(loaded)
+        if not self._starting:
+            self._start()
+        return loaded
+
+    def retire(self) -> None:
+        """Take no calls any more, and end each environment when its last call is over."""
+        self._is_retired = True
+        for environment in tuple(self._environments.values()):
+            if environment.api.call is None and not self._waiting:
+                self._withdraw(environment)
+                environment.kill(RETIRED)
+
+    def close(self) -> None:
+        """End every environment, now; for when the event loop is gone."""
+        for environment in self._environments.values():
+            environment.close()
+
+    # What environments report.
+
+    def ready(self, api: RuntimeApi) -> None:
+        """An environment waits for an event."""
+        environment = self._environments.get(api)
+        if environment is None or environment.reason:
+            return
+        if environment in self._returning:
+            del self._returning[environment]
+        else:
+            self._started(environment)
+        call = self._next_call()
+        if call is not None:
+            self._assign(environment, call)
+        elif self._is_retired:
+            environment.kill(RETIRED)
+        else:
+            self._free.append(environment)
+
+    def answered(self, api: RuntimeApi, call: Call, invocation: Invocation) -> None:
+        """A call is over, and its environment will soon ask for the next."""
+        environment = self._environments.get(api)
+        if environment is None:
+            return
+        now = asyncio.get_running_loop().time()
+        if now - environment.since > LOOK_AFTER_S and (reason := environment.check_memory()):
+            environment.kill(reason)
+            self._settle(call, Invocation(None, "failed", f"{self.function.name}: {reason}"))
+            return
+        self._waiting_time.learn(now - environment.since)
+        environment.since = now
+        self._settle(call, invocation)
+        following = self._next_call()
+        if following is None:
+            self._returning[environment] = None
+        else:
+            self._assign(environment, following)
+
+    def left(self, api: RuntimeApi) -> None:
+        """An environment does not wait any more: give its process a moment to end, so that it is told how."""
+        environment = self._environments.get(api)
+        if environment is not None:
+            self._withdraw(environment)
+            asyncio.get_running_loop().call_later(LEAVING_S, environment.kill, "it has left the Runtime API; killed")
+
+    def broken(self, api: RuntimeApi, reason: str) -> None:
+        """An environment is of no use."""
+        environment = self._environments.get(api)
+        if environment is not None:
+            self._withdraw(environment)
+            environment.kill(reason)
+
+    # Calls.
+
+    def _arn(self, alias: str) -> bytes:
+        arn = self._arns.get(alias)
+        if arn is None:
+            name = f"arn:aws:lambda:local:000000000000:function:{self.function.name}:{alias}"
+            arn = self._arns[alias] = name.encode()
+        return arn
+
+    def _next_call(self) -> Call | None:
+        while self._waiting:
+            call, _ = self._waiting.popitem(last=False)
+            if not call.future.done():
+                return call
+        return None
+
+    def _is_hopeless(self, remaining_s: float) -> bool:
+        """Whether a call that came now would wait past its deadline."""
+        busy = len(self._environments) - self._starting
+        if self._free or self._returning or busy < self._limits.environments:
+            return False
+        return self._waiting_time.is_hopeless(len(self._waiting), busy, remaining_s)
+
+    def _assign(self, environment: Environment, call: Call) -> None:
+        environment.since = asyncio.get_running_loop().time()
+        environment.api.assign(call)
+
+    def _settle(self, call: Call, invocation: Invocation) -> None:
+        """Tell the caller, once; `call.timer` is None from here on."""
+        if call.timer is None:
+            return
+        call.timer.cancel()
+        call.timer = None
+        self._give_slot()
+        if not call.future.done():
+            call.future.set_result(invocation)
+
+    def _give_slot(self) -> None:
+        if self._slots is not None:
+            self._slots.give()
+
+    def _expire(self, call: Call) -> None:
+        """A call's time is over, whether its caller still waits or not."""
+        waited = self._waiting.pop(call, call) is None
+        doing = "waited" if waited else "ran"
+        self._settle(call, Invocation(None, "timed_out", f"{self.function.name}: the call {doing} past its time limit"))
+        if not waited:
+            for environment in tuple(self._environments.values()):
+                if environment.api.call is call:
+                    self._withdraw(environment)
+                    environment.kill("Sandbox.Timedout: a call ran past its time limit; killed")
+
+    # Environments.
+
+    def _start_for_waiting(self) -> None:
+        """As many starts as calls wait for one, and as there may be environments."""
+        if not self._waiting:
+            return
+        if asyncio.get_running_loop().time() < self._retry_at:
+            if not self._environments:
+                self._fail_waiting(self._reason)
+            return
+        while self._starting < len(self._waiting) and len(self._environments) < self._limits.environments:
+            self._start()
+
+    def _start(self) -> None:
+        environment = Environment(self.code, self, self._guard, self._tell, self._beside)
+        self._environments[environment.api] = environment
+        self._starting += 1
+        life = asyncio.get_running_loop().create_task(self._live(environment))
+        self._lives.add(life)
+        life.add_done_callback(self._lives.discard)
+        self._schedule_reap()
+
+    async def _live(self, environment: Environment) -> None:
+        """An environment from its start to what its end means for the callers."""
+        try:
+            ending = await environment.live()
+        except asyncio.CancelledError:
+            self._forget(environment)
+            raise
+        except Exception as error:
+            log.exception("%s: an environment could not be kept", self._name)
+            ending = f"{type(error).__name__}: {error}"
+        self._ended(environment, ending)
+
+    def _started(self, environment: Environment) -> None:
+        now = asyncio.get_running_loop().time()
+        log.info("%s: init %.0f ms", self._name, (now - environment.since) * 1000)
+        environment.since = now
+        self._starting -= 1
+        self._failures = 0
+        self._retry_at = 0.0
+        self._end_loading("")
+
+    def _ended(self, environment: Environment, ending: str) -> None:
+        call = environment.api.call
+        self._forget(environment)
+        if not environment.api.started:
+            if environment.reason == RETIRED:
+                self._starting -= 1
+                self._end_loading(RETIRED)
+            else:
+                self._init_failed(environment, ending)
+            return
+        if environment.reason not in {IDLE, RETIRED}:
+            log.error("%s: an environment has ended: %s", self._name, ending)
+        if call is not None:
+            if call.delivered:
+                self._settle(call, Invocation(None, "failed", f"{self.function.name}: {ending}"))
+            elif call.timer is not None:
+                # It had answered another call, and was gone before it asked for this one.
+                self._waiting[call] = None
+                self._waiting.move_to_end(call, last=False)
+        self._start_for_waiting()
+
+    def _init_failed(self, environment: Environment, ending: str) -> None:
+        now = asyncio.get_running_loop().time()
+        self._starting -= 1
+        self._reason = f"init failed: {ending}"
+        log.error("%s: init failed after %.0f ms: %s", self._name, (now - environment.since) * 1000, ending)
+        self._retry_at = now + RETRIES_S[min(self._failures, len(RETRIES_S) - 1)]
+        self._failures += 1
+        if self._failures == 1:
+            self._start_for_waiting()
+            if self._loading and not self._environments:
+                self._start()
+            return
+        self._end_loading(self._reason)
+        if not self._environments:
+            self._fail_waiting(self._reason)
+
+    def _fail_waiting(self, reason: str) -> None:
+        waiting, self._waiting = self._waiting, OrderedDict()
+        for call in waiting:
+            self._settle(call, Invocation(None, "failed", f"{self.function.name}: {reason}"))
+
+    def _end_loading(self, reason: str) -> None:
+        loading, self._loading = self._loading, []
+        for loaded in loading:
+            if not loaded.done():
+                loaded.set_result(reason)
+
+    def _withdraw(self, environment: Environment) -> None:
+        """Give it nothing more to do."""
+        self._returning.pop(environment, None)
+        if environment in self._free:
+            self._free.remove(environment)
+
+    def _forget(self, environment: Environment) -> None:
+        self._withdraw(environment)
+        self._environments.pop(environment.api, None)
+
+    def _schedule_reap(self) -> None:
+        if self._reaper is None:
+            delay_s = min(5.0, max(0.05, self._limits.idle_s / REAPS_PER_IDLE))
+            self._reaper = asyncio.get_running_loop().call_later(delay_s, self._reap)
+
+    def _reap(self) -> None:
+        """End what has had nothing to do for long, and what does not come to its first event."""
+        self._reaper = None
+        self._guard.keep()
+        now = asyncio.get_running_loop().time()
+        for environment in (*self._free, *self._returning):
+            if now - environment.since >= self._limits.idle_s:
+                self._withdraw(environment)
+                environment.kill(IDLE)
+        for environment in self._environments.values():
+            if not environment.api.started and now - environment.since >= INIT_S + self.function.timeout_s:
+                environment.kill("Sandbox.Timedout: init took too long; killed")
+        if self._environments:
+            self._schedule_reap()
+
+    def _tell(self, line: str) -> None:
+        printed.info("%s: %s", self._name, line)

@@ -1,0 +1,246 @@
+"""The Runtime API as one environment sees it: asks for its next event, posts the answer, or what went wrong.
+
+Comes in: what the environment's process asks and posts, and calls to hand to it. Goes out: responses as bytes, and to
+whoever owns the environment what became of its calls. Knows no sockets and no processes. Used by `environment`; the
+bytes come from and go to `runtime_connection`.
+Source: Lambda's Runtime API, version 2018-06-01, and what awslambdaric 4.2 asks of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import orjson
+
+from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES, Invocation
+
+_VERSION = b"/2018-06-01/runtime"
+NEXT = _VERSION + b"/invocation/next"
+INIT_ERROR = _VERSION + b"/init/error"
+_INVOCATION = _VERSION + b"/invocation/"
+
+_REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+_REASON_CHARACTERS = 500
+
+# Without the deadline get_remaining_time_in_millis() would say 0; an event that is not said to be JSON comes raw.
+_EVENT = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: %b\r\n"
+    b"Lambda-Runtime-Deadline-Ms: %d\r\nLambda-Runtime-Invoked-Function-Arn: %b\r\n"
+    b"Lambda-Runtime-Trace-Id: %b\r\nContent-Length: %d\r\n\r\n%b"
+)
+
+
+def render(status: int, body: Mapping[str, str], *, close: bool = False) -> bytes:
+    """A response with a JSON body."""
+    text = orjson.dumps(body)
+    end = "Connection: close\r\n" if close else ""
+    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n{end}"
+    return f"{head}Content-Length: {len(text)}\r\n\r\n".encode() + text
+
+
+def _render_error(status: int, error_type: str, message: str) -> bytes:
+    return render(status, {"errorMessage": message, "errorType": error_type})
+
+
+ACCEPTED = render(202, {"status": "OK"})
+UNKNOWN_PATH = _render_error(404, "InvalidPath", "There is no such path")
+UNKNOWN_REQUEST_ID = _render_error(400, "InvalidRequestID", "Invalid request ID")
+WRONG_STATE = _render_error(403, "InvalidStateTransition", "State transition is not allowed")
+
+
+class Call:
+    """One call of a function, from its coming until it is settled.
+
+    Args:
+        arn: of the function with the alias that was called.
+        event: the proxy event.
+        deadline: when it times out, on the event loop's clock.
+        remaining_s: until then.
+
+    Attributes:
+        path: where the process posts what becomes of it, up to the last slash.
+        delivered: whether a process has it.
+        timer: ends it at the deadline; None once it is settled.
+        future: what its caller waits for.
+    """
+
+    __slots__ = ("_arn", "_ends", "_event", "_id", "_trace", "deadline", "delivered", "future", "path", "timer")
+
+    def __init__(self, arn: bytes, event: Mapping[str, Any], deadline: float, remaining_s: float) -> None:
+        self._arn = arn
+        self._event = orjson.dumps(event)
+        self._id = request_id_of(event)
+        self._trace = trace_of(event)
+        self._ends = time.time() + remaining_s
+        self.path = b"%b%b/" % (_INVOCATION, self._id)
+        self.deadline = deadline
+        self.delivered = False
+        self.timer: asyncio.TimerHandle | None = None
+        self.future: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
+
+    def deliver(self) -> bytes:
+        """The event with what Lambda says about it; from now on a process has it."""
+        self.delivered = True
+        event, self._event = self._event, b""
+        return _EVENT % (self._id, self._ends * 1000, self._arn, self._trace, len(event), event)
+
+
+def request_id_of(event: Mapping[str, Any]) -> bytes:
+    """The gateway's id of the request, so that log lines meet; a new one where there is none that fits a path."""
+    try:
+        known = event["requestContext"]["requestId"]
+        if _REQUEST_ID.fullmatch(known) is not None:
+            return known.encode()  # type: ignore[no-any-return]
+    except (LookupError, TypeError):
+        pass
+    return str(uuid.uuid4()).encode()
+
+
+def trace_of(event: Mapping[str, Any]) -> bytes:
+    """`X-Amzn-Trace-Id` as the gateway set it, or the client did; empty where it could not be a header."""
+    try:
+        known = event["headers"]["X-Amzn-Trace-Id"]
+        if known.isascii() and known.isprintable() and len(known) <= 1024:
+            return known.encode()  # type: ignore[no-any-return]
+    except (LookupError, TypeError, AttributeError):
+        pass
+    return b""
+
+
+class Owner(Protocol):
+    """Who gives calls to an environment and hears what becomes of them; each is told with the environment's API."""
+
+    def ready(self, api: RuntimeApi) -> None:
+        """It asks for an event and has none: `assign` will deliver at once."""
+        ...
+
+    def answered(self, api: RuntimeApi, call: Call, invocation: Invocation) -> None:
+        """Its call is over; the next may be assigned, and is delivered when the process asks."""
+        ...
+
+    def left(self, api: RuntimeApi) -> None:
+        """It does not wait for an event any more; most likely its process has just ended."""
+        ...
+
+    def broken(self, api: RuntimeApi, reason: str) -> None:
+        """It will never ask for an event, or must not: end it."""
+        ...
+
+
+class Waiter(Protocol):
+    """A connection that waits for an event."""
+
+    def send(self, data: bytes) -> None:
+        """Answer it."""
+        ...
+
+
+class RuntimeApi:
+    """One environment's Runtime API.
+
+    Args:
+        owner: told of everything that happens.
+
+    Attributes:
+        call: what was assigned and is not over.
+        started: whether the process has asked for an event yet, which ends its init.
+    """
+
+    __slots__ = ("_owner", "_waiter", "call", "started")
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._waiter: Waiter | None = None
+        self.call: Call | None = None
+        self.started = False
+
+    def assign(self, call: Call) -> None:
+        """Give the environment its next call, which it gets at once if it waits, else when it asks."""
+        self.call = call
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            waiter.send(call.deliver())
+
+    def ask(self, waiter: Waiter) -> None:
+        """The process asks for its next event."""
+        call = self.call
+        if self._waiter is not None or (call is not None and call.delivered):
+            waiter.send(WRONG_STATE)
+            return
+        self.started = True
+        if call is not None:
+            waiter.send(call.deliver())
+            return
+        self._waiter = waiter
+        self._owner.ready(self)
+
+    def leave(self, waiter: Waiter) -> None:
+        """A connection is gone; where it waited for an event nobody gets one any more."""
+        if self._waiter is waiter:
+            self._owner.left(self)
+
+    def post(self, path: bytes, body: bytes) -> bytes:
+        """The response to what the process posts; whatever it says, only its own call is touched."""
+        if path.startswith(_INVOCATION):
+            call = self.call
+            if call is None or not call.delivered or not path.startswith(call.path):
+                return UNKNOWN_REQUEST_ID
+            verb = path[len(call.path) :]
+            if verb == b"response":
+                return self._end_call(call, read_answer(body))
+            if verb == b"error":
+                return self._fail_call(call, read_error(body))
+        elif path == INIT_ERROR:
+            if self.started:
+                return WRONG_STATE
+            self._owner.broken(self, read_error(body))
+            return ACCEPTED
+        return UNKNOWN_PATH
+
+    def _fail_call(self, call: Call, reason: str) -> bytes:
+        """The function raised; one that was refused memory would not have lived on in Lambda."""
+        if reason.partition(":")[0].endswith("MemoryError"):
+            self._owner.broken(self, f"Runtime.OutOfMemory: {reason}; killed")
+            return ACCEPTED
+        return self._end_call(call, Invocation(None, "failed", reason))
+
+    def refuse_body(self, path: bytes) -> None:
+        """A post was refused for its size; if it was an answer its call is over, and awslambdaric will not go on."""
+        call = self.call
+        if call is not None and call.delivered and path.startswith(call.path):
+            self._end_call(call, TOO_LARGE)
+            self._owner.broken(self, TOO_LARGE.message)
+
+    def _end_call(self, call: Call, invocation: Invocation) -> bytes:
+        self.call = None
+        self._owner.answered(self, call, invocation)
+        return ACCEPTED
+
+
+TOO_LARGE = Invocation(None, "too_large", f"the answer is more than {LARGEST_ANSWER_BYTES:,} bytes of JSON")
+
+
+def read_answer(body: bytes) -> Invocation:
+    """What a function returned, or why it cannot be handed on."""
+    try:
+        return Invocation(orjson.loads(body))
+    except ValueError as error:
+        # NaN too: Lambda's encoder writes it, and it is not JSON.
+        return Invocation(None, "failed", f"the answer is not JSON: {error}")
+
+
+def read_error(body: bytes) -> str:
+    """`ValueError: no such thing`, out of what the process reported."""
+    try:
+        found = orjson.loads(body)
+        text = f"{found['errorType']}: {found['errorMessage']}"
+    except (ValueError, TypeError, LookupError):
+        text = f"an error that cannot be read: {body[:200]!r}"
+    return text[:_REASON_CHARACTERS]

@@ -1,0 +1,242 @@
+"""The HTTP/1.1 server: `serve_http` listens, serves and stops; `run` does so on uvloop until a signal comes.
+
+Comes in: a handler, an address, limits. Goes out: nothing. Called by the gateway's server, which imports nothing else
+of HTTP: `connection` answers a client, `reader` makes requests out of bytes, `wire` bytes of answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+import warnings
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from email.utils import formatdate
+from functools import partial
+from socket import socket
+from typing import Any
+
+from turnout.gateway.http.busy_poll import BusyPoll
+from turnout.gateway.http.connection import Connection
+from turnout.gateway.http.messages import Handler, Response
+from turnout.gateway.http.reader import Limits
+from turnout.gateway.http.service import Admit, Log, Service
+from turnout.gateway.http.wire import REFUSALS
+
+__all__ = ["BACKLOG", "REFUSALS", "Limits", "Log", "new_event_loop", "run", "serve_accepted", "serve_http", "serving"]
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 2048
+_OTHER_FILES = 1024
+
+
+def sweep(service: Service, now: float) -> None:
+    """Set the clock and the date, and end what took too long: one pass over all connections, no timer for each."""
+    service.now = now
+    service.date = f"Date: {formatdate(usegmt=True)}\r\n"
+    for connection in tuple(service.connections):
+        connection.check_time()
+
+
+async def sweep_forever(service: Service) -> None:
+    """Sweep each second, or more often where a limit is shorter."""
+    limits = service.limits
+    shortest_s = min(
+        limits.header_timeout_s, limits.body_timeout_s, limits.keep_alive_s, limits.write_timeout_s, limits.linger_s
+    )
+    while True:
+        await asyncio.sleep(min(1.0, shortest_s / 2))
+        sweep(service, time.monotonic())
+
+
+async def drain(service: Service) -> None:
+    """Close idle connections, and wait until those with a request in flight have had their answer."""
+    service.draining = True
+    for connection in tuple(service.connections):
+        connection.drain()
+    if service.connections:
+        try:
+            await asyncio.wait_for(service.emptied.wait(), service.limits.shutdown_s)
+        except TimeoutError:
+            logger.warning("stopped with %d connections still busy", len(service.connections))
+
+
+async def cut(service: Service) -> None:
+    """Close every connection and cancel every answer that is left."""
+    service.draining = True
+    for connection in tuple(service.connections):
+        connection.abort()
+    tasks = tuple(service.tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    if service.connections:
+        await service.emptied.wait()
+
+
+async def serve_http(
+    handle: Handler,
+    *,
+    host: str,
+    port: int,
+    stop: asyncio.Event,
+    limits: Limits | None = None,
+    refusals: Mapping[int, Response] = REFUSALS,
+    sockets: Sequence[socket] = (),
+    on_ready: Callable[[str, int], None] | None = None,
+    log: Log | None = None,
+    admit: Admit | None = None,
+) -> None:
+    """Serve until `stop` is set, then finish the requests in flight and return.
+
+    Args:
+        handle: answers each request; what it raises is logged and answered with a 500.
+        host: to listen on.
+        port: to listen on, 0 for any that is free.
+        stop: ends the service.
+        limits: what one client may take.
+        refusals: the answers that the server gives by itself, by status.
+        sockets: bound sockets to listen on instead of `host` and `port`.
+        on_ready: told the address once clients can connect.
+        log: told of every answer, refusals too; a request that could not be read has `-` for what is not known.
+        admit: asked before a body is read.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    loop = asyncio.get_running_loop()
+    listeners: list[asyncio.Server] = []
+    async with serving(Service(handle, limits or Limits(), refusals, log, admit)) as make_connection:
+        try:
+            for listening in sockets:
+                listener = await loop.create_server(make_connection, sock=listening, backlog=BACKLOG)
+                listeners.append(listener)
+            if not sockets:
+                listeners.append(await loop.create_server(make_connection, host, port, backlog=BACKLOG))
+            if on_ready is not None:
+                address = listeners[0].sockets[0].getsockname()
+                on_ready(address[0], address[1])
+            await stop.wait()
+        finally:
+            for listener in listeners:
+                listener.close()
+    for listener in listeners:
+        await listener.wait_closed()
+
+
+async def serve_accepted(
+    handle: Handler,
+    *,
+    stop: asyncio.Event,
+    on_ready: Callable[[Callable[[socket], None]], None],
+    on_close: Callable[[], None],
+    limits: Limits | None = None,
+    refusals: Mapping[int, Response] = REFUSALS,
+    log: Log | None = None,
+    admit: Admit | None = None,
+) -> None:
+    """As `serve_http`, for connections that another process accepts.
+
+    Args:
+        handle: answers each request.
+        stop: ends the service.
+        on_ready: told what to call with each connected socket, which then belongs to the server.
+        on_close: told of every such socket that is closed, whether it could be served or not.
+        limits: what one client may take.
+        refusals: the answers that the server gives by itself, by status.
+        log: told of every answer.
+        admit: asked before a body is read.
+    """
+    loop = asyncio.get_running_loop()
+    service = Service(handle, limits or Limits(), refusals, log, admit)
+    service.on_close = on_close
+    service.busy_poll = BusyPoll(loop)
+    beginning: set[asyncio.Task[None]] = set()
+
+    async def begin(connected: socket) -> None:
+        try:
+            await loop.connect_accepted_socket(make_connection, connected)
+        except Exception as error:
+            if not isinstance(error, OSError):  # else the client went away
+                logger.exception("a connection cannot be served")
+            connected.close()
+            on_close()
+
+    def attach(connected: socket) -> None:
+        task = loop.create_task(begin(connected))
+        beginning.add(task)
+        task.add_done_callback(beginning.discard)
+
+    async with serving(service) as make_connection:
+        on_ready(attach)
+        await stop.wait()
+        await asyncio.gather(*beginning)
+
+
+@contextlib.asynccontextmanager
+async def serving(service: Service) -> AsyncIterator[Callable[[], Connection]]:
+    """Keep the service's time while connections are made; at the end finish what is in flight, then cut the rest."""
+    sweep(service, time.monotonic())
+    sweeper = asyncio.get_running_loop().create_task(sweep_forever(service))
+    try:
+        yield partial(Connection, service)
+        await drain(service)
+    finally:
+        sweeper.cancel()
+        await cut(service)
+
+
+def allow_open_files(wanted: int) -> None:
+    """Let this process hold as many connections as the system lets it: shells often start it with 1,024."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        # Some systems allow less than they say; then it stays as it was.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def run(handle: Handler, *, host: str, port: int, limits: Limits | None = None, **options: Any) -> None:
+    """`serve_http` on uvloop, until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Args:
+        handle: as for `serve_http`.
+        host: to listen on.
+        port: to listen on.
+        limits: what one client may take; the process's limit of open files is raised to fit.
+        options: `refusals`, `sockets`, `on_ready` and `log`, as for `serve_http`.
+    """
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        signals = (signal.SIGTERM, signal.SIGINT)
+
+        def set_stop() -> None:
+            stop.set()
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+        for number in signals:
+            loop.add_signal_handler(number, set_stop)
+        await serve_http(handle, host=host, port=port, limits=limits, stop=stop, **options)
+
+    allow_open_files((limits or Limits()).max_connections + _OTHER_FILES)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(serve())
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's, or asyncio's own with a warning."""
+    try:
+        import uvloop
+    except ImportError:
+        warnings.warn("uvloop is not installed: requests are served more slowly", RuntimeWarning, stacklevel=2)
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

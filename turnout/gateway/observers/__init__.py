@@ -1,0 +1,1 @@
+"""Run after every request: access log, counting, sampling, capture."""

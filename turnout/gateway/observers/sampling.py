@@ -1,0 +1,113 @@
+"""A share of the requests that a canary decides about, and `GET /turnout/samples`, which hands them out.
+
+Comes in: exchanges and their responses. Goes out: samples in the memory that all workers share, only while a canary is
+on whose judgement asks for agreement. Called by the gateway's core in place of the access log; read by the canary's
+check, which has both versions answer them.
+"""
+
+from __future__ import annotations
+
+import random as random_module
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qs
+
+from turnout.gateway.api.exchange import Exchange
+from turnout.gateway.functions.deferred import Deferred
+from turnout.gateway.http.messages import Handler, Request, Response
+from turnout.gateway.observers.access_log import Log
+from turnout.gateway.observers.capture import sample_of, versions_of, who_answered, with_sample
+from turnout.gateway.services.aws_wire import AwsError
+from turnout.gateway.shared.samples import SharedSamples
+from turnout.manifest.parser import Manifest
+from turnout.plan.values import Plan
+from turnout.protocol.capture import write_line
+from turnout.protocol.naming import route_variable_name
+
+PATH = "/turnout/samples"
+
+MOST = 1000
+"""Samples in one answer."""
+
+
+def shares_of(manifest: Manifest) -> dict[str, float]:
+    """Stage -> percent of its canary's requests that are sampled, of the stages whose judgement asks for agreement.
+
+    A stage without a canary in models.yaml may be given one while it is served: then `defaults.canary` holds.
+    """
+    asked = {
+        row.name: (row.canary.judgement if row.canary else manifest.judgement).agreement for row in manifest.stages
+    }
+    return {name: agreement.percent for name, agreement in asked.items() if agreement is not None}
+
+
+def sampling_log(
+    samples: SharedSamples,
+    shares: Mapping[str, float],
+    plan: Plan,
+    log: Log,
+    random: Callable[[], float] = random_module.random,
+    deferred: Deferred | None = None,
+) -> Log:
+    """A log that samples, then hands on to another; the other itself where no stage asks for agreement.
+
+    Args:
+        samples: where they are kept.
+        shares: see `shares_of`.
+        plan: whose functions are called.
+        log: the other.
+        random: 0 up to but not 1, one call per request to a stage with a canary.
+        deferred: makes the samples of large bodies.
+    """
+    if not shares:
+        return log
+    versions = versions_of(plan)
+    routes = {row.name: route_variable_name(row.model) for row in plan.functions if row.kind == "router"}
+
+    def sample(exchange: Exchange, response: Response, duration_s: float) -> None:
+        stage = exchange.stage
+        if (
+            stage is not None
+            and stage.canary is not None
+            and not exchange.is_replayed
+            and random() * 100 < shares.get(stage.settings.name, 0.0)
+            and _is_decided(exchange, routes)
+        ):
+            answered = who_answered(exchange, response, versions)
+            if answered is not None:
+
+                def make() -> bytes | None:
+                    found = sample_of(exchange, response, duration_s, answered)
+                    return None if found is None else write_line(found)
+
+                with_sample(exchange, make, lambda line: samples.add(stage.settings.name, line), deferred)
+        log(exchange, response, duration_s)
+
+    return sample
+
+
+def _is_decided(exchange: Exchange, routes: Mapping[str, str]) -> bool:
+    """Whether the canary decides which version a request reaches.
+
+    Not so where its path names the version, as the paths do by which both versions answer the samples.
+    """
+    stage, operation = exchange.stage, exchange.operation
+    if stage is None or operation is None or stage.canary is None:
+        return False
+    baseline, canary = (share.targets[operation.index].function for share in (stage.baseline, stage.canary))
+    settings = stage.settings.canary
+    return baseline != canary or (settings is not None and routes.get(canary) in settings.overrides)
+
+
+def make_samples(samples: SharedSamples) -> Handler:
+    """`GET /turnout/samples?stage=prod&limit=100`: takes a stage's samples away and answers with them."""
+
+    def answer_samples(request: Request) -> Response:
+        query = {name: values[-1] for name, values in parse_qs(request.query).items()}
+        stage, limit = query.get("stage", ""), query.get("limit", "100")
+        if request.method != "GET" or not stage or not (limit.isascii() and limit.isdigit() and len(limit) < 5):
+            return AwsError(400, "BadRequestException", f"Ask with GET {PATH}?stage=NAME&limit=NUMBER").response()
+        lines = samples.take(stage, min(int(limit), MOST))
+        body = b'{"samples":[' + b",".join(lines) + b"]}"
+        return Response(200, (("Content-Type", "application/json"),), body)
+
+    return answer_samples

@@ -1,0 +1,1 @@
+"""API Gateway's rules, compiled from the document and the stages' settings."""

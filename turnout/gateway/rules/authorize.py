@@ -1,0 +1,115 @@
+"""Who may call: an operation's `security`, and a stage's API keys.
+
+Comes in: the document's security, then a request's `x-api-key`. Goes out: the error that refuses the request, or
+nothing. Called by the document's reader once per operation and by the core for each request, before the throttle.
+
+Open is an operation that names no scheme; an API key is checked; everything else (IAM, JWT, Cognito, a Lambda
+authorizer, a scheme nobody knows) cannot be checked on this machine and is refused, every time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from turnout.gateway.rules.errors import UNAUTHORIZED, UNSIGNED, GatewayError
+
+
+class Access(Enum):
+    """How an operation lets callers in."""
+
+    OPEN = "none"
+    API_KEY = "api_key"
+    IAM = "iam"  # refused as AWS refuses an unsigned request
+    AUTHORIZER = "authorizer"  # refused as AWS refuses a request without a token
+
+
+REFUSAL_OF: Mapping[Access, GatewayError] = {Access.IAM: UNSIGNED, Access.AUTHORIZER: UNAUTHORIZED}
+"""What a request is told where this machine cannot check its credentials."""
+
+
+FEW_KEYS = 3
+"""Comparing so many costs less than a digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """One key of a usage plan: callers send `value`, functions see both."""
+
+    id: str
+    value: str
+
+
+class ApiKeys:
+    """A stage's keys. Finding one takes as long for a nearly right value as for a wrong one.
+
+    Args:
+        keys: the stage's keys; none means that every request is refused.
+    """
+
+    __slots__ = ("_few", "_keys", "_salt")
+
+    def __init__(self, keys: Iterable[ApiKey]) -> None:
+        self._salt = os.urandom(16)
+        self._keys = {self._digest(key.value): key for key in keys}
+        few = self._keys.values() if len(self._keys) <= FEW_KEYS else ()
+        self._few = tuple((key.value.encode(), key) for key in few)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def find(self, value: str | None) -> ApiKey | None:
+        """The key of that value: each of a few compared to its end, or looked up by a keyed digest.
+
+        Nothing but a key's length can be learned from the time it takes.
+        """
+        if not value:
+            return None
+        if self._few:
+            sent, match = value.encode(), None
+            for known, one in self._few:
+                if hmac.compare_digest(known, sent):
+                    match = one
+            return match
+        key = self._keys.get(self._digest(value))
+        if key is None or not hmac.compare_digest(key.value.encode(), value.encode()):
+            return None
+        return key
+
+    def _digest(self, value: str) -> bytes:
+        return hashlib.blake2b(value.encode(), key=self._salt, digest_size=16).digest()
+
+
+def access_of(operation: Mapping[str, Any], schemes: Mapping[str, Any]) -> tuple[Access, str]:
+    """How an operation lets callers in, and the name of a scheme that cannot be checked here, or empty.
+
+    The document's root `security` doesn't count, as on AWS. All schemes of all alternatives are taken together, so
+    an alternative without a scheme opens nothing.
+    """
+    security = operation.get("security") or ()
+    names = [name for alternative in security for name in alternative]
+    kinds = {name: _access_of_scheme(schemes.get(name)) for name in names}
+    for refused in (Access.IAM, Access.AUTHORIZER):
+        for name, kind in kinds.items():
+            if kind is refused:
+                return refused, name
+    return (Access.API_KEY if names else Access.OPEN), ""
+
+
+def _access_of_scheme(scheme: object) -> Access:
+    if not isinstance(scheme, Mapping):
+        return Access.AUTHORIZER
+    if str(scheme.get("x-amazon-apigateway-authtype", "")).lower() == "awssigv4":
+        return Access.IAM
+    is_key = (
+        scheme.get("type") == "apiKey"
+        and scheme.get("in") == "header"
+        and str(scheme.get("name", "")).lower() == "x-api-key"
+        and not any(str(name).startswith("x-amazon-apigateway-auth") for name in scheme)
+    )
+    return Access.API_KEY if is_key else Access.AUTHORIZER

@@ -1,0 +1,198 @@
+"""One API's OpenAPI document, read once: its operations, and everything else that the gateway obeys.
+
+Comes in: the document as a dict, the same one that API Gateway imports. Goes out: an `ApiDocument`, or a
+`DocumentError` that tells everything which cannot be obeyed here: nothing in it is silently ignored. Called by the
+gateway's core when it starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from turnout.gateway.rules.authorize import Access, access_of
+from turnout.gateway.rules.gateway_responses import GatewayResponses, parse_gateway_responses
+from turnout.gateway.rules.matching import ANY, RouteError, Routes
+from turnout.gateway.rules.media_types import BinaryMediaTypes
+from turnout.gateway.rules.validate import Validator, validator_of
+
+METHODS: Mapping[str, str] = {
+    **{name: name.upper() for name in ("get", "put", "post", "delete", "options", "head", "patch")},
+    "x-amazon-apigateway-any-method": ANY,
+}
+"""A path item's keys that are operations."""
+
+_EXTENSION = "x-amazon-apigateway-"
+_OBEYED = frozenset(
+    {
+        "api-key-source",
+        "binary-media-types",
+        "documentation",
+        "endpoint-configuration",
+        "gateway-responses",
+        "importexport-version",
+        "minimum-compression-size",
+        "request-validator",
+        "request-validators",
+    }
+)
+_TIMEOUT_MS = range(50, 300_001)
+
+
+class DocumentError(ValueError):
+    """The document asks for what this gateway cannot do; `problems` lists all of it."""
+
+    def __init__(self, api: str, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(f"{api}: {problem}" for problem in problems))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operation:
+    """One method of one resource.
+
+    Args:
+        index: its place among the document's operations.
+        method: `POST`, or `ANY`.
+        resource: the path template, `/models/iris/{version}`.
+        resource_id: six letters and digits, the same for the same template.
+        function: function and alias with stage variables in them: `turnout-local_iris_${stageVariables.iris}:live`.
+        timeout_ms: the integration's.
+        is_misconfigured: whether the integration's own method is another than POST, which AWS imports and then fails.
+        access: how callers are let in.
+        validator: or None.
+    """
+
+    index: int
+    method: str
+    resource: str
+    resource_id: str
+    function: str
+    timeout_ms: int
+    is_misconfigured: bool
+    access: Access
+    validator: Validator | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ApiDocument:
+    """A document, compiled. `notes` tells what the user should know, a sentence each."""
+
+    operations: tuple[Operation, ...]
+    routes: Routes[Operation]
+    binary_media_types: BinaryMediaTypes
+    gateway_responses: GatewayResponses
+    notes: tuple[str, ...]
+
+
+def compile_document(name: str, document: Mapping[str, Any]) -> ApiDocument:
+    """Read a document; `name` is the API's, for messages.
+
+    Raises:
+        DocumentError: something in it is not supported here.
+    """
+    responses, response_problems = parse_gateway_responses(document.get(f"{_EXTENSION}gateway-responses", {}))
+    problems = [f"{_EXTENSION}gateway-responses.{problem}" for problem in response_problems]
+    problems += [
+        f"{key}: not supported here"
+        for key in document
+        if key.startswith(_EXTENSION) and key.removeprefix(_EXTENSION) not in _OBEYED
+    ]
+    if str(document.get(f"{_EXTENSION}api-key-source", "HEADER")).upper() != "HEADER":
+        problems.append(f"{_EXTENSION}api-key-source: only HEADER is supported here")
+    operations, notes = _read_operations(document, problems)
+    if f"{_EXTENSION}minimum-compression-size" in document:
+        notes.append("answers are not compressed here")
+    routes: Routes[Operation] = Routes(())
+    try:
+        routes = Routes((operation.method, operation.resource, operation) for operation in operations)
+    except RouteError as error:
+        problems.append(str(error))
+    if problems:
+        raise DocumentError(name, tuple(problems))
+    binary = BinaryMediaTypes(document.get(f"{_EXTENSION}binary-media-types", ()))
+    return ApiDocument(tuple(operations), routes, binary, responses, tuple(notes))
+
+
+def _read_operations(document: Mapping[str, Any], problems: list[str]) -> tuple[list[Operation], list[str]]:
+    """All operations in the document's order; adds to `problems`."""
+    operations: list[Operation] = []
+    unchecked: dict[str, list[str]] = {}
+    schemes = document.get("components", {}).get("securitySchemes", {})
+    for path, item in document.get("paths", {}).items():
+        for key, method in METHODS.items():
+            if key not in item:
+                continue
+            # Parameters of the whole path belong to each of its operations.
+            operation = {**item[key], "parameters": [*item.get("parameters", ()), *item[key].get("parameters", ())]}
+            access, scheme = access_of(operation, schemes)
+            if scheme:
+                unchecked.setdefault(scheme, []).append(f"{method} {path}")
+            try:
+                operations.append(_read_operation(document, len(operations), method, path, operation, access))
+            except (ValueError, KeyError) as error:
+                problems.append(f"{method} {path}: {error.args[0]}")
+    notes = [
+        f"{scheme!r} cannot be checked on this machine: every request to {routes[0]}"
+        f"{f' and {len(routes) - 1} more' if len(routes) > 1 else ''} is refused"
+        for scheme, routes in unchecked.items()
+    ]
+    return operations, notes
+
+
+def _read_operation(
+    document: Mapping[str, Any], index: int, method: str, path: str, operation: Mapping[str, Any], access: Access
+) -> Operation:
+    integration = operation.get(f"{_EXTENSION}integration")
+    if not isinstance(integration, Mapping):
+        raise ValueError(f"has no {_EXTENSION}integration")  # noqa: TRY004 - every problem of a document is one kind
+    kind = str(integration.get("type", "")).lower()
+    if kind != "aws_proxy":
+        raise ValueError(f"integrations of type {kind!r} are not supported here, only 'aws_proxy'")
+    if str(integration.get("responseTransferMode", "BUFFERED")).upper() != "BUFFERED":
+        raise ValueError("streamed responses are not supported here")
+    timeout_ms = integration.get("timeoutInMillis", 29_000)
+    if timeout_ms not in _TIMEOUT_MS:
+        raise ValueError(f"timeoutInMillis must be 50-300000, got {timeout_ms!r}")
+    try:
+        validator = validator_of(document, operation)
+    except KeyError as error:
+        raise ValueError(f"request validator or reference {error.args[0]!r} is not in the document") from None
+    return Operation(
+        index=index,
+        method=method,
+        resource=path,
+        resource_id=hashlib.sha256(path.encode()).hexdigest()[:6],
+        function=function_of_uri(integration.get("uri")),
+        timeout_ms=timeout_ms,
+        is_misconfigured=str(integration.get("httpMethod", "")).upper() != "POST",
+        access=access,
+        validator=validator,
+    )
+
+
+def function_of_uri(uri: object) -> str:
+    """Function name and alias out of an integration's URI, stage variables still in it.
+
+    Raises:
+        ValueError: with what API Gateway says to such a URI.
+    """
+    if not isinstance(uri, str) or not uri.startswith("arn:"):
+        raise ValueError("Invalid ARN specified in the request")
+    service, _, path = uri.partition("/")
+    if not service.endswith((":path", ":action")) or not path:
+        raise ValueError("AWS ARN for integration must contain path or action")
+    before, found, function = path.partition(":function:")
+    if (
+        not service.endswith(":lambda:path")
+        or not before.startswith("2015-03-31/functions/arn:")
+        or not found
+        or not function.endswith("/invocations")
+        or function == "/invocations"
+    ):
+        raise ValueError(
+            "Integrations of type 'AWS_PROXY' currently only supports Lambda function and Firehose stream invocations."
+        )
+    return function.removesuffix("/invocations")

@@ -1,0 +1,339 @@
+"""The stages: what each one's variables, canary and throttle are at this moment, and where its routes lead.
+
+Comes in: `StageSettings` when the gateway starts and whenever somebody changes a stage. Goes out: for each request the
+share of the traffic that it belongs to. Called by the gateway's core, and by whoever changes stages while it runs.
+
+All of it is one `Snapshot`, replaced by one assignment, so that a request sees the old state or the new one, whole.
+Variables are substituted into the integrations when a snapshot is made, not when a request comes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnout.gateway.rules.authorize import ApiKeys
+from turnout.gateway.rules.document import ApiDocument, Operation
+from turnout.gateway.rules.throttle import Bucket, TokenBucket
+from turnout.manifest.parser import Throttle
+from turnout.plan.values import StagePlan
+
+BucketOf = Callable[[str, Throttle], Bucket]
+"""Makes a stage's counter, given its name and its throttle."""
+
+_VARIABLE = re.compile(r"\$\{stageVariables\.([A-Za-z0-9_]+)\}")
+_FUNCTION = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<alias>[A-Za-z0-9$_-]{1,128}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class CanarySettings:
+    """The share of a stage that sees the overrides.
+
+    Args:
+        percent: 0-100, fractions count.
+        overrides: merged over the stage's variables; may add new ones.
+        deployment_id: may be the stage's own.
+        use_stage_cache: kept and told; there is no cache here.
+    """
+
+    percent: float
+    overrides: Mapping[str, str]
+    deployment_id: str
+    use_stage_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """What the control plane keeps of a stage and no request feels.
+
+    Args:
+        description: or empty.
+        is_traced: whether X-Ray would trace it.
+        updated_s: when it was last changed, in seconds since 1970; 0 where it is as planned.
+    """
+
+    description: str = ""
+    is_traced: bool = False
+    updated_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A snapshot of an API that somebody had made; here all of them run the same code and routes.
+
+    Args:
+        id: six letters and digits.
+        api: the id of its API.
+        created_s: in seconds since 1970.
+        description: or empty.
+    """
+
+    id: str
+    api: str
+    created_s: float
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """One stage as the control plane sees it.
+
+    Args:
+        name: the first segment of its paths.
+        api: the id of the API that it belongs to.
+        deployment_id: the snapshot of the API that it serves.
+        variables: the routing table.
+        canary: or None.
+        throttle: for the whole stage, or None.
+        record: what else the control plane keeps.
+    """
+
+    name: str
+    api: str
+    deployment_id: str
+    variables: Mapping[str, str]
+    canary: CanarySettings | None = None
+    throttle: Throttle | None = None
+    record: StageRecord = StageRecord()
+
+
+def own_bucket(stage: str, throttle: Throttle) -> Bucket:  # noqa: ARG001 - a process alone needs no name
+    """A counter that nobody else sees."""
+    return TokenBucket(throttle)
+
+
+def stage_settings(stage: StagePlan, api: str, deployment_id: str) -> StageSettings:
+    """The settings that a plan gives a stage; its canary starts on the stage's own deployment."""
+    canary = stage.canary
+    return StageSettings(
+        stage.name,
+        api,
+        deployment_id,
+        dict(stage.variables),
+        None if canary is None else CanarySettings(canary.percent, dict(canary.overrides), deployment_id),
+        stage.throttle,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a route leads in one share.
+
+    Args:
+        function: the function's name.
+        alias: the Lambda alias, empty for none.
+        timeout_s: the integration's timeout.
+        problem: why it can't be invoked, or empty; AWS answers 500.
+    """
+
+    function: str
+    alias: str
+    timeout_s: float
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Share:
+    """The baseline of a stage, or its canary.
+
+    Args:
+        is_canary: which of the two.
+        deployment_id: for the event.
+        variables: the effective ones, None where there are none.
+        targets: by `Operation.index`.
+        contexts: by `Operation.index`, what the events of a route have in common; filled when it is first called.
+    """
+
+    is_canary: bool
+    deployment_id: str
+    variables: Mapping[str, str] | None
+    targets: tuple[Target, ...]
+    contexts: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """One stage, compiled; `bucket` is the throttle, None for none."""
+
+    settings: StageSettings
+    document: ApiDocument
+    keys: ApiKeys
+    baseline: Share
+    canary: Share | None
+    percent: float
+    bucket: Bucket | None
+
+    def share(self, random: Callable[[], float]) -> Share:
+        """The share of one request: an independent draw each time, nobody sticks to a side."""
+        canary = self.canary
+        if canary is None or random() * 100 >= self.percent:
+            return self.baseline
+        return canary
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """Every stage at one moment; `default` answers paths that name none.
+
+    Args:
+        stages: by name.
+        default: or None.
+        direct: raw path -> its stage, the path within the stage, and operations by method, for every path that is a
+            route as it stands: what `locate` and the routes would find, found at once.
+    """
+
+    stages: Mapping[str, Stage]
+    default: Stage | None
+    direct: Mapping[str, tuple[Stage, str, Mapping[str, Operation]]]
+
+    def locate(self, path: str) -> tuple[Stage | None, str, str]:
+        """The stage of a raw path, the path within the stage, and the path as `requestContext` tells it.
+
+        Recorded from AWS: slashes before the stage vanish everywhere, slashes behind it vanish from the path only.
+        """
+        if path.startswith("//"):
+            path = "/" + path.lstrip("/")
+        end = path.find("/", 1)
+        if end < 0:
+            stage, inner = self.stages.get(path[1:]), "/"
+        else:
+            stage, inner = self.stages.get(path[1:end]), path[end:]
+        if stage is None:
+            return self.default, path, path
+        return stage, "/" + inner.lstrip("/") if inner.startswith("//") else inner, path
+
+
+class Stages:
+    """The current snapshot and the way to replace it.
+
+    Args:
+        documents: API id -> its compiled document.
+        keys: stage name -> its API keys; a stage without an entry has none.
+        settings: the stages to start with.
+        default: the stage that answers paths which name none; empty for none.
+        bucket_of: makes a throttle's counter, given the stage's name.
+    """
+
+    __slots__ = ("_bucket_of", "_default", "_documents", "_keys", "snapshot")
+
+    def __init__(
+        self,
+        documents: Mapping[str, ApiDocument],
+        settings: Iterable[StageSettings],
+        *,
+        keys: Mapping[str, ApiKeys] | None = None,
+        default: str = "",
+        bucket_of: BucketOf = own_bucket,
+    ) -> None:
+        self._documents = documents
+        self._keys = keys or {}
+        self._default = default
+        self._bucket_of = bucket_of
+        self.snapshot = Snapshot({}, None, {})
+        self.replace(settings)
+
+    @property
+    def settings(self) -> tuple[StageSettings, ...]:
+        """Every stage as it is now."""
+        return tuple(stage.settings for stage in self.snapshot.stages.values())
+
+    def replace(self, settings: Iterable[StageSettings], keys: Mapping[str, ApiKeys] | None = None) -> None:
+        """Make these the stages. What did not change (a throttle's count, compiled targets) is carried over.
+
+        Args:
+            settings: every stage.
+            keys: stage name -> its API keys; None leaves them as they are.
+
+        Raises:
+            ValueError: two stages of one name, an unknown API, or no stage of the default's name.
+        """
+        if keys is not None:
+            self._keys = keys
+        old = self.snapshot.stages
+        stages: dict[str, Stage] = {}
+        for stage in settings:
+            if stage.name in stages:
+                raise ValueError(f"stage {stage.name!r} is there twice")
+            stages[stage.name] = self._compile(stage, old.get(stage.name))
+        if self._default and self._default not in stages:
+            raise ValueError(f"no stage {self._default!r}; the stages are {', '.join(stages)}")
+        default_stage = stages.get(self._default)
+        self.snapshot = Snapshot(stages, default_stage, _direct_paths(stages, default_stage))
+
+    def update(self, settings: StageSettings) -> None:
+        """Replace the one stage of that name."""
+        self.replace(settings if stage.name == settings.name else stage for stage in self.settings)
+
+    def _compile(self, settings: StageSettings, old: Stage | None) -> Stage:
+        document = self._documents.get(settings.api)
+        if document is None:
+            raise ValueError(f"stage {settings.name!r}: no API {settings.api!r}")
+        known = [] if old is None or old.document is not document else [old.baseline, old.canary]
+        canary = settings.canary
+        bucket = None
+        if settings.throttle is not None:
+            is_kept = old is not None and old.settings.throttle == settings.throttle
+            bucket = old.bucket if old is not None and is_kept else self._bucket_of(settings.name, settings.throttle)
+        return Stage(
+            settings,
+            document,
+            self._keys.get(settings.name) or ApiKeys(()),
+            _share(document, known, settings.variables, settings.deployment_id, is_canary=False),
+            None
+            if canary is None
+            else _share(
+                document, known, {**settings.variables, **canary.overrides}, canary.deployment_id, is_canary=True
+            ),
+            0.0 if canary is None else canary.percent,
+            bucket,
+        )
+
+
+def _direct_paths(
+    stages: Mapping[str, Stage], default: Stage | None
+) -> dict[str, tuple[Stage, str, Mapping[str, Operation]]]:
+    direct = {}
+    if default is not None:
+        for path, methods in default.document.routes.static.items():
+            if path[1:].partition("/")[0] not in stages:  # else it names that stage
+                direct[path] = default, path, methods
+    for name, stage in stages.items():
+        for path, methods in stage.document.routes.static.items():
+            direct[f"/{name}{path}"] = stage, path, methods
+    return direct
+
+
+def _share(
+    document: ApiDocument,
+    known: list[Share | None],
+    variables: Mapping[str, str],
+    deployment_id: str,
+    *,
+    is_canary: bool,
+) -> Share:
+    effective = dict(variables) or None
+    for share in known:
+        if share is not None and share.variables == effective:
+            return Share(is_canary, deployment_id, effective, share.targets)
+    targets = tuple(target_of(operation, variables) for operation in document.operations)
+    return Share(is_canary, deployment_id, effective, targets)
+
+
+def target_of(operation: Operation, variables: Mapping[str, str]) -> Target:
+    """Where an operation leads with these variables; an undefined variable is empty text, as on AWS."""
+    timeout_s = operation.timeout_ms / 1000
+    undefined = [name for name in _VARIABLE.findall(operation.function) if name not in variables]
+    rendered = _VARIABLE.sub(lambda found: variables.get(found[1], ""), operation.function)
+    found = _FUNCTION.fullmatch(rendered)
+    problem = ""
+    if operation.is_misconfigured:
+        problem = "the integration's httpMethod must be POST"
+    elif undefined:
+        problem = f"stage variable {undefined[0]!r} is not defined, so the function would be {rendered!r}"
+    elif found is None:
+        problem = f"{rendered!r} is no function name"
+    if found is None or problem:
+        return Target("", "", timeout_s, problem)
+    return Target(found["name"], found["alias"] or "", timeout_s)

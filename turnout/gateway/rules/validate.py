@@ -1,0 +1,138 @@
+"""API Gateway's request validators: required parameters and the body's model.
+
+Comes in: the document once, then each request. Goes out: the error that refuses it, or nothing. Called by the
+document's reader once per operation and by the core for each request whose operation has a validator.
+
+A body is checked only where its content type has a model (a missing one counts as `application/json`); an empty body
+is checked as `{}`. As on AWS, `minItems` and `maxItems` of an imported model are not enforced: the functions do that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from turnout.gateway.rules.errors import INVALID_BODY, GatewayError, missing_parameters
+
+_NOT_ENFORCED = frozenset({"minItems", "maxItems"})
+
+
+class Model(Protocol):
+    """A compiled JSON Schema."""
+
+    def is_valid(self, instance: Any) -> bool:
+        """Whether the value fits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """What one operation demands.
+
+    Args:
+        headers: required names, lower case -> as the document spells them.
+        path: required path parameters.
+        query: required query parameters.
+        models: content type, lower case -> the body's model.
+    """
+
+    headers: Mapping[str, str]
+    path: tuple[str, ...]
+    query: tuple[str, ...]
+    models: Mapping[str, Model]
+
+    def check(
+        self,
+        headers: Mapping[str, str],
+        path: Mapping[str, str] | None,
+        query: Mapping[str, str] | None,
+        content_type: str | None,
+        body: bytes,
+    ) -> GatewayError | None:
+        """The error of one request; `headers` by lower-case name."""
+        missing = (
+            *(spelled for name, spelled in self.headers.items() if not headers.get(name)),
+            *(name for name in self.path if not (path or {}).get(name)),
+            *(name for name in self.query if not (query or {}).get(name)),
+        )
+        if missing:
+            return missing_parameters(missing)
+        model = self.models.get((content_type or "application/json").split(";", 1)[0].strip().lower())
+        if model is None:
+            return None
+        try:
+            value = orjson.loads(body or b"{}")
+        except orjson.JSONDecodeError:
+            return INVALID_BODY
+        return None if model.is_valid(value) else INVALID_BODY
+
+
+def validator_of(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Validator | None:
+    """The validator that an operation, or else the whole document, names; None where nothing is validated.
+
+    Raises:
+        KeyError: the document has no validator of that name.
+    """
+    extension = "x-amazon-apigateway-request-validator"
+    name = operation.get(extension, document.get(extension))
+    if name is None:
+        return None
+    wanted = document.get(f"{extension}s", {})[name]
+    required: dict[str, list[str]] = {"header": [], "path": [], "query": []}
+    if wanted.get("validateRequestParameters"):
+        for parameter in operation.get("parameters", ()):
+            row = _resolve(document, parameter)
+            if row.get("required") and row.get("in") in required:
+                required[row["in"]].append(row["name"])
+    models = _models(document, operation) if wanted.get("validateRequestBody") else {}
+    if not models and not any(required.values()):
+        return None
+    return Validator(
+        {name.lower(): name for name in sorted(required["header"])},
+        tuple(sorted(required["path"])),
+        tuple(sorted(required["query"])),
+        models,
+    )
+
+
+def _models(document: Mapping[str, Any], operation: Mapping[str, Any]) -> dict[str, Model]:
+    # Only documents that ask for it pay for the import.
+    from jsonschema import Draft4Validator
+
+    body = _resolve(document, operation.get("requestBody", {}))
+    components = _without(document.get("components", {}), _NOT_ENFORCED)
+    return {
+        # The whole of `components` beside the schema lets `#/components/schemas/x` resolve.
+        content_type.lower(): Draft4Validator(
+            {"allOf": [_without(media["schema"], _NOT_ENFORCED)], "components": components}
+        )
+        for content_type, media in body.get("content", {}).items()
+        if "schema" in media
+    }
+
+
+def _resolve(document: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `{"$ref": "#/components/parameters/x"}` points to, or the node itself."""
+    reference = node.get("$ref")
+    if reference is None:
+        return node
+    found: Any = document
+    for key in reference.removeprefix("#/").split("/"):
+        found = found[key.replace("~1", "/").replace("~0", "~")]
+    return found  # type: ignore[no-any-return]
+
+
+def _without(node: Any, names: frozenset[str]) -> Any:
+    """A schema without some keywords; a property of the same name stays, its schema is no keyword's value."""
+    if isinstance(node, Mapping):
+        return {
+            key: {name: _without(schema, names) for name, schema in value.items()}
+            if key == "properties" and isinstance(value, Mapping)
+            else _without(value, names)
+            for key, value in node.items()
+            if key not in names
+        }
+    return [_without(value, names) for value in node] if isinstance(node, list) else node

@@ -1,0 +1,301 @@
+"""`turnout serve`: a project's plan, document, functions and gateway put together, and served until a signal comes.
+
+Comes in: a `Project`. Goes out: nothing. Called by the command line.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+
+import orjson
+
+from turnout.artifacts.example_request import count_request, make_request
+from turnout.gateway.api.gateway import Gateway
+from turnout.gateway.banner import Sample, render_banner
+from turnout.gateway.editions.edition import ACCOUNT_ID, Edition, build_gateway, first_requests, make_edition
+from turnout.gateway.editions.in_process import edition_functions
+from turnout.gateway.editions.isolated import Isolation, Progress, ignore_progress, open_isolated
+from turnout.gateway.editions.switch import EditionFunctions
+from turnout.gateway.functions.deferred import Deferred
+from turnout.gateway.functions.in_process.functions import Loaded
+from turnout.gateway.functions.invocation import Functions, title_of
+from turnout.gateway.functions.isolated.functions import IsolatedFunctions
+from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.http.reader import Limits
+from turnout.gateway.http.wire import make_refusal
+from turnout.gateway.logs import format_warning, set_up_logs
+from turnout.gateway.observers.access_log import Log, escape, json_log, text_log
+from turnout.gateway.observers.capture import CaptureFile, capturing_log
+from turnout.gateway.observers.line_writer import LineWriter
+from turnout.gateway.observers.sampling import PATH as SAMPLES_PATH
+from turnout.gateway.observers.sampling import make_samples, sampling_log, shares_of
+from turnout.gateway.output.process import Output
+from turnout.gateway.replays import PATH as REPLAYS_PATH
+from turnout.gateway.replays import make_replays
+from turnout.gateway.services.metrics import PATH as METRICS_PATH
+from turnout.gateway.services.metrics import make_metrics
+from turnout.gateway.services.own_services import SEGMENT, own_services
+from turnout.gateway.services.registry import make_services
+from turnout.gateway.shared.counters import counting_log
+from turnout.gateway.shared.samples import SharedSamples
+from turnout.gateway.shared.state import CAPTURE_LOCK, LINES_LOCK, SAMPLES_LOCK, SharedState
+from turnout.gateway.sockets import bind_sockets
+from turnout.gateway.workers.processors import processors
+from turnout.plan.values import Plan
+from turnout.project.project import Project
+
+SHORT_BYTES = 400
+"""A request that one can read in a terminal."""
+
+LONGEST_ELEMENTS = 100_000
+"""What is tried for it: a signature may ask for more values than there is memory."""
+
+BODIES_BYTES = 256 * 1024 * 1024
+LEAST_BODIES_BYTES = 64 * 1024 * 1024
+"""Of bodies that are being read or answered, over all workers, and for each of them at least."""
+
+FINISH_S = 2.0
+"""How long a worker that stops waits for captured requests that are still being read."""
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread that computes in Python may keep the interpreter from the event loop; Python's default is 5 ms."""
+
+
+def serve(
+    project: Project,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    stage: str = "",
+    preload: bool = False,
+    log_format: str = "text",
+    access_log: bool = True,
+    workers: int = 0,
+    watch: bool = False,
+    capture: Path | None = None,
+    isolation: Isolation | None = None,
+    preparing: Callable[[int], AbstractContextManager[Progress]] = lambda _: nullcontext(ignore_progress),
+    check_interrupt: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the requests in flight.
+
+    What is worth knowing goes to standard error, the access log to standard output.
+
+    Args:
+        project: the manifest and its artifacts.
+        host: to listen on.
+        port: to listen on; 0 takes a free one.
+        stage: answers paths that name none; empty is the manifest's first.
+        preload: open every session before the first request.
+        log_format: `text` or `json`.
+        access_log: whether each request gets a line.
+        workers: processes that answer requests; 0 is one per processor.
+        watch: go over to what the project's files say whenever they change.
+        capture: the file to which every request that reaches a model is added.
+        isolation: how each function runs in processes of its own; None runs all in this one.
+        preparing: shows progress while the isolated functions' packages are built; told how many functions there are.
+        check_interrupt: raises KeyboardInterrupt if one came and was dropped; called once, before workers start.
+
+    Raises:
+        LayerError: the isolated functions' layer or runtime cannot be resolved.
+        OSError: the address cannot be listened on, or the capture not be opened.
+        ProblemsError: the plan or the API keys cannot be used.
+    """
+    from turnout.gateway.workers.supervise import supervise
+    from turnout.gateway.workers.worker import First, Serving
+
+    set_up_logs(log_format, sys.stderr)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    edition = make_edition(project)
+    default_stage = stage or project.manifest.stages[0].name
+    workers = workers or processors()
+    with ExitStack() as closing:
+        sockets = bind_sockets(host, port)
+        for bound in sockets:
+            closing.callback(bound.close)
+        output = closing.enter_context(redirected_output(log_format, capture))
+        bound_port = sockets[0].getsockname()[1]
+        state = SharedState(workers)
+        lines = LineWriter(sys.stdout, partial(state.lock.hold, LINES_LOCK))
+        captured = open_capture(output, capture, state)
+        samples = SharedSamples(state.lock, SAMPLES_LOCK)
+        deferred = Deferred("captured requests")
+        own = own_services(
+            {
+                METRICS_PATH: make_metrics(state.counters, secrets.token_hex(8), time.time, output.dropped),
+                SAMPLES_PATH: make_samples(samples),
+                REPLAYS_PATH: make_replays(state.replay_mark),
+            }
+        )
+        line_log = json_log(lines.write, ACCOUNT_ID) if log_format == "json" else text_log(lines.write)
+        refusals = {int(status): make_refusal(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
+
+        def functions_of(edition: Edition, before: EditionFunctions | None) -> EditionFunctions:
+            if isolation is None:
+                return edition_functions(edition, before, running_limit=max(2, -(-processors() // workers)))
+            with preparing(len(edition.plan.functions)) if before is None else nullcontext(ignore_progress) as progress:
+                return open_isolated(
+                    edition.project,
+                    edition.plan,
+                    isolation,
+                    progress=progress,
+                    share=workers,
+                    make_slots=state.slots.slots_of,
+                    before=before if isinstance(before, IsolatedFunctions) else None,
+                )
+
+        def log_of(edition: Edition) -> Log:
+            log = counting_log(state.counters, line_log if access_log else None)
+            shares = shares_of(edition.project.manifest)
+            log = sampling_log(samples, shares, edition.plan, log, deferred=deferred)
+            capture_it = captured and captured.write
+            return capturing_log(capture_it, edition.project, edition.plan, log, deferred) if capture_it else log
+
+        def flush() -> None:
+            deferred.finish(FINISH_S)
+            lines.flush()
+            if captured is not None:
+                captured.flush()
+
+        def gateway_of(edition: Edition, functions: Functions) -> Gateway:
+            return build_gateway(
+                edition.project,
+                edition.plan,
+                functions,
+                apis=edition.apis,
+                stage=stage,
+                keys=edition.keys,
+                port=bound_port,
+                access_log=log_of(edition),
+                bucket_of=state.buckets.bucket_of,
+                services={SEGMENT: own, **make_services(edition, functions, state)},
+                replay_mark=state.replay_mark,
+            )
+
+        functions = functions_of(edition, None)
+        gateway = gateway_of(edition, functions)
+        serving = Serving(
+            functions_of,
+            gateway_of,
+            preload=preload,
+            opens_together=watch,
+            progress=tell_load,
+            limits=Limits(max_bodies_bytes=max(LEAST_BODIES_BYTES, BODIES_BYTES // workers)),
+            refusals=refusals,
+            log=partial(log_refusal, refusals, lines.write, log_format) if access_log else None,
+            flush=flush,
+        )
+
+        greet = partial(greet_user, edition, gateway.notes, make_url(host, bound_port), default_stage, capture)
+        first = First(1, edition, functions, gateway)
+        check_interrupt()
+        output.redirect()
+        supervise(sockets, state, serving, first, is_watching=watch, tell=tell, on_ready=greet, output=output)
+
+
+def greet_user(edition: Edition, notes: Sequence[str], url: str, default_stage: str, capture: Path | None) -> None:
+    """Print where the stages are, how to call one, and what is worth knowing."""
+    notes = [*(f"{note.path}: {note.message}" for note in edition.plan.notes), *notes]
+    if capture is not None:
+        notes.append(f"requests are captured to {capture}: it will hold what people send")
+    project, keys = edition.project, edition.keys
+    sample = choose_sample(project, edition.plan, default_stage, keys)
+    tell(render_banner(project.manifest, url, default_stage=default_stage, keys=keys, sample=sample, notes=notes))
+
+
+def open_capture(output: Output, capture: Path | None, state: SharedState) -> LineWriter | None:
+    """What adds lines to a capture, in each worker; None where nothing is captured."""
+    if capture is None:
+        return None
+    return LineWriter(output.capture, partial(state.lock.hold, CAPTURE_LOCK), name=f"the capture {capture}")
+
+
+@contextmanager
+def redirected_output(log_format: str, capture: Path | None) -> Iterator[Output]:
+    """The streams of a server, through its output process; a terminal is redirected later, for a bar is drawn first."""
+    file = None if capture is None else CaptureFile(capture)
+    output = Output(partial(format_warning, log_format, "turnout.output"), capture=file)
+    try:
+        if not sys.stderr.isatty():
+            output.redirect()
+        yield output
+    finally:
+        output.close()
+
+
+def make_url(host: str, port: int) -> str:
+    """An address to paste: one that stands for all of a machine's becomes its loopback address."""
+    shown = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - told, not bound
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, str]) -> Sample | None:
+    """A request that fits on a screen: the first model's that does, or the shortest; None where nothing can be read."""
+    served = next(row for row in project.manifest.stages if row.name == stage).serve
+    requests = first_requests(project)
+    samples: list[tuple[int, Sample]] = []
+    for row in plan.versions:
+        model, version = row.version.model, row.version.name
+        if (model, version) not in project.artifacts or served.get(model, version) != version:
+            continue
+        if (model, version) not in requests and count_request(row.signature) > LONGEST_ELEMENTS:
+            continue
+        is_routed = model not in served or project.manifest.model(model).routing
+        path = f"/models/{model}/{version}/inference" if is_routed else f"/models/{model}/inference"
+        body = requests.get((model, version)) or make_request(row.signature)
+        size = len(orjson.dumps(body))
+        samples.append((size, Sample(path, body, keys.get(stage, ""))))
+        if size <= SHORT_BYTES:
+            break
+    if not samples:
+        return None
+    # The last one is short, or none is.
+    return samples[-1][1] if samples[-1][0] <= SHORT_BYTES else min(samples, key=lambda found: found[0])[1]
+
+
+def tell(text: str) -> None:
+    """Say something to whoever started the server, if it can be said: a full disk keeps nothing from being served."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def tell_load(loaded: Loaded) -> None:
+    """One line of progress."""
+    outcome = f"failed: {loaded.reason}" if loaded.reason else f"loaded in {loaded.seconds:.2f} s"
+    tell(f"[{loaded.done}/{loaded.total}] {title_of(loaded.function)} {outcome}")
+
+
+def log_refusal(
+    refusals: Mapping[int, Response],
+    write: Callable[[str], object],
+    log_format: str,
+    request: Request,
+    response: Response,
+    seconds: float,
+) -> None:
+    """A line for what the HTTP server refused by itself; the gateway logs everything that reaches it."""
+    if refusals.get(response.status) is not response:
+        return
+    if log_format == "json":
+        row = {
+            "identity.sourceIp": request.client,
+            "httpMethod": request.method,
+            "path": request.path,
+            "status": response.status,
+            "responseLength": len(response.body),
+            "responseLatency": round(seconds * 1000, 3),
+        }
+        write(orjson.dumps(row).decode())
+        return
+    write(
+        f"{escape(request.client)} {escape(request.method)} {escape(request.path)} {response.status} "
+        f"{seconds * 1000:.1f}ms {len(response.body)}B function=- canary=false id=-"
+    )

@@ -1,0 +1,54 @@
+"""AWS's rest-json protocol: answers and errors as its clients read them.
+
+Comes in: values. Goes out: responses. Used by the control plane, the Invoke API and their guard.
+Source: botocore's rest-json parser, which takes an error's code from `x-amzn-ErrorType` and its message from `message`
+or `Message`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import orjson
+
+from turnout.gateway.http.messages import Response
+
+
+class AwsError(Exception):
+    """What AWS refuses: boto3 raises it as `ClientError` with this code and message.
+
+    Args:
+        status: HTTP status.
+        code: `ResourceNotFoundException`.
+        message: the sentence.
+        more: further members of the body.
+    """
+
+    def __init__(self, status: int, code: str, message: str, **more: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.more = more
+
+    def response(self) -> Response:
+        """As it is sent."""
+        return answer(self.status, {"message": str(self), **self.more}, ("x-amzn-ErrorType", self.code))
+
+
+def answer(status: int, body: Any = None, *headers: tuple[str, str]) -> Response:
+    """A response with a JSON body, or with none."""
+    own = ("Content-Type", "application/json"), ("x-amzn-RequestId", str(uuid.uuid4()))
+    return Response(status, (*own, *headers), b"" if body is None else orjson.dumps(body))
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """A request's JSON object; an empty body is an empty one.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    found = orjson.loads(body or b"{}")
+    if not isinstance(found, dict):
+        raise ValueError("expected an object")  # noqa: TRY004 - all that is wrong with a body is one kind
+    return found

@@ -1,0 +1,176 @@
+"""Lambda's Invoke API over the functions that are served here.
+
+Comes in: requests for `/2015-03-31/functions/{name}/invocations`. Goes out: responses as boto3's `lambda` client and
+`aws lambda invoke` read them. Called by the gateway as one of its services, and by routers that run isolated.
+Source: Lambda's API reference, `Invoke`; the errors' texts as Lambda's clients quote them.
+
+Every function has the aliases `live` and `next` and one published version, `1`; without a qualifier `live` runs. What a
+function printed is not returned (`LogType` is ignored), and an asynchronous call is made once, not three times.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Container
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from turnout.gateway.functions.background import TIMEOUT_S, Background
+from turnout.gateway.functions.invocation import ALIASES, Invocable, Invocation
+from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.services.aws_wire import AwsError, answer, parse_object
+from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
+
+SEGMENT = "2015-03-31"
+"""The first segment of its paths."""
+
+KINDS = ("RequestResponse", "Event", "DryRun")
+LATEST = "$LATEST"
+PUBLISHED = "1"
+
+_PATH = re.compile(rf"/{SEGMENT}/functions/([^/]+)/invocations")
+_NAME = re.compile(
+    r"(?:arn:[a-z-]+:lambda:[a-z0-9-]*:)?(?:[0-9]{12}:)?(?:function:)?"
+    r"(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<qualifier>[A-Za-z0-9$_-]{1,128}))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which function is called: its name and what of it, as the request says; the qualifier may be empty."""
+
+    name: str
+    qualifier: str
+
+    @property
+    def alias(self) -> str:
+        """The alias to call; every version that there is here is the one behind `live`."""
+        return "live" if self.qualifier in {"", LATEST, PUBLISHED} else self.qualifier
+
+    @property
+    def executed_version(self) -> str:
+        """The number of the version that runs."""
+        return LATEST if self.qualifier in {"", LATEST} else PUBLISHED
+
+    @property
+    def arn(self) -> str:
+        """What errors call it."""
+        qualifier = f":{self.qualifier}" if self.qualifier else ""
+        return f"arn:aws:lambda:local:000000000000:function:{self.name}{qualifier}"
+
+
+class InvokeApi:
+    """Answers `Invoke`.
+
+    Args:
+        functions: what is called.
+        names: of all functions that there are.
+    """
+
+    def __init__(self, functions: Invocable, names: Container[str]) -> None:
+        self._functions = functions
+        self._names = names
+        self._background = Background(functions)
+
+    def handle(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer one request."""
+        try:
+            return self._invoke(request)
+        except AwsError as error:
+            return error.response()
+
+    def _invoke(self, request: Request) -> Response | Awaitable[Response]:
+        found = _PATH.fullmatch(request.path)
+        if found is None or request.method != "POST":
+            raise AwsError(404, "UnknownOperationException", "Of Lambda's APIs only Invoke is answered here")
+        wanted = parse_wanted(unquote(found[1]), parse_qs(request.query).get("Qualifier", [""])[0])
+        if wanted.name not in self._names or wanted.alias not in ALIASES:
+            raise _unknown(wanted)
+        kind = next((value for name, value in request.headers if name.lower() == "x-amz-invocation-type"), KINDS[0])
+        if kind not in KINDS:
+            raise _invalid(
+                f"1 validation error detected: Value '{kind}' at 'invocationType' failed to satisfy constraint: "
+                f"Member must satisfy enum value set: [{', '.join(KINDS)}]"
+            )
+        if kind == "DryRun":
+            return answer(204)
+        if kind == "Event":
+            return self._submit(wanted, parse_payload(request.body, LARGEST_ASYNC_EVENT_BYTES))
+        return self._call(wanted, parse_payload(request.body, LARGEST_EVENT_BYTES))
+
+    def _submit(self, wanted: Wanted, event: dict[str, Any]) -> Response:
+        if not self._background.submit(wanted.name, wanted.alias, event):
+            raise _throttled("CallerRateLimitExceeded")
+        return answer(202)
+
+    async def _call(self, wanted: Wanted, event: dict[str, Any]) -> Response:
+        found = self._functions.invoke(wanted.name, wanted.alias, event, TIMEOUT_S)
+        invocation = found if isinstance(found, Invocation) else await found
+        executed = ("X-Amz-Executed-Version", wanted.executed_version)
+        match invocation.error:
+            case None:
+                return answer(200, invocation.answer, executed)
+            case "unknown_function":
+                return _unknown(wanted).response()
+            case "throttled":
+                return _throttled("ReservedFunctionConcurrentInvocationLimitExceeded").response()
+            case _:
+                return answer(200, describe_failure(invocation), executed, ("X-Amz-Function-Error", "Unhandled"))
+
+
+def parse_wanted(text: str, qualifier: str) -> Wanted:
+    """A function out of its name, `name:alias`, its ARN or a part of that, and the qualifier given apart.
+
+    Raises:
+        AwsError: it is none of these, or the two contradict each other.
+    """
+    found = _NAME.fullmatch(text)
+    if found is None:
+        raise _invalid(
+            f"1 validation error detected: Value '{text}' at 'functionName' failed to satisfy constraint: "
+            "Member must be a function's name, name:qualifier, or its ARN"
+        )
+    named = found["qualifier"] or ""
+    if named and qualifier and named != qualifier:
+        raise _invalid("The derived qualifier from the function name does not match the specified qualifier.")
+    return Wanted(found["name"], qualifier or named)
+
+
+def parse_payload(body: bytes, limit_bytes: int) -> dict[str, Any]:
+    """The event.
+
+    Raises:
+        AwsError: it is too large, or no object: no function here takes another.
+    """
+    if len(body) > limit_bytes:
+        message = f"Request must be smaller than {limit_bytes} bytes for the InvokeFunction operation"
+        raise AwsError(413, "RequestTooLargeException", message, Type="User")
+    try:
+        return parse_object(body)
+    except ValueError as error:
+        message = f"Could not parse request body into json: {error}"
+        raise AwsError(400, "InvalidRequestContentException", message, Type="User") from None
+
+
+def describe_failure(invocation: Invocation) -> dict[str, str]:
+    """Lambda's JSON of a call without an answer."""
+    match invocation.error:
+        case "timed_out":
+            return {"errorType": "Sandbox.Timedout", "errorMessage": f"Error: Task timed out: {invocation.message}"}
+        case "too_large":
+            return {"errorType": "Function.ResponseSizeTooLarge", "errorMessage": invocation.message}
+        case _:
+            return {"errorType": "Runtime.FunctionFailed", "errorMessage": invocation.message}
+
+
+def _unknown(wanted: Wanted) -> AwsError:
+    return AwsError(404, "ResourceNotFoundException", f"Function not found: {wanted.arn}", Type="User")
+
+
+def _throttled(reason: str) -> AwsError:
+    return AwsError(429, "TooManyRequestsException", "Rate Exceeded.", Type="User", Reason=reason)
+
+
+def _invalid(message: str) -> AwsError:
+    return AwsError(400, "InvalidParameterValueException", message, Type="User")

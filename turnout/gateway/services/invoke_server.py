@@ -1,0 +1,38 @@
+"""The Invoke API for one environment of a router: on a loopback port of its own, for as long as the environment lives.
+
+Comes in: the handler of Lambda's API. Goes out: the variables by which a Lambda's code finds AWS's endpoint. Called by
+`environment`.
+
+Not the gateway's own port: that takes no more connections when the gateway stops, while routers still have answers to
+give; and any worker may answer there, while this one has the environments to share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from turnout.gateway.http.messages import Handler
+from turnout.gateway.http.server import REFUSALS, Limits, serving
+from turnout.gateway.http.service import Service
+from turnout.gateway.services.local_only import local_only
+
+LIMITS = Limits(shutdown_s=1.0)
+"""The environment is dead when its server ends: nobody reads what is still to be answered."""
+
+
+@asynccontextmanager
+async def invoke_server(handle: Handler) -> AsyncIterator[Mapping[str, str]]:
+    """Serve while the block runs; it is given the variables that lead there."""
+    async with serving(Service(local_only(handle), LIMITS, REFUSALS, None)) as make_connection:
+        server = await asyncio.get_running_loop().create_server(make_connection, "127.0.0.1", 0)
+        try:
+            port = server.sockets[0].getsockname()[1]
+            yield {
+                "AWS_ACCESS_KEY_ID": "local",
+                "AWS_SECRET_ACCESS_KEY": "local",
+                "AWS_ENDPOINT_URL_LAMBDA": f"http://127.0.0.1:{port}",
+            }
+        finally:
+            server.close()

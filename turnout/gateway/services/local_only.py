@@ -1,0 +1,51 @@
+"""Who may use what is not the API: programs on this machine, whatever address the server listens on.
+
+Comes in: a handler. Goes out: the same one behind a check. Put around the control plane, Lambda's Invoke API and every
+other service of the gateway, which all act without asking for a signature.
+
+A page that a browser shows must not reach them either, under another site's name that leads here (DNS rebinding) or
+from another site; nor must strangers by way of a proxy on this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from turnout.gateway.api.exchange import domain_of
+from turnout.gateway.http.messages import Handler, Request, Response
+from turnout.gateway.services.aws_wire import AwsError
+from turnout.system.loopback import is_loopback, is_loopback_address
+
+BROWSERS = frozenset({"origin", "sec-fetch-site"})
+"""What browsers send with their requests and no other client does."""
+
+PROXIES = frozenset({"forwarded", "x-forwarded-for", "x-real-ip"})
+"""What proxies add for a client that is elsewhere."""
+
+
+def local_only(handle: Handler) -> Handler:
+    """The same handler for programs on this machine; others are refused with 403."""
+
+    def guarded(request: Request) -> Response | Awaitable[Response]:
+        reason = find_objection(request)
+        return AwsError(403, "AccessDeniedException", reason).response() if reason else handle(request)
+
+    return guarded
+
+
+def find_objection(request: Request) -> str:
+    """Why a request may not be let in; empty where it may."""
+    if not is_loopback_address(request.client):
+        return "Only clients on this machine may use this"
+    host = ""
+    for name, value in request.headers:
+        lowered = name.lower()
+        if lowered in BROWSERS:
+            return f"Not for browsers: the request has a header {name}"
+        if lowered in PROXIES:
+            return f"Not for clients behind a proxy: the request has a header {name}"
+        if lowered == "host":
+            host = domain_of(value)[0]
+    if host and not is_loopback(host):
+        return f"The request's Host is {host!r}, not an address of this machine's own"
+    return ""

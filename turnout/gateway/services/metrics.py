@@ -1,0 +1,53 @@
+"""`GET /turnout/metrics?stage=prod`: what the counters of a stage say, for whoever judges its canary.
+
+Comes in: the counters that all workers share. Goes out: a handler, one of the services beside the API. Read by
+turnout.observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qs
+
+from turnout.gateway.http.messages import Handler, Request, Response
+from turnout.gateway.services.aws_wire import AwsError, answer
+from turnout.gateway.shared.counters import BOUNDS_S, Counters
+
+PATH = "/turnout/metrics"
+
+
+def make_metrics(
+    counters: Counters,
+    run: str,
+    clock: Callable[[], float],
+    dropped: Callable[[], Mapping[str, int]] | None = None,
+) -> Handler:
+    """The handler.
+
+    Args:
+        counters: summed over all workers when they are asked for.
+        run: names this run of the server: another one counts from zero again.
+        clock: seconds since 1970.
+        dropped: lines of output and of the capture that were dropped since the start, by stream.
+    """
+
+    def answer_metrics(request: Request) -> Response:
+        stage = parse_qs(request.query).get("stage", [""])[-1]
+        if request.method != "GET" or not stage:
+            return AwsError(400, "BadRequestException", f"Ask with GET {PATH}?stage=NAME").response()
+        functions = [
+            {
+                "function": key.function,
+                "canary": key.is_canary,
+                "statuses": counts.statuses,
+                "failures": counts.failures,
+                "seconds": counts.seconds,
+                "durations": counts.durations,
+            }
+            for key, counts in counters.read().items()
+            if key.stage == stage and key.function
+        ]
+        found = {"stage": stage, "run": run, "time": clock(), "bounds_s": BOUNDS_S, "functions": functions}
+        return answer(200, found if dropped is None else {**found, "dropped_lines": dropped()})
+
+    return answer_metrics

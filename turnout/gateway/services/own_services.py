@@ -1,0 +1,27 @@
+"""`/turnout/...`: what the gateway tells of itself to programs on this machine.
+
+Comes in: handlers by path. Goes out: one handler, a service beside the API. Called by `turnout.gateway.serve`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+
+from turnout.gateway.http.messages import Handler, Request, Response
+from turnout.gateway.services.aws_wire import AwsError
+from turnout.gateway.services.local_only import local_only
+
+SEGMENT = "turnout"
+
+
+def own_services(handlers: Mapping[str, Handler]) -> Handler:
+    """The handler of every path under the segment."""
+
+    def answer_own(request: Request) -> Response | Awaitable[Response]:
+        handler = handlers.get(request.path)
+        if handler is None:
+            message = f"There is nothing at this path; there are {' and '.join(handlers)}"
+            return AwsError(404, "NotFoundException", message).response()
+        return handler(request)
+
+    return local_only(answer_own)

@@ -1,0 +1,249 @@
+"""`UpdateStage`'s patch operations, pure: a stage and what is asked comes in, the stage as it would be goes out.
+
+Comes in: `StageSettings`, the operations of one call, the deployments that there are. Goes out: new settings, or an
+`AwsError`: then nothing of the call holds. Called by the control plane while nobody else changes the state.
+Source: API Gateway's API reference, "patch operations", and the refusals that AWS was recorded to give, word for word.
+Not recorded, and worded after those: values out of range, the removal of what is not there, other operations.
+
+What has no meaning on this machine (caches, access logs, settings of single methods) is refused, not swallowed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from turnout.gateway.rules.stages import CanarySettings, StageSettings
+from turnout.gateway.services.aws_wire import AwsError
+from turnout.manifest.parser import Throttle
+
+MOST_VARIABLES = 100
+ACCOUNT_RATE = 10_000.0
+ACCOUNT_BURST = 5_000
+"""What holds for a method that says nothing of its own."""
+
+VALID_PATHS = (
+    "[/deploymentId, /description, /cacheClusterEnabled, /cacheClusterSize, /clientCertificateId, /accessLogSettings, "
+    "/accessLogSettings/destinationArn, /accessLogSettings/format, /{resourcePath}/{httpMethod}/metrics/enabled, "
+    "/{resourcePath}/{httpMethod}/logging/dataTrace, /{resourcePath}/{httpMethod}/logging/loglevel, "
+    "/{resourcePath}/{httpMethod}/throttling/burstLimit/{resourcePath}/{httpMethod}/throttling/rateLimit"
+    "/{resourcePath}/{httpMethod}/caching/ttlInSeconds, /{resourcePath}/{httpMethod}/caching/enabled, "
+    "/{resourcePath}/{httpMethod}/caching/dataEncrypted, "
+    "/{resourcePath}/{httpMethod}/caching/requireAuthorizationForCacheControl, "
+    "/{resourcePath}/{httpMethod}/caching/unauthorizedCacheControlHeaderStrategy, /*/*/metrics/enabled, "
+    "/*/*/logging/dataTrace, /*/*/logging/loglevel, /*/*/throttling/burstLimit /*/*/throttling/rateLimit "
+    "/*/*/caching/ttlInSeconds, /*/*/caching/enabled, /*/*/caching/dataEncrypted, "
+    "/*/*/caching/requireAuthorizationForCacheControl, /*/*/caching/unauthorizedCacheControlHeaderStrategy, "
+    "/variables/{variable_name}, /tracingEnabled]"
+)
+"""As AWS lists them, its missing commas with it."""
+
+_NOT_HERE = re.compile(
+    r"/cacheCluster(Enabled|Size)|/clientCertificateId|/accessLogSettings(/destinationArn|/format)?"
+    r"|/.+/[^/]+/(metrics|logging|throttling|caching)/[A-Za-z]+"
+)
+_VARIABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+_VARIABLE_VALUE = re.compile(r"[A-Za-z0-9._~:/?#&=,-]{1,512}")
+_NUMBER = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_COPIES = {"/deploymentId": "/canarySettings/deploymentId", "/variables": "/canarySettings/stageVariableOverrides"}
+
+
+@dataclass(frozen=True, slots=True)
+class PatchOperation:
+    """One operation: `source` is what the wire calls `from`; what is not there is None."""
+
+    op: str
+    path: str
+    value: str | None = None
+    source: str | None = None
+
+
+def parse_operations(body: Mapping[str, Any]) -> tuple[PatchOperation, ...]:
+    """The operations of one call.
+
+    Raises:
+        AwsError: they are no list of such objects.
+    """
+    rows = body.get("patchOperations")
+    rows = [] if rows is None else rows
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise bad_request("Invalid patch operations specified: expected a list of objects")
+    operations = []
+    for row in rows:
+        texts = [row.get(key) for key in ("op", "path", "value", "from")]
+        if not all(text is None or isinstance(text, str) for text in texts):
+            raise bad_request("Invalid patch operations specified: op, path, value and from must be texts")
+        operations.append(PatchOperation(texts[0] or "", texts[1] or "", texts[2], texts[3]))
+    return tuple(operations)
+
+
+def apply_operations(
+    stage: StageSettings, operations: Collection[PatchOperation], deployments: Collection[str]
+) -> StageSettings:
+    """The stage after all of them, each applied to what the one before left.
+
+    Args:
+        stage: as it is.
+        operations: in order.
+        deployments: the ids that there are.
+
+    Raises:
+        AwsError: one of them is refused.
+    """
+    for operation in operations:
+        match operation.op:
+            case "replace":
+                stage = _replace(stage, operation.path, operation.value, deployments)
+            case "remove":
+                stage = _remove(stage, operation.path)
+            case "copy":
+                stage = _copy(stage, operation.path, operation.source)
+            case _:
+                raise bad_request(f"Invalid {operation.op} operation with path: {operation.path}")
+    return stage
+
+
+def _replace(stage: StageSettings, path: str, value: str | None, deployments: Collection[str]) -> StageSettings:
+    match path.split("/")[1:]:
+        case ["deploymentId"]:
+            return replace(stage, deployment_id=check_deployment(value, deployments))
+        case ["variables", name]:
+            return replace(stage, variables=with_variable(stage.variables, name, value))
+        case ["canarySettings", *inner]:
+            canary = stage.canary or CanarySettings(0.0, {}, stage.deployment_id)
+            return replace(stage, canary=_replace_in_canary(canary, path, inner, value, deployments))
+        case ["description"]:
+            return replace(stage, record=replace(stage.record, description=value or ""))
+        case ["tracingEnabled"]:
+            return replace(stage, record=replace(stage.record, is_traced=_flag(path, value)))
+        case ["*", "*", "throttling", "rateLimit"]:
+            return replace(stage, throttle=replace(_throttle(stage), rate=parse_number(path, value, math.inf)))
+        case ["*", "*", "throttling", "burstLimit"]:
+            return replace(stage, throttle=replace(_throttle(stage), burst=int(parse_number(path, value, 2**31 - 1))))
+    raise _invalid_path(path)
+
+
+def _replace_in_canary(
+    canary: CanarySettings, path: str, inner: list[str], value: str | None, deployments: Collection[str]
+) -> CanarySettings:
+    match inner:
+        case ["percentTraffic"]:
+            return replace(canary, percent=parse_number(path, value, 100.0))
+        case ["deploymentId"]:
+            return replace(canary, deployment_id=check_deployment(value, deployments))
+        case ["useStageCache"]:
+            return replace(canary, use_stage_cache=_flag(path, value))
+        case ["stageVariableOverrides", name]:
+            return replace(canary, overrides=with_variable(canary.overrides, name, value))
+    raise _invalid_path(path)
+
+
+def _remove(stage: StageSettings, path: str) -> StageSettings:
+    canary = stage.canary
+    match path.split("/")[1:]:
+        case ["canarySettings"] if canary is not None:
+            return replace(stage, canary=None)
+        case ["canarySettings", "stageVariableOverrides", name] if canary is not None and name in canary.overrides:
+            return replace(stage, canary=replace(canary, overrides=_without(canary.overrides, name)))
+        case ["variables", name] if name in stage.variables:
+            return replace(stage, variables=_without(stage.variables, name))
+        case ["description"]:
+            return replace(stage, record=replace(stage.record, description=""))
+        case ["*", "*"] if stage.throttle is not None:
+            return replace(stage, throttle=None)
+    name = path.removeprefix("/")
+    raise bad_request(f"Cannot remove method setting {name} because there is no method setting for this method ")
+
+
+def _copy(stage: StageSettings, path: str, source: str | None) -> StageSettings:
+    if source is None or _COPIES.get(path) != source:
+        raise bad_request(
+            f"Invalid copy operation with path: {path} and from {source}. "
+            f"Valid copy:path are [{', '.join(_COPIES)}] and valid copy:from are [{', '.join(_COPIES.values())}]"
+        )
+    if stage.canary is None:
+        raise bad_request("Promotion not available. Canary does not exist.")
+    if path == "/deploymentId":
+        return replace(stage, deployment_id=stage.canary.deployment_id)
+    return replace(stage, variables={**stage.variables, **stage.canary.overrides})
+
+
+def check_deployment(value: str | None, deployments: Collection[str]) -> str:
+    """A deployment's id.
+
+    Raises:
+        AwsError: there is none of that id.
+    """
+    if value not in deployments or value is None:
+        raise bad_request("Deployment id does not exist")
+    return value
+
+
+def with_variable(variables: Mapping[str, str], name: str, value: str | None) -> Mapping[str, str]:
+    """Variables with one more, or another value.
+
+    Raises:
+        AwsError: name or value hold what none may, or there are too many.
+    """
+    if _VARIABLE_NAME.fullmatch(name) is None:
+        raise bad_request(f"Invalid stage variable name {name!r}: letters, digits and underscores, at most 64")
+    if value is None or _VARIABLE_VALUE.fullmatch(value) is None:
+        raise bad_request(
+            f"Invalid value {value!r} of stage variable {name}: letters, digits and -._~:/?#&=, , at most 512"
+        )
+    changed = {**variables, name: value}
+    if len(changed) > MOST_VARIABLES:
+        raise bad_request(f"A stage has at most {MOST_VARIABLES} stage variables")
+    return changed
+
+
+def parse_variables(variables: Any) -> Mapping[str, str]:
+    """Several variables at once; raises an AwsError as `with_variable` does."""
+    if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
+        raise bad_request("Invalid stage variables specified: expected an object of texts")
+    found: Mapping[str, str] = {}
+    for name, value in variables.items():
+        found = with_variable(found, name, value)
+    return found
+
+
+def bad_request(message: str) -> AwsError:
+    """The one kind of refusal that `UpdateStage` and `CreateDeployment` know."""
+    return AwsError(400, "BadRequestException", message)
+
+
+def _invalid_path(path: str) -> AwsError:
+    if _NOT_HERE.fullmatch(path) is not None:
+        return bad_request(f"{path} has no meaning on this machine: only AWS keeps it")
+    return bad_request(f"Invalid method setting path: {path}. Must be one of: {VALID_PATHS}")
+
+
+def _without(variables: Mapping[str, str], name: str) -> dict[str, str]:
+    return {key: value for key, value in variables.items() if key != name}
+
+
+def _throttle(stage: StageSettings) -> Throttle:
+    return stage.throttle or Throttle(ACCOUNT_RATE, ACCOUNT_BURST)
+
+
+def _flag(path: str, value: str | None) -> bool:
+    if value not in {"true", "false"}:
+        raise bad_request(f"Invalid value {value!r} for {path}: must be true or false")
+    return value == "true"
+
+
+def parse_number(path: str, value: str | None, largest: float) -> float:
+    """A number of 0 or more.
+
+    Raises:
+        AwsError: it is none, or too large.
+    """
+    # float() also takes `5_0`, spaces, and the digits of other scripts.
+    number = float(value) if value is not None and _NUMBER.fullmatch(value) else math.nan
+    if not 0 <= number <= largest or math.isinf(number):
+        most = f"0 to {largest:g}" if math.isfinite(largest) else "at least 0"
+        raise bad_request(f"Invalid value {value!r} for {path}: must be a number, {most}")
+    return number

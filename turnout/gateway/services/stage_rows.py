@@ -1,0 +1,71 @@
+"""Stages, deployments and APIs as API Gateway tells them.
+
+Comes in: the gateway's own values. Goes out: JSON members under AWS's names. Called by the control plane.
+Source: botocore's model of API Gateway; which members are left out when they are empty was recorded from AWS.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from turnout.gateway.rules.stages import Deployment, StageSettings
+
+_METHOD_SETTINGS = {
+    "metricsEnabled": False,
+    "dataTraceEnabled": False,
+    "cachingEnabled": False,
+    "cacheTtlInSeconds": 300,
+    "cacheDataEncrypted": False,
+    "requireAuthorizationForCacheControl": True,
+    "unauthorizedCacheControlHeaderStrategy": "SUCCEED_WITH_RESPONSE_HEADER",
+}
+
+
+def stage_row(stage: StageSettings, started_s: float) -> dict[str, Any]:
+    """One stage; `started_s` is when the gateway started, in seconds since 1970."""
+    record, canary, throttle = stage.record, stage.canary, stage.throttle
+    row: dict[str, Any] = {
+        "stageName": stage.name,
+        "deploymentId": stage.deployment_id,
+        "cacheClusterEnabled": False,
+        "cacheClusterStatus": "NOT_AVAILABLE",
+        "methodSettings": {},
+        "tracingEnabled": record.is_traced,
+        "createdDate": int(started_s),
+        "lastUpdatedDate": int(record.updated_s or started_s),
+    }
+    if throttle is not None:
+        limits = {"throttlingRateLimit": float(throttle.rate), "throttlingBurstLimit": throttle.burst}
+        row["methodSettings"] = {"*/*": {**_METHOD_SETTINGS, **limits}}
+    if record.description:
+        row["description"] = record.description
+    if stage.variables:
+        row["variables"] = dict(stage.variables)
+    if canary is not None:
+        settings = row["canarySettings"] = {
+            "deploymentId": canary.deployment_id,
+            "percentTraffic": float(canary.percent),
+            "useStageCache": canary.use_stage_cache,
+        }
+        if canary.overrides:
+            settings["stageVariableOverrides"] = dict(canary.overrides)
+    return row
+
+
+def deployment_row(deployment: Deployment) -> dict[str, Any]:
+    """One deployment."""
+    row = {"id": deployment.id, "createdDate": int(deployment.created_s)}
+    return {**row, "description": deployment.description} if deployment.description else row
+
+
+def api_row(api_id: str, name: str, started_s: float) -> dict[str, Any]:
+    """One REST API."""
+    return {
+        "id": api_id,
+        "name": name,
+        "createdDate": int(started_s),
+        "apiKeySource": "HEADER",
+        "endpointConfiguration": {"types": ["REGIONAL"]},
+        "disableExecuteApiEndpoint": False,
+        "tags": {},
+    }

@@ -1,0 +1,47 @@
+"""Sockets that are bound before anything slow happens, so that a port in use is told at once.
+
+Comes in: host and port as the user gave them. Goes out: bound sockets, not yet listening. Called by
+`turnout.gateway.serve`.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+
+def bind_sockets(host: str, port: int) -> list[socket.socket]:
+    """Bind every address that the host has; with port 0 only the first, for each would get a port of its own.
+
+    Raises:
+        OSError: the host is unknown, or an address cannot be bound.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    bound: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            bound.append(_bind(family, kind, protocol, address))
+            if port == 0:
+                break
+    except OSError:
+        for made in bound:
+            made.close()
+        raise
+    return bound
+
+
+def _bind(
+    family: socket.AddressFamily, kind: socket.SocketKind, protocol: int, address: tuple[object, ...]
+) -> socket.socket:
+    made = socket.socket(family, kind, protocol)
+    try:
+        if sys.platform != "win32":
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart need not wait a minute
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # or it would take the IPv4 port, too
+        made.settimeout(0)  # as asyncio wants it
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made

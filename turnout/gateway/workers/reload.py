@@ -1,0 +1,304 @@
+"""Reloads the project's files: a process of its own reads them, all workers prepare them, then all switch.
+
+The supervisor calls it step by step, and nothing here waits. Every phase has a deadline: neither a file that hangs the
+process that reads it, nor a worker that hangs, ends reloading for good. What failed because the system was short of
+processes, memory or descriptors is tried again.
+
+    idle ── request ──> building ── rebuilt ──> preparing ── all workers are ready ──> idle, switched
+                           └── problems, nothing new ──> idle <── one worker cannot ──┘
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+from turnout.gateway.editions.changes import carry_over, describe_changes
+from turnout.gateway.editions.edition import Edition, FileStamp
+from turnout.gateway.editions.rebuild import Rebuilt, is_shortage, read_rebuilt, write_rebuilt
+from turnout.gateway.shared.state import ControlState, SharedState
+from turnout.gateway.workers.workers import WorkerProcess, Workers, fork
+from turnout.system.processes import die_with_parent
+
+log = logging.getLogger("turnout.reload")
+
+READ_S = 600.0
+"""The longest reading of the files; it is killed then. Opening one version has a deadline of its own, `OPEN_S`."""
+
+RESTART_SHARE = 1 / 60
+"""A reading that has taken this share of its time is given up for a newer change: the change may mend what hangs."""
+
+PREPARE_S = 120.0
+"""The longest that workers may take to prepare what was read; those that have not are killed and started again."""
+
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 30.0
+
+
+class Phase(Enum):
+    """What a reload waits for."""
+
+    IDLE = "nothing"
+    BUILDING = "the process that reads the files"
+    PREPARING = "workers that have not yet opened what is new"
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """An edition and its number, which grows."""
+
+    number: int
+    edition: Edition
+
+
+class Reload:
+    """At most one reload at a time; what is asked for meanwhile comes after it.
+
+    Args:
+        current: what is served.
+        workers: who serve it.
+        state: shared with them.
+        build: reads the files, given what is served; runs in a process of its own.
+        close_inherited: closes in a new process what belongs to the supervisor.
+        tell: says something to the user.
+        read_s: see `READ_S`.
+        clock: monotonic seconds.
+
+    Attributes:
+        current: what is served; workers that are started get this.
+        on_files: told which files the last reading depended on.
+    """
+
+    def __init__(
+        self,
+        current: Numbered,
+        workers: Workers,
+        state: SharedState,
+        *,
+        build: Callable[[Edition], Rebuilt],
+        close_inherited: Callable[[], None],
+        tell: Callable[[str], None],
+        on_files: Callable[[Mapping[Path, FileStamp]], None],
+        read_s: float = READ_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.current = current
+        self.phase = Phase.IDLE
+        self._workers = workers
+        self._state = state
+        self._build = build
+        self._close_inherited = close_inherited
+        self._tell = tell
+        self._on_files = on_files
+        self._is_wanted = False
+        self._told = ""
+        self._pid = 0
+        self._file = -1
+        self._next = current
+        self._last_number = current.number
+        self._awaited: set[WorkerProcess] = set()
+        self._read_s = read_s
+        self._clock = clock
+        self._phase_began_s = 0.0
+        self._retry_at: float | None = None
+        self._retry_s = FIRST_RETRY_S
+
+    def waits_s(self) -> list[float]:
+        """The seconds until `look` has something to do."""
+        now = self._clock()
+        waits = [] if self._retry_at is None else [self._retry_at - now]
+        if self.phase is Phase.BUILDING:
+            waits.append(self._phase_began_s + self._read_s - now)
+            if self._is_wanted:
+                waits.append(self._phase_began_s + self._read_s * RESTART_SHARE - now)
+        elif self.phase is Phase.PREPARING:
+            waits.append(self._phase_began_s + PREPARE_S - now)
+        return waits
+
+    def look(self) -> None:
+        """End what takes too long, and try again what is due."""
+        now = self._clock()
+        if self._retry_at is not None and now >= self._retry_at:
+            self._retry_at = None
+            self.request()
+        elif self.phase is Phase.BUILDING:
+            taken_s = now - self._phase_began_s
+            if taken_s >= self._read_s:
+                self._kill_reading()
+                self._fail(f"reading the files took longer than {self._read_s:g} s")
+            elif self._is_wanted and taken_s >= self._read_s * RESTART_SHARE:
+                self._kill_reading()
+                self._end()
+        elif self.phase is Phase.PREPARING and now - self._phase_began_s >= PREPARE_S:
+            self._give_up_on_awaited()
+
+    def request(self, *, repeat: bool = False) -> None:
+        """Read the files now, or again after the reading that goes on.
+
+        Args:
+            repeat: tell problems again that were told already.
+        """
+        if repeat:
+            self._told = ""
+        if self.phase is not Phase.IDLE:
+            self._is_wanted = True
+            return
+        self._is_wanted = False
+        self._retry_at = None
+        self.phase = Phase.BUILDING
+        self._phase_began_s = self._clock()
+        edition = self.current.edition
+        supervisor = os.getpid()
+
+        def child() -> int:
+            die_with_parent(supervisor)
+            os.setpgid(0, 0)  # so that the supervisor can end it with all that it has started
+            self._close_inherited()
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's; the supervisor ends this process
+            write_rebuilt(self._build(edition), self._file)
+            return 0
+
+        try:
+            self._file = os.memfd_create("turnout-edition")
+            self._pid = fork(child)
+        except OSError as error:
+            self._fail(f"the files cannot be read: {error.strerror or error}", is_temporary=True)
+
+    def reap(self) -> None:
+        """See whether the reading has ended."""
+        if not self._pid:
+            return
+        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        if not pid:
+            return
+        self._pid = 0
+        code = os.waitstatus_to_exitcode(status)
+        if code:
+            reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            self._fail(f"reading the files ended with {reason}")
+            return
+        rebuilt = read_rebuilt(self._file)
+        self._on_files(rebuilt.files)
+        if rebuilt.edition is None:
+            self._fail(rebuilt.problems, is_temporary=is_shortage(rebuilt.problems))
+        elif rebuilt.edition == self.current.edition:
+            self._told = ""
+            self._end()
+        else:
+            self._last_number += 1
+            self._next = Numbered(self._last_number, rebuilt.edition)
+            self.phase = Phase.PREPARING
+            self._phase_began_s = self._clock()
+            self._awaited = set(self._workers.tell("prepare", self._next.number, files=(self._file,)))
+            # One that is starting was forked with what is served now, and has to be told once it is ready.
+            self._awaited |= set(self._workers.alive())
+            self._commit_if_ready()
+
+    def worker_ready(self, worker: WorkerProcess) -> None:
+        """A worker that has started takes part, too."""
+        if self.phase is Phase.PREPARING and worker.channel is not None:
+            self._awaited.add(worker)
+            self._workers.send(worker, "prepare", self._next.number, files=(self._file,))
+
+    def worker_started(self, worker: WorkerProcess) -> None:
+        """A worker was forked, with what is served now."""
+        if self.phase is Phase.PREPARING:
+            self._awaited.add(worker)
+
+    def worker_gone(self, worker: WorkerProcess) -> None:
+        """A worker that has ended is not waited for."""
+        if self.phase is Phase.PREPARING:
+            self._awaited.discard(worker)
+            self._commit_if_ready()
+
+    def worker_prepared(self, worker: WorkerProcess, number: int, reason: str) -> None:
+        """A worker can go over to an edition, or says why it cannot."""
+        if self.phase is not Phase.PREPARING or number != self._next.number:
+            return
+        if reason:
+            self._workers.tell("discard", number)
+            self._fail(f"worker {worker.number} cannot serve it: {reason}", is_temporary=is_shortage(reason))
+            return
+        self._awaited.discard(worker)
+        self._commit_if_ready()
+
+    def stop(self) -> None:
+        """The gateway ends: so does the reading."""
+        self._kill_reading()
+        self._retry_at = None
+        if self.phase is not Phase.IDLE:
+            self._is_wanted = False
+            self._end()
+
+    def _kill_reading(self) -> None:
+        """End the process that reads, with all that it has started."""
+        if not self._pid:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it leads no group in its first moment
+            os.killpg(self._pid, signal.SIGKILL)
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        self._pid = 0
+
+    def _give_up_on_awaited(self) -> None:
+        """Kill the workers that have not prepared; go over without them where others have."""
+        awaited = tuple(self._awaited)
+        names = ", ".join(str(worker.number) for worker in awaited)
+        problem = f"worker {names} did not prepare it within {PREPARE_S:g} s"
+        for worker in awaited:
+            log.warning("worker %d did not prepare the new files within %g s and is killed", worker.number, PREPARE_S)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGKILL)
+        if all(worker in self._awaited for worker in self._workers.alive()):
+            self._workers.tell("discard", self._next.number)
+            self._fail(problem)
+            return
+        self._awaited = set()
+        self._commit_if_ready()
+
+    def _commit_if_ready(self) -> None:
+        if self._awaited or not any(worker.is_ready for worker in self._workers.alive()):
+            return
+        before, after = self.current, self._next
+
+        def change(state: ControlState | None) -> ControlState:
+            assert state is not None
+            return replace(carry_over(state, before.edition, after.edition), edition=after.number)
+
+        self._state.update(change)
+        self.current = after
+        self._told = ""
+        self._retry_s = FIRST_RETRY_S
+        self._workers.tell("look")
+        told = describe_changes(before.edition, after.edition)
+        if told:
+            self._tell(f"reloaded {after.edition.project.manifest.source}: {told}")
+        self._end()
+
+    def _fail(self, problems: str, *, is_temporary: bool = False) -> None:
+        if is_temporary:
+            self._retry_at = self._clock() + self._retry_s
+            self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
+        else:
+            self._retry_s = FIRST_RETRY_S
+        if problems != self._told:
+            again = " Turnout tries again." if is_temporary else ""
+            self._tell(f"{problems}\nnot reloaded: what was served before still is.{again}")
+        self._told = problems
+        self._end()
+
+    def _end(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+        self.phase = Phase.IDLE
+        self._awaited = set()
+        if self._is_wanted:
+            self.request()

@@ -1,0 +1,111 @@
+"""Whether files have changed, and whether they are whole.
+
+Comes in: paths, and calls now and then. Goes out: `True` once for each change, when nothing has moved for a moment and
+nobody still writes. Called by the supervisor.
+
+Files are looked at one by one: a look at 600 of them takes a few milliseconds, and it sees what notifications of the
+kernel do not tell of: network file systems, mounts of a virtual machine, folders that come later, links that lead
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from turnout.gateway.editions.edition import FileStamp, stamp_of
+
+LOOK_EVERY_S = 0.25
+SETTLED_AFTER_S = 0.2
+"""Nothing may have moved for so long: a copy writes more often."""
+
+WRITER_PATIENCE_S = 600.0
+"""A file that is open for writing, and of which nothing moves for so long, is taken as it is."""
+
+LARGEST_SHARE = 0.05
+"""Of one processor's time, for looking."""
+
+
+class Watch:
+    """A set of files, and what they looked like.
+
+    Args:
+        files: files and folders, there or not, as they were when they were read; of a folder only its entries count.
+        clock: monotonic seconds.
+        is_written: whether somebody has a file open for writing.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[Path, FileStamp],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        is_written: Callable[[Path], bool] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._is_written = is_written or is_open_for_writing
+        self._told = dict(files)
+        self._seen = self._look(files)
+        self._moved_s = clock()
+        self._due_s = clock() + LOOK_EVERY_S
+
+    def replace_files(self, files: Mapping[Path, FileStamp]) -> None:
+        """Watch these from now on; what has changed in those that were watched before is still told."""
+        self._told = {file: self._told.get(file, stamp) for file, stamp in files.items()}
+        self._seen = self._look(files)
+
+    def wait_s(self) -> float:
+        """The seconds until the next look is due."""
+        return max(0.0, self._due_s - self._clock())
+
+    def poll(self) -> bool:
+        """Look, where it is due; True where something has changed since this last was True, and is whole now."""
+        started = self._clock()
+        if started < self._due_s:
+            return False
+        seen = self._look(self._seen)
+        if seen != self._seen:
+            self._seen = seen
+            self._moved_s = started
+        changed = [file for file, stamp in seen.items() if stamp != self._told.get(file)]
+        is_whole = started - self._moved_s >= SETTLED_AFTER_S and not self._are_written(changed, started)
+        cost_s = self._clock() - started
+        self._due_s = started + cost_s + max(SETTLED_AFTER_S / 2 if changed else LOOK_EVERY_S, cost_s / LARGEST_SHARE)
+        if not changed or not is_whole:
+            return False
+        self._told = seen
+        return True
+
+    def _are_written(self, files: Iterable[Path], now: float) -> bool:
+        return now - self._moved_s < WRITER_PATIENCE_S and any(self._is_written(file) for file in files)
+
+    def _look(self, files: Iterable[Path]) -> dict[Path, FileStamp]:
+        return {file: stamp_of(file) for file in files}
+
+
+def is_open_for_writing(file: Path) -> bool:
+    """Whether some process has the file open for writing; False where that cannot be known.
+
+    Linux gives a read lease only on a file that nobody writes; other systems, some file systems and other people's
+    files give none.
+    """
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    else:
+        # A writer who comes in this very moment is told to wait, and we to let go, by a signal that is ignored.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return False
+    finally:
+        os.close(handle)
