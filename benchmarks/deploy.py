@@ -25,8 +25,8 @@ import pulumi
 import pulumi_aws as aws
 
 from benchmarks.plan import make_artifacts, write_manifest
-from infra.access_logs import AccountLogging
 from infra.api import RestApi, RestApiArgs
+from infra.observability.access_logs import AccountLogging
 from infra.program import deploy, find_place, render_documents
 from tests.engine.project import LAYER, write_package
 from tests.engine.stand_in.aws import REGION

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from model_lambdas.onnx_model.handler import ModelFunction
+from model_lambdas.function.handler import ModelFunction
 from model_lambdas.onnx_model.session import FunctionSpec, open_session
 from turnout.artifacts.onnx_signature import read_signature
 from turnout.gateway.workers.memory import keep_freed_memory

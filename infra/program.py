@@ -29,15 +29,15 @@ from turnout.project.remote_artifacts import fetch_remote
 from turnout.protocol.naming import function_prefix
 from turnout.protocol.telemetry import disable_telemetry
 
-from .access_logs import AccountLogging
 from .account import AccountSettings, read_account
-from .alarms import Alarms, alarms_of_function, alarms_of_stage
 from .api import RestApi, RestApiArgs
-from .dashboard import render_dashboard
 from .functions import ServedFunction, ServedFunctionArgs
-from .guard_rail import GuardRail, GuardRailArgs, find_guarded
 from .limits import check_limits
 from .naming import Place
+from .observability.access_logs import AccountLogging
+from .observability.alarms import Alarms, alarms_of_function, alarms_of_stage
+from .observability.dashboard import render_dashboard
+from .observability.guard_rail import GuardRail, GuardRailArgs, find_guarded
 from .packages import Packages, PackagesArgs
 from .roles import Roles, RolesArgs
 from .settings import Settings, read_settings

@@ -14,8 +14,8 @@ import pulumi_aws as aws
 
 from turnout.plan.values import StagePlan
 
-from .access_logs import FORMAT, make_log_groups
 from .auth import AUTH_RESOURCES
+from .observability.access_logs import FORMAT, make_log_groups
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from turnout.plan.values import Plan
 from .naming import Place
 
 LOCATION = "TURNOUT_MODEL"
-"""The variable by which a function knows where its model is (model_lambdas/onnx_model/stored_model.py)."""
+"""The variable by which a function knows where its model is (model_lambdas/function/stored_model.py)."""
 
 
 @dataclass(frozen=True, slots=True)

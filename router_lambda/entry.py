@@ -54,7 +54,7 @@ def _load_router(folder: Path, function: str, invoke: Invoke) -> Any:
         return Router(table, invoke, tasks=ThreadTasks())
     from turnout.protocol.catalogue import Catalogue
 
-    from .general import GeneralRouter
+    from .general.router import GeneralRouter
 
     row = json.loads((folder / "catalogue.json").read_bytes())
     catalogue = Catalogue.from_json(row, prefix=function.removesuffix(f"_{ROUTER}"))

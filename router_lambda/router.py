@@ -22,7 +22,7 @@ from .proxy_answers import answer_error, answer_failure, marked
 from .tasks import AsyncioTasks, Tasks
 
 if TYPE_CHECKING:
-    from .graphs import Graphs
+    from .graphs.runner import Graphs
 
 _LOG = logging.getLogger("turnout.router")
 
@@ -52,7 +52,7 @@ class Router:
         self._calls = Calls(table, invoke, tasks, random=random, clock=clock)
         self._graphs: Graphs | None = None
         if table.models[table.model].graph is not None:
-            from .graphs import Graphs  # numpy, which only graphs need
+            from .graphs.runner import Graphs  # numpy, which only graphs need
 
             self._graphs = Graphs(table, self._calls, tasks)
 

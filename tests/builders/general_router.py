@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from router_lambda.general import GeneralRouter
+from router_lambda.general.router import GeneralRouter
 from turnout.protocol.answered import Answered
 from turnout.protocol.catalogue import Catalogue, ModelEntry, VersionEntry
 from turnout.protocol.events import make_answer

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from model_lambdas.onnx_model.handler import ModelFunction
+from model_lambdas.function.handler import ModelFunction
 from model_lambdas.onnx_model.session import FunctionSpec
 from tests.builders.graphs import write_identity
 from turnout.protocol.tensors import Signature, TensorSpec

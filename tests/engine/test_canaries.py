@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
-from infra.guard_rail_function import end_canary
+from infra.observability.guard_rail_function import end_canary
 from tests.engine.life import LEAVES_LOOPS, Life, functions, touched
 from turnout.gateway.rules.stages import StageSettings
 

@@ -41,7 +41,7 @@ def test_function_is_what_the_manifest_says() -> None:
     assert made == {
         "name": "turnout-test_iris_v1",
         "runtime": "python3.13",
-        "handler": "model_lambdas.onnx_model.entry.handler",
+        "handler": "model_lambdas.function.entry.handler",
         "architectures": ["x86_64"],
         "memorySize": 2048,
         "timeout": 20,

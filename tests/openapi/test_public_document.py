@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
-from router_lambda.open_inference import METHOD_OF, parse_path
+from router_lambda.general.open_inference import METHOD_OF, parse_path
 from tests.builders.manifests import artifacts_of, manifest, manifests, stage
 from turnout.manifest.parser import Manifest
 from turnout.openapi.document import Document, build_document, lambda_uri, render_document

@@ -138,7 +138,7 @@ def test_bytecode_is_used_when_it_is_there(built: tuple[BuiltPackage, ...], laye
         archive.extractall(tmp_path)
     tag = sys.implementation.cache_tag
     assert f"turnout/protocol/__pycache__/codecs.{tag}.pyc" in names
-    handler = tmp_path / "model_lambdas/onnx_model/handler.py"
+    handler = tmp_path / "model_lambdas/function/handler.py"
     handler.write_text("raise SystemExit('the source was compiled')")  # unchecked: the source is not looked at
     code = (
         "import sys; sys.path[:0] = sys.argv[1:]; import model_lambdas.onnx_model.handler as m; print(m.ModelFunction)"

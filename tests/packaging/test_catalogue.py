@@ -9,7 +9,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 
-from router_lambda.serving import Stage, reach_all
+from router_lambda.general.serving import Stage, reach_all
 from tests.builders.general_router import ask, route_event
 from tests.builders.manifests import artifacts_of, large_manifest, manifest, manifests, model, signature, stage
 from turnout.manifest.parser import CallNode, Manifest, Model, Routing, SequenceNode, Sticky, Version

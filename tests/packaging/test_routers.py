@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model_lambdas.onnx_model.handler import ModelFunction
+from model_lambdas.function.handler import ModelFunction
 from model_lambdas.onnx_model.session import FunctionSpec
 from tests.builders.credentials_server import serve_credentials
 from tests.builders.general_router import route_event, v2_event

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from router_lambda.serving import Stage, find_base
+from router_lambda.general.serving import Stage, find_base
 from tests.builders.general_router import ask
 
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from turnout import __version__
-from turnout.cli import add, build, canary, init, invoke, models, openapi, plan, replay, serve, validate
+from turnout.cli.canary import commands as canary
+from turnout.cli.commands import add, build, init, invoke, models, openapi, plan, replay, serve, validate
 from turnout.cli.group import Group
 from turnout.cli.output import CommandError, tell, tell_problems
 from turnout.problems import ProblemsError

@@ -35,7 +35,7 @@ from turnout.project.project import Project
 FORMAT = "1"
 """Part of every digest: a change of what goes into a zip, or how, makes new packages."""
 
-HANDLER = "model_lambdas.onnx_model.entry.handler"
+HANDLER = "model_lambdas.function.entry.handler"
 """What Lambda calls in a function's zip."""
 
 LAMBDA_PYTHON = "3.13"

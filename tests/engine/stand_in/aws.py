@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.guard_rail_function import check_alarms
+from infra.observability.guard_rail_function import check_alarms
 from tests.engine.stand_in import gateway_resources as gateway
 from tests.engine.stand_in import lambda_resources as lambdas
 from tests.engine.stand_in import plain_resources as plain

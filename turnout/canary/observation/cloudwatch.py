@@ -5,7 +5,7 @@ Comes in: a boto3 client. Goes out: a `Source`. Called by `turnout canary` for a
 CloudWatch knows functions, not stages: what other stages, and callers of a version's own path, send to the same
 function under the same alias is counted too. A request that Lambda throttles is an error here, as its caller gets one.
 Lambda's own `Errors` are crashes and timeouts; answers of 500 and more, which a function gives by itself, are counted
-by a metric that it writes to its log (model_lambdas/onnx_model/failed_answers.py).
+by a metric that it writes to its log (model_lambdas/function/failed_answers.py).
 
 Latency needs more than percentiles, which cannot be added up: CloudWatch's trimmed count, `TC(:20)`, is the number of
 values up to 20, and with one for each bound there is a histogram.

@@ -31,7 +31,7 @@ _NO_HEADERS: Mapping[str, str] = {}
 
 
 class Runnable(Protocol):
-    """What a function's code looks like from here: `model_lambdas.onnx_model.handler.ModelFunction`."""
+    """What a function's code looks like from here: `model_lambdas.function.handler.ModelFunction`."""
 
     def load(self) -> None:
         """Open the session and import the transform; raises where that fails."""

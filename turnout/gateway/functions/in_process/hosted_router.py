@@ -34,7 +34,7 @@ content encoding may become a large one, so it is never read there."""
 
 
 class Answering(Protocol):
-    """A router's code: `router_lambda.router.Router`, `router_lambda.general.GeneralRouter`."""
+    """A router's code: `router_lambda.router.Router`, `router_lambda.general.router.GeneralRouter`."""
 
     async def answer(self, event: Mapping[str, Any], deadline_s: float) -> Mapping[str, Any]:
         """Answer one proxy event until a moment of `time.monotonic()`; safe on two event loops at once."""

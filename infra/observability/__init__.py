@@ -1,0 +1,1 @@
+"""Logs, alarms, the dashboard and the guard rail."""

@@ -1,0 +1,77 @@
+"""Access logs of a stage, a JSON line per request, and the role by which API Gateway writes them.
+
+Comes in: names and a retention. Goes out: log groups, and the setting of the account. Called by the program and by each
+stage. Requests that the canary answers are logged in a second group as well, `.../Canary`, which is made here lest API
+Gateway make it without retention. Source: API Gateway Developer Guide, "Set up an API Gateway canary release
+deployment".
+"""
+
+from __future__ import annotations
+
+import json
+
+import pulumi
+import pulumi_aws as aws
+
+from ..naming import Place
+from ..policies import API_GATEWAY, render_trust
+
+FIELDS = {
+    "time": "$context.requestTime",
+    "id": "$context.extendedRequestId",
+    "request_id": "$context.requestId",
+    "ip": "$context.identity.sourceIp",
+    "api_key_id": "$context.identity.apiKeyId",
+    "stage": "$context.stage",
+    "method": "$context.httpMethod",
+    "resource": "$context.resourcePath",
+    "status": "$context.status",
+    "bytes": "$context.responseLength",
+    "latency_ms": "$context.responseLatency",
+    "integration_status": "$context.integration.status",
+    "integration_latency_ms": "$context.integration.latency",
+    "error": "$context.error.responseType",
+    "canary": "$context.isCanaryRequest",
+    "deployment": "$context.deploymentId",
+}
+"""Every value is text: one that is missing is `-`, which is no JSON number.
+
+API Gateway puts each value between the quotes as it is, without escaping. So none of these holds text that a client
+chooses: a quote in it would break the line, or add fields to it. Left out for that reason: the user agent, the path
+(`resource` is the route's own), and the messages of errors, which repeat headers and what a function raised.
+A client may choose `request_id`, but only a UUID: anything else is replaced.
+Source: API Gateway Developer Guide, "Access logging for REST APIs".
+"""
+
+FORMAT = json.dumps(FIELDS, separators=(",", ":"))
+
+PUSH_TO_LOGS = "service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+"""AWS's own policy: API Gateway refuses a role that may less. Its resource is `*`, for it is the role of all APIs."""
+
+
+def make_log_groups(
+    name: str, api: str, stage: str, retention_days: int, opts: pulumi.ResourceOptions
+) -> aws.cloudwatch.LogGroup:
+    """The stage's log group; the canary's stands beside it."""
+    group = f"/aws/apigateway/{api}/{stage}"
+    log = aws.cloudwatch.LogGroup(name, name=group, retention_in_days=retention_days, opts=opts)
+    aws.cloudwatch.LogGroup(f"{name}_canary", name=f"{group}/Canary", retention_in_days=retention_days, opts=opts)
+    return log
+
+
+class AccountLogging(pulumi.ComponentResource):
+    """The role for all logs of API Gateway in this account and region; without one no stage may have an access log."""
+
+    def __init__(self, name: str, place: Place, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("turnout:infra:AccountLogging", name, None, opts)
+        within = pulumi.ResourceOptions(parent=self)
+        trust = render_trust(place, API_GATEWAY)
+        role = aws.iam.Role(name, name=place.logs_role, assume_role_policy=trust, opts=within)
+        policy = f"arn:{place.partition}:iam::aws:policy/{PUSH_TO_LOGS}"
+        attached = aws.iam.RolePolicyAttachment(name, role=role.name, policy_arn=policy, opts=within)
+        aws.apigateway.Account(
+            name,
+            cloudwatch_role_arn=role.arn,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[attached]),
+        )
+        self.register_outputs({})

@@ -1,0 +1,174 @@
+"""Alarms of a function and of a stage: failures, throttles, latency against what `slo` promises.
+
+Comes in: planned functions and stages. Goes out: CloudWatch alarms. Called by the program. Where `slo` says nothing
+of errors, `ERROR_PERCENT` holds; where it says nothing of latency, there is no alarm for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from turnout.plan.guard_alarms import errors_alarm_name
+from turnout.plan.stages import LIVE, NEXT
+from turnout.plan.values import Function, StagePlan
+
+from ..naming import Place, stage_alarm_name
+
+ERROR_PERCENT = 5.0
+"""The share of failing calls that raises an alarm where no `slo` says another."""
+
+FEWEST_FAILURES = 3
+"""So many calls have to fail within `PERIOD_S` before their share counts: one of one is 100%, and proves nothing. Of
+functions that fail 5% of their calls, one in 8,000 fails the first three.
+"""
+
+PERIOD_S = 60
+"""The shortest that Lambda's and API Gateway's metrics have: a broken canary ends within a minute or two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One alarm.
+
+    Args:
+        kind: `errors`, `throttles` or `p99`.
+        name: in CloudWatch.
+        description: what has happened, a sentence.
+        threshold: it goes off above this.
+        measured: the arguments that say what is compared with the threshold.
+    """
+
+    kind: str
+    name: str
+    description: str
+    threshold: float
+    measured: Mapping[str, Any]
+
+
+class Alarms(pulumi.ComponentResource):
+    """The alarms of a function or of a stage."""
+
+    def __init__(
+        self, name: str, alarms: Sequence[Alarm], actions: Sequence[str], opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("turnout:infra:Alarms", name, None, opts)
+        for alarm in alarms:
+            aws.cloudwatch.MetricAlarm(
+                f"{name}_{alarm.kind}",
+                name=alarm.name,
+                alarm_description=alarm.description,
+                comparison_operator="GreaterThanThreshold",
+                threshold=alarm.threshold,
+                evaluation_periods=1,
+                treat_missing_data="notBreaching",  # what nobody calls is well
+                alarm_actions=actions,
+                ok_actions=actions,
+                opts=pulumi.ResourceOptions(parent=self),
+                **alarm.measured,
+            )
+        self.register_outputs({})
+
+
+def alarms_of_function(function: Function) -> Iterator[Alarm]:
+    """Over all its aliases, so that they hold for the baseline and the canary."""
+    name, slo = function.name, function.slo
+    percent = slo.error_percent or ERROR_PERCENT
+    where = {"FunctionName": name}
+    yield Alarm(
+        "errors",
+        errors_alarm_name(name),
+        f"More than {percent:g}% of the calls of {name} fail, {FEWEST_FAILURES} or more in a minute.",
+        percent,
+        {"metric_queries": failure_queries(name)},
+    )
+    yield Alarm(
+        "throttles",
+        f"{name}_throttles",
+        f"Calls of {name} are refused: its concurrency, or the account's, is used up.",
+        0,
+        {**_metric("AWS/Lambda", "Throttles", where), "statistic": "Sum"},
+    )
+    if slo.p99_ms:
+        yield Alarm(
+            "p99",
+            f"{name}_p99",
+            f"One call in a hundred of {name} takes longer than {slo.p99_ms:g} ms.",
+            slo.p99_ms,
+            {**_metric("AWS/Lambda", "Duration", where), "extended_statistic": "p99"},
+        )
+
+
+def alarms_of_stage(place: Place, api: str, stage: StagePlan) -> Iterator[Alarm]:
+    """What its callers see."""
+    percent = stage.slo.error_percent or ERROR_PERCENT
+    where = {"ApiName": api, "Stage": stage.name}
+    yield Alarm(
+        "errors",
+        stage_alarm_name(place, stage.name, "errors"),
+        f"More than {percent:g} % of the answers of stage {stage.name} are 5xx.",
+        percent / 100,
+        {**_metric("AWS/ApiGateway", "5XXError", where), "statistic": "Average"},
+    )
+    if stage.slo.p99_ms:
+        yield Alarm(
+            "p99",
+            stage_alarm_name(place, stage.name, "p99"),
+            f"One answer in a hundred of stage {stage.name} takes longer than {stage.slo.p99_ms:g} ms.",
+            stage.slo.p99_ms,
+            {**_metric("AWS/ApiGateway", "Latency", where), "extended_statistic": "p99"},
+        )
+
+
+def failure_queries(function: str) -> list[dict[str, Any]]:
+    """Return the queries of the percentage of a function's calls that fail, 0 below `FEWEST_FAILURES`.
+
+    A call fails if it crashes, times out, is answered with 500 or more, or is throttled: Lambda counts throttled calls
+    beside its invocations, so where all are throttled there are none. `FILL`, because a metric that was never written
+    would make the whole expression one without data.
+    """
+    counted = {
+        "errors": ("AWS/Lambda", "Errors", {"FunctionName": function}),
+        "throttles": ("AWS/Lambda", "Throttles", {"FunctionName": function}),
+        **{
+            f"failed_{alias}": (
+                "Turnout",
+                "FailedAnswers",
+                {"FunctionName": function, "Resource": f"{function}:{alias}"},
+            )
+            for alias in (LIVE, NEXT)
+        },
+    }
+    calls = {"calls": ("AWS/Lambda", "Invocations", {"FunctionName": function})}
+    metrics = [
+        {
+            "id": key,
+            "metric": {
+                "namespace": namespace,
+                "metric_name": metric,
+                "dimensions": dimensions,
+                "period": PERIOD_S,
+                "stat": "Sum",
+            },
+        }
+        for key, (namespace, metric, dimensions) in {**counted, **calls}.items()
+    ]
+    expressions = {
+        "failed": f"SUM([{', '.join(f'FILL({key}, 0)' for key in counted)}])",
+        "attempts": "SUM([FILL(calls, 0), FILL(throttles, 0)])",
+    }
+    steps = [{"id": key, "expression": text, "label": key} for key, text in expressions.items()]
+    percent = f"IF(failed >= {FEWEST_FAILURES}, 100 * failed / attempts, 0)"
+    return [
+        *metrics,
+        *steps,
+        {"id": "percent", "expression": percent, "label": "failing calls, %", "return_data": True},
+    ]
+
+
+def _metric(namespace: str, metric: str, dimensions: dict[str, str]) -> dict[str, Any]:
+    return {"namespace": namespace, "metric_name": metric, "dimensions": dimensions, "period": PERIOD_S}

@@ -1,0 +1,215 @@
+"""The guard rail: an alarm of a canary ends the canary, whether or not anybody watches.
+
+A function ends it. Two rules of each stage call the function: one when an alarm's state changes, one every minute,
+because an alarm that was in ALARM when the canary started does not change. `pulumi up` calls it, too, once it has
+started or changed a canary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from turnout.manifest.parser import Manifest
+from turnout.plan.guard_alarms import ERRORS, GuardAlarms, find_guard_alarms
+from turnout.plan.values import CanaryPlan, Plan
+
+from ..api import RestApi
+from ..naming import Place, log_group_name
+from ..packages import RUNTIME
+from ..policies import DESCRIBE_ALARMS, LAMBDA, allow, allow_logs, render_policy, render_trust
+
+SOURCE = Path(__file__).with_name("guard_rail_function.py")
+
+CHECKED = "rate(1 minute)"
+"""How often the alarms' states are checked while a canary is on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A stage whose canary is guarded.
+
+    Args:
+        stage: its name.
+        rest_api_id: of its API.
+        alarms: those that end the canary.
+        canary: as planned.
+        made: the stage's resource.
+    """
+
+    stage: str
+    rest_api_id: pulumi.Output[str]
+    alarms: GuardAlarms
+    canary: CanaryPlan
+    made: pulumi.Resource
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRailArgs:
+    """What the guard rail is made of."""
+
+    place: Place
+    guarded: Sequence[Guarded]
+    log_retention_days: int
+
+
+class GuardRail(pulumi.ComponentResource):
+    """One function for all stages; it may change those stages and nothing else."""
+
+    def __init__(self, name: str, args: GuardRailArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("turnout:infra:GuardRail", name, None, opts)
+        self._within = pulumi.ResourceOptions(parent=self)
+        self._place = args.place
+        function, policy = self._make_function(name, args)
+        for guarded in args.guarded:
+            self._make_rules(guarded, function)
+            self._check_now(guarded, function, policy)
+        self.register_outputs({})
+
+    def _make_function(self, name: str, args: GuardRailArgs) -> tuple[aws.lambda_.Function, aws.iam.RolePolicy]:
+        function_name = args.place.guard_rail
+        log = aws.cloudwatch.LogGroup(
+            name,
+            name=log_group_name(function_name),
+            retention_in_days=args.log_retention_days,
+            opts=self._within,
+        )
+        role = aws.iam.Role(
+            name,
+            name=function_name,
+            assume_role_policy=render_trust(args.place, LAMBDA),
+            opts=self._within,
+        )
+        stages = [guarded.rest_api_id.apply(_stage_arn(args.place, guarded.stage)) for guarded in args.guarded]
+        policy = pulumi.Output.all(*stages).apply(
+            lambda arns: render_policy(
+                [
+                    allow_logs(args.place, function_name),
+                    allow(["apigateway:GET", "apigateway:PATCH"], arns),
+                    DESCRIBE_ALARMS,
+                ]
+            )
+        )
+        attached = aws.iam.RolePolicy(name, name="turnout", role=role.name, policy=policy, opts=self._within)
+        function = aws.lambda_.Function(
+            name,
+            name=function_name,
+            role=role.arn,
+            runtime=RUNTIME,
+            handler=f"{SOURCE.stem}.handler",
+            code=pulumi.AssetArchive({SOURCE.name: pulumi.FileAsset(str(SOURCE))}),
+            architectures=["arm64"],
+            memory_size=256,
+            timeout=30,
+            logging_config={"log_format": "JSON", "log_group": log.name},
+            opts=self._within,
+        )
+        return function, attached
+
+    def _make_rules(self, guarded: Guarded, function: aws.lambda_.Function) -> None:
+        stage = guarded.stage
+        pattern = {
+            "source": ["aws.cloudwatch"],
+            "detail-type": ["CloudWatch Alarm State Change"],
+            "resources": alarm_patterns(self._place, guarded.alarms),
+            "detail": {"state": {"value": ["ALARM"]}},
+        }
+        went_off = aws.cloudwatch.EventRule(
+            stage,
+            name=self._place.guard_rail_rule(stage),
+            description=f"Ends the canary of stage {stage} when an alarm of it goes off.",
+            event_pattern=json.dumps(pattern, separators=(",", ":")),
+            opts=self._within,
+        )
+        template = pulumi.Output.json_dumps({"rest_api_id": guarded.rest_api_id, "stage": stage, "alarm": "<alarm>"})
+        aws.cloudwatch.EventTarget(
+            stage,
+            rule=went_off.name,
+            arn=function.arn,
+            input_transformer={"input_paths": {"alarm": "$.detail.alarmName"}, "input_template": template},
+            opts=self._within,
+        )
+        self._permit(stage, stage, went_off, function)
+        check = f"{stage}-check"
+        minutely = aws.cloudwatch.EventRule(
+            check,
+            name=self._place.guard_rail_rule(check),
+            description=f"Ends the canary of stage {stage} while an alarm of it is in ALARM.",
+            schedule_expression=CHECKED,
+            opts=self._within,
+        )
+        aws.cloudwatch.EventTarget(
+            check, rule=minutely.name, arn=function.arn, input=_check_of(guarded), opts=self._within
+        )
+        self._permit(check, check, minutely, function)
+
+    def _permit(
+        self, name: str, statement: str, rule: aws.cloudwatch.EventRule, function: aws.lambda_.Function
+    ) -> None:
+        aws.lambda_.Permission(
+            name,
+            statement_id=statement,
+            action="lambda:InvokeFunction",
+            function=function.name,
+            principal="events.amazonaws.com",
+            source_arn=rule.arn,
+            opts=self._within,
+        )
+
+    def _check_now(self, guarded: Guarded, function: aws.lambda_.Function, policy: aws.iam.RolePolicy) -> None:
+        """Call the function once the stage has its canary, and again whenever the canary has changed."""
+        canary = guarded.canary
+        checked = aws.lambda_.Invocation(
+            guarded.stage,
+            function_name=function.name,
+            input=_check_of(guarded),
+            triggers={"canary": json.dumps([canary.percent, sorted(canary.overrides.items()), canary.release])},
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[guarded.made, policy]),
+        )
+        checked.result.apply(_warn_of_end(guarded.stage))
+
+
+def alarm_patterns(place: Place, alarms: GuardAlarms) -> list[str | dict[str, str]]:
+    """Return what EventBridge compares an alarm's ARN with."""
+    every = [{"wildcard": place.alarm_arn(f"{alarms.prefix}*{ERRORS}")}] if alarms.prefix else []
+    return [*(place.alarm_arn(name) for name in alarms.names), *every]
+
+
+def _check_of(guarded: Guarded) -> pulumi.Output[str]:
+    alarms = {"names": guarded.alarms.names, "prefix": guarded.alarms.prefix, "suffix": ERRORS}
+    return pulumi.Output.json_dumps({"rest_api_id": guarded.rest_api_id, "stage": guarded.stage, "alarms": alarms})
+
+
+def find_guarded(plan: Plan, manifest: Manifest, apis: Mapping[str, RestApi]) -> Iterator[Guarded]:
+    """Yield the stages whose canary an alarm ends."""
+    judgements = {stage.name: stage.canary.judgement for stage in manifest.stages if stage.canary}
+    for api in plan.apis:
+        for stage in api.stages:
+            if stage.name not in judgements or stage.canary is None:
+                continue
+            alarms = find_guard_alarms(plan, judgements[stage.name], stage)
+            if alarms is not None:
+                made = apis[api.name]
+                yield Guarded(stage.name, made.rest_api_id, alarms, stage.canary, made.stages[stage.name].stage)
+
+
+def _stage_arn(place: Place, stage: str) -> Any:
+    return lambda rest_api_id: place.stage_arn(rest_api_id, stage)
+
+
+def _warn_of_end(stage: str) -> Any:
+    def warn(result: str | None) -> None:
+        done = json.loads(result or "{}")
+        if done.get("ended"):
+            pulumi.warn(
+                f"stages.{stage}.canary: ended at once, because the alarm {done['alarm']} is in ALARM. "
+                f"Its share is 0% now; `turnout canary rollback {stage}` takes it out of models.yaml."
+            )
+
+    return warn

@@ -1,0 +1,1 @@
+"""What every model runtime shares: entry, handler, transform, capture, metrics, stored models."""

@@ -1,0 +1,126 @@
+"""A share of a version's requests, logged to be replayed: one line each, `{"turnout_capture": {...}}`.
+
+Comes in: a function's handler, and what the manifest's `capture` says. Goes out: the same one, which writes lines. Put
+around the handler at init, in Lambda only; `turnout replay` reads what CloudWatch exports.
+
+Nothing of it may cost the caller the answer: what cannot be captured is told in the log and left.
+"""
+
+from __future__ import annotations
+
+import logging
+import random as random_module
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from turnout.protocol.capture import make_sample, write_line
+from turnout.protocol.events import is_canary, read_event
+from turnout.protocol.limits import LARGEST_LOG_LINE_BYTES
+from turnout.protocol.routing import REPLAY_HEADER, is_shadow
+
+from ..onnx_model.session import FunctionSpec
+from .failed_answers import Handler
+
+log = logging.getLogger("turnout.function")
+
+_SURELY_LARGER = LARGEST_LOG_LINE_BYTES * 2
+"""Characters of a body, in base64, that no line holds: it is not even read."""
+
+
+# The system's: environments that start from one SnapStart snapshot would share the state of any other.
+_RANDOM = random_module.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRule:
+    """What the manifest's `capture` says: a share of the requests, 0-100, and inputs whose values are left out."""
+
+    percent: float
+    redact: Collection[str]
+
+
+def capturing_requests(
+    handle: Handler,
+    spec: FunctionSpec,
+    rule: CaptureRule,
+    write: Callable[[str], object],
+    *,
+    random: Callable[[], float] = _RANDOM.random,
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.perf_counter,
+) -> Handler:
+    """The handler that also captures.
+
+    Args:
+        handle: what answers.
+        spec: whose model and version the lines name.
+        rule: what to capture.
+        write: takes one line for the log.
+        random: 0 up to but not 1, one call per request.
+        clock: seconds since 1970.
+        monotonic: seconds, for durations.
+    """
+
+    def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        if random() * 100 >= rule.percent:
+            return handle(event, context)
+        came, started = clock(), monotonic()
+        answer = handle(event, context)
+        try:
+            line = _line(event, answer["statusCode"], spec, rule, came, (monotonic() - started) * 1000)
+            if line:
+                write(line)
+        except Exception:
+            log.exception("%s %s: a request could not be captured", spec.model, spec.version)
+        return answer
+
+    return handler
+
+
+def _line(
+    event: Mapping[str, Any], status: int, spec: FunctionSpec, rule: CaptureRule, time_s: float, duration_ms: float
+) -> str:
+    """The line, empty for what is no caller's request of its own: a ping, a router's shadow copy, a replay."""
+    context = event.get("requestContext")
+    if not context or is_shadow(event) or _is_replay(event, spec):
+        return ""
+    size = len(event.get("body") or "")
+    if size > _SURELY_LARGER:
+        return _left_out(spec, size)
+    headers, body = read_event(event)
+    sample = make_sample(
+        headers,
+        body,
+        rule.redact,
+        time=time_s,
+        stage=context.get("stage", ""),
+        model=spec.model,
+        version=spec.version,
+        canary=is_canary(event),
+        status=status,
+        duration_ms=duration_ms,
+        resource=event.get("resource", ""),
+    )
+    line = b"" if sample is None else write_line(sample)
+    return line.decode() if len(line) <= LARGEST_LOG_LINE_BYTES else _left_out(spec, len(line))
+
+
+def _is_replay(event: Mapping[str, Any], spec: FunctionSpec) -> bool:
+    """Whether a request says that it is sent again, on the path that names this version.
+
+    Anybody can say so. Nothing is gained by it: no canary decides about requests that name their version, so none is
+    judged by their lines, and CloudWatch counts them all the same. On any other path the header means nothing.
+    """
+    if event.get("resource") != f"/models/{spec.model}/{spec.version}/inference":
+        return False
+    return any(name.lower() == REPLAY_HEADER for name in event.get("headers") or ())
+
+
+def _left_out(spec: FunctionSpec, size_bytes: int) -> str:
+    """What is logged of a request whose line CloudWatch would cut."""
+    told = {"model": spec.model, "version": spec.version, "bytes": size_bytes, "most_bytes": LARGEST_LOG_LINE_BYTES}
+    return orjson.dumps({"turnout_capture_left_out": told}).decode()

@@ -1,0 +1,76 @@
+"""What Lambda imports: the session is opened and warmed up at init, so that a SnapStart snapshot holds both.
+
+Comes in: `function.json` beside the packages, written by `turnout build`. Goes out: `handler`. Called by the runtime.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from turnout.protocol.telemetry import disable_telemetry
+from turnout.protocol.tensors import Signature
+
+from ..onnx_model.session import FunctionSpec
+from .captured_requests import CaptureRule, capturing_requests
+from .failed_answers import Handler, counting_failures
+from .handler import ModelFunction
+
+log = logging.getLogger("turnout.function")
+
+
+def load_function(folder: Path, row: Mapping[str, Any]) -> ModelFunction:
+    """The function packaged in `folder`, whose `function.json` is `row`, its session open and warmed up.
+
+    Raises:
+        ModelError: the artifact or the transform cannot be opened; Lambda reports it as a failed init.
+    """
+    model = folder
+    if row["stored"]:
+        from .stored_model import StoredFile, fetch_model  # with TLS, which no other function waits for
+
+        model = Path(tempfile.gettempdir(), "turnout", row["sha256"])
+        fetch_model([StoredFile(**file) for file in row["stored"]], model / "model", os.environ)
+    spec = FunctionSpec(
+        model=row["model"],
+        version=row["version"],
+        sha256=row["sha256"],
+        signature=Signature.from_json(row["signature"]),
+        artifact=model / row["artifact"],
+        transform=folder / row["transform"] if row["transform"] else None,
+        memory_mb=int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024")),
+    )
+    function = ModelFunction(spec)
+    function.load()
+    if row["warm_up"] is not None:
+        _warm_up(function, row["warm_up"])
+    return function
+
+
+def _warm_up(function: ModelFunction, request: dict[str, Any]) -> None:
+    """One call with the version's first example: what a first run allocates is there before the first caller."""
+    body = base64.b64encode(orjson.dumps(request)).decode()
+    event = {"headers": {"content-type": "application/json"}, "body": body, "isBase64Encoded": True}
+    answer = function(event, None)
+    if answer["statusCode"] != 200:
+        spec = function.spec
+        log.warning("%s %s: the warm-up request was answered %s", spec.model, spec.version, answer["body"])
+
+
+def _make_handler(folder: Path) -> Handler:
+    disable_telemetry()  # before a transform that imports onnxruntime by itself
+    row = orjson.loads((folder / "function.json").read_bytes())
+    function = load_function(folder, row)
+    handle = counting_failures(function, print)
+    capture = row["capture"]
+    return capturing_requests(handle, function.spec, CaptureRule(**capture), print) if capture else handle
+
+
+handler = _make_handler(Path(os.environ["LAMBDA_TASK_ROOT"])) if "LAMBDA_TASK_ROOT" in os.environ else None

@@ -1,0 +1,149 @@
+"""The function of one model version: a proxy event in, a proxy answer out, as AWS Lambda calls it.
+
+Comes in: a `FunctionSpec`; then events and contexts. Goes out: answers with a status, never an exception for a
+client's fault. Called by the Lambda runtime and by the gateway, from several threads at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import orjson
+
+from turnout.protocol.answers import make_tensor_answer
+from turnout.protocol.checks import Interface, build_interface
+from turnout.protocol.codecs import decode_request, encode_answer
+from turnout.protocol.errors import RequestError
+from turnout.protocol.events import is_canary, is_ping, make_answer, read_event
+
+from ..onnx_model.session import Cancellation, FunctionSpec, Model, RunCancelled
+from .transform import Transform
+
+Array = npt.NDArray[Any]
+
+log = logging.getLogger("turnout.function")
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What `load` opened."""
+
+    model: Model
+    interface: Interface
+    transform: Transform | None
+
+
+class ModelFunction:
+    """One version's function. Making it costs nothing; `load` opens the session, at the latest at the first call."""
+
+    def __init__(self, spec: FunctionSpec) -> None:
+        self.spec = spec
+        self._lock = threading.Lock()
+        self._loaded: _Loaded | None = None
+        named = {
+            "x-turnout-model": spec.model,
+            "x-turnout-version": spec.version,
+            "x-turnout-digest": spec.sha256[:12],
+        }
+        self._headers = {
+            canary: {"Content-Type": "application/json", **named, "x-turnout-canary": canary}
+            for canary in ("false", "true")
+        }
+
+    def load(self) -> None:
+        """Open the session and the transform. Once: further calls, from any thread, return when that is done.
+
+        Raises:
+            ModelError: the artifact or the transform cannot be opened. The next call tries again.
+        """
+        self._load()
+
+    def _load(self) -> _Loaded:
+        with self._lock:
+            if self._loaded is None:
+                spec = self.spec
+                transform = None
+                if spec.transform is not None:
+                    transform = Transform(spec.transform, f"{spec.model} {spec.version}", spec.transform_files)
+                interface = build_interface(
+                    spec.signature,
+                    spec.model,
+                    spec.version,
+                    free_inputs=transform is not None and transform.has_preprocess,
+                    free_outputs=transform is not None and transform.has_postprocess,
+                )
+                self._loaded = _Loaded(Model(spec), interface, transform)
+            return self._loaded
+
+    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """The answer to one event.
+
+        Args:
+            event: API Gateway's proxy event, which says which share of the traffic this is (`is_canary`).
+                Or a `PING`, which is answered 200 once the session is open.
+            context: Lambda's; a `Cancellation` as its attribute `cancellation` ends an overlong run.
+
+        Raises:
+            RunCancelled: `context.cancellation` was used.
+        """
+        headers = self._headers["true" if is_canary(event) else "false"].copy()
+        try:
+            return self._answer(event, getattr(context, "cancellation", None), headers)
+        except RequestError as error:
+            return _failure(error, headers)
+        except (RunCancelled, MemoryError):
+            raise  # neither is an answer; Lambda ends a function that has no memory left
+        except Exception:
+            log.exception("%s %s failed", self.spec.model, self.spec.version)
+            return _failure(RequestError("MODEL_FAILED", f"{self.spec.model} {self.spec.version} failed"), headers)
+
+    def _answer(
+        self, event: Mapping[str, Any], cancellation: Cancellation | None, headers: dict[str, str]
+    ) -> dict[str, Any]:
+        loaded = self._loaded or self._load()
+        if "turnout" in event and is_ping(event):
+            return make_answer(200, headers, b'{"ready":true}')
+        request_headers, body = read_event(event)
+        request = decode_request(request_headers, body, loaded.interface)
+        if loaded.transform is None:
+            outputs = loaded.model.run(request.inputs, request.outputs, cancellation)
+        else:
+            outputs = self._run_transformed(loaded, loaded.transform, request.inputs, request.outputs, cancellation)
+        answer = encode_answer(outputs, request, loaded.interface)
+        return make_tensor_answer(headers, answer)
+
+    def _run_transformed(
+        self,
+        loaded: _Loaded,
+        transform: Transform,
+        inputs: dict[str, Array],
+        names: tuple[str, ...],
+        cancellation: Cancellation | None,
+    ) -> dict[str, Array]:
+        if transform.has_preprocess:
+            inputs = self._run_step(transform.preprocess, inputs)
+            loaded.interface.check_inputs(inputs)
+        outputs = loaded.model.run(inputs, () if transform.has_postprocess else names, cancellation)
+        return self._run_step(transform.postprocess, outputs) if transform.has_postprocess else outputs
+
+    def _run_step(self, step: Any, tensors: dict[str, Array]) -> dict[str, Array]:
+        try:
+            found: dict[str, Array] = step(tensors)
+        except (RequestError, MemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            log.exception("%s %s: %s of the transform failed", self.spec.model, self.spec.version, step.__name__)
+            message = f"{self.spec.model} {self.spec.version}: {step.__name__} failed; the function's log says why"
+            raise RequestError("TRANSFORM_FAILED", message) from error
+        return found
+
+
+def _failure(error: RequestError, headers: dict[str, str]) -> dict[str, Any]:
+    return make_answer(
+        error.status, headers, orjson.dumps(error.body(), default=str, option=orjson.OPT_SERIALIZE_NUMPY)
+    )

@@ -1,0 +1,180 @@
+"""A model that does not lie in its function's zip: fetched from S3 when the function starts.
+
+Comes in: where the files are, `s3://bucket/folder`, and their names, sizes and digests. Goes out: the same files below
+a folder, whole and right, or a `ModelError`. Called by `entry`.
+
+A file comes in ranges over several connections at once, since one alone does not fill Lambda's network. Nothing is
+opened before its digest is right. Without boto3, whose import takes longer than a small model's transfer.
+Source: Amazon S3 API Reference, GetObject; S3 performance guidelines, "Use byte-range fetches".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from turnout.protocol.credentials import CredentialsError, CredentialSource
+from turnout.protocol.regions import dns_suffix
+from turnout.protocol.signing import sign_request
+
+from ..onnx_model.session import ModelError
+
+LOCATION = "TURNOUT_MODEL"
+"""The function's variable that says where its model is, `s3://bucket/folder`."""
+
+RANGE_BYTES = 8 * 1024 * 1024
+CONNECTIONS = 8
+ATTEMPTS = 3
+TIMEOUT_S = 10.0
+"""Of each read: S3 answers in fractions of a second, or another attempt is quicker."""
+
+_NO_BODY = hashlib.sha256(b"").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a model, as `function.json` has it.
+
+    Args:
+        name: relative to the model's folder, here and there.
+        bytes: its size.
+        sha256: 64 hex digits.
+    """
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+def fetch_model(files: Sequence[StoredFile], folder: Path, environ: Mapping[str, str]) -> None:
+    """Put every file of a model into `folder`.
+
+    Args:
+        files: all of them.
+        folder: made where it is missing.
+        environ: Lambda's, with the location, the region and the role's credentials or where they are served;
+            `AWS_ENDPOINT_URL_S3` names another server than AWS's.
+
+    Raises:
+        ModelError: a file is missing, cannot be read, or is not the one that was deployed.
+    """
+    location = environ.get(LOCATION)
+    if not location:
+        raise ModelError(f"the model is not in the zip, and {LOCATION} does not say where it is")
+    bucket = BucketFolder(location, environ)
+    with ThreadPoolExecutor(CONNECTIONS) as threads:
+        for file in files:
+            target = folder / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _fetch_file(bucket, file, target, threads)
+
+
+def _fetch_file(bucket: BucketFolder, file: StoredFile, target: Path, threads: ThreadPoolExecutor) -> None:
+    with target.open("w+b") as stream:
+
+        def fetch(part: tuple[int, int]) -> None:
+            first, last = part
+            os.pwrite(stream.fileno(), bucket.read(file.name, first, last), first)
+
+        for _ in threads.map(fetch, _ranges(file.bytes)):
+            pass
+        stream.seek(0)
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != file.sha256:
+        target.unlink()
+        message = f"{bucket.spell(file.name)} is not the file that was deployed: its sha256 is {found}"
+        raise ModelError(f"{message}, expected {file.sha256}")
+
+
+def _ranges(size: int) -> Iterator[tuple[int, int]]:
+    """First and last byte of each part."""
+    for first in range(0, size, RANGE_BYTES):
+        yield first, min(first + RANGE_BYTES, size) - 1
+
+
+class BucketFolder:
+    """A folder of a bucket, read by several threads at once."""
+
+    def __init__(self, location: str, environ: Mapping[str, str]) -> None:
+        parts = urlsplit(location)
+        self._location = location
+        self._region = environ["AWS_REGION"]
+        self._credentials = CredentialSource(environ)
+        endpoint = environ.get("AWS_ENDPOINT_URL_S3")
+        at = urlsplit(endpoint or find_endpoint(parts.netloc, self._region))
+        self._open = HTTPSConnection if at.scheme == "https" else HTTPConnection
+        self._host = at.netloc
+        is_in_path = bool(endpoint) or not is_in_certificate(parts.netloc)
+        self._folder = (f"/{parts.netloc}" if is_in_path else "") + parts.path.rstrip("/")
+
+    def spell(self, name: str) -> str:
+        """The whole address of a file, for messages."""
+        return f"{self._location.rstrip('/')}/{name}"
+
+    def url_of(self, name: str) -> str:
+        """Where a file is requested."""
+        scheme = "https" if self._open is HTTPSConnection else "http"
+        return f"{scheme}://{self._host}{self._path_of(name)}"
+
+    def _path_of(self, name: str) -> str:
+        return quote(f"{self._folder}/{name}", safe="/~")
+
+    def read(self, name: str, first: int, last: int) -> bytes:
+        """Some bytes of a file; tried again where S3 or the network fails, not where S3 refuses."""
+        failure = ""
+        for _ in range(ATTEMPTS):
+            try:
+                status, body = self._get(name, first, last)
+            except CredentialsError as error:
+                raise ModelError(f"{self.spell(name)} cannot be read: {error}") from error
+            except (OSError, HTTPException) as error:
+                failure = f"{type(error).__name__}: {error}"
+                continue
+            if status == 206 and len(body) == last - first + 1:
+                return body
+            failure = f"S3 answered {status} with {len(body):,} bytes"
+            if 300 <= status < 500:
+                break
+        raise ModelError(f"{self.spell(name)} cannot be read: {failure}")
+
+    def _get(self, name: str, first: int, last: int) -> tuple[int, bytes]:
+        path = self._path_of(name)
+        headers = {"host": self._host, "range": f"bytes={first}-{last}", "x-amz-content-sha256": _NO_BODY}
+        signed = sign_request(
+            self._credentials.current(),
+            "GET",
+            region=self._region,
+            service="s3",
+            path=path,
+            headers=headers,
+            body=b"",
+            now=time.time(),
+        )
+        connection = self._open(self._host, timeout=TIMEOUT_S)
+        try:
+            connection.request("GET", path, headers=signed)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+
+def is_in_certificate(bucket: str) -> bool:
+    """Whether S3's wildcard certificate covers `bucket` as a host name: it covers one label, so a dot ends it."""
+    return "." not in bucket
+
+
+def find_endpoint(bucket: str, region: str) -> str:
+    """Where a bucket is reached: at a host of its own, or by its name in the path.
+
+    Source: Amazon S3 User Guide, "Virtual hosting of buckets", limitations.
+    """
+    host = f"s3.{region}.{dns_suffix(region)}"
+    return f"https://{bucket}.{host}" if is_in_certificate(bucket) else f"https://{host}"

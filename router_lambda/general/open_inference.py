@@ -1,0 +1,156 @@
+"""The Open Inference Protocol's tree, `/v2`, so that its clients work unchanged.
+
+Comes in: an event of `/v2` or `/v2/{proxy+}`. Goes out: a proxy answer; an inference's is the function's own. Called by
+the general router.
+Source: Open Inference Protocol, "HTTP/REST"; Triton, "Binary Tensor Data Extension".
+
+The path parameter decides, never the raw path. It is parted at its slashes and then decoded, so that a name with an
+escaped slash is one name, and unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from turnout.protocol.answered import Invoke
+from turnout.protocol.catalogue import Catalogue, ModelEntry
+from turnout.protocol.errors import RequestError
+from turnout.protocol.routing import handed_on
+
+from ..proxy_answers import answer_failure, check_answered
+from .catalogue import find_model, find_version
+from .pages import answer_json, check_method
+from .readiness import Readiness
+from .serving import Stage, reach, reach_all
+
+EXTENSIONS = ("binary_tensor_data",)
+
+VERSION_PLATFORM = "onnxruntime_onnx"
+
+GRAPH_PLATFORM = "ensemble"
+"""What Triton calls a model that is made of others."""
+
+METHOD_OF = {"metadata": "GET", "live": "GET", "ready": "GET", "infer": "POST"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a path asks for.
+
+    Args:
+        what: a key of `METHOD_OF`.
+        model: its name; empty where the server itself is asked.
+        version: its name; empty for the one that the stage serves.
+    """
+
+    what: str
+    model: str = ""
+    version: str = ""
+
+
+def parse_path(proxy: str) -> Asked | None:
+    """What `/v2/` with this path parameter asks for; None where there is no such path."""
+    match [unquote(part) for part in proxy.split("/")]:
+        case [""]:
+            return Asked("metadata")
+        case ["health", "live" | "ready" as what]:
+            return Asked(what)
+        case ["models", model] if model:
+            return Asked("metadata", model)
+        case ["models", model, "ready" | "infer" as what] if model:
+            return Asked(what, model)
+        case ["models", model, "versions", version] if model and version:
+            return Asked("metadata", model, version)
+        case ["models", model, "versions", version, "ready" | "infer" as what] if model and version:
+            return Asked(what, model, version)
+    return None
+
+
+class OpenInference:
+    """Answers `/v2`.
+
+    Args:
+        catalogue: what there is.
+        invoke: calls a function.
+        readiness: tells who does not answer.
+    """
+
+    def __init__(self, catalogue: Catalogue, invoke: Invoke, readiness: Readiness) -> None:
+        self._catalogue = catalogue
+        self._invoke = invoke
+        self._readiness = readiness
+
+    async def answer(self, event: Mapping[str, Any], stage: Stage, deadline_s: float) -> dict[str, Any]:
+        """The proxy answer to one event.
+
+        Raises:
+            RequestError: UNKNOWN_PATH, METHOD_NOT_ALLOWED, UNKNOWN_MODEL, UNKNOWN_VERSION, NOT_READY.
+        """
+        proxy = (event.get("pathParameters") or {}).get("proxy", "")
+        asked = parse_path(proxy)
+        if asked is None:
+            message = f"there is nothing at /v2/{proxy[:80]}: served are health, models and their versions"
+            raise RequestError("UNKNOWN_PATH", message, got=proxy[:80])
+        check_method(event, METHOD_OF[asked.what])
+        if asked.what == "live":
+            return answer_json({"live": True})
+        if not asked.model:
+            return await self._answer_for_all(asked, stage, deadline_s)
+        model = find_model(self._catalogue, asked.model)
+        if asked.version:
+            find_version(model, asked.version)
+        if asked.what == "metadata":
+            return answer_json(describe_model(model, asked.version, stage))
+        if asked.what == "ready":
+            reached = reach(self._catalogue, stage, model, asked.version)
+            await self._readiness.check(reached, stage.alias, deadline_s)
+            return answer_json({"name": model.name, "ready": True})
+        return await self._infer(event, stage, model, asked.version, deadline_s)
+
+    async def _answer_for_all(self, asked: Asked, stage: Stage, deadline_s: float) -> dict[str, Any]:
+        if asked.what == "metadata":
+            return answer_json({"name": "turnout", "version": self._catalogue.release, "extensions": EXTENSIONS})
+        await self._readiness.check(reach_all(self._catalogue, stage), stage.alias, deadline_s)
+        return answer_json({"ready": True})
+
+    async def _infer(
+        self, event: Mapping[str, Any], stage: Stage, model: ModelEntry, version: str, deadline_s: float
+    ) -> dict[str, Any]:
+        function = self._catalogue.function_of(model.name, version or stage.choice_of(model))
+        path = f"/models/{model.name}/{version}/inference" if version else f"/models/{model.name}/inference"
+        handed = {**handed_on(event), "resource": path, "path": path, "pathParameters": None}
+        answered = check_answered(await self._invoke(function, stage.alias, handed, deadline_s=deadline_s))
+        return tell_error(answer_failure(answered.error) if answered.answer is None else answered.answer)
+
+
+def tell_error(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer; one in API Gateway's words, which the protocol's clients do not read, in the protocol's."""
+    if "x-amzn-ErrorType" not in (answer.get("headers") or {}):
+        return dict(answer)
+    told = json.dumps({"error": json.loads(answer["body"])["message"]})
+    return {**answer, "body": told}
+
+
+def describe_model(model: ModelEntry, version: str, stage: Stage) -> dict[str, Any]:
+    """The protocol's model metadata; without a version that of the one which gets most of the stage's calls."""
+    shares = stage.shares_of(model)
+    version = version or max(shares, key=shares.__getitem__, default="")
+    known = model.versions.get(version) or next(iter(model.versions.values()), None)
+    signature = model.signature if known is None else known.signature
+    return {
+        "name": model.name,
+        "versions": list(model.versions),
+        "platform": GRAPH_PLATFORM if model.is_graph else VERSION_PLATFORM,
+        "inputs": [_tensor(row) for row in signature["inputs"]],
+        "outputs": [_tensor(row) for row in signature["outputs"]],
+    }
+
+
+def _tensor(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A tensor's metadata. One of any rank has one free dimension here: the protocol has no word for it."""
+    shape = [-1] if row["shape"] is None else row["shape"]
+    return {"name": row["name"], "datatype": row["datatype"], "shape": shape}

@@ -1,0 +1,99 @@
+"""Whether functions answer: each is sent a ping, which it answers without an inference once its session is open.
+
+Comes in: versions with their functions, and an alias. Goes out: nothing, or an error that lists who does not answer.
+Called for `/health/ready` and by `/v2`.
+
+A ping is a real call: on AWS it starts a function that sleeps. What is found holds for some seconds, so that a stage
+whose health anybody asks, as often as they like, costs one ping per function and such a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from turnout.protocol.answered import Answered, Invoke
+from turnout.protocol.errors import RequestError
+from turnout.protocol.events import PING
+
+from ..proxy_answers import status_of
+from ..tasks import Tasks
+from .serving import Reached
+
+FRESH_S = 5.0
+"""How long an answer is taken for the present one."""
+
+PINGS_AT_ONCE = 50
+
+MARGIN_S = 0.5
+"""What is left of the caller's time to tell who did not answer."""
+
+MOST_TOLD = 3
+"""So many stand in the error's sentence; all are among its details."""
+
+NOTHING_SERVED = "is not served: the stage's variables name no version of it"
+
+REASONS = {
+    "throttled": "is throttled",
+    "timed_out": "did not answer in time",
+    "unknown_function": "has no function",
+}
+
+
+class Readiness:
+    """Pings functions, and remembers for a moment.
+
+    Args:
+        invoke: calls a function.
+        tasks: runs the pings at the same time.
+        clock: a monotonic one, in seconds, which deadlines are told by.
+    """
+
+    def __init__(self, invoke: Invoke, tasks: Tasks, clock: Callable[[], float]) -> None:
+        self._invoke = invoke
+        self._tasks = tasks
+        self._clock = clock
+        self._known: dict[tuple[str, str], tuple[float, str]] = {}
+
+    async def check(self, reached: Mapping[Reached, str], alias: str, deadline_s: float) -> None:
+        """Ask all at the same time.
+
+        Args:
+            reached: versions, and the function of each; an empty one where there is none to ask.
+            alias: of all of them.
+            deadline_s: when the caller gives up, a moment of the clock.
+
+        Raises:
+            RequestError: NOT_READY, with all that do not answer.
+        """
+        silent: list[dict[str, str]] = []
+        rows = list(reached.items())
+        for start in range(0, len(rows), PINGS_AT_ONCE):
+            batch = rows[start : start + PINGS_AT_ONCE]
+            asking = (self._ask(function, alias, deadline_s - MARGIN_S) for _, function in batch)
+            for ((model, version), _), reason in zip(batch, await self._tasks.gather(asking), strict=True):
+                if reason:
+                    silent.append({"model": model, "version": version, "reason": reason})
+        if silent:
+            told = "; ".join(" ".join(filter(None, row.values())) for row in silent[:MOST_TOLD])
+            more = f"; and {len(silent) - MOST_TOLD} more" if len(silent) > MOST_TOLD else ""
+            raise RequestError("NOT_READY", f"not ready: {told}{more}", not_ready=silent)
+
+    async def _ask(self, function: str, alias: str, deadline_s: float) -> str:
+        """Why a function does not answer; empty where it does."""
+        if not function:
+            return NOTHING_SERVED
+        asked, reason = self._known.get((function, alias), (-FRESH_S, ""))
+        now = self._clock()
+        if now - asked < FRESH_S:
+            return reason
+        if now >= deadline_s:
+            return REASONS["timed_out"]
+        reason = _reason_of(await self._invoke(function, alias, PING, deadline_s=deadline_s))
+        self._known[function, alias] = (self._clock(), reason)
+        return reason
+
+
+def _reason_of(answered: Answered) -> str:
+    if answered.answer is not None and status_of(answered.answer) == 200:
+        return ""
+    return REASONS.get(answered.error, "failed")

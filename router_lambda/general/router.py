@@ -1,0 +1,103 @@
+"""The general router: the catalogue, health, the document and the Open Inference Protocol's tree.
+
+Comes in: a `Catalogue` and a way to call functions, once; then events and deadlines. Goes out: proxy answers. Called by
+the Lambda's entry and by the local gateway.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from turnout.protocol.answered import Invoke
+from turnout.protocol.catalogue import Catalogue
+from turnout.protocol.errors import RequestError
+
+from ..proxy_answers import answer_error, answer_failure, marked
+from ..tasks import AsyncioTasks, Tasks
+from .catalogue import find_model, find_version, list_models, show_model, show_version
+from .open_inference import OpenInference
+from .pages import answer_json, answer_text
+from .readiness import Readiness
+from .serving import Stage, reach_all
+
+_LOG = logging.getLogger("turnout.router")
+
+
+class GeneralRouter:
+    """Answers what belongs to no one model.
+
+    Args:
+        catalogue: what there is.
+        invoke: calls a function; several calls may be under way at once.
+        clock: a monotonic one, in seconds, which deadlines are told by.
+        tasks: runs things at the same time; asyncio's where nothing else is said.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        invoke: Invoke,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        tasks: Tasks | None = None,
+    ) -> None:
+        self._catalogue = catalogue
+        self._readiness = Readiness(invoke, tasks or AsyncioTasks(), clock)
+        self._open_inference = OpenInference(catalogue, invoke, self._readiness)
+
+    async def answer(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
+        """The proxy answer to an event.
+
+        Args:
+            event: API Gateway's proxy event.
+            deadline_s: when the caller gives up, a moment of the clock.
+        """
+        try:
+            return await self._answer(event, deadline_s)
+        except RequestError as error:
+            answer = answer_error(error)
+            return marked(answer, Allow=error.details["expected"]) if error.status == 405 else answer
+        except Exception:
+            _LOG.exception("the general router failed")
+            return answer_failure("failed")
+
+    async def _answer(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
+        stage = Stage.of(event)
+        match event["resource"]:
+            case "/v2" | "/v2/{proxy+}":
+                return await self._open_inference.answer(event, stage, deadline_s)
+            case "/health/ready":
+                await self._readiness.check(reach_all(self._catalogue, stage), stage.alias, deadline_s)
+                return answer_json({"ready": True})
+            case "/health/live":
+                return answer_json({"live": True})
+            case "/openapi.json":
+                return self._show_document(stage)
+            case "/models" | "/models/{model}" | "/models/{model}/{version}":
+                return self._show_catalogue(stage, **(event.get("pathParameters") or {}))
+        raise RequestError("UNKNOWN_PATH", f"the general router answers nothing at {event['resource']}")
+
+    def _show_catalogue(self, stage: Stage, model: str = "", version: str = "") -> dict[str, Any]:
+        if not model:
+            return answer_json(list_models(self._catalogue, stage))
+        entry = find_model(self._catalogue, unquote(model))
+        if not version:
+            return answer_json(show_model(entry, stage))
+        if version == "inference":
+            message = f"{stage.base}/models/{entry.name}/inference: expected POST, got GET"
+            raise RequestError("METHOD_NOT_ALLOWED", message, expected="POST", got="GET")
+        return answer_json(show_version(entry, find_version(entry, unquote(version)), stage))
+
+    def _show_document(self, stage: Stage) -> dict[str, Any]:
+        """The stage's document with its address; that is all that differs between callers, so the text stays text."""
+        text = self._catalogue.documents.get(stage.name)
+        if text is None:
+            message = f"the stage `{stage.name}` is not in models.yaml, from which the documents are made"
+            raise RequestError("UNKNOWN_PATH", message, got=stage.name)
+        servers = json.dumps([{"url": f"{stage.origin}{stage.base}"}])
+        return answer_text(f'{{"servers":{servers},{text[1:]}')

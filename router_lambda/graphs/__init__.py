@@ -1,0 +1,1 @@
+"""Runs a graph of models, step by step."""

@@ -1,0 +1,84 @@
+"""One step of a graph on the wire: the event of its call, and the tensors of its answer.
+
+Comes in: the caller's event and tensors; then an `Outcome`. Goes out: an event; then tensors, or an error that names
+the step. Called by the graphs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pybase64
+
+from turnout.protocol.errors import STATUS_OF, RequestError
+from turnout.protocol.events import read_event
+from turnout.protocol.limits import LARGEST_BODY_BYTES
+from turnout.protocol.step_tensors import BadAnswerError, Tensors, read_step, write_step
+
+from ..calls import Outcome
+from ..proxy_answers import status_of
+
+_OF_THE_BODY = frozenset({"content-encoding", "content-length", "content-type", "inference-header-content-length"})
+"""Headers of the caller's body, which a step's is not."""
+
+_CODES = {"timed_out": "STEP_TIMED_OUT", "throttled": "STEP_THROTTLED", "request_too_large": "PAYLOAD_TOO_LARGE"}
+
+_SENTENCES = {
+    "timed_out": "gave no answer in time",
+    "throttled": "is called more often than it may be",
+    "too_large": "gave more than Lambda hands on",
+    "request_too_large": "gets more than Lambda hands on",
+    "unknown_function": "has no function",
+}
+
+
+def step_event(caller: Mapping[str, Any], inputs: Tensors, step: str) -> dict[str, Any]:
+    """The event of a step's call: the caller's, trace and request id included, with other tensors.
+
+    Raises:
+        RequestError: PAYLOAD_TOO_LARGE where they are more than Lambda hands on.
+    """
+    headers, body = write_step(inputs)
+    encoded = pybase64.b64encode_as_string(body)
+    if len(encoded) > LARGEST_BODY_BYTES:
+        message = f"{step}: its tensors are {len(encoded)} bytes in base64, expected at most {LARGEST_BODY_BYTES}"
+        raise RequestError("PAYLOAD_TOO_LARGE", message, expected=LARGEST_BODY_BYTES, got=len(encoded))
+    kept = {name: value for name, value in (caller.get("headers") or {}).items() if name.lower() not in _OF_THE_BODY}
+    sent = {**kept, **headers}
+    multiple = {name: [value] for name, value in sent.items()}
+    return {**caller, "headers": sent, "multiValueHeaders": multiple, "body": encoded, "isBase64Encoded": True}
+
+
+def read_outcome(model: str, outcome: Outcome) -> Tensors:
+    """The tensors that a step gave.
+
+    Raises:
+        RequestError: what the model refused, in its own words; STEP_FAILED, STEP_TIMED_OUT, STEP_THROTTLED.
+    """
+    step = f"{model} {outcome.version}"
+    answer = outcome.answered.answer
+    if answer is None:
+        error = outcome.answered.error
+        sentence = f"{step} {_SENTENCES.get(error, 'failed; its log says why')}"
+        raise RequestError(_CODES.get(error, "STEP_FAILED"), sentence, step=step)
+    if status_of(answer) != 200:
+        raise _refused(step, answer)
+    try:
+        return read_step(*read_event(answer))
+    except (RequestError, BadAnswerError) as error:
+        raise RequestError("STEP_FAILED", f"{step} gave an answer that cannot be read: {error}", step=step) from None
+
+
+def _refused(step: str, answer: Mapping[str, Any]) -> RequestError:
+    """What a model said instead of an answer: a client's fault keeps its code, all else is the step's."""
+    status = status_of(answer)
+    try:
+        said = json.loads(answer.get("body") or "")
+        code, sentence, details = said["code"], said["error"], said.get("details", {})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return RequestError("STEP_FAILED", f"{step} answered {status}", step=step)
+    if status >= 500 or STATUS_OF.get(code) != status or not isinstance(details, dict):
+        return RequestError("STEP_FAILED", f"{step} answered {status}: {sentence}", step=step)
+    return RequestError(code, f"{step}: {sentence}", **{**details, "step": step})

@@ -1,0 +1,126 @@
+"""`turnout canary status`: what is seen, judged and out of step, in 80 columns."""
+
+from __future__ import annotations
+
+import json
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from moto import mock_aws
+
+from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
+from turnout.canary.judging.observed import AgreementCounts, Arm, Observation
+from turnout.canary.observation.source import ObservationError
+from turnout.canary.report import Report, make_report
+from turnout.canary.rollout.log import RolloutLog
+from turnout.canary.rollout.rollout import Connection
+from turnout.canary.rollout.stage_control import Target
+from turnout.cli.__main__ import main
+from turnout.cli.canary.status import report_to_json, say_report
+from turnout.plan.stages import plan_stage
+from turnout.project.project import load_project
+
+SEEN = Observation(Arm(9012, 9, (9000, 12)), Arm(1001, 1, (1001, 0)), (0.004,))
+HERE = Target(endpoint_url="http://127.0.0.1:1")
+
+
+@pytest.fixture
+def traffic() -> FakeTraffic:
+    return FakeTraffic(SEEN)
+
+
+@pytest.fixture
+def report(project: Path, traffic: FakeTraffic) -> Report:
+    return make(project, traffic)
+
+
+def make(project: Path, traffic: FakeTraffic) -> Report:
+    path = project / "models.yaml"
+    agreeing = "serve: {echo: v2}, agreement: {percent: 10, floor: 0.9}}"
+    path.write_text(path.read_text().replace("serve: {echo: v2}}", agreeing))
+    loaded = load_project(project)
+    stage = FakeStage(plan_stage(loaded.manifest.stages[1], loaded.manifest.models))
+    stage.update([{"op": "replace", "path": "/canarySettings/percentTraffic", "value": "20.0"}])
+    connection = Connection(stage, FakeFunctions(), traffic)
+    counts = {"echo": AgreementCounts(100, 20)}
+    return make_report(
+        loaded, "prod", RolloutLog(project), target=HERE, connection=connection, compare=lambda _since_s: counts
+    )
+
+
+TOLD = """\
+prod: the canary has 10 % of the traffic.
+Verdict: failed.
+
+MODEL  BASELINE  CANARY
+echo   v1        v2
+
+SHARE     REQUESTS  ERRORS  ERROR RATE   P50   P99
+baseline     9,012       9       0.1 %  4 ms  4 ms
+canary       1,001       1       0.1 %  4 ms  4 ms
+
+Checks
+"""
+
+
+def test_everything_is_told_in_80_columns(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    say_report(report, is_asked=True)
+    said = capsys.readouterr().out
+    told, checks, warnings = said.partition("- errors: ")[0], said.count("\n- "), said.rpartition("\n\n")[2]
+    assert told == TOLD
+    assert checks == 4
+    assert "\n- agreement of echo: failed. 20 % of 100 answers agreed; 90 % must.\n" in said
+    assert warnings == "Out of step\n- the canary's share is 10 % in the manifest, 20 % in the live stage\n"
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_programs_get_the_same(report: Report) -> None:
+    found = json.loads(json.dumps(report_to_json(report)))
+    assert found["canary"] == {
+        "percent": 10.0,
+        "release": False,
+        "models": {"echo": {"baseline": "v1", "canary": "v2"}},
+    }
+    assert found["shares"]["canary"] == {"requests": 1001, "errors": 1, "p50_s": 0.004, "p99_s": 0.004}
+    assert [row["verdict"] for row in found["checks"]] == ["inconclusive", "successful", "failed"]
+    assert found["verdict"] == "failed"
+    assert found["warnings"] == ["the canary's share is 10 % in the manifest, 20 % in the live stage"]
+
+
+def test_a_source_that_is_silent_is_told(project: Path, traffic: FakeTraffic) -> None:
+    traffic.answer = ObservationError("nobody counts")
+    report = make(project, traffic)
+    assert (report.observation, report.verdict, report.warnings[-1]) == (None, None, "nobody counts")
+
+
+def test_a_stage_on_aws_that_is_not_there_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    with mock_aws():
+        assert main(["canary", "status", "prod", "--stack", "live", "-m", str(project)]) == 0
+    assert "- stack live has no REST API called shop-live_api_key\n" in capsys.readouterr().out
+
+
+def test_outputs_may_come_through_a_pipe(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployed = {"variables": {"echo": "v1", "alias": "live", "canary": "false"}, "canary": None}
+    monkeypatch.setattr(sys, "stdin", StringIO(json.dumps({"stages": {"prod": deployed}})))
+    assert main(["canary", "status", "prod", "--outputs", "-", "-m", str(project)]) == 0
+    assert "- there is a canary in the manifest, none in Pulumi's outputs\n" in capsys.readouterr().out
+
+
+def test_outputs_that_are_no_object_are_refused(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO("[]"))
+    assert main(["canary", "status", "prod", "--outputs", "-", "-m", str(project)]) == 2
+    assert "holds no JSON object" in capsys.readouterr().err
+
+
+def test_a_stage_that_nobody_asked_says_how_to(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["canary", "status", "prod", "-m", str(project)]) == 0
+    assert "The live stage was not asked: --endpoint-url or --stack names it." in capsys.readouterr().out

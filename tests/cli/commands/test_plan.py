@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from turnout.cli.__main__ import main
+from turnout.cli.commands.plan import amounts_of, bar_of, say_plan, summary_of, warm_text
+from turnout.manifest.parser import Warm
+from turnout.plan.values import Function, Note, Plan, Quota
+
+
+def make_plan(*quotas: Quota, notes: tuple[Note, ...] = ()) -> Plan:
+    return Plan("shop", "local", (), (), (), (), quotas, notes)
+
+
+def test_the_plan_tells_stages_functions_routes_packages_and_quotas(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "-m", str(project), "--stack", "eu"]) == 0
+    out, err = capsys.readouterr()
+    rows = [line.split() for line in out.splitlines()]
+    assert err == ""
+    assert out.startswith("shop, stack eu: 3 functions, 22 routes in 2 APIs, 2 stages.\n")
+    assert "Stage prod: API shop-eu_api_key; auth api_key; throttle 100/s, burst 200; canary 10 %" in out
+    assert ["echo", "v1", "v2"] in rows  # the variable, what the baseline sees, what the canary sees
+    assert ["POST", "/models/echo/inference", "inference", "shop-eu_echo_${stageVariables.echo}", "29", "s"] in rows
+    assert (
+        "Open Inference Protocol: proxy, 16 of 300 resources of an API; it would be 24 with direct and 14 with" in out
+    )
+    assert out.count("/models/echo/v1/inference") == 1  # two APIs, the same routes
+    assert ["Routes", "(11)", "of", "shop-eu_none", "and", "shop-eu_api_key"] in rows
+    assert any(row[:2] == ["shop-eu_echo_v1", "arm64"] for row in rows)
+    assert any(row[:2] == ["stage", "variables"] and "/" in row for row in rows)
+
+
+def test_the_plan_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "-m", str(project), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in told["functions"]] == [
+        "shop-local_echo_v1",
+        "shop-local_echo_v2",
+        "shop-local_router",
+    ]
+
+
+def test_notes_close_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    say_plan(make_plan(notes=(Note("models.a", "comes later"), Note("", "all of it"))))
+    assert capsys.readouterr().out.endswith("\nNotes\nmodels.a: comes later\nall of it\n")
+
+
+def test_the_first_line_warns_of_the_fullest_quota() -> None:
+    fine, near = Quota("stages", "api", 1, 10), Quota("resources", "api", 270, 300)
+    over = Quota("timeout", "f", 900, 29, "s")
+    assert summary_of(make_plan(fine)).endswith("Fullest quota: stages of api, 1 / 10 (10%).")
+    assert summary_of(make_plan(fine, near)).endswith("Near its quota: resources of api, 270 / 300 (90%).")
+    assert summary_of(make_plan(over, near)).endswith("Over its quota: timeout of f, 900 / 29 s (3103%).")
+
+
+def test_a_quota_is_shown_where_it_is_fullest_and_wherever_it_is_near(capsys: pytest.CaptureFixture[str]) -> None:
+    quotas = [Quota("name", subject, used, 10) for subject, used in (("a", 1), ("b", 9), ("c", 8), ("d", 2))]
+    say_plan(make_plan(*quotas, *(Quota("stages", "e", 2, 10) for _ in range(2))))  # two APIs with equal rows
+    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert rows[rows.index(["QUOTA", "OF"]) + 1 :] == [["name", "b"], ["name", "c"], ["stages", "e"]]
+
+
+@pytest.mark.parametrize(
+    ("quota", "text", "share"),
+    [
+        (Quota("n", "s", 42, 300), "42 / 300", 0.14),
+        (Quota("n", "s", 1234, 5000), "1,234 / 5,000", 0.2468),
+        (Quota("n", "s", 1.5, 29, "s"), "1.5 / 29 s", 1.5 / 29),
+        (Quota("n", "s", 1024 * 1024, 250 * 1024 * 1024, "bytes"), "1.0 MB / 250.0 MB", 0.004),
+        (Quota("n", "s", 0, 0), "0 / 0", 0.0),
+    ],
+)
+def test_a_quota_is_told_in_its_unit(quota: Quota, text: str, share: float) -> None:
+    assert amounts_of(quota) == text
+    assert quota.share == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("share", "marks"), [(0.0, 0), (0.001, 1), (0.05, 1), (0.5, 10), (0.99, 20), (1.0, 20), (7.0, 20)]
+)
+def test_any_use_is_a_mark_and_the_bar_ends(share: float, marks: int) -> None:
+    assert bar_of(share) == "#" * marks + "." * (20 - marks)
+
+
+@pytest.mark.parametrize(
+    ("warm", "text"), [(Warm(), "-"), (Warm(provisioned=2), "provisioned 2"), (Warm(snap_start=True), "snap_start")]
+)
+def test_warm_is_told_as_in_the_manifest(warm: Warm, text: str) -> None:
+    assert warm_text(Function("f", "model", "m", "v1", "arm64", 128, 1, warm, "p")) == text
+
+
+def test_cold_starts_follow_the_plan_when_asked_for(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "-m", str(project), "--cold-start"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = [line.split() for line in lines[lines.index("Cold starts, milliseconds on this machine") + 2 :]]
+    assert [row[:2] for row in table] == [["echo", "v1"], ["echo", "v2"]]
+    assert all(float(figure) > 0 for row in table for figure in row[2:])
+
+
+def test_a_version_that_does_not_start_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "transform.py").write_text("def preprocess(inputs):\n    raise SystemExit('no')\n")
+    manifest = project / "models.yaml"
+    manifest.write_text(manifest.read_text().replace("artifact:", "transform: transform.py, artifact:"))
+    assert main(["plan", "-m", str(project), "--cold-start", "--json"]) == 1
+    assert "does not start: " in capsys.readouterr().err

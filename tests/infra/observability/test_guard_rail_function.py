@@ -1,0 +1,130 @@
+"""The guard rail's function, with boto3's own client."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+from moto import mock_aws
+
+from infra.observability.guard_rail_function import ATTEMPTS, check_alarms, end_canary, handler, retry_denied
+
+EVENT = {"rest_api_id": "abc123", "stage": "prod", "alarm": "turnout-prod_iris_v2_errors"}
+WHERE = {"restApiId": "abc123", "stageName": "prod"}
+NAMED = {"names": ["iris_errors", "sales"], "prefix": "", "suffix": "_errors"}
+EVERY = {"names": [], "prefix": "turnout-prod_", "suffix": "_errors"}
+
+
+@pytest.fixture
+def client() -> Any:
+    return boto3.client("apigateway", region_name="eu-west-1", aws_access_key_id="local", aws_secret_access_key="local")
+
+
+def test_canary_gets_no_requests_any_more_and_keeps_its_overrides(
+    client: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Stubber(client) as stub:
+        stub.add_response("get_stage", {"canarySettings": {"percentTraffic": 10.0}}, WHERE)
+        operations = [{"op": "replace", "path": "/canarySettings/percentTraffic", "value": "0.0"}]
+        stub.add_response("update_stage", {}, {**WHERE, "patchOperations": operations})
+        done = end_canary(client, EVENT, EVENT["alarm"])
+        stub.assert_no_pending_responses()
+    assert done == {"stage": "prod", "alarm": "turnout-prod_iris_v2_errors", "ended": True}
+    assert json.loads(capsys.readouterr().out) == done
+
+
+@pytest.mark.parametrize("settings", [{}, {"canarySettings": {"percentTraffic": 0.0}}])
+def test_stage_whose_canary_gets_no_requests_is_left_alone(client: Any, settings: dict[str, Any]) -> None:
+    with Stubber(client) as stub:
+        stub.add_response("get_stage", {"stageName": "prod", **settings}, WHERE)
+        assert end_canary(client, EVENT, "a")["ended"] is False
+
+
+def test_lambda_calls_it_with_boto3s_own_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    with mock_aws():
+        aws = boto3.client("apigateway")
+        api = aws.create_rest_api(name="api")["id"]
+        root = aws.get_resources(restApiId=api)["items"][0]["id"]
+        aws.put_method(restApiId=api, resourceId=root, httpMethod="GET", authorizationType="NONE")
+        called = {"type": "HTTP", "uri": "https://example.com", "integrationHttpMethod": "GET"}
+        aws.put_integration(restApiId=api, resourceId=root, httpMethod="GET", **called)
+        aws.create_deployment(restApiId=api, stageName="prod")
+        assert handler({"rest_api_id": api, "stage": "prod", "alarm": "a"}, None)["ended"] is False
+        assert handler({"rest_api_id": api, "stage": "prod", "alarms": NAMED}, None)["ended"] is False
+
+
+def test_refusal_is_raised_so_that_lambda_tries_again(client: Any) -> None:
+    with Stubber(client) as stub:
+        stub.add_client_error("get_stage", "TooManyRequestsException", http_status_code=429)
+        with pytest.raises(client.exceptions.TooManyRequestsException):
+            end_canary(client, EVENT, "a")
+
+
+class FakeGateway:
+    def __init__(self, percent: float) -> None:
+        self.percent = percent
+
+    def get_stage(self, **_where: str) -> dict[str, Any]:
+        return {"canarySettings": {"percentTraffic": self.percent}}
+
+    def update_stage(self, *, patchOperations: list[dict[str, str]], **_where: str) -> None:  # noqa: N803 - boto3's
+        self.percent = float(patchOperations[0]["value"])
+
+
+@pytest.mark.parametrize(
+    ("alarms", "ringing", "is_ended"),
+    [
+        (NAMED, [], False),
+        (NAMED, ["sales"], True),
+        (NAMED, ["another"], False),
+        (EVERY, ["turnout-prod_iris_v2_errors"], True),
+        (EVERY, ["turnout-prod_iris_v2_throttles"], False),
+        (EVERY, ["turnout-prod-eu_iris_v2_errors"], False),
+    ],
+)
+def test_alarm_that_is_in_alarm_already_ends_the_canary(
+    alarms: dict[str, Any], ringing: list[str], *, is_ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    gateway = FakeGateway(10.0)
+    with mock_aws():
+        cloudwatch = boto3.client("cloudwatch")
+        for name in ("iris_errors", "sales", *ringing):
+            cloudwatch.put_metric_alarm(
+                AlarmName=name,
+                ComparisonOperator="GreaterThanThreshold",
+                EvaluationPeriods=1,
+                Namespace="AWS/Lambda",
+                MetricName="Errors",
+                Period=60,
+                Statistic="Sum",
+                Threshold=1.0,
+            )
+        for name in ringing:
+            cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="test")
+        done = check_alarms(gateway, cloudwatch, {**EVENT, "alarms": alarms})
+    assert done["ended"] is is_ended
+    assert gateway.percent == (0.0 if is_ended else 10.0)
+
+
+def test_role_that_is_new_is_tried_again(client: Any) -> None:
+    denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetStage")
+    answers: list[Any] = [denied, denied, {"ended": False}]
+    slept: list[float] = []
+
+    def call() -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert retry_denied(call, slept.append) == {"ended": False}
+    assert len(slept) == 2
+    answers.extend([denied] * ATTEMPTS)
+    with pytest.raises(ClientError):
+        retry_denied(call, slept.append)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_lambda.graphs.combine import COMBINATIONS, CombineError, combine
+from turnout.protocol import bfloat16
+from turnout.protocol.step_tensors import Tensor
+from turnout.protocol.tensors import DATATYPES
+
+
+def tensor(datatype: str, values: object) -> Tensor:
+    row = DATATYPES[datatype]
+    array: npt.NDArray[np.generic] = np.asarray(values, np.float32) if datatype == "BF16" else np.asarray(values)
+    return Tensor(row, bfloat16.from_float32(array) if datatype == "BF16" else array.astype(row.dtype))
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+def test_mean_is_of_each_element(datatype: str) -> None:
+    found = combine("mean", [tensor(datatype, [[1, 2]]), tensor(datatype, [[3, 2]]), tensor(datatype, [[5, 5]])])
+    assert found.values.dtype == DATATYPES[datatype].dtype
+    assert found.values.tolist() == [[3, 3]]
+
+
+def test_mean_of_bf16_is_of_its_numbers_and_not_of_its_bits() -> None:
+    found = combine("mean", [tensor("BF16", [1.0, -4.0]), tensor("BF16", [2.0, 4.0])])
+    assert bfloat16.to_float32(found.values).tolist() == [1.5, 0.0]
+
+
+def test_mean_of_the_largest_does_not_overflow() -> None:
+    largest = float(np.finfo(np.float32).max)
+    assert combine("mean", [tensor("FP32", [largest])] * 3).values.tolist() == [largest]
+
+
+def test_mean_keeps_scalars_scalar() -> None:
+    assert combine("mean", [tensor("FP32", 1.0), tensor("FP32", 2.0)]).values.shape == ()
+
+
+@pytest.mark.parametrize("datatype", ["INT64", "BOOL", "BYTES"])
+def test_mean_of_what_has_none_is_refused(datatype: str) -> None:
+    with pytest.raises(CombineError, match=f"{datatype} has no mean"):
+        combine("mean", [tensor(datatype, [1]), tensor(datatype, [0])])
+
+
+@pytest.mark.parametrize(
+    ("members", "winner"),
+    [
+        ([[1], [2], [2]], [2]),
+        ([[1], [2]], [1]),  # as many say one as the other: the first member's
+        ([[3], [1], [1], [2], [2]], [1]),  # the first of those that most say
+        ([[1, 5], [2, 5], [2, 6]], [2, 5]),  # element by element
+        ([7, 8, 8], 8),
+        ([[], []], []),
+    ],
+)
+def test_vote_is_what_most_members_say(members: list[object], winner: object) -> None:
+    assert combine("vote", [tensor("INT64", member) for member in members]).values.tolist() == winner
+
+
+def test_vote_of_texts() -> None:
+    members = [Tensor(DATATYPES["BYTES"], np.array(row, object)) for row in ([b"a"], [b"bb"], [b"bb"])]
+    found = combine("vote", members).values
+    assert (found.dtype, found.tolist()) == (np.dtype("O"), [b"bb"])
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=6))
+def test_no_value_has_more_votes_than_the_winner(members: list[list[int]]) -> None:
+    found = combine("vote", [tensor("INT32", member) for member in members]).values.tolist()
+    for position, winner in enumerate(found):
+        said = [member[position] for member in members]
+        most = max(map(said.count, said))
+        assert winner == next(value for value in said if said.count(value) == most)
+
+
+def test_concatenate_is_along_the_first_axis() -> None:
+    found = combine("concatenate", [tensor("FP32", [[1, 2]]), tensor("FP32", [[3, 4], [5, 6]])])
+    assert found.values.tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("word", "first", "second", "says"),
+    [
+        ("mean", [1.0, 2.0], [1.0], r"shapes \[2\] and \[1\] are not the same"),
+        ("vote", [[1.0]], [1.0], "are not the same"),
+        ("concatenate", [[1.0]], [[1.0, 2.0]], "cannot be put together along their first axis"),
+        ("concatenate", 1.0, 2.0, "cannot be put together"),
+    ],
+)
+def test_shapes_that_do_not_go_together_are_refused(word: str, first: object, second: object, says: str) -> None:
+    with pytest.raises(CombineError, match=says):
+        combine(word, [tensor("FP32", first), tensor("FP32", second)])
+
+
+@pytest.mark.parametrize("word", sorted(COMBINATIONS))
+def test_datatypes_that_differ_are_refused(word: str) -> None:
+    with pytest.raises(CombineError, match="datatypes FP32 and FP64"):
+        combine(word, [tensor("FP32", [1.0]), tensor("FP64", [1.0])])
+
+
+def test_every_word_of_the_manifest_is_known() -> None:
+    import json
+
+    from turnout.layout import schema_path
+
+    schema = json.loads(schema_path("models").read_bytes())
+    assert set(schema["$defs"]["combination"]["enum"]) == set(COMBINATIONS)

@@ -1,0 +1,1 @@
+"""The `turnout canary` commands."""

@@ -1,0 +1,298 @@
+"""`turnout canary`: start a stage's canary, change its share, promote it, roll it back, mend what was cut off."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from turnout.cli.canary.run import run
+from turnout.cli.canary.status import status
+from turnout.cli.canary.target import (
+    WHERE,
+    EndpointOption,
+    StackOption,
+    StageArgument,
+    connect,
+    editing_alone,
+    find_target,
+    log_of,
+    told,
+)
+from turnout.cli.group import Group
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
+from turnout.cli.output import CommandError, say, say_json, say_table, tell
+from turnout.problems import ProblemsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from turnout.canary.rollout.action import Action
+    from turnout.canary.rollout.log import Rollout
+
+canary = typer.Typer(
+    name="canary",
+    cls=Group,
+    help="Move a stage's traffic to other versions, safely.",
+    epilog="Each command edits models.yaml and adds a line to rollouts.jsonl beside it; `pulumi up` applies the edit, "
+    "or --now does at once.",
+    rich_markup_mode=None,
+    no_args_is_help=False,
+)
+
+ModelOption = Annotated[list[str], typer.Option("--model", metavar="MODEL", help="A model to move; may be repeated.")]
+ToOption = Annotated[
+    list[str],
+    typer.Option("--to", metavar="VERSION", help="What the canary serves of it; one for each --model."),
+]
+PercentOption = Annotated[
+    float, typer.Option("--percent", metavar="0-100", min=0, max=100, help="The canary's share of the stage's traffic.")
+]
+ReleaseOption = Annotated[bool, typer.Option("--release", help="The share also gets the new code and routes.")]
+NowOption = Annotated[
+    bool, typer.Option("--now", help="Also change the stage at once, where --endpoint-url or --stack says.")
+]
+
+
+def start(
+    stage: StageArgument,
+    *,
+    model: ModelOption = [],  # noqa: B006  # typer copies it
+    to: ToOption = [],  # noqa: B006
+    percent: PercentOption = 10.0,
+    release: ReleaseOption = False,
+    now: NowOption = False,
+    endpoint_url: EndpointOption = "",
+    stack: StackOption = "",
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Start a canary: a share of the traffic sees other versions.
+
+    turnout canary start prod --model iris --to v2 --percent 10
+
+    Refused where a version cannot stand in for what the stage serves, or where the stage has a canary already.
+    """
+    from turnout.canary.rollout.action import Action
+
+    if len(model) != len(to):
+        raise CommandError("Each --model needs its --to.", "For example: --model iris --to v2 --model digits --to v2")
+    if len(set(model)) != len(model):
+        raise CommandError("A model stands there twice.", "A canary serves one version of each model.")
+    if release and now:
+        hint = "Leave --now away: `pulumi up` brings the code and starts the canary."
+        raise CommandError("A release cannot start at once: its code and routes are not there yet.", hint)
+    action = Action("start", stage, dict(zip(model, to, strict=True)), percent, release)
+    do(action, manifest, now=now, endpoint_url=endpoint_url, stack=stack)
+
+
+def set_share(
+    stage: StageArgument,
+    *,
+    percent: Annotated[
+        float, typer.Option("--percent", metavar="0-100", min=0, max=100, help="The canary's share from now on.")
+    ],
+    now: NowOption = False,
+    endpoint_url: EndpointOption = "",
+    stack: StackOption = "",
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Change the share of a canary that is on.
+
+    With --now the live stage's canary becomes what models.yaml says, whatever it was.
+    """
+    from turnout.canary.rollout.action import Action
+
+    do(Action("set", stage, percent=percent), manifest, now=now, endpoint_url=endpoint_url, stack=stack)
+
+
+def promote(
+    stage: StageArgument,
+    *,
+    model: Annotated[
+        list[str], typer.Option("--model", metavar="MODEL", help="Promote this model alone; may be repeated.")
+    ] = [],  # noqa: B006
+    now: NowOption = False,
+    endpoint_url: EndpointOption = "",
+    stack: StackOption = "",
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Serve to everybody what the canary serves, and end it.
+
+    With --model only that model; the canary goes on with the others and ends with the last one.
+    """
+    from turnout.canary.rollout.action import Action
+
+    do(Action("promote", stage, dict.fromkeys(model, "")), manifest, now=now, endpoint_url=endpoint_url, stack=stack)
+
+
+def rollback(
+    stage: StageArgument,
+    *,
+    now: NowOption = False,
+    endpoint_url: EndpointOption = "",
+    stack: StackOption = "",
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """End a canary: everybody sees what the stage served before."""
+    from turnout.canary.rollout.action import Action
+
+    do(Action("rollback", stage), manifest, now=now, endpoint_url=endpoint_url, stack=stack)
+
+
+def mend(
+    stage: Annotated[
+        str,
+        typer.Argument(metavar="[STAGE]", help="Also repair its live variable `canary`.", show_default=False),
+    ] = "",
+    *,
+    abandon: Annotated[bool, typer.Option("--abandon", help="Close the record and leave all as it is.")] = False,
+    endpoint_url: EndpointOption = "",
+    stack: StackOption = "",
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Finish a command that was cut off half-way.
+
+    Between models.yaml, the stage and rollouts.jsonl, that is. Nothing is done where nothing is half-done.
+
+    With a stage, and --endpoint-url or --stack, the stage variable `canary` is repaired as well. A promotion that
+    copies the canary's overrides onto the stage's variables leaves it `true`: every answer is marked as the canary's.
+    """
+    from turnout.canary.rollout import rollout as effects
+    from turnout.canary.rollout.manifest_edits import find_stage
+    from turnout.canary.rollout.stage_control import Target
+
+    target = find_target(endpoint_url, stack)
+    if bool(stage) != (target is not None):
+        raise CommandError("A stage and the place where it is served go together.", f"Name both, or neither. {WHERE}")
+    if stage and abandon:
+        raise CommandError("--abandon closes a record and touches no stage.", "Leave the stage out.")
+    with editing_alone(manifest):
+        project, log = load(manifest), log_of(manifest)
+        if abandon:
+            row = effects.abandon(project.manifest, log)
+        else:
+            row = effects.mend(
+                project.manifest,
+                log,
+                lambda row: connect(project, Target(row.stack, row.endpoint_url), row.stage).control,
+            )
+        was_wrong = False
+        if target is not None:
+            find_stage(project.manifest, stage)
+            was_wrong = effects.reset_marker(connect(project, target, stage).control)
+    if target is not None:
+        done = "Reset" if was_wrong else "Nothing to repair in"
+        say(f"{done} the stage variable `canary` of {stage} at {target}.")
+    if row is None and target is not None:
+        return
+    if row is None:
+        say("Nothing is half-done.")
+    elif abandon:
+        say(f"Closed: `turnout canary {row.action} {row.stage}` of {row.time}; all is left as it is.")
+    else:
+        say(f"Finished: {sentence_of(row)}")
+
+
+def history(
+    stage: Annotated[str, typer.Argument(metavar="[STAGE]", help="Of this stage alone.", show_default=False)] = "",
+    *,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what was done to the canaries, the latest last."""
+    from turnout.canary.rollout.manifest_edits import find_stage
+
+    with told(manifest):
+        rows = log_of(manifest).read(stage)
+        if stage and not rows:
+            find_stage(load(manifest).manifest, stage)
+    if as_json:
+        say_json({"rollouts": [row.to_json() for row in rows]})
+    elif not rows:
+        say(f"Nothing was done to {f'a canary of {stage}' if stage else 'any canary'} yet.")
+    else:
+        say_history(rows)
+
+
+def do(action: Action, manifest: Path, *, now: bool, endpoint_url: str, stack: str) -> None:
+    """Carry out one action and say what came of it."""
+    from turnout.canary.rollout.action import prepare
+    from turnout.canary.rollout.rollout import carry_out, check_finished
+
+    target = find_target(endpoint_url, stack)
+    if now and target is None:
+        raise CommandError("--now needs to know which stage to change.", WHERE)
+    if target is not None and not now:
+        raise CommandError("--endpoint-url and --stack say where --now changes the stage.", "Add --now.")
+    with editing_alone(manifest):
+        check_finished(log_of(manifest))  # else a half-done promotion is told as `prod has no canary`
+        project = load(manifest)
+        try:
+            prepared = prepare(project, action, target, now_s=time.time())
+        except ProblemsError:
+            tell(f"{project.manifest.source} would not be right with this; nothing was done:")
+            raise
+        connection = connect(project, target, action.stage) if target else None
+        carry_out(prepared, log_of(manifest), connection)
+    say(sentence_of(prepared.rollout))
+    if now:
+        say(f"So it is at {target} from now on.")
+    else:
+        say(f"{project.manifest.source} is edited: `pulumi up` applies it, or a `turnout serve` that reads it again.")
+    if prepared.rollout.release:
+        say(remark_on_release(prepared.rollout))
+
+
+def remark_on_release(row: Rollout) -> str:
+    """What a canary with new code and routes asks of whoever deploys next."""
+    if row.action == "rollback":
+        return "The code and routes here are still the new ones: the next `pulumi up` would give them to everybody."
+    if row.action == "promote":
+        return "`pulumi up` then moves the alias `live` to the new code."
+    return "The code and routes of the share come with `pulumi up`."
+
+
+def sentence_of(row: Rollout) -> str:
+    """What a rollout did, for people: `10 % of the requests to prod see iris v2 instead of v1.`."""
+    moved = " and ".join(f"{model} {version} instead of {row.before[model]}" for model, version in row.after.items())
+    if row.release:
+        moved = " and ".join(filter(None, (moved, "the new release")))
+    match row.action:
+        case "promote":
+            return f"All requests to {row.stage} see {moved}."
+        case "rollback":
+            return f"No requests to {row.stage} see {moved} any more."
+        case _:
+            return f"{row.percent:g} % of the requests to {row.stage} see {moved}."
+
+
+def say_history(rows: Sequence[Rollout]) -> None:
+    """A line for each rollout."""
+    headers = ("TIME", "WHO", "STAGE", "ACTION", "VERSIONS", "SHARE", "VERDICT")
+    say_table(
+        headers,
+        [
+            (
+                row.time.replace("T", " ").removesuffix("Z"),
+                row.who,
+                row.stage,
+                row.action,
+                ", ".join(
+                    [f"{model} {row.before[model]} > {version}" for model, version in row.after.items()]
+                    + ["new release"] * row.release
+                ),
+                f"{row.percent:g} %",
+                row.verdict or ("-" if row.done else "HALF-DONE"),
+            )
+            for row in rows
+        ],
+        right=("SHARE",),
+    )
+    if not rows[-1].done:
+        say("\nThe last one was cut off: `turnout canary mend` finishes it.")
+
+
+for command in (start, set_share, status, run, promote, rollback, history, mend):
+    canary.command(command.__name__.removesuffix("_share"))(command)

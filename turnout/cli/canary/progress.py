@@ -1,0 +1,154 @@
+"""How a run is shown: live on a terminal, as lines elsewhere; both with a small chart of share and error rates.
+
+Comes in: each `Tick` of a run. Goes out: text on standard output. Called by `turnout canary run`.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import time
+from typing import TYPE_CHECKING, Self
+
+from turnout.cli.canary.status import WIDTH, check_text, rate_text
+from turnout.cli.output import console_of, say
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+    from turnout.canary.judging.observed import Arm
+    from turnout.canary.run import Tick
+    from turnout.manifest.judgement import Judgement
+
+CHART_WIDTH = 50
+BLOCKS = "▁▂▃▄▅▆▇█"
+ASCII_BLOCKS = "_.:-=+*#"
+LEAST_TOP = 0.01
+"""The error rate that a full block stands for at the least."""
+
+QUIET_S = 60.0
+"""In a pipe a line is printed so often, even where nothing changes."""
+
+
+class Progress:
+    """What a run has shown so far.
+
+    Args:
+        judgement: of the run.
+    """
+
+    def __init__(self, judgement: Judgement) -> None:
+        self._bake_s = judgement.bake_minutes * 60
+        self._history: list[Tick] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Show the chart of the whole run."""
+        for line in self.chart():
+            say(line)
+
+    def show(self, tick: Tick) -> None:
+        """Show one look."""
+        self._history.append(tick)
+
+    def line(self, tick: Tick) -> str:
+        """`02:51:02 25 %, 43 of 30 s: baseline 3,039 (0 % errors), canary 990 (0 % errors)`, folded."""
+        clock = time.strftime("%H:%M:%S", time.localtime(tick.time_s))
+        since_s = max(0.0, tick.time_s - tick.at.step_started_s)
+        text = f"{clock} {tick.at.percent:g} %, {since_s:,.0f} of {self._bake_s:,.0f} s"
+        if tick.observation:
+            baseline, canary = tick.observation.baseline, tick.observation.canary
+            text += f": baseline {arm_text(baseline)}, canary {arm_text(canary)}"
+        if tick.problem:
+            text += f": {tick.problem}; asked again"
+        return textwrap.fill(text, WIDTH, subsequent_indent="  ")
+
+    def chart(self) -> list[str]:
+        """Share and error rates over the run, a line each, the oldest at the left."""
+        seen = [(tick.at.percent / 100, tick.observation) for tick in self._history if tick.observation]
+        if not seen:
+            return []
+        baseline = [error_rate(observation.baseline) for _, observation in seen]
+        canary = [error_rate(observation.canary) for _, observation in seen]
+        highest = max(LEAST_TOP, *baseline, *canary)
+        rows = (
+            ("canary's share", [share for share, _ in seen], 1.0),
+            ("baseline's errors", baseline, highest),
+            ("canary's errors", canary, highest),
+        )
+        return [f"{name:18}{spark(values, top)}  {100 * values[-1]:.3g} %" for name, values, top in rows]
+
+
+class PlainProgress(Progress):
+    """Lines: one where anything changed, and one a minute."""
+
+    def __init__(self, judgement: Judgement) -> None:
+        super().__init__(judgement)
+        self._shown: tuple[object, ...] = ()
+        self._shown_s = 0.0
+
+    def show(self, tick: Tick) -> None:
+        """Print the look, with its checks, where it says something new."""
+        super().show(tick)
+        told = (tick.at.phase, tick.at.percent, tick.state.phase, tick.problem, [row.verdict for row in tick.checks])
+        if told == self._shown and tick.time_s - self._shown_s < QUIET_S:
+            return
+        self._shown, self._shown_s = told, tick.time_s
+        say(self.line(tick))
+        for check in tick.checks:
+            say(textwrap.indent(check_text(check), "  "))
+        if tick.state.percent != tick.at.percent:
+            say(f"  The canary's share is {tick.state.percent:g} % from now on.")
+        sys.stdout.flush()
+
+
+class LiveProgress(Progress):
+    """One picture that changes: where the run is, its checks, the chart."""
+
+    def __init__(self, judgement: Judgement) -> None:
+        super().__init__(judgement)
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        from rich.live import Live
+
+        self._live = Live(console=console_of(sys.stdout), auto_refresh=False, transient=True, redirect_stdout=False)
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._live is not None
+        self._live.stop()
+        if self._history:
+            say("\n".join([self.line(self._history[-1]), *map(check_text, self._history[-1].checks)]))
+        super().__exit__()
+
+    def show(self, tick: Tick) -> None:
+        """Draw the look."""
+        from rich.text import Text
+
+        super().show(tick)
+        assert self._live is not None
+        lines = [self.line(tick), *map(check_text, tick.checks), *self.chart()]
+        self._live.update(Text("\n".join(lines)), refresh=True)
+
+
+def error_rate(arm: Arm) -> float:
+    """The part of an arm's requests that failed, 0-1."""
+    return arm.errors / arm.requests if arm.requests else 0.0
+
+
+def arm_text(arm: Arm) -> str:
+    """`1,234 (0.1 % errors)`."""
+    return f"{arm.requests:,} ({rate_text(arm)} errors)"
+
+
+def spark(values: list[float], top: float) -> str:
+    """A line of blocks, as high as the values; of more values than fit the highest of each few."""
+    encoding = (sys.stdout.encoding or "").lower()
+    blocks = BLOCKS if encoding.startswith("utf") else ASCII_BLOCKS
+    each = -(-len(values) // CHART_WIDTH)
+    peaks = [max(values[at : at + each]) for at in range(0, len(values), each)]
+    return "".join(blocks[min(len(blocks) - 1, -int(-value / top * (len(blocks) - 1) // 1))] for value in peaks)

@@ -1,0 +1,219 @@
+"""`turnout canary run`: walk a canary through its steps, live, until it is promoted, rolled back or left."""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from turnout.cli.canary.progress import LiveProgress, PlainProgress
+from turnout.cli.canary.status import WIDTH
+from turnout.cli.canary.target import (
+    WHERE,
+    EndpointOption,
+    StackOption,
+    StageArgument,
+    compare_for,
+    connect,
+    find_target,
+    log_of,
+    sentence_of,
+    told,
+)
+from turnout.cli.commands.invoke import ApiKeyOption
+from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
+from turnout.cli.output import CommandError, is_plain, say, tell, tell_problems
+from turnout.problems import ProblemsError
+
+if TYPE_CHECKING:
+    from turnout.canary.judging.states import State
+    from turnout.canary.run import CanaryRun
+
+LOCAL_INTERVAL_S = 2.0
+AWS_INTERVAL_S = 30.0
+"""CloudWatch counts whole minutes."""
+
+LOOKS_PER_BAKE = 10
+SHORTEST_INTERVAL_S = 0.2
+UNITS_MINUTES = {"s": 1 / 60, "m": 1.0, "h": 60.0}
+
+StepsOption = Annotated[
+    str,
+    typer.Option(
+        "--steps",
+        metavar="PERCENTS",
+        help="The canary's shares one after the other, 5,25,50; those of models.yaml where none are given.",
+        show_default=False,
+    ),
+]
+BakeOption = Annotated[
+    str,
+    typer.Option(
+        "--bake",
+        metavar="DURATION",
+        help="How long each step is watched at the least: 90s, 10m, 1h; what models.yaml says where none is given.",
+        show_default=False,
+    ),
+]
+
+
+def run(
+    stage: StageArgument,
+    *,
+    steps: StepsOption = "",
+    bake: BakeOption = "",
+    endpoint_url: EndpointOption = "",
+    stack: StackOption = "",
+    api_key: ApiKeyOption = "",
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Walk a canary through its steps and judge it at each.
+
+    Where all checks are successful it goes on, and after the last step it is promoted; where one fails it is rolled
+    back. Where nobody can tell for three bakes it is left as it is. Every move edits models.yaml, changes the stage
+    and is recorded. Ctrl-C leaves the canary as it is; started again the run goes on.
+
+    Another command that moves the canary ends the run.
+
+    Exit codes: 0 promoted; 1 rolled back, failed, left, or ended by another command; 130 Ctrl-C.
+    """
+    from turnout.canary.judging.states import Phase
+    from turnout.canary.report import judgement_of
+    from turnout.canary.rollout.manifest_edits import find_canary, find_stage
+    from turnout.canary.run import CanaryRun, Settings, Surroundings
+
+    settings = Settings(parse_steps(steps), parse_bake(bake))
+    target = find_target(endpoint_url, stack)
+    if target is None:
+        raise CommandError("A run needs to know where the stage is served.", WHERE)
+    with told(manifest):
+        project = load(manifest)
+        find_canary(project.manifest, stage)
+        found = find_stage(project.manifest, stage)
+        judgement = judgement_of(found, target)
+        connection = connect(project, target, stage, judgement)
+        around = Surroundings(
+            lambda: load(manifest),
+            manifest,
+            log_of(manifest),
+            target,
+            connection,
+            compare_for(project, found, target, connection, api_key),
+            time.time,
+            time.sleep,
+        )
+        going = CanaryRun(around, stage, judgement, settings)
+        with interruptible(going, stage, manifest), ending_with_1():
+            state = watch(going, stage, is_local=target.is_local)
+    raise typer.Exit(0 if state.phase is Phase.PROMOTED else 1)
+
+
+def watch(going: CanaryRun, stage: str, *, is_local: bool) -> State:
+    """Show a run until it is over; the state that it ends in."""
+    bake_s = going.judgement.bake_minutes * 60
+    longest_s = LOCAL_INTERVAL_S if is_local else AWS_INTERVAL_S
+    progress = (PlainProgress if is_plain(sys.stdout) else LiveProgress)(going.judgement)
+    say(f"{'Going on' if going.resumed else 'Begun'}: {plan_text(going)}")
+    with progress:
+        for tick in going.ticks(max(SHORTEST_INTERVAL_S, min(longest_s, bake_s / LOOKS_PER_BAKE))):
+            progress.show(tick)
+    for line in ending_of(going.state, stage).splitlines():
+        say(textwrap.fill(line, WIDTH, break_long_words=False))
+    return going.state
+
+
+def plan_text(going: CanaryRun) -> str:
+    """`5, 25, 50 %, each for 10 minutes at the least, judged with 95 % confidence.`."""
+    from turnout.canary.judging.checks import shares_of
+
+    judgement = going.judgement
+    shares = ", ".join(f"{share:g}" for share in shares_of(judgement) or (going.state.percent,))
+    confidence = f"judged with {100 * judgement.confidence:g} % confidence"
+    return f"{shares} %, each for {duration_text(judgement.bake_minutes)} at the least, {confidence}."
+
+
+def duration_text(minutes: float) -> str:
+    """`10 minutes`, `90 seconds`."""
+    return f"{minutes:g} minutes" if minutes >= 2 else f"{minutes * 60:g} seconds"
+
+
+def ending_of(state: State, stage: str) -> str:
+    """What a run ended in, and what there is to do."""
+    from turnout.canary.judging.states import Phase
+
+    match state.phase:
+        case Phase.PROMOTED:
+            return f"Promoted: {stage} serves it to everybody."
+        case Phase.ROLLED_BACK:
+            return f"Rolled back: {state.reason}."
+        case Phase.PAUSED:
+            then = f"`auto_rollback` is off: `turnout canary rollback {stage}` ends it."
+            return f"Failed, and left at {state.percent:g} %: {state.reason}.\n{then}"
+    then = (
+        f"`turnout canary promote {stage}` or `turnout canary rollback {stage}` decides; "
+        "another run tries again, for longer with a longer --bake."
+    )
+    return f"Left at {state.percent:g} %, for nobody can tell: {state.reason}.\n{then}"
+
+
+@contextmanager
+def ending_with_1() -> Iterator[None]:
+    """Make an error of a run that has begun exit with 1, as its help says: its command line was right."""
+    from turnout.canary.rollout.log import RolloutLogError
+    from turnout.canary.rollout.rollout import RolloutError
+    from turnout.yaml_text.editor import EditError
+
+    try:
+        yield
+    except (EditError, RolloutError) as error:
+        raise CommandError(sentence_of(error.message), error.hint, code=1) from error
+    except RolloutLogError as error:
+        raise CommandError(sentence_of(str(error)), code=1) from error
+    except ProblemsError as error:
+        tell_problems(error)
+        raise CommandError("The run ended: models.yaml cannot be edited as it is now.", code=1) from error
+
+
+@contextmanager
+def interruptible(going: CanaryRun, stage: str, manifest: Path) -> Iterator[None]:
+    """Ctrl-C leaves the canary as it is, and says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell(f"\nThe canary of {stage} is left as it is, at {going.state.percent:g} %.")
+        if log_of(manifest).unfinished():
+            tell("It was about to move: `turnout canary mend` finishes that.")
+        tell(f"`turnout canary run {stage}` with the same options goes on, `turnout canary rollback {stage}` ends it.")
+        raise
+
+
+def parse_steps(text: str) -> tuple[float, ...] | None:
+    """`5,25,50`, rising; None for an empty text."""
+    if not text:
+        return None
+    try:
+        steps = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        steps = ()
+    is_rising = all(low < high for low, high in pairwise(steps))
+    if not is_rising or not all(0 < step <= 100 for step in steps) or steps in {(), (100.0,)}:
+        raise CommandError(f"--steps must be percents that rise, like 5,25,50; got {text!r}.")
+    return steps
+
+
+def parse_bake(text: str) -> float | None:
+    """Minutes; None for an empty text."""
+    if not text:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if not found:
+        raise CommandError(f"--bake must be a number with s, m or h, like 90s or 10m; got {text!r}.")
+    return float(found[1]) * UNITS_MINUTES[found[2]]

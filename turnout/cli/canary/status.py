@@ -1,0 +1,208 @@
+"""`turnout canary status`: what baseline and canary serve, what was seen of them, the verdict, what is out of step."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from turnout.cli.canary.target import (
+    EndpointOption,
+    StackOption,
+    StageArgument,
+    compare_for,
+    connect,
+    find_target,
+    log_of,
+    told,
+)
+from turnout.cli.commands.invoke import ApiKeyOption
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
+from turnout.cli.output import CommandError, say, say_json, say_section, say_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from turnout.canary.judging.checks import Check
+    from turnout.canary.judging.observed import Arm, Observation
+    from turnout.canary.report import Report
+
+WIDTH = 80
+
+OutputsOption = Annotated[
+    str,
+    typer.Option(
+        "--outputs",
+        metavar="FILE",
+        help="What `pulumi stack output --json` printed, to compare with; - reads standard input.",
+        show_default=False,
+    ),
+]
+
+
+def status(
+    stage: StageArgument,
+    *,
+    endpoint_url: EndpointOption = "",
+    stack: StackOption = "",
+    outputs: OutputsOption = "",
+    api_key: ApiKeyOption = "",
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how a stage's canary stands.
+
+    What it serves, the requests and errors of both shares, the verdict, and each thing in which models.yaml, the live
+    stage and Pulumi's outputs differ. The live stage is asked where --endpoint-url or --stack names it; where the
+    canary asks for agreement, both versions answer what a gateway here sampled of the last minutes, or what functions
+    on AWS logged of the last hour.
+    """
+    from turnout.canary.report import judgement_of, make_report
+    from turnout.canary.rollout.manifest_edits import find_stage
+
+    with told(manifest):
+        project = load(manifest)
+        target = find_target(endpoint_url, stack)
+        found = find_stage(project.manifest, stage)
+        connection = connect(project, target, stage, judgement_of(found, target)) if target else None
+        report = make_report(
+            project,
+            stage,
+            log_of(manifest),
+            target=target,
+            connection=connection,
+            compare=compare_for(project, found, target, connection, api_key) if target and connection else None,
+            outputs=read_outputs(outputs),
+        )
+    if as_json:
+        say_json(report_to_json(report))
+    else:
+        say_report(report, is_asked=target is not None)
+
+
+def read_outputs(name: str) -> Mapping[str, Any] | None:
+    """The outputs in a file, None where none is named."""
+    if not name:
+        return None
+    try:
+        found = json.loads(sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CommandError(f"{name} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise CommandError(f"{name} holds no JSON object", "Give what `pulumi stack output --json` prints.")
+    return found
+
+
+def say_report(report: Report, *, is_asked: bool) -> None:
+    """The whole report, what matters most first."""
+    say(headline_of(report))
+    canary = report.stage.canary
+    if canary is not None:
+        rows = [(model, report.baseline[model], version) for model, version in canary.serve.items()]
+        rows += [("(all)", "as deployed", "the new release")] if canary.release else []
+        say()
+        say_table(("MODEL", "BASELINE", "CANARY"), rows)
+    if report.observation:
+        say_observation(report.observation)
+        say_section("Checks")
+        for check in report.checks:
+            say(check_text(check))
+    if report.warnings:
+        say_section("Out of step")
+        for warning in report.warnings:
+            say(textwrap.fill(f"- {warning}", WIDTH, subsequent_indent="  ", break_long_words=False))
+    elif not is_asked:
+        say("\nThe live stage was not asked: --endpoint-url or --stack names it.")
+
+
+def headline_of(report: Report) -> str:
+    """Stage, share, what was done last, and the verdict."""
+    canary, since = report.stage.canary, report.since
+    share = f": the canary has {canary.percent:g} % of the traffic" if canary else " has no canary"
+    lines = [f"{report.stage.name}{share}."]
+    if since:
+        lines.append(f"Last: {since.action} by {since.who}, {since.time.replace('T', ' ').removesuffix('Z')} UTC.")
+    if report.verdict:
+        lines.append(f"Verdict: {report.verdict}.")
+    return "\n".join(lines)
+
+
+def say_observation(observation: Observation) -> None:
+    """A row for each share: requests, errors, median and p99."""
+    headers = ("SHARE", "REQUESTS", "ERRORS", "ERROR RATE", "P50", "P99")
+    rows = [
+        (name, *arm_texts(arm, observation.bounds_s))
+        for name, arm in (("baseline", observation.baseline), ("canary", observation.canary))
+    ]
+    say()
+    say_table(headers, rows, right=headers[1:])
+
+
+def arm_texts(arm: Arm, bounds_s: tuple[float, ...]) -> Iterable[str]:
+    """Requests, errors, error rate, median and p99 of one share."""
+    yield f"{arm.requests:,}"
+    yield f"{arm.errors:,}"
+    yield rate_text(arm)
+    for share in (0.5, 0.99):
+        yield quantile_text(arm, bounds_s, share)
+
+
+def rate_text(arm: Arm) -> str:
+    """`0.3 %`, `-` without requests."""
+    return f"{100 * arm.errors / arm.requests:.2g} %" if arm.requests else "-"
+
+
+def quantile_text(arm: Arm, bounds_s: tuple[float, ...], share: float) -> str:
+    """`4 ms`: at most so long; `> 30,000 ms` past the last bound."""
+    from turnout.canary.judging.observed import quantile_s
+
+    found = quantile_s(arm, bounds_s, share)
+    if found is None:
+        return "-"
+    return f"> {bounds_s[-1] * 1000:,.0f} ms" if found > bounds_s[-1] else f"{found * 1000:,.3g} ms"
+
+
+def check_text(check: Check) -> str:
+    """`errors: inconclusive. 0.1 % of the canary's ...`, folded."""
+    return textwrap.fill(f"- {check.name}: {check.verdict}. {check.sentence}.", WIDTH, subsequent_indent="  ")
+
+
+def report_to_json(report: Report) -> dict[str, Any]:
+    """The report for programs."""
+    from turnout.canary.judging.observed import quantile_s
+
+    canary, observation = report.stage.canary, report.observation
+    shares = {"baseline": observation.baseline, "canary": observation.canary} if observation else {}
+    bounds_s = observation.bounds_s if observation else ()
+    return {
+        "stage": report.stage.name,
+        "canary": canary
+        and {
+            "percent": canary.percent,
+            "release": canary.release,
+            "models": {
+                model: {"baseline": report.baseline[model], "canary": version}
+                for model, version in canary.serve.items()
+            },
+        },
+        "since": report.since and report.since.to_json(),
+        "shares": {
+            name: {
+                "requests": arm.requests,
+                "errors": arm.errors,
+                "p50_s": quantile_s(arm, bounds_s, 0.5),
+                "p99_s": quantile_s(arm, bounds_s, 0.99),
+            }
+            for name, arm in shares.items()
+        },
+        "verdict": report.verdict,
+        "checks": [
+            {"name": row.name, "verdict": row.verdict, "sentence": row.sentence, "needed": row.needed}
+            for row in report.checks
+        ],
+        "warnings": list(report.warnings),
+    }

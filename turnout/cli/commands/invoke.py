@@ -1,0 +1,146 @@
+"""`turnout invoke`: one real HTTP request to a running server, and its answer as a table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from turnout.cli.commands.answer import say_answer, tell_error_answer
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
+from turnout.cli.output import CommandError, printable, say, tell
+
+if TYPE_CHECKING:
+    from turnout.client.connection import Answer
+    from turnout.client.sample_request import SampleRequest
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")]
+VersionArgument = Annotated[
+    str, typer.Argument(metavar="VERSION", help="The version; the one that the stage serves where none is named.")
+]
+DataOption = Annotated[
+    str, typer.Option("--data", "-d", metavar="JSON|@FILE|-", help="The request's body; - reads standard input.")
+]
+UrlOption = Annotated[str, typer.Option(metavar="URL", help="Where the server is.")]
+StageOption = Annotated[
+    str, typer.Option(metavar="NAME", help="The stage to ask; the server's own first one where none is named.")
+]
+ExampleOption = Annotated[str, typer.Option(metavar="NAME", help="The example to send, by its name.")]
+ApiKeyOption = Annotated[
+    str,
+    typer.Option(
+        metavar="KEY",
+        envvar="TURNOUT_API_KEY",
+        help="The API key; for a server on this machine the one that `turnout serve` wrote is found.",
+        show_default=False,
+    ),
+]
+
+
+def invoke(
+    model: ModelArgument,
+    version: VersionArgument = "",
+    *,
+    data: DataOption = "",
+    url: UrlOption = DEFAULT_URL,
+    stage: StageOption = "",
+    api_key: ApiKeyOption = "",
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    example: ExampleOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Send one request to a running server.
+
+    The answer is shown as a table. Without --data the request is the first of the version's examples, and the answer
+    is compared with what that expects; a version without examples gets a request made from its signature.
+    """
+    if data and example:
+        raise CommandError("--data and --example both give the request: give one of them.")
+    sample = None if data else sample_request(manifest, model, version, stage, example)
+    body = read_data(data) if sample is None else json.dumps(sample.request).encode()
+    key = api_key or local_key(manifest, url, stage or (sample.stage if sample else ""))
+    answer = send(url, model, version, stage, body, key)
+    if as_json:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(answer.body)
+        if sys.stdout.isatty():
+            say()
+    if answer.status >= 400:
+        tell_error_answer(answer)
+        raise typer.Exit(1)
+    if not as_json:
+        say_answer(answer)
+    if sample:
+        compare(sample, answer, quiet=as_json)
+
+
+def read_data(data: str) -> bytes:
+    """The body that `--data` names: a text, `@file`, or `-` for standard input. It is sent as it is."""
+    if data == "-":
+        return sys.stdin.buffer.read()
+    if not data.startswith("@"):
+        return data.encode()
+    try:
+        return Path(data[1:]).read_bytes()
+    except OSError as error:
+        raise CommandError(f"cannot read {data[1:]}: {error.strerror}.") from error
+
+
+def sample_request(manifest: Path, model: str, version: str, stage: str, example: str) -> SampleRequest:
+    """The request that is sent when none is given."""
+    from turnout.client.sample_request import UnknownNameError, make_sample_request
+
+    project = load(manifest)
+    try:
+        return make_sample_request(project, model, version, stage, example)
+    except UnknownNameError as error:
+        raise CommandError(str(error), error.hint) from error
+    except ValueError as error:
+        raise CommandError(f"{error}.") from error
+
+
+def local_key(manifest: Path, url: str, stage: str) -> str:
+    """The key that `turnout serve` wrote beside the manifest."""
+    from turnout.client.connection import read_local_key
+    from turnout.project.manifest_file import manifest_path
+
+    return read_local_key(url, manifest_path(manifest).parent, stage)
+
+
+def send(url: str, model: str, version: str, stage: str, body: bytes, key: str) -> Answer:
+    """Post the request; no server, or no address, is an error with the remedy."""
+    from turnout.client.connection import UnreachableError, inference_path, post
+
+    try:
+        return post(url, inference_path(model, version, stage), body, {"x-api-key": key} if key else {})
+    except ValueError as error:
+        raise CommandError(f"{error}.") from error
+    except UnreachableError as error:
+        hint = "Start one with `turnout serve`, or say where it is with --url."
+        raise CommandError(str(error), hint, code=1) from error
+
+
+def compare(sample: SampleRequest, answer: Answer, *, quiet: bool) -> None:
+    """Say whether the answer is what the example expects; one that is not is a failure."""
+    from turnout.artifacts.examples import matches
+
+    name = f"{sample.model} {sample.version}"
+    if sample.example is None:
+        if not quiet:
+            say(f"\nThe request was made from the signature of {name}: the values mean nothing.")
+        return
+    answered_by = answer.headers.get("x-turnout-version", sample.version)
+    if answered_by != sample.version:
+        tell(f"Not compared: the request is an example of {name}, and {answered_by} answered.")
+        return
+    differences = matches(sample.example, json.loads(answer.body))
+    if differences:
+        lines = "\n    ".join(printable(difference) for difference in differences)
+        raise CommandError(f"the answer is not what example {sample.example.name!r} of {name} expects:", lines, code=1)
+    if not quiet:
+        say(f"\nAs expected by example {sample.example.name!r} of {name}.")

@@ -1,0 +1,238 @@
+"""`turnout replay`: captured requests sent again to one version or two, their answers compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from http import HTTPStatus
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from turnout.cli.commands.answer import tell_error_answer
+from turnout.cli.commands.invoke import DEFAULT_URL, ApiKeyOption, StageOption, UrlOption, local_key
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption
+from turnout.cli.output import CommandError, counted, printable, progress, say, say_json, say_table, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from turnout.client.captured_lines import Sample
+    from turnout.manifest.judgement import OutputRule
+    from turnout.replay.replay import Replay
+    from turnout.replay.summary import Side, Summary
+
+FileArgument = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="What `turnout serve --capture` wrote, or an export of CloudWatch's logs."),
+]
+AgainstOption = Annotated[
+    list[str],
+    typer.Option(
+        metavar="MODEL/VERSION",
+        help="The version in question; given twice, the second is the one that it is compared with, otherwise each "
+        "request is compared with the version that answered it when it was captured.",
+    ),
+]
+FailUnderOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", min=0, max=1, help="Exit with 1 where a smaller share agrees, 0-1.", show_default=False
+    ),
+]
+ReportOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write an HTML page with plots here.", show_default=False)
+]
+ConcurrencyOption = Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Requests on their way at once.")]
+
+SIDE_HEADERS = ("VERSION", "REQUESTS", "ERRORS", "P50 MS", "P95 MS", "P99 MS")
+OUTPUT_HEADERS = ("OUTPUT", "RULE", "AGREE", "MAX ABS", "MAX REL", "LEAST COSINE")
+
+SHOWN_DISAGREEMENTS = 5
+"""Of the requests about which the versions differ; the report has more."""
+
+
+def replay(
+    file: FileArgument,
+    *,
+    against: AgainstOption,
+    url: UrlOption = DEFAULT_URL,
+    stage: StageOption = "",
+    api_key: ApiKeyOption = "",
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    fail_under: FailUnderOption = None,
+    report: ReportOption = None,
+    as_json: JsonOption = False,
+    concurrency: ConcurrencyOption = 4,
+) -> None:
+    """Send captured requests to versions again, and compare.
+
+    Each request of the model goes to both versions by their own paths; outputs are compared by the rules that the
+    manifest has for the stage's canary, or else by their datatypes. Where versions agree too little, --fail-under
+    makes the exit code 1: a gate before a canary starts.
+    """
+    from turnout.replay.replay import Replay, replay_headers
+
+    model, canary, baseline = parse_against(against)
+    key = api_key or local_key(manifest, url, stage)
+    rules = rules_of(manifest, stage)
+    try:
+        sender = Replay(
+            url,
+            model,
+            canary,
+            baseline,
+            stage=stage,
+            headers=replay_headers(url, key),
+            rules=rules,
+            concurrency=concurrency,
+        )
+    except ValueError as error:
+        raise CommandError(f"{error}.") from error
+    with closing(sender):
+        summary = send(sender, file, model, canary, baseline)
+    if report is not None:
+        write_report(report, summary, file.name, fail_under)
+    if as_json:
+        say_json(summary.to_json())
+    else:
+        say_summary(summary, model)
+    if fail_under is not None and (summary.agreement is None or summary.agreement < fail_under):
+        raise CommandError(f"{summary.agreed:,} of {summary.compared:,} agree, at least {fail_under:.2%} must.", code=1)
+
+
+def parse_against(against: list[str]) -> tuple[str, str, str]:
+    """The model, the version in question, and the one that it is compared with, empty where none is named."""
+    if len(against) > 2:
+        raise CommandError(f"--against was given {len(against)} times: name one version, or two.")
+    pairs = [name.split("/") for name in against]
+    for name, pair in zip(against, pairs, strict=True):
+        if len(pair) != 2 or not all(pair):
+            raise CommandError(f"--against {name}: expected MODEL/VERSION, such as iris/v2.")
+    (model, canary), baseline = pairs[0], ["", ""] if len(pairs) == 1 else pairs[1]
+    if len(pairs) == 2 and baseline[0] != model:
+        raise CommandError(f"--against {against[0]} and {against[1]}: only versions of one model can be compared.")
+    if baseline[1] == canary:
+        raise CommandError(f"--against {against[0]} was given twice: a version always agrees with itself.")
+    return model, canary, baseline[1]
+
+
+def rules_of(manifest: Path, stage: str) -> Mapping[str, OutputRule]:
+    """The rules of a stage's canary; `defaults.canary`'s where no stage is named, none where there is no manifest."""
+    from turnout.manifest.parser import parse_manifest
+    from turnout.project.manifest_file import manifest_path
+
+    path = manifest_path(manifest)
+    if manifest == DEFAULT_MANIFEST and not path.exists():
+        return {}
+    read = parse_manifest(path.read_bytes(), path=path.resolve(), source=str(path))
+    stages = [row for row in read.stages if row.name == stage]
+    judgement = stages[0].canary.judgement if stages and stages[0].canary else read.judgement
+    return judgement.agreement.rules if judgement.agreement else {}
+
+
+def send(sender: Replay, file: Path, model: str, canary: str, baseline: str) -> Summary:
+    """Send all, with a bar; what cannot be read or reached is an error with its remedy."""
+    from turnout.client.captured_lines import CaptureError, lines_in
+    from turnout.replay.summary import Side, Summary
+
+    summary = Summary(Side(f"{model}/{baseline}" if baseline else "the one captured"), Side(f"{model}/{canary}"))
+    try:
+        size_bytes = file.stat().st_size
+        with file.open("rb") as stream, progress(f"replaying {file.name}", size_bytes) as advance:
+            samples = samples_in(lines_in(stream, size_bytes), advance)
+            first = find_first(samples, file, model)
+            for version in (baseline or first[1].version, canary):
+                check_version(sender, model, version, first[1])
+            for pair in sender.run(chain([first], samples)):
+                summary.add(pair)
+    except CaptureError as error:
+        raise CommandError(f"{file}, {error}.") from error
+    except OSError as error:
+        raise CommandError(f"cannot read {file}: {error.strerror}.") from error
+    return summary
+
+
+def samples_in(lines: Iterable[bytes], advance: Callable[[int], None]) -> Iterator[tuple[int, Sample]]:
+    """Every sample with the number of its line; the bar moves as lines are read."""
+    from turnout.client.captured_lines import read_lines
+
+    for line in read_lines(lines):
+        advance(line.size_bytes)
+        yield from ((line.number, sample) for sample in line.samples)
+
+
+def find_first(samples: Iterator[tuple[int, Sample]], file: Path, model: str) -> tuple[int, Sample]:
+    """The first sample of the model."""
+    others: dict[str, None] = {}
+    for number, sample in samples:
+        if sample.model == model:
+            return number, sample
+        others[sample.model] = None
+    hint = f"It holds requests of {', '.join(others)}." if others else "`turnout serve --capture FILE` writes one."
+    raise CommandError(f"{file} holds no captured request of {model}.", hint)
+
+
+def check_version(sender: Replay, model: str, version: str, sample: Sample) -> None:
+    """Have a version answer once, uncounted: its model is loaded then, and what would fail each time is told once."""
+    from turnout.client.connection import UnreachableError
+
+    try:
+        answer = sender.ask(version, sample)
+    except UnreachableError as error:
+        hint = "Start a server with `turnout serve`, or say where it is with --url."
+        raise CommandError(str(error), hint, code=1) from error
+    if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
+        tell_error_answer(answer)
+        raise CommandError(f"{model}/{version} cannot be asked.", code=1)
+
+
+def write_report(report: Path, summary: Summary, source: str, floor: float | None) -> None:
+    """Write the page and say so."""
+    from turnout.replay.report import render_report
+
+    try:
+        report.write_text(render_report(summary, source=source, floor=floor), encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"cannot write {report}: {error.strerror}.") from error
+    tell(f"The report is {report}.")
+
+
+def say_summary(summary: Summary, model: str) -> None:
+    """Both versions side by side, then agreement by output, then all of it in one sentence."""
+    from turnout.replay.summary import error_text
+
+    rows = [side_row(side) for side in (summary.baseline, summary.canary)]
+    say_table(SIDE_HEADERS, rows, right=SIDE_HEADERS[1:])
+    if summary.outputs:
+        say()
+        outputs = [
+            (
+                output.name,
+                output.measure,
+                f"{output.agreed / output.compared:.2%}",
+                error_text(output.max_absolute),
+                error_text(output.max_relative),
+                f"{output.cosine:.4f}",
+            )
+            for output in summary.outputs.values()
+        ]
+        say_table(OUTPUT_HEADERS, outputs, right=OUTPUT_HEADERS[2:])
+    say()
+    if summary.agreement is None:
+        say(f"No request of {model} could be compared.")
+    else:
+        say(f"{summary.agreement:.2%} agree: {summary.agreed:,} of {counted(summary.compared, 'request')}.")
+    if summary.undecided:
+        say(f"Not counted: {counted(summary.undecided, 'request')} that neither version answered, or not in time.")
+    for row in summary.disagreements[:SHOWN_DISAGREEMENTS]:
+        say(f"  line {row.number}, {row.output}: {printable(row.baseline)} | {printable(row.canary)}")
+
+
+def side_row(side: Side) -> tuple[str, ...]:
+    """A version's row."""
+    quantiles = (side.quantile_ms(share) for share in (0.5, 0.95, 0.99))
+    times = ("-" if found is None else f"{found:.2f}" for found in quantiles)
+    return side.name, f"{side.statuses.total():,}", f"{side.errors:,}", *times
