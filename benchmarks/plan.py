@@ -28,7 +28,7 @@ from turnout.artifacts.cache import SETTLED_AFTER_S
 from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.openapi.document import build_document, render_document
 from turnout.plan.planner import make_plan
-from turnout.protocol.tensors import Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 RUNS = 5
 T = TypeVar("T")

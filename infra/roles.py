@@ -16,8 +16,8 @@ import pulumi
 import pulumi_aws as aws
 
 from turnout.plan.values import Function, Plan
-from turnout.protocol.graph_nodes import Node, calls_of
 from turnout.protocol.naming import router_name
+from turnout.protocol.routing.graph_nodes import Node, calls_of
 
 from .naming import INTEGRATION, Place
 from .policies import (

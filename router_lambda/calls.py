@@ -11,11 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.protocol.answered import Answered, Invoke
+from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES
 from turnout.protocol.errors import RequestError
-from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES
-from turnout.protocol.route_table import ModelRoute, RouteTable
-from turnout.protocol.routing import (
+from turnout.protocol.routing.choice import (
     ROUTER,
     RouteError,
     choose_by_draw,
@@ -26,7 +24,9 @@ from turnout.protocol.routing import (
     is_worth_fallback,
     parse_route,
 )
-from turnout.protocol.sticky import read_header, read_sticky_key
+from turnout.protocol.routing.invocation import Answered, Invoke
+from turnout.protocol.routing.route_table import ModelRoute, RouteTable
+from turnout.protocol.routing.sticky import read_header, read_sticky_key
 
 from .proxy_answers import check_answered, status_of
 from .tasks import Tasks

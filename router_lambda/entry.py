@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from turnout.protocol.answered import Invoke
-from turnout.protocol.regions import dns_suffix
-from turnout.protocol.route_table import RouteTable
-from turnout.protocol.routing import ROUTER
+from turnout.protocol.aws.regions import dns_suffix
+from turnout.protocol.routing.choice import ROUTER
+from turnout.protocol.routing.invocation import Invoke
+from turnout.protocol.routing.route_table import RouteTable
 
 from .invoke import LambdaInvoke
 from .router import Router
@@ -52,7 +52,7 @@ def _load_router(folder: Path, function: str, invoke: Invoke) -> Any:
         row = json.loads(routes.read_bytes())
         table = RouteTable.from_json(row, prefix=function.removesuffix(f"_{row['model']}_{ROUTER}"))
         return Router(table, invoke, tasks=ThreadTasks())
-    from turnout.protocol.catalogue import Catalogue
+    from turnout.protocol.routing.catalogue import Catalogue
 
     from .general.router import GeneralRouter
 

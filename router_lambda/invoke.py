@@ -16,10 +16,10 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote
 
-from turnout.protocol.answered import Answered
-from turnout.protocol.credentials import CredentialsError, CredentialSource
-from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
-from turnout.protocol.signing import sign_request
+from turnout.protocol.aws.credentials import CredentialsError, CredentialSource
+from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
+from turnout.protocol.aws.signing import sign_request
+from turnout.protocol.routing.invocation import Answered
 
 from .connections import Connections, HttpAnswer
 
@@ -63,7 +63,7 @@ class LambdaInvoke:
     async def __call__(
         self, function: str, alias: str, event: Mapping[str, Any], *, deadline_s: float, asynchronous: bool = False
     ) -> Answered:
-        """See `turnout.protocol.answered.Invoke`. It never suspends: it blocks its thread."""
+        """See `turnout.protocol.routing.invocation.Invoke`. It never suspends: it blocks its thread."""
         body = _spell(event)
         limit = LARGEST_ASYNC_EVENT_BYTES if asynchronous else LARGEST_EVENT_BYTES
         if len(body) > limit:

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.protocol.answered import Answered
+from turnout.protocol.aws.events import make_answer
 from turnout.protocol.errors import RequestError
-from turnout.protocol.events import make_answer
+from turnout.protocol.routing.invocation import Answered
 
 _KEYS = frozenset({"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"})
 

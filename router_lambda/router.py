@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from turnout.protocol.answered import Invoke
 from turnout.protocol.errors import RequestError
-from turnout.protocol.route_table import RouteTable
-from turnout.protocol.routing import FALLBACK_HEADER, MOST_HOPS, RouteError, read_hop
+from turnout.protocol.routing.choice import FALLBACK_HEADER, MOST_HOPS, RouteError, read_hop
+from turnout.protocol.routing.invocation import Invoke
+from turnout.protocol.routing.route_table import RouteTable
 
 from .calls import Calls, Outcome
 from .proxy_answers import answer_error, answer_failure, marked

@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from turnout.artifacts.artifact import load_artifact
 from turnout.artifacts.examples import Example, matches, read_examples
 from turnout.plan.checks.compatibility import check_drop_in
-from turnout.protocol.tensors import DATATYPES, TensorSpec
+from turnout.protocol.tensors.datatypes import DATATYPES, TensorSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "models"

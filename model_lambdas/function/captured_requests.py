@@ -17,10 +17,10 @@ from typing import Any
 
 import orjson
 
-from turnout.protocol.capture import make_sample, write_line
-from turnout.protocol.events import is_canary, read_event
-from turnout.protocol.limits import LARGEST_LOG_LINE_BYTES
-from turnout.protocol.routing import REPLAY_HEADER, is_shadow
+from turnout.protocol.aws.events import is_canary, read_event
+from turnout.protocol.aws.limits import LARGEST_LOG_LINE_BYTES
+from turnout.protocol.routing.choice import REPLAY_HEADER, is_shadow
+from turnout.protocol.samples import make_sample, write_line
 
 from ..onnx_model.session import FunctionSpec
 from .failed_answers import Handler

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from turnout.protocol.telemetry import disable_telemetry
-from turnout.protocol.tensors import Signature
+from turnout.protocol.tensors.datatypes import Signature
 
 from ..onnx_model.session import FunctionSpec
 from .captured_requests import CaptureRule, capturing_requests

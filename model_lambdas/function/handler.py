@@ -15,11 +15,11 @@ from typing import Any
 import numpy.typing as npt
 import orjson
 
-from turnout.protocol.answers import make_tensor_answer
-from turnout.protocol.checks import Interface, build_interface
-from turnout.protocol.codecs import decode_request, encode_answer
+from turnout.protocol.aws.events import is_canary, is_ping, make_answer, read_event
+from turnout.protocol.codecs.codecs import decode_request, encode_answer
+from turnout.protocol.codecs.responses import make_tensor_answer
 from turnout.protocol.errors import RequestError
-from turnout.protocol.events import is_canary, is_ping, make_answer, read_event
+from turnout.protocol.tensors.interface import Interface, build_interface
 
 from ..onnx_model.session import Cancellation, FunctionSpec, Model, RunCancelled
 from .transform import Transform

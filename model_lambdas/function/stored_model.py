@@ -20,9 +20,9 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from turnout.protocol.credentials import CredentialsError, CredentialSource
-from turnout.protocol.regions import dns_suffix
-from turnout.protocol.signing import sign_request
+from turnout.protocol.aws.credentials import CredentialsError, CredentialSource
+from turnout.protocol.aws.regions import dns_suffix
+from turnout.protocol.aws.signing import sign_request
 
 from ..onnx_model.session import ModelError
 

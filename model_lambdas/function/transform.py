@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from turnout.protocol.checks import datatype_of
+from turnout.protocol.tensors.interface import datatype_of
 
 from ..onnx_model.session import ModelError
 from .transform_modules import TransformModules

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from turnout.protocol.errors import RequestError
 from turnout.protocol.telemetry import disable_telemetry
-from turnout.protocol.tensors import DATATYPES, Signature
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature
 
 from .private_files import OtherContentError, private_files
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from turnout.protocol.catalogue import Catalogue, ModelEntry, VersionEntry
 from turnout.protocol.errors import RequestError
+from turnout.protocol.routing.catalogue import Catalogue, ModelEntry, VersionEntry
 
 from .serving import Stage
 

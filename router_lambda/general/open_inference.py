@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from turnout.protocol.answered import Invoke
-from turnout.protocol.catalogue import Catalogue, ModelEntry
 from turnout.protocol.errors import RequestError
-from turnout.protocol.routing import handed_on
+from turnout.protocol.routing.catalogue import Catalogue, ModelEntry
+from turnout.protocol.routing.choice import handed_on
+from turnout.protocol.routing.invocation import Invoke
 
 from ..proxy_answers import answer_failure, check_answered
 from .catalogue import find_model, find_version

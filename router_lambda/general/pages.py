@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from turnout.protocol.aws.events import make_answer
+from turnout.protocol.aws.limits import LARGEST_BODY_BYTES, escaped_bytes
 from turnout.protocol.errors import RequestError
-from turnout.protocol.events import make_answer
-from turnout.protocol.limits import LARGEST_BODY_BYTES, escaped_bytes
 
 
 def answer_json(value: Any, status: int = 200) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from turnout.protocol.answered import Answered, Invoke
+from turnout.protocol.aws.events import PING
 from turnout.protocol.errors import RequestError
-from turnout.protocol.events import PING
+from turnout.protocol.routing.invocation import Answered, Invoke
 
 from ..proxy_answers import status_of
 from ..tasks import Tasks

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from turnout.protocol.answered import Invoke
-from turnout.protocol.catalogue import Catalogue
 from turnout.protocol.errors import RequestError
+from turnout.protocol.routing.catalogue import Catalogue
+from turnout.protocol.routing.invocation import Invoke
 
 from ..proxy_answers import answer_error, answer_failure, marked
 from ..tasks import AsyncioTasks, Tasks

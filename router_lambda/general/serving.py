@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from turnout.protocol.catalogue import Catalogue, ModelEntry
-from turnout.protocol.events import is_canary
-from turnout.protocol.routing import ROUTER, RouteError, parse_route
+from turnout.protocol.aws.events import is_canary
+from turnout.protocol.routing.catalogue import Catalogue, ModelEntry
+from turnout.protocol.routing.choice import ROUTER, RouteError, parse_route
 
 Reached = tuple[str, str]
 """Model and version; the version is empty where the stage names none."""

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from turnout.protocol import bfloat16
-from turnout.protocol.step_tensors import Tensor
-from turnout.protocol.tensors import Datatype
+from turnout.protocol.routing.step_tensors import Tensor
+from turnout.protocol.tensors.datatypes import Datatype
 
 Array = npt.NDArray[Any]
 

@@ -10,16 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from turnout.protocol.answers import make_tensor_answer
-from turnout.protocol.checks import Interface, build_interface
-from turnout.protocol.codecs import decode_request, encode_answer
+from turnout.protocol.aws.events import is_canary, read_event
+from turnout.protocol.codecs.codecs import decode_request, encode_answer
+from turnout.protocol.codecs.responses import make_tensor_answer
 from turnout.protocol.errors import RequestError
-from turnout.protocol.events import is_canary, read_event
-from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, EnsembleNode, Node, SequenceNode, SwitchNode
-from turnout.protocol.route_table import GraphRoute, RouteTable
-from turnout.protocol.routing import FALLBACK_HEADER, GRAPH, RouteError
-from turnout.protocol.step_tensors import Tensor, Tensors
-from turnout.protocol.tensors import Signature
+from turnout.protocol.routing.choice import FALLBACK_HEADER, GRAPH, RouteError
+from turnout.protocol.routing.graph_nodes import EVERY_OUTPUT, CallNode, EnsembleNode, Node, SequenceNode, SwitchNode
+from turnout.protocol.routing.route_table import GraphRoute, RouteTable
+from turnout.protocol.routing.step_tensors import Tensor, Tensors
+from turnout.protocol.tensors.datatypes import Signature
+from turnout.protocol.tensors.interface import Interface, build_interface
 
 from ..calls import Calls
 from ..tasks import Tasks

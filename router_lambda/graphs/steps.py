@@ -12,10 +12,10 @@ from typing import Any
 
 import pybase64
 
+from turnout.protocol.aws.events import read_event
+from turnout.protocol.aws.limits import LARGEST_BODY_BYTES
 from turnout.protocol.errors import STATUS_OF, RequestError
-from turnout.protocol.events import read_event
-from turnout.protocol.limits import LARGEST_BODY_BYTES
-from turnout.protocol.step_tensors import BadAnswerError, Tensors, read_step, write_step
+from turnout.protocol.routing.step_tensors import BadAnswerError, Tensors, read_step, write_step
 
 from ..calls import Outcome
 from ..proxy_answers import status_of

@@ -9,9 +9,9 @@ import numpy as np
 
 from turnout.protocol import bfloat16
 from turnout.protocol.errors import RequestError
-from turnout.protocol.graph_nodes import Case, Node, SwitchNode
-from turnout.protocol.step_tensors import Tensor, Tensors
-from turnout.protocol.tensors import Datatype
+from turnout.protocol.routing.graph_nodes import Case, Node, SwitchNode
+from turnout.protocol.routing.step_tensors import Tensor, Tensors
+from turnout.protocol.tensors.datatypes import Datatype
 
 Value = str | float | bool
 

@@ -10,7 +10,7 @@ import pytest
 from tests.builders.manifests import signature
 from turnout.artifacts.example_checks import check_examples
 from turnout.artifacts.examples import Example, ExpectedOutput
-from turnout.protocol.tensors import Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 SPEC = signature()  # x -> y, FP32 [-1, 4]
 ROW = [1, 2, 3, 4]

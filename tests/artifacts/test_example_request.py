@@ -8,7 +8,7 @@ from hypothesis import given
 
 from tests.builders.manifests import signatures
 from turnout.artifacts.example_request import make_request, make_shape
-from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 
 @pytest.mark.parametrize(

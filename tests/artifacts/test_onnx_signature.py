@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.builders.graphs import value, write_external, write_graph, write_identity, write_zipmap_classifier
 from turnout.artifacts.onnx_file import KEEP_BELOW_BYTES, read_graph, tensors_of
 from turnout.artifacts.onnx_signature import ArtifactError, read_signature, signature_of
-from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 ONNXRUNTIME_TYPES = {
     "BOOL": "bool", "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64", "INT8": "int8",

@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnout.protocol.answered import Answered
-from turnout.protocol.checks import build_interface
-from turnout.protocol.codecs import decode_request, encode_answer
+from turnout.protocol.aws.events import LENGTH_HEADER, make_answer, read_event
+from turnout.protocol.codecs.codecs import decode_request, encode_answer
 from turnout.protocol.errors import RequestError
-from turnout.protocol.events import LENGTH_HEADER, make_answer, read_event
-from turnout.protocol.tensors import Signature
+from turnout.protocol.routing.invocation import Answered
+from turnout.protocol.tensors.datatypes import Signature
+from turnout.protocol.tensors.interface import build_interface
 
 Behaviour = Callable[[Mapping[str, Any]], Answered | Awaitable[Answered]]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from turnout.protocol.credentials import TOKEN, URI
+from turnout.protocol.aws.credentials import TOKEN, URI
 
 TOKEN_VALUE = "a-token-of-this-environment"
 PATH = "/2021-04-23/credentials"

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router_lambda.general.router import GeneralRouter
-from turnout.protocol.answered import Answered
-from turnout.protocol.catalogue import Catalogue, ModelEntry, VersionEntry
-from turnout.protocol.events import make_answer
+from turnout.protocol.aws.events import make_answer
+from turnout.protocol.routing.catalogue import Catalogue, ModelEntry, VersionEntry
+from turnout.protocol.routing.invocation import Answered
 
 PREFIX = "turnout-local"
 X = {"name": "x", "datatype": "FP32", "shape": [-1, 4]}

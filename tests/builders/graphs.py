@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from turnout.protocol.tensors import DATATYPES
+from turnout.protocol.tensors.datatypes import DATATYPES
 
 Dimension = int | str | None
 

@@ -36,7 +36,7 @@ from turnout.protocol.naming import (
     route_variable_name,
     variable_name,
 )
-from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 Artifacts = dict[tuple[str, str], Artifact]
 

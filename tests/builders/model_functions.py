@@ -16,7 +16,7 @@ import orjson
 from model_lambdas.function.handler import ModelFunction
 from model_lambdas.onnx_model.session import FunctionSpec
 from tests.builders.graphs import write_identity
-from turnout.protocol.tensors import Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 DIGEST = "0123456789abcdef" * 4
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from onnx import helper
 
 from tests.builders.graphs import value, write_graph, write_identity
-from turnout.protocol.tensors import DATATYPES
+from turnout.protocol.tensors.datatypes import DATATYPES
 
 FAILING = """
 def preprocess(inputs):

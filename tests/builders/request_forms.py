@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from turnout.artifacts.examples import Example
-from turnout.protocol.tensors import DATATYPES
+from turnout.protocol.tensors.datatypes import DATATYPES
 
 NUMPY: Mapping[str, str] = {
     "BOOL": "?", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8",

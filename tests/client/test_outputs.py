@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from turnout.client.outputs import UnreadableAnswerError, read_outputs
-from turnout.protocol.checks import build_interface
-from turnout.protocol.codecs import InferenceRequest, encode_answer
-from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.protocol.codecs.codecs import InferenceRequest, encode_answer
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
+from turnout.protocol.tensors.interface import build_interface
 
 
 def read(document: Any) -> dict[str, Any]:

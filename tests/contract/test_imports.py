@@ -178,7 +178,9 @@ def broken(importers: tuple[str, ...], forbidden: tuple[str, ...]) -> list[str]:
 
 
 def test_walk_sees_the_tree() -> None:
-    assert {"turnout.plan.planner", "turnout.protocol.tensors", "turnout.gateway.api.gateway"} <= set(modules())
+    assert {"turnout.plan.planner", "turnout.protocol.tensors.datatypes", "turnout.gateway.api.gateway"} <= set(
+        modules()
+    )
     assert any(row.importer == "turnout.plan.planner" and row.imported == "turnout.plan.values" for row in imports())
     assert any(not row.at_once for row in imports())
 

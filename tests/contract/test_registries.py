@@ -21,7 +21,7 @@ from turnout.plan.checks.payload import JSON_BYTES
 from turnout.plan.planner import make_plan
 from turnout.plan.routes import GENERAL_ROUTES, OPEN_INFERENCE_ROUTES
 from turnout.protocol.errors import STATUS_OF
-from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 ACCESS_OF = {"none": Access.OPEN, "api_key": Access.API_KEY, "iam": Access.IAM, "jwt": Access.AUTHORIZER}
 """How the gateway lets callers in, or refuses them all."""

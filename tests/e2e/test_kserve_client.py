@@ -14,7 +14,7 @@ from kserve.protocol.infer_type import RequestedOutput
 
 from tests.builders.open_inference_project import write_open_inference_project
 from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
-from turnout.protocol.tensors import DATATYPES
+from turnout.protocol.tensors.datatypes import DATATYPES
 
 T = TypeVar("T")
 

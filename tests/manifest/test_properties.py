@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.manifest.references import REST
 from turnout.problems import Problem, ProblemsError
-from turnout.protocol.graph_nodes import calls_of
+from turnout.protocol.routing.graph_nodes import calls_of
 
 SAMPLE = (Path(__file__).resolve().parents[2] / "models.yaml").read_text()
 WHOLE = """\

@@ -21,7 +21,7 @@ from turnout.openapi.inference_operations import ERRORS
 from turnout.openapi.public_document import publish_document
 from turnout.plan.auth import AUTH_TYPES
 from turnout.plan.planner import make_plan
-from turnout.protocol.tensors import Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 
 def document_of(of: Manifest, tensors: dict[tuple[str, str], Signature] | None = None, **options: Any) -> Document:

@@ -20,7 +20,7 @@ from turnout.plan.planner import make_plan
 from turnout.project.document_examples import read_document_examples
 from turnout.project.project import load_project
 from turnout.protocol.naming import schema_name
-from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 KEYWORDS = {"type", "description", "required", "properties", "items", "enum", "minItems", "maxItems"}
 """What API Gateway takes of draft 4 and is used here; `format`, `oneOf`, `example` and the like are refused."""

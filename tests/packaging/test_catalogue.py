@@ -16,8 +16,8 @@ from turnout.manifest.parser import CallNode, Manifest, Model, Routing, Sequence
 from turnout.packaging.catalogue import make_catalogue, spell_routing
 from turnout.plan.planner import make_plan
 from turnout.project.project import Project, load_project
-from turnout.protocol.catalogue import Catalogue
-from turnout.protocol.limits import LARGEST_BODY_BYTES
+from turnout.protocol.aws.limits import LARGEST_BODY_BYTES
+from turnout.protocol.routing.catalogue import Catalogue
 
 
 def catalogue_of(of: Manifest, stack: str = "local") -> Catalogue:

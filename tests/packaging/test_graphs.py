@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from tests.builders.graphs import value, write_graph
 from turnout.artifacts.onnx_signature import read_signature
 from turnout.packaging.graphs import draw_requests, optimise_graph
-from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 
 def write_foldable(path: Path, last: onnx.NodeProto | None = None) -> Path:

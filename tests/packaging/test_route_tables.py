@@ -4,9 +4,9 @@ from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.manifest.parser import Manifest, Model, Routing, Sticky
 from turnout.packaging.route_tables import find_reached, make_route_table
 from turnout.plan.planner import make_plan
-from turnout.protocol.graph_nodes import build_node
-from turnout.protocol.route_table import GraphRoute, ModelRoute, RouteTable, VersionRoute
-from turnout.protocol.tensors import Signature, TensorSpec
+from turnout.protocol.routing.graph_nodes import build_node
+from turnout.protocol.routing.route_table import GraphRoute, ModelRoute, RouteTable, VersionRoute
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 
 def graph(name: str, *called: str) -> Model:

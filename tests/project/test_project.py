@@ -13,7 +13,7 @@ from tests.builders.graphs import write_identity
 from turnout.artifacts.artifact import Artifact, ArtifactError
 from turnout.problems import ProblemsError
 from turnout.project.project import CACHE_DIR, check_transform, load_project
-from turnout.protocol.tensors import Signature
+from turnout.protocol.tensors.datatypes import Signature
 
 EXAMPLES = [
     {

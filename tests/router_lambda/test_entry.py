@@ -14,7 +14,7 @@ import pytest
 from router_lambda.entry import MARGIN_S, find_endpoint, load_handler
 from tests.builders.credentials_server import serve_credentials
 from tests.builders.invoke_api import Reply, Seen, invoke_api, replying
-from turnout.protocol.route_table import ModelRoute, RouteTable, VersionRoute
+from turnout.protocol.routing.route_table import ModelRoute, RouteTable, VersionRoute
 
 ANSWER = {"statusCode": 200, "body": "{}"}
 EVENT = {"stageVariables": {"bertBase": "router", "bertBaseRoute": "v1.100", "alias": "next"}, "headers": {}}

@@ -23,8 +23,8 @@ from router_lambda.connections import MOST_IDLE, Connections
 from router_lambda.invoke import LambdaInvoke
 from router_lambda.tasks import run_to_end
 from tests.builders.invoke_api import InvokeApi, Reply, Seen, invoke_api, replying
-from turnout.protocol.answered import Answered
-from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
+from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
+from turnout.protocol.routing.invocation import Answered
 
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
 ANSWER = {"statusCode": 200, "body": "é"}

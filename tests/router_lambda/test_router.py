@@ -17,11 +17,11 @@ from router_lambda.proxy_answers import FAILURES
 from router_lambda.router import Router
 from tests.builders.callees import Behaviour, Callees, answering, failing, hanging
 from turnout.gateway.rules.errors import ERROR_OF_INVOCATION, EVENT_TOO_LARGE
-from turnout.protocol.answered import Answered
-from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES
-from turnout.protocol.route_table import ModelRoute, RouteTable, VersionRoute
-from turnout.protocol.routing import MOST_HOPS
-from turnout.protocol.sticky import Sticky
+from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES
+from turnout.protocol.routing.choice import MOST_HOPS
+from turnout.protocol.routing.invocation import Answered
+from turnout.protocol.routing.route_table import ModelRoute, RouteTable, VersionRoute
+from turnout.protocol.routing.sticky import Sticky
 
 V1, V2, V3 = "turnout-local_iris_v1", "turnout-local_iris_v2", "turnout-local_iris_v3"
 DEADLINE_S = 100.0

@@ -18,7 +18,7 @@ from turnout.artifacts.graph_operators import UNKNOWN_OPERATORS, GraphOperators,
 from turnout.artifacts.onnx_file import ArtifactError, read_graph, refuse_other_kinds, tensors_of, text_of
 from turnout.artifacts.onnx_signature import signature_of
 from turnout.protocol.artifact_digest import combine_digests, sort_external
-from turnout.protocol.tensors import Signature
+from turnout.protocol.tensors.datatypes import Signature
 
 if TYPE_CHECKING:
     import onnx

@@ -21,7 +21,7 @@ import orjson
 
 from turnout import __version__
 from turnout.artifacts.graph_operators import GraphOperators
-from turnout.protocol.tensors import Signature
+from turnout.protocol.tensors.datatypes import Signature
 
 FORMAT = f"{__version__}/2"
 """Raise the number whenever the same bytes would give another signature, digest or entry than before."""

@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator, Sequence
 import orjson
 
 from turnout.artifacts.examples import Example, ExpectedOutput
-from turnout.protocol.checks import build_interface
-from turnout.protocol.codecs import InferenceRequest, decode_request
+from turnout.protocol.codecs.codecs import InferenceRequest, decode_request
 from turnout.protocol.errors import RequestError
-from turnout.protocol.tensors import Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
+from turnout.protocol.tensors.interface import build_interface
 
 
 def check_examples(

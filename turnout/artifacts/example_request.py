@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 VALUES: dict[str, Any] = {"float": 0.5, "int": 1, "bool": True, "bytes": "text"}
 """What most graphs take, per kind of datatype: 0.5 is exact in every float, 1 is an id, a length and a mask."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from turnout.protocol.tensors import DATATYPES
+from turnout.protocol.tensors.datatypes import DATATYPES
 
 _MOST_DIFFERENCES = 5
 _DEEPEST = 100  # lists in lists; no array of numpy's has more than 64 dimensions

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from turnout.artifacts.graph_operators import nodes_of
 from turnout.artifacts.onnx_file import ArtifactError, read_graph, text_of
-from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 if TYPE_CHECKING:
     import onnx

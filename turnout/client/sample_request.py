@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from turnout.artifacts.example_request import count_request, make_request
 from turnout.artifacts.examples import Example, read_examples
 from turnout.plan.checks.graphs import graph_signatures
-from turnout.protocol.routing import GRAPH
+from turnout.protocol.routing.choice import GRAPH
 
 if TYPE_CHECKING:
     from turnout.manifest.parser import Manifest, Version
     from turnout.project.project import Project
-    from turnout.protocol.tensors import Signature
+    from turnout.protocol.tensors.datatypes import Signature
 
 MOST_ELEMENTS = 20_000_000
 """What is still made from a signature: more is over any server's limit, and a shape may ask for more than there is."""

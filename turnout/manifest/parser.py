@@ -30,8 +30,16 @@ from turnout.manifest.values import (
     nearest_position,
 )
 from turnout.problems import Problem, ProblemsError
-from turnout.protocol.graph_nodes import CallNode, Case, EnsembleNode, Node, SequenceNode, SwitchNode, build_node
-from turnout.protocol.sticky import Sticky
+from turnout.protocol.routing.graph_nodes import (
+    CallNode,
+    Case,
+    EnsembleNode,
+    Node,
+    SequenceNode,
+    SwitchNode,
+    build_node,
+)
+from turnout.protocol.routing.sticky import Sticky
 from turnout.yaml_text.reader import Position, YamlSource, read_yaml
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import Any
 
 from turnout.manifest.schema import Finding
 from turnout.manifest.tree import mapping, sequence
-from turnout.protocol.graph_nodes import COMPARISONS
+from turnout.protocol.routing.graph_nodes import COMPARISONS
 from turnout.wording import flow
 from turnout.yaml_text.reader import KeyPath
 

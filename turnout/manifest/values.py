@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from turnout.manifest.judgement import Judgement
-from turnout.protocol.graph_nodes import Node
-from turnout.protocol.sticky import Sticky
+from turnout.protocol.routing.graph_nodes import Node
+from turnout.protocol.routing.sticky import Sticky
 from turnout.yaml_text.reader import KeyPath, Position
 
 NEWEST = "newest"

@@ -11,7 +11,7 @@ from turnout.openapi.tensor_schemas import Schema, join_signatures, request_sche
 from turnout.plan.values import ServedGraph, ServedVersion
 from turnout.protocol.errors import STATUS_OF
 from turnout.protocol.naming import schema_name
-from turnout.protocol.routing import GRAPH
+from turnout.protocol.routing.choice import GRAPH
 
 ERROR = "Error"
 """What a function answers a mistake with."""

@@ -19,9 +19,9 @@ from turnout.openapi.public_document import publish_document
 from turnout.plan.values import Plan, ServedGraph, ServedVersion
 from turnout.project.document_examples import read_document_examples
 from turnout.project.project import Project
-from turnout.protocol.catalogue import Catalogue, ModelEntry, VersionEntry
-from turnout.protocol.graph_nodes import calls_of
 from turnout.protocol.naming import function_prefix, route_variable_name, variable_name
+from turnout.protocol.routing.catalogue import Catalogue, ModelEntry, VersionEntry
+from turnout.protocol.routing.graph_nodes import calls_of
 
 
 def make_catalogue(project: Project, plan: Plan) -> Catalogue:

@@ -21,9 +21,9 @@ from turnout.artifacts.examples import read_examples
 from turnout.layout import model_lambdas_package
 from turnout.manifest.parser import Version
 from turnout.packaging.zips import content_digest
-from turnout.protocol.checks import build_interface
-from turnout.protocol.codecs import decode_request
+from turnout.protocol.codecs.codecs import decode_request
 from turnout.protocol.errors import RequestError
+from turnout.protocol.tensors.interface import build_interface
 
 TRANSFORM_FOLDER = "transform"
 """In a function's zip; its own folder, so that nothing beside a transform replaces anything else of the zip."""

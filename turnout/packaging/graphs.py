@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from turnout.protocol.telemetry import disable_telemetry
-from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 

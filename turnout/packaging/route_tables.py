@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from turnout.manifest.parser import Manifest, Model
 from turnout.plan.values import Plan
-from turnout.protocol.graph_nodes import calls_of
 from turnout.protocol.naming import function_prefix, variable_name
-from turnout.protocol.route_table import GraphRoute, ModelRoute, RouteTable, VersionRoute
-from turnout.protocol.tensors import Signature
+from turnout.protocol.routing.graph_nodes import calls_of
+from turnout.protocol.routing.route_table import GraphRoute, ModelRoute, RouteTable, VersionRoute
+from turnout.protocol.tensors.datatypes import Signature
 
 
 def make_route_table(manifest: Manifest, plan: Plan, model: str) -> RouteTable:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from turnout.plan.values import Api, Plan, ServedGraph, ServedVersion, StagePlan
-from turnout.protocol.graph_nodes import spell_node
+from turnout.protocol.routing.graph_nodes import spell_node
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:

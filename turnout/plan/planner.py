@@ -24,7 +24,7 @@ from turnout.plan.stages import plan_stage
 from turnout.plan.values import Api, Note, Plan, Route, RuntimeSizes, ServedGraph, ServedVersion, StagePlan
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.naming import function_prefix, route_variable_name, variable_name
-from turnout.protocol.tensors import Signature
+from turnout.protocol.tensors.datatypes import Signature
 
 UNREAD = Signature((), ())
 """The signature of a version whose artifact does not lie on this machine."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from turnout.manifest.parser import Model, Stage
 from turnout.plan.values import CanaryPlan, StagePlan
 from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE, route_variable_name, variable_name
-from turnout.protocol.routing import GRAPH, ROUTER, spell_route
+from turnout.protocol.routing.choice import GRAPH, ROUTER, spell_route
 
 LIVE = "live"
 """The alias that every baseline calls."""

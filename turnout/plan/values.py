@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from turnout.manifest.parser import Capture, Jwt, Node, Slo, Throttle, Version, Warm
-from turnout.protocol.tensors import Signature
+from turnout.protocol.tensors.datatypes import Signature
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ digit, so it becomes an upper-case letter that no version holds.
 
 from __future__ import annotations
 
-from turnout.protocol.routing import ROUTER
+from turnout.protocol.routing.choice import ROUTER
 
 ALIAS_VARIABLE = "alias"
 """The stage variable that names the Lambda alias, `live` or `next`."""

@@ -8,7 +8,7 @@ import pytest
 from turnout.cli.__main__ import main
 from turnout.cli.commands.models import served_by, tensor_text
 from turnout.manifest.parser import Canary, Manifest, Model, Stage, Version
-from turnout.protocol.tensors import TensorSpec
+from turnout.protocol.tensors.datatypes import TensorSpec
 
 V1, V2 = Version("m", "v1", "a"), Version("m", "v2", "b")
 

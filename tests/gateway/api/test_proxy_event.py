@@ -26,7 +26,7 @@ from turnout.gateway.api.identifiers import (
 from turnout.gateway.api.proxy_event import Endpoint
 from turnout.gateway.http.messages import Request
 from turnout.gateway.rules.stages import CanarySettings
-from turnout.protocol.events import is_canary
+from turnout.protocol.aws.events import is_canary
 
 PATHS = {"/x": {"x-amazon-apigateway-any-method": operation()}, "/p/{a}/{rest+}": {"get": operation()}}
 

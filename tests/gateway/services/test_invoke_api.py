@@ -15,7 +15,7 @@ from tests.builders.http_server import RunningServer, serving
 from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.services.invoke_api import InvokeApi
-from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
+from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 
 FAILURES = {
     "raises": Invocation(None, "failed", "raises raised ValueError: no"),

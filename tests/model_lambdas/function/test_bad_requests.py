@@ -13,7 +13,7 @@ from onnx import helper
 from model_lambdas.function.handler import ModelFunction
 from tests.builders.graphs import value, write_graph
 from tests.builders.model_functions import binary_request, call, make_function, open_request
-from turnout.protocol.tensors import TensorSpec
+from turnout.protocol.tensors.datatypes import TensorSpec
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from model_lambdas.function.captured_requests import LARGEST_LOG_LINE_BYTES, Cap
 from model_lambdas.onnx_model.session import FunctionSpec
 from tests.builders.model_functions import proxy_event
 from turnout.client.captured_lines import Sample, parse_sample, read_lines
-from turnout.protocol.tensors import Signature
+from turnout.protocol.tensors.datatypes import Signature
 
 SPEC = FunctionSpec("iris", "v1", "0" * 64, Signature((), ()), Path("model.onnx"))
 BODY = b'{"inputs":{"x":[[1.5]]}}'

@@ -14,8 +14,8 @@ from onnx import helper
 from model_lambdas.onnx_model.session import Cancellation, ModelError, RunCancelled
 from tests.builders.graphs import value, write_graph
 from tests.builders.model_functions import DIGEST, call, identity, make_function, open_request, proxy_event, read_reply
-from turnout.protocol.events import PING
-from turnout.protocol.tensors import TensorSpec
+from turnout.protocol.aws.events import PING
+from turnout.protocol.tensors.datatypes import TensorSpec
 
 ROW = [[1.0, 2.0, 3.0, 4.0]]
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from model_lambdas.function.handler import ModelFunction
 from tests.builders.model_functions import Reply, binary_request, call, identity, open_request
 from turnout.protocol import bfloat16
-from turnout.protocol.binary_tensors import write_binary
-from turnout.protocol.json_values import write_values
-from turnout.protocol.tensors import DATATYPES
+from turnout.protocol.tensors.binary_tensors import write_binary
+from turnout.protocol.tensors.datatypes import DATATYPES
+from turnout.protocol.tensors.json_values import write_values
 
 MakeIdentity = Callable[..., ModelFunction]
 

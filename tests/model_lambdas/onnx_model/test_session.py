@@ -20,7 +20,7 @@ from model_lambdas.onnx_model.session import (
 )
 from tests.builders.graphs import value, write_graph, write_identity
 from turnout.protocol.errors import RequestError
-from turnout.protocol.tensors import Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 
 def spec(artifact: Path, inputs: list[TensorSpec], outputs: list[TensorSpec], memory_mb: int = 1024) -> FunctionSpec:

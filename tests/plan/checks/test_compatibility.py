@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.plan.checks.compatibility import check_drop_in
-from turnout.protocol.tensors import Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 X = TensorSpec("x", "FP32", (-1, 4), ("batch", None))
 Y = TensorSpec("y", "FP32", (-1, 3))

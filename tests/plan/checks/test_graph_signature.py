@@ -8,8 +8,8 @@ import pytest
 
 from turnout.manifest.schema import Finding
 from turnout.plan.checks.graph_signature import signature_of_graph
-from turnout.protocol.graph_nodes import CallNode, Node, build_node
-from turnout.protocol.tensors import Signature, TensorSpec
+from turnout.protocol.routing.graph_nodes import CallNode, Node, build_node
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 Row = tuple[str, str, tuple[int, ...] | None]
 

@@ -22,8 +22,8 @@ from turnout.plan.as_json import plan_to_json
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan
 from turnout.problems import Problem, ProblemsError
-from turnout.protocol.graph_nodes import build_node
-from turnout.protocol.tensors import Signature
+from turnout.protocol.routing.graph_nodes import build_node
+from turnout.protocol.tensors.datatypes import Signature
 
 STEPS = SequenceNode((CallNode("iris", "v1", {}, {"y": "x"}), CallNode("iris", "v2")))
 

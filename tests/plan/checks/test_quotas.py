@@ -14,7 +14,7 @@ from turnout.plan.checks.quotas import MB, count_resources, find_tightest, spell
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan, Quota
 from turnout.problems import Problem, ProblemsError
-from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 
 def plan_of(of: Manifest, **options: object) -> Plan:

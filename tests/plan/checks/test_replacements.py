@@ -10,7 +10,7 @@ from tests.builders.manifests import artifacts_of, manifest, model, signature, s
 from turnout.manifest.parser import CallNode, Canary, Manifest, Model, Position, Routing, SequenceNode, Stage
 from turnout.plan.planner import make_plan
 from turnout.problems import ProblemsError
-from turnout.protocol.tensors import Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 OTHER = signature("FP64")
 

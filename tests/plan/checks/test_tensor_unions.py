@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.builders.manifests import tensors
 from turnout.layout import schema_path
 from turnout.plan.checks.tensor_unions import COMBINATIONS, ClashError, all_of, any_of, combine_tensors
-from turnout.protocol.tensors import TensorSpec
+from turnout.protocol.tensors.datatypes import TensorSpec
 
 Shape = tuple[int, ...] | None
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.builders.general_router import EXAMPLE, VARIABLES, X, Y, ask, route_event, small_catalogue
-from turnout.protocol.catalogue import Catalogue
+from turnout.protocol.routing.catalogue import Catalogue
 
 
 def test_all_models_are_listed_with_what_the_stage_serves() -> None:

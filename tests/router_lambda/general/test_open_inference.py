@@ -17,10 +17,10 @@ from tests.builders.general_router import (
     small_catalogue,
     v2_event,
 )
-from turnout.protocol.answered import Answered
+from turnout.protocol.aws.events import PING, make_answer
 from turnout.protocol.errors import RequestError
-from turnout.protocol.events import PING, make_answer
-from turnout.protocol.routing import read_hop
+from turnout.protocol.routing.choice import read_hop
+from turnout.protocol.routing.invocation import Answered
 
 
 def test_server_metadata_names_the_extensions() -> None:

@@ -10,9 +10,9 @@ import pytest
 from router_lambda.general.readiness import FRESH_S, MARGIN_S, PINGS_AT_ONCE, Readiness
 from router_lambda.tasks import AsyncioTasks, ThreadTasks, run_to_end
 from tests.builders.general_router import FakeFunctions
-from turnout.protocol.answered import Answered
+from turnout.protocol.aws.events import make_answer
 from turnout.protocol.errors import RequestError
-from turnout.protocol.events import make_answer
+from turnout.protocol.routing.invocation import Answered
 
 
 @dataclass

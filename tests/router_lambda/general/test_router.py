@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from tests.builders.general_router import VARIABLES, FakeFunctions, ask, route_event, small_catalogue
-from turnout.protocol.answered import Answered
-from turnout.protocol.catalogue import Catalogue
-from turnout.protocol.limits import LARGEST_BODY_BYTES
+from turnout.protocol.aws.limits import LARGEST_BODY_BYTES
+from turnout.protocol.routing.catalogue import Catalogue
+from turnout.protocol.routing.invocation import Answered
 
 
 def test_live_is_answered_without_a_call() -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from router_lambda.graphs.combine import COMBINATIONS, CombineError, combine
 from turnout.protocol import bfloat16
-from turnout.protocol.step_tensors import Tensor
-from turnout.protocol.tensors import DATATYPES
+from turnout.protocol.routing.step_tensors import Tensor
+from turnout.protocol.tensors.datatypes import DATATYPES
 
 
 def tensor(datatype: str, values: object) -> Tensor:

@@ -14,12 +14,12 @@ import pytest
 from router_lambda.router import Router
 from tests.builders.callees import Behaviour, Callees, answering, computing, failing
 from turnout.protocol import bfloat16
-from turnout.protocol.answered import Answered
-from turnout.protocol.graph_nodes import build_node
-from turnout.protocol.limits import LARGEST_BODY_BYTES
-from turnout.protocol.route_table import GraphRoute, ModelRoute, RouteTable, VersionRoute
-from turnout.protocol.sticky import Sticky
-from turnout.protocol.tensors import Signature, TensorSpec
+from turnout.protocol.aws.limits import LARGEST_BODY_BYTES
+from turnout.protocol.routing.graph_nodes import build_node
+from turnout.protocol.routing.invocation import Answered
+from turnout.protocol.routing.route_table import GraphRoute, ModelRoute, RouteTable, VersionRoute
+from turnout.protocol.routing.sticky import Sticky
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 Row = Mapping[str, Any]
 

@@ -26,7 +26,7 @@ from turnout.plan.planner import make_plan
 from turnout.plan.stages import plan_stage
 from turnout.plan.values import Plan, StagePlan
 from turnout.project.project import Project
-from turnout.protocol.routing import spell_route
+from turnout.protocol.routing.choice import spell_route
 
 
 @dataclass(frozen=True, slots=True)

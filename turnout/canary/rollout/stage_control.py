@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from turnout.protocol.regions import dns_suffix
+from turnout.protocol.aws.regions import dns_suffix
 from turnout.system.aws_client import check_boto3, make_aws_client
 from turnout.system.extras import MissingPackageError
 from turnout.system.loopback import is_loopback_url

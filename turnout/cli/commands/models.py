@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from turnout.artifacts.artifact import Artifact
     from turnout.manifest.parser import Manifest, Version
     from turnout.project.project import Project
-    from turnout.protocol.tensors import Signature, TensorSpec
+    from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 
 def models(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption = False) -> None:
@@ -104,7 +104,7 @@ def model_to_json(project: Project, name: str) -> dict[str, Any]:
     if model.graph is None:
         return told
     from turnout.plan.checks.graphs import graph_signatures
-    from turnout.protocol.graph_nodes import spell_node
+    from turnout.protocol.routing.graph_nodes import spell_node
 
     signature = graph_signatures(project.manifest, project.artifacts)[name]
     return {**told, "graph": spell_node(model.graph), **signature.to_json()}

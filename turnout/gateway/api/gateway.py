@@ -47,7 +47,7 @@ from turnout.gateway.rules.errors import (
 )
 from turnout.gateway.rules.gateway_responses import GatewayResponses
 from turnout.gateway.rules.stages import BucketOf, Stages, StageSettings, Target, own_bucket
-from turnout.protocol.limits import LARGEST_REQUEST_BYTES
+from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 
 _LOG = logging.getLogger("turnout.gateway")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")

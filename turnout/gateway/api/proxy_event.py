@@ -20,7 +20,7 @@ from turnout.gateway.api.fields import CONTENT_TYPE, FORWARDED_FOR, HOST, TRACE,
 from turnout.gateway.api.identifiers import RequestTimes, trace_root
 from turnout.gateway.rules.document import Operation
 from turnout.gateway.rules.stages import Share, Stage
-from turnout.protocol.limits import LARGEST_EVENT_BYTES
+from turnout.protocol.aws.limits import LARGEST_EVENT_BYTES
 from turnout.protocol.naming import CANARY_VARIABLE
 
 _SURELY_SMALL_BYTES = 1_000_000

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 import pybase64
 
-from turnout.protocol.limits import LARGEST_ANSWER_BYTES
+from turnout.protocol.aws.limits import LARGEST_ANSWER_BYTES
 
 _KEYS = frozenset({"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"})
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

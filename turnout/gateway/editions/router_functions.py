@@ -16,7 +16,7 @@ from turnout.packaging.catalogue import make_catalogue
 from turnout.packaging.route_tables import make_route_table
 from turnout.plan.values import Plan
 from turnout.project.project import Project
-from turnout.protocol.answered import Invoke
+from turnout.protocol.routing.invocation import Invoke
 
 
 def make_router_codes(project: Project, plan: Plan) -> Iterator[RouterCode]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import orjson
 
 from turnout.plan.values import Function
-from turnout.protocol.limits import LARGEST_ANSWER_BYTES
+from turnout.protocol.aws.limits import LARGEST_ANSWER_BYTES
 
 __all__ = ["ALIASES", "LARGEST_ANSWER_BYTES", "Current", "Functions", "Invocable", "Invocation", "answer_bytes"]
 

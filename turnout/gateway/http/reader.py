@@ -27,7 +27,7 @@ from turnout.gateway.http.wire import (
     render_head_without_upgrade,
     split_target,
 )
-from turnout.protocol.limits import LARGEST_HEADERS_BYTES, LARGEST_REQUEST_BYTES
+from turnout.protocol.aws.limits import LARGEST_HEADERS_BYTES, LARGEST_REQUEST_BYTES
 
 _PLAIN = frozenset({HOST, HOST | LENGTH})
 _SMALL_PIECE_BYTES = 4096

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from turnout.protocol.limits import LARGEST_REQUEST_BYTES
+from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 
 TOO_LARGE_STATUS = 413
 TOO_LARGE_HEADERS = (("Content-Type", "text; charset=utf-8"),)

@@ -20,7 +20,7 @@ from turnout.gateway.functions.background import TIMEOUT_S, Background
 from turnout.gateway.functions.invocation import ALIASES, Invocable, Invocation
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.services.aws_wire import AwsError, answer, parse_object
-from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
+from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 
 SEGMENT = "2015-03-31"
 """The first segment of its paths."""

@@ -17,7 +17,7 @@ output may come without. The relation is reflexive and transitive. Dimension nam
 
 from __future__ import annotations
 
-from turnout.protocol.tensors import Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 
 def check_drop_in(baseline: Signature, other: Signature) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def _check_inputs(baseline: Signature, other: Signature) -> tuple[str, ...]:
 
 
 def _bare_input(signature: Signature) -> str | None:
-    """The input that rows which are no objects are for, as turnout/protocol/short_forms.py reads them."""
+    """The input that rows which are no objects are for, as turnout/protocol/codecs/short_forms.py reads them."""
     names = [tensor.name for tensor in signature.inputs if tensor.required] or [row.name for row in signature.inputs]
     return names[0] if len(names) == 1 else None
 

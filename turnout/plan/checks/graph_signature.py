@@ -16,8 +16,8 @@ import numpy as np
 
 from turnout.manifest.schema import Finding
 from turnout.plan.checks.tensor_unions import ClashError, all_of, any_of, combine_tensors, spell_tensor
-from turnout.protocol.graph_nodes import EVERY_OUTPUT, CallNode, EnsembleNode, Node, SequenceNode, SwitchNode
-from turnout.protocol.tensors import DATATYPES, Signature, TensorSpec
+from turnout.protocol.routing.graph_nodes import EVERY_OUTPUT, CallNode, EnsembleNode, Node, SequenceNode, SwitchNode
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 from turnout.wording import listed
 from turnout.yaml_text.reader import KeyPath
 

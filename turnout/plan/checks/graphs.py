@@ -13,8 +13,8 @@ from turnout.plan.checks.graph_signature import signature_of_graph
 from turnout.plan.checks.replacements import served_anywhere
 from turnout.plan.values import ServedGraph
 from turnout.problems import Problem, ProblemsError
-from turnout.protocol.graph_nodes import calls_of
-from turnout.protocol.tensors import Signature
+from turnout.protocol.routing.graph_nodes import calls_of
+from turnout.protocol.tensors.datatypes import Signature
 
 Signatures = Mapping[tuple[str, str], Signature]
 

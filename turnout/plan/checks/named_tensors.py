@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from turnout.manifest.judgement import Agreement
 from turnout.manifest.parser import Manifest
 from turnout.problems import Problem
-from turnout.protocol.tensors import Signature, TensorSpec
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 from turnout.wording import did_you_mean, listed
 from turnout.yaml_text.reader import KeyPath
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from turnout.artifacts.example_request import count_elements
-from turnout.protocol.tensors import DATATYPES, Signature
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature
 
 EVENT_BYTES = 4096
 """About what an event holds beside its body."""

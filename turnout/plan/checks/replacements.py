@@ -13,8 +13,8 @@ from turnout.manifest.parser import Manifest, Model, Node, Stage
 from turnout.plan.checks.compatibility import check_drop_in
 from turnout.plan.values import Note
 from turnout.problems import Problem
-from turnout.protocol.graph_nodes import calls_of
-from turnout.protocol.tensors import Signature
+from turnout.protocol.routing.graph_nodes import calls_of
+from turnout.protocol.tensors.datatypes import Signature
 from turnout.wording import listed
 
 Path = tuple[str | int, ...]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from turnout.artifacts.example_request import EXAMPLE_BYTES, count_elements
 from turnout.openapi.tensor_schemas import TOLD_TENSORS
 from turnout.plan.values import Route, ServedGraph, ServedVersion
-from turnout.protocol.tensors import TensorSpec
+from turnout.protocol.tensors.datatypes import TensorSpec
 
 ROOT_BYTES = 16_000
 """What every document holds beside its models, the general router's operations among it."""

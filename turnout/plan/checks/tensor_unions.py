@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from turnout.protocol.tensors import DATATYPES, TensorSpec
+from turnout.protocol.tensors.datatypes import DATATYPES, TensorSpec
 from turnout.wording import listed
 
 Shape = tuple[int, ...] | None

@@ -16,8 +16,8 @@ from turnout.gateway.functions.in_process.hosted_router import LARGEST_ON_LOOP, 
 from turnout.gateway.functions.invocation import Invocation
 from turnout.manifest.parser import Warm
 from turnout.plan.values import Function
-from turnout.protocol.answered import Answered, Invoke
-from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
+from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
+from turnout.protocol.routing.invocation import Answered, Invoke
 
 PATIENCE_S = 20.0
 

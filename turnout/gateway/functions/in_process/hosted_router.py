@@ -23,8 +23,8 @@ from turnout.gateway.functions.in_process.hosted_function import body_size, chec
 from turnout.gateway.functions.in_process.loop_thread import LoopThread
 from turnout.gateway.functions.invocation import Invocable, Invocation
 from turnout.plan.values import Function
-from turnout.protocol.answered import Answered, Invoke
-from turnout.protocol.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
+from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
+from turnout.protocol.routing.invocation import Answered, Invoke
 
 log = logging.getLogger("turnout.functions")
 

@@ -1,0 +1,93 @@
+"""The short way to read a tensor, held against the long one: the same array, or nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turnout.protocol.codecs.open_inference import _read_tensor, _read_usual
+from turnout.protocol.codecs.requests import Payload
+from turnout.protocol.errors import RequestError
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
+from turnout.protocol.tensors.interface import Interface, build_interface
+from turnout.protocol.tensors.json_values import may_hold_booleans
+
+SHAPES: tuple[tuple[int, ...] | None, ...] = (None, (), (-1,), (3,), (-1, 2), (1, -1), (2, 2), (0,), (-1, 0))
+
+
+def interface(datatype: str, shape: tuple[int, ...] | None, *, free_inputs: bool = False) -> Interface:
+    return build_interface(Signature((TensorSpec("x", datatype, shape),), ()), free_inputs=free_inputs)
+
+
+def both(tensor: Any, taken: Interface) -> tuple[Any, Any]:
+    """What the short way gives and what the long one gives or refuses."""
+    text = orjson.dumps(tensor)
+    payload = Payload({}, None, may_hold_booleans(text))
+    short = _read_usual(orjson.loads(text), payload, taken)
+    try:
+        long: Any = _read_tensor(orjson.loads(text), payload, taken)
+    except RequestError as error:
+        long = error.code
+    return short, long
+
+
+VALUES = st.one_of(
+    st.integers(-(2**63), 2**64 - 1),
+    st.integers(-3, 300),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([None, True, False, "NaN", "1", [], [1], {}, 1e39, -0.0]),
+)
+TENSORS = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["x", "x", "x", "y", 1, None, ["x"]]),
+        "shape": st.one_of(
+            st.lists(st.sampled_from([0, 1, 2, 3, -1, True, 1.0, "1"]), max_size=3), st.just("12"), st.none()
+        ),
+        "datatype": st.sampled_from([*DATATYPES, "fp32", 1]),
+        "data": st.one_of(st.lists(VALUES, max_size=6), st.lists(st.integers(0, 9), max_size=40), VALUES),
+        "parameters": st.sampled_from([{}, None]),
+    },
+)
+
+
+@given(st.one_of(TENSORS, VALUES), st.sampled_from(sorted(DATATYPES)), st.sampled_from(SHAPES), st.booleans())
+def test_the_short_way_gives_what_the_long_one_gives_or_nothing(
+    tensor: Any, datatype: str, shape: tuple[int, ...] | None, free: bool
+) -> None:
+    short, long = both(tensor, interface(datatype, shape, free_inputs=free))
+    if short is not None:
+        assert not isinstance(long, str), long
+        assert (short[0], short[1].dtype, short[1].shape) == (long[0], long[1].dtype, long[1].shape)
+        assert short[1].tobytes() == long[1].tobytes()
+
+
+@given(st.data(), st.sampled_from([name for name, row in DATATYPES.items() if row.kind in {"int", "float"}]))
+def test_the_short_way_is_right_about_tensors_that_nearly_fit(data: st.DataObject, datatype: str) -> None:
+    shape = data.draw(st.lists(st.integers(1, 3), max_size=3))
+    declared = tuple(data.draw(st.sampled_from([-1, size, size, size + 1])) for size in shape)
+    count = 1
+    for size in shape:
+        count *= size
+    values = data.draw(
+        st.lists(st.one_of(st.integers(-2, 260), st.floats(-1e39, 1e39)), min_size=count, max_size=count)
+    )
+    tensor = {"name": "x", "shape": shape, "datatype": datatype, "data": values}
+    short, long = both(tensor, interface(datatype, declared))
+    if short is not None:
+        assert not isinstance(long, str), long
+        assert (short[1].dtype, short[1].shape, short[1].tobytes()) == (long[1].dtype, long[1].shape, long[1].tobytes())
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP64", "INT64", "UINT8"])
+def test_usual_tensors_go_the_short_way(datatype: str) -> None:
+    tensor = {"name": "x", "shape": [2, 2], "datatype": datatype, "data": [1, 2, 3, 4]}
+    short, long = both(tensor, interface(datatype, (-1, 2)))
+    assert short is not None
+    assert short[1].tolist() == long[1].tolist() == [[1, 2], [3, 4]]
+    assert short[1].flags.aligned
+    assert short[1].flags.c_contiguous

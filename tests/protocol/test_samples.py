@@ -1,0 +1,144 @@
+"""Requests kept to be sent again, and what is left out of them."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from turnout.protocol.samples import MARK, Sample, make_sample, write_line
+from turnout.protocol.tensors.binary_tensors import write_binary
+
+JSON = {"content-type": "application/json"}
+
+
+def sample(
+    body: bytes, headers: Mapping[str, str] = JSON, redact: Collection[str] = (), status: int = 200
+) -> Sample | None:
+    return make_sample(
+        headers,
+        body,
+        redact,
+        time=1790000000.1234,
+        stage="prod",
+        model="iris",
+        version="v1",
+        canary=True,
+        status=status,
+        duration_ms=1.23456,
+        resource="/models/iris/inference",
+    )
+
+
+def line_of(found: Sample | None) -> dict[str, Any]:
+    assert found is not None
+    line = write_line(found)
+    assert b"\n" not in line
+    row: dict[str, Any] = orjson.loads(line)[MARK]
+    return row
+
+
+def test_json_stands_in_the_line_as_it_is() -> None:
+    assert line_of(sample(b'{\n "inputs": {"x": [[1, 2.5]]}}\n')) == {
+        "time": 1790000000.123,
+        "stage": "prod",
+        "model": "iris",
+        "version": "v1",
+        "canary": True,
+        "status": 200,
+        "duration_ms": 1.235,
+        "resource": "/models/iris/inference",
+        "content_type": "application/json",
+        "body": {"inputs": {"x": [[1, 2.5]]}},
+    }
+
+
+@pytest.mark.parametrize("body", [b"", b"{not json", b"\xff\n"])
+def test_what_is_no_json_is_in_base64(body: bytes) -> None:
+    row = line_of(sample(body, status=400))
+    assert base64.b64decode(row["body_base64"]) == body
+
+
+def binary_request(**tensors: np.ndarray[Any, Any]) -> tuple[bytes, dict[str, str]]:
+    parts = {name: write_binary("BYTES" if row.dtype == object else "FP32", row) for name, row in tensors.items()}
+    rows = [
+        {
+            "name": name,
+            "shape": list(row.shape),
+            "datatype": "BYTES" if row.dtype == object else "FP32",
+            "parameters": {"binary_data_size": len(parts[name])},
+        }
+        for name, row in tensors.items()
+    ]
+    rows.append({"name": "n", "shape": [1], "datatype": "INT64", "data": [7]})
+    head = orjson.dumps({"inputs": rows})
+    headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))}
+    return b"".join((head, *parts.values())), headers
+
+
+def test_binary_tensors_are_in_base64_with_the_length_of_their_json() -> None:
+    body, headers = binary_request(x=np.ones((1, 2), np.float32))
+    found = sample(body, headers)
+    row = line_of(found)
+    assert base64.b64decode(row["body_base64"]) == body
+    assert str(row["header_length"]) == headers["inference-header-content-length"]
+    assert found is not None
+    assert found.headers == headers
+
+
+def test_content_encodings_are_undone() -> None:
+    found = sample(gzip.compress(b'{"instances": [1]}'), {**JSON, "content-encoding": "gzip"})
+    assert line_of(found)["body"] == {"instances": [1]}
+
+
+def test_a_content_encoding_that_lies_leaves_nothing_to_keep() -> None:
+    assert sample(b"no gzip", {**JSON, "content-encoding": "gzip"}, status=400) is None
+
+
+@pytest.mark.parametrize(
+    ("request_body", "expected"),
+    [
+        (
+            {"inputs": {"x": [[1, 2.5]], "t": ["a", "b"], "f": [True]}},
+            {"inputs": {"x": [[0, 0]], "t": ["", ""], "f": [False]}},
+        ),
+        ({"inputs": {"x": [[1, "NaN"]], "kept": [3]}}, {"inputs": {"x": [[0, 0]], "kept": [3]}}),
+        (
+            {"inputs": [{"name": "x", "data": [1, 2]}, {"name": "kept", "data": [3]}]},
+            {"inputs": [{"name": "x", "data": [0, 0]}, {"name": "kept", "data": [3]}]},
+        ),
+        ({"instances": [{"x": [1], "kept": 3}]}, {"instances": [{"x": [0], "kept": 3}]}),
+        ({"instances": [[1, 2], [3, 4]]}, {"instances": [[0, 0], [0, 0]]}),
+    ],
+)
+def test_redacted_inputs_keep_their_shape_only(request_body: Any, expected: Any) -> None:
+    assert line_of(sample(orjson.dumps(request_body), redact=("x", "t", "f")))["body"] == expected
+
+
+def test_redacted_binary_tensors_are_zeros_of_a_length_that_is_right() -> None:
+    x, texts = np.ones((1, 2), np.float32), np.array(["secret", "words"], object)
+    body, headers = binary_request(t=texts, x=x, kept=x)
+    found = sample(body, headers, redact=("x", "t", "n"))
+    assert found is not None
+    assert found.header_length is not None
+    head, tail = orjson.loads(found.body[: found.header_length]), found.body[found.header_length :]
+    assert [row.get("parameters", {}).get("binary_data_size") for row in head["inputs"]] == [8, 8, 8, None]
+    assert head["inputs"][3]["data"] == [0]
+    assert tail == bytes(16) + x.tobytes()
+
+
+def test_redacted_in_a_content_encoding() -> None:
+    body, headers = binary_request(x=np.ones((1, 2), np.float32))
+    found = sample(gzip.compress(body), {**headers, "content-encoding": "gzip"}, redact=("x",))
+    assert found is not None
+    assert found.body.endswith(b"}" + bytes(8))
+
+
+@pytest.mark.parametrize("body", [b'{"inputs": {"X": ["secret"]}}', b"{secret"])
+def test_a_refused_request_is_not_kept_where_something_is_to_be_redacted(body: bytes) -> None:
+    assert sample(body, redact=("x",), status=400) is None

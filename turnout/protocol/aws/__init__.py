@@ -1,0 +1,1 @@
+"""Proxy events, payload limits, regions, request signing."""

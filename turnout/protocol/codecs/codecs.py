@@ -1,0 +1,151 @@
+"""Requests into arrays and arrays into answers, in the form that was asked in.
+
+Comes in: headers, body and an `Interface`; then the model's outputs. Goes out: an `InferenceRequest`; then the answer's
+body and headers. Called by the model function. A new form is one row of `CODECS`, and its mark in `_form_of`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import orjson
+
+from turnout.protocol.codecs.bodies import read_body
+from turnout.protocol.codecs.open_inference import read_open, write_open
+from turnout.protocol.codecs.requests import InferenceRequest, Payload
+from turnout.protocol.codecs.responses import FEW_ELEMENTS, Answer, check_body, check_elements
+from turnout.protocol.codecs.short_forms import read_named, read_rows, write_named, write_rows
+from turnout.protocol.errors import RequestError, shown
+from turnout.protocol.tensors.binary_tensors import BinaryPart
+from turnout.protocol.tensors.interface import Interface, build_interface
+from turnout.protocol.tensors.json_values import may_hold_booleans
+from turnout.protocol.tensors.long_lists import LONG_BYTES, NotPlainError, read_document
+
+Array = npt.NDArray[Any]
+
+__all__ = ["CODECS", "Answer", "Codec", "InferenceRequest", "build_interface", "decode_request", "encode_answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How one form is read and written."""
+
+    read: Callable[[Payload, Interface], InferenceRequest]
+    write: Callable[[Mapping[str, Array], InferenceRequest, Interface], Answer]
+
+
+CODECS: Mapping[str, Codec] = {
+    "open": Codec(read_open, write_open),
+    "named": Codec(read_named, write_named),
+    "rows": Codec(read_rows, write_rows),
+}
+
+
+def decode_request(
+    headers: Mapping[str, str], body: bytes, interface: Interface, *, long_bytes: int = LONG_BYTES
+) -> InferenceRequest:
+    """One request's tensors, checked against `interface` (see `Interface.free_inputs`), and how to answer it.
+
+    Args:
+        headers: names in lower case.
+        body: as it was sent, in its content encoding.
+        interface: of the version that is asked.
+        long_bytes: text from which a tensor's `data` takes the short cut of `long_lists`.
+
+    Raises:
+        RequestError: the client's fault, each of the codes with a status of 400, 413 or 415.
+    """
+    text, part = read_body(headers, body)
+    if len(text) >= long_bytes and part is None:
+        try:
+            return _read(read_document(text, long_bytes), text, None, interface)
+        except (NotPlainError, RequestError):
+            pass  # the plain way answers, or says what is wrong
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise _not_json(text, error) from None
+    return _read(document, text, part, interface)
+
+
+def _read(document: Any, text: bytes, part: BinaryPart | None, interface: Interface) -> InferenceRequest:
+    """The request that a document is."""
+    form = _form_of(document)
+    request = CODECS[form].read(Payload(document, part, may_hold_booleans(text)), interface)
+    if not interface.free_inputs and len(request.inputs) < len(interface.inputs):
+        interface.check_missing(request.inputs)
+    if part is not None:
+        part.check_finished()
+    return request
+
+
+# What Python's `json` writes for floats that JSON has no number for; orjson stops at its letter, so behind a sign.
+_CONSTANT = re.compile("NaN|Infinity")
+
+
+def _not_json(text: bytes, error: orjson.JSONDecodeError) -> RequestError:
+    """INVALID_JSON, saying what stands where."""
+    if not text:
+        return RequestError("INVALID_JSON", "the body: expected JSON in UTF-8, got nothing")
+    try:
+        text.decode()
+    except UnicodeDecodeError as odd:
+        message = f"the body: expected JSON in UTF-8, got the byte {text[odd.start]:#04x} at offset {odd.start}"
+        return RequestError("INVALID_JSON", message, offset=odd.start)
+    got = error.msg.partition(": line ")[0]
+    constant = _CONSTANT.match(error.doc, error.pos)
+    if constant is not None:
+        got = f'{constant[0]} (write "NaN", "Infinity" or "-Infinity", in quotes)'
+    message = f"the body: expected JSON in UTF-8, got {got} at line {error.lineno} column {error.colno}"
+    return RequestError("INVALID_JSON", message, line=error.lineno, column=error.colno)
+
+
+_FORMS = (
+    '{"inputs": [{"name": ..., "shape": ..., "datatype": ..., "data": ...}]}, {"inputs": {name: lists}} or '
+    '{"instances": [...]}'
+)
+
+
+def _form_of(document: Any) -> str:
+    if type(document) is dict:
+        inputs = document.get("inputs")
+        if type(inputs) is list and "instances" not in document:
+            return "open"
+        if type(inputs) is dict and "instances" not in document:
+            return "named"
+        if "instances" in document and inputs is None:
+            return "rows"
+    got = shown(document)
+    if type(document) is dict:
+        got = f"an object with {', '.join(map(shown, list(document)[:10])) or 'nothing'}"
+    raise RequestError("INVALID_REQUEST", f"the request: expected {_FORMS}, got {got}", expected=_FORMS, got=got)
+
+
+def encode_answer(outputs: Mapping[str, Array], request: InferenceRequest, interface: Interface) -> Answer:
+    """The answer's body, in the form of the request.
+
+    Args:
+        outputs: at least those that were asked for. Shapes are taken as they are. BYTES may be `bytes` or `str`.
+        request: what `decode_request` made.
+        interface: of the version that answers.
+
+    Raises:
+        RequestError: UNKNOWN_OUTPUT, OUTPUT_NEEDS_BINARY, OUTPUT_WITHOUT_ROWS, ANSWER_TOO_LARGE.
+    """
+    if request.outputs:
+        for name in request.outputs:
+            if name not in outputs:
+                raise interface.unknown_output(name, outputs)
+        outputs = {name: outputs[name] for name in request.outputs}
+    elements = 0
+    for values in outputs.values():
+        elements += values.size
+    if elements > FEW_ELEMENTS:
+        check_elements((values, request.wants_binary(name)) for name, values in outputs.items())
+    answer = CODECS[request.form].write(outputs, request, interface)
+    check_body(answer)
+    return answer

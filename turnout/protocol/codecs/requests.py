@@ -1,0 +1,153 @@
+"""One request as every form has it: the tensors, and how it wants to be answered.
+
+Comes in: what `orjson.loads` made. Goes out: `InferenceRequest` values. Called by the forms.
+
+A field that nothing here reads is refused, since leaving it out would answer another question than was asked. Only the
+protocol's `parameters` may hold anything; of those, what would change the answer is refused by name. `null` counts as
+not sent for `id`, `parameters`, `outputs` and `data`, as clients write it that serialise every field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from turnout.protocol.errors import RequestError, shown
+from turnout.protocol.tensors.binary_tensors import BinaryPart
+from turnout.protocol.tensors.interface import Interface
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(slots=True, eq=False)
+class Payload:
+    """A body, read as far as all forms share.
+
+    Args:
+        document: the JSON.
+        part: the binary tensors behind it, or None.
+        booleans: whether `true` or `false` can stand in the JSON at all.
+    """
+
+    document: dict[str, Any]
+    part: BinaryPart | None
+    booleans: bool
+
+
+@dataclass(slots=True, eq=False)
+class InferenceRequest:
+    """One request, decoded, and how it wants to be answered.
+
+    Args:
+        form: key of `codecs.CODECS`.
+        inputs: name -> array. BYTES are object arrays of `bytes`, BF16 is `uint16` bits. Arrays may be read-only.
+        id: echoed in the answer, None where none was sent.
+        outputs: the names asked for, in that order; empty for all.
+        binary: output name -> whether it was asked for in binary, where the request says so.
+        binary_default: whether the other outputs are.
+        rows: how many instances there were; -1 in the other forms.
+    """
+
+    form: str
+    inputs: dict[str, Array]
+    id: str | None = None
+    outputs: tuple[str, ...] = ()
+    binary: Mapping[str, bool] | None = None
+    binary_default: bool = False
+    rows: int = -1
+
+    def wants_binary(self, output: str) -> bool:
+        """Whether that output's answer goes behind the JSON."""
+        return self.binary_default if self.binary is None else self.binary.get(output, self.binary_default)
+
+
+_OUTPUT_FIELDS = frozenset({"name", "parameters"})
+
+_ONLY_OPEN = "outside the Open Inference Protocol's form"
+
+# Triton's extensions: ignored, they would give another answer than was asked for.
+_UNSERVED_PARAMETERS = ("classification", "shared_memory_region", "sequence_id")
+
+
+def read_answer_fields(document: dict[str, Any], interface: Interface, request: InferenceRequest) -> None:
+    """`id`, `outputs` and `parameters`: who asked, and for what."""
+    identity = document.get("id")
+    if identity is not None and type(identity) is not str:
+        raise invalid("`id`", "a string", identity)
+    request.id = identity
+    if document.get("parameters") is not None:
+        parameters = read_parameters(document, "the request")
+        request.binary_default = read_flag(parameters, "binary_data_output", "the request")
+        if request.binary_default and request.form != "open":
+            raise invalid("`parameters` of the request", f"no `binary_data_output` {_ONLY_OPEN}", parameters)
+    outputs = document.get("outputs")
+    if outputs is None:
+        return
+    if type(outputs) is not list:
+        raise invalid("`outputs`", "a list of objects with a name", outputs)
+    binary: dict[str, bool] = {}
+    for output in outputs:
+        name = _read_output(output, request, binary)
+        if name not in interface.outputs and not interface.free_outputs:
+            raise interface.unknown_output(name, interface.outputs)
+    request.outputs = tuple(binary)
+    request.binary = binary
+
+
+def _read_output(output: Any, request: InferenceRequest, binary: dict[str, bool]) -> str:
+    if type(output) is str and request.form != "open":
+        output = {"name": output}
+    if type(output) is not dict or type(output.get("name")) is not str:
+        raise invalid("`outputs`", "objects with a name", output)
+    name: str = output["name"]
+    check_fields(output, _OUTPUT_FIELDS, f"output `{name[:50]}`")
+    if name in binary:
+        raise invalid(f"output `{name[:50]}`", "once", "twice", name[:50])
+    binary[name] = request.binary_default
+    if output.get("parameters") is not None:
+        parameters = read_parameters(output, f"output `{name[:50]}`")
+        if "binary_data" in parameters:
+            binary[name] = read_flag(parameters, "binary_data", f"output `{name[:50]}`")
+    if binary[name] and request.form != "open":
+        raise invalid(f"output `{name[:50]}`", f"no `binary_data` {_ONLY_OPEN}", "it", name[:50])
+    return name
+
+
+def read_parameters(holder: dict[str, Any], where: str) -> dict[str, Any]:
+    """`parameters` of a request, an input or an output; empty where it is null."""
+    parameters = holder["parameters"]
+    if parameters is None:
+        return {}
+    if type(parameters) is not dict:
+        raise invalid(f"`parameters` of {where}", "an object", parameters)
+    for name in _UNSERVED_PARAMETERS:
+        if parameters.get(name):
+            raise invalid(f"`parameters` of {where}", f"no `{name}`, which is not served", parameters[name])
+    return parameters
+
+
+def read_flag(parameters: dict[str, Any], name: str, where: str) -> bool:
+    """A true or false among `parameters`; false where it is not sent."""
+    flag = parameters.get(name, False)
+    if type(flag) is not bool:
+        raise invalid(f"`{name}` of {where}", "true or false", flag)
+    return flag
+
+
+def check_fields(document: dict[str, Any], known: frozenset[str], where: str) -> None:
+    """Refuse a field that nothing reads."""
+    if not document.keys() <= known:
+        unknown = min(document.keys() - known)
+        raise invalid(f"{where} has an unknown field", ", ".join(sorted(known)), unknown)
+
+
+def invalid(what: str, expected: str, got: Any, tensor: str | None = None) -> RequestError:
+    """INVALID_REQUEST, naming what is wrong, what was expected and what came."""
+    seen = shown(got)
+    details = {"expected": expected, "got": seen}
+    if tensor is not None:
+        details["tensor"] = tensor
+    return RequestError("INVALID_REQUEST", f"{what}: expected {expected}, got {seen}", **details)

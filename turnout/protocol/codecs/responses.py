@@ -1,0 +1,99 @@
+"""An answer's body, JSON that holds arrays, and what Lambda takes of it.
+
+Called by the forms, and by `codecs` before and after they write. An answer over Lambda's limit would reach the caller
+as a bare 502, after the function had spent seconds and gigabytes on its digits: so it is refused by name, and where the
+number of elements tells, before a digit is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from turnout.protocol.aws.events import make_answer
+from turnout.protocol.aws.limits import LARGEST_BODY_BYTES, escaped_bytes
+from turnout.protocol.errors import RequestError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FEW_ELEMENTS = 500_000
+"""So many elements may fit in an answer, whatever their datatype and form."""
+
+_SURELY_SMALL_BYTES = 1_000_000
+
+# By numpy's kind: the shortest spelling in JSON with its comma, `0.0,` `true,` and, with escaped quotes, `"",`.
+_LEAST_BYTES = {"f": 4, "b": 5, "O": 5}
+_LEAST_BYTES_OF_INTEGERS = 2
+_LENGTH_BYTES = 4
+"""What a text without characters takes in binary."""
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """A body: JSON, or where `json_length` is not None that much JSON with binary tensors behind it."""
+
+    body: bytes
+    json_length: int | None = None
+
+
+def make_tensor_answer(headers: dict[str, str], answer: Answer) -> dict[str, Any]:
+    """The proxy answer of status 200; binary tensors set the content type and say where the JSON ends.
+
+    Args:
+        headers: for JSON; it is changed where the answer is binary.
+        answer: as a form wrote it.
+    """
+    if answer.json_length is None:
+        return make_answer(200, headers, answer.body)
+    headers["Content-Type"] = "application/octet-stream"
+    headers["Inference-Header-Content-Length"] = str(answer.json_length)
+    return make_answer(200, headers, answer.body, binary=True)
+
+
+def write_json(build: Callable[..., dict[str, Any]], *arguments: Any) -> bytes:
+    """JSON of what `build` makes of the arguments; with `spelled=True` where orjson wrote NaN or infinity as null."""
+    text = orjson.dumps(build(*arguments), option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in text:
+        text = orjson.dumps(build(*arguments, spelled=True), option=orjson.OPT_SERIALIZE_NUMPY)
+    return text
+
+
+def check_elements(tensors: Iterable[tuple[NDArray[Any], bool]]) -> None:
+    """Refuse arrays whose shortest spelling is more than Lambda takes: ANSWER_TOO_LARGE.
+
+    Args:
+        tensors: each with whether it is written in binary.
+    """
+    least = sum(_least_bytes(values, is_binary=is_binary) for values, is_binary in tensors)
+    if least > LARGEST_BODY_BYTES:
+        raise _too_large(f"{least} or more")
+
+
+def _least_bytes(values: NDArray[Any], *, is_binary: bool) -> int:
+    kind = values.dtype.kind
+    if is_binary:
+        return values.size * (_LENGTH_BYTES if kind == "O" else values.dtype.itemsize) * 4 // 3
+    return values.size * _LEAST_BYTES.get(kind, _LEAST_BYTES_OF_INTEGERS)
+
+
+def check_body(answer: Answer) -> None:
+    """Refuse a body that is more than Lambda takes, in base64 or with its quotes and backslashes escaped."""
+    body = answer.body
+    if len(body) <= _SURELY_SMALL_BYTES:
+        return
+    is_text = answer.json_length is None
+    size = escaped_bytes(body) if is_text else (len(body) + 2) // 3 * 4
+    if size > LARGEST_BODY_BYTES:
+        raise _too_large(str(size))
+
+
+def _too_large(got: str) -> RequestError:
+    message = (
+        f"the answer: expected at most {LARGEST_BODY_BYTES} bytes, escaped or in base64 as Lambda hands it on, got "
+        f"{got}: send fewer rows, ask for fewer `outputs`, or for them in binary"
+    )
+    return RequestError("ANSWER_TOO_LARGE", message, expected=LARGEST_BODY_BYTES, got=got)

@@ -1,0 +1,1 @@
+"""Chooses the version that responds; the tables and graphs that routers read."""

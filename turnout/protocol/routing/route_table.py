@@ -1,0 +1,125 @@
+"""What a router knows of the models that it calls, written once into its zip as `routes.json`.
+
+Comes in: the values of the manifest and the plan, or the JSON of them. Goes out: a `RouteTable`. Made by
+`turnout.packaging.route_tables`, read by the routers. The live choice is not in it: that is in the stage's variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnout.protocol.routing.graph_nodes import Node, build_node, spell_node
+from turnout.protocol.routing.sticky import Sticky
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRoute:
+    """A version that may be called.
+
+    Args:
+        timeout_s: its function's own.
+        inputs: the tensors that it takes; empty where no graph calls it.
+    """
+
+    timeout_s: int
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GraphRoute:
+    """A model that is a graph.
+
+    Args:
+        node: its steps.
+        signature: its inputs and outputs, as `Signature.to_json` spells them: read only where numpy is at hand.
+    """
+
+    node: Node
+    signature: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRoute:
+    """A model that may be called.
+
+    Args:
+        variable: the stage variable that holds its version; the one with `Route` behind it holds a router's choice.
+        versions: by name; none where it is a graph.
+        sticky: where its callers' keys stand.
+        shadow: the version that gets copies, or empty.
+        shadow_percent: of how many calls, 0-100.
+        fallback: the version that answers when another fails, or empty.
+        graph: or None.
+    """
+
+    variable: str
+    versions: Mapping[str, VersionRoute] = field(default_factory=dict)
+    sticky: Sticky | None = None
+    shadow: str = ""
+    shadow_percent: float = 0.0
+    fallback: str = ""
+    graph: GraphRoute | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """All that one router knows.
+
+    Args:
+        model: the model whose router it is.
+        prefix: what every function's name starts with; not in the JSON, the router's own name says it.
+        models: that model and, where it is a graph, all that it reaches.
+        override_stages: the stages in which a caller may choose the version.
+    """
+
+    model: str
+    prefix: str
+    models: Mapping[str, ModelRoute]
+    override_stages: frozenset[str] = frozenset()
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back."""
+        return {
+            "model": self.model,
+            "models": {name: _spell_model(route) for name, route in self.models.items()},
+            "override_stages": sorted(self.override_stages),
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any], *, prefix: str) -> RouteTable:
+        """The table that `to_json` wrote."""
+        return cls(
+            model=row["model"],
+            prefix=prefix,
+            models={name: _read_model(route) for name, route in row["models"].items()},
+            override_stages=frozenset(row["override_stages"]),
+        )
+
+
+def _spell_model(route: ModelRoute) -> dict[str, Any]:
+    graph = route.graph
+    return {
+        "variable": route.variable,
+        "versions": {name: [version.timeout_s, list(version.inputs)] for name, version in route.versions.items()},
+        "sticky": None if route.sticky is None else [route.sticky.kind, route.sticky.name],
+        "shadow": route.shadow,
+        "shadow_percent": route.shadow_percent,
+        "fallback": route.fallback,
+        "graph": None if graph is None else [spell_node(graph.node), dict(graph.signature)],
+    }
+
+
+def _read_model(row: Mapping[str, Any]) -> ModelRoute:
+    return ModelRoute(
+        variable=row["variable"],
+        versions={
+            name: VersionRoute(timeout_s, tuple(inputs)) for name, (timeout_s, inputs) in row["versions"].items()
+        },
+        sticky=None if row["sticky"] is None else Sticky(*row["sticky"]),
+        shadow=row["shadow"],
+        shadow_percent=row["shadow_percent"],
+        fallback=row["fallback"],
+        graph=None if row["graph"] is None else GraphRoute(build_node(row["graph"][0]), row["graph"][1]),
+    )

@@ -1,0 +1,85 @@
+"""Tensors on their way from one model to the next: a request for a model, and its answer read back.
+
+Comes in: tensors with their datatypes; then a proxy answer's headers and body. Goes out: headers and body; then
+tensors. Called by the routers of graphs. Everything travels in the Open Inference Protocol's binary form, which every
+model takes and which neither rounds nor reads a digit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import orjson
+
+from turnout.protocol.aws.events import LENGTH_HEADER
+from turnout.protocol.codecs.bodies import read_body
+from turnout.protocol.errors import RequestError
+from turnout.protocol.tensors.binary_tensors import write_binary
+from turnout.protocol.tensors.datatypes import DATATYPES, Datatype
+from turnout.protocol.tensors.json_shapes import read_shape
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """An array and what the wire calls it, which the array alone does not tell: BF16 and UINT16 look alike."""
+
+    datatype: Datatype
+    values: Array
+
+
+Tensors = Mapping[str, Tensor]
+
+
+class BadAnswerError(Exception):
+    """A model's answer holds no tensors that can be read; the message says why."""
+
+
+def write_step(inputs: Tensors) -> tuple[dict[str, str], bytes]:
+    """Headers and body of a request that asks for all outputs in binary."""
+    parts = {name: write_binary(tensor.datatype.name, tensor.values) for name, tensor in inputs.items()}
+    rows = [
+        {
+            "name": name,
+            "datatype": tensor.datatype.name,
+            "shape": tensor.values.shape,
+            "parameters": {"binary_data_size": len(parts[name])},
+        }
+        for name, tensor in inputs.items()
+    ]
+    text = orjson.dumps({"inputs": rows, "parameters": {"binary_data_output": True}})
+    headers = {"content-type": "application/octet-stream", LENGTH_HEADER: str(len(text))}
+    return headers, b"".join((text, *parts.values()))
+
+
+def read_step(headers: Mapping[str, str], body: bytes) -> dict[str, Tensor]:
+    """The outputs of an answer to what `write_step` wrote.
+
+    Args:
+        headers: names in lower case.
+        body: as the model gave it.
+
+    Raises:
+        BadAnswerError: it is no such answer.
+    """
+    try:
+        text, part = read_body(headers, body)
+        if part is None:
+            raise BadAnswerError("expected tensors in binary, got none")
+        found = {}
+        for row in orjson.loads(text)["outputs"]:
+            name, datatype = row["name"], DATATYPES[row["datatype"]]
+            shape = read_shape(name, row["shape"])
+            values = part.take(name, datatype, math.prod(shape), row["parameters"]["binary_data_size"])
+            found[name] = Tensor(datatype, values.reshape(shape))
+        part.check_finished()
+    except RequestError as error:
+        raise BadAnswerError(error.message) from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadAnswerError(f"no answer of the Open Inference Protocol: {type(error).__name__}: {error}") from None
+    return found

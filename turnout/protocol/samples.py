@@ -1,0 +1,206 @@
+"""A request kept to be sent again: a `Sample`, and the line `{"turnout_capture": {...}}` that spells it.
+
+Comes in: headers and body of a request, and what became of it. Goes out: a sample; its line. Called by the model
+function on AWS and by the gateway; `turnout.client.captured_lines` reads the lines again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from turnout.protocol.aws.events import LENGTH_HEADER
+from turnout.protocol.codecs.bodies import read_body
+from turnout.protocol.codecs.content_encoding import inflate
+from turnout.protocol.errors import RequestError
+
+try:
+    import pybase64 as base64
+except ImportError:  # pragma: no cover - a layer without it is slower, 1 ms per 600 KB
+    import base64  # type: ignore[no-redef]
+
+MARK = "turnout_capture"
+"""The one key of a line's object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request, without its answer: versions are immutable, so that whoever gave it gives it again.
+
+    Args:
+        time: when it was answered, seconds since 1970.
+        stage: that was asked.
+        model: that answered.
+        version: that answered.
+        canary: whether it belonged to the stage's canary.
+        content_type: as it was sent, empty where it was not.
+        header_length: bytes of JSON in front of binary tensors; None where the body is all JSON.
+        body: its content encoding undone.
+        status: of the answer.
+        duration_ms: what the answer took.
+        resource: the route's path as API Gateway spells it, `/models/iris/inference`; empty in captures that are older.
+    """
+
+    time: float
+    stage: str
+    model: str
+    version: str
+    canary: bool
+    content_type: str
+    header_length: int | None
+    body: bytes
+    status: int
+    duration_ms: float
+    resource: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the request needs to be read as it was."""
+        sent = {"content-type": self.content_type} if self.content_type else {}
+        return sent if self.header_length is None else sent | {LENGTH_HEADER: str(self.header_length)}
+
+
+def make_sample(
+    headers: Mapping[str, str],
+    body: bytes,
+    redact: Collection[str] = (),
+    *,
+    time: float,
+    stage: str,
+    model: str,
+    version: str,
+    canary: bool,
+    status: int,
+    duration_ms: float,
+    resource: str,
+) -> Sample | None:
+    """The sample of a request; None where there is none to be kept.
+
+    That is where its content encoding cannot be undone, and where something is to be redacted in a request that was
+    refused: nobody knows what stands where in it.
+
+    Args:
+        headers: names in lower case.
+        body: as it was sent.
+        redact: inputs whose values are replaced, numbers by 0, texts by empty ones; their shapes stay.
+        time: and those after it: as `Sample` has them.
+        stage: of the request.
+        model: that answered.
+        version: that answered.
+        canary: whether it was the canary's.
+        status: of the answer.
+        duration_ms: of the answer.
+        resource: of the request's route.
+    """
+    if redact and status != 200:
+        return None
+    try:
+        if "content-encoding" in headers:
+            body = inflate(headers["content-encoding"], body)
+            headers = {name: value for name, value in headers.items() if name != "content-encoding"}
+        if redact:
+            length, body = _redacted(headers, body, redact)
+        else:
+            said = headers.get(LENGTH_HEADER, "")
+            length = int(said) if said.isascii() and said.isdigit() and len(said) < 20 else None
+    except (RequestError, orjson.JSONDecodeError):
+        return None
+    content_type = headers.get("content-type", "")
+    return Sample(time, stage, model, version, canary, content_type, length, body, status, duration_ms, resource)
+
+
+def write_line(sample: Sample) -> bytes:
+    """The sample as one line of JSON, without its end: a JSON body as it is, any other in base64."""
+    row: dict[str, Any] = {
+        "time": round(sample.time, 3),
+        "stage": sample.stage,
+        "model": sample.model,
+        "version": sample.version,
+        "canary": sample.canary,
+        "status": sample.status,
+        "duration_ms": round(sample.duration_ms, 3),
+        "resource": sample.resource,
+        "content_type": sample.content_type,
+    }
+    if sample.header_length is not None:
+        row["header_length"] = sample.header_length
+    return orjson.dumps({MARK: row | _spelled_body(sample)})
+
+
+def _spelled_body(sample: Sample) -> dict[str, Any]:
+    if sample.header_length is None:
+        with suppress(orjson.JSONDecodeError):
+            return {"body": orjson.loads(sample.body)}
+    return {"body_base64": base64.b64encode(sample.body).decode()}
+
+
+def _redacted(headers: Mapping[str, str], body: bytes, names: Collection[str]) -> tuple[int | None, bytes]:
+    """Length of the JSON, None where there is nothing behind it, and the body without the inputs' values."""
+    text, part = read_body(headers, body)
+    document = orjson.loads(text)
+    if part is None:
+        _redact_document(document, names)
+        return None, orjson.dumps(document)
+    tail = _redact_binary(document["inputs"], body[len(text) :], names)
+    text = orjson.dumps(document)
+    return len(text), text + tail
+
+
+def _redact_document(document: dict[str, Any], names: Collection[str]) -> None:
+    inputs, rows = document.get("inputs"), document.get("instances")
+    if isinstance(inputs, list):
+        for tensor in inputs:
+            if tensor["name"] in names:
+                tensor["data"] = _blank(tensor["data"])
+    elif isinstance(inputs, dict):
+        for name in inputs.keys() & set(names):
+            inputs[name] = _blank(inputs[name])
+    elif isinstance(rows, list):
+        # Bare rows do not say whose they are.
+        document["instances"] = [
+            {name: _blank(value) if name in names else value for name, value in row.items()}
+            if isinstance(row, dict)
+            else _blank(row)
+            for row in rows
+        ]
+
+
+def _redact_binary(inputs: list[dict[str, Any]], tail: bytes, names: Collection[str]) -> bytes:
+    """What stands behind the JSON; the inputs' sizes are changed where they are others now."""
+    parts = []
+    position = 0
+    for tensor in inputs:
+        parameters = tensor.get("parameters") or {}
+        size = parameters.get("binary_data_size")
+        part = tail[position : position + (size or 0)]
+        position += len(part)
+        if tensor["name"] in names:
+            if size is None:
+                tensor["data"] = _blank(tensor["data"])
+            elif tensor["datatype"] == "BYTES":
+                part = bytes(4 * math.prod(tensor["shape"]))  # each element's length
+                parameters["binary_data_size"] = len(part)
+            else:
+                part = bytes(size)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _blank(values: Any) -> Any:
+    """Nested lists of the same shape without their values; a text among numbers is a spelled-out NaN or infinity."""
+    return _filled(values, "" if _is_text(values) else 0)
+
+
+def _is_text(values: Any) -> bool:
+    return all(map(_is_text, values)) if isinstance(values, list) else isinstance(values, str)
+
+
+def _filled(values: Any, value: str | int) -> Any:
+    if isinstance(values, list):
+        return [_filled(row, value) for row in values]
+    return False if isinstance(values, bool) else value

@@ -1,0 +1,1 @@
+"""Datatypes, interface checks, numbers in JSON, binary tensors."""

@@ -1,0 +1,140 @@
+"""What a model takes, laid out once for quick checks of many requests: names, datatypes, ranks, fixed dimensions.
+
+Comes in: a `Signature`. Goes out: an `Interface`, asked by the request forms before a session sees anything. Outputs
+are only known by name: the shapes that graphs declare for them are often wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from turnout.protocol.errors import RequestError, shown
+from turnout.protocol.tensors.datatypes import DATATYPES, Datatype, Signature
+from turnout.protocol.tensors.json_shapes import mismatch
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input. `shape` as in `TensorSpec`; `rank` -1 where it is not declared; `fixed` pairs of axis and size."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...] | None
+    rank: int
+    fixed: tuple[tuple[int, int], ...]
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Refuse a shape of another rank or with another size where one is fixed."""
+        if self.rank not in {-1, len(shape)}:
+            raise self._mismatch(shape)
+        for axis, size in self.fixed:
+            if shape[axis] != size:
+                raise self._mismatch(shape)
+
+    def _mismatch(self, shape: tuple[int, ...]) -> RequestError:
+        return mismatch(self.name, f"shape {list(self.shape or ())}", f"{list(shape)}")
+
+    def check_datatype(self, datatype: Any) -> None:
+        """Refuse another datatype than the input's."""
+        if datatype != self.datatype.name:
+            expected, got = self.datatype.name, shown(datatype) if not isinstance(datatype, str) else datatype[:50]
+            sentence = f"input `{self.name}`: expected datatype {expected}, got {got}"
+            raise RequestError("DATATYPE_MISMATCH", sentence, tensor=self.name, expected=expected, got=got)
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One version's inputs and outputs.
+
+    Args:
+        model: for the answer's `model_name`.
+        version: for the answer's `model_version`.
+        inputs: by name, in the graph's order.
+        required: names of those that every request must have.
+        outputs: name -> datatype, in the graph's order.
+        free_inputs: whether a `preprocess` stands before the session, so that a request may hold other tensors;
+            `check_inputs` then sees what it made.
+        free_outputs: whether a `postprocess` stands behind it, so that the answer may hold other tensors.
+    """
+
+    model: str
+    version: str
+    inputs: Mapping[str, Input]
+    required: tuple[str, ...]
+    outputs: Mapping[str, str]
+    free_inputs: bool = False
+    free_outputs: bool = False
+
+    def check_missing(self, sent: Mapping[str, Any]) -> None:
+        """Refuse a request that lacks an input."""
+        for name in self.required:
+            if name not in sent:
+                listed = ", ".join(f"`{sent_name[:50]}`" for sent_name in list(sent)[:10]) or "none"
+                row = self.inputs[name]
+                expected = f"{row.datatype.name} {'of any shape' if row.shape is None else list(row.shape)}"
+                message = f"input `{name}` is missing: expected {expected}, got inputs: {listed}"
+                raise RequestError("MISSING_INPUT", message, tensor=name, expected=expected, got=list(sent)[:10])
+
+    def unknown_input(self, name: Any) -> RequestError:
+        """What to raise for a name that the model has no input of."""
+        got = shown(name) if not isinstance(name, str) else name[:50]
+        listed = ", ".join(f"`{known}`" for known in list(self.inputs)[:10])
+        sentence = f"unknown input: expected {listed}, got `{got}`"
+        return RequestError("UNKNOWN_INPUT", sentence, tensor=got, expected=list(self.inputs)[:10], got=got)
+
+    def unknown_output(self, name: str, known: Iterable[str]) -> RequestError:
+        """What to raise for a name that there is no output of."""
+        listed = list(known)[:10]
+        sentence = f"unknown output: expected {', '.join(f'`{known}`' for known in listed)}, got `{name[:50]}`"
+        return RequestError("UNKNOWN_OUTPUT", sentence, tensor=name[:50], expected=listed, got=name[:50])
+
+    def check_inputs(self, inputs: Mapping[str, Array]) -> None:
+        """Check arrays as a session is to take them; for what a `preprocess` made."""
+        for name, values in inputs.items():
+            row = self.inputs.get(name)
+            if row is None:
+                raise self.unknown_input(name)
+            row.check_datatype(datatype_of(values, row.datatype.name))
+            row.check_shape(values.shape)
+        self.check_missing(inputs)
+
+
+def build_interface(
+    signature: Signature,
+    model: str = "",
+    version: str = "",
+    *,
+    free_inputs: bool = False,
+    free_outputs: bool = False,
+) -> Interface:
+    """The interface of one version, made once."""
+    inputs = {}
+    for spec in signature.inputs:
+        fixed = tuple((axis, size) for axis, size in enumerate(spec.shape or ()) if size >= 0)
+        rank = -1 if spec.shape is None else len(spec.shape)
+        inputs[spec.name] = Input(spec.name, DATATYPES[spec.datatype], spec.shape, rank, fixed)
+    return Interface(
+        model=model,
+        version=version,
+        inputs=inputs,
+        required=tuple(spec.name for spec in signature.inputs if spec.required),
+        outputs={spec.name: spec.datatype for spec in signature.outputs},
+        free_inputs=free_inputs,
+        free_outputs=free_outputs,
+    )
+
+
+_NAMES: Mapping[np.dtype[Any], str] = {row.dtype: row.name for row in DATATYPES.values() if row.name != "BF16"}
+
+
+def datatype_of(values: Array, declared: str | None) -> str:
+    """The datatype of an array; `uint16` is BF16 where the graph says so. Empty for a dtype that is not served."""
+    name = _NAMES.get(values.dtype, "")
+    return "BF16" if name == "UINT16" and declared == "BF16" else name
