@@ -14,7 +14,7 @@ import pulumi
 from turnout.packaging.build import BuiltPackage
 from turnout.plan.checks.quotas import KEPT_VERSIONS, UNRESERVED_CONCURRENCY, UNZIPPED_BYTES
 from turnout.plan.values import Plan
-from turnout.sizes import size_text
+from turnout.wording import size_text
 
 from .account import AccountSettings
 from .naming import Place

@@ -1,20 +1,12 @@
-"""How the words and values of the user's files are quoted back in messages.
-
-Comes in: values out of a manifest. Goes out: short texts on one line. Called by the manifest's checks and its editor.
-"""
+"""How messages list, shorten and count things, each on one line."""
 
 from __future__ import annotations
 
 import difflib
-import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from turnout.yaml_text.reader import Ambiguous, resolve
-
 _LONGEST = 60
-_PLAIN = re.compile(r"[A-Za-z0-9][\w./@+-]*( [\w./@+-]+)*\.?")
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
@@ -22,22 +14,6 @@ def did_you_mean(word: Any, known: Iterable[str]) -> str:
     by_folded = {name.casefold(): name for name in known}
     close = difflib.get_close_matches(str(word)[:64].casefold(), by_folded, n=1, cutoff=0.5)
     return f": did you mean `{by_folded[close[0]]}`?" if close else ""
-
-
-def show(value: Any, written: str | None = None) -> str:
-    """A value as its author knows it, cut where it is long; `written` is a number's own spelling."""
-    match value:
-        case None:
-            return "nothing"
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case Ambiguous(text):
-            return f"{shorten(text)}, which not every YAML reader takes for the same thing"
-        case str():
-            return f'"{shorten(value)}"'
-    return shorten(written or json.dumps(value))
 
 
 def shorten(text: str) -> str:
@@ -53,12 +29,10 @@ def listed(words: Iterable[str], limit: int = 8) -> str:
     return ", ".join(all_words[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def flow(value: Any) -> str:
-    """A value in YAML's one-line form, `{percent: 10, serve: {iris: v2}}`, quoted where it would be read otherwise."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{flow(key)}: {flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(flow, value))}]"
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and resolve(value) == value:
-        return value
-    return json.dumps(value, ensure_ascii=False)
+def size_text(size_bytes: float) -> str:
+    """`812 B`, `3.4 KB`, `250.0 MB`."""
+    for unit in ("B", "KB", "MB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:,.1f} GB"

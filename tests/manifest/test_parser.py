@@ -34,7 +34,7 @@ from turnout.manifest.parser import (
     Warm,
     parse_manifest,
 )
-from turnout.wording import flow
+from turnout.yaml_text.quoting import flow
 
 WHOLE = """\
 platform: acme

@@ -26,7 +26,7 @@ import json, os, sys
 task, layer = sys.argv[1:]
 sys.path[:0] = [task, layer]
 os.environ["LAMBDA_TASK_ROOT"] = task
-from model_lambdas.onnx_model.entry import handler
+from model_lambdas.function.entry import handler
 answers = [handler(event, None) for event in json.load(sys.stdin)]
 files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
 outside = [file for file in files if "site-packages" in file]
@@ -137,12 +137,10 @@ def test_bytecode_is_used_when_it_is_there(built: tuple[BuiltPackage, ...], laye
         names = set(archive.namelist())
         archive.extractall(tmp_path)
     tag = sys.implementation.cache_tag
-    assert f"turnout/protocol/__pycache__/codecs.{tag}.pyc" in names
+    assert f"turnout/protocol/codecs/__pycache__/codecs.{tag}.pyc" in names
     handler = tmp_path / "model_lambdas/function/handler.py"
     handler.write_text("raise SystemExit('the source was compiled')")  # unchecked: the source is not looked at
-    code = (
-        "import sys; sys.path[:0] = sys.argv[1:]; import model_lambdas.onnx_model.handler as m; print(m.ModelFunction)"
-    )
+    code = "import sys; sys.path[:0] = sys.argv[1:]; import model_lambdas.function.handler as m; print(m.ModelFunction)"
     run = [sys.executable, "-I", "-S", "-c", code, str(tmp_path), str(layer)]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert "ModelFunction" in done.stdout, done.stderr

@@ -25,7 +25,7 @@ stages: {dev: {serve: {echo: v1}}}
 
 CALL = """
 import sys
-from model_lambdas.onnx_model.entry import handler
+from model_lambdas.function.entry import handler
 body = '{"inputs": {"x": [[1, 2, 3, 4]]}}'
 event = {"headers": {"content-type": "application/json"}, "body": body, "requestContext": {"stage": "dev"}}
 sys.exit(handler(event, None)["statusCode"] - 200)

@@ -21,7 +21,7 @@ import os, sys
 task = sys.argv[1]
 os.environ["LAMBDA_TASK_ROOT"] = task
 sys.path[:0] = [task]
-from model_lambdas.onnx_model.entry import handler
+from model_lambdas.function.entry import handler
 body = '{"inputs": {"x": [[1, 2, 3, 4]]}}'
 print(handler({"headers": {"content-type": "application/json"}, "body": body, "isBase64Encoded": False}, None)["body"])
 """

@@ -51,7 +51,7 @@ def test_edits_of_one_manifest_wait_for_each_other_by_whatever_path(tmp_path: Pa
 
 def test_a_killed_edit_holds_nobody_up(tmp_path: Path) -> None:
     program = (
-        "import pathlib, sys\nfrom turnout.manifest_file import editing\n"
+        "import pathlib, sys\nfrom turnout.project.manifest_file import editing\n"
         "with editing(pathlib.Path(sys.argv[1])):\n    print('in', flush=True)\n    sys.stdin.read()\n"
     )
     with subprocess.Popen(

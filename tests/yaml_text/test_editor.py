@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.wording import flow
 from turnout.yaml_text.editor import EditError, insert_entry, remove_entry, set_entry
+from turnout.yaml_text.quoting import flow
 from turnout.yaml_text.reader import read_yaml
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from turnout.cli.output import passing_remark
-from turnout.sizes import size_text
+from turnout.wording import size_text
 
 if TYPE_CHECKING:
     from turnout.project.project import Project

@@ -1,6 +1,6 @@
 """What the graphs of a manifest say of its models, and what can be told of their steps without any signature.
 
-Comes in: the manifest's tree, right or wrong. Goes out: `Finding` values. Called by turnout.references.
+Comes in: the manifest's tree, right or wrong. Goes out: `Finding` values. Called by turnout.manifest.references.
 """
 
 from __future__ import annotations

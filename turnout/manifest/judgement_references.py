@@ -1,6 +1,6 @@
 """What the keys of a canary's judgement say of each other.
 
-Comes in: the manifest's tree, right or wrong. Goes out: `Finding` values. Called by turnout.references.
+Comes in: the manifest's tree, right or wrong. Goes out: `Finding` values. Called by turnout.manifest.references.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/manifest.md: every key of models.yaml. `python -m turnout.manifest_reference > docs/manifest.md` writes it.
+"""docs/manifest.md: every key of models.yaml. `python -m turnout.manifest.reference_page > docs/manifest.md` writes it.
 
 Comes in: the manifest's schema. Goes out: Markdown. Called by `make generated` and by the test that the page is up to
 date.
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from turnout.manifest.schema import followed, manifest_schema
-from turnout.wording import flow
+from turnout.yaml_text.quoting import flow
 from turnout.yaml_text.reader import MAX_BYTES
 
 _INTRODUCTION = f"""\

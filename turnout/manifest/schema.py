@@ -1,6 +1,6 @@
 """The manifest's tree against its JSON Schema, told in sentences about the file.
 
-Comes in: the tree that turnout.yaml_source read. Goes out: `Finding` values. Called by turnout.manifest.
+Comes in: the tree that turnout.yaml_text.reader read. Goes out: `Finding` values. Called by turnout.manifest.
 
 The sentences for names and paths stand in the schema itself, as `patternErrorMessage`, which editors show too.
 """
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from turnout.layout import schema_path
-from turnout.wording import did_you_mean, flow, listed, shorten, show
+from turnout.wording import did_you_mean, listed, shorten
+from turnout.yaml_text.quoting import flow, show
 from turnout.yaml_text.reader import Ambiguous, KeyPath
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """The cases of a switch: which of them no value can reach, since an earlier one takes it.
 
-Comes in: a switch of the manifest's tree. Goes out: `Finding` values. Called by turnout.graph_references.
+Comes in: a switch of the manifest's tree. Goes out: `Finding` values. Called by turnout.manifest.graph_references.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from turnout.manifest.schema import Finding
 from turnout.manifest.tree import mapping, sequence
 from turnout.protocol.routing.graph_nodes import COMPARISONS
-from turnout.wording import flow
+from turnout.yaml_text.quoting import flow
 from turnout.yaml_text.reader import KeyPath
 
 KINDS = {str: "a text", bool: "true or false", int: "a number", float: "a number"}

@@ -34,8 +34,8 @@ row = json.load(sys.stdin)
 start = time.perf_counter()
 import importlib, pathlib
 import onnxruntime
-handler = importlib.import_module(row["package"] + ".onnx_model.handler")
-from turnout.protocol.tensors import Signature
+handler = importlib.import_module(row["package"] + ".function.handler")
+from turnout.protocol.tensors.datatypes import Signature
 imported = time.perf_counter()
 spec = handler.FunctionSpec(
     row["model"], row["version"], row["sha256"], Signature.from_json(row["signature"]), pathlib.Path(row["artifact"]),

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from turnout.artifacts.artifact import Artifact
 from turnout.manifest.values import Version
-from turnout.sizes import size_text
+from turnout.wording import size_text
 
 MOST_FILES = 2_000
 MOST_BYTES = 100 * 1024 * 1024

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from turnout.problems import ProblemsError
-from turnout.wording import flow
+from turnout.yaml_text.quoting import flow
 from turnout.yaml_text.reader import read_yaml
 
 Path = tuple[str, ...]

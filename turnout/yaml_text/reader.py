@@ -58,7 +58,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """A value without quotes that not every YAML reader takes for the same thing."""
+    """A value without quotes that YAML 1.1 and 1.2 parse differently."""
 
     text: str
 

@@ -433,11 +433,11 @@ def test_a_manifest_edited_by_hand_to_something_else_is_not_undone(world: World)
 
 KILLED = """
 import os, pathlib, signal, sys
-from turnout.manifest_file import editing, replace_text
-from turnout.project import load_project
-from turnout.canary_action import Action, prepare
-from turnout.rollout import carry_out
-from turnout.rollout_log import RolloutLog
+from turnout.project.manifest_file import editing, replace_text
+from turnout.project.project import load_project
+from turnout.canary.rollout.action import Action, prepare
+from turnout.canary.rollout.rollout import carry_out
+from turnout.canary.rollout.log import RolloutLog
 folder = pathlib.Path(sys.argv[1])
 def write(path, text, before):
     replace_text(path, text, before)

@@ -345,9 +345,9 @@ def test_a_manifest_saved_meanwhile_is_not_undone(project: Path, model: Path) ->
 
 KILLED = """
 import os, pathlib, signal, sys
-from turnout.manifest_file import ManifestChangedError
-from turnout.new_version import prepare_version, write_version
-from turnout.project import load_project
+from turnout.project.manifest_file import ManifestChangedError
+from turnout.scaffold.new_version import prepare_version, write_version
+from turnout.project.project import load_project
 project, model = map(pathlib.Path, sys.argv[1:])
 prepared = prepare_version(load_project(project), "echo", "v3", model)
 write_version(prepared, lambda _: os.kill(os.getpid(), signal.SIGKILL))

@@ -281,7 +281,7 @@ def test_ids_are_spelled_as_those_of_aws() -> None:
 
 FORKS = """
 import os
-from turnout.gateway.identifiers import Identifiers
+from turnout.gateway.api.identifiers import Identifiers
 identifiers = Identifiers()
 identifiers.take()
 read, write = os.pipe()

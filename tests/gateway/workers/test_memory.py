@@ -5,7 +5,7 @@ import sys
 
 BLOCKS = """
 import resource
-from turnout.gateway.memory import keep_freed_memory
+from turnout.gateway.workers.memory import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

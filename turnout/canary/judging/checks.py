@@ -3,10 +3,10 @@
 Comes in: a `Judgement` of the manifest and an `Observation`. Goes out: one `Check` per question, and a verdict over
 all. Called by turnout.canary for every move and by `turnout canary status`. Pure.
 
-Each check that counts requests claims one of two things, by the tests of turnout.sequential: *successful*, the canary
-is less than a margin worse than the baseline; *failed*, it is worse than the baseline. Either claim is wrong in at most
-1 - confidence of all runs, though every step and every check is looked at again and again: the probability is divided
-among them.
+Each check that counts requests claims one of two things, by the tests of turnout.canary.judging.sequential:
+*successful*, the canary is less than a margin worse than the baseline; *failed*, it is worse than the baseline. Either
+claim is wrong in at most 1 - confidence of all runs, though every step and every check is looked at again and again:
+the probability is divided among them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Requests that a stage's canary decided about, to be answered by both versions.
 
 Comes in: a stage, a moment. Goes out: samples that came since then, each once. `Samples` is what
-turnout.canary_agreement sees of a local gateway (here) and of CloudWatch Logs (turnout.observation.logged_samples).
+turnout.canary.agreement sees of a local gateway (here) and of CloudWatch Logs
+(turnout.canary.observation.logged_samples).
 """
 
 from __future__ import annotations

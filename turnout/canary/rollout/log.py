@@ -44,7 +44,7 @@ class Rollout:
         endpoint_url: where the stage was changed at once: the control plane; empty for AWS's own.
         manifest: sha256 of models.yaml before and after.
         change: what had to be changed of the stage, while it is not done.
-        mark: from where on the canary is observed since then (`turnout.observation`), or empty.
+        mark: from where on the canary is observed since then (`turnout.canary.observation`), or empty.
         run: where `turnout canary run` is since then, or empty.
         done: whether all of it is done.
         note: that it was left half-done; empty otherwise.

@@ -11,7 +11,7 @@ import typer
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
 from turnout.cli.output import CommandError, counted, progress, say, tell
 from turnout.problems import ProblemsError
-from turnout.sizes import size_text
+from turnout.wording import size_text
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name; a new one is made.")]
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="The new version's name.")]

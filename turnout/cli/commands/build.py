@@ -11,7 +11,7 @@ import typer
 
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
 from turnout.cli.output import CommandError, console_of, counted, say, say_json, say_table, tell
-from turnout.sizes import size_text
+from turnout.wording import size_text
 
 if TYPE_CHECKING:
     from turnout.packaging.build import BuiltPackage

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
 from turnout.cli.output import say_json, say_table
-from turnout.sizes import size_text
+from turnout.wording import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

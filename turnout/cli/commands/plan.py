@@ -8,7 +8,7 @@ import typer
 
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
 from turnout.cli.output import CommandError, counted, passing_remark, say, say_json, say_section, say_table
-from turnout.sizes import size_text
+from turnout.wording import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -80,7 +80,7 @@ def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
     def make(function: Function) -> Runnable:
         version = project.manifest.model(function.model).version(function.version)
         artifact = project.artifacts[function.model, function.version]
-        code = importlib.import_module(f"{model_lambdas_package()}.{RUNTIME}.handler")
+        code = importlib.import_module(f"{model_lambdas_package()}.function.handler")
         spec = code.FunctionSpec(
             model=function.model,
             version=function.version,

@@ -20,7 +20,7 @@ from turnout.gateway.rules.errors import EVENT_TOO_LARGE, MISCONFIGURED
 from turnout.plan.values import Plan
 from turnout.project.project import Project
 from turnout.protocol.samples import Sample, make_sample, write_line
-from turnout.sizes import size_text
+from turnout.wording import size_text
 
 _OPTIONS = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 

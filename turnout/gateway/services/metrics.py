@@ -1,7 +1,7 @@
 """`GET /turnout/metrics?stage=prod`: what the counters of a stage say, for whoever judges its canary.
 
 Comes in: the counters that all workers share. Goes out: a handler, one of the services beside the API. Read by
-turnout.observation.
+turnout.canary.observation.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from turnout.plan.checks.size_estimates import EMPTY_SCHEMA_BYTES, estimate_docu
 from turnout.plan.values import Api, Function, Package, Plan, Quota, Route, RuntimeSizes, ServedVersion, StagePlan
 from turnout.protocol.aws.limits import LARGEST_EVENT_BYTES
 from turnout.protocol.telemetry import TELEMETRY_OFF
-from turnout.sizes import size_text
+from turnout.wording import size_text
 
 MB = 1024 * 1024
 GB = 1024 * MB

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from turnout.sizes import size_text
+from turnout.wording import size_text
 
 
 @pytest.mark.parametrize(
