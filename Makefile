@@ -62,11 +62,11 @@ endif
 
 # The development environment holds all of the runtime's packages at the same versions, so it is never stripped of its tools.
 .venv/.runtime: .venv/.uv requirements.lock pyproject.toml
-	@lock=requirements.lock; if [ -e .venv/.dev ]; then lock=requirements-dev.lock; fi; $(call install,$$lock,140 MB)
+	@lock=requirements.lock; if [ -e .venv/.dev ]; then lock=requirements-dev.lock; fi; $(call install,$$lock,75 MB)
 	@touch $@
 
 .venv/.dev: .venv/.uv requirements-dev.lock pyproject.toml
-	@$(call install,requirements-dev.lock,500 MB)
+	@$(call install,requirements-dev.lock,270 MB)
 	@touch $@ .venv/.runtime
 
 # uv names the large downloads as they start; its list of every package is left out.
@@ -100,7 +100,7 @@ generated: .venv/.dev ## write the pages that are made from the program: docs/cl
 
 wheel: .venv/.runtime ## build the wheel into dist/
 	@$(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
-	@ls -t dist/turnout-*.whl | head -1
+	@wheel=$$(ls -t dist/turnout-*.whl | head -1); echo "Built $$wheel. Install it: pip install '$$wheel', or '$$wheel[aws]' to deploy"
 
 # The Pulumi engine out of the Go module proxy, for tests/engine; a `pulumi` on the PATH is taken as it is.
 ENGINE = $(shell sed -n 's,.*github.com/pulumi/pulumi/pkg/v3 v\([0-9.]*\).*,\1,p' tests/engine/go.mod)

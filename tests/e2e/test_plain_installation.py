@@ -14,6 +14,7 @@ import pytest
 
 from tests.builders.installed_wheel import build_wheel, plain_environment
 from tests.builders.running_server import PATIENCE_S
+from turnout import __version__
 from turnout.packaging.layer import find_uv
 
 pytestmark = pytest.mark.slow
@@ -99,6 +100,17 @@ def test_a_project_is_validated_and_planned(plain: Plain) -> None:
     plain.run("validate")
     plain.run("plan")
     plain.run("openapi")
+
+
+def test_the_requirements_of_a_project_install_from_the_wheel(plain: Plain) -> None:
+    dist = plain.project.parent / "dist"
+    command = [find_uv(), "pip", "compile", "--quiet", "--find-links", str(dist), "requirements.txt"]
+    done = subprocess.run(
+        command, cwd=plain.project, env=plain_environment(), check=True, capture_output=True, text=True
+    )
+    names = set(re.findall(r"^([a-z0-9-]+)==", done.stdout, re.MULTILINE))
+    assert f"turnout=={__version__}\n" in done.stdout
+    assert {"turnout", "boto3", "pulumi", "pulumi-aws", "uv", "onnxruntime"} <= names
 
 
 def test_a_canary_of_this_machine_lives_without_boto3(plain: Plain, url: str) -> None:

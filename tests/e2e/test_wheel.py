@@ -74,6 +74,13 @@ def test_the_extras_bring_what_their_commands_need(installed: Installed) -> None
     assert not plain & {"boto3", "pulumi", "uv"}
 
 
+def test_the_page_on_installing_names_the_wheel_and_the_extras(installed: Installed, root: Path) -> None:
+    page = (root / "docs" / "installing.md").read_text()
+    (wheel,) = (installed.elsewhere.parent / "dist").glob("*.whl")
+    assert set(re.findall(r"turnout-[\w.-]+\.whl", page)) == {wheel.name}
+    assert set(re.findall(r"`turnout\[(\w+)\]`", page)) == set(EXTRAS)
+
+
 def test_the_program_for_aws_is_in_the_wheel(installed: Installed) -> None:
     code = "import turnout.infra.program as program; print(program.__file__)"
     command = [installed.python, "-W", "ignore", "-c", code]

@@ -1,7 +1,4 @@
-"""A user's own project, ready to be served: models.yaml, the sample model, the schema, .gitignore, a README, Pulumi's.
-
-Comes in: a folder. Goes out: the files in it, all of them or none. Called by `turnout init`.
-"""
+"""Writes a user's own project, ready to be served: all of its files, or none."""
 
 from __future__ import annotations
 
@@ -10,12 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from turnout import __version__
 from turnout.layout import sample_dir, schema_path
 from turnout.scaffold.folders import folders_for
 
 TEMPLATE = Path(__file__).parent / "template"
 DOTTED = frozenset({"gitignore"})
 """Files of the template whose name starts with a dot in the project; here a `.gitignore` would hide files."""
+
+REQUIREMENTS = Path("requirements.txt")
+"""The file of the template that gets the version of Turnout which makes the project."""
 
 IGNORED = frozenset({".git", ".venv"})
 """What a folder may hold and still count as empty."""
@@ -57,7 +58,7 @@ def create_project(folder: Path, *, beside_others: bool = False) -> Created:
     with folders_for(*((folder / name).parent for name in written)):
         try:
             for name in written:
-                copy_file(sources[name], folder / name)
+                write_file(sources[name], folder / name)
         except BaseException:  # Ctrl-C, too
             for name in written:
                 (folder / name).unlink(missing_ok=True)
@@ -65,10 +66,13 @@ def create_project(folder: Path, *, beside_others: bool = False) -> Created:
     return Created(written, kept)
 
 
-def copy_file(source: Path, target: Path) -> None:
-    """Copy one file; an error names the one that is written, which is the one that the user knows."""
+def write_file(source: Path, target: Path) -> None:
+    """Write one file of the project; an error names that file, which is the one the user knows."""
     try:
-        shutil.copyfile(source, target)
+        if source == TEMPLATE / REQUIREMENTS:
+            target.write_text(source.read_text().replace("{version}", __version__))
+        else:
+            shutil.copyfile(source, target)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(target)) from error
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from turnout import __version__
 from turnout.cli.__main__ import main
 from turnout.project.project import load_project
 
@@ -28,11 +29,19 @@ def test_a_new_project_is_right_and_whole(tmp_path: Path, capsys: pytest.Capture
         "models/iris/v1/model.onnx",
         "models/iris/v2/examples.json",
         "models/iris/v2/model.onnx",
+        "requirements.txt",
         "schemas/models.schema.json",
     }
     project = load_project(folder)
     assert set(project.artifacts) == {("iris", "v1"), ("iris", "v2")}
     assert ".turnout/" in (folder / ".gitignore").read_text().splitlines()
+
+
+def test_a_new_project_records_the_version_that_made_it(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    assert main(["init", str(folder)]) == 0
+    lines = (folder / "requirements.txt").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == [f"turnout[aws]=={__version__}"]
 
 
 def test_an_empty_folder_and_a_fresh_repository_will_do(tmp_path: Path) -> None:
@@ -53,7 +62,7 @@ def test_force_adds_what_is_missing_and_overwrites_nothing(tmp_path: Path, capsy
     assert main(["init", str(tmp_path), "--force"]) == 0
     out, err = capsys.readouterr()
     assert err == f"kept {tmp_path}/models.yaml\n"
-    assert "Made 9 files" in out
+    assert "Made 10 files" in out
     assert (tmp_path / "models.yaml").read_text() == "mine"
 
 
@@ -77,6 +86,7 @@ def test_a_failure_halfway_leaves_nothing_and_names_the_file(
 
 LIMITED = """
 import resource, sys
+from turnout import __version__
 from turnout.cli.__main__ import main
 before = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))  # files may grow to this, as on a disk that is nearly full
