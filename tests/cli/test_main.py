@@ -17,7 +17,9 @@ from turnout.cli.app import tell_error
 from turnout.cli.output import CommandError
 from turnout.problems import Problem, ProblemsError
 
-COMMANDS = ["init", "validate", "plan", "build", "serve", "invoke", "replay", "add", "models", "openapi", "canary"]
+COMMANDS = [
+    *("init", "validate", "plan", "build", "serve", "invoke", "replay", "add", "models", "openapi", "test", "canary"),
+]
 HEAVY = {
     "google.protobuf",
     "httptools",

@@ -18,6 +18,7 @@ from tests.builders.model_functions import open_request
 from tests.builders.running_server import PATIENCE_S, Answer, RunningServer, running_server, serve_command
 from tests.e2e.test_examples import EXAMPLES, check
 from turnout.artifacts.examples import Example, matches
+from turnout.cli.__main__ import main
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,17 @@ def await_processes(project: Path, count: int) -> set[int]:
 
 def ask(server: RunningServer, action: int, argument: float = 0, model: str = "wild") -> Answer:
     return server.post(f"/models/{model}/inference", open_request([action, argument, 0, 0], [1, 4]))
+
+
+def test_the_command_runs_the_examples_in_processes_that_are_gone_afterwards(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(root / "models", tmp_path / "models")
+    shutil.copy(root / "models.yaml", tmp_path)
+    share_packages(tmp_path, tmp_path_factory)
+    assert main(["test", "iris", "--isolated", "-m", str(tmp_path)]) == 0
+    assert "8 of 8 examples passed" in capsys.readouterr().out
+    assert processes_below(tmp_path) == set()
 
 
 @pytest.mark.parametrize(("model", "version", "example"), EXAMPLES)

@@ -13,7 +13,7 @@ import typer
 
 from turnout import __version__
 from turnout.cli.canary import commands as canary
-from turnout.cli.commands import add, build, init, invoke, models, openapi, plan, replay, serve, validate
+from turnout.cli.commands import add, build, init, invoke, models, openapi, plan, replay, serve, test, validate
 from turnout.cli.group import Group
 from turnout.cli.output import CommandError, tell, tell_problems
 from turnout.problems import ProblemsError
@@ -106,5 +106,6 @@ for command in (
     openapi.openapi,
 ):
     app.command()(command)
+app.command("test")(test.run)  # pytest would collect a function of that name
 
 app.add_typer(canary.canary)

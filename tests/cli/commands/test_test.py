@@ -1,0 +1,170 @@
+"""`turnout test`: in process, isolated, and against a server that runs."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from onnx import helper
+
+from tests.builders.graphs import value, write_graph
+from tests.builders.running_server import RunningServer, running_server
+from tests.cli.conftest import EXAMPLES, write_project
+from turnout.cli.__main__ import main
+
+WRONG = {"outputs": [{"name": "y", "shape": [1, 4], "datatype": "FP32", "data": [9.0, 1.0, 9.0, 9.0]}]}
+ODD = {"name": "odd \x1b[31m<&>", "request": {"instances": [[1, 1, 1, 1]]}, "response": WRONG}
+
+
+def write_examples(project: Path, *examples: Any, version: str = "v1") -> None:
+    (project / "models" / "echo" / version / "examples.json").write_text(json.dumps(examples))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = write_project(tmp_path_factory.mktemp("test") / "project")
+    with running_server(folder, "--capture", str(folder / "capture.jsonl")) as running:
+        yield running
+
+
+def test_all_examples_pass_in_this_process(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test", "-m", str(project)]) == 0
+    out, err = capsys.readouterr()
+    lines = [line.split()[:4] for line in out.splitlines()]
+    assert lines[0] == ["MODEL", "VERSION", "EXAMPLE", "RESULT"]
+    assert lines[1:4] == [
+        ["echo", "v1", "ones", "passed"],
+        ["echo", "v1", "short", "passed"],
+        ["echo", "v2", "-", "skipped"],
+    ]
+    assert out.endswith("\n2 of 2 examples passed, 1 version skipped: no examples.\n")
+    assert err == ""
+
+
+def test_an_answer_that_differs_is_1_and_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_examples(project, *EXAMPLES, ODD)
+    assert main(["test", "echo/v1", "-m", str(project)]) == 1
+    out = capsys.readouterr().out
+    assert "2 of 3 examples passed" in out
+    assert "echo/v1 odd \\x1b[31m<&>: failed\n  output `y`: value 0: expected 9.0, got 1.0\n" in out
+    assert "\x1b" not in out
+
+
+def test_json_has_every_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_examples(project, *EXAMPLES, ODD)
+    assert main(["test", "--json", "-m", str(project)]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["counts"] == {"passed": 2, "failed": 1, "error": 0, "skipped": 1}
+    runs = [(row["version"], row["example"], row["outcome"], len(row["reasons"])) for row in found["examples"]]
+    assert runs == [
+        ("v1", "ones", "passed", 0),
+        ("v1", "short", "passed", 0),
+        ("v1", ODD["name"], "failed", 3),
+        ("v2", "", "skipped", 1),
+    ]
+
+
+def test_junit_has_every_run(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_examples(project, *EXAMPLES, ODD)
+    path = tmp_path / "junit.xml"
+    assert main(["test", "--junit", str(path), "-m", str(project)]) == 1
+    root = ElementTree.fromstring(path.read_bytes())
+    assert {key: root.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "4",
+        "failures": "1",
+        "errors": "0",
+        "skipped": "1",
+    }
+    assert [suite.get("name") for suite in root] == ["echo/v1", "echo/v2"]
+    cases = {case.get("name"): [child.tag for child in case] for case in root.iter("testcase")}
+    assert cases == {"ones": [], "short": [], "odd \ufffd[31m<&>": ["failure"], "examples": ["skipped"]}
+    failure = root.find(".//failure")
+    assert failure is not None
+    assert failure.get("message") == "output `y`: value 0: expected 9.0, got 1.0"
+    assert (failure.text or "").count("\n") == 2
+    assert "passed" in capsys.readouterr().out
+
+
+def test_a_version_that_fails_or_refuses_is_1(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = [value("x", "FP32", ["batch", 4])], [value("y", "FP32", ["batch", 4])]
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    shape = helper.make_tensor("shape", 7, [2], [3, 7])  # no request has 21 values
+    write_graph(project / "models" / "echo" / "v1" / "model.onnx", nodes, *row, [shape])
+    text = (project / "models.yaml").read_text().replace("models/echo/v2/model.onnx", "models/echo/v1/model.onnx")
+    (project / "models.yaml").write_text(text)
+    assert main(["test", "echo/v1", "-m", str(project)]) == 1
+    assert "failed\n  HTTP " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["ecko"], "there is no model 'ecko'.\n    Did you mean 'echo'?"),
+        (["echo/v9"], "there is no version of echo 'v9'."),
+        (["echo/"], "there is no version of echo ''."),
+        (["echo/v2"], "echo/v2 has nothing to test: no examples."),
+        (["--stage", "prod"], "--stage is for --url"),
+        (["--isolated", "--url", "http://127.0.0.1:1"], "give one of them"),
+        (["--url", "nonsense"], "--url: nonsense is no address"),
+        (["--junit", "/nowhere/junit.xml"], "cannot write /nowhere/junit.xml: No such file"),
+    ],
+)
+def test_what_cannot_be_tested_is_2(
+    arguments: list[str], sentence: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["test", *arguments, "-m", str(project)]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_project_without_examples_is_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = project / "models.yaml"
+    manifest.write_text(manifest.read_text().replace(", examples: models/echo/v1/examples.json", ""))
+    assert main(["test", "-m", str(project)]) == 2
+    assert "models.yaml has nothing to test: no examples." in capsys.readouterr().err
+
+
+def test_a_server_is_asked_and_keeps_no_trace(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["--url", f"http://127.0.0.1:{server.port}", "-m", str(server.project)]
+    for stage in ([], ["--stage", "dev"], ["--stage", "prod"]):
+        assert main(["test", "echo", *stage, *base]) == 0
+        assert "2 of 2 examples passed" in capsys.readouterr().out
+    server.await_log(lambda text: text.count("/models/echo/v1/inference 200") >= 6)
+    for stage in ("dev", "prod"):
+        assert server.request("GET", f"/turnout/metrics?stage={stage}").json()["functions"] == []
+    assert (server.project / "capture.jsonl").read_bytes() == b""
+
+
+def test_a_servers_wrong_answer_is_1(server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = write_project(tmp_path / "other")
+    write_examples(other, ODD)
+    write_graph(
+        other / "models" / "echo" / "v1" / "model.onnx",
+        [helper.make_node("Neg", ["x"], ["y"])],
+        [value("x", "FP32", ["batch", 4])],
+        [value("y", "FP32", ["batch", 4])],
+    )
+    assert main(["test", "--url", f"http://127.0.0.1:{server.port}", "-m", str(other)]) == 1
+    out = capsys.readouterr().out
+    assert "another artifact answered: its digest is " in out
+    assert "value 0: expected 9.0, got 1.0" in out
+
+
+def test_a_key_that_is_refused_is_1(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["--url", f"http://127.0.0.1:{server.port}", "-m", str(server.project)]
+    assert main(["test", "--stage", "prod", "--api-key", "wrong", *base]) == 1
+    assert "HTTP 403: Forbidden" in capsys.readouterr().out
+
+
+def test_no_server_is_1_with_the_remedy(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        assert main(["test", "--url", url, "-m", str(project)]) == 1
+    assert capsys.readouterr().err == (
+        f"turnout: no server listens at {url}.\n    Start a server with `turnout serve`, or correct --url.\n"
+    )

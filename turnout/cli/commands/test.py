@@ -1,0 +1,220 @@
+"""`turnout test`: run every version's examples and compare the answers with what they expect."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from turnout.cli.commands.invoke import ApiKeyOption, StageOption, local_key
+from turnout.cli.commands.serve import preparing
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
+from turnout.cli.output import CommandError, counted, printable, say, say_json, say_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from turnout.client.example_runs import Ask, ExampleRun
+    from turnout.gateway.editions.example_calls import Call
+    from turnout.manifest.parser import Version
+    from turnout.project.project import Project
+
+TargetArgument = Annotated[
+    str, typer.Argument(metavar="[MODEL[/VERSION]]", help="What to test; everything if left out.", show_default=False)
+]
+IsolatedOption = Annotated[
+    bool, typer.Option("--isolated", help="Run each version in a process of its own, from its own zip, as Lambda does.")
+]
+UrlOption = Annotated[
+    str, typer.Option("--url", metavar="URL", help="Ask the server there instead.", show_default=False)
+]
+JunitOption = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Write the results as JUnit XML.", show_default=False)
+]
+
+SHOWN_REASONS = 3
+"""Of one example; --json and --junit have all."""
+
+
+def run(
+    target: TargetArgument = "",
+    *,
+    isolated: IsolatedOption = False,
+    url: UrlOption = "",
+    stage: StageOption = "",
+    api_key: ApiKeyOption = "",
+    junit: JunitOption = None,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the examples of every version.
+
+    Each request of an examples file is sent to its version, and the answer is compared with the expected outputs.
+    The models run in this process unless --isolated or --url says otherwise.
+
+    Exit codes: 0 all answers are as expected; 1 one is not, or nobody answered; 2 bad input, or nothing to test.
+    """
+    from turnout.client.example_runs import Outcome, run_examples
+
+    if isolated and url:
+        raise CommandError("--isolated runs the models here, --url asks a server: give one of them.")
+    if stage and not url:
+        raise CommandError("--stage is for --url: models that run here belong to no stage.")
+    project = load(manifest)
+    versions = find_versions(project, target)
+    with asking(project, isolated=isolated, url=url, stage=stage, api_key=api_key, manifest=manifest) as ask:
+        runs = list(run_examples(project, versions, ask, needs_artifact=not url))
+    if all(run.outcome is Outcome.SKIPPED for run in runs):
+        hint = "`examples` of a version in models.yaml names its file; `turnout add --examples` copies one."
+        raise CommandError(f"{target or 'models.yaml'} has nothing to test: {reasons_text(runs)}.", hint)
+    if junit is not None:
+        write_junit(junit, runs)
+    counts = Counter(run.outcome for run in runs)
+    if as_json:
+        say_json({"counts": {str(row): counts[row] for row in Outcome}, "examples": [run.to_json() for run in runs]})
+    else:
+        say_runs(runs)
+    if counts[Outcome.FAILED] or counts[Outcome.ERROR]:
+        raise typer.Exit(1)
+
+
+def find_versions(project: Project, target: str) -> Sequence[Version]:
+    """The versions that the argument names."""
+    from turnout.client.example_runs import choose_versions
+    from turnout.client.sample_request import UnknownNameError
+
+    try:
+        return choose_versions(project.manifest, target)
+    except UnknownNameError as error:
+        raise CommandError(str(error), error.hint) from error
+    except ValueError as error:
+        raise CommandError(f"{error}.") from error
+
+
+@contextmanager
+def asking(project: Project, *, isolated: bool, url: str, stage: str, api_key: str, manifest: Path) -> Iterator[Ask]:
+    """Whoever answers the examples."""
+    if url:
+        with asking_server(url, stage, api_key or local_key(manifest, url, stage)) as ask:
+            yield ask
+        return
+    from turnout.gateway.editions.example_calls import calling_in_process, calling_isolated
+    from turnout.packaging.layer import LayerError
+    from turnout.plan.planner import make_plan
+
+    plan = make_plan(project.manifest, project.artifacts, enforce=False)
+    with ExitStack() as stack:
+        if not isolated:
+            yield asking_functions(stack.enter_context(calling_in_process(project, plan)))
+            return
+        try:
+            progress = stack.enter_context(preparing(len(plan.functions)))
+            call = stack.enter_context(calling_isolated(project, plan, progress))
+        except LayerError as error:
+            message = f"what isolated functions run on cannot be made: {error}"
+            raise CommandError(message, "It is fetched once, through uv, and kept in .turnout.", code=1) from None
+        yield asking_functions(call)
+
+
+def asking_functions(call: Call) -> Ask:
+    """Calls of functions on this machine, without a server."""
+    from turnout.client.example_runs import Reply
+    from turnout.protocol.aws.events import read_event
+
+    def ask(version: Version, body: bytes) -> Reply:
+        started = time.perf_counter()
+        invocation = call(version, body)
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        if invocation.error is not None or invocation.answer is None:
+            problem = f"{invocation.error or 'failed'}: {invocation.message}".rstrip(": ")
+            return Reply(0, {}, b"", elapsed_ms, problem)
+        headers, content = read_event(invocation.answer)
+        return Reply(int(invocation.answer.get("statusCode", 200)), headers, content, elapsed_ms)
+
+    return ask
+
+
+@contextmanager
+def asking_server(url: str, stage: str, key: str) -> Iterator[Ask]:
+    """Requests to a server; the first one that finds none there ends the command."""
+    from turnout.client.connection import Connection, UnreachableError, inference_path
+    from turnout.client.example_runs import Reply
+    from turnout.replay.replay import THROTTLED_WAITS_S, replay_headers
+
+    try:
+        connection = Connection(url)
+    except ValueError as error:
+        raise CommandError(f"--url: {error}.") from error
+    with closing(connection):
+        headers = replay_headers(url, key)  # examples are no caller's requests: no canary is judged by them
+
+        def ask(version: Version, body: bytes) -> Reply:
+            path = inference_path(version.model, version.name, stage)
+            try:
+                answer = connection.request("POST", path, body, headers)
+                for wait_s in THROTTLED_WAITS_S:
+                    if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
+                        break
+                    time.sleep(wait_s)
+                    answer = connection.request("POST", path, body, headers)
+            except UnreachableError as error:
+                hint = "Start a server with `turnout serve`, or correct --url."
+                raise CommandError(str(error), hint, code=1) from error
+            return Reply(answer.status, answer.headers, answer.body, answer.elapsed_ms)
+
+        yield ask
+
+
+def say_runs(runs: Sequence[ExampleRun]) -> None:
+    """A table with a line for each example, then why some failed, then how many passed."""
+    from turnout.client.example_runs import Outcome
+
+    headers = ("MODEL", "VERSION", "EXAMPLE", "RESULT", "MS")
+    rows = [
+        (
+            run.model,
+            run.version,
+            run.example or "-",
+            str(run.outcome),
+            "-" if run.outcome is Outcome.SKIPPED else f"{run.elapsed_ms:.1f}",
+        )
+        for run in runs
+    ]
+    say_table(headers, rows, right=("MS",))
+    for run in runs:
+        if run.outcome in {Outcome.FAILED, Outcome.ERROR}:
+            say()
+            say(printable(f"{run.model}/{run.version} {run.example}: {run.outcome}"))
+            for reason in run.reasons[:SHOWN_REASONS]:
+                say(printable(f"  {reason}"))
+            if len(run.reasons) > SHOWN_REASONS:
+                say(f"  and {len(run.reasons) - SHOWN_REASONS} more")
+    counts = Counter(run.outcome for run in runs)
+    asked = len(runs) - counts[Outcome.SKIPPED]
+    skipped = f", {counted(counts[Outcome.SKIPPED], 'version')} skipped: {reasons_text(runs)}"
+    passed = f"{counts[Outcome.PASSED]:,} of {counted(asked, 'example')} passed"
+    say(f"\n{passed}{skipped if counts[Outcome.SKIPPED] else ''}.")
+
+
+def reasons_text(runs: Sequence[ExampleRun]) -> str:
+    """Why versions were skipped, each reason once."""
+    from turnout.client.example_runs import Outcome
+
+    reasons = dict.fromkeys(reason for run in runs if run.outcome is Outcome.SKIPPED for reason in run.reasons)
+    return ", ".join(reasons) or "no versions"
+
+
+def write_junit(path: Path, runs: Sequence[ExampleRun]) -> None:
+    """Write the results for a CI system."""
+    from turnout.client.example_runs import make_junit
+
+    try:
+        path.write_bytes(make_junit(runs))
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}.") from error

@@ -1,0 +1,224 @@
+"""Every example of every version, sent to that version and compared with what it expects.
+
+Who answers is an `Ask`: the functions in this process, isolated ones, or a server. Nothing is asked before its result
+is wanted, so a run can be shown as it goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from xml.etree import ElementTree
+
+import orjson
+
+from turnout.artifacts.examples import Example, matches
+from turnout.client.sample_request import known, version_examples
+from turnout.manifest.parser import Manifest, Version
+from turnout.project.project import Project
+
+MOST_CHARACTERS = 500
+"""Of an answer that is shown because it is no answer of ours."""
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class Outcome(StrEnum):
+    """What became of one example."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    """The version answered something else, or refused the request."""
+    ERROR = "error"
+    """There was no answer."""
+    SKIPPED = "skipped"
+    """Nothing was asked: the version has no examples, or cannot run here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back for one request.
+
+    Args:
+        status: HTTP status; 0 where there was no answer.
+        headers: names in lower case.
+        body: of the answer.
+        elapsed_ms: from the request to the answer.
+        problem: why there was no answer; empty where there was one.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    elapsed_ms: float
+    problem: str = ""
+
+
+Ask = Callable[[Version, bytes], Reply]
+"""Sends a JSON body to a version."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleRun:
+    """One example and what became of it.
+
+    Args:
+        model: the model's name.
+        version: the version's name.
+        example: the example's name; empty where a version as a whole is skipped.
+        outcome: what became of it.
+        reasons: what differs or what went wrong, a sentence each.
+        elapsed_ms: what the answer took.
+    """
+
+    model: str
+    version: str
+    example: str
+    outcome: Outcome
+    reasons: tuple[str, ...] = ()
+    elapsed_ms: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The run for programs."""
+        return {
+            "model": self.model,
+            "version": self.version,
+            "example": self.example,
+            "outcome": str(self.outcome),
+            "reasons": list(self.reasons),
+            "elapsed_ms": round(self.elapsed_ms, 3),
+        }
+
+
+def choose_versions(manifest: Manifest, target: str) -> tuple[Version, ...]:
+    """The versions that `MODEL`, `MODEL/VERSION` or an empty text means.
+
+    Raises:
+        UnknownNameError: there is no such model or version.
+        ValueError: the model is a graph, which has no examples.
+    """
+    if not target:
+        return tuple(version for model in manifest.models for version in model.versions)
+    name, slash, version = target.partition("/")
+    model = manifest.model(known("model", name, [row.name for row in manifest.models]))
+    if model.graph is not None:
+        raise ValueError(f"{name} is a graph: it has neither versions nor examples")
+    if not slash:
+        return model.versions
+    return (model.version(known(f"version of {name}", version, [row.name for row in model.versions])),)
+
+
+def run_examples(
+    project: Project, versions: Iterable[Version], ask: Ask, *, needs_artifact: bool
+) -> Iterator[ExampleRun]:
+    """Ask for each example in turn; a version that cannot be asked is one skipped run.
+
+    Args:
+        project: the manifest and its artifacts.
+        versions: to test.
+        ask: sends a request to a version.
+        needs_artifact: whether `ask` can only reach versions whose artifact is on this machine.
+    """
+    for version in versions:
+        examples = version_examples(project.manifest, version)
+        artifact = project.artifacts.get((version.model, version.name))
+        reason = "no examples" if not examples else ""
+        if examples and artifact is None and needs_artifact:
+            reason = "its artifact is not on this machine"
+        if reason:
+            yield ExampleRun(version.model, version.name, "", Outcome.SKIPPED, (reason,))
+            continue
+        for example in examples:
+            reply = ask(version, orjson.dumps(example.request))
+            outcome, reasons = judge(example, reply, artifact.sha256[:12] if artifact else version.sha256[:12])
+            yield ExampleRun(version.model, version.name, example.name, outcome, reasons, reply.elapsed_ms)
+
+
+def judge(example: Example, reply: Reply, digest: str) -> tuple[Outcome, tuple[str, ...]]:
+    """Whether a reply is what an example expects, and why not.
+
+    Args:
+        example: what was asked, and what is expected.
+        reply: what came.
+        digest: the first 12 characters of the artifact's sha256: another artifact's answer proves nothing.
+    """
+    if reply.problem:
+        return Outcome.ERROR, (reply.problem,)
+    try:
+        body = json.loads(reply.body)
+    except ValueError:
+        body = None
+    if reply.status != 200:
+        return Outcome.FAILED, (f"HTTP {reply.status}{_said(body, reply.body)}",)
+    if not isinstance(body, Mapping):
+        return Outcome.FAILED, (f"the answer is not a JSON object{_said(None, reply.body)}",)
+    reasons = tuple(matches(example, body))
+    served = reply.headers.get("x-turnout-digest", digest)
+    if served != digest:
+        reasons = (f"another artifact answered: its digest is {served}, this project's is {digest}", *reasons)
+    return (Outcome.FAILED if reasons else Outcome.PASSED), reasons
+
+
+def _said(body: Any, raw: bytes) -> str:
+    """Code and sentence of an error of ours or of API Gateway's; else the answer's beginning."""
+    if isinstance(body, Mapping) and (sentence := body.get("error") or body.get("message")):
+        return f" {body['code']}: {sentence}" if "code" in body else f": {sentence}"
+    text = raw[:MOST_CHARACTERS].decode(errors="replace")
+    return f": {text}" if text else ""
+
+
+def make_junit(runs: Iterable[ExampleRun]) -> bytes:
+    """The runs as JUnit's XML: a test suite for each version, a test case for each example."""
+    root = ElementTree.Element("testsuites", name="turnout test")
+    suites: dict[str, list[ExampleRun]] = {}
+    for run in runs:
+        suites.setdefault(f"{run.model}/{run.version}", []).append(run)
+    for name, rows in suites.items():
+        suite = ElementTree.SubElement(root, "testsuite", {"name": name, **_counts(rows)})
+        for row in rows:
+            case = ElementTree.SubElement(
+                suite,
+                "testcase",
+                classname=name,
+                name=_xml_text(row.example or "examples"),
+                time=f"{row.elapsed_ms / 1000:.6f}",
+            )
+            _add_result(case, row)
+    for key, value in _counts([row for rows in suites.values() for row in rows]).items():
+        root.set(key, value)
+    ElementTree.indent(root)
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"
+
+
+_TAGS = {Outcome.FAILED: "failure", Outcome.ERROR: "error", Outcome.SKIPPED: "skipped"}
+
+
+def _add_result(case: ElementTree.Element, run: ExampleRun) -> None:
+    if run.outcome in _TAGS:
+        message, *_ = run.reasons or ("",)
+        result = ElementTree.SubElement(case, _TAGS[run.outcome], message=_xml_text(message))
+        if run.outcome is not Outcome.SKIPPED:
+            result.text = _xml_text("\n".join(run.reasons))
+
+
+def _counts(rows: list[ExampleRun]) -> dict[str, str]:
+    def count(outcome: Outcome) -> str:
+        return str(sum(row.outcome is outcome for row in rows))
+
+    return {
+        "tests": str(len(rows)),
+        "failures": count(Outcome.FAILED),
+        "errors": count(Outcome.ERROR),
+        "skipped": count(Outcome.SKIPPED),
+        "time": f"{sum(row.elapsed_ms for row in rows) / 1000:.6f}",
+    }
+
+
+def _xml_text(text: str) -> str:
+    """The text without characters that XML 1.0 has no way to write."""
+    return _NOT_XML.sub("\ufffd", text)
