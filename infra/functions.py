@@ -13,8 +13,8 @@ import pulumi_aws as aws
 
 from turnout.packaging.build import HANDLER
 from turnout.packaging.routers import ROUTER_HANDLER
-from turnout.plan.stages import LIVE, NEXT
 from turnout.plan.values import Function
+from turnout.protocol.naming import LIVE, NEXT
 from turnout.protocol.telemetry import TELEMETRY_OFF
 
 from .naming import log_group_name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from turnout.plan.stages import LIVE, NEXT
+from turnout.protocol.naming import LIVE, NEXT
 
 INTEGRATION = "integration"
 """The last word of the role by which API Gateway calls functions. No function is called like that."""

@@ -13,8 +13,8 @@ from typing import Any
 
 from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES
 from turnout.protocol.errors import RequestError
+from turnout.protocol.naming import ALIAS_VARIABLE, LIVE, ROUTER, VERSION_HEADER, function_name, route_variable_of
 from turnout.protocol.routing.choice import (
-    ROUTER,
     RouteError,
     choose_by_draw,
     choose_for_key,
@@ -30,9 +30,6 @@ from turnout.protocol.routing.sticky import read_header, read_sticky_key
 
 from .proxy_answers import check_answered, status_of
 from .tasks import Tasks
-
-OVERRIDE_HEADER = "x-turnout-version"
-"""The header with which a caller chooses the version, where the stage lets it."""
 
 SHADOW_TIMEOUT_S = 5.0
 """So long a copy may take to be accepted; nobody waits for it."""
@@ -89,19 +86,19 @@ class Calls:
         Raises:
             RequestError: VERSION_NOT_ALLOWED, UNKNOWN_VERSION.
         """
-        wanted = read_header(event, OVERRIDE_HEADER)
+        wanted = read_header(event, VERSION_HEADER)
         if not wanted:
             return ""
         stage = (event.get("requestContext") or {}).get("stage", "")
         if stage not in self._table.override_stages:
-            message = f"{OVERRIDE_HEADER}: expected no such header, for the stage `{stage}` has no `version_override`"
+            message = f"{VERSION_HEADER}: expected no such header, for the stage `{stage}` has no `version_override`"
             raise RequestError("VERSION_NOT_ALLOWED", message, stage=stage, got=wanted[:50])
         versions = list(self._table.models[self._table.model].versions)
         if not versions:
-            message = f"{OVERRIDE_HEADER}: expected no such header, for {self._table.model} is a graph"
+            message = f"{VERSION_HEADER}: expected no such header, for {self._table.model} is a graph"
             raise RequestError("VERSION_NOT_ALLOWED", message, got=wanted[:50])
         if wanted not in versions:
-            message = f"{OVERRIDE_HEADER}: expected one of {', '.join(versions)}, got {wanted[:50]}"
+            message = f"{VERSION_HEADER}: expected one of {', '.join(versions)}, got {wanted[:50]}"
             raise RequestError("UNKNOWN_VERSION", message, expected=versions, got=wanted[:50])
         return wanted
 
@@ -122,7 +119,7 @@ class Calls:
             if version not in route.versions:
                 raise RouteError(f"stage variable {route.variable}: expected a version of {model}, got {version!r}")
             return version, "weight"
-        weights = _read_weights(variables, f"{route.variable}Route")
+        weights = _read_weights(variables, route_variable_of(route.variable))
         key = read_sticky_key(route.sticky, caller) if route.sticky is not None else None
         if key is not None:
             return choose_for_key(weights, key, model), "sticky"
@@ -180,8 +177,8 @@ class Calls:
         return answered
 
     def _function(self, model: str, version: str, event: Mapping[str, Any]) -> tuple[str, str]:
-        alias = (event.get("stageVariables") or {}).get("alias", "live")
-        return f"{self._table.prefix}_{model}_{version}", alias
+        alias = (event.get("stageVariables") or {}).get(ALIAS_VARIABLE, LIVE)
+        return function_name(self._table.prefix, model, version), alias
 
     def _start_shadow(self, model: str, version: str, event: Mapping[str, Any]) -> None:
         route = self._table.models[model]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from turnout.protocol.aws.regions import dns_suffix
-from turnout.protocol.routing.choice import ROUTER
+from turnout.protocol.naming import general_router_name, router_name
 from turnout.protocol.routing.invocation import Invoke
 from turnout.protocol.routing.route_table import RouteTable
 
@@ -50,14 +50,14 @@ def _load_router(folder: Path, function: str, invoke: Invoke) -> Any:
     routes = folder / "routes.json"
     if routes.exists():
         row = json.loads(routes.read_bytes())
-        table = RouteTable.from_json(row, prefix=function.removesuffix(f"_{row['model']}_{ROUTER}"))
+        table = RouteTable.from_json(row, prefix=function.removesuffix(router_name("", row["model"])))
         return Router(table, invoke, tasks=ThreadTasks())
     from turnout.protocol.routing.catalogue import Catalogue
 
     from .general.router import GeneralRouter
 
     row = json.loads((folder / "catalogue.json").read_bytes())
-    catalogue = Catalogue.from_json(row, prefix=function.removesuffix(f"_{ROUTER}"))
+    catalogue = Catalogue.from_json(row, prefix=function.removesuffix(general_router_name("")))
     return GeneralRouter(catalogue, invoke, tasks=ThreadTasks())
 
 

@@ -72,10 +72,9 @@ def status_of(answer: Mapping[str, Any]) -> int:
     return status if type(status) is int else 200 if status is None else 0
 
 
-def marked(answer: Mapping[str, Any], **headers: str) -> dict[str, Any]:
-    """A function's answer with more headers; `x_turnout_route` is the header `x-turnout-route`."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return {**answer, "headers": {**(answer.get("headers") or {}), **named}}
+def with_headers(answer: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+    """A function's response with more headers."""
+    return {**answer, "headers": {**(answer.get("headers") or {}), **headers}}
 
 
 def answer_failure(error: str) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from turnout.protocol.errors import RequestError
-from turnout.protocol.routing.choice import FALLBACK_HEADER, MOST_HOPS, RouteError, read_hop
+from turnout.protocol.naming import FALLBACK_HEADER, MODEL_HEADER, ROUTE_HEADER, VERSION_HEADER
+from turnout.protocol.routing.choice import MOST_HOPS, RouteError, read_hop
 from turnout.protocol.routing.invocation import Invoke
 from turnout.protocol.routing.route_table import RouteTable
 
 from .calls import Calls, Outcome
-from .proxy_answers import answer_error, answer_failure, marked
+from .proxy_answers import answer_error, answer_failure, with_headers
 from .tasks import AsyncioTasks, Tasks
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Router:
         except Exception:
             _LOG.exception("the router of %s failed", self._model)
             answer = answer_failure("failed")
-        return marked(answer, x_turnout_model=self._model)
+        return with_headers(answer, {MODEL_HEADER: self._model})
 
     async def _answer(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
         if read_hop(event) >= MOST_HOPS:
@@ -91,7 +92,7 @@ def _show(model: str, outcome: Outcome) -> dict[str, Any]:
     answer = outcome.answered.answer
     if answer is None:
         failure = answer_failure(outcome.answered.error)
-        return marked(failure, x_turnout_model=model, x_turnout_version=outcome.version, x_turnout_route=outcome.route)
-    if outcome.instead_of:
-        return marked(answer, **{"x-turnout-route": outcome.route, FALLBACK_HEADER: outcome.instead_of})
-    return marked(answer, x_turnout_route=outcome.route)
+        named = {MODEL_HEADER: model, VERSION_HEADER: outcome.version, ROUTE_HEADER: outcome.route}
+        return with_headers(failure, named)
+    fallback = {FALLBACK_HEADER: outcome.instead_of} if outcome.instead_of else {}
+    return with_headers(answer, {ROUTE_HEADER: outcome.route, **fallback})

@@ -14,8 +14,8 @@ import pulumi
 import pulumi_aws as aws
 
 from turnout.plan.guard_alarms import errors_alarm_name
-from turnout.plan.stages import LIVE, NEXT
 from turnout.plan.values import Function, StagePlan
+from turnout.protocol.naming import LIVE, NEXT
 
 from ..naming import Place, stage_alarm_name
 

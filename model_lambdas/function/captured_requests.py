@@ -19,8 +19,9 @@ import orjson
 
 from turnout.protocol.aws.events import is_canary, read_event
 from turnout.protocol.aws.limits import LARGEST_LOG_LINE_BYTES
-from turnout.protocol.routing.choice import REPLAY_HEADER, is_shadow
-from turnout.protocol.samples import make_sample, write_line
+from turnout.protocol.codecs.samples import make_sample, write_line
+from turnout.protocol.naming import REPLAY_HEADER
+from turnout.protocol.routing.choice import is_shadow
 
 from ..onnx_model.session import FunctionSpec
 from .failed_answers import Handler

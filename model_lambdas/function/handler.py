@@ -19,6 +19,7 @@ from turnout.protocol.aws.events import is_canary, is_ping, make_answer, read_ev
 from turnout.protocol.codecs.codecs import decode_request, encode_answer
 from turnout.protocol.codecs.responses import make_tensor_answer
 from turnout.protocol.errors import RequestError
+from turnout.protocol.naming import CANARY_HEADER, DIGEST_HEADER, MODEL_HEADER, VERSION_HEADER
 from turnout.protocol.tensors.interface import Interface, build_interface
 
 from ..onnx_model.session import Cancellation, FunctionSpec, Model, RunCancelled
@@ -46,13 +47,12 @@ class ModelFunction:
         self._lock = threading.Lock()
         self._loaded: _Loaded | None = None
         named = {
-            "x-turnout-model": spec.model,
-            "x-turnout-version": spec.version,
-            "x-turnout-digest": spec.sha256[:12],
+            MODEL_HEADER: spec.model,
+            VERSION_HEADER: spec.version,
+            DIGEST_HEADER: spec.sha256[:12],
         }
         self._headers = {
-            canary: {"Content-Type": "application/json", **named, "x-turnout-canary": canary}
-            for canary in ("false", "true")
+            canary: {"Content-Type": "application/json", **named, CANARY_HEADER: canary} for canary in ("false", "true")
         }
 
     def load(self) -> None:

@@ -17,7 +17,7 @@ from turnout.protocol.errors import RequestError
 from turnout.protocol.routing.catalogue import Catalogue
 from turnout.protocol.routing.invocation import Invoke
 
-from ..proxy_answers import answer_error, answer_failure, marked
+from ..proxy_answers import answer_error, answer_failure, with_headers
 from ..tasks import AsyncioTasks, Tasks
 from .catalogue import find_model, find_version, list_models, show_model, show_version
 from .open_inference import OpenInference
@@ -61,7 +61,7 @@ class GeneralRouter:
             return await self._answer(event, deadline_s)
         except RequestError as error:
             answer = answer_error(error)
-            return marked(answer, Allow=error.details["expected"]) if error.status == 405 else answer
+            return with_headers(answer, {"Allow": error.details["expected"]}) if error.status == 405 else answer
         except Exception:
             _LOG.exception("the general router failed")
             return answer_failure("failed")

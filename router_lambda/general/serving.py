@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 from turnout.protocol.aws.events import is_canary
+from turnout.protocol.naming import ALIAS_VARIABLE, LIVE, ROUTER
 from turnout.protocol.routing.catalogue import Catalogue, ModelEntry
-from turnout.protocol.routing.choice import ROUTER, RouteError, parse_route
+from turnout.protocol.routing.choice import RouteError, parse_route
 
 Reached = tuple[str, str]
 """Model and version; the version is empty where the stage names none."""
@@ -56,7 +57,7 @@ class Stage:
     @property
     def alias(self) -> str:
         """The alias by which its functions are called."""
-        return self.variables.get("alias", "live")
+        return self.variables.get(ALIAS_VARIABLE, LIVE)
 
     def choice_of(self, model: ModelEntry) -> str:
         """What the model's calls without a version reach: a version, or `router`."""

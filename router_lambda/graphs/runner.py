@@ -14,7 +14,8 @@ from turnout.protocol.aws.events import is_canary, read_event
 from turnout.protocol.codecs.codecs import decode_request, encode_answer
 from turnout.protocol.codecs.responses import make_tensor_answer
 from turnout.protocol.errors import RequestError
-from turnout.protocol.routing.choice import FALLBACK_HEADER, GRAPH, RouteError
+from turnout.protocol.naming import CANARY_HEADER, FALLBACK_HEADER, GRAPH, MODEL_HEADER, ROUTE_HEADER, VERSION_HEADER
+from turnout.protocol.routing.choice import RouteError
 from turnout.protocol.routing.graph_nodes import EVERY_OUTPUT, CallNode, EnsembleNode, Node, SequenceNode, SwitchNode
 from turnout.protocol.routing.route_table import GraphRoute, RouteTable
 from turnout.protocol.routing.step_tensors import Tensor, Tensors
@@ -81,10 +82,10 @@ class Graphs:
         answer = encode_answer(arrays, request, replace(interface, outputs=datatypes))
         headers = {
             "Content-Type": "application/json",
-            "x-turnout-model": model,
-            "x-turnout-version": GRAPH,
-            "x-turnout-canary": "true" if is_canary(event) else "false",
-            "x-turnout-route": GRAPH,
+            MODEL_HEADER: model,
+            VERSION_HEADER: GRAPH,
+            CANARY_HEADER: "true" if is_canary(event) else "false",
+            ROUTE_HEADER: GRAPH,
         }
         if run.failed:
             headers[FALLBACK_HEADER] = ", ".join(sorted(run.failed))

@@ -11,7 +11,7 @@ import boto3
 from moto import mock_aws
 
 from turnout.client.captured_lines import Sample
-from turnout.protocol.samples import write_line
+from turnout.protocol.codecs.samples import write_line
 
 
 @contextmanager

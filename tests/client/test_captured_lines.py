@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.client.captured_lines import CaptureError, Sample, lines_in, read_lines
-from turnout.protocol.samples import write_line
+from turnout.protocol.codecs.samples import write_line
 
 SAMPLE = Sample(
     1790000000.5, "prod", "iris", "v1", False, "application/json", None, b'{"inputs":{"x":["\\"a"]}}', 200, 1.5

@@ -32,7 +32,7 @@ from turnout.manifest.judgement import Agreement, Judgement
 from turnout.manifest.parser import Manifest, Stage
 from turnout.plan.stages import plan_stage
 from turnout.project.project import load_project
-from turnout.protocol.samples import write_line
+from turnout.protocol.codecs.samples import write_line
 
 STAGES = """\
   prod:

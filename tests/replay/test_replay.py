@@ -16,7 +16,7 @@ import pytest
 from turnout.canary.judging.observed import AgreementCounts
 from turnout.client.captured_lines import Sample
 from turnout.client.connection import UnreachableError
-from turnout.protocol.samples import write_line
+from turnout.protocol.codecs.samples import write_line
 from turnout.replay.comparison import OutputRule
 from turnout.replay.replay import THROTTLED_WAITS_S, Pair, Replay, fetch_samples, replay_pair, without_version
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from turnout.protocol.samples import MARK, Sample
+from turnout.protocol.codecs.samples import MARK, Sample
 
 __all__ = ["CaptureError", "Line", "Sample", "lines_in", "parse_sample", "read_lines"]
 
@@ -63,7 +63,7 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[Line]:
 
 
 def parse_sample(row: Any) -> Sample:
-    """The sample that `turnout.protocol.samples.write_line` spelled.
+    """The sample that `turnout.protocol.codecs.samples.write_line` spelled.
 
     Raises:
         ValueError: it spelled none.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from turnout.artifacts.example_request import count_request, make_request
 from turnout.artifacts.examples import Example, read_examples
 from turnout.plan.checks.graphs import graph_signatures
-from turnout.protocol.routing.choice import GRAPH
+from turnout.protocol.naming import GRAPH
 
 if TYPE_CHECKING:
     from turnout.manifest.parser import Manifest, Version

@@ -17,7 +17,7 @@ from turnout.artifacts.example_request import EXAMPLE_BYTES, count_elements, mak
 from turnout.openapi.schemas import ERROR, MESSAGE, served_name
 from turnout.plan.values import Route, ServedVersion
 from turnout.protocol.errors import STATUS_OF
-from turnout.protocol.naming import schema_name
+from turnout.protocol.naming import CANARY_HEADER, DIGEST_HEADER, MODEL_HEADER, VERSION_HEADER, schema_name
 
 HEADER_LENGTH = {
     "name": "Inference-Header-Content-Length",
@@ -30,10 +30,10 @@ HEADER_LENGTH = {
 ANSWER_HEADERS = {
     name: {"description": description, "schema": {"type": "string"}}
     for name, description in (
-        ("x-turnout-model", "The model that answered."),
-        ("x-turnout-version", "The version that answered."),
-        ("x-turnout-digest", "First 12 hex digits of its artifact's SHA-256."),
-        ("x-turnout-canary", "`true` from the canary's share of the stage, else `false`."),
+        (MODEL_HEADER, "The model that answered."),
+        (VERSION_HEADER, "The version that answered."),
+        (DIGEST_HEADER, "First 12 hex digits of its artifact's SHA-256."),
+        (CANARY_HEADER, "`true` from the canary's share of the stage, else `false`."),
     )
 }
 

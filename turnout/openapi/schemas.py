@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from turnout.openapi.tensor_schemas import Schema, join_signatures, request_schema, response_schema, tell_tensors
 from turnout.plan.values import ServedGraph, ServedVersion
 from turnout.protocol.errors import STATUS_OF
-from turnout.protocol.naming import schema_name
-from turnout.protocol.routing.choice import GRAPH
+from turnout.protocol.naming import GRAPH, schema_name
 
 ERROR = "Error"
 """What a function answers a mistake with."""

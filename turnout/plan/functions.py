@@ -12,8 +12,7 @@ from turnout.manifest.parser import Model, Version, Warm
 from turnout.plan.checks.quotas import is_stored
 from turnout.plan.routes import INTEGRATION_TIMEOUT_MS
 from turnout.plan.values import Function, Package, RuntimeSizes, ServedVersion
-from turnout.protocol.naming import function_name, general_router_name, router_name
-from turnout.protocol.routing.choice import ROUTER
+from turnout.protocol.naming import ROUTER, function_name, general_router_name, router_name
 
 ROUTER_MEMORY_MB = 512
 ROUTER_ARCHITECTURE = "arm64"

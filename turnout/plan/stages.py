@@ -11,14 +11,17 @@ from collections.abc import Sequence
 
 from turnout.manifest.parser import Model, Stage
 from turnout.plan.values import CanaryPlan, StagePlan
-from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE, route_variable_name, variable_name
-from turnout.protocol.routing.choice import GRAPH, ROUTER, spell_route
-
-LIVE = "live"
-"""The alias that every baseline calls."""
-
-NEXT = "next"
-"""The alias that a release canary calls: it follows the newest code."""
+from turnout.protocol.naming import (
+    ALIAS_VARIABLE,
+    CANARY_VARIABLE,
+    GRAPH,
+    LIVE,
+    NEXT,
+    ROUTER,
+    route_variable_name,
+    variable_name,
+)
+from turnout.protocol.routing.choice import spell_route
 
 
 def plan_stage(stage: Stage, models: Sequence[Model]) -> StagePlan:

@@ -1,19 +1,48 @@
-"""How a model and a version are spelled in the four places with four alphabets, one injective spelling each.
+"""The names that the plan, the routers, the gateway and AWS have to agree on, each spelled here only.
 
-A model's name is `[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*`, a version's `[a-z0-9]+(-[a-z0-9]+)*` (the schema checks both):
-each word of a model's name starts with a letter, so camelCase loses nothing; in a version a hyphen may stand before a
-digit, so it becomes an upper-case letter that no version holds.
+A model's name is `[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*`, a version's `[a-z0-9]+(-[a-z0-9]+)*` (the schema checks both).
+Each word of a model's name starts with a letter, so camelCase loses nothing. In a version a digit may follow a hyphen,
+so the hyphen becomes an upper-case letter, which no version holds.
 """
 
 from __future__ import annotations
-
-from turnout.protocol.routing.choice import ROUTER
 
 ALIAS_VARIABLE = "alias"
 """The stage variable that names the Lambda alias, `live` or `next`."""
 
 CANARY_VARIABLE = "canary"
 """The stage variable that tells a function which share of the traffic it serves, `true` or `false`."""
+
+ROUTER = "router"
+"""The value of a model's stage variable where its router answers."""
+
+GRAPH = "graph"
+"""The value of a graph's route variable: it has no versions to choose from."""
+
+LIVE = "live"
+"""The Lambda alias that every baseline calls."""
+
+NEXT = "next"
+"""The Lambda alias that a release canary calls: it follows the newest code."""
+
+MODEL_HEADER = "x-turnout-model"
+VERSION_HEADER = "x-turnout-version"
+"""Of a response: the version that answered. Of a request, where the stage allows it: the version to call."""
+
+DIGEST_HEADER = "x-turnout-digest"
+"""The first 12 hexadecimal digits of the artifact's SHA-256."""
+
+CANARY_HEADER = "x-turnout-canary"
+"""Whether the canary's share of the stage answered: `true` or `false`."""
+
+ROUTE_HEADER = "x-turnout-route"
+"""How a router chose the version."""
+
+FALLBACK_HEADER = "x-turnout-fallback-from"
+"""Of a router's response: what failed before another version answered. A graph names the models, too: `iris v2`."""
+
+REPLAY_HEADER = "x-turnout-replay"
+"""Marks a request that is sent again. Anybody can send it: each reader says how far it trusts it."""
 
 RESERVED_MODELS = frozenset({ALIAS_VARIABLE, CANARY_VARIABLE})
 RESERVED_VERSIONS = frozenset({"router", "inference", "newest"})
@@ -38,7 +67,12 @@ def variable_name(model: str) -> str:
 
 def route_variable_name(model: str) -> str:
     """The stage variable that holds a router's live choice: `irisRoute`."""
-    return f"{variable_name(model)}Route"
+    return route_variable_of(variable_name(model))
+
+
+def route_variable_of(variable: str) -> str:
+    """The same, from the model's own stage variable: `iris` is `irisRoute`."""
+    return f"{variable}Route"
 
 
 def router_name(prefix: str, model: str) -> str:

@@ -26,7 +26,7 @@ from turnout.client.captured_lines import Sample, parse_sample
 from turnout.client.connection import Answer, Connection, UnreachableError, inference_path
 from turnout.client.outputs import PREDICTIONS, UnreadableAnswerError, read_outputs
 from turnout.manifest.judgement import OutputRule
-from turnout.protocol.routing.choice import REPLAY_HEADER
+from turnout.protocol.naming import REPLAY_HEADER
 from turnout.replay.comparison import Array, Comparison, compare_outputs
 from turnout.system.loopback import is_loopback_url
 

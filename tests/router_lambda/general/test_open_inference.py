@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from router_lambda.general.open_inference import parse_path
-from router_lambda.proxy_answers import answer_error, answer_failure, marked
+from router_lambda.proxy_answers import answer_error, answer_failure, with_headers
 from tests.builders.general_router import (
     ANY_RANK,
     VARIABLES,
@@ -151,7 +151,7 @@ def test_refusal_of_a_function_is_handed_on_untouched() -> None:
 def test_failure_is_told_in_the_protocols_words(error: str, status: int, sentence: str) -> None:
     """API Gateway's own say `message`, which tritonclient does not read."""
     said_by_us = Answered(None, error)
-    said_by_the_models_router = marked(answer_failure(error), x_turnout_model="iris")
+    said_by_the_models_router = with_headers(answer_failure(error), {"x-turnout-model": "iris"})
     for answer in (said_by_us, said_by_the_models_router):
         reply = ask(v2_event("models/iris/infer", "POST"), FakeFunctions({"turnout-local_iris_v1": answer}))
         assert (reply.status, reply.json) == (status, {"error": sentence})

@@ -17,7 +17,7 @@ from typing import Any
 from turnout.canary.observation.samples import MOST_SAMPLES
 from turnout.canary.observation.source import ObservationError
 from turnout.client.captured_lines import CaptureError, Sample, read_lines
-from turnout.protocol.samples import MARK
+from turnout.protocol.codecs.samples import MARK
 
 LAG_S = 60.0
 """Lines are not there at once; what comes later than this is passed over."""

@@ -12,8 +12,15 @@ from typing import Any, Protocol
 
 from turnout.canary.judging.observed import Arm, Observation
 from turnout.plan.values import Plan
-from turnout.protocol.naming import ALIAS_VARIABLE, function_name, function_prefix, route_variable_name, variable_name
-from turnout.protocol.routing.choice import ROUTER, RouteError, parse_route
+from turnout.protocol.naming import (
+    ALIAS_VARIABLE,
+    ROUTER,
+    function_name,
+    function_prefix,
+    route_variable_name,
+    variable_name,
+)
+from turnout.protocol.routing.choice import RouteError, parse_route
 
 
 class ObservationError(Exception):

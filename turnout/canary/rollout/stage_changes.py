@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnout.canary.rollout.stage_control import LiveCanary, Operation, StageState
-from turnout.plan.stages import LIVE
 from turnout.plan.values import CanaryPlan, StagePlan
-from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE
+from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE, LIVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from turnout.cli.output import printable, say, say_table, tell
+from turnout.protocol.naming import CANARY_HEADER, DIGEST_HEADER, MODEL_HEADER, VERSION_HEADER
 
 if TYPE_CHECKING:
     from turnout.client.connection import Answer
@@ -50,9 +51,13 @@ def say_answer(answer: Answer) -> None:
 def summary_of(answer: Answer) -> str:
     """`iris v1 answered in 3.1 ms (HTTP 200, digest 5f1c0a9b2c3d, canary false)`, as far as the headers say so."""
     headers = answer.headers
-    who = " ".join(headers[key] for key in ("x-turnout-model", "x-turnout-version") if key in headers)
+    who = " ".join(headers[key] for key in (MODEL_HEADER, VERSION_HEADER) if key in headers)
     facts = [f"HTTP {answer.status}"]
-    facts += [f"{name} {headers[key]}" for name in ("digest", "canary") if (key := f"x-turnout-{name}") in headers]
+    facts += [
+        f"{name} {headers[key]}"
+        for name, key in (("digest", DIGEST_HEADER), ("canary", CANARY_HEADER))
+        if key in headers
+    ]
     return printable(f"{who or 'The server'} answered in {answer.elapsed_ms:.1f} ms ({', '.join(facts)})")
 
 

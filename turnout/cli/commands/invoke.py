@@ -12,6 +12,7 @@ import typer
 from turnout.cli.commands.answer import say_answer, tell_error_answer
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
 from turnout.cli.output import CommandError, printable, say, tell
+from turnout.protocol.naming import VERSION_HEADER
 
 if TYPE_CHECKING:
     from turnout.client.connection import Answer
@@ -134,7 +135,7 @@ def compare(sample: SampleRequest, answer: Answer, *, quiet: bool) -> None:
         if not quiet:
             say(f"\nThe request was made from the signature of {name}: the values mean nothing.")
         return
-    answered_by = answer.headers.get("x-turnout-version", sample.version)
+    answered_by = answer.headers.get(VERSION_HEADER, sample.version)
     if answered_by != sample.version:
         tell(f"Not compared: the request is an example of {name}, and {answered_by} answered.")
         return

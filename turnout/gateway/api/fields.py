@@ -13,7 +13,7 @@ from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from turnout.gateway.http.messages import Headers, Request
-from turnout.protocol.routing.choice import REPLAY_HEADER
+from turnout.protocol.naming import REPLAY_HEADER
 
 _DROPPED = frozenset(
     {

@@ -15,10 +15,11 @@ import orjson
 
 from turnout.plan.values import Function
 from turnout.protocol.aws.limits import LARGEST_ANSWER_BYTES
+from turnout.protocol.naming import LIVE, NEXT
 
 __all__ = ["ALIASES", "LARGEST_ANSWER_BYTES", "Current", "Functions", "Invocable", "Invocation", "answer_bytes"]
 
-ALIASES = frozenset({"live", "next"})
+ALIASES = frozenset({LIVE, NEXT})
 """The Lambda aliases that a stage may name; here both are the one code that there is."""
 
 

@@ -19,7 +19,8 @@ from turnout.gateway.observers.access_log import Log
 from turnout.gateway.rules.errors import EVENT_TOO_LARGE, MISCONFIGURED
 from turnout.plan.values import Plan
 from turnout.project.project import Project
-from turnout.protocol.samples import Sample, make_sample, write_line
+from turnout.protocol.codecs.samples import Sample, make_sample, write_line
+from turnout.protocol.naming import MODEL_HEADER, VERSION_HEADER
 from turnout.wording import size_text
 
 _OPTIONS = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -109,7 +110,7 @@ def who_answered(exchange: Exchange, response: Response, versions: Versions) -> 
     if own is not None:
         return own
     said = {name.lower(): value for name, value in response.headers}
-    named = said.get("x-turnout-model", ""), said.get("x-turnout-version", "")
+    named = said.get(MODEL_HEADER, ""), said.get(VERSION_HEADER, "")
     return named if named in versions.values() else None
 
 

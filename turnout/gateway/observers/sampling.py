@@ -20,8 +20,8 @@ from turnout.gateway.services.aws_wire import AwsError
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.manifest.parser import Manifest
 from turnout.plan.values import Plan
+from turnout.protocol.codecs.samples import write_line
 from turnout.protocol.naming import route_variable_name
-from turnout.protocol.samples import write_line
 
 PATH = "/turnout/samples"
 

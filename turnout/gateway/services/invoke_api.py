@@ -21,6 +21,7 @@ from turnout.gateway.functions.invocation import ALIASES, Invocable, Invocation
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.services.aws_wire import AwsError, answer, parse_object
 from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
+from turnout.protocol.naming import LIVE
 
 SEGMENT = "2015-03-31"
 """The first segment of its paths."""
@@ -46,7 +47,7 @@ class Wanted:
     @property
     def alias(self) -> str:
         """The alias to call; every version that there is here is the one behind `live`."""
-        return "live" if self.qualifier in {"", LATEST, PUBLISHED} else self.qualifier
+        return LIVE if self.qualifier in {"", LATEST, PUBLISHED} else self.qualifier
 
     @property
     def executed_version(self) -> str:

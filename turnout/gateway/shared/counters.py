@@ -20,8 +20,7 @@ from turnout.gateway.http.messages import Response
 from turnout.gateway.observers.access_log import Log
 from turnout.gateway.shared.directory import Directory, DirectoryFullError
 from turnout.gateway.shared.lock import SharedLock
-from turnout.protocol.naming import function_name, variable_name
-from turnout.protocol.routing.choice import FALLBACK_HEADER, ROUTER
+from turnout.protocol.naming import FALLBACK_HEADER, ROUTER, function_name, variable_name
 
 BOUNDS_S = (
     *(0.0005, 0.0007, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07),

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from turnout.protocol.naming import function_name
+
 
 @dataclass(frozen=True, slots=True)
 class VersionEntry:
@@ -119,7 +121,7 @@ class Catalogue:
 
     def function_of(self, model: str, version: str) -> str:
         """The name of a version's function, or of a model's router where `version` is `router`."""
-        return f"{self.prefix}_{model}_{version}"
+        return function_name(self.prefix, model, version)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back; documents are texts, which are read fastest, each once."""

@@ -16,18 +16,6 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-ROUTER = "router"
-"""What a model's stage variable says where its router answers."""
-
-GRAPH = "graph"
-"""What the route variable of a graph says: there is nothing to choose."""
-
-FALLBACK_HEADER = "x-turnout-fallback-from"
-"""Of a router's answer: what failed before another version answered. A graph names the models, too: `iris v2`."""
-
-REPLAY_HEADER = "x-turnout-replay"
-"""Marks a request that is sent again. What it is worth is said where it is read: anybody can send it."""
-
 MOST_HOPS = 4
 """So many routers may stand one behind the other: the general router and the model's own are two."""
 

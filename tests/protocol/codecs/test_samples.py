@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
-from turnout.protocol.samples import MARK, Sample, make_sample, write_line
+from turnout.protocol.codecs.samples import MARK, Sample, make_sample, write_line
 from turnout.protocol.tensors.binary_tensors import write_binary
 
 JSON = {"content-type": "application/json"}
