@@ -100,8 +100,12 @@ class Client:
         self.send(data)
         return read_answer(self.stream, head_only=head_only)
 
-    def read(self, *, head_only: bool = False) -> Answer:
-        return read_answer(self.stream, head_only=head_only)
+    def read(self, *, head_only: bool = False, informational: bool = True) -> Answer:
+        """The next answer; one of 1xx, too, unless those are to be skipped as clients must."""
+        answer = read_answer(self.stream, head_only=head_only)
+        while not informational and answer.status < 200:
+            answer = read_answer(self.stream, head_only=head_only)
+        return answer
 
     def read_to_end(self) -> bytes:
         """Whatever still comes; a timeout if the server does not close."""

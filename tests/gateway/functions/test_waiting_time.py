@@ -24,12 +24,13 @@ def test_the_first_run_counts_until_the_second_has_ended() -> None:
 @pytest.mark.parametrize(
     ("ahead", "at_once", "remaining_s", "hopeless"),
     [
-        (0, 1, 2.0, True),
-        (0, 1, 2.6, False),
+        (0, 1, 0.1, False),
+        (4, 5, 0.1, False),
+        (5, 5, 2.7, True),
+        (5, 5, 2.8, False),
         (9, 1, 13.0, True),
         (9, 1, 14.0, False),
-        (9, 5, 4.0, False),
-        (3, 0, 1, True),
+        (3, 0, 1.0, True),
     ],
 )
 def test_a_call_needs_those_ahead_and_itself(ahead: int, at_once: int, remaining_s: float, *, hopeless: bool) -> None:

@@ -26,10 +26,10 @@ logger = logging.getLogger("turnout.gateway.http.server")
 _IDLE, _HEAD, _BODY = range(3)
 _JOINED_BYTES = 65_536
 
-LEFT_S = 0.5
+LEFT_S = 0.05
 """After a client closed its writing side and before it is asked whether it still reads. Most answers come earlier."""
 
-ASKED_S = 0.1
+ASKED_S = 0.02
 """Until the answer to that is looked at for the first time; a farther client's is seen by a sweep."""
 
 _CLOSED = getattr(select, "POLLRDHUP", 0)  # Linux only: the client sends no more, whether or not all of it was read

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from turnout.gateway.functions.in_process.functions import InProcessFunctions, L
 from turnout.gateway.functions.in_process.threads import MOST_GIVEN_UP
 from turnout.gateway.functions.in_process.watchdog import Watchdog
 from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES, Invocation, answer_bytes
+from turnout.gateway.functions.waiting_time import MOST_GRACED
 from turnout.manifest.parser import Warm
 from turnout.plan.values import Function
 
@@ -102,6 +103,18 @@ async def until(condition: Callable[[], bool]) -> None:
     """Let the loop turn until something has happened; the test's own limit of 30 s bounds it."""
     while not condition():  # noqa: ASYNC110 - what it waits for happens in threads
         await asyncio.sleep(0.001)
+
+
+def errors_of(outcomes: Iterable[Invocation | Awaitable[Invocation]]) -> list[str | None]:
+    """What refused calls say so far, None for the others."""
+    return [
+        outcome.error
+        if isinstance(outcome, Invocation)
+        else outcome.result().error
+        if isinstance(outcome, asyncio.Future) and outcome.done()
+        else None
+        for outcome in outcomes
+    ]
 
 
 def echo(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -509,22 +522,65 @@ def test_a_call_that_would_wait_past_its_deadline_is_throttled_at_once_and_other
         await until(lambda: hosted.running == 2)
         hosted._waiting_time.learn(1.0)
         hosted._waiting_time.learn(1.0)
-        # A run takes a second and two go on at once: of 10 s 8 may be used: 13 may wait.
+        # A run takes a second and two go on at once: of 10 s 8 may be used, so 13 may wait.
         waiting = [functions.invoke("f", "live", event(), 10) for _ in range(20)]
-        refused = [outcome for outcome in waiting if isinstance(outcome, Invocation)]
-        assert [outcome.error for outcome in refused] == ["throttled"] * 7
-        assert waiting[-7:] == refused
+        await until(lambda: hosted._graced == 0)
+        assert errors_of(waiting) == [None] * 13 + ["throttled"] * 7
         # Who has more time waits, who has less does not.
         patient = functions.invoke("f", "live", event(), 20)
-        assert isinstance(patient, asyncio.Future)
         hasty = functions.invoke("f", "live", event(), 1)
-        assert isinstance(hasty, Invocation)
-        assert hasty.error == "throttled"
+        await until(lambda: hosted._graced == 0)
+        assert errors_of([patient, hasty]) == [None, "throttled"]
         assert (await told(functions.invoke("g", "live", event(), 1))).error is None
+        # Once runs are known to take longer, those at the end learn at once that they will not be answered in time.
+        for _ in range(20):
+            hosted._waiting_time.learn(3.0)
+        hosted._refuse_hopeless()
+        assert errors_of([*waiting, patient]) == [None] * 3 + ["throttled"] * 18
+        waiting = waiting[:3]
         go.set()
-        left = [*outcomes, *waiting[:-7], patient]
+        left = [*outcomes, *waiting]
         assert {(await told(outcome)).error for outcome in left} == {None}
         assert (await told(functions.invoke("f", "live", event(), 10))).error is None  # nobody waits any more
+
+    run(functions, test())
+
+
+def test_a_hopeless_call_is_kept_for_a_moment_in_which_those_ahead_may_leave() -> None:
+    go = threading.Event()
+    functions = hosting(Fakes({"f": lambda event, context: answer(str(go.wait(20)))}), running_limit=1, loop_limit_s=0)
+
+    async def test() -> None:
+        hosted = functions._hosted["f"]
+        first = functions.invoke("f", "live", event(), 20)
+        await until(lambda: hosted.running == 1)
+        hosted._waiting_time.learn(1.0)
+        hosted._waiting_time.learn(1.0)
+        ahead = [functions.invoke("f", "live", event(), 10) for _ in range(7)]
+        late = functions.invoke("f", "live", event(), 10)
+        for outcome in ahead:
+            assert isinstance(outcome, asyncio.Future)
+            outcome.cancel()
+        await until(lambda: hosted._graced == 0)
+        go.set()
+        assert [(await told(outcome)).error for outcome in (first, late)] == [None, None]
+
+    run(functions, test())
+
+
+def test_only_some_hopeless_calls_are_kept() -> None:
+    go = threading.Event()
+    functions = hosting(Fakes({"f": lambda event, context: answer(str(go.wait(20)))}), running_limit=1, loop_limit_s=0)
+
+    async def test() -> None:
+        hosted = functions._hosted["f"]
+        first = functions.invoke("f", "live", event(), 20)
+        await until(lambda: hosted.running == 1)
+        hosted._waiting_time.learn(9.0)
+        outcomes = [functions.invoke("f", "live", event(), 10) for _ in range(2 + MOST_GRACED)]
+        assert [isinstance(outcome, Invocation) for outcome in outcomes] == [False] * (1 + MOST_GRACED) + [True]
+        go.set()
+        assert (await told(first)).error is None
 
     run(functions, test())
 

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -231,6 +232,52 @@ def test_a_process_that_ends_while_idle_is_replaced_at_the_next_call_only(code_o
         assert pid_of(await call(functions, ANSWER)) != first
 
     play([code_of["wild"]], scenario)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.0005, 0.002, 0.01, 0.1])
+def test_a_process_that_is_killed_while_idle_costs_no_caller_an_answer(code_of: CodeOf, pause_s: float) -> None:
+    """However soon the next call follows: what a dead process has not read is given to another one."""
+
+    async def scenario(functions: IsolatedFunctions) -> None:
+        pid = pid_of(await call(functions, ANSWER))
+        hosted = functions._functions[code_of["wild"].function.name]
+        for _ in range(6):
+            await until(lambda: len(hosted._free) == 1, "the process to ask for an event")
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(pause_s)  # noqa: ASYNC251 - the loop must not notice
+            following = pid_of(await call(functions, ANSWER))
+            assert following != pid
+            pid = following
+
+    play([code_of["wild"]], scenario, environments=1)
+
+
+def test_a_call_that_would_wait_past_its_deadline_is_throttled(code_of: CodeOf) -> None:
+    async def scenario(functions: IsolatedFunctions) -> None:
+        pid_of(await call(functions, SLEEP, 0.0))
+        pid_of(await call(functions, SLEEP, 1.0))
+        calls = [asyncio.ensure_future(call(functions, SLEEP, 1.0, timeout_s=8)) for _ in range(20)]
+        found = [one.error for one in await asyncio.gather(*calls)]
+        refused = found.index("throttled")
+        assert 2 <= refused <= 8
+        assert found[:refused] == [None] * refused
+        assert set(found[refused:]) == {"throttled"}
+
+    play([code_of["wild"]], scenario, environments=1)
+
+
+def test_a_caller_that_goes_away_leaves_the_queue_and_gives_its_slot_back(code_of: CodeOf) -> None:
+    async def scenario(functions: IsolatedFunctions) -> None:
+        running = asyncio.ensure_future(call(functions, SLEEP, 0.5, "alone"))
+        await asyncio.sleep(0)
+        hosted = functions._functions[code_of["alone"].function.name]
+        assert len(hosted._waiting) == 1
+        running.cancel()
+        await asyncio.sleep(0)
+        await until(lambda: not hosted._waiting, "the call to leave the queue")
+        pid_of(await call(functions, ANSWER, model="alone"))
+
+    play([code_of["alone"]], scenario, environments=1)
 
 
 def test_a_kill_under_load_loses_the_calls_that_the_killed_one_held(code_of: CodeOf) -> None:

@@ -18,7 +18,7 @@ from turnout.gateway.functions.in_process.threads import Threads
 from turnout.gateway.functions.in_process.watchdog import Watchdog
 from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES, Invocation, answer_bytes
 from turnout.gateway.functions.lambda_context import Cancellation, Context
-from turnout.gateway.functions.waiting_time import WaitingTime
+from turnout.gateway.functions.waiting_time import GRACE_S, MOST_GRACED, WaitingTime
 from turnout.plan.values import Function
 
 log = logging.getLogger("turnout.functions")
@@ -45,7 +45,7 @@ class Runnable(Protocol):
 class Call:
     """One call that waits or runs off the loop."""
 
-    __slots__ = ("alias", "cancellation", "deadline", "event", "future", "given_up", "started", "timer")
+    __slots__ = ("alias", "cancellation", "deadline", "event", "future", "given_up", "kept_until", "started", "timer")
 
     def __init__(self, alias: str, event: Mapping[str, Any], deadline: float, cancellation: Cancellation) -> None:
         self.alias = alias
@@ -54,6 +54,7 @@ class Call:
         self.cancellation = cancellation
         self.started = False
         self.given_up = False
+        self.kept_until = 0.0  # see `waiting_time.Waiting`
         self.future: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
         self.timer: asyncio.TimerHandle | None = None
 
@@ -104,6 +105,7 @@ class HostedFunction:
         self._loop_limit_s = loop_limit_s
         self._pace = Pace(loop_limit_s)
         self._waiting_time = WaitingTime()
+        self._graced = 0
         self.check = check
         self.on_open: Callable[[str], None] | None = None
         self._is_retired = False
@@ -125,14 +127,18 @@ class HostedFunction:
         if len(self._waiting) >= self._waiting_limit:
             message = f"{self.function.name}: {len(self._waiting)} calls wait already"
             return Invocation(None, "throttled", message)
-        if code is not None and self._is_hopeless(deadline):
-            message = f"{self.function.name}: {len(self._waiting)} calls wait already, too many to be answered in time"
-            return Invocation(None, "throttled", message)
+        is_hopeless = code is not None and self._is_hopeless(deadline)
+        if is_hopeless and self._graced >= MOST_GRACED:
+            return self._refuse_for_waiting()
         call = Call(alias, event, deadline, self._make_cancellation())
         loop = asyncio.get_running_loop()
         call.timer = loop.call_at(loop.time() + deadline - time.monotonic(), self._expire, call)
         call.future.add_done_callback(lambda _: self._let_go(call))
         self._waiting[call] = None
+        if is_hopeless:
+            call.kept_until = time.monotonic() + GRACE_S
+            self._graced += 1
+            loop.call_later(GRACE_S + 0.001, self._end_grace)
         if self._code is None:
             self.load()
         else:
@@ -214,6 +220,21 @@ class HostedFunction:
             return False
         return self._waiting_time.is_hopeless(len(self._waiting), self.running, deadline - time.monotonic())
 
+    def _refuse_hopeless(self) -> None:
+        """Refuse calls at the queue's end that will not be answered in time."""
+        waiting = self._waiting
+        for call in self._waiting_time.find_hopeless(reversed(waiting), len(waiting), self.running, time.monotonic()):
+            _settle(call, self._refuse_for_waiting())
+            del waiting[call]
+
+    def _end_grace(self) -> None:
+        self._graced -= 1
+        self._refuse_hopeless()
+
+    def _refuse_for_waiting(self) -> Invocation:
+        message = f"{self.function.name}: {len(self._waiting)} calls wait already, too many to be answered in time"
+        return Invocation(None, "throttled", message)
+
     def _start_waiting(self) -> None:
         """Give waiting calls to threads, as many as may run."""
         while self._waiting and self.running < self._running_limit:
@@ -248,6 +269,7 @@ class HostedFunction:
         self._pace.learn(body_size(call.event), cost_s, on_loop=False)
         self._waiting_time.learn(run_s)
         self._start_waiting()
+        self._refuse_hopeless()
         self._let_go_of_code()
         _settle(call, invocation)
 

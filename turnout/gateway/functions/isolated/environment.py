@@ -70,6 +70,7 @@ class Environment:
             finally:
                 server.close()
                 for connection in tuple(self._connections):
+                    connection.check_unread()
                     connection.abort()
         finally:
             bound.close()

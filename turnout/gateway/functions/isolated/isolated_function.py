@@ -20,7 +20,7 @@ from turnout.gateway.functions.isolated.limits import Limits, Slots
 from turnout.gateway.functions.isolated.process import Code
 from turnout.gateway.functions.isolated.runtime_api import Call, RuntimeApi
 from turnout.gateway.functions.isolated.warden_client import Guard
-from turnout.gateway.functions.waiting_time import WaitingTime
+from turnout.gateway.functions.waiting_time import GRACE_S, MOST_GRACED, WaitingTime
 
 log = logging.getLogger("turnout.environments")
 printed = logging.getLogger("turnout.printed")
@@ -76,6 +76,7 @@ class IsolatedFunction:
         self._waiting: OrderedDict[Call, None] = OrderedDict()
         self._starting = 0
         self._waiting_time = WaitingTime()
+        self._graced = 0
         self._failures = 0
         self._retry_at = 0.0
         self._reason = ""
@@ -101,10 +102,10 @@ class IsolatedFunction:
             return Invocation(None, "throttled", f"{self.function.name}: {len(self._waiting)} calls wait already")
         loop = asyncio.get_running_loop()
         remaining_s = min(timeout_s, self.function.timeout_s)
-        if self._is_hopeless(remaining_s):
+        is_hopeless = self._is_hopeless(remaining_s)
+        if is_hopeless and self._graced >= MOST_GRACED:
             self._give_slot()
-            message = f"{self.function.name}: {len(self._waiting)} calls wait already, too many to be answered in time"
-            return Invocation(None, "throttled", message)
+            return self._refuse_for_waiting()
         call = Call(self._arn(alias), event, loop.time() + remaining_s, remaining_s)
         call.timer = loop.call_at(call.deadline, self._expire, call)
         if self._free:
@@ -113,6 +114,11 @@ class IsolatedFunction:
             self._assign(self._returning.popitem()[0], call)
         else:
             self._waiting[call] = None
+            call.future.add_done_callback(lambda future: self._caller_left(call) if future.cancelled() else None)
+            if is_hopeless:
+                call.kept_until = loop.time() + GRACE_S
+                self._graced += 1
+                loop.call_later(GRACE_S + 0.001, self._end_grace)
             self._start_for_waiting()
         return call.future
 
@@ -173,6 +179,7 @@ class IsolatedFunction:
         self._waiting_time.learn(now - environment.since)
         environment.since = now
         self._settle(call, invocation)
+        self._refuse_hopeless(now)
         following = self._next_call()
         if following is None:
             self._returning[environment] = None
@@ -216,6 +223,23 @@ class IsolatedFunction:
             return False
         return self._waiting_time.is_hopeless(len(self._waiting), busy, remaining_s)
 
+    def _refuse_hopeless(self, now: float) -> None:
+        """Refuse calls at the queue's end that will not be answered in time."""
+        waiting, busy = self._waiting, len(self._environments) - self._starting
+        if busy < self._limits.environments:
+            return
+        for call in self._waiting_time.find_hopeless(reversed(waiting), len(waiting), busy, now):
+            self._settle(call, self._refuse_for_waiting())
+            del waiting[call]
+
+    def _end_grace(self) -> None:
+        self._graced -= 1
+        self._refuse_hopeless(asyncio.get_running_loop().time())
+
+    def _refuse_for_waiting(self) -> Invocation:
+        message = f"{self.function.name}: {len(self._waiting)} calls wait already, too many to be answered in time"
+        return Invocation(None, "throttled", message)
+
     def _assign(self, environment: Environment, call: Call) -> None:
         environment.since = asyncio.get_running_loop().time()
         environment.api.assign(call)
@@ -229,6 +253,11 @@ class IsolatedFunction:
         self._give_slot()
         if not call.future.done():
             call.future.set_result(invocation)
+
+    def _caller_left(self, call: Call) -> None:
+        """A caller went away: its call leaves the queue. One that runs goes on, as in Lambda."""
+        if self._waiting.pop(call, call) is None:
+            self._settle(call, Invocation(None, "timed_out", "its caller has gone"))
 
     def _give_slot(self) -> None:
         if self._slots is not None:

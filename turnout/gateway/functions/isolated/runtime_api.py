@@ -66,11 +66,24 @@ class Call:
     Attributes:
         path: where the process posts what becomes of it, up to the last slash.
         delivered: whether a process has it.
+        kept_until: see `waiting_time.Waiting`.
         timer: ends it at the deadline; None once it is settled.
         future: what its caller waits for.
     """
 
-    __slots__ = ("_arn", "_ends", "_event", "_id", "_trace", "deadline", "delivered", "future", "path", "timer")
+    __slots__ = (
+        "_arn",
+        "_ends",
+        "_event",
+        "_id",
+        "_trace",
+        "deadline",
+        "delivered",
+        "future",
+        "kept_until",
+        "path",
+        "timer",
+    )
 
     def __init__(self, arn: bytes, event: Mapping[str, Any], deadline: float, remaining_s: float) -> None:
         self._arn = arn
@@ -81,13 +94,14 @@ class Call:
         self.path = b"%b%b/" % (_INVOCATION, self._id)
         self.deadline = deadline
         self.delivered = False
+        self.kept_until = 0.0
         self.timer: asyncio.TimerHandle | None = None
         self.future: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
 
     def deliver(self) -> bytes:
         """The event with what Lambda says about it; from now on a process has it."""
         self.delivered = True
-        event, self._event = self._event, b""
+        event = self._event  # kept: a process that dies before it has read it is replaced by another
         return _EVENT % (self._id, self._ends * 1000, self._arn, self._trace, len(event), event)
 
 
@@ -152,11 +166,12 @@ class RuntimeApi:
         started: whether the process has asked for an event yet, which ends its init.
     """
 
-    __slots__ = ("_owner", "_waiter", "call", "started")
+    __slots__ = ("_holder", "_owner", "_waiter", "call", "started")
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._waiter: Waiter | None = None
+        self._holder: Waiter | None = None  # what the call was sent by
         self.call: Call | None = None
         self.started = False
 
@@ -166,6 +181,7 @@ class RuntimeApi:
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
+            self._holder = waiter
             waiter.send(call.deliver())
 
     def ask(self, waiter: Waiter) -> None:
@@ -176,10 +192,16 @@ class RuntimeApi:
             return
         self.started = True
         if call is not None:
+            self._holder = waiter
             waiter.send(call.deliver())
             return
         self._waiter = waiter
         self._owner.ready(self)
+
+    def take_back(self, waiter: Waiter) -> None:
+        """A connection broke before its process had read all that was sent: the call may be given to another one."""
+        if self._holder is waiter and self.call is not None:
+            self.call.delivered = False
 
     def leave(self, waiter: Waiter) -> None:
         """A connection is gone; where it waited for an event nobody gets one any more."""
@@ -192,6 +214,7 @@ class RuntimeApi:
             call = self.call
             if call is None or not call.delivered or not path.startswith(call.path):
                 return UNKNOWN_REQUEST_ID
+            self._holder = None  # it has read the event, whatever it leaves unread from now on
             verb = path[len(call.path) :]
             if verb == b"response":
                 return self._end_call(call, read_answer(body))

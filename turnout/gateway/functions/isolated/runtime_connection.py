@@ -10,7 +10,9 @@ and answers both in a third of the time. What is no such request is refused, and
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
+import socket
 from typing import cast
 
 from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES
@@ -18,6 +20,8 @@ from turnout.gateway.functions.isolated.runtime_api import NEXT, UNKNOWN_PATH, R
 
 LARGEST_HEAD_BYTES = 1_100_000
 """Awslambdaric sends a failure's traceback in a header, up to a megabyte."""
+
+_RESETS = frozenset({errno.ECONNRESET, errno.EPIPE})
 
 _ASK = b"GET " + NEXT + b" HTTP/1.1\r\n"
 _POST = re.compile(rb"POST (/[!-~]*) HTTP/1\.1\r\n")
@@ -59,9 +63,21 @@ class RuntimeConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def eof_received(self) -> None:
         """The process is gone, or has closed this connection."""
+        self.check_unread()
+
+    def check_unread(self) -> None:
+        """Take back what the process had not read when it ended, which the kernel answers with a reset."""
+        connected = None if self._closed else self._transport.get_extra_info("socket")
+        if connected is not None and connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) in _RESETS:
+            self._api.take_back(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
         self._closed = True
+        if isinstance(exc, ConnectionError):
+            self._api.take_back(self)
         self._held.clear()
         self._connections.discard(self)
         self._api.leave(self)
