@@ -24,6 +24,7 @@ STAGES = (
     "cut",
     "stopped",
     "one",
+    "back",
     "ended-rollback",
     "ended-promote",
     "ended-set",
@@ -126,7 +127,7 @@ def test_a_stage_that_cannot_be_reached_is_mended_later(canary: Commands) -> Non
 
 KILLED = """
 import os, signal, sys
-from turnout import rollout
+from turnout.canary.rollout import rollout
 from turnout.cli.__main__ import main
 rollout.apply_change = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 main(sys.argv[1:])
@@ -221,6 +222,25 @@ def test_ctrl_c_leaves_the_canary_and_a_second_run_goes_on(canary: Commands, ser
         assert "The canary of stopped is left as it is, at 30 %." in said
     assert canary.status("stopped")["canary"]["percent"] == 30
     assert canary("mend") == "Nothing is half-done.\n"
+
+
+def test_a_promotion_is_returned_from_with_the_command_that_rollback_offers(canary: Commands) -> None:
+    before = canary.text()
+    canary("start", "back", "--model", "echo", "--to", "v2", *canary.now)
+    canary("promote", "back", *canary.now)
+    assert served(canary, "back") == {"v2"}
+    promoted = canary.text()
+    said = canary("rollback", "back", *canary.now, code=2)
+    offer = said.strip().rpartition(": turnout canary ")[2].split()
+    assert "back has no canary.\n    To serve echo v1 again, as before the promotion of " in said
+    assert offer == ["rollback", "back", "--to-previous", *canary.now]
+    assert (canary.text(), served(canary, "back")) == (promoted, {"v2"})
+    assert canary(*offer).startswith("Returned: back serves echo v1 again, instead of echo v2.\n")
+    assert (canary.text(), served(canary, "back")) == (before, {"v1"})
+    assert canary.status("back")["warnings"] == []
+    assert [row["action"] for row in canary.history("back")] == ["start", "promote", "return"]
+    assert "echo v2 > v1" in canary("history", "back")
+    assert "no promotion of back to return from" in canary("rollback", "back", "--to-previous", *canary.now, code=2)
 
 
 @pytest.mark.parametrize("move", ["rollback", "promote", "set"])

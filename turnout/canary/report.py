@@ -110,9 +110,7 @@ def make_report(
 def half_done(project: Project, rollout: Rollout) -> str:
     """What a rollout that was cut off left."""
     how_far = progress_of(project.manifest, rollout)
-    return (
-        f"`turnout canary {rollout.action} {rollout.stage}` was cut off: {how_far}; `turnout canary mend` finishes it"
-    )
+    return f"`{rollout.command}` was cut off: {how_far}; `turnout canary mend` finishes it"
 
 
 def judgement_of(stage: Stage, target: Target | None) -> Judgement:

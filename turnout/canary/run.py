@@ -226,7 +226,7 @@ class CanaryRun:
                 self._adopt(around.log.read(self._stage)[-1])
             last = around.log.read(self._stage)[-1]
             if last != self._last:
-                message = f"`turnout canary {last.action} {self._stage}` was done meanwhile, by {last.who}"
+                message = f"`{last.command}` was done meanwhile, by {last.who}"
                 raise RolloutError(message, "The run is over; the canary is as that left it.")
         return self._state
 

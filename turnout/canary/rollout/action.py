@@ -15,11 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from turnout.canary.observation.source import Watched, watched_of
-from turnout.canary.rollout.log import Rollout
-from turnout.canary.rollout.manifest_edits import end_canary, find_stage, promote_models, set_percent, start_canary
+from turnout.canary.rollout.log import RETURN, Rollout
+from turnout.canary.rollout.manifest_edits import (
+    end_canary,
+    find_stage,
+    promote_models,
+    return_models,
+    set_percent,
+    start_canary,
+    versions_in,
+)
 from turnout.canary.rollout.stage_changes import StageChange, change_between
 from turnout.canary.rollout.stage_control import Target
-from turnout.manifest.parser import Canary, Stage, parse_manifest
+from turnout.manifest.parser import Stage, parse_manifest
 from turnout.plan.checks.replacements import baselines_of
 from turnout.plan.guard_alarms import GuardAlarms, find_guard_alarms
 from turnout.plan.planner import make_plan
@@ -36,7 +44,8 @@ class Action:
     Args:
         kind: a key of `EDITS`.
         stage: the stage's name.
-        serve: to start: model -> version; to promote: the models, all where it is empty.
+        serve: to start: model -> version; to promote: the models, all where it is empty; to return: model -> what is
+            served again, a version or `v1.90,v2.10`.
         percent: to start and to set: the canary's share.
         release: to start: whether the share also gets the new code and routes.
     """
@@ -55,6 +64,7 @@ EDITS: Mapping[str, Callable[[str, Action, str], str]] = {
     "set": lambda text, row, source: set_percent(text, row.stage, row.percent, source=source),
     "promote": lambda text, row, source: promote_models(text, row.stage, row.serve, source=source),
     "rollback": lambda text, row, source: end_canary(text, row.stage, source=source),
+    RETURN: lambda text, row, source: return_models(text, row.stage, row.serve, source=source),
 }
 """What each kind of action makes of the manifest's text."""
 
@@ -71,6 +81,7 @@ class Prepared:
         change: what changes of the stage.
         before: the stage as the manifest has it now.
         watched: what is to be observed of the canary afterwards; empty where it ends.
+        opened: the same, of a `return` what it moves; the functions of their `canary` have to be there.
         alarms: those that would end the canary at once; None where it ends, or gets fewer requests than before.
     """
 
@@ -81,6 +92,7 @@ class Prepared:
     change: StageChange
     before: StagePlan
     watched: tuple[Watched, ...]
+    opened: tuple[Watched, ...]
     alarms: GuardAlarms | None = None
 
 
@@ -115,20 +127,18 @@ def prepare(
     old_stage, new_stage = find_stage(old, action.stage), find_stage(new, action.stage)
     before, after = plan_stage(old_stage, old.models), plan_stage(new_stage, new.models)
     change = change_between(before, after, promotes=action.kind == "promote")
-    canary = (new_stage if action.kind == "start" else old_stage).canary
-    assert canary is not None  # EDITS has refused a stage without one
-    models = [model for model in canary.serve if action.kind != "promote" or not action.serve or model in action.serve]
+    served, is_release = _served_then(action, old_stage, new_stage)
     rollout = Rollout(
         time=datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         who=_user(),
         stage=action.stage,
         action=action.kind,
-        before={model: served_text(old_stage, model) for model in models},
-        after={model: canary.serve[model] for model in models},
-        percent={"promote": 100.0, "rollback": 0.0}.get(action.kind, action.percent),
-        release=canary.release,
+        before={model: served_text(old_stage, model) for model in served},
+        after=served,
+        percent={"promote": 100.0, "rollback": 0.0, RETURN: 100.0}.get(action.kind, action.percent),
+        release=is_release,
         verdict=verdict,
-        digests=_digests(plan, old_stage, canary, models),
+        digests=_digests(plan, old_stage, served),
         stack=target.stack if target else "",
         endpoint_url=target.endpoint_url if target else "",
         manifest=(manifest_digest(data), manifest_digest(text.encode())),
@@ -136,11 +146,12 @@ def prepare(
         run=run or {},
     )
     watched = watched_of(plan, after.variables, after.canary.overrides) if after.canary else ()
+    opened = watched_of(plan, before.variables, after.variables) if action.kind == RETURN else watched
     alarms = None
     if action.kind in {"start", "set"} and action.percent >= (before.canary.percent if before.canary else 0.0):
         assert new_stage.canary is not None  # the action keeps it
         alarms = find_guard_alarms(plan, new_stage.canary.judgement, after)
-    return Prepared(old.path.resolve(), data, text, rollout, change, before, watched, alarms)
+    return Prepared(old.path.resolve(), data, text, rollout, change, before, watched, opened, alarms)
 
 
 def action_of(rollout: Rollout) -> Action:
@@ -154,12 +165,22 @@ def served_text(stage: Stage, model: str) -> str:
     return stage.serve[model] if weights is None else spell_route(weights)
 
 
-def _digests(plan: Plan, stage: Stage, canary: Canary, models: list[str]) -> dict[str, dict[str, str]]:
+def _served_then(action: Action, old: Stage, new: Stage) -> tuple[dict[str, str], bool]:
+    """Model -> what an action is about, and whether it is about a release, too."""
+    if action.kind == RETURN:
+        return dict(action.serve), action.release
+    canary = (new if action.kind == "start" else old).canary
+    assert canary is not None  # EDITS has refused a stage without one
+    every = action.kind != "promote" or not action.serve
+    return {model: name for model, name in canary.serve.items() if every or model in action.serve}, canary.release
+
+
+def _digests(plan: Plan, stage: Stage, served: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Of every version that takes part, the artifact's sha256, first 12."""
     known = {(row.version.model, row.version.name): row.sha256[:12] for row in plan.versions}
     return {
-        model: {version: known[model, version] for version in (*baselines_of(stage, model), canary.serve[model])}
-        for model in models
+        model: {version: known[model, version] for version in (*baselines_of(stage, model), *versions_in(text))}
+        for model, text in served.items()
     }
 
 

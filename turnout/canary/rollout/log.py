@@ -20,6 +20,9 @@ from turnout.project.manifest_file import replace_text
 
 LOG_NAME = "rollouts.jsonl"
 
+RETURN = "return"
+"""The action of `turnout canary rollback STAGE --to-previous`: the way back from a promotion."""
+
 
 class RolloutLogError(Exception):
     """The file cannot be read; the message is a sentence."""
@@ -33,9 +36,9 @@ class Rollout:
         time: `2026-11-23T02:10:00Z`.
         who: the user's name.
         stage: the stage's name.
-        action: `start`, `set`, `promote` or `rollback`.
+        action: `start`, `set`, `promote`, `rollback` or `return`.
         before: model -> what the baseline served when it was done, as text.
-        after: model -> what the canary served.
+        after: model -> what the canary served; of a `return`, what the baseline serves again.
         percent: the canary's share from then on; 100 once it is promoted, 0 once it is rolled back.
         release: whether the canary had the new code and routes.
         verdict: what a judgement said, in a word; empty where none was asked.
@@ -68,6 +71,13 @@ class Rollout:
     run: Mapping[str, Any] = field(default_factory=dict)
     done: bool = False
     note: str = ""
+
+    @property
+    def command(self) -> str:
+        """What the user called: `turnout canary promote prod`."""
+        if self.action == RETURN:
+            return f"turnout canary rollback {self.stage} --to-previous"
+        return f"turnout canary {self.action} {self.stage}"
 
     def to_json(self) -> dict[str, Any]:
         """One line; what is empty is left out, but for what every line has."""

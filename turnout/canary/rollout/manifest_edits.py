@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from turnout.manifest.parser import Canary, Manifest, Stage, parse_manifest
+from turnout.protocol.routing.choice import parse_route
 from turnout.wording import did_you_mean, listed
 from turnout.yaml_text.editor import EditError, insert_entry, remove_entry, set_entry
 
@@ -87,6 +88,42 @@ def promote_models(text: str, stage: str, models: Collection[str], *, source: st
     for model in promoted:
         text = remove_entry(text, ("stages", stage, "canary", "serve"), model)
     return _right(text, source)
+
+
+def return_models(text: str, stage: str, serve: Mapping[str, str], *, source: str) -> str:
+    """The manifest in which a stage serves to everybody what it served before a promotion.
+
+    Args:
+        text: the manifest.
+        stage: the stage's name.
+        serve: model -> a version, or weights as `v1.90,v2.10`.
+        source: the file's name, for messages.
+
+    Raises:
+        EditError: a version is gone, or weights have to be written where there are none any more.
+        ProblemsError: the manifest would not be right.
+    """
+    manifest = _parse(text, source)
+    found = find_stage(manifest, stage)
+    known = {row.name: [version.name for version in row.versions] for row in manifest.models}
+    for model, served in serve.items():
+        for version in versions_in(served):
+            if version not in known.get(model, ()):
+                raise EditError(f"{model} has no version {version} any more", "`turnout add` adds it again.")
+        if "." not in served:
+            text = _serve(text, found, model, served)
+            continue
+        if model not in found.weights:
+            hint = f"Write it by hand below stages.{stage}.weights."
+            raise EditError(f"{stage} has no weights for {model} any more; it had {served}", hint)
+        weights = {version: plain_number(share) for version, share in parse_route(served).items()}
+        text = set_entry(text, ("stages", stage, "weights"), model, weights)
+    return _right(text, source)
+
+
+def versions_in(served: str) -> tuple[str, ...]:
+    """The versions of `v1`, or of weights as `v1.90,v2.10`."""
+    return tuple(parse_route(served)) if "." in served else (served,)
 
 
 def end_canary(text: str, stage: str, *, source: str) -> str:

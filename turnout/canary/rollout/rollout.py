@@ -16,7 +16,7 @@ from typing import Any
 
 from turnout.canary.observation.source import ObservationError, Source
 from turnout.canary.rollout.action import EDITS, Prepared, action_of, manifest_digest
-from turnout.canary.rollout.log import Rollout, RolloutLog
+from turnout.canary.rollout.log import RETURN, Rollout, RolloutLog
 from turnout.canary.rollout.stage_changes import CANARY, StageChange, find_differences, marker_operations, patch_calls
 from turnout.canary.rollout.stage_control import Functions, StageControl, StageControlError, StageState
 from turnout.manifest.parser import Manifest
@@ -42,8 +42,8 @@ CAREFUL = frozenset({"start", "promote"})
 """Actions that move traffic to where the manifest believes it comes from: the live stage has to agree."""
 
 
-OPENING = frozenset({"start", "set"})
-"""Actions that send traffic to the canary's versions."""
+OPENING = frozenset({"start", "set", RETURN})
+"""Actions that send traffic to versions that it may not have reached before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def check_finished(log: RolloutLog) -> None:
     """Raise a RolloutError where an earlier rollout is half-done."""
     rollout = log.unfinished()
     if rollout is not None:
-        message = f"`turnout canary {rollout.action} {rollout.stage}` of {rollout.time} was cut off before it was done"
+        message = f"`{rollout.command}` of {rollout.time} was cut off before it was done"
         raise RolloutError(message, "`turnout canary mend` finishes it; `turnout canary status` says how far it got.")
 
 
@@ -151,7 +151,7 @@ def check_functions(functions: Functions, prepared: Prepared) -> None:
     """Raise a RolloutError where the canary's share would reach a function that is not there."""
     if prepared.rollout.action not in OPENING:
         return
-    wanted = sorted({name for row in prepared.watched for name in row.canary.versions})
+    wanted = sorted({name for row in prepared.opened for name in row.canary.versions})
     missing = [name for name in wanted if not functions.has(name)]
     if missing:
         message = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there yet"

@@ -27,10 +27,11 @@ from turnout.cli.output import CommandError, say, say_json, say_table, tell
 from turnout.problems import ProblemsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from turnout.canary.rollout.action import Action
     from turnout.canary.rollout.log import Rollout
+    from turnout.manifest.values import Stage
 
 canary = typer.Typer(
     name="canary",
@@ -84,7 +85,7 @@ def start(
         hint = "Leave --now away: `pulumi up` brings the code and starts the canary."
         raise CommandError("A release cannot start at once: its code and routes are not there yet.", hint)
     action = Action("start", stage, dict(zip(model, to, strict=True)), percent, release)
-    do(action, manifest, now=now, endpoint_url=endpoint_url, stack=stack)
+    do(lambda _: action, stage, manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
 
 def set_share(
@@ -104,7 +105,8 @@ def set_share(
     """
     from turnout.canary.rollout.action import Action
 
-    do(Action("set", stage, percent=percent), manifest, now=now, endpoint_url=endpoint_url, stack=stack)
+    action = Action("set", stage, percent=percent)
+    do(lambda _: action, stage, manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
 
 def promote(
@@ -124,21 +126,42 @@ def promote(
     """
     from turnout.canary.rollout.action import Action
 
-    do(Action("promote", stage, dict.fromkeys(model, "")), manifest, now=now, endpoint_url=endpoint_url, stack=stack)
+    action = Action("promote", stage, dict.fromkeys(model, ""))
+    do(lambda _: action, stage, manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
 
 def rollback(
     stage: StageArgument,
     *,
+    to_previous: Annotated[
+        bool, typer.Option("--to-previous", help="Return to what the stage served before its last promotion.")
+    ] = False,
     now: NowOption = False,
     endpoint_url: EndpointOption = "",
     stack: StackOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """End a canary: everybody sees what the stage served before."""
-    from turnout.canary.rollout.action import Action
+    """End a canary: everybody sees what the stage served before.
 
-    do(Action("rollback", stage), manifest, now=now, endpoint_url=endpoint_url, stack=stack)
+    After a promotion there is no canary any more: --to-previous returns to what the stage served before it, as
+    rollouts.jsonl recorded it. Called again it returns from the promotion before that one.
+    """
+
+    def make_action(found: Stage) -> Action:
+        from turnout.canary.rollout.action import Action
+        from turnout.canary.rollout.way_back import describe, find_promotion, make_return, offer_of
+        from turnout.yaml_text.editor import EditError
+
+        rollouts = log_of(manifest).read(stage)
+        if to_previous:
+            return make_return(found, rollouts)
+        promotion = find_promotion(rollouts)
+        if found.canary is None and promotion and (offer := offer_of(found, rollouts)):
+            served = f"To serve {describe(promotion)} again, as before the promotion of {promotion.time}"
+            raise EditError(f"{stage} has no canary", f"{served}: {offer}")
+        return Action("rollback", stage)
+
+    do(make_action, stage, manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
 
 def mend(
@@ -190,7 +213,7 @@ def mend(
     if row is None:
         say("Nothing is half-done.")
     elif abandon:
-        say(f"Closed: `turnout canary {row.action} {row.stage}` of {row.time}; all is left as it is.")
+        say(f"Closed: `{row.command}` of {row.time}; all is left as it is.")
     else:
         say(f"Finished: {sentence_of(row)}")
 
@@ -216,9 +239,12 @@ def history(
         say_history(rows)
 
 
-def do(action: Action, manifest: Path, *, now: bool, endpoint_url: str, stack: str) -> None:
-    """Carry out one action and say what came of it."""
+def do(
+    make_action: Callable[[Stage], Action], stage: str, manifest: Path, *, now: bool, endpoint_url: str, stack: str
+) -> None:
+    """Carry out the action that is made of a stage as it is, and say what came of it."""
     from turnout.canary.rollout.action import prepare
+    from turnout.canary.rollout.manifest_edits import find_stage
     from turnout.canary.rollout.rollout import carry_out, check_finished
 
     target = find_target(endpoint_url, stack)
@@ -229,6 +255,7 @@ def do(action: Action, manifest: Path, *, now: bool, endpoint_url: str, stack: s
     with editing_alone(manifest):
         check_finished(log_of(manifest))  # else a half-done promotion is told as `prod has no canary`
         project = load(manifest)
+        action = make_action(find_stage(project.manifest, stage))
         try:
             prepared = prepare(project, action, target, now_s=time.time())
         except ProblemsError:
@@ -262,6 +289,10 @@ def sentence_of(row: Rollout) -> str:
     match row.action:
         case "promote":
             return f"All requests to {row.stage} see {moved}."
+        case "return":
+            served = " and ".join(f"{model} {version}" for model, version in row.after.items())
+            was = " and ".join(f"{model} {version}" for model, version in row.before.items())
+            return f"Returned: {row.stage} serves {served} again, instead of {was}."
         case "rollback":
             return f"No requests to {row.stage} see {moved} any more."
         case _:

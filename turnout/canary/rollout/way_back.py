@@ -1,0 +1,78 @@
+"""The way back from a promotion: what a stage served before, as rollouts.jsonl recorded it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from turnout.canary.rollout.action import Action, served_text
+from turnout.canary.rollout.log import RETURN, Rollout
+from turnout.manifest.values import Stage
+from turnout.wording import listed
+from turnout.yaml_text.editor import EditError
+
+
+def find_promotion(rollouts: Iterable[Rollout]) -> Rollout | None:
+    """The latest promotion of a stage that was not returned from; None where there is none.
+
+    Args:
+        rollouts: of the stage, the oldest first.
+    """
+    open_promotions: list[Rollout] = []
+    for rollout in rollouts:
+        if rollout.action == "promote":
+            open_promotions.append(rollout)
+        elif rollout.action == RETURN and open_promotions:
+            open_promotions.pop()
+    return open_promotions[-1] if open_promotions else None
+
+
+def make_return(stage: Stage, rollouts: Iterable[Rollout]) -> Action:
+    """The action that makes a stage serve what it served before its latest promotion.
+
+    Raises:
+        EditError: there is no promotion to return from, a canary is on, or the stage serves something else by now.
+    """
+    if stage.canary is not None:
+        hint = f"End it first: `turnout canary rollback {stage.name}`."
+        raise EditError(f"{stage.name} has a canary, and only a promotion can be returned from", hint)
+    promotion = find_promotion(rollouts)
+    if promotion is None:
+        raise EditError(f"rollouts.jsonl has no promotion of {stage.name} to return from")
+    if not promotion.after:
+        message = f"the promotion of {promotion.time} was of a release: models.yaml serves the same versions as before"
+        raise EditError(message, "Check out the code of before, and deploy it with `pulumi up`.")
+    for model, version in promotion.after.items():
+        if not _serves_only(stage, model, version):
+            serves = served_text(stage, model) if model in stage.serve or model in stage.weights else "nothing"
+            message = f"{stage.name} serves {model} {serves}, not the {version} that was promoted {promotion.time}"
+            raise EditError(message, f"Edit models.yaml: before the promotion it served {describe(promotion)}.")
+    return Action(RETURN, stage.name, dict(promotion.before))
+
+
+def describe(promotion: Rollout) -> str:
+    """What was served before a promotion: `iris v1, digits v2`."""
+    return listed(f"{model} {served}" for model, served in promotion.before.items())
+
+
+def offer_of(stage: Stage, rollouts: Iterable[Rollout]) -> str:
+    """The command that returns from the latest promotion of a stage; empty where that cannot be done."""
+    rollouts = tuple(rollouts)
+    promotion = find_promotion(rollouts)
+    try:
+        make_return(stage, rollouts)
+    except EditError:
+        return ""
+    if promotion is None:
+        return ""
+    command = f"turnout canary rollback {stage.name} --to-previous"
+    if promotion.endpoint_url:
+        return f"{command} --now --endpoint-url {promotion.endpoint_url}"
+    return f"{command} --now --stack {promotion.stack}" if promotion.stack else command
+
+
+def _serves_only(stage: Stage, model: str, version: str) -> bool:
+    """Whether a stage sends all of a model's calls to one version."""
+    weights = stage.weights.get(model)
+    if weights is None:
+        return stage.serve.get(model) == version
+    return {name for name, share in weights.items() if share} == {version}
