@@ -1,8 +1,8 @@
-"""Ctrl-C while the server starts.
+"""Ctrl-C and SIGTERM while a command works or the server starts.
 
-Python drops a KeyboardInterrupt that falls into a callback, and every import has one: the server would start all the
-same. Here it is remembered, and raised again where no callback runs. Called by the command line and by
-`turnout.gateway.serve`.
+Python drops an exception that falls into a callback, and every import has one: the server would start all the same.
+Here the signal is remembered, and raised again where no callback runs. The processes that the command has started end
+at once; a second signal ends the command at once, too.
 """
 
 from __future__ import annotations
@@ -12,23 +12,44 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from turnout.system.processes import allow_children, end_children
+
+TERMINATED = 143
+"""The exit code that shells give to SIGTERM."""
+
 
 @contextmanager
 def remembered_interrupt() -> Iterator[Callable[[], None]]:
-    """What is yielded raises KeyboardInterrupt if a SIGINT has come; only the main thread may use it."""
-    came = False
+    """Raises KeyboardInterrupt at SIGINT and SystemExit at SIGTERM; only the main thread may use it.
 
-    def remember(_number: int, _frame: FrameType | None) -> None:
+    Yields:
+        A function that raises it again where the exception was dropped.
+    """
+    came = 0
+
+    def remember(number: int, _frame: FrameType | None) -> None:
         nonlocal came
-        came = True
-        raise KeyboardInterrupt
+        came = number
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        end_children()
+        check()
 
     def check() -> None:
-        if came:
+        if came == signal.SIGINT:
             raise KeyboardInterrupt
+        if came:
+            raise SystemExit(TERMINATED)
 
-    before = signal.signal(signal.SIGINT, remember)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, remember)
     try:
         yield check
+    except Exception:
+        check()  # what failed because its processes were ended is no failure
+        raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        allow_children()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version as installed_version
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,6 +32,7 @@ from turnout.packaging.routers import RouterInputs, router_files
 from turnout.packaging.zips import Content, content_digest, unzipped_bytes, write_zip
 from turnout.plan.checks.quotas import is_stored
 from turnout.project.project import Project
+from turnout.system.processes import ended_tracker, join_parent
 
 FORMAT = "1"
 """Part of every digest: a change of what goes into a zip, or how, makes new packages."""
@@ -136,7 +138,12 @@ def build_packages(
     specs = [_layer_spec(version.architecture, target, version.requirements) for version in versions]
     routers = tuple(routers)
     router_specs = [_layer_spec(row.architecture, target) if row.with_layer else None for row in routers]
-    with ThreadPoolExecutor(jobs) as threads, ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as processes:
+    pool = partial(ProcessPoolExecutor, mp_context=get_context("spawn"), initializer=join_parent)
+    with (
+        ended_tracker(),
+        ThreadPoolExecutor(jobs) as threads,
+        pool(jobs, initargs=(os.getpid(),)) as processes,
+    ):
         layers = {
             spec: threads.submit(_build_layer, spec, out, python, progress)
             for spec in sorted(
@@ -160,7 +167,12 @@ def build_packages(
             for inputs, spec in zip(routers, router_specs, strict=True)
         ]
         pending: list[Future[BuiltPackage]] = [*layers.values(), *functions]
-        return tuple(future.result() for future in pending)
+        try:
+            return tuple(future.result() for future in pending)
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            raise
 
 
 def _function_inputs(version: Version, project: Project, folder: Path, target: Target) -> FunctionInputs:

@@ -7,10 +7,11 @@ Called by the build. Invalidation is `unchecked-hash` (PEP 552): no times in the
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+
+from turnout.system.processes import run_child
 
 COMPILE = """
 import importlib.util, json, pathlib, py_compile, sys
@@ -38,13 +39,7 @@ def compile_bytecode(python: Path, sources: Mapping[str, Path], root: str, targe
         Archive name -> `.pyc` file; a source that this Python cannot compile is not in it.
     """
     wanted = {name: str(path) for name, path in sorted(sources.items()) if name.endswith(".py")}
-    done = subprocess.run(
-        [python, "-I", "-S", "-c", COMPILE, root, str(target)],
-        input=json.dumps(wanted),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_child([str(python), "-I", "-S", "-c", COMPILE, root, str(target)], stdin=json.dumps(wanted))
     if done.returncode != 0:
         raise RuntimeError(f"{python} could not compile: {done.stderr.strip()}")
     return {path.relative_to(target).as_posix(): path for path in sorted(target.rglob("*.pyc"))}
@@ -54,4 +49,7 @@ def compile_bytecode(python: Path, sources: Mapping[str, Path], root: str, targe
 def python_version(python: Path) -> str:
     """The whole version, `3.13.0`: bytecode of another patch release may differ."""
     code = "import platform; print(platform.python_version())"
-    return subprocess.run([python, "-I", "-S", "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    done = run_child([str(python), "-I", "-S", "-c", code])
+    if done.returncode != 0:
+        raise RuntimeError(f"{python} could not say its version: {done.stderr.strip()}")
+    return done.stdout.strip()

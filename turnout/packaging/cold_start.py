@@ -12,7 +12,6 @@ import base64
 import json
 import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -24,6 +23,7 @@ from turnout.manifest.parser import Version
 from turnout.project.document_examples import read_document_examples
 from turnout.project.project import Project
 from turnout.protocol.telemetry import TELEMETRY_OFF
+from turnout.system.processes import run_child
 
 REPEATS = 3
 """Processes per figure; the median is told."""
@@ -139,14 +139,7 @@ def _measure(project: Project, version: Version, request: Any) -> ColdStart:
 
 def _run(version: Version, script: str, row: dict[str, Any]) -> dict[str, float]:
     variables = {**TELEMETRY_OFF, **os.environ}
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", script],
-        input=json.dumps(row),
-        capture_output=True,
-        text=True,
-        check=False,
-        env=variables,
-    )
+    done = run_child([sys.executable, "-I", "-c", script], stdin=json.dumps(row), env=variables)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
         raise ColdStartError(f"{version.model} {version.name} does not start: {reason}")

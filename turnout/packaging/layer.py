@@ -21,6 +21,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from turnout.system.extras import MissingPackageError
+from turnout.system.processes import run_child
 
 LOCK = Path(__file__).with_name("layer.lock")
 
@@ -142,15 +143,8 @@ def run_uv(
     arguments: Sequence[str], *, stdin: str | None = None, cwd: Path | None = None, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run uv, which never downloads an interpreter here."""
-    done = subprocess.run(
-        [find_uv(), *arguments],
-        input=stdin,
-        cwd=cwd,
-        env={**os.environ, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    variables = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
+    done = run_child([find_uv(), *arguments], stdin=stdin, cwd=cwd, env=variables)
     if check and done.returncode != 0:
         raise LayerError(done.stderr.strip() or f"uv {arguments[0]} failed with exit code {done.returncode}")
     return done

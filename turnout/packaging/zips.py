@@ -14,6 +14,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from turnout.system.processes import check_ending
+
 EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 Content = bytes | Path
@@ -53,6 +55,7 @@ def _write_entry(archive: zipfile.ZipFile, name: str, content: Content) -> None:
     entry.file_size = content.stat().st_size
     with content.open("rb") as source, archive.open(entry, "w") as stream:
         while chunk := source.read(1 << 20):
+            check_ending()
             stream.write(chunk)
 
 

@@ -15,6 +15,7 @@ from turnout.wording import size_text
 
 if TYPE_CHECKING:
     from turnout.packaging.build import BuiltPackage
+    from turnout.project.project import Project
 
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Where the zips go; .turnout/packages beside the manifest.")
@@ -42,9 +43,22 @@ def build(
     A package is built only when one of its inputs changed; equal inputs give equal bytes.
     The layer's wheels come from the package index that uv is set up with.
     """
+    from turnout.gateway.interrupt import remembered_interrupt
+
+    with remembered_interrupt():
+        built, folder = build_all(load(manifest), out, optimise=optimise, here=here, jobs=jobs)
+    if as_json:
+        say_json([package_to_json(package) for package in built])
+    else:
+        say_built(built, folder)
+
+
+def build_all(
+    project: Project, out: Path | None, *, optimise: bool, here: bool, jobs: int
+) -> tuple[tuple[BuiltPackage, ...], Path]:
+    """Every package of a project, and the folder of the zips."""
     import sys
 
-    project = load(manifest)
     from turnout.packaging.build import LAMBDA_PYTHON, Target, build_packages
     from turnout.packaging.layer import LayerError
     from turnout.packaging.routers import find_routers
@@ -60,10 +74,7 @@ def build(
             )
     except LayerError as error:
         raise CommandError(f"the layer cannot be made: {error}", code=1) from None
-    if as_json:
-        say_json([package_to_json(package) for package in built])
-    else:
-        say_built(built, folder)
+    return built, folder
 
 
 @contextmanager

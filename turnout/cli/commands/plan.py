@@ -60,17 +60,19 @@ def plan(
 
 def measure(project: Project) -> list[ColdStart]:
     """Every version's cold start; a line passes on a terminal while it takes."""
+    from turnout.gateway.interrupt import remembered_interrupt
     from turnout.packaging.cold_start import ColdStartError, measure_cold_starts
 
     starts: list[ColdStart] = []
     measured = measure_cold_starts(project)
     try:
-        while True:
-            with passing_remark(f"measuring cold starts, {len(starts)} of {len(project.artifacts)} ..."):
-                start = next(measured, None)
-            if start is None:
-                return starts
-            starts.append(start)
+        with remembered_interrupt():
+            while True:
+                with passing_remark(f"measuring cold starts, {len(starts)} of {len(project.artifacts)} ..."):
+                    start = next(measured, None)
+                if start is None:
+                    return starts
+                starts.append(start)
     except ColdStartError as error:
         raise CommandError(str(error), code=1) from None
 

@@ -74,6 +74,7 @@ class Reload:
     Attributes:
         current: what is served; workers that are started get this.
         on_files: told which files the last reading depended on.
+        pid: of the process that reads; 0 where none does.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Reload:
         self._on_files = on_files
         self._is_wanted = False
         self._told = ""
-        self._pid = 0
+        self.pid = 0
         self._file = -1
         self._next = current
         self._last_number = current.number
@@ -167,18 +168,18 @@ class Reload:
 
         try:
             self._file = os.memfd_create("turnout-edition")
-            self._pid = fork(child)
+            self.pid = fork(child)
         except OSError as error:
             self._fail(f"the files cannot be read: {error.strerror or error}", is_temporary=True)
 
     def reap(self) -> None:
         """See whether the reading has ended."""
-        if not self._pid:
+        if not self.pid:
             return
-        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
         if not pid:
             return
-        self._pid = 0
+        self.pid = 0
         code = os.waitstatus_to_exitcode(status)
         if code:
             reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -239,13 +240,13 @@ class Reload:
 
     def _kill_reading(self) -> None:
         """End the process that reads, with all that it has started."""
-        if not self._pid:
+        if not self.pid:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):  # it leads no group in its first moment
-            os.killpg(self._pid, signal.SIGKILL)
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
-        self._pid = 0
+            os.killpg(self.pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.pid = 0
 
     def _give_up_on_awaited(self) -> None:
         """Kill the workers that have not prepared; go over without them where others have."""

@@ -22,6 +22,7 @@ from turnout.gateway.workers.supervisor import Supervisor
 from turnout.gateway.workers.watch import Watch
 from turnout.gateway.workers.worker import First, Serving, run_worker
 from turnout.gateway.workers.workers import Workers
+from turnout.system.processes import adopt_orphans, end_descendants
 
 OTHER_FILES = 1024
 """Descriptors that a worker has beside its connections."""
@@ -105,4 +106,8 @@ def supervise(
     # pages that the workers share.
     gc.collect()
     gc.freeze()
-    supervisor.run()
+    adopt_orphans()
+    try:
+        supervisor.run()
+    finally:
+        end_descendants()

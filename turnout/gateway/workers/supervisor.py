@@ -26,6 +26,7 @@ from turnout.gateway.workers.heartbeats import LOOK_S, Heartbeats
 from turnout.gateway.workers.reload import Reload
 from turnout.gateway.workers.watch import Watch
 from turnout.gateway.workers.workers import WorkerProcess, Workers
+from turnout.system.processes import reap_orphans
 
 log = logging.getLogger("turnout.workers")
 
@@ -270,6 +271,7 @@ class Supervisor:
                 log.warning("worker %d ended: %s; it is started again %s", worker.number, describe_exit(code), soon)
             self._forget_channel(worker)
             self._reload.worker_gone(worker)
+        reap_orphans({self._reload.pid, *(worker.pid for worker in self._workers.alive())})
 
     # Workers.
 
