@@ -197,3 +197,27 @@ def test_a_transform_stands_between_examples_and_graph(root: Path) -> None:
     project = load_project(root / "models.yaml")
     version = replace(project.manifest.models[0].versions[0], transform="transform.py")
     assert FunctionInputs(version, project.artifacts["iris", "v1"], root).examples() == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[1"])
+@pytest.mark.parametrize("suffix", [".json", ".zip"])
+def test_a_package_that_is_not_whole_is_built_again(
+    project: Project, built: tuple[BuiltPackage, ...], tmp_path: Path, content: bytes | None, suffix: str
+) -> None:
+    only = [(project.manifest.models[0].name, project.manifest.models[0].versions[0].name)]
+
+    def build() -> BuiltPackage:
+        return next(iter(functions(build_packages(project, out=tmp_path, target=HERE, only=only))))
+
+    for package in built:
+        shutil.copy(package.path, tmp_path)
+        shutil.copy(package.path.with_suffix(".json"), tmp_path)
+    function = build()
+    assert function.cached
+    damaged = function.path.with_suffix(suffix)
+    before = damaged.read_bytes()
+    damaged.unlink()
+    if content is not None:
+        damaged.write_bytes(content)
+    again = build()
+    assert (again.cached, again.notes, damaged.read_bytes()) == (False, function.notes, before)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import orjson
 from turnout import __version__
 from turnout.artifacts.graph_operators import GraphOperators
 from turnout.protocol.tensors.datatypes import Signature
+from turnout.system.files import write_whole
 
 FORMAT = f"{__version__}/2"
 """Raise the number whenever the same bytes would give another signature, digest or entry than before."""
@@ -139,14 +139,7 @@ def _write(path: Path, row: Mapping[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         data = orjson.dumps({"format": FORMAT, **row})
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(path, data)
     except (OSError, orjson.JSONEncodeError):
         return
 

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from turnout.packaging.routers import RouterInputs, router_files
 from turnout.packaging.zips import Content, content_digest, unzipped_bytes, write_zip
 from turnout.plan.checks.quotas import is_stored
 from turnout.project.project import Project
+from turnout.system.files import write_whole
 from turnout.system.processes import ended_tracker, join_parent
 
 FORMAT = "1"
@@ -259,18 +261,31 @@ def _package(
 ) -> BuiltPackage:
     """Write the zip if it is not there; its notes lie beside it, so that a cached package tells them again."""
     path = out / f"{name}-{digest[:16]}.zip"
-    notes_path = path.with_suffix(".json")
-    cached = path.exists() and notes_path.exists()
-    if not cached:
+    found = _read_package(path)
+    if found is None:
         notes = write(path)
-        notes_path.write_text(json.dumps(notes))
-    notes = tuple(json.loads(notes_path.read_text()))
+        write_whole(path.with_suffix(".json"), json.dumps(notes).encode())
+        size_bytes = unzipped_bytes(path)
+    else:
+        notes, size_bytes = found
     if python is None:
         notes = (*notes, NO_BYTECODE)
-    progress(name, "cached" if cached else "built")
+    progress(name, "built" if found is None else "cached")
     return BuiltPackage(
-        name, kind, path, digest, path.stat().st_size, unzipped_bytes(path), cached, notes=notes, layer=layer
+        name, kind, path, digest, path.stat().st_size, size_bytes, found is not None, notes=notes, layer=layer
     )
+
+
+def _read_package(path: Path) -> tuple[tuple[str, ...], int] | None:
+    """The notes and the unzipped size of a zip that is there; None where it, or its notes, are missing or not whole."""
+    try:
+        size_bytes = unzipped_bytes(path)
+        notes = json.loads(path.with_suffix(".json").read_bytes())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None
+    if not (isinstance(notes, list) and all(isinstance(note, str) for note in notes)):
+        return None
+    return tuple(notes), size_bytes
 
 
 def _optimised(

@@ -19,6 +19,7 @@ import numpy as np
 
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
+from turnout.system.files import check_room
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -43,6 +44,9 @@ def optimise_graph(source: Path, target: Path, signature: Signature, requests: S
         _open(source, save_to=target)
         optimised = _open(target)
     except Exception as error:
+        # A full disk is no property of the graph: the package must not be made, and kept, without optimization.
+        target.unlink(missing_ok=True)
+        check_room(target.parent, source.stat().st_size)
         return _keep(target, f"onnxruntime could not optimise it: {_first_line(error)}")
     if _inputs(given) != _inputs(optimised):
         return _keep(target, "optimised, it would require other inputs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ import typer
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
 from turnout.cli.output import CommandError, console_of, counted, say, say_json, say_table, tell
 from turnout.wording import size_text
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says where a file has no room."""
 
 if TYPE_CHECKING:
     from turnout.packaging.build import BuiltPackage
@@ -74,6 +78,11 @@ def build_all(
             )
     except LayerError as error:
         raise CommandError(f"the layer cannot be made: {error}", code=1) from None
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        message = f"cannot write packages to {folder}: {error.strerror}."
+        raise CommandError(message, "Make room and build again: finished packages are kept.", code=1) from error
     return built, folder
 
 

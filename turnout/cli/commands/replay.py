@@ -192,9 +192,10 @@ def check_version(sender: Replay, model: str, version: str, sample: Sample) -> N
 def write_report(report: Path, summary: Summary, source: str, floor: float | None) -> None:
     """Write the page and say so."""
     from turnout.replay.report import render_report
+    from turnout.system.files import PRIVATE, write_whole
 
     try:
-        report.write_text(render_report(summary, source=source, floor=floor), encoding="utf-8")
+        write_whole(report, render_report(summary, source=source, floor=floor).encode(), PRIVATE)
     except OSError as error:
         raise CommandError(f"cannot write {report}: {error.strerror}.") from error
     tell(f"The report is {report}.")

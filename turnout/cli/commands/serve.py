@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from turnout.cli.commands.build import building
+from turnout.cli.commands.build import FULL, building
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
 from turnout.cli.output import CommandError, tell
 from turnout.gateway.interrupt import remembered_interrupt
@@ -106,6 +106,7 @@ def serve(
         from turnout.gateway.output.process import OutputError
         from turnout.gateway.workers.supervisor import StartError, StopError
         from turnout.packaging.layer import LayerError
+        from turnout.project.manifest_file import manifest_path
 
         try:
             local.serve(
@@ -129,6 +130,9 @@ def serve(
         except (OutputError, StartError, StopError) as error:
             raise CommandError(f"{error}.", code=1) from None
         except OSError as error:
+            if isolated and error.errno in FULL:
+                message = f"cannot write packages to {manifest_path(manifest).parent / '.turnout'}: {error.strerror}."
+                raise CommandError(message, "Make room and start again: finished packages are kept.", code=1) from error
             if capture is not None and error.filename == str(capture):
                 raise CommandError(f"cannot capture to {capture}: {error.strerror}.") from error
             listening = error.errno in CANNOT_LISTEN and error.filename is None

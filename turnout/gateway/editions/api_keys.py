@@ -12,12 +12,12 @@ import logging
 import os
 import secrets
 import string
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from turnout.problems import Problem, ProblemsError
+from turnout.system.files import PRIVATE, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,8 @@ def _read_keys(path: Path) -> dict[str, str]:
         return {}
     except OSError as error:
         raise _problem(path, f"cannot be read: {error.strerror}") from error
+    if not text.strip(b"\0 \r\n\t"):
+        return {}  # a crash of the machine may leave a file without its content: it held no key that anybody knows
     try:
         keys = json.loads(text)
     except ValueError as error:
@@ -91,14 +93,5 @@ def _problem(path: Path, message: str) -> ProblemsError:
 
 
 def _write_keys(path: Path, keys: Mapping[str, str]) -> None:
-    """Replace the file whole: a reader sees the old one or the new one. Only its owner may read it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".api_keys-")  # mode 0600
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(dict(keys), file, indent=2)
-            file.write("\n")
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Replace the file. Only its owner may read it."""
+    write_whole(path, f"{json.dumps(dict(keys), indent=2)}\n".encode(), PRIVATE)
