@@ -18,7 +18,21 @@ from turnout.cli.output import CommandError
 from turnout.problems import Problem, ProblemsError
 
 COMMANDS = [
-    *("init", "validate", "plan", "build", "serve", "invoke", "replay", "add", "models", "openapi", "test", "canary"),
+    *(
+        "init",
+        "validate",
+        "plan",
+        "build",
+        "serve",
+        "invoke",
+        "replay",
+        "add",
+        "remove",
+        "models",
+        "openapi",
+        "test",
+        "canary",
+    ),
 ]
 HEAVY = {
     "google.protobuf",

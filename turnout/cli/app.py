@@ -13,7 +13,7 @@ import typer
 
 from turnout import __version__
 from turnout.cli.canary import commands as canary
-from turnout.cli.commands import add, build, init, invoke, models, openapi, plan, replay, serve, test, validate
+from turnout.cli.commands import add, build, init, invoke, models, openapi, plan, remove, replay, serve, test, validate
 from turnout.cli.group import Group
 from turnout.cli.output import CommandError, tell, tell_problems
 from turnout.problems import ProblemsError
@@ -102,6 +102,7 @@ for command in (
     invoke.invoke,
     replay.replay,
     add.add,
+    remove.remove,
     models.models,
     openapi.openapi,
 ):

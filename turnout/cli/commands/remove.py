@@ -1,0 +1,106 @@
+"""`turnout remove`: a version taken out of models.yaml, with its files or without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from turnout.cli.canary.target import editing_alone, log_of
+from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
+from turnout.cli.output import CommandError, counted, printable, say, tell
+from turnout.problems import ProblemsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from turnout.project.project import Project
+    from turnout.scaffold.removed_version import PreparedRemoval
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")]
+VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="The version to remove.")]
+FilesOption = Annotated[
+    bool, typer.Option("--delete-files/--keep-files", help="Whether the version's files are deleted, too.")
+]
+
+
+def remove(
+    model: ModelArgument,
+    version: VersionArgument,
+    *,
+    delete_files: FilesOption = False,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Remove a version of a model.
+
+    It is taken out of models.yaml; comments stay. A version that a stage serves, also by `"*": newest`, or that a
+    canary, a weight, a graph, a shadow or a fallback names, is refused.
+
+    Its files stay unless --delete-files is given. Files that another version names are never deleted.
+    """
+    from turnout.canary.rollout.rollout import check_finished
+    from turnout.scaffold.removed_version import prepare_removal, remove_version
+
+    with editing_alone(manifest):
+        check_finished(log_of(manifest))
+        project = load(manifest)
+        check_names(project, model, version)
+        try:
+            prepared = prepare_removal(project, model, version)
+        except ProblemsError:
+            tell(f"{project.manifest.source} would not be right without {model} {version}; nothing was removed:")
+            raise
+        lost = list(lost_ways_back(project, manifest, model, version))
+        try:
+            deleted = remove_version(prepared, delete_files=delete_files)
+        except OSError as error:
+            if prepared.manifest.read_bytes() == prepared.data:
+                raise
+            message = f"removed {model} {version} from {project.manifest.source}, but cannot delete {error.filename}"
+            raise CommandError(f"{message}: {error.strerror}.", "Delete it by hand.", code=1) from error
+    say(f"Removed {model} {version} from {project.manifest.source}.")
+    say_files(prepared, deleted, delete_files=delete_files)
+    say(f"`pulumi up` deletes its function: calls of /models/{model}/{version}/inference are refused from then on.")
+    for stage in lost:
+        tell(f"note: `turnout canary rollback {stage} --to-previous` can no longer return to {model} {version}.")
+
+
+def check_names(project: Project, model: str, version: str) -> None:
+    """Raise a CommandError unless there is such a version."""
+    from turnout.client.sample_request import UnknownNameError, known
+
+    try:
+        row = project.manifest.model(known("model", model, [found.name for found in project.manifest.models]))
+        if row.graph is not None:
+            raise CommandError(f"{model} is a graph: it has no versions.", "Delete it in models.yaml by hand.")
+        known(f"version of {model}", version, [found.name for found in row.versions])
+    except UnknownNameError as error:
+        raise CommandError(str(error), error.hint) from error
+
+
+def lost_ways_back(project: Project, manifest: Path, model: str, version: str) -> Iterator[str]:
+    """The stages whose latest promotion was from this version."""
+    from turnout.canary.rollout.manifest_edits import versions_in
+    from turnout.canary.rollout.way_back import find_promotion
+
+    log = log_of(manifest)
+    for stage in project.manifest.stages:
+        promotion = find_promotion(log.read(stage.name))
+        if promotion is not None and version in versions_in(promotion.before.get(model, "")):
+            yield stage.name
+
+
+def say_files(prepared: PreparedRemoval, deleted: tuple[Path, ...], *, delete_files: bool) -> None:
+    """What became of the version's files."""
+    if not delete_files:
+        here = [prepared.name_of(path) for path in prepared.files if path.exists()]
+        if here:
+            say(printable(f"Kept {counted(len(here), 'file')}: {', '.join(here)}. --delete-files would delete them."))
+        return
+    names = ", ".join(prepared.name_of(path) for path in deleted)
+    say(printable(f"Deleted {counted(len(deleted), 'file')}{': ' if names else ''}{names}."))
+    for folder in dict.fromkeys(path.parent for path in deleted):
+        if folder != prepared.root and folder.is_dir():
+            rest = sorted(path.name for path in folder.iterdir())
+            say(printable(f"{prepared.name_of(folder)} still holds {', '.join(rest)}."))
