@@ -50,6 +50,9 @@ class Changing:
             return Response(200, (), orjson.dumps(named))
         return self._gateway.handle(request)
 
+    def admit(self, request: Request) -> Response | None:
+        return None if request.path.startswith("/serve/") else self._gateway.admit(request)
+
 
 def main(project: Path) -> None:
     state = SharedState(2)

@@ -20,7 +20,7 @@ import pytest
 
 from tests.builders.graphs import write_identity
 from tests.builders.processes import children, connections_of, is_alive, until
-from tests.builders.running_server import PATIENCE_S, Client, RunningServer, running_server
+from tests.builders.running_server import PATIENCE_S, TURNOUT, Client, RunningServer, running_server, serve_command
 
 MANIFEST = """
 platform: turnout
@@ -316,3 +316,37 @@ def test_a_client_that_says_nothing_takes_its_place_only(server: RunningServer) 
     for connection in silent:
         connection.close()
     until(lambda: spread(server) == [0, 0], "they are gone")
+
+
+def test_few_descriptors_refuse_crowds_with_503_and_recover(project: Path) -> None:
+    """Under `ulimit -n 64`: two hundred idle connections, twice."""
+    limited = ("bash", "-c", 'ulimit -n 64 && exec "$@"', "limited", *TURNOUT)
+
+    def ask() -> int:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as asking:
+            asking.sendall(b"GET /health/live HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            return int(asking.makefile("rb").readline().split(b" ")[1])
+
+    with running_server(project, "--workers", "2", command=limited) as server:
+        assert "limit of open files is 64" in server.stderr.read_text()
+        for _ in range(2):
+            idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
+            until(lambda: ask() == 503, "the crowd is in the way")
+            for connection in idle:
+                connection.close()
+            until(lambda: spread(server) == [0, 0], "they are gone")
+            assert [ask() for _ in range(5)] == [200] * 5
+
+
+def test_hardly_any_descriptors_are_told_at_the_start(project: Path) -> None:
+    command = ("bash", "-c", 'ulimit -n 32 && exec "$@"', "limited", *TURNOUT)
+    found = subprocess.run(
+        serve_command(project / "models.yaml", command=command),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert found.returncode != 0
+    assert "ulimit -n" in found.stderr
+    assert "Traceback" not in found.stderr

@@ -684,7 +684,7 @@ def test_given_sockets_are_listened_on() -> None:
 
 SCRIPT = """
 import asyncio, sys
-from turnout.gateway.http import run
+from turnout.gateway.http.server import run
 from turnout.gateway.http.messages import Response
 {before}
 async def slow(request):

@@ -36,6 +36,6 @@ def _make_router(table: Any, invoke: Invoke) -> Answering:
 
 
 def _make_general(project: Project, plan: Plan, invoke: Invoke) -> Answering:
-    code = importlib.import_module(f"{router_lambda_package()}.general")
+    code = importlib.import_module(f"{router_lambda_package()}.general.router")
     made: Answering = code.GeneralRouter(make_catalogue(project, plan), invoke)
     return made

@@ -296,8 +296,8 @@ class Connection(asyncio.Protocol):
             except Exception:
                 logger.exception("the access log failed")
 
-    def _write_refusal(self, request: Request, response: Response) -> None:
-        self._lingering = True
+    def _write_refusal(self, request: Request, response: Response, *, patient: bool = True) -> None:
+        self._lingering = patient
         self._since = self._service.now
         self._write(request, response, CLOSE, time.perf_counter())
 
@@ -319,9 +319,8 @@ class Connection(asyncio.Protocol):
             return
         self._is_counted = self._service.count_incomplete(self._origin)
         if not self._is_counted:
-            # No time to read it is given: those who have so many connections would have as many more.
-            self._deaf = True
-            self._write(self._reader.describe(), make_refusal(503, self._service.refusals), CLOSE, time.perf_counter())
+            # Time to read it is given while there is room: those who have so many connections may want as many more.
+            self._refuse(503, patient=4 * len(self._service.connections) < 3 * self._service.limits.max_connections)
 
     def _check_body(self) -> None:
         """A head has come and its body has not: refuse what can be refused by now, or what there is no room for."""
@@ -330,7 +329,7 @@ class Connection(asyncio.Protocol):
         assert request is not None
         if request.admitted is None:
             request.admitted = ""
-            refusal = service.admit(request) if service.admit is not None else None
+            refusal = self._ask_for_admission(request)
             if refusal is not None:
                 self._refuse_with(request, refusal)
                 return
@@ -339,6 +338,16 @@ class Connection(asyncio.Protocol):
         others_bytes = service.body_bytes - reader.body_bytes
         if size_bytes > SMALL_BODY_BYTES and others_bytes + size_bytes > service.limits.max_bodies_bytes:
             self._refuse(503)
+
+    def _ask_for_admission(self, request: Request) -> Response | None:
+        service = self._service
+        if service.admit is None:
+            return None
+        try:
+            return service.admit(request)
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.path)
+            return make_refusal(500, service.refusals)
 
     def _count_bodies(self) -> None:
         """Tell the service how much of bodies is held here: read in part, waiting for their turn, being answered."""
@@ -390,18 +399,18 @@ class Connection(asyncio.Protocol):
             logger.error("a request broke the server", exc_info=error)
             self._refuse(500)
 
-    def _refuse(self, status: int) -> None:
+    def _refuse(self, status: int, *, patient: bool = True) -> None:
         """Answer with `status` when its turn comes, read nothing more, and end the connection."""
-        self._refuse_with(self._reader.describe(), make_refusal(status, self._service.refusals))
+        self._refuse_with(self._reader.describe(), make_refusal(status, self._service.refusals), patient=patient)
 
-    def _refuse_with(self, request: Request, response: Response) -> None:
+    def _refuse_with(self, request: Request, response: Response, *, patient: bool = True) -> None:
         self._reader.drop_body()
         self._deaf = True
         self._phase = _IDLE
         if self._awaited or self._stalled or self._queue:
             self._queue.append((request, CLOSE, response))
         else:
-            self._write_refusal(request, response)
+            self._write_refusal(request, response, patient=patient)
 
     def _hang_up(self) -> None:
         if self._lingering and not self._eof:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from socket import socket
 
@@ -16,9 +17,10 @@ from turnout.gateway.http.server import allow_open_files
 from turnout.gateway.output.process import Output
 from turnout.gateway.shared.state import ControlState, SharedState
 from turnout.gateway.workers.channel import Channel
+from turnout.gateway.workers.descriptors import LEAST_CONNECTIONS, connections_allowed, count_open, soft_limit
 from turnout.gateway.workers.heartbeats import Heartbeats
 from turnout.gateway.workers.reload import Numbered, Reload
-from turnout.gateway.workers.supervisor import Supervisor
+from turnout.gateway.workers.supervisor import StartError, Supervisor
 from turnout.gateway.workers.watch import Watch
 from turnout.gateway.workers.worker import First, Serving, run_worker
 from turnout.gateway.workers.workers import Workers
@@ -26,6 +28,28 @@ from turnout.system.processes import adopt_orphans, end_descendants
 
 OTHER_FILES = 1024
 """Descriptors that a worker has beside its connections."""
+
+
+REFUSED_BY_WORKERS = 4
+"""Connections that a worker is handed beyond those it serves: it gives its 503 time to be read."""
+
+
+def fit_to_descriptors(serving: Serving, tell: Callable[[str], None]) -> Serving:
+    """The same, with no more connections than the limit of open files leaves room for.
+
+    Raises:
+        StartError: that would be next to none.
+    """
+    wanted, limit = serving.limits.max_connections, soft_limit()
+    allowed = connections_allowed(wanted, limit, count_open())
+    if allowed < LEAST_CONNECTIONS:
+        raise StartError(f"the limit of open files is {limit}, too few to serve: raise it, as with `ulimit -n 8192`")
+    if allowed < wanted:
+        tell(
+            f"The limit of open files is {limit}: each worker serves at most {allowed} connections at once. "
+            f"`ulimit -n {wanted + OTHER_FILES}` allows {wanted:,}."
+        )
+    return replace(serving, limits=replace(serving.limits, max_connections=allowed))
 
 
 def supervise(
@@ -56,6 +80,8 @@ def supervise(
         StopError: a worker did not stop and was killed.
         OSError: the sockets cannot be listened on.
     """
+    allow_open_files(serving.limits.max_connections + OTHER_FILES)
+    serving = fit_to_descriptors(serving, tell)
     edition = first.edition
     path = edition.project.manifest.path
     stages = tuple(stage for api in edition.apis for stage in api.stages)
@@ -79,7 +105,7 @@ def supervise(
             output.close_inherited()
 
     watch = Watch(find_files(path, edition)) if is_watching else None
-    workers = Workers(state, run, close_inherited)
+    workers = Workers(state, run, close_inherited, capacity=serving.limits.max_connections + REFUSED_BY_WORKERS)
     current = Numbered(first.number, edition)
     reload = Reload(
         current,
@@ -101,7 +127,6 @@ def supervise(
         output=output,
         shutdown_s=serving.limits.shutdown_s,
     )
-    allow_open_files(serving.limits.max_connections + OTHER_FILES)
     # What is there now stays: else each full collection would walk through all of it, for milliseconds, and write to
     # pages that the workers share.
     gc.collect()

@@ -202,11 +202,9 @@ class Worker:
             self._tell("heard")
         match message.kind:
             case "connections":
-                assert self._attach is not None
-                for file in message.files:
-                    self._attach(_connected(file))
+                self._take_connections(message)
             case "prepare":
-                task = asyncio.get_running_loop().create_task(self._prepare(message.values[0], message.files[0]))
+                task = asyncio.get_running_loop().create_task(self._prepare(message.values[0], *message.files))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             case "discard":
@@ -220,7 +218,17 @@ class Worker:
             case _:
                 raise ValueError(f"there is no message {message.kind!r}")
 
-    async def _prepare(self, number: int, file: int) -> None:
+    def _take_connections(self, message: Message) -> None:
+        assert self._attach is not None
+        for file in message.files:
+            self._attach(_connected(file))
+        for _ in range(message.values[0] - len(message.files)):
+            self._count_closed()  # there was no descriptor left for it, and the kernel has closed it
+
+    async def _prepare(self, number: int, file: int | None = None) -> None:
+        if file is None:
+            self._tell("prepared", number, "this worker has no descriptor left: raise the limit with `ulimit -n`")
+            return
         try:
             edition = await asyncio.to_thread(take_edition, file)
         except Exception as error:

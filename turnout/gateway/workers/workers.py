@@ -17,10 +17,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, NoReturn
 
 from turnout.gateway.shared.state import SharedState
 from turnout.gateway.workers.channel import Channel
+from turnout.gateway.workers.descriptors import NO_ROOM, refuse_connection
 from turnout.gateway.workers.restarts import FIRST_DELAY_S, Restarts
 
 log = logging.getLogger("turnout.workers")
@@ -33,6 +35,20 @@ ACKNOWLEDGED = frozenset({"prepare", "stop"})
 
 FULL_S = 0.05
 """How long to wait at most for a worker to take what it was sent when none takes any more."""
+
+NO_ROOM_S = 0.001
+MOST_TRIES = 50
+"""Between tries to hand out a connection while too many descriptors are on their way, and how many tries there are."""
+
+
+class Given(Enum):
+    """What became of a connection that was to be handed out."""
+
+    TAKEN = "a worker has it"
+    LATER = "a worker will take it, or be started"
+    FULL = "every worker has as many as it may have"
+    NO_ROOM = "no descriptor can be sent at the moment"
+
 
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
 """Held back while a process is forked: the child must not run its parent's handlers."""
@@ -108,6 +124,7 @@ class Workers:
         run: what each one does, in its own process: its number and its end of the channel, to an exit code.
         close_inherited: closes in a new process what belongs to the supervisor.
         clock: monotonic seconds.
+        capacity: connections that one worker may be handed; where all have so many, more are answered with 503 here.
     """
 
     def __init__(
@@ -116,11 +133,13 @@ class Workers:
         run: Callable[[int, Channel], int],
         close_inherited: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        capacity: int = sys.maxsize,
     ) -> None:
         self._state = state
         self._run = run
         self._close_inherited = close_inherited
         self._clock = clock
+        self._capacity = capacity
         self._given = 0
         self._homeless: deque[socket.socket] = deque()
         self.rows = tuple(WorkerProcess(number) for number in range(state.workers))
@@ -187,36 +206,52 @@ class Workers:
     def give(self, connections: Sequence[socket.socket] = ()) -> None:
         """Hand connections out, each to the worker with the fewest open ones, and those that waited for a worker.
 
-        They are closed here once they are handed out.
+        They are closed here once they are handed out. One that no worker has room for is answered with 503.
         """
         self._homeless.extend(connections)
+        tries = 0
         while self._homeless:
-            if self._give(self._homeless[0]):
-                self._homeless.popleft().close()
+            outcome = self._give(self._homeless[0])
+            if outcome is Given.NO_ROOM and tries < MOST_TRIES:
+                # Too many descriptors are on their way: workers take them in a moment.
+                tries += 1
+                time.sleep(NO_ROOM_S)
                 continue
-            full = [worker.channel for worker in self.alive() if worker.is_ready and worker.channel]
-            if not full:
-                return
-            select.select([], full, [], FULL_S)
+            if outcome is Given.TAKEN:
+                self._homeless.popleft().close()
+            elif outcome in {Given.FULL, Given.NO_ROOM}:
+                refuse_connection(self._homeless.popleft())
+            else:
+                waiting = [worker.channel for worker in self.alive() if worker.is_ready and worker.channel]
+                if not waiting:
+                    return
+                select.select([], waiting, [], FULL_S)
 
-    def _give(self, connection: socket.socket) -> bool:
+    def _give(self, connection: socket.socket) -> Given:
         """Whether one of them took it. Equal ones take turns."""
         self._given += 1
         count = len(self.rows)
         ready = [worker for worker in self.alive() if worker.is_ready]
+        outcome = Given.FULL if ready else Given.LATER
         for worker in sorted(
             ready,
             key=lambda row: (self._state.open_connections(row.number), (row.number + self._given) % count),
         ):
+            if self._state.open_connections(worker.number) >= self._capacity:
+                break  # the others have as many
             assert worker.channel is not None
+            outcome = Given.LATER
             self._state.add_connections(worker.number, 1)
             try:
-                if worker.channel.try_send("connections", files=(connection.fileno(),)):
-                    return True
-            except OSError:
+                if worker.channel.try_send("connections", 1, files=(connection.fileno(),)):
+                    return Given.TAKEN
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    self._state.add_connections(worker.number, -1)
+                    return Given.NO_ROOM
                 worker.is_ready = False  # it is about to be found dead
             self._state.add_connections(worker.number, -1)
-        return False
+        return outcome
 
     def tell(self, kind: str, *values: Any, files: Sequence[int] = ()) -> list[WorkerProcess]:
         """Send a message to every worker that is ready, and say which these are."""

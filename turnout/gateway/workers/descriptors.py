@@ -1,0 +1,68 @@
+"""The limit of open files: how many connections it leaves room for, and the answer where there is none.
+
+A process that has no descriptor left loses the connections that it is handed, so that it is never handed too many.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import resource
+import socket
+from pathlib import Path
+
+OTHERS = 16
+"""Descriptors that a worker opens for itself: its event loop, its channel, a capture."""
+
+SHARE_OF_OTHERS = 4
+"""One in so many is left to sessions and to the processes of isolated functions, 1,024 at most."""
+
+MOST_OTHERS = 1024
+
+LEAST_CONNECTIONS = 8
+
+NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
+"""Errors that say nothing about the other end: this process, its user or the system has no room at the moment."""
+
+_BODY = b'{"message":"Service Unavailable"}'
+_REFUSAL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(_BODY), _BODY)
+)
+
+
+def count_open() -> int:
+    """Descriptors of this process that are open."""
+    try:
+        return sum(1 for _ in Path("/proc/self/fd").iterdir()) - 1
+    except OSError:  # no Linux
+        return 32
+
+
+def soft_limit() -> int:
+    """How many descriptors this process may have."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
+
+
+def connections_allowed(wanted: int, limit: int, open_now: int) -> int:
+    """How many connections one worker may have under a limit of open files.
+
+    Args:
+        wanted: where the limit is no matter.
+        limit: of descriptors, those above which none may be.
+        open_now: descriptors that a worker begins with.
+    """
+    others = OTHERS + min(MOST_OTHERS, limit // SHARE_OF_OTHERS)
+    return min(wanted, max(0, limit - open_now - others))
+
+
+def refuse_connection(connection: socket.socket) -> None:
+    """Answer with 503 and close, without waiting for the request."""
+    with contextlib.suppress(OSError):
+        connection.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            connection.recv(65_536)  # closing with unread bytes would reset the connection
+        connection.send(_REFUSAL)
+        connection.shutdown(socket.SHUT_WR)
+    connection.close()
