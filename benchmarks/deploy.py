@@ -28,6 +28,7 @@ from benchmarks.plan import make_artifacts, write_manifest
 from infra.api import RestApi, RestApiArgs
 from infra.observability.access_logs import AccountLogging
 from infra.program import deploy, find_place, render_documents
+from infra.roles import Roles, RolesArgs
 from tests.engine.project import LAYER, write_package
 from tests.engine.stand_in.aws import REGION
 from tests.engine.stand_in.clients import client_of
@@ -86,7 +87,9 @@ def deploy_api(project: Project) -> None:
     place = find_place(function_prefix(plan.platform, plan.stack))
     documents = dict(render_documents(project, plan, place))
     for api in plan.apis:
-        RestApi(api.name, RestApiArgs(api, documents[api.name], 30, [AccountLogging("api-logs", place)]))
+        roles = Roles("roles", RolesArgs(place, plan))
+        after = [AccountLogging("api-logs", place)]
+        RestApi(api.name, RestApiArgs(api, documents[api.name], 30, after, [roles]))
 
 
 def deploy_path_by_path(project: Project) -> None:

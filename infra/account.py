@@ -1,4 +1,4 @@
-"""What AWS allows the account in the stack's region, read before anything is made.
+"""What holds for the whole account in the stack's region, read before anything is made.
 
 An account's quotas are known to nobody but AWS. Where they cannot be read, for want of a permission
 (`lambda:GetAccountSettings`) or because boto3 finds other credentials than the provider, the program goes on without.
@@ -6,11 +6,15 @@ An account's quotas are known to nobody but AWS. Where they cannot be read, for 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import pulumi
 
 from .naming import Place
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,26 @@ class AccountSettings:
 
 def read_account(place: Place) -> AccountSettings | None:
     """The settings, or None where they cannot be read."""
+
+    def ask(session: Any) -> AccountSettings:
+        found = session.client("lambda").get_account_settings()
+        limit, usage = found["AccountLimit"], found["AccountUsage"]
+        return AccountSettings(limit["TotalCodeSize"], usage["TotalCodeSize"], limit["ConcurrentExecutions"])
+
+    return _ask_account(place, ask)
+
+
+def read_logs_role(place: Place) -> str | None:
+    """Return the role by which API Gateway writes logs, empty where none is set; None where it cannot be read."""
+
+    def ask(session: Any) -> str:
+        role: str | None = session.client("apigateway").get_account().get("cloudwatchRoleArn")
+        return role or ""
+
+    return _ask_account(place, ask)
+
+
+def _ask_account(place: Place, ask: Callable[[Any], Answer]) -> Answer | None:
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -37,9 +61,7 @@ def read_account(place: Place) -> AccountSettings | None:
         session = boto3.Session(profile_name=pulumi.Config("aws").get("profile"), region_name=place.region)
         if session.client("sts").get_caller_identity()["Account"] != place.account:
             return None
-        found = session.client("lambda").get_account_settings()
-        limit, usage = found["AccountLimit"], found["AccountUsage"]
-        return AccountSettings(limit["TotalCodeSize"], usage["TotalCodeSize"], limit["ConcurrentExecutions"])
+        return ask(session)
     except (BotoCoreError, ClientError, KeyError) as error:
-        pulumi.log.debug(f"Lambda's account settings cannot be read: {error}")
+        pulumi.log.debug(f"the account's settings cannot be read: {error}")
         return None

@@ -7,23 +7,56 @@ program before the first resource. What depends on models.yaml alone is the plan
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import pulumi
 
 from turnout.packaging.build import BuiltPackage
 from turnout.plan.checks.quotas import KEPT_VERSIONS, UNRESERVED_CONCURRENCY, UNZIPPED_BYTES
+from turnout.plan.deployment_notes import Outputs
 from turnout.plan.values import Plan
+from turnout.protocol.naming import plain_prefix
 from turnout.wording import size_text
 
 from .account import AccountSettings
 from .naming import Place
 from .packages import is_large
 
+_PLAIN_STACK = re.compile(r"[a-z0-9]+")
+
 NAME_CHARACTERS = 64
 """Of roles and of EventBridge's rules."""
 
 BUCKET_CHARACTERS = 63
+
+
+def check_names(plan: Plan, place: Place, outputs: Outputs | None) -> None:
+    """That a stack which an older version deployed keeps its names, and with them its addresses.
+
+    Args:
+        plan: names the stack.
+        place: has the prefix of the names to come.
+        outputs: of the last deployment; None where they are not known.
+
+    Raises:
+        pulumi.RunError: every resource would be made anew under another name.
+    """
+    old = plain_prefix(plan.platform, plan.stack)
+    functions = (outputs or {}).get("functions") or ()
+    if place.prefix == old or not any(name.startswith(f"{old}_") for name in functions):
+        return
+    platform, _, stack = old.rpartition("-")
+    keep = (
+        f"To keep them, run `pulumi stack rename {stack}` and set `platform: {platform}` in models.yaml. "
+        if _PLAIN_STACK.fullmatch(stack)
+        else ""
+    )
+    raise pulumi.RunError(
+        f"the names of this stack start with `{old}`. They would start with `{place.prefix}`, which no other platform "
+        f"and stack share, and everything would be made anew, at other addresses. {keep}To move, run "
+        "`pulumi config set turnout:new_names true`."
+    )
 
 
 def check_limits(
@@ -106,10 +139,7 @@ def _too_large(built: Sequence[BuiltPackage]) -> Iterator[str]:
 def _too_long(plan: Plan, place: Place, built: Sequence[BuiltPackage]) -> Iterator[str]:
     names = {place.integration_role: NAME_CHARACTERS, place.logs_role: NAME_CHARACTERS}
     names |= {
-        place.guard_rail_rule(f"{stage.name}-check"): NAME_CHARACTERS
-        for api in plan.apis
-        for stage in api.stages
-        if stage.canary
+        place.guard_rail_check(stage.name): NAME_CHARACTERS for api in plan.apis for stage in api.stages if stage.canary
     }
     if any(is_large(package) or package.stored for package in built):
         names[place.bucket] = BUCKET_CHARACTERS

@@ -66,8 +66,12 @@ class Place:
         return f"{self.prefix}-guard-rail"
 
     def guard_rail_rule(self, stage: str) -> str:
-        """The rule that hears the alarms of a stage's canary."""
-        return f"{self.guard_rail}-{stage}"
+        """The rule that hears the alarms of a stage's canary. A dot, which neither a prefix nor a stage has."""
+        return f"{self.guard_rail}.{stage}"
+
+    def guard_rail_check(self, stage: str) -> str:
+        """The rule that has the alarms' states checked every minute."""
+        return f"{self.guard_rail_rule(stage)}.check"
 
     @property
     def logs_role(self) -> str:

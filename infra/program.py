@@ -20,6 +20,7 @@ from turnout.openapi.document import build_document, check_document, lambda_uri,
 from turnout.packaging.build import BuiltPackage, build_packages
 from turnout.packaging.layer import LayerError
 from turnout.packaging.routers import find_routers
+from turnout.plan.deployment_notes import Outputs, find_canary_routes, find_deployment_notes
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan, StagePlan
 from turnout.problems import ProblemsError
@@ -29,15 +30,16 @@ from turnout.project.remote_artifacts import fetch_remote
 from turnout.protocol.naming import function_prefix
 from turnout.protocol.telemetry import disable_telemetry
 
-from .account import AccountSettings, read_account
+from .account import AccountSettings, read_account, read_logs_role
 from .api import RestApi, RestApiArgs
 from .functions import ServedFunction, ServedFunctionArgs
-from .limits import check_limits
+from .limits import check_limits, check_names
 from .naming import Place
-from .observability.access_logs import AccountLogging
+from .observability.access_logs import AccountLogging, LoggingPlan, plan_logging
 from .observability.alarms import Alarms, alarms_of_function, alarms_of_stage
 from .observability.dashboard import render_dashboard
 from .observability.guard_rail import GuardRail, GuardRailArgs, find_guarded
+from .own_outputs import read_own_outputs
 from .packages import Packages, PackagesArgs
 from .roles import Roles, RolesArgs
 from .settings import Settings, read_settings
@@ -45,6 +47,7 @@ from .stored_models import LOCATION, StoredModel, find_stored
 
 Load = Callable[[Path], Project]
 Account = Callable[[Place], AccountSettings | None]
+LogsRole = Callable[[Place], str | None]
 Build = Callable[[Project, Plan], Sequence[BuiltPackage]]
 
 
@@ -60,7 +63,12 @@ def build_zips(project: Project, plan: Plan) -> Sequence[BuiltPackage]:
 
 
 def deploy(
-    folder: Path, *, load: Load = load_whole_project, build: Build = build_zips, account: Account = read_account
+    folder: Path,
+    *,
+    load: Load = load_whole_project,
+    build: Build = build_zips,
+    account: Account = read_account,
+    logs_role: LogsRole = read_logs_role,
 ) -> None:
     """Everything that `folder`'s models.yaml asks for.
 
@@ -69,6 +77,7 @@ def deploy(
         load: reads it.
         build: makes the packages.
         account: reads what AWS allows the account.
+        logs_role: reads the role by which API Gateway writes logs in the account and region.
 
     Raises:
         pulumi.RunError: the files or the configuration cannot be used; nothing has been made.
@@ -86,9 +95,17 @@ def deploy(
     except LayerError as error:
         raise pulumi.RunError(f"the layer cannot be made: {error}") from None
     check_limits(plan, place, built, keep_versions=settings.keep_versions, account=account(place))
-    for note in plan.notes:
+    outputs = read_own_outputs()
+    if not settings.new_names:
+        check_names(plan, place, outputs)
+    for note in (*plan.notes, *find_deployment_notes(plan, outputs)):
         pulumi.warn(f"{note.path}: {note.message}")
-    make_stack(Stack(project, plan, place, settings), documents, built)
+    logging = LoggingPlan(makes=False)
+    if settings.account_logging:
+        logging = plan_logging(place, logs_role(place), outputs)
+    if logging.note:
+        pulumi.warn(f"turnout:account_logging: {logging.note}")
+    make_stack(Stack(project, plan, place, settings, logging, outputs), documents, built)
 
 
 def find_place(prefix: str) -> Place:
@@ -119,6 +136,8 @@ class Stack:
     plan: Plan
     place: Place
     settings: Settings
+    logging: LoggingPlan
+    outputs: Outputs | None
 
 
 def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[BuiltPackage]) -> None:
@@ -128,7 +147,7 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     stored = tuple(find_stored(plan, built, place))
     roles = Roles("roles", RolesArgs(place, plan, stored))
     after: list[pulumi.Resource] = [*make_functions(stack, built, stored, roles)]
-    if settings.account_logging:
+    if stack.logging.makes:
         after.append(AccountLogging("api-logs", place))
     apis = {
         api.name: RestApi(api.name, RestApiArgs(api, documents[api.name], settings.log_retention_days, after, [roles]))
@@ -143,6 +162,8 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     dashboard = aws.cloudwatch.Dashboard(
         "dashboard", dashboard_name=place.prefix, dashboard_body=render_dashboard(plan, place)
     )
+    pulumi.export("account_logging", stack.logging.makes)
+    pulumi.export("canary_routes", find_canary_routes(plan, stack.outputs or {}))
     export(plan, apis, dashboard)
 
 

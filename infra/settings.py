@@ -30,6 +30,7 @@ class Settings:
         log_retention_days: one of `RETENTION_DAYS`.
         alarm_topic_arn: the SNS topic that alarms are sent to, or empty.
         keep_versions: how many old versions of each function and layer stay, beside those in use.
+        new_names: whether a stack that an older version deployed may get other names, and with them other addresses.
         account_logging: whether this stack sets API Gateway's role for logs, one for all of an account and region.
     """
 
@@ -37,6 +38,7 @@ class Settings:
     alarm_topic_arn: str = ""
     account_logging: bool = True
     keep_versions: int = KEPT_VERSIONS
+    new_names: bool = False
 
     @property
     def alarm_actions(self) -> list[str]:
@@ -64,4 +66,4 @@ def read_settings() -> Settings:
     keep = KEPT_VERSIONS if keep is None else keep
     if not 0 <= keep <= MOST_KEPT_VERSIONS:
         raise pulumi.RunError(f"turnout:keep_versions: must be 0-{MOST_KEPT_VERSIONS}, got {keep}")
-    return Settings(days, topic, account_logging is not False, keep)
+    return Settings(days, topic, account_logging is not False, keep, config.get_bool("new_names") is True)

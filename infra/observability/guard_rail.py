@@ -136,10 +136,10 @@ class GuardRail(pulumi.ComponentResource):
             opts=self._within,
         )
         self._permit(stage, stage, went_off, function)
-        check = f"{stage}-check"
+        check = f"{stage}.check"
         minutely = aws.cloudwatch.EventRule(
             check,
-            name=self._place.guard_rail_rule(check),
+            name=self._place.guard_rail_check(stage),
             description=f"Ends the canary of stage {stage} while an alarm of it is in ALARM.",
             schedule_expression=CHECKED,
             opts=self._within,
@@ -147,7 +147,7 @@ class GuardRail(pulumi.ComponentResource):
         aws.cloudwatch.EventTarget(
             check, rule=minutely.name, arn=function.arn, input=_check_of(guarded), opts=self._within
         )
-        self._permit(check, check, minutely, function)
+        self._permit(check, f"CHECK-{stage}", minutely, function)  # no stage has a capital
 
     def _permit(
         self, name: str, statement: str, rule: aws.cloudwatch.EventRule, function: aws.lambda_.Function
@@ -208,8 +208,9 @@ def _warn_of_end(stage: str) -> Any:
         done = json.loads(result or "{}")
         if done.get("ended"):
             pulumi.warn(
-                f"stages.{stage}.canary: ended at once, because the alarm {done['alarm']} is in ALARM. "
-                f"Its share is 0% now; `turnout canary rollback {stage}` takes it out of models.yaml."
+                f"stages.{stage}.canary: the guard rail ended it when it started, because the alarm "
+                f"{done['alarm']} was in ALARM. Its share is 0% since; `turnout canary rollback {stage}` takes it out "
+                "of models.yaml."
             )
 
     return warn

@@ -45,6 +45,7 @@ def deployed(
     *,
     build: Callable[[Project, Plan], Sequence[BuiltPackage]] = lambda _project, plan: packages_of(plan),
     account: AccountSettings | None = None,
+    logs_role: str | None = "",
     **run: Any,
 ) -> Program:
     """What a manifest, or a folder with one, comes to.
@@ -53,17 +54,17 @@ def deployed(
         of: a manifest whose artifacts need not exist, or the folder of one that is read.
         build: makes the packages.
         account: what AWS allows it; None where that cannot be read.
+        logs_role: by which API Gateway writes logs; None where that cannot be read.
         run: of `run_program`.
     """
 
     def known(_place: Place) -> AccountSettings | None:
         return account
 
+    reads: dict[str, Any] = {"account": known, "logs_role": lambda _place: logs_role}
     if isinstance(of, Manifest):
-        return run_program(
-            lambda: deploy(Path(), load=lambda _folder: project_of(of), build=build, account=known), **run
-        )
-    return run_program(lambda: deploy(of, build=build, account=known), **run)
+        return run_program(lambda: deploy(Path(), load=lambda _folder: project_of(of), build=build, **reads), **run)
+    return run_program(lambda: deploy(of, build=build, **reads), **run)
 
 
 def policy_of(resource: Resource) -> list[dict[str, Any]]:

@@ -74,6 +74,7 @@ def run_program(
     stack: str = "test",
     preview: bool = False,
     answers: Mapping[str, Mapping[str, str]] = AWS_ANSWERS,
+    before: Mapping[str, Any] = {},
     **configuration: str,
 ) -> Program:
     """Run a program as Pulumi would, in a context of its own.
@@ -83,16 +84,18 @@ def run_program(
         stack: Pulumi's.
         preview: whether nothing is made.
         answers: function of the provider -> what it answers.
+        before: the outputs of the stack's last deployment.
         configuration: the stack's, of the namespace `turnout`.
     """
-    return contextvars.copy_context().run(_run, deploy, stack, preview, answers, configuration)
+    known = {**answers, "pulumi:pulumi:readStackOutputs": {"outputs": dict(before)}}
+    return contextvars.copy_context().run(_run, deploy, stack, preview, known, configuration)
 
 
 def _run(
     deploy: Callable[[], None],
     stack: str,
     preview: bool,
-    answers: Mapping[str, Mapping[str, str]],
+    answers: Mapping[str, Mapping[str, Any]],
     configuration: Mapping[str, str],
 ) -> Program:
     monitor = _Monitor(answers, preview)
@@ -115,7 +118,7 @@ def _run(
 class _Monitor(mocks.MockMonitor):
     """Pulumi's own, but that it needs no event loop in the threads in which it is called."""
 
-    def __init__(self, answers: Mapping[str, Mapping[str, str]], preview: bool) -> None:
+    def __init__(self, answers: Mapping[str, Mapping[str, Any]], preview: bool) -> None:
         super().__init__(mocks=None)  # type: ignore[arg-type]  # nothing here asks it
         self.program = Program()
         self._answers = answers
@@ -144,7 +147,7 @@ def _make(kind: str, name: str, inputs: Mapping[str, Any]) -> dict[str, str]:
     return {"arn": arn, "version": "1", "value": f"secret-{name}", "invokeUrl": f"https://{name}.example"}
 
 
-def _struct(values: Mapping[str, str]) -> struct_pb2.Struct:
+def _struct(values: Mapping[str, Any]) -> struct_pb2.Struct:
     made = struct_pb2.Struct()
     made.update(dict(values))
     return made

@@ -69,7 +69,7 @@ def test_canary_changes_in_one_call_whatever_changes(two_versions: Life) -> None
 
 def guard_of(stage: str) -> list[str]:
     """The alarms that end a stage's canary."""
-    rule = boto3.client("events").describe_rule(Name=f"turnout-test-guard-rail-{stage}")
+    rule = boto3.client("events").describe_rule(Name=f"turnout-test-guard-rail.{stage}")
     return [arn.rpartition(":alarm:")[2] for arn in json.loads(rule["EventPattern"])["resources"]]
 
 
@@ -153,7 +153,7 @@ def test_canary_that_starts_while_its_alarm_is_in_alarm_is_ended_at_once(two_ver
     prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
     life.up()
     assert canary_of(life.stage) == (0.0, {"iris": "v2", "canary": "true"})
-    assert f"the alarm {alarm} is in ALARM" in life.result.stdout
+    assert f"because the alarm {alarm} was in ALARM" in life.result.stdout
 
     # The same where a canary that is on is given a larger share.
     prod["canary"]["percent"] = 25
@@ -169,8 +169,8 @@ def test_canary_that_starts_while_its_alarm_is_in_alarm_is_ended_at_once(two_ver
     # However it started, the state is checked every minute.
     set_alarm(alarm, "ALARM")
     rules = boto3.client("events")
-    assert rules.describe_rule(Name="turnout-test-guard-rail-prod-check")["ScheduleExpression"] == "rate(1 minute)"
-    (target,) = rules.list_targets_by_rule(Rule="turnout-test-guard-rail-prod-check")["Targets"]
+    assert rules.describe_rule(Name="turnout-test-guard-rail.prod.check")["ScheduleExpression"] == "rate(1 minute)"
+    (target,) = rules.list_targets_by_rule(Rule="turnout-test-guard-rail.prod.check")["Targets"]
     assert life.world.aws.check_canary(json.loads(target["Input"]))["ended"]
     assert canary_of(life.stage)[0] == 0.0
 
@@ -203,6 +203,9 @@ def test_one_up_adds_a_version_and_starts_its_canary(life: Life) -> None:
     project.tree["models"]["iris"]["versions"]["v2"] = {"artifact": "models/iris/v2/model.onnx"}
     prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
     life.up()
+    told = "only the canary's share sees POST /models/iris/v2/inference until the canary ends"
+    assert told in life.result.stdout
+    assert life.result.outputs["canary_routes"].value == {"prod": ["POST /models/iris/v2/inference"]}
     assert life.stage.deployment_id == first
     assert life.stage.canary is not None
     second = life.stage.canary.deployment_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import boto3
 import pytest
 
 from tests.engine.life import LEAVES_LOOPS, Life, functions, touched
+from tests.engine.stand_in.aws import REGION
+from tests.engine.stand_in.gateway_resources import set_logs_role
 
 pytestmark = LEAVES_LOOPS
 
@@ -98,7 +101,10 @@ def test_stack_lives_from_nothing_to_nothing(life: Life) -> None:
     life.stack.destroy(on_output=lambda _: None)
     assert functions() == set()
     assert boto3.client("apigateway").get_rest_apis()["items"] == []
-    assert boto3.client("iam").list_roles()["Roles"] == []
+    # The role for logs is every API's of the region, so it stays, and so does the setting.
+    (role,) = boto3.client("iam").list_roles()["Roles"]
+    assert role["RoleName"] == f"turnout-test-logs-{REGION}"
+    assert boto3.client("apigateway").get_account()["cloudwatchRoleArn"] == role["Arn"]
     assert boto3.client("logs").describe_log_groups()["logGroups"] == []
     assert boto3.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
 
@@ -130,6 +136,35 @@ def test_release_canary_gets_the_new_code_and_its_baseline_keeps_the_old(life: L
     assert (life.stage.deployment_id, life.stage.canary) == (released, None)
     deployments = boto3.client("apigateway").get_deployments(restApiId=life.stage.api)["items"]
     assert {row["id"] for row in deployments} == {first, released}
+
+
+def test_role_for_logs_that_somebody_else_set_is_left_alone(life: Life) -> None:
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "apigateway.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+    made = boto3.client("iam").create_role(RoleName="theirs", AssumeRolePolicyDocument=json.dumps(trust))
+    theirs = made["Role"]["Arn"]
+    set_logs_role(theirs)
+
+    assert not {row for row in touched(life.up()) if row[1] == "Account"}
+    assert f"API Gateway writes logs in {REGION} as {theirs}" in life.result.stdout
+    life.stack.destroy(on_output=lambda _: None)
+    assert boto3.client("apigateway").get_account()["cloudwatchRoleArn"] == theirs
+
+
+def test_stack_that_is_deployed_again_after_its_end_finds_its_role_for_logs(life: Life) -> None:
+    assert ("create", "Account", "api-logs") in touched(life.up())
+    assert "`pulumi destroy` leaves both the role and the setting" in life.result.stdout
+    assert life.up() == []
+    assert life.result.summary.resource_changes.keys() == {"same"}
+    life.stack.destroy(on_output=lambda _: None)
+
+    assert not {row for row in touched(life.up()) if row[1] == "Account"}
+    assert "which an earlier deployment of this stack set" in life.result.stdout
+    assert life.up() == []
 
 
 def _name_too_long(tree: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ def test_name_of_a_guard_rails_rule_has_64_characters_at_most(characters: int, f
     of = manifest(stages=(stage("production", canary=Canary(10.0, {"iris": "v2"})),), platform="p" * characters)
     if fits:
         rules = deployed(of, stack="a").of("cloudwatch/eventRule:EventRule")
-        assert len(rules["production-check"].inputs["name"]) == 64
+        assert len(rules["production.check"].inputs["name"]) == 64
     else:
         with pytest.raises(pulumi.RunError, match="65 characters, 64 allowed: shorten `platform` or the stack's name"):
             deployed(of, stack="a")
@@ -81,3 +81,29 @@ def test_key_of_another_region_is_refused() -> None:
 def test_number_of_kept_versions_is_checked(value: str) -> None:
     with pytest.raises(pulumi.RunError, match=f"turnout:keep_versions: must be 0-1000, got {value}"):
         deployed(manifest(), keep_versions=value)
+
+
+@pytest.mark.parametrize(
+    ("stack", "remedy"),
+    [
+        ("eu-prod", "run `pulumi stack rename prod` and set `platform: turnout-eu` in models.yaml"),
+        ("Prod", "To move, run `pulumi config set turnout:new_names true`"),
+    ],
+)
+def test_stack_of_an_older_version_keeps_its_names_or_moves_knowingly(stack: str, remedy: str) -> None:
+    before = {"functions": [f"turnout-{stack}_iris_v1"]}
+    with pytest.raises(pulumi.RunError) as raised:
+        deployed(manifest(), stack=stack, before=before)
+    assert f"the names of this stack start with `turnout-{stack}`" in str(raised.value)
+    assert remedy in str(raised.value)
+
+    moved = deployed(manifest(), stack=stack, before=before, new_names="true")
+    (name,) = (row.inputs["name"] for row in moved.of("lambda/function:Function").values() if row.name == "iris_v1")
+    assert name.startswith(f"turnout-{stack}--")
+    assert deployed(manifest(), stack=stack, before={"functions": [name]}).outputs["functions"]
+
+
+def test_stack_that_is_renamed_as_told_keeps_every_name() -> None:
+    before = {"functions": ["turnout-eu-prod_iris_v1"]}
+    renamed = deployed(manifest(platform="turnout-eu"), stack="prod", before=before)
+    assert "turnout-eu-prod_iris_v1" in renamed.outputs["functions"]

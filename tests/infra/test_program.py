@@ -100,6 +100,50 @@ def test_account_wide_setting_is_left_alone_where_asked() -> None:
     assert program.of("apigateway/account:Account") == {}
 
 
+OWN = f"arn:aws:iam::{ACCOUNT}:role/turnout-test-logs-{REGION}"
+OTHERS = f"arn:aws:iam::{ACCOUNT}:role/somebody-elses"
+
+
+@pytest.mark.parametrize(
+    ("role", "before", "makes", "says"),
+    [
+        ("", {}, True, "this stack sets"),
+        (OTHERS, {}, False, f"as {OTHERS}, which was set elsewhere"),
+        (OWN, {}, False, "which an earlier deployment of this stack set"),  # destroyed since, and made anew
+        (OWN, {"account_logging": True}, True, ""),
+        (OTHERS, {"account_logging": True}, False, "was set elsewhere"),
+        (OWN, {"endpoints": {}}, True, ""),  # of an older version, which did not say so
+        (OTHERS, {"endpoints": {}}, True, ""),  # its removal would reset the setting; from now on it would not
+        (None, {}, False, "cannot be read"),
+        (None, {"account_logging": True}, True, ""),
+        (None, {"account_logging": False}, False, "cannot be read"),
+        ("", {"account_logging": True}, True, "this stack sets"),
+    ],
+)
+def test_account_wide_setting_is_made_where_none_is_set_and_stays_when_the_stack_goes(
+    role: str | None, before: dict[str, Any], *, makes: bool, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = deployed(manifest(), logs_role=role, before=before)
+    assert len(program.of("apigateway/account:Account")) == makes
+    assert program.outputs["account_logging"] is makes
+    kept = [row for row in program.resources if row.name == "api-logs" and row.type.startswith("aws:")]
+    assert all(row.retained for row in kept)
+    assert {row.type.rpartition(":")[2] for row in kept} == (
+        {"Account", "Role", "RolePolicyAttachment"} if makes else set()
+    )
+    found = [line for line in caplog.messages if "turnout:account_logging: " in line]
+    assert (says in "".join(found)) if says else found == []
+
+
+def test_open_stage_and_routes_of_the_canary_alone_are_told_in_the_preview(caplog: pytest.LogCaptureFixture) -> None:
+    of = manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),))
+    before = {"functions": ["turnout-test_iris_v1"], "stages": {"prod": {}}}
+    program = deployed(of, before=before)
+    assert "stages.prod.auth: `none` lets everybody who knows the address call the stage" in caplog.text
+    assert "stages.prod.canary: only the canary's share sees POST /models/iris/v2/inference" in caplog.text
+    assert program.outputs["canary_routes"] == {"prod": ["POST /models/iris/v2/inference"]}
+
+
 def test_deployment_follows_the_document_and_is_kept() -> None:
     first, other = deployed(manifest()), deployed(manifest((model(versions=("v1", "v2", "v3")),)))
     triggers = [row.one("apigateway/deployment:Deployment").inputs["triggers"] for row in (first, other)]

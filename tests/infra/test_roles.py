@@ -103,8 +103,8 @@ def test_guard_rail_may_change_its_stages_and_is_called_by_its_rules_only() -> N
     }
     permissions = program.of("lambda/permission:Permission")
     assert {row.inputs["principal"] for row in permissions.values()} == {"events.amazonaws.com"}
-    assert permissions["prod"].inputs["sourceArn"].endswith("EventRule/turnout-test-guard-rail-prod")
-    assert permissions["prod-check"].inputs["sourceArn"].endswith("EventRule/turnout-test-guard-rail-prod-check")
+    assert permissions["prod"].inputs["sourceArn"].endswith("EventRule/turnout-test-guard-rail.prod")
+    assert permissions["prod.check"].inputs["sourceArn"].endswith("EventRule/turnout-test-guard-rail.prod.check")
     assert allowed(program, "integration", ["iris_v1"]) == ["iris_v1"]
     integration = policy_of(program.of("iam/rolePolicy:RolePolicy")["integration"])
     assert not may_invoke(integration, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:turnout-test-guard-rail:live")

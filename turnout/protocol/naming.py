@@ -7,6 +7,13 @@ so the hyphen becomes an upper-case letter, which no version holds.
 
 from __future__ import annotations
 
+import re
+
+DIGEST_CHARACTERS = 6
+
+_PLAIN_STACK = re.compile(r"[a-z0-9]+")
+"""Stacks whose name is one lower-case word: the last word of the prefix is the stack, all before it the platform."""
+
 ALIAS_VARIABLE = "alias"
 """The stage variable that names the Lambda alias, `live` or `next`."""
 
@@ -50,7 +57,23 @@ RESERVED_STAGES = frozenset({"models", "v2", "health", "openapi", "restapis", "r
 
 
 def function_prefix(platform: str, stack: str) -> str:
-    """What every function's name starts with: `turnout-prod`."""
+    """Return what every function's name starts with: `turnout-prod`, or `shop-eu-prod--1f0a3c` for a stack `eu-prod`.
+
+    Different platforms and stacks have different prefixes, also for services that do not tell upper from lower case
+    (roles, buckets). Without the digest, `shop` with the stack `eu-prod` would be `shop-eu` with `prod`, and the roles
+    of `Prod` those of `prod`. A platform has no two hyphens in a row, so a plain prefix is never one with a digest.
+    """
+    plain = plain_prefix(platform, stack)
+    if _PLAIN_STACK.fullmatch(stack):
+        return plain
+    import hashlib  # most programs need no digest, and routers start without it
+
+    digest = hashlib.sha256(f"{platform}/{stack}".encode()).hexdigest()
+    return f"{plain}--{digest[:DIGEST_CHARACTERS]}"
+
+
+def plain_prefix(platform: str, stack: str) -> str:
+    """Return the prefix without a digest, which older versions gave every stack."""
     return f"{platform}-{stack}"
 
 

@@ -92,6 +92,8 @@ class Stages:
         """CreateStage."""
         api, name = inputs["restApi"], inputs["stageName"]
         check_log_format(inputs)
+        if inputs.get("accessLogSettings") and not client_of("apigateway").get_account().get("cloudwatchRoleArn"):
+            raise RefusedError("CloudWatch Logs role ARN must be set in account settings to enable logging")
         client = client_of("apigateway")
         client.create_stage(
             restApiId=api, stageName=name, deploymentId=inputs["deployment"], variables=dict(inputs["variables"])
@@ -289,8 +291,22 @@ USAGE_PLAN_KEY = Calls(
     replaced_by=frozenset({"usagePlanId", "keyId", "keyType"}),
 )
 
+
+def set_logs_role(role: str) -> None:
+    """Set the role by which API Gateway writes logs, for every API of the account and region; empty for none."""
+    if role:
+        assume_role(role, API_GATEWAY)
+    operation = {"op": "replace", "path": "/cloudwatchRoleArn", "value": role}
+    client_of("apigateway").update_account(patchOperations=[operation])
+
+
+def _set_account(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    set_logs_role(inputs["cloudwatchRoleArn"])
+    return "api-gateway-account", {}
+
+
 ACCOUNT = Calls(
-    make=lambda inputs: ("api-gateway-account", {}),
-    change=lambda _, before, inputs: {},
-    remove=lambda identity, _: None,  # the account stays
+    make=_set_account,  # whatever was set before
+    change=lambda _, before, inputs: _set_account(inputs)[1],
+    remove=lambda identity, _: set_logs_role(""),  # since version 6 of the provider, for every API of the region
 )

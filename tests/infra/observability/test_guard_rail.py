@@ -86,9 +86,9 @@ def test_states_are_checked_every_minute_and_once_the_stage_has_its_canary() -> 
         "stage": "prod",
         "alarms": {"names": ["turnout-test_iris_v2_errors"], "prefix": "", "suffix": "_errors"},
     }
-    assert program.of("cloudwatch/eventRule:EventRule")["prod-check"].inputs["scheduleExpression"] == "rate(1 minute)"
-    assert json.loads(program.of("cloudwatch/eventTarget:EventTarget")["prod-check"].inputs["input"]) == event
-    assert program.of("lambda/permission:Permission")["prod-check"].inputs["sourceArn"].endswith("-prod-check")
+    assert program.of("cloudwatch/eventRule:EventRule")["prod.check"].inputs["scheduleExpression"] == "rate(1 minute)"
+    assert json.loads(program.of("cloudwatch/eventTarget:EventTarget")["prod.check"].inputs["input"]) == event
+    assert program.of("lambda/permission:Permission")["prod.check"].inputs["sourceArn"].endswith(".prod.check")
     checked = program.one("lambda/invocation:Invocation")
     assert json.loads(checked.inputs["input"]) == event
     assert {"prod", "guard-rail"} <= {urn.rpartition("::")[2] for urn in checked.after}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from turnout.cli.canary.status import OutputsOption, read_outputs
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
 from turnout.cli.output import CommandError, counted, passing_remark, say, say_json, say_section, say_table
 from turnout.wording import size_text
@@ -34,6 +36,7 @@ def plan(
     manifest: ManifestOption = DEFAULT_MANIFEST,
     stack: StackOption = "local",
     cold_start: ColdStartOption = False,
+    outputs: OutputsOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Show what models.yaml comes to.
@@ -41,13 +44,15 @@ def plan(
     Stages with their variables and canaries, functions, routes, packages, and the quotas used.
 
     Nothing is made and AWS is not asked. Every quota that can be known beforehand is checked; a plan that goes over
-    one is refused.
+    one is refused. With --outputs, notes say which new routes only a canary's share would see.
     """
     from turnout.plan.as_json import plan_to_json
+    from turnout.plan.deployment_notes import find_deployment_notes
     from turnout.plan.planner import make_plan
 
     project = load(manifest)
     made = make_plan(project.manifest, project.artifacts, stack=stack)
+    made = replace(made, notes=(*made.notes, *find_deployment_notes(made, read_outputs(outputs))))
     starts = measure(project) if cold_start else None
     if as_json:
         rows = None if starts is None else {"cold_starts": [start.to_json() for start in starts]}

@@ -1,0 +1,84 @@
+"""What is said before a deployment: open stages, and routes that only a canary's share would see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.builders.manifests import artifacts_of, manifest, model, stage
+from turnout.manifest.values import Canary, Manifest, Throttle
+from turnout.plan.deployment_notes import find_canary_routes, find_deployment_notes
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Plan
+
+V1, V2 = "turnout-test_iris_v1", "turnout-test_iris_v2"
+ROUTE = "POST /models/iris/v2/inference"
+
+
+def plan_of(of: Manifest) -> Plan:
+    return make_plan(of, artifacts_of(of), stack="test")
+
+
+IRIS = Canary(10.0, {"iris": "v2"})
+
+
+def with_canary(canary: Canary | None = IRIS, **fields: Any) -> Plan:
+    return plan_of(manifest(stages=(stage(canary=canary, auth="iam", **fields),)))
+
+
+def notes(plan: Plan, outputs: dict[str, Any] | None) -> dict[str, str]:
+    return {note.path: note.message for note in find_deployment_notes(plan, outputs)}
+
+
+def test_open_stage_is_named_and_what_to_do() -> None:
+    plan = plan_of(manifest(stages=(stage("dev"), stage("prod", auth="api_key"), stage("ops", auth="iam"))))
+    found = notes(plan, {})
+    assert found.keys() == {"stages.dev.auth"}
+    assert "everybody who knows the address" in found["stages.dev.auth"]
+    assert "`api_key`, `iam` or `jwt`, and a `throttle`" in found["stages.dev.auth"]
+    throttled = plan_of(manifest(stages=(stage("dev", throttle=Throttle(1.0, 1)),)))
+    assert "throttle" not in notes(throttled, {})["stages.dev.auth"]
+
+
+def test_version_that_comes_with_its_canary_is_seen_by_the_canarys_share_only() -> None:
+    outputs = {"functions": [V1], "stages": {"prod": {}}}
+    assert find_canary_routes(with_canary(), outputs) == {"prod": [ROUTE]}
+    (message,) = notes(with_canary(), outputs).values()
+    assert message.startswith(f"only the canary's share sees {ROUTE} until the canary ends")
+    assert "Better deploy first" in message
+
+
+def test_version_that_was_deployed_before_its_canary_is_seen_by_everybody() -> None:
+    outputs = {"functions": [V1, V2], "stages": {"prod": {}}}
+    assert find_canary_routes(with_canary(), outputs) == {"prod": []}
+    assert notes(with_canary(), outputs) == {}
+
+
+def test_route_stays_the_canarys_alone_until_the_canary_ends() -> None:
+    outputs = {"functions": [V1, V2], "stages": {"prod": {}}, "canary_routes": {"prod": [ROUTE, "POST /gone"]}}
+    assert find_canary_routes(with_canary(), outputs) == {"prod": [ROUTE]}
+    assert find_canary_routes(with_canary(None), outputs) == {}
+
+
+def test_new_model_has_three_new_routes() -> None:
+    of = manifest(
+        (model(), model("digits", ("v1", "v2"))),
+        (stage(serve={"iris": "v1", "digits": "v1"}, canary=Canary(10.0, {"iris": "v2"}), auth="iam"),),
+    )
+    outputs = {"functions": [V1, V2], "stages": {"prod": {}}}
+    assert find_canary_routes(plan_of(of), outputs) == {
+        "prod": [
+            "POST /models/digits/inference", "POST /models/digits/v1/inference", "POST /models/digits/v2/inference"
+        ]
+    }  # fmt: skip
+
+
+def test_stage_that_is_new_has_the_newest_deployment() -> None:
+    assert notes(with_canary(), {}) == {}
+    assert notes(with_canary(), {"functions": [V1], "stages": {"dev": {}}}) == {}
+
+
+def test_where_nothing_is_known_of_the_last_deployment_the_routes_are_those_of_the_canarys_versions() -> None:
+    (message,) = notes(with_canary(), None).values()
+    assert f"routes that are not deployed yet, such as {ROUTE}, are seen by the canary's share only" in message
+    (message,) = notes(with_canary(Canary(10.0, {}, release=True)), None).values()
+    assert "routes that are not deployed yet" in message

@@ -1,0 +1,105 @@
+"""What a user should know before a deployment: stages that are open, and routes that only a canary's share sees.
+
+`turnout plan` prints it, and the Pulumi program warns of it in the preview.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from turnout.canary.observation.source import watched_of
+from turnout.plan.values import Api, Note, Plan, Route, StagePlan
+from turnout.wording import listed
+
+Outputs = Mapping[str, Any]
+"""The stack's outputs of the last deployment, as `pulumi stack output --json` prints them."""
+
+MOST_NAMED = 5
+
+DEPLOY_FIRST = "Better deploy first: add the versions, run `pulumi up`, and start the canary with the next `pulumi up`"
+
+
+def find_deployment_notes(plan: Plan, outputs: Outputs | None) -> Iterator[Note]:
+    """Yield what to know before the plan is deployed.
+
+    Args:
+        plan: what is about to be deployed.
+        outputs: of the last deployment, empty where there is none; None where they are not known.
+    """
+    only = find_canary_routes(plan, outputs or {})
+    for api in plan.apis:
+        for stage in api.stages:
+            if stage.auth == "none":
+                yield Note(f"stages.{stage.name}.auth", _describe_open(stage))
+            if stage.canary is None:
+                continue
+            if outputs is None:
+                yield Note(f"stages.{stage.name}.canary", _describe_unknown(_moved_routes(plan, api, stage)))
+            elif only.get(stage.name):
+                yield Note(f"stages.{stage.name}.canary", _describe_routes(only[stage.name]))
+
+
+def find_canary_routes(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
+    """Return, for each stage with a canary, the routes that only the canary's share sees until the canary ends.
+
+    A stage with a canary keeps its deployment, so these are the routes that this deployment adds, and those that
+    earlier ones added while the canary was on. A stage that is new gets the newest deployment.
+    """
+    deployed, stages = set(outputs.get("functions") or ()), outputs.get("stages") or {}
+    models = {row.model for row in plan.functions if row.name in deployed}
+    earlier = outputs.get("canary_routes") or {}
+    return {
+        stage.name: [
+            _name_route(route)
+            for route in api.routes
+            if _is_new(route, deployed, models) or _name_route(route) in (earlier.get(stage.name) or ())
+        ]
+        for api in plan.apis
+        for stage in api.stages
+        if stage.canary is not None and stage.name in stages
+    }
+
+
+def _is_new(route: Route, deployed: set[str], models: set[str]) -> bool:
+    return route.function not in deployed if route.version else bool(route.model) and route.model not in models
+
+
+def _moved_routes(plan: Plan, api: Api, stage: StagePlan) -> list[str]:
+    """The routes of the versions that a stage's canary moves traffic to."""
+    assert stage.canary is not None
+    moved = watched_of(plan, stage.variables, stage.canary.overrides)
+    functions = {name.partition(":")[0] for row in moved for name in row.canary.versions - row.baseline.versions}
+    return [_name_route(route) for route in api.routes if route.version and route.function in functions]
+
+
+def _name_route(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+def _describe_open(stage: StagePlan) -> str:
+    throttle = "" if stage.throttle else ", and a `throttle`"
+    return (
+        "`none` lets everybody who knows the address call the stage, at your cost. "
+        f"Set `auth` to `api_key`, `iam` or `jwt`{throttle}"
+    )
+
+
+def _describe_routes(routes: Sequence[str]) -> str:
+    return (
+        f"only the canary's share sees {_listed(routes)} until the canary ends, because a stage with a canary keeps "
+        f"its deployment; the other requests are answered with 403. {DEPLOY_FIRST}"
+    )
+
+
+def _describe_unknown(routes: Sequence[str]) -> str:
+    named = f", such as {_listed(routes)}," if routes else ""
+    return (
+        f"a stage with a canary keeps its deployment: routes that are not deployed yet{named} are seen by the canary's "
+        f"share only until the canary ends; the other requests are answered with 403. {DEPLOY_FIRST}"
+    )
+
+
+def _listed(routes: Sequence[str]) -> str:
+    more = len(routes) - MOST_NAMED
+    return listed(routes) if more <= 0 else f"{', '.join(routes[:MOST_NAMED])} and {more} more"
