@@ -35,9 +35,6 @@ class Changing:
         self._state = state
         self.stages = gateway.stages
 
-    def admit(self, request: Request) -> Response | None:
-        return self._gateway.admit(request)
-
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         if request.path.startswith("/serve/"):
             (dev,) = (stage for stage in self._state.read()[1].stages if stage.name == "dev")
