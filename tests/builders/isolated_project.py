@@ -21,6 +21,7 @@ from tests.builders.graphs import write_identity
 from tests.builders.model_functions import open_request, proxy_event
 from turnout.gateway.functions.invocation import Functions, Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
+from turnout.gateway.functions.isolated.keeper import children_of
 from turnout.gateway.functions.isolated.limits import Limits
 from turnout.gateway.functions.isolated.process import Code
 
@@ -92,7 +93,7 @@ def tell(argument):
     seen = {"environ": dict(os.environ), "cwd": os.getcwd(), "path": sys.path, "flags": list(sys.flags),
             "data": resource.getrlimit(resource.RLIMIT_DATA), "files": resource.getrlimit(resource.RLIMIT_NOFILE),
             "group": os.getpgrp(), "session": os.getsid(0), "descriptors": len(os.listdir("/proc/self/fd"))}
-    Path("seen.json").write_text(json.dumps(seen))
+    print("seen " + json.dumps(seen), flush=True)
 
 
 def fill(megabytes):
@@ -257,7 +258,25 @@ def play(
 
 
 def processes_of(codes: Sequence[Code]) -> set[int]:
-    """Every process, environment or what it started, that runs one of these functions; the dead ones not."""
+    """Every process, function or what it started, that runs one of these functions; no keepers and no dead ones."""
+    found = kept_processes_of(codes)
+    return found - keepers_of(found)
+
+
+def keepers_of(found: set[int]) -> set[int]:
+    """Of these processes, those whose child is a fork of them: keepers of a function."""
+    return {pid for pid in found if any(_commands(child) == _commands(pid) for child in children_of(pid))}
+
+
+def _commands(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def kept_processes_of(codes: Sequence[Code]) -> set[int]:
+    """The same, with the keepers."""
     tasks = {f"LAMBDA_TASK_ROOT={code.task}".encode() for code in codes}
     found = set()
     for entry in Path("/proc").iterdir():
@@ -273,7 +292,7 @@ def processes_of(codes: Sequence[Code]) -> set[int]:
 def await_end_of(codes: Sequence[Code]) -> None:
     """Until none of their processes is left."""
     deadline = time.monotonic() + 10
-    while left := processes_of(codes):
+    while left := kept_processes_of(codes):
         assert time.monotonic() < deadline, f"processes are left: {left}"
         time.sleep(0.01)
 

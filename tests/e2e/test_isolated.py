@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.isolated_project import FILL, HANG, SLEEP, share_packages, write_misbehaving
+from tests.builders.isolated_project import FILL, HANG, SLEEP, keepers_of, share_packages, write_misbehaving
 from tests.builders.model_functions import open_request
 from tests.builders.running_server import PATIENCE_S, Answer, RunningServer, running_server, serve_command
 from tests.e2e.test_examples import EXAMPLES, check
@@ -44,7 +44,7 @@ def misbehaving(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def processes_below(project: Path) -> set[int]:
-    """Every process, of those that run, that an environment of this project is or started."""
+    """Every process, of those that run, that an environment of this project is or started; no keepers."""
     mark = f"LAMBDA_TASK_ROOT={project}/".encode()
     found = set()
     for entry in Path("/proc").iterdir():
@@ -54,7 +54,7 @@ def processes_below(project: Path) -> set[int]:
                     found.add(int(entry.name))
             except OSError:
                 continue
-    return found
+    return found - keepers_of(found)
 
 
 def await_processes(project: Path, count: int) -> set[int]:

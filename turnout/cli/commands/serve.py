@@ -69,6 +69,15 @@ EnvironmentsOption = Annotated[
 IdleOption = Annotated[
     float, typer.Option(min=0, metavar="SECONDS", help="With --isolated, how long a process waits for its next call.")
 ]
+AllowPortOption = Annotated[
+    list[int] | None,
+    typer.Option(
+        metavar="PORT",
+        min=1,
+        max=65535,
+        help="With --isolated, a TCP port that versions may connect to; may be repeated. 443 is open.",
+    ),
+]
 
 
 def serve(
@@ -86,6 +95,7 @@ def serve(
     isolated: IsolatedOption = False,
     max_environments: EnvironmentsOption = 0,
     idle_timeout: IdleOption = 300.0,
+    allow_port: AllowPortOption = None,
 ) -> None:
     """Serve the API on this machine.
 
@@ -94,20 +104,30 @@ def serve(
     before it stops.
     With --watch an edit goes into service without a request lost; a broken one is told and changes nothing.
     SIGHUP does the same once.
-    With --isolated each version runs as on Lambda: in processes of its own, from its own zip, within its memory.
+    With --isolated each version runs as on Lambda: in processes of its own, from its own zip, within its memory, and
+    apart from this machine's files and services.
     """
     with remembered_interrupt() as check_interrupt:
         project = load(manifest)
         stages = [row.name for row in project.manifest.stages]
         if stage and stage not in stages:
             raise CommandError(f"there is no stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
+        if port in (allow_port or ()):
+            raise CommandError(f"--allow-port {port} is the server's own port.", "Versions never reach it.")
         from turnout.gateway import serve as local
         from turnout.gateway.editions.isolated import Isolation
+        from turnout.gateway.functions.isolated.confinement import find_boundary
+        from turnout.gateway.functions.isolated.process import OUTGOING_PORTS
         from turnout.gateway.output.process import OutputError
         from turnout.gateway.workers.supervisor import StartError, StopError
         from turnout.packaging.layer import LayerError
         from turnout.project.manifest_file import manifest_path
 
+        isolation = None
+        if isolated:
+            ports = {*OUTGOING_PORTS, *(allow_port or ())} - {port}
+            isolation = Isolation(max_environments, idle_timeout, tuple(sorted(ports)))
+            tell(f"Isolation: {find_boundary([str(project.manifest.path.parent)]).describe()}.")
         try:
             local.serve(
                 project,
@@ -120,7 +140,7 @@ def serve(
                 workers=workers,
                 watch=watch,
                 capture=capture,
-                isolation=Isolation(max_environments, idle_timeout) if isolated else None,
+                isolation=isolation,
                 preparing=preparing,
                 check_interrupt=check_interrupt,
             )

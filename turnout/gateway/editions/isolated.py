@@ -14,7 +14,7 @@ from pathlib import Path
 from turnout.gateway.editions.in_process import choose_functions
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.functions.isolated.limits import Limits, LocalSlots, Slots
-from turnout.gateway.functions.isolated.process import Code
+from turnout.gateway.functions.isolated.process import OUTGOING_PORTS, Code
 from turnout.plan.values import Plan
 from turnout.project.project import Project
 
@@ -40,10 +40,12 @@ class Isolation:
     Args:
         max_environments: of one function at once; 0 is one per processor.
         idle_s: after which an environment that has nothing to do is ended.
+        ports: TCP ports that models' functions may connect to, beside their own Runtime API.
     """
 
     max_environments: int = 0
     idle_s: float = IDLE_S
+    ports: tuple[int, ...] = OUTGOING_PORTS
 
 
 def open_isolated(
@@ -75,12 +77,15 @@ def open_isolated(
     limits = Limits(max(1, environments // share), isolation.idle_s)
     _, refused = choose_functions(project, plan)
     if before is not None:
-        codes = partial(prepare_codes, project, plan, progress)
+        codes = partial(prepare_codes, project, plan, progress, isolation.ports)
         return IsolatedFunctions(codes, limits, refused=refused, make_slots=make_slots, before=before)
-    return IsolatedFunctions(prepare_codes(project, plan, progress), limits, refused=refused, make_slots=make_slots)
+    made = prepare_codes(project, plan, progress, isolation.ports)
+    return IsolatedFunctions(made, limits, refused=refused, make_slots=make_slots)
 
 
-def prepare_codes(project: Project, plan: Plan, progress: Progress = ignore_progress) -> list[Code]:
+def prepare_codes(
+    project: Project, plan: Plan, progress: Progress = ignore_progress, ports: tuple[int, ...] = OUTGOING_PORTS
+) -> list[Code]:
     """What each function's environments run: packages built, unpacked and the runtime installed where they are not.
 
     Raises:
@@ -113,6 +118,7 @@ def prepare_codes(project: Project, plan: Plan, progress: Progress = ignore_prog
                 task=_unpack(packages[function.package].path, folder),
                 layer=layers.get(packages[function.package].layer),
                 runtime=runtime,
+                ports=ports if function.kind == "model" else (),
             )
             for function in functions
         ]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from turnout.gateway.functions.isolated.warden import Warden, children_kb, leader_kb, run
+from turnout.gateway.functions.isolated.warden import Warden, children_kb, function_kb, leader_kb, run
 from turnout.gateway.functions.isolated.warden_client import Guard
 
 Process = subprocess.Popen[bytes]
@@ -20,9 +20,17 @@ HOLD = "import time; held = b'x' * (%d << 20); print('held', flush=True); time.s
 SPAWN = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', %r]); time.sleep(600)"
 
 
-def start(code: str) -> Process:
-    """A group of its own, once it says that it holds what it shall."""
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+KEPT = "from turnout.gateway.functions.isolated.keeper import fork_kept\nfork_kept('/nowhere')\n"
+
+
+def start(code: str, kept: str = KEPT) -> Process:
+    """A keeper and the function's process, once that says that it holds what it shall."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", kept + code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
     return process
@@ -33,17 +41,17 @@ def groups() -> Iterator[list[Process]]:
     found: list[Process] = []
     yield found
     for process in found:
-        if process.poll() is None:
-            os.killpg(process.pid, 9)
-        process.wait()
+        assert process.stdin is not None
         assert process.stdout is not None
+        process.stdin.close()
+        process.wait()
         process.stdout.close()
 
 
 def test_memory_of_a_leader_is_the_most_that_it_had(groups: list[Process]) -> None:
     code = "import time; held = b'x' * (80 << 20); del held; print('held', flush=True); time.sleep(600)"
     groups.append(start(code))
-    assert leader_kb(groups[0].pid) > 80 * 1024
+    assert function_kb(groups[0].pid) > 80 * 1024
 
 
 def test_memory_of_what_is_gone_is_nothing() -> None:
@@ -56,8 +64,9 @@ def test_memory_of_what_is_gone_is_nothing() -> None:
     assert leader_kb(process.pid) == 0
 
 
-def test_children_count_for_their_group(groups: list[Process]) -> None:
-    groups.append(start(SPAWN % (HOLD % 80)))
+@pytest.mark.parametrize("options", ["", ", start_new_session=True"])
+def test_children_count_for_their_environment(groups: list[Process], options: str) -> None:
+    groups.append(start((SPAWN % (HOLD % 80)).replace("])", f"]{options})")))
     groups.append(start(HOLD % 1))
     found = children_kb({process.pid for process in groups})
     assert found.keys() == {groups[0].pid}

@@ -1,10 +1,10 @@
-"""The first lines of an environment's process: its limits, its path, then awslambdaric.
+"""The first lines of an environment's process: who keeps it, its limits, what it may reach, then awslambdaric.
 
-Comes in: environment variables as Lambda sets them; on the command line how many bytes of memory may be writable, and
-the layer's folder where there is one.
-Run as a script by `turnout.gateway.functions.isolated.process`, without site-packages; imports nothing of ours.
+On the command line: what `make_settings` of `process.py` writes. The environment's variables are Lambda's.
+Run as a script, without site-packages; imports nothing of ours but the files beside it.
 """
 
+import json
 import os
 import resource
 import sys
@@ -17,15 +17,32 @@ def limit(data_bytes: int) -> None:
     """Bound what this process and its children may take, each for itself, whatever the warden sees in time."""
     files = min(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, data_bytes))
+
+
+def _load_confinement(scratch: str):  # type: ignore[no-untyped-def]  # nothing of ours is imported before
+    """Fork from the keeper; in the child, what confines it. The function's own `turnout` is another than this one."""
+    package = os.path.abspath(f"{__file__}/../../../../..")  # noqa: PTH100
+    sys.path.append(package)
+    from turnout.gateway.functions.isolated.confinement import confine
+    from turnout.gateway.functions.isolated.keeper import fork_kept
+
+    sys.path.remove(package)
+    fork_kept(scratch)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "turnout"]:
+        del sys.modules[name]
+    return confine
 
 
 def main() -> None:
     """Run the handler that the variables name until the Runtime API goes away."""
-    limit(int(sys.argv[1]))
+    settings = json.loads(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    confine = _load_confinement(settings["scratch"])
+    limit(settings["data_bytes"])
+    confine(settings["code"], settings["scratch"], settings["ports"])
     # Lambda's order: the function, its layers, the runtime, Python's own library.
-    sys.path[:0] = [os.environ["LAMBDA_TASK_ROOT"], *sys.argv[2:], os.environ["LAMBDA_RUNTIME_DIR"]]
+    sys.path[:0] = [os.environ["LAMBDA_TASK_ROOT"], *settings["layers"], os.environ["LAMBDA_RUNTIME_DIR"]]
     sys.argv = ["bootstrap.py", os.environ["_HANDLER"]]
     from awslambdaric.__main__ import main as run
 

@@ -16,7 +16,7 @@ from functools import partial
 from turnout.gateway.functions.isolated.process import Code, Process, make_variables
 from turnout.gateway.functions.isolated.runtime_api import Owner, RuntimeApi
 from turnout.gateway.functions.isolated.runtime_connection import RuntimeConnection
-from turnout.gateway.functions.isolated.warden import leader_kb
+from turnout.gateway.functions.isolated.warden import function_kb
 from turnout.gateway.functions.isolated.warden_client import Guard
 
 Beside = Callable[[], AbstractAsyncContextManager[Mapping[str, str]]]
@@ -107,7 +107,7 @@ class Environment:
 
     def check_memory(self) -> str:
         """Why the process must be killed for what it has taken so far; empty where it need not."""
-        used_mb = -(-leader_kb(self._process.pid) // 1024) if self._process is not None else 0
+        used_mb = -(-function_kb(self._process.pid) // 1024) if self._process is not None else 0
         return self._out_of_memory(used_mb) if used_mb > self._code.function.memory_mb else ""
 
     def _out_of_memory(self, used_mb: int) -> str:

@@ -1,22 +1,26 @@
-"""One awslambdaric process, from its start to its end: what it may see of this machine, and how it is killed.
+"""One awslambdaric process, from its start to its end: what it may reach of this machine, and how it is killed.
 
-Comes in: a function's unpacked packages and the address of its Runtime API. Goes out: a process that leads its own
-group, one pipe with all that it prints, and at last a sentence that says how it ended. Used by `environment`.
+The process that is started is the keeper (`keeper.py`); the function's own process is its child, confined
+(`confinement.py`). The keeper ends when the function and everything that it started has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from turnout.gateway.functions.isolated.keeper import end_descendants
 from turnout.gateway.functions.isolated.output import Drain, Lines
 from turnout.plan.values import Function
 from turnout.protocol.telemetry import TELEMETRY_OFF
@@ -27,6 +31,13 @@ HEADROOM_MB = 1024
 """What a process may have of writable memory beyond its memory size: stacks and buffers that are reserved and never
 touched (onnxruntime and numpy: 50 MB with one processor). The warden looks at what is touched; this is for what would
 be taken between two of its looks."""
+
+KILL_PATIENCE_S = 5.0
+"""Between asking a keeper to end and ending it with all below it: one that was stopped does not hear."""
+
+OUTGOING_PORTS = (443,)
+"""TCP ports that functions may connect to beside their own Runtime API: HTTPS, where no machine keeps what is its own
+(port 80 is where clouds give credentials to whoever asks)."""
 
 MEMORY_PER_VCPU_MB = 1769
 LEAST_VCPUS = 2
@@ -43,6 +54,7 @@ class Code:
         task: the function's unpacked zip, Lambda's `/var/task`.
         layer: the layer's unpacked zip, Lambda's `/opt`; None for none.
         runtime: awslambdaric, Lambda's `/var/runtime`.
+        ports: of TCP that it may connect to.
     """
 
     function: Function
@@ -50,6 +62,7 @@ class Code:
     task: Path
     layer: Path | None
     runtime: Path
+    ports: tuple[int, ...] = OUTGOING_PORTS
 
 
 def make_variables(
@@ -93,6 +106,28 @@ def make_variables(
     }
 
 
+def make_settings(code: Code, variables: Mapping[str, str], scratch: str) -> str:
+    """What the bootstrap is told on its command line, as JSON.
+
+    Args:
+        code: what it runs.
+        variables: its environment.
+        scratch: the one folder that it may write to, which ends with it.
+    """
+    layers = () if code.layer is None else (code.layer,)
+    own = (variables["AWS_LAMBDA_RUNTIME_API"], variables.get("AWS_ENDPOINT_URL_LAMBDA", ""))
+    ports = [int(address.rpartition(":")[2]) for address in own if address]
+    return json.dumps(
+        {
+            "data_bytes": (code.function.memory_mb + HEADROOM_MB) * 1024 * 1024,
+            "code": [str(folder) for folder in (code.task, *layers, code.runtime)],
+            "layers": [str(layer / "python") for layer in layers],
+            "scratch": scratch,
+            "ports": sorted({*ports, *code.ports}),
+        }
+    )
+
+
 class Process:
     """A running environment's process.
 
@@ -107,26 +142,30 @@ class Process:
 
     def __init__(self, code: Code, variables: dict[str, str], tell: Callable[[str], None]) -> None:
         loop = asyncio.get_running_loop()
-        data_bytes = (code.function.memory_mb + HEADROOM_MB) * 1024 * 1024
         self._loop = loop
+        self._scratch = tempfile.mkdtemp(prefix="turnout-")
         # Isolated, without site-packages and .pyc files, in UTF-8 whatever locales this machine has.
         options = ("-I", "-S", "-B", "-X", "utf8")
-        layers = () if code.layer is None else (str(code.layer / "python"),)
-        self._popen = subprocess.Popen(
-            [sys.executable, *options, str(BOOTSTRAP), str(data_bytes), *layers],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-            cwd=code.task,
-            env=variables,
-            start_new_session=True,
-        )
+        try:
+            self._popen = subprocess.Popen(
+                [sys.executable, *options, str(BOOTSTRAP), make_settings(code, variables, self._scratch)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+                cwd=code.task,
+                env={**variables, "HOME": self._scratch, "TMPDIR": self._scratch},
+                start_new_session=True,
+            )
+        except OSError:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            raise
         assert self._popen.stdout is not None
         self.pid = self._popen.pid
         self.exited: asyncio.Future[None] = loop.create_future()
         self._pipe = self._popen.stdout.fileno()
         self._nowhere = self._handle = -1
+        self._hard_kill: asyncio.TimerHandle | None = None
         try:
             self._nowhere = os.open(os.devnull, os.O_WRONLY)
             self._handle = os.pidfd_open(self.pid)
@@ -142,30 +181,46 @@ class Process:
         loop.add_reader(self._handle, self._exit)
 
     def kill(self) -> None:
-        """End the process and all that it started in its group; not to be called after `close`."""
+        """End the process and all that it started; not to be called after `close`."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGTERM)
+        if self._hard_kill is None and not self._loop.is_closed():
+            self._hard_kill = self._loop.call_later(KILL_PATIENCE_S, self._kill_hard)
+
+    def _kill_hard(self) -> None:
+        end_descendants(self.pid)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> str:
         """Kill what is left, take the rest of its output and say how it ended.
 
-        Until here the leader's number is its own, dead or alive; from here on it may come again.
+        Until here the keeper's number is its own, dead or alive; from here on it may come again.
         """
         self.kill()
-        code = self._popen.wait()
+        if self._hard_kill is not None:
+            self._hard_kill.cancel()
+        try:
+            code = self._popen.wait(KILL_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._kill_hard()
+            code = self._popen.wait()
         if not self._loop.is_closed():
             self._loop.remove_reader(self._handle)
             self._loop.remove_reader(self._pipe)
         self._drain.finish()
         self._close_files()
-        return describe_exit(code)
+        # SIGTERM ends a keeper itself only as long as it has nothing to keep.
+        return describe_exit(-signal.SIGKILL if code == -signal.SIGTERM else code)
 
     def _close_files(self) -> None:
         for handle in (self._handle, self._nowhere):
             if handle >= 0:
                 os.close(handle)
-        assert self._popen.stdout is not None
-        self._popen.stdout.close()
+        for stream in (self._popen.stdin, self._popen.stdout):
+            assert stream is not None
+            stream.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)  # is gone, but where the keeper was killed
 
     def _read(self) -> None:
         if not self._drain.read():

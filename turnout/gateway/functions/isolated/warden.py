@@ -1,10 +1,10 @@
 """A process beside the gateway that ends environments: those that take too much memory, and all when the gateway dies.
 
-Comes in, on standard input: lines `watch PID KILOBYTES` and `forget PID`, where PID leads a process group. Goes out, on
-standard output: `PID KILOBYTES` for a group that took too much, written just before it is killed. The input's end
-is the gateway's: it holds the other end of the pipe however it dies.
+On standard input it reads lines `watch PID KILOBYTES` and `forget PID`, where PID is an environment's keeper. On
+standard output it writes `PID KILOBYTES` for an environment that took too much, just before it is killed. The input's
+end is the gateway's: it holds the other end of the pipe however it dies.
 
-Run as a script by `turnout.gateway.functions.isolated.warden_client`, without site-packages; imports nothing of ours. A
+Run as a script by `warden_client.py`, without site-packages; imports nothing of ours but the keeper's file beside it. A
 process of its own, since looking takes time that the event loop has not, and since a killed gateway cannot clean up.
 """
 
@@ -14,14 +14,23 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import time
-from collections.abc import Collection
+from collections.abc import Iterable
+
+if not __package__:  # run as a script, where nothing is installed
+    sys.path.append(os.path.abspath(f"{__file__}/../../../../.."))  # noqa: PTH100
+
+from turnout.gateway.functions.isolated.keeper import children_of, descendants_of, end_descendants
 
 LOOK_S = 0.1
-"""Between two looks at the groups' leaders."""
+"""Between two looks at the functions' processes."""
 
 LOOKS_PER_SCAN = 10
-"""Their children are looked for this seldom: it takes a walk over all processes."""
+"""What they have started is looked for this seldom."""
+
+PATIENCE_S = 2.0
+"""How long keepers have to end everything below them when the gateway is gone."""
 
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 
@@ -40,28 +49,61 @@ def leader_kb(pid: int) -> int:
     return int(text[start + 6 : text.index(b"kB", start)]) if start >= 0 else 0  # a zombie has none
 
 
-def children_kb(groups: Collection[int]) -> dict[int, int]:
-    """Group -> resident memory of its members beside the leader."""
-    found: dict[int, int] = {}
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if not name.isdigit() or int(name) in groups:
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as stream:  # noqa: PTH123
-                fields = stream.read().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        # proc(5), fields 5 and 24, counted from behind the name
-        group, pages = int(fields[2]), int(fields[21])
-        if group in groups:
-            found[group] = found.get(group, 0) + pages * PAGE_KB
+def function_kb(keeper: int) -> int:
+    """The most memory, resident, that a function's process has had at a time."""
+    children = children_of(keeper)
+    return leader_kb(children[0]) if children else 0
+
+
+def children_kb(keepers: Iterable[int]) -> dict[int, int]:
+    """Keeper -> resident memory of what its function has started, in whatever session it is."""
+    found = {}
+    for keeper in keepers:
+        function = next(iter(children_of(keeper)), 0)
+        used_kb = sum(resident_kb(pid) for pid in descendants_of(keeper) if pid != function)
+        if used_kb:
+            found[keeper] = used_kb
     return found
 
 
-def kill(group: int) -> None:
-    """End every process of a group that is still there."""
+def resident_kb(pid: int) -> int:
+    """The resident memory of a process; 0 for one that is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as stream:  # noqa: PTH123
+            return int(stream.read().split()[1]) * PAGE_KB
+    except (OSError, IndexError):
+        return 0
+
+
+def kill(keeper: int) -> None:
+    """End a function and what it has started: at once, and by its keeper for good."""
+    end_descendants(keeper)
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
+        os.kill(keeper, signal.SIGTERM)
+
+
+def kill_all(keepers: Iterable[int]) -> None:
+    """End every environment, keepers that do not obey too."""
+    left = list(keepers)
+    for keeper in left:
+        kill(keeper)
+    deadline = time.monotonic() + PATIENCE_S
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = [keeper for keeper in left if is_running(keeper)]
+    for keeper in left:
+        end_descendants(keeper)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(keeper, signal.SIGKILL)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:  # noqa: PTH123
+            return stream.read().rpartition(b")")[2].split()[0] != b"Z"
+    except OSError:
+        return False
 
 
 class Warden:
@@ -81,13 +123,13 @@ class Warden:
             self.limits_kb.pop(int(pid), None)
 
     def look(self) -> dict[int, int]:
-        """Groups that are over their limit, with what they take; they are watched no more."""
+        """Environments that are over their limit, with what they take; they are watched no more."""
         self._looks += 1
         if self._looks % LOOKS_PER_SCAN == 0:
-            self._children_kb = children_kb(self.limits_kb.keys())
+            self._children_kb = children_kb(self.limits_kb)
         over = {}
         for pid, limit_kb in self.limits_kb.items():
-            used_kb = leader_kb(pid) + self._children_kb.get(pid, 0)
+            used_kb = function_kb(pid) + self._children_kb.get(pid, 0)
             if used_kb > limit_kb:
                 over[pid] = used_kb
         for pid in over:
@@ -116,8 +158,7 @@ def run(commands: int, reports: int) -> None:
                 os.write(reports, b"%d %d\n" % (pid, used_kb))
             kill(pid)
         next_look = time.monotonic() + LOOK_S
-    for pid in warden.limits_kb:
-        kill(pid)
+    kill_all(warden.limits_kb)
 
 
 if __name__ == "__main__":

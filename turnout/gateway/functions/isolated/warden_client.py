@@ -1,7 +1,6 @@
-"""The gateway's end of the warden: says which process groups to watch, hears which were killed.
+"""The gateway's end of the warden: says which environments to watch by their keepers, hears which were killed.
 
-Comes in: process groups and their limits. Goes out: how much memory a group had taken that the warden killed. Called by
-`environment`; a warden that is gone is started anew at the next call.
+A warden that is gone is started anew at the next call.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ class Guard:
         self._reports = b""
 
     def add(self, group: int, limit_mb: int) -> None:
-        """Watch a process group from now on."""
+        """Watch an environment from now on, named by its keeper."""
         self._limits_kb[group] = limit_mb * 1024
         self._send(b"watch %d %d\n" % (group, limit_mb * 1024))
 
     def remove(self, group: int) -> None:
-        """Forget a group; to be called before its leader is waited for, for then its number may come again."""
+        """Forget an environment; to be called before its keeper is waited for, for then its number may come again."""
         if self._limits_kb.pop(group, None) is not None:
             self._send(b"forget %d\n" % group)
 
     def used_mb(self, group: int) -> int:
-        """What a dead group had taken when the warden killed it; 0 where it did not."""
+        """What a dead environment had taken when the warden killed it; 0 where it did not."""
         process = self._process
         if process is not None and process.stdout is not None:
             with contextlib.suppress(BlockingIOError):

@@ -1,0 +1,199 @@
+"""What an environment's process may reach of this machine: its own packages, a folder for its files, its Runtime API.
+
+Applied by the bootstrap in the process itself before any code of a model runs, and inherited by whatever that starts.
+What the kernel or the user of this process does not allow is left out; `find_boundary` says what there is.
+docs/isolation.md says what follows. Imports nothing of ours but its neighbors: the bootstrap loads it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import stat
+import struct
+import sys
+import sysconfig
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from turnout.gateway.functions.isolated.landlock import SIGNALS_ABI, TCP_ABI, landlock_abi, limit_access
+from turnout.gateway.functions.isolated.seccomp import refuse_system_calls
+
+FIRST_USER, LAST_USER = 61_184, 65_519
+"""The range that systemd has for users that exist while a service runs: nobody owns files there."""
+
+PROCESSES = 1024
+"""Of one environment, threads included; Lambda's limit."""
+
+ETC = tuple(
+    "/etc/" + name
+    for name in (
+        *("alternatives", "ca-certificates", "crypto-policies", "fonts", "gai.conf", "group", "host.conf", "hosts"),
+        *("ld.so.cache", "localtime", "magic", "mime.types", "nsswitch.conf", "passwd", "pki", "protocols"),
+        *("resolv.conf", "services", "ssl", "timezone"),
+    )
+)
+
+PROC = tuple(
+    "/proc/" + name
+    for name in (
+        *("self", "cpuinfo", "meminfo", "stat", "loadavg", "uptime", "version", "filesystems"),
+        *("sys/kernel", "sys/vm", "sys/fs", "sys/crypto"),
+    )
+)
+"""Of /proc only what says something of the machine, and this process: no other one's command line."""
+
+SYSTEM = (
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/bin",
+    "/sbin",
+    *PROC,
+    "/sys/devices/system",
+    "/sys/fs/cgroup",
+    "/sys/kernel/mm",
+    *ETC,
+)
+"""What programs need of the system, to read: programs, libraries, certificates, names."""
+
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+
+_SET_DUMPABLE, _SET_KEEPCAPS, _CAP_AMBIENT, _CAP_AMBIENT_RAISE = 4, 8, 47, 2
+_DAC_READ_SEARCH = 2
+_CAPABILITY_VERSION = 0x20080522
+_SET_NO_NEW_PRIVS = 38
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """What separates environments from the machine here.
+
+    Args:
+        landlock: the kernel's version of Landlock; 0 for none.
+        own_user: whether each environment has a user of its own.
+    """
+
+    landlock: int
+    own_user: bool
+
+    @property
+    def missing(self) -> list[str]:
+        """What a function could do that it should not, as short phrases."""
+        found = []
+        if not self.landlock:
+            found.append("read this user's files" if not self.own_user else "read files that are open to every user")
+        if self.landlock < TCP_ABI:
+            found.append("connect to every port of this machine")
+        if self.landlock < SIGNALS_ABI and not self.own_user:
+            found.append("signal this user's processes")
+        return found
+
+    def describe(self) -> str:
+        """One line for the log."""
+        parts = ["a user of its own"] if self.own_user else []
+        parts += [f"Landlock {self.landlock}"] if self.landlock else []
+        means = " and ".join(parts) or "processes of its own"
+        missing = f"; it could {', '.join(self.missing)}" if self.missing else ""
+        return f"each environment has {means}{missing}"
+
+
+def find_boundary(paths: Sequence[str] = ()) -> Boundary:
+    """What can be had here.
+
+    Args:
+        paths: what environments read; without Landlock a user of its own must reach it like everybody.
+    """
+    abi = landlock_abi()
+    is_root = os.geteuid() == 0
+    return Boundary(abi, is_root and (abi > 0 or are_open_to_all(paths)) and _has_own_users())
+
+
+def _has_own_users() -> bool:
+    """Whether the users exist here: a container may map fewer."""
+    try:
+        with open("/proc/self/uid_map", "rb") as stream:  # noqa: PTH123
+            rows = [tuple(map(int, line.split())) for line in stream]
+    except (OSError, ValueError):
+        return True
+    return any(first <= FIRST_USER and first + count > LAST_USER for first, _, count in rows)
+
+
+def are_open_to_all(paths: Iterable[str]) -> bool:
+    """Whether every user may read the paths, themselves and the folders above them."""
+    return all(_is_open_to_all(os.path.realpath(path)) for path in paths)
+
+
+def _is_open_to_all(path: str) -> bool:
+    try:
+        if not os.stat(path).st_mode & stat.S_IROTH:  # noqa: PTH116
+            return False
+        while path != "/":
+            if os.path.isdir(path) and not os.stat(path).st_mode & stat.S_IXOTH:  # noqa: PTH112, PTH116
+                return False
+            path = os.path.dirname(path)  # noqa: PTH120
+    except OSError:
+        return False
+    return True
+
+
+def confine(code: Sequence[str], scratch: str, ports: Iterable[int]) -> None:
+    """Confine this process, for good.
+
+    Args:
+        code: the folders that the function runs from.
+        scratch: the folder that it may write to.
+        ports: those of TCP that it may connect to.
+
+    Raises:
+        OSError: the kernel refuses what it should know.
+    """
+    readable = [*code, *_python(), *SYSTEM]
+    boundary = find_boundary([*code, *_python()])
+    if boundary.own_user:
+        _become_own_user(scratch, keep_reading=not are_open_to_all([*code, *_python()]))
+    _libc().prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if boundary.landlock:
+        limit_access(readable, [scratch, *DEVICES], ports)
+    refuse_system_calls()
+
+
+def _python() -> list[str]:
+    """This interpreter: its program, its library, and what says where that is."""
+    folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+    library = sysconfig.get_config_var("LIBDIR")
+    program = os.path.realpath(sys.executable)
+    environment = os.path.join(os.path.dirname(os.path.dirname(sys.executable)), "pyvenv.cfg")  # noqa: PTH118, PTH120
+    shared = os.path.join(library, sysconfig.get_config_var("INSTSONAME") or "") if library else ""  # noqa: PTH118
+    found = [*folders, program, environment, shared]
+    return [path for path in dict.fromkeys(found) if path and os.path.exists(path)]  # noqa: PTH110
+
+
+def _become_own_user(scratch: str, *, keep_reading: bool) -> None:
+    """Become a user that nobody else is, and give up every power.
+
+    Args:
+        scratch: given to that user.
+        keep_reading: whether the packages lie where only root may look: then the power to read everything stays, and
+            Landlock limits it to them.
+    """
+    libc = _libc()
+    user = FIRST_USER + os.getpid() % (LAST_USER - FIRST_USER + 1)
+    os.chown(scratch, user, user)
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    libc.prctl(_SET_KEEPCAPS, int(keep_reading), 0, 0, 0)
+    os.setresuid(user, user, user)
+    if keep_reading:
+        capability = 1 << _DAC_READ_SEARCH
+        header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
+        if libc.capset(header, struct.pack("=6I", capability, capability, capability, 0, 0, 0)) != 0:
+            raise OSError(ctypes.get_errno(), "capset")
+        libc.prctl(_CAP_AMBIENT, _CAP_AMBIENT_RAISE, _DAC_READ_SEARCH, 0, 0)
+    resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES, PROCESSES))
+    libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # for its own sake: nobody else has this user
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)

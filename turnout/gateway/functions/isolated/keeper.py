@@ -1,0 +1,143 @@
+"""The parent of one environment's process, which lets nothing survive it.
+
+A function may fork twice and start a session of its own; then no process group holds what it left. The kernel gives
+such orphans to the nearest ancestor that asked for them (PR_SET_CHILD_SUBREAPER), which is this process. It ends them
+all when the function's process ends, when it gets SIGTERM, or when the gateway is gone: standard input is a pipe whose
+other end the gateway holds.
+
+It runs as whoever runs the gateway, without the function's limits, so that a function cannot signal it where it has a
+user of its own or where Landlock keeps signals in. Imports nothing of ours: the bootstrap loads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+from collections.abc import Iterator
+from typing import NoReturn
+
+_SET_CHILD_SUBREAPER = 36
+_ROUNDS = 100
+"""How often new processes are looked for while their parents are stopped; each round stops what the last one missed."""
+
+
+def fork_kept(scratch: str) -> None:
+    """Fork; returns in the child alone. The parent stays until the child and all that it left are gone.
+
+    Args:
+        scratch: a folder that the parent removes at the end.
+    """
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    reader, writer = os.pipe()
+    for handle in (reader, writer):
+        os.set_blocking(handle, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    terminated: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: terminated.append(number))
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    child = os.fork()
+    if child:
+        _keep(child, reader, terminated, scratch)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    os.close(reader)
+    os.close(writer)
+    os.setsid()
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.close(nowhere)
+
+
+def _keep(child: int, reader: int, terminated: list[int], scratch: str) -> NoReturn:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    watched = [reader, 0]
+    status = None
+    while status is None:
+        ready = select.select(watched, [], [])[0]
+        if reader in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(reader, 4096)
+        if terminated or 0 in ready:
+            watched = [reader]
+            end_descendants(os.getpid())
+        status = _reap().get(child)
+    _end_all()
+    import shutil  # only now: its own imports are many
+
+    shutil.rmtree(scratch, ignore_errors=True)
+    _end_as(status)
+
+
+def _reap() -> dict[int, int]:
+    """Wait for what has ended: process -> its status."""
+    found = {}
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            found[pid] = status
+    return found
+
+
+def end_descendants(pid: int) -> None:
+    """Kill every descendant, those too that are forked meanwhile: first all are stopped, then all are killed."""
+    stopped: set[int] = set()
+    for _ in range(_ROUNDS):
+        new = set(descendants_of(pid)) - stopped
+        if not new:
+            break
+        for found in new:
+            _signal(found, signal.SIGSTOP)
+        stopped |= new
+    for found in stopped:
+        _signal(found, signal.SIGKILL)
+
+
+def descendants_of(pid: int) -> Iterator[int]:
+    """The processes below one, parents first."""
+    pending = [pid]
+    while pending:
+        for child in children_of(pending.pop()):
+            yield child
+            pending.append(child)
+
+
+def children_of(pid: int) -> list[int]:
+    """The children of a process, the oldest first; none where it is gone."""
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as stream:  # noqa: PTH123
+                found += map(int, stream.read().split())
+    except OSError:
+        return found
+    return found
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _end_all() -> None:
+    """Until there is no descendant: the kernel makes every orphan a child of this process."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            end_descendants(os.getpid())
+            os.waitpid(-1, 0)
+
+
+def _end_as(status: int) -> NoReturn:
+    """End as the child did, so that the gateway sees how."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
