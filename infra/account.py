@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import pulumi
 
+from turnout.system.aws_client import make_aws_client
+
 from .naming import Place
 
 Answer = TypeVar("Answer")
@@ -36,7 +38,7 @@ def read_account(place: Place) -> AccountSettings | None:
     """The settings, or None where they cannot be read."""
 
     def ask(session: Any) -> AccountSettings:
-        found = session.client("lambda").get_account_settings()
+        found = make_aws_client("lambda", session=session).get_account_settings()
         limit, usage = found["AccountLimit"], found["AccountUsage"]
         return AccountSettings(limit["TotalCodeSize"], usage["TotalCodeSize"], limit["ConcurrentExecutions"])
 
@@ -47,7 +49,7 @@ def read_logs_role(place: Place) -> str | None:
     """Return the role by which API Gateway writes logs, empty where none is set; None where it cannot be read."""
 
     def ask(session: Any) -> str:
-        role: str | None = session.client("apigateway").get_account().get("cloudwatchRoleArn")
+        role: str | None = make_aws_client("apigateway", session=session).get_account().get("cloudwatchRoleArn")
         return role or ""
 
     return _ask_account(place, ask)
@@ -59,7 +61,7 @@ def _ask_account(place: Place, ask: Callable[[Any], Answer]) -> Answer | None:
 
     try:
         session = boto3.Session(profile_name=pulumi.Config("aws").get("profile"), region_name=place.region)
-        if session.client("sts").get_caller_identity()["Account"] != place.account:
+        if make_aws_client("sts", session=session).get_caller_identity()["Account"] != place.account:
             return None
         return ask(session)
     except (BotoCoreError, ClientError, KeyError) as error:

@@ -58,6 +58,7 @@ class PreparedVersion:
         files: name within `folder` -> the file to copy.
         artifact: what was read of the model file, where it lies now.
         changes: what stages will serve that they don't now, a phrase each.
+        notes: what the plan remarks about the version.
     """
 
     root: Path
@@ -69,6 +70,7 @@ class PreparedVersion:
     files: Mapping[str, Path]
     artifact: Artifact
     changes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def prepare_version(
@@ -120,9 +122,11 @@ def prepare_version(
     fields |= {"breaking": True} if breaking else {}
     text = add_version(text, model, version, fields, source=old.source)
     new = parse_manifest(text.encode(), path=old.path, source=old.source)
-    make_plan(new, {**project.artifacts, (model, version): artifact}, enforce=False)
+    plan = make_plan(new, {**project.artifacts, (model, version): artifact}, enforce=False)
+    place = f"models.{model}.versions.{version}"
+    notes = tuple(note.message for note in plan.notes if f"{note.path}.".startswith(f"{place}."))
     changes = serving_changes(old, new)
-    return PreparedVersion(root, old.path.resolve(), before, text, folder, in_place, files, artifact, changes)
+    return PreparedVersion(root, old.path.resolve(), before, text, folder, in_place, files, artifact, changes, notes)
 
 
 def collect_files(artifact: Artifact, examples: Path | None, transform: Path | None) -> dict[str, Path]:

@@ -20,8 +20,8 @@ def check_boto3(purpose: str) -> None:
         raise MissingPackageError("boto3", purpose) from None
 
 
-def make_aws_client(service: str, **options: Any) -> Any:
-    """Like `boto3.client`, without a proxy where the endpoint is a loopback address.
+def make_aws_client(service: str, *, session: Any = None, **options: Any) -> Any:
+    """Like `boto3.client`, or a session's, without a proxy where the endpoint is a loopback address.
 
     The endpoint may come from `endpoint_url`, `AWS_ENDPOINT_URL` or the profile: only the client knows.
 
@@ -32,12 +32,13 @@ def make_aws_client(service: str, **options: Any) -> Any:
     import boto3
     from botocore.config import Config
 
+    make_client = boto3.client if session is None else session.client
     config = options.get("config") or Config()
     direct = {**options, "config": config.merge(Config(proxies={}))}
     if is_loopback_url(options.get("endpoint_url") or ""):
-        return boto3.client(service, **direct)
-    client = boto3.client(service, **options)
+        return make_client(service, **direct)
+    client = make_client(service, **options)
     if not is_loopback_url(client.meta.endpoint_url):
         return client
     client.close()
-    return boto3.client(service, **direct)
+    return make_client(service, **direct)

@@ -108,11 +108,26 @@ def test_a_version_that_cannot_stand_in_never_moves_a_stage_silently(
     out, err = capsys.readouterr()
     for stage in stages:
         assert f"Now {stage} serves echo v3, and served v2." in out
+    assert "note: `v3` cannot stand in for `v2`: input `x` has the shape" in err
     assert load_project(project).manifest.model("echo").version("v3").breaking
     for command in (["validate"], ["plan"]):
         assert main([*command, "-m", str(project)]) == 0
         out, err = capsys.readouterr()
         assert "allowed by `breaking: true`" in out + err
+
+
+def test_a_move_from_a_version_whose_tensors_are_not_known_is_noted(
+    project: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = project / "models.yaml"
+    remote = f"{{artifact: s3://bucket/v2.onnx, sha256: {'ab' * 32}}}"
+    manifest.write_text(manifest.read_text().replace("{artifact: models/echo/v2/model.onnx}", remote))
+    assert main(["add", "echo", "v3", str(model), "-m", str(project)]) == 0
+    out, err = capsys.readouterr()
+    assert "Now dev serves echo v3, and served v2." in out
+    assert err == (
+        'note: `"*": newest` moves dev from echo v2 to v3: whether `v3` can stand in for `v2` is not known here\n'
+    )
 
 
 def test_a_version_that_no_stage_moves_to_may_differ(project: Path, tmp_path: Path) -> None:

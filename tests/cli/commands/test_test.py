@@ -101,6 +101,27 @@ def test_a_version_that_fails_or_refuses_is_1(project: Path, capsys: pytest.Capt
     assert "failed\n  HTTP " in capsys.readouterr().out
 
 
+def test_opening_a_version_is_not_part_of_its_timeout(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    transform = project / "models" / "echo" / "v1" / "transform.py"
+    transform.write_text("import time\ntime.sleep(1.2)\ndef preprocess(inputs):\n    return inputs\n")
+    manifest = project / "models.yaml"
+    fields = "v1: {timeout_s: 1, transform: models/echo/v1/transform.py, "
+    manifest.write_text(manifest.read_text().replace("v1: {", fields))
+    assert main(["test", "echo/v1", "-m", str(project)]) == 0
+    assert "2 of 2 examples passed" in capsys.readouterr().out
+
+
+def test_a_version_that_gives_no_answer_in_time_is_an_error(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    transform = project / "models" / "echo" / "v1" / "transform.py"
+    transform.write_text("import time\ndef preprocess(inputs):\n    time.sleep(3)\n    return inputs\n")
+    manifest = project / "models.yaml"
+    fields = "v1: {timeout_s: 1, transform: models/echo/v1/transform.py, "
+    manifest.write_text(manifest.read_text().replace("v1: {", fields))
+    write_examples(project, EXAMPLES[0])
+    assert main(["test", "echo/v1", "-m", str(project)]) == 1
+    assert "echo/v1 ones: error\n  timed_out: " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

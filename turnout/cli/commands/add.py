@@ -74,5 +74,7 @@ def add(
     say(f"Listed {model} {version} in {project.manifest.source}, sha256 {prepared.artifact.sha256[:12]}.")
     for change in prepared.changes:
         say(f"Now {change}.")
+    for note in prepared.notes:
+        tell(f"note: {note}")
     there = "" if manifest == DEFAULT_MANIFEST else f" -m {quote(str(manifest))}"
     say(f"Next:\n\n    turnout serve{there}\n    turnout invoke {model} {version}{there}")

@@ -36,7 +36,8 @@ def calling_in_process(project: Project, plan: Plan) -> Iterator[Call]:
             if key not in opened:
                 close_all()
                 here = {key: project.artifacts[key]} if key in project.artifacts else {}
-                opened[key] = make_functions(replace(project, artifacts=here), plan)
+                functions = opened[key] = make_functions(replace(project, artifacts=here), plan)
+                runner.run(functions.prepare(everything=True))  # as on Lambda, a call's timeout is not for opening
             return _call(runner, opened[key], plan, version, body)
 
         def close_all() -> None:
