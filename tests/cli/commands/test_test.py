@@ -90,6 +90,15 @@ def test_junit_has_every_run(project: Path, tmp_path: Path, capsys: pytest.Captu
     assert "passed" in capsys.readouterr().out
 
 
+def test_a_junit_file_that_cannot_be_written_costs_nobody_the_table(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["test", "--junit", str(tmp_path), "-m", str(project)]) == 2
+    out, err = capsys.readouterr()
+    assert "2 of 2 examples passed" in out
+    assert f"cannot write {tmp_path}: Is a directory." in err
+
+
 def test_a_version_that_fails_or_refuses_is_1(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = [value("x", "FP32", ["batch", 4])], [value("y", "FP32", ["batch", 4])]
     nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]

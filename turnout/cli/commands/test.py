@@ -73,13 +73,13 @@ def run(
     if all(run.outcome is Outcome.SKIPPED for run in runs):
         hint = "`examples` of a version in models.yaml names its file; `turnout add --examples` copies one."
         raise CommandError(f"{target or 'models.yaml'} has nothing to test: {reasons_text(runs)}.", hint)
-    if junit is not None:
-        write_junit(junit, runs)
     counts = Counter(run.outcome for run in runs)
     if as_json:
         say_json({"counts": {str(row): counts[row] for row in Outcome}, "examples": [run.to_json() for run in runs]})
     else:
         say_runs(runs)
+    if junit is not None:
+        write_junit(junit, runs)
     if counts[Outcome.FAILED] or counts[Outcome.ERROR]:
         raise typer.Exit(1)
 
