@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import boto3
 import pytest
 
 from turnout.canary.rollout.stage_control import Target, make_client
@@ -130,3 +131,15 @@ def test_another_machine_is_asked_through_the_proxy(proxy: _Server) -> None:
     with closing(make_aws_client("apigateway", **options)) as client:
         client.get_rest_apis()
     assert proxy.asked == ["http://apigateway.invalid:1/restapis"]
+
+
+def test_a_sessions_client_asks_this_machine_without_the_proxy(
+    server: _Server, proxy: _Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    session = boto3.Session(region_name="eu-north-1")
+    with closing(make_aws_client("lambda", session=session)) as client:
+        assert client.meta.region_name == "eu-north-1"
+        client.list_functions()
+    assert len(server.asked) == 1
+    assert proxy.asked == []
