@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from turnout.canary.observation.source import watched_of
+from turnout.plan.served_by import watched_of
 from turnout.plan.values import Api, Plan, StagePlan
 from turnout.protocol.naming import ALIAS_VARIABLE
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from turnout.canary.judging.observed import Observation
-from turnout.canary.observation.source import Mark, ObservationError, Watched
+from turnout.canary.observation.source import Mark, ObservationError
 from turnout.canary.rollout.stage_control import LiveCanary, Operation, StageControlError, StageState
+from turnout.plan.served_by import Watched
 from turnout.plan.values import StagePlan
 
 

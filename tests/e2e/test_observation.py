@@ -15,9 +15,9 @@ from tests.builders.graphs import write_identity
 from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
 from turnout.canary.judging.states import Check, Observation, Verdict, judge
 from turnout.canary.observation.local import LocalSource
-from turnout.canary.observation.source import Watched, watched_of
 from turnout.manifest.judgement import Judgement
 from turnout.plan.planner import make_plan
+from turnout.plan.served_by import Watched, watched_of
 from turnout.project.project import load_project
 
 MANIFEST = """

@@ -10,8 +10,9 @@ import pytest
 
 from tests.builders.graphs import write_identity
 from tests.builders.running_server import RunningServer, running_server
+from turnout.canary.observation.samples import fetch_samples
 from turnout.cli.__main__ import main
-from turnout.replay.replay import fetch_samples, replay_headers
+from turnout.replay.replay import replay_headers
 
 MANIFEST = """\
 models:

@@ -15,7 +15,8 @@ from tests.builders.manifests import artifacts_of, manifest, model, signatures
 from turnout.artifacts.example_request import make_request
 from turnout.manifest.parser import Model, Version
 from turnout.openapi.document import Document, build_document, check_document
-from turnout.openapi.tensor_schemas import TOLD_TENSORS, element_schema, tell_tensor, tell_tensors
+from turnout.openapi.tensor_schemas import element_schema, tell_tensor, tell_tensors
+from turnout.plan.checks.size_estimates import DESCRIBED_TENSORS
 from turnout.plan.planner import make_plan
 from turnout.project.document_examples import read_document_examples
 from turnout.project.project import load_project
@@ -208,7 +209,7 @@ def test_hundreds_of_inputs_are_told_shortly_required_ones_first() -> None:
     tensors = tuple(TensorSpec(f"w{number}", "FP32", (1,), required=number == 199) for number in range(200))
     told = tell_tensors(tensors)
     assert told.startswith("`w199` FP32 [1]; `w0`")
-    assert told.endswith(f"and {200 - TOLD_TENSORS} more")
+    assert told.endswith(f"and {200 - DESCRIBED_TENSORS} more")
 
 
 def test_labels_are_told_up_to_a_number() -> None:

@@ -14,11 +14,12 @@ import orjson
 import pytest
 
 from turnout.canary.judging.observed import AgreementCounts
+from turnout.canary.observation.samples import fetch_samples
 from turnout.client.captured_lines import Sample
 from turnout.client.connection import UnreachableError
 from turnout.protocol.codecs.samples import write_line
 from turnout.replay.comparison import OutputRule
-from turnout.replay.replay import THROTTLED_WAITS_S, Pair, Replay, fetch_samples, replay_pair, without_version
+from turnout.replay.replay import THROTTLED_WAITS_S, Pair, Replay, replay_pair, without_version
 
 Told = Callable[[str, Any], tuple[int, Any]]
 

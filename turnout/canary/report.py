@@ -13,7 +13,7 @@ from typing import Any
 
 from turnout.canary.judging.checks import Check, Verdict, judge, verdict_of
 from turnout.canary.judging.observed import Observation
-from turnout.canary.observation.source import Mark, ObservationError, watched_of
+from turnout.canary.observation.source import Mark, ObservationError
 from turnout.canary.rollout.action import served_text
 from turnout.canary.rollout.log import Rollout, RolloutLog
 from turnout.canary.rollout.manifest_edits import find_stage
@@ -24,6 +24,7 @@ from turnout.canary.run import Compare
 from turnout.manifest.judgement import Judgement
 from turnout.manifest.parser import Stage
 from turnout.plan.planner import make_plan
+from turnout.plan.served_by import watched_of
 from turnout.plan.stages import plan_stage
 from turnout.plan.values import StagePlan
 from turnout.project.project import Project

@@ -17,7 +17,7 @@ from typing import Any
 from turnout.canary.judging.checks import ALL_AT_ONCE, shares_of
 from turnout.canary.judging.observed import AgreementCounts, Observation
 from turnout.canary.judging.states import TERMINAL, Check, Phase, State, Verdict, judge, start, step
-from turnout.canary.observation.source import Mark, ObservationError, Watched, watched_of
+from turnout.canary.observation.source import Mark, ObservationError
 from turnout.canary.rollout.action import Action, prepare
 from turnout.canary.rollout.log import Rollout, RolloutLog
 from turnout.canary.rollout.manifest_edits import find_canary, find_stage
@@ -26,6 +26,7 @@ from turnout.canary.rollout.stage_control import StageControlError, Target
 from turnout.manifest.judgement import Judgement
 from turnout.manifest.parser import Canary
 from turnout.plan.planner import make_plan
+from turnout.plan.served_by import Watched, watched_of
 from turnout.plan.stages import plan_stage
 from turnout.project.manifest_file import ManifestChangedError, editing
 from turnout.project.project import Project

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from turnout.plan.checks.size_estimates import DESCRIBED_TENSORS
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 Schema = dict[str, Any]
@@ -19,8 +20,6 @@ Schema = dict[str, Any]
 JSON_TYPES = {"float": "number", "int": "integer", "bool": "boolean", "bytes": "string"}
 """Element types in JSON per kind of datatype; NaN and the infinities travel as strings, which draft 4 cannot add."""
 
-TOLD_TENSORS = 30
-"""Old exporters list hundreds of weights as inputs: the first ones are described, all are in the `enum`."""
 
 TOLD_CHARACTERS = 40
 """Dimension names can be formulas: longer ones are told as -1."""
@@ -97,7 +96,7 @@ def tell_tensors(tensors: Sequence[TensorSpec]) -> str:
     """`x` FP32 [batch, 4]; `y` INT64 [-1], optional: the required ones first."""
     if not tensors:
         return "none that are known"
-    told = sorted(tensors, key=lambda tensor: not tensor.required)[:TOLD_TENSORS]
+    told = sorted(tensors, key=lambda tensor: not tensor.required)[:DESCRIBED_TENSORS]
     rest = len(tensors) - len(told)
     return "; ".join(map(tell_tensor, told)) + (f"; and {rest} more" if rest else "")
 
@@ -108,8 +107,8 @@ def tell_tensor(tensor: TensorSpec) -> str:
     if not tensor.required:
         text += ", optional"
     if tensor.labels:
-        labels = ", ".join(map(str, tensor.labels[:TOLD_TENSORS]))
-        text += f", a column per label: {labels}" + (", ..." if len(tensor.labels) > TOLD_TENSORS else "")
+        labels = ", ".join(map(str, tensor.labels[:DESCRIBED_TENSORS]))
+        text += f", a column per label: {labels}" + (", ..." if len(tensor.labels) > DESCRIBED_TENSORS else "")
     return text
 
 

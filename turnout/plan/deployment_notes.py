@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from turnout.canary.observation.source import watched_of
+from turnout.plan.served_by import watched_of
 from turnout.plan.values import Api, Note, Plan, Route, StagePlan
 from turnout.wording import listed
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.canary.observation.source import watched_of
 from turnout.manifest.judgement import Judgement
+from turnout.plan.served_by import watched_of
 from turnout.plan.values import Plan, StagePlan
 from turnout.protocol.naming import function_prefix
 

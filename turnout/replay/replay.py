@@ -17,12 +17,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from urllib.parse import urlencode
 
 import orjson
 
 from turnout.canary.judging.observed import AgreementCounts
-from turnout.client.captured_lines import Sample, parse_sample
+from turnout.client.captured_lines import Sample
 from turnout.client.connection import Answer, Connection, UnreachableError, inference_path
 from turnout.client.outputs import PREDICTIONS, UnreadableAnswerError, read_outputs
 from turnout.manifest.judgement import OutputRule
@@ -290,18 +289,3 @@ def replay_pair(
     refused = next((pair.canary for pair in pairs if pair.canary.outputs is None), None)
     note = f"HTTP {refused.status}: {refused.error[:120]}" if refused and not verdicts else ""
     return AgreementCounts(len(verdicts), sum(verdicts), note)
-
-
-def fetch_samples(url: str, stage: str, limit: int = 100) -> list[Sample]:
-    """Take sampled requests of a stage's canary from a local gateway; they are gone there.
-
-    Raises:
-        UnreachableError: no gateway of ours answers there.
-        ValueError: `url` is no address.
-    """
-    with closing(Connection(url)) as connection:
-        answer = connection.request("GET", f"/turnout/samples?{urlencode({'stage': stage, 'limit': limit})}")
-    try:
-        return [parse_sample(row) for row in orjson.loads(answer.body)["samples"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UnreachableError(f"{url} hands out no samples: HTTP {answer.status}.") from error

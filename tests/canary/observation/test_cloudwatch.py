@@ -13,7 +13,8 @@ from moto import mock_aws
 from tests.builders.recorded_metrics import Key, RecordedMetrics
 from turnout.canary.judging.observed import Arm, Observation
 from turnout.canary.observation.cloudwatch import BOUNDS_S, LONGEST_S, MOST_QUERIES, CloudWatchSource
-from turnout.canary.observation.source import Mark, ObservationError, Serving, Watched
+from turnout.canary.observation.source import Mark, ObservationError
+from turnout.plan.served_by import Serving, Watched
 
 NOW_S = 10_000 * 60.0 + 30
 """Half a minute after a whole one."""

@@ -10,12 +10,13 @@ import pytest
 from tests.builders.http_server import serving
 from turnout.canary.judging.observed import Arm, Observation
 from turnout.canary.observation.local import LocalSource
-from turnout.canary.observation.source import Mark, ObservationError, Serving, Watched
+from turnout.canary.observation.source import Mark, ObservationError
 from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.services.metrics import PATH, make_metrics
 from turnout.gateway.services.own_services import own_services
 from turnout.gateway.shared.counters import BOUNDS_S
 from turnout.gateway.shared.state import SharedState
+from turnout.plan.served_by import Serving, Watched
 
 WATCHED = (Watched("iris", Serving("iris_v1", frozenset()), Serving("iris_v2", frozenset())),)
 EMPTY = (0,) * (len(BOUNDS_S) + 1)

@@ -8,9 +8,10 @@ import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.canary.judging.observed import Arm
-from turnout.canary.observation.source import Mark, Serving, watched_of
+from turnout.canary.observation.source import Mark
 from turnout.manifest.parser import Canary, Manifest, Routing
 from turnout.plan.planner import make_plan
+from turnout.plan.served_by import Serving, watched_of
 from turnout.plan.values import Plan
 
 IRIS = model("iris", ("v1", "v2", "v3"))

@@ -22,8 +22,9 @@ from itertools import pairwise
 from typing import Any
 
 from turnout.canary.judging.observed import Arm, Observation
-from turnout.canary.observation.source import Mark, ObservationError, Watched
+from turnout.canary.observation.source import Mark, ObservationError
 from turnout.plan.guard_alarms import GuardAlarms, find_ringing
+from turnout.plan.served_by import Watched
 
 BOUNDS_S = (
     *(0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7),

@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from turnout.canary.judging.observed import Arm, Observation
-from turnout.canary.observation.source import Mark, ObservationError, Watched
+from turnout.canary.observation.source import Mark, ObservationError
 from turnout.client.connection import Connection, UnreachableError
+from turnout.plan.served_by import Watched
 
 TIMEOUT_S = 10.0
 

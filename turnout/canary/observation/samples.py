@@ -8,10 +8,14 @@ turnout.canary.agreement sees of a local gateway (here) and of CloudWatch Logs
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Protocol
+from urllib.parse import urlencode
 
-from turnout.client.captured_lines import Sample
-from turnout.replay.replay import fetch_samples
+import orjson
+
+from turnout.client.captured_lines import Sample, parse_sample
+from turnout.client.connection import Connection, UnreachableError
 
 MOST_SAMPLES = 100
 """Taken at one look, so that a look takes no longer than a moment."""
@@ -42,3 +46,18 @@ class GatewaySamples:
     def take(self, stage: str, since_s: float) -> Sequence[Sample]:
         """Those that it hands out."""
         return [sample for sample in fetch_samples(self._url, stage, MOST_SAMPLES) if sample.time >= since_s]
+
+
+def fetch_samples(url: str, stage: str, limit: int = 100) -> list[Sample]:
+    """Take sampled requests of a stage's canary from a local gateway; they are gone there.
+
+    Raises:
+        UnreachableError: no gateway of ours answers there.
+        ValueError: `url` is no address.
+    """
+    with closing(Connection(url)) as connection:
+        answer = connection.request("GET", f"/turnout/samples?{urlencode({'stage': stage, 'limit': limit})}")
+    try:
+        return [parse_sample(row) for row in orjson.loads(answer.body)["samples"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnreachableError(f"{url} hands out no samples: HTTP {answer.status}.") from error

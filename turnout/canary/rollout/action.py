@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from turnout.canary.observation.source import Watched, watched_of
 from turnout.canary.rollout.log import RETURN, Rollout
 from turnout.canary.rollout.manifest_edits import (
     end_canary,
@@ -31,6 +30,7 @@ from turnout.manifest.parser import Stage, parse_manifest
 from turnout.plan.checks.replacements import baselines_of
 from turnout.plan.guard_alarms import GuardAlarms, find_guard_alarms
 from turnout.plan.planner import make_plan
+from turnout.plan.served_by import Watched, watched_of
 from turnout.plan.stages import plan_stage
 from turnout.plan.values import Plan, StagePlan
 from turnout.project.project import Project

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from turnout.artifacts.example_request import EXAMPLE_BYTES, count_elements
-from turnout.openapi.tensor_schemas import TOLD_TENSORS
 from turnout.plan.values import Route, ServedGraph, ServedVersion
 from turnout.protocol.tensors.datatypes import TensorSpec
 
@@ -35,6 +34,10 @@ TENSOR_BYTES = 25
 """What is told of a tensor beside its name."""
 
 
+DESCRIBED_TENSORS = 30
+"""Old exporters list hundreds of weights as inputs: the first ones are described, all are in the `enum`."""
+
+
 def estimate_document(
     versions: Sequence[ServedVersion], routes: Sequence[Route] = (), graphs: Sequence[ServedGraph] = ()
 ) -> int:
@@ -55,7 +58,7 @@ def estimate_schemas(row: ServedVersion | ServedGraph) -> int:
     """Bytes that a version's tensors take in its schemas: names in an `enum`, and the first ones in words."""
     inputs, outputs = row.signature.inputs, row.signature.outputs
     named = sum(3 + len(tensor.name.encode()) for tensor in (*inputs, *outputs, *outputs))
-    told = (*inputs[:TOLD_TENSORS], *outputs[:TOLD_TENSORS])
+    told = (*inputs[:DESCRIBED_TENSORS], *outputs[:DESCRIBED_TENSORS])
     return named + sum(TENSOR_BYTES + len(tensor.name.encode()) for tensor in told)
 
 
