@@ -29,6 +29,7 @@ from turnout.project.project import CACHE_DIR, Project, load_project
 from turnout.project.remote_artifacts import fetch_remote
 from turnout.protocol.naming import function_prefix
 from turnout.protocol.telemetry import disable_telemetry
+from turnout.trials.checks import check_opens, try_versions
 
 from .account import AccountSettings, read_account, read_logs_role
 from .api import RestApi, RestApiArgs
@@ -52,8 +53,11 @@ Build = Callable[[Project, Plan], Sequence[BuiltPackage]]
 
 
 def load_whole_project(folder: Path) -> Project:
-    """The project, with what lies in S3."""
-    return fetch_remote(load_project(folder))
+    """The project, with what lies in S3; a ProblemsError also where onnxruntime cannot open a version."""
+    disable_telemetry()
+    project = fetch_remote(load_project(folder))
+    check_opens(project, try_versions(project))
+    return project
 
 
 def build_zips(project: Project, plan: Plan) -> Sequence[BuiltPackage]:

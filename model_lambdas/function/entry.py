@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from turnout.protocol.fatal_requests import FatalRequest
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors.datatypes import Signature
 
@@ -46,6 +47,7 @@ def load_function(folder: Path, row: Mapping[str, Any]) -> ModelFunction:
         artifact=model / row["artifact"],
         transform=folder / row["transform"] if row["transform"] else None,
         memory_mb=int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024")),
+        fatal=tuple(FatalRequest.from_json(kind) for kind in row["fatal"]),
     )
     function = ModelFunction(spec)
     function.load()

@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from turnout.protocol.errors import RequestError
+from turnout.protocol.fatal_requests import FatalRequest, refuse_fatal
+from turnout.protocol.sentences import shorten_text
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature
 
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 MEMORY_PER_VCPU_MB = 1769
+
+LONGEST_REASON = 1000
+"""Characters of onnxruntime's own words that are handed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class FunctionSpec:
         copies: where copies of files are made that the session may map into memory. With it the session owns its bytes,
             and their digest is checked as they are read. None opens the files where they lie: those that belong to a
             function, in Lambda or an environment of its own, which nobody else writes to.
+        fatal: requests that end the process; they are refused.
         transform_files: what the transform may import, relative to its folder; None for everything there.
     """
 
@@ -64,6 +70,7 @@ class FunctionSpec:
     external_files: tuple[Path, ...] = ()
     copies: Path | None = None
     transform_files: tuple[str, ...] | None = None
+    fatal: tuple[FatalRequest, ...] = ()
 
 
 class ModelError(Exception):
@@ -173,6 +180,7 @@ class Model:
         # and the options that it would make anew for each run: together a third of a short run.
         self._run = getattr(self._session, "_sess", self._session).run
         self._options = onnxruntime.RunOptions()
+        self._fatal = spec.fatal
         self._onnxruntime = onnxruntime
         self._refusals = (state.InvalidArgument, state.Fail, state.RuntimeException, UnicodeDecodeError)
         self._outputs = {output.name: output for output in spec.signature.outputs}
@@ -202,10 +210,13 @@ class Model:
             Arrays: BYTES as object arrays of `str`, BF16 as `uint16` bits, a ZipMap as `[rows, labels]`.
 
         Raises:
-            RequestError: REFUSED_BY_MODEL, or INVALID_VALUE for BYTES that are not UTF-8.
+            RequestError: REFUSED_BY_MODEL, also for what would end the process, or INVALID_VALUE for BYTES that are not
+                UTF-8.
             RunCancelled: `cancellation` came first.
         """
         names = names or self._names
+        if self._fatal:
+            refuse_fatal(self._name, self._fatal, inputs)
         options = self._options if cancellation is None else cancellation.options(self._onnxruntime.RunOptions)
         feed: Mapping[str, Any] = inputs
         if self._texts or self._halves:
@@ -285,7 +296,7 @@ def _as_array(value: Any) -> Array:
 _PREFIX = re.compile(r"^(?:\[ONNXRuntimeError\] : \d+ : \w+ : )?")
 _NODE = re.compile(r"^Non-zero status code returned while running (\w+) node\. Name:'.*?' Status Message: ", re.DOTALL)
 _SOURCE = re.compile(r"\S+\.(?:cc|cpp|h|hpp|cuh?):\d+\s*")
-_CPP_SIGNATURE = re.compile(r"[\w:<>~*&, ]*::~?\w+\([^()]*\)(?: const)?:? ")
+_CPP_SIGNATURE = re.compile(r"[\w:<>~*&, ]*::~?\w+\([^()]*\)(?: const)?(?:::<lambda\([^()]*\)>)?:? ")
 
 
 def reason_of(message: str) -> str:
@@ -295,7 +306,7 @@ def reason_of(message: str) -> str:
     if node is not None:
         text, operator = text[node.end() :], f"{node[1]}: "
     text = _CPP_SIGNATURE.sub("", _SOURCE.sub("", text))
-    return operator + " ".join(text.split())[:500]
+    return operator + shorten_text(text, LONGEST_REASON)
 
 
 def _without_folder(error: Exception, spec: FunctionSpec) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from turnout.wording import size_text
 
 if TYPE_CHECKING:
     from turnout.project.project import Project
+    from turnout.trials.trials import Trial
 
 ManifestOption = Annotated[
     Path, typer.Option("--manifest", "-m", metavar="PATH", help="The manifest, or the folder that holds models.yaml.")
@@ -39,3 +40,18 @@ def remark_large(name: str, size_bytes: int) -> AbstractContextManager[None]:
     if size_bytes < SLOW_BYTES:
         return nullcontext()
     return passing_remark(f"reading {name}, {size_text(size_bytes)} ...")
+
+
+def try_all(project: Project) -> dict[tuple[str, str], Trial]:
+    """Every version tried in a process of its own; a ProblemsError where onnxruntime cannot open one."""
+    from turnout.trials.checks import check_opens, try_versions
+
+    with ExitStack() as remarks:
+
+        def remark(name: str, done: int, total: int) -> None:
+            remarks.close()
+            remarks.enter_context(passing_remark(f"opening {name}, {done + 1} of {total} ..."))
+
+        tried = try_versions(project, progress=remark)
+    check_opens(project, tried)
+    return tried

@@ -35,6 +35,7 @@ from turnout.plan.checks.quotas import is_stored
 from turnout.project.project import Project
 from turnout.system.files import write_whole
 from turnout.system.processes import ended_tracker, join_parent
+from turnout.trials.checks import make_trials
 
 FORMAT = "1"
 """Part of every digest: a change of what goes into a zip, or how, makes new packages."""
@@ -134,10 +135,10 @@ def build_packages(
         if (version.model, version.name) in project.artifacts
         and (only is None or (version.model, version.name) in only)
     ]
-    folder = project.manifest.path.parent
     python = _interpreter(target)
     jobs = jobs or os.cpu_count() or 1
     specs = [_layer_spec(version.architecture, target, version.requirements) for version in versions]
+    function_inputs = _find_inputs(versions, project, target)
     routers = tuple(routers)
     router_specs = [_layer_spec(row.architecture, target) if row.with_layer else None for row in routers]
     pool = partial(ProcessPoolExecutor, mp_context=get_context("spawn"), initializer=join_parent)
@@ -155,14 +156,14 @@ def build_packages(
         functions = [
             threads.submit(
                 _build_function,
-                _function_inputs(version, project, folder, target),
+                inputs,
                 _layer_name(spec),
                 out,
                 python,
                 processes if optimise else None,
                 progress,
             )
-            for version, spec in zip(versions, specs, strict=True)
+            for inputs, spec in zip(function_inputs, specs, strict=True)
         ]
         functions += [
             threads.submit(_build_router, inputs, _layer_name(spec) if spec else "", out, python, progress)
@@ -177,12 +178,25 @@ def build_packages(
             raise
 
 
-def _function_inputs(version: Version, project: Project, folder: Path, target: Target) -> FunctionInputs:
-    """A model is fetched from S3 on AWS only: here it is on the disk."""
-    key = (version.model, version.name)
-    artifact = project.artifacts[key]
-    stored = not target.here and is_stored(version, artifact.size_bytes)
-    return FunctionInputs(version, artifact, folder, is_stored=stored, beside=project.transforms.get(key, {}))
+def _find_inputs(versions: Sequence[Version], project: Project, target: Target) -> list[FunctionInputs]:
+    """What each version's zip is made of; versions that were never tried are tried now.
+
+    A model is fetched from S3 on AWS only: here it is on the disk.
+    """
+    folder = project.manifest.path.parent
+    trials = make_trials(project)
+    found = []
+    try:
+        for version in versions:
+            key = (version.model, version.name)
+            artifact = project.artifacts[key]
+            stored = not target.here and is_stored(version, artifact.size_bytes)
+            fatal = trials.of(artifact, " ".join(key), whether_it_opens=False).fatal
+            beside = project.transforms.get(key, {})
+            found.append(FunctionInputs(version, artifact, folder, is_stored=stored, beside=beside, fatal=fatal))
+    finally:
+        trials.close()
+    return found
 
 
 def _build_function(

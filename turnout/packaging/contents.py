@@ -23,6 +23,7 @@ from turnout.manifest.parser import Version
 from turnout.packaging.zips import content_digest
 from turnout.protocol.codecs.codecs import decode_request
 from turnout.protocol.errors import RequestError
+from turnout.protocol.fatal_requests import FatalRequest
 from turnout.protocol.tensors.interface import build_interface
 
 TRANSFORM_FOLDER = "transform"
@@ -39,6 +40,7 @@ class FunctionInputs:
         folder: the manifest's, which the version's paths are relative to.
         is_stored: whether the model is fetched from S3 at init instead of lying in the zip.
         beside: the transform and what lies beside it, by names relative to its folder.
+        fatal: requests that its function refuses, for they would end it.
     """
 
     version: Version
@@ -46,6 +48,7 @@ class FunctionInputs:
     folder: Path
     is_stored: bool = False
     beside: Mapping[str, Path] = field(default_factory=dict)
+    fatal: tuple[FatalRequest, ...] = ()
 
     def requests(self) -> list[dict[str, Any]]:
         """The requests of the version's examples."""
@@ -77,6 +80,7 @@ class FunctionInputs:
             "transform": f"{TRANSFORM_FOLDER}/{Path(self.version.transform).name}" if self.version.transform else None,
             "stored": [file.to_json() for file in self.stored_files()],
             "warm_up": next(iter(self.requests()), None),
+            "fatal": [kind.to_json() for kind in self.fatal],
             "capture": None if capture is None else {"percent": capture.percent, "redact": list(capture.redact)},
         }
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from turnout.protocol.sentences import shorten_text
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 from turnout.system.files import check_room
@@ -112,4 +113,4 @@ def _keep(target: Path, reason: str) -> Optimisation:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200]
+    return shorten_text(str(error).strip().split("\n")[0], 500)

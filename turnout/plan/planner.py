@@ -15,7 +15,7 @@ from turnout.manifest.parser import Manifest, Version
 from turnout.plan.auth import find_auth_type
 from turnout.plan.checks.graphs import plan_graphs
 from turnout.plan.checks.named_tensors import check_named_tensors
-from turnout.plan.checks.notes import find_idle_keys
+from turnout.plan.checks.notes import find_idle_keys, find_locale_notes
 from turnout.plan.checks.quotas import Count, count_quotas, count_resources
 from turnout.plan.checks.replacements import check_replacements
 from turnout.plan.functions import plan_functions, plan_packages
@@ -69,7 +69,8 @@ def make_plan(
     )
     if problems:
         raise ProblemsError(problems)
-    idle = (Note(path, message) for path, message in find_idle_keys(manifest))
+    found = (*find_idle_keys(manifest), *find_locale_notes(signatures))
+    idle = (Note(path, message) for path, message in found)
     notes = (*idle, *breaking, *(_note(count) for count in exceeded))
     return replace(plan, quotas=tuple(count.quota for count in counts), notes=notes)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import filecmp
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -22,9 +21,10 @@ from turnout.plan.planner import make_plan
 from turnout.project.manifest_file import replace_text
 from turnout.project.project import CACHE_DIR, Project, check_examples_file, check_transform
 from turnout.project.transform_files import TransformFilesError, find_imported_files
-from turnout.protocol.telemetry import disable_telemetry
 from turnout.scaffold.edit import add_version, serving_changes
 from turnout.scaffold.folders import folders_for
+from turnout.trials.checks import explain, note_of
+from turnout.trials.trials import Trial, Trials
 
 CHUNK_BYTES = 8 * 1024 * 1024
 MODEL_FILE = "model.onnx"
@@ -58,7 +58,7 @@ class PreparedVersion:
         files: name within `folder` -> the file to copy.
         artifact: what was read of the model file, where it lies now.
         changes: what stages will serve that they don't now, a phrase each.
-        notes: what the plan remarks about the version.
+        notes: what the plan remarks about the version, and the requests that it refuses.
     """
 
     root: Path
@@ -114,7 +114,7 @@ def prepare_version(
             f"{folder.relative_to(root)} is there already, and {old.source} does not name it.",
             "Move it away, or give the version another name: nothing is overwritten.",
         )
-    check_opens(artifact)
+    trial = try_version(artifact, f"{model} {version}", root)
     names = {source: f"{folder.relative_to(root)}/{name}" for name, source in files.items()}
     fields: dict[str, str | bool] = {"artifact": names[artifact.path], "sha256": artifact.sha256}
     fields |= {"transform": names[transform]} if transform else {}
@@ -125,6 +125,7 @@ def prepare_version(
     plan = make_plan(new, {**project.artifacts, (model, version): artifact}, enforce=False)
     place = f"models.{model}.versions.{version}"
     notes = tuple(note.message for note in plan.notes if f"{note.path}.".startswith(f"{place}."))
+    notes += tuple(map(note_of, trial.fatal))
     changes = serving_changes(old, new)
     return PreparedVersion(root, old.path.resolve(), before, text, folder, in_place, files, artifact, changes, notes)
 
@@ -168,20 +169,16 @@ def holds_files(folder: Path, files: Mapping[str, Path]) -> bool:
         return False
 
 
-def check_opens(artifact: Artifact) -> None:
-    """Raise a NewVersionError where onnxruntime cannot open the model: an operator it does not know, a locale."""
-    disable_telemetry()
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+def try_version(artifact: Artifact, name: str, root: Path) -> Trial:
+    """What came of trying the model; a NewVersionError where onnxruntime cannot open it: an operator, a locale."""
+    trials = Trials(root / CACHE_DIR / "trials")
     try:
-        onnxruntime.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        name = artifact.path.name
-        reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).replace(str(artifact.path), name)
-        message = f"onnxruntime {onnxruntime.__version__} cannot open {name}: {' '.join(reason.split())}"
-        raise NewVersionError(message) from error
+        trial = trials.of(artifact, name)
+    finally:
+        trials.close()
+    if trial.reason:
+        raise NewVersionError(*explain(trial.reason))
+    return trial
 
 
 def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = lambda _: None) -> None:

@@ -245,7 +245,8 @@ EXPAND = (
         (EXPAND, "Expand: Failed to allocate memory for requested buffer of size 140737488355328"),
         (f"{RUNNING}Div node. Name:'' Status Message: element_wise_ops.cc:703 Compute By zero", "Div: Compute By zero"),
         ("something else", "something else"),
-        ("x" * 9999, "x" * 500),
+        ("x" * 9999, f"{'x' * 1000} …"),
+        ("One sentence. " * 100, f"{('One sentence. ' * 71).strip()} …"),
     ],
 )
 def test_a_reason_holds_no_path_and_no_signature(message: str, reason: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load, try_all
 from turnout.cli.output import CommandError, console_of, counted, say, say_json, say_table, tell
 from turnout.wording import size_text
 
@@ -48,13 +48,18 @@ def build(
     The layer's wheels come from the package index that uv is set up with.
     """
     from turnout.gateway.interrupt import remembered_interrupt
+    from turnout.trials.checks import find_notes
 
     with remembered_interrupt():
-        built, folder = build_all(load(manifest), out, optimise=optimise, here=here, jobs=jobs)
+        project = load(manifest)
+        tried = try_all(project)
+        built, folder = build_all(project, out, optimise=optimise, here=here, jobs=jobs)
     if as_json:
         say_json([package_to_json(package) for package in built])
     else:
         say_built(built, folder)
+        for note in find_notes(tried):
+            tell(f"note: {note.path}: {note.message}")
 
 
 def build_all(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from turnout.cli.canary.status import OutputsOption, read_outputs
-from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load, try_all
 from turnout.cli.output import CommandError, counted, passing_remark, say, say_json, say_section, say_table
 from turnout.wording import size_text
 
@@ -49,10 +49,12 @@ def plan(
     from turnout.plan.as_json import plan_to_json
     from turnout.plan.deployment_notes import find_deployment_notes
     from turnout.plan.planner import make_plan
+    from turnout.trials.checks import find_notes
 
     project = load(manifest)
     made = make_plan(project.manifest, project.artifacts, stack=stack)
-    made = replace(made, notes=(*made.notes, *find_deployment_notes(made, read_outputs(outputs))))
+    found = (*find_deployment_notes(made, read_outputs(outputs)), *find_notes(try_all(project)))
+    made = replace(made, notes=(*made.notes, *found))
     starts = measure(project) if cold_start else None
     if as_json:
         rows = None if starts is None else {"cold_starts": [start.to_json() for start in starts]}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load, try_all
 from turnout.cli.output import counted, say, say_json, tell
 from turnout.problems import ProblemsError
 
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 def validate(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption = False) -> None:
     """Check models.yaml and the files it names.
 
-    All problems are told at once, each with file, line and column. Models are read, but not opened:
-    `turnout serve --preload` opens them all. `turnout plan` also holds it against the quotas of AWS.
+    Reports all problems at once, each with file, line and column. Every model is opened by onnxruntime in a process of
+    its own and tried with requests that are known to end processes; what was tried once is remembered by digest.
+    `turnout plan` also compares it with the quotas of AWS.
     """
     from turnout.plan.planner import make_plan
+    from turnout.trials.checks import find_notes
 
     try:
         project = load(manifest)
         plan = make_plan(project.manifest, project.artifacts, enforce=False)
+        tried_notes = tuple(find_notes(try_all(project)))
     except ProblemsError as error:
         if not as_json:
             raise
@@ -33,10 +36,10 @@ def validate(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption
         raise typer.Exit(2) from None
     counts = counts_of(project.manifest)
     if as_json:
-        notes = [{"path": note.path, "message": note.message} for note in plan.notes]
+        notes = [{"path": note.path, "message": note.message} for note in (*plan.notes, *tried_notes)]
         say_json({"ok": True, "problems": [], "notes": notes, **counts})
     else:
-        for note in plan.notes:
+        for note in (*plan.notes, *tried_notes):
             tell(f"note: {note.path}: {note.message}")
         words = ", ".join(counted(number, noun.removesuffix("s")) for noun, number in counts.items())
         say(f"{project.manifest.source}: ok: {words}.")

@@ -6,6 +6,7 @@ Comes in: a project and its plan. Goes out: `InProcessFunctions`. Called by `tur
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,10 +20,17 @@ from turnout.gateway.functions.lambda_context import Cancellation
 from turnout.layout import model_lambdas_package
 from turnout.plan.values import Function, Plan
 from turnout.project.project import CACHE_DIR, Project
+from turnout.trials.checks import make_trials, note_of
+
+log = logging.getLogger("turnout.functions")
 
 RUNTIME = "onnx_model"
 
 NO_ARTIFACT = "its artifact does not lie on this machine"
+
+
+class UnopenedError(Exception):
+    """A version that could not be opened when it was tried in a process of its own."""
 
 
 def make_functions(project: Project, plan: Plan, **limits: Any) -> InProcessFunctions:
@@ -76,11 +84,17 @@ def choose_functions(project: Project, plan: Plan) -> tuple[list[Function], dict
 def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
     """Makes one function's code, not yet loaded."""
     folder = project.manifest.path.parent
+    trials = make_trials(project)
 
     def make(function: Function) -> Runnable:
         version = project.manifest.model(function.model).version(function.version)
         artifact = project.artifacts[function.model, function.version]
         code = importlib.import_module(f"{model_lambdas_package()}.function.handler")
+        trial = trials.of(artifact, f"{function.model} {function.version}", whether_it_opens=False)
+        if trial.reason:
+            raise UnopenedError(f"{function.model} {function.version}: {trial.reason}")
+        for kind in trial.fatal:
+            log.warning("%s %s: %s", function.model, function.version, note_of(kind))
         spec = code.FunctionSpec(
             model=function.model,
             version=function.version,
@@ -91,6 +105,7 @@ def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
             memory_mb=function.memory_mb,
             external_files=artifact.external_files,
             copies=folder / CACHE_DIR / "opening",
+            fatal=trial.fatal,
             transform_files=tuple(project.transforms.get((function.model, function.version), ())),
         )
         made: Runnable = code.ModelFunction(spec)

@@ -6,11 +6,12 @@ print them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from turnout.manifest.parser import Manifest, Model, Slo, Stage, Version
 from turnout.plan.auth import AUTH_TYPES
 from turnout.plan.checks.agreement_gaps import find_gap, find_logging
+from turnout.protocol.tensors.datatypes import Signature
 
 
 def find_idle_keys(manifest: Manifest) -> Iterator[tuple[str, str]]:
@@ -79,3 +80,24 @@ def _of_agreement(manifest: Manifest, stage: Stage) -> Iterator[tuple[str, str]]
 
 def _is_routed(manifest: Manifest, stage: Stage) -> bool:
     return bool(stage.weights) or any(model.routing for model in manifest.models)
+
+
+LOCALE_REMEDY = (
+    "Export it with the locale C: to_onnx(model, X, options={TfidfVectorizer: {'locale': 'C'}}), and the same for "
+    "CountVectorizer; in a graph of your own, set StringNormalizer's attribute `locale` to C. With it only ASCII "
+    "letters change their case."
+)
+
+
+def locale_notes(signature: Signature) -> Iterator[str]:
+    """What a model that needs a locale will run into on AWS; nothing for any other."""
+    if locales := signature.metadata.get("locales"):
+        what = f"the model needs the locale {locales}, and Lambda has C and POSIX only: it cannot start there"
+        yield f"{what}. {LOCALE_REMEDY}"
+
+
+def find_locale_notes(signatures: Mapping[tuple[str, str], Signature]) -> Iterator[tuple[str, str]]:
+    """(path, sentence) of each version that needs a locale."""
+    for (model, version), signature in signatures.items():
+        for note in locale_notes(signature):
+            yield f"models.{model}.versions.{version}.artifact", note

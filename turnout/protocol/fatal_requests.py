@@ -1,0 +1,88 @@
+"""Requests that would end the process in which a version runs, found before the version is served.
+
+onnxruntime ends the process for some inputs: `FeatureVectorizer` without rows, the least integer divided by -1. A
+version is tried with such requests in a process of its own (turnout/trials); those that are fatal are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from turnout.protocol.errors import RequestError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FatalRequest:
+    """What every fatal request of one kind has in common. With nothing at all it is every request.
+
+    Args:
+        empty: inputs with the axes that have size 0.
+        values: inputs with values that they hold somewhere, beside any others.
+        operator: what ends the process, as the graph names it; empty where that was not found out.
+        ending: how the process ended, `SIGABRT`.
+    """
+
+    empty: tuple[tuple[str, int], ...] = ()
+    values: tuple[tuple[str, int], ...] = ()
+    operator: str = ""
+    ending: str = ""
+
+    def matches(self, inputs: Mapping[str, Array]) -> bool:
+        """Whether a request is one of these."""
+        return all(_is_empty(inputs.get(name), axis) for name, axis in self.empty) and all(
+            _holds(inputs.get(name), value) for name, value in self.values
+        )
+
+    def covers(self, other: FatalRequest) -> bool:
+        """Whether all requests of the other kind are of this kind, too."""
+        return set(self.empty) <= set(other.empty) and set(self.values) <= set(other.values)
+
+    @property
+    def sentence(self) -> str:
+        """`FeatureVectorizer ends the process (SIGABRT) when `a` has no rows`."""
+        rows = [f"`{name}`" for name, axis in self.empty if axis == 0]
+        parts = [f"{_and(rows)} {'has' if len(rows) == 1 else 'have'} no rows"] if rows else []
+        parts += [f"`{name}` has size 0 in dimension {axis}" for name, axis in self.empty if axis]
+        parts += [f"`{name}` holds {value}" for name, value in self.values]
+        when = f"when {' and '.join(parts)}" if parts else "for every request"
+        return f"{self.operator or 'onnxruntime'} ends the process ({self.ending or 'unknown'}) {when}"
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back."""
+        return {"empty": self.empty, "values": self.values, "operator": self.operator, "ending": self.ending}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> FatalRequest:
+        """What `to_json` wrote."""
+        return cls(
+            empty=tuple((str(name), int(axis)) for name, axis in row["empty"]),
+            values=tuple((str(name), int(value)) for name, value in row["values"]),
+            operator=str(row["operator"]),
+            ending=str(row["ending"]),
+        )
+
+
+def refuse_fatal(version: str, fatal: tuple[FatalRequest, ...], inputs: Mapping[str, Array]) -> None:
+    """Raise a RequestError where the request is known to end the process."""
+    for kind in fatal:
+        if kind.matches(inputs):
+            message = f"{version} refuses this request: {kind.sentence}"
+            raise RequestError("REFUSED_BY_MODEL", message, reason=kind.sentence, operator=kind.operator)
+
+
+def _is_empty(array: Array | None, axis: int) -> bool:
+    return array is not None and axis < array.ndim and array.shape[axis] == 0
+
+
+def _holds(array: Array | None, value: int) -> bool:
+    return array is not None and bool((array == value).any())
+
+
+def _and(words: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -1,0 +1,118 @@
+"""What the trials of a project's versions mean to its owner: problems of models.yaml, and notes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version as release_of
+
+from turnout.plan.checks.notes import LOCALE_REMEDY
+from turnout.plan.values import Note
+from turnout.problems import Problem, ProblemsError
+from turnout.project.project import CACHE_DIR, Project
+from turnout.protocol.fatal_requests import FatalRequest
+from turnout.trials.process import TrialProcess
+from turnout.trials.trials import Trial, Trials
+
+Key = tuple[str, str]
+"""A version: model and name."""
+
+_REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"Unsupported model IR version: \d+, max supported IR version: (\d+)"),
+        "Save it with an older IR version: model.ir_version = {0}; onnx.save(model, path).",
+    ),
+    (
+        re.compile(r"Current official support for domain (\S+) is till opset (\d+)"),
+        "Export it with opset {1} of {0} at most, or convert it: onnx.version_converter.convert_version(model, {1}).",
+    ),
+    (
+        re.compile(r"(\S+?)\(-?\d+\) is not a registered function/op"),
+        "`{0}` is an operator of a library of its own. Custom operators are not served: export the model without it.",
+    ),
+    (
+        re.compile(r"No opset import for domain '(\S+)'"),
+        "The model uses an operator of `{0}` and does not say which version: add the domain to its opset_import.",
+    ),
+    (
+        re.compile(r"No Op registered for (\S+) with domain_version of (\d+)"),
+        "The opset {1} that the model names has no operator `{0}`. Export it again with an opset that has it.",
+    ),
+    (
+        re.compile(r"Op registered for (\S+) is deprecated in domain_version of (\d+)"),
+        "Opset {1} has no operator `{0}` any more. Export the model again with a current exporter.",
+    ),
+    (
+        re.compile(r"Could not find an implementation for (\w+)\((\d+)\)"),
+        "onnxruntime has `{0}` for other datatypes or versions only. Put a Cast before it and export the model again.",
+    ),
+    (
+        re.compile(r"of operator \((\w+)\)"),
+        "The datatype does not fit `{0}`. Put a Cast before it and export the model again.",
+    ),
+    (re.compile(r"Failed to construct locale with name"), LOCALE_REMEDY),
+)
+"""What onnxruntime says, and what to do about it; the braces take the pattern's groups."""
+
+
+def try_versions(
+    project: Project,
+    *,
+    process: TrialProcess | None = None,
+    progress: Callable[[str, int, int], None] = lambda _name, _done, _total: None,
+) -> dict[Key, Trial]:
+    """Try every version whose artifact is here, or remember what came of it.
+
+    Args:
+        project: whose versions are tried.
+        process: tries them.
+        progress: told a version's name, how many were tried before it, and how many there are.
+    """
+    trials = make_trials(project, process)
+    try:
+        tried = {}
+        for done, (key, artifact) in enumerate(project.artifacts.items()):
+            progress(" ".join(key), done, len(project.artifacts))
+            tried[key] = trials.of(artifact, " ".join(key))
+        return tried
+    finally:
+        trials.close()
+
+
+def make_trials(project: Project, process: TrialProcess | None = None) -> Trials:
+    """The project's own, which remember in `.turnout/trials`."""
+    return Trials(project.manifest.path.parent / CACHE_DIR / "trials", process)
+
+
+def check_opens(project: Project, tried: Mapping[Key, Trial]) -> None:
+    """Raise a ProblemsError with every version that onnxruntime cannot open."""
+    problems = tuple(_problem(project, key, *explain(trial.reason)) for key, trial in tried.items() if trial.reason)
+    if problems:
+        raise ProblemsError(problems)
+
+
+def find_notes(tried: Mapping[Key, Trial]) -> Iterator[Note]:
+    """A note for each kind of requests that a version refuses because they would end the process."""
+    for (model, version), trial in tried.items():
+        for kind in trial.fatal:
+            yield Note(f"models.{model}.versions.{version}.artifact", note_of(kind))
+
+
+def note_of(kind: FatalRequest) -> str:
+    """What the owner of a version reads of its fatal requests."""
+    return f"{kind.sentence}: such requests are answered with 422"
+
+
+def explain(reason: str) -> tuple[str, str]:
+    """What is wrong, with the release of onnxruntime, and the remedy or nothing."""
+    message = reason.replace("onnxruntime ", f"onnxruntime {release_of('onnxruntime')} ", 1)
+    for pattern, remedy in _REMEDIES:
+        if found := pattern.search(reason):
+            return message, remedy.format(*found.groups()) if pattern.groups else remedy
+    return message, ""
+
+
+def _problem(project: Project, key: Key, message: str, hint: str) -> Problem:
+    path = ("models", key[0], "versions", key[1], "artifact")
+    at = project.manifest.position_of(path)
+    return Problem(message, path, project.manifest.source, at.line, at.column, hint)

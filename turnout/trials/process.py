@@ -1,0 +1,115 @@
+"""The process in which versions are tried, seen from the one that wants to know."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from turnout.protocol.telemetry import TELEMETRY_OFF
+
+MODULE = "turnout.trials.child"
+
+
+class TrialEndedError(Exception):
+    """The process ended in the middle of a job; `ending` says how, `SIGABRT` or `exit code 1`."""
+
+    def __init__(self, ending: str) -> None:
+        super().__init__(ending)
+        self.ending = ending
+
+
+class TrialTimeoutError(Exception):
+    """The process said nothing for too long, and was killed."""
+
+
+class TrialProcess:
+    """One process that does one job after the other; it is started with the first, and again after it ended."""
+
+    def __init__(self) -> None:
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._unread = b""
+
+    def do(self, job: Mapping[str, Any], open_s: float, run_s: float) -> Iterator[dict[str, Any]]:
+        """What the process reports of one job, up to the last report.
+
+        Args:
+            job: see `turnout.trials.child`.
+            open_s: how long the model may take to open.
+            run_s: how long each report may take afterwards.
+
+        Raises:
+            TrialEndedError: the process ended before the last report.
+            TrialTimeoutError: a report took longer.
+        """
+        self._send(json.dumps(job).encode() + b"\n")
+        patience_s = open_s
+        while True:
+            report = json.loads(self._line(time.monotonic() + patience_s))
+            patience_s = open_s if "opening" in report else run_s
+            yield report
+            if "done" in report or "failed" in report:
+                return
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        popen, self._popen = self._popen, None
+        if popen is not None:
+            popen.kill()
+            popen.wait()
+            for pipe in (popen.stdin, popen.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+
+    def _send(self, line: bytes) -> None:
+        """Hand over a job: to the process that is there, or, where it has ended idle, to a new one."""
+        if self._popen is not None and self._popen.poll() is None:
+            with contextlib.suppress(OSError):
+                self._write(line)
+                return
+        self.close()
+        self._unread = b""
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env={**os.environ, **TELEMETRY_OFF},
+            start_new_session=True,  # a terminal's Ctrl-C is for whoever started this
+        )
+        self._write(line)
+
+    def _write(self, line: bytes) -> None:
+        assert self._popen is not None
+        assert self._popen.stdin is not None
+        self._popen.stdin.write(line)
+
+    def _line(self, deadline: float) -> bytes:
+        popen = self._popen
+        assert popen is not None
+        assert popen.stdout is not None
+        pipe = popen.stdout.fileno()
+        while b"\n" not in self._unread:
+            if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                self.close()
+                raise TrialTimeoutError
+            data = os.read(pipe, 65536)
+            if not data:
+                code = popen.wait()
+                self.close()
+                raise TrialEndedError(signal.Signals(-code).name if code < 0 else f"exit code {code}")
+            self._unread += data
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line

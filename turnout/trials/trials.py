@@ -1,0 +1,208 @@
+"""Whether versions can be opened and which requests end the process, tried once for each digest and remembered.
+
+Every version is tried but those whose operators are all among `SOUND_OPERATORS`: nobody knows all operators that end
+the process, so each is suspected that was not tried by itself. A process imports onnxruntime once for all versions,
+opens each and sends it some dozens of tiny requests, which takes about 10 ms for a small model. The outcome is kept by
+digest and release of onnxruntime: each of a thousand versions is tried once, when it is added, built or first called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version as release_of
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from turnout import __version__
+from turnout.artifacts.artifact import Artifact
+from turnout.layout import model_lambdas_package
+from turnout.protocol.fatal_requests import FatalRequest
+from turnout.trials.operators import SOUND_OPERATORS
+from turnout.trials.process import TrialEndedError, TrialProcess, TrialTimeoutError
+from turnout.trials.requests import make_steps
+
+OPEN_PATIENCE_S = 300.0
+RUN_PATIENCE_S = 20.0
+"""For one run; it is to end after `turnout.trials.child.RUN_S`, between two nodes."""
+
+LOCATE_S = 60.0
+"""For finding the operator: a session for each node."""
+
+MOST_FATAL = 12
+"""Kinds of fatal requests that are told apart; with so many the version is refused."""
+
+LARGEST_LOCATED_BYTES = 32 * 1024 * 1024
+"""The largest model that is run node by node to find the operator."""
+
+FORMAT = f"{__version__}/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of trying a version.
+
+    Args:
+        reason: why it cannot be opened, in onnxruntime's words; empty where it can.
+        fatal: the requests that end the process.
+    """
+
+    reason: str = ""
+    fatal: tuple[FatalRequest, ...] = ()
+
+
+SOUND = Trial()
+
+
+class Trials:
+    """What is known of versions' digests; what is not is tried. Safe in several threads and processes at once.
+
+    Args:
+        folder: where it is remembered, `.turnout/trials`; it need not exist, or be writable.
+        process: tries versions.
+    """
+
+    def __init__(self, folder: Path, process: TrialProcess | None = None) -> None:
+        self._folder = folder
+        self._process = process or TrialProcess()
+        self._lock = threading.Lock()
+
+    def of(self, artifact: Artifact, name: str, *, whether_it_opens: bool = True) -> Trial:
+        """What came of trying a version, now or earlier.
+
+        Args:
+            artifact: the version's.
+            name: `iris v1`, for messages.
+            whether_it_opens: also open versions whose operators are all sound; nothing else is tried of them.
+        """
+        if not whether_it_opens and SOUND_OPERATORS.issuperset(artifact.operators.names):
+            return SOUND
+        known = self._read(artifact.sha256)
+        if known is not None:
+            return known
+        with self._lock, self._alone():
+            known = self._read(artifact.sha256)  # another process may have tried it meanwhile
+            if known is not None:
+                return known
+            trial = self._try(artifact, name)
+            if not trial.reason:  # what kept it from opening, a locale or memory, may be there next time
+                self._write(artifact.sha256, trial)
+            return trial
+
+    def close(self) -> None:
+        """End the process that tries."""
+        with self._lock:
+            self._process.close()
+
+    def _try(self, artifact: Artifact, name: str) -> Trial:
+        steps = () if SOUND_OPERATORS.issuperset(artifact.operators.names) else make_steps(artifact.signature)
+        fatal: list[FatalRequest] = []
+        skip: set[int] = set() if steps else set(range(len(make_steps(artifact.signature))))
+        while True:
+            now = -1
+            try:
+                for report in self._process.do(_job(artifact, name, skip, None), OPEN_PATIENCE_S, RUN_PATIENCE_S):
+                    if "failed" in report:
+                        return Trial(report["failed"].removeprefix(f"{name}: "))
+                    if "step" in report:
+                        now = report["step"]
+                        skip.add(now)
+                return Trial(fatal=tuple(fatal))
+            except TrialTimeoutError:
+                if now < 0:
+                    return Trial(fatal=tuple(fatal))  # it opens very slowly: nothing is known against it
+                continue  # a run that does not end ends nobody's process
+            except TrialEndedError as ended:
+                if now < 0:
+                    return Trial(f"onnxruntime ends the process ({ended.ending}) when it opens {artifact.path.name}")
+                kind = replace(steps[now].kind, ending=ended.ending, operator=self._locate(artifact, name, now))
+                fatal.append(kind)
+                skip |= {number for number, step in enumerate(steps) if kind.covers(step.kind)}
+                if len(fatal) == MOST_FATAL:
+                    return Trial(fatal=(*fatal, replace(kind, empty=(), values=())))
+
+    def _locate(self, artifact: Artifact, name: str, step: int) -> str:
+        """The operator that ends the process; empty where it cannot be found."""
+        if artifact.size_bytes > LARGEST_LOCATED_BYTES:
+            return ""
+        node, deadline = "", time.monotonic() + LOCATE_S
+        try:
+            for report in self._process.do(_job(artifact, name, set(), step), OPEN_PATIENCE_S, RUN_PATIENCE_S):
+                node = report.get("node", node)
+                if time.monotonic() > deadline:
+                    self._process.close()
+                    return ""
+        except TrialEndedError:
+            return node
+        except TrialTimeoutError:
+            pass
+        return ""
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one process after the other try a digest, where the folder can be written to."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self._folder / "lock").open("ab"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _entry(self, sha256: str) -> Path:
+        return self._folder / f"{sha256}.json"
+
+    def _read(self, sha256: str) -> Trial | None:
+        try:
+            row = orjson.loads(self._entry(sha256).read_bytes())
+            if row["format"] != _format():
+                return None
+            return Trial(fatal=tuple(FatalRequest.from_json(kind) for kind in row["fatal"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _write(self, sha256: str, trial: Trial) -> None:
+        """Remember it, or leave it: a folder that cannot be written to only costs time."""
+        data = orjson.dumps({"format": _format(), "fatal": [kind.to_json() for kind in trial.fatal]})
+        with contextlib.suppress(OSError):
+            handle, name = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                Path(name).replace(self._entry(sha256))
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+
+
+def _job(artifact: Artifact, name: str, skip: set[int], locate: int | None) -> dict[str, Any]:
+    model, _, version = name.partition(" ")
+    return {
+        "package": model_lambdas_package(),
+        "model": model,
+        "version": version,
+        "sha256": artifact.sha256,
+        "signature": artifact.signature.to_json(),
+        "artifact": str(artifact.path),
+        "external_files": [str(file) for file in artifact.external_files],
+        "size_bytes": artifact.size_bytes,
+        "copies": tempfile.gettempdir(),
+        "skip": sorted(skip),
+        "locate": locate,
+    }
+
+
+def _format() -> str:
+    return f"{FORMAT} onnxruntime {release_of('onnxruntime')}"
+
+
+Try = Callable[[Artifact, str], Trial]
+"""What came of trying an artifact, under a name for messages."""
