@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 from onnx import helper
 
-from tests.builders.graphs import value, write_graph
-from tests.builders.processes import children
+from tests.builders.graphs import value, write_graph, write_identity
+from tests.builders.processes import children, until
 from tests.builders.running_server import running_server
 
 MANIFEST = """
@@ -48,3 +49,47 @@ def test_requests_that_would_end_the_worker_are_422_and_the_worker_lives_on(proj
             "y": [-6]
         }
         assert workers == children(server.process.pid)
+
+
+ENDING = """
+import os
+import signal
+
+
+def preprocess(inputs):
+    if inputs["x"][0, 0] == 7:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return inputs
+"""
+
+
+def test_a_version_that_ends_two_workers_is_not_served_any_more_and_others_are(tmp_path: Path) -> None:
+    write_identity(tmp_path / "echo.onnx")
+    (tmp_path / "ending.py").write_text(ENDING)
+    (tmp_path / "models.yaml").write_text(
+        "platform: turnout\n"
+        "models:\n"
+        "  echo: {versions: {v1: {artifact: echo.onnx}}}\n"
+        "  ending: {versions: {v1: {artifact: echo.onnx, transform: ending.py}}}\n"
+        'stages: {dev: {serve: {"*": newest}}}\n'
+    )
+    fatal, fine = {"inputs": {"x": [[7, 2, 3, 4]]}}, {"inputs": {"x": [[1, 2, 3, 4]]}}
+    with running_server(tmp_path, "--workers", "1") as server:
+
+        def status(model: str, body: object) -> int:
+            try:
+                return server.post(f"/models/{model}/inference", body).status
+            except (OSError, HTTPException):
+                return 0
+
+        assert status("ending", fine) == 200
+        for _ in range(2):
+            assert status("ending", fatal) == 0
+            until(lambda: status("echo", fine) == 200, "an answer of another worker")
+        answer = server.post("/models/ending/inference", fine)
+        assert (answer.status, answer.json()["code"]) == (503, "NOT_READY")
+        assert "has ended 2 processes" in answer.json()["error"]
+        assert status("echo", fine) == 200
+        log = server.stderr.read_text()
+    assert "may have ended a worker" in log
+    assert "has ended 2 workers and is not served any more" in log

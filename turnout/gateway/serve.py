@@ -139,7 +139,9 @@ def serve(
 
         def functions_of(edition: Edition, before: EditionFunctions | None) -> EditionFunctions:
             if isolation is None:
-                return edition_functions(edition, before, running_limit=max(2, -(-processors() // workers)))
+                return edition_functions(
+                    edition, before, running_limit=max(2, -(-processors() // workers)), running=state.running
+                )
             with preparing(len(edition.plan.functions)) if before is None else nullcontext(ignore_progress) as progress:
                 return open_isolated(
                     edition.project,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import tempfile
 import threading
 import time
@@ -27,6 +26,7 @@ from turnout import __version__
 from turnout.artifacts.artifact import Artifact
 from turnout.layout import model_lambdas_package
 from turnout.protocol.fatal_requests import FatalRequest
+from turnout.system.files import write_whole
 from turnout.trials.operators import SOUND_OPERATORS
 from turnout.trials.process import TrialEndedError, TrialProcess, TrialTimeoutError
 from turnout.trials.requests import make_steps
@@ -173,14 +173,7 @@ class Trials:
         """Remember it, or leave it: a folder that cannot be written to only costs time."""
         data = orjson.dumps({"format": _format(), "fatal": [kind.to_json() for kind in trial.fatal]})
         with contextlib.suppress(OSError):
-            handle, name = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                Path(name).replace(self._entry(sha256))
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            write_whole(self._entry(sha256), data)
 
 
 def _job(artifact: Artifact, name: str, skip: set[int], locate: int | None) -> dict[str, Any]:

@@ -38,6 +38,10 @@ class EditionFunctions(Functions, Protocol):
         """Tell the name of every function opened from now on, where an open one outlives a change of its files."""
         ...
 
+    def note_deaths(self, deaths: Mapping[str, tuple[str, int]]) -> None:
+        """Obey which functions ended workers, by name: what they were made of, and how many."""
+        ...
+
     def tell_worn(self, told: Callable[[], None]) -> None:
         """Call it when this process should be replaced by a new one."""
         ...
@@ -145,6 +149,7 @@ class Switch:
             before.functions.retire(following.functions)
         keys = {stage: ApiKeys(values) for stage, values in state.api_keys.items()}
         self._served.gateway.stages.replace(state.stages, keys)
+        self._served.functions.note_deaths(state.deaths)
         self._seen = generation
 
     async def prepare(self, number: int, edition: Edition) -> str:

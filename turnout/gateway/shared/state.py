@@ -13,13 +13,14 @@ import secrets
 import struct
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.stages import Deployment, StageSettings
 from turnout.gateway.shared.buckets import SharedBuckets
 from turnout.gateway.shared.counters import Counters
 from turnout.gateway.shared.lock import SharedLock
+from turnout.gateway.shared.running import SharedRunning
 from turnout.gateway.shared.slots import SharedSlots
 
 SETTINGS_BYTES = 16 * 1024 * 1024
@@ -51,12 +52,14 @@ class ControlState:
         stages: every stage.
         api_keys: stage name -> its keys.
         deployments: those that somebody had made, beside the ones that the stages start with.
+        deaths: name of a function -> what it was made of, and how many workers it ended or may have ended.
     """
 
     edition: int
     stages: tuple[StageSettings, ...]
     api_keys: Mapping[str, tuple[ApiKey, ...]]
     deployments: tuple[Deployment, ...] = ()
+    deaths: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 class SharedState:
@@ -70,6 +73,7 @@ class SharedState:
         counters: of the worker that this process is; see `become`.
         buckets: the throttles'.
         slots: the reserved concurrencies'.
+        running: what each worker runs.
         started_s: when it was made, in seconds since 1970.
         replay_mark: by which replayed requests are known; a secret of this run.
     """
@@ -86,6 +90,7 @@ class SharedState:
             Counters.size_of(workers),
             SharedBuckets.SIZE_BYTES,
             SharedSlots.size_of(workers),
+            SharedRunning.size_of(workers),
             2 * (SETTINGS_BYTES + _LENGTH.size),
         )
         memory = memoryview(mmap.mmap(-1, sum(sizes)))
@@ -98,7 +103,8 @@ class SharedState:
         self.counters = Counters(parts[2], self.lock, _COUNTERS_LOCK, workers=workers)
         self.buckets = SharedBuckets(parts[3], self.lock, (_BUCKETS_LOCK, _FIRST_BUCKET_LOCK), self.generation)
         self.slots = SharedSlots(parts[4], self.lock, _SLOTS_LOCK, workers=workers)
-        self._settings = parts[5]
+        self.running = SharedRunning(parts[5])
+        self._settings = parts[6]
 
     # The control state.
 
@@ -175,12 +181,13 @@ class SharedState:
     def become(self, worker: int) -> None:
         """Say which worker this process is, right after it was forked."""
         self.counters.use_rows_of(worker)
-        self.slots.worker = worker
+        self.slots.worker = self.running.worker = worker
 
     def forget(self, worker: int) -> None:
         """A worker is about to be started: it has no connections and runs nothing."""
         self._loads[2 * worker] = self._loads[2 * worker + 1] = self._loads[2 * self.workers + worker] = 0
         self.slots.forget(worker)
+        self.running.forget(worker)
 
     def add_connections(self, worker: int, number: int) -> None:
         """Count connections given to a worker; called by the one process that gives them."""

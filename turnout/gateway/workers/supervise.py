@@ -17,6 +17,7 @@ from turnout.gateway.http.server import allow_open_files
 from turnout.gateway.output.process import Output
 from turnout.gateway.shared.state import ControlState, SharedState
 from turnout.gateway.workers.channel import Channel
+from turnout.gateway.workers.deaths import Deaths
 from turnout.gateway.workers.descriptors import LEAST_CONNECTIONS, connections_allowed, count_open, soft_limit
 from turnout.gateway.workers.heartbeats import Heartbeats
 from turnout.gateway.workers.reload import Numbered, Reload
@@ -99,6 +100,9 @@ def supervise(
         if watch is not None:
             watch.replace_files(files)
 
+    def find_digests() -> dict[str, str]:
+        return {name: mark.digest for name, mark in reload.current.edition.marks.items()}
+
     def close_inherited() -> None:
         supervisor.close_inherited()
         if output is not None:
@@ -122,6 +126,7 @@ def supervise(
         workers,
         reload,
         heartbeats=Heartbeats(state.beats),
+        deaths=Deaths(state, find_digests),
         watch=watch,
         on_ready=on_ready,
         output=output,

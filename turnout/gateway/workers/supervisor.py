@@ -22,6 +22,7 @@ from types import FrameType
 from turnout.gateway.http.server import BACKLOG
 from turnout.gateway.output.process import Output
 from turnout.gateway.workers.channel import Channel
+from turnout.gateway.workers.deaths import Deaths
 from turnout.gateway.workers.heartbeats import LOOK_S, Heartbeats
 from turnout.gateway.workers.reload import Reload
 from turnout.gateway.workers.watch import Watch
@@ -62,6 +63,7 @@ class Supervisor:
         workers: none of them started.
         reload: how to go over to other files.
         heartbeats: say which workers are held up.
+        deaths: counts which functions end workers.
         watch: of these files, or None.
         on_ready: called once, when every worker is ready.
         output: the redirected streams, looked after once a second; None where they are not redirected.
@@ -76,6 +78,7 @@ class Supervisor:
         reload: Reload,
         *,
         heartbeats: Heartbeats,
+        deaths: Deaths,
         watch: Watch | None,
         on_ready: Callable[[], None],
         output: Output | None = None,
@@ -85,6 +88,8 @@ class Supervisor:
         self._listeners = list(listeners)
         self._workers = workers
         self._heartbeats = heartbeats
+        self._deaths = deaths
+        self._stood_still: set[int] = set()
         self._reload = reload
         self._watch = watch
         self._on_ready = on_ready
@@ -269,6 +274,10 @@ class Supervisor:
                 wait_s = max(0.0, worker.started_s - self._clock())
                 soon = "at once" if wait_s == 0 else f"in {wait_s:.2g} s"
                 log.warning("worker %d ended: %s; it is started again %s", worker.number, describe_exit(code), soon)
+                stood_still = worker.number in self._stood_still
+                for sentence in self._deaths.note(worker.number, code, stood_still=stood_still):
+                    log.warning("%s", sentence)
+            self._stood_still.discard(worker.number)
             self._forget_channel(worker)
             self._reload.worker_gone(worker)
         reap_orphans({self._reload.pid, *(worker.pid for worker in self._workers.alive())})
@@ -303,6 +312,7 @@ class Supervisor:
         ready = [worker.number for worker in self._workers.alive() if worker.is_ready]
         for number in self._heartbeats.find_stalled(ready, self._clock()):
             log.warning("worker %d has not turned its event loop for %g s: killed", number, self._heartbeats.patience_s)
+            self._stood_still.add(number)
             os.kill(self._workers.rows[number].pid, signal.SIGKILL)
 
     def _forget_channel(self, worker: WorkerProcess) -> None:

@@ -19,6 +19,8 @@ from turnout.gateway.functions.in_process.threads import MOST_GIVEN_UP
 from turnout.gateway.functions.in_process.watchdog import Watchdog
 from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES, Invocation, answer_bytes
 from turnout.gateway.functions.waiting_time import MOST_GRACED
+from turnout.gateway.shared.running import key_of
+from turnout.gateway.shared.state import SharedState
 from turnout.manifest.parser import Warm
 from turnout.plan.values import Function
 
@@ -828,3 +830,68 @@ def test_functions_whose_cost_follows_values_never_run_on_the_loop() -> None:
 
     run(functions, test())
     assert threading.main_thread().name not in names
+
+
+# --- functions that end workers
+
+
+def test_a_function_that_ended_two_workers_is_refused_with_a_503() -> None:
+    functions = hosting(Fakes({"f": echo, "g": echo}), marks={"f": "1", "g": "2"})
+
+    async def test() -> None:
+        functions.note_deaths({"f": ("1", 2), "g": ("another", 2)})
+        refused = await told(functions.invoke("f", "live", event(), 20))
+        assert refused.answer is not None
+        assert refused.answer["statusCode"] == 503
+        body = json.loads(refused.answer["body"])
+        assert body == {"error": "m v1 is not served: it has ended 2 processes", "code": "NOT_READY", "details": {}}
+        assert (await told(functions.invoke("g", "live", event("{}"), 20))).answer == answer()
+        functions.note_deaths({})
+        assert (await told(functions.invoke("f", "live", event("{}"), 20))).answer == answer()
+
+    run(functions, test())
+
+
+def test_of_suspected_functions_one_run_goes_on_at_a_time_and_none_on_the_loop() -> None:
+    names: list[str] = []
+    running: list[str] = []
+    together: list[int] = []
+
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        names.append(threading.current_thread().name)
+        running.append("")
+        together.append(len(running))
+        time.sleep(0.005)
+        running.pop()
+        return answer()
+
+    functions = hosting(Fakes({"f": code, "g": code}), running_limit=4, marks={"f": "1", "g": "2"}, loop_limit_s=0.05)
+
+    async def test() -> None:
+        functions.note_deaths({"f": ("1", 1), "g": ("2", 1)})
+        outcomes = [functions.invoke(name, "live", event(), 20) for _ in range(10) for name in "fg"]
+        assert {(await told(outcome)).error for outcome in outcomes} == {None}
+
+    run(functions, test())
+    assert len(together) == 20
+    assert set(together) == {1}
+    assert threading.main_thread().name not in names
+
+
+def test_what_runs_is_written_down_and_crossed_out() -> None:
+    state = SharedState(1)
+    seen: list[frozenset[int]] = []
+
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        seen.append(state.running.of(0))
+        return answer()
+
+    functions = hosting(Fakes({"f": code}), running=state.running, loop_limit_s=0.05)
+
+    async def test() -> None:
+        for _ in range(10):
+            await told(functions.invoke("f", "live", event(), 20))
+        await until(lambda: not state.running.of(0))
+
+    run(functions, test())
+    assert set(seen) == {frozenset({key_of("f")})}

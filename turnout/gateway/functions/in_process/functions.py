@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from turnout.gateway.functions.in_process.hosted_function import ENDING_S, HostedFunction, Runnable
+from turnout.gateway.functions.in_process.hosted_function import ENDING_S, HostedFunction, Runnable, Running
 from turnout.gateway.functions.in_process.hosted_router import HostedRouter, LocalInvoke, RouterCode
 from turnout.gateway.functions.in_process.loop_thread import LoopThread
 from turnout.gateway.functions.in_process.threads import Threads
 from turnout.gateway.functions.in_process.watchdog import Watchdog
+from turnout.gateway.functions.in_process.watched import OneAtATime
 from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, await_opening, refuse
 from turnout.gateway.functions.lambda_context import Cancellation
 from turnout.plan.values import Function
@@ -81,6 +82,7 @@ class InProcessFunctions:
         before: the functions that these replace.
         check: called in a thread around a function's loading; raises where its files are not what they were.
         ending_s: see `hosted_function.ENDING_S`.
+        running: where it is written down what runs, or None.
     """
 
     def __init__(
@@ -101,7 +103,9 @@ class InProcessFunctions:
         before: InProcessFunctions | None = None,
         check: Callable[[Function], None] | None = None,
         ending_s: float = ENDING_S,
+        running: Running | None = None,
     ) -> None:
+        self._one_at_a_time: OneAtATime = OneAtATime() if before is None else before._one_at_a_time
         self._threads: Threads = Threads() if before is None else before._threads
         self._watchdog: Watchdog = Watchdog() if before is None else before._watchdog
         self._beside: LoopThread = LoopThread() if before is None else before._beside
@@ -127,6 +131,8 @@ class InProcessFunctions:
                 loop_limit_s=0 if function.name in with_transform or function.name in off_loop else loop_limit_s,
                 check=check_it,
                 ending_s=ending_s,
+                running=running,
+                one_at_a_time=self._one_at_a_time,
             )
             self._new.append(hosted)
         self._current: Current = Current(self) if before is None else before._current
@@ -139,6 +145,12 @@ class InProcessFunctions:
         """Tell the name of every function that is opened from now on."""
         for hosted in self._hosted.values():
             hosted.on_open = told
+
+    def note_deaths(self, deaths: Mapping[str, tuple[str, int]]) -> None:
+        """Functions that ended workers: watched after one, refused after `MOST_DEATHS`."""
+        for name, hosted in self._hosted.items():
+            digest, count = deaths.get(name, ("", 0))
+            hosted.note_deaths(count if self._marks.get(name) == digest else 0)
 
     def tell_worn(self, told: Callable[[], None]) -> None:
         """Call it when so many runs could not be ended that this process should be replaced."""

@@ -12,13 +12,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import orjson
+
 from turnout.gateway.functions.deferred import is_encoded
 from turnout.gateway.functions.in_process.pace import LONG_RUN_S, Pace
 from turnout.gateway.functions.in_process.threads import Threads
 from turnout.gateway.functions.in_process.watchdog import Watchdog
+from turnout.gateway.functions.in_process.watched import OneAtATime
 from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES, Invocation, answer_bytes
 from turnout.gateway.functions.lambda_context import Cancellation, Context
 from turnout.gateway.functions.waiting_time import GRACE_S, MOST_GRACED, WaitingTime
+from turnout.gateway.shared.running import MOST_DEATHS, key_of
 from turnout.plan.values import Function
 
 log = logging.getLogger("turnout.functions")
@@ -42,10 +46,34 @@ class Runnable(Protocol):
         ...
 
 
+class Running(Protocol):
+    """Where it is written down what runs: `turnout.gateway.shared.running.SharedRunning`."""
+
+    def begin(self, key: int) -> int:
+        """A function runs; where that is written down."""
+        ...
+
+    def end(self, place: int) -> None:
+        """It has ended."""
+        ...
+
+
 class Call:
     """One call that waits or runs off the loop."""
 
-    __slots__ = ("alias", "cancellation", "deadline", "event", "future", "given_up", "kept_until", "started", "timer")
+    __slots__ = (
+        "alias",
+        "cancellation",
+        "deadline",
+        "event",
+        "future",
+        "given_up",
+        "is_alone",
+        "kept_until",
+        "place",
+        "started",
+        "timer",
+    )
 
     def __init__(self, alias: str, event: Mapping[str, Any], deadline: float, cancellation: Cancellation) -> None:
         self.alias = alias
@@ -55,6 +83,8 @@ class Call:
         self.started = False
         self.given_up = False
         self.kept_until = 0.0  # see `waiting_time.Waiting`
+        self.is_alone = False
+        self.place = -1
         self.future: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
         self.timer: asyncio.TimerHandle | None = None
 
@@ -74,6 +104,8 @@ class HostedFunction:
         loop_limit_s: the longest run expected on the event loop; 0 sends every run to a thread.
         check: called in a thread before and after the code is loaded; raises where its files are not what they were.
         ending_s: see `ENDING_S`.
+        running: where each run is written down before it begins, or None.
+        one_at_a_time: shared by all functions, for those that are watched.
     """
 
     def __init__(
@@ -89,8 +121,15 @@ class HostedFunction:
         loop_limit_s: float,
         check: Callable[[], None] | None = None,
         ending_s: float = ENDING_S,
+        running: Running | None = None,
+        one_at_a_time: OneAtATime | None = None,
     ) -> None:
         self.function = function
+        self._key = key_of(function.name)
+        self._running_now = running
+        self._one_at_a_time = one_at_a_time or OneAtATime()
+        self._deaths = 0
+        self._loading_place = -1
         self.running = 0
         self.runs_on_loop = 0
         self._waiting: dict[Call, None] = {}  # in order of arrival, and quick to leave
@@ -117,8 +156,10 @@ class HostedFunction:
         """Run at once where that is surely short; else in a thread, in order of arrival."""
         deadline = time.monotonic() + min(timeout_s, self.function.timeout_s)
         code = self._code
+        if self._deaths >= MOST_DEATHS:
+            return self._refuse()
         # Nothing overtakes a call that waits, and no body that may become a large one is read on the loop.
-        if code is not None and self._loop_limit_s > 0 and not self._waiting:
+        if code is not None and self._loop_limit_s > 0 and not self._waiting and not self._deaths:
             size = body_size(event)
             if self._pace.is_short(size) and not is_encoded(event.get("headers") or _NO_HEADERS):
                 self.runs_on_loop += 1
@@ -145,6 +186,26 @@ class HostedFunction:
             self._start_waiting()
         return call.future
 
+    def note_deaths(self, count: int) -> None:
+        """This function ended so many workers, or may have; a suspected one runs alone among all suspected."""
+        self._deaths = count
+        if count >= MOST_DEATHS:
+            waiting, self._waiting = self._waiting, {}
+            for call in waiting:
+                _settle(call, self._refuse())
+
+    def _refuse(self) -> Invocation:
+        """What is answered for a function that ends workers."""
+        function = self.function
+        sentence = f"{function.model} {function.version} is not served: it has ended {self._deaths} processes"
+        body = orjson.dumps({"error": sentence, "code": "NOT_READY", "details": {}}).decode()
+        headers = {
+            "Content-Type": "application/json",
+            "x-turnout-model": function.model,
+            "x-turnout-version": function.version,
+        }
+        return Invocation({"statusCode": 503, "headers": headers, "body": body, "isBase64Encoded": False})
+
     def load(self) -> asyncio.Future[str]:
         """Open the session in a thread, once for all who wait; the future says why it failed, or nothing."""
         loop = asyncio.get_running_loop()
@@ -164,6 +225,7 @@ class HostedFunction:
                 else:
                     _report(loop, self._loaded, loading, code, "")
 
+            self._loading_place = self._begin()
             try:
                 self._threads.submit(job)
             except RuntimeError as error:
@@ -200,6 +262,7 @@ class HostedFunction:
 
     def _loaded(self, loading: asyncio.Future[str], code: Runnable | None, reason: str) -> None:
         self._loading = None
+        self._end(self._loading_place)
         self._code = code
         if not loading.done():
             loading.set_result(reason)
@@ -238,10 +301,15 @@ class HostedFunction:
     def _start_waiting(self) -> None:
         """Give waiting calls to threads, as many as may run."""
         while self._waiting and self.running < self._running_limit:
+            if self._deaths and not self._one_at_a_time.take(self._start_waiting):
+                return
             call = next(iter(self._waiting))
             del self._waiting[call]
             if not call.future.done():
+                call.is_alone = bool(self._deaths)
                 self._start(call)
+            elif self._deaths:
+                self._one_at_a_time.give_back()
 
     def _start(self, call: Call) -> None:
         code = self._code
@@ -257,14 +325,17 @@ class HostedFunction:
 
         self.running += 1
         call.started = True
+        call.place = self._begin()
         self._running_calls.add(call)
         self._threads.submit(job)
 
     def _ran(self, call: Call, invocation: Invocation, cost_s: float, run_s: float) -> None:
+        self._end(call.place)
         if call.given_up:
             self._threads.take_back()
         else:
             self.running -= 1
+            self._leave_alone(call)
         self._running_calls.discard(call)
         self._pace.learn(body_size(call.event), cost_s, on_loop=False)
         self._waiting_time.learn(run_s)
@@ -273,12 +344,26 @@ class HostedFunction:
         self._let_go_of_code()
         _settle(call, invocation)
 
+    def _begin(self) -> int:
+        return -1 if self._running_now is None else self._running_now.begin(self._key)
+
+    def _end(self, place: int) -> None:
+        if self._running_now is not None:
+            self._running_now.end(place)
+
+    def _leave_alone(self, call: Call) -> None:
+        """A run has ended that had to run alone."""
+        if call.is_alone:
+            call.is_alone = False
+            self._one_at_a_time.give_back()
+
     def _run_on_loop(
         self, code: Runnable, event: Mapping[str, Any], context: Context, deadline: float, size: int
     ) -> Invocation:
         """Run here and now, and learn what it cost."""
         pace = self._pace
         self._watchdog.begin(deadline, self._loop_cancellation)
+        place = self._begin()
         if pace.is_trusted(size):
             started = time.perf_counter()
             invocation = self._run(code, event, context)
@@ -288,6 +373,7 @@ class HostedFunction:
             started = time.thread_time()
             invocation = self._run(code, event, context)
             pace.learn(size, time.thread_time() - started, on_loop=True)
+        self._end(place)
         self._watchdog.end()
         if time.monotonic() >= deadline:
             return self._leave_loop(invocation)
@@ -334,6 +420,7 @@ class HostedFunction:
             return
         call.given_up = True
         self.running -= 1
+        self._leave_alone(call)
         log.warning("%s: a run does not end; its place is given to another one", self.function.name)
         self._threads.give_up()
         self._start_waiting()

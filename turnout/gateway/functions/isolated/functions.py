@@ -120,6 +120,9 @@ class IsolatedFunctions:
     def tell_opened(self, told: Callable[[str], None]) -> None:
         """Nothing is told: environments run from copies of their files."""
 
+    def note_deaths(self, deaths: Mapping[str, tuple[str, int]]) -> None:
+        """Nothing: an environment ends alone."""
+
     def tell_worn(self, told: Callable[[], None]) -> None:
         """Nothing is told: an environment that does not answer is killed."""
 

@@ -1,0 +1,29 @@
+"""Functions that are suspected of ending workers: of all of them one run at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class OneAtATime:
+    """A place that one run of all the watched functions has; all on the event loop."""
+
+    def __init__(self) -> None:
+        self._is_taken = False
+        self._waiting: list[Callable[[], None]] = []
+
+    def take(self, try_again: Callable[[], None]) -> bool:
+        """Take the place, or have `try_again` called once it may be free."""
+        if self._is_taken:
+            if try_again not in self._waiting:
+                self._waiting.append(try_again)
+            return False
+        self._is_taken = True
+        return True
+
+    def give_back(self) -> None:
+        """Let the others have it."""
+        self._is_taken = False
+        waiting, self._waiting = self._waiting, []
+        for try_again in waiting:
+            try_again()
