@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from turnout.cli.canary.percents import parse_percent
 from turnout.cli.canary.run import run
 from turnout.cli.canary.status import status
 from turnout.cli.canary.target import (
@@ -49,7 +50,8 @@ ToOption = Annotated[
     typer.Option("--to", metavar="VERSION", help="What the canary serves of it; one for each --model."),
 ]
 PercentOption = Annotated[
-    float, typer.Option("--percent", metavar="0-100", min=0, max=100, help="The canary's share of the stage's traffic.")
+    float,
+    typer.Option("--percent", metavar="0-100", parser=parse_percent, help="The canary's share of the stage's traffic."),
 ]
 ReleaseOption = Annotated[bool, typer.Option("--release", help="The share also gets the new code and routes.")]
 NowOption = Annotated[
@@ -92,7 +94,8 @@ def set_share(
     stage: StageArgument,
     *,
     percent: Annotated[
-        float, typer.Option("--percent", metavar="0-100", min=0, max=100, help="The canary's share from now on.")
+        float,
+        typer.Option("--percent", metavar="0-100", parser=parse_percent, help="The canary's share from now on."),
     ],
     now: NowOption = False,
     endpoint_url: EndpointOption = "",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from turnout.cli.canary.percents import find_percent
 from turnout.cli.canary.progress import LiveProgress, PlainProgress
 from turnout.cli.canary.status import WIDTH
 from turnout.cli.canary.target import (
@@ -199,12 +200,10 @@ def parse_steps(text: str) -> tuple[float, ...] | None:
     """`5,25,50`, rising; None for an empty text."""
     if not text:
         return None
-    try:
-        steps = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        steps = ()
+    found = [find_percent(part.strip()) for part in text.split(",")]
+    steps = tuple(step for step in found if step)
     is_rising = all(low < high for low, high in pairwise(steps))
-    if not is_rising or not all(0 < step <= 100 for step in steps) or steps in {(), (100.0,)}:
+    if not is_rising or len(steps) < len(found) or steps == (100.0,):
         raise CommandError(f"--steps must be percents that rise, like 5,25,50; got {text!r}.")
     return steps
 
@@ -213,7 +212,7 @@ def parse_bake(text: str) -> float | None:
     """Minutes; None for an empty text."""
     if not text:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", text)
     if not found:
         raise CommandError(f"--bake must be a number with s, m or h, like 90s or 10m; got {text!r}.")
     return float(found[1]) * UNITS_MINUTES[found[2]]
