@@ -151,6 +151,5 @@ def describe_model(model: ModelEntry, version: str, stage: Stage) -> dict[str, A
 
 
 def _tensor(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A tensor's metadata. One of any rank has one free dimension here: the protocol has no word for it."""
-    shape = [-1] if row["shape"] is None else row["shape"]
-    return {"name": row["name"], "datatype": row["datatype"], "shape": shape}
+    """A tensor's metadata. The shape of one whose rank is not known is null: a list of any length would name a rank."""
+    return {"name": row["name"], "datatype": row["datatype"], "shape": row["shape"]}

@@ -37,6 +37,6 @@ def answer_text(text: str, status: int = 200) -> dict[str, Any]:
 def check_method(event: Mapping[str, Any], allowed: str) -> None:
     """Refuse every method but one: METHOD_NOT_ALLOWED."""
     got = event["httpMethod"]
-    if got != allowed:
+    if got != allowed and (got, allowed) != ("HEAD", "GET"):
         message = f"{event['path'][:120]}: expected {allowed}, got {got[:20]}"
         raise RequestError("METHOD_NOT_ALLOWED", message, expected=allowed, got=got[:20])

@@ -54,7 +54,7 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
     "two values": (orjson.dumps(GOOD) * 2, 400, "INVALID_JSON"),
     "not json": (b"measurements=1,2,3,4", 400, "INVALID_JSON"),
     "python": (b"{'inputs': {}}", 400, "INVALID_JSON"),
-    "nan literal": (b'{"inputs": {"measurements": [[NaN, 1, 2, 3]]}}', 400, "INVALID_JSON"),
+    "nan literal": (b'{"inputs": {"measurements": [[nan, 1, 2, 3]]}}', 400, "INVALID_JSON"),
     "invalid utf-8": (b'{"inputs": {"measurements\xff": [[1, 2, 3, 4]]}}', 400, "INVALID_JSON"),
     "utf-8 cut short": (b'{"id": "\xe2\x82', 400, "INVALID_JSON"),
     "a lone surrogate": (b'{"id": "\\ud800", "inputs": {"measurements": [[1, 2, 3, 4]]}}', 400, "INVALID_JSON"),

@@ -5,6 +5,7 @@ Comes in: what a codec, a check or a session found. Goes out: a status and a bod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,4 +80,6 @@ def shown(value: Any) -> str:
         return "an object"
     if isinstance(value, str) and len(value) > 50:
         return orjson.dumps(value[:50]).decode()[:-1] + '..."'
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return orjson.dumps(value).decode()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from turnout.protocol.codecs.codecs import decode_request
 from turnout.protocol.codecs.open_inference import _read_tensor, _read_usual
 from turnout.protocol.codecs.requests import Payload
 from turnout.protocol.errors import RequestError
@@ -91,3 +94,76 @@ def test_usual_tensors_go_the_short_way(datatype: str) -> None:
     assert short[1].tolist() == long[1].tolist() == [[1, 2], [3, 4]]
     assert short[1].flags.aligned
     assert short[1].flags.c_contiguous
+
+
+def decoded(document: dict[str, Any] | bytes, taken: Interface) -> Any:
+    body = document if isinstance(document, bytes) else orjson.dumps(document)
+    return decode_request({"content-type": "application/json"}, body, taken)
+
+
+def texts(data: list[str], **parameters: Any) -> dict[str, Any]:
+    return {
+        "inputs": [{"name": "x", "shape": [len(data)], "datatype": "BYTES", "data": data, "parameters": parameters}]
+    }
+
+
+@pytest.mark.parametrize("said", ["base64", "Base64", " base64"])
+def test_bytes_in_base64_are_what_they_stand_for(said: str) -> None:
+    found = decoded(texts(["AP8=", "", "YQ=="], content_type=said), interface("BYTES", (-1,))).inputs["x"]
+    assert found.tolist() == [b"\0\xff", b"", b"a"]
+
+
+@pytest.mark.parametrize("parameters", [{}, {"content_type": "str"}, {"content_type": "np"}])
+def test_bytes_in_other_content_types_are_texts(parameters: dict[str, Any]) -> None:
+    assert decoded(texts(["YQ=="], **parameters), interface("BYTES", (-1,))).inputs["x"].tolist() == [b"YQ=="]
+
+
+@pytest.mark.parametrize("text", ["YQ", "YQ==\n", "Y-_=", "a", "\u00e9"])
+def test_bytes_that_are_not_base64_are_refused_by_index(text: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        decoded(texts(["YQ==", text], content_type="base64"), interface("BYTES", (-1,)))
+    assert (caught.value.code, caught.value.details["index"]) == ("INVALID_VALUE", 1)
+
+
+def test_base64_is_refused_where_it_is_not_read() -> None:
+    base64 = {"parameters": {"content_type": "base64"}}
+    numbers = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1], **base64}]}
+    plain = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}]}
+    for document in (numbers, {**plain, **base64}, {**plain, "outputs": [{"name": "y", **base64}]}):
+        with pytest.raises(RequestError) as caught:
+            decoded(document, interface("FP32", (-1,)))
+        assert caught.value.code == "INVALID_REQUEST"
+        assert "base64" in caught.value.message
+
+
+def test_bare_words_are_numbers_of_float_tensors_only() -> None:
+    body = b'{"inputs": [{"name": "x", "shape": [3], "datatype": "%b", "data": [NaN, Infinity, -Infinity]}]}'
+    for datatype in ("FP16", "FP32", "FP64"):
+        found = decoded(body % datatype.encode(), interface(datatype, (-1,))).inputs["x"]
+        assert np.isnan(found[0])
+        assert found[1:].tolist() == [math.inf, -math.inf]
+    for datatype in ("INT64", "UINT8", "BOOL", "BYTES"):
+        with pytest.raises(RequestError) as caught:
+            decoded(body % datatype.encode(), interface(datatype, (-1,)))
+        assert caught.value.code == "INVALID_VALUE"
+        assert caught.value.details["got"] == "NaN"
+    long = b"[" + b"1.5, " * 10_000 + b"NaN]"
+    text = b'{"inputs": [{"name": "x", "shape": [10001], "datatype": "FP32", "data": %b}]}' % long
+    assert np.isnan(decoded(text, interface("FP32", (-1,))).inputs["x"][-1])
+
+
+SEQUENCE = {"sequence_id": 7, "sequence_start": True, "sequence_end": False}
+
+
+@pytest.mark.parametrize("parameters", [SEQUENCE, {**SEQUENCE, "sequence_id": "a"}, {"sequence_id": 0}])
+def test_parameters_of_a_sequence_change_nothing(parameters: dict[str, Any]) -> None:
+    document = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}], "parameters": parameters}
+    assert decoded(document, interface("FP32", (-1,))).inputs["x"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize("wrong", [{"sequence_id": 1.5}, {"sequence_id": [1]}, {"sequence_start": 1}])
+def test_parameters_of_a_sequence_have_their_types(wrong: dict[str, Any]) -> None:
+    document = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}], "parameters": wrong}
+    with pytest.raises(RequestError) as caught:
+        decoded(document, interface("FP32", (-1,)))
+    assert caught.value.code == "INVALID_REQUEST"

@@ -96,7 +96,7 @@ def test_metadata_of_a_graph() -> None:
     metadata = ask(v2_event("models/triage")).json
     assert metadata["platform"] == "ensemble"
     assert metadata["versions"] == []
-    assert metadata["outputs"] == [{**ANY_RANK, "shape": [-1]}]
+    assert metadata["outputs"] == [{**ANY_RANK, "shape": None}]
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,10 @@ def test_unknown_is_404_and_calls_nothing(proxy: str, status: int, code: str) ->
         *(
             (v2_event(proxy, method), "GET")
             for proxy in ("health/live", "health/ready", "models/iris", "models/iris/ready", "models/nope")
-            for method in ("POST", "HEAD", "OPTIONS", "DELETE")
+            for method in ("POST", "PUT", "OPTIONS", "DELETE")
         ),
-        *((route_event("/v2", method), "GET") for method in ("POST", "HEAD")),
-        *((v2_event("models/iris/infer", method), "POST") for method in ("GET", "PUT", "OPTIONS")),
+        *((route_event("/v2", method), "GET") for method in ("POST", "PATCH")),
+        *((v2_event("models/iris/infer", method), "POST") for method in ("GET", "HEAD", "PUT", "OPTIONS")),
     ],
 )
 def test_other_methods_are_405_with_the_one_that_would_do(event: dict[str, Any], allow: str) -> None:
@@ -199,6 +199,12 @@ def test_other_methods_are_405_with_the_one_that_would_do(event: dict[str, Any],
     reply = ask(event, functions)
     assert (reply.status, reply.json["code"], reply.headers["Allow"]) == (405, "METHOD_NOT_ALLOWED", allow)
     assert functions.calls == []
+
+
+@pytest.mark.parametrize("proxy", ["health/live", "health/ready", "models/iris", "models/iris/ready"])
+def test_head_is_answered_as_get_is(proxy: str) -> None:
+    head, get = (ask(v2_event(proxy, method), FakeFunctions()) for method in ("HEAD", "GET"))
+    assert (head.status, head.headers) == (get.status, get.headers)
 
 
 @pytest.mark.parametrize(

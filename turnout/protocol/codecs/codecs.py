@@ -6,7 +6,6 @@ body and headers. Called by the model function. A new form is one row of `CODECS
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from turnout.protocol.codecs.short_forms import read_named, read_rows, write_nam
 from turnout.protocol.errors import RequestError, shown
 from turnout.protocol.tensors.binary_tensors import BinaryPart
 from turnout.protocol.tensors.interface import Interface, build_interface
+from turnout.protocol.tensors.json_constants import read_with_constants
 from turnout.protocol.tensors.json_values import may_hold_booleans
 from turnout.protocol.tensors.long_lists import LONG_BYTES, NotPlainError, read_document
 
@@ -67,8 +67,11 @@ def decode_request(
             pass  # the plain way answers, or says what is wrong
     try:
         document = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise _not_json(text, error) from None
+    except orjson.JSONDecodeError:
+        try:
+            document = read_with_constants(text)
+        except orjson.JSONDecodeError as error:
+            raise _not_json(text, error) from None
     return _read(document, text, part, interface)
 
 
@@ -83,10 +86,6 @@ def _read(document: Any, text: bytes, part: BinaryPart | None, interface: Interf
     return request
 
 
-# What Python's `json` writes for floats that JSON has no number for; orjson stops at its letter, so behind a sign.
-_CONSTANT = re.compile("NaN|Infinity")
-
-
 def _not_json(text: bytes, error: orjson.JSONDecodeError) -> RequestError:
     """INVALID_JSON, saying what stands where."""
     if not text:
@@ -97,9 +96,6 @@ def _not_json(text: bytes, error: orjson.JSONDecodeError) -> RequestError:
         message = f"the body: expected JSON in UTF-8, got the byte {text[odd.start]:#04x} at offset {odd.start}"
         return RequestError("INVALID_JSON", message, offset=odd.start)
     got = error.msg.partition(": line ")[0]
-    constant = _CONSTANT.match(error.doc, error.pos)
-    if constant is not None:
-        got = f'{constant[0]} (write "NaN", "Infinity" or "-Infinity", in quotes)'
     message = f"the body: expected JSON in UTF-8, got {got} at line {error.lineno} column {error.colno}"
     return RequestError("INVALID_JSON", message, line=error.lineno, column=error.colno)
 

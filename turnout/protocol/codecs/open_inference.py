@@ -19,6 +19,7 @@ from turnout.protocol.codecs.requests import (
     Payload,
     check_fields,
     invalid,
+    is_base64,
     read_answer_fields,
     read_parameters,
 )
@@ -28,10 +29,12 @@ from turnout.protocol.tensors.binary_tensors import BinaryPart, write_binary
 from turnout.protocol.tensors.datatypes import DATATYPES, Datatype
 from turnout.protocol.tensors.interface import Input, Interface, datatype_of
 from turnout.protocol.tensors.json_shapes import flatten_to, read_shape
-from turnout.protocol.tensors.json_values import AS_THEY_ARE, FEW, TYPECODES, read_values, write_values
+from turnout.protocol.tensors.json_values import AS_THEY_ARE, FEW, TYPECODES, decode_base64, read_values, write_values
 from turnout.protocol.tensors.long_lists import LongList
 
 Array = npt.NDArray[Any]
+
+_NO_PARAMETERS: dict[str, Any] = {}
 
 _FIELDS = frozenset({"id", "inputs", "outputs", "parameters", "model_name", "model_version"})
 _TENSOR_FIELDS = frozenset({"name", "shape", "datatype", "parameters", "data"})
@@ -131,13 +134,18 @@ def _read_data(
 ) -> Array:
     count = math.prod(shape)
     data = tensor.get("data")
-    size = read_parameters(tensor, f"input `{name[:50]}`").get("binary_data_size") if "parameters" in tensor else None
+    parameters = _NO_PARAMETERS
+    if "parameters" in tensor:
+        may_be_base64 = datatype.name == "BYTES" and data is not None
+        parameters = read_parameters(tensor, f"input `{name[:50]}`", base64=may_be_base64)
+    size = parameters.get("binary_data_size")
     if size is None:
         if data is None:
             raise invalid(f"input `{name[:50]}`", "`data`, or `binary_data_size` in `parameters`", None, name[:50])
         if type(data) is LongList:
             return data.read(datatype, count)
-        return read_values(name, datatype, flatten_to(name, data, shape, count), booleans=payload.booleans)
+        values = read_values(name, datatype, flatten_to(name, data, shape, count), booleans=payload.booleans)
+        return decode_base64(name, values) if is_base64(parameters) else values
     if data is not None:
         raise invalid(f"input `{name[:50]}`", "one of `data` and `binary_data_size`", "both", name[:50])
     part = payload.part

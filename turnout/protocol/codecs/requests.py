@@ -69,7 +69,10 @@ _OUTPUT_FIELDS = frozenset({"name", "parameters"})
 _ONLY_OPEN = "outside the Open Inference Protocol's form"
 
 # Triton's extensions: ignored, they would give another answer than was asked for.
-_UNSERVED_PARAMETERS = ("classification", "shared_memory_region", "sequence_id")
+_UNSERVED_PARAMETERS = ("classification", "shared_memory_region")
+
+BASE64 = "base64"
+"""The one `content_type` of MLServer's that changes what the values are."""
 
 
 def read_answer_fields(document: dict[str, Any], interface: Interface, request: InferenceRequest) -> None:
@@ -80,6 +83,7 @@ def read_answer_fields(document: dict[str, Any], interface: Interface, request: 
     request.id = identity
     if document.get("parameters") is not None:
         parameters = read_parameters(document, "the request")
+        _check_sequence(parameters)
         request.binary_default = read_flag(parameters, "binary_data_output", "the request")
         if request.binary_default and request.form != "open":
             raise invalid("`parameters` of the request", f"no `binary_data_output` {_ONLY_OPEN}", parameters)
@@ -116,8 +120,23 @@ def _read_output(output: Any, request: InferenceRequest, binary: dict[str, bool]
     return name
 
 
-def read_parameters(holder: dict[str, Any], where: str) -> dict[str, Any]:
-    """`parameters` of a request, an input or an output; empty where it is null."""
+def _check_sequence(parameters: dict[str, Any]) -> None:
+    """Triton's parameters of a sequence: no model here keeps a state, so they change nothing, as in Triton."""
+    identity = parameters.get("sequence_id", 0)
+    if type(identity) is not int and type(identity) is not str:
+        raise invalid("`sequence_id` of the request", "an integer or a string", identity)
+    for name in ("sequence_start", "sequence_end"):
+        read_flag(parameters, name, "the request")
+
+
+def read_parameters(holder: dict[str, Any], where: str, *, base64: bool = False) -> dict[str, Any]:
+    """`parameters` of a request, an input or an output; empty where it is null.
+
+    Args:
+        holder: what has them.
+        where: what that is, for the error's sentence.
+        base64: whether `content_type` may be `base64` there.
+    """
     parameters = holder["parameters"]
     if parameters is None:
         return {}
@@ -126,7 +145,16 @@ def read_parameters(holder: dict[str, Any], where: str) -> dict[str, Any]:
     for name in _UNSERVED_PARAMETERS:
         if parameters.get(name):
             raise invalid(f"`parameters` of {where}", f"no `{name}`, which is not served", parameters[name])
+    if not base64 and is_base64(parameters):
+        expected = "`content_type: base64` on BYTES inputs with `data` only; `binary_data: true` asks for raw outputs"
+        raise invalid(f"`parameters` of {where}", expected, parameters["content_type"])
     return parameters
+
+
+def is_base64(parameters: dict[str, Any]) -> bool:
+    """Whether values are said to be base64."""
+    content_type = parameters.get("content_type")
+    return type(content_type) is str and content_type.strip().lower() == BASE64
 
 
 def read_flag(parameters: dict[str, Any], name: str, where: str) -> bool:

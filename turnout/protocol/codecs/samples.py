@@ -18,6 +18,7 @@ from turnout.protocol.aws.events import LENGTH_HEADER
 from turnout.protocol.codecs.bodies import read_body
 from turnout.protocol.codecs.content_encoding import inflate
 from turnout.protocol.errors import RequestError
+from turnout.protocol.tensors.json_constants import SPELLED, read_with_constants
 
 try:
     import pybase64 as base64
@@ -142,7 +143,7 @@ def _spelled_body(sample: Sample) -> dict[str, Any]:
 def _redacted(headers: Mapping[str, str], body: bytes, names: Collection[str]) -> tuple[int | None, bytes]:
     """Length of the JSON, None where there is nothing behind it, and the body without the inputs' values."""
     text, part = read_body(headers, body)
-    document = orjson.loads(text)
+    document = read_with_constants(text, SPELLED)
     if part is None:
         _redact_document(document, names)
         return None, orjson.dumps(document)

@@ -1,0 +1,72 @@
+"""Reads JSON that holds NaN, Infinity and -Infinity as bare words, as Python's `json` and so tritonclient write them.
+
+JSON has no such numbers and orjson refuses them, so each word outside of a string is replaced before the text is read
+once more. Only a text that cannot be read otherwise comes here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+NUMBERS: Mapping[str, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""What the words stand for."""
+
+SPELLED: Mapping[str, str] = {name: name for name in NUMBERS}
+"""The words as strings, as which a float tensor holds them, too."""
+
+# A string that does not end matches to the text's end: else each quote in it would be tried again.
+_WORD = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|-?Infinity|NaN', re.DOTALL)
+
+# Stands for a word. Nobody can guess it, so no client can have a string of its own taken for a number.
+_MARK = secrets.token_hex(16)
+
+
+def read_with_constants(text: bytes, values: Mapping[str, Any] = NUMBERS) -> Any:
+    """The document, each word replaced by its value.
+
+    Raises:
+        orjson.JSONDecodeError: the text is not JSON, even so. Its position is that in `text`.
+    """
+    if b"NaN" in text or b"Infinity" in text:
+        try:
+            document = orjson.loads(_WORD.sub(_mark, text))
+        except orjson.JSONDecodeError:
+            text = _WORD.sub(_fill, text)
+        else:
+            return _replace(document, {f"{_MARK}{name}": value for name, value in values.items()})
+    return orjson.loads(text)
+
+
+def _mark(found: re.Match[bytes]) -> bytes:
+    word = found[0]
+    return word if word[:1] == b'"' else b'"%b%b"' % (_MARK.encode(), word)
+
+
+def _fill(found: re.Match[bytes]) -> bytes:
+    """A number of the same length, so that positions stay."""
+    word = found[0]
+    if word[:1] == b'"':
+        return word
+    return b"-" + b"1" * (len(word) - 1) if word[:1] == b"-" else b"1" * len(word)
+
+
+def _replace(document: Any, values: Mapping[str, Any]) -> Any:
+    """The document with values for marks. Levels wait in a list, so that depth costs nothing."""
+    root = [document]
+    waiting: list[Any] = [root]
+    while waiting:
+        holder = waiting.pop()
+        items = enumerate(holder) if type(holder) is list else tuple(holder.items())
+        for key, value in items:
+            if type(value) is str:
+                if value in values:
+                    holder[key] = values[value]
+            elif type(value) is list or type(value) is dict:
+                waiting.append(value)
+    return root[0]
