@@ -44,6 +44,7 @@ def load_function(folder: Path, row: Mapping[str, Any]) -> ModelFunction:
         version=row["version"],
         sha256=row["sha256"],
         signature=Signature.from_json(row["signature"]),
+        public=Signature.from_json(row["public"]) if row.get("public") else None,
         artifact=model / row["artifact"],
         transform=folder / row["transform"] if row["transform"] else None,
         memory_mb=int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024")),

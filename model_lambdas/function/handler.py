@@ -20,7 +20,7 @@ from turnout.protocol.codecs.codecs import decode_request, encode_answer
 from turnout.protocol.codecs.responses import make_tensor_answer
 from turnout.protocol.errors import RequestError
 from turnout.protocol.naming import CANARY_HEADER, DIGEST_HEADER, MODEL_HEADER, VERSION_HEADER
-from turnout.protocol.tensors.interface import Interface, build_interface
+from turnout.protocol.tensors.interface import Interface, build_interface, datatype_of
 
 from ..onnx_model.session import Cancellation, FunctionSpec, Model, RunCancelled
 from .transform import Transform
@@ -36,6 +36,7 @@ class _Loaded:
 
     model: Model
     interface: Interface
+    graph: Interface
     transform: Transform | None
 
 
@@ -70,14 +71,17 @@ class ModelFunction:
                 transform = None
                 if spec.transform is not None:
                     transform = Transform(spec.transform, f"{spec.model} {spec.version}", spec.transform_files)
+                own = spec.signature
+                public = spec.public or own
                 interface = build_interface(
-                    spec.signature,
+                    public,
                     spec.model,
                     spec.version,
-                    free_inputs=transform is not None and transform.has_preprocess,
-                    free_outputs=transform is not None and transform.has_postprocess,
+                    free_inputs=transform is not None and transform.has_preprocess and public.inputs == own.inputs,
+                    free_outputs=transform is not None and transform.has_postprocess and public.outputs == own.outputs,
                 )
-                self._loaded = _Loaded(Model(spec), interface, transform)
+                graph = build_interface(spec.signature, spec.model, spec.version)
+                self._loaded = _Loaded(Model(spec), interface, graph, transform)
             return self._loaded
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -127,9 +131,34 @@ class ModelFunction:
     ) -> dict[str, Array]:
         if transform.has_preprocess:
             inputs = self._run_step(transform.preprocess, inputs)
-            loaded.interface.check_inputs(inputs)
+            loaded.graph.check_inputs(inputs)
         outputs = loaded.model.run(inputs, () if transform.has_postprocess else names, cancellation)
-        return self._run_step(transform.postprocess, outputs) if transform.has_postprocess else outputs
+        if not transform.has_postprocess:
+            return outputs
+        outputs = self._run_step(transform.postprocess, outputs)
+        if not loaded.interface.free_outputs:
+            outputs = self._declared(loaded.interface, outputs, names)
+        return outputs
+
+    def _declared(self, interface: Interface, outputs: dict[str, Array], names: tuple[str, ...]) -> dict[str, Array]:
+        """The outputs that were asked for, in the declared order; what is not as declared is the version's failure."""
+        for name, datatype in interface.outputs.items():
+            found = datatype_of(outputs[name], datatype) if name in outputs else "nothing"
+            if found != datatype:
+                log.error(
+                    "%s %s: postprocess returned %s for `%s`, declared %s",
+                    self.spec.model,
+                    self.spec.version,
+                    found,
+                    name,
+                    datatype,
+                )
+                raise self._transform_failed("postprocess")
+        return {name: outputs[name] for name in names or interface.outputs}
+
+    def _transform_failed(self, step: str) -> RequestError:
+        message = f"{self.spec.model} {self.spec.version}: {step} failed; the function's log says why"
+        return RequestError("TRANSFORM_FAILED", message)
 
     def _run_step(self, step: Any, tensors: dict[str, Array]) -> dict[str, Array]:
         try:
@@ -138,8 +167,7 @@ class ModelFunction:
             raise
         except (Exception, SystemExit) as error:
             log.exception("%s %s: %s of the transform failed", self.spec.model, self.spec.version, step.__name__)
-            message = f"{self.spec.model} {self.spec.version}: {step.__name__} failed; the function's log says why"
-            raise RequestError("TRANSFORM_FAILED", message) from error
+            raise self._transform_failed(step.__name__) from error
         return found
 
 

@@ -8,12 +8,16 @@ Both functions take and return a dict of name -> numpy array, and either may be 
   it returns is checked against the signature and goes to the session. In the short forms, which name no datatypes, an
   input that the signature knows has its datatype there, any other BYTES, BOOL, INT64 or FP64 by its values.
 - `postprocess` gets all the session's outputs; what it returns is the answer. Texts may be `str`, `bytes` or numpy's.
-- `raise Refused("sentence")`, from `turnout.protocol.errors`, refuses what the client sent: a 422. Any other exception,
-  ValueError too (numpy's own, of which a client could not make sense), is a 500 with the traceback in the log only.
+- `raise Refused("sentence")`, from `turnout.protocol.errors`, refuses what the client sent: a 422 with that sentence.
+- What Python raises in `preprocess` for values that it cannot use (`VALUE_ERRORS`) is a 422, too. Its message goes to
+  the log, for a client could not make sense of it. A `preprocess` that has never worked since the version was loaded,
+  and has failed more often than `DOUBT`, is a failure of the version instead.
+- Any other exception, and any in `postprocess`, is a 500 with the traceback in the log only.
 """
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -23,13 +27,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from turnout.protocol.errors import Refused
 from turnout.protocol.tensors.interface import datatype_of
 
 from ..onnx_model.session import ModelError
 from .transform_modules import TransformModules
 
+log = logging.getLogger("turnout.function")
+
 Array = npt.NDArray[Any]
 Step = Callable[[dict[str, Array]], Any]
+
+
+VALUE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError)
+"""What Python raises for a number that is none, text that is not UTF-8 or JSON, a key or column that is missing."""
+
+DOUBT = 5
+"""So many failures in a row without one success: then it is not the values."""
 
 
 class TransformError(Exception):
@@ -56,6 +70,9 @@ class Transform:
         except OSError as error:
             raise ModelError(f"{owner}: {error.filename} cannot be read: {error.strerror}") from error
         module = _load(modules, path, owner)
+        self._name = owner
+        self._has_worked = False
+        self._failures = 0
         weakref.finalize(self, modules.unload).atexit = False
         self._preprocess: Step | None = _function(module, "preprocess", owner)
         self._postprocess: Step | None = _function(module, "postprocess", owner)
@@ -73,10 +90,26 @@ class Transform:
         return self._postprocess is not None
 
     def preprocess(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """What the file makes of the client's tensors; whatever it raises comes through."""
+        """What the file makes of the client's tensors; whatever it raises comes through, but `VALUE_ERRORS`.
+
+        Raises:
+            Refused: it could not use the values.
+        """
         assert self._preprocess is not None
         writable = {name: values if values.flags.writeable else values.copy() for name, values in inputs.items()}
-        return _arrays("preprocess", self._preprocess(writable))
+        try:
+            returned = self._preprocess(writable)
+        except VALUE_ERRORS as error:
+            self._failures += 1
+            if not self._has_worked and self._failures > DOUBT:
+                raise
+            log.warning("%s: preprocess could not use a request's values", self._name, exc_info=error)
+            kind = type(error).__name__
+            message = f"{self._name}: the transform cannot use these values ({kind}); the function's log says more"
+            raise Refused(message, exception=kind) from error
+        arrays = _arrays("preprocess", returned)
+        self._has_worked = True
+        return arrays
 
     def postprocess(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         """What the file makes of the session's outputs; whatever it raises comes through."""

@@ -57,6 +57,7 @@ class FunctionSpec:
             and their digest is checked as they are read. None opens the files where they lie: those that belong to a
             function, in Lambda or an environment of its own, which nobody else writes to.
         fatal: requests that end the process; they are refused.
+        public: the inputs and outputs that clients see, where they are declared for the transform.
         transform_files: what the transform may import, relative to its folder; None for everything there.
     """
 
@@ -71,6 +72,7 @@ class FunctionSpec:
     copies: Path | None = None
     transform_files: tuple[str, ...] | None = None
     fatal: tuple[FatalRequest, ...] = ()
+    public: Signature | None = None
 
 
 class ModelError(Exception):

@@ -34,9 +34,10 @@ class Artifact:
         path: the ONNX file, absolute.
         sha256: of the ONNX file and, where it has some, its external data files (see `digest_of`); 64 hex digits.
         size_bytes: all its files together.
-        signature: its inputs and outputs.
+        signature: the inputs and outputs that clients see: the graph's, or what its version declares instead.
         external_files: the external data files it names, absolute, each below the ONNX file's folder.
         operators: what its graph is made of.
+        graph: the graph's own inputs and outputs, where its version declares others.
     """
 
     path: Path
@@ -45,6 +46,12 @@ class Artifact:
     signature: Signature
     external_files: tuple[Path, ...] = ()
     operators: GraphOperators = UNKNOWN_OPERATORS
+    graph: Signature | None = None
+
+    @property
+    def graph_signature(self) -> Signature:
+        """What the session takes and gives."""
+        return self.signature if self.graph is None else self.graph
 
 
 Reading = Callable[[str, int], AbstractContextManager[None]]

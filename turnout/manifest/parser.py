@@ -18,6 +18,7 @@ from turnout.manifest.values import (
     AccountQuotas,
     Canary,
     Capture,
+    DeclaredTensor,
     Jwt,
     Manifest,
     Model,
@@ -40,7 +41,7 @@ from turnout.protocol.routing.graph_nodes import (
     build_node,
 )
 from turnout.protocol.routing.sticky import Sticky
-from turnout.yaml_text.reader import Position, YamlSource, read_yaml
+from turnout.yaml_text.reader import KeyPath, Position, YamlSource, read_yaml
 
 __all__ = [
     "NEWEST",
@@ -109,8 +110,17 @@ def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version,
             sound = {key: value for key, value in known.items() if (*path, key) not in broken}
             files = {key: sound.get(key, "") for key in ("artifact", "sha256", "transform", "examples")}
             files["sha256"] = files["sha256"].lower()
-            found.append(Version(model, name, **files))
+            inputs, outputs = (
+                () if _is_broken(broken, (*path, key)) else _tensors(known.get(key, {}))
+                for key in ("inputs", "outputs")
+            )
+            found.append(Version(model, name, **files, inputs=inputs, outputs=outputs))
     return tuple(found)
+
+
+def _is_broken(broken: Iterable[KeyPath], path: KeyPath) -> bool:
+    """Whether something at or below a place is wrong."""
+    return any(found[: len(path)] == path for found in broken)
 
 
 def build_manifest(read: YamlSource, *, path: Path, source: str) -> Manifest:
@@ -159,6 +169,8 @@ def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
         warm=Warm(provisioned=int(warm.get("provisioned", 0)), snap_start=warm.get("snap_start", False)),
         reserved_concurrency=int(fields["reserved_concurrency"]) if "reserved_concurrency" in fields else None,
         transform=fields.get("transform", ""),
+        inputs=_tensors(fields.get("inputs", {})),
+        outputs=_tensors(fields.get("outputs", {})),
         requirements=tuple(fields.get("requirements", ())),
         examples=fields.get("examples", ""),
         ephemeral_storage_mb=int(fields.get("ephemeral_storage_mb", 512)),
@@ -168,6 +180,13 @@ def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
         capture=_capture(fields["capture"]) if "capture" in fields else None,
         breaking=fields.get("breaking", False),
         description=fields.get("description", ""),
+    )
+
+
+def _tensors(fields: Mapping[str, Any]) -> tuple[DeclaredTensor, ...]:
+    return tuple(
+        DeclaredTensor(str(name), row["datatype"], tuple(int(size) for size in row["shape"]))
+        for name, row in fields.items()
     )
 
 

@@ -26,6 +26,13 @@ REST = "*"
 """The key of a stage's `serve` that stands for every model not named."""
 
 
+NEED_TRANSFORM = {
+    "requirements": "has no transform that could import it",
+    "inputs": "has no transform that could read them: a graph's inputs are those in its file",
+    "outputs": "has no transform that could make them: a graph's outputs are those in its file",
+}
+
+
 def check_references(tree: Tree) -> list[Finding]:
     """All that is wrong between the parts."""
     findings = [*_names(tree), *_spellings(tree), *check_graphs(tree), *check_judgements(tree)]
@@ -86,9 +93,9 @@ def _paths(path: KeyPath, fields: Tree) -> Iterator[Finding]:
     if isinstance(artifact, str) and artifact.startswith("s3://") and "sha256" not in fields:
         message = "an artifact on S3 needs `sha256`"
         yield Finding((*path, "artifact"), message, "Add the file's digest: `sha256sum model.onnx` tells it.")
-    if "requirements" in fields and "transform" not in fields:
-        message = "has no transform that could import it"
-        yield Finding((*path, "requirements"), message, "Add `transform`, or delete it.")
+    for key, message in NEED_TRANSFORM.items():
+        if key in fields and "transform" not in fields:
+            yield Finding((*path, key), message, "Add `transform`, or delete it.")
     for key, suffix in (("artifact", ""), ("transform", ".py"), ("examples", ".json")):
         value = fields.get(key)
         if not isinstance(value, str) or value.startswith("s3://") or not value.endswith(suffix):

@@ -44,6 +44,15 @@ class Capture:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclaredTensor:
+    """A tensor of a version's transform: its name, its datatype, and its dimensions, -1 where one is free."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """One immutable artifact of a model, with the defaults already merged in.
 
@@ -60,6 +69,8 @@ class Version:
         reserved_concurrency: how many calls may run at once; None where the account's limit alone holds.
         transform: path of the Python file with `preprocess` / `postprocess`, or empty.
         requirements: the packages that the transform imports, PEP 508; they go into the layer.
+        inputs: what clients send, where the transform changes it; empty where it is the graph's inputs.
+        outputs: what clients get, where the transform changes it; empty where it is the graph's outputs.
         examples: path of the JSON file with requests and expected outputs, or empty.
         ephemeral_storage_mb: the function's /tmp, 512-10240.
         environment: variables that the transform finds.
@@ -81,6 +92,8 @@ class Version:
     warm: Warm = Warm()
     reserved_concurrency: int | None = None
     transform: str = ""
+    inputs: tuple[DeclaredTensor, ...] = ()
+    outputs: tuple[DeclaredTensor, ...] = ()
     requirements: tuple[str, ...] = ()
     examples: str = ""
     ephemeral_storage_mb: int = 512

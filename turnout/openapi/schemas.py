@@ -42,7 +42,7 @@ def _of_version(row: ServedVersion) -> Iterator[tuple[str, Schema]]:
     model, version = row.version.model, row.version.name
     inputs = f"Inputs of {model} {version}: {tell_tensors(row.signature.inputs)}."
     outputs = f"Outputs of {model} {version}: {tell_tensors(row.signature.outputs)}."
-    if row.version.transform:
+    if row.version.transform and not (row.version.inputs or row.version.outputs):
         outputs += " The version's transform may read other inputs and answer other outputs."
     yield schema_name(model, version, "Request"), request_schema(inputs, row.signature)
     yield schema_name(model, version, "Response"), response_schema(outputs, model, [version], row.signature)

@@ -310,7 +310,11 @@ def _optimised(
     if processes is None:
         external = bool(inputs.artifact.external_files)
         return given, ("graph as given: an optimised one would not find its external data",) if external else ()
-    kept = processes.submit(optimise_graph, given, target, inputs.artifact.signature, inputs.examples()).result().kept
+    kept = (
+        processes.submit(optimise_graph, given, target, inputs.artifact.graph_signature, inputs.examples())
+        .result()
+        .kept
+    )
     return (given, (f"graph as given: {kept}",)) if kept else (target, ())
 
 

@@ -40,7 +40,7 @@ imported = time.perf_counter()
 spec = handler.FunctionSpec(
     row["model"], row["version"], row["sha256"], Signature.from_json(row["signature"]), pathlib.Path(row["artifact"]),
     row["transform"] and pathlib.Path(row["transform"]), row["memory_mb"],
-    transform_files=row["transform_files"],
+    transform_files=row["transform_files"], public=row["public"] and Signature.from_json(row["public"]),
 )
 function = handler.ModelFunction(spec)
 function.load()
@@ -124,7 +124,8 @@ def _measure(project: Project, version: Version, request: Any) -> ColdStart:
         "model": version.model,
         "version": version.name,
         "sha256": artifact.sha256,
-        "signature": artifact.signature.to_json(),
+        "signature": artifact.graph_signature.to_json(),
+        "public": None if artifact.graph is None else artifact.signature.to_json(),
         "artifact": str(artifact.path),
         "transform": str(project.manifest.path.parent / version.transform) if version.transform else None,
         "transform_files": list(project.transforms.get((version.model, version.name), ())),

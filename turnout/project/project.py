@@ -13,8 +13,8 @@ import ast
 import difflib
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.util import decode_source
 from pathlib import Path, PurePosixPath
 
@@ -25,6 +25,7 @@ from turnout.manifest.values import nearest_position
 from turnout.problems import Problem, ProblemsError
 from turnout.project.manifest_file import manifest_path
 from turnout.project.transform_files import TransformFilesError, find_named_files, find_transform_files
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 from turnout.wording import shorten
 from turnout.yaml_text.reader import MAX_BYTES, YamlSource, read_yaml
 
@@ -132,14 +133,28 @@ class _Files:
         except ArtifactError as error:
             yield "artifact", error.message, error.hint
             return
-        self.artifacts[version.model, version.name] = artifact
+        self.artifacts[version.model, version.name] = declare_tensors(artifact, version)
+        yield from self._declared(version)
         if version.sha256 and version.sha256 != artifact.sha256:
             message = f"{version.artifact} has changed: its sha256 is {artifact.sha256}"
             yield "sha256", message, f"{version.name} is immutable: make a new version (`turnout add {version.model}`)."
 
+    def _declared(self, version: Version) -> Iterator[Found]:
+        """Tensors that are declared although nothing changes them."""
+        transform = self.folder / version.transform
+        hooks = hooks_of(transform) if version.transform else frozenset()
+        for key, hook, declared in (
+            ("inputs", "preprocess", version.inputs),
+            ("outputs", "postprocess", version.outputs),
+        ):
+            if declared and version.transform and hook not in hooks:
+                message = f"{transform.name} has no `{hook}`: the {key} are those of the graph"
+                yield key, message, f"Delete `{key}`, or define `{hook}`."
+
     def _check_examples(self, path: Path, version: Version) -> Iterable[str]:
         artifact = self.artifacts.get((version.model, version.name))
-        return check_examples_file(path, artifact, self.folder / version.transform if version.transform else None)
+        hooks = hooks_of(self.folder / version.transform) if version.transform else frozenset()
+        return check_examples_file(path, artifact, free_hooks(version, hooks))
 
     def _file(self, key: str, name: str, check: Callable[[Path], Iterable[str]]) -> Iterator[Found]:
         """What is wrong with the transform or the examples; nothing where the version names none."""
@@ -221,13 +236,31 @@ def hooks_of(transform: Path) -> frozenset[str]:
     return hooks if "*" in bound else hooks & bound
 
 
-def check_examples_file(path: Path, artifact: Artifact | None, transform: Path | None) -> tuple[str, ...]:
+def declare_tensors(artifact: Artifact, version: Version) -> Artifact:
+    """The artifact with the inputs and outputs that its version declares instead of the graph's."""
+    if not version.inputs and not version.outputs:
+        return artifact
+    graph = artifact.graph_signature
+    inputs, outputs = (
+        tuple(TensorSpec(row.name, row.datatype, row.shape) for row in rows)
+        for rows in (version.inputs, version.outputs)
+    )
+    return replace(artifact, signature=Signature(inputs or graph.inputs, outputs or graph.outputs), graph=graph)
+
+
+def free_hooks(version: Version, hooks: Collection[str]) -> frozenset[str]:
+    """Those hooks of a version's transform whose tensors nothing declares."""
+    declared = {"preprocess": version.inputs, "postprocess": version.outputs}
+    return frozenset(hook for hook in hooks if not declared[hook])
+
+
+def check_examples_file(path: Path, artifact: Artifact | None, hooks: Collection[str] = ()) -> tuple[str, ...]:
     """What is wrong with an examples file, and with its examples for the version that they are of.
 
     Args:
         path: the file.
         artifact: the version's; None where it was not read, and only the file's form is checked.
-        transform: the version's, or None.
+        hooks: those of its transform whose tensors nothing declares.
     """
     try:
         examples = read_examples(path)
@@ -239,5 +272,4 @@ def check_examples_file(path: Path, artifact: Artifact | None, transform: Path |
         check_examples,  # numpy, which a project without examples need not wait for
     )
 
-    hooks = hooks_of(transform) if transform else frozenset()
     return check_examples(examples, artifact.signature, hooks, source=path.name)

@@ -19,7 +19,7 @@ from turnout.artifacts.artifact import Artifact, digest_of, load_artifact
 from turnout.manifest.parser import parse_manifest
 from turnout.plan.planner import make_plan
 from turnout.project.manifest_file import replace_text
-from turnout.project.project import CACHE_DIR, Project, check_examples_file, check_transform
+from turnout.project.project import CACHE_DIR, Project, check_examples_file, check_transform, hooks_of
 from turnout.project.transform_files import TransformFilesError, find_imported_files
 from turnout.scaffold.edit import add_version, serving_changes
 from turnout.scaffold.folders import folders_for
@@ -135,7 +135,7 @@ def collect_files(artifact: Artifact, examples: Path | None, transform: Path | N
     external = {file.relative_to(artifact.path.parent).as_posix(): file for file in artifact.external_files}
     own = {MODEL_FILE: artifact.path}
     if examples:
-        if problems := check_examples_file(examples, artifact, transform):
+        if problems := check_examples_file(examples, artifact, hooks_of(transform) if transform else ()):
             shown = "\n    ".join((*problems[1:SHOWN_PROBLEMS], *(["..."] if len(problems) > SHOWN_PROBLEMS else [])))
             raise NewVersionError(problems[0], shown)
         own[EXAMPLES_FILE] = examples

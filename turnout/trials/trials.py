@@ -104,9 +104,9 @@ class Trials:
             self._process.close()
 
     def _try(self, artifact: Artifact, name: str) -> Trial:
-        steps = () if SOUND_OPERATORS.issuperset(artifact.operators.names) else make_steps(artifact.signature)
+        steps = () if SOUND_OPERATORS.issuperset(artifact.operators.names) else make_steps(artifact.graph_signature)
         fatal: list[FatalRequest] = []
-        skip: set[int] = set() if steps else set(range(len(make_steps(artifact.signature))))
+        skip: set[int] = set() if steps else set(range(len(make_steps(artifact.graph_signature))))
         while True:
             now = -1
             try:
@@ -183,7 +183,7 @@ def _job(artifact: Artifact, name: str, skip: set[int], locate: int | None) -> d
         "model": model,
         "version": version,
         "sha256": artifact.sha256,
-        "signature": artifact.signature.to_json(),
+        "signature": artifact.graph_signature.to_json(),
         "artifact": str(artifact.path),
         "external_files": [str(file) for file in artifact.external_files],
         "size_bytes": artifact.size_bytes,

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import logging
 import textwrap
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import orjson
 import pytest
 
 from model_lambdas.function.handler import ModelFunction
+from model_lambdas.function.transform import DOUBT
 from model_lambdas.onnx_model.session import ModelError
 from tests.builders.model_functions import binary_request, call, identity, open_request
+from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 ROW = [[1.0, 2.0, 3.0, 4.0]]
 
@@ -123,10 +127,10 @@ SECRET = "s3cret-detail"
 @pytest.mark.parametrize(
     "source",
     [
-        f"raise KeyError('{SECRET}')",
-        f"raise ValueError('{SECRET}')",
+        f"raise AttributeError('{SECRET}')",
+        f"raise OSError('{SECRET}')",
+        f"raise ImportError('{SECRET}')",
         f"raise SystemExit('{SECRET}')",
-        f"raise RequestError('NO_SUCH_CODE', '{SECRET}')",
         "return None",
         "return [1]",
         "return {1: np.zeros(1)}",
@@ -148,6 +152,83 @@ def test_a_transform_that_fails_is_a_500_with_the_traceback_in_the_log_alone(
     assert "Traceback" in caplog.text
     assert step in caplog.text
     assert (SECRET in caplog.text) == (SECRET in source)
+
+
+BAD_VALUES = {
+    "ValueError": f"raise ValueError('{SECRET}')",
+    "KeyError": "return {'x': tensors['nothing']}",
+    "TypeError": "return {'x': tensors['x'] + 'a'}",
+    "IndexError": "return {'x': tensors['x'][99]}",
+    "JSONDecodeError": "import json; json.loads('{')",
+    "UnicodeDecodeError": "b'\\xff'.decode()",
+    "ZeroDivisionError": "1 / 0",
+}
+
+
+@pytest.mark.parametrize("kind", BAD_VALUES)
+def test_values_that_preprocess_cannot_use_are_the_clients_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    bad = f"if float(tensors['x'][0][0]) < 0:\n        {BAD_VALUES[kind]}\n    return tensors"
+    function = transformed(tmp_path, f"def preprocess(tensors):\n    {bad}\n")
+    for _ in range(3 * DOUBT):  # however many there are: it works for others
+        reply = call(function, {"inputs": {"x": [[-1.0, 2.0, 3.0, 4.0]]}})
+        assert (reply.status, reply.json["code"]) == (422, "REFUSED_BY_TRANSFORM")
+        assert kind in reply.json["error"]
+        assert SECRET not in orjson.dumps(reply.json).decode()
+        assert call(function, {"inputs": {"x": ROW}}).status == 200
+    assert "Traceback" in caplog.text
+
+
+def test_preprocess_that_never_works_is_the_versions_failure(tmp_path: Path) -> None:
+    function = transformed(tmp_path, "def preprocess(tensors): return {'x': tensors['text']}")
+    statuses = [call(function, {"inputs": {"x": ROW}}).status for _ in range(DOUBT + 2)]
+    assert statuses == [422] * DOUBT + [500] * 2
+
+
+@pytest.mark.parametrize("kind", BAD_VALUES)
+def test_values_that_postprocess_cannot_use_are_the_versions_failure(tmp_path: Path, kind: str) -> None:
+    function = transformed(tmp_path, f"def postprocess(tensors):\n    {BAD_VALUES[kind]}\n")
+    assert call(function, {"inputs": {"x": ROW}}).status == 500
+
+
+def declared(folder: Path, source: str, inputs: Sequence[TensorSpec] = (), outputs: Sequence[TensorSpec] = ()) -> Any:
+    """A version whose transform's tensors are declared."""
+    spec = transformed(folder, source).spec
+    public = Signature(tuple(inputs) or spec.signature.inputs, tuple(outputs) or spec.signature.outputs)
+    return ModelFunction(replace(spec, public=public))
+
+
+CSV = "return {'x': np.array([row.split(b',') for row in inputs['csv'].tolist()], np.float32)}"
+
+
+def test_declared_inputs_are_checked_and_then_what_preprocess_makes_of_them(tmp_path: Path) -> None:
+    function = declared(tmp_path, f"def preprocess(inputs): {CSV}", inputs=[TensorSpec("csv", "BYTES", (-1,))])
+    assert call(function, {"inputs": {"csv": ["1,2,3,4"]}}).json == {"outputs": {"y": ROW}}
+    assert call(function, {"instances": [{"csv": "1,2,3,4"}]}).json == {"predictions": ROW}
+    for body, code in [
+        ({"inputs": {"x": ROW}}, "UNKNOWN_INPUT"),
+        ({"inputs": {}}, "MISSING_INPUT"),
+        ({"inputs": {"csv": [["1,2,3,4"]]}}, "SHAPE_MISMATCH"),
+        ({"inputs": {"csv": [7]}}, "INVALID_VALUE"),
+        ({"inputs": {"csv": ["1,2,3"]}}, "SHAPE_MISMATCH"),
+    ]:
+        reply = call(function, body)
+        assert (reply.status, reply.json["code"]) == (400, code), body
+    assert call(function, {"inputs": {"csv": ["1,2,3,four"]}}).status == 422
+
+
+def test_declared_outputs_are_held_to_names_and_datatypes(tmp_path: Path) -> None:
+    outputs = [TensorSpec("label", "BYTES", (-1,)), TensorSpec("score", "FP32", (-1,))]
+    good = "return {'score': outputs['y'][:, 0], 'label': np.array(['a']), 'more': outputs['y']}"
+    function = declared(tmp_path, f"def postprocess(outputs): {good}", outputs=outputs)
+    assert call(function, {"inputs": {"x": ROW}}).json == {"outputs": {"label": ["a"], "score": [1.0]}}
+    assert call(function, {"inputs": {"x": ROW}, "outputs": ["score"]}).json == {"outputs": {"score": [1.0]}}
+    assert call(function, {"inputs": {"x": ROW}, "outputs": ["y"]}).json["code"] == "UNKNOWN_OUTPUT"
+    for bad in ("return {'label': np.array(['a'])}", "return {'label': np.array(['a']), 'score': np.ones(1)}"):
+        function = declared(tmp_path, f"def postprocess(outputs): {bad}", outputs=outputs)
+        reply = call(function, {"inputs": {"x": ROW}})
+        assert (reply.status, reply.json["code"]) == (500, "TRANSFORM_FAILED")
 
 
 @pytest.mark.parametrize("step", ["preprocess", "postprocess"])

@@ -71,8 +71,11 @@ def build_all(
     from turnout.packaging.build import LAMBDA_PYTHON, Target, build_packages
     from turnout.packaging.layer import LayerError
     from turnout.packaging.routers import find_routers
+    from turnout.packaging.transform_imports import require_imports
     from turnout.plan.planner import make_plan
 
+    for note in require_imports(project).notes:
+        tell(f"note: {note}")
     routers = tuple(find_routers(project, make_plan(project.manifest, project.artifacts, enforce=False)))
     folder = out or project.manifest.path.parent / ".turnout" / "packages"
     target = Target("" if here else LAMBDA_PYTHON)

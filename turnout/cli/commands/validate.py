@@ -20,8 +20,10 @@ def validate(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption
 
     Reports all problems at once, each with file, line and column. Every model is opened by onnxruntime in a process of
     its own and tried with requests that are known to end processes; what was tried once is remembered by digest.
+    Transforms are imported with the packages that their versions get.
     `turnout plan` also compares it with the quotas of AWS.
     """
+    from turnout.packaging.transform_imports import require_imports
     from turnout.plan.planner import make_plan
     from turnout.trials.checks import find_notes
 
@@ -29,6 +31,7 @@ def validate(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption
         project = load(manifest)
         plan = make_plan(project.manifest, project.artifacts, enforce=False)
         tried_notes = tuple(find_notes(try_all(project)))
+        transforms = require_imports(project)
     except ProblemsError as error:
         if not as_json:
             raise
@@ -37,10 +40,13 @@ def validate(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption
     counts = counts_of(project.manifest)
     if as_json:
         notes = [{"path": note.path, "message": note.message} for note in (*plan.notes, *tried_notes)]
+        notes += [{"path": "", "message": note} for note in transforms.notes]
         say_json({"ok": True, "problems": [], "notes": notes, **counts})
     else:
         for note in (*plan.notes, *tried_notes):
             tell(f"note: {note.path}: {note.message}")
+        for text in transforms.notes:
+            tell(f"note: {text}")
         words = ", ".join(counted(number, noun.removesuffix("s")) for noun, number in counts.items())
         say(f"{project.manifest.source}: ok: {words}.")
 
