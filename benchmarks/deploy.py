@@ -29,6 +29,7 @@ from infra.api import RestApi, RestApiArgs
 from infra.observability.access_logs import AccountLogging
 from infra.program import deploy, find_place, render_documents
 from infra.roles import Roles, RolesArgs
+from tests.engine.account import MotoAccount
 from tests.engine.project import LAYER, write_package
 from tests.engine.stand_in.aws import REGION
 from tests.engine.stand_in.clients import client_of
@@ -233,7 +234,7 @@ def main() -> None:
     }
     zips = Path(tempfile.mkdtemp())
     whole = lambda project: deploy(  # noqa: E731
-        Path(), load=lambda _: project, build=lambda _, plan: write_packages(zips, plan)
+        Path(), load=lambda _: project, build=lambda _, plan: write_packages(zips, plan), account=MotoAccount()
     )
     print(f"{models} models of {versions} versions; resources, changing calls, s here, s at least on AWS")
     for title, program, by_path in (

@@ -1,14 +1,15 @@
-"""What holds for the whole account in the stack's region, read before anything is made.
+"""The account in the stack's region, as far as the program has to know or do what Pulumi cannot.
 
-An account's quotas are known to nobody but AWS. Where they cannot be read, for want of a permission
-(`lambda:GetAccountSettings`) or because boto3 finds other credentials than the provider, the program goes on without.
+Only AWS knows the account's quotas and the layers of earlier deployments, and old versions of a function are no
+resources of Pulumi's. Where boto3 finds other credentials than the provider, or a permission is missing, the program
+goes on without.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 import pulumi
 
@@ -16,7 +17,8 @@ from turnout.system.aws_client import make_aws_client
 
 from .naming import Place
 
-Answer = TypeVar("Answer")
+DIGEST = "sha256 "
+"""What a layer version's description begins with; the rest is its zip's digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +36,138 @@ class AccountSettings:
     concurrency: int
 
 
-def read_account(place: Place) -> AccountSettings | None:
-    """The settings, or None where they cannot be read."""
+class Account(Protocol):
+    """What the program asks of the account."""
 
-    def ask(session: Any) -> AccountSettings:
-        found = make_aws_client("lambda", session=session).get_account_settings()
-        limit, usage = found["AccountLimit"], found["AccountUsage"]
-        return AccountSettings(limit["TotalCodeSize"], usage["TotalCodeSize"], limit["ConcurrentExecutions"])
+    def settings(self, place: Place) -> AccountSettings | None:
+        """Lambda's settings; None where they cannot be read."""
+        ...
 
-    return _ask_account(place, ask)
+    def logs_role(self, place: Place) -> str | None:
+        """The role by which API Gateway writes logs, empty where none is set; None where it cannot be read."""
+        ...
+
+    def layers(self, place: Place) -> Mapping[str, Sequence[str]]:
+        """The stack's layers by name, each with its versions' digests, the newest first."""
+        ...
+
+    def prune(self, place: Place, functions: Collection[str], keep: int) -> Sequence[tuple[str, str]]:
+        """Delete old versions of functions: all but those that aliases name, the newest, and `keep` more.
+
+        Returns:
+            (function, version) of each one that was deleted.
+        """
+        ...
 
 
-def read_logs_role(place: Place) -> str | None:
-    """Return the role by which API Gateway writes logs, empty where none is set; None where it cannot be read."""
+class BotoAccount:
+    """The account that boto3's credentials lead to, if it is the provider's."""
 
-    def ask(session: Any) -> str:
-        role: str | None = make_aws_client("apigateway", session=session).get_account().get("cloudwatchRoleArn")
-        return role or ""
+    def settings(self, place: Place) -> AccountSettings | None:
+        """See `Account`; needs `lambda:GetAccountSettings`."""
+        from botocore.exceptions import BotoCoreError, ClientError
 
-    return _ask_account(place, ask)
-
-
-def _ask_account(place: Place, ask: Callable[[Any], Answer]) -> Answer | None:
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        session = boto3.Session(profile_name=pulumi.Config("aws").get("profile"), region_name=place.region)
-        if make_aws_client("sts", session=session).get_caller_identity()["Account"] != place.account:
+        try:
+            client = self._client(place)
+            if client is None:
+                return None
+            found = client.get_account_settings()
+            limit, usage = found["AccountLimit"], found["AccountUsage"]
+            return AccountSettings(limit["TotalCodeSize"], usage["TotalCodeSize"], limit["ConcurrentExecutions"])
+        except (BotoCoreError, ClientError, KeyError) as error:
+            pulumi.log.debug(f"Lambda's account settings cannot be read: {error}")
             return None
-        return ask(session)
-    except (BotoCoreError, ClientError, KeyError) as error:
-        pulumi.log.debug(f"the account's settings cannot be read: {error}")
-        return None
+
+    def logs_role(self, place: Place) -> str | None:
+        """See `Account`."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            client = self._client(place, "apigateway")
+            return None if client is None else client.get_account().get("cloudwatchRoleArn") or ""
+        except (BotoCoreError, ClientError) as error:
+            pulumi.log.debug(f"API Gateway's account settings cannot be read: {error}")
+            return None
+
+    def layers(self, place: Place) -> Mapping[str, Sequence[str]]:
+        """See `Account`; needs `lambda:ListLayers` and `lambda:ListLayerVersions`."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            client = self._client(place)
+            return {} if client is None else dict(_list_layers(client, place.name("layer")))
+        except (BotoCoreError, ClientError) as error:
+            pulumi.warn(f"layers of earlier deployments cannot be listed, and only the newest ones stay: {error}")
+            return {}
+
+    def prune(self, place: Place, functions: Collection[str], keep: int) -> Sequence[tuple[str, str]]:
+        """See `Account`; needs `lambda:ListFunctions`, `lambda:ListAliases` and `lambda:DeleteFunction`."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        deleted: list[tuple[str, str]] = []
+        try:
+            client = self._client(place)
+            if client is None:
+                return []
+            for name, old in _list_old(client, functions, keep):
+                for version in old:
+                    client.delete_function(FunctionName=name, Qualifier=version)
+                    deleted.append((name, version))
+        except (BotoCoreError, ClientError) as error:
+            pulumi.warn(f"old versions of functions cannot be deleted; the next `pulumi up` tries again: {error}")
+        return deleted
+
+    def _client(self, place: Place, service: str = "lambda") -> Any:
+        """A service's client, or None where the credentials are another account's."""
+        import boto3
+        from botocore.config import Config
+
+        session = boto3.Session(profile_name=pulumi.Config("aws").get("profile"), region_name=place.region)
+        quick = Config(connect_timeout=5, retries={"max_attempts": 2})
+        if make_aws_client("sts", session=session, config=quick).get_caller_identity()["Account"] != place.account:
+            pulumi.log.debug("boto3 finds credentials of another account than the provider")
+            return None
+        # Lambda's control plane takes 15 calls a second, of everybody together.
+        return make_aws_client(
+            service, session=session, config=Config(retries={"mode": "adaptive", "max_attempts": 10})
+        )
+
+
+def _list_layers(client: Any, prefix: str) -> Iterator[tuple[str, list[str]]]:
+    for page in client.get_paginator("list_layers").paginate():
+        for layer in page["Layers"]:
+            name = layer["LayerName"]
+            if name.startswith(f"{prefix}_"):
+                rows = client.get_paginator("list_layer_versions").paginate(LayerName=name)
+                found = [row.get("Description", "") for page in rows for row in page["LayerVersions"]]
+                yield name, [text.removeprefix(DIGEST) for text in found if text.startswith(DIGEST)]
+
+
+def _list_old(client: Any, functions: Collection[str], keep: int) -> Iterator[tuple[str, list[str]]]:
+    """One listing of all versions; aliases are asked for only where there are more than may stay."""
+    versions: dict[str, list[str]] = {}
+    for page in client.get_paginator("list_functions").paginate(FunctionVersion="ALL"):
+        for row in page["Functions"]:
+            if row["FunctionName"] in functions and row["Version"] != "$LATEST":
+                versions.setdefault(row["FunctionName"], []).append(row["Version"])
+    for name, found in sorted(versions.items()):
+        if len(found) <= keep + 1:
+            continue
+        pages = client.get_paginator("list_aliases").paginate(FunctionName=name)
+        yield name, find_old(found, [alias for page in pages for alias in page["Aliases"]], keep)
+
+
+def find_old(versions: Sequence[str], aliases: Sequence[Mapping[str, Any]], keep: int) -> list[str]:
+    """The versions of a function that nothing needs, the oldest first.
+
+    Args:
+        versions: numbers of all of them.
+        aliases: as ListAliases has them; a weighted alias names two versions.
+        keep: how many stay beside the newest and those that aliases name.
+    """
+    named = {alias["FunctionVersion"] for alias in aliases}
+    for alias in aliases:
+        named |= ((alias.get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {}).keys()
+    newest_first = sorted(versions, key=int, reverse=True)
+    idle = [version for version in newest_first[1:] if version not in named]
+    return idle[keep:][::-1]

@@ -47,7 +47,11 @@ class ServedFunctionArgs:
 
 
 class ServedFunction(pulumi.ComponentResource):
-    """A function that API Gateway and the routers call by its aliases `live` and `next`."""
+    """A function that API Gateway and the routers call by its aliases `live` and `next`.
+
+    Attributes:
+        aliased: the version of each alias, known once the alias is what it is to be.
+    """
 
     def __init__(self, name: str, args: ServedFunctionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("turnout:infra:ServedFunction", name, None, opts)
@@ -86,7 +90,11 @@ class ServedFunction(pulumi.ComponentResource):
             made,
             pulumi.ResourceOptions(parent=self, ignore_changes=["functionVersion"] if args.keep_live else None),
         )
-        _make_alias(name, NEXT, made, within)
+        aliases = {LIVE: live, NEXT: _make_alias(name, NEXT, made, within)}
+        self.aliased = [alias.function_version for alias in aliases.values()]
+        if planned.is_shadow:
+            for alias, of in aliases.items():
+                _make_event_config(f"{name}_{alias}", made, of, within)
         if planned.warm.provisioned:
             aws.lambda_.ProvisionedConcurrencyConfig(
                 name,
@@ -96,6 +104,24 @@ class ServedFunction(pulumi.ComponentResource):
                 opts=within,
             )
         self.register_outputs({})
+
+
+SHADOW_AGE_S = 60
+"""How long a copy may wait for its function, in Lambda's queue: the least that Lambda allows."""
+
+
+def _make_event_config(
+    name: str, of: aws.lambda_.Function, alias: aws.lambda_.Alias, opts: pulumi.ResourceOptions
+) -> None:
+    """A shadow's copies are sent once: Lambda repeats a failing asynchronous call twice otherwise, within six hours."""
+    aws.lambda_.FunctionEventInvokeConfig(
+        name,
+        function_name=of.name,
+        qualifier=alias.name,
+        maximum_retry_attempts=0,
+        maximum_event_age_in_seconds=SHADOW_AGE_S,
+        opts=opts,
+    )
 
 
 def _make_alias(name: str, alias: str, of: aws.lambda_.Function, opts: pulumi.ResourceOptions) -> aws.lambda_.Alias:

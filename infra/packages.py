@@ -7,7 +7,7 @@ An object is named by its contents' digest, so an unchanged one is not sent agai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -17,6 +17,7 @@ import pulumi_aws as aws
 from turnout.packaging.build import LAMBDA_PYTHON, BuiltPackage
 from turnout.plan.checks.quotas import DIRECT_ZIP_BYTES
 
+from .account import DIGEST
 from .naming import Place
 from .stored_models import StoredModel
 
@@ -39,11 +40,26 @@ class PackagesArgs:
         place: names the bucket.
         built: functions' and layers'.
         stored: the models that functions fetch; those in other buckets are there already.
+        kept: layer versions of earlier deployments.
     """
 
     place: Place
     built: Sequence[BuiltPackage]
     stored: Sequence[StoredModel] = ()
+    kept: Sequence[KeptLayer] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLayer:
+    """A layer version of an earlier deployment that stays.
+
+    Args:
+        layer: its name on AWS.
+        digest: of its zip.
+    """
+
+    layer: str
+    digest: str
 
 
 class Packages(pulumi.ComponentResource):
@@ -62,6 +78,8 @@ class Packages(pulumi.ComponentResource):
         self._layers = {
             package.name: self._make_layer(args.place, package) for package in args.built if package.kind == "layer"
         }
+        for layer in args.kept:
+            self._keep_layer(layer, args.place)
         self.register_outputs({})
 
     def code_of(self, package: str) -> Code:
@@ -110,14 +128,60 @@ class Packages(pulumi.ComponentResource):
             )
 
     def _make_layer(self, place: Place, package: BuiltPackage) -> pulumi.Output[str]:
+        name = layer_name(place, package.name)
         layer = aws.lambda_.LayerVersion(
-            package.name,
-            layer_name=place.name(package.name.replace(".", "-")),
+            _resource_name(place, name, package.digest),
+            layer_name=name,
+            description=f"{DIGEST}{package.digest}",
             compatible_runtimes=[RUNTIME],
             opts=self._within,
             **self._code[package.name],
         )
         return layer.arn
+
+    def _keep_layer(self, kept: KeptLayer, place: Place) -> None:
+        """Declare what is there already, so that Pulumi does not delete it. Nothing of it can change."""
+        code = next(self._code[package.name] for package in self._built.values() if package.kind == "layer")
+        aws.lambda_.LayerVersion(
+            _resource_name(place, kept.layer, kept.digest),
+            layer_name=kept.layer,
+            description=f"{DIGEST}{kept.digest}",
+            opts=pulumi.ResourceOptions(
+                parent=self, ignore_changes=["code", "s3Bucket", "s3Key", "compatibleRuntimes", "sourceCodeHash"]
+            ),
+            **code,
+        )
+
+
+def layer_name(place: Place, package: str) -> str:
+    """A layer's name on AWS, which allows no dots."""
+    return place.name(package.replace(".", "-"))
+
+
+def _resource_name(place: Place, layer: str, digest: str) -> str:
+    """The name of one content's resource: another content is another resource, which may stay beside it."""
+    return f"{layer.removeprefix(place.name(''))}-{digest[:16]}"
+
+
+def find_kept(
+    built: Sequence[BuiltPackage], there: Mapping[str, Sequence[str]], place: Place, keep: int | None
+) -> list[KeptLayer]:
+    """The layer versions of earlier deployments that stay.
+
+    Args:
+        built: the packages of this one.
+        there: the stack's layers as AWS has them, with their contents' digests, the newest first.
+        place: names the layers.
+        keep: how many of each stay beside the present one; None keeps all, while a release's baseline may use them.
+    """
+    present = {layer_name(place, package.name): package.digest for package in built if package.kind == "layer"}
+    if not present:
+        return []
+    return [
+        KeptLayer(layer, digest)
+        for layer, digests in sorted(there.items())
+        for digest in [row for row in dict.fromkeys(digests) if row != present.get(layer)][:keep]
+    ]
 
 
 def is_large(package: BuiltPackage) -> bool:

@@ -8,6 +8,7 @@ All that can be wrong with the files is told before the first resource, in the w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from turnout.protocol.naming import function_prefix
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.trials.checks import check_opens, try_versions
 
-from .account import AccountSettings, read_account, read_logs_role
+from .account import Account, BotoAccount
 from .api import RestApi, RestApiArgs
 from .functions import ServedFunction, ServedFunctionArgs
 from .limits import check_limits, check_names
@@ -41,14 +42,12 @@ from .observability.alarms import Alarms, alarms_of_function, alarms_of_stage
 from .observability.dashboard import render_dashboard
 from .observability.guard_rail import GuardRail, GuardRailArgs, find_guarded
 from .own_outputs import read_own_outputs
-from .packages import Packages, PackagesArgs
+from .packages import Packages, PackagesArgs, find_kept
 from .roles import Roles, RolesArgs
 from .settings import Settings, read_settings
 from .stored_models import LOCATION, StoredModel, find_stored
 
 Load = Callable[[Path], Project]
-Account = Callable[[Place], AccountSettings | None]
-LogsRole = Callable[[Place], str | None]
 Build = Callable[[Project, Plan], Sequence[BuiltPackage]]
 
 
@@ -71,8 +70,7 @@ def deploy(
     *,
     load: Load = load_whole_project,
     build: Build = build_zips,
-    account: Account = read_account,
-    logs_role: LogsRole = read_logs_role,
+    account: Account | None = None,
 ) -> None:
     """Everything that `folder`'s models.yaml asks for.
 
@@ -80,14 +78,14 @@ def deploy(
         folder: the project's.
         load: reads it.
         build: makes the packages.
-        account: reads what AWS allows the account.
-        logs_role: reads the role by which API Gateway writes logs in the account and region.
+        account: what is asked of it beside Pulumi; the one that boto3 finds where nothing else is said.
 
     Raises:
         pulumi.RunError: the files or the configuration cannot be used; nothing has been made.
     """
     disable_telemetry()
     settings = read_settings()
+    account = account or BotoAccount()
     try:
         project = load(folder)
         plan = make_plan(project.manifest, project.artifacts, stack=pulumi.get_stack())
@@ -98,7 +96,7 @@ def deploy(
         raise pulumi.RunError(str(error)) from None
     except LayerError as error:
         raise pulumi.RunError(f"the layer cannot be made: {error}") from None
-    check_limits(plan, place, built, keep_versions=settings.keep_versions, account=account(place))
+    check_limits(plan, place, built, keep_versions=settings.keep_versions, account=account.settings(place))
     outputs = read_own_outputs()
     if not settings.new_names:
         check_names(plan, place, outputs)
@@ -106,10 +104,10 @@ def deploy(
         pulumi.warn(f"{note.path}: {note.message}")
     logging = LoggingPlan(makes=False)
     if settings.account_logging:
-        logging = plan_logging(place, logs_role(place), outputs)
+        logging = plan_logging(place, account.logs_role(place), outputs)
     if logging.note:
         pulumi.warn(f"turnout:account_logging: {logging.note}")
-    make_stack(Stack(project, plan, place, settings, logging, outputs), documents, built)
+    make_stack(Stack(project, plan, place, settings, account, logging, outputs), documents, built)
 
 
 def find_place(prefix: str) -> Place:
@@ -140,8 +138,14 @@ class Stack:
     plan: Plan
     place: Place
     settings: Settings
+    account: Account
     logging: LoggingPlan
     outputs: Outputs | None
+
+    @property
+    def is_release(self) -> bool:
+        """Whether some stage has a release canary, whose baseline keeps its code, its layer and its deployment."""
+        return any(stage.canary and stage.canary.release for api in self.plan.apis for stage in api.stages)
 
 
 def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[BuiltPackage]) -> None:
@@ -150,7 +154,8 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     # A stage sends no traffic before its functions are there, nor writes a log before it may.
     stored = tuple(find_stored(plan, built, place))
     roles = Roles("roles", RolesArgs(place, plan, stored))
-    after: list[pulumi.Resource] = [*make_functions(stack, built, stored, roles)]
+    functions = [*make_functions(stack, built, stored, roles)]
+    after: list[pulumi.Resource] = [*functions]
     if stack.logging.makes:
         after.append(AccountLogging("api-logs", place))
     apis = {
@@ -166,9 +171,28 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     dashboard = aws.cloudwatch.Dashboard(
         "dashboard", dashboard_name=place.prefix, dashboard_body=render_dashboard(plan, place)
     )
+    prune_versions(stack, functions, apis)
     pulumi.export("account_logging", stack.logging.makes)
     pulumi.export("canary_routes", find_canary_routes(plan, stack.outputs or {}))
     export(plan, apis, dashboard)
+
+
+def prune_versions(stack: Stack, functions: Sequence[ServedFunction], apis: Mapping[str, RestApi]) -> None:
+    """Delete the functions' old versions once every alias and stage is what it is to be; never in a preview."""
+    names = [function.name for function in stack.plan.functions]
+    settled: list[pulumi.Input[Any]] = [version for function in functions for version in function.aliased]
+    settled += [stage.stage.id for api in apis.values() for stage in api.stages.values()]
+
+    async def prune() -> None:
+        keep = stack.settings.keep_versions
+        deleted = await asyncio.to_thread(stack.account.prune, stack.place, names, keep)
+        if deleted:
+            pulumi.info(f"deleted {len(deleted)} old versions of {len({name for name, _ in deleted})} functions")
+
+    def prune_settled(_: object) -> Any:
+        return None if pulumi.runtime.is_dry_run() else prune()
+
+    pulumi.Output.all(*settled).apply(prune_settled)
 
 
 def make_functions(
@@ -176,9 +200,9 @@ def make_functions(
 ) -> Iterator[ServedFunction]:
     """Every function with its alarms and its package."""
     plan, place, settings = stack.plan, stack.place, stack.settings
-    packages = Packages("packages", PackagesArgs(place, built, stored))
+    kept = find_kept(built, stack.account.layers(place), place, None if stack.is_release else settings.keep_versions)
+    packages = Packages("packages", PackagesArgs(place, built, stored, kept))
     locations = {model.package: {LOCATION: model.location} for model in stored}
-    is_release = any(stage.canary and stage.canary.release for api in plan.apis for stage in api.stages)
     for function in plan.functions:
         args = ServedFunctionArgs(
             function,
@@ -186,7 +210,7 @@ def make_functions(
             packages.code_of(function.package),
             packages.layers_of(function.package),
             settings.log_retention_days,
-            keep_live=is_release,
+            keep_live=stack.is_release,
             environment=locations.get(function.package, {}),
             after=[packages, roles],
         )

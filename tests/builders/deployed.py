@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,36 @@ def packages_of(plan: Plan, **sizes: int) -> list[BuiltPackage]:
     ]
 
 
+@dataclass
+class KnownAccount:
+    """An account that a test makes up; what was pruned is written down."""
+
+    known: AccountSettings | None = None
+    role: str | None = ""
+    there: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    pruned: list[tuple[list[str], int]] = field(default_factory=list)
+
+    def settings(self, place: Place) -> AccountSettings | None:
+        return self.known
+
+    def logs_role(self, place: Place) -> str | None:
+        return self.role
+
+    def layers(self, place: Place) -> Mapping[str, Sequence[str]]:
+        return self.there
+
+    def prune(self, place: Place, functions: Collection[str], keep: int) -> Sequence[tuple[str, str]]:
+        self.pruned.append((sorted(functions), keep))
+        return []
+
+
 def deployed(
     of: Manifest | Path,
     *,
     build: Callable[[Project, Plan], Sequence[BuiltPackage]] = lambda _project, plan: packages_of(plan),
     account: AccountSettings | None = None,
     logs_role: str | None = "",
+    layers: Mapping[str, Sequence[str]] | None = None,
     **run: Any,
 ) -> Program:
     """What a manifest, or a folder with one, comes to.
@@ -55,16 +80,14 @@ def deployed(
         build: makes the packages.
         account: what AWS allows it; None where that cannot be read.
         logs_role: by which API Gateway writes logs; None where that cannot be read.
+        layers: name -> digests of the versions that are there, the newest first.
         run: of `run_program`.
     """
-
-    def known(_place: Place) -> AccountSettings | None:
-        return account
-
-    reads: dict[str, Any] = {"account": known, "logs_role": lambda _place: logs_role}
+    known = KnownAccount(account, logs_role, layers or {})
     if isinstance(of, Manifest):
-        return run_program(lambda: deploy(Path(), load=lambda _folder: project_of(of), build=build, **reads), **run)
-    return run_program(lambda: deploy(of, build=build, **reads), **run)
+        project = project_of(of)
+        return run_program(lambda: deploy(Path(), load=lambda _: project, build=build, account=known), **run)
+    return run_program(lambda: deploy(of, build=build, account=known), **run)
 
 
 def policy_of(resource: Resource) -> list[dict[str, Any]]:

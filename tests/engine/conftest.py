@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.program import deploy
+from tests.engine.account import MotoAccount
 from tests.engine.life import Life
 from tests.engine.project import ChangingProject
 from tests.engine.stand_in.aws import REGION
@@ -54,4 +55,4 @@ def life(world: World, tmp_path: Path) -> Life:
     folder = tmp_path / "project"
     folder.mkdir()
     project = ChangingProject(folder)
-    return Life(world, project, world.stack(lambda: deploy(folder, build=project.build)))
+    return Life(world, project, world.stack(lambda: deploy(folder, build=project.build, account=MotoAccount())))

@@ -26,11 +26,13 @@ class ChangingProject:
     Attributes:
         tree: what stands in it; `write` makes it so.
         code: the mark of the handlers' code.
+        layer: the mark of the layer's content.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.code = "1"
+        self.layer = "layer"
         self.tree: dict[str, Any] = {
             "platform": "turnout",
             "models": {
@@ -61,7 +63,7 @@ class ChangingProject:
         names = dict.fromkeys(function.package for function in plan.functions)
         zips = self.folder / "zips"
         functions = [write_package(zips, name, "function", artifacts.get(name, "") + self.code) for name in names]
-        return [write_package(zips, LAYER, "layer", "layer"), *functions]
+        return [write_package(zips, LAYER, "layer", self.layer), *functions]
 
 
 def write_package(folder: Path, name: str, kind: str, content: str) -> BuiltPackage:

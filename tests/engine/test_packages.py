@@ -11,6 +11,7 @@ from shutil import copyfile, rmtree
 import boto3
 
 from infra.program import deploy
+from tests.engine.account import MotoAccount
 from tests.engine.life import LEAVES_LOOPS, Life, functions
 from tests.engine.stand_in.aws import REGION
 from tests.engine.world import REPOSITORY
@@ -45,7 +46,7 @@ def test_large_zip_goes_through_the_stacks_own_bucket(life: Life) -> None:
         built = life.project.build(project, plan)
         return [replace(row, zip_bytes=DIRECT_ZIP_BYTES + 1) if row.name == "iris_v1" else row for row in built]
 
-    life.stack = life.world.stack(lambda: deploy(life.project.folder, build=build))
+    life.stack = life.world.stack(lambda: deploy(life.project.folder, build=build, account=MotoAccount()))
     life.up()
     (first,) = keys(BUCKET)
     assert re.fullmatch(r"packages/iris_v1-[0-9a-f]{64}\.zip", first)
@@ -78,7 +79,7 @@ def test_model_in_s3_is_read_for_its_signature_and_fetched_by_its_function(life:
         built = life.project.build(project, plan)
         return [replace(row, stored=stored) if row.name == "iris_v2" else row for row in built]
 
-    life.stack = life.world.stack(lambda: deploy(life.project.folder, build=build))
+    life.stack = life.world.stack(lambda: deploy(life.project.folder, build=build, account=MotoAccount()))
     life.up()
 
     made = boto3.client("lambda").get_function_configuration(FunctionName="turnout-test_iris_v2")

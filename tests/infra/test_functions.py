@@ -59,8 +59,10 @@ def test_function_runs_its_own_zip_with_the_layer_of_its_architecture() -> None:
     made = function_of(program)
     assert made["code"].path == "/iris_v1.zip"  # type: ignore[attr-defined]
     layers = program.of("lambda/layerVersion:LayerVersion")
-    assert layers["layer_x86_64_python3.13"].inputs["layerName"] == "turnout-test_layer_x86_64_python3-13"
-    assert made["layers"] == ["arn:aws:made:eu-west-1:123456789012:LayerVersion/layer_x86_64_python3.13"]
+    name = f"layer_x86_64_python3-13-{'d' * 16}"
+    assert layers[name].inputs["layerName"] == "turnout-test_layer_x86_64_python3-13"
+    assert layers[name].inputs["description"] == f"sha256 {'d' * 64}"
+    assert made["layers"] == [f"arn:aws:made:eu-west-1:123456789012:LayerVersion/{name}"]
 
 
 def test_limit_that_the_manifest_drops_is_taken_away() -> None:

@@ -27,13 +27,13 @@ def plan_functions(models: Sequence[Model], routed: frozenset[str], prefix: str)
     """A model's versions, then its router where it has one; last the general router."""
     for model in models:
         for version in model.versions:
-            yield _model_function(version, prefix)
+            yield _model_function(version, prefix, is_shadow=version.name == model.routing.shadow_version)
         if model.name in routed:
             yield _router("router", router_name(prefix, model.name), model.name)
     yield _router("general_router", general_router_name(prefix), "")
 
 
-def _model_function(version: Version, prefix: str) -> Function:
+def _model_function(version: Version, prefix: str, *, is_shadow: bool) -> Function:
     return Function(
         name=function_name(prefix, version.model, version.name),
         kind="model",
@@ -50,6 +50,7 @@ def _model_function(version: Version, prefix: str) -> Function:
         tracing=version.tracing,
         slo=version.slo,
         capture=version.capture,
+        is_shadow=is_shadow,
     )
 
 

@@ -48,6 +48,7 @@ class Function:
         tracing: whether X-Ray traces it.
         slo: what is promised of it.
         capture: the share of its requests that it logs, or None.
+        is_shadow: whether its model's router sends it copies, which are asynchronous calls.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Function:
     tracing: bool = False
     slo: Slo = field(default_factory=Slo)
     capture: Capture | None = None
+    is_shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

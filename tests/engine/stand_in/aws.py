@@ -28,6 +28,7 @@ class Aws:
         stages: with their canaries.
         provisioned: `function:alias` -> instances.
         snap_start: function -> which of its versions start from a snapshot.
+        event_configs: `function:alias` -> retries of asynchronous calls, seconds in the queue.
         attachments: role -> the policy of AWS's own that it has.
     """
 
@@ -35,6 +36,7 @@ class Aws:
     stages: gateway.Stages = field(default_factory=gateway.Stages)
     provisioned: dict[str, int] = field(default_factory=dict)
     snap_start: dict[str, str] = field(default_factory=dict)
+    event_configs: dict[str, tuple[int, int]] = field(default_factory=dict)
     attachments: dict[str, str] = field(default_factory=dict)
 
     def check_canary(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +64,9 @@ class Aws:
             "aws:iam/rolePolicyAttachment:RolePolicyAttachment": plain.make_attachment(self.attachments),
             "aws:lambda/alias:Alias": lambdas.ALIAS,
             "aws:lambda/function:Function": lambdas.Function(self.sent, self.snap_start),
+            "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig": (
+                lambdas.make_event_invoke_config(self.event_configs)
+            ),
             "aws:lambda/invocation:Invocation": lambdas.make_invocation({"-guard-rail": self.check_canary}),
             "aws:lambda/layerVersion:LayerVersion": lambdas.make_layer_version(self.sent),
             "aws:lambda/permission:Permission": lambdas.PERMISSION,

@@ -7,9 +7,11 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from moto.awslambda_simple.models import lambda_simple_backends
 
 from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.provider import Calls, Inputs, changed_names
@@ -64,11 +66,13 @@ class Function:
 
     sent: list[str]
     snap_start: dict[str, str]
+    numbers: dict[str, int] = field(default_factory=dict)
     replaced_by = frozenset({"name", "packageType"})
     computed = ("arn", "version", "qualifiedArn", "invokeArn", "lastModified")
 
     def create(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         """CreateFunction."""
+        refuse_function(inputs)
         self.sent.append(inputs["name"])
         made = client_of("lambda").create_function(
             FunctionName=inputs["name"],
@@ -83,6 +87,7 @@ class Function:
 
     def update(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
         """UpdateFunctionConfiguration and UpdateFunctionCode where theirs changed, then PublishVersion."""
+        refuse_function(inputs)
         client = client_of("lambda")
         changed = set(changed_names(before, inputs))
         if "reservedConcurrentExecutions" in changed:
@@ -95,7 +100,7 @@ class Function:
             client.update_function_code(FunctionName=identity, **read_code(inputs))
         if not (inputs.get("publish") and changed - UNPUBLISHED):
             return {}
-        return _outputs(client.publish_version(FunctionName=identity))
+        return _outputs(self._publish(identity))
 
     def read(self, identity: str, state: Inputs) -> Inputs:
         """Nobody else changes it."""
@@ -110,12 +115,33 @@ class Function:
         """DeleteFunction, all its versions."""
         client_of("lambda").delete_function(FunctionName=identity)
 
+    def _publish(self, name: str) -> Mapping[str, Any]:
+        """PublishVersion. Moto numbers a version by how many there are, and gives a deleted one's number again."""
+        client = client_of("lambda")
+        made = client.publish_version(FunctionName=name)
+        number = self.numbers[name] = self.numbers.get(name, 1) + 1
+        backend = lambda_simple_backends[made["FunctionArn"].split(":")[4]][client.meta.region_name]._lambdas
+        versions = backend._functions[name]["versions"]
+        versions[-1].set_version(number)
+        backend._arns.update({version.function_arn: version for version in versions})
+        return client.get_function_configuration(FunctionName=name, Qualifier=str(number))
+
     def _reserve(self, inputs: Inputs) -> None:
         client, reserved = client_of("lambda"), inputs.get("reservedConcurrentExecutions", -1)
         if reserved >= 0:
             client.put_function_concurrency(FunctionName=inputs["name"], ReservedConcurrentExecutions=reserved)
         else:
             client.delete_function_concurrency(FunctionName=inputs["name"])
+
+
+def refuse_function(inputs: Inputs) -> None:
+    """What Lambda refuses and moto does not."""
+    disk_mb = (inputs.get("ephemeralStorage") or {}).get("size", 512)
+    if snap_start_of(inputs) != "None" and disk_mb > 512:
+        raise ValueError(f"SnapStart is not supported with ephemeral storage of {disk_mb} MB")
+    for arn in inputs.get("layers", []):
+        _, name, number = arn.rsplit(":", 2)
+        client_of("lambda").get_layer_version(LayerName=name, VersionNumber=int(number))
 
 
 def _outputs(made: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,6 +185,7 @@ def make_layer_version(sent: list[str]) -> Calls:
         sent.append(inputs["layerName"])
         made = client_of("lambda").publish_layer_version(
             LayerName=inputs["layerName"],
+            Description=inputs.get("description", ""),
             Content=read_code(inputs),
             CompatibleRuntimes=inputs.get("compatibleRuntimes", []),
         )
@@ -170,7 +197,7 @@ def make_layer_version(sent: list[str]) -> Calls:
         remove=lambda _, state: client_of("lambda").delete_layer_version(
             LayerName=state["layerName"], VersionNumber=int(state["version"])
         ),
-        replaced_by=CODE | {"layerName", "compatibleRuntimes", "compatibleArchitectures"},
+        replaced_by=CODE | {"layerName", "description", "compatibleRuntimes", "compatibleArchitectures"},
         computed=("arn", "layerArn", "version"),
     )
 
@@ -217,6 +244,28 @@ def make_provisioned_concurrency(kept: dict[str, int]) -> Calls:
     def put(inputs: Inputs) -> tuple[str, dict[str, Any]]:
         identity = f"{inputs['functionName']}:{inputs['qualifier']}"
         kept[identity] = inputs["provisionedConcurrentExecutions"]
+        return identity, {}
+
+    return Calls(
+        make=put,
+        change=lambda _, before, inputs: put(inputs)[1],
+        remove=lambda identity, _: kept.pop(identity),
+        replaced_by=frozenset({"functionName", "qualifier"}),
+    )
+
+
+def make_event_invoke_config(kept: dict[str, tuple[int, int]]) -> Calls:
+    """Moto keeps one of each function, so `kept` has them: `function:qualifier` -> retries, seconds in the queue."""
+
+    def put(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        retries, age_s = inputs["maximumRetryAttempts"], inputs["maximumEventAgeInSeconds"]
+        if not 0 <= retries <= 2:
+            raise ValueError(f"Value '{retries}' at 'maximumRetryAttempts' failed to satisfy constraint")
+        if not 60 <= age_s <= 21_600:
+            raise ValueError(f"Value '{age_s}' at 'maximumEventAgeInSeconds' failed to satisfy constraint")
+        client_of("lambda").get_alias(FunctionName=inputs["functionName"], Name=inputs["qualifier"])
+        identity = f"{inputs['functionName']}:{inputs['qualifier']}"
+        kept[identity] = retries, age_s
         return identity, {}
 
     return Calls(

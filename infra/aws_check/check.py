@@ -1,0 +1,381 @@
+"""The check: a list of steps, each of which holds or not, and the end, which comes whatever happens before.
+
+A step that fails ends those that build on it; the stack is destroyed in any case, also after SIGINT and SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from turnout.client.connection import Answer, UnreachableError
+from turnout.plan.guard_alarms import errors_alarm_name
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Plan
+from turnout.project.project import load_project
+from turnout.protocol.naming import function_prefix
+
+from .calls import list_calls
+from .leftovers import Client, find_leftovers, undo_logs_role
+from .sample import MODEL, PLATFORM, SampleProject
+from .stack import Deployed
+
+PATIENCE_S = 180.0
+"""How long AWS may take to obey: a new key a minute, a log line or an alarm two."""
+
+PAUSE_S = 3.0
+DRAWS = 60
+"""Calls of a canary of 50%: that one share gets none of them happens once in 10^17."""
+
+
+class CheckFailedError(Exception):
+    """A step did not hold; the message says what was seen."""
+
+
+class Stack(Protocol):
+    """Deploys the project as it is now."""
+
+    def up(self, *, refresh: bool = False) -> Deployed:
+        """Deploy it."""
+        ...
+
+    def destroy(self) -> None:
+        """Take everything away."""
+        ...
+
+
+class Caller(Protocol):
+    """Sends one request to a stage of what is deployed."""
+
+    def __call__(
+        self, deployed: Deployed, stage: str, method: str, path: str, body: bytes, *, with_key: bool
+    ) -> Answer:
+        """The answer to it; UnreachableError where none comes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of one step.
+
+    Args:
+        step: its name.
+        result: `held`, `failed`, `not tried`.
+        seen: what was seen, a phrase.
+        seconds: how long it took.
+    """
+
+    step: str
+    result: str
+    seen: str
+    seconds: float = 0.0
+
+
+@dataclass
+class Check:
+    """One check.
+
+    Args:
+        project: what is deployed.
+        stack: where to.
+        name: the stack's.
+        call: sends requests.
+        client: boto3's clients, for what is no request.
+        patience_s: how long AWS may take to obey.
+        pause_s: between two looks.
+        clock: a monotonic one.
+        sleep: waits.
+        begin: hears of each step before it is tried.
+    """
+
+    project: SampleProject
+    stack: Stack
+    name: str
+    call: Caller
+    client: Client
+    patience_s: float = PATIENCE_S
+    pause_s: float = PAUSE_S
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    begin: Callable[[str], None] = lambda _: None
+    rows: list[Row] = field(default_factory=list)
+    deployed: Deployed = field(default_factory=lambda: Deployed({}, {}, {}))
+
+    @property
+    def prefix(self) -> str:
+        """What every name of the stack begins with."""
+        return function_prefix(PLATFORM, self.name)
+
+    def steps(self) -> Iterator[tuple[str, Callable[[], str]]]:
+        """Name and deed of every step, in order; the first one is what all others need."""
+        yield "deploy", self.deploy
+        yield "routes", self.call_every_route
+        yield "keys", self.refuse_calls_without_a_key
+        yield "version canary starts", self.start_version_canary
+        yield "version canary is promoted", self.promote_version_canary
+        yield "release canary starts", self.start_release_canary
+        yield "release canary is promoted", self.promote_release_canary
+        yield "guard rail", self.ring_an_alarm
+        yield "logs", self.read_logs
+        yield "alarms", self.look_at_alarms
+        yield "no drift", self.deploy_again
+
+    def try_steps(self) -> None:
+        """Try every step; what no step takes for its own failure, such as a signal, ends them."""
+        try:
+            for number, (name, deed) in enumerate(self.steps()):
+                if number and self.rows[0].result != "held":
+                    self.rows.append(Row(name, "not tried", "nothing is deployed"))
+                else:
+                    self._try(name, deed)
+        except BaseException as error:
+            self.rows.append(Row("interrupted", "failed", str(error) or type(error).__name__))
+            raise
+
+    def finish(self) -> bool:
+        """Destroy the stack, however far the steps came.
+
+        Returns:
+            Whether everything held.
+        """
+        self._try("destroy", self.destroy)
+        return all(row.result == "held" for row in self.rows)
+
+    def _try(self, name: str, deed: Callable[[], str]) -> None:
+        started = self.clock()
+        try:
+            self.begin(name)
+            seen, result = deed(), "held"
+        except Exception as error:
+            seen, result = _first_line(error), "failed"
+        self.rows.append(Row(name, result, seen, self.clock() - started))
+
+    # The steps.
+
+    def deploy(self) -> str:
+        """`pulumi up` from nothing."""
+        self.deployed = self.stack.up()
+        return f"{', '.join(self.deployed.endpoints)} deployed"
+
+    def call_every_route(self) -> str:
+        """Every route of every stage answers with 200."""
+        plan, count = self._plan(), 0
+        for api in plan.apis:
+            for stage in api.stages:
+                for call in list_calls(api):
+                    body = self.project.request if call.has_body else b""
+                    answer = self._until_status(stage.name, call.method, call.path, body, 200)
+                    found = answer.headers.get("x-turnout-version", "")
+                    if call.version and found != call.version:
+                        raise CheckFailedError(f"{call.path} was answered by {found or 'nobody'}, not {call.version}")
+                    count += 1
+        return f"{count} calls answered with 200"
+
+    def refuse_calls_without_a_key(self) -> str:
+        """A stage with `auth: api_key` is closed to everybody else, but for its health."""
+        path = f"/models/{MODEL}/inference"
+        answer = self._until_status("prod", "POST", path, self.project.request, 403, with_key=False)
+        self._until_status("prod", "GET", "/health/live", b"", 200, with_key=False)
+        return f"{answer.status} without a key, health open"
+
+    def start_version_canary(self) -> str:
+        """Half of the traffic sees another version, and both shares say which they are."""
+        self.project.prod["canary"] = {"percent": 50, "serve": {MODEL: "v2"}}
+        self._up()
+        return self._until_drawn({("v1", "false"), ("v2", "true")})
+
+    def promote_version_canary(self) -> str:
+        """All of the traffic sees the version, and no answer is marked."""
+        del self.project.prod["canary"]
+        self.project.prod["serve"] = {MODEL: "v2"}
+        self._up()
+        return self._until_drawn({("v2", "false")})
+
+    def start_release_canary(self) -> str:
+        """The canary's share gets new code behind the alias `next`; the baseline keeps its own."""
+        name = f"{self.prefix}_{MODEL}_v1"
+        before = self._alias(name, "live")
+        self.project.v1["environment"] = {"RELEASE": "2"}
+        self.project.prod["canary"] = {"percent": 50, "release": True}
+        self._up()
+        live, following = self._alias(name, "live"), self._alias(name, "next")
+        if live != before or following == before:
+            raise CheckFailedError(f"live is at version {live}, next at {following}; live was at {before}")
+        return f"live {live}, next {following}; {self._until_drawn({('v2', 'false'), ('v2', 'true')})}"
+
+    def promote_release_canary(self) -> str:
+        """The baseline follows."""
+        del self.project.prod["canary"]
+        self._up()
+        name = f"{self.prefix}_{MODEL}_v1"
+        live, following = self._alias(name, "live"), self._alias(name, "next")
+        if live != following:
+            raise CheckFailedError(f"live is at version {live}, next at {following}")
+        return f"live and next {live}; {self._until_drawn({('v2', 'false')})}"
+
+    def ring_an_alarm(self) -> str:
+        """The alarm of a canary's version ends the canary by itself."""
+        self.project.prod["canary"] = {"percent": 50, "serve": {MODEL: "v1"}}
+        self._up()
+        alarm = errors_alarm_name(f"{self.prefix}_{MODEL}_v1")
+        api = self.deployed.rest_apis["prod"]
+
+        def ended() -> bool:
+            stage = self.client("apigateway").get_stage(restApiId=api, stageName="prod")
+            return not (stage.get("canarySettings") or {}).get("percentTraffic")
+
+        try:
+            self.client("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="aws-check")
+            self._until(ended, "the canary is still on after its alarm went off")
+        finally:
+            del self.project.prod["canary"]
+            self.client("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue="OK", StateReason="aws-check")
+            self._up(refresh=True)
+        return f"{alarm} ended the canary"
+
+    def read_logs(self) -> str:
+        """Requests and calls are logged, the canary's in a group of its own as well."""
+        api = next(api.name for api in self._plan().apis if any(stage.name == "prod" for stage in api.stages))
+        groups = [
+            f"/aws/apigateway/{api}/prod",
+            f"/aws/apigateway/{api}/prod/Canary",
+            f"/aws/lambda/{self.prefix}_{MODEL}_v2",
+        ]
+        for group in groups:
+            self._until(lambda group=group: bool(self._events(group)), f"{group} is empty")  # type: ignore[misc]
+        lines = [json.loads(text) for text in self._events(groups[0])]  # raises where a line is no JSON
+        shares = Counter(str(line.get("canary", "-")) for line in lines)
+        return f"{len(lines)} requests in the access log, canary: {dict(shares)}"
+
+    def look_at_alarms(self) -> str:
+        """Every function and stage has its alarms, and none of them rings."""
+        plan = self._plan()
+        pages = self.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=self.prefix)
+        found = {row["AlarmName"]: row["StateValue"] for page in pages for row in page["MetricAlarms"]}
+        wanted = {errors_alarm_name(function.name) for function in plan.functions}
+        missing = sorted(wanted - found.keys())
+        if missing:
+            raise CheckFailedError(f"no alarm {missing[0]}")
+        ringing = sorted(name for name, state in found.items() if state == "ALARM")
+        if ringing:
+            raise CheckFailedError(f"{ringing[0]} rings")
+        return f"{len(found)} alarms, none rings"
+
+    def deploy_again(self) -> str:
+        """A second `pulumi up --refresh` of the same changes nothing that the stages show."""
+        before = self._stages()
+        self._up(refresh=True)
+        if self._stages() != before:
+            raise CheckFailedError("a second `pulumi up` changed a stage")
+        return "a second `pulumi up` changed no stage"
+
+    def destroy(self) -> str:
+        """`pulumi destroy`, and a look at what is left."""
+        self.stack.destroy()
+        undo_logs_role(self.client, self.prefix)
+        left: list[str] = []
+
+        def none_left() -> bool:
+            left[:] = find_leftovers(self.client, self.prefix)
+            return not left
+
+        try:
+            self._until(none_left, "")
+        except CheckFailedError:
+            raise CheckFailedError(f"{len(left)} left: {', '.join(left[:5])}") from None
+        return "nothing is left"
+
+    # What the steps are made of.
+
+    def _plan(self) -> Plan:
+        project = load_project(self.project.folder)
+        return make_plan(project.manifest, project.artifacts, stack=self.name)
+
+    def _up(self, *, refresh: bool = False) -> None:
+        self.project.write()
+        self.deployed = self.stack.up(refresh=refresh)
+
+    def _alias(self, function: str, alias: str) -> str:
+        found: str = self.client("lambda").get_alias(FunctionName=function, Name=alias)["FunctionVersion"]
+        return found
+
+    def _stages(self) -> dict[str, Any]:
+        client, found = self.client("apigateway"), {}
+        for name, api in self.deployed.rest_apis.items():
+            stage = client.get_stage(restApiId=api, stageName=name)
+            found[name] = (stage["deploymentId"], stage.get("variables"), stage.get("canarySettings"))
+        return found
+
+    def _events(self, group: str) -> list[str]:
+        pages = self.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
+        return [event["message"] for page in pages for event in page["events"]]
+
+    def _call(self, stage: str, method: str, path: str, body: bytes, *, with_key: bool = True) -> Answer | str:
+        try:
+            return self.call(self.deployed, stage, method, path, body, with_key=with_key)
+        except UnreachableError as error:
+            return str(error)
+
+    def _until_status(
+        self, stage: str, method: str, path: str, body: bytes, status: int, *, with_key: bool = True
+    ) -> Answer:
+        last: list[Answer | str] = []
+
+        def answered() -> bool:
+            last[:] = [self._call(stage, method, path, body, with_key=with_key)]
+            return isinstance(last[0], Answer) and last[0].status == status
+
+        try:
+            self._until(answered, "")
+        except CheckFailedError:
+            told = (
+                last[0]
+                if isinstance(last[0], str)
+                else f"{last[0].status} {last[0].body[:200].decode(errors='replace')}"
+            )
+            raise CheckFailedError(f"{method} /{stage}{path}: expected {status}, got {told}") from None
+        assert isinstance(last[0], Answer)
+        return last[0]
+
+    def _until_drawn(self, wanted: set[tuple[str, str]]) -> str:
+        """Calls until only these versions and marks answer, and each of them does."""
+        drawn: Counter[tuple[str, str]] = Counter()
+
+        def settled() -> bool:
+            drawn.clear()
+            for _ in range(DRAWS):
+                answer = self._call("prod", "POST", f"/models/{MODEL}/inference", self.project.request)
+                if isinstance(answer, str) or answer.status != 200:
+                    drawn["", answer if isinstance(answer, str) else str(answer.status)] += 1
+                    return False
+                headers = answer.headers
+                drawn[headers.get("x-turnout-version", ""), headers.get("x-turnout-canary", "")] += 1
+            return set(drawn) == wanted
+
+        told = "{" + ", ".join(f"{version} canary {mark}" for version, mark in sorted(wanted)) + "}"
+        try:
+            self._until(settled, "")
+        except CheckFailedError:
+            raise CheckFailedError(f"expected {told}, got {dict(drawn)}") from None
+        counted = ", ".join(
+            f"{count} {'canary ' if mark == 'true' else ''}{version}"
+            for (version, mark), count in sorted(drawn.items())
+        )
+        return f"{counted} of {DRAWS} calls"
+
+    def _until(self, true: Callable[[], bool], failure: str) -> None:
+        ends_s = self.clock() + self.patience_s
+        while not true():
+            if self.clock() >= ends_s:
+                raise CheckFailedError(failure)
+            self.sleep(self.pause_s)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next((line for line in lines if "error:" in line), lines[0] if lines else type(error).__name__)
+    return told if isinstance(error, CheckFailedError) else f"{type(error).__name__}: {told}"

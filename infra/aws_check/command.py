@@ -1,0 +1,192 @@
+"""The command: its options, what the signals do, and the table at the end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from turnout.client.connection import Answer, Connection
+from turnout.protocol.naming import function_prefix
+from turnout.system.aws_client import make_aws_client
+
+from ..program import deploy
+from .check import Check, Row
+from .leftovers import undo_logs_role
+from .sample import PLATFORM, SampleProject
+from .stack import Deployed, ThrowawayStack
+
+HOME = Path(".turnout", "aws-check")
+
+DESCRIPTION = """\
+Deploys the sample to a throwaway stack of your AWS account, calls every route, starts and promotes both kinds of
+canary, checks logs, alarms and the guard rail, prints what held, and destroys everything, also when it is interrupted.
+Takes about ten minutes and costs a few cents. Needs the `pulumi` command and credentials that boto3 finds.
+"""
+
+
+class InterruptedCheckError(BaseException):
+    """SIGINT or SIGTERM came. No step takes it for its own failure."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command.
+
+    Returns:
+        0 where everything held, 1 where something did not, 2 for bad usage, 130 or 143 after a signal.
+    """
+    parser = argparse.ArgumentParser(
+        "aws-check", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--region", default=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"))
+    parser.add_argument("--clean", action="store_true", help="destroy what checks that were killed have left, and stop")
+    options = parser.parse_args(arguments)
+    if not options.region:
+        parser.error("no region: give --region, or set AWS_REGION")
+    if options.clean:
+        return clean(HOME)
+    left = unfinished(HOME)
+    if left:
+        parser.error(f"an earlier check has left {', '.join(path.name for path in left)}: run aws-check --clean first")
+    name = f"check{secrets.token_hex(3)}"
+    home = (HOME / name).absolute()
+    project = SampleProject(home / "project")
+    client = make_clients(options.region)
+    settings = {"turnout:log_retention_days": "1"}
+    stack = ThrowawayStack(home, name, options.region, lambda: deploy(project.folder), settings=settings)
+    say(f"Stack {name} in {options.region}. If this is killed: aws-check --clean")
+    return run(Check(project, stack, name, call_aws, client, begin=lambda step: say(f"{step} ...")))
+
+
+def run(check: Check) -> int:
+    """Run a check with the signals held, and print its table.
+
+    Returns:
+        The exit code.
+    """
+    failure: BaseException | None = None
+    with held_signals() as signals:
+        # Whatever is raised here is caught here, and nothing is from then on: the stack is destroyed in any case.
+        try:
+            signals.armed = True
+            check.try_steps()
+            signals.armed = False
+        except BaseException as error:
+            signals.armed = False
+            failure = error
+        held = check.finish()
+    print(render_table(check.rows))  # noqa: T201 - the result
+    if failure is not None and not isinstance(failure, InterruptedCheckError):
+        raise failure
+    if signals.first is not None:
+        return 128 + signals.first
+    return 0 if held else 1
+
+
+class HeldSignals:
+    """SIGINT and SIGTERM: the first one ends the steps if it comes while they are tried, and no other does anything.
+
+    Attributes:
+        armed: whether a signal raises; only one ever does.
+        first: the number of the first signal.
+    """
+
+    def __init__(self) -> None:
+        self.armed = False
+        self.first: int | None = None
+
+    def handle(self, number: int, _: object) -> None:
+        """Called by Python in the main thread."""
+        self.first = number if self.first is None else self.first
+        say(f"{signal.Signals(number).name}: destroying the stack. If this is killed: aws-check --clean")
+        if self.armed:
+            self.armed = False
+            raise InterruptedCheckError(signal.Signals(number).name)
+
+
+@contextmanager
+def held_signals() -> Iterator[HeldSignals]:
+    """Hold SIGINT and SIGTERM for the length of a block."""
+    signals = HeldSignals()
+    before: dict[signal.Signals, Any] = {
+        number: signal.signal(number, signals.handle) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def clean(
+    home: Path,
+    opened: Callable[[Path], ThrowawayStack] | None = None,
+    clients: Callable[[str], Callable[[str], Any]] | None = None,
+) -> int:
+    """Destroy what killed checks have left.
+
+    Returns:
+        The exit code.
+    """
+    code = 0
+    for folder in unfinished(home):
+        say(f"Destroying stack {folder.name}.")
+        try:
+            stack = (opened or open_stack)(folder)
+            stack.destroy()
+            undo_logs_role((clients or make_clients)(stack.region), function_prefix(PLATFORM, stack.name))
+        except Exception as error:
+            say(f"Stack {folder.name} cannot be destroyed: {error}")
+            code = 1
+    return code
+
+
+def unfinished(home: Path) -> list[Path]:
+    """The folders of checks that did not destroy their stack."""
+    return sorted(path.parent for path in home.glob("*/check.json"))
+
+
+def open_stack(folder: Path) -> ThrowawayStack:
+    """The stack of a check that was killed; nothing is deployed by it any more."""
+    row = json.loads((folder / "check.json").read_bytes())
+    return ThrowawayStack(folder.absolute(), row["stack"], row["region"], lambda: None)
+
+
+def make_clients(region: str) -> Callable[[str], Any]:
+    """boto3's clients of a region, one of each service."""
+
+    @cache
+    def client(service: str) -> Any:
+        return make_aws_client(service, region_name=region)
+
+    return client
+
+
+def call_aws(deployed: Deployed, stage: str, method: str, path: str, body: bytes, *, with_key: bool) -> Answer:
+    """One request over a connection of its own: API Gateway draws a canary's share for each request all the same."""
+    connection = Connection(deployed.endpoints[stage])
+    try:
+        return connection.request(method, path, body, {"x-api-key": deployed.keys[stage]} if with_key else {})
+    finally:
+        connection.close()
+
+
+def render_table(rows: Sequence[Row]) -> str:
+    """What held, one line a step."""
+    wide = max((len(row.step) for row in rows), default=0)
+    lines = [f"{row.step:{wide}}  {row.result:9}  {row.seconds:6.0f} s  {row.seen}" for row in rows]
+    held = sum(row.result == "held" for row in rows)
+    return "\n".join(["", *lines, "", f"{held} of {len(rows)} held."])
+
+
+def say(text: str) -> None:
+    """A line on standard error."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,118 @@
+"""A Pulumi stack that is made for one check and destroyed by it, with its state in a folder of its own.
+
+The state is kept beside the check until everything is destroyed, so that what a killed check has left can still be
+destroyed later.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PASSPHRASE = "throwaway"  # noqa: S105 - the state holds the keys of an API that lives for minutes, in a private folder
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What the stack exports: by stage where it is called, its key, its API's identifier."""
+
+    endpoints: Mapping[str, str]
+    keys: Mapping[str, str]
+    rest_apis: Mapping[str, str]
+
+
+class ThrowawayStack:
+    """The stack of one check.
+
+    Args:
+        home: its folder; the project lies in it, and Pulumi's state.
+        name: the stack's, `check3f9a1c`.
+        region: where to.
+        program: deploys the project; run by Pulumi's engine within this process.
+        settings: of the stack, `turnout:...`.
+        environment: more variables for the engine.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        name: str,
+        region: str,
+        program: Callable[[], None],
+        *,
+        settings: Mapping[str, str] = {},
+        environment: Mapping[str, str] = {},
+    ) -> None:
+        self.home = home
+        self.name = name
+        self.region = region
+        self._program = program
+        self._settings = settings
+        self._environment = environment
+        self._opened: Any = None
+
+    def up(self, *, refresh: bool = False) -> Deployed:
+        """Deploy what the project says now; `refresh` looks at the account first.
+
+        Raises:
+            pulumi.automation.CommandError: it failed.
+        """
+        result = self._stack().up(on_output=_indented, refresh=refresh)
+        found = {name: output.value for name, output in result.outputs.items()}
+        return Deployed(found["endpoints"], found.get("api_keys", {}), found["rest_apis"])
+
+    def destroy(self) -> None:
+        """Destroy everything, and the state with it. What an interrupted update had begun is looked up first.
+
+        Raises:
+            pulumi.automation.CommandError: it failed, several times; the state stays.
+        """
+        from pulumi.automation import CommandError
+
+        for attempt in range(ATTEMPTS):
+            stack = self._stack()
+            with suppress(CommandError):  # there is no lock, as a rule
+                stack.cancel()
+            try:
+                stack.destroy(on_output=_indented, refresh=attempt > 0, run_program=False)
+                break
+            except CommandError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+        shutil.rmtree(self.home)
+
+    def _stack(self) -> Any:
+        from pulumi import automation
+
+        if self._opened is None:
+            state, home = self.home / "state", self.home / "pulumi"
+            for folder in (state, home):
+                folder.mkdir(parents=True, exist_ok=True)
+            environment = {
+                "PULUMI_BACKEND_URL": f"file://{state}",
+                "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+                "PULUMI_SKIP_UPDATE_CHECK": "true",
+                **self._environment,
+            }
+            if "PULUMI_HOME" in os.environ:
+                environment.setdefault("PULUMI_HOME", os.environ["PULUMI_HOME"])  # its plugins are there
+            options = automation.LocalWorkspaceOptions(work_dir=str(home), env_vars=environment)
+            self._opened = automation.create_or_select_stack(
+                self.name, project_name="turnout", program=self._program, opts=options
+            )
+            for key, value in {"aws:region": self.region, **self._settings}.items():
+                self._opened.set_config(key, automation.ConfigValue(value))
+            (self.home / "check.json").write_text(json.dumps({"stack": self.name, "region": self.region}))
+        return self._opened
+
+
+def _indented(line: str) -> None:
+    print(f"    {line.rstrip()}", file=sys.stderr)  # noqa: T201 - the engine's progress

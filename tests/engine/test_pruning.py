@@ -1,0 +1,113 @@
+"""Old versions of functions and layers: what stays, what goes, and what is still in use under a release."""
+
+from __future__ import annotations
+
+import boto3
+import pytest
+
+from tests.engine.life import LEAVES_LOOPS, Life
+
+pytestmark = LEAVES_LOOPS
+
+IRIS = "turnout-test_iris_v1"
+LAYER = "turnout-test_layer_arm64_python3-13"
+
+
+def versions(function: str = IRIS) -> list[str]:
+    rows = boto3.client("lambda").list_versions_by_function(FunctionName=function)["Versions"]
+    return sorted((row["Version"] for row in rows if row["Version"] != "$LATEST"), key=int)
+
+
+def layers() -> list[int]:
+    found = boto3.client("lambda").list_layer_versions(LayerName=LAYER)["LayerVersions"]
+    return sorted(row["Version"] for row in found)
+
+
+def layer_of(function: str, alias: str) -> int:
+    made = boto3.client("lambda").get_function_configuration(FunctionName=function, Qualifier=alias)
+    return int(made["Layers"][0]["Arn"].rpartition(":")[2])
+
+
+def release(life: Life, number: int, *, layer: bool = False) -> None:
+    life.project.code = str(number)
+    if layer:
+        life.project.layer = f"layer {number}"
+    life.up()
+
+
+def test_after_seven_deployments_three_versions_remain(life: Life) -> None:
+    for number in range(1, 8):
+        release(life, number)
+    assert versions() == ["5", "6", "7"]
+    assert life.alias(IRIS, "live") == life.alias(IRIS, "next") == "7"
+    assert versions("turnout-test_router") == ["5", "6", "7"]
+    assert life.up() == []
+    assert versions() == ["5", "6", "7"]
+
+
+@pytest.mark.parametrize(("keep", "left"), [("0", ["4"]), ("1", ["3", "4"]), ("9", ["1", "2", "3", "4"])])
+def test_a_stack_says_how_many_versions_stay(life: Life, keep: str, left: list[str]) -> None:
+    from pulumi.automation import ConfigValue
+
+    life.stack.set_config("turnout:keep_versions", ConfigValue(keep))
+    for number in range(1, 5):
+        release(life, number)
+    assert versions() == left
+
+
+def test_a_preview_deletes_nothing(life: Life) -> None:
+    for number in range(1, 4):
+        release(life, number)
+    client = boto3.client("lambda")
+    client.publish_version(FunctionName=IRIS)
+    client.update_function_code(FunctionName=IRIS, ZipFile=b"another")
+    client.publish_version(FunctionName=IRIS)
+    before = versions()
+    life.stack.preview(on_output=lambda _: None)
+    assert versions() == before
+
+
+def test_layers_follow_the_same_number_and_go_with_the_stack(life: Life) -> None:
+    for number in range(1, 6):
+        release(life, number, layer=True)
+    assert layers() == [3, 4, 5]
+    assert layer_of(IRIS, "live") == 5
+    assert life.up() == []
+    life.stack.destroy(on_output=lambda _: None)
+    assert layers() == []
+
+
+def test_layer_and_version_of_a_releases_baseline_stay_while_it_is_on(life: Life) -> None:
+    from pulumi.automation import ConfigValue
+
+    life.stack.set_config("turnout:keep_versions", ConfigValue("0"))
+    life.up()
+    prod = life.project.prod
+    prod["canary"] = {"percent": 10, "release": True}
+    for number in range(2, 6):
+        release(life, number, layer=True)
+    # The baseline runs what it ran; the canary the newest; what came between is in nobody's use.
+    assert (life.alias(IRIS, "live"), life.alias(IRIS, "next")) == ("1", "5")
+    assert versions() == ["1", "5"]
+    assert {1, 5} <= set(layers())
+    assert (layer_of(IRIS, "live"), layer_of(IRIS, "next")) == (1, 5)
+
+    # Promoted: the baseline's are old now.
+    del prod["canary"]
+    life.up()
+    assert versions() == ["5"]
+    assert layers() == [5]
+    assert life.up() == []
+
+
+def test_copies_are_sent_once_to_what_may_be_shadowed_and_to_nothing_else(life: Life) -> None:
+    versions_of_iris = life.project.tree["models"]["iris"]
+    versions_of_iris["versions"]["v2"] = {"artifact": "models/iris/v2/model.onnx"}
+    versions_of_iris["routing"] = {"shadow": {"version": "v2", "percent": 5}}
+    life.up()
+    once = (0, 60)
+    assert life.world.aws.event_configs == {"turnout-test_iris_v2:live": once, "turnout-test_iris_v2:next": once}
+    assert life.up() == []
+    del versions_of_iris["routing"]
+    life.up()
+    assert life.world.aws.event_configs == {}
