@@ -271,7 +271,7 @@ def test_weights_of_a_large_file_are_not_read(tmp_path: Path) -> None:
     model = onnx.load(str(path), load_external_data=False)
     del model.graph.initializer[:]
     graph = model.graph.SerializeToString()
-    # Beside the graph one tensor whose raw data, field 9, is a hole of nearly 2 GB in a sparse file.
+    # Sidecar the graph one tensor whose raw data, field 9, is a hole of nearly 2 GB in a sparse file.
     size = 2_000_000_000
     tensor = TensorProto(name="w0", data_type=TensorProto.FLOAT, dims=[size // 4]).SerializeToString()
     tensor_head = tensor + b"\x4a" + varint(size)

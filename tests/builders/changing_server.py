@@ -19,7 +19,7 @@ from turnout.gateway.editions.in_process import edition_functions
 from turnout.gateway.functions.invocation import Functions
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.http.server import Limits
-from turnout.gateway.shared.counters import counting_log
+from turnout.gateway.observers.counting import counting_log
 from turnout.gateway.shared.state import SharedState
 from turnout.gateway.sockets import bind_sockets
 from turnout.gateway.workers.supervise import supervise

@@ -19,6 +19,7 @@ import uvloop
 
 from tests.builders.graphs import write_identity
 from tests.builders.model_functions import open_request, proxy_event
+from turnout.gateway.editions.isolated import serve_invoke
 from turnout.gateway.functions.invocation import Functions, Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.functions.isolated.keeper import children_of
@@ -244,7 +245,7 @@ def play(
     codes: Sequence[Code], scenario: Scenario, *, environments: int = 2, idle_s: float = 300.0, waiting: int = 10_000
 ) -> None:
     """Run a scenario as the server would: on uvloop, everything closed once the loop has ended."""
-    functions = IsolatedFunctions(codes, Limits(environments, idle_s, waiting))
+    functions = IsolatedFunctions(codes, Limits(environments, idle_s, waiting), serve_invoke=serve_invoke)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 

@@ -19,7 +19,8 @@ from tests.builders.helper_project import write_helper_project
 from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.editions.edition import build_gateway, load_keys, make_local_plan
 from turnout.gateway.editions.in_process import make_functions
-from turnout.gateway.functions.in_process.functions import InProcessFunctions, Loaded
+from turnout.gateway.functions.in_process.functions import InProcessFunctions
+from turnout.gateway.functions.invocation import Loaded
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.http.wire import make_refusal
 from turnout.gateway.serve import choose_sample, log_refusal, make_url, tell, tell_load

@@ -17,33 +17,34 @@ from pathlib import Path
 import orjson
 
 from turnout.artifacts.example_request import count_request, make_request
+from turnout.gateway.api.exchange import Log
 from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.banner import Sample, render_banner
-from turnout.gateway.editions.edition import ACCOUNT_ID, Edition, build_gateway, first_requests, make_edition
+from turnout.gateway.editions.edition import Edition, build_gateway, first_requests, make_edition
 from turnout.gateway.editions.in_process import edition_functions
 from turnout.gateway.editions.isolated import Isolation, Progress, ignore_progress, open_isolated
 from turnout.gateway.editions.switch import EditionFunctions
 from turnout.gateway.functions.deferred import Deferred
-from turnout.gateway.functions.in_process.functions import Loaded
-from turnout.gateway.functions.invocation import Functions, title_of
+from turnout.gateway.functions.invocation import ACCOUNT_ID, Functions, Loaded, title_of
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.http.reader import Limits
 from turnout.gateway.http.wire import make_refusal
 from turnout.gateway.logs import format_warning, set_up_logs
-from turnout.gateway.observers.access_log import Log, escape, json_log, text_log
+from turnout.gateway.observers.access_log import escape, json_log, text_log
 from turnout.gateway.observers.capture import CaptureFile, capturing_log
+from turnout.gateway.observers.counting import counting_log
 from turnout.gateway.observers.line_writer import LineWriter
-from turnout.gateway.observers.sampling import PATH as SAMPLES_PATH
-from turnout.gateway.observers.sampling import make_samples, sampling_log, shares_of
+from turnout.gateway.observers.sampling import sampling_log, shares_of
 from turnout.gateway.output.process import Output
-from turnout.gateway.replays import PATH as REPLAYS_PATH
-from turnout.gateway.replays import make_replays
 from turnout.gateway.services.metrics import PATH as METRICS_PATH
 from turnout.gateway.services.metrics import make_metrics
 from turnout.gateway.services.own_services import SEGMENT, own_services
 from turnout.gateway.services.registry import make_services
-from turnout.gateway.shared.counters import counting_log
+from turnout.gateway.services.replays import PATH as REPLAYS_PATH
+from turnout.gateway.services.replays import make_replays
+from turnout.gateway.services.samples import PATH as SAMPLES_PATH
+from turnout.gateway.services.samples import make_samples
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.gateway.shared.state import CAPTURE_LOCK, LINES_LOCK, SAMPLES_LOCK, SharedState
 from turnout.gateway.sockets import bind_sockets
@@ -177,7 +178,10 @@ def serve(
                 port=bound_port,
                 access_log=log_of(edition),
                 bucket_of=state.buckets.bucket_of,
-                services={SEGMENT: own, **make_services(edition, functions, state)},
+                services={
+                    SEGMENT: own,
+                    **make_services(edition.apis, [row.name for row in edition.plan.functions], functions, state),
+                },
                 replay_mark=state.replay_mark,
             )
 

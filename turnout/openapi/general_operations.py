@@ -103,7 +103,7 @@ OWN_ERRORS = {
     "405": describe_error(f"Another method would do, which `Allow` names: {tell_codes(405)}.", ERROR),
     "503": describe_error(f"Some do not answer; `details.not_ready` lists them: {tell_codes(503)}.", ERROR),
 }
-"""Beside those of an inference."""
+"""Sidecar those of an inference."""
 
 
 def build_general_operation(

@@ -30,7 +30,7 @@ from turnout.wording import shorten
 from turnout.yaml_text.reader import MAX_BYTES, YamlSource, read_yaml
 
 CACHE_DIR = ".turnout"
-"""Beside the manifest: what was read of the artifacts, and whatever else can be made again."""
+"""Sidecar the manifest: what was read of the artifacts, and whatever else can be made again."""
 
 LoadArtifact = Callable[[Path, "Path | None"], Artifact]
 

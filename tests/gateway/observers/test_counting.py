@@ -10,8 +10,9 @@ import pytest
 from turnout.gateway.api.exchange import Exchange
 from turnout.gateway.api.identifiers import Identifiers
 from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.observers.counting import counting_log
 from turnout.gateway.rules.stages import Share, Target
-from turnout.gateway.shared.counters import CounterKey, counting_log
+from turnout.gateway.shared.counters import CounterKey
 from turnout.gateway.shared.state import SharedState
 
 VARIABLES = {"iris": "v1", "bertBase": "router", "canary": "false"}

@@ -13,9 +13,10 @@ from tests.builders.documents import FakeFunctions, gateway, operation, request,
 from tests.builders.graphs import write_identity
 from turnout.gateway.editions.edition import make_local_plan
 from turnout.gateway.http.messages import Request, Response
-from turnout.gateway.observers.sampling import PATH, make_samples, sampling_log, shares_of
+from turnout.gateway.observers.sampling import sampling_log, shares_of
 from turnout.gateway.rules.stages import CanarySettings
 from turnout.gateway.services.own_services import own_services
+from turnout.gateway.services.samples import PATH, make_samples
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.manifest.parser import Manifest, parse_manifest

@@ -6,12 +6,13 @@ the core for each request and read by all who follow.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from turnout.gateway.api.fields import HOST, USER_AGENT, Fields, fields_of
 from turnout.gateway.api.identifiers import RequestTimes, extended_request_id, request_id
-from turnout.gateway.http.messages import Request
+from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.document import Operation
 from turnout.gateway.rules.errors import GatewayError
@@ -103,3 +104,7 @@ def domain_of(host: str) -> tuple[str, str]:
     elif host.count(":") == 1:
         name = host.partition(":")[0]
     return name, name.partition(".")[0]
+
+
+Log = Callable[[Exchange, Response, float], None]
+"""Takes an exchange, its response and its duration in seconds."""

@@ -17,15 +17,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.gateway.api.exchange import Exchange
+from turnout.gateway.api.exchange import Exchange, Log
 from turnout.gateway.api.fields import ACCEPT, API_KEY, CONTENT_TYPE, REPLAY, fields_of, parse_query
 from turnout.gateway.api.identifiers import Identifiers, RequestTimes, trace_of_answer
 from turnout.gateway.api.proxy_event import Endpoint, Events, is_too_large
 from turnout.gateway.api.proxy_response import MalformedAnswerError, read_answer
+from turnout.gateway.api.replay_mark import is_mark
 from turnout.gateway.functions.invocation import Functions, Invocation
 from turnout.gateway.http.messages import Handler, Request, Response
-from turnout.gateway.observers.access_log import Log
-from turnout.gateway.replays import is_mark
 from turnout.gateway.rules.authorize import REFUSAL_OF, Access, ApiKey, ApiKeys
 from turnout.gateway.rules.document import compile_document
 from turnout.gateway.rules.errors import (

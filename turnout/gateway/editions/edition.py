@@ -15,21 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from turnout.artifacts.examples import read_examples
+from turnout.gateway.api.exchange import Log as AccessLog
 from turnout.gateway.api.gateway import Gateway, RestApi
 from turnout.gateway.api.proxy_event import Endpoint
 from turnout.gateway.editions.api_keys import load_api_keys
-from turnout.gateway.functions.invocation import Functions
+from turnout.gateway.functions.invocation import ACCOUNT_ID, REGION, Functions
 from turnout.gateway.http.messages import Handler
-from turnout.gateway.observers.access_log import Log as AccessLog
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.stages import BucketOf, own_bucket, stage_settings
 from turnout.openapi.document import build_document, lambda_uri, render_document
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Function, Plan
 from turnout.project.project import Project
-
-ACCOUNT_ID = "000000000000"
-REGION = "local"
 
 FileStamp = tuple[int, int, int]
 """Size, time of the last change in ns, inode: what shows that a file is another than it was."""

@@ -6,15 +6,19 @@ Comes in: a project and its plan. Goes out: `IsolatedFunctions`. Called by `turn
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from turnout.gateway.editions.in_process import choose_functions
+from turnout.gateway.functions.invocation import Current
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.functions.isolated.limits import Limits, LocalSlots, Slots
 from turnout.gateway.functions.isolated.process import OUTGOING_PORTS, Code
+from turnout.gateway.services.invoke_api import InvokeApi
+from turnout.gateway.services.invoke_server import invoke_server
 from turnout.plan.values import Plan
 from turnout.project.project import Project
 
@@ -78,9 +82,16 @@ def open_isolated(
     _, refused = choose_functions(project, plan)
     if before is not None:
         codes = partial(prepare_codes, project, plan, progress, isolation.ports)
-        return IsolatedFunctions(codes, limits, refused=refused, make_slots=make_slots, before=before)
+        return IsolatedFunctions(
+            codes, limits, refused=refused, make_slots=make_slots, serve_invoke=serve_invoke, before=before
+        )
     made = prepare_codes(project, plan, progress, isolation.ports)
-    return IsolatedFunctions(made, limits, refused=refused, make_slots=make_slots)
+    return IsolatedFunctions(made, limits, refused=refused, make_slots=make_slots, serve_invoke=serve_invoke)
+
+
+def serve_invoke(functions: Current) -> AbstractAsyncContextManager[Mapping[str, str]]:
+    """Lambda's Invoke API over these functions, for one environment of a router."""
+    return invoke_server(InvokeApi(functions, functions).handle)
 
 
 def prepare_codes(

@@ -18,8 +18,7 @@ from typing import Any, Protocol
 
 from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.editions.edition import Edition
-from turnout.gateway.functions.in_process.functions import Loaded
-from turnout.gateway.functions.invocation import Functions
+from turnout.gateway.functions.invocation import Functions, Loaded
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.rules.authorize import ApiKeys
 from turnout.gateway.shared.state import SharedState

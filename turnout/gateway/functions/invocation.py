@@ -133,3 +133,28 @@ def answer_bytes(answer: Any) -> int:
         return len(json.dumps(answer, ensure_ascii=False).encode())
     # The body is nearly all of it, and orjson, which escapes the same characters, writes it ten times as fast.
     return len(orjson.dumps(body)) - 2 + len(json.dumps({**answer, "body": ""}, ensure_ascii=False).encode())
+
+
+ACCOUNT_ID = "000000000000"
+
+
+REGION = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One session opened, or not: what `preload` tells while it works.
+
+    Args:
+        function: which.
+        seconds: how long it took.
+        reason: why it failed; empty where it did not.
+        done: how many are through, this one with them.
+        total: how many there are.
+    """
+
+    function: Function
+    seconds: float
+    reason: str
+    done: int
+    total: int

@@ -13,12 +13,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from turnout.gateway.api.exchange import Exchange
+from turnout.gateway.api.exchange import Exchange, Log
 from turnout.gateway.api.identifiers import RequestTimes
 from turnout.gateway.http.messages import Response
-
-Log = Callable[[Exchange, Response, float], None]
-"""Takes an exchange, its response and its duration in seconds."""
 
 _UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
 

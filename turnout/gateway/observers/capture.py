@@ -12,10 +12,9 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from turnout.gateway.api.exchange import Exchange
+from turnout.gateway.api.exchange import Exchange, Log
 from turnout.gateway.functions.deferred import QUICK_BYTES, Deferred, is_encoded
 from turnout.gateway.http.messages import Response
-from turnout.gateway.observers.access_log import Log
 from turnout.gateway.rules.errors import EVENT_TOO_LARGE, MISCONFIGURED
 from turnout.plan.values import Plan
 from turnout.project.project import Project

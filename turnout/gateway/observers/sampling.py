@@ -9,24 +9,16 @@ from __future__ import annotations
 
 import random as random_module
 from collections.abc import Callable, Mapping
-from urllib.parse import parse_qs
 
-from turnout.gateway.api.exchange import Exchange
+from turnout.gateway.api.exchange import Exchange, Log
 from turnout.gateway.functions.deferred import Deferred
-from turnout.gateway.http.messages import Handler, Request, Response
-from turnout.gateway.observers.access_log import Log
+from turnout.gateway.http.messages import Response
 from turnout.gateway.observers.capture import sample_of, versions_of, who_answered, with_sample
-from turnout.gateway.services.aws_wire import AwsError
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.manifest.parser import Manifest
 from turnout.plan.values import Plan
 from turnout.protocol.codecs.samples import write_line
 from turnout.protocol.naming import route_variable_name
-
-PATH = "/turnout/samples"
-
-MOST = 1000
-"""Samples in one answer."""
 
 
 def shares_of(manifest: Manifest) -> dict[str, float]:
@@ -96,18 +88,3 @@ def _is_decided(exchange: Exchange, routes: Mapping[str, str]) -> bool:
     baseline, canary = (share.targets[operation.index].function for share in (stage.baseline, stage.canary))
     settings = stage.settings.canary
     return baseline != canary or (settings is not None and routes.get(canary) in settings.overrides)
-
-
-def make_samples(samples: SharedSamples) -> Handler:
-    """`GET /turnout/samples?stage=prod&limit=100`: takes a stage's samples away and answers with them."""
-
-    def answer_samples(request: Request) -> Response:
-        query = {name: values[-1] for name, values in parse_qs(request.query).items()}
-        stage, limit = query.get("stage", ""), query.get("limit", "100")
-        if request.method != "GET" or not stage or not (limit.isascii() and limit.isdigit() and len(limit) < 5):
-            return AwsError(400, "BadRequestException", f"Ask with GET {PATH}?stage=NAME&limit=NUMBER").response()
-        lines = samples.take(stage, min(int(limit), MOST))
-        body = b'{"samples":[' + b",".join(lines) + b"]}"
-        return Response(200, (("Content-Type", "application/json"),), body)
-
-    return answer_samples

@@ -23,8 +23,7 @@ from typing import NoReturn
 
 from turnout.gateway.observers.capture import CaptureFile
 from turnout.gateway.output.pump import FINISH_S, READ_BYTES, Outlet, Stream, run_pump, write_all
-from turnout.gateway.workers.workers import SIGNALS
-from turnout.system.processes import kill_process
+from turnout.system.processes import SIGNALS, kill_process
 
 log = logging.getLogger("turnout.output")
 

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from turnout.gateway.api.gateway import RestApi
-from turnout.gateway.editions.edition import ACCOUNT_ID
+from turnout.gateway.functions.invocation import ACCOUNT_ID
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.rules.stages import Deployment, StageSettings
 from turnout.gateway.services.aws_wire import AwsError, answer, parse_object

@@ -6,9 +6,9 @@ Called by `turnout.gateway.serve` for every gateway that it makes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from turnout.gateway.editions.edition import Edition
+from turnout.gateway.api.gateway import RestApi
 from turnout.gateway.functions.invocation import Functions
 from turnout.gateway.http.messages import Handler
 from turnout.gateway.services import control_plane as plane
@@ -17,10 +17,12 @@ from turnout.gateway.services.local_only import local_only
 from turnout.gateway.shared.state import SharedState
 
 
-def make_services(edition: Edition, functions: Functions, state: SharedState) -> Mapping[str, Handler]:
+def make_services(
+    apis: Sequence[RestApi], names: Collection[str], functions: Functions, state: SharedState
+) -> Mapping[str, Handler]:
     """First segment -> handler; each refuses everybody who is not a program on this machine."""
     handlers: dict[str, Handler] = {
-        plane.SEGMENT: plane.ControlPlane(edition.apis, state).handle,
-        invoke_api.SEGMENT: invoke_api.InvokeApi(functions, {row.name for row in edition.plan.functions}).handle,
+        plane.SEGMENT: plane.ControlPlane(apis, state).handle,
+        invoke_api.SEGMENT: invoke_api.InvokeApi(functions, frozenset(names)).handle,
     }
     return {segment: local_only(handle) for segment, handle in handlers.items()}

@@ -10,17 +10,12 @@ counts on in the rows of the one that died.
 from __future__ import annotations
 
 import json
-import re
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from turnout.gateway.api.exchange import Exchange
-from turnout.gateway.http.messages import Response
-from turnout.gateway.observers.access_log import Log
 from turnout.gateway.shared.directory import Directory, DirectoryFullError
 from turnout.gateway.shared.lock import SharedLock
-from turnout.protocol.naming import FALLBACK_HEADER, ROUTER, function_name, variable_name
 
 BOUNDS_S = (
     *(0.0005, 0.0007, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07),
@@ -31,8 +26,6 @@ BOUNDS_S = (
 CAPACITY = 4096
 """Rows: stages times functions times two, where called. What comes after them is not told; one row more takes it."""
 
-_INFERENCE = re.compile(r"models/([a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*)/infer")
-"""The Open Inference Protocol's path behind `/v2/`, of a call that leaves the version to the stage."""
 
 _CLASSES = 6  # the first, which no status has, is for microseconds
 _FAILURES = _CLASSES
@@ -143,48 +136,6 @@ class Counters:
     def _rows(self, row: int) -> list[list[int]]:
         starts = [(worker * (CAPACITY + 1) + row) * _COLUMNS for worker in range(self._workers)]
         return [self._table[start : start + _COLUMNS].tolist() for start in starts]
-
-
-def counting_log(counters: Counters, log: Log | None) -> Log:
-    """A log that counts, and hands on to another where there is one; replayed requests are not counted."""
-    record = counters.record
-
-    def count(exchange: Exchange, response: Response, duration_s: float) -> None:
-        if not exchange.is_replayed:
-            stage, share, target = exchange.stage, exchange.share, exchange.target
-            function = "" if target is None else target.function
-            if exchange.parameters and "proxy" in exchange.parameters:
-                function = _function_behind(exchange) or function
-            key = (
-                stage.settings.name if stage is not None else "",
-                function,
-                share is not None and share.is_canary,
-            )
-            record(key, response.status, duration_s, failed=_has_failed(key[1], response))
-        if log is not None:
-            log(exchange, response, duration_s)
-
-    return count
-
-
-def _has_failed(function: str, response: Response) -> bool:
-    """Whether a function failed a request: in its caller's eyes, for want of room, or behind a router's fallback."""
-    if response.status >= 500 or response.status == 429:
-        return True
-    return function.endswith(f"_{ROUTER}") and any(name == FALLBACK_HEADER for name, _ in response.headers)
-
-
-def _function_behind(exchange: Exchange) -> str:
-    """The function that the stage calls for a model, of an inference that came by way of the general router.
-
-    Such a call counts as the model's own: a canary is judged by it, too. Empty where the request is something else.
-    """
-    found = _INFERENCE.fullmatch(exchange.parameters["proxy"])
-    if found is None or exchange.target is None or exchange.share is None or exchange.share.variables is None:
-        return ""
-    # Only names that the stage knows: a caller must not fill the table with others.
-    chosen = exchange.share.variables.get(variable_name(found[1]))
-    return function_name(exchange.target.function.removesuffix(f"_{ROUTER}"), found[1], chosen) if chosen else ""
 
 
 def _sum(rows: list[list[int]]) -> Counts:

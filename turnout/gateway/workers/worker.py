@@ -22,7 +22,7 @@ from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.editions.edition import Edition
 from turnout.gateway.editions.rebuild import take_edition
 from turnout.gateway.editions.switch import EditionFunctions, FunctionsOf, GatewayOf, Served, Switch
-from turnout.gateway.functions.in_process.functions import Loaded
+from turnout.gateway.functions.invocation import Loaded
 from turnout.gateway.http import server as http
 from turnout.gateway.http.messages import Response
 from turnout.gateway.shared.state import SharedState

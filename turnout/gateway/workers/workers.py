@@ -24,6 +24,7 @@ from turnout.gateway.shared.state import SharedState
 from turnout.gateway.workers.channel import Channel
 from turnout.gateway.workers.descriptors import NO_ROOM, refuse_connection
 from turnout.gateway.workers.restarts import FIRST_DELAY_S, Restarts
+from turnout.system.processes import SIGNALS
 
 log = logging.getLogger("turnout.workers")
 
@@ -48,10 +49,6 @@ class Given(Enum):
     LATER = "a worker will take it, or be started"
     FULL = "every worker has as many as it may have"
     NO_ROOM = "no descriptor can be sent at the moment"
-
-
-SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
-"""Held back while a process is forked: the child must not run its parent's handlers."""
 
 
 @dataclass(eq=False)

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.gateway.functions.in_process.functions import InProcessFunctions, Loaded
+from turnout.gateway.functions.in_process.functions import InProcessFunctions
 from turnout.gateway.functions.in_process.threads import MOST_GIVEN_UP
 from turnout.gateway.functions.in_process.watchdog import Watchdog
-from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES, Invocation, answer_bytes
+from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES, Invocation, Loaded, answer_bytes
 from turnout.gateway.functions.waiting_time import MOST_GRACED
 from turnout.gateway.shared.running import key_of
 from turnout.gateway.shared.state import SharedState

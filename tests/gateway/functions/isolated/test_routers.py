@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.builders.isolated_project import ANSWER, EXIT, PATIENCE_S, event_of, pid_of, play, processes_of, until
+from turnout.gateway.editions.isolated import serve_invoke
 from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.functions.isolated.limits import Limits
@@ -76,7 +77,9 @@ def test_router_that_outlives_its_edition_calls_what_is_served_now(code_of: Code
     async def scenario(functions: IsolatedFunctions) -> None:
         before = pid_of(await ask(functions, ANSWER))
         router = processes_of([code_of[ROUTER]])
-        following = IsolatedFunctions(lambda: [codes[0], changed, codes[2]], Limits(2, 300.0), before=functions)
+        following = IsolatedFunctions(
+            lambda: [codes[0], changed, codes[2]], Limits(2, 300.0), serve_invoke=serve_invoke, before=functions
+        )
         assert await following.prepare(everything=False) == ""
         functions.retire(following)
         await until(lambda: before not in processes_of([changed]), "the end of the old version")

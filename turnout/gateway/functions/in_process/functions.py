@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,7 @@ from turnout.gateway.functions.in_process.loop_thread import LoopThread
 from turnout.gateway.functions.in_process.threads import Threads
 from turnout.gateway.functions.in_process.watchdog import Watchdog
 from turnout.gateway.functions.in_process.watched import OneAtATime
-from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, await_opening, refuse
+from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, Loaded, await_opening, refuse
 from turnout.gateway.functions.lambda_context import Cancellation
 from turnout.plan.values import Function
 
@@ -42,25 +41,6 @@ millisecond on, eight clients are served faster by two threads than by the loop 
 
 CLOSING_PATIENCE_S = 2.0
 """How long `close` waits for threads whose runs were cancelled."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """One session opened, or not: what `preload` tells while it works.
-
-    Args:
-        function: which.
-        seconds: how long it took.
-        reason: why it failed; empty where it did not.
-        done: how many are through, this one with them.
-        total: how many there are.
-    """
-
-    function: Function
-    seconds: float
-    reason: str
-    done: int
-    total: int
 
 
 class InProcessFunctions:

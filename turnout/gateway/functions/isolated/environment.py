@@ -19,10 +19,10 @@ from turnout.gateway.functions.isolated.runtime_connection import RuntimeConnect
 from turnout.gateway.functions.isolated.warden import function_kb
 from turnout.gateway.functions.isolated.warden_client import Guard
 
-Beside = Callable[[], AbstractAsyncContextManager[Mapping[str, str]]]
+Sidecar = Callable[[], AbstractAsyncContextManager[Mapping[str, str]]]
 
 
-def nothing_beside() -> AbstractAsyncContextManager[Mapping[str, str]]:
+def no_sidecar() -> AbstractAsyncContextManager[Mapping[str, str]]:
     """What most functions are served: nothing but events."""
     return nullcontext({})
 
@@ -44,7 +44,7 @@ class Environment:
     """
 
     def __init__(
-        self, code: Code, owner: Owner, guard: Guard, tell: Callable[[str], None], beside: Beside = nothing_beside
+        self, code: Code, owner: Owner, guard: Guard, tell: Callable[[str], None], beside: Sidecar = no_sidecar
     ) -> None:
         self.api = RuntimeApi(owner)
         self.since = asyncio.get_running_loop().time()

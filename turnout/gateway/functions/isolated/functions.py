@@ -12,15 +12,20 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from turnout.gateway.functions.in_process.functions import Loaded
-from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, await_opening, refuse
-from turnout.gateway.functions.isolated.environment import nothing_beside
+from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, Loaded, await_opening, refuse
+from turnout.gateway.functions.isolated.environment import no_sidecar
 from turnout.gateway.functions.isolated.isolated_function import IsolatedFunction
 from turnout.gateway.functions.isolated.limits import Limits, LocalSlots, Slots
 from turnout.gateway.functions.isolated.process import Code
 from turnout.gateway.functions.isolated.warden_client import Guard
-from turnout.gateway.services.invoke_api import InvokeApi
-from turnout.gateway.services.invoke_server import invoke_server
+
+ServeInvoke = Callable[[Current], AbstractAsyncContextManager[Mapping[str, str]]]
+"""Serves Lambda's Invoke API over these functions to one environment, and gives the variables that lead there."""
+
+
+def serve_nothing(_functions: Current) -> AbstractAsyncContextManager[Mapping[str, str]]:
+    """No Invoke API: for functions without routers."""
+    return no_sidecar()
 
 
 class IsolatedFunctions:
@@ -32,6 +37,7 @@ class IsolatedFunctions:
         refused: name -> why, of those of the plan that cannot run here.
         make_slots: what counts the calls of a function with a reserved concurrency; several processes that serve
             together give one that counts over all of them.
+        serve_invoke: what each environment of a router is served.
         before: the functions that these follow; `prepare` takes over those that are the same, with their environments.
     """
 
@@ -42,6 +48,7 @@ class IsolatedFunctions:
         *,
         refused: Mapping[str, str] | None = None,
         make_slots: Callable[[str, int], Slots] = lambda _name, count: LocalSlots(count),
+        serve_invoke: ServeInvoke = serve_nothing,
         before: IsolatedFunctions | None = None,
     ) -> None:
         self._guard: Guard = Guard() if before is None else before._guard
@@ -49,6 +56,7 @@ class IsolatedFunctions:
         self._limits = limits
         self._refused = refused or {}
         self._make_slots = make_slots
+        self._serve_invoke = serve_invoke
         self._before = before
         self._functions: dict[str, IsolatedFunction] = {}
         self._codes: Callable[[], Iterable[Code]] | None = None
@@ -68,11 +76,11 @@ class IsolatedFunctions:
                 self._functions[name] = kept
                 continue
             slots = None if reserved is None else self._make_slots(name, reserved)
-            beside = nothing_beside if code.function.kind == "model" else self._serve_routers
+            beside = no_sidecar if code.function.kind == "model" else self._serve_routers
             self._functions[name] = IsolatedFunction(code, self._limits, self._guard, slots, beside)
 
     def _serve_routers(self) -> AbstractAsyncContextManager[Mapping[str, str]]:
-        return invoke_server(InvokeApi(self._current, self._current).handle)
+        return self._serve_invoke(self._current)
 
     async def _make_codes(self) -> None:
         if self._codes is not None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from turnout.gateway.functions.invocation import Invocation, title_of
-from turnout.gateway.functions.isolated.environment import Beside, Environment, nothing_beside
+from turnout.gateway.functions.isolated.environment import Environment, Sidecar, no_sidecar
 from turnout.gateway.functions.isolated.limits import Limits, Slots
 from turnout.gateway.functions.isolated.process import Code
 from turnout.gateway.functions.isolated.runtime_api import Call, RuntimeApi
@@ -60,7 +60,7 @@ class IsolatedFunction:
     """
 
     def __init__(
-        self, code: Code, limits: Limits, guard: Guard, slots: Slots | None = None, beside: Beside = nothing_beside
+        self, code: Code, limits: Limits, guard: Guard, slots: Slots | None = None, beside: Sidecar = no_sidecar
     ) -> None:
         self.function = code.function
         self.code = code

@@ -7,8 +7,6 @@ sends it hide failing requests from a canary's judgement.
 
 from __future__ import annotations
 
-from hmac import compare_digest
-
 import orjson
 
 from turnout.gateway.http.messages import Handler, Request, Response
@@ -26,8 +24,3 @@ def make_replays(mark: str) -> Handler:
         return Response(200, (("Content-Type", "application/json"),), orjson.dumps({"mark": mark}))
 
     return answer_mark
-
-
-def is_mark(sent: str, mark: str) -> bool:
-    """Whether a header's value is the mark; the time that this takes does not say how much of it is right."""
-    return bool(mark) and compare_digest(sent.encode(errors="replace"), mark.encode())

@@ -1,0 +1,55 @@
+"""Counts every request in the memory that all workers share."""
+
+from __future__ import annotations
+
+import re
+
+from turnout.gateway.api.exchange import Exchange, Log
+from turnout.gateway.http.messages import Response
+from turnout.gateway.shared.counters import Counters
+from turnout.protocol.naming import FALLBACK_HEADER, ROUTER, function_name, variable_name
+
+_INFERENCE = re.compile(r"models/([a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*)/infer")
+"""The Open Inference Protocol's path behind `/v2/`, of a call that leaves the version to the stage."""
+
+
+def counting_log(counters: Counters, log: Log | None) -> Log:
+    """A log that counts, and hands on to another where there is one; replayed requests are not counted."""
+    record = counters.record
+
+    def count(exchange: Exchange, response: Response, duration_s: float) -> None:
+        if not exchange.is_replayed:
+            stage, share, target = exchange.stage, exchange.share, exchange.target
+            function = "" if target is None else target.function
+            if exchange.parameters and "proxy" in exchange.parameters:
+                function = _function_behind(exchange) or function
+            key = (
+                stage.settings.name if stage is not None else "",
+                function,
+                share is not None and share.is_canary,
+            )
+            record(key, response.status, duration_s, failed=_has_failed(key[1], response))
+        if log is not None:
+            log(exchange, response, duration_s)
+
+    return count
+
+
+def _has_failed(function: str, response: Response) -> bool:
+    """Whether a function failed a request: in its caller's eyes, for want of room, or behind a router's fallback."""
+    if response.status >= 500 or response.status == 429:
+        return True
+    return function.endswith(f"_{ROUTER}") and any(name == FALLBACK_HEADER for name, _ in response.headers)
+
+
+def _function_behind(exchange: Exchange) -> str:
+    """The function that the stage calls for a model, of an inference that came by way of the general router.
+
+    Such a call counts as the model's own: a canary is judged by it, too. Empty where the request is something else.
+    """
+    found = _INFERENCE.fullmatch(exchange.parameters["proxy"])
+    if found is None or exchange.target is None or exchange.share is None or exchange.share.variables is None:
+        return ""
+    # Only names that the stage knows: a caller must not fill the table with others.
+    chosen = exchange.share.variables.get(variable_name(found[1]))
+    return function_name(exchange.target.function.removesuffix(f"_{ROUTER}"), found[1], chosen) if chosen else ""

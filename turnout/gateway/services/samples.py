@@ -1,0 +1,30 @@
+"""`GET /turnout/samples`: hands out sampled requests of a stage's canary, each once."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+from turnout.gateway.http.messages import Handler, Request, Response
+from turnout.gateway.services.aws_wire import AwsError
+from turnout.gateway.shared.samples import SharedSamples
+
+PATH = "/turnout/samples"
+
+
+MOST = 1000
+"""Samples in one answer."""
+
+
+def make_samples(samples: SharedSamples) -> Handler:
+    """`GET /turnout/samples?stage=prod&limit=100`: takes a stage's samples away and answers with them."""
+
+    def answer_samples(request: Request) -> Response:
+        query = {name: values[-1] for name, values in parse_qs(request.query).items()}
+        stage, limit = query.get("stage", ""), query.get("limit", "100")
+        if request.method != "GET" or not stage or not (limit.isascii() and limit.isdigit() and len(limit) < 5):
+            return AwsError(400, "BadRequestException", f"Ask with GET {PATH}?stage=NAME&limit=NUMBER").response()
+        lines = samples.take(stage, min(int(limit), MOST))
+        body = b'{"samples":[' + b",".join(lines) + b"]}"
+        return Response(200, (("Content-Type", "application/json"),), body)
+
+    return answer_samples
