@@ -284,7 +284,10 @@ class Connection(asyncio.Protocol):
                 response = make_refusal(500, service.refusals)
                 head, body = render(request, response, service.date, connection)
             if len(body) > _JOINED_BYTES:
-                transport.writelines((head, body))
+                # Not writelines: asyncio's never pauses a protocol in Python 3.12.0-3.12.8 and 3.13.0-3.13.1
+                # (CVE-2024-12254), so a client that does not read would fill the memory.
+                transport.write(head)
+                transport.write(body)
             else:
                 transport.write(head + body)
             self._served = True
