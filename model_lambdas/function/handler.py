@@ -16,11 +16,13 @@ import numpy.typing as npt
 import orjson
 
 from turnout.protocol.aws.events import is_canary, is_ping, make_answer, read_event
-from turnout.protocol.codecs.codecs import decode_request, encode_answer
-from turnout.protocol.codecs.responses import make_tensor_answer
+from turnout.protocol.codecs.codecs import check_sizes, decode_request, encode_answer
+from turnout.protocol.codecs.requests import InferenceRequest
+from turnout.protocol.codecs.responses import FEW_ELEMENTS, make_tensor_answer
 from turnout.protocol.errors import RequestError
 from turnout.protocol.naming import CANARY_HEADER, DIGEST_HEADER, MODEL_HEADER, VERSION_HEADER
 from turnout.protocol.tensors.interface import Interface, build_interface, datatype_of
+from turnout.protocol.tensors.output_sizes import OutputSizes
 
 from ..onnx_model.session import Cancellation, FunctionSpec, Model, RunCancelled
 from .transform import Transform
@@ -38,6 +40,7 @@ class _Loaded:
     interface: Interface
     graph: Interface
     transform: Transform | None
+    sizes: OutputSizes
 
 
 class ModelFunction:
@@ -81,7 +84,7 @@ class ModelFunction:
                     free_outputs=transform is not None and transform.has_postprocess and public.outputs == own.outputs,
                 )
                 graph = build_interface(spec.signature, spec.model, spec.version)
-                self._loaded = _Loaded(Model(spec), interface, graph, transform)
+                self._loaded = _Loaded(Model(spec), interface, graph, transform, OutputSizes(own, FEW_ELEMENTS))
             return self._loaded
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -115,9 +118,10 @@ class ModelFunction:
         request_headers, body = read_event(event)
         request = decode_request(request_headers, body, loaded.interface)
         if loaded.transform is None:
+            check_sizes(loaded.sizes.count(request.inputs), request, loaded.graph)
             outputs = loaded.model.run(request.inputs, request.outputs, cancellation)
         else:
-            outputs = self._run_transformed(loaded, loaded.transform, request.inputs, request.outputs, cancellation)
+            outputs = self._run_transformed(loaded, loaded.transform, request, cancellation)
         answer = encode_answer(outputs, request, loaded.interface)
         return make_tensor_answer(headers, answer)
 
@@ -125,13 +129,15 @@ class ModelFunction:
         self,
         loaded: _Loaded,
         transform: Transform,
-        inputs: dict[str, Array],
-        names: tuple[str, ...],
+        request: InferenceRequest,
         cancellation: Cancellation | None,
     ) -> dict[str, Array]:
+        inputs, names = request.inputs, request.outputs
         if transform.has_preprocess:
             inputs = self._run_step(transform.preprocess, inputs)
             loaded.graph.check_inputs(inputs)
+        if not transform.has_postprocess:
+            check_sizes(loaded.sizes.count(inputs), request, loaded.graph)
         outputs = loaded.model.run(inputs, () if transform.has_postprocess else names, cancellation)
         if not transform.has_postprocess:
             return outputs

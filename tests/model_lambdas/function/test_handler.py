@@ -173,3 +173,35 @@ def test_an_output_whose_shape_was_declared_wrongly_comes_as_it_is(tmp_path: Pat
     function = make_function(artifact, specs, [TensorSpec("y", "FP32", (1, -1))])
     found = call(function, {"inputs": {"x": [1], "s": [2, 1, 2]}}).json
     assert np.array(found["outputs"]["y"]).shape == (2, 1, 2)
+
+
+def test_an_answer_that_lambda_would_not_hand_on_is_refused_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["y"]),
+        helper.make_node("Identity", ["shape"], ["s"]),
+    ]
+    artifact = write_graph(
+        tmp_path / "m.onnx",
+        nodes,
+        [value("x", "FP32", ["n", "m"])],
+        [value("y", "FP32", ["n", "m"]), value("s", "INT64", [2])],
+    )
+    function = make_function(
+        artifact,
+        [TensorSpec("x", "FP32", (-1, -1), ("n", "m"))],
+        [TensorSpec("y", "FP32", (-1, -1), ("n", "m")), TensorSpec("s", "INT64", (2,))],
+    )
+    assert call(function, open_request([1.5], [1, 1])).status == 200
+    runs: list[object] = []
+    assert function._loaded is not None
+    run = function._loaded.model.run
+    monkeypatch.setattr(function._loaded.model, "run", lambda *given: runs.append(given) or run(*given))
+    large = open_request([1.5] * 1_600_000, [1000, 1600])
+    reply = call(function, large)
+    assert (reply.status, reply.json["code"], runs) == (413, "ANSWER_TOO_LARGE", [])
+    # Asked for something small, or in a form in which it fits, it runs.
+    assert call(function, {**large, "outputs": [{"name": "s"}]}).status == 200
+    assert len(runs) == 1

@@ -16,10 +16,11 @@ import orjson
 from turnout.protocol.codecs.bodies import read_body
 from turnout.protocol.codecs.open_inference import read_open, write_open
 from turnout.protocol.codecs.requests import InferenceRequest, Payload
-from turnout.protocol.codecs.responses import FEW_ELEMENTS, Answer, check_body, check_elements
+from turnout.protocol.codecs.responses import FEW_ELEMENTS, Answer, check_body, check_counts, check_elements
 from turnout.protocol.codecs.short_forms import read_named, read_rows, write_named, write_rows
 from turnout.protocol.errors import RequestError, shown
 from turnout.protocol.tensors.binary_tensors import BinaryPart
+from turnout.protocol.tensors.datatypes import DATATYPES
 from turnout.protocol.tensors.interface import Interface, build_interface
 from turnout.protocol.tensors.json_constants import read_with_constants
 from turnout.protocol.tensors.json_values import may_hold_booleans
@@ -119,6 +120,25 @@ def _form_of(document: Any) -> str:
     if type(document) is dict:
         got = f"an object with {', '.join(map(shown, list(document)[:10])) or 'nothing'}"
     raise RequestError("INVALID_REQUEST", f"the request: expected {_FORMS}, got {got}", expected=_FORMS, got=got)
+
+
+def check_sizes(counts: Mapping[str, int], request: InferenceRequest, interface: Interface) -> None:
+    """Refuse a request whose answer Lambda would not hand on, before it runs.
+
+    Args:
+        counts: output -> its number of elements, of those where that is known.
+        request: what `decode_request` made.
+        interface: of the version that answers.
+
+    Raises:
+        RequestError: ANSWER_TOO_LARGE.
+    """
+    wanted = {name: count for name, count in counts.items() if not request.outputs or name in request.outputs}
+    if sum(wanted.values()) > FEW_ELEMENTS:
+        check_counts(
+            (count, DATATYPES[interface.outputs[name]].dtype, request.wants_binary(name))
+            for name, count in wanted.items()
+        )
 
 
 def encode_answer(outputs: Mapping[str, Array], request: InferenceRequest, interface: Interface) -> Answer:

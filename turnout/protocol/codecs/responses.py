@@ -18,6 +18,7 @@ from turnout.protocol.aws.limits import LARGEST_BODY_BYTES, escaped_bytes
 from turnout.protocol.errors import RequestError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 FEW_ELEMENTS = 500_000
@@ -73,11 +74,25 @@ def check_elements(tensors: Iterable[tuple[NDArray[Any], bool]]) -> None:
         raise _too_large(f"{least} or more")
 
 
+def check_counts(counts: Iterable[tuple[int, np.dtype[Any], bool]]) -> None:
+    """As `check_elements`, before the arrays are there.
+
+    Args:
+        counts: of each tensor its number of elements, its dtype, and whether it is written in binary.
+    """
+    least = sum(_least_bytes_of(count, dtype, is_binary=is_binary) for count, dtype, is_binary in counts)
+    if least > LARGEST_BODY_BYTES:
+        raise _too_large(f"{least} or more")
+
+
 def _least_bytes(values: NDArray[Any], *, is_binary: bool) -> int:
-    kind = values.dtype.kind
+    return _least_bytes_of(values.size, values.dtype, is_binary=is_binary)
+
+
+def _least_bytes_of(count: int, dtype: np.dtype[Any], *, is_binary: bool) -> int:
     if is_binary:
-        return values.size * (_LENGTH_BYTES if kind == "O" else values.dtype.itemsize) * 4 // 3
-    return values.size * _LEAST_BYTES.get(kind, _LEAST_BYTES_OF_INTEGERS)
+        return count * (_LENGTH_BYTES if dtype.kind == "O" else dtype.itemsize) * 4 // 3
+    return count * _LEAST_BYTES.get(dtype.kind, _LEAST_BYTES_OF_INTEGERS)
 
 
 def check_body(answer: Answer) -> None:
