@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ class ThrowawayStack:
         self._settings = settings
         self._environment = environment
         self._opened: Any = None
+        self._update: threading.Thread | None = None
 
     def up(self, *, refresh: bool = False) -> Deployed:
         """Deploy what the project says now; `refresh` looks at the account first.
@@ -65,7 +67,8 @@ class ThrowawayStack:
         Raises:
             pulumi.automation.CommandError: it failed.
         """
-        result = self._stack().up(on_output=_indented, refresh=refresh)
+        stack = self._stack()
+        result = self._wait_for(lambda: stack.up(on_output=_indented, refresh=refresh))
         found = {name: output.value for name, output in result.outputs.items()}
         return Deployed(found["endpoints"], found.get("api_keys", {}), found["rest_apis"])
 
@@ -77,6 +80,8 @@ class ThrowawayStack:
         """
         from pulumi.automation import CommandError
 
+        if self._update is not None:
+            self._update.join()
         for attempt in range(ATTEMPTS):
             stack = self._stack()
             with suppress(CommandError):  # there is no lock, as a rule
@@ -88,6 +93,27 @@ class ThrowawayStack:
                 if attempt == ATTEMPTS - 1:
                     raise
         shutil.rmtree(self.home)
+
+    def _wait_for(self, update: Callable[[], Any]) -> Any:
+        """What an update returns, which goes on where the wait is interrupted.
+
+        Were it interrupted itself, the engine would be killed while AWS makes something, and not know of it.
+        """
+        found: list[Any] = []
+
+        def run() -> None:
+            try:
+                found.extend((update(), None))
+            except BaseException as error:
+                found.extend((None, error))
+
+        self._update = threading.Thread(target=run)
+        self._update.start()
+        self._update.join()
+        result, error = found
+        if error is not None:
+            raise error
+        return result
 
     def _stack(self) -> Any:
         from pulumi import automation
