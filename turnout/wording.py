@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +28,33 @@ def listed(words: Iterable[str], limit: int = 8) -> str:
     all_words = list(words)
     rest = len(all_words) - limit
     return ", ".join(all_words[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def printable(text: str) -> str:
+    """The text on one line, with control and formatting characters spelled out.
+
+    Names, labels and errors come from models and servers: a terminal must not obey them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same of a text of several lines."""
+    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+
+
+def printable_json(text: str) -> str:
+    r"""JSON with the characters that a terminal could obey as `\uNNNN`; it means the same."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\n" else _json_escape(char) for char in text)
+
+
+def _json_escape(char: str) -> str:
+    # Between tokens JSON allows a tab and a carriage return; inside strings they are escaped already.
+    return " " if char in "\t\r" else json.dumps(char)[1:-1] if ord(char) > 0x7F else f"\\u{ord(char):04x}"
 
 
 def size_text(size_bytes: float) -> str:

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from turnout.cli.output import counted, is_plain, passing_remark, printable, progress, say_section, say_table, unfolded
+from turnout.cli.output import counted, is_plain, passing_remark, progress, say_section, say_table, unfolded
 
 TABLE = """
 from turnout.cli.output import say_section, say_table
@@ -38,20 +38,6 @@ class Terminal(io.StringIO):
 )
 def test_counted_agrees_with_its_number(number: int, plural: str, text: str) -> None:
     assert counted(number, "route", plural) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("x", "x"),
-        ("größe ☃", "größe ☃"),
-        ("\x1b[31mred", "\\x1b[31mred"),
-        ("a\nb\t", "a\\nb\\t"),
-        ("\u202eabc", "\\u202eabc"),
-    ],
-)
-def test_control_characters_are_spelled_out(text: str, expected: str) -> None:
-    assert printable(text) == expected
 
 
 def test_a_table_in_a_pipe_is_neither_cut_nor_wrapped_nor_coloured(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,6 @@
-"""`turnout` and `python -m turnout.cli`: the process's edge, where streams, signals and exit codes are settled.
+"""`turnout` and `python -m turnout.cli`: sets up the streams, runs one command, returns its exit code.
 
-Comes in: the arguments. Goes out: an exit code: 0 done, 1 an operation that failed, 2 bad input or bad usage, 130
-Ctrl-C.
+0 is success, 1 an operation that failed, 2 bad input or bad usage, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from turnout.protocol.telemetry import disable_telemetry
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code; only `--debug` lets an exception through."""
+    """Run one command and return the exit code."""
     arguments = debug_first(sys.argv[1:] if arguments is None else arguments)
     # A stream that was closed before the start (`>&-`) is None, and nobody expects that.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
@@ -25,14 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             reconfigure(errors="backslashreplace")  # a terminal that has no `…` still gets its line
     disable_telemetry()
     try:
-        from turnout.cli.app import app
+        from turnout.cli.app import run
 
-        app(args=arguments, prog_name="turnout")
+        return run(arguments)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def debug_first(arguments: Sequence[str]) -> list[str]:

@@ -1,12 +1,12 @@
-"""The commands under one name, and what becomes of what they raise.
-
-Comes in: arguments, from `__main__`. Goes out: each command's output, or one sentence and an exit code.
-"""
+"""All commands under one name; their exceptions become messages and exit codes here."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import traceback
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -36,7 +36,8 @@ class Commands(Group):
             raise typer.Exit(130) from None
         except Exception as error:
             if ctx.params.get("debug"):
-                raise
+                tell("".join(traceback.format_exception(error)).rstrip())
+                raise typer.Exit(1) from None
             raise typer.Exit(tell_error(error)) from None
 
 
@@ -54,6 +55,16 @@ def tell_error(error: Exception) -> int:
         return 1
     tell(f"turnout: unexpected {type(error).__name__}: {error}\n    Add --debug to see the traceback.")
     return 1
+
+
+def tell_usage_error(error: typer.TyperException) -> int:
+    """Print what is wrong with the arguments, escaped: a shell's `*` puts any file's name there."""
+    text = io.StringIO()
+    show = getattr(error, "show", None)
+    if show is not None:
+        show(text)
+    tell(text.getvalue().rstrip("\n") or f"Error: {error}")
+    return error.exit_code
 
 
 app = typer.Typer(
@@ -110,3 +121,15 @@ for command in (
 app.command("test")(test.run)  # pytest would collect a function of that name
 
 app.add_typer(canary.canary)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that the arguments name and return its exit code."""
+    try:
+        code = app(args=arguments, prog_name="turnout", standalone_mode=False)
+    except typer.Abort:
+        tell("Aborted.")
+        return 1
+    except typer.TyperException as error:
+        return tell_usage_error(error)
+    return code if isinstance(code, int) else 0

@@ -1,7 +1,7 @@
-"""How the commands speak: results to standard output, everything else to standard error, tables that nothing cuts.
+"""Output of the commands: results on standard output, everything else on standard error.
 
-Comes in: texts, rows, JSON values. Goes out: lines. Called by every command. Rich is imported only where a table or a
-progress bar is drawn.
+All text of a command is written here, and nowhere else: what a model, a file or a server says may hold escape
+sequences, and none reaches the terminal. Rich is imported only where a table or a progress bar is drawn.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
+
+from turnout.wording import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
 
-    from turnout.problems import ProblemsError
+    from turnout.problems import Problem, ProblemsError
 
 WIDEST = 100_000
 """Columns of a table that no terminal shows: enough that nothing wraps in a pipe."""
@@ -28,6 +31,9 @@ NARROW = 14
 
 FOLDED = 20
 """What a wider cell is folded to at the least, before narrow ones are folded too."""
+
+
+BOLD, NOT_BOLD = "\x1b[1m", "\x1b[0m"
 
 
 class CommandError(Exception):
@@ -45,40 +51,53 @@ class CommandError(Exception):
 
 
 def say(text: str = "") -> None:
-    """One result, to standard output."""
-    sys.stdout.write(f"{text}\n")
+    """Print one result, of one line or more, to standard output."""
+    sys.stdout.write(f"{printable_lines(text)}\n")
 
 
 def tell(text: str) -> None:
-    """One remark or error, to standard error, behind the results that it follows."""
+    """Print one remark or error to standard error, after the results that it follows."""
     sys.stdout.flush()
     with suppress(BrokenPipeError):  # nobody reads the remarks: the exit code still tells
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{printable_lines(text)}\n")
         sys.stderr.flush()
 
 
 def say_json(value: Any) -> None:
-    """One JSON value, indented, in the order it was made."""
-    say(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print one JSON value, indented, in the order it was made."""
+    sys.stdout.write(f"{printable_json(json.dumps(value, indent=2, ensure_ascii=False))}\n")
+
+
+def say_body(body: bytes) -> None:
+    """Print a server's answer without a change in meaning: JSON stays JSON, anything else is escaped."""
+    text = body.decode(errors="backslashreplace")
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        text = printable_lines(text)
+    else:
+        text = printable_json(text)
+    sys.stdout.write(text)
+    if sys.stdout.isatty() and not text.endswith("\n"):
+        sys.stdout.write("\n")
 
 
 def tell_problems(error: ProblemsError) -> None:
     """Every problem of the user's files, then how many there were."""
     for problem in error.problems:
-        tell(str(problem))
+        tell(problem_text(problem))
     tell(f"turnout: {counted(len(error.problems), 'problem')} found.")
+
+
+def problem_text(problem: Problem) -> str:
+    """A problem on one line and its hint on the next: a name with a line break in it cannot forge a line."""
+    line = printable(str(replace(problem, hint="")))
+    return f"{line}\n    {problem.hint}" if problem.hint else line
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
     """`1 model`, `2 models`, `1,200 routes`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def printable(text: str) -> str:
-    """The text with control characters spelled out: a tensor's name may hold anything, a terminal must not obey it."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def is_plain(stream: TextIO) -> bool:
@@ -130,7 +149,7 @@ def say_table(
     with console.capture() as capture:
         console.print(table)
     for line in capture.get().splitlines():
-        say(line.rstrip())
+        sys.stdout.write(f"{line.rstrip()}\n")  # the cells are escaped, the headers' colour is ours
 
 
 def unfolded(widths: Sequence[int], available: int) -> list[bool]:
@@ -142,8 +161,8 @@ def unfolded(widths: Sequence[int], available: int) -> list[bool]:
 
 def say_section(title: str) -> None:
     """A heading, with an empty line before it."""
-    text = title if is_plain(sys.stdout) else f"\x1b[1m{title}\x1b[0m"
-    say(f"\n{text}")
+    text = printable(title)
+    sys.stdout.write(f"\n{text if is_plain(sys.stdout) else f'{BOLD}{text}{NOT_BOLD}'}\n")
 
 
 @contextmanager

@@ -12,6 +12,16 @@ from typing import TextIO
 
 import orjson
 
+from turnout.wording import printable_json, printable_lines
+
+
+class TextFormatter(logging.Formatter):
+    """Lines for people; messages quote models, so that control characters are escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line, with its traceback."""
+        return printable_lines(super().format(record))
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object per record; a traceback is a field of it."""
@@ -26,7 +36,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             row["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(row, default=str).decode()
+        return printable_json(orjson.dumps(row, default=str).decode())
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - logging's
         """UTC, with milliseconds."""
@@ -34,7 +44,7 @@ class JsonFormatter(logging.Formatter):
 
 
 LOG_FORMATS: Mapping[str, logging.Formatter] = {
-    "text": logging.Formatter("%(levelname)s %(name)s: %(message)s"),
+    "text": TextFormatter("%(levelname)s %(name)s: %(message)s"),
     "json": JsonFormatter(),
 }
 """How a record is spelled."""

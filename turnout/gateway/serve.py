@@ -51,6 +51,7 @@ from turnout.gateway.sockets import bind_sockets
 from turnout.gateway.workers.processors import processors
 from turnout.plan.values import Plan
 from turnout.project.project import Project
+from turnout.wording import printable_lines
 
 SHORT_BYTES = 400
 """A request that one can read in a terminal."""
@@ -269,7 +270,7 @@ def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, s
 def tell(text: str) -> None:
     """Say something to whoever started the server, if it can be said: a full disk keeps nothing from being served."""
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{printable_lines(text)}\n")
         sys.stderr.flush()
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from turnout.cli.canary.status import WIDTH, check_text, rate_text
 from turnout.cli.output import console_of, say
+from turnout.wording import printable, printable_lines
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -62,7 +63,7 @@ class Progress:
             baseline, canary = tick.observation.baseline, tick.observation.canary
             text += f": baseline {arm_text(baseline)}, canary {arm_text(canary)}"
         if tick.problem:
-            text += f": {tick.problem}; asked again"
+            text += f": {printable(tick.problem)}; asked again"
         return textwrap.fill(text, WIDTH, subsequent_indent="  ")
 
     def chart(self) -> list[str]:
@@ -132,7 +133,7 @@ class LiveProgress(Progress):
         super().show(tick)
         assert self._live is not None
         lines = [self.line(tick), *map(check_text, tick.checks), *self.chart()]
-        self._live.update(Text("\n".join(lines)), refresh=True)
+        self._live.update(Text(printable_lines("\n".join(lines))), refresh=True)
 
 
 def error_rate(arm: Arm) -> float:

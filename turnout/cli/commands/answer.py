@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from turnout.cli.output import printable, say, say_table, tell
+from turnout.cli.output import CommandError, say, say_table, tell
 from turnout.protocol.naming import CANARY_HEADER, DIGEST_HEADER, MODEL_HEADER, VERSION_HEADER
+from turnout.wording import printable, shorten
 
 if TYPE_CHECKING:
     from turnout.client.connection import Answer
@@ -38,9 +39,16 @@ class Output:
 
 
 def say_answer(answer: Answer) -> None:
-    """Who answered and how fast, then the outputs."""
+    """Print who answered and how fast, then the outputs."""
+    try:
+        outputs = list(outputs_of(json.loads(answer.body)))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        outputs = []
+    if not outputs:
+        text = shorten(answer.body[:MOST_BYTES].decode(errors="replace"))
+        message = f"the answer (HTTP {answer.status}) is not a model's: {text}"
+        raise CommandError(message, "Is --url the address of an API that Turnout serves?", code=1)
     say(summary_of(answer))
-    outputs = list(outputs_of(json.loads(answer.body)))
     rows = [(row.name, row.datatype or "-", shape_text(row.shape), values_text(row.values)) for row in outputs]
     say()
     say_table(("OUTPUT", "DATATYPE", "SHAPE", "VALUES"), rows)

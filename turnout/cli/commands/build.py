@@ -12,7 +12,7 @@ import typer
 
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load, try_all
 from turnout.cli.output import CommandError, console_of, counted, say, say_json, say_table, tell
-from turnout.wording import size_text
+from turnout.wording import printable, size_text
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says where a file has no room."""
@@ -109,7 +109,7 @@ def building(functions: int, on_terminal: bool) -> Iterator[Callable[[str, str],
         task = bar.add_task("building", total=functions + 1)
 
         def move(name: str, event: str) -> None:
-            bar.update(task, description=name, advance=0 if event == "started" else 1)
+            bar.update(task, description=printable(name), advance=0 if event == "started" else 1)
 
         yield move
 

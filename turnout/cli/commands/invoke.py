@@ -11,8 +11,9 @@ import typer
 
 from turnout.cli.commands.answer import say_answer, tell_error_answer
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
-from turnout.cli.output import CommandError, printable, say, tell
+from turnout.cli.output import CommandError, say, say_body, tell
 from turnout.protocol.naming import VERSION_HEADER
+from turnout.wording import printable
 
 if TYPE_CHECKING:
     from turnout.client.connection import Answer
@@ -67,10 +68,7 @@ def invoke(
     key = api_key or local_key(manifest, url, stage or (sample.stage if sample else ""))
     answer = send(url, model, version, stage, body, key)
     if as_json:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(answer.body)
-        if sys.stdout.isatty():
-            say()
+        say_body(answer.body)
     if answer.status >= 400:
         tell_error_answer(answer)
         raise typer.Exit(1)

@@ -9,8 +9,9 @@ import typer
 
 from turnout.cli.canary.target import editing_alone, log_of
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
-from turnout.cli.output import CommandError, counted, printable, say, tell
+from turnout.cli.output import CommandError, counted, say, tell
 from turnout.problems import ProblemsError
+from turnout.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,8 @@ import typer
 from turnout.cli.commands.answer import tell_error_answer
 from turnout.cli.commands.invoke import DEFAULT_URL, ApiKeyOption, StageOption, UrlOption, local_key
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption
-from turnout.cli.output import CommandError, counted, printable, progress, say, say_json, say_table, tell
+from turnout.cli.output import CommandError, counted, progress, say, say_json, say_table, tell
+from turnout.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -15,7 +15,8 @@ import typer
 from turnout.cli.commands.invoke import ApiKeyOption, StageOption, local_key
 from turnout.cli.commands.serve import preparing
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
-from turnout.cli.output import CommandError, counted, printable, say, say_json, say_table
+from turnout.cli.output import CommandError, counted, say, say_json, say_table
+from turnout.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
