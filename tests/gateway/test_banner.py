@@ -45,7 +45,7 @@ def test_a_stage_is_told_with_all_that_it_does() -> None:
         "/prod/models/...",
         "iris v1, spam v1 90 % and v2 10 %",
         "canary: 2.5 % of the requests see iris v2",
-        "x-api-key: a-key",
+        "x-api-key: `turnout keys prod` prints it",
         "throttle: 100 requests/s, 200 at once",
     ):
         assert words in prod
@@ -64,7 +64,7 @@ def test_a_curl_survives_any_shell_word() -> None:
     words = shlex.split(render_curl("http://here", Sample("/models/a/inference", body, "key")))
     assert words[:2] == ["curl", "http://here/models/a/inference"]
     assert orjson.loads(words[-1]) == body
-    assert "x-api-key: key" in words
+    assert "x-api-key: $(turnout keys key)" in words
     assert "content-type: application/json" in words
 
 

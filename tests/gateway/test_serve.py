@@ -205,7 +205,7 @@ def test_a_sample_is_the_first_short_request(project: Project, tmp_path: Path) -
     sample = choose_sample(project, make_local_plan(project), "keyed", {"keyed": "k"})
     assert sample is not None
     assert sample.path == "/models/echo/inference"
-    assert sample.key == "k"
+    assert sample.key_of == "keyed"
     assert sample.body["inputs"][0]["name"] == "x"
 
 

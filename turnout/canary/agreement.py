@@ -27,15 +27,16 @@ from turnout.protocol.naming import function_name, function_prefix
 from turnout.replay.replay import replay_headers, replay_pair
 
 
-def compare_here(stage: Stage, url: str, api_key: str) -> Compare:
+def compare_here(stage: Stage, url: str, api_key: str, token: str = "") -> Compare:
     """The comparison for a stage that a gateway on this machine serves, which samples requests itself.
 
     Args:
         stage: with a canary that asks for agreement.
         url: of the gateway.
         api_key: sent with each request, or empty.
+        token: that the gateway's services ask for, or empty.
     """
-    return _make_compare(stage, GatewaySamples(url), lambda: url, api_key, {})
+    return _make_compare(stage, GatewaySamples(url, token), lambda: url, api_key, {}, token)
 
 
 def compare_on_aws(
@@ -74,7 +75,7 @@ def compare_on_aws(
 
 
 def _make_compare(
-    stage: Stage, samples: Samples, url: Callable[[], str], api_key: str, gaps: Mapping[str, str]
+    stage: Stage, samples: Samples, url: Callable[[], str], api_key: str, gaps: Mapping[str, str], token: str = ""
 ) -> Compare:
     canary, agreement = _asked(stage)
 
@@ -83,7 +84,7 @@ def _make_compare(
         if taken:
             baseline = main_version(stage, model)
             at = url()
-            headers = replay_headers(at, api_key)
+            headers = replay_headers(at, api_key, token)
             counts = replay_pair(
                 at, taken, model, baseline, version, stage=stage.name, headers=headers, rules=agreement.rules
             )

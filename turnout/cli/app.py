@@ -13,7 +13,21 @@ import typer
 
 from turnout import __version__
 from turnout.cli.canary import commands as canary
-from turnout.cli.commands import add, build, init, invoke, models, openapi, plan, remove, replay, serve, test, validate
+from turnout.cli.commands import (
+    add,
+    build,
+    init,
+    invoke,
+    keys,
+    models,
+    openapi,
+    plan,
+    remove,
+    replay,
+    serve,
+    test,
+    validate,
+)
 from turnout.cli.group import Group
 from turnout.cli.output import CommandError, tell, tell_problems
 from turnout.problems import ProblemsError
@@ -115,6 +129,7 @@ for command in (
     add.add,
     remove.remove,
     models.models,
+    keys.keys,
     openapi.openapi,
 ):
     app.command()(command)

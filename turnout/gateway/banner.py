@@ -6,7 +6,7 @@ Comes in: the plan, the keys, the address. Goes out: text. Called by `turnout.ga
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ import orjson
 
 from turnout import __version__
 from turnout.manifest.parser import Manifest, Stage
+
+DEFAULT_SOURCE = "models.yaml"
 
 MOST_LISTED = 8
 """Models that a stage's line names; more are counted."""
@@ -26,12 +28,12 @@ class Sample:
     Args:
         path: without the stage where the default stage is meant.
         body: what is sent.
-        key: the API key, or empty.
+        key_of: the stage whose API key it needs, or empty.
     """
 
     path: str
     body: Mapping[str, Any]
-    key: str = ""
+    key_of: str = ""
 
 
 def render_banner(
@@ -39,38 +41,39 @@ def render_banner(
     url: str,
     *,
     default_stage: str,
-    keys: Mapping[str, str],
+    keys: Collection[str],
     sample: Sample | None,
     notes: Iterable[str] = (),
 ) -> str:
     """The whole text: address, a line or more for each stage, one curl, notes."""
     lines = [f"turnout {__version__} serves {manifest.source} at {url}", ""]
     for stage in manifest.stages:
-        lines += _describe(stage, is_default=stage.name == default_stage, key=keys.get(stage.name, ""))
+        lines += _describe(stage, is_default=stage.name == default_stage, has_key=stage.name in keys)
     if sample is not None:
-        lines += ["", "Try it:", f"  {render_curl(url, sample)}"]
+        lines += ["", "Try it:", f"  {render_curl(url, sample, manifest.source)}"]
     told = [f"  {note}" for note in notes]
     if told:
         lines += ["", "Note:", *told]
     return "\n".join([*lines, ""])
 
 
-def render_curl(url: str, sample: Sample) -> str:
-    """One line for any POSIX shell."""
-    words = ["curl", url + sample.path, "-H", "content-type: application/json"]
-    if sample.key:
-        words += ["-H", f"x-api-key: {sample.key}"]
-    return shlex.join([*words, "-d", orjson.dumps(sample.body).decode()])
+def render_curl(url: str, sample: Sample, source: str = DEFAULT_SOURCE) -> str:
+    """One line for any POSIX shell; a command in it prints the API key, which is no text to leave in logs."""
+    words = shlex.join(["curl", url + sample.path, "-H", "content-type: application/json"])
+    if sample.key_of:
+        where = "" if source == DEFAULT_SOURCE else f" -m {shlex.quote(source)}"
+        words += f' -H "x-api-key: $(turnout keys {sample.key_of}{where})"'
+    return f"{words} -d {shlex.quote(orjson.dumps(sample.body).decode())}"
 
 
-def _describe(stage: Stage, *, is_default: bool, key: str) -> list[str]:
+def _describe(stage: Stage, *, is_default: bool, has_key: bool) -> list[str]:
     also = " and, as the default stage, /models/..." if is_default else ""
     lines = [f"  {stage.name}: /{stage.name}/models/...{also}", f"    serves {_serving(stage)}"]
     if stage.canary is not None:
         moved = _listed([f"{model} {version}" for model, version in stage.canary.serve.items()])
         lines.append(f"    canary: {stage.canary.percent:g} % of the requests see {moved}")
-    if key:
-        lines.append(f"    x-api-key: {key}")
+    if has_key:
+        lines.append(f"    x-api-key: `turnout keys {stage.name}` prints it")
     elif stage.auth != "none":
         lines.append(f"    auth: {stage.auth}")
     if stage.throttle is not None:

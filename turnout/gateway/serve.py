@@ -27,16 +27,17 @@ from turnout.gateway.editions.switch import EditionFunctions
 from turnout.gateway.functions.deferred import Deferred
 from turnout.gateway.functions.invocation import ACCOUNT_ID, Functions, Loaded, title_of
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
-from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.http.reader import Limits
 from turnout.gateway.http.wire import make_refusal
 from turnout.gateway.logs import format_warning, set_up_logs
 from turnout.gateway.observers.access_log import escape, json_log, text_log
-from turnout.gateway.observers.capture import CaptureFile, capturing_log
+from turnout.gateway.observers.capture import CaptureFile, capturing_log, redactions_of
 from turnout.gateway.observers.counting import counting_log
 from turnout.gateway.observers.line_writer import LineWriter
 from turnout.gateway.observers.sampling import sampling_log, shares_of
 from turnout.gateway.output.process import Output
+from turnout.gateway.services.access import Guard, make_guard, make_token
 from turnout.gateway.services.metrics import PATH as METRICS_PATH
 from turnout.gateway.services.metrics import make_metrics
 from turnout.gateway.services.own_services import SEGMENT, own_services
@@ -51,6 +52,8 @@ from turnout.gateway.sockets import bind_sockets
 from turnout.gateway.workers.processors import processors
 from turnout.plan.values import Plan
 from turnout.project.project import Project
+from turnout.system.loopback import is_loopback
+from turnout.system.service_tokens import ServicesMode, announced_services
 from turnout.wording import printable_lines
 
 SHORT_BYTES = 400
@@ -82,6 +85,7 @@ def serve(
     workers: int = 0,
     watch: bool = False,
     capture: Path | None = None,
+    services: ServicesMode | None = None,
     isolation: Isolation | None = None,
     preparing: Callable[[int], AbstractContextManager[Progress]] = lambda _: nullcontext(ignore_progress),
     check_interrupt: Callable[[], None] = lambda: None,
@@ -101,6 +105,7 @@ def serve(
         workers: processes that answer requests; 0 is one per processor.
         watch: go over to what the project's files say whenever they change.
         capture: the file to which every request that reaches a model is added.
+        services: who may use the services beside the API; None is `local` on a loopback address, else `token`.
         isolation: how each function runs in processes of its own; None runs all in this one.
         preparing: shows progress while the isolated functions' packages are built; told how many functions there are.
         check_interrupt: raises KeyboardInterrupt if one came and was dropped; called once, before workers start.
@@ -118,6 +123,7 @@ def serve(
     edition = make_edition(project)
     default_stage = stage or project.manifest.stages[0].name
     workers = workers or processors()
+    services = services or (ServicesMode.LOCAL if is_loopback(host) else ServicesMode.TOKEN)
     with ExitStack() as closing:
         sockets = bind_sockets(host, port)
         for bound in sockets:
@@ -129,12 +135,15 @@ def serve(
         captured = open_capture(output, capture, state)
         samples = SharedSamples(state.lock, SAMPLES_LOCK)
         deferred = Deferred("captured requests")
+        folder = project.manifest.path.parent / ".turnout"
+        guard = closing.enter_context(guarded_services(services, folder, host, bound_port))
         own = own_services(
             {
                 METRICS_PATH: make_metrics(state.counters, secrets.token_hex(8), time.time, output.dropped),
                 SAMPLES_PATH: make_samples(samples),
                 REPLAYS_PATH: make_replays(state.replay_mark),
-            }
+            },
+            guard,
         )
         line_log = json_log(lines.write, ACCOUNT_ID) if log_format == "json" else text_log(lines.write)
         refusals = {int(status): make_refusal(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
@@ -157,8 +166,15 @@ def serve(
 
         def log_of(edition: Edition) -> Log:
             log = counting_log(state.counters, line_log if access_log else None)
-            shares = shares_of(edition.project.manifest)
-            log = sampling_log(samples, shares, edition.plan, log, deferred=deferred)
+            redactions = redactions_of(edition.project)
+            log = sampling_log(
+                samples,
+                shares_of(edition.project.manifest),
+                edition.plan,
+                log,
+                deferred=deferred,
+                redactions=redactions,
+            )
             capture_it = captured and captured.write
             return capturing_log(capture_it, edition.project, edition.plan, log, deferred) if capture_it else log
 
@@ -167,6 +183,10 @@ def serve(
             lines.flush()
             if captured is not None:
                 captured.flush()
+
+        def services_of(edition: Edition, functions: Functions) -> Mapping[str, Handler]:
+            names = [row.name for row in edition.plan.functions]
+            return {SEGMENT: own, **make_services(edition.apis, names, functions, state, guard)}
 
         def gateway_of(edition: Edition, functions: Functions) -> Gateway:
             return build_gateway(
@@ -179,10 +199,7 @@ def serve(
                 port=bound_port,
                 access_log=log_of(edition),
                 bucket_of=state.buckets.bucket_of,
-                services={
-                    SEGMENT: own,
-                    **make_services(edition.apis, [row.name for row in edition.plan.functions], functions, state),
-                },
+                services={} if services is ServicesMode.OFF else services_of(edition, functions),
                 replay_mark=state.replay_mark,
             )
 
@@ -225,6 +242,14 @@ def open_capture(output: Output, capture: Path | None, state: SharedState) -> Li
 
 
 @contextmanager
+def guarded_services(services: ServicesMode, folder: Path, host: str, port: int) -> Iterator[Guard]:
+    """The check that stands before the services; commands find the server and its token while it runs."""
+    token = make_token() if services is ServicesMode.TOKEN else ""
+    with nullcontext() if services is ServicesMode.OFF else announced_services(folder, host, port, token):
+        yield make_guard(token)
+
+
+@contextmanager
 def redirected_output(log_format: str, capture: Path | None) -> Iterator[Output]:
     """The streams of a server, through its output process; a terminal is redirected later, for a bar is drawn first."""
     file = None if capture is None else CaptureFile(capture)
@@ -258,7 +283,7 @@ def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, s
         path = f"/models/{model}/{version}/inference" if is_routed else f"/models/{model}/inference"
         body = requests.get((model, version)) or make_request(row.signature)
         size = len(orjson.dumps(body))
-        samples.append((size, Sample(path, body, keys.get(stage, ""))))
+        samples.append((size, Sample(path, body, stage if stage in keys else "")))
         if size <= SHORT_BYTES:
             break
     if not samples:

@@ -28,6 +28,7 @@ from turnout.manifest.judgement import OutputRule
 from turnout.protocol.naming import REPLAY_HEADER
 from turnout.replay.comparison import Array, Comparison, compare_outputs
 from turnout.system.loopback import is_loopback_url
+from turnout.system.service_tokens import service_headers
 
 THROTTLED_WAITS_S = (0.2, 0.4, 0.8, 1.6, 3.2)
 """Waited after each answer of 429 before the request is sent again: the stage's throttle is no version's fault."""
@@ -218,20 +219,20 @@ class Replay:
             return Reply(answer.status, answer.elapsed_ms, error=str(error))
 
 
-def replay_headers(url: str, api_key: str = "") -> dict[str, str]:
+def replay_headers(url: str, api_key: str = "", token: str = "") -> dict[str, str]:
     """The headers of requests that are sent again: the mark of a replay, and the API key where there is one.
 
     A gateway on this machine knows replayed requests by a secret that it hands out. Anywhere else the header only says
     that requests are replayed: functions on AWS believe it where it hides nothing.
     """
     key = {"x-api-key": api_key} if api_key else {}
-    return {REPLAY_HEADER: _fetch_mark(url) if is_loopback_url(url) else _UNPROVED, **key}
+    return {REPLAY_HEADER: _fetch_mark(url, token) if is_loopback_url(url) else _UNPROVED, **key}
 
 
-def _fetch_mark(url: str) -> str:
+def _fetch_mark(url: str, token: str) -> str:
     try:
         with closing(Connection(url)) as connection:
-            answer = connection.request("GET", REPLAYS_PATH)
+            answer = connection.request("GET", REPLAYS_PATH, headers=service_headers(token))
         return str(orjson.loads(answer.body)["mark"]) if answer.status == HTTPStatus.OK else _UNPROVED
     except (UnreachableError, ValueError, KeyError, TypeError):
         return _UNPROVED

@@ -13,6 +13,7 @@ from tests.builders.documents import FakeFunctions, gateway, operation, request,
 from tests.builders.graphs import write_identity
 from turnout.gateway.editions.edition import make_local_plan
 from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.observers.capture import Redactions
 from turnout.gateway.observers.sampling import sampling_log, shares_of
 from turnout.gateway.rules.stages import CanarySettings
 from turnout.gateway.services.own_services import own_services
@@ -51,6 +52,8 @@ def sampled(
     overrides: Mapping[str, str] | None = None,
     shares: Mapping[str, float] | None = None,
     draws: tuple[float, float] = (0.9, 0.0),
+    redactions: Redactions | None = None,
+    body: bytes = b'{"instances":[1]}',
 ) -> list[Any]:
     """What one request leaves; of the draws the first is the canary's, the second the sample's."""
     samples = SharedSamples(SharedLock(), 0)
@@ -65,12 +68,29 @@ def sampled(
             make_local_plan(project),
             lambda *_: None,
             random=lambda: draws[1],
+            redactions=redactions or {},
         ),
         random=lambda: draws[0],
     )
-    respond(under_test, request(path, headers={"Content-Type": "application/json"}, body=b'{"instances":[1]}'))
-    body = orjson.loads(answer(samples, "stage=dev").body)
-    return [row["turnout_capture"] for row in body["samples"]]
+    respond(under_test, request(path, headers={"Content-Type": "application/json"}, body=body))
+    found = orjson.loads(answer(samples, "stage=dev").body)
+    return [row["turnout_capture"] for row in found["samples"]]
+
+
+def test_samples_are_redacted_as_captures_are(project: Path) -> None:
+    body = (
+        b'{"id": "Ann", "parameters": {"user": "Ann"}, "who": "Ann", "inputs": '
+        b'[{"name": "x", "shape": [1], "datatype": "BYTES", "data": ["Ann"], "parameters": {"of": "Ann"}}], '
+        b'"outputs": [{"name": "y", "parameters": {"of": "Ann", "binary_data": false}}]}'
+    )
+    redactions = {("iris", "v1"): {"x"}, ("iris", "v2"): {"x"}}
+    (row,) = sampled(project, "/dev/models/iris/inference", overrides={"iris": "v2"}, redactions=redactions, body=body)
+    assert row["body"] == {
+        "inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "data": [""]}],
+        "outputs": [{"name": "y", "parameters": {"binary_data": False}}],
+    }
+    (row,) = sampled(project, "/dev/models/iris/inference", overrides={"iris": "v2"}, body=body)
+    assert row["body"]["id"] == "Ann"
 
 
 def answer(samples: SharedSamples, query: str, method: str = "GET") -> Response:

@@ -9,6 +9,19 @@ import pytest
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.services.local_only import local_only
 
+SENT = {
+    "X_Amz_Date": "20261130T000000Z",
+    "X_Amz_Content_SHA256": "0",
+    "X_Amz_Invocation_Type": "Event",
+    "X_Amz_Log_Type": "Tail",
+    "amz_sdk_invocation_id": "1",
+    "amz_sdk_request": "attempt=1",
+    "Accept_Encoding": "identity",
+    "Connection": "keep-alive",
+    "x_api_key": "key",
+}
+"""What boto3, the AWS CLI and curl send."""
+
 
 def ask(client: str, **headers: str) -> Response:
     named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
@@ -20,7 +33,7 @@ def ask(client: str, **headers: str) -> Response:
 @pytest.mark.parametrize("client", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
 @pytest.mark.parametrize("host", ["localhost:8080", "LocalHost", "127.0.0.1:8080", "127.0.0.2", "[::1]:8080"])
 def test_program_on_this_machine_is_let_in(client: str, host: str) -> None:
-    assert ask(client, Host=host, User_Agent="Boto3/1", Authorization="AWS4-HMAC-SHA256 ...").status == 200
+    assert ask(client, Host=host, User_Agent="Boto3/1", Authorization="AWS4-HMAC-SHA256 ...", **SENT).status == 200
 
 
 @pytest.mark.parametrize("client", ["10.0.0.7", "192.168.1.2", "fe80::1", "::ffff:10.0.0.1", "", "localhost"])
@@ -39,6 +52,30 @@ def test_client_elsewhere_is_refused(client: str) -> None:
         ({"Host": "localhost", "Sec_Fetch_Site": "cross-site"}, "Sec-Fetch-Site"),
         ({"Host": "localhost", "X_Forwarded_For": "10.0.0.7"}, "X-Forwarded-For"),
         ({"Host": "localhost", "Forwarded": "for=10.0.0.7"}, "Forwarded"),
+        *(
+            ({"Host": "localhost", name: "x"}, name.replace("_", "-"))
+            for name in (
+                *("Via", "X_Forwarded_Host", "X_Forwarded_Proto", "X_Forwarded_Server", "X_Forwarded", "X_Real_IP"),
+                *("X_Client_IP", "X_Original_URI", "X_Original_Forwarded_For", "X_Envoy_External_Address", "CF_Ray"),
+                *("CF_Connecting_IP", "True_Client_IP", "X_Cluster_Client_IP", "Fastly_Client_IP", "Fly_Client_IP"),
+                *(
+                    "X_Amzn_Trace_Id",
+                    "CloudFront_Viewer_Address",
+                    "X_Azure_ClientIP",
+                    "X_Cloud_Trace_Context",
+                    "CDN_Loop",
+                ),
+                *(
+                    "X_Cloud_Trace_Context",
+                    "Proxy_Connection",
+                    "X_ProxyUser_Ip",
+                    "WL_Proxy_Client_IP",
+                    "X_Request_Start",
+                    "Max_Forwards",
+                ),
+                *("Tailscale_User_Login", "Front_End_Https", "X_ARR_SSL", "X_Appengine_User_IP", "Client_IP"),
+            )
+        ),
     ],
 )
 def test_browser_or_proxy_is_refused_and_told_why(headers: dict[str, str], says: str) -> None:

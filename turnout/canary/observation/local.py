@@ -15,6 +15,7 @@ from turnout.canary.judging.observed import Arm, Observation
 from turnout.canary.observation.source import Mark, ObservationError
 from turnout.client.connection import Connection, UnreachableError
 from turnout.plan.served_by import Watched
+from turnout.system.service_tokens import service_headers
 
 TIMEOUT_S = 10.0
 
@@ -28,10 +29,12 @@ class LocalSource:
 
     Args:
         url: `http://127.0.0.1:8080`.
+        token: that the server's services ask for, or empty.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str = "") -> None:
         self._url = url
+        self._token = token
 
     def mark(self, stage: str, watched: Sequence[Watched]) -> Mark:
         """This moment."""
@@ -50,7 +53,7 @@ class LocalSource:
         path = f"/turnout/metrics?{urlencode({'stage': stage})}"
         try:
             with closing(Connection(self._url, timeout_s=TIMEOUT_S)) as connection:
-                answer = connection.request("GET", path)
+                answer = connection.request("GET", path, headers=service_headers(self._token))
         except (UnreachableError, ValueError) as error:
             raise ObservationError(str(error), "Is `turnout serve` running there?") from error
         try:

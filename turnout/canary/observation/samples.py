@@ -16,6 +16,7 @@ import orjson
 
 from turnout.client.captured_lines import Sample, parse_sample
 from turnout.client.connection import Connection, UnreachableError
+from turnout.system.service_tokens import service_headers
 
 MOST_SAMPLES = 100
 """Taken at one look, so that a look takes no longer than a moment."""
@@ -38,17 +39,20 @@ class GatewaySamples:
 
     Args:
         url: `http://127.0.0.1:8080`.
+        token: that its services ask for, or empty.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str = "") -> None:
         self._url = url
+        self._token = token
 
     def take(self, stage: str, since_s: float) -> Sequence[Sample]:
         """Those that it hands out."""
-        return [sample for sample in fetch_samples(self._url, stage, MOST_SAMPLES) if sample.time >= since_s]
+        found = fetch_samples(self._url, stage, MOST_SAMPLES, self._token)
+        return [sample for sample in found if sample.time >= since_s]
 
 
-def fetch_samples(url: str, stage: str, limit: int = 100) -> list[Sample]:
+def fetch_samples(url: str, stage: str, limit: int = 100, token: str = "") -> list[Sample]:
     """Take sampled requests of a stage's canary from a local gateway; they are gone there.
 
     Raises:
@@ -56,7 +60,8 @@ def fetch_samples(url: str, stage: str, limit: int = 100) -> list[Sample]:
         ValueError: `url` is no address.
     """
     with closing(Connection(url)) as connection:
-        answer = connection.request("GET", f"/turnout/samples?{urlencode({'stage': stage, 'limit': limit})}")
+        path = f"/turnout/samples?{urlencode({'stage': stage, 'limit': limit})}"
+        answer = connection.request("GET", path, headers=service_headers(token))
     try:
         return [parse_sample(row) for row in orjson.loads(answer.body)["samples"]]
     except (ValueError, KeyError, TypeError) as error:

@@ -21,6 +21,7 @@ from turnout.canary.rollout.stage_control import (
     stage_state,
 )
 from turnout.client.connection import Answer, Connection, UnreachableError
+from turnout.system.service_tokens import service_headers
 
 NOT_TURNOUT = "Is it the address of `turnout serve`?"
 
@@ -32,10 +33,12 @@ class LocalStage:
         url: of the gateway, `http://127.0.0.1:8080`.
         api: the REST API's name, as the plan spells it.
         stage: the stage's name.
+        token: that the gateway's services ask for, or empty.
     """
 
-    def __init__(self, url: str, api: str, stage: str) -> None:
+    def __init__(self, url: str, api: str, stage: str, token: str = "") -> None:
         self._url = url
+        self._token = token
         self._api = api
         self._stage = stage
         self._id = ""
@@ -64,7 +67,7 @@ class LocalStage:
         return f"/restapis/{quote(self._id, safe='')}/stages/{quote(self._stage, safe='')}"
 
     def _send(self, method: str, path: str, body: bytes = b"") -> Mapping[str, Any]:
-        answer = send(self._url, method, path, body)
+        answer = send(self._url, method, path, body, service_headers(self._token))
         try:
             found = json.loads(answer.body)
         except ValueError:
@@ -92,10 +95,12 @@ class LocalFunctions:
 
     Args:
         url: of the gateway.
+        token: that its services ask for, or empty.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str = "") -> None:
         self._url = url
+        self._token = token
 
     def has(self, name: str) -> bool:
         """Whether there is a function of that name and alias, `shop-local_iris_v2:live`; it does not run.
@@ -105,7 +110,8 @@ class LocalFunctions:
         function, _, alias = name.partition(":")
         path = f"/2015-03-31/functions/{quote(function, safe='')}/invocations?{urlencode({'Qualifier': alias})}"
         try:
-            answer = send(self._url, "POST", path, headers={"x-amz-invocation-type": "DryRun"})
+            headers = {"x-amz-invocation-type": "DryRun", **service_headers(self._token)}
+            answer = send(self._url, "POST", path, headers=headers)
         except StageControlError:
             return True
         return answer.headers.get("x-amzn-errortype") != "ResourceNotFoundException"

@@ -20,6 +20,7 @@ from turnout.cli.canary.target import (
     editing_alone,
     find_target,
     log_of,
+    recorded_target,
     told,
 )
 from turnout.cli.group import Group
@@ -182,16 +183,18 @@ def mend(
 
     Between models.yaml, the stage and rollouts.jsonl, that is. Nothing is done where nothing is half-done.
 
+    It connects to AWS, to a server of this project that runs, or to the address that --endpoint-url names: to no other
+    address that stands in rollouts.jsonl.
+
     With a stage, and --endpoint-url or --stack, the stage variable `canary` is repaired as well. A promotion that
     copies the canary's overrides onto the stage's variables leaves it `true`: every answer is marked as the canary's.
     """
     from turnout.canary.rollout import rollout as effects
     from turnout.canary.rollout.manifest_edits import find_stage
-    from turnout.canary.rollout.stage_control import Target
 
     target = find_target(endpoint_url, stack)
-    if bool(stage) != (target is not None):
-        raise CommandError("A stage and the place where it is served go together.", f"Name both, or neither. {WHERE}")
+    if stage and target is None:
+        raise CommandError("A stage and the place where it is served go together.", WHERE)
     if stage and abandon:
         raise CommandError("--abandon closes a record and touches no stage.", "Leave the stage out.")
     with editing_alone(manifest):
@@ -202,16 +205,16 @@ def mend(
             row = effects.mend(
                 project.manifest,
                 log,
-                lambda row: connect(project, Target(row.stack, row.endpoint_url), row.stage).control,
+                lambda row: connect(project, recorded_target(project, row, target), row.stage).control,
             )
         was_wrong = False
-        if target is not None:
+        if target is not None and stage:
             find_stage(project.manifest, stage)
             was_wrong = effects.reset_marker(connect(project, target, stage).control)
-    if target is not None:
+    if target is not None and stage:
         done = "Reset" if was_wrong else "Nothing to repair in"
         say(f"{done} the stage variable `canary` of {stage} at {target}.")
-    if row is None and target is not None:
+    if row is None and stage:
         return
     if row is None:
         say("Nothing is half-done.")

@@ -17,7 +17,7 @@ import typer
 from turnout.cli.output import CommandError, tell
 
 if TYPE_CHECKING:
-    from turnout.canary.rollout.log import RolloutLog
+    from turnout.canary.rollout.log import Rollout, RolloutLog
     from turnout.canary.rollout.rollout import Connection
     from turnout.canary.rollout.stage_control import Target
     from turnout.canary.run import Compare
@@ -65,12 +65,14 @@ def connect(project: Project, target: Target, stage: str, judgement: Judgement |
     from turnout.canary.rollout.rollout import Connection
     from turnout.canary.rollout.stage_control import ApiGatewayStage, LambdaFunctions, make_client
     from turnout.plan.planner import make_plan
+    from turnout.system.service_tokens import find_token
 
     plan = make_plan(project.manifest, project.artifacts, stack=target.stack, enforce=False)
     api = next(api.name for api in plan.apis if any(row.name == stage for row in api.stages))
     if target.is_local:
         url = target.endpoint_url
-        return Connection(LocalStage(url, api, stage), LocalFunctions(url), LocalSource(url))
+        token = find_token(project.manifest.path.parent, url)
+        return Connection(LocalStage(url, api, stage, token), LocalFunctions(url, token), LocalSource(url, token))
     control = ApiGatewayStage(make_client("apigateway", target), api, stage, str(target))
     functions = LambdaFunctions(make_client("lambda", target))
     alarms = judgement.alarms if judgement else ()
@@ -78,17 +80,36 @@ def connect(project: Project, target: Target, stage: str, judgement: Judgement |
     return Connection(control, functions, source, source.ringing)
 
 
+def recorded_target(project: Project, row: Rollout, named: Target | None) -> Target:
+    """Where a rollout of the record was to change its stage, if the user names the place or it is this project's.
+
+    Whoever can write rollouts.jsonl, by a pull request say, must not choose where commands connect to.
+    """
+    from turnout.canary.rollout.stage_control import Target
+    from turnout.system.service_tokens import find_services
+
+    if named is not None:
+        return named
+    if row.endpoint_url and find_services(project.manifest.path.parent, row.endpoint_url) is None:
+        message = f"rollouts.jsonl names {row.endpoint_url}, where no server of this project runs."
+        hint = "If it is the right address, name it: `turnout canary mend --endpoint-url URL`."
+        raise CommandError(message, hint, code=1)
+    return Target(row.stack, row.endpoint_url)
+
+
 def compare_for(project: Project, stage: Stage, target: Target, connection: Connection, api_key: str) -> Compare | None:
     """The comparison of outputs that a stage's canary asks for; None where it asks for none."""
     from turnout.canary.agreement import compare_here, compare_on_aws
     from turnout.canary.rollout.stage_control import make_client
     from turnout.client.connection import read_local_key
+    from turnout.system.service_tokens import find_token
 
     if stage.canary is None or stage.canary.judgement.agreement is None:
         return None
     if target.is_local:
-        key = api_key or read_local_key(target.endpoint_url, project.manifest.path.parent, stage.name)
-        return compare_here(stage, target.endpoint_url, key)
+        folder = project.manifest.path.parent
+        key = api_key or read_local_key(target.endpoint_url, folder, stage.name)
+        return compare_here(stage, target.endpoint_url, key, find_token(folder, target.endpoint_url))
     logs = make_client("logs", replace(target, endpoint_url=""))
     return compare_on_aws(project.manifest, stage, target.stack, logs, connection.control.url, api_key)
 

@@ -111,6 +111,14 @@ def local_key(manifest: Path, url: str, stage: str) -> str:
     return read_local_key(url, manifest_path(manifest).parent, stage)
 
 
+def local_token(manifest: Path, url: str) -> str:
+    """The token of the services of a server that `turnout serve` runs for the manifest."""
+    from turnout.project.manifest_file import manifest_path
+    from turnout.system.service_tokens import find_token
+
+    return find_token(manifest_path(manifest).parent, url)
+
+
 def send(url: str, model: str, version: str, stage: str, body: bytes, key: str) -> Answer:
     """Post the request; no server, or no address, is an error with the remedy."""
     from turnout.client.connection import UnreachableError, inference_path, post

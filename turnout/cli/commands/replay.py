@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from turnout.cli.commands.answer import tell_error_answer
-from turnout.cli.commands.invoke import DEFAULT_URL, ApiKeyOption, StageOption, UrlOption, local_key
+from turnout.cli.commands.invoke import DEFAULT_URL, ApiKeyOption, StageOption, UrlOption, local_key, local_token
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption
 from turnout.cli.output import CommandError, counted, progress, say, say_json, say_table, tell
 from turnout.wording import printable
@@ -86,7 +86,7 @@ def replay(
             canary,
             baseline,
             stage=stage,
-            headers=replay_headers(url, key),
+            headers=replay_headers(url, key, local_token(manifest, url)),
             rules=rules,
             concurrency=concurrency,
         )

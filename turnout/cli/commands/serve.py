@@ -17,6 +17,7 @@ from turnout.cli.commands.build import FULL, building
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
 from turnout.cli.output import CommandError, tell
 from turnout.gateway.interrupt import remembered_interrupt
+from turnout.system.service_tokens import ServicesMode
 
 CANNOT_LISTEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT})
 
@@ -60,6 +61,14 @@ CaptureOption = Annotated[
         show_default=False,
     ),
 ]
+ServicesOption = Annotated[
+    ServicesMode | None,
+    typer.Option(
+        help="Who may use /restapis, Lambda's Invoke API and /turnout: programs on this machine, whoever has the token "
+        "that `turnout keys --services` prints, or nobody. On a loopback address `local`, else `token`.",
+        show_default=False,
+    ),
+]
 IsolatedOption = Annotated[
     bool, typer.Option("--isolated", help="Run each version in processes of its own, as Lambda does.")
 ]
@@ -92,6 +101,7 @@ def serve(
     workers: WorkersOption = 0,
     watch: WatchOption = False,
     capture: CaptureOption = None,
+    services: ServicesOption = None,
     isolated: IsolatedOption = False,
     max_environments: EnvironmentsOption = 0,
     idle_timeout: IdleOption = 300.0,
@@ -140,6 +150,7 @@ def serve(
                 workers=workers,
                 watch=watch,
                 capture=capture,
+                services=services,
                 isolation=isolation,
                 preparing=preparing,
                 check_interrupt=check_interrupt,

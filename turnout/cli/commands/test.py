@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from turnout.cli.commands.invoke import ApiKeyOption, StageOption, local_key
+from turnout.cli.commands.invoke import ApiKeyOption, StageOption, local_key, local_token
 from turnout.cli.commands.serve import preparing
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
 from turnout.cli.output import CommandError, counted, say, say_json, say_table
@@ -102,7 +102,8 @@ def find_versions(project: Project, target: str) -> Sequence[Version]:
 def asking(project: Project, *, isolated: bool, url: str, stage: str, api_key: str, manifest: Path) -> Iterator[Ask]:
     """Whoever answers the examples."""
     if url:
-        with asking_server(url, stage, api_key or local_key(manifest, url, stage)) as ask:
+        key, token = api_key or local_key(manifest, url, stage), local_token(manifest, url)
+        with asking_server(url, stage, key, token) as ask:
             yield ask
         return
     from turnout.gateway.editions.example_calls import calling_in_process, calling_isolated
@@ -142,7 +143,7 @@ def asking_functions(call: Call) -> Ask:
 
 
 @contextmanager
-def asking_server(url: str, stage: str, key: str) -> Iterator[Ask]:
+def asking_server(url: str, stage: str, key: str, token: str) -> Iterator[Ask]:
     """Requests to a server; the first one that finds none there ends the command."""
     from turnout.client.connection import Connection, UnreachableError, inference_path
     from turnout.client.example_runs import Reply
@@ -153,7 +154,7 @@ def asking_server(url: str, stage: str, key: str) -> Iterator[Ask]:
     except ValueError as error:
         raise CommandError(f"--url: {error}.") from error
     with closing(connection):
-        headers = replay_headers(url, key)  # examples are no caller's requests: no canary is judged by them
+        headers = replay_headers(url, key, token)  # examples are no caller's requests: no canary is judged by them
 
         def ask(version: Version, body: bytes) -> Reply:
             path = inference_path(version.model, version.name, stage)

@@ -31,6 +31,10 @@ Versions = Mapping[str, tuple[str, str]]
 """Function name -> model and version, of the functions that serve one version."""
 
 
+Redactions = Mapping[tuple[str, str], Collection[str]]
+"""Model and version -> inputs whose values are in no capture and no sample."""
+
+
 class CaptureFile:
     """A stream of whole lines for `LineWriter`: what does not fit leaves no part of itself behind.
 
@@ -90,7 +94,7 @@ def versions_of(plan: Plan) -> Versions:
     return {row.name: (row.model, row.version) for row in plan.functions if row.kind == "model"}
 
 
-def redactions_of(project: Project) -> Mapping[tuple[str, str], Collection[str]]:
+def redactions_of(project: Project) -> Redactions:
     """Model and version -> the inputs whose values are in no capture, of those that have some."""
     return {
         (model.name, version.name): frozenset(version.capture.redact)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import random as random_module
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from turnout.gateway.api.exchange import Exchange, Log
 from turnout.gateway.functions.deferred import Deferred
 from turnout.gateway.http.messages import Response
-from turnout.gateway.observers.capture import sample_of, versions_of, who_answered, with_sample
+from turnout.gateway.observers.capture import Redactions, sample_of, versions_of, who_answered, with_sample
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.manifest.parser import Manifest
 from turnout.plan.values import Plan
@@ -39,6 +40,7 @@ def sampling_log(
     log: Log,
     random: Callable[[], float] = random_module.random,
     deferred: Deferred | None = None,
+    redactions: Redactions = MappingProxyType({}),
 ) -> Log:
     """A log that samples, then hands on to another; the other itself where no stage asks for agreement.
 
@@ -49,6 +51,7 @@ def sampling_log(
         log: the other.
         random: 0 up to but not 1, one call per request to a stage with a canary.
         deferred: makes the samples of large bodies.
+        redactions: see `redactions_of`.
     """
     if not shares:
         return log
@@ -68,7 +71,7 @@ def sampling_log(
             if answered is not None:
 
                 def make() -> bytes | None:
-                    found = sample_of(exchange, response, duration_s, answered)
+                    found = sample_of(exchange, response, duration_s, answered, redactions.get(answered, ()))
                     return None if found is None else write_line(found)
 
                 with_sample(exchange, make, lambda line: samples.add(stage.settings.name, line), deferred)

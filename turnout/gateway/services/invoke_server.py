@@ -25,7 +25,7 @@ LIMITS = Limits(shutdown_s=1.0)
 @asynccontextmanager
 async def invoke_server(handle: Handler) -> AsyncIterator[Mapping[str, str]]:
     """Serve while the block runs; it is given the variables that lead there."""
-    async with serving(Service(local_only(handle), LIMITS, REFUSALS, None)) as make_connection:
+    async with serving(Service(local_only(handle, {"x-amzn-trace-id"}), LIMITS, REFUSALS, None)) as make_connection:
         server = await asyncio.get_running_loop().create_server(make_connection, "127.0.0.1", 0)
         try:
             port = server.sockets[0].getsockname()[1]

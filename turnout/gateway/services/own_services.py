@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 
 from turnout.gateway.http.messages import Handler, Request, Response
+from turnout.gateway.services.access import Guard
 from turnout.gateway.services.aws_wire import AwsError
 from turnout.gateway.services.local_only import local_only
 
 SEGMENT = "turnout"
 
 
-def own_services(handlers: Mapping[str, Handler]) -> Handler:
-    """The handler of every path under the segment."""
+def own_services(handlers: Mapping[str, Handler], guard: Guard = local_only) -> Handler:
+    """The handler of every path under the segment, behind the guard."""
 
     def answer_own(request: Request) -> Response | Awaitable[Response]:
         handler = handlers.get(request.path)
@@ -24,4 +25,4 @@ def own_services(handlers: Mapping[str, Handler]) -> Handler:
             return AwsError(404, "NotFoundException", message).response()
         return handler(request)
 
-    return local_only(answer_own)
+    return guard(answer_own)

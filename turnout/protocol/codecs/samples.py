@@ -143,13 +143,36 @@ def _spelled_body(sample: Sample) -> dict[str, Any]:
 def _redacted(headers: Mapping[str, str], body: bytes, names: Collection[str]) -> tuple[int | None, bytes]:
     """Length of the JSON, None where there is nothing behind it, and the body without the inputs' values."""
     text, part = read_body(headers, body)
-    document = read_with_constants(text, SPELLED)
+    document = _bare(read_with_constants(text, SPELLED))
     if part is None:
         _redact_document(document, names)
         return None, orjson.dumps(document)
     tail = _redact_binary(document["inputs"], body[len(text) :], names)
     text = orjson.dumps(document)
     return len(text), text + tail
+
+
+def _bare(document: dict[str, Any]) -> dict[str, Any]:
+    """The document without what may name a person beside its tensors: ids, parameters, whatever else a client added."""
+    kept = {key: value for key, value in document.items() if key in {"inputs", "instances", "outputs"}}
+    kept |= _parameters(document, {"binary_data_output"})
+    for key, fields in (("inputs", {"name", "shape", "datatype", "data"}), ("outputs", {"name"})):
+        if isinstance(kept.get(key), list):
+            kept[key] = [
+                {name: value for name, value in row.items() if name in fields} | _parameters(row, _TENSOR_PARAMETERS)
+                for row in kept[key]
+            ]
+    return kept
+
+
+_TENSOR_PARAMETERS = frozenset({"binary_data_size", "binary_data", "content_type"})
+
+
+def _parameters(row: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """The parameters by which a request is read and answered, and no others."""
+    found = row.get("parameters")
+    kept = {name: value for name, value in found.items() if name in names} if isinstance(found, dict) else {}
+    return {"parameters": kept} if kept else {}
 
 
 def _redact_document(document: dict[str, Any], names: Collection[str]) -> None:

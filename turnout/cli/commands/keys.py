@@ -1,0 +1,91 @@
+"""`turnout keys`: the API keys of the stages served here, and the token of a running server's services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption
+from turnout.cli.output import CommandError, say, say_json, say_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+StageArgument = Annotated[
+    str, typer.Argument(metavar="[STAGE]", help="Print the key of this stage alone.", show_default=False)
+]
+ServicesOption = Annotated[
+    bool, typer.Option("--services", help="Print the token of the services of the server that runs.")
+]
+PortOption = Annotated[
+    int, typer.Option("--port", metavar="PORT", help="With --services, of the server on this port.", show_default=False)
+]
+
+
+def keys(
+    stage: StageArgument = "",
+    *,
+    services: ServicesOption = False,
+    port: PortOption = 0,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the API keys of the stages served on this machine.
+
+    `turnout serve` makes a key for each stage with `auth: api_key` and keeps it in .turnout/api_keys.json.
+    Where STAGE is named, only its key is printed: `curl -H "x-api-key: $(turnout keys prod)" ...`.
+    """
+    from turnout.manifest.parser import parse_manifest
+    from turnout.project.manifest_file import manifest_path
+
+    path = manifest_path(manifest)
+    if services or port:
+        if stage:
+            raise CommandError("--services prints a token and takes no stage.", "Leave the stage out.")
+        say(find_services_token(path.parent, port))
+        return
+    stages = parse_manifest(path.read_bytes(), path=path, source=str(path)).stages
+    asking = [row.name for row in stages if row.auth == "api_key"]
+    if stage:
+        check_stage(stage, [row.name for row in stages], asking)
+    found = keys_of(path.parent, [stage] if stage else asking)
+    if as_json:
+        say_json(found)
+    elif stage:
+        say(found[stage])
+    elif found:
+        say_table(("STAGE", "KEY"), found.items())
+    else:
+        say("No stage asks for an API key.")
+
+
+def check_stage(stage: str, stages: Iterable[str], asking: Iterable[str]) -> None:
+    """Refuse a stage that is not there, or that asks for no key."""
+    if stage not in stages:
+        raise CommandError(f"unknown stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
+    if stage not in asking:
+        raise CommandError(f"stage {stage} asks for no API key.", "`auth: api_key` of a stage asks for one.")
+
+
+def keys_of(folder: Path, stages: Iterable[str]) -> Mapping[str, str]:
+    """Stage -> key; keys that are not there yet are made."""
+    from turnout.gateway.editions.api_keys import load_api_keys
+
+    return load_api_keys(folder / ".turnout" / "api_keys.json", stages)
+
+
+def find_services_token(folder: Path, port: int) -> str:
+    """The token of the only server of the project that asks for one, or of the one on a port."""
+    from turnout.system.service_tokens import read_tokens
+
+    tokens = read_tokens(folder)
+    found = {number: token for number, token in tokens.items() if port in {0, number}}
+    if not found:
+        where = f" on port {port}" if port else ""
+        message = f"no server of this project{where} asks for a token."
+        raise CommandError(message, "`turnout serve --services token` starts one that does.", code=1)
+    if len(found) > 1:
+        raise CommandError(f"servers run on ports {', '.join(map(str, sorted(found)))}.", "Choose one with --port.")
+    return next(iter(found.values()))

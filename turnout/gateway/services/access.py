@@ -1,0 +1,56 @@
+"""Who may use the services beside the API: programs on this machine, whoever has this run's token, or nobody.
+
+A check of addresses cannot tell a program on this machine from a stranger behind a proxy on this machine that adds no
+header, as nginx's plain `proxy_pass` does. Whoever puts a proxy in front takes `token` or `off`.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import string
+from collections.abc import Awaitable, Callable, Iterable
+from hmac import compare_digest
+
+from turnout.gateway.http.messages import Handler, Request, Response
+from turnout.gateway.services.aws_wire import AwsError
+from turnout.gateway.services.local_only import local_only
+
+TOKEN_LENGTH = 40
+_ALPHABET = string.ascii_uppercase + string.digits
+"""Of AWS's access keys, so that every tool takes the token for one."""
+
+_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 .*?Credential=([^/,\s]+)/")
+_BEARER = re.compile(r"Bearer ([!-~]+)", re.IGNORECASE)
+
+REFUSED = "The services ask for this run's token: `turnout keys --services` prints it, boto3 takes it as access key"
+
+Guard = Callable[[Handler], Handler]
+
+
+def make_token() -> str:
+    """A secret of one run."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(TOKEN_LENGTH))
+
+
+def make_guard(token: str) -> Guard:
+    """What lets in whoever has the token, or programs on this machine where there is none."""
+    return (lambda handle: with_token(handle, token)) if token else local_only
+
+
+def with_token(handle: Handler, token: str) -> Handler:
+    """The same handler for requests that carry the token; others are refused with 403."""
+
+    def guarded(request: Request) -> Response | Awaitable[Response]:
+        if any(compare_digest(found.encode(), token.encode()) for found in find_tokens(request.headers)):
+            return handle(request)
+        return AwsError(403, "AccessDeniedException", REFUSED).response()
+
+    return guarded
+
+
+def find_tokens(headers: Iterable[tuple[str, str]]) -> list[str]:
+    """What a request offers as a token: the access key of a signature, or a bearer token."""
+    sent = [value for name, value in headers if name.lower() == "authorization"]
+    found = [pattern.match(value) for value in sent for pattern in (_CREDENTIAL, _BEARER)]
+    return [match[1] for match in found if match is not None]

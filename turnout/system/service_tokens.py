@@ -1,0 +1,135 @@
+"""The secrets by which the services of running servers know this project's own commands.
+
+`turnout serve` writes `.turnout/services.json`, which only its owner may read: the address of each server of the
+project that runs, and its token where it asks for one. Commands find the token there, and know by the same file which
+addresses are this project's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from turnout.system.files import PRIVATE, write_whole
+from turnout.system.loopback import is_loopback
+
+NAME = "services.json"
+
+
+class ServicesMode(StrEnum):
+    """Who may use the services."""
+
+    LOCAL = "local"
+    TOKEN = "token"  # noqa: S105 - a choice, and no secret
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServices:
+    """The services of one server that runs.
+
+    Args:
+        host: that it listens on.
+        token: that its services ask for; empty where they ask for none.
+    """
+
+    host: str
+    token: str
+
+
+@contextmanager
+def announced_services(folder: Path, host: str, port: int, token: str) -> Iterator[None]:
+    """Have commands find a server while it runs.
+
+    Args:
+        folder: the project's `.turnout`.
+        host: that the server listens on.
+        port: that it listens on.
+        token: that its services ask for, or empty.
+
+    Raises:
+        OSError: the token cannot be kept. Without one nothing is raised: nobody has to find the server.
+    """
+    key, row = str(port), {"host": host, "token": token, "pid": str(os.getpid())}
+    try:
+        _change(folder, lambda rows: {**rows, key: row})
+    except OSError:
+        if token:
+            raise
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            _change(folder, lambda rows: {name: value for name, value in rows.items() if value != row})
+
+
+def find_services(project: Path, url: str) -> RunningServices | None:
+    """The services of a server of this project that runs at an address of this machine; None for any other address.
+
+    Args:
+        project: the folder of models.yaml.
+        url: where a command is about to send a request.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        row = _read(project / ".turnout")[str(port)]
+        found = RunningServices(str(row["host"]), str(row["token"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+    host = parts.hostname or ""
+    return found if is_loopback(host) or host == found.host else None
+
+
+def find_token(project: Path, url: str) -> str:
+    """The token of the server at an address, or an empty text; no other machine is told one."""
+    found = find_services(project, url)
+    return found.token if found is not None else ""
+
+
+def read_tokens(project: Path) -> dict[int, str]:
+    """Port -> token of the servers of a project that ask for one."""
+    rows = _read(project / ".turnout")
+    with suppress(ValueError, KeyError, TypeError):
+        return {int(port): str(row["token"]) for port, row in rows.items() if row["token"]}
+    return {}
+
+
+def service_headers(token: str) -> dict[str, str]:
+    """The header that carries a token."""
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def _read(folder: Path) -> Mapping[str, Mapping[str, str]]:
+    """The servers that run; one that was killed could not take its entry back."""
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+        rows = json.loads((folder / NAME).read_bytes())
+        return {port: row for port, row in rows.items() if _runs(int(row["pid"]))}
+    return {}
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _change(folder: Path, change: Callable[[Mapping[str, Mapping[str, str]]], Mapping[str, Mapping[str, str]]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        write_whole(folder / NAME, f"{json.dumps(change(_read(folder)), indent=2)}\n".encode(), PRIVATE)
+    finally:
+        os.close(handle)
