@@ -149,6 +149,16 @@ def in_child(megabytes):
     subprocess.run([sys.executable, "-I", "-S", "-c", code])
 
 
+
+def close_connections(_):
+    # Shut down, not closed: libcurl would close its old descriptor again, by then the number of its new connection.
+    for number in range(3, 256):
+        try:
+            socket.socket(fileno=os.dup(number)).shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
 ACTIONS = {
     1: lambda _: os._exit(3),
     2: hang,
@@ -162,7 +172,7 @@ ACTIONS = {
     10: garble,
     11: swell,
     12: lambda seconds: threading.Timer(float(seconds), os._exit, [9]).start(),
-    13: lambda _: os.closerange(3, 256),
+    13: close_connections,
     14: lambda seconds: time.sleep(float(seconds)),
     15: lambda _: subprocess.Popen(["sleep", "600"]),
     16: tell,

@@ -121,9 +121,9 @@ def test_open_inference_may_go_to_each_version_directly_or_not_at_all() -> None:
 
 
 def test_stack_and_platform_are_part_of_every_name() -> None:
-    plan = plan_of(manifest(platform="acme"), stack="eu-prod")
-    assert plan.functions[0].name == "acme-eu-prod_iris_v1"
-    assert plan.apis[0].name == "acme-eu-prod_none"
+    plan = plan_of(manifest(platform="acme"), stack="euprod")
+    assert plan.functions[0].name == "acme-euprod_iris_v1"
+    assert plan.apis[0].name == "acme-euprod_none"
 
 
 def test_integrations_always_get_the_whole_29_seconds() -> None:
