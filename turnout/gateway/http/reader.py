@@ -178,13 +178,13 @@ class RequestReader:
         """
         view, at = memoryview(data), 0
         while at < len(data):
-            if self.request is None or (not self.length and at < 4):  # a chunked body's end may be cut by the chunk's
+            if self.request is None or (not self.length and at == 0):  # a chunked body's end may be cut by the chunk's
                 end = data.find(b"\n", at) + 1 or len(data)
             elif self.length:
                 end = min(at + max(1, self.length - self.body_bytes), len(data))
             else:
-                found = data.find(b"\r\n\r\n", at)
-                end = len(data) if found < 0 else found + 4
+                found = data.find(b"\n\r\n", at - 1)  # an empty line ends it, also one that begins here
+                end = len(data) if found < 0 else found + 3
             if self.request is None and (self._line or not self.target):
                 self._check_line(data[at:end])
             self._feed(view[at:end])
