@@ -15,38 +15,12 @@ import pulumi
 import pulumi_aws as aws
 
 from turnout.plan.deployment_notes import Outputs
+from turnout.protocol.aws.access_log import ACCESS_LOG_FIELDS
 
 from ..naming import Place
 from ..policies import API_GATEWAY, render_trust
 
-FIELDS = {
-    "time": "$context.requestTime",
-    "id": "$context.extendedRequestId",
-    "request_id": "$context.requestId",
-    "ip": "$context.identity.sourceIp",
-    "api_key_id": "$context.identity.apiKeyId",
-    "stage": "$context.stage",
-    "method": "$context.httpMethod",
-    "resource": "$context.resourcePath",
-    "status": "$context.status",
-    "bytes": "$context.responseLength",
-    "latency_ms": "$context.responseLatency",
-    "integration_status": "$context.integration.status",
-    "integration_latency_ms": "$context.integration.latency",
-    "error": "$context.error.responseType",
-    "canary": "$context.isCanaryRequest",
-    "deployment": "$context.deploymentId",
-}
-"""Every value is text: one that is missing is `-`, which is no JSON number.
-
-API Gateway puts each value between the quotes as it is, without escaping. So none of these holds text that a client
-chooses: a quote in it would break the line, or add fields to it. Left out for that reason: the user agent, the path
-(`resource` is the route's own), and the messages of errors, which repeat headers and what a function raised.
-A client may choose `request_id`, but only a UUID: anything else is replaced.
-Source: API Gateway Developer Guide, "Access logging for REST APIs".
-"""
-
-FORMAT = json.dumps(FIELDS, separators=(",", ":"))
+FORMAT = json.dumps(dict(ACCESS_LOG_FIELDS), separators=(",", ":"))
 
 PUSH_TO_LOGS = "service-role/AmazonAPIGatewayPushToCloudWatchLogs"
 """AWS's own policy: API Gateway refuses a role that may less. Its resource is `*`, for it is the role of all APIs."""

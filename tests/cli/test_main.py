@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import write_project
 from turnout import __version__
 from turnout.cli.__main__ import debug_first, main
 from turnout.cli.app import tell_error
@@ -89,7 +90,6 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "Missing command"),
         (["serv"], "No such command 'serv'"),
         (["validate", "--nope"], "No such option: --nope"),
         (["invoke"], "Missing argument 'MODEL'"),
@@ -208,3 +208,84 @@ def test_ctrl_c_is_130_and_quiet(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (130, "", "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["canary"]], ids=" ".join)
+def test_a_group_alone_prints_its_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"Usage: turnout {' '.join(arguments)}".rstrip())
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("shell", "rc", "marker"),
+    [
+        ("bash", ".bashrc", "complete -o default -F _turnout_completion turnout"),
+        ("zsh", ".zshrc", "fpath"),
+        ("fish", ".config/fish/completions/turnout.fish", "complete --command turnout"),
+    ],
+)
+def test_completion_is_installed(shell: str, rc: str, marker: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    command = [sys.executable, "-m", "turnout.cli", "--install-completion", shell]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert f"{shell} completion installed" in done.stdout
+    assert (tmp_path / rc).exists()
+    assert marker in "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("shell", "environment"),
+    [
+        ("bash", {"COMP_WORDS": "turnout val", "COMP_CWORD": "1"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "turnout val"}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "turnout val", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_a_word_is_completed(shell: str, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "turnout.cli"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment, "_TURNOUT_COMPLETE": f"complete_{shell}"},
+        check=False,
+    )
+    assert "validate" in done.stdout
+    assert "plan" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["invoke", "iris", "--data", "{}"], {"TURNOUT_URL": "http://127.0.0.1:9"}),
+        (["invoke", "iris", "--data", "{}", "--url", "http://127.0.0.1:9"], {"TURNOUT_URL": "http://127.0.0.1:1"}),
+        (["invoke", "iris", "--data", "{}", "--endpoint-url", "http://127.0.0.1:9"], {}),
+        (["canary", "status", "prod"], {"TURNOUT_URL": "http://127.0.0.1:9"}),
+        (["canary", "status", "prod", "--url", "http://127.0.0.1:9"], {}),
+        (["canary", "status", "prod", "--endpoint-url", "http://127.0.0.1:9"], {}),
+        (["canary", "set", "prod", "--percent", "5", "--now"], {"TURNOUT_URL": "http://127.0.0.1:9"}),
+    ],
+    ids=str,
+)
+def test_a_server_is_named_by_url_or_the_environment(
+    arguments: list[str],
+    environment: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    code = main([*arguments, "-m", str(write_project(tmp_path / "project"))])
+    assert code == (0 if "status" in arguments else 1)
+    assert "no server listens at http://127.0.0.1:9" in "".join(capsys.readouterr())
+
+
+def test_the_environment_alone_changes_no_stage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TURNOUT_URL", "http://127.0.0.1:9")
+    project = write_project(tmp_path / "project")
+    assert main(["canary", "set", "prod", "--percent", "5", "-m", str(project)]) == 0
+    assert "5" in capsys.readouterr().out

@@ -9,11 +9,13 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from turnout.cli.output import counted, is_plain, passing_remark, progress, say_section, say_table, unfolded
+from turnout.cli.output import counted, fitted, fold, is_plain, passing_remark, progress, say_section, say_table
 
 TABLE = """
-from turnout.cli.output import say_section, say_table
+from turnout.cli.output import counted, fitted, fold, is_plain, passing_remark, progress, say_section, say_table
 say_section("Title")
 say_table(("NAME", "TEXT"), [("a", "word " * 40)])
 """
@@ -50,18 +52,39 @@ def test_a_table_in_a_pipe_is_neither_cut_nor_wrapped_nor_coloured(capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("widths", "available", "whole"),
+    ("widths", "words", "available", "expected"),
     [
-        ([5, 12, 90], 80, [True, True, False]),  # a digest stays whole: the long text makes room
-        ([5, 12, 90], 30, [False, False, False]),
-        ([15, 2], 80, [False, True]),
-        ([], 80, []),
+        ([5, 12, 90], [5, 12, 8], 80, [5, 12, 59]),
+        ([40, 60], [10, 30], 62, [30, 30]),
+        ([15, 2], [15, 2], 80, [15, 2]),
+        ([60, 60], [50, 20], 62, [40, 20]),
+        ([], [], 80, []),
     ],
 )
-def test_narrow_columns_stay_whole_where_the_others_can_make_room(
-    widths: list[int], available: int, whole: list[bool]
-) -> None:
-    assert unfolded(widths, available) == whole
+def test_the_widest_columns_give_way(widths: list[int], words: list[int], available: int, expected: list[int]) -> None:
+    assert fitted(widths, words, available) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "lines"),
+    [
+        ("/models/iris/v1/inference", 14, ["/models/iris/", "v1/inference"]),
+        ("/models/{model}/{version}/inference", 12, ["/models/", "{model}/", "{version}/", "inference"]),
+        ("shop-local_general_router", 12, ["shop-local_", "general_", "router"]),
+        ("one two three", 7, ["one two", "three"]),
+        ("abcdefgh", 3, ["abc", "def", "gh"]),
+        ("short", 9, ["short"]),
+        ("", 3, [""]),
+    ],
+)
+def test_cells_are_folded_between_words(text: str, width: int, lines: list[str]) -> None:
+    assert fold(text, width) == lines
+
+
+@given(st.text(), st.integers(1, 30))
+def test_folding_loses_nothing_but_spaces(text: str, width: int) -> None:
+    lines = fold(text, width)
+    assert "".join("".join(lines).split()) == "".join(text.split())
 
 
 @pytest.mark.parametrize(("columns", "header"), [("40", "NAME  BAR"), ("20", "NAME")])

@@ -290,7 +290,7 @@ def test_a_run_that_another_command_ends_exits_with_1_as_its_help_says(
         (["run", "one", "--bake", "soon", "--stack", "x"], "--bake must be a number with s, m or h"),
         (["status", "two"], "there is no stage two"),
         (["status", "one", "--endpoint-url", "127.0.0.1:8080"], "127.0.0.1:8080 is no address such as http://"),
-        (["status", "one", "--endpoint-url", "http://["], "--endpoint-url: "),
+        (["status", "one", "--endpoint-url", "http://["], "--url: "),
         (["history", "two"], "there is no stage two"),
         (["status", "one", "--outputs", "models.yaml"], "models.yaml is not JSON"),
     ],

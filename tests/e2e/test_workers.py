@@ -304,7 +304,9 @@ def test_lines_of_many_workers_are_whole(server: RunningServer) -> None:
     for caller in callers:
         caller.join(PATIENCE_S)
     text = server.await_log(lambda text: text.count("\n") >= 200)
-    line = re.compile(r"127\.0\.0\.1 GET /x{3000} 403 [\d.]+ms 42B function=- canary=false id=[0-9a-f-]{36} error=\w+")
+    line = re.compile(
+        r"[\dT:Z-]+ 127\.0\.0\.1 GET /x{3000} 403 [\d.]+ms 42B function=- canary=false id=[0-9a-f-]{36} error=\w+"
+    )
     assert all(line.fullmatch(row) for row in text.splitlines())
     assert text.count("\n") == 200
 

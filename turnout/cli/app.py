@@ -84,8 +84,8 @@ def tell_usage_error(error: typer.TyperException) -> int:
 app = typer.Typer(
     name="turnout",
     cls=Commands,
-    no_args_is_help=False,
-    add_completion=False,
+    no_args_is_help=False,  # `Group` prints it to standard output
+    add_completion=True,
     rich_markup_mode=None,  # plain help: importing rich would take half of the 0.2 s that --help may take
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},

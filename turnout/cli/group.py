@@ -1,7 +1,4 @@
-"""A group of commands whose help is there at once.
-
-Comes in: nothing. Goes out: `Group`, for the commands of `turnout` and those of `turnout canary`.
-"""
+"""`Group`: the commands of `turnout` and those of `turnout canary`."""
 
 from __future__ import annotations
 
@@ -10,9 +7,23 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from turnout.cli.output import say
+
+COMPLETION = frozenset({"install_completion", "show_completion"})
+
 
 class Group(TyperGroup):
-    """A group of commands."""
+    """A group of commands; without arguments it prints its help."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer's own copy
+        """Return what is left for the commands."""
+        if not args and not ctx.resilient_parsing:
+            say(ctx.get_help())
+            ctx.exit(0)
+        for parameter in self.params:
+            if parameter.name in COMPLETION and getattr(parameter, "is_flag", False):
+                parameter.default = False  # None would cost as much as that of --help below
+        return super().parse_args(ctx, args)
 
     def get_help_option(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own copy of click's Context
         """The group's own --help. Absent it is None, which typer would coerce, and import pydantic for it: 80 ms."""

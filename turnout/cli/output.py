@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -28,10 +29,6 @@ WIDEST = 100_000
 
 NARROW = 14
 """Characters of a cell that is not worth folding: a digest, a size, a name."""
-
-FOLDED = 20
-"""What a wider cell is folded to at the least, before narrow ones are folded too."""
-
 
 BOLD, NOT_BOLD = "\x1b[1m", "\x1b[0m"
 
@@ -132,31 +129,61 @@ def say_table(
         right: the names of the columns with numbers.
         spare: whether the last column is left out where a terminal is too narrow for all of them.
     """
-    from rich.table import Table
-    from rich.text import Text
-
     cells = [[printable(cell) for cell in row] for row in rows]
-    console = console_of(sys.stdout)
+    available = console_of(sys.stdout).width if sys.stdout.isatty() else WIDEST
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
-    if spare and sum(widths) + 2 * len(widths) > console.width:
+    if spare and sum(widths) + 2 * len(widths) > available:
         headers, cells, widths = headers[:-1], [row[:-1] for row in cells], widths[:-1]
-    whole = unfolded(widths, console.width)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for header, keep in zip(headers, whole, strict=True):
-        table.add_column(header, justify="right" if header in right else "left", overflow="fold", no_wrap=keep)
-    for row in cells:
-        table.add_row(*map(Text, row))
-    with console.capture() as capture:
-        console.print(table)
-    for line in capture.get().splitlines():
-        sys.stdout.write(f"{line.rstrip()}\n")  # the cells are escaped, the headers' colour is ours
+    words = [max(map(len, pieces_of(column))) for column in zip(headers, *cells, strict=True)]
+    widths = fitted(widths, words, available)
+    bold = not is_plain(sys.stdout)
+    for number, row in enumerate((headers, *cells)):
+        folded = [fold(cell, width) for cell, width in zip(row, widths, strict=True)]
+        for at in range(max(map(len, folded))):
+            parts = [lines[at] if at < len(lines) else "" for lines in folded]
+            padded = [
+                part.rjust(width) if header in right else part.ljust(width)
+                for part, width, header in zip(parts, widths, headers, strict=True)
+            ]
+            line = "  ".join(padded).rstrip()
+            sys.stdout.write(f"{BOLD}{line}{NOT_BOLD}\n" if bold and not number else f"{line}\n")
 
 
-def unfolded(widths: Sequence[int], available: int) -> list[bool]:
-    """Which columns of a table that is too wide stay whole: the narrow ones, where the others can make room."""
-    narrow = [width <= NARROW for width in widths]
-    needed = sum(width if keep else min(width, FOLDED) for width, keep in zip(widths, narrow, strict=True))
-    return narrow if needed + 2 * len(widths) <= available else [False] * len(widths)
+def pieces_of(texts: Iterable[str]) -> list[str]:
+    """The texts cut after each slash and space, where a line may end."""
+    return [piece for text in texts for piece in re.findall(r"[^/\s]*[/\s]+|[^/\s]+", text)] or [""]
+
+
+def fitted(widths: Sequence[int], words: Sequence[int], available: int) -> list[int]:
+    """The columns' widths in a terminal: the widest give way, first down to their longest word, then further."""
+    found = list(widths)
+    for least in ([max(word, NARROW) for word in words], [NARROW] * len(found), [1] * len(found)):
+        while sum(found) + 2 * (len(found) - 1) > available:
+            column = max(range(len(found)), key=lambda at: found[at] if found[at] > least[at] else 0)
+            if found[column] <= least[column]:
+                break
+            found[column] -= 1
+    return found
+
+
+def fold(text: str, width: int) -> list[str]:
+    """The text in lines that fit: cut after slashes and spaces, in longer words after `_`, `-`, `.`, else anywhere."""
+    if len(text) <= width:
+        return [text]
+    lines = [""]
+    for piece in pieces_of([text]):
+        parts = [piece]
+        if len(piece.rstrip()) > width:
+            parts = [
+                word[at : at + width]
+                for word in re.findall(r"[^-_.:]*[-_.:]+|[^-_.:]+", piece)
+                for at in range(0, len(word), width)
+            ]
+        for part in parts:
+            if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+                lines.append("")
+            lines[-1] += part
+    return [line.rstrip() for line in lines]
 
 
 def say_section(title: str) -> None:

@@ -19,19 +19,20 @@ import orjson
 from turnout.artifacts.example_request import count_request, make_request
 from turnout.gateway.api.exchange import Log
 from turnout.gateway.api.gateway import Gateway
+from turnout.gateway.api.identifiers import RequestTimes
 from turnout.gateway.banner import Sample, render_banner
 from turnout.gateway.editions.edition import Edition, build_gateway, first_requests, make_edition
 from turnout.gateway.editions.in_process import edition_functions
 from turnout.gateway.editions.isolated import Isolation, Progress, ignore_progress, open_isolated
 from turnout.gateway.editions.switch import EditionFunctions
 from turnout.gateway.functions.deferred import Deferred
-from turnout.gateway.functions.invocation import ACCOUNT_ID, Functions, Loaded, title_of
+from turnout.gateway.functions.invocation import Functions, Loaded, title_of
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.http.reader import Limits
 from turnout.gateway.http.wire import make_refusal
 from turnout.gateway.logs import format_warning, set_up_logs
-from turnout.gateway.observers.access_log import escape, json_log, text_log
+from turnout.gateway.observers.access_log import escape, iso_time, json_log, make_json_line, text_log
 from turnout.gateway.observers.capture import CaptureFile, capturing_log, redactions_of
 from turnout.gateway.observers.counting import counting_log
 from turnout.gateway.observers.line_writer import LineWriter
@@ -145,7 +146,7 @@ def serve(
             },
             guard,
         )
-        line_log = json_log(lines.write, ACCOUNT_ID) if log_format == "json" else text_log(lines.write)
+        line_log = json_log(lines.write) if log_format == "json" else text_log(lines.write)
         refusals = {int(status): make_refusal(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
 
         def functions_of(edition: Edition, before: EditionFunctions | None) -> EditionFunctions:
@@ -316,18 +317,21 @@ def log_refusal(
     """A line for what the HTTP server refused by itself; the gateway logs everything that reaches it."""
     if refusals.get(response.status) is not response:
         return
+    now = time.time()
     if log_format == "json":
-        row = {
-            "identity.sourceIp": request.client,
-            "httpMethod": request.method,
-            "path": request.path,
-            "status": response.status,
-            "responseLength": len(response.body),
-            "responseLatency": round(seconds * 1000, 3),
-        }
-        write(orjson.dumps(row).decode())
+        write(
+            make_json_line(
+                time=RequestTimes().at(now),
+                ip=request.client,
+                method=request.method,
+                status=response.status,
+                bytes=len(response.body),
+                latency_ms=round(seconds * 1000, 3),
+                canary=False,
+            )
+        )
         return
     write(
-        f"{escape(request.client)} {escape(request.method)} {escape(request.path)} {response.status} "
+        f"{iso_time(now)} {escape(request.client)} {escape(request.method)} {escape(request.path)} {response.status} "
         f"{seconds * 1000:.1f}ms {len(response.body)}B function=- canary=false id=-"
     )

@@ -111,15 +111,33 @@ def _type(path: KeyPath, value: Any, schema: Mapping[str, Any], written: str | N
         return [Finding(path, f"must be {', '.join(others)} or {last}, got {show(value, written)}", hint)]
     limits = f", {_range(schema)}" if _range(schema) else ""
     message = f"must be {_TYPES[wanted]}{limits}, got {show(value, written)}"
-    return [Finding(path, message, _type_hint(wanted, value, schema, written))]
+    return [Finding(path, message, _type_hint(wanted, value, schema, written, path))]
 
 
-def _type_hint(wanted: str, value: Any, schema: Mapping[str, Any], written: str | None) -> str:
+UNITS_MB = {"k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0 * 1024.0}
+"""MB in a unit, by its first letter: `GB`, `Gi`, `GiB` and `g` are meant alike."""
+
+
+def _is_in_mb(path: KeyPath) -> bool:
+    return str(path[-1]).endswith("_mb")
+
+
+def _megabytes(number: str, unit: str) -> str:
+    """`2048` for 2 and GB; empty where the unit is none of memory or the amount is not whole."""
+    found = re.fullmatch(r"([kmgt])(i?b?)", unit.lower())
+    amount = float(number) * UNITS_MB[found[1]] if found else 0.0
+    return str(int(amount)) if amount and amount == int(amount) else ""
+
+
+def _type_hint(wanted: str, value: Any, schema: Mapping[str, Any], written: str | None, path: KeyPath = ()) -> str:
     if wanted == "string":
         text = value.text if isinstance(value, Ambiguous) else written or json.dumps(value)
         return f'Write it in quotes: "{text}".' if not isinstance(value, dict | list | None) else ""
     if wanted in {"integer", "number"} and isinstance(value, str):
         number = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(%|[A-Za-z]{1,3})?", value)
+        megabytes = _megabytes(number[1], number[2] or "") if number and path and _is_in_mb(path) else ""
+        if megabytes:
+            return f"Write it in MB, without the unit: {megabytes}."
         quoted = "without its unit" if number and number[2] else "without quotes"
         return f"Write it {quoted}: {number[1]}." if number else ""
     if wanted in {"integer", "number"} and isinstance(value, Ambiguous):

@@ -189,7 +189,7 @@ def test_a_promotion_of_a_release_alone_has_no_way_back(world: World) -> None:
     [
         ("", "", ""),
         ("prod", "", " --now --stack prod"),
-        ("local", "http://127.0.0.1:1", " --now --endpoint-url http://127.0.0.1:1"),
+        ("local", "http://127.0.0.1:1", " --now --url http://127.0.0.1:1"),
     ],
 )
 def test_the_offer_names_the_place_of_the_promotion(world: World, stack: str, endpoint_url: str, options: str) -> None:

@@ -123,4 +123,4 @@ def test_outputs_that_are_no_object_are_refused(
 
 def test_a_stage_that_nobody_asked_says_how_to(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["canary", "status", "prod", "-m", str(project)]) == 0
-    assert "The live stage was not asked: --endpoint-url or --stack names it." in capsys.readouterr().out
+    assert "The live stage was not asked: --url or --stack names it." in capsys.readouterr().out

@@ -23,7 +23,7 @@ def test_an_address_of_the_record_alone_is_not_connected_to(project: Path, url: 
     row = replace(ROW, endpoint_url=url)
     with pytest.raises(CommandError, match="where no server of this project runs") as caught:
         recorded_target(loaded, row, None)
-    assert "--endpoint-url" in str(caught.value)
+    assert "--url" in str(caught.value)
     assert recorded_target(loaded, row, Target("local", url)) == Target("local", url)
 
 

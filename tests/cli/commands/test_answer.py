@@ -115,3 +115,16 @@ def test_an_error_is_a_line(given: Answer, text: str, capsys: pytest.CaptureFixt
 def test_api_gateway_s_own_words_are_explained(kind: str, remedy: str, capsys: pytest.CaptureFixture[str]) -> None:
     tell_error_answer(answer({"message": "Forbidden"}, 403, {"x-amzn-errortype": kind}))
     assert remedy in capsys.readouterr().err
+
+
+def test_a_403_of_an_older_server_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = Answer(
+        403,
+        {"x-amzn-errortype": "MissingAuthenticationTokenException"},
+        b'{"message":"Missing Authentication Token"}',
+        1.0,
+    )
+    tell_error_answer(answer, is_listed=True)
+    assert "the server runs an older models.yaml" in capsys.readouterr().err
+    tell_error_answer(answer)
+    assert "check the names" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from turnout.gateway.http.messages import Request
 from turnout.gateway.observers.access_log import escape, json_log, text_log
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.stages import CanarySettings
+from turnout.protocol.aws.access_log import ACCESS_LOG_FIELDS
 
 PATHS = {"/x": {"post": operation("iris_${stageVariables.v}:live")}, "/{a+}": {"post": operation("plain")}}
 ID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -25,7 +26,7 @@ def logged(one: Request, *, form: str = "text", percent: float = 0.0, **more: An
         PATHS,
         FakeFunctions(),
         stage(variables={"v": "v1"}, canary=CanarySettings(percent, {"v": "v2"}, "d2")),
-        access_log=text_log(lines.append) if form == "text" else json_log(lines.append, "123456789012"),
+        access_log=text_log(lines.append) if form == "text" else json_log(lines.append),
         monotonic=lambda: next(ticks),
         clock=lambda: 1428582896.789,
         **more,
@@ -60,40 +61,35 @@ def logged(one: Request, *, form: str = "text", percent: float = 0.0, **more: An
 def test_line_tells_the_request(method: str, path: str, percent: float, expected: str) -> None:
     line = logged(Request(method, path, "", (("Host", HOST),), b""), percent=percent)
 
-    assert re.fullmatch(f"127\\.0\\.0\\.1 {expected}", line)
+    assert re.fullmatch(f"2015-04-09T12:34:56Z 127\\.0\\.0\\.1 {expected}", line)
 
 
-def test_json_line_has_the_names_of_context() -> None:
+def test_json_line_has_the_keys_of_the_log_on_aws() -> None:
     headers = (("Host", HOST), ("User-Agent", "é\x7f\x1b\n"))
 
     line = logged(Request("POST", "/dev/x", "", headers, b""), form="json", percent=100)
 
     row = json.loads(line)
-    assert re.fullmatch(ID, row.pop("requestId"))
-    assert row.pop("extendedRequestId").endswith("=")
-    assert row.pop("resourceId")
+    assert row.keys() == ACCESS_LOG_FIELDS.keys()
+    assert re.fullmatch(ID, row.pop("request_id"))
+    assert row.pop("id").endswith("=")
     assert row == {
-        "accountId": "123456789012",
-        "apiId": "a1b2c3d4e5",
-        "deploymentId": "d2",
-        "domainName": HOST,
-        "domainPrefix": "a1b2c3d4e5",
-        "httpMethod": "POST",
-        "identity.sourceIp": "127.0.0.1",
-        "identity.userAgent": "é\x7f\x1b\n",
-        "identity.apiKeyId": "",
-        "path": "/dev/x",
-        "protocol": "HTTP/1.1",
-        "requestTime": "09/Apr/2015:12:34:56 +0000",
-        "requestTimeEpoch": 1428582896789,
-        "resourcePath": "/x",
+        "time": "09/Apr/2015:12:34:56 +0000",
+        "ip": "127.0.0.1",
+        "api_key_id": "-",
         "stage": "dev",
+        "method": "POST",
+        "resource": "/x",
         "status": 200,
-        "responseLength": 2,
-        "responseLatency": 1.2,
-        "isCanaryRequest": True,
+        "bytes": 2,
+        "latency_ms": 1.2,
+        "integration_status": "-",
+        "integration_latency_ms": "-",
+        "error": "-",
+        "canary": True,
+        "deployment": "d2",
         "function": "iris_v2",
-        "alias": "live",
+        "version": "-",
     }
     assert line.isascii()
     assert line.isprintable()
@@ -102,9 +98,8 @@ def test_json_line_has_the_names_of_context() -> None:
 def test_json_line_of_an_error_says_which() -> None:
     row = json.loads(logged(Request("GET", "/dev/x", "", (), b""), form="json"))
 
-    assert (row["status"], row["error.responseType"]) == (403, "MISSING_AUTHENTICATION_TOKEN")
-    assert row["error.message"] == "Missing Authentication Token"
-    assert (row["function"], row["resourcePath"]) == ("", "")
+    assert (row["status"], row["error"]) == (403, "MISSING_AUTHENTICATION_TOKEN")
+    assert (row["function"], row["resource"]) == ("-", "-")
 
 
 def test_key_is_logged_by_its_id_and_never_by_its_value() -> None:
@@ -114,12 +109,12 @@ def test_key_is_logged_by_its_id_and_never_by_its_value() -> None:
         FakeFunctions(),
         components={"securitySchemes": {"key": API_KEY_SCHEME}},
         api_keys={"dev": [ApiKey("id1", "very-secret")]},
-        access_log=json_log(lines.append, ""),
+        access_log=json_log(lines.append),
     )
 
     respond(under_test, Request("POST", "/dev/x", "", (("x-api-key", "very-secret"),), b""))
 
-    assert json.loads(lines[0])["identity.apiKeyId"] == "id1"
+    assert json.loads(lines[0])["api_key_id"] == "id1"
     assert "very-secret" not in lines[0]
 
 

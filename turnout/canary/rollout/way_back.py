@@ -66,7 +66,7 @@ def offer_of(stage: Stage, rollouts: Iterable[Rollout]) -> str:
         return ""
     command = f"turnout canary rollback {stage.name} --to-previous"
     if promotion.endpoint_url:
-        return f"{command} --now --endpoint-url {promotion.endpoint_url}"
+        return f"{command} --now --url {promotion.endpoint_url}"
     return f"{command} --now --stack {promotion.stack}" if promotion.stack else command
 
 

@@ -55,9 +55,7 @@ PercentOption = Annotated[
     typer.Option("--percent", metavar="0-100", parser=parse_percent, help="The canary's share of the stage's traffic."),
 ]
 ReleaseOption = Annotated[bool, typer.Option("--release", help="The share also gets the new code and routes.")]
-NowOption = Annotated[
-    bool, typer.Option("--now", help="Also change the stage at once, where --endpoint-url or --stack says.")
-]
+NowOption = Annotated[bool, typer.Option("--now", help="Also change the stage at once, where --url or --stack says.")]
 
 
 def start(
@@ -183,16 +181,16 @@ def mend(
 
     Between models.yaml, the stage and rollouts.jsonl, that is. Nothing is done where nothing is half-done.
 
-    It connects to AWS, to a server of this project that runs, or to the address that --endpoint-url names: to no other
+    It connects to AWS, to a server of this project that runs, or to the address that --url names: to no other
     address that stands in rollouts.jsonl.
 
-    With a stage, and --endpoint-url or --stack, the stage variable `canary` is repaired as well. A promotion that
+    With a stage, and --url or --stack, the stage variable `canary` is repaired as well. A promotion that
     copies the canary's overrides onto the stage's variables leaves it `true`: every answer is marked as the canary's.
     """
     from turnout.canary.rollout import rollout as effects
     from turnout.canary.rollout.manifest_edits import find_stage
 
-    target = find_target(endpoint_url, stack)
+    target = find_target(endpoint_url, stack, uses_environment=bool(stage))
     if stage and target is None:
         raise CommandError("A stage and the place where it is served go together.", WHERE)
     if stage and abandon:
@@ -253,11 +251,11 @@ def do(
     from turnout.canary.rollout.manifest_edits import find_stage
     from turnout.canary.rollout.rollout import carry_out, check_finished
 
-    target = find_target(endpoint_url, stack)
+    target = find_target(endpoint_url, stack, uses_environment=now)
     if now and target is None:
         raise CommandError("--now needs to know which stage to change.", WHERE)
     if target is not None and not now:
-        raise CommandError("--endpoint-url and --stack say where --now changes the stage.", "Add --now.")
+        raise CommandError("--url and --stack say where --now changes the stage.", "Add --now.")
     with editing_alone(manifest):
         check_finished(log_of(manifest))  # else a half-done promotion is told as `prod has no canary`
         project = load(manifest)

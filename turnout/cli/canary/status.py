@@ -57,7 +57,7 @@ def status(
     """Show how a stage's canary stands.
 
     What it serves, the requests and errors of both shares, the verdict, and each thing in which models.yaml, the live
-    stage and Pulumi's outputs differ. The live stage is asked where --endpoint-url or --stack names it; where the
+    stage and Pulumi's outputs differ. The live stage is asked where --url or --stack names it; where the
     canary asks for agreement, both versions answer what a gateway here sampled of the last minutes, or what functions
     on AWS logged of the last hour.
     """
@@ -116,7 +116,7 @@ def say_report(report: Report, *, is_asked: bool) -> None:
         for warning in report.warnings:
             say(textwrap.fill(f"- {warning}", WIDTH, subsequent_indent="  ", break_long_words=False))
     elif not is_asked:
-        say("\nThe live stage was not asked: --endpoint-url or --stack names it.")
+        say("\nThe live stage was not asked: --url or --stack names it.")
 
 
 def headline_of(report: Report) -> str:

@@ -6,6 +6,7 @@ as a command's error. Called by the commands of `turnout canary`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,9 +30,10 @@ StageArgument = Annotated[str, typer.Argument(metavar="STAGE", help="The stage's
 EndpointOption = Annotated[
     str,
     typer.Option(
+        "--url",
         "--endpoint-url",
         metavar="URL",
-        help="Where the stage is served, if not by AWS: a gateway here, http://127.0.0.1:8080.",
+        help="Where `turnout serve` serves the stage: http://127.0.0.1:8080. [env var: TURNOUT_URL]",
         show_default=False,
     ),
 ]
@@ -39,21 +41,23 @@ StackOption = Annotated[
     str,
     typer.Option("--stack", metavar="NAME", help="The Pulumi stack of a stage that AWS serves.", show_default=False),
 ]
-WHERE = "--endpoint-url http://127.0.0.1:8080 names a gateway here, --stack NAME the Pulumi stack of a stage on AWS."
+WHERE = "--url http://127.0.0.1:8080 names a gateway here, --stack NAME the Pulumi stack of a stage on AWS."
 
 
-def find_target(endpoint_url: str, stack: str) -> Target | None:
-    """Where the stage is served, None where nobody said so."""
+def find_target(endpoint_url: str, stack: str, *, uses_environment: bool = True) -> Target | None:
+    """Where the stage is served: as the options say or else TURNOUT_URL; None where nothing does."""
     from turnout.canary.rollout.stage_control import Target
     from turnout.client.connection import Connection
 
+    if not endpoint_url and not stack and uses_environment:
+        endpoint_url = os.environ.get("TURNOUT_URL", "")
     if not endpoint_url and not stack:
         return None
     if endpoint_url:
         try:
             Connection(endpoint_url).close()
         except ValueError as error:
-            raise CommandError(f"--endpoint-url: {error}.") from error
+            raise CommandError(f"--url: {error}.") from error
     return Target(stack or "local", endpoint_url)
 
 
@@ -92,7 +96,7 @@ def recorded_target(project: Project, row: Rollout, named: Target | None) -> Tar
         return named
     if row.endpoint_url and find_services(project.manifest.path.parent, row.endpoint_url) is None:
         message = f"rollouts.jsonl names {row.endpoint_url}, where no server of this project runs."
-        hint = "If it is the right address, name it: `turnout canary mend --endpoint-url URL`."
+        hint = "If it is the right address, name it: `turnout canary mend --url URL`."
         raise CommandError(message, hint, code=1)
     return Target(row.stack, row.endpoint_url)
 

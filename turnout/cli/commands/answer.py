@@ -118,15 +118,24 @@ def value_text(value: Any) -> str:
 
 
 HINTS = {
-    "MissingAuthenticationTokenException": "So API Gateway answers where it has no such endpoint (are the names "
-    "right?), and where a stage asks for an AWS signature.",
-    "ForbiddenException": "A stage that asks for an API key wants --api-key; with --stage the one made here is found.",
+    "MissingAuthenticationTokenException": "API Gateway answers this where it has no such endpoint (check the names) "
+    "and where a stage requires an AWS signature.",
+    "ForbiddenException": "The stage requires an API key: pass --api-key, or --stage to use the key in .turnout.",
 }
+OLDER_SERVER = (
+    "models.yaml has it, so the server runs an older models.yaml: restart `turnout serve`, start it with --watch, "
+    "or run `pulumi up`. API Gateway answers the same where a stage requires an AWS signature."
+)
 """What API Gateway's own errors mean, where its words don't say."""
 
 
-def tell_error_answer(answer: Answer) -> None:
-    """An error's code and sentence, in the shape of a model's or of API Gateway's, and what to do where we know."""
+def tell_error_answer(answer: Answer, *, is_listed: bool = False) -> None:
+    """Print an error's code and message, and what to do about it where that is known.
+
+    Args:
+        answer: a model's error or API Gateway's.
+        is_listed: whether models.yaml has the version that was asked for.
+    """
     try:
         body = json.loads(answer.body)
     except ValueError:
@@ -136,5 +145,7 @@ def tell_error_answer(answer: Answer) -> None:
     reason = HTTPStatus(answer.status).phrase if answer.status in set(HTTPStatus) else ""
     sentence = body.get("error") or body.get("message") or answer.body[:MOST_BYTES].decode(errors="replace")
     tell(printable(f"turnout: HTTP {answer.status} {body.get('code') or kind or reason}: {sentence}".rstrip(": ")))
-    if kind in HINTS:
+    if kind == "MissingAuthenticationTokenException" and is_listed:
+        tell(f"    {OLDER_SERVER}")
+    elif kind in HINTS:
         tell(f"    {HINTS[kind]}")

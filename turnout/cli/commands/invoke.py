@@ -12,6 +12,7 @@ import typer
 from turnout.cli.commands.answer import say_answer, tell_error_answer
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
 from turnout.cli.output import CommandError, say, say_body, tell
+from turnout.problems import ProblemsError
 from turnout.protocol.naming import VERSION_HEADER
 from turnout.wording import printable
 
@@ -28,7 +29,12 @@ VersionArgument = Annotated[
 DataOption = Annotated[
     str, typer.Option("--data", "-d", metavar="JSON|@FILE|-", help="The request's body; - reads standard input.")
 ]
-UrlOption = Annotated[str, typer.Option(metavar="URL", help="Where the server is.")]
+UrlOption = Annotated[
+    str,
+    typer.Option(
+        "--url", "--endpoint-url", metavar="URL", envvar="TURNOUT_URL", help="Where the server is.", show_envvar=True
+    ),
+]
 StageOption = Annotated[
     str, typer.Option(metavar="NAME", help="The stage to ask; the server's own first one where none is named.")
 ]
@@ -70,7 +76,7 @@ def invoke(
     if as_json:
         say_body(answer.body)
     if answer.status >= 400:
-        tell_error_answer(answer)
+        tell_error_answer(answer, is_listed=sample is not None or is_listed(manifest, model, version))
         raise typer.Exit(1)
     if not as_json:
         say_answer(answer)
@@ -101,6 +107,21 @@ def sample_request(manifest: Path, model: str, version: str, stage: str, example
         raise CommandError(str(error), error.hint) from error
     except ValueError as error:
         raise CommandError(f"{error}.") from error
+
+
+def is_listed(manifest: Path, model: str, version: str) -> bool:
+    """Whether models.yaml has the model and the version; False where it cannot be read."""
+    from turnout.manifest.parser import parse_manifest
+    from turnout.project.manifest_file import manifest_path
+
+    path = manifest_path(manifest)
+    try:
+        read = parse_manifest(path.read_bytes(), path=path.resolve(), source=str(path))
+    except (OSError, ProblemsError):
+        return False
+    return any(
+        row.name == model and (not version or version in [found.name for found in row.versions]) for row in read.models
+    )
 
 
 def local_key(manifest: Path, url: str, stage: str) -> str:

@@ -33,7 +33,14 @@ IsolatedOption = Annotated[
     bool, typer.Option("--isolated", help="Run each version in a process of its own, from its own zip, as Lambda does.")
 ]
 UrlOption = Annotated[
-    str, typer.Option("--url", metavar="URL", help="Ask the server there instead.", show_default=False)
+    str,
+    typer.Option(
+        "--url",
+        "--endpoint-url",
+        metavar="URL",
+        help="Send them to a running server instead.",
+        show_default=False,
+    ),
 ]
 JunitOption = Annotated[
     Path | None, typer.Option("--junit", metavar="FILE", help="Write the results as JUnit XML.", show_default=False)

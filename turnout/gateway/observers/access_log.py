@@ -1,7 +1,4 @@
-"""One line per request: text for people, JSON under API Gateway's `$context` names for machines.
-
-Comes in: an exchange and its response. Goes out: a line, without its end. Called by the gateway's core after each
-request; whoever starts the gateway says where lines go.
+"""One line per request: text for people; JSON for machines, with the keys of the access logs on AWS.
 
 What the client chose (method, path, user agent) cannot forge a line: everything but printable ASCII is escaped.
 """
@@ -10,12 +7,16 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from turnout.gateway.api.exchange import Exchange, Log
 from turnout.gateway.api.identifiers import RequestTimes
 from turnout.gateway.http.messages import Response
+from turnout.protocol.aws.access_log import ACCESS_LOG_FIELDS
+from turnout.protocol.naming import VERSION_HEADER
 
 _UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
 
@@ -29,38 +30,57 @@ def escape(text: str) -> str:
     )
 
 
+def iso_time(now: float) -> str:
+    """`2026-11-30T05:00:00Z`."""
+    return _iso_second(int(now))
+
+
+@lru_cache(maxsize=2)
+def _iso_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+
+
 def text_line(exchange: Exchange, response: Response, duration_s: float) -> str:
-    """`127.0.0.1 POST /dev/models/iris/v1/inference 200 1.2ms 345B function=... canary=false id=...`."""
+    """`2026-11-30T05:00:00Z 127.0.0.1 POST /dev/models/iris/v1/inference 200 1.2ms 345B function=... canary=...`."""
     request, share, target = exchange.request, exchange.share, exchange.target
     function = "-"
     if target is not None and target.function:
         function = f"{target.function}:{target.alias}" if target.alias else target.function
     error = f" error={exchange.error.kind}" if exchange.error is not None else ""
     return (
-        f"{escape(request.client)} {escape(request.method)} {escape(request.path)} {response.status} "
-        f"{duration_s * 1000:.1f}ms {len(response.body)}B function={function} "
+        f"{iso_time(exchange.now)} {escape(request.client)} {escape(request.method)} {escape(request.path)} "
+        f"{response.status} {duration_s * 1000:.1f}ms {len(response.body)}B function={function} "
         f"canary={'true' if share is not None and share.is_canary else 'false'} id={exchange.request_id}{error}"
     )
 
 
-def json_line(
-    exchange: Exchange, response: Response, duration_s: float, *, account_id: str, times: RequestTimes
-) -> str:
+def json_line(exchange: Exchange, response: Response, duration_s: float, *, times: RequestTimes) -> str:
     """The same as one JSON object; escaping is JSON's, and only ASCII goes out."""
-    share, target = exchange.share, exchange.target
-    row: dict[str, Any] = {
-        **exchange.context(account_id, times),
-        "path": exchange.request.path,
-        "status": response.status,
-        "responseLength": len(response.body),
-        "responseLatency": round(duration_s * 1000, 3),
-        "isCanaryRequest": share is not None and share.is_canary,
-        "identity.apiKeyId": exchange.key.id if exchange.key is not None else "",
-        "function": target.function if target is not None else "",
-        "alias": target.alias if target is not None else "",
-    }
-    if exchange.error is not None:
-        row |= {"error.message": exchange.error.message, "error.responseType": exchange.error.kind}
+    share, target, stage = exchange.share, exchange.target, exchange.stage
+    version = next((value for name, value in response.headers if name.lower() == VERSION_HEADER), "")
+    return make_json_line(
+        time=times.at(exchange.now),
+        id=exchange.extended_request_id,
+        request_id=exchange.request_id,
+        ip=exchange.request.client,
+        api_key_id=exchange.key.id if exchange.key is not None else "-",
+        stage=stage.settings.name if stage else "-",
+        method=exchange.request.method,
+        resource=exchange.operation.resource if exchange.operation else "-",
+        status=response.status,
+        bytes=len(response.body),
+        latency_ms=round(duration_s * 1000, 3),
+        error=exchange.error.kind if exchange.error is not None else "-",
+        canary=share is not None and share.is_canary,
+        deployment=share.deployment_id if share else "-",
+        function=target.function if target is not None and target.function else "-",
+        version=version or "-",
+    )
+
+
+def make_json_line(**values: Any) -> str:
+    """A line with every key of `ACCESS_LOG_FIELDS`; what has no value is `-`, as in API Gateway."""
+    row = {key: values.get(key, "-") for key in ACCESS_LOG_FIELDS}
     return json.dumps(row, separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
@@ -73,11 +93,11 @@ def text_log(write: Callable[[str], object]) -> Log:
     return log
 
 
-def json_log(write: Callable[[str], object], account_id: str) -> Log:
+def json_log(write: Callable[[str], object]) -> Log:
     """A log that writes JSON lines."""
     times = RequestTimes()
 
     def log(exchange: Exchange, response: Response, duration_s: float) -> None:
-        write(json_line(exchange, response, duration_s, account_id=account_id, times=times))
+        write(json_line(exchange, response, duration_s, times=times))
 
     return log

@@ -42,7 +42,7 @@ def read_named(payload: Payload, interface: Interface) -> InferenceRequest:
     return request
 
 
-def _read_nested(name: str, data: Any, interface: Interface, *, booleans: bool) -> Array:
+def _read_nested(name: str, data: Any, interface: Interface, *, booleans: bool, rows: bool = False) -> Array:
     row = interface.inputs.get(name)
     if row is None:
         if not interface.free_inputs:
@@ -50,14 +50,23 @@ def _read_nested(name: str, data: Any, interface: Interface, *, booleans: bool) 
         flat, shape = flatten_nested(name, data)
         return read_values(name, infer_datatype(flat), flat, booleans=booleans).reshape(shape)
     flat, shape = flatten_nested(name, data, row.shape)
+    if rows and not interface.free_inputs:
+        shape = _as_column(shape, row.shape)
     if not interface.free_inputs:
         row.check_shape(shape)
     return read_values(name, row.datatype, flat, booleans=booleans).reshape(shape)
 
 
+def _as_column(shape: tuple[int, ...], declared: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The shape with the trailing dimensions of 1 that the lists leave out: skl2onnx makes each column `[N, 1]`."""
+    missing = declared[len(shape) :] if declared and shape else ()
+    return shape + missing if missing and set(missing) == {1} else shape
+
+
 def read_rows(payload: Payload, interface: Interface) -> InferenceRequest:
     """`{"instances": [...]}`: a row per instance, `{name: value}`, or the bare value where one input is required.
 
+    A value of a column of shape `[N, 1]` may be written `5.1` instead of `[5.1]`.
     The rows are stacked to a first dimension. TensorFlow Serving's `signature_name` may be its `serving_default`.
     """
     document = payload.document
@@ -69,7 +78,8 @@ def read_rows(payload: Payload, interface: Interface) -> InferenceRequest:
         raise invalid("`instances`", "a list with a row per instance", rows)
     columns = _columns(rows, interface)
     inputs = {
-        name: _read_nested(name, column, interface, booleans=payload.booleans) for name, column in columns.items()
+        name: _read_nested(name, column, interface, booleans=payload.booleans, rows=True)
+        for name, column in columns.items()
     }
     request = InferenceRequest("rows", inputs, rows=len(rows))
     read_answer_fields(document, interface, request)
