@@ -313,19 +313,18 @@ def test_stages_of_two_apis_have_their_own_documents() -> None:
     assert [event["requestContext"]["apiId"] for event in functions.events] == ["one", "two"]
 
 
-def test_timeout_is_the_shorter_of_integration_and_function() -> None:
+def test_functions_are_given_the_time_limit_of_their_integration() -> None:
     paths = {
         "/slow": {"post": operation("slow", integration={"timeoutInMillis": 5000})},
-        "/quick": {"post": operation("quick", integration={"timeoutInMillis": 5000})},
         "/other": {"post": operation("other", integration={"timeoutInMillis": 50})},
     }
     functions = FakeFunctions()
-    under_test = gateway(paths, functions, timeouts_s={"slow": 15.0, "quick": 2.0})
+    under_test = gateway(paths, functions)
 
     for path in paths:
         respond(under_test, request(f"/dev{path}"))
 
-    assert functions.calls == [("slow", "", 5.0), ("quick", "", 2.0), ("other", "", 0.05)]
+    assert functions.calls == [("slow", "", 5.0), ("other", "", 0.05)]
 
 
 def wait(under_test: Gateway, one: Request) -> Response:

@@ -45,7 +45,7 @@ from turnout.gateway.rules.errors import (
     GatewayError,
 )
 from turnout.gateway.rules.gateway_responses import GatewayResponses
-from turnout.gateway.rules.stages import BucketOf, Stages, StageSettings, Target, own_bucket
+from turnout.gateway.rules.stages import BucketOf, Stages, StageSettings, own_bucket
 from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 
 _LOG = logging.getLogger("turnout.gateway")
@@ -72,7 +72,6 @@ class Gateway:
         default_stage: the stage that answers paths which name none, as a custom domain mapped to it would.
         endpoint: what events say of this place.
         api_keys: stage name -> its keys; where a document asks for a key and its stage has none, all are refused.
-        timeouts_s: function name -> its own timeout; the integration's holds for those that are not in it.
         clock: seconds since 1970.
         monotonic: seconds of a clock that never goes back, for throttles and durations.
         random: 0 up to but not 1, one call per request to a stage with a canary.
@@ -95,7 +94,6 @@ class Gateway:
         default_stage: str = "",
         endpoint: Endpoint | None = None,
         api_keys: Mapping[str, Iterable[ApiKey]] | None = None,
-        timeouts_s: Mapping[str, float] | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random_module.random,
@@ -121,7 +119,6 @@ class Gateway:
             if not stage.keys and any(operation.access is Access.API_KEY for operation in stage.document.operations)
         )
         self._functions = functions
-        self._timeouts_s = timeouts_s or {}
         self._services = services or {}
         self._replay_mark = replay_mark
         self._clock = clock
@@ -250,7 +247,7 @@ class Gateway:
         event = self._events.build(exchange, stage, share, operation, fields, query)
         if is_too_large(event, request.body):
             return self._refuse(exchange, EVENT_TOO_LARGE)
-        invocation = self._functions.invoke(target.function, target.alias, event, self._timeout_s(target))
+        invocation = self._functions.invoke(target.function, target.alias, event, target.timeout_s)
         if isinstance(invocation, Invocation):
             return self._respond(exchange, invocation)
         return invocation
@@ -271,7 +268,7 @@ class Gateway:
     async def _wait_for_function(self, exchange: Exchange, pending: Awaitable[Invocation]) -> Response:
         target = exchange.target
         assert target is not None
-        deadline = asyncio.timeout(self._timeout_s(target))
+        deadline = asyncio.timeout(target.timeout_s)
         try:
             async with deadline:
                 invocation = await pending
@@ -286,11 +283,6 @@ class Gateway:
             # Not this request was cancelled but the function's run.
             return self._refuse(exchange, FAILED)
         return self._respond(exchange, invocation)
-
-    def _timeout_s(self, target: Target) -> float:
-        """The shorter of the integration's timeout and the function's own."""
-        own = self._timeouts_s.get(target.function)
-        return target.timeout_s if own is None or own > target.timeout_s else own
 
     def _respond(self, exchange: Exchange, invocation: Invocation) -> Response:
         """The response that a function's answer asks for."""

@@ -149,7 +149,6 @@ def build_gateway(
         default_stage=stage or project.manifest.stages[0].name,
         endpoint=Endpoint(account_id=ACCOUNT_ID, port=port),
         api_keys=make_api_keys(keys or {}),
-        timeouts_s={function.name: float(function.timeout_s) for function in plan.functions},
         access_log=access_log,
         bucket_of=bucket_of,
         services=services,

@@ -424,6 +424,23 @@ def test_the_functions_own_time_limit_holds_too() -> None:
     run(functions, test())
 
 
+def test_opening_does_not_count_against_the_functions_own_time_limit() -> None:
+    limits: list[float] = []
+
+    def code(_: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        limits.append(context.get_remaining_time_in_millis() / 1000)
+        return answer()
+
+    functions = hosting(Fakes({"f": code}, loading=lambda name: time.sleep(1.2)), timeout_s=1)
+
+    async def test() -> None:
+        assert (await told(functions.invoke("f", "live", event(), 29))).error is None
+        assert (await told(functions.invoke("f", "live", event("late"), 0.0))).error == "timed_out"
+
+    run(functions, test())
+    assert limits[0] <= 1
+
+
 def test_calls_that_wait_behind_a_hanging_run_time_out_and_other_functions_go_on() -> None:
     hang = threading.Event()  # what no cancellation reaches
     ran: list[str] = []

@@ -70,6 +70,7 @@ class Call:
         "given_up",
         "is_alone",
         "kept_until",
+        "latest",
         "place",
         "started",
         "timer",
@@ -78,7 +79,7 @@ class Call:
     def __init__(self, alias: str, event: Mapping[str, Any], deadline: float, cancellation: Cancellation) -> None:
         self.alias = alias
         self.event = event
-        self.deadline = deadline
+        self.deadline = self.latest = deadline
         self.cancellation = cancellation
         self.started = False
         self.given_up = False
@@ -154,8 +155,10 @@ class HostedFunction:
 
     def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:
         """Run at once where that is surely short; else in a thread, in order of arrival."""
-        deadline = time.monotonic() + min(timeout_s, self.function.timeout_s)
         code = self._code
+        # As in Lambda, what opening takes does not count against the function's own limit.
+        limit_s = timeout_s if code is None else min(timeout_s, self.function.timeout_s)
+        deadline = time.monotonic() + limit_s
         if self._deaths >= MOST_DEATHS:
             return self._refuse()
         # Nothing overtakes a call that waits, and no body that may become a large one is read on the loop.
@@ -267,6 +270,7 @@ class HostedFunction:
         if not loading.done():
             loading.set_result(reason)
         if code is not None:
+            self._limit_waiting()
             self._start_waiting()
             self._let_go_of_code()
             if self.on_open is not None:
@@ -276,6 +280,15 @@ class HostedFunction:
         waiting, self._waiting = self._waiting, {}
         for call in waiting:
             _settle(call, failed)
+
+    def _limit_waiting(self) -> None:
+        """The function's own limit begins for the calls that waited for the session."""
+        loop, now = asyncio.get_running_loop(), time.monotonic()
+        for call in self._waiting:
+            call.deadline = min(call.latest, now + self.function.timeout_s)
+            if call.timer is not None:
+                call.timer.cancel()
+            call.timer = loop.call_at(loop.time() + call.deadline - now, self._expire, call)
 
     def _is_hopeless(self, deadline: float) -> bool:
         """Whether a call that came now would wait past its deadline."""
