@@ -12,10 +12,14 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from turnout.plan.routes import HEALTH_PATHS
 from turnout.plan.values import StagePlan
 
 from .auth import AUTH_RESOURCES
 from .observability.access_logs import FORMAT, make_log_groups
+
+HEALTH_RATE, HEALTH_BURST = 10_000, 5_000
+"""Of health, which the stage's own throttle must not refuse: an account's limits, which hold for all of its APIs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,16 @@ class ApiStage(pulumi.ComponentResource):
                 },
                 opts=within,
             )
+            for path in HEALTH_PATHS:
+                for method in ("GET", "HEAD"):
+                    aws.apigateway.MethodSettings(
+                        f"{name}{path.replace('/', '-')}-{method.lower()}",
+                        rest_api=args.rest_api.id,
+                        stage_name=self.stage.stage_name,
+                        method_path=f"{path.removeprefix('/')}/{method}",
+                        settings={"throttling_rate_limit": HEALTH_RATE, "throttling_burst_limit": HEALTH_BURST},
+                        opts=within,
+                    )
         make_secret = AUTH_RESOURCES.get(planned.auth)
         self.key = None if make_secret is None else make_secret(f"{args.api}_{planned.name}", self.stage, within)
         self.register_outputs({})

@@ -44,9 +44,17 @@ def test_release_canary_leaves_the_baselines_deployment() -> None:
 
 
 def test_throttle_holds_for_every_method() -> None:
-    inputs = deployed_stage(throttle=Throttle(100.0, 200)).one("apigateway/methodSettings:MethodSettings").inputs
-    assert inputs["methodPath"] == "*/*"
+    made = deployed_stage(throttle=Throttle(100.0, 200)).of("apigateway/methodSettings:MethodSettings")
+    (inputs,) = (row.inputs for row in made.values() if row.inputs["methodPath"] == "*/*")
     assert inputs["settings"] == {"throttlingRateLimit": 100, "throttlingBurstLimit": 200}
+
+
+def test_health_has_settings_of_its_own_beside_a_throttle() -> None:
+    made = deployed_stage(throttle=Throttle(1.0, 1)).of("apigateway/methodSettings:MethodSettings")
+    settings = {row.inputs["methodPath"]: row.inputs["settings"] for row in made.values()}
+    del settings["*/*"]
+    assert settings.keys() == {f"health/{what}/{method}" for what in ("live", "ready") for method in ("GET", "HEAD")}
+    assert all(row == {"throttlingRateLimit": 10_000, "throttlingBurstLimit": 5_000} for row in settings.values())
 
 
 def test_stage_without_a_throttle_has_no_settings() -> None:

@@ -133,10 +133,18 @@ def test_apis_differ_in_their_authentication_only() -> None:
         assert {key for key in left if left[key] != right[key]} == differ
 
 
+def test_head_is_what_get_is() -> None:
+    for item in document_of(manifest())["paths"].values():
+        assert ("get" in item) == ("head" in item)
+        if "get" in item:
+            assert item["head"] == {**item["get"], "operationId": f"{item['get']['operationId']}Head"}
+
+
 def test_parameters_stand_on_operations_not_on_paths() -> None:
     for path, item in document_of(manifest())["paths"].items():
-        assert len(item.keys() & {"get", "post", ANY_METHOD}) == len(item) == 1
-        [operation] = item.values()
+        assert len(item.keys() & {"get", "post", ANY_METHOD}) == 1
+        assert item.keys() <= {"get", "head", "post", ANY_METHOD}
+        operation = next(iter(item.values()))
         named = [(parameter["in"], parameter["name"]) for parameter in operation["parameters"]]
         in_path = [("path", name.removesuffix("+")) for name in re.findall(r"{([^}]+)}", path)]
         in_header = [("header", "Inference-Header-Content-Length")] if path.endswith("/inference") else []

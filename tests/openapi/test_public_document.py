@@ -44,7 +44,7 @@ def test_document_of_any_manifest_is_valid_and_without_account(of: Manifest) -> 
 def test_operations_stay_as_they_are_but_for_the_integration() -> None:
     document, public = published(manifest())
     for path in ("/models/iris/v1/inference", "/models", "/health/ready"):
-        [(method, operation)] = document["paths"][path].items()
+        [(method, operation), *_] = document["paths"][path].items()
         expected = {key: value for key, value in operation.items() if key != "x-amazon-apigateway-integration"}
         assert public["paths"][path] == {method: expected}
 

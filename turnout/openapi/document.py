@@ -98,6 +98,8 @@ def build_document(
         else:
             operation = build_general_operation(route, security=auth.security, uri=uri, credentials=credentials)
         paths[route.path] = {ANY_METHOD if route.method == "ANY" else route.method.lower(): operation}
+        if route.method == "GET":
+            paths[route.path]["head"] = {**operation, "operationId": f"{operation['operationId']}Head"}
     return {
         "openapi": "3.0.3",
         "info": {"title": api.name, "version": "1", "description": INFO},

@@ -56,7 +56,8 @@ def _publish_paths(paths: Mapping[str, Any]) -> dict[str, Any]:
         if path == PROTOCOL_REST:
             published |= _protocol_paths(_published(item[ANY_METHOD]))
         elif path != PROTOCOL_ROOT:
-            published[path] = _each_published(item)
+            # HEAD says what GET says, without the body: nothing that a reader of the document needs.
+            published[path] = _each_published({method: row for method, row in item.items() if method != "head"})
     return published
 
 

@@ -28,6 +28,9 @@ GENERAL_ROUTES = (
 )
 """Method, path and kind of what the general router answers beside the Open Inference Protocol."""
 
+HEALTH_PATHS = tuple(path for _, path, kind in GENERAL_ROUTES if kind == "health")
+"""Never throttled: a probe that is refused would take a healthy service out of its balancer."""
+
 OPEN_INFERENCE_ROUTES = (("ANY", "/v2", "open_inference"), ("ANY", "/v2/{proxy+}", "open_inference"))
 
 

@@ -204,6 +204,30 @@ def test_a_request_admitted_by_its_head_takes_one_token_in_all() -> None:
     assert len(functions.calls) == 1
 
 
+HEALTH = {
+    "/health/live": {"get": operation(), "head": operation()},
+    "/health/ready": {"get": operation()},
+    "/v2/{proxy+}": {"x-amazon-apigateway-any-method": operation()},
+    "/x": {"post": operation()},
+}
+
+
+def test_health_is_not_throttled_and_takes_no_token() -> None:
+    under_test = gateway(HEALTH, FakeFunctions(), stage(throttle=Throttle(0.001, 1)))
+    asked = [
+        ("/dev/health/live", "GET"),
+        ("/dev/health/live", "HEAD"),
+        ("/dev/health/ready", "GET"),
+        ("/dev/v2/health/live", "GET"),
+        ("/dev/v2/health/ready", "HEAD"),
+    ]
+    assert {respond(under_test, request(path, method)).status for path, method in asked * 3} == {200}
+    assert [respond(under_test, request("/dev/x")).status for _ in range(2)] == [200, 429]
+    assert {respond(under_test, request(path, method)).status for path, method in asked} == {200}
+    assert respond(under_test, request("/dev/v2/models/health", "GET")).status == 429
+    assert respond(under_test, request("/dev/v2/health/live", "POST")).status == 429
+
+
 def test_throttle_refuses_what_is_over_the_burst() -> None:
     now = [100.0]
     under_test = gateway(PATHS, FakeFunctions(), stage(variables=V1, throttle=Throttle(1, 2)), monotonic=lambda: now[0])

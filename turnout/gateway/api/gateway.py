@@ -46,11 +46,13 @@ from turnout.gateway.rules.errors import (
 )
 from turnout.gateway.rules.gateway_responses import GatewayResponses
 from turnout.gateway.rules.stages import BucketOf, Stages, StageSettings, own_bucket
+from turnout.plan.routes import HEALTH_PATHS
 from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 
 _LOG = logging.getLogger("turnout.gateway")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NO_QUERY = (None, None)
+PROTOCOL_PATH = "/v2/{proxy+}"
 _NO_RESPONSES = GatewayResponses({})
 
 
@@ -219,7 +221,7 @@ class Gateway:
             exchange.key = stage.keys.find(fields.known[API_KEY])
             if exchange.key is None:
                 return INVALID_API_KEY
-        if stage.bucket is None or exchange.request.admitted == stage.settings.name:
+        if stage.bucket is None or exchange.request.admitted == stage.settings.name or _asks_for_health(exchange):
             return None
         if not stage.bucket.take(exchange.started):
             return THROTTLED
@@ -343,3 +345,14 @@ class Gateway:
             except Exception:
                 _LOG.exception("request %s could not be logged", exchange.request_id)
         return response
+
+
+def _asks_for_health(exchange: Exchange) -> bool:
+    """Whether a request asks for health, which is never throttled and takes no caller's token."""
+    operation = exchange.operation
+    if operation is None or exchange.request.method not in {"GET", "HEAD"}:
+        return False
+    path = operation.resource
+    if path == PROTOCOL_PATH and exchange.parameters:
+        path = f"/{exchange.parameters['proxy']}"
+    return path in HEALTH_PATHS

@@ -33,7 +33,7 @@ def make_metrics(
 
     def answer_metrics(request: Request) -> Response:
         stage = parse_qs(request.query).get("stage", [""])[-1]
-        if request.method != "GET" or not stage:
+        if request.method not in {"GET", "HEAD"} or not stage:
             return AwsError(400, "BadRequestException", f"Ask with GET {PATH}?stage=NAME").response()
         functions = [
             {

@@ -19,7 +19,7 @@ def make_replays(mark: str) -> Handler:
     """The handler that hands out the mark."""
 
     def answer_mark(request: Request) -> Response:
-        if request.method != "GET":
+        if request.method not in {"GET", "HEAD"}:
             return AwsError(400, "BadRequestException", f"Ask with GET {PATH}").response()
         return Response(200, (("Content-Type", "application/json"),), orjson.dumps({"mark": mark}))
 
