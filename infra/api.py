@@ -1,6 +1,5 @@
 """One REST API: the document, its deployment, its stages.
 
-Comes in: a planned API and its document as text. Goes out: the component. Called by the program, once per API.
 The text is known at preview, so that a preview shows which routes change, and its hash decides whether anything is
 deployed.
 """

@@ -1,7 +1,7 @@
 """What a kind of authentication needs of AWS beside the document: for API keys, a usage plan and a key.
 
-Comes in: a stage. Goes out: what its callers need to know, secret. Called by each stage. `AUTH_RESOURCES` has a row
-for each kind of `turnout.plan.auth.AUTH_TYPES` that has resources; the others stand in the document alone.
+`AUTH_RESOURCES` has a row for each kind of `turnout.plan.auth.AUTH_TYPES` that has resources; the others stand in the
+document alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""One Lambda function with its log, its aliases and what keeps it warm.
-
-Comes in: a planned function, its zip and its role. Goes out: the component. Called by the program, once per function.
-"""
+"""One Lambda function with its log, its aliases and what keeps it warm."""
 
 from __future__ import annotations
 

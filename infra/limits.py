@@ -1,8 +1,6 @@
 """Limits of AWS that can be known only now: sizes of what was built, lengths of names with the account in them.
 
-Comes in: what is about to be deployed. Goes out: nothing, or a `RunError` with all that AWS would refuse. Called by the
-program before the first resource. What depends on models.yaml alone is the plan's affair
-(turnout/plan/checks/quotas.py).
+What depends on models.yaml alone is the plan's affair (turnout/plan/checks/quotas.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Where a stack stands, and how its resources are called there: names and ARNs known before anything is made.
-
-Comes in: partition, region and account of the provider's credentials, the functions' prefix. Goes out: literals, so
-that the API document is a plain string at preview. Called by every component.
-"""
+"""Where a stack stands, and how its resources are called there: names and ARNs known before anything is made."""
 
 from __future__ import annotations
 

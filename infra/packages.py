@@ -1,7 +1,5 @@
 """Packages on their way to Lambda: sent with the function, or through S3 where they are too large for that.
 
-Comes in: the built zips, and the models that do not lie in them. Goes out: what a function's `code` and `layers` are,
-and where it finds its model. Called by the program.
 An object is named by its contents' digest, so an unchanged one is not sent again.
 """
 

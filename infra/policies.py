@@ -1,8 +1,4 @@
-"""IAM policies as JSON: who may take a role, and what a role may do.
-
-Comes in: a `Place`. Goes out: JSON in one spelling, so that equal policies are equal texts. Called by the components
-that make roles.
-"""
+"""IAM policies as JSON: who may take a role, and what a role may do."""
 
 from __future__ import annotations
 

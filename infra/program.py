@@ -1,8 +1,5 @@
 """The program: everything that a models.yaml asks for, from the file to the stack's exports.
 
-Comes in: the folder of models.yaml, the stack's configuration, the provider's account and region. Goes out: Pulumi
-resources. Called by `__main__`, by a project's own three lines, and by the tests.
-
 All that can be wrong with the files is told before the first resource, in the words of `turnout validate`.
 """
 

@@ -1,7 +1,5 @@
 """Roles: one for the functions of all models, one for each router, one by which API Gateway calls the functions.
 
-Comes in: the plan. Goes out: the role of each function. Called by the program.
-
 The functions are named by patterns that the stack's prefix begins, not one by one: 300 of them do not fit into the
 10,240 characters of a role's policies, and a new version would change the policy of everything that calls it. Nothing
 else has a name with that prefix and an underscore (`Place.prefix`).

@@ -1,8 +1,4 @@
-"""Settings: where a stack stands and who hears of it. What is served stands in models.yaml and nowhere else.
-
-Comes in: the stack's configuration, `pulumi config set turnout:log_retention_days 90`. Goes out: `Settings`, or a
-`RunError` that names the key. Called by the program.
-"""
+"""Settings: where a stack stands and who hears of it. What is served stands in models.yaml and nowhere else."""
 
 from __future__ import annotations
 

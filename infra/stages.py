@@ -1,8 +1,4 @@
-"""One stage of an API: its variables, its canary, its throttle, its log and its key.
-
-Comes in: a planned stage and the deployment that it shows. Goes out: where it is called and with which key. Called by
-the API, once per stage.
-"""
+"""One stage of an API: its variables, its canary, its throttle, its log and its key."""
 
 from __future__ import annotations
 

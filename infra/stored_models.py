@@ -1,8 +1,4 @@
-"""Models that do not lie in their zip: where their functions find them, and what they may read.
-
-Comes in: the plan and the built packages. Goes out: `StoredModel` values. Called by the program, which hands them to
-the packages (what is to be sent), the roles (what may be read) and the functions (where it is).
-"""
+"""Models that do not lie in their zip: where their functions find them, and what they may read."""
 
 from __future__ import annotations
 

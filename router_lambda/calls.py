@@ -1,8 +1,4 @@
-"""One call of a model: which version, a copy to another one, and another one instead where it fails.
-
-Comes in: a model's name, an event, a deadline. Goes out: an `Outcome`. Called by the router for its own model and by
-the graphs for each of their steps.
-"""
+"""One call of a model: which version, a copy to another one, and another one instead where it fails."""
 
 from __future__ import annotations
 

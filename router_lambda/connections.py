@@ -1,7 +1,5 @@
 """HTTP connections to one endpoint, kept open between requests and shared by threads.
 
-Comes in: an endpoint, requests, deadlines. Goes out: `HttpAnswer`s. Called by `invoke`.
-
 A kept connection may have been closed by the other side, surely where Lambda has frozen the process for minutes. That
 shows when the request is sent or before any byte of an answer: then, and only then, the request is sent again.
 """

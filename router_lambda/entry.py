@@ -1,7 +1,6 @@
 """What Lambda imports: the router that the zip's files describe, made at init.
 
-Comes in: `routes.json` of a model's router, or `catalogue.json` of the general one, written by `turnout build`. Goes
-out: `handler`. Called by the runtime. No event loop: the coroutines that the routers are written as never suspend here.
+No event loop: the coroutines that the routers are written as never suspend here.
 """
 
 from __future__ import annotations

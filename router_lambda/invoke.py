@@ -1,7 +1,5 @@
 """Lambda's Invoke API, by alias: one call of another function.
 
-Comes in: a function's name, alias and event. Goes out: an `Answered`. Called by the routers where Lambda runs them.
-
 Written over http.client, since importing boto3 and making its client takes longer than all else that a router does when
 it starts (docs/performance.md). Source: AWS Lambda API, Invoke.
 """

@@ -1,7 +1,5 @@
 """A function's answer as a router sees it: a proxy answer, or why there is none; and what the caller then gets.
 
-Comes in: an `Answered`. Goes out: the same, with rubbish told as a failure; and proxy answers. Called by the routers.
-
 Where a function fails and nothing takes its place, the caller reads what API Gateway says when it calls that function
 itself: the same status, the same body.
 """

@@ -1,8 +1,4 @@
-"""A model's router: one event in, one proxy answer out.
-
-Comes in: a `RouteTable` and a way to call functions, once; then events and deadlines. Goes out: the answer of the
-version that was chosen, saying how, or of the model's graph. Called by the Lambda's entry and by the local gateway.
-"""
+"""A model's router: one event in, one proxy answer out."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Several things at the same time: in threads where a Lambda runs them, as tasks of asyncio in the local gateway.
 
-Comes in: coroutines. Goes out: what they return. Called by the routers, which are written once for both. In a Lambda
-nothing ever suspends, since its calls block their thread: so a coroutine is run by one `send`, without the tens of
-milliseconds that importing asyncio takes.
+In a Lambda nothing ever suspends, since its calls block their thread: so a coroutine is run by one `send`, without the
+tens of milliseconds that importing asyncio takes.
 """
 
 from __future__ import annotations

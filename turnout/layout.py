@@ -1,7 +1,6 @@
 """Where our own data files and packages are: beside the package in a checkout, inside it when installed from a wheel.
 
-Comes in: nothing. Goes out: paths and a module name. Called by whoever reads a schema, copies the sample or packs the
-model functions. Source: the wheel's mapping in pyproject.toml.
+Source: the wheel's mapping in pyproject.toml.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What is wrong with the user's files: values that collect, so that every problem is told at once.
-
-Comes in: nothing. Goes out: `Problem` values and the one exception that carries them. Called by everything that reads
-the manifest or checks it against the artifacts; the command line prints them and exits 2.
-"""
+"""What is wrong with the user's files: values that collect, so that every problem is told at once."""
 
 from __future__ import annotations
 

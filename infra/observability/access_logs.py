@@ -1,9 +1,7 @@
 """Access logs of a stage, a JSON line per request, and the role by which API Gateway writes them.
 
-Comes in: names and a retention. Goes out: log groups, and the setting of the account. Called by the program and by each
-stage. Requests that the canary answers are logged in a second group as well, `.../Canary`, which is made here lest API
-Gateway make it without retention. Source: API Gateway Developer Guide, "Set up an API Gateway canary release
-deployment".
+Requests that the canary answers are logged in a second group as well, `.../Canary`, which is made here lest API Gateway
+make it without retention. Source: API Gateway Developer Guide, "Set up an API Gateway canary release deployment".
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Alarms of a function and of a stage: failures, throttles, latency against what `slo` promises.
 
-Comes in: planned functions and stages. Goes out: CloudWatch alarms. Called by the program. Where `slo` says nothing
-of errors, `ERROR_PERCENT` holds; where it says nothing of latency, there is no alarm for it.
+Where `slo` says nothing of errors, `ERROR_PERCENT` holds; where it says nothing of latency, there is no alarm for it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """The dashboard's body: for each stage what its callers see, what serves it, and its canary beside its baseline.
 
-Comes in: the plan. Goes out: JSON as CloudWatch wants it; what no stage serves is not in it. Called by the program.
 Source: CloudWatch API Reference, "Dashboard Body Structure and Syntax".
 """
 

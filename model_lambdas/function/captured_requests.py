@@ -1,7 +1,6 @@
 """A share of a version's requests, logged to be replayed: one line each, `{"turnout_capture": {...}}`.
 
-Comes in: a function's handler, and what the manifest's `capture` says. Goes out: the same one, which writes lines. Put
-around the handler at init, in Lambda only; `turnout replay` reads what CloudWatch exports.
+Put around the handler at init, in Lambda only; `turnout replay` reads what CloudWatch exports.
 
 Nothing of it may cost the caller the answer: what cannot be captured is told in the log and left.
 """

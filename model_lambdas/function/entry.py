@@ -1,7 +1,4 @@
-"""What Lambda imports: the session is opened and warmed up at init, so that a SnapStart snapshot holds both.
-
-Comes in: `function.json` beside the packages, written by `turnout build`. Goes out: `handler`. Called by the runtime.
-"""
+"""What Lambda imports: the session is opened and warmed up at init, so that a SnapStart snapshot holds both."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Answers of 500 and more, counted for CloudWatch: Lambda's own `Errors` knows crashes and timeouts only.
 
-Comes in: a function's handler. Goes out: the same one, which writes a line for each such answer; CloudWatch makes a
-metric of it. Put around the handler at init, in Lambda only; read by turnout.canary.observation.cloudwatch and by
-alarms. Source: "Specification: Embedded metric format", Amazon CloudWatch User Guide.
+Put around the handler at init, in Lambda only; read by turnout.canary.observation.cloudwatch and by alarms. Source:
+"Specification: Embedded metric format", Amazon CloudWatch User Guide.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The function of one model version: a proxy event in, a proxy answer out, as AWS Lambda calls it.
-
-Comes in: a `FunctionSpec`; then events and contexts. Goes out: answers with a status, never an exception for a
-client's fault. Called by the Lambda runtime and by the gateway, from several threads at once.
-"""
+"""The function of one model version: a proxy event in, a proxy answer out, as AWS Lambda calls it."""
 
 from __future__ import annotations
 

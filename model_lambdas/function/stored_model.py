@@ -1,8 +1,5 @@
 """A model that does not lie in its function's zip: fetched from S3 when the function starts.
 
-Comes in: where the files are, `s3://bucket/folder`, and their names, sizes and digests. Goes out: the same files below
-a folder, whole and right, or a `ModelError`. Called by `entry`.
-
 A file comes in ranges over several connections at once, since one alone does not fill Lambda's network. Nothing is
 opened before its digest is right. Without boto3, whose import takes longer than a small model's transfer.
 Source: Amazon S3 API Reference, GetObject; S3 performance guidelines, "Use byte-range fetches".

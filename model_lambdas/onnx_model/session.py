@@ -1,8 +1,5 @@
 """One ONNX model, open: arrays in, arrays out.
 
-Comes in: a `FunctionSpec`; then named arrays that were checked against its signature. Goes out: named arrays, or a
-`RequestError` for values that onnxruntime refuses. Called by the handler, from several threads at once.
-
 What onnxruntime 1.32 needs to be handled with care: strings must be `str` in object arrays (`bytes` become the text
 "b'...'", fixed-width dtypes lose trailing zero bytes); a big-endian array and, in an OrtValue, a column-major one are
 read as if they were little-endian and row-major; BF16 goes in and comes out as OrtValues only.

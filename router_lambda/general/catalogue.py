@@ -1,8 +1,5 @@
 """The catalogue's pages: all models, one model, one version.
 
-Comes in: the catalogue and a stage. Goes out: JSON. Called by the general router for `GET /models`,
-`/models/{model}` and `/models/{model}/{version}`.
-
 All models stand on one page, so it tells of each only its names and what the stage serves; tensors stand on a model's
 page, examples on a version's.
 """

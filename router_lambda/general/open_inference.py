@@ -1,7 +1,5 @@
 """The Open Inference Protocol's tree, `/v2`, so that its clients work unchanged.
 
-Comes in: an event of `/v2` or `/v2/{proxy+}`. Goes out: a proxy answer; an inference's is the function's own. Called by
-the general router.
 Source: Open Inference Protocol, "HTTP/REST"; Triton, "Binary Tensor Data Extension".
 
 The path parameter decides, never the raw path. It is parted at its slashes and then decoded, so that a name with an

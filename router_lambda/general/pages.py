@@ -1,7 +1,6 @@
 """What the general router says itself: JSON, and the refusal of methods that a path has not.
 
-Comes in: values. Goes out: proxy answers. Called by the general router and by `/v2`. The standard library's json, since
-routers have no layer.
+The standard library's json, since routers have no layer.
 """
 
 from __future__ import annotations

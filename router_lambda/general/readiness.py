@@ -1,8 +1,5 @@
 """Whether functions answer: each is sent a ping, which it answers without an inference once its session is open.
 
-Comes in: versions with their functions, and an alias. Goes out: nothing, or an error that lists who does not answer.
-Called for `/health/ready` and by `/v2`.
-
 A ping is a real call: on AWS it starts a function that sleeps. What is found holds for some seconds, so that a stage
 whose health anybody asks, as often as they like, costs one ping per function and such a while.
 """

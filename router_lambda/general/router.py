@@ -1,8 +1,4 @@
-"""The general router: the catalogue, health, the document and the Open Inference Protocol's tree.
-
-Comes in: a `Catalogue` and a way to call functions, once; then events and deadlines. Goes out: proxy answers. Called by
-the Lambda's entry and by the local gateway.
-"""
+"""The general router: the catalogue, health, the document and the Open Inference Protocol's tree."""
 
 from __future__ import annotations
 

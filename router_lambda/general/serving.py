@@ -1,8 +1,4 @@
-"""What a stage serves at this moment, read from the variables that its events carry.
-
-Comes in: an event, entries of the catalogue. Goes out: the stage, and versions with their shares. Called by the
-catalogue's pages, by `/v2` and by the answer to whether all is ready.
-"""
+"""What a stage serves at this moment, read from the variables that its events carry."""
 
 from __future__ import annotations
 

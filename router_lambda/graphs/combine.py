@@ -1,6 +1,6 @@
 """An ensemble's answers made into one: mean, vote, concatenate.
 
-Comes in: what the members gave for one output. Goes out: one tensor. Called by the graphs. Pure.
+Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A graph of calls, run: one request in, several calls, one answer out.
 
-Comes in: the caller's event. Goes out: a proxy answer in the form that was asked in. Called by the router of a model
-that is a graph. Graphs that it calls are run here, too, and models with a router are routed here: each step is one hop.
+Graphs that it calls are run here, too, and models with a router are routed here: each step is one hop.
 """
 
 from __future__ import annotations

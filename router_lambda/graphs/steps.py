@@ -1,8 +1,4 @@
-"""One step of a graph on the wire: the event of its call, and the tensors of its answer.
-
-Comes in: the caller's event and tensors; then an `Outcome`. Goes out: an event; then tensors, or an error that names
-the step. Called by the graphs.
-"""
+"""One step of a graph on the wire: the event of its call, and the tensors of its answer."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The step that a switch of a graph goes on with, by the value of a tensor.
 
-Comes in: a switch and the tensors before it. Goes out: a node. Called by the graphs. Pure.
+Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Model files as they lie on the disk: digest, size and signature, each read once and then cached by digest.
-
-Comes in: paths. Goes out: `Artifact` values. Called by the command line and the gateway before they plan.
-"""
+"""Model files as they lie on the disk: digest, size and signature, each read once and then cached by digest."""
 
 from __future__ import annotations
 

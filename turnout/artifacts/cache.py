@@ -1,10 +1,7 @@
-"""What is already known of model files: their digests by path and their signatures by digest, as small JSON files.
+"""Caches what is known of model files as small JSON files: digests by path, signatures by digest.
 
-Comes in: a folder, paths, digests. Goes out: what was remembered, or None: a cache that is missing, damaged, of another
-release, or being written by another process is no error. Called by the artifact inspection.
-
-    <folder>/files/<sha256 of the path>.json     size, times and inode of the file and of its external data -> digest
-    <folder>/signatures/<digest>.json            signature and operators
+The folder holds `files/<sha256 of the path>.json` (size, times and inode of the file and of its external data, and the
+digest) and `signatures/<digest>.json` (signature and operators).
 """
 
 from __future__ import annotations

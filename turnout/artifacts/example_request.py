@@ -1,7 +1,6 @@
 """A request made from a signature alone, for the document and for `turnout invoke` where a version has no examples.
 
-Comes in: a `Signature`. Goes out: an Open Inference Protocol request as a JSON-ready dict. It fits the signature
-always; a graph may still refuse its values (recurrent state, a minimum length), which is a 422.
+It fits the signature always; a graph may still refuse its values (recurrent state, a minimum length), which is a 422.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A version's examples: requests with the answers that are expected, and how far an answer may be from them.
 
-Comes in: an `examples.json`, and answers. Goes out: `Example` values, and sentences for what differs. Called by the
-document, the smoke tests, warm-up runs and canary checks. The format is described in examples/README.md.
+The format is described in examples/README.md.
 """
 
 from __future__ import annotations

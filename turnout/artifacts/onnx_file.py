@@ -1,9 +1,7 @@
 """An ONNX file's graph without its weights, and what a file is that is no ONNX model.
 
-Comes in: a path. Goes out: a `ModelProto` whose large tensors hold no data, or an `ArtifactError`. Called by the
-signature reader and the artifact inspection. The file is walked field by field and the data of large tensors is jumped
-over, so that a 2 GB model costs as much memory as its graph.
-Source: onnx.proto; Protocol Buffers, "Encoding".
+The file is walked field by field and the data of large tensors is jumped over, so that a 2 GB model costs as much
+memory as its graph. Source: onnx.proto; Protocol Buffers, "Encoding".
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """What goes into a model and what comes out, read from the ONNX graph without running it.
 
-Comes in: the path of an ONNX file. Goes out: a `Signature`, or an `ArtifactError` that names every tensor that cannot
-be served. Called by the artifact inspection.
 Source: onnx.proto (ValueInfoProto, TypeProto); onnx.ml, ZipMap.
 """
 

@@ -1,8 +1,6 @@
 """How two versions agree on requests that a stage's canary decided about: both answer each, outputs are compared.
 
-Comes in: a stage with a canary, whoever keeps its requests, where its API is called. Goes out: counts by model. Called
-by `turnout canary` while it judges. Whatever keeps it from comparing is a note and no error: the other checks still are
-to take a bad canary back.
+Whatever keeps it from comparing is a note and no error: the other checks still are to take a bad canary back.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""How a stage's canary stands: what it serves, what was seen of it, and what is out of step.
-
-Comes in: a project, the record, and, where they are at hand, the live stage and Pulumi's outputs. Goes out: a `Report`.
-Called by `turnout canary status`.
-"""
+"""How a stage's canary stands: what it serves, what was seen of it, and what is out of step."""
 
 from __future__ import annotations
 

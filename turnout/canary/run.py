@@ -1,8 +1,5 @@
 """A canary's run as it happens: look, judge, move, write down, wait, until it is promoted, rolled back or left.
 
-Comes in: a stage with a canary, a connection to it, a judgement, a clock. Goes out: a `Tick` for each look, made when
-it is asked for. Called by `turnout canary run`.
-
 Where a run is stands in rollouts.jsonl, so it may be ended anywhere and goes on when it is started again: each of its
 moves is a rollout like any other. What cannot be reached for a while is asked again at the next look.
 """

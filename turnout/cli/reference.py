@@ -1,7 +1,4 @@
-"""docs/cli.md: every command's `--help` on one page. `python -m turnout.cli.reference > docs/cli.md` writes it.
-
-Comes in: the commands. Goes out: Markdown. Called by `make generated` and by the test that the page is up to date.
-"""
+"""docs/cli.md: every command's `--help` on one page. `python -m turnout.cli.reference > docs/cli.md` writes it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Captured requests, read: lines of `turnout serve --capture`, and of CloudWatch's logs however they were exported.
-
-Comes in: lines that hold `{"turnout_capture": {...}}`, alone, behind a prefix, or as a text within JSON. Goes out:
-`Sample` values. Called by `turnout replay` and by the canary's check of agreement.
-"""
+"""Captured requests, read: lines of `turnout serve --capture`, and of CloudWatch's logs however they were exported."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Requests to a running API, over HTTP.
 
-Comes in: an address, a body. Goes out: an `Answer`, whatever its status, or an `UnreachableError`. Called by the
-command line. No proxy is asked: the API is usually on this machine.
+No proxy is asked: the API is usually on this machine.
 """
 
 from __future__ import annotations

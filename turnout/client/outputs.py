@@ -1,7 +1,4 @@
-"""The outputs in an answer of any form, as arrays.
-
-Comes in: an answer's headers and body. Goes out: name -> array. Called by the replay.
-"""
+"""The outputs in an answer of any form, as arrays."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The request that is sent to a model when the user gives none: one of its examples, or one made from its signature.
-
-Comes in: the project and names. Goes out: a `SampleRequest`. Called by `turnout invoke`.
-"""
+"""The request that is sent to a model when the user gives none: one of its examples, or one made from its signature."""
 
 from __future__ import annotations
 

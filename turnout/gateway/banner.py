@@ -1,7 +1,4 @@
-"""What `turnout serve` prints once it listens: where, which stages, how to call it.
-
-Comes in: the plan, the keys, the address. Goes out: text. Called by `turnout.gateway.serve`.
-"""
+"""What `turnout serve` prints once it listens: where, which stages, how to call it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The program's own log, beside the access log: what went wrong, and why.
-
-Comes in: a format. Goes out: log records as lines on a stream. Called once by `turnout.gateway.serve`.
-"""
+"""The program's own log, beside the access log: what went wrong, and why."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`turnout serve`: a project's plan, document, functions and gateway put together, and served until a signal comes.
-
-Comes in: a `Project`. Goes out: nothing. Called by the command line.
-"""
+"""`turnout serve`: a project's plan, document, functions and gateway put together, and served until a signal comes."""
 
 from __future__ import annotations
 

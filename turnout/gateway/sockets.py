@@ -1,8 +1,4 @@
-"""Sockets that are bound before anything slow happens, so that a port in use is told at once.
-
-Comes in: host and port as the user gave them. Goes out: bound sockets, not yet listening. Called by
-`turnout.gateway.serve`.
-"""
+"""Sockets that are bound before anything slow happens, so that a port in use is told at once."""
 
 from __future__ import annotations
 

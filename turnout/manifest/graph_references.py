@@ -1,7 +1,4 @@
-"""What the graphs of a manifest say of its models, and what can be told of their steps without any signature.
-
-Comes in: the manifest's tree, right or wrong. Goes out: `Finding` values. Called by turnout.manifest.references.
-"""
+"""What the graphs of a manifest say of its models, and what can be told of their steps without any signature."""
 
 from __future__ import annotations
 

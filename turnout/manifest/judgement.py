@@ -1,7 +1,4 @@
-"""How a canary is judged: the keys of `defaults.canary` and of a stage's `canary`, as frozen values.
-
-Comes in: the manifest's tree. Goes out: a `Judgement`. Called by turnout.manifest; read by the canary's life cycle.
-"""
+"""How a canary is judged: the keys of `defaults.canary` and of a stage's `canary`, as frozen values."""
 
 from __future__ import annotations
 

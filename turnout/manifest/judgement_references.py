@@ -1,7 +1,4 @@
-"""What the keys of a canary's judgement say of each other.
-
-Comes in: the manifest's tree, right or wrong. Goes out: `Finding` values. Called by turnout.manifest.references.
-"""
+"""What the keys of a canary's judgement say of each other."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The manifest, `models.yaml`: what the user wrote, as frozen values.
-
-Comes in: the file's bytes. Goes out: a `Manifest`, or a `ProblemsError` with all that is wrong. Called by the command
-line, the gateway and infra before anything else.
-"""
+"""The manifest, `models.yaml`: what the user wrote, as frozen values."""
 
 from __future__ import annotations
 

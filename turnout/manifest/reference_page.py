@@ -1,8 +1,4 @@
-"""docs/manifest.md: every key of models.yaml. `python -m turnout.manifest.reference_page > docs/manifest.md` writes it.
-
-Comes in: the manifest's schema. Goes out: Markdown. Called by `make generated` and by the test that the page is up to
-date.
-"""
+"""Writes docs/manifest.md, every key of models.yaml: `python -m turnout.manifest.reference_page > docs/manifest.md`."""
 
 from __future__ import annotations
 

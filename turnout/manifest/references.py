@@ -1,7 +1,5 @@
 """What the manifest's parts say of each other: names that must exist, sums, spellings that collide.
 
-Comes in: the manifest's tree, right or wrong. Goes out: `Finding` values. Called by turnout.manifest.
-
 The tree may break its schema anywhere. Each rule looks at what is well-formed and is silent about the rest, which the
 schema's check tells; so a user gets both at once and nothing twice.
 """

@@ -1,7 +1,5 @@
 """The manifest's tree against its JSON Schema, told in sentences about the file.
 
-Comes in: the tree that turnout.yaml_text.reader read. Goes out: `Finding` values. Called by turnout.manifest.
-
 The sentences for names and paths stand in the schema itself, as `patternErrorMessage`, which editors show too.
 """
 

@@ -1,7 +1,4 @@
-"""The cases of a switch: which of them no value can reach, since an earlier one takes it.
-
-Comes in: a switch of the manifest's tree. Goes out: `Finding` values. Called by turnout.manifest.graph_references.
-"""
+"""The cases of a switch: which of them no value can reach, since an earlier one takes it."""
 
 from __future__ import annotations
 

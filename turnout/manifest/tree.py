@@ -1,7 +1,4 @@
-"""Reading a manifest's tree that may be wrong anywhere: what is well-formed, and nothing of the rest.
-
-Comes in: the tree as it was read. Goes out: mappings, names, findings about names. Called by the cross-reference rules.
-"""
+"""Reading a manifest's tree that may be wrong anywhere: what is well-formed, and nothing of the rest."""
 
 from __future__ import annotations
 

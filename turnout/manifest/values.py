@@ -1,7 +1,6 @@
 """The values of a manifest: models, versions, stages and what they ask for, frozen.
 
-Comes in: nothing. Goes out: dataclasses, with the defaults merged in. Made by turnout.manifest, which hands them on to
-everybody else.
+Made by turnout.manifest, which hands them on to everybody else.
 """
 
 from __future__ import annotations

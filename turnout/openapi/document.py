@@ -1,7 +1,5 @@
 """The document: one OpenAPI 3.0 text with API Gateway's extensions, that AWS imports and the local gateway obeys.
 
-Comes in: a plan, one of its APIs, and `uri_of`, which binds a function's name to something that can be called. Goes
-out: a JSON-ready dict in a fixed order, equal plans give equal bytes. Called by the gateway, infra, `turnout openapi`.
 Source: OpenAPI 3.0.3; API Gateway Developer Guide, "OpenAPI extensions" and "Important notes for REST APIs".
 """
 

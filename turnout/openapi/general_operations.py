@@ -1,7 +1,4 @@
-"""Operations of what the general router answers: the catalogue, health, the document, the Open Inference Protocol.
-
-Comes in: a planned route. Goes out: an operation object; the schemas that such operations name. Called by the document.
-"""
+"""Operations of what the general router answers: the catalogue, health, the document, the Open Inference Protocol."""
 
 from __future__ import annotations
 

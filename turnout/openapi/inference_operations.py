@@ -1,6 +1,5 @@
 """An inference in the document: what a client sends to a route, what it gets, and which function answers.
 
-Comes in: a planned route and the versions that may answer it. Goes out: an operation object. Called by the document.
 Parameters stand on the operation and responses are written out at each, since API Gateway knows neither a path's
 parameters (moto fails on them) nor references to shared responses.
 """

@@ -1,8 +1,5 @@
 """The document for those who call the API: without what concerns API Gateway and its account.
 
-Comes in: a document as `build_document` makes it. Goes out: one that any tool reads. Called by the catalogue, which
-answers it at `/openapi.json`.
-
 API Gateway has one route for all paths of the Open Inference Protocol; here each of them is told by itself.
 """
 

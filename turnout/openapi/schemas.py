@@ -1,7 +1,4 @@
-"""`components.schemas` of inference: two per version, two per model for the route that a stage turns, the errors.
-
-Comes in: the planned versions and graphs. Goes out: (name, schema) pairs in a fixed order. Called by the document.
-"""
+"""`components.schemas` of inference: two per version, two per model for the route that a stage turns, the errors."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 """A version's request and response as JSON Schema, in the dialect that API Gateway imports.
 
-Comes in: signatures. Goes out: schema objects for `components.schemas`. Called by the document.
 API Gateway takes draft 4 without `oneOf`, `anyOf`, `additionalProperties`, `example` and a number's `format`, so one
 schema tells one form, the Open Inference Protocol's; the short forms are told in words. Tensor names hold anything, so
-they are values of an `enum` and words of a description, never a key.
-Source: API Gateway Developer Guide, "Important notes for REST APIs"; Open Inference Protocol, "Inference".
+they are values of an `enum` and words of a description, never a key. Source: API Gateway Developer Guide, "Important
+notes for REST APIs"; Open Inference Protocol, "Inference".
 """
 
 from __future__ import annotations

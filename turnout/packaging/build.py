@@ -1,9 +1,5 @@
 """Packages: one zip per model version and one runtime layer per architecture, as Lambda and the local gateway run them.
 
-Comes in: a project's versions and artifacts. Goes out: `.turnout/packages/<name>-<digest>.zip`, each named by the
-digest of its inputs, so a package is built only when one of them changed. Called by `turnout build`, the isolated
-functions and infra.
-
 A function's zip: `function.json`, `model/` (the graph and its external data), `transform/` (the transform and what lies
 beside it), the handler and `turnout/protocol`; a router's: its table or the catalogue, `router_lambda` and
 `turnout/protocol`. Both with bytecode of the target's Python where that interpreter is at hand.

@@ -1,7 +1,6 @@
 """Bytecode of the target's Python, since Lambda's disk is read-only and would be compiled for at each cold start.
 
-Comes in: Python files and an interpreter of the target's version. Goes out: the `.pyc` files, as archive name -> bytes.
-Called by the build. Invalidation is `unchecked-hash` (PEP 552): no times in the file, no look at the source at import.
+Invalidation is `unchecked-hash` (PEP 552): no times in the file, no look at the source at import.
 """
 
 from __future__ import annotations

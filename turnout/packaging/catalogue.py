@@ -1,8 +1,4 @@
-"""The catalogue: what the general router knows of everything that there is to be called.
-
-Comes in: a project and its plan. Goes out: a `Catalogue`, whose JSON is `catalogue.json` in the general router's zip.
-Called by the packages and by the gateway, which answer with the same pages.
-"""
+"""The catalogue: what the general router knows of everything that there is to be called."""
 
 from __future__ import annotations
 

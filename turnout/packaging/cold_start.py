@@ -1,7 +1,5 @@
 """Cold starts, measured: what a version costs from a fresh process to its first answer.
 
-Comes in: a project. Goes out: a `ColdStart` per version. Called by `turnout plan --cold-start`.
-
 Each measurement is a process of its own, as each execution environment of Lambda is. The interpreter's own start is
 left out: it is the same for every function, and not ours.
 """

@@ -1,7 +1,4 @@
-"""What a function's zip holds beside its bytecode: metadata, model files, transform, handler and protocol.
-
-Comes in: a version and its artifact. Goes out: archive names with their contents. Called by the build.
-"""
+"""What a function's zip holds beside its bytecode: metadata, model files, transform, handler and protocol."""
 
 from __future__ import annotations
 

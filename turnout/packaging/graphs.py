@@ -1,8 +1,5 @@
 """Graphs optimised before they are packaged, where that changes nothing.
 
-Comes in: an ONNX file and requests to compare on. Goes out: an optimised file, or the reason to keep the one as given.
-Called by packaging, in a process of its own (a session's memory is given back only when its process ends).
-
 onnxruntime's portable level (`basic`: constant folding, no kernel of one machine in the file) may still fold away an
 initializer that then becomes a required input, or give other bits. So both graphs are opened as the function opens
 them, and every output of every request has to be equal to the bit.

@@ -1,9 +1,5 @@
 """The runtime layer: what inference imports (layer.in), for Lambda's platform, and what transforms ask for.
 
-Comes in: an architecture, a Python version and a transform's requirements. Goes out: the files of one layer, as
-archive name -> path, below `python/` as Lambda wants it. uv resolves the wheels, for a foreign platform too. Called by
-the build.
-
 What inference does not need is left out (tests/packaging/ runs every sample without it): the dependencies that
 onnxruntime declares and does not import (flatbuffers, packaging, protobuf, sympy), its converters and C library (the
 Python module does not link it), numpy's tests, headers and compilers.

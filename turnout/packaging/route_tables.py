@@ -1,7 +1,4 @@
-"""What each router is told of the models that it calls: the `routes.json` of its zip.
-
-Comes in: a manifest and its plan. Goes out: `RouteTable` values. Called by the packages and by the local gateway.
-"""
+"""What each router is told of the models that it calls: the `routes.json` of its zip."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What a router's zip holds beside its bytecode: the routers' code, the protocol, and the table or the catalogue.
-
-Comes in: a project and its plan. Goes out: archive names with their contents. Called by `turnout build`, the isolated
-functions and infra, which hand it on to the build.
-"""
+"""What a router's zip holds beside its bytecode: the routers' code, the protocol, and the table or the catalogue."""
 
 from __future__ import annotations
 

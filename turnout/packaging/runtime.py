@@ -1,8 +1,4 @@
-"""Lambda's runtime for this machine: awslambdaric, installed by uv from its lock, outside of every environment of ours.
-
-Comes in: the folder of a project's `.turnout`. Goes out: a folder with awslambdaric and what it needs, which stands
-where `/var/runtime` stands in Lambda. Called by the isolated functions.
-"""
+"""Lambda's runtime for this machine: uv installs awslambdaric from its lock, outside of every other environment."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Packages unpacked: each zip becomes a folder once, whole or not at all, whoever else does the same at that moment.
-
-Comes in: zips, and folders to put them in. Goes out: folders named by what is in them. Called by the runtime's
-installation and by the isolated functions.
-"""
+"""Packages unpacked: each zip becomes a folder once, whole or not at all, whoever else does the same at that moment."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """Reproducible zip files: equal contents give equal bytes on any machine.
 
-Comes in: archive names and bytes. Goes out: a zip file whose order, times and modes are fixed. Called by packaging.
 Source: PKWARE APPNOTE 4.4.6 (the earliest time a zip can hold is 1980-01-01).
 """
 

@@ -1,7 +1,4 @@
-"""The plan as JSON: what `turnout plan --json` prints and the golden file holds.
-
-Comes in: a `Plan`. Goes out: dicts and lists in a fixed order, free of machine paths. Called by the command line.
-"""
+"""The plan as JSON: what `turnout plan --json` prints and the golden file holds."""
 
 from __future__ import annotations
 

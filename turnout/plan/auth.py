@@ -1,10 +1,7 @@
 """Kinds of authentication: how each is written into the document, and who can check it.
 
-Comes in: the word that a stage says under `auth`. Goes out: an `AuthType`. Called by the plan, which splits stages by
-it, by the document, which writes it on each operation (API Gateway ignores it at the root), and by the gateway, which
-refuses every call of a type that it cannot check.
-Source: API Gateway Developer Guide, "x-amazon-apigateway-authtype", where a scheme's `type` must be `apiKey`;
-"Create a JWT authorizer for a REST API"; botocore's `JwtConfigurationInput`.
+Source: API Gateway Developer Guide, "x-amazon-apigateway-authtype", where a scheme's `type` must be `apiKey`; "Create a
+JWT authorizer for a REST API"; botocore's `JwtConfigurationInput`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The functions of a plan and the zips that they run.
-
-Comes in: the manifest's models and what was read of their artifacts. Goes out: `Function` and `Package` values. Called
-by the plan.
-"""
+"""The functions of a plan and the zips that they run."""
 
 from __future__ import annotations
 

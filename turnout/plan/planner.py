@@ -1,8 +1,4 @@
-"""make_plan: from the manifest and its artifacts to the plan, in one pure function.
-
-Comes in: a `Manifest` and the inspected artifacts. Goes out: a `Plan`, or a `ProblemsError` with all that is wrong.
-Called by the command line, the gateway and infra, all three with the same result.
-"""
+"""make_plan: from the manifest and its artifacts to the plan, in one pure function."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The routes of an API: inference by model and version, and what the general router answers.
-
-Comes in: the manifest's models. Goes out: `Route` values, the same for every stage. Called by the plan, also to count
-what the other choices of `open_inference` would take.
-"""
+"""The routes of an API: inference by model and version, and what the general router answers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """Stage variables: the routing table of a stage, and what its canary puts over it.
 
-Comes in: a `Stage` of the manifest and its models. Goes out: a `StagePlan`. Called by the plan.
 A model that needs its router says `iris=router` and keeps the choice in a second variable, `irisRoute=v1.90,v2.10`, or
 `triageRoute=graph` where there is nothing to choose; every other model says `iris=v1` and is one hop away.
 """

@@ -1,8 +1,4 @@
-"""The plan: everything that models.yaml asks for, as pure data, without AWS and without Pulumi.
-
-Comes in: a `Manifest` and its artifacts. Goes out: a `Plan`, or a `ProblemsError`. Called by the document, the
-packages, the gateway, infra and `turnout plan`.
-"""
+"""The plan: everything that models.yaml asks for, as pure data, without AWS and without Pulumi."""
 
 from __future__ import annotations
 

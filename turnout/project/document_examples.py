@@ -1,8 +1,4 @@
-"""The examples that a document shows: of each version the first request of its examples.json.
-
-Comes in: a manifest. Goes out: what `build_document` takes as `examples`. Called by the command line, the gateway and
-infra, so that all three build the same document.
-"""
+"""The examples that a document shows: of each version the first request of its examples.json."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""models.yaml as a file that commands change: one of them at a time, and at once.
-
-Comes in: paths and texts. Goes out: the file, replaced. Called by `turnout add` and `turnout canary`.
-"""
+"""models.yaml as a file that commands change: one of them at a time, and at once."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """A user's project: the manifest and the model files that it names, checked together.
 
-Comes in: the manifest's path. Goes out: a `Project`, or a `ProblemsError` with all that is wrong in the manifest and in
-the files. Called by every command, the gateway and infra before anything else.
-
 Files are named relative to the manifest's folder and lie below it (links may lead elsewhere). Artifacts on S3 are not
 fetched: they have a pinned digest, and no entry among the artifacts.
 """

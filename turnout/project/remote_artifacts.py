@@ -1,7 +1,6 @@
 """Artifacts that lie in S3, read once so that their inputs and outputs are known: `artifact: s3://bucket/key`.
 
-Comes in: a project. Goes out: the same one with what was read of those artifacts. Called by infra, which has the
-credentials for it. A file is kept below `.turnout/artifacts/` under its digest, and never fetched again.
+A file is kept below `.turnout/artifacts/` under its digest, and never fetched again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """BF16 by bit operations: numpy has no bfloat16, so its arrays hold the upper 16 bits of the FP32 as `uint16`.
 
-Comes in and goes out: arrays of any shape. Called by the JSON codec, and by transforms that read or make BF16.
 Rounding is to nearest, ties to even; a NaN stays a NaN of the same sign.
 """
 

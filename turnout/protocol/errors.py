@@ -1,7 +1,4 @@
-"""The one shape of an error, `{"error": sentence, "code": CODE, "details": {...}}`, and the statuses of its codes.
-
-Comes in: what a codec, a check or a session found. Goes out: a status and a body. Called by every Lambda.
-"""
+"""The one shape of an error, `{"error": sentence, "code": CODE, "details": {...}}`, and the statuses of its codes."""
 
 from __future__ import annotations
 

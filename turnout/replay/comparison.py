@@ -1,8 +1,5 @@
 """Whether two versions' answers to one request agree, output by output.
 
-Comes in: named arrays of both, the manifest's rules. Goes out: a `Comparison`. Called by the replay, and by it for the
-canary's check.
-
 Nothing that a model answers makes it raise: a NaN is equal to a NaN, an infinity to itself, an output that one side
 lacks or whose shape differs disagrees.
 """

@@ -1,7 +1,4 @@
-"""The plots of a replay's report, as SVG that needs nothing from anywhere; colours come from the page's style.
-
-Comes in: numbers. Goes out: SVG texts. Called by the report.
-"""
+"""The plots of a replay's report, as SVG that needs nothing from anywhere; colours come from the page's style."""
 
 from __future__ import annotations
 

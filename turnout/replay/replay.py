@@ -1,8 +1,5 @@
 """Captured requests, sent again to one version or to two, side by side.
 
-Comes in: samples, where a server is, the versions. Goes out: a `Pair` for each sample. Called by `turnout replay` and
-by the canary's check of agreement.
-
 Versions are asked by their own paths, which any stage has and no canary changes. A capture holds no answers: where one
 version is named it is compared with the one that answered then, which, being immutable, answers the same again.
 """

@@ -1,7 +1,6 @@
 """A replay's report: one HTML page with everything in it, light or dark as the reader's screen is.
 
-Comes in: a `Summary`. Goes out: HTML. Called by `turnout replay --report`. It holds answers of requests that disagree,
-never what was asked.
+It holds answers of requests that disagree, never what was asked.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What a replay comes to: agreement by output, latency and errors of each version, the requests that disagree.
-
-Comes in: pairs, one after the other. Goes out: a `Summary`, and its JSON. Called by `turnout replay` and its report.
-"""
+"""What a replay comes to: agreement by output, latency and errors of each version, the requests that disagree."""
 
 from __future__ import annotations
 

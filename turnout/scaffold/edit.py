@@ -1,7 +1,4 @@
-"""A new version in models.yaml.
-
-Comes in: the file's text. Goes out: the new text, which is a right manifest again. Called by `turnout add`.
-"""
+"""A new version in models.yaml."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Folders that are made for something, and go again when nothing came of it.
-
-Comes in: paths. Goes out: folders. Called by what writes all or nothing: a new project, a new version.
-"""
+"""Folders that are made for something, and go again when nothing came of it."""
 
 from __future__ import annotations
 

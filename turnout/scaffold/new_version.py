@@ -1,8 +1,7 @@
 """A new version of a model: its files copied into the project, its digest pinned, models.yaml edited.
 
-Comes in: the project, names, files. Goes out: a `PreparedVersion`, checked, with nothing written yet; then the files.
-Called by `turnout add`, within `editing`. A failure at any point leaves the project as it was. What nobody can clean up
-after, a kill or a power cut, leaves at worst copied files that models.yaml does not name: adding them again takes them.
+A failure at any point leaves the project as it was. What nobody can clean up after, a kill or a power cut, leaves at
+worst copied files that models.yaml does not name: adding them again takes them.
 """
 
 from __future__ import annotations

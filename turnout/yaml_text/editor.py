@@ -1,7 +1,5 @@
 """Edits of a YAML file that touch nothing but what they change: comments, order, quotes and spacing stay.
 
-Comes in: the file's text, the path of a mapping, a key. Goes out: the new text. Called by the edits of models.yaml.
-
 An edit changes characters at one place, which the marks of the YAML nodes tell, in the style of the entries there.
 Loading and dumping, even with comments kept, would lay out anew lines that nobody asked to change. What an edit made is
 read again and compared with what it should have made, so a file that is laid out in a way not foreseen here is refused

@@ -1,8 +1,5 @@
 """A YAML file as plain data, with the place of every key: strict where YAML surprises.
 
-Comes in: the file's bytes. Goes out: a `YamlSource`, or a `ProblemsError` with all that can be told at once. Called by
-the manifest's reader and its editor.
-
 What YAML offers and a manifest never needs is refused, so nothing in a file can grow or mean something else to another
 reader: anchors, aliases, merge keys, tags, several documents, deep nesting. Keys are the text as written: a version
 called `010` or `on` stays what it says. A value that YAML 1.1 and YAML 1.2 read differently (`on`, `010`, `1e3`,

@@ -1,7 +1,4 @@
-"""What is wrong where a file is not YAML, in words about the file rather than about the parser.
-
-Comes in: PyYAML's error and the text. Goes out: one `Problem`. Called by turnout.yaml_text.reader.
-"""
+"""What is wrong where a file is not YAML, in words about the file rather than about the parser."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The checks of a canary: is it as good as the baseline, is it worse, or can nobody tell yet?
 
-Comes in: a `Judgement` of the manifest and an `Observation`. Goes out: one `Check` per question, and a verdict over
-all. Called by turnout.canary for every move and by `turnout canary status`. Pure.
+Pure.
 
 Each check that counts requests claims one of two things, by the tests of turnout.canary.judging.sequential:
 *successful*, the canary is less than a margin worse than the baseline; *failed*, it is worse than the baseline. Either

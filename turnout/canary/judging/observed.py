@@ -1,7 +1,6 @@
 """What was seen of a stage's two shares while its canary was on, as frozen values.
 
-Comes in: nothing. Goes out: an `Observation`. Made by turnout.canary.observation, read by turnout.canary.judging.checks
-and by `turnout canary status`.
+Made by turnout.canary.observation, read by turnout.canary.judging.checks and by `turnout canary status`.
 """
 
 from __future__ import annotations

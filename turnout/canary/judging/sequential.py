@@ -1,8 +1,5 @@
 """Sequential tests of rates that stay valid however often one looks, and whenever one stops.
 
-Comes in: how many requests there were and how many of them had a fault (an error, a slow answer, a disagreement).
-Goes out: the evidence against a hypothesis as the logarithm of an e-value. Called by turnout.canary; `math` only.
-
 The e-value is a likelihood ratio. Above stands a mixture over all rates (the mean likelihood under a Beta prior for
 each arm), below the largest likelihood that the hypothesis allows:
 

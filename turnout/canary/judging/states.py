@@ -1,8 +1,6 @@
 """A canary's run: where it is, and where it goes next.
 
-Comes in: a `Judgement` of the manifest, the state before, an `Observation`, the time. Goes out: the state after. Called
-by turnout.canary.rollout.rollout, which makes it true. Pure: a tick changes nothing, and a state that was stored goes
-on as if it had not been.
+Pure: a tick changes nothing, and a state that was stored goes on as if it had not been.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """CloudWatch's metrics of a stage's functions: each version is a function of its own, so the shares are apart.
 
-Comes in: a boto3 client. Goes out: a `Source`. Called by `turnout canary` for a stage on AWS.
-
 CloudWatch knows functions, not stages: what other stages, and callers of a version's own path, send to the same
 function under the same alias is counted too. A request that Lambda throttles is an error here, as its caller gets one.
 Lambda's own `Errors` are crashes and timeouts; answers of 500 and more, which a function gives by itself, are counted

@@ -1,7 +1,4 @@
-"""The local gateway's own counters, over HTTP: exact, at once, for each share apart.
-
-Comes in: the server's address. Goes out: a `Source`. Called by `turnout canary` for a stage served on this machine.
-"""
+"""The local gateway's own counters, over HTTP: exact, at once, for each share apart."""
 
 from __future__ import annotations
 

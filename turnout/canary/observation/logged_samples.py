@@ -1,7 +1,5 @@
 """Requests that model functions on AWS logged (`capture` of a version), read from CloudWatch Logs.
 
-Comes in: a boto3 client, functions. Goes out: samples. Called by `turnout canary` for a stage on AWS.
-
 Requests that named their version are passed over, for no canary decides about them: among them are those that were
 sent again before, which the functions log like any other.
 """

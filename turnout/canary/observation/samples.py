@@ -1,7 +1,6 @@
 """Requests that a stage's canary decided about, to be answered by both versions.
 
-Comes in: a stage, a moment. Goes out: samples that came since then, each once. `Samples` is what
-turnout.canary.agreement sees of a local gateway (here) and of CloudWatch Logs
+`Samples` is what turnout.canary.agreement sees of a local gateway (here) and of CloudWatch Logs
 (turnout.canary.observation.logged_samples).
 """
 

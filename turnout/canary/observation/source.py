@@ -1,7 +1,7 @@
 """What can be asked of whoever saw a stage's traffic, and what it is asked about.
 
-Comes in: a plan and a stage's variables. Goes out: the functions to watch. `Source` is what
-turnout.canary.rollout.rollout sees of turnout.canary.observation.local and turnout.canary.observation.cloudwatch.
+`Source` is what turnout.canary.rollout.rollout sees of turnout.canary.observation.local and
+turnout.canary.observation.cloudwatch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What one step of a canary's life will change, worked out and checked before anything is done.
-
-Comes in: a project and an `Action`. Goes out: a `Prepared`: the new text of the manifest, the change of the stage, what
-the record will say. Called by the commands; `turnout.canary.rollout.rollout` carries it out.
-"""
+"""What one step of a canary's life will change, worked out and checked before anything is done."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """rollouts.jsonl, beside models.yaml: one line for everything that was done to a canary, by whom, and what it moved.
 
-Comes in: `Rollout` values. Goes out: the file's lines, and the one that is not finished. Called by
-`turnout.canary.rollout.rollout`.
-
 A line is there before anything is done, with `"done": false`; it is written again, with true, when all is done. Whoever
 finds false knows what was begun, with everything that is needed to finish it. The file is replaced at once each time,
 so a reader sees whole lines only. It belongs in version control, like models.yaml.

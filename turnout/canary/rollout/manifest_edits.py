@@ -1,8 +1,4 @@
-"""The edits of models.yaml that a canary's life is made of: it starts, its share changes, it is promoted, it goes.
-
-Comes in: the file's text and what is wanted. Goes out: the new text, which is a right manifest again, or an
-`EditError` that says why it cannot be. Called by `turnout.canary.rollout.rollout`.
-"""
+"""The edits of models.yaml that a canary's life is made of: it starts, its share changes, it is promoted, it goes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """A canary's steps as they are carried out: written down, models.yaml edited, the stage changed, the record finished.
 
-Comes in: what was prepared, and the stage where it shall be changed at once. Goes out: these effects, in that order,
-within `editing`. Called by `turnout canary`.
-
 Whatever ends the process between two effects, the record says what was begun and `mend` does the rest: each effect may
 be had twice. Nothing is begun that is known not to work: the edited manifest is planned, and the stage is read, first.
 """

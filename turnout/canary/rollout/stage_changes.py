@@ -1,8 +1,4 @@
-"""From what a stage should be to the calls that make it so, and what differs between the two: pure.
-
-Comes in: a `StageState` and a `StageChange` or a `StagePlan`. Goes out: UpdateStage's patch operations, in as many
-calls as it takes; sentences. Called by `turnout.canary.rollout.rollout`.
-"""
+"""From what a stage should be to the calls that make it so, and what differs between the two: pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How a run is shown: live on a terminal, as lines elsewhere; both with a small chart of share and error rates.
-
-Comes in: each `Tick` of a run. Goes out: text on standard output. Called by `turnout canary run`.
-"""
+"""How a run is shown: live on a terminal, as lines elsewhere; both with a small chart of share and error rates."""
 
 from __future__ import annotations
 

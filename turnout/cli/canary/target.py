@@ -1,8 +1,4 @@
-"""Which stage `turnout canary` works on: the manifest, its record, and where the stage is served.
-
-Comes in: the options that the commands share. Goes out: a project, a log, a connection; what the modules below raise,
-as a command's error. Called by the commands of `turnout canary`.
-"""
+"""Which stage `turnout canary` works on: the manifest, its record, and where the stage is served."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A model's answer as a table, and an error's as sentences.
-
-Comes in: an `Answer`. Goes out: lines. Called by `turnout invoke`.
-"""
+"""A model's answer as a table, and an error's as sentences."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """One request on its way through the gateway, with everything that is found out about it.
 
-Comes in: the request and the moment. Goes out: what the event, the gateway's errors and the access log tell. Made by
-the core for each request and read by all who follow.
+Made by the core for each request and read by all who follow.
 """
 
 from __future__ import annotations

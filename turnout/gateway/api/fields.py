@@ -1,8 +1,5 @@
 """A request's header fields and query, taken apart once, as API Gateway hands them to functions.
 
-Comes in: names and values from the wire. Goes out: the maps of the proxy event and the few fields that the gateway
-reads itself. Called by the core for each request that reaches a route.
-
 Names keep the client's spelling, but `Authorization`, `User-Agent` and `X-Amzn-Trace-Id` have AWS's. What belongs to
 the connection is dropped. A name sent twice keeps its last value, and all of them in the multi-value map.
 """

@@ -1,8 +1,5 @@
 """API Gateway's rules without sockets: a request comes in, a response goes out.
 
-Comes in: OpenAPI documents, stages, API keys and functions, once; then requests. Goes out: a response at once where the
-function answers at once, else something to wait for. Called by the HTTP server for every request, and by tests.
-
 The order is AWS's: stage and canary's draw, match, authorize, throttle, validate, integrate.
 """
 

@@ -1,8 +1,4 @@
-"""What every request is given: its ids and its time, in AWS's spellings, cheaply.
-
-Comes in: random bytes and the clock. Goes out: request id, extended id, trace ids, request time. Called by the
-gateway's core once per request; asking the system for each id alone would cost more than the rest of the event.
-"""
+"""What every request is given: its ids and its time, in AWS's spellings, cheaply."""
 
 from __future__ import annotations
 

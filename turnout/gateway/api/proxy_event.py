@@ -1,8 +1,5 @@
 """The proxy event, format 1.0, exactly as API Gateway sends it to a Lambda function behind a Regional endpoint.
 
-Comes in: an exchange whose route is found. Goes out: a dict of JSON types, the function's own to keep and change.
-Called by the gateway's core for each invocation; the recorded events of AWS are its test.
-
 The body is text, or base64 where the request's content type is among the API's binary media types. Text that is not
 UTF-8 arrives as AWS delivers it: each bad byte replaced by U+FFFD, so such a body must be declared binary.
 """

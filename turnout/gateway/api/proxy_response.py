@@ -1,8 +1,5 @@
 """A function's proxy answer, read as API Gateway reads it.
 
-Comes in: what the function returned. Goes out: status, header fields and body, or a `MalformedAnswerError` that becomes
-a 502. Called by the gateway's core after each invocation; the recorded answers of AWS are its test.
-
 None of the five keys is required and no other key may be there. Base64 is decoded only where the first type of the
 request's `Accept` is among the API's binary media types; else the base64 text itself goes out.
 """

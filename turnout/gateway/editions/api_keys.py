@@ -1,8 +1,4 @@
-"""API keys of the stages that ask for one, on this machine: made once, then kept beside the manifest.
-
-Comes in: the file, and the names of the stages with `auth: api_key`. Goes out: a key for each. Called by
-`turnout.gateway.serve` before it serves.
-"""
+"""API keys of the stages that ask for one, on this machine: made once, then kept beside the manifest."""
 
 from __future__ import annotations
 

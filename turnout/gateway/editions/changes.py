@@ -1,8 +1,4 @@
-"""What differs between two editions, and what of the present control state outlives a reload.
-
-Comes in: two editions, the control state. Goes out: a sentence; the new control state. Called by
-`turnout.gateway.workers.reload`.
-"""
+"""What differs between two editions, and what of the present control state outlives a reload."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""One reading of a project's files, with everything that is made of them once for all workers.
-
-Comes in: a `Project`. Goes out: an `Edition`: plan, documents, API keys, and a mark for each function by which a later
-edition tells whether it is still the same; and gateways made of it. Called by `turnout.gateway.serve` at the start, by
-`turnout.gateway.workers.reload` when files have changed, by every worker.
-"""
+"""One reading of a project's files, with everything that is made of them once for all workers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The plan's functions bound to the code that serves models, and to the files on this machine.
-
-Comes in: a project and its plan. Goes out: `InProcessFunctions`. Called by `turnout.gateway.serve`.
-"""
+"""The plan's functions bound to the code that serves models, and to the files on this machine."""
 
 from __future__ import annotations
 

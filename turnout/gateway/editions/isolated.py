@@ -1,7 +1,4 @@
-"""A project's isolated functions, made ready: packages built and unpacked, the runtime installed, all of it once.
-
-Comes in: a project and its plan. Goes out: `IsolatedFunctions`. Called by `turnout.gateway.serve`.
-"""
+"""A project's isolated functions, made ready: packages built and unpacked, the runtime installed, all of it once."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""A project's files read again, while the gateway serves what they were before.
-
-Comes in: the manifest's path and the present edition. Goes out: a `Rebuilt`: the new edition, or what is wrong. Called
-by `turnout.gateway.workers.reload` in a process of its own, so that nothing that a file holds can harm those that
-serve.
-"""
+"""A project's files read again, while the gateway serves what they were before."""
 
 from __future__ import annotations
 

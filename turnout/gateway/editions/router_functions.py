@@ -1,7 +1,4 @@
-"""The plan's routers, bound to the code that Lambda runs for them.
-
-Comes in: a project and its plan. Goes out: `RouterCode`. Called by `model_functions` beside it.
-"""
+"""The plan's routers, bound to the code that Lambda runs for them."""
 
 from __future__ import annotations
 

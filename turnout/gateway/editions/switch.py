@@ -1,7 +1,6 @@
 """The gateway that a worker serves with at this moment, and the one that it will serve with next.
 
-Comes in: requests, editions to prepare, the shared control state. Goes out: responses. Each worker has one; its HTTP
-server calls it for every request.
+Each worker has one; its HTTP server calls it for every request.
 
 A new edition is prepared beside the present one: its gateway is made in a thread, sessions of versions that changed are
 opened, those of versions that did not are taken over. Every worker goes over to it in its first request after the

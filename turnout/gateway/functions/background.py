@@ -1,7 +1,6 @@
 """Calls of functions that nobody waits for: asynchronous invocations and the copies that shadow versions get.
 
-Comes in: a function's name, alias and event. Goes out: whether it was taken; what becomes of it only the log says.
-Called by the Invoke API and by routers in this process. All state is the event loop's.
+All state is the event loop's.
 
 Lambda tries an asynchronous call that fails twice more; here it is made once.
 """

@@ -1,7 +1,4 @@
-"""The functions behind the gateway, reached through one small interface: `invoke(name, event) -> Invocation`.
-
-Comes in: a function's name, alias and event. Goes out: its answer, or how it failed. Called by the gateway's core.
-"""
+"""The functions behind the gateway, reached through one small interface: `invoke(name, event) -> Invocation`."""
 
 from __future__ import annotations
 

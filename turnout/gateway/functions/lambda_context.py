@@ -1,7 +1,6 @@
 """What Lambda passes beside the event, for functions that run here.
 
-Comes in: the function, the call's event and deadline. Goes out: an object with Lambda's names. Made by a hosted
-function for each run, so nothing is computed before it is asked for.
+Made by a hosted function for each run, so nothing is computed before it is asked for.
 """
 
 from __future__ import annotations

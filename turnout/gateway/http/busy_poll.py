@@ -1,7 +1,5 @@
 """Busy polling: after a request the event loop looks for the next one for a moment before it sleeps.
 
-Comes in: word that something was read. Goes out: an event loop that stays awake. Called by each connection.
-
 A processor that was idle runs the first hundred microseconds at a third of its pace (in a virtual machine it was given
 away, and its caches and predictions with it): a client that asks again at once would wait for that each time. The loop
 gives way to whatever else wants its processor.

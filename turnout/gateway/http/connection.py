@@ -1,8 +1,7 @@
 """One client's connection: asks the handler, writes the answers in the order of the requests, ends what is too slow.
 
-Comes in: a transport's calls. Goes out: bytes to the transport. Made by the server (`http.py`) for each client. The
-answer is written inside the parser's callback: no task, no queue and no timer is made for a request whose handler
-answers at once.
+Made by the server (`http.py`) for each client. The answer is written inside the parser's callback: no task, no queue
+and no timer is made for a request whose handler answers at once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Reads requests out of bytes: httptools cuts them, this puts them together and refuses what is not HTTP.
-
-Comes in: bytes, split anywhere. Goes out: whole `Request` values, each to a callback while the bytes are read, or
-`Refused`. Called by a connection (`connection.py`) and by nothing else; knows no sockets.
-"""
+"""Reads requests out of bytes: httptools cuts them, this puts them together and refuses what is not HTTP."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The HTTP/1.1 server: `serve_http` listens, serves and stops; `run` does so on uvloop until a signal comes.
-
-Comes in: a handler, an address, limits. Goes out: nothing. Called by the gateway's server, which imports nothing else
-of HTTP: `connection` answers a client, `reader` makes requests out of bytes, `wire` bytes of answers.
-"""
+"""The HTTP/1.1 server: `serve_http` listens, serves and stops; `run` does so on uvloop until a signal comes."""
 
 from __future__ import annotations
 

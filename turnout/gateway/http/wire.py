@@ -1,8 +1,4 @@
-"""HTTP/1.1 as text and values, without sockets: what a request's head says, and how an answer looks on the wire.
-
-Comes in: header fields and targets as the parser cut them, and `Response` values. Goes out: the fields as text with
-what they mean for the connection, and bytes to write. Called by the HTTP server (`http.py`) and by nothing else.
-"""
+"""HTTP/1.1 as text and values, without sockets: what a request's head says, and how an answer looks on the wire."""
 
 from __future__ import annotations
 

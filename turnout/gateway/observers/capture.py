@@ -1,8 +1,4 @@
-"""`turnout serve --capture FILE`: every request that reached a model, as a line of a file.
-
-Comes in: exchanges and their responses. Goes out: samples, and lines at the end of a file that all workers write.
-Called by the gateway's core in place of the access log, and by `turnout.gateway.observers.sampling`.
-"""
+"""`turnout serve --capture FILE`: every request that reached a model, as a line of a file."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Lines to a stream, some at a time: the way out of the access log and of what is captured.
-
-Comes in: lines without their ends. Goes out: text on a stream. Called by whoever serves; for a busy server one write
-for many lines costs a tenth of a write for each.
-"""
+"""Lines to a stream, some at a time: the way out of the access log and of what is captured."""
 
 from __future__ import annotations
 

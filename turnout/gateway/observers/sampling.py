@@ -1,9 +1,4 @@
-"""A share of the requests that a canary decides about, and `GET /turnout/samples`, which hands them out.
-
-Comes in: exchanges and their responses. Goes out: samples in the memory that all workers share, only while a canary is
-on whose judgement asks for agreement. Called by the gateway's core in place of the access log; read by the canary's
-check, which has both versions answer them.
-"""
+"""A share of the requests that a canary decides about, and `GET /turnout/samples`, which hands them out."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Who may call: an operation's `security`, and a stage's API keys.
 
-Comes in: the document's security, then a request's `x-api-key`. Goes out: the error that refuses the request, or
-nothing. Called by the document's reader once per operation and by the core for each request, before the throttle.
-
 Open is an operation that names no scheme; an API key is checked; everything else (IAM, JWT, Cognito, a Lambda
 authorizer, a scheme nobody knows) cannot be checked on this machine and is refused, every time.
 """

@@ -1,9 +1,4 @@
-"""One API's OpenAPI document, read once: its operations, and everything else that the gateway obeys.
-
-Comes in: the document as a dict, the same one that API Gateway imports. Goes out: an `ApiDocument`, or a
-`DocumentError` that tells everything which cannot be obeyed here: nothing in it is silently ignored. Called by the
-gateway's core when it starts.
-"""
+"""One API's OpenAPI document, read once: its operations, and everything else that the gateway obeys."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """What API Gateway itself answers when a request reaches no function: status, body, `x-amzn-ErrorType`.
 
-Comes in: nothing. Goes out: one `GatewayError` for each way to fail. Called by the gateway's core; the HTTP server
-answers bodies over 10 MB with `TOO_LARGE_STATUS`, `TOO_LARGE_HEADERS` and `TOO_LARGE_BODY`.
-
 Bodies are spelled as AWS spells them: what is refused before a method's own request is read has no space behind the
 colon (`content-length: 42` for a missing token, 23 for a wrong key, 31 for a throttle), the rest has one.
 """

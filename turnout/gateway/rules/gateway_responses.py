@@ -1,8 +1,5 @@
 """The document's own wording of the gateway's errors, `x-amazon-apigateway-gateway-responses`, compiled.
 
-Comes in: the extension, then an error and what is known of its request. Goes out: status, headers and body. Called by
-the document's reader once and by the core for each error.
-
 Honoured: `statusCode`, headers as constants in single quotes, and an `application/json` template with `$context.x` and
 `$stageVariables.x` in it (API Gateway runs no VTL here either). The rest is refused when the document is read.
 """

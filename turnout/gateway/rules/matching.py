@@ -1,8 +1,5 @@
 """Which route a method and a path reach, by API Gateway's precedence.
 
-Comes in: routes (method, path template, whatever is behind), once; then a method and a path, many times. Goes out: what
-is behind the route and the path parameters. Called by the gateway's core.
-
 At each segment a static one beats `{param}`, which beats `{proxy+}`; where the better one leads nowhere the search
 comes back and tries the next (recorded from AWS: with `/part1/hardcoded` and `/{param+}`, `/part1/random` reaches
 `{param+}`). Method and path are matched together: a route without the method is no route. Slashes before the first

@@ -1,8 +1,4 @@
-"""Which bodies are binary: an API's `x-amazon-apigateway-binary-media-types` against a request's headers.
-
-Comes in: the document's list, then `Content-Type` and `Accept` values. Goes out: whether the body is binary. Called
-for each request's body (by its `Content-Type`) and each answer's (by the first type of the request's `Accept`).
-"""
+"""Which bodies are binary: an API's `x-amazon-apigateway-binary-media-types` against a request's headers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """The stages: what each one's variables, canary and throttle are at this moment, and where its routes lead.
 
-Comes in: `StageSettings` when the gateway starts and whenever somebody changes a stage. Goes out: for each request the
-share of the traffic that it belongs to. Called by the gateway's core, and by whoever changes stages while it runs.
-
 All of it is one `Snapshot`, replaced by one assignment, so that a request sees the old state or the new one, whole.
 Variables are substituted into the integrations when a snapshot is made, not when a request comes.
 """

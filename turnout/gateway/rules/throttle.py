@@ -1,8 +1,4 @@
-"""How many requests a stage takes: a token bucket with API Gateway's two numbers, rate and burst.
-
-Comes in: the moment. Goes out: whether the request may pass. Called by the gateway's core, after authorization and
-before validation, as on AWS.
-"""
+"""How many requests a stage takes: a token bucket with API Gateway's two numbers, rate and burst."""
 
 from __future__ import annotations
 

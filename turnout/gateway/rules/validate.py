@@ -1,8 +1,5 @@
 """API Gateway's request validators: required parameters and the body's model.
 
-Comes in: the document once, then each request. Goes out: the error that refuses it, or nothing. Called by the
-document's reader once per operation and by the core for each request whose operation has a validator.
-
 A body is checked only where its content type has a model (a missing one counts as `application/json`); an empty body
 is checked as `{}`. As on AWS, `minItems` and `maxItems` of an imported model are not enforced: the functions do that.
 """

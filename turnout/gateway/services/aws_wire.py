@@ -1,6 +1,5 @@
 """AWS's rest-json protocol: answers and errors as its clients read them.
 
-Comes in: values. Goes out: responses. Used by the control plane, the Invoke API and their guard.
 Source: botocore's rest-json parser, which takes an error's code from `x-amzn-ErrorType` and its message from `message`
 or `Message`.
 """

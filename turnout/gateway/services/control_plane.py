@@ -1,8 +1,5 @@
 """API Gateway's control plane for the stages that are served here: read them, change them, make deployments.
 
-Comes in: requests for `/restapis/...` in API Gateway's wire protocol. Goes out: responses as boto3's `apigateway`
-client and `aws apigateway` read them. Called by the gateway as one of its services, in whatever worker.
-
 A call changes the stage as one: all of it holds for every request that begins after the answer, on all workers, or
 nothing of it does. APIs, stages and routes themselves come from models.yaml and cannot be made or deleted here; all
 deployments of an API run the same code.

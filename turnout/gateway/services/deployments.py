@@ -1,7 +1,5 @@
 """`CreateDeployment`, pure: what is asked comes in, the stage as it would be goes out.
 
-Comes in: a request's JSON; the stage and the new deployment's id. Goes out: new settings, or an `AwsError`. Called by
-the control plane while nobody else changes the state.
 Source: API Gateway's API reference; the refusals of canary deployments were recorded from AWS, word for word.
 """
 

@@ -1,7 +1,5 @@
 """Lambda's Invoke API over the functions that are served here.
 
-Comes in: requests for `/2015-03-31/functions/{name}/invocations`. Goes out: responses as boto3's `lambda` client and
-`aws lambda invoke` read them. Called by the gateway as one of its services, and by routers that run isolated.
 Source: Lambda's API reference, `Invoke`; the errors' texts as Lambda's clients quote them.
 
 Every function has the aliases `live` and `next` and one published version, `1`; without a qualifier `live` runs. What a

@@ -1,8 +1,5 @@
 """The Invoke API for one environment of a router: on a loopback port of its own, for as long as the environment lives.
 
-Comes in: the handler of Lambda's API. Goes out: the variables by which a Lambda's code finds AWS's endpoint. Called by
-`environment`.
-
 Not the gateway's own port: that takes no more connections when the gateway stops, while routers still have answers to
 give; and any worker may answer there, while this one has the environments to share.
 """

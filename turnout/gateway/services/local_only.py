@@ -1,7 +1,7 @@
 """Who may use what is not the API: programs on this machine, whatever address the server listens on.
 
-Comes in: a handler. Goes out: the same one behind a check. Put around the control plane, Lambda's Invoke API and every
-other service of the gateway, which all act without asking for a signature.
+Put around the control plane, Lambda's Invoke API and every other service of the gateway, which all act without asking
+for a signature.
 
 A page that a browser shows must not reach them either, under another site's name that leads here (DNS rebinding) or
 from another site; nor must strangers by way of a proxy on this machine.

@@ -1,7 +1,6 @@
 """`GET /turnout/metrics?stage=prod`: what the counters of a stage say, for whoever judges its canary.
 
-Comes in: the counters that all workers share. Goes out: a handler, one of the services beside the API. Read by
-turnout.canary.observation.
+Read by turnout.canary.observation.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""`/turnout/...`: what the gateway tells of itself to programs on this machine.
-
-Comes in: handlers by path. Goes out: one handler, a service beside the API. Called by `turnout.gateway.serve`.
-"""
+"""`/turnout/...`: what the gateway tells of itself to programs on this machine."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What a gateway answers beside its API, for programs on this machine: AWS's control plane, Lambda's Invoke API.
-
-Comes in: an edition, its functions, what the workers share. Goes out: handlers by the first segment of their paths.
-Called by `turnout.gateway.serve` for every gateway that it makes.
-"""
+"""What a gateway answers beside its API, for programs on this machine: AWS's control plane, Lambda's Invoke API."""
 
 from __future__ import annotations
 

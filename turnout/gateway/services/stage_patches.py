@@ -1,7 +1,5 @@
 """`UpdateStage`'s patch operations, pure: a stage and what is asked comes in, the stage as it would be goes out.
 
-Comes in: `StageSettings`, the operations of one call, the deployments that there are. Goes out: new settings, or an
-`AwsError`: then nothing of the call holds. Called by the control plane while nobody else changes the state.
 Source: API Gateway's API reference, "patch operations", and the refusals that AWS was recorded to give, word for word.
 Not recorded, and worded after those: values out of range, the removal of what is not there, other operations.
 

@@ -1,6 +1,5 @@
 """Stages, deployments and APIs as API Gateway tells them.
 
-Comes in: the gateway's own values. Goes out: JSON members under AWS's names. Called by the control plane.
 Source: botocore's model of API Gateway; which members are left out when they are empty was recorded from AWS.
 """
 

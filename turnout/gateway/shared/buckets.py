@@ -1,7 +1,5 @@
 """Token buckets in shared memory: a stage's throttle holds over all workers together.
 
-Comes in: a stage's name and its throttle. Goes out: a `Bucket`. Called by the gateway's stages, in every worker.
-
 A row is seven numbers: when its throttle was set (the control state's generation and one), rate, burst, tokens, the
 clock when these were counted, and the tokens that workers hold on lease, with the moment when the last lease ends.
 

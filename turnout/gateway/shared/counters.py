@@ -1,8 +1,5 @@
 """How many requests went where, how they ended and how long they took: counted by every worker, summed on reading.
 
-Comes in: a stage, a function, baseline or canary, a status and seconds. Goes out: `Counts`. Called by each worker after
-every request, and by whoever judges a canary.
-
 Each worker has rows of its own that nobody else writes, so counting takes no lock; a worker that is started again
 counts on in the rows of the one that died.
 """

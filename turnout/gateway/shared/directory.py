@@ -1,8 +1,4 @@
-"""Numbers for names, the same in every process: where in shared memory something's row is.
-
-Comes in: texts. Goes out: row numbers, in the order of the first asking. Used by the shared throttle budgets and the
-counters, whose names (stages, functions) change while the gateway runs.
-"""
+"""Numbers for names, the same in every process: where in shared memory something's row is."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """A lock between processes that the kernel lets go when its holder dies, however it dies.
 
-Comes in: nothing; made before the processes are forked. Goes out: context managers. Used by everything that several
-workers change: the control state, throttle budgets, the access log's lines.
-
 Not a semaphore in shared memory: one whose holder was killed stays taken for ever.
 """
 

@@ -1,6 +1,5 @@
 """Sampled requests, kept for whoever checks a canary's agreement, whichever worker answered them and is asked.
 
-Comes in: lines, each of a stage. Goes out: a stage's lines, once. Called by every worker; made before they are forked.
 They lie in anonymous memory only, a bounded part of it, and for a bounded time.
 """
 

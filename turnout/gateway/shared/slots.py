@@ -1,7 +1,6 @@
 """How many calls of a function run at once, over all workers: its reserved concurrency.
 
-Comes in: a function's name and how many calls may run. Goes out: slots to take and give back. Called by isolated
-functions, in every worker. Each worker counts its own; one that was killed holds nothing once it is started again.
+Each worker counts its own; one that was killed holds nothing once it is started again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """What all workers share: the stages' settings and API keys, throttle budgets, counters, and who serves how much.
 
-Comes in: changes, from any worker or from the process that started them. Goes out: the same state to every worker,
-before the call that changed it returns: each looks at one number before each request. Made before the workers are
-forked; it lives in anonymous memory and goes with the last of them.
+Made before the workers are forked; it lives in anonymous memory and goes with the last of them.
 """
 
 from __future__ import annotations

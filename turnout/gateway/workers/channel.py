@@ -1,8 +1,4 @@
-"""Messages between the supervisor and one worker, with open files in them where wanted.
-
-Comes in: small tuples of plain values, file descriptors. Goes out: the same at the other end, each message whole and in
-order. Used by `workers` and `worker` beside it, which fork between the making of both ends.
-"""
+"""Messages between the supervisor and one worker, with open files in them where wanted."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the C library does with memory that is freed: a worker keeps it for the next request.
-
-Called by each worker as it starts.
-"""
+"""What the C library does with memory that is freed: a worker keeps it for the next request."""
 
 from __future__ import annotations
 

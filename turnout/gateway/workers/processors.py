@@ -1,6 +1,6 @@
 """How many processors this process may use: what the machine has, what it is allowed, what its container pays for.
 
-Comes in: nothing. Goes out: a number. Called where `turnout serve` decides how many workers it starts.
+Called where `turnout serve` decides how many workers it starts.
 """
 
 from __future__ import annotations

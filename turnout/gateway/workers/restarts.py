@@ -1,7 +1,4 @@
-"""When a worker that ended is started again: at once, but not again and again.
-
-Comes in: how long it lived. Goes out: how long to wait. Called by `workers` beside it for each end of a worker.
-"""
+"""When a worker that ended is started again: at once, but not again and again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The supervisor with everything that it supervises, put together and run until a signal comes.
-
-Comes in: bound sockets, the first edition, how to make others. Goes out: nothing. Called by `turnout.gateway.serve`.
-"""
+"""The supervisor with everything that it supervises, put together and run until a signal comes."""
 
 from __future__ import annotations
 

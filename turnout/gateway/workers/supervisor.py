@@ -1,7 +1,5 @@
 """The process that holds the port: it starts the workers, hands them connections, keeps them alive, reloads and stops.
 
-Comes in: bound sockets, what workers do, signals. Goes out: an exit code. Called by `turnout.gateway.serve`.
-
 It has neither threads nor an event loop nor a session, so that it can fork at any time. SIGTERM and SIGINT stop it once
 the requests in flight are answered, and at once the second time; SIGHUP reloads.
 """

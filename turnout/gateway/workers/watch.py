@@ -1,8 +1,5 @@
 """Whether files have changed, and whether they are whole.
 
-Comes in: paths, and calls now and then. Goes out: `True` once for each change, when nothing has moved for a moment and
-nobody still writes. Called by the supervisor.
-
 Files are looked at one by one: a look at 600 of them takes a few milliseconds, and it sees what notifications of the
 kernel do not tell of: network file systems, mounts of a virtual machine, folders that come later, links that lead
 elsewhere.

@@ -1,8 +1,5 @@
 """One worker: a process with an event loop that answers the requests of the connections it is handed.
 
-Comes in: its end of the channel to the supervisor, the shared state, an edition. Goes out: an exit code. Called by the
-supervisor in a process that it has just forked.
-
 It receives `connections`, `open`, `prepare`, `discard`, `look` and `stop`, and sends `ready`, `opened`, `prepared` and
 `heard` (at once for each `prepare` and `stop`, so that the supervisor knows that the event loop runs). If the
 supervisor disappears, the worker stops.

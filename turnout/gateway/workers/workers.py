@@ -1,8 +1,4 @@
-"""The worker processes as the supervisor sees them: started, given connections, started again when they end.
-
-Comes in: connected sockets, messages for all. Goes out: processes. Called by `supervisor` beside it, which has
-neither threads nor an event loop, so that forking is safe at any time.
-"""
+"""The worker processes as the supervisor sees them: started, given connections, started again when they end."""
 
 from __future__ import annotations
 

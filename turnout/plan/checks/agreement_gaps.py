@@ -1,7 +1,6 @@
 """Whose requests both versions of a canaried model can answer on AWS, and why not all.
 
-Comes in: a manifest, a stage. Goes out: the versions whose functions log requests that can be sent again, and a clause
-where there are none, or where some are left out. Called by the plan, for its notes, and by `turnout canary`. Pure.
+Pure.
 """
 
 from __future__ import annotations

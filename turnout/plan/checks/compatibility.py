@@ -1,8 +1,5 @@
 """Whether one version of a model may take the traffic of another: every reason why it may not, as sentences.
 
-Comes in: two signatures. Goes out: sentences, none where `other` can stand in. Called by the plan for the targets of
-canaries, weights, shadows and fallbacks.
-
 Two things must hold. Every request that is valid for the baseline is valid for the other: so the other's required
 inputs are among the baseline's required ones, it knows all inputs that the baseline knows, with equal datatypes, and
 where it fixes a rank or a dimension the baseline fixes the same. Every client that reads the baseline's answers can

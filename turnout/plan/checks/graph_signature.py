@@ -1,8 +1,5 @@
 """What a graph takes and gives: its signature, made of those of the models that it calls.
 
-Comes in: a graph's node and the signatures of all that its calls may meet. Goes out: a `Signature`, and a `Finding` for
-each tensor that does not fit, with the keys that lead to it. Called by turnout.plan.checks.graphs.
-
 Where a call may meet several versions, or a switch has several cases, the graph gives what all of them give, and
 requires what all of them require.
 """

@@ -1,7 +1,4 @@
-"""The graphs of a plan: each with its signature, or with what does not fit in it.
-
-Comes in: a manifest and the signatures that were read. Goes out: `ServedGraph` values and problems. Called by the plan.
-"""
+"""The graphs of a plan: each with its signature, or with what does not fit in it."""
 
 from __future__ import annotations
 

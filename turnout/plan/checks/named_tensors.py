@@ -1,7 +1,4 @@
-"""Tensors that the manifest names: what a capture redacts, what an agreement has rules for.
-
-Comes in: a manifest and the signatures that were read. Goes out: problems. Called by the plan.
-"""
+"""Tensors that the manifest names: what a capture redacts, what an agreement has rules for."""
 
 from __future__ import annotations
 

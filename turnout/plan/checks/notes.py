@@ -1,8 +1,4 @@
-"""Notes: every key that nothing obeys on this machine, by its path, so that none is silently ignored.
-
-Comes in: a manifest. Goes out: paths and sentences in the file's order. Called by the plan; `turnout plan` and `serve`
-print them.
-"""
+"""Notes: every key that nothing obeys on this machine, by its path, so that none is silently ignored."""
 
 from __future__ import annotations
 

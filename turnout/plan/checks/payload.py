@@ -1,6 +1,5 @@
 """How large a version's smallest request is by the time it reaches the function.
 
-Comes in: a `Signature`. Goes out: bytes, as JSON and in binary. Called by the quotas.
 API Gateway hands the body to the function in base64, inside the event.
 """
 

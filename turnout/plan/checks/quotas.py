@@ -1,7 +1,5 @@
 """Quotas: every limit of AWS that can be known before a deployment, with the number used and the number allowed.
 
-Comes in: a `Plan`. Goes out: `Count` values: the quota, where in models.yaml it is decided, and what to do about it.
-Called by the plan.
 Source: API Gateway and Lambda quotas as of August 2026. MB and KB are 1,048,576 and 1,024 bytes, as Lambda counts them.
 """
 

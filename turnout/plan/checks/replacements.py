@@ -1,7 +1,6 @@
 """Who takes traffic from whom, and whether their signatures allow it.
 
-Comes in: a manifest and its signatures. Goes out: problems, and notes where `breaking: true` overrides one. Called by
-the plan. Canaries, weights, shadows and fallbacks send a request that was made for one version to another one.
+Canaries, weights, shadows and fallbacks send a request that was made for one version to another one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """About how large the document of an API gets, without building it.
 
-Comes in: what is planned. Goes out: bytes. Called by the quotas; `turnout.openapi.document.check_document` counts
-exactly. The numbers were measured on the document of today; a test holds the estimate within a quarter of the truth.
+The numbers were measured on the document of today; a test holds the estimate within a quarter of the truth.
 """
 
 from __future__ import annotations

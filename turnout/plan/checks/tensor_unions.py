@@ -1,7 +1,6 @@
 """One tensor made of several: what all of them are, what suits all of them, what an ensemble makes of them.
 
-Comes in: specs of tensors that stand under one name. Goes out: a spec, or a `ClashError` that says what differs. Pure.
-Called by turnout.plan.checks.graph_signature.
+Pure.
 
 A free dimension and a fixed one go together, since only a call can tell; two fixed ones that differ do not.
 """

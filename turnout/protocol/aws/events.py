@@ -1,7 +1,5 @@
 """API Gateway's proxy events (version 1), read, and its proxy answers, made.
 
-Comes in: the event of a Lambda. Goes out: headers and body; then the answer. Called by every Lambda.
-
 Events carry the body as text or, since the API declares the binary media type `*/*`, in base64 whatever it holds:
 `isBase64Encoded` alone tells which. Text goes back as text, binary bodies in base64.
 """

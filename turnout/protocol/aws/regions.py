@@ -1,6 +1,5 @@
 """AWS's regions: the domain that a region's endpoints are in.
 
-Comes in: a region's name. Goes out: a DNS suffix. Called by the functions that call AWS without boto3.
 Source: botocore's endpoints.json, `partitions[].regionRegex` and `dnsSuffix`.
 """
 

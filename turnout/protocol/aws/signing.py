@@ -1,8 +1,6 @@
 """AWS Signature Version 4, for the few requests that functions make without boto3, whose import takes longer.
 
-Comes in: a request and credentials. Goes out: the headers to send. Called by routers, which call functions, and by
-model functions that fetch their model. Pure: the time is an argument. Source: AWS, "Create a signed AWS API request";
-botocore's SigV4Auth is its test.
+Pure: the time is an argument. Source: AWS, "Create a signed AWS API request"; botocore's SigV4Auth is its test.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 """What a request's headers say of its body: media type, content encoding, and where the JSON ends.
 
-Comes in: headers (names in lower case) and the body as it was sent. Goes out: the JSON text and, of the binary tensor
-extension, the part behind it. Called by `codecs.decode_request`.
-
 `Inference-Header-Content-Length` makes the body a binary one, whether its media type is octet-stream, JSON or missing
 (tritonclient sends none). The length counts the body after its content encoding is undone.
 """

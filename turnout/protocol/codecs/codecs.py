@@ -1,7 +1,6 @@
 """Requests into arrays and arrays into answers, in the form that was asked in.
 
-Comes in: headers, body and an `Interface`; then the model's outputs. Goes out: an `InferenceRequest`; then the answer's
-body and headers. Called by the model function. A new form is one row of `CODECS`, and its mark in `_form_of`.
+A new form is one row of `CODECS`, and its mark in `_form_of`.
 """
 
 from __future__ import annotations

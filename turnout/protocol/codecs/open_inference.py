@@ -1,6 +1,5 @@
 """The Open Inference Protocol's form of a request and of an answer, with its binary tensor data extension.
 
-Comes in: a `Payload`; then a model's outputs. Goes out: an `InferenceRequest`; then an `Answer`. Called by `codecs`.
 Source: Open Inference Protocol, "Inference"; Triton, "Binary Tensor Data Extension".
 """
 

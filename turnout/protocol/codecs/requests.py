@@ -1,7 +1,5 @@
 """One request as every form has it: the tensors, and how it wants to be answered.
 
-Comes in: what `orjson.loads` made. Goes out: `InferenceRequest` values. Called by the forms.
-
 A field that nothing here reads is refused, since leaving it out would answer another question than was asked. Only the
 protocol's `parameters` may hold anything; of those, what would change the answer is refused by name. `null` counts as
 not sent for `id`, `parameters`, `outputs` and `data`, as clients write it that serialise every field.

@@ -1,8 +1,7 @@
 """An answer's body, JSON that holds arrays, and what Lambda takes of it.
 
-Called by the forms, and by `codecs` before and after they write. An answer over Lambda's limit would reach the caller
-as a bare 502, after the function had spent seconds and gigabytes on its digits: so it is refused by name, and where the
-number of elements tells, before a digit is written.
+An answer over Lambda's limit would reach the caller as a bare 502, after the function had spent seconds and gigabytes
+on its digits: so it is refused by name, and where the number of elements tells, before a digit is written.
 """
 
 from __future__ import annotations

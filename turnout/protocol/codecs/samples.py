@@ -1,8 +1,4 @@
-"""A request kept to be sent again: a `Sample`, and the line `{"turnout_capture": {...}}` that spells it.
-
-Comes in: headers and body of a request, and what became of it. Goes out: a sample; its line. Called by the model
-function on AWS and by the gateway; `turnout.client.captured_lines` reads the lines again.
-"""
+"""A request kept to be sent again: a `Sample`, and the line `{"turnout_capture": {...}}` that spells it."""
 
 from __future__ import annotations
 

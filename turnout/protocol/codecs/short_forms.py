@@ -1,9 +1,7 @@
 """The short forms: `{"inputs": {name: lists}}` with `{"outputs": ...}`, `{"instances": []}` with `{"predictions": []}`.
 
-Comes in: a `Payload`; then a model's outputs. Goes out: an `InferenceRequest`; then an `Answer`. Called by `codecs`.
 Datatypes come from the signature and shapes from the lists. Both forms take `id`, `outputs` (names) and the protocol's
-`parameters` as well.
-Source: TensorFlow Serving, "RESTful API", for instances and predictions.
+`parameters` as well. Source: TensorFlow Serving, "RESTful API", for instances and predictions.
 """
 
 from __future__ import annotations

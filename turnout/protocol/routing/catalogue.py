@@ -1,8 +1,7 @@
 """What there is to be called, as the general router knows it: models, their versions, what each of them takes.
 
-Comes in: `catalogue.json`, which `turnout.packaging.catalogue` makes of a plan. Goes out: frozen values. Called by the
-general router and by the maker of that file. What a page only hands on, signatures and examples, stays the JSON that it
-is, so that a cold start with thousands of versions reads no tensor, and numpy is not imported.
+What a page only hands on, signatures and examples, stays the JSON that it is, so that a cold start with thousands of
+versions reads no tensor, and numpy is not imported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Which version answers a call: weights, a caller's key, a draw; and what becomes of a call that fails.
 
-Comes in: a stage's route variable (`v1.90,v2.10`), a key or a random number. Goes out: a version. Pure: equal arguments
-give equal versions, on every machine. Called by the routers and by the plan.
+Pure: equal arguments give equal versions, on every machine.
 
 Keys are dealt out by weighted rendezvous hashing: each version draws for the key, from a hash of both, and the highest
 draw wins. A key goes from one version to another only where the weight of the other has grown against that of the one,

@@ -1,8 +1,5 @@
 """Graphs of calls: a model whose answer is made from other models' answers, as the manifest's `graph` spells it.
 
-Comes in: the manifest's tree and, in the same spelling, a router's `routes.json`. Goes out: frozen nodes. Called by
-turnout.manifest, the plan's checks, the routers' tables and the routers that run them.
-
 A node gets tensors by name and gives tensors by name. A call takes those that its model declares and gives all outputs.
 In a sequence each step gets what the step before it gave, the first one what came in. An ensemble's members and a
 switch's cases get what came in.

@@ -1,7 +1,7 @@
 """What a router asks for and gets: one call of another function.
 
-Comes in: a function's name, alias and event. Goes out: an `Answered`. Implemented over Lambda's Invoke API in the
-router's own Lambda and over its own functions by the local gateway; called by the routers.
+Implemented over Lambda's Invoke API in the router's own Lambda and over its own functions by the local gateway; called
+by the routers.
 """
 
 from __future__ import annotations

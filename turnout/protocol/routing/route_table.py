@@ -1,7 +1,7 @@
 """What a router knows of the models that it calls, written once into its zip as `routes.json`.
 
-Comes in: the values of the manifest and the plan, or the JSON of them. Goes out: a `RouteTable`. Made by
-`turnout.packaging.route_tables`, read by the routers. The live choice is not in it: that is in the stage's variables.
+Made by `turnout.packaging.route_tables`, read by the routers. The live choice is not in it: that is in the stage's
+variables.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Tensors on their way from one model to the next: a request for a model, and its answer read back.
 
-Comes in: tensors with their datatypes; then a proxy answer's headers and body. Goes out: headers and body; then
-tensors. Called by the routers of graphs. Everything travels in the Open Inference Protocol's binary form, which every
-model takes and which neither rounds nor reads a digit.
+Everything travels in the Open Inference Protocol's binary form, which every model takes and which neither rounds nor
+reads a digit.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What makes a caller come back to the same version: a value that each of its requests holds.
-
-Comes in: a proxy event. Goes out: the key, or None where the request holds none. Called by the routers; runs without
-numpy, so that a router starts quickly.
-"""
+"""What makes a caller come back to the same version: a value that each of its requests holds."""
 
 from __future__ import annotations
 

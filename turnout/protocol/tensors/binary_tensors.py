@@ -1,8 +1,6 @@
 """Tensors as raw bytes behind the JSON, the Open Inference Protocol's binary tensor data extension.
 
-Comes in and goes out: little-endian, row-major bytes; BYTES as a 4-byte length and that many bytes per element.
-Called by the request forms. Every length is checked before it is believed.
-Source: Triton, "Binary Tensor Data Extension".
+Every length is checked before it is believed. Source: Triton, "Binary Tensor Data Extension".
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """Tensors as the Open Inference Protocol names them: datatypes, and what one input or output of a model looks like.
 
-Comes in: names from an ONNX graph or from the wire. Goes out: `TensorSpec` and `Signature` values, numpy dtypes.
-Called by the codecs, the model function and the signature reader.
 Source: Open Inference Protocol, "Tensor Data Types"; ONNX, `onnx.proto` TensorProto.DataType.
 """
 

@@ -1,7 +1,6 @@
 """What a model takes, laid out once for quick checks of many requests: names, datatypes, ranks, fixed dimensions.
 
-Comes in: a `Signature`. Goes out: an `Interface`, asked by the request forms before a session sees anything. Outputs
-are only known by name: the shapes that graphs declare for them are often wrong.
+Outputs are only known by name: the shapes that graphs declare for them are often wrong.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Nested lists of JSON and their shapes: to a shape that was sent, or to one that is inferred.
 
-Comes in: what `orjson.loads` made. Goes out: flat row-major lists and shapes. Called by the request forms. Levels are
-walked one after another, never by recursion, so that depth costs nothing.
+Levels are walked one after another, never by recursion, so that depth costs nothing.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """The numbers and texts of one tensor, in JSON: a flat list in, a one-dimensional array out, and back.
 
-Called by the request forms. Never another value than was sent: what a datatype cannot hold is refused by name and
-index, nothing is cast. Floats are read as doubles, as everywhere in JSON, and rounded to the nearest that the datatype
-holds; past its largest is refused. (`-0.0` keeps its sign; `-0` is an integer's zero to the JSON reader.) NaN and the
-infinities are the strings that protobuf's JSON mapping uses, and `null` is read as NaN.
-An integer with a fraction or an exponent (`1.0`, `1e3`) is refused for integer datatypes: whether `1.0` stood for `1`
-or was rounded on its way cannot be seen any more, and beyond 64 bits the JSON reader itself makes a float of it.
-BYTES are strings, held as their UTF-8 bytes.
+Never another value than was sent: what a datatype cannot hold is refused by name and index, nothing is cast. Floats are
+read as doubles, as everywhere in JSON, and rounded to the nearest that the datatype holds; past its largest is refused.
+(`-0.0` keeps its sign; `-0` is an integer's zero to the JSON reader.) NaN and the infinities are the strings that
+protobuf's JSON mapping uses, and `null` is read as NaN. An integer with a fraction or an exponent (`1.0`, `1e3`) is
+refused for integer datatypes: whether `1.0` stood for `1` or was rounded on its way cannot be seen any more, and beyond
+64 bits the JSON reader itself makes a float of it. BYTES are strings, held as their UTF-8 bytes.
 """
 
 from __future__ import annotations

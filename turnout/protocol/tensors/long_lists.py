@@ -1,8 +1,5 @@
 """Long flat lists of numbers in JSON, read into an array without a Python object for each: three times as fast.
 
-Comes in: a request's JSON text. Goes out: the document that `orjson.loads` makes of it, but with a `LongList` where a
-tensor's `data` is long; or nothing, and then the text is to be read the plain way. Called by `codecs`.
-
 This is a short cut and never another reading: whatever is not plain here (a list within the list, a value that is no
 number of the datatype, one past its range, a text that is not JSON) raises `NotPlainError`, and the plain way then
 answers or refuses. simdjson rounds decimals as orjson does, to the nearest FP64, and never takes one kind of number for

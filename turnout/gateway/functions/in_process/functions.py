@@ -1,8 +1,4 @@
-"""`Functions` that run in this process, each model version's session opened once and shared by threads.
-
-Comes in: the plan's functions. Goes out: `invoke(name, alias, event, timeout_s) -> Invocation`. Called by the gateway's
-core; made by `turnout.gateway.serve`.
-"""
+"""`Functions` that run in this process, each model version's session opened once and shared by threads."""
 
 from __future__ import annotations
 

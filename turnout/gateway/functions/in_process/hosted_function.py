@@ -1,7 +1,6 @@
 """One function that runs in this process: its session's opening, its queue, its threads and its time limit.
 
-Comes in: events, from the event loop. Goes out: an `Invocation`, at once where the run is surely short, else as a
-future. Called by `functions` beside it. All state is the event loop's; threads only run jobs and report back.
+All state is the event loop's; threads only run jobs and report back.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """One router that runs in this process, and how it calls the functions beside it.
 
-Comes in: events, from the event loop. Goes out: an `Invocation`, awaited. Called by `functions` beside it.
-
 A router mostly waits, so it runs on the gateway's own event loop. What computes (a graph combines tensors, a large body
 is read for its sticky key, the catalogue of many models is written) runs on the loop of a thread beside it.
 """

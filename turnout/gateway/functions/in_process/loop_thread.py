@@ -1,8 +1,4 @@
-"""An event loop in a thread of its own, for coroutines that compute: beside the gateway's loop, not on it.
-
-Comes in: coroutines, from the gateway's loop. Goes out: futures of that loop. Called by hosted routers; what such a
-coroutine asks of the gateway goes back to the gateway's loop by itself.
-"""
+"""An event loop in a thread of its own, for coroutines that compute: beside the gateway's loop, not on it."""
 
 from __future__ import annotations
 

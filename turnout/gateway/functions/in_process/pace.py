@@ -1,8 +1,4 @@
-"""How long a function's runs take, by the size of their bodies: what may run on the event loop without holding it up.
-
-Comes in: the measured cost of each run. Goes out: whether the next one, with a body of so many characters, is surely
-short. Called by a hosted function before and after each run.
-"""
+"""How long a function's runs take, by the size of their bodies: short ones may run on the event loop."""
 
 from __future__ import annotations
 

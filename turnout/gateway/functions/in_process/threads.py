@@ -1,8 +1,4 @@
-"""Threads that run what would hold up the event loop.
-
-Comes in: jobs without arguments. Goes out: nothing; a job reports by itself. Called by hosted functions, each of which
-limits how many of its own jobs run at once, so that the number of threads needs no limit of its own.
-"""
+"""Threads that run what would hold up the event loop."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One execution environment: a process, the Runtime API that it talks to, and the watch over its memory.
 
-Comes in: a function's code. Goes out: how its life ended. Made by `isolated_function`, which gives it calls.
+Made by `isolated_function`, which gives it calls.
 """
 
 from __future__ import annotations

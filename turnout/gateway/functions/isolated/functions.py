@@ -1,8 +1,4 @@
-"""`Functions` that run each in awslambdaric processes of its own.
-
-Comes in: the plan's functions, their packages unpacked. Goes out: `invoke(name, alias, event, timeout_s)`, whose answer
-is awaited. Called by the gateway's core; made by `turnout.gateway.editions.isolated`.
-"""
+"""`Functions` that run each in awslambdaric processes of its own."""
 
 from __future__ import annotations
 

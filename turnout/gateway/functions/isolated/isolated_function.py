@@ -1,7 +1,6 @@
 """One function and its environments: who runs, who is free, who waits, who is reaped.
 
-Comes in: events, from the event loop. Goes out: an `Invocation`, as a future. Called by `turnout.gateway.isolated.
-functions`. All state is the event loop's.
+All state is the event loop's.
 
 Environments are started on demand and used last in, first out, so that what is too many becomes idle and is reaped.
 """

@@ -1,8 +1,4 @@
-"""How much one isolated function may take: environments, waiting calls, calls at once.
-
-Comes in: numbers. Goes out: values and counters. Used by `isolated_function`; several processes that serve together
-bring `Slots` of their own.
-"""
+"""How much one isolated function may take: environments, waiting calls, calls at once."""
 
 from __future__ import annotations
 

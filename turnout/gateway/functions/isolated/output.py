@@ -1,7 +1,6 @@
 r"""What an environment's process prints, as bounded lines of the gateway's log.
 
-Comes in: bytes from the pipe that is its standard output and error. Goes out: lines, escaped, each to a callback. Used
-by `environment`. The pipe is always emptied, so that a print never waits; what is too much is thrown away unseen.
+The pipe is always emptied, so that a print never waits; what is too much is thrown away unseen.
 """
 
 from __future__ import annotations

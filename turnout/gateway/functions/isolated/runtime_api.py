@@ -1,9 +1,7 @@
 """The Runtime API as one environment sees it: asks for its next event, posts the answer, or what went wrong.
 
-Comes in: what the environment's process asks and posts, and calls to hand to it. Goes out: responses as bytes, and to
-whoever owns the environment what became of its calls. Knows no sockets and no processes. Used by `environment`; the
-bytes come from and go to `runtime_connection`.
-Source: Lambda's Runtime API, version 2018-06-01, and what awslambdaric 4.2 asks of it.
+Knows no sockets and no processes. Source: Lambda's Runtime API, version 2018-06-01, and what awslambdaric 4.2 asks of
+it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The HTTP of the Runtime API: what awslambdaric and `http.client` send over loopback, and nothing else of HTTP.
 
-Comes in: bytes of one environment's process, split anywhere. Goes out: bytes; everything that is meant is asked of
-`RuntimeApi`. Made by `environment` for each connection.
+Made by `environment` for each connection.
 
 Why not the gateway's own HTTP server: each call takes two requests here, from one client in two shapes, and this reads
 and answers both in a third of the time. What is no such request is refused, and its connection closed.
