@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,11 @@ def test_lines_are_numbered_and_measured() -> None:
         (b'{"turnout_capture": 7}', "must be an object"),
         (LINE.replace(b'"status":200', b'"status":"200"'), "`status` must be a whole number"),
         (LINE.replace(b'"canary":false', b'"canary":0'), "`canary` must be true or false"),
+        *(
+            (re.sub(b'"%b":"[^"]*"' % name, b'"%b":"a%bX-Evil: 1"' % (name, odd), LINE), "no control characters")
+            for name in (b"content_type", b"stage", b"model", b"version")
+            for odd in (b"\\r\\n", b"\\n", b"\\r", b"\\u0000", b"\\u007f", b"\\u2028")
+        ),
         (LINE.replace(b'"model":"iris",', b""), "`model` must be a text"),
         (LINE.replace(b'"body":{', b'"bodice":{'), "`body_base64` must be a text"),
         (b'{"turnout_capture":{"body_base64":"a"}}', "`time` must be a number"),
