@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +47,12 @@ def test_lines_are_numbered_and_measured() -> None:
     assert [(line.number, line.size_bytes, len(line.samples)) for line in found] == [(1, 6, 0), (2, len(LINE) + 1, 1)]
 
 
+def with_text(name: str, text: str) -> bytes:
+    row = json.loads(LINE)
+    row["turnout_capture"][name] = text
+    return json.dumps(row).encode()
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
@@ -56,9 +61,9 @@ def test_lines_are_numbered_and_measured() -> None:
         (LINE.replace(b'"status":200', b'"status":"200"'), "`status` must be a whole number"),
         (LINE.replace(b'"canary":false', b'"canary":0'), "`canary` must be true or false"),
         *(
-            (re.sub(b'"%b":"[^"]*"' % name, b'"%b":"a%bX-Evil: 1"' % (name, odd), LINE), "no control characters")
-            for name in (b"content_type", b"stage", b"model", b"version")
-            for odd in (b"\\r\\n", b"\\n", b"\\r", b"\\u0000", b"\\u007f", b"\\u2028")
+            (with_text(name, odd), "no control characters")
+            for name in ("content_type", "stage", "model", "version")
+            for odd in ("a\r\nX-Evil: 1", "a\n", "\r", "\0", "\x7f", "\u2028")
         ),
         (LINE.replace(b'"model":"iris",', b""), "`model` must be a text"),
         (LINE.replace(b'"body":{', b'"bodice":{'), "`body_base64` must be a text"),
@@ -77,7 +82,9 @@ def test_an_unreadable_line_is_told_with_its_number(line: bytes, problem: str) -
 
 @given(
     body=st.binary(),
-    content_type=st.text(st.characters(codec="utf-8", exclude_categories=["Cs"])),
+    content_type=st.text(
+        st.characters(codec="latin-1", exclude_characters="".join(map(chr, (*range(9), *range(10, 32), 127))))
+    ),
     header_length=st.none() | st.integers(1, 10**9),
     status=st.integers(100, 599),
     canary=st.booleans(),

@@ -18,7 +18,7 @@ __all__ = ["CaptureError", "Line", "Sample", "lines_in", "parse_sample", "read_l
 _OBJECT = f'{{"{MARK}"'
 _QUOTED_OBJECT = f'{{\\"{MARK}\\"'
 _DECODER = json.JSONDecoder()
-_SENDABLE = re.compile(r"[\x20-\x7e\xa0-\xff]*")
+_SENDABLE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class CaptureError(ValueError):
@@ -99,10 +99,10 @@ def _field(row: Mapping[str, Any], name: str, kind: type) -> Any:
         return float(value)
     if type(value) is not kind:
         raise ValueError(f"`{name}` must be {_KINDS[kind]}")
-    if kind is str and name != "body_base64" and not _SENDABLE.fullmatch(value):
+    if isinstance(value, str) and name != "body_base64" and not _SENDABLE.fullmatch(value):
         # It becomes a header or a part of a path: a line break would begin another header.
         raise ValueError(f"`{name}` must hold no control characters and nothing beyond Latin-1")
-    if name == "header_length" and value < 0:
+    if name == "header_length" and isinstance(value, int) and value < 0:
         raise ValueError("`header_length` must be 0 or more")
     return value
 
