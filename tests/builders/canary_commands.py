@@ -22,7 +22,7 @@ class Commands:
 
     def __init__(self, server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
         self.server = server
-        self.endpoint = ("--endpoint-url", f"http://127.0.0.1:{server.port}")
+        self.endpoint = ("--url", f"http://127.0.0.1:{server.port}")
         self.now = ("--now", *self.endpoint)
         self._capsys = capsys
 

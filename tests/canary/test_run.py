@@ -115,9 +115,7 @@ def moves(ticks: list[Tick]) -> list[tuple[float, float]]:
 def test_a_share_that_leaves_nothing_to_judge_by_is_refused(scene: Scene, percent: float, whose: str) -> None:
     scene.do(Action("set", "prod", percent=percent))
     scene.judgement = Judgement()
-    with pytest.raises(
-        RolloutError, match=f"at {percent} % the canary of prod leaves no requests to {whose}"
-    ) as caught:
+    with pytest.raises(RolloutError, match=f"at {percent}% the canary of prod leaves no requests to {whose}") as caught:
         scene.run()
     assert "--steps 5,25,50" in caught.value.hint
     assert [row.action for row in scene.log.read()] == ["set"]

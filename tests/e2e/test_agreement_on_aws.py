@@ -137,7 +137,7 @@ def test_versions_that_disagree_are_rolled_back_by_what_their_functions_logged(
     assert tick.observation
     assert tick.observation.agreement == {"step": AgreementCounts(50, 40)}
     assert tick.state.phase is Phase.ROLLED_BACK
-    assert tick.state.reason == "agreement of step: 80 % of 50 answers agreed; 98 % must"
+    assert tick.state.reason == "agreement of step: 80% of 50 answers agreed; 98% must"
     assert control.read().canary is None
 
 

@@ -74,7 +74,7 @@ def test_a_canary_lives_and_every_request_from_now_on_sees_it(canary: Commands) 
     before = canary.text()
     models = ("--model", "echo", "--to", "v2", "--model", "mute", "--to", "v2")
     said = canary("start", "life", *models, "--percent", "100", *canary.now)
-    assert said.startswith("100 % of the requests to life see echo v2 instead of v1 and mute v2 instead of v1.\n")
+    assert said.startswith("Started canary on life: echo v2 and mute v2 get 100% of requests (baseline v1, v1).\n")
     assert served(canary, "life") == {"v2"}
     canary("set", "life", "--percent", "0", *canary.now)
     assert served(canary, "life") == {"v1"}
@@ -95,7 +95,7 @@ def test_a_canary_lives_and_every_request_from_now_on_sees_it(canary: Commands) 
 def test_a_canary_without_traffic_is_left(canary: Commands) -> None:
     canary("start", "quiet", "--model", "echo", "--to", "v2", *canary.now)
     said = canary("run", "quiet", *canary.endpoint, code=1)
-    assert "Left at 10 %, for nobody can tell: errors: no requests" in said
+    assert "Stopped at 10%: inconclusive. errors: no requests" in said
     assert canary.status("quiet")["canary"]["percent"] == 10
 
 
@@ -143,7 +143,7 @@ def test_a_command_that_is_killed_is_seen_and_mended(canary: Commands, server: R
     assert "was cut off" in canary("start", "one", "--model", "echo", "--to", "v2", code=2)
     (warning, *_) = canary.status("cut")["warnings"]
     assert "is edited, and the stage may not be changed yet; `turnout canary mend` finishes it" in warning
-    assert canary("mend").startswith("Finished: 100 % of the requests to cut see echo v2 instead of v1.")
+    assert canary("mend").startswith("Finished: Started canary on cut: echo v2 gets 100% of requests (baseline v1).")
     assert served(canary, "cut") == {"v2"}
     assert canary.status("cut")["warnings"] == []
 
@@ -207,7 +207,7 @@ def test_ctrl_c_leaves_the_canary_and_a_second_run_goes_on(canary: Commands, ser
     canary("start", "stopped", "--model", "echo", "--to", "v2", *canary.now)
     arguments = ["canary", "run", "stopped", "--steps", "30,70", "--bake", "100s", *canary.endpoint]
     command = [sys.executable, "-m", "turnout.cli", *arguments, "-m", str(server.project)]
-    for begun in ("Begun: 30, 70 %", "Going on: 30, 70 %"):
+    for begun in ("Canary run: 30%, 70%", "Resumed canary run: 30%, 70%"):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None
@@ -219,7 +219,7 @@ def test_ctrl_c_leaves_the_canary_and_a_second_run_goes_on(canary: Commands, ser
             process.wait()
         assert lines[0].startswith(begun)
         assert process.returncode == 130
-        assert "The canary of stopped is left as it is, at 30 %." in said
+        assert "The canary of stopped is left as it is, at 30%." in said
     assert canary.status("stopped")["canary"]["percent"] == 30
     assert canary("mend") == "Nothing is half-done.\n"
 
@@ -235,7 +235,7 @@ def test_a_promotion_is_returned_from_with_the_command_that_rollback_offers(cana
     assert "back has no canary.\n    To serve echo v1 again, as before the promotion of " in said
     assert offer == ["rollback", "back", "--to-previous", *canary.now]
     assert (canary.text(), served(canary, "back")) == (promoted, {"v2"})
-    assert canary(*offer).startswith("Returned: back serves echo v1 again, instead of echo v2.\n")
+    assert canary(*offer).startswith("Rolled back: back serves echo v1 to all requests, instead of echo v2.\n")
     assert (canary.text(), served(canary, "back")) == (before, {"v1"})
     assert canary.status("back")["warnings"] == []
     assert [row["action"] for row in canary.history("back")] == ["start", "promote", "return"]
@@ -254,7 +254,7 @@ def test_a_run_that_another_command_ends_exits_with_1_as_its_help_says(
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("Begun")
+        assert process.stdout.readline().startswith("Canary run: ")
         assert process.stdout.readline()
         canary(move, stage, *(("--percent", "20") if move == "set" else ()), *canary.now)
         _, said = process.communicate(timeout=PATIENCE_S)

@@ -176,7 +176,8 @@ def test_a_run_that_is_ended_again_and_again_is_promoted_in_the_end(canary: Comm
             try:
                 assert process.stdout is not None
                 said = process.stdout.readline()
-                assert said.startswith("Going on: 50, 60 %" if number else "Begun: 50, 60 %"), process.communicate()
+                begun = "Resumed canary run" if number else "Canary run"
+                assert said.startswith(f"{begun}: 50%, 60%"), process.communicate()
                 if kill is not None:
                     spin_until(time.monotonic() + random_moment.uniform(0, 2.5))
                     process.send_signal(kill)
@@ -189,7 +190,7 @@ def test_a_run_that_is_ended_again_and_again_is_promoted_in_the_end(canary: Comm
             assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}[kill], rest
             assert canary("mend").startswith(("Nothing is half-done.", "Finished: "))
     assert number > 0
-    assert "Promoted: runs serves it to everybody." in rest
+    assert "Promoted: runs serves it to all requests." in rest
     assert {status for status, *_ in answers} == {200}
     assert [(row["action"], row["percent"]) for row in canary.history("runs")] == [
         ("start", 10),

@@ -1,7 +1,7 @@
 """A canary's share, on `turnout serve` with two workers: ten thousand requests of a real client at each of six shares.
 
-The bands are wider than those of 99 %, so that the suite is wrong once in ten million runs, not once in 25; what was
-seen beside the bands of 99 % is in docs/canary.md.
+The bands are wider than those of 99%, so that the suite is wrong once in ten million runs, not once in 25; what was
+seen beside the bands of 99% is in docs/canary.md.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def test_several_models_are_promoted_one_by_one_under_load(canary: Commands, ser
 def test_a_failing_canary_costs_few_answers(canary: Commands, server: RunningServer) -> None:
     """At a tenth of 200 requests a second three of ten fail: six bad answers a second, looked at every two seconds.
 
-    One request in 33 is answered badly. The test of 95 % confidence needs 5 to 15 of them (docs/judgement.md); those
+    One request in 33 is answered badly. The test of 95% confidence needs 5 to 15 of them (docs/judgement.md); those
     that come until the next look are twelve at most.
     """
     canary("start", "paced", "--model", "step", "--to", "failing", *canary.now)
@@ -102,7 +102,7 @@ def test_versions_that_disagree_more_often_than_the_floor_are_rolled_back(
     with traffic(server, path_of("strict"), BODIES):
         said = canary("run", "strict", "--bake", "60s", *canary.endpoint, code=1)
     ending = " ".join(said[said.index("Rolled back: agreement of step: ") :].split())
-    found = re.match(r"Rolled back: agreement of step: ([\d.]+) % of ([\d,]+) answers agreed; 98 % must", ending)
+    found = re.match(r"Rolled back: agreement of step: ([\d.]+)% of ([\d,]+) answers agreed; 98% must", ending)
     assert found, ending
     compared = int(found[2].replace(",", ""))
     low, high = band(compared, 0.9, ODDS)
@@ -116,7 +116,7 @@ def test_versions_that_agree_as_often_as_asked_are_promoted(canary: Commands, se
     step, other = traffic(server, path_of("lenient"), BODIES), traffic(server, path_of("lenient", "other"), BODIES)
     with step as answers, other:
         said = canary("run", "lenient", "--bake", "8s", *canary.endpoint)
-    assert "Promoted: lenient serves it to everybody." in said
+    assert "Promoted: lenient serves it to all requests." in said
     assert "- agreement of step: successful." in said
     assert "- agreement of other: successful." in said
     assert {status for status, *_ in answers} == {200}
@@ -130,7 +130,7 @@ def test_a_canary_of_which_nobody_can_tell_is_left(canary: Commands, server: Run
     canary("start", "unsure", "--model", "step", "--to", "same", "--percent", "50", *canary.now)
     with traffic(server, path_of("unsure"), BODIES, 0.1):
         said = canary("run", "unsure", "--bake", "1s", *canary.endpoint, code=1)
-    assert "Left at 50 %, for nobody can tell: errors: " in said
+    assert "Stopped at 50%: inconclusive. errors: " in said
     assert draw(server.port, "unsure", 200).keys() == {("v1", "false"), ("same", "true")}
     status = canary.status("unsure")
     assert (status["canary"]["percent"], status["warnings"]) == (50, [])

@@ -246,7 +246,7 @@ def check_share(stage: str, judgement: Judgement, percent: float) -> None:
         return
     whose = "itself" if percent == 0 else "the baseline"
     hint = "A run needs steps between 0 and 100: --steps 5,25,50, or `steps` in models.yaml."
-    raise RolloutError(f"at {percent:g} % the canary of {stage} leaves no requests to {whose}", hint)
+    raise RolloutError(f"at {percent:g}% the canary of {stage} leaves no requests to {whose}", hint)
 
 
 def _earlier(last: Rollout, canary: Canary, judgement: Judgement, given: Settings) -> Settings | None:

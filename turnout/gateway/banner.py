@@ -68,7 +68,7 @@ def _describe(stage: Stage, *, is_default: bool, has_key: bool) -> list[str]:
     lines = [f"  {stage.name}: /{stage.name}/models/...{also}", f"    serves {_serving(stage)}"]
     if stage.canary is not None:
         moved = _listed([f"{model} {version}" for model, version in stage.canary.serve.items()])
-        lines.append(f"    canary: {stage.canary.percent:g} % of the requests see {moved}")
+        lines.append(f"    canary: {stage.canary.percent:g}% of the requests see {moved}")
     if has_key:
         lines.append(f"    x-api-key: `turnout keys {stage.name}` prints it")
     elif stage.auth != "none":
@@ -80,7 +80,7 @@ def _describe(stage: Stage, *, is_default: bool, has_key: bool) -> list[str]:
 
 def _serving(stage: Stage) -> str:
     weighted = [
-        f"{model} {' and '.join(f'{version} {percent:g} %' for version, percent in weights.items())}"
+        f"{model} {' and '.join(f'{version} {percent:g}%' for version, percent in weights.items())}"
         for model, weights in stage.weights.items()
     ]
     return _listed([*(f"{model} {version}" for model, version in stage.serve.items()), *weighted])

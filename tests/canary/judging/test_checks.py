@@ -32,26 +32,26 @@ def check(name: str, judgement: Judgement, seen: Observation) -> Check:
             arm(900, 9),
             arm(100, 1),
             "inconclusive",
-            "1 % of the canary's 100 requests failed, 1 % of the baseline's 900; about 3,300 more are needed to tell",
+            "1% of the canary's 100 requests failed, 1% of the baseline's 900; about 3,300 more are needed to tell",
         ),
         (
             arm(9000, 90),
             arm(1000, 50),
             "failed",
-            "5 % of the canary's 1,000 requests failed, 1 % of the baseline's 9,000",
+            "5% of the canary's 1,000 requests failed, 1% of the baseline's 9,000",
         ),
         (
             arm(90_000, 900),
             arm(10_000, 100),
             "successful",
-            "1 % of the canary's 10,000 requests failed, 1 % of the baseline's 90,000",
+            "1% of the canary's 10,000 requests failed, 1% of the baseline's 90,000",
         ),
         # Surely worse, and surely by less than the margin.
         (
             arm(9_000_000, 9_000),
             arm(1_000_000, 3_000),
             "successful",
-            "0.3 % of the canary's 1,000,000 requests failed, 0.1 % of the baseline's 9,000,000",
+            "0.3% of the canary's 1,000,000 requests failed, 0.1% of the baseline's 9,000,000",
         ),
     ],
 )
@@ -67,26 +67,26 @@ def test_error_rate_is_compared_with_the_baselines(baseline: Arm, canary: Arm, v
             arm(9000, slow=90),
             arm(1000, slow=10),
             "successful",
-            "1 % of the canary's 1,000 requests took longer than 10 ms, 1 % of the baseline's 9,000",
+            "1% of the canary's 1,000 requests took longer than 10 ms, 1% of the baseline's 9,000",
         ),
         (
             arm(9000, slow=90),
             arm(1000, slow=200),
             "failed",
-            "20 % of the canary's 1,000 requests took longer than 10 ms, 1 % of the baseline's 9,000",
+            "20% of the canary's 1,000 requests took longer than 10 ms, 1% of the baseline's 9,000",
         ),
         # One in ten of the baseline's is slow: what is slower than those is asked.
         (
             arm(9000, slow=900),
             arm(1000, slow=900),
             "successful",
-            "0 % of the canary's 1,000 requests took longer than 1000 ms, 0 % of the baseline's 9,000",
+            "0% of the canary's 1,000 requests took longer than 1000 ms, 0% of the baseline's 9,000",
         ),
         (
             Arm(100, 0, (0, 0, 0, 100)),
             Arm(100, 0, (0, 0, 0, 100)),
             "inconclusive",
-            "100 % of the canary's 100 requests took longer than 1000 ms, 100 % of the baseline's 100; "  # noqa: ISC004
+            "100% of the canary's 100 requests took longer than 1000 ms, 100% of the baseline's 100; "  # noqa: ISC004
             "about 2,600 more are needed to tell",
         ),
     ],
@@ -115,15 +115,15 @@ def test_alarms_that_are_asked_for_are_judged(states: dict[str, str], verdict: s
 @pytest.mark.parametrize(
     ("floor", "counts", "verdict", "sentence"),
     [
-        (0.98, (1000, 1000), "successful", "100 % of 1,000 answers agreed; 98 % must"),
-        (0.98, (1000, 900), "failed", "90 % of 1,000 answers agreed; 98 % must"),
-        (0.98, (50, 49), "inconclusive", "98 % of 50 answers agreed; 98 % must; about 3,500 more are needed to tell"),
+        (0.98, (1000, 1000), "successful", "100% of 1,000 answers agreed; 98% must"),
+        (0.98, (1000, 900), "failed", "90% of 1,000 answers agreed; 98% must"),
+        (0.98, (50, 49), "inconclusive", "98% of 50 answers agreed; 98% must; about 3,500 more are needed to tell"),
         (0.98, (0, 0), "inconclusive", "no answers compared yet; about 190 are needed to tell"),
         # Between the floor and the margin below it: the user's own word counts.
-        (0.98, (100_000, 97_500), "failed", "97.5 % of 100,000 answers agreed; 98 % must"),
-        (0.99, (10_000, 9_997), "successful", "99.97 % of 10,000 answers agreed; 99 % must"),
-        (1.0, (5, 4), "failed", "80 % of 5 answers agreed; 100 % must"),
-        (1.0, (1000, 1000), "successful", "100 % of 1,000 answers agreed; 100 % must"),
+        (0.98, (100_000, 97_500), "failed", "97.5% of 100,000 answers agreed; 98% must"),
+        (0.99, (10_000, 9_997), "successful", "99.97% of 10,000 answers agreed; 99% must"),
+        (1.0, (5, 4), "failed", "80% of 5 answers agreed; 100% must"),
+        (1.0, (1000, 1000), "successful", "100% of 1,000 answers agreed; 100% must"),
     ],
 )
 def test_agreement_is_held_against_the_floor(
@@ -266,7 +266,7 @@ def test_what_keeps_answers_from_being_compared_is_told() -> None:
     found = check("agreement of iris", AGREEING, replace(GOOD, agreement={"iris": AgreementCounts(0, 0, "none came")}))
     assert found == Check("agreement of iris", Verdict.INCONCLUSIVE, "none came")
     some = check("agreement of iris", AGREEING, replace(GOOD, agreement={"iris": AgreementCounts(9, 9, "few came")}))
-    assert some.sentence.startswith("100 % of 9 answers agreed; 98 % must (few came); about ")
+    assert some.sentence.startswith("100% of 9 answers agreed; 98% must (few came); about ")
 
 
 def test_counts_are_added_and_the_latest_note_holds() -> None:

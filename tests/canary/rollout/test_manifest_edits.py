@@ -134,7 +134,7 @@ def test_canary_that_cannot_start_is_refused(stage: str, serve: dict[str, str], 
 def test_second_canary_is_refused_with_what_the_first_one_serves() -> None:
     with pytest.raises(EditError) as caught:
         start(start(iris="v2"), digits="v2")
-    assert caught.value.message == "prod has a canary already: 10 % see iris v2"
+    assert caught.value.message == "prod has a canary already: 10% see iris v2"
     assert "turnout canary promote prod" in caught.value.hint
 
 
@@ -152,7 +152,7 @@ def test_stage_without_a_canary_has_nothing_to_change() -> None:
 def test_model_that_is_not_in_the_canary_is_not_promoted() -> None:
     with pytest.raises(EditError, match="the canary of prod does not serve digits") as caught:
         promote_models(start(iris="v2"), "prod", ["digits"], source="models.yaml")
-    assert caught.value.hint == "Of its traffic 10 % see iris v2."
+    assert caught.value.hint == "Of its traffic 10% see iris v2."
 
 
 def test_share_that_is_no_percentage_is_refused() -> None:

@@ -150,7 +150,7 @@ def test_a_change_that_stopped_between_two_calls_is_made_whole(before: StagePlan
             plan(canary(20, iris="v2")),
             plan(canary(10, iris="v3")),
             [
-                "the canary's share is 10 % in the manifest, 20 % in the live stage",
+                "the canary's share is 10% in the manifest, 20% in the live stage",
                 "the canary's iris is v3 in the manifest, v2 in the live stage",
             ],
         ),

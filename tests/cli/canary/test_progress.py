@@ -37,15 +37,15 @@ def test_a_pipe_gets_a_line_where_something_changed_and_one_a_minute(capsys: pyt
     lines = capsys.readouterr().out.splitlines()
     looks = [line for line in lines if " of 600 s" in line]
     assert [line.split("%, ")[1].split()[0] for line in looks] == ["0", "60", "120", "130", "140"]
-    assert looks[0].endswith(" 5 %, 0 of 600 s: baseline 1,000 (0.1 % errors), canary 100 (0 % errors)")
-    assert looks[3].endswith(" 5 %, 130 of 600 s: nobody listens; asked again")
+    assert looks[0].endswith(" 5%, 0 of 600 s: baseline 1,000 (0.1% errors), canary 100 (0% errors)")
+    assert looks[3].endswith(" 5%, 130 of 600 s: nobody listens; asked again")
     assert max(map(len, lines)) <= 80
     assert "  - errors: inconclusive. about 900 more are needed to tell." in lines
-    assert "  The canary's share is 25 % from now on." in lines
+    assert "  Set canary to 25%." in lines
     assert lines[-3:] == [
-        "canary's share    " + "▂" * 14 + "  5 %",
-        "baseline's errors " + "▂" * 14 + "  0.1 %",
-        "canary's errors   " + "▁" * 13 + "█  20 %",
+        "canary's share    " + "▂" * 14 + "  5%",
+        "baseline's errors " + "▂" * 14 + "  0.1%",
+        "canary's errors   " + "▁" * 13 + "█  20%",
     ]
 
 
@@ -72,9 +72,9 @@ def test_a_terminal_gets_one_picture_and_keeps_the_last(monkeypatch: pytest.Monk
         progress.show(tick(0, 5))
         progress.show(tick(30, 5, 3))
     last = terminal.getvalue().rpartition("\x1b[2K")[2]
-    assert "5 %, 30 of 600 s" in last
+    assert "5%, 30 of 600 s" in last
     assert "canary's errors" in last
-    assert "5 %, 0 of 600 s" not in last
+    assert "5%, 0 of 600 s" not in last
 
 
 def test_long_runs_fit_the_chart_and_peaks_stay() -> None:
@@ -93,10 +93,10 @@ def test_chart_without_unicode(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("phase", "words"),
     [
-        (Phase.PROMOTED, "Promoted: prod serves it to everybody."),
+        (Phase.PROMOTED, "Promoted: prod serves it to all requests."),
         (Phase.ROLLED_BACK, "Rolled back: errors: many"),
         (Phase.PAUSED, "`auto_rollback` is off: `turnout canary rollback prod` ends it."),
-        (Phase.LEFT, "Left at 5 %, for nobody can tell: errors: many"),
+        (Phase.LEFT, "Stopped at 5%: inconclusive. errors: many"),
     ],
 )
 def test_each_ending_says_what_there_is_to_do(phase: Phase, words: str) -> None:

@@ -51,15 +51,15 @@ def make(project: Path, traffic: FakeTraffic) -> Report:
 
 
 TOLD = """\
-prod: the canary has 10 % of the traffic.
+prod: the canary has 10% of the traffic.
 Verdict: failed.
 
 MODEL  BASELINE  CANARY
 echo   v1        v2
 
 SHARE     REQUESTS  ERRORS  ERROR RATE   P50   P99
-baseline     9,012       9       0.1 %  4 ms  4 ms
-canary       1,001       1       0.1 %  4 ms  4 ms
+baseline     9,012       9        0.1%  4 ms  4 ms
+canary       1,001       1        0.1%  4 ms  4 ms
 
 Checks
 """
@@ -71,8 +71,8 @@ def test_everything_is_told_in_80_columns(report: Report, capsys: pytest.Capture
     told, checks, warnings = said.partition("- errors: ")[0], said.count("\n- "), said.rpartition("\n\n")[2]
     assert told == TOLD
     assert checks == 4
-    assert "\n- agreement of echo: failed. 20 % of 100 answers agreed; 90 % must.\n" in said
-    assert warnings == "Out of step\n- the canary's share is 10 % in the manifest, 20 % in the live stage\n"
+    assert "\n- agreement of echo: failed. 20% of 100 answers agreed; 90% must.\n" in said
+    assert warnings == "Out of step\n- the canary's share is 10% in the manifest, 20% in the live stage\n"
     assert max(map(len, said.splitlines())) <= 80
 
 
@@ -86,7 +86,7 @@ def test_programs_get_the_same(report: Report) -> None:
     assert found["shares"]["canary"] == {"requests": 1001, "errors": 1, "p50_s": 0.004, "p99_s": 0.004}
     assert [row["verdict"] for row in found["checks"]] == ["inconclusive", "successful", "failed"]
     assert found["verdict"] == "failed"
-    assert found["warnings"] == ["the canary's share is 10 % in the manifest, 20 % in the live stage"]
+    assert found["warnings"] == ["the canary's share is 10% in the manifest, 20% in the live stage"]
 
 
 def test_a_source_that_is_silent_is_told(project: Path, traffic: FakeTraffic) -> None:

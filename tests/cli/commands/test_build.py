@@ -59,6 +59,6 @@ def test_sizes_are_held_against_lambdas_limits_and_equal_notes_are_told_once(
     told = capsys.readouterr()
     row = next(line for line in told.out.splitlines() if line.startswith("a_v1")).split("  ")
     assert [cell.strip() for cell in row if cell.strip()] == [
-        "a_v1", "built", "60.0 MB", "120 % OVER", "200.0 MB", "270.0 MB", "108 % OVER", "b" * 12,
+        "a_v1", "built", "60.0 MB", "120% OVER", "200.0 MB", "270.0 MB", "108% OVER", "b" * 12,
     ]  # fmt: skip
     assert told.err == "note: 2 packages: slow\n"

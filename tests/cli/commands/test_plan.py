@@ -23,7 +23,7 @@ def test_the_plan_tells_stages_functions_routes_packages_and_quotas(
     rows = [line.split() for line in out.splitlines()]
     assert err == ""
     assert out.startswith("shop, stack eu: 3 functions, 22 routes in 2 APIs, 2 stages.\n")
-    assert "Stage prod: API shop-eu_api_key; auth api_key; throttle 100/s, burst 200; canary 10 %" in out
+    assert "Stage prod: API shop-eu_api_key; auth api_key; throttle 100/s, burst 200; canary 10%" in out
     assert ["echo", "v1", "v2"] in rows  # the variable, what the baseline sees, what the canary sees
     assert ["POST", "/models/echo/inference", "inference", "shop-eu_echo_${stageVariables.echo}", "29", "s"] in rows
     assert (

@@ -243,4 +243,4 @@ def _told(canary: Trials, fault: str) -> str:
 
 def _percent(share: float) -> str:
     percent = 100 * share
-    return f"{percent:.2g} %" if percent < 1 else f"{round(percent, 2):g} %"
+    return f"{percent:.2g}%" if percent < 1 else f"{round(percent, 2):g}%"

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 PRIOR = (0.5, 10.0)
-"""Alpha and beta of the Beta prior: faults are rare, mostly under 10 %. It decides how soon a test can tell, never
+"""Alpha and beta of the Beta prior: faults are rare, mostly under 10%. It decides how soon a test can tell, never
 whether it is right."""
 
 MOST_TRIALS = 10_000_000

@@ -123,8 +123,8 @@ def _advance(judgement: Judgement, state: State, now_s: float) -> State:
     shares = shares_of(judgement)
     following = state.step + 1
     if following < len(shares):
-        return State(Phase.BAKING, following, shares[following], now_s, f"{state.percent:g} % was successful")
-    return replace(state, phase=Phase.PROMOTED, percent=100.0, reason=f"{state.percent:g} % was successful")
+        return State(Phase.BAKING, following, shares[following], now_s, f"{state.percent:g}% was successful")
+    return replace(state, phase=Phase.PROMOTED, percent=100.0, reason=f"{state.percent:g}% was successful")
 
 
 def _told(checks: tuple[Check, ...], verdict: Verdict) -> str:

@@ -151,10 +151,10 @@ def find_canary(manifest: Manifest, stage: str) -> Canary:
 
 
 def describe_canary(canary: Canary) -> str:
-    """`10 % see iris v2, digits v2 and the new release`."""
+    """`10% see iris v2, digits v2 and the new release`."""
     seen = listed(f"{model} {version}" for model, version in canary.serve.items())
     release = "the new release" if canary.release else ""
-    return f"{canary.percent:g} % see {' and '.join(filter(None, (seen, release)))}"
+    return f"{canary.percent:g}% see {' and '.join(filter(None, (seen, release)))}"
 
 
 def plain_number(percent: float) -> int | float:

@@ -151,7 +151,7 @@ def find_differences(found: StageState, plan: StagePlan, whose: str) -> Iterator
         return
     planned_percent, percent = plan.canary.percent, found.canary.percent
     if planned_percent != percent:
-        sentence = f"the canary's share is {planned_percent:g} % in the manifest, {percent:g} % in {whose}"
+        sentence = f"the canary's share is {planned_percent:g}% in the manifest, {percent:g}% in {whose}"
         yield Difference(SHARE, sentence)
     for name, planned, value in _unequal(plan.canary.overrides, found.canary.overrides):
         if name == CANARY_VARIABLE:

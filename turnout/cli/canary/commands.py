@@ -269,9 +269,9 @@ def do(
         carry_out(prepared, log_of(manifest), connection)
     say(sentence_of(prepared.rollout))
     if now:
-        say(f"So it is at {target} from now on.")
+        say(f"Applied to {target}.")
     else:
-        say(f"{project.manifest.source} is edited: `pulumi up` applies it, or a `turnout serve` that reads it again.")
+        say(f"Updated {project.manifest.source}. Apply it with `pulumi up`, or with SIGHUP to `turnout serve`.")
     if prepared.rollout.release:
         say(remark_on_release(prepared.rollout))
 
@@ -286,21 +286,23 @@ def remark_on_release(row: Rollout) -> str:
 
 
 def sentence_of(row: Rollout) -> str:
-    """What a rollout did, for people: `10 % of the requests to prod see iris v2 instead of v1.`."""
-    moved = " and ".join(f"{model} {version} instead of {row.before[model]}" for model, version in row.after.items())
-    if row.release:
-        moved = " and ".join(filter(None, (moved, "the new release")))
+    """What a rollout did: `Started canary on prod: iris v2 gets 10% of requests (baseline v1).`."""
+    after = [f"{model} {version}" for model, version in row.after.items()] + ["the new release"] * row.release
+    before = [f"{model} {version}" for model, version in row.before.items()] + ["the release before"] * row.release
+    new, old = " and ".join(after), " and ".join(before)
+    gets = "gets" if len(after) == 1 else "get"
+    baseline = ", ".join(row.before.values()) or "as deployed"
     match row.action:
         case "promote":
-            return f"All requests to {row.stage} see {moved}."
+            return f"Promoted: {row.stage} serves {new} to all requests."
         case "return":
-            served = " and ".join(f"{model} {version}" for model, version in row.after.items())
-            was = " and ".join(f"{model} {version}" for model, version in row.before.items())
-            return f"Returned: {row.stage} serves {served} again, instead of {was}."
+            return f"Rolled back: {row.stage} serves {new} to all requests, instead of {old}."
         case "rollback":
-            return f"No requests to {row.stage} see {moved} any more."
+            return f"Rolled back: {row.stage} serves {old} to all requests."
+        case "set":
+            return f"Updated canary on {row.stage}: {new} {gets} {row.percent:g}% of requests (baseline {baseline})."
         case _:
-            return f"{row.percent:g} % of the requests to {row.stage} see {moved}."
+            return f"Started canary on {row.stage}: {new} {gets} {row.percent:g}% of requests (baseline {baseline})."
 
 
 def say_history(rows: Sequence[Rollout]) -> None:
@@ -318,7 +320,7 @@ def say_history(rows: Sequence[Rollout]) -> None:
                     [f"{model} {row.before[model]} > {version}" for model, version in row.after.items()]
                     + ["new release"] * row.release
                 ),
-                f"{row.percent:g} %",
+                f"{row.percent:g}%",
                 row.verdict or ("-" if row.done else "HALF-DONE"),
             )
             for row in rows

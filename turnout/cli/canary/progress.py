@@ -52,10 +52,10 @@ class Progress:
         self._history.append(tick)
 
     def line(self, tick: Tick) -> str:
-        """`02:51:02 25 %, 43 of 30 s: baseline 3,039 (0 % errors), canary 990 (0 % errors)`, folded."""
+        """`02:51:02 25%, 43 of 30 s: baseline 3,039 (0% errors), canary 990 (0% errors)`, folded."""
         clock = time.strftime("%H:%M:%S", time.localtime(tick.time_s))
         since_s = max(0.0, tick.time_s - tick.at.step_started_s)
-        text = f"{clock} {tick.at.percent:g} %, {since_s:,.0f} of {self._bake_s:,.0f} s"
+        text = f"{clock} {tick.at.percent:g}%, {since_s:,.0f} of {self._bake_s:,.0f} s"
         if tick.observation:
             baseline, canary = tick.observation.baseline, tick.observation.canary
             text += f": baseline {arm_text(baseline)}, canary {arm_text(canary)}"
@@ -76,7 +76,7 @@ class Progress:
             ("baseline's errors", baseline, highest),
             ("canary's errors", canary, highest),
         )
-        return [f"{name:18}{spark(values, top)}  {100 * values[-1]:.3g} %" for name, values, top in rows]
+        return [f"{name:18}{spark(values, top)}  {100 * values[-1]:.3g}%" for name, values, top in rows]
 
 
 class PlainProgress(Progress):
@@ -98,7 +98,7 @@ class PlainProgress(Progress):
         for check in tick.checks:
             say(textwrap.indent(check_text(check), "  "))
         if tick.state.percent != tick.at.percent:
-            say(f"  The canary's share is {tick.state.percent:g} % from now on.")
+            say(f"  Set canary to {tick.state.percent:g}%.")
         sys.stdout.flush()
 
 
@@ -139,7 +139,7 @@ def error_rate(arm: Arm) -> float:
 
 
 def arm_text(arm: Arm) -> str:
-    """`1,234 (0.1 % errors)`."""
+    """`1,234 (0.1% errors)`."""
     return f"{arm.requests:,} ({rate_text(arm)} errors)"
 
 

@@ -79,7 +79,8 @@ def run(
     """Walk a canary through its steps and judge it at each.
 
     Where all checks are successful it goes on, and after the last step it is promoted; where one fails it is rolled
-    back. Where nobody can tell for three bakes it is left as it is. Every move edits models.yaml, changes the stage
+    back. Where the checks stay inconclusive for three bakes it stops and changes nothing.
+    Every move edits models.yaml, changes the stage
     and is recorded. Ctrl-C leaves the canary as it is; started again the run goes on.
 
     Another command that moves the canary ends the run.
@@ -122,7 +123,7 @@ def watch(going: CanaryRun, stage: str, *, is_local: bool) -> State:
     bake_s = going.judgement.bake_minutes * 60
     longest_s = LOCAL_INTERVAL_S if is_local else AWS_INTERVAL_S
     progress = (PlainProgress if is_plain(sys.stdout) else LiveProgress)(going.judgement)
-    say(f"{'Going on' if going.resumed else 'Begun'}: {plan_text(going)}")
+    say(f"{'Resumed canary run' if going.resumed else 'Canary run'}: {plan_text(going)}")
     with progress:
         for tick in going.ticks(max(SHORTEST_INTERVAL_S, min(longest_s, bake_s / LOOKS_PER_BAKE))):
             progress.show(tick)
@@ -132,13 +133,13 @@ def watch(going: CanaryRun, stage: str, *, is_local: bool) -> State:
 
 
 def plan_text(going: CanaryRun) -> str:
-    """`5, 25, 50 %, each for 10 minutes at the least, judged with 95 % confidence.`."""
+    """`5%, 25%, 50%; at least 10 minutes per step; judged with 95% confidence.`."""
     from turnout.canary.judging.checks import shares_of
 
     judgement = going.judgement
-    shares = ", ".join(f"{share:g}" for share in shares_of(judgement) or (going.state.percent,))
-    confidence = f"judged with {100 * judgement.confidence:g} % confidence"
-    return f"{shares} %, each for {duration_text(judgement.bake_minutes)} at the least, {confidence}."
+    shares = ", ".join(f"{share:g}%" for share in shares_of(judgement) or (going.state.percent,))
+    confidence = f"judged with {100 * judgement.confidence:g}% confidence"
+    return f"{shares}; at least {duration_text(judgement.bake_minutes)} per step; {confidence}."
 
 
 def duration_text(minutes: float) -> str:
@@ -152,17 +153,17 @@ def ending_of(state: State, stage: str) -> str:
 
     match state.phase:
         case Phase.PROMOTED:
-            return f"Promoted: {stage} serves it to everybody."
+            return f"Promoted: {stage} serves it to all requests."
         case Phase.ROLLED_BACK:
             return f"Rolled back: {state.reason}."
         case Phase.PAUSED:
             then = f"`auto_rollback` is off: `turnout canary rollback {stage}` ends it."
-            return f"Failed, and left at {state.percent:g} %: {state.reason}.\n{then}"
+            return f"Failed, stopped at {state.percent:g}%: {state.reason}.\n{then}"
     then = (
         f"`turnout canary promote {stage}` or `turnout canary rollback {stage}` decides; "
         "another run tries again, for longer with a longer --bake."
     )
-    return f"Left at {state.percent:g} %, for nobody can tell: {state.reason}.\n{then}"
+    return f"Stopped at {state.percent:g}%: inconclusive. {state.reason}.\n{then}"
 
 
 @contextmanager
@@ -189,7 +190,7 @@ def interruptible(going: CanaryRun, stage: str, manifest: Path) -> Iterator[None
     try:
         yield
     except KeyboardInterrupt:
-        tell(f"\nThe canary of {stage} is left as it is, at {going.state.percent:g} %.")
+        tell(f"\nThe canary of {stage} is left as it is, at {going.state.percent:g}%.")
         if log_of(manifest).unfinished():
             tell("It was about to move: `turnout canary mend` finishes that.")
         tell(f"`turnout canary run {stage}` with the same options goes on, `turnout canary rollback {stage}` ends it.")

@@ -122,7 +122,7 @@ def say_report(report: Report, *, is_asked: bool) -> None:
 def headline_of(report: Report) -> str:
     """Stage, share, what was done last, and the verdict."""
     canary, since = report.stage.canary, report.since
-    share = f": the canary has {canary.percent:g} % of the traffic" if canary else " has no canary"
+    share = f": the canary has {canary.percent:g}% of the traffic" if canary else " has no canary"
     lines = [f"{report.stage.name}{share}."]
     if since:
         lines.append(f"Last: {since.action} by {since.who}, {since.time.replace('T', ' ').removesuffix('Z')} UTC.")
@@ -152,8 +152,8 @@ def arm_texts(arm: Arm, bounds_s: tuple[float, ...]) -> Iterable[str]:
 
 
 def rate_text(arm: Arm) -> str:
-    """`0.3 %`, `-` without requests."""
-    return f"{100 * arm.errors / arm.requests:.2g} %" if arm.requests else "-"
+    """`0.3%`, `-` without requests."""
+    return f"{100 * arm.errors / arm.requests:.2g}%" if arm.requests else "-"
 
 
 def quantile_text(arm: Arm, bounds_s: tuple[float, ...], share: float) -> str:
@@ -167,7 +167,7 @@ def quantile_text(arm: Arm, bounds_s: tuple[float, ...], share: float) -> str:
 
 
 def check_text(check: Check) -> str:
-    """`errors: inconclusive. 0.1 % of the canary's ...`, folded."""
+    """`errors: inconclusive. 0.1% of the canary's ...`, folded."""
     return textwrap.fill(f"- {check.name}: {check.verdict}. {check.sentence}.", WIDTH, subsequent_indent="  ")
 
 

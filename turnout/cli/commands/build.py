@@ -149,7 +149,7 @@ def _row(package: BuiltPackage, layer: BuiltPackage | None) -> tuple[str, ...]:
 
 
 def _share(used: int, allowed: int) -> str:
-    return f"{100 * used / allowed:.0f} %" if used <= allowed else f"{100 * used / allowed:.0f} % OVER"
+    return f"{100 * used / allowed:.0f}%" if used <= allowed else f"{100 * used / allowed:.0f}% OVER"
 
 
 def package_to_json(package: BuiltPackage) -> dict[str, Any]:

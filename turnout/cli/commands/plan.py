@@ -147,7 +147,7 @@ def say_stage(stage: StagePlan, api: Api) -> None:
     facts.append(f"throttle {throttle.rate:g}/s, burst {throttle.burst}" if throttle else "no throttle")
     overrides = stage.canary.overrides if stage.canary else {}
     if stage.canary:
-        facts.append(f"canary {stage.canary.percent:g} %{', with the new release' if stage.canary.release else ''}")
+        facts.append(f"canary {stage.canary.percent:g}%{', with the new release' if stage.canary.release else ''}")
     say_section(f"Stage {stage.name}: {'; '.join(facts)}")
     names = list(dict.fromkeys((*stage.variables, *overrides)))
     if stage.canary:
