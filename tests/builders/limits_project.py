@@ -20,7 +20,7 @@ BODIES = [{"instances": [[number]]} for number in range(100)]
 FAILING = """\
 def preprocess(inputs):
     if inputs["x"][0, 0] % 10 < 3:
-        raise ValueError("three of ten")
+        raise RuntimeError("three of ten")
     return inputs
 """
 

@@ -11,7 +11,7 @@ from turnout.protocol.tensors.datatypes import DATATYPES
 
 FAILING = """
 def preprocess(inputs):
-    raise ValueError("secret")
+    raise RuntimeError("secret")
 """
 
 STAGES = """

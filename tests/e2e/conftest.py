@@ -48,7 +48,7 @@ stages:
 
 RAISING = """
 def preprocess(inputs):
-    raise ValueError("secret of the transform")
+    raise RuntimeError("secret of the transform")
 """
 
 WAITING = '''

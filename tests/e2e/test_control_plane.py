@@ -127,7 +127,9 @@ def test_canary_goes_its_whole_way(server: RunningServer, client: Any) -> None:
         assert {served_by(row) for row in clients} == {"v2"}
         assert "canarySettings" not in stage.update(removing("/canarySettings"))
         assert {served_by(row) for row in clients} == {"v2"}
-    assert server.stderr.read_text().count("stage dev was changed by UpdateStage") == 4
+    changed = "stage dev was changed by UpdateStage"
+    until(lambda: server.stderr.read_text().count(changed) >= 4, "the changes in the log")
+    assert server.stderr.read_text().count(changed) == 4
 
 
 def test_throttle_that_is_set_holds_over_all_workers(server: RunningServer, client: Any) -> None:

@@ -42,7 +42,7 @@ stages:
 FAILING = """
 def preprocess(inputs):
     if inputs["x"][0, 0] > 0:
-        raise ValueError("a positive number")
+        raise RuntimeError("a positive number")
     return inputs
 """
 

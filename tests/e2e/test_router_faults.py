@@ -17,7 +17,7 @@ from tests.builders.isolated_project import share_packages
 from tests.builders.running_server import Answer, RunningServer, running_server
 
 FAULTS = {
-    "raising": "    raise ValueError('no')",
+    "raising": "    raise RuntimeError('no')",
     "hanging": "    time.sleep(3)\n    return inputs",
     "rubbish": "    return {'x': 'rubbish', 'y': object()}",
     "leaving": "    os._exit(7)",

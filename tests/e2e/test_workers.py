@@ -179,8 +179,8 @@ def test_a_killed_worker_loses_its_own_requests_only_and_comes_back(server: Runn
             caller.join(PATIENCE_S)
     assert sorted(failed.values()) == [1, 1, 1]
     assert set(statuses) == {200}
-    assert "worker" in server.stderr.read_text()
-    assert "killed by SIGKILL; it is started again at once" in server.stderr.read_text()
+    killed = "killed by SIGKILL; it is started again at once"
+    until(lambda: killed in server.stderr.read_text(), "the killed worker in the log")
     new = next(pid for pid in workers(server) if pid not in before)
     with ExitStack() as stack:
 
@@ -330,7 +330,7 @@ def test_few_descriptors_refuse_crowds_with_503_and_recover(project: Path) -> No
             return int(asking.makefile("rb").readline().split(b" ")[1])
 
     with running_server(project, "--workers", "2", command=limited) as server:
-        assert "limit of open files is 64" in server.stderr.read_text()
+        until(lambda: "limit of open files is 64" in server.stderr.read_text(), "the limit in the log")
         for _ in range(2):
             idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
             until(lambda: ask() == 503, "the crowd is in the way")
