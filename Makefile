@@ -11,10 +11,10 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: help serve test check lint types format lock check-lock generated engine wheel clean
+.PHONY: help serve test check lint types format lock check-lock generated engine wheel check-release clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '%-13s %s\n' "$$name" "$$text"; done
 
 serve: .venv/.runtime ## install what serving needs and serve the sample models.yaml (PORT=8080)
 	$(BIN)/turnout serve --port $(PORT)
@@ -101,6 +101,9 @@ generated: .venv/.dev ## write the pages that are made from the program: docs/cl
 wheel: .venv/.runtime ## build the wheel into dist/
 	@$(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
 	@wheel=$$(ls -t dist/turnout-*.whl | head -1); echo "Built $$wheel. Install it: pip install '$$wheel', or '$$wheel[aws]' to deploy"
+
+check-release: ## check that TAG=v1.2.3 is the version in the code and has a section in CHANGELOG.md
+	@$(PYTHON) scripts/check_release.py "$${TAG-}"
 
 # The Pulumi engine out of the Go module proxy, for tests/engine; a `pulumi` on the PATH is taken as it is.
 ENGINE = $(shell sed -n 's,.*github.com/pulumi/pulumi/pkg/v3 v\([0-9.]*\).*,\1,p' tests/engine/go.mod)
