@@ -24,6 +24,12 @@ def preprocess(inputs):
     return inputs
 """
 
+PASSING = """\
+def preprocess(inputs):
+    return inputs
+"""
+"""Of the version that `failing` is compared with: both run their transform in a thread, so they are equally fast."""
+
 MODELS = """\
 platform: shop
 defaults:
@@ -31,7 +37,7 @@ defaults:
 models:
   step:
     versions:
-      v1: {artifact: v1.onnx}
+      v1: {artifact: v1.onnx, transform: passing.py}
       v2: {artifact: v2.onnx}
       same: {artifact: same.onnx}
       failing: {artifact: same.onnx, transform: failing.py}
@@ -45,6 +51,7 @@ def write_limits_project(folder: Path, stages: str) -> None:
     for name, limit in LIMITS.items():
         write_limit(folder / f"{name}.onnx", limit)
     (folder / "failing.py").write_text(FAILING)
+    (folder / "passing.py").write_text(PASSING)
     (folder / "models.yaml").write_text(MODELS + stages)
 
 

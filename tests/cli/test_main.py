@@ -210,6 +210,34 @@ def test_ctrl_c_is_130_and_quiet(tmp_path: Path) -> None:
     assert (process.returncode, out, err) == (130, "", "")
 
 
+INTERRUPTED = """
+import os, signal, sys
+from turnout.cli import __main__ as cli
+
+class Last:
+    def __init__(self, stream): self.stream, self.is_over = stream, False
+    def __getattr__(self, name): return getattr(self.stream, name)
+    def flush(self):
+        self.stream.flush()
+        if self.is_over: os.kill(os.getpid(), signal.SIGINT)
+
+def ends(arguments):
+    if sys.argv[1] == "before": os.kill(os.getpid(), signal.SIGINT)
+    sys.stdout.is_over = True
+    return 0
+
+sys.stdout, cli.main = Last(sys.stdout), ends
+cli.run_and_exit()
+"""
+"""The command is interrupted where its own handling of Ctrl-C does not reach: around it, or as Python ends."""
+
+
+@pytest.mark.parametrize(("moment", "code"), [("before", 130), ("after", 0)])
+def test_ctrl_c_around_the_command_never_ends_it_by_the_signal(moment: str, code: int) -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, moment], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
 @pytest.mark.parametrize("arguments", [[], ["canary"]], ids=" ".join)
 def test_a_group_alone_prints_its_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0

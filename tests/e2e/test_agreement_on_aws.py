@@ -59,7 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     path = folder / "models.yaml"
     path.write_text(
         path.read_text()
-        .replace("v1: {artifact: v1.onnx}", "v1: {artifact: v1.onnx, capture: {percent: 100}}", 1)
+        .replace("transform: passing.py}", "transform: passing.py, capture: {percent: 100}}", 1)
         .replace("v2: {artifact: v2.onnx}", "v2: {artifact: v2.onnx, capture: {percent: 100}}", 1)
     )
     with running_server(folder, "--no-access-log", "--capture", str(folder / "capture.jsonl")) as running:

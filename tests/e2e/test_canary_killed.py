@@ -23,7 +23,7 @@ from tests.builders.aws_clients import aws_client
 from tests.builders.canary_commands import Commands, traffic
 from tests.builders.limits_project import BODIES, path_of, write_limits_project
 from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
-from turnout.cli.__main__ import main
+from turnout.cli.__main__ import run_and_exit
 
 STAGES = """\
   killed: {serve: {step: v1, other: v1}}
@@ -139,7 +139,7 @@ def run_command(arguments: list[str], output: Path) -> None:
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.exit(main(arguments))
+    run_and_exit(arguments)
 
 
 def inode_of(path: Path) -> int:

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from turnout.protocol.telemetry import disable_telemetry
 
@@ -33,6 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def run_and_exit(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The process's entry: exits with `main`'s code, and with 130 also where Ctrl-C comes before or after `main`."""
+    code = 130
+    with suppress(KeyboardInterrupt):
+        code = main(arguments)
+    # The outcome is decided: a Ctrl-C that comes now would end the process by the signal, as if nothing were done.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
+
+
 def debug_first(arguments: Sequence[str]) -> list[str]:
     """The arguments with `--debug` at the front, wherever before a bare `--` it stood: it is added after a failure."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -42,4 +55,4 @@ def debug_first(arguments: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_and_exit()
