@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from router_lambda.general.serving import Stage, reach_all
 from tests.builders.general_router import ask, route_event
 from tests.builders.manifests import artifacts_of, large_manifest, manifest, manifests, model, signature, stage
+from tests.builders.work import count_calls
 from turnout.manifest.parser import CallNode, Manifest, Model, Routing, SequenceNode, Sticky, Version
 from turnout.packaging.catalogue import make_catalogue, spell_routing
 from turnout.plan.planner import make_plan
@@ -125,18 +125,14 @@ def test_what_is_told_of_any_manifest_is_planned(of: Manifest) -> None:
             assert {row["endpoint"] for row in rows} <= routes
 
 
-def test_large_project_is_listed_in_milliseconds_and_within_lambdas_limit() -> None:
+def test_large_project_is_listed_with_little_work_and_within_lambdas_limit() -> None:
     of = large_manifest(500, 3)
     catalogue = catalogue_of(of)
     event = route_event(
         "/models", variables=dict(make_plan(of, artifacts_of(of), enforce=False).apis[0].stages[0].variables)
     )
-    took = []
-    for _ in range(3):
-        started = time.process_time()
-        page = ask(event, catalogue=catalogue).json
-        took.append(time.process_time() - started)
+    page = ask(event, catalogue=catalogue).json
     assert len(page["models"]) == 500
     assert all(row["serves"] for row in page["models"])
     assert len(orjson.dumps(page)) < LARGEST_BODY_BYTES / 10
-    assert min(took) < 0.1
+    assert count_calls(lambda: ask(event, catalogue=catalogue)) < 500 * 40  # about 12 for each model
