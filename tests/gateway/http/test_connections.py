@@ -773,10 +773,12 @@ def test_answer_leaves_in_one_packet_without_delay() -> None:
     """Two writes, or Nagle's algorithm with a delayed acknowledgement, would cost 40 ms a call."""
     with serving(Gate()) as server, server.connect() as client:
         client.ask(GET)
-        began = time.monotonic()
+        took_s = []
         for _ in range(50):
+            began = time.monotonic()
             assert client.ask(GET).status == 200
-        assert time.monotonic() - began < 50 * 0.020
+            took_s.append(time.monotonic() - began)
+        assert min(took_s) < 0.020  # every call would pay it, while a busy machine delays only some
 
 
 def test_every_loop_answers_a_stream_client() -> None:
