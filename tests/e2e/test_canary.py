@@ -271,7 +271,7 @@ def test_a_run_that_another_command_ends_exits_with_1_as_its_help_says(
         (["start", "one", "--model", "echo"], "Each --model needs its --to."),
         (
             ["start", "one", "--model", "echo", "--to", "v2", "--model", "echo", "--to", "v1"],
-            "A model stands there twice.",
+            "A model is named twice.",
         ),
         (["start", "one", "--model", "echo", "--to", "wide"], "`wide` cannot stand in for `v1`"),
         (["start", "one", "--model", "echo", "--to", "v3"], "echo has no version v3"),

@@ -210,7 +210,7 @@ CASES = [
     (V1, "      v1: {artifact: a, ephemeral_storage_mb: 511}", "ephemeral_storage_mb: must be 512-10240, got 511"),
     (V1, "      v1: {artifact: a, slo: {}}", "slo: must not be empty\n    For example: {p99_ms: 200"),
     (V1, "      v1: {artifact: a, slo: {error_percent: 0}}", "error_percent: must be above 0 and at most 100, got 0"),
-    (V1, "      v1: {artifact: a, capture: {percent: 1, redact: [x, y, x]}}", 'redact.2: "x" stands there twice'),
+    (V1, "      v1: {artifact: a, capture: {percent: 1, redact: [x, y, x]}}", 'redact.2: duplicate item "x"'),
     (V1, "      v1: {artifact: a, capture: {redact: [x]}}", "capture: `percent` is missing"),
     # judgement
     (PROD, canary("steps: [5, 25, 25]"), "canary.steps.2: must be more than the step before, 25, got 25"),
@@ -244,8 +244,9 @@ CASES = [
     (PROD, "  prod: {serve: {iris: on, spam: v1}}", 'Write it in quotes: "on".'),
     (PROD, "  prod: {serve: {iris: newest, spam: v1}}", "unknown version `newest`\n    `newest` stands only in"),
     (PROD, "  prod: {serve: {iris: v1}}",
-     'models.yaml:12:10: stages.prod.serve: leaves out the model `spam`\n    Name each one under `serve`, or add `"*"'),
-    (PROD, "  prod: {auth: none}", "models.yaml:12:3: stages.prod: leaves out the models `iris`, `spam`"),
+     'models.yaml:12:10: stages.prod.serve: does not name this model: `spam`\n'
+     '    Name each one under `serve`, or add `"*"'),
+    (PROD, "  prod: {auth: none}", "models.yaml:12:3: stages.prod: does not name these models: `iris`, `spam`"),
     (PROD, "  prod: {serve: {'*': v1}}", 'stages.prod.serve.*: must be newest, got "v1"'),
     (PROD, "  prod: {serve: {'*': newest}, weights: {iris: {v1: 50, v2: 49}}}",
      "models.yaml:12:42: stages.prod.weights.iris: weights must add up to 100, got 99"),
@@ -279,7 +280,8 @@ CASES = [
     (GOOD, "models: {m: {versions: {}}}\nstages: {dev: {}}\n", "models.m.versions: must not be empty"),
     (GOOD, "", "models.yaml:1:1: is empty"),
     (GOOD, "a: b: c\n", "models.yaml:1:5: a `:` cannot stand here"),
-    ("platform: acme", "platform: acme\nplatform: acme", "models.yaml:2:1: platform: is here twice"),
+    ("platform: acme", "platform: acme\nplatform: acme",
+     "models.yaml:2:1: platform: duplicate key, first defined on line 1"),
 ]  # fmt: skip
 
 

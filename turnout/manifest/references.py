@@ -158,9 +158,10 @@ def _left_out(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:
     missing = [model for model in models_of(tree) if model not in named and not is_graph(tree, model)]
     if readable and missing and REST not in named:
         where = (*path, "serve") if "serve" in body else path
-        names = f"{'models' if len(missing) > 1 else 'model'} {listed(f'`{model}`' for model in missing)}"
+        these = "these models" if len(missing) > 1 else "this model"
+        names = listed(f"`{model}`" for model in missing)
         hint = f'Name each one under `serve`, or add `"{REST}": newest` to it: the last version listed.'
-        yield Finding(where, f"leaves out the {names}", hint)
+        yield Finding(where, f"does not name {these}: {names}", hint)
 
 
 def _jwt(path: KeyPath, body: Tree) -> Iterator[Finding]:

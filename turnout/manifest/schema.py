@@ -230,7 +230,7 @@ def _dependent(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | No
 
 def _not_unique(path: KeyPath, value: Any, _: Mapping[str, Any], __: str | None) -> list[Finding]:
     return [
-        Finding((*path, index), f"{show(item)} stands there twice")
+        Finding((*path, index), f"duplicate item {show(item)}")
         for index, item in enumerate(value)
         if item in value[:index]
     ]

@@ -75,7 +75,7 @@ ERRORS = {
     "422": describe_error(f"The values fit the signature and the model refuses them: {tell_codes(422)}.", ERROR),
     "429": describe_error("The stage's throttle, or the key's.", MESSAGE),
     "500": describe_error(f"Not the caller's fault: {tell_codes(500)}.", ERROR),
-    "502": describe_error("The function failed or answered rubbish.", MESSAGE),
+    "502": describe_error("The function failed or returned a malformed response.", MESSAGE),
     "504": describe_error("No answer within 29 s.", MESSAGE),
 }
 """Every inference's error responses, one object shared by all."""

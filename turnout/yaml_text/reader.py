@@ -236,8 +236,8 @@ class _Reader:
         elif frame.key in frame.container:
             frame.key_counts = False
             first = self.positions.get(path)
-            where = f" in line {first.line}" if first else ""
-            self.report(f"is here twice: the first one is{where}", path, at, "Delete one of the two.")
+            where = f", first defined on line {first.line}" if first else ""
+            self.report(f"duplicate key{where}", path, at, "Delete one of the two.")
         elif frame.counts:
             self.positions[path] = at
         return True

@@ -81,7 +81,7 @@ def start(
     if len(model) != len(to):
         raise CommandError("Each --model needs its --to.", "For example: --model iris --to v2 --model digits --to v2")
     if len(set(model)) != len(model):
-        raise CommandError("A model stands there twice.", "A canary serves one version of each model.")
+        raise CommandError("A model is named twice.", "A canary serves one version of each model.")
     if release and now:
         hint = "Leave --now away: `pulumi up` brings the code and starts the canary."
         raise CommandError("A release cannot start at once: its code and routes are not there yet.", hint)
