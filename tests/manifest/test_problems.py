@@ -244,8 +244,8 @@ CASES = [
     (PROD, "  prod: {serve: {iris: on, spam: v1}}", 'Write it in quotes: "on".'),
     (PROD, "  prod: {serve: {iris: newest, spam: v1}}", "unknown version `newest`\n    `newest` stands only in"),
     (PROD, "  prod: {serve: {iris: v1}}",
-     'models.yaml:12:10: stages.prod.serve: does not name this model: `spam`\n'
-     '    Name each one under `serve`, or add `"*"'),
+     ('models.yaml:12:10: stages.prod.serve: does not name this model: `spam`\n'
+      '    Name each one under `serve`, or add `"*"')),
     (PROD, "  prod: {auth: none}", "models.yaml:12:3: stages.prod: does not name these models: `iris`, `spam`"),
     (PROD, "  prod: {serve: {'*': v1}}", 'stages.prod.serve.*: must be newest, got "v1"'),
     (PROD, "  prod: {serve: {'*': newest}, weights: {iris: {v1: 50, v2: 49}}}",
