@@ -332,12 +332,12 @@ class Check:
         try:
             self._until(answered, "")
         except CheckFailedError:
-            told = (
+            received = (
                 last[0]
                 if isinstance(last[0], str)
                 else f"{last[0].status} {last[0].body[:200].decode(errors='replace')}"
             )
-            raise CheckFailedError(f"{method} /{stage}{path}: expected {status}, got {told}") from None
+            raise CheckFailedError(f"{method} /{stage}{path}: expected {status}, got {received}") from None
         assert isinstance(last[0], Answer)
         return last[0]
 
@@ -356,11 +356,11 @@ class Check:
                 drawn[headers.get("x-turnout-version", ""), headers.get("x-turnout-canary", "")] += 1
             return set(drawn) == wanted
 
-        told = "{" + ", ".join(f"{version} canary {mark}" for version, mark in sorted(wanted)) + "}"
+        shares = "{" + ", ".join(f"{version} canary {mark}" for version, mark in sorted(wanted)) + "}"
         try:
             self._until(settled, "")
         except CheckFailedError:
-            raise CheckFailedError(f"expected {told}, got {dict(drawn)}") from None
+            raise CheckFailedError(f"expected {shares}, got {dict(drawn)}") from None
         counted = ", ".join(
             f"{count} {'canary ' if mark == 'true' else ''}{version}"
             for (version, mark), count in sorted(drawn.items())
@@ -377,5 +377,5 @@ class Check:
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next((line for line in lines if "error:" in line), lines[0] if lines else type(error).__name__)
-    return told if isinstance(error, CheckFailedError) else f"{type(error).__name__}: {told}"
+    line = next((row for row in lines if "error:" in row), lines[0] if lines else type(error).__name__)
+    return line if isinstance(error, CheckFailedError) else f"{type(error).__name__}: {line}"

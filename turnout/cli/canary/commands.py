@@ -94,7 +94,7 @@ def set_share(
     *,
     percent: Annotated[
         float,
-        typer.Option("--percent", metavar="0-100", parser=parse_percent, help="The canary's share from now on."),
+        typer.Option("--percent", metavar="0-100", parser=parse_percent, help="The canary's new share."),
     ],
     now: NowOption = False,
     endpoint_url: EndpointOption = "",
@@ -179,10 +179,10 @@ def mend(
 ) -> None:
     """Finish a command that was cut off half-way.
 
-    Between models.yaml, the stage and rollouts.jsonl, that is. Nothing is done where nothing is half-done.
+    Completes models.yaml, the stage and rollouts.jsonl. Changes nothing where nothing is half done.
 
-    It connects to AWS, to a server of this project that runs, or to the address that --url names: to no other
-    address that stands in rollouts.jsonl.
+    It connects to AWS, to a running server of this project, or to the address that --url names, never to another
+    address in rollouts.jsonl.
 
     With a stage, and --url or --stack, the stage variable `canary` is repaired as well. A promotion that
     copies the canary's overrides onto the stage's variables leaves it `true`: every answer is marked as the canary's.
