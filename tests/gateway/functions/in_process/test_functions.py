@@ -435,10 +435,21 @@ def test_opening_does_not_count_against_the_functions_own_time_limit() -> None:
 
     async def test() -> None:
         assert (await told(functions.invoke("f", "live", event(), 29))).error is None
-        assert (await told(functions.invoke("f", "live", event("late"), 0.0))).error == "timed_out"
 
     run(functions, test())
     assert limits[0] <= 1
+
+
+def test_a_call_whose_own_time_ends_while_the_session_opens_is_timed_out() -> None:
+    opened = threading.Event()
+    functions = hosting(Fakes({"f": echo}, loading=lambda name: opened.wait(20) and None))
+
+    async def test() -> None:
+        assert (await told(functions.invoke("f", "live", event(), 0.05))).error == "timed_out"
+        opened.set()
+        assert (await told(functions.invoke("f", "live", event(), 20))).error is None
+
+    run(functions, test())
 
 
 def test_calls_that_wait_behind_a_hanging_run_time_out_and_other_functions_go_on() -> None:
