@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,11 @@ def test_a_damaged_file_names_no_server(tmp_path: Path, text: str) -> None:
     assert find_services(tmp_path, "http://127.0.0.1:8080") is None
     with announced_services(tmp_path / ".turnout", "127.0.0.1", 8080, ""):
         assert find_services(tmp_path, "http://127.0.0.1:8080") is not None
+
+
+def test_a_project_that_was_deleted_while_its_server_ran_stays_deleted(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    with announced_services(project / ".turnout", "127.0.0.1", 8080, "t"):
+        assert find_token(project, "http://127.0.0.1:8080") == "t"
+        shutil.rmtree(project)
+    assert not project.exists()

@@ -59,6 +59,7 @@ def announced_services(folder: Path, host: str, port: int, token: str) -> Iterat
     """
     key, row = str(port), {"host": host, "token": token, "pid": str(os.getpid())}
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         _change(folder, lambda rows: {**rows, key: row})
     except OSError:
         if token:
@@ -126,7 +127,7 @@ def _runs(pid: int) -> bool:
 
 
 def _change(folder: Path, change: Callable[[Mapping[str, Mapping[str, str]]], Mapping[str, Mapping[str, str]]]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    """Change the file of a folder that exists: at its end a server does not bring back a project that was deleted."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
