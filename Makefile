@@ -21,7 +21,7 @@ serve: .venv/.runtime ## install what serving needs and serve the sample models.
 
 test: lint types ## run everything that CI runs: lint, types, all tests with coverage
 	@echo 'Running all tests on two processes (about 25 minutes on two cores; `make check` runs the fast ones)'
-	$(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist loadscope --durations=25 --cov --cov-report=term:skip-covered
 
 check: lint types ## lint, types and the fast tests
 	@echo 'Running the fast tests (a few minutes)'
