@@ -27,10 +27,11 @@ check: lint types ## lint, types and the fast tests
 	@echo 'Running the fast tests (a few minutes)'
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m 'not slow'
 
-lint: .venv/.dev ## check the code's style with ruff
-	@echo 'Checking style with ruff (1 s)'
+lint: .venv/.dev ## check the code's style with ruff and the spelling with codespell
+	@echo 'Checking style with ruff and spelling with codespell (5 s)'
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/codespell
 
 types: .venv/.dev ## check the types with mypy
 	@echo 'Checking types with mypy (up to 60 s, later 5 s)'
