@@ -17,7 +17,7 @@ from turnout.openapi.document import build_document
 from turnout.openapi.general_operations import PURPOSES, path_parameters
 from turnout.openapi.tensor_schemas import JSON_TYPES
 from turnout.plan.auth import AUTH_TYPES, AuthType
-from turnout.plan.checks.payload import JSON_BYTES
+from turnout.plan.checks.size_estimates import JSON_BYTES
 from turnout.plan.planner import make_plan
 from turnout.plan.routes import GENERAL_ROUTES, OPEN_INFERENCE_ROUTES
 from turnout.protocol.errors import STATUS_OF

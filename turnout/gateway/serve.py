@@ -38,8 +38,7 @@ from turnout.gateway.output.process import Output
 from turnout.gateway.services.access import Guard, make_guard, make_token
 from turnout.gateway.services.metrics import PATH as METRICS_PATH
 from turnout.gateway.services.metrics import make_metrics
-from turnout.gateway.services.own_services import SEGMENT, own_services
-from turnout.gateway.services.registry import make_services
+from turnout.gateway.services.registry import SEGMENT, make_services, own_services
 from turnout.gateway.services.replays import PATH as REPLAYS_PATH
 from turnout.gateway.services.replays import make_replays
 from turnout.gateway.services.samples import PATH as SAMPLES_PATH

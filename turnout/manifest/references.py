@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
 from turnout.manifest.graph_references import check_graphs
-from turnout.manifest.judgement_references import check_judgements
 from turnout.manifest.lambda_references import check_version_keys
 from turnout.manifest.schema import Finding
-from turnout.manifest.tree import Tree, check_model, check_version, is_graph, mapping, models_of, stages_of, versions_of
+from turnout.manifest.tree import (
+    Tree,
+    check_model,
+    check_version,
+    is_graph,
+    mapping,
+    models_of,
+    sequence,
+    stages_of,
+    versions_of,
+)
 from turnout.protocol import naming
 from turnout.wording import listed, shorten
 from turnout.yaml_text.reader import KeyPath
@@ -29,6 +39,9 @@ NEED_TRANSFORM = {
     "inputs": "has no transform that could read them: a graph's inputs are those in its file",
     "outputs": "has no transform that could make them: a graph's outputs are those in its file",
 }
+
+STRATEGY_OF = {"steps": "canary", "step_percent": "linear"}
+"""Keys that one strategy has and no other."""
 
 
 def check_references(tree: Tree) -> list[Finding]:
@@ -214,3 +227,24 @@ def _baseline(tree: Tree, body: Tree, model: str) -> set[str]:
     versions = versions_of(tree, model)
     meant = all(name in models_of(tree) for name in serve if name != REST)  # else a misspelt name may be this model's
     return {versions[-1]} if versions and REST in serve and meant else set()
+
+
+def check_judgements(tree: Tree) -> Iterator[Finding]:
+    """All that is wrong within `defaults.canary` and within the stages' canaries."""
+    defaults = mapping(mapping(tree.get("defaults")).get("canary"))
+    yield from _check(("defaults", "canary"), defaults, defaults.get("strategy", "canary"))
+    for stage, body in stages_of(tree).items():
+        canary = mapping(mapping(body).get("canary"))
+        strategy = canary.get("strategy", defaults.get("strategy", "canary"))
+        yield from _check(("stages", stage, "canary"), canary, strategy)
+
+
+def _check(path: KeyPath, judgement: dict[str, Any], strategy: Any) -> Iterator[Finding]:
+    for key, wanted in STRATEGY_OF.items():
+        if key in judgement and isinstance(strategy, str) and strategy != wanted:
+            message = f"is for `strategy: {wanted}`, and the strategy is {strategy}"
+            yield Finding((*path, key), message, "Delete it, or name the other strategy.")
+    steps = sequence(judgement.get("steps"))
+    for index, (before, after) in enumerate(pairwise(steps), start=1):
+        if all(isinstance(step, int | float) for step in (before, after)) and after <= before:
+            yield Finding((*path, "steps", index), f"must be more than the step before, {before:g}, got {after:g}")

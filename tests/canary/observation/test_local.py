@@ -13,7 +13,7 @@ from turnout.canary.observation.local import LocalSource
 from turnout.canary.observation.source import Mark, ObservationError
 from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.services.metrics import PATH, make_metrics
-from turnout.gateway.services.own_services import own_services
+from turnout.gateway.services.registry import own_services
 from turnout.gateway.shared.counters import BOUNDS_S
 from turnout.gateway.shared.state import SharedState
 from turnout.plan.served_by import Serving, Watched

@@ -16,7 +16,7 @@ from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.observers.capture import Redactions
 from turnout.gateway.observers.sampling import sampling_log, shares_of
 from turnout.gateway.rules.stages import CanarySettings
-from turnout.gateway.services.own_services import own_services
+from turnout.gateway.services.registry import own_services
 from turnout.gateway.services.samples import PATH, make_samples
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.samples import SharedSamples

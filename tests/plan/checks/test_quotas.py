@@ -9,8 +9,8 @@ import pytest
 from tests.builders.manifests import artifact, artifacts_of, large_manifest, manifest, model, signature, stage
 from turnout.manifest.parser import AccountQuotas, CallNode, Canary, Manifest, Model, Position, SequenceNode, Version
 from turnout.openapi.document import build_document, check_document, render_document
-from turnout.plan.checks.payload import JSON_BYTES, estimate_payload
 from turnout.plan.checks.quotas import MB, count_resources, find_tightest, spell_amount
+from turnout.plan.checks.size_estimates import JSON_BYTES, estimate_payload
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan, Quota
 from turnout.problems import Problem, ProblemsError

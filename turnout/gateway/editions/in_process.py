@@ -1,22 +1,25 @@
-"""The plan's functions bound to the code that serves models, and to the files on this machine."""
+"""The plan's functions and routers, bound to the code that Lambda runs for them and to the files on this machine."""
 
 from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from turnout.gateway.editions.edition import Edition, check_files
-from turnout.gateway.editions.router_functions import make_router_codes
 from turnout.gateway.editions.switch import EditionFunctions
 from turnout.gateway.functions.in_process.functions import InProcessFunctions
 from turnout.gateway.functions.in_process.hosted_function import Runnable
+from turnout.gateway.functions.in_process.hosted_router import Answering, RouterCode
 from turnout.gateway.functions.lambda_context import Cancellation
-from turnout.layout import model_lambdas_package
+from turnout.layout import model_lambdas_package, router_lambda_package
+from turnout.packaging.catalogue import make_catalogue
+from turnout.packaging.route_tables import make_route_table
 from turnout.plan.values import Function, Plan
 from turnout.project.project import CACHE_DIR, Project
+from turnout.protocol.routing.invocation import Invoke
 from turnout.trials.checks import make_trials, note_of
 
 log = logging.getLogger("turnout.functions")
@@ -115,4 +118,26 @@ def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
 def make_cancellation() -> Cancellation:
     """What stops one run between two nodes of its graph."""
     made: Cancellation = importlib.import_module(f"{model_lambdas_package()}.{RUNTIME}.session").Cancellation()
+    return made
+
+
+def make_router_codes(project: Project, plan: Plan) -> Iterator[RouterCode]:
+    """Every router and the general one."""
+    for function in plan.functions:
+        if function.kind == "router":
+            table = make_route_table(project.manifest, plan, function.model)
+            is_graph = project.manifest.model(function.model).graph is not None
+            yield RouterCode(function, partial(_make_router, table), computes=is_graph)
+        elif function.kind == "general_router":
+            yield RouterCode(function, partial(_make_general, project, plan), computes=True)
+
+
+def _make_router(table: Any, invoke: Invoke) -> Answering:
+    made: Answering = importlib.import_module(f"{router_lambda_package()}.router").Router(table, invoke)
+    return made
+
+
+def _make_general(project: Project, plan: Plan, invoke: Invoke) -> Answering:
+    code = importlib.import_module(f"{router_lambda_package()}.general.router")
+    made: Answering = code.GeneralRouter(make_catalogue(project, plan), invoke)
     return made

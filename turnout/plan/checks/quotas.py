@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from turnout.manifest.lambda_references import SNAP_START_DISK_MB
 from turnout.manifest.parser import AccountQuotas, Version
-from turnout.plan.checks.payload import estimate_payload
-from turnout.plan.checks.size_estimates import EMPTY_SCHEMA_BYTES, estimate_document, estimate_schemas
+from turnout.plan.checks.size_estimates import EMPTY_SCHEMA_BYTES, estimate_document, estimate_payload, estimate_schemas
 from turnout.plan.values import Api, Function, Package, Plan, Quota, Route, RuntimeSizes, ServedVersion, StagePlan
 from turnout.protocol.aws.limits import LARGEST_EVENT_BYTES
 from turnout.protocol.telemetry import TELEMETRY_OFF

@@ -1,15 +1,17 @@
-"""About how large the document of an API gets, without building it.
+"""Estimates of the size of an API's document and of a version's smallest request, without building either.
 
-The numbers were measured on the document of today; a test holds the estimate within a quarter of the truth.
+The document's numbers were measured on the document of today; a test keeps the estimate within 25% of its real size.
+API Gateway passes a body to the function in base64, inside the event.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from turnout.artifacts.example_request import EXAMPLE_BYTES, count_elements
 from turnout.plan.values import Route, ServedGraph, ServedVersion
-from turnout.protocol.tensors.datatypes import TensorSpec
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 ROOT_BYTES = 16_000
 """What every document holds beside its models, the general router's operations among it."""
@@ -30,11 +32,34 @@ EMPTY_SCHEMA_BYTES = 800
 """A schema beside its tensors."""
 
 TENSOR_BYTES = 25
-"""What is told of a tensor beside its name."""
-
+"""A tensor's description in a schema beside its name."""
 
 DESCRIBED_TENSORS = 30
 """Old exporters list hundreds of weights as inputs: the first ones are described, all are in the `enum`."""
+
+EVENT_BYTES = 4096
+"""About what an event holds beside its body."""
+
+REQUEST_TENSOR_BYTES = 80
+"""About what a tensor's name, datatype and shape take."""
+
+JSON_BYTES = {
+    "BOOL": 6,
+    "UINT8": 4,
+    "UINT16": 6,
+    "UINT32": 11,
+    "UINT64": 21,
+    "INT8": 5,
+    "INT16": 7,
+    "INT32": 12,
+    "INT64": 21,
+    "FP16": 8,
+    "BF16": 8,
+    "FP32": 12,
+    "FP64": 20,
+    "BYTES": 3,
+}
+"""About what an element takes in JSON at full precision, its comma counted; the empty string for BYTES."""
 
 
 def estimate_document(
@@ -57,11 +82,35 @@ def estimate_schemas(row: ServedVersion | ServedGraph) -> int:
     """Bytes that a version's tensors take in its schemas: names in an `enum`, and the first ones in words."""
     inputs, outputs = row.signature.inputs, row.signature.outputs
     named = sum(3 + len(tensor.name.encode()) for tensor in (*inputs, *outputs, *outputs))
-    told = (*inputs[:DESCRIBED_TENSORS], *outputs[:DESCRIBED_TENSORS])
-    return named + sum(TENSOR_BYTES + len(tensor.name.encode()) for tensor in told)
+    described = (*inputs[:DESCRIBED_TENSORS], *outputs[:DESCRIBED_TENSORS])
+    return named + sum(TENSOR_BYTES + len(tensor.name.encode()) for tensor in described)
 
 
 def _estimate_example(inputs: Sequence[TensorSpec]) -> int:
     """An example stands at its version's operation and at its model's, where it is small enough."""
     size = sum(50 + len(tensor.name) + 4 * count_elements(tensor) for tensor in inputs if tensor.required)
     return size if size <= EXAMPLE_BYTES else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One request in bytes, in base64 and with the rest of its event."""
+
+    json_bytes: int
+    binary_bytes: int
+
+
+def estimate_payload(signature: Signature) -> Payload:
+    """The smallest request: required inputs only, every free dimension 1."""
+    json_bytes = binary_bytes = 0
+    for tensor in signature.inputs:
+        if tensor.required:
+            elements = count_elements(tensor)
+            json_bytes += REQUEST_TENSOR_BYTES + len(tensor.name) + elements * JSON_BYTES[tensor.datatype]
+            # Of BYTES the length alone, four bytes: the smallest string is empty.
+            binary_bytes += REQUEST_TENSOR_BYTES + len(tensor.name) + elements * (DATATYPES[tensor.datatype].size or 4)
+    return Payload(_in_event(json_bytes), _in_event(binary_bytes))
+
+
+def _in_event(body_bytes: int) -> int:
+    return EVENT_BYTES + 4 * -(-body_bytes // 3)

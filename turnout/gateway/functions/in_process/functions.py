@@ -12,8 +12,7 @@ from typing import Any
 
 from turnout.gateway.functions.in_process.hosted_function import ENDING_S, HostedFunction, Runnable, Running
 from turnout.gateway.functions.in_process.hosted_router import HostedRouter, LocalInvoke, RouterCode
-from turnout.gateway.functions.in_process.loop_thread import LoopThread
-from turnout.gateway.functions.in_process.threads import Threads
+from turnout.gateway.functions.in_process.threads import LoopThread, Threads
 from turnout.gateway.functions.in_process.watchdog import Watchdog
 from turnout.gateway.functions.in_process.watched import OneAtATime
 from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, Loaded, await_opening, refuse

@@ -18,7 +18,7 @@ import orjson
 from turnout.gateway.functions.background import Background
 from turnout.gateway.functions.deferred import is_encoded
 from turnout.gateway.functions.in_process.hosted_function import body_size, check_answer
-from turnout.gateway.functions.in_process.loop_thread import LoopThread
+from turnout.gateway.functions.in_process.threads import LoopThread
 from turnout.gateway.functions.invocation import Invocable, Invocation
 from turnout.plan.values import Function
 from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES

@@ -9,7 +9,7 @@ import pytest
 
 from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.problems import ProblemsError
-from turnout.scaffold.edit import add_version, serving_changes
+from turnout.scaffold.new_version import add_version, serving_changes
 from turnout.yaml_text.editor import EditError
 
 FIELDS = {"artifact": "models/m/v9/model.onnx", "sha256": "0" * 64}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.manifest.switch_cases import check_cases
+from turnout.manifest.graph_references import check_cases
 
 Row = tuple[str, float]
 
