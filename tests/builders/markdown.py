@@ -40,12 +40,9 @@ def run_block(block: Block, server: RunningServer) -> str:
     text = PORT.sub(str(server.port), block.text)
     lines = [line for line in text.splitlines() if not STARTS_SERVER.match(line)]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "NO_COLOR": "1"}
+    url = f"http://127.0.0.1:{server.port}"
+    environment = {**os.environ, "PATH": path, "NO_COLOR": "1", "TURNOUT_URL": url}
     start = ["bash", "-euo", "pipefail", "-c"] if block.language == "sh" else [sys.executable, "-c"]
-    # `turnout invoke` asks port 8080 unless it is told.
-    lines = [
-        f"{line} --url http://127.0.0.1:{server.port}" if line.startswith("turnout invoke") else line for line in lines
-    ]
     script = "\n".join(lines)
     done = subprocess.run(
         [*start, script],
