@@ -1,46 +1,76 @@
-"""The plots of a replay's report, as SVG that needs nothing from anywhere; colours come from the page's style."""
+"""The plots of a replay's report, as SVG without external resources; the page's style sheet colors them.
+
+A plot's text does not grow or shrink with the page: each plot is drawn for a wide and for a narrow screen.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 640, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 12, 44
 _LEAST_MS = 1e-3
 _POINTS = 200
 """Of a curve: more cannot be seen."""
 
+_LABEL_WIDTH = 44
+"""Pixels that a label below the axis needs."""
+
 LEAST_DIFFERENCE = 1e-9
-"""A histogram's first decade; what is smaller, zeros too, stands in the column before it."""
+"""A histogram's first decade. The column before it counts smaller differences and zeros."""
 
 
-def plot_durations(series: Mapping[str, Sequence[float]]) -> str:
-    """The share of requests answered within a time, a curve per version; the time's axis is logarithmic."""
-    curves = {name: sorted(values) for name, values in series.items() if values}
-    if not curves:
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The size of a plot and of its margins, in pixels."""
+
+    width: int
+    height: int = 260
+    left: int = 56
+    right: int = 16
+    top: int = 12
+    bottom: int = 44
+
+    @property
+    def inner_width(self) -> int:
+        """The width of the plot's area."""
+        return self.width - self.left - self.right
+
+    def y_of(self, share: float) -> float:
+        """Where a share, 0-1, is on the vertical axis."""
+        return self.height - self.bottom - share * (self.height - self.top - self.bottom)
+
+
+WIDE, NARROW = Frame(640), Frame(340, 220, left=48)
+
+
+def plot_durations(series: Mapping[str, Sequence[float]], frame: Frame = WIDE) -> str:
+    """The share of requests answered within a time, a curve per version; the time axis is logarithmic."""
+    curves = {name: sorted(values) for name, values in series.items()}
+    shown = [values for values in curves.values() if values]
+    if not shown:
         return ""
-    low = math.log10(max(_LEAST_MS, min(values[0] for values in curves.values())))
-    high = math.log10(max(_LEAST_MS, *(values[-1] for values in curves.values())))
+    low = math.log10(max(_LEAST_MS, min(values[0] for values in shown)))
+    high = math.log10(max(_LEAST_MS, *(values[-1] for values in shown)))
     low, high = (low, high) if high - low > 0.1 else (low - 0.5, high + 0.5)
 
     def x_of(duration_ms: float) -> float:
-        return _LEFT + (math.log10(max(duration_ms, _LEAST_MS)) - low) / (high - low) * (WIDTH - _LEFT - _RIGHT)
+        return frame.left + (math.log10(max(duration_ms, _LEAST_MS)) - low) / (high - low) * frame.inner_width
 
-    parts = list(_share_axis())
-    parts += [_tick(x_of(tick), f"{tick:g}") for tick in _log_ticks(low, high)]
-    for number, (name, values) in enumerate(curves.items()):
+    parts = list(_share_axis(frame))
+    parts += [_tick(frame, x_of(tick), f"{tick:g}") for tick in _log_ticks(low, high, frame.inner_width)]
+    for number, values in enumerate(curves.values()):
         count = len(values)
-        chosen = sorted({round(index * (count - 1) / _POINTS) for index in range(_POINTS + 1)})
-        points = " ".join(f"{x_of(values[index]):.1f},{_y_of((index + 1) / count):.1f}" for index in chosen)
-        parts.append(f'<polyline class="line side{number}" points="{points}"/>')
-        parts.append(_legend(number, name))
-    parts.append(_axis_title("milliseconds"))
-    return _svg("Share of requests answered within a time", parts)
+        chosen = sorted({round(index * (count - 1) / _POINTS) for index in range(_POINTS + 1)}) if values else ()
+        points = " ".join(f"{x_of(values[index]):.1f},{frame.y_of((index + 1) / count):.1f}" for index in chosen)
+        if points:
+            parts.append(f'<polyline class="line side{number}" points="{points}"/>')
+    parts.append(_axis_title(frame, "milliseconds"))
+    return _svg(frame, "Share of requests answered within a time", parts)
 
 
-def plot_differences(name: str, values: Sequence[float]) -> str:
+def plot_differences(name: str, values: Sequence[float], frame: Frame = WIDE) -> str:
     """How many requests had a largest difference of which decade."""
     finite = [value for value in values if math.isfinite(value)]
     if not any(finite):
@@ -51,69 +81,72 @@ def plot_differences(name: str, values: Sequence[float]) -> str:
     for value in finite:
         counts[0 if value < LEAST_DIFFERENCE else math.floor(math.log10(value)) - first + 1] += 1
     most = max(counts)
-    step = (WIDTH - _LEFT - _RIGHT) / len(counts)
-    parts = list(_share_axis(most))
+    step = frame.inner_width / len(counts)
+    stride = max(1, math.ceil(_LABEL_WIDTH / step))
+    parts = list(_share_axis(frame, most))
     for number, count in enumerate(counts):
-        x, y = _LEFT + number * step, _y_of(count / most)
+        x, y = frame.left + number * step, frame.y_of(count / most)
         label = "0" if number == 0 else f"1e{first + number - 1}"
-        title = f"{label}: {count:,}"
         parts.append(
-            f'<rect class="bar" x="{x + 2:.1f}" y="{y:.1f}" width="{step - 4:.1f}" height="{_y_of(0) - y:.1f}">'
-            f"<title>{title}</title></rect>"
+            f'<rect class="bar" x="{x + 2:.1f}" y="{y:.1f}" width="{max(step - 4, 1):.1f}" '
+            f'height="{frame.y_of(0) - y:.1f}"><title>{label}: {count:,}</title></rect>'
         )
-        parts.append(_tick(x + (step / 2 if number == 0 else 0), label))
-    parts.append(_axis_title("largest difference of a request"))
-    return _svg(f"Differences of {name}", parts)
+        if number % stride == 0 or (number == 1 and step > _LABEL_WIDTH):
+            parts.append(_tick(frame, x + (step / 2 if number == 0 else 0), label))
+    parts.append(_axis_title(frame, "largest difference in a request"))
+    return _svg(frame, f"Differences of {name}", parts)
 
 
 def plot_share(share: float) -> str:
     """A bar of what agrees."""
     width = 160
     return (
-        f'<svg class="share" viewBox="0 0 {width} 10" role="img" aria-label="{share:.2%}">'
+        f'<svg class="share" viewBox="0 0 {width} 10" aria-hidden="true">'
         f'<rect class="rest" width="{width}" height="10"/>'
         f'<rect class="bar" width="{share * width:.2f}" height="10"/></svg>'
     )
 
 
-def _y_of(share: float) -> float:
-    return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)
+def draw_legend(names: Sequence[str]) -> str:
+    """The curves' names beside a piece of each curve; as HTML, so that long names wrap."""
+    items = "".join(
+        f'<li><svg class="key" viewBox="0 0 24 8" aria-hidden="true"><line class="line side{number}" x1="0" x2="24" '
+        f'y1="4" y2="4"/></svg> {escape(name)}</li>'
+        for number, name in enumerate(names)
+    )
+    return f'<ul class="legend">{items}</ul>'
 
 
-def _share_axis(most: int = 0) -> Iterator[str]:
+def _share_axis(frame: Frame, most: int = 0) -> Iterator[str]:
     """Lines and labels from nothing to all, or to `most`."""
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = _y_of(share)
+        y = frame.y_of(share)
         label = f"{share * most:,.0f}" if most else f"{share:.0%}"
-        yield f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        yield f'<line class="grid" x1="{frame.left}" x2="{frame.width - frame.right}" y1="{y:.1f}" y2="{y:.1f}"/>'
         if not most or most >= 4 or share in {0.0, 1.0}:
-            yield f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
+            yield f'<text x="{frame.left - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
 
 
-def _log_ticks(low: float, high: float) -> Iterator[float]:
-    """1, 2 and 5 of each decade; of many decades, 1 alone."""
+def _log_ticks(low: float, high: float, width: int) -> Iterator[float]:
+    """1, 2 and 5 of each decade where there is room for them, else 1 alone, else 1 of every few decades."""
+    decade_width = width / (high - low)
+    digits = (1, 2, 5) if decade_width > 3 * _LABEL_WIDTH else (1,)
+    stride = math.ceil(_LABEL_WIDTH / decade_width)
     for decade in range(math.floor(low), math.ceil(high) + 1):
-        for digit in (1, 2, 5) if high - low < 3 else (1,):
-            if low <= math.log10(digit) + decade <= high:
+        for digit in digits:
+            if decade % stride == 0 and low <= math.log10(digit) + decade <= high:
                 yield float(f"{digit}e{decade}")
 
 
-def _tick(x: float, label: str) -> str:
-    return f'<text x="{x:.1f}" y="{HEIGHT - _BOTTOM + 18}" text-anchor="middle">{label}</text>'
+def _tick(frame: Frame, x: float, label: str) -> str:
+    return f'<text x="{x:.1f}" y="{frame.height - frame.bottom + 18}" text-anchor="middle">{label}</text>'
 
 
-def _axis_title(text: str) -> str:
-    return f'<text x="{(_LEFT + WIDTH - _RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(text)}</text>'
+def _axis_title(frame: Frame, text: str) -> str:
+    x = frame.left + frame.inner_width / 2
+    return f'<text x="{x}" y="{frame.height - 6}" text-anchor="middle">{escape(text)}</text>'
 
 
-def _legend(number: int, name: str) -> str:
-    y = _y_of(0) - 34 + 18 * number
-    return (
-        f'<line class="line side{number}" x1="{WIDTH - 190}" x2="{WIDTH - 166}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text x="{WIDTH - 160}" y="{y + 4:.1f}">{escape(name)}</text>'
-    )
-
-
-def _svg(title: str, parts: Sequence[str]) -> str:
+def _svg(frame: Frame, title: str, parts: Sequence[str]) -> str:
     inside = "".join(parts)
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{inside}</svg>'
+    return f'<svg viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{escape(title)}">{inside}</svg>'

@@ -22,7 +22,7 @@ from turnout.client.captured_lines import Sample
 from turnout.client.connection import Answer, Connection, UnreachableError, inference_path
 from turnout.client.outputs import PREDICTIONS, UnreadableAnswerError, read_outputs
 from turnout.manifest.judgement import OutputRule
-from turnout.protocol.naming import REPLAY_HEADER
+from turnout.protocol.naming import DIGEST_HEADER, REPLAY_HEADER
 from turnout.replay.comparison import Array, Comparison, compare_outputs
 from turnout.system.loopback import is_loopback_url
 from turnout.system.service_tokens import service_headers
@@ -48,12 +48,14 @@ class Reply:
         duration_ms: as the client saw it.
         outputs: name -> array, where it was answered; else None.
         error: why not, or empty.
+        digest: of the artifact that answered, as the server says; empty where it does not.
     """
 
     status: int
     duration_ms: float
     outputs: Mapping[str, Array] | None = None
     error: str = ""
+    digest: str = ""
 
     @property
     def is_verdict(self) -> bool:
@@ -71,6 +73,7 @@ class Pair:
         canary: of the version in question.
         baseline: of the one that it is compared with; None where that is the same version.
         comparison: of both outputs; None where not both answered.
+        versions: the baseline's name, and that of the version in question.
     """
 
     number: int
@@ -78,6 +81,7 @@ class Pair:
     canary: Reply
     baseline: Reply | None
     comparison: Comparison | None
+    versions: tuple[str, str]
 
     @property
     def agrees(self) -> bool | None:
@@ -193,7 +197,7 @@ class Replay:
     def _replay(self, number: int, sample: Sample) -> Pair:
         against = self._baseline or sample.version
         if against == self._canary:
-            return Pair(number, sample, self._reply(self._canary, sample), None, None)
+            return Pair(number, sample, self._reply(self._canary, sample), None, None, (against, against))
         # In turn, so that neither version always finds what the other has warmed.
         versions = (against, self._canary) if number % 2 else (self._canary, against)
         replies = {version: self._reply(version, sample) for version in versions}
@@ -201,19 +205,21 @@ class Replay:
         comparison = None
         if baseline.outputs is not None and canary.outputs is not None:
             comparison = compare_outputs(baseline.outputs, canary.outputs, self._rules)
-        return Pair(number, sample, canary, baseline, comparison)
+        return Pair(number, sample, canary, baseline, comparison, (against, self._canary))
 
     def _reply(self, version: str, sample: Sample) -> Reply:
         try:
             answer = self.ask(version, sample)
         except UnreachableError as error:
             return Reply(0, 0.0, error=str(error))
+        digest = answer.headers.get(DIGEST_HEADER, "")
         if answer.status != HTTPStatus.OK:
-            return Reply(answer.status, answer.elapsed_ms, error=answer.body[:500].decode(errors="replace"))
+            problem = answer.body[:500].decode(errors="replace")
+            return Reply(answer.status, answer.elapsed_ms, error=problem, digest=digest)
         try:
-            return Reply(answer.status, answer.elapsed_ms, read_outputs(answer.headers, answer.body))
+            return Reply(answer.status, answer.elapsed_ms, read_outputs(answer.headers, answer.body), digest=digest)
         except UnreadableAnswerError as error:
-            return Reply(answer.status, answer.elapsed_ms, error=str(error))
+            return Reply(answer.status, answer.elapsed_ms, error=str(error), digest=digest)
 
 
 def replay_headers(url: str, api_key: str = "", token: str = "") -> dict[str, str]:

@@ -1,100 +1,157 @@
-"""A replay's report: one HTML page with everything in it, light or dark as the reader's screen is.
+"""A replay's report: one HTML page without external resources.
 
-It holds answers of requests that disagree, never what was asked.
+It names what was compared, so that it still proves something later, and shows a verdict only where a threshold was
+set. It holds answers of requests about which the versions disagree, never the requests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from html import escape
 
 from turnout import __version__
-from turnout.replay.plots import plot_differences, plot_durations, plot_share
-from turnout.replay.summary import MOST_DISAGREEMENTS, OutputTally, Side, Summary, error_text
+from turnout.replay.origin import Origin
+from turnout.replay.page_style import STYLE
+from turnout.replay.plots import NARROW, WIDE, draw_legend, plot_differences, plot_durations, plot_share
+from turnout.replay.summary import (
+    MOST_DISAGREEMENTS,
+    Captured,
+    OutputTally,
+    Side,
+    Summary,
+    error_text,
+    floor_text,
+    share_text,
+)
+from turnout.wording import listed, printable
 
-_STYLE = """
-:root { color-scheme: light dark; --text: #1a1d21; --soft: #5c6570; --page: #fff; --line: #d8dde3; --one: #8a6d00;
-  --two: #0b63c5; --good: #2b7a3d; --bad: #b3261e; --rest: #f0d4d2; }
-@media (prefers-color-scheme: dark) { :root { --text: #e6e9ed; --soft: #9aa4b0; --page: #15181c; --line: #343a42;
-  --one: #e0b93a; --two: #6aaeff; --good: #6cc381; --bad: #ff8a80; --rest: #53302d; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); margin: 2rem auto;
-  max-width: 60rem; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
-.soft, figcaption { color: var(--soft); } .good { color: var(--good); } .bad { color: var(--bad); }
-.answer { font-size: 2.4rem; font-weight: 600; margin: 0.5rem 0 0; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 0.35rem 0.8rem 0.35rem 0; border-bottom: 1px solid var(--line); }
-td { vertical-align: top; }
-td.value { font-family: ui-monospace, monospace; font-size: 0.85em; overflow-wrap: anywhere; }
-figure { margin: 1.5rem 0 0; } svg { width: 100%; max-width: 640px; height: auto; }
-svg text { fill: var(--soft); font-size: 12px; } svg .grid { stroke: var(--line); }
-svg .line { fill: none; stroke-width: 2; } svg .side0 { stroke: var(--one); stroke-dasharray: 6 3; }
-svg .side1 { stroke: var(--two); } svg .bar { fill: var(--two); } svg .rest { fill: var(--rest); }
-svg.share { width: 160px; vertical-align: middle; }
-"""
+_WORD, _NUMBER, _VALUE = "word", "number", "value"
+"""Kinds of a table's columns: classes of the style sheet."""
 
 
-def render_report(summary: Summary, *, source: str, floor: float | None) -> str:
+def render_report(summary: Summary, origin: Origin, *, floor: float | None) -> str:
     """The page.
 
     Args:
         summary: of the whole replay.
-        source: the capture's name.
-        floor: what was asked of the agreement, 0-1, or None.
+        origin: when, where and with what it was made.
+        floor: the least share that must agree, 0-1, or None.
     """
-    title = f"{summary.canary.name} beside {summary.baseline.name}"
+    title = f"{summary.canary.name} compared with {summary.baseline.name}"
+    sides = (summary.baseline, summary.canary)
+    durations = {side.name: side.durations_ms for side in sides}
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="soft">{escape(source)}, replayed by turnout {__version__}.</p>',
-        *_agreement(summary, floor),
-        "<h2>Outputs</h2>",
-        _outputs(summary.outputs.values()),
+        f"<h1>{_html(title)}</h1>",
+        _facts(_origin_facts(summary, origin)),
+        _verdict(summary, floor),
+        "<h2>Outputs</h2>" if summary.outputs else "",
+        _outputs(summary.outputs.values()) if summary.outputs else "",
         "<h2>Latency and errors</h2>",
-        _sides((summary.baseline, summary.canary)),
+        _sides(sides),
         _figure(
-            plot_durations({side.name: side.durations_ms for side in (summary.baseline, summary.canary)}),
-            "Share of requests answered within a time, as the client saw it.",
+            *(plot_durations(durations, frame) for frame in (WIDE, NARROW)),
+            caption="Share of requests answered within a time, as the client measured it.",
+            legend=draw_legend([printable(name) for name in durations]),
         ),
         *_differences(summary.outputs.values()),
         *_disagreements(summary),
+        f'<p class="soft">Made by turnout {__version__}.</p>',
     ]
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_html(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(filter(None, parts)) + "\n</body></html>\n"
+        f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(filter(None, parts)) + "\n</body></html>\n"
     )
 
 
-def _agreement(summary: Summary, floor: float | None) -> Iterable[str]:
-    if summary.agreement is None:
-        yield '<p class="answer">Nothing to compare</p>'
+def _html(text: str) -> str:
+    return escape(printable(text))
+
+
+def _code(text: str) -> str:
+    return f"<code>{_html(text)}</code>"
+
+
+def _origin_facts(summary: Summary, origin: Origin) -> Iterator[tuple[str, str]]:
+    """Names and HTML."""
+    yield "Date", f"{origin.time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    yield "Server", _html(origin.url)
+    yield "Stage", _html(origin.stage) or "the server's default stage"
+    model = summary.canary.name.rpartition("/")[0]
+    for side in (summary.canary, summary.baseline):
+        for version, digests in side.digests.items():
+            found = ", ".join(map(_code, digests)) or "no digest in the answers"
+            changed = " (the artifact changed during the replay)" if len(digests) > 1 else ""
+            yield (
+                f"{'Compared with' if side is summary.baseline else 'Version'}",
+                (f"{_html(f'{model}/{version}')}, {found}{changed}"),
+            )
+    yield "Capture", f"{_html(origin.capture)}, sha256 {_code(origin.capture_sha256)}"
+    if summary.captured.stages:
+        yield "Requests", _html(_captured_text(summary.captured, summary.canary.statuses.total()))
+
+
+def _captured_text(captured: Captured, count: int) -> str:
+    first, last = (_time_text(time_s) for time_s in (captured.first, captured.last))
+    when = f"at {first}" if first == last else f"from {first} to {last}"
+    stages = listed(stage for stage in captured.stages if stage)
+    return f"{count:,}, captured {f'on {stages} ' if stages else ''}{when} UTC"
+
+
+def _time_text(time_s: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M}"
+    except (ValueError, OverflowError, OSError):  # captures may be edited
+        return "an unknown time"
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> str:
+    return f"<dl>{''.join(f'<dt>{name}</dt><dd>{html}</dd>' for name, html in facts)}</dl>"
+
+
+def _verdict(summary: Summary, floor: float | None) -> str:
+    """The agreement; a verdict, in words and color, only where a threshold was set."""
+    agreement = summary.agreement
+    share = "" if agreement is None else share_text(summary.agreed, summary.compared)
+    kind = "" if floor is None else "good" if agreement is not None and agreement >= floor else "bad"
+    lines = [f'<p class="answer">{"Passed" if kind == "good" else "Failed"}</p>'] if kind else []
+    if agreement is None:
+        lines.append("<p>No request could be compared.</p>")
     else:
-        is_enough = floor is None or summary.agreement >= floor
-        yield f'<p class="answer {"good" if is_enough else "bad"}">{summary.agreement:.2%} agree</p>'
-        asked = "" if floor is None else f", {floor:.2%} were asked for"
-        yield f"<p>{summary.agreed:,} of {summary.compared:,} requests{asked}.</p>"
+        lines.append(f"<p>{share} agree: {summary.agreed:,} of {summary.compared:,} compared requests.</p>")
+    if floor is None:
+        lines.append('<p class="soft">No threshold was set (<code>--fail-under</code>), so there is no verdict.</p>')
+    else:
+        lines.append(f"<p>Threshold: at least {floor_text(floor)} must agree (<code>--fail-under</code>).</p>")
     if summary.undecided:
-        yield f'<p class="soft">Not counted: {summary.undecided:,} that neither version answered, or not in time.</p>'
+        lines.append(
+            f"<p>Not compared: {summary.undecided:,}, because neither version answered, or one did not answer in "
+            "time.</p>"
+        )
+    return f'<div class="verdict {kind}">{"".join(lines)}</div>'
 
 
 def _outputs(outputs: Iterable[OutputTally]) -> str:
     rows = []
     for output in outputs:
-        share = output.agreed / output.compared
         problems = "; ".join(f"{problem} ({count:,})" for problem, count in output.problems.most_common(3))
+        share = f"{plot_share(output.agreed / output.compared)}{share_text(output.agreed, output.compared)}"
         rows.append(
             [
-                escape(output.name),
+                _html(output.name),
                 output.measure,
-                f"{plot_share(share)} {share:.2%}",
+                f"<span>{share}</span>",
                 error_text(output.max_absolute),
                 error_text(output.max_relative),
                 f"{output.cosine:.4f}",
-                escape(problems),
+                _html(problems),
             ]
         )
-    heads = ("output", "rule", "agree", "max absolute", "max relative", "least cosine", "not measured")
-    return _table(heads, rows)
+    heads = ["output", "rule", "agree", "max absolute", "max relative", "least cosine", "not measured"]
+    if not any(row[-1] for row in rows):
+        heads, rows = heads[:-1], [row[:-1] for row in rows]
+    return _table(heads, rows, {1: _WORD, 2: _WORD, 3: _NUMBER, 4: _NUMBER, 5: _NUMBER})
 
 
 def _sides(sides: Iterable[Side]) -> str:
@@ -104,48 +161,60 @@ def _sides(sides: Iterable[Side]) -> str:
             f"{status or 'no answer'}: {count:,}" for status, count in sorted(side.statuses.items()) if status != 200
         )
         quantiles = [_milliseconds(side.quantile_ms(share)) for share in (0.5, 0.95, 0.99)]
-        rows.append([escape(side.name), f"{side.statuses.total():,}", f"{side.errors:,}", *quantiles, statuses])
-    return _table(("version", "requests", "errors", "p50 ms", "p95 ms", "p99 ms", "statuses"), rows)
+        rows.append([_html(side.name), f"{side.statuses.total():,}", f"{side.errors:,}", *quantiles, statuses])
+    heads = ["version", "requests", "errors", "p50 ms", "p95 ms", "p99 ms", "statuses"]
+    if not any(row[-1] for row in rows):
+        heads, rows = heads[:-1], [row[:-1] for row in rows]
+    return _table(heads, rows, dict.fromkeys(range(1, 6), _NUMBER))
 
 
 def _milliseconds(duration: float | None) -> str:
     return "-" if duration is None else f"{duration:.2f}"
 
 
-def _differences(outputs: Iterable[OutputTally]) -> Iterable[str]:
+def _differences(outputs: Iterable[OutputTally]) -> Iterator[str]:
     for output in outputs:
-        plot = "" if output.measure == "equal" else plot_differences(output.name, output.differences)
-        if plot:
-            yield _figure(plot, f"{output.name}: requests by the largest difference of two elements.")
+        if output.measure != "equal":
+            name = printable(output.name)
+            yield _figure(
+                *(plot_differences(name, output.differences, frame) for frame in (WIDE, NARROW)),
+                caption=f"{name}: requests by the largest difference of two elements.",
+            )
 
 
-def _disagreements(summary: Summary) -> Iterable[str]:
+def _disagreements(summary: Summary) -> Iterator[str]:
     if not summary.disagreements:
         return
     yield "<h2>Where they disagree</h2>"
     if len(summary.disagreements) >= MOST_DISAGREEMENTS:
-        yield f'<p class="soft">The first {len(summary.disagreements)} outputs.</p>'
+        yield f'<p class="soft">The first {len(summary.disagreements)} outputs that differ.</p>'
     rows = [
-        [f"{row.number:,}", escape(row.output), escape(row.baseline), escape(row.canary)]
-        for row in summary.disagreements
+        [f"{row.number:,}", _html(row.output), _html(row.baseline), _html(row.canary)] for row in summary.disagreements
     ]
-    yield _table(("line", "output", summary.baseline.name, summary.canary.name), rows, values=(2, 3))
+    heads = ("line", "output", summary.baseline.name, summary.canary.name)
+    yield _table(heads, rows, {2: _VALUE, 3: _VALUE})
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], values: Sequence[int] = ()) -> str:
-    """Cells are HTML; the columns numbered in `values` are set as code."""
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], kinds: dict[int, str]) -> str:
+    """A table of HTML cells; `kinds` has the class of some columns. On a narrow screen each cell shows its label."""
+    classes = [f' class="{kinds[column]}"' if column in kinds else "" for column in range(len(heads))]
+    labels = [_html(head) for head in heads]
+    head = "".join(f"<th{kind}>{label}</th>" for kind, label in zip(classes, labels, strict=True))
     body = "".join(
         "<tr>"
         + "".join(
-            f'<td class="value">{text}</td>' if column in values else f"<td>{text}</td>"
-            for column, text in enumerate(row)
+            f'<td{kind} data-label="{label}">{cell}</td>'
+            for kind, label, cell in zip(classes, labels, row, strict=True)
         )
         + "</tr>"
         for row in rows
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _figure(plot: str, caption: str) -> str:
-    return f"<figure>{plot}<figcaption>{escape(caption)}</figcaption></figure>" if plot else ""
+def _figure(wide: str, narrow: str, *, caption: str, legend: str = "") -> str:
+    """A plot, drawn for a wide and for a narrow screen; the style sheet shows one of them."""
+    if not wide:
+        return ""
+    plots = wide.replace("<svg ", '<svg class="wide" ', 1) + narrow.replace("<svg ", '<svg class="narrow" ', 1)
+    return f"<figure>{legend}{plots}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from turnout.client.captured_lines import Sample
 from turnout.replay.comparison import Array, OutputComparison
 from turnout.replay.replay import Pair, Reply
 
@@ -21,19 +22,30 @@ _SHOWN_CHARACTERS = 40
 
 @dataclass(slots=True)
 class Side:
-    """One version's replies; `statuses` counts them, 0 where no answer came that can be read."""
+    """One version's replies, or those of the versions that answered when the requests were captured.
+
+    Args:
+        name: for people.
+        statuses: how often which came, 0 where no answer came that can be read.
+        durations_ms: of the replies.
+        digests: version -> the digests of the artifacts that answered for it. One that has two changed meanwhile.
+    """
 
     name: str
     statuses: Counter[int] = field(default_factory=Counter)
     durations_ms: array[float] = field(default_factory=lambda: array("d"))
+    digests: dict[str, dict[str, None]] = field(default_factory=dict)
 
     @property
     def errors(self) -> int:
         """Replies that are no answer of the model."""
         return sum(count for status, count in self.statuses.items() if status != 200)
 
-    def add(self, reply: Reply) -> None:
-        """Count a reply; the time of one that never came tells nothing."""
+    def add(self, reply: Reply, version: str = "") -> None:
+        """Count a version's reply; the time of one that never came means nothing."""
+        digests = self.digests.setdefault(version, {})
+        if reply.digest:
+            digests[reply.digest] = None
         self.statuses[reply.status if reply.outputs is not None or reply.status != 200 else 0] += 1
         if reply.status:
             self.durations_ms.append(reply.duration_ms)
@@ -86,6 +98,26 @@ class OutputTally:
         self.differences.append(found.max_absolute)
 
 
+@dataclass(slots=True)
+class Captured:
+    """What is known of when and where the requests were captured.
+
+    Args:
+        first: time of the earliest one, in seconds of Unix time; infinite without any.
+        last: time of the latest one.
+        stages: the stages that answered them.
+    """
+
+    first: float = math.inf
+    last: float = -math.inf
+    stages: dict[str, None] = field(default_factory=dict)
+
+    def add(self, sample: Sample) -> None:
+        """Count one."""
+        self.first, self.last = min(self.first, sample.time), max(self.last, sample.time)
+        self.stages[sample.stage] = None
+
+
 @dataclass(frozen=True, slots=True)
 class Disagreement:
     """One request about which the two differ: its line, what differs, and both values as texts."""
@@ -98,7 +130,7 @@ class Disagreement:
 
 @dataclass(slots=True)
 class Summary:
-    """Everything that is told of a replay.
+    """Everything that is known of a replay.
 
     Args:
         baseline: the version that is compared with.
@@ -108,6 +140,7 @@ class Summary:
         agreed: those about which they do.
         undecided: the others that both were asked: neither answered, or a reply never came or was throttled.
         disagreements: the first of them.
+        captured: when and where the requests were captured.
     """
 
     baseline: Side
@@ -117,6 +150,7 @@ class Summary:
     agreed: int = 0
     undecided: int = 0
     disagreements: list[Disagreement] = field(default_factory=list)
+    captured: Captured = field(default_factory=Captured)
 
     @property
     def agreement(self) -> float | None:
@@ -125,10 +159,11 @@ class Summary:
 
     def add(self, pair: Pair) -> None:
         """Count one pair."""
-        self.canary.add(pair.canary)
+        self.captured.add(pair.sample)
+        self.canary.add(pair.canary, pair.versions[1])
         if pair.baseline is None:
             return
-        self.baseline.add(pair.baseline)
+        self.baseline.add(pair.baseline, pair.versions[0])
         agrees = pair.agrees
         if agrees is None:
             self.undecided += 1
@@ -147,6 +182,11 @@ class Summary:
             "compared": self.compared,
             "agreed": self.agreed,
             "undecided": self.undecided,
+            "captured": {
+                "first": _finite(self.captured.first),
+                "last": _finite(self.captured.last),
+                "stages": list(self.captured.stages),
+            },
             "versions": [_side_json(side) for side in (self.baseline, self.canary)],
             "outputs": [_output_json(output) for output in self.outputs.values()],
             "disagreements": [
@@ -161,6 +201,16 @@ def quantile(ordered: Sequence[float], share: float) -> float | None:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
+def share_text(part: int, whole: int) -> str:
+    """A share in percent, cut and not rounded: what is less than all is less than `100.00%`."""
+    return f"{part * 10_000 // whole / 100:.2f}%"
+
+
+def floor_text(floor: float) -> str:
+    """A share that is demanded, in percent with all its digits."""
+    return f"{floor * 100:.10g}%"
+
+
 def error_text(error: float) -> str:
     """A largest difference for people; texts have none."""
     return f"{error:.3g}" if math.isfinite(error) else "-"
@@ -169,6 +219,7 @@ def error_text(error: float) -> str:
 def _side_json(side: Side) -> dict[str, Any]:
     return {
         "version": side.name,
+        "digests": {version: list(digests) for version, digests in side.digests.items()},
         "requests": side.statuses.total(),
         "errors": side.errors,
         "statuses": {str(status): count for status, count in sorted(side.statuses.items())},

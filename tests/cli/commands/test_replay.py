@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -84,7 +86,7 @@ def test_one_version_is_compared_with_the_one_that_answered(
     assert main(["replay", str(capture), "--against", "level/v2", "--json", *base]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["compared"], found["agreed"]) == (40, 30)
-    assert found["versions"][0]["version"] == "the one captured"
+    assert found["versions"][0]["version"] == "captured version"
 
 
 @pytest.mark.parametrize(("floor", "code"), [("0.75", 0), ("0.76", 1)])
@@ -93,23 +95,57 @@ def test_a_floor_is_a_gate(
 ) -> None:
     assert main(["replay", str(capture), "--against", "level/v2", "--fail-under", floor, *base]) == code
     err = capsys.readouterr().err
-    assert err == ("" if code == 0 else "turnout: 30 of 40 agree, at least 76.00% must.\n")
+    assert err == ("" if code == 0 else "turnout: 30 of 40 agree, at least 76% must.\n")
 
 
 def test_nothing_compared_is_no_pass(base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(capture), "--against", "level/v1", "--fail-under", "0", *base]) == 1
     out, err = capsys.readouterr()
     assert "No request of level could be compared." in out
-    assert err == "turnout: 0 of 0 agree, at least 0.00% must.\n"
+    assert err == "turnout: 0 of 0 agree, at least 0% must.\n"
 
 
 def test_a_report_is_written(
-    base: list[str], capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: RunningServer, base: list[str], capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = tmp_path / "report.html"
     assert main(["replay", str(capture), "--against", "level/v2", "--report", str(report), *base]) == 0
-    assert "75.00% agree" in report.read_text()
-    assert f"The report is {report}." in capsys.readouterr().err
+    page = report.read_text()
+    assert "75.00% agree" in page
+    assert f"<dd>{base[1]}</dd>" in page
+    assert "<dt>Stage</dt><dd>dev</dd>" in page  # the server's first one: its catalogue says so
+    assert sha256(capture.read_bytes()).hexdigest() in page
+    for version in ("identity", "absolute"):
+        digest = sha256((server.project / f"{version}.onnx").read_bytes()).hexdigest()[:12]
+        assert page.count(f"<code>{digest}</code>") == 1
+    assert "Passed" not in page
+    assert f"Wrote {report}." in capsys.readouterr().err
+
+
+def test_a_report_of_a_gate_says_what_the_gate_says(base: list[str], capture: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    command = ["replay", str(capture), "--against", "level/v2", "--report", str(report), "--stage", "keyed", *base]
+    assert main([*command, "--fail-under", "0.75"]) == 0
+    assert '<p class="answer">Passed</p>' in report.read_text()
+    assert main([*command, "--fail-under", "0.7501"]) == 1
+    page = report.read_text()
+    assert '<p class="answer">Failed</p>' in page
+    assert "at least 75.01% must agree" in page
+    assert "<dt>Stage</dt><dd>keyed</dd>" in page
+
+
+def test_json_names_where_the_replay_was_made(
+    server: RunningServer, base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", str(capture), "--against", "level/v2", "--json", *base]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert datetime.fromisoformat(found["time"]).tzinfo is not None
+    assert (found["url"], found["stage"]) == (base[1], "dev")
+    assert found["capture"] == {"file": capture.name, "sha256": sha256(capture.read_bytes()).hexdigest()}
+    digests = [
+        sha256((server.project / f"{name}.onnx").read_bytes()).hexdigest()[:12] for name in ("identity", "absolute")
+    ]
+    assert [side["digests"] for side in found["versions"]] == [{"v1": [digests[0]]}, {"v2": [digests[1]]}]
 
 
 def test_a_report_that_cannot_be_written_is_2(

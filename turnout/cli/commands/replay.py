@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from datetime import UTC, datetime
+from hashlib import sha256
 from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from turnout.client.captured_lines import Sample
     from turnout.manifest.judgement import OutputRule
+    from turnout.replay.origin import Origin
     from turnout.replay.replay import Replay
     from turnout.replay.summary import Side, Summary
 
@@ -74,34 +77,42 @@ def replay(
     manifest has for the stage's canary, or else by their datatypes. Where versions agree too little, --fail-under
     makes the exit code 1: a gate before a canary starts.
     """
+    from turnout.replay.origin import Origin, fetch_stage, public_url
     from turnout.replay.replay import Replay, replay_headers
+    from turnout.replay.summary import floor_text
 
     model, canary, baseline = parse_against(against)
     key = api_key or local_key(manifest, url, stage)
     rules = rules_of(manifest, stage)
     try:
+        headers = replay_headers(url, key, local_token(manifest, url))
         sender = Replay(
             url,
             model,
             canary,
             baseline,
             stage=stage,
-            headers=replay_headers(url, key, local_token(manifest, url)),
+            headers=headers,
             rules=rules,
             concurrency=concurrency,
         )
     except ValueError as error:
         raise CommandError(f"{error}.") from error
+    digest = sha256()
     with closing(sender):
-        summary = send(sender, file, model, canary, baseline)
+        summary = send(sender, file, model, canary, baseline, digest.update)
+    origin = Origin(
+        datetime.now(UTC), public_url(url), stage or fetch_stage(url, headers), file.name, digest.hexdigest()
+    )
     if report is not None:
-        write_report(report, summary, file.name, fail_under)
+        write_report(report, summary, origin, fail_under)
     if as_json:
-        say_json(summary.to_json())
+        say_json({**origin.to_json(), **summary.to_json()})
     else:
         say_summary(summary, model)
     if fail_under is not None and (summary.agreement is None or summary.agreement < fail_under):
-        raise CommandError(f"{summary.agreed:,} of {summary.compared:,} agree, at least {fail_under:.2%} must.", code=1)
+        required = f"at least {floor_text(fail_under)} must"
+        raise CommandError(f"{summary.agreed:,} of {summary.compared:,} agree, {required}.", code=1)
 
 
 def parse_against(against: list[str]) -> tuple[str, str, str]:
@@ -134,16 +145,27 @@ def rules_of(manifest: Path, stage: str) -> Mapping[str, OutputRule]:
     return judgement.agreement.rules if judgement.agreement else {}
 
 
-def send(sender: Replay, file: Path, model: str, canary: str, baseline: str) -> Summary:
-    """Send all, with a bar; what cannot be read or reached is an error with its remedy."""
+def send(
+    sender: Replay, file: Path, model: str, canary: str, baseline: str, digest: Callable[[bytes], None]
+) -> Summary:
+    """Send all, with a bar; what cannot be read or reached is an error with its remedy.
+
+    Args:
+        sender: of the requests.
+        file: the capture.
+        model: whose requests are sent.
+        canary: the version in question.
+        baseline: the other; empty for the one that answered when a request was captured.
+        digest: gets the capture's bytes, line by line.
+    """
     from turnout.client.captured_lines import CaptureError, lines_in
     from turnout.replay.summary import Side, Summary
 
-    summary = Summary(Side(f"{model}/{baseline}" if baseline else "the one captured"), Side(f"{model}/{canary}"))
+    summary = Summary(Side(f"{model}/{baseline}" if baseline else "captured version"), Side(f"{model}/{canary}"))
     try:
         size_bytes = file.stat().st_size
         with file.open("rb") as stream, progress(f"replaying {file.name}", size_bytes) as advance:
-            samples = samples_in(lines_in(stream, size_bytes), advance)
+            samples = samples_in(digested(lines_in(stream, size_bytes), digest), advance)
             first = find_first(samples, file, model)
             for version in (baseline or first[1].version, canary):
                 check_version(sender, model, version, first[1])
@@ -154,6 +176,13 @@ def send(sender: Replay, file: Path, model: str, canary: str, baseline: str) -> 
     except OSError as error:
         raise CommandError(f"cannot read {file}: {error.strerror}.") from error
     return summary
+
+
+def digested(lines: Iterable[bytes], digest: Callable[[bytes], None]) -> Iterator[bytes]:
+    """The lines, each digested on its way."""
+    for line in lines:
+        digest(line)
+        yield line
 
 
 def samples_in(lines: Iterable[bytes], advance: Callable[[int], None]) -> Iterator[tuple[int, Sample]]:
@@ -190,21 +219,21 @@ def check_version(sender: Replay, model: str, version: str, sample: Sample) -> N
         raise CommandError(f"{model}/{version} cannot be asked.", code=1)
 
 
-def write_report(report: Path, summary: Summary, source: str, floor: float | None) -> None:
+def write_report(report: Path, summary: Summary, origin: Origin, floor: float | None) -> None:
     """Write the page and say so."""
     from turnout.replay.report import render_report
     from turnout.system.files import PRIVATE, write_whole
 
     try:
-        write_whole(report, render_report(summary, source=source, floor=floor).encode(), PRIVATE)
+        write_whole(report, render_report(summary, origin, floor=floor).encode(), PRIVATE)
     except OSError as error:
         raise CommandError(f"cannot write {report}: {error.strerror}.") from error
-    tell(f"The report is {report}.")
+    tell(f"Wrote {report}.")
 
 
 def say_summary(summary: Summary, model: str) -> None:
     """Both versions side by side, then agreement by output, then all of it in one sentence."""
-    from turnout.replay.summary import error_text
+    from turnout.replay.summary import error_text, share_text
 
     rows = [side_row(side) for side in (summary.baseline, summary.canary)]
     say_table(SIDE_HEADERS, rows, right=SIDE_HEADERS[1:])
@@ -214,7 +243,7 @@ def say_summary(summary: Summary, model: str) -> None:
             (
                 output.name,
                 output.measure,
-                f"{output.agreed / output.compared:.2%}",
+                share_text(output.agreed, output.compared),
                 error_text(output.max_absolute),
                 error_text(output.max_relative),
                 f"{output.cosine:.4f}",
@@ -226,7 +255,8 @@ def say_summary(summary: Summary, model: str) -> None:
     if summary.agreement is None:
         say(f"No request of {model} could be compared.")
     else:
-        say(f"{summary.agreement:.2%} agree: {summary.agreed:,} of {counted(summary.compared, 'request')}.")
+        share = share_text(summary.agreed, summary.compared)
+        say(f"{share} agree: {summary.agreed:,} of {counted(summary.compared, 'request')}.")
     if summary.undecided:
         say(f"Not counted: {counted(summary.undecided, 'request')} that neither version answered, or not in time.")
     for row in summary.disagreements[:SHOWN_DISAGREEMENTS]:
