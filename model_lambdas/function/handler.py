@@ -89,14 +89,15 @@ class ModelFunction:
         Args:
             event: API Gateway's proxy event, which says which share of the traffic this is (`is_canary`).
                 Or a `PING`, which is answered 200 once the session is open.
-            context: Lambda's; a `Cancellation` as its attribute `cancellation` ends an overlong run.
+            context: Lambda's; a `Cancellation` as its attribute `cancellation` ends an overlong run, and a method
+                `may_run` says whether to go on with the inputs that were read.
 
         Raises:
-            RunCancelled: `context.cancellation` was used.
+            RunCancelled: `context.cancellation` was used, or `may_run` said no.
         """
         headers = self._headers["true" if is_canary(event) else "false"].copy()
         try:
-            return self._answer(event, getattr(context, "cancellation", None), headers)
+            return self._answer(event, context, headers)
         except RequestError as error:
             return _failure(error, headers)
         except (RunCancelled, MemoryError):
@@ -105,14 +106,16 @@ class ModelFunction:
             log.exception("%s %s failed", self.spec.model, self.spec.version)
             return _failure(RequestError("MODEL_FAILED", f"{self.spec.model} {self.spec.version} failed"), headers)
 
-    def _answer(
-        self, event: Mapping[str, Any], cancellation: Cancellation | None, headers: dict[str, str]
-    ) -> dict[str, Any]:
+    def _answer(self, event: Mapping[str, Any], context: Any, headers: dict[str, str]) -> dict[str, Any]:
         loaded = self._loaded or self._load()
         if "turnout" in event and is_ping(event):
             return make_answer(200, headers, b'{"ready":true}')
         request_headers, body = read_event(event)
         request = decode_request(request_headers, body, loaded.interface)
+        may_run = getattr(context, "may_run", None)
+        if may_run is not None and not may_run(request.inputs):
+            raise RunCancelled
+        cancellation: Cancellation | None = getattr(context, "cancellation", None)
         if loaded.transform is None:
             check_sizes(loaded.sizes.count(request.inputs), request, loaded.graph)
             outputs = loaded.model.run(request.inputs, request.outputs, cancellation)

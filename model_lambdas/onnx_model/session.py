@@ -181,7 +181,8 @@ class Model:
         self._options = onnxruntime.RunOptions()
         self._fatal = spec.fatal
         self._onnxruntime = onnxruntime
-        self._refusals = (state.InvalidArgument, state.Fail, state.RuntimeException, UnicodeDecodeError)
+        # A ValueError is numpy's, of an output that holds nothing and whose shape is too large for it.
+        self._refusals = (state.InvalidArgument, state.Fail, state.RuntimeException, UnicodeDecodeError, ValueError)
         self._outputs = {output.name: output for output in spec.signature.outputs}
         self._names = tuple(self._outputs)
         self._texts = frozenset(row.name for row in spec.signature.inputs if row.datatype == "BYTES")

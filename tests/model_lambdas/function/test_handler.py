@@ -143,6 +143,17 @@ def test_values_that_the_model_refuses_are_a_422(tmp_path: Path) -> None:
     assert call(function, {"inputs": {"x": [1, 2, 3, 4], "s": [2, 2]}}).json == {"outputs": {"y": [[1, 2], [3, 4]]}}
 
 
+def test_an_empty_output_whose_shape_is_too_large_for_numpy_is_refused(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["y"], allowzero=1)]
+    inputs = [value("x", "FP32", ["n"]), value("s", "INT64", ["k"])]
+    artifact = write_graph(tmp_path / "r.onnx", nodes, inputs, [value("y", "FP32", None)])
+    specs = [TensorSpec("x", "FP32", (-1,)), TensorSpec("s", "INT64", (-1,))]
+    function = make_function(artifact, specs, [TensorSpec("y", "FP32", None)])
+    rest = open_request([0, 2**62, 2**62], [3], "INT64", "s")["inputs"]
+    reply = call(function, {"inputs": [*open_request([], [0])["inputs"], *rest]})
+    assert (reply.status, reply.json["code"]) == (422, "REFUSED_BY_MODEL")
+
+
 def test_a_cancelled_call_raises(tmp_path: Path) -> None:
     cancellation = Cancellation()
     context = SimpleNamespace(cancellation=cancellation)
@@ -151,6 +162,22 @@ def test_a_cancelled_call_raises(tmp_path: Path) -> None:
     cancellation.cancel()
     with pytest.raises(RunCancelled):
         call(function, {"inputs": {"x": ROW}}, context=context)
+
+
+def test_a_call_whose_inputs_may_not_run_raises_before_it_runs(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def may_run(inputs: Any) -> bool:
+        seen.append({name: values.shape for name, values in inputs.items()})
+        return len(seen) > 1
+
+    context = SimpleNamespace(may_run=may_run)
+    function = identity(tmp_path)
+    with pytest.raises(RunCancelled):
+        call(function, {"inputs": {"x": ROW}}, context=context)
+    assert call(function, {"inputs": {"x": ROW}}, context=context).status == 200
+    assert seen[0] == seen[1]
+    assert list(seen[0]) == ["x"]
 
 
 def test_64_bit_integers_are_written_in_every_form(tmp_path: Path) -> None:

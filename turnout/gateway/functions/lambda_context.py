@@ -10,6 +10,9 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy.typing as npt
+
+from turnout.gateway.functions.known_shapes import KnownShapes, Shapes, make_shapes
 from turnout.plan.values import Function
 
 
@@ -27,9 +30,18 @@ class Cancellation(Protocol):
 
 
 class Context:
-    """What Lambda passes beside the event, under Lambda's names, and the run's `cancellation`, None on the loop."""
+    """What Lambda passes beside the event, under Lambda's names, and the run's `cancellation`.
 
-    __slots__ = ("_alias", "_deadline", "_event", "_function", "cancellation")
+    Args:
+        function: which one runs.
+        alias: under which it was called.
+        event: what it was called with.
+        deadline: when the call times out, of the monotonic clock.
+        cancellation: ends the run.
+        known: shapes with which the run may go on; None allows all.
+    """
+
+    __slots__ = ("_alias", "_deadline", "_event", "_function", "_known", "cancellation", "is_postponed", "shapes")
 
     client_context = None
     identity = None
@@ -41,12 +53,24 @@ class Context:
         event: Mapping[str, Any],
         deadline: float,
         cancellation: Cancellation | None,
+        known: KnownShapes | None = None,
     ) -> None:
         self._function = function
         self._alias = alias
         self._event = event
         self._deadline = deadline
+        self._known = known
         self.cancellation = cancellation
+        self.shapes: Shapes | None = None
+        self.is_postponed = False
+
+    def may_run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> bool:
+        """Whether the run may go on with these inputs; if not, it is postponed to a thread."""
+        shapes = self.shapes = make_shapes(inputs)
+        if self._known is None or shapes in self._known:
+            return True
+        self.is_postponed = True
+        return False
 
     @property
     def function_name(self) -> str:

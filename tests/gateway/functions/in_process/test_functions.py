@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -312,6 +313,35 @@ def test_a_short_function_comes_to_run_on_the_loop() -> None:
     assert names[1] != main
     assert names[5:11] == [main] * 6
     assert names[11] != main  # a body much larger than any seen
+
+
+def test_shapes_that_were_never_short_go_to_a_thread_whatever_the_bodys_size_says() -> None:
+    shape = (1, 100)
+    in_threads: list[tuple[int, ...]] = []
+
+    def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        if not context.may_run({"x": np.ones(shape)}):
+            raise RuntimeError("postponed")
+        if threading.current_thread() is not threading.main_thread():
+            in_threads.append(shape)
+        return answer()
+
+    functions = hosting(Fakes({"f": code}), loop_limit_s=10)
+
+    async def test() -> None:
+        nonlocal shape
+        for _ in range(10):
+            assert (await told(functions.invoke("f", "live", event(), 10))).error is None
+        hosted = functions._hosted["f"]
+        before = hosted.runs_on_loop
+        assert before > 0
+        shape = (10, 10)
+        assert (await told(functions.invoke("f", "live", event(), 10))).error is None
+        assert (hosted.runs_on_loop, in_threads[-1]) == (before, (10, 10))
+        assert (await told(functions.invoke("f", "live", event(), 10))).error is None
+        assert hosted.runs_on_loop == before + 1
+
+    run(functions, test())
 
 
 def test_a_function_with_a_transform_never_runs_on_the_loop() -> None:

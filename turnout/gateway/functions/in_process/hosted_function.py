@@ -19,6 +19,7 @@ from turnout.gateway.functions.in_process.threads import Threads
 from turnout.gateway.functions.in_process.watchdog import Watchdog
 from turnout.gateway.functions.in_process.watched import OneAtATime
 from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES, Invocation, answer_bytes
+from turnout.gateway.functions.known_shapes import KnownShapes, Shapes
 from turnout.gateway.functions.lambda_context import Cancellation, Context
 from turnout.gateway.functions.waiting_time import GRACE_S, MOST_GRACED, WaitingTime
 from turnout.gateway.shared.running import MOST_DEATHS, key_of
@@ -143,6 +144,7 @@ class HostedFunction:
         self._waiting_limit = waiting_limit
         self._loop_limit_s = loop_limit_s
         self._pace = Pace(loop_limit_s)
+        self._shapes = KnownShapes(loop_limit_s)
         self._waiting_time = WaitingTime()
         self._graced = 0
         self.check = check
@@ -164,9 +166,11 @@ class HostedFunction:
         if code is not None and self._loop_limit_s > 0 and not self._waiting and not self._deaths:
             size = body_size(event)
             if self._pace.is_short(size) and not is_encoded(event.get("headers") or _NO_HEADERS):
-                self.runs_on_loop += 1
-                context = Context(self.function, alias, event, deadline, self._loop_cancellation)
-                return self._run_on_loop(code, event, context, deadline, size)
+                context = Context(self.function, alias, event, deadline, self._loop_cancellation, self._shapes)
+                invocation = self._run_on_loop(code, event, context, deadline, size)
+                if invocation is not None:
+                    self.runs_on_loop += 1
+                    return invocation
         if len(self._waiting) >= self._waiting_limit:
             message = f"{self.function.name}: {len(self._waiting)} calls wait already"
             return Invocation(None, "throttled", message)
@@ -333,7 +337,7 @@ class HostedFunction:
             began, started = time.monotonic(), time.thread_time()
             invocation = self._run(code, call.event, context)
             cost_s = time.thread_time() - started
-            _report(loop, self._ran, call, invocation, cost_s, time.monotonic() - began)
+            _report(loop, self._ran, call, invocation, cost_s, time.monotonic() - began, context.shapes)
 
         self.running += 1
         call.started = True
@@ -341,7 +345,7 @@ class HostedFunction:
         self._running_calls.add(call)
         self._threads.submit(job)
 
-    def _ran(self, call: Call, invocation: Invocation, cost_s: float, run_s: float) -> None:
+    def _ran(self, call: Call, invocation: Invocation, cost_s: float, run_s: float, shapes: Shapes | None) -> None:
         self._end(call.place)
         if call.given_up:
             self._threads.take_back()
@@ -350,6 +354,8 @@ class HostedFunction:
             self._leave_alone(call)
         self._running_calls.discard(call)
         self._pace.learn(body_size(call.event), cost_s, on_loop=False)
+        if shapes is not None:
+            self._shapes.learn(shapes, cost_s)
         self._waiting_time.learn(run_s)
         self._start_waiting()
         self._refuse_hopeless()
@@ -371,8 +377,8 @@ class HostedFunction:
 
     def _run_on_loop(
         self, code: Runnable, event: Mapping[str, Any], context: Context, deadline: float, size: int
-    ) -> Invocation:
-        """Run here and now, and learn what it cost."""
+    ) -> Invocation | None:
+        """Run here and now, and learn what it cost; None where the inputs' shapes are not known to be short."""
         pace = self._pace
         self._watchdog.begin(deadline, self._loop_cancellation)
         place = self._begin()
@@ -384,12 +390,13 @@ class HostedFunction:
         else:
             started = time.thread_time()
             invocation = self._run(code, event, context)
-            pace.learn(size, time.thread_time() - started, on_loop=True)
+            if not context.is_postponed:
+                pace.learn(size, time.thread_time() - started, on_loop=True)
         self._end(place)
         self._watchdog.end()
         if time.monotonic() >= deadline:
             return self._leave_loop(invocation)
-        return invocation
+        return None if context.is_postponed else invocation
 
     def _leave_loop(self, invocation: Invocation) -> Invocation:
         """A run held up everything to its deadline: none of this function's runs on the loop again."""
@@ -407,7 +414,8 @@ class HostedFunction:
         try:
             return check_answer(self.function.name, code(event, context))
         except BaseException as error:  # whatever a transform raises is this function's failure, not the gateway's
-            if context.cancellation is None or not context.cancellation.cancelled:
+            is_expected = context.is_postponed or (context.cancellation is not None and context.cancellation.cancelled)
+            if not is_expected:
                 log.exception("%s: the function raised", self.function.name)
             return Invocation(None, "failed", f"{self.function.name} raised {type(error).__name__}: {error}")
 

@@ -1,0 +1,54 @@
+"""The shapes with which a function's runs were short.
+
+What a run costs follows its inputs' shapes, and a body's size does not tell them: 40,000 numbers are added in
+microseconds to one number, and for seconds where 20,000 in rows meet 20,000 in columns. So a run goes on the event loop
+only with shapes that were short in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+Shapes = tuple[str | int, ...]
+
+MOST_KNOWN = 1000
+"""Shapes that are remembered; with more, all are forgotten and learned again."""
+
+
+class KnownShapes:
+    """Shapes, each size rounded to the next power of two.
+
+    Args:
+        limit_s: the longest run that counts as short.
+    """
+
+    __slots__ = ("_known", "_limit_s")
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._known: set[Shapes] = set()
+
+    def __contains__(self, shapes: Shapes) -> bool:
+        return shapes in self._known
+
+    def learn(self, shapes: Shapes, cost_s: float) -> None:
+        """Remember what one run in a thread cost."""
+        if cost_s > self._limit_s:
+            self._known.discard(shapes)
+            return
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known.add(shapes)
+
+
+def make_shapes(inputs: Mapping[str, npt.NDArray[Any]]) -> Shapes:
+    """The inputs' names and the bits of their sizes."""
+    shapes: list[str | int] = []
+    for name, values in inputs.items():
+        shapes.append(name)
+        for size in values.shape:
+            shapes.append(size.bit_length())  # noqa: PERF401 - twice as fast as a generator for so few
+    return tuple(shapes)
