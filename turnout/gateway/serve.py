@@ -38,6 +38,8 @@ from turnout.gateway.output.process import Output
 from turnout.gateway.services.access import Guard, make_guard, make_token
 from turnout.gateway.services.metrics import PATH as METRICS_PATH
 from turnout.gateway.services.metrics import make_metrics
+from turnout.gateway.services.prometheus import SEGMENT as METRICS_SEGMENT
+from turnout.gateway.services.prometheus import Sources, make_prometheus
 from turnout.gateway.services.registry import SEGMENT, make_services, own_services
 from turnout.gateway.services.replays import PATH as REPLAYS_PATH
 from turnout.gateway.services.replays import make_replays
@@ -142,6 +144,7 @@ def serve(
             },
             guard,
         )
+        scraped = guard(make_prometheus(Sources(state, output.dropped)))
         line_log = json_log(lines.write) if log_format == "json" else text_log(lines.write)
         refusals = {int(status): make_refusal(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
 
@@ -183,7 +186,11 @@ def serve(
 
         def services_of(edition: Edition, functions: Functions) -> Mapping[str, Handler]:
             names = [row.name for row in edition.plan.functions]
-            return {SEGMENT: own, **make_services(edition.apis, names, functions, state, guard)}
+            return {
+                SEGMENT: own,
+                METRICS_SEGMENT: scraped,
+                **make_services(edition.apis, names, functions, state, guard),
+            }
 
         def gateway_of(edition: Edition, functions: Functions) -> Gateway:
             return build_gateway(

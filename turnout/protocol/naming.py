@@ -53,7 +53,7 @@ REPLAY_HEADER = "x-turnout-replay"
 
 RESERVED_MODELS = frozenset({ALIAS_VARIABLE, CANARY_VARIABLE})
 RESERVED_VERSIONS = frozenset({"router", "inference", "newest"})
-RESERVED_STAGES = frozenset({"models", "v2", "health", "openapi", "restapis", "runtime", "turnout"})
+RESERVED_STAGES = frozenset({"models", "v2", "health", "openapi", "restapis", "runtime", "turnout", "metrics"})
 
 
 def function_prefix(platform: str, stack: str) -> str:
@@ -101,6 +101,17 @@ def route_variable_of(variable: str) -> str:
 def router_name(prefix: str, model: str) -> str:
     """`turnout-prod_iris_router`, which the model's variable names with the word `router`."""
     return function_name(prefix, model, ROUTER)
+
+
+def split_function_name(name: str) -> tuple[str, str]:
+    """Return the model and the version of a function's name; the version of a router is `router`.
+
+    The general router has no model. Both are empty for a name that is not one of ours.
+    """
+    parts = name.split("_")
+    if len(parts) == 3:
+        return parts[1], parts[2]
+    return ("", ROUTER) if len(parts) == 2 and parts[1] == ROUTER else ("", "")
 
 
 def general_router_name(prefix: str) -> str:

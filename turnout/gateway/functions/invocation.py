@@ -80,8 +80,27 @@ class Current:
         return self.functions.invoke(name, alias, event, timeout_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """How busy functions are at this moment, all together.
+
+    Args:
+        open: sessions in this process, or environments.
+        running: calls that run.
+        waiting: calls that wait for a thread, an environment or a session.
+    """
+
+    open: int
+    running: int
+    waiting: int
+
+
 class Functions(Invocable, Protocol):
     """Whatever runs functions: in this process, or each in a process of its own."""
+
+    def occupancy(self) -> Occupancy:
+        """How busy they are."""
+        ...
 
     def close(self) -> None:
         """Let go of every session and thread; called once, after the last request."""

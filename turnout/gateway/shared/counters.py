@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from turnout.gateway.shared.directory import Directory, DirectoryFullError
 from turnout.gateway.shared.lock import SharedLock
@@ -24,10 +24,42 @@ CAPACITY = 4096
 """Rows: stages times functions times two, where called. What comes after them is not told; one row more takes it."""
 
 
+ERROR_STATUSES = (
+    *(
+        400,
+        401,
+        402,
+        403,
+        404,
+        405,
+        406,
+        408,
+        409,
+        410,
+        411,
+        412,
+        413,
+        414,
+        415,
+        416,
+        417,
+        422,
+        424,
+        426,
+        428,
+        429,
+        431,
+    ),
+    *(451, 499, 500, 501, 502, 503, 504, 505, 507),
+)
+"""Statuses that are counted one by one; every other one counts in its class alone."""
+
 _CLASSES = 6  # the first, which no status has, is for microseconds
 _FAILURES = _CLASSES
 _DURATIONS = _FAILURES + 1
-_COLUMNS = _DURATIONS + len(BOUNDS_S) + 1
+_STATUSES = _DURATIONS + len(BOUNDS_S) + 1
+_COLUMNS = _STATUSES + len(ERROR_STATUSES)
+_STATUS_COLUMNS = {status: _STATUSES + place for place, status in enumerate(ERROR_STATUSES)}
 _ROW_BYTES = 8 * _COLUMNS
 
 
@@ -55,12 +87,14 @@ class Counts:
         failures: requests that the function failed, whether or not their callers noticed.
         seconds: that all requests took together.
         durations: requests by `BOUNDS_S`, one number more than there are bounds.
+        errors: status -> answers, of those of `ERROR_STATUSES` that were given.
     """
 
     statuses: tuple[int, ...]
     failures: int
     seconds: float
     durations: tuple[int, ...]
+    errors: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def requests(self) -> int:
@@ -115,6 +149,8 @@ class Counters:
         table[place + _DURATIONS + bisect_left(BOUNDS_S, seconds)] += 1
         if failed:
             table[place + _FAILURES] += 1
+        if status in _STATUS_COLUMNS:
+            table[place + _STATUS_COLUMNS[status]] += 1
 
     def read(self) -> Mapping[CounterKey, Counts]:
         """Everything that all workers counted, by what was counted."""
@@ -137,4 +173,7 @@ class Counters:
 
 def _sum(rows: list[list[int]]) -> Counts:
     total = [sum(column) for column in zip(*rows, strict=True)]
-    return Counts(tuple(total[1:_CLASSES]), total[_FAILURES], total[0] / 1e6, tuple(total[_DURATIONS:]))
+    errors = {status: total[column] for status, column in _STATUS_COLUMNS.items() if total[column]}
+    return Counts(
+        tuple(total[1:_CLASSES]), total[_FAILURES], total[0] / 1e6, tuple(total[_DURATIONS:_STATUSES]), errors
+    )

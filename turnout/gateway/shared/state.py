@@ -17,6 +17,7 @@ from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.stages import Deployment, StageSettings
 from turnout.gateway.shared.buckets import SharedBuckets
 from turnout.gateway.shared.counters import Counters
+from turnout.gateway.shared.gauges import SharedGauges
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.running import SharedRunning
 from turnout.gateway.shared.slots import SharedSlots
@@ -72,6 +73,7 @@ class SharedState:
         buckets: the throttles'.
         slots: the reserved concurrencies'.
         running: what each worker runs.
+        gauges: what each worker has, and restarts and reloads.
         started_s: when it was made, in seconds since 1970.
         replay_mark: by which replayed requests are known; a secret of this run.
     """
@@ -89,6 +91,7 @@ class SharedState:
             SharedBuckets.SIZE_BYTES,
             SharedSlots.size_of(workers),
             SharedRunning.size_of(workers),
+            SharedGauges.size_of(workers),
             2 * (SETTINGS_BYTES + _LENGTH.size),
         )
         memory = memoryview(mmap.mmap(-1, sum(sizes)))
@@ -102,7 +105,8 @@ class SharedState:
         self.buckets = SharedBuckets(parts[3], self.lock, (_BUCKETS_LOCK, _FIRST_BUCKET_LOCK), self.generation)
         self.slots = SharedSlots(parts[4], self.lock, _SLOTS_LOCK, workers=workers)
         self.running = SharedRunning(parts[5])
-        self._settings = parts[6]
+        self.gauges = SharedGauges(parts[6], workers=workers)
+        self._settings = parts[7]
 
     # The control state.
 
@@ -186,6 +190,7 @@ class SharedState:
         self._loads[2 * worker] = self._loads[2 * worker + 1] = self._loads[2 * self.workers + worker] = 0
         self.slots.forget(worker)
         self.running.forget(worker)
+        self.gauges.forget(worker)
 
     def add_connections(self, worker: int, number: int) -> None:
         """Count connections given to a worker; called by the one process that gives them."""

@@ -1,9 +1,13 @@
-"""What the C library does with memory that is freed: a worker keeps it for the next request."""
+"""A worker's memory: what is freed is kept for the next request, and how much there is."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import resource
+from pathlib import Path
+
+_STATM = Path("/proc/self/statm")
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -26,3 +30,11 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not say."""
+    try:
+        return int(_STATM.read_text().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -23,6 +23,7 @@ from pathlib import Path
 from turnout.gateway.editions.changes import carry_over, describe_changes
 from turnout.gateway.editions.edition import Edition, FileStamp
 from turnout.gateway.editions.rebuild import Rebuilt, is_shortage, read_rebuilt, write_rebuilt
+from turnout.gateway.shared.gauges import Event
 from turnout.gateway.shared.state import ControlState, SharedState
 from turnout.gateway.workers.workers import WorkerProcess, Workers, fork
 from turnout.system.processes import die_with_parent
@@ -274,6 +275,7 @@ class Reload:
             return replace(carry_over(state, before.edition, after.edition), edition=after.number)
 
         self._state.update(change)
+        self._state.gauges.count(Event.RELOAD)
         self.current = after
         self._told = ""
         self._retry_s = FIRST_RETRY_S
@@ -289,6 +291,7 @@ class Reload:
             self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
         else:
             self._retry_s = FIRST_RETRY_S
+        self._state.gauges.count(Event.FAILED_RELOAD)
         if problems != self._told:
             again = " Turnout tries again." if is_temporary else ""
             self._tell(f"{problems}\nnot reloaded: what was served before still is.{again}")

@@ -22,9 +22,10 @@ from turnout.gateway.editions.switch import EditionFunctions, FunctionsOf, Gatew
 from turnout.gateway.functions.invocation import Loaded
 from turnout.gateway.http import server as http
 from turnout.gateway.http.messages import Response
+from turnout.gateway.shared.gauges import Load
 from turnout.gateway.shared.state import SharedState
 from turnout.gateway.workers.channel import Channel, Message
-from turnout.gateway.workers.memory import keep_freed_memory
+from turnout.gateway.workers.memory import keep_freed_memory, resident_bytes
 from turnout.gateway.workers.reload import READ_S
 from turnout.gateway.workers.workers import ACKNOWLEDGED
 
@@ -166,6 +167,9 @@ class Worker:
 
     def _beat(self) -> None:
         self._state.beat(self._number)
+        occupancy = self._switch.functions.occupancy()
+        load = Load(occupancy.open, occupancy.running, occupancy.waiting, resident_bytes())
+        self._state.gauges.write(self._number, load)
         asyncio.get_running_loop().call_later(BEAT_S, self._beat)
 
     def _renew(self) -> None:

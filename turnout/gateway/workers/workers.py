@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NoReturn
 
+from turnout.gateway.shared.gauges import Event
 from turnout.gateway.shared.state import SharedState
 from turnout.gateway.workers.channel import Channel
 from turnout.gateway.workers.descriptors import NO_ROOM, refuse_connection
@@ -193,6 +194,7 @@ class Workers:
                 worker.is_ready = False
                 worker.asked_s = None
                 worker.started_s = now + worker.restarts.delay_s(lived_s)
+                self._state.gauges.count(Event.RESTART)
                 ended.append((worker, os.waitstatus_to_exitcode(status)))
         return ended
 

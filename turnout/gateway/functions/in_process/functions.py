@@ -15,7 +15,7 @@ from turnout.gateway.functions.in_process.hosted_router import HostedRouter, Loc
 from turnout.gateway.functions.in_process.threads import LoopThread, Threads
 from turnout.gateway.functions.in_process.watchdog import Watchdog
 from turnout.gateway.functions.in_process.watched import OneAtATime
-from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, Loaded, await_opening, refuse
+from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, Loaded, Occupancy, await_opening, refuse
 from turnout.gateway.functions.lambda_context import Cancellation
 from turnout.plan.values import Function
 
@@ -141,6 +141,15 @@ class InProcessFunctions:
     def names(self) -> Collection[str]:
         """Of those that run here."""
         return self._hosted.keys() | self._routers.keys()
+
+    def occupancy(self) -> Occupancy:
+        """How busy the functions are; see `Functions.occupancy`."""
+        hosted = self._hosted.values()
+        return Occupancy(
+            open=sum(function.is_open for function in hosted),
+            running=sum(function.running for function in hosted),
+            waiting=sum(function.waiting for function in hosted),
+        )
 
     def find(self, name: str, mark: str | None) -> HostedFunction | None:
         """The function of that name if it has that mark."""

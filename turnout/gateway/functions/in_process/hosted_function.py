@@ -243,6 +243,16 @@ class HostedFunction:
         """Whether somebody has called it: its session is open, or about to be."""
         return self._code is not None or self._loading is not None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether its session is open."""
+        return self._code is not None
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a thread or for the session."""
+        return len(self._waiting)
+
     def retire(self) -> None:
         """No call comes any more: let go of the session with the last run."""
         self._is_retired = True

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, Loaded, await_opening, refuse
+from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, Loaded, Occupancy, await_opening, refuse
 from turnout.gateway.functions.isolated.environment import no_sidecar
 from turnout.gateway.functions.isolated.isolated_function import IsolatedFunction
 from turnout.gateway.functions.isolated.limits import Limits, LocalSlots, Slots
@@ -100,6 +100,15 @@ class IsolatedFunctions:
     def environments(self) -> dict[str, int]:
         """Name -> how many environments a function has, of those that have some."""
         return {name: row.environments for name, row in self._functions.items() if row.environments}
+
+    def occupancy(self) -> Occupancy:
+        """How busy the functions are; see `Functions.occupancy`."""
+        functions = self._functions.values()
+        return Occupancy(
+            open=sum(function.environments for function in functions),
+            running=sum(function.running for function in functions),
+            waiting=sum(function.waiting for function in functions),
+        )
 
     async def preload(self, progress: Callable[[Loaded], None] | None = None) -> None:
         """Start one environment of each function, some at once; `progress` hears of each.

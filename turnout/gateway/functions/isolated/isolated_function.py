@@ -89,6 +89,16 @@ class IsolatedFunction:
         """How many there are, starting ones too."""
         return len(self._environments)
 
+    @property
+    def running(self) -> int:
+        """Calls that run."""
+        return sum(api.call is not None for api in self._environments)
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for an environment."""
+        return len(self._waiting)
+
     # What the gateway calls.
 
     def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:

@@ -1,0 +1,80 @@
+"""What each worker has at this moment, and how often workers and the project's files were replaced, for `/metrics`.
+
+Each worker writes its own numbers once a second and nobody else does, so that takes no lock; the supervisor alone
+counts restarts and reloads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, fields
+from enum import IntEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one worker has.
+
+    Args:
+        sessions: functions that are open: sessions in process, environments with `--isolated`.
+        running: calls that run.
+        waiting: calls that wait for a thread, an environment or a session.
+        memory_bytes: resident memory of the worker's process.
+    """
+
+    sessions: int = 0
+    running: int = 0
+    waiting: int = 0
+    memory_bytes: int = 0
+
+
+class Event(IntEnum):
+    """What the supervisor counts."""
+
+    RESTART = 0
+    RELOAD = 1
+    FAILED_RELOAD = 2
+
+
+_FIELDS = len(fields(Load))
+_EVENTS = len(Event)
+
+
+class SharedGauges:
+    """The numbers of all workers.
+
+    Args:
+        memory: `size_of(workers)` bytes, zero at first.
+        workers: how many there are.
+    """
+
+    def __init__(self, memory: memoryview, *, workers: int) -> None:
+        self._words = memory.cast("Q")
+        self._workers = workers
+
+    @staticmethod
+    def size_of(workers: int) -> int:
+        """Bytes for so many workers."""
+        return 8 * (_EVENTS + workers * _FIELDS)
+
+    def write(self, worker: int, load: Load) -> None:
+        """Replace the numbers of one worker."""
+        for place, value in enumerate(astuple(load), _EVENTS + worker * _FIELDS):
+            self._words[place] = value
+
+    def read(self) -> list[Load]:
+        """The numbers of every worker, in the order of their numbers."""
+        starts = range(_EVENTS, _EVENTS + self._workers * _FIELDS, _FIELDS)
+        return [Load(*self._words[start : start + _FIELDS]) for start in starts]
+
+    def forget(self, worker: int) -> None:
+        """A worker is about to be started: it has nothing."""
+        self.write(worker, Load())
+
+    def count(self, event: Event) -> None:
+        """Count one event; the supervisor alone calls this."""
+        self._words[event] += 1
+
+    def counted(self, event: Event) -> int:
+        """How often it happened since the start."""
+        number: int = self._words[event]
+        return number
