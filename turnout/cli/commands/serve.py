@@ -64,8 +64,8 @@ CaptureOption = Annotated[
 ServicesOption = Annotated[
     ServicesMode | None,
     typer.Option(
-        help="Who may use /restapis, Lambda's Invoke API, /turnout and /metrics: programs on this machine, whoever has the "
-        "token that `turnout keys --services` prints, or nobody. On a loopback address `local`, else `token`.",
+        help="Who may use /restapis, Lambda's Invoke API, /turnout and /metrics: programs on this machine, whoever has "
+        "the token that `turnout keys --services` prints, or nobody. On a loopback address `local`, else `token`.",
         show_default=False,
     ),
 ]
