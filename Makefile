@@ -86,7 +86,7 @@ lock: .venv/.uv ## pin the dependencies after a change of pyproject.toml or an .
 	$(COMPILE) --group dev --extra aws pyproject.toml -o requirements-dev.lock
 	$(COMPILE) -c requirements-dev.lock pyproject.toml requirements-build.in -o requirements.lock
 	echo uv | $(COMPILE) -c requirements-dev.lock - -o requirements-uv.lock
-	$(COMPILE) --no-deps -c requirements.lock turnout/packaging/layer.in -o turnout/packaging/layer.lock
+	for layer in turnout/runtimes/*_layer.in; do $(COMPILE) --no-deps -c requirements.lock "$$layer" -o "$${layer%.in}.lock"; done
 	$(COMPILE) turnout/packaging/ric.in -o turnout/packaging/ric.lock
 	@$(MAKE) check-lock
 

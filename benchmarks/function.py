@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from model_lambdas.function.handler import ModelFunction
-from model_lambdas.onnx_model.session import FunctionSpec, open_session
+from model_lambdas.function.runtime import FunctionSpec
+from model_lambdas.onnx_model.session import Model, open_session
 from turnout.artifacts.onnx_signature import read_signature
 from turnout.gateway.workers.memory import keep_freed_memory
 
@@ -84,7 +85,7 @@ def open_function(folder: Path, model: str) -> tuple[ModelFunction, Callable[[],
     path = folder / f"{model}.onnx"
     values = np.load(folder / f"{model}.npy")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    function = ModelFunction(FunctionSpec(model, "v1", digest, read_signature(path), path))
+    function = ModelFunction(FunctionSpec(model, "v1", digest, read_signature(path), path), Model)
     function.load()
     session = open_session(path, 1024)
     names, feed = [output.name for output in session.get_outputs()], {"X": values}

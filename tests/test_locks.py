@@ -20,11 +20,12 @@ from scripts.check_locks import OLDEST_PIP, LockError, make_older, run_uv, try_p
 from turnout.system.extras import EXTRAS
 
 ROOT = Path(__file__).resolve().parent.parent
+LAYERS = ("turnout/runtimes/onnx_layer.lock", "turnout/runtimes/python_layer.lock")
 LOCKS = (
     "requirements-dev.lock",
     "requirements.lock",
     "requirements-uv.lock",
-    "turnout/packaging/layer.lock",
+    *LAYERS,
     "turnout/packaging/ric.lock",
 )
 
@@ -87,7 +88,10 @@ def test_locks_pin_what_the_project_asks_for() -> None:
     check_pinned([EXTRAS["uv"].requirement], "requirements-uv.lock")
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-uv.lock", "turnout/packaging/layer.lock"])
+@pytest.mark.parametrize(
+    "lock",
+    ["requirements.lock", "requirements-uv.lock", *LAYERS],
+)
 def test_smaller_locks_pin_the_same_versions(lock: str) -> None:
     everything = read_lock("requirements-dev.lock")
     assert {name: row.version for name, row in read_lock(lock).items()} == {
@@ -101,7 +105,7 @@ def test_serving_is_pinned_without_extras(extra: str) -> None:
 
 
 def test_what_a_python_has_no_wheels_for_is_not_pinned_for_it() -> None:
-    for lock in ("requirements.lock", "requirements-dev.lock", "turnout/packaging/layer.lock"):
+    for lock in ("requirements.lock", "requirements-dev.lock", *LAYERS):
         (row,) = (row for row, _ in rows_of(lock) if row.name == "pysimdjson")
         assert row.marker is not None
         for version, wanted in (("3.11.7", True), ("3.13.9", True), ("3.14.0", False), ("3.15.0", False)):

@@ -1,1 +1,1 @@
-"""What every model runtime shares: entry, handler, transform, capture, metrics, stored models."""
+"""What every runtime shares: entry, handler, transform, capture, metrics, stored models, and what a runtime must be."""

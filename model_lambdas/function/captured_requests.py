@@ -22,8 +22,8 @@ from turnout.protocol.codecs.samples import make_sample, write_line
 from turnout.protocol.naming import REPLAY_HEADER
 from turnout.protocol.routing.choice import is_shadow
 
-from ..onnx_model.session import FunctionSpec
 from .failed_answers import Handler
+from .runtime import FunctionSpec
 
 log = logging.getLogger("turnout.function")
 

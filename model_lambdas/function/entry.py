@@ -16,10 +16,10 @@ from turnout.protocol.fatal_requests import FatalRequest
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors.datatypes import Signature
 
-from ..onnx_model.session import FunctionSpec
 from .captured_requests import CaptureRule, capturing_requests
 from .failed_answers import Handler, counting_failures
 from .handler import ModelFunction
+from .runtime import FunctionSpec, find_opener
 
 log = logging.getLogger("turnout.function")
 
@@ -47,7 +47,7 @@ def load_function(folder: Path, row: Mapping[str, Any]) -> ModelFunction:
         memory_mb=int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024")),
         fatal=tuple(FatalRequest.from_json(kind) for kind in row["fatal"]),
     )
-    function = ModelFunction(spec)
+    function = ModelFunction(spec, find_opener(row["opener"]))
     function.load()
     if row["warm_up"] is not None:
         _warm_up(function, row["warm_up"])

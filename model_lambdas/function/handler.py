@@ -20,7 +20,7 @@ from turnout.protocol.naming import CANARY_HEADER, DIGEST_HEADER, MODEL_HEADER, 
 from turnout.protocol.tensors.interface import Interface, build_interface, datatype_of
 from turnout.protocol.tensors.output_sizes import OutputSizes
 
-from ..onnx_model.session import Cancellation, FunctionSpec, Model, RunCancelled
+from .runtime import Cancellation, FunctionSpec, Model, OpenModel, RunCancelled
 from .transform import Transform
 
 Array = npt.NDArray[Any]
@@ -40,10 +40,16 @@ class _Loaded:
 
 
 class ModelFunction:
-    """One version's function. Making it costs nothing; `load` opens the session, at the latest at the first call."""
+    """One version's function. Making it costs nothing; `load` opens the version, at the latest at the first call.
 
-    def __init__(self, spec: FunctionSpec) -> None:
+    Args:
+        spec: the version.
+        open_model: opens it with its runtime.
+    """
+
+    def __init__(self, spec: FunctionSpec, open_model: OpenModel) -> None:
         self.spec = spec
+        self._open_model = open_model
         self._lock = threading.Lock()
         self._loaded: _Loaded | None = None
         named = {
@@ -80,7 +86,8 @@ class ModelFunction:
                     free_outputs=transform is not None and transform.has_postprocess and public.outputs == own.outputs,
                 )
                 graph = build_interface(spec.signature, spec.model, spec.version)
-                self._loaded = _Loaded(Model(spec), interface, graph, transform, OutputSizes(own, FEW_ELEMENTS))
+                model = self._open_model(spec)
+                self._loaded = _Loaded(model, interface, graph, transform, OutputSizes(own, FEW_ELEMENTS))
             return self._loaded
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:

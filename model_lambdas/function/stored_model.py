@@ -21,7 +21,7 @@ from turnout.protocol.aws.credentials import CredentialsError, CredentialSource
 from turnout.protocol.aws.regions import dns_suffix
 from turnout.protocol.aws.signing import sign_request
 
-from ..onnx_model.session import ModelError
+from .runtime import ModelError
 
 LOCATION = "TURNOUT_MODEL"
 """The function's variable that says where its model is, `s3://bucket/folder`."""

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from turnout.protocol.errors import Refused
 from turnout.protocol.tensors.interface import datatype_of
 
-from ..onnx_model.session import ModelError
+from .runtime import ModelError
 from .transform_modules import TransformModules
 
 log = logging.getLogger("turnout.function")

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from turnout.protocol.errors import RequestError
-from turnout.protocol.fatal_requests import FatalRequest, refuse_fatal
+from turnout.protocol.fatal_requests import refuse_fatal
 from turnout.protocol.sentences import shorten_text
 from turnout.protocol.telemetry import disable_telemetry
-from turnout.protocol.tensors.datatypes import DATATYPES, Signature
+from turnout.protocol.tensors.datatypes import DATATYPES
 
+from ..function.runtime import Cancellation, FunctionSpec, ModelError, RunCancelled
 from .private_files import OtherContentError, private_files
 
 if TYPE_CHECKING:
@@ -35,84 +34,6 @@ MEMORY_PER_VCPU_MB = 1769
 
 LONGEST_REASON = 1000
 """Characters of onnxruntime's own words that are handed on."""
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionSpec:
-    """One model version as its function serves it.
-
-    Args:
-        model: the model's name.
-        version: the version's name.
-        sha256: the artifact's digest, 64 hex digits.
-        signature: the graph's inputs and outputs.
-        artifact: the ONNX file; external data lies beside it.
-        transform: the Python file with `preprocess` / `postprocess`, or None.
-        memory_mb: the function's memory size, which its CPU share follows.
-        external_files: the artifact's external data files.
-        copies: where copies of files are made that the session may map into memory. With it the session owns its bytes,
-            and their digest is checked as they are read. None opens the files where they lie: those that belong to a
-            function, in Lambda or an environment of its own, which nobody else writes to.
-        fatal: requests that end the process; they are refused.
-        public: the inputs and outputs that clients see, where they are declared for the transform.
-        transform_files: what the transform may import, relative to its folder; None for everything there.
-    """
-
-    model: str
-    version: str
-    sha256: str
-    signature: Signature
-    artifact: Path
-    transform: Path | None = None
-    memory_mb: int = 1024
-    external_files: tuple[Path, ...] = ()
-    copies: Path | None = None
-    transform_files: tuple[str, ...] | None = None
-    fatal: tuple[FatalRequest, ...] = ()
-    public: Signature | None = None
-
-
-class ModelError(Exception):
-    """A version that cannot be opened or whose file is not what its signature says; the message names it."""
-
-
-class RunCancelled(Exception):  # noqa: N818 - nothing went wrong: someone asked for it
-    """A run that `Cancellation.cancel` ended. Not the client's fault and not the model's: the handler raises it on."""
-
-
-class Cancellation:
-    """Ends a run from another thread: `cancel()` before or while it runs. Between two nodes, not within one.
-
-    It may serve one run after the other, until it is used.
-    """
-
-    __slots__ = ("_cancelled", "_lock", "_options")
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._options: onnxruntime.RunOptions | None = None
-        self._cancelled = False
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether `cancel` was called."""
-        return self._cancelled
-
-    def cancel(self) -> None:
-        """End the run, or the one that is to come; at any time, from any thread."""
-        with self._lock:
-            self._cancelled = True
-            if self._options is not None:
-                self._options.terminate = True
-
-    def options(self, make: Callable[[], onnxruntime.RunOptions]) -> onnxruntime.RunOptions:
-        """The options of the run that is to be ended; RunCancelled where `cancel` came first. Called by the session."""
-        with self._lock:
-            if self._cancelled:
-                raise RunCancelled
-            if self._options is None:
-                self._options = make()
-            return self._options
 
 
 def threads_for(memory_mb: int) -> int:

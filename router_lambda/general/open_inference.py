@@ -27,8 +27,6 @@ from .serving import Stage, reach, reach_all
 
 EXTENSIONS = ("binary_tensor_data",)
 
-VERSION_PLATFORM = "onnxruntime_onnx"
-
 GRAPH_PLATFORM = "ensemble"
 """What Triton calls a model that is made of others."""
 
@@ -142,7 +140,7 @@ def describe_model(model: ModelEntry, version: str, stage: Stage) -> dict[str, A
     return {
         "name": model.name,
         "versions": list(model.versions),
-        "platform": GRAPH_PLATFORM if model.is_graph else VERSION_PLATFORM,
+        "platform": GRAPH_PLATFORM if known is None else known.platform,
         "inputs": [_tensor(row) for row in signature["inputs"]],
         "outputs": [_tensor(row) for row in signature["outputs"]],
     }

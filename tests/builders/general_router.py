@@ -33,7 +33,13 @@ VARIABLES = {
 
 def version_entry(name: str, size_bytes: int = 1000, **signature: Any) -> VersionEntry:
     return VersionEntry(
-        name, f"{name} of it", "ab" * 32, size_bytes, {"inputs": [X], "outputs": [Y], **signature}, (EXAMPLE,)
+        name,
+        f"{name} of it",
+        "ab" * 32,
+        size_bytes,
+        {"inputs": [X], "outputs": [Y], **signature},
+        platform="onnxruntime_onnx",
+        examples=(EXAMPLE,),
     )
 
 

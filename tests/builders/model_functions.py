@@ -14,7 +14,8 @@ import numpy as np
 import orjson
 
 from model_lambdas.function.handler import ModelFunction
-from model_lambdas.onnx_model.session import FunctionSpec
+from model_lambdas.function.runtime import FunctionSpec
+from model_lambdas.onnx_model.session import Model
 from tests.builders.graphs import write_identity
 from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
@@ -76,7 +77,7 @@ def make_function(
 ) -> ModelFunction:
     """The function of model `test`, version `v1`."""
     signature = Signature(tuple(inputs), tuple(outputs))
-    return ModelFunction(FunctionSpec("test", "v1", DIGEST, signature, artifact, transform, memory_mb))
+    return ModelFunction(FunctionSpec("test", "v1", DIGEST, signature, artifact, transform, memory_mb), Model)
 
 
 def identity(

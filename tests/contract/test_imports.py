@@ -23,7 +23,14 @@ LAMBDA_NEEDS = PROTOCOL_NEEDS | {"onnxruntime"}
 BASE = ("turnout", "turnout.protocol", "turnout.system")
 """What every room may use: `problems`, `wording` and `layout`, the protocol, this machine."""
 
-CORE = ("turnout.yaml_text", "turnout.manifest", "turnout.artifacts", "turnout.project", "turnout.plan")
+CORE = (
+    "turnout.runtimes",
+    "turnout.yaml_text",
+    "turnout.manifest",
+    "turnout.artifacts",
+    "turnout.project",
+    "turnout.plan",
+)
 OUTPUTS = ("turnout.openapi", "turnout.packaging", "turnout.trials")
 CALLS = ("turnout.client", "turnout.replay")
 CANARY = ("turnout.canary", "turnout.canary.rollout", "turnout.canary.observation", "turnout.canary.judging")
@@ -58,12 +65,13 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "turnout.protocol.codecs": (),
     "turnout.protocol.routing": (),
     "turnout.yaml_text": (),
-    "turnout.manifest": ("turnout.yaml_text",),
     "turnout.artifacts": (),
-    "turnout.project": ("turnout.yaml_text", "turnout.manifest", "turnout.artifacts"),
-    "turnout.plan": ("turnout.yaml_text", "turnout.manifest", "turnout.artifacts"),
+    "turnout.runtimes": ("turnout.artifacts",),
+    "turnout.manifest": ("turnout.yaml_text", "turnout.runtimes"),
+    "turnout.project": ("turnout.yaml_text", "turnout.manifest", "turnout.artifacts", "turnout.runtimes"),
+    "turnout.plan": ("turnout.yaml_text", "turnout.manifest", "turnout.artifacts", "turnout.runtimes"),
     "turnout.openapi": ("turnout.artifacts", "turnout.plan"),
-    "turnout.trials": ("turnout.manifest", "turnout.artifacts", "turnout.project", "turnout.plan"),
+    "turnout.trials": ("turnout.manifest", "turnout.artifacts", "turnout.project", "turnout.plan", "turnout.runtimes"),
     "turnout.packaging": (*CORE, "turnout.openapi", "turnout.trials"),
     "turnout.scaffold": (*CORE, "turnout.trials"),
     "turnout.client": CORE,
@@ -97,7 +105,7 @@ INSIDE = {
 MOST_FILES = 16
 """Modules in one folder, its `__init__` aside."""
 
-MOST_LEVELS = 14
+MOST_LEVELS = 15
 """Rooms on the longest way from the command line down."""
 
 HEAVY = {"boto3", "botocore", "onnx", "onnxruntime", "uvloop", "httptools", "ruamel", "jsonschema", "pulumi"}

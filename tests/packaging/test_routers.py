@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from model_lambdas.function.handler import ModelFunction
-from model_lambdas.onnx_model.session import FunctionSpec
+from model_lambdas.function.runtime import FunctionSpec
+from model_lambdas.onnx_model.session import Model
 from tests.builders.credentials_server import serve_credentials
 from tests.builders.general_router import route_event, v2_event
 from tests.builders.invoke_api import InvokeApi, Reply, Seen, invoke_api
@@ -88,7 +89,7 @@ def functions(project: Project) -> dict[str, ModelFunction]:
     for version in project.manifest.model("iris").versions:
         artifact = project.artifacts["iris", version.name]
         spec = FunctionSpec("iris", version.name, artifact.sha256, artifact.signature, artifact.path)
-        found[f"turnout-local_iris_{version.name}"] = ModelFunction(spec)
+        found[f"turnout-local_iris_{version.name}"] = ModelFunction(spec, Model)
     return found
 
 

@@ -253,7 +253,7 @@ def test_api_keeps_its_name_when_stages_come_before_it() -> None:
 
 def test_package_counts_model_code_and_layer() -> None:
     of = manifest((Model("iris", (Version("iris", "v1", "a.onnx", architecture="x86_64"),)),))
-    sizes = RuntimeSizes(code_bytes=7, layer_bytes={"x86_64": 11, "arm64": 13})
+    sizes = RuntimeSizes(code_bytes=7, layer_bytes={"onnx": {"x86_64": 11, "arm64": 13}})
     package, router = plan_of(of, runtime=sizes).packages
     assert (package.artifact_bytes, package.code_bytes, package.layer_bytes) == (1000, 7, 11)
     assert package.sha256 == artifacts_of(of)["iris", "v1"].sha256

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from tests.builders.graphs import write_identity
-from turnout.artifacts.artifact import Artifact, ArtifactError
+from turnout.artifacts.artifact import Artifact, ArtifactError, Reading
 from turnout.problems import ProblemsError
 from turnout.project.project import CACHE_DIR, check_transform, load_project
 from turnout.protocol.tensors.datatypes import Signature
+from turnout.runtimes.registry import RUNTIMES
+from turnout.runtimes.runtime import Source
 
 EXAMPLES = [
     {
@@ -30,17 +33,20 @@ def write_manifest(folder: Path, versions: str, more: str = "") -> Path:
     return path
 
 
-def load_bytes(path: Path, cache_dir: Path | None) -> Artifact:
+def inspect_bytes(source: Source, cache_dir: Path | None, *, reading: Reading) -> Artifact:
     """Artifacts that are whatever the file holds; one that says so is none."""
-    data = path.read_bytes()
+    data = source.path.read_bytes()
     if data == b"not onnx":
-        raise ArtifactError(f"{path.name} is no ONNX model", "Export it.")
-    return Artifact(path, sha256(data).hexdigest(), len(data), Signature((), ()))
+        raise ArtifactError(f"{source.path.name} is no ONNX model", "Export it.")
+    return Artifact(source.path, sha256(data).hexdigest(), len(data), Signature((), ()))
+
+
+BYTES = {"onnx": replace(RUNTIMES["onnx"], inspect=inspect_bytes)}
 
 
 def told(path: Path) -> list[str]:
     with pytest.raises(ProblemsError) as caught:
-        load_project(path, load=load_bytes)
+        load_project(path, runtimes=BYTES)
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -74,20 +80,20 @@ def test_nothing_is_written_without_the_cache(tmp_path: Path) -> None:
 def test_files_are_found_from_any_working_directory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_manifest(folder, "      v1: {artifact: m/model.onnx, transform: m/transform.py, examples: m/examples.json}\n")
     monkeypatch.chdir(folder / "m")
-    project = load_project(Path("../models.yaml"), load=load_bytes)
+    project = load_project(Path("../models.yaml"), runtimes=BYTES)
     assert project.manifest.source == "../models.yaml"
     assert list(project.artifacts) == [("iris", "v1")]
-    assert load_project(Path(".."), load=load_bytes).artifacts.keys() == project.artifacts.keys()
+    assert load_project(Path(".."), runtimes=BYTES).artifacts.keys() == project.artifacts.keys()
 
 
 def test_pinned_digest_that_fits_is_fine_in_either_case(folder: Path) -> None:
     digest = sha256(b"model").hexdigest().upper()
-    load_project(write_manifest(folder, f"      v1: {{artifact: m/model.onnx, sha256: '{digest}'}}\n"), load=load_bytes)
+    load_project(write_manifest(folder, f"      v1: {{artifact: m/model.onnx, sha256: '{digest}'}}\n"), runtimes=BYTES)
 
 
 def test_artifact_on_s3_is_not_fetched(folder: Path) -> None:
     versions = f"      v1: {{artifact: s3://bucket/key.onnx, sha256: {'ab' * 32}}}\n"
-    assert load_project(write_manifest(folder, versions), load=load_bytes).artifacts == {}
+    assert load_project(write_manifest(folder, versions), runtimes=BYTES).artifacts == {}
 
 
 def write_link(folder: Path) -> None:
@@ -96,7 +102,7 @@ def write_link(folder: Path) -> None:
 
 def test_link_is_followed(folder: Path) -> None:
     write_link(folder)
-    load_project(write_manifest(folder, "      v1: {artifact: m/link.onnx}\n"), load=load_bytes)
+    load_project(write_manifest(folder, "      v1: {artifact: m/link.onnx}\n"), runtimes=BYTES)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
-from model_lambdas.onnx_model.session import FunctionSpec, Model
+from model_lambdas.function.runtime import FunctionSpec
+from model_lambdas.onnx_model.session import Model
 from tests.builders.graphs import value, write_graph, write_identity
 from turnout.artifacts.artifact import Artifact, load_artifact
 from turnout.protocol.errors import RequestError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,10 +28,9 @@ SLOW_BYTES = 200 * 1024 * 1024
 
 def load(path: Path) -> Project:
     """The project behind `--manifest`: checked, its artifacts read; a ProblemsError where something is wrong."""
-    from turnout.artifacts.artifact import load_artifact
     from turnout.project.project import load_project
 
-    return load_project(path, load=partial(load_artifact, reading=remark_large))
+    return load_project(path, reading=remark_large)
 
 
 def remark_large(name: str, size_bytes: int) -> AbstractContextManager[None]:

@@ -37,6 +37,7 @@ from turnout.protocol.routing.graph_nodes import (
     build_node,
 )
 from turnout.protocol.routing.sticky import Sticky
+from turnout.runtimes.registry import DEFAULT_RUNTIME
 from turnout.yaml_text.reader import KeyPath, Position, YamlSource, read_yaml
 
 __all__ = [
@@ -110,7 +111,10 @@ def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version,
                 () if _is_broken(broken, (*path, key)) else _tensors(known.get(key, {}))
                 for key in ("inputs", "outputs")
             )
-            found.append(Version(model, name, **files, inputs=inputs, outputs=outputs))
+            runtime = sound.get("runtime", DEFAULT_RUNTIME)
+            if (*path, "runtime") in broken:
+                files["artifact"] = ""  # nobody can tell how to read it
+            found.append(Version(model, name, **files, runtime=runtime, inputs=inputs, outputs=outputs))
     return tuple(found)
 
 
@@ -176,6 +180,7 @@ def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
         capture=_capture(fields["capture"]) if "capture" in fields else None,
         breaking=fields.get("breaking", False),
         description=fields.get("description", ""),
+        runtime=fields.get("runtime", DEFAULT_RUNTIME),
     )
 
 

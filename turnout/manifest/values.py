@@ -12,6 +12,7 @@ from pathlib import Path
 from turnout.manifest.judgement import Judgement
 from turnout.protocol.routing.graph_nodes import Node
 from turnout.protocol.routing.sticky import Sticky
+from turnout.runtimes.registry import DEFAULT_RUNTIME
 from turnout.yaml_text.reader import KeyPath, Position
 
 NEWEST = "newest"
@@ -78,6 +79,7 @@ class Version:
         capture: the share of its requests that is logged, or None.
         breaking: whether the version may take traffic from one with another signature.
         description: for the catalogue.
+        runtime: a key of `turnout.runtimes.registry.RUNTIMES`.
     """
 
     model: str
@@ -102,6 +104,7 @@ class Version:
     capture: Capture | None = None
     breaking: bool = False
     description: str = ""
+    runtime: str = DEFAULT_RUNTIME
 
     @property
     def is_remote(self) -> bool:

@@ -1,4 +1,4 @@
-"""Packages: one zip per model version and one runtime layer per architecture, as Lambda and the local gateway run them.
+"""Packages: a zip per version, a layer per runtime and architecture, as Lambda and the local gateway run them.
 
 A function's zip: `function.json`, `model/` (the graph and its external data), `transform/` (the transform and what lies
 beside it), the handler and `turnout/protocol`; a router's: its table or the catalogue, `router_lambda` and
@@ -23,15 +23,15 @@ from pathlib import Path
 from turnout.manifest.parser import Version
 from turnout.packaging.bytecode import compile_bytecode, python_version
 from turnout.packaging.contents import FunctionInputs, StoredFile, code_files, to_json
-from turnout.packaging.graphs import optimise_graph
-from turnout.packaging.layer import HERE, LOCK, LayerSpec, find_python, install_layer, layer_files, resolve_requirements
+from turnout.packaging.layer import HERE, LayerSpec, find_python, install_layer, layer_files, resolve_requirements
 from turnout.packaging.routers import RouterInputs, router_files
 from turnout.packaging.zips import Content, content_digest, unzipped_bytes, write_zip
 from turnout.plan.checks.quotas import is_stored
 from turnout.project.project import Project
+from turnout.runtimes.registry import DEFAULT_RUNTIME, RUNTIMES
 from turnout.system.files import write_whole
 from turnout.system.processes import ended_tracker, join_parent
-from turnout.trials.checks import make_trials
+from turnout.trials.checks import make_trials, try_version
 
 FORMAT = "1"
 """Part of every digest: a change of what goes into a zip, or how, makes new packages."""
@@ -133,7 +133,7 @@ def build_packages(
     ]
     python = _interpreter(target)
     jobs = jobs or os.cpu_count() or 1
-    specs = [_layer_spec(version.architecture, target, version.requirements) for version in versions]
+    specs = [_layer_spec(version.architecture, target, version.requirements, version.runtime) for version in versions]
     function_inputs = _find_inputs(versions, project, target)
     routers = tuple(routers)
     router_specs = [_layer_spec(row.architecture, target) if row.with_layer else None for row in routers]
@@ -146,7 +146,8 @@ def build_packages(
         layers = {
             spec: threads.submit(_build_layer, spec, out, python, progress)
             for spec in sorted(
-                {*specs, *filter(None, router_specs)}, key=lambda spec: (spec.architecture, spec.requirements)
+                {*specs, *filter(None, router_specs)},
+                key=_layer_name,
             )
         }
         functions = [
@@ -187,7 +188,7 @@ def _find_inputs(versions: Sequence[Version], project: Project, target: Target) 
             key = (version.model, version.name)
             artifact = project.artifacts[key]
             stored = not target.here and is_stored(version, artifact.size_bytes)
-            fatal = trials.of(artifact, " ".join(key), whether_it_opens=False).fatal
+            fatal = try_version(project, key, trials, whether_it_opens=False).fatal
             beside = project.transforms.get(key, {})
             found.append(FunctionInputs(version, artifact, folder, is_stored=stored, beside=beside, fatal=fatal))
     finally:
@@ -206,15 +207,16 @@ def _build_function(
     name = f"{inputs.version.model}_{inputs.version.name}"
     progress(name, "started")
     metadata = to_json(inputs.metadata())
-    sources: dict[str, Content] = {**code_files(), **inputs.transform_files(), "function.json": metadata}
-    optimisable = processes and not inputs.artifact.external_files and not inputs.is_stored
-    optimiser = installed_version("onnxruntime") if optimisable else ""
+    runtime = RUNTIMES[inputs.version.runtime]
+    sources: dict[str, Content] = {**code_files(runtime), **inputs.transform_files(), "function.json": metadata}
+    optimisable = runtime.optimise and processes and not inputs.artifact.external_files and not inputs.is_stored
+    optimiser = installed_version(runtime.engine) if optimisable else ""
     compared = content_digest(to_json(inputs.requests() if optimiser else []))
     digest = _digest({**_digests(sources), "model": inputs.artifact.sha256, "compared": compared}, python, optimiser)
 
     def write(path: Path) -> tuple[str, ...]:
         with tempfile.TemporaryDirectory() as scratch:
-            graph, note = _optimised(inputs, Path(scratch) / "optimised.onnx", processes if optimiser else None)
+            graph, note = _optimised(inputs, Path(scratch) / "optimised", processes if optimiser else None)
             files = {**sources, **inputs.model_files(graph)}
             files |= _bytecode(sources, python, "/var/task", Path(scratch) / "bytecode")
             write_zip(path, files)
@@ -244,14 +246,14 @@ def _build_layer(spec: LayerSpec, out: Path, python: Path | None, progress: Prog
     name = _layer_name(spec)
     progress(name, "started")
     pinned = resolve_requirements(spec, out.parent)
-    inputs = {"lock": content_digest(LOCK), "architecture": spec.architecture, "python": spec.python}
+    inputs = {"lock": content_digest(spec.layer.lock), "architecture": spec.architecture, "python": spec.python}
     digest = _digest({**inputs, **{f"requirement {line}": line for line in pinned}}, python, "")
 
     def write(path: Path) -> tuple[str, ...]:
         with tempfile.TemporaryDirectory() as scratch:
             site = Path(scratch) / "site"
             install_layer(spec, pinned, site)
-            files: dict[str, Content] = {**layer_files(site)}
+            files: dict[str, Content] = {**layer_files(spec, site)}
             write_zip(path, files | _bytecode(files, python, "/opt", Path(scratch) / "bytecode"))
         return ()
 
@@ -303,14 +305,14 @@ def _optimised(
 ) -> tuple[Path, tuple[str, ...]]:
     """The graph to package, and a note where it is the one as given."""
     given = inputs.artifact.path
+    optimise = RUNTIMES[inputs.version.runtime].optimise
+    if optimise is None:
+        return given, ()
     if processes is None:
         external = bool(inputs.artifact.external_files)
         return given, ("graph as given: an optimised one would not find its external data",) if external else ()
-    kept = (
-        processes.submit(optimise_graph, given, target, inputs.artifact.graph_signature, inputs.examples())
-        .result()
-        .kept
-    )
+    signature = inputs.artifact.graph_signature
+    kept = processes.submit(optimise, given, target, signature, inputs.examples()).result()
     return (given, (f"graph as given: {kept}",)) if kept else (target, ())
 
 
@@ -328,14 +330,17 @@ def _interpreter(target: Target) -> Path | None:
     return Path(sys.executable) if target.here else find_python(target.python)
 
 
-def _layer_spec(architecture: str, target: Target, requirements: Iterable[str] = ()) -> LayerSpec:
-    return LayerSpec(HERE if target.here else architecture, target.python, tuple(sorted(requirements)))
+def _layer_spec(
+    architecture: str, target: Target, requirements: Iterable[str] = (), runtime: str = DEFAULT_RUNTIME
+) -> LayerSpec:
+    return LayerSpec(HERE if target.here else architecture, target.python, tuple(sorted(requirements)), runtime)
 
 
 def _layer_name(spec: LayerSpec) -> str:
     wants = hashlib.sha256("\n".join(spec.requirements).encode()).hexdigest()[:8] if spec.requirements else ""
     python = f"python{spec.python}" if spec.python else "python"
-    return "_".join(part for part in ("layer", spec.architecture, python, wants) if part)
+    runtime = "" if spec.runtime == DEFAULT_RUNTIME else f"for-{spec.runtime}"
+    return "_".join(part for part in ("layer", runtime, spec.architecture, python, wants) if part)
 
 
 def _digests(files: Mapping[str, Content]) -> dict[str, str]:

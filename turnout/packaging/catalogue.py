@@ -18,6 +18,7 @@ from turnout.project.project import Project
 from turnout.protocol.naming import function_prefix, route_variable_name, variable_name
 from turnout.protocol.routing.catalogue import Catalogue, ModelEntry, VersionEntry
 from turnout.protocol.routing.graph_nodes import calls_of
+from turnout.runtimes.registry import RUNTIMES
 
 
 def make_catalogue(project: Project, plan: Plan) -> Catalogue:
@@ -64,6 +65,7 @@ def _version(manifest: Manifest, served: ServedVersion) -> VersionEntry:
         sha256=served.sha256,
         size_bytes=served.size_bytes,
         signature=served.signature.to_json(),
+        platform=RUNTIMES[version.runtime].platform,
         examples=_read_examples(manifest, version.examples) if version.examples else (),
     )
 

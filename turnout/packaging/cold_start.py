@@ -21,6 +21,7 @@ from turnout.manifest.parser import Version
 from turnout.project.document_examples import read_document_examples
 from turnout.project.project import Project
 from turnout.protocol.telemetry import TELEMETRY_OFF
+from turnout.runtimes.registry import RUNTIMES
 from turnout.system.processes import run_child
 
 REPEATS = 3
@@ -31,16 +32,19 @@ import json, sys, time
 row = json.load(sys.stdin)
 start = time.perf_counter()
 import importlib, pathlib
-import onnxruntime
+for name in row["imports"]:
+    importlib.import_module(name)
 handler = importlib.import_module(row["package"] + ".function.handler")
+runtime = importlib.import_module(row["package"] + ".function.runtime")
+open_model = runtime.find_opener(row["opener"])
 from turnout.protocol.tensors.datatypes import Signature
 imported = time.perf_counter()
-spec = handler.FunctionSpec(
+spec = runtime.FunctionSpec(
     row["model"], row["version"], row["sha256"], Signature.from_json(row["signature"]), pathlib.Path(row["artifact"]),
     row["transform"] and pathlib.Path(row["transform"]), row["memory_mb"],
     transform_files=row["transform_files"], public=row["public"] and Signature.from_json(row["public"]),
 )
-function = handler.ModelFunction(spec)
+function = handler.ModelFunction(spec, open_model)
 function.load()
 opened = time.perf_counter()
 answer = function(row["event"], None)
@@ -48,18 +52,6 @@ ran = time.perf_counter()
 if answer["statusCode"] != 200:
     sys.exit(answer["body"])
 json.dump({"import_ms": imported - start, "session_ms": opened - imported, "first_run_ms": ran - opened}, sys.stdout)
-"""
-
-BARE = """
-import json, sys, time
-row = json.load(sys.stdin)
-start = time.perf_counter()
-import onnxruntime
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = row["threads"]
-options.inter_op_num_threads = 1
-onnxruntime.InferenceSession(row["artifact"], options, providers=["CPUExecutionProvider"])
-json.dump({"bare_ms": time.perf_counter() - start}, sys.stdout)
 """
 
 
@@ -74,10 +66,11 @@ class ColdStart:
     Args:
         model: the model's name.
         version: the version's name.
-        import_ms: onnxruntime, numpy and the handler.
-        session_ms: opening the session and the transform.
+        import_ms: the runtime, numpy and the handler.
+        session_ms: opening the version and the transform.
         first_run_ms: the first request, from event to answer.
-        bare_ms: for comparison, `import onnxruntime` and opening a session, and nothing else.
+        bare_ms: for comparison, importing the runtime and opening a model with it, and nothing else; None where the
+            runtime has nothing to compare with.
     """
 
     model: str
@@ -85,7 +78,7 @@ class ColdStart:
     import_ms: float
     session_ms: float
     first_run_ms: float
-    bare_ms: float
+    bare_ms: float | None = None
 
     @property
     def total_ms(self) -> float:
@@ -116,9 +109,12 @@ def measure_cold_starts(project: Project) -> Iterator[ColdStart]:
 
 def _measure(project: Project, version: Version, request: Any) -> ColdStart:
     artifact = project.artifacts[version.model, version.name]
+    runtime = RUNTIMES[version.runtime]
     body = base64.b64encode(json.dumps(request).encode()).decode()
     row = {
         "package": model_lambdas_package(),
+        "opener": runtime.opener,
+        "imports": runtime.imports,
         "model": version.model,
         "version": version.name,
         "sha256": artifact.sha256,
@@ -131,7 +127,9 @@ def _measure(project: Project, version: Version, request: Any) -> ColdStart:
         "threads": max(1, round(version.memory_mb / 1769)),
         "event": {"headers": {"Content-Type": "application/json"}, "body": body, "isBase64Encoded": True},
     }
-    samples = [{**_run(version, FUNCTION, row), **_run(version, BARE, row)} for _ in range(REPEATS)]
+    scripts = list(filter(None, (FUNCTION, runtime.bare_script)))
+    runs = ([_run(version, script, row) for script in scripts] for _ in range(REPEATS))
+    samples = [{name: value for run in rows for name, value in run.items()} for rows in runs]
     medians = {name: 1e3 * statistics.median(sample[name] for sample in samples) for name in samples[0]}
     return ColdStart(version.model, version.name, **medians)
 

@@ -22,6 +22,8 @@ from turnout.protocol.codecs.codecs import decode_request
 from turnout.protocol.errors import RequestError
 from turnout.protocol.fatal_requests import FatalRequest
 from turnout.protocol.tensors.interface import build_interface
+from turnout.runtimes.registry import RUNTIMES
+from turnout.runtimes.runtime import Runtime
 
 TRANSFORM_FOLDER = "transform"
 """In a function's zip; its own folder, so that nothing beside a transform replaces anything else of the zip."""
@@ -74,6 +76,7 @@ class FunctionInputs:
             "sha256": self.artifact.sha256,
             "signature": self.artifact.graph_signature.to_json(),
             "public": None if self.artifact.graph is None else self.artifact.signature.to_json(),
+            "opener": RUNTIMES[self.version.runtime].opener,
             "artifact": f"model/{artifact_name}",
             "transform": f"{TRANSFORM_FOLDER}/{Path(self.version.transform).name}" if self.version.transform else None,
             "stored": [file.to_json() for file in self.stored_files()],
@@ -128,11 +131,16 @@ class StoredFile:
         return {"name": self.name, "bytes": self.bytes, "sha256": self.sha256}
 
 
-def code_files() -> dict[str, Path]:
-    """Archive name -> file of the handler and the protocol: the same in every model function's zip."""
+FUNCTION = "function"
+"""The folder of model_lambdas/ that all runtimes share."""
+
+
+def code_files(runtime: Runtime) -> dict[str, Path]:
+    """Archive name -> file of the handler, the runtime and the protocol: the same in every function's zip."""
     lambdas = Path(str(importlib.import_module(model_lambdas_package()).__file__)).parent
     found = {"model_lambdas/__init__.py": lambdas / "__init__.py"}
-    found |= {f"model_lambdas/{name}": path for name, path in modules_below(lambdas).items() if "/" in name}
+    for folder in (FUNCTION, runtime.package):
+        found |= {f"model_lambdas/{folder}/{name}": path for name, path in modules_below(lambdas / folder).items()}
     return protocol_files() | found
 
 

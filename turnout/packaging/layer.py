@@ -1,8 +1,7 @@
-"""The runtime layer: what inference imports (layer.in), for Lambda's platform, and what transforms ask for.
+"""A runtime's layer: what inference imports, for Lambda's platform, and what versions' `requirements` ask for.
 
-What inference does not need is left out (tests/packaging/ runs every sample without it): the dependencies that
-onnxruntime declares and does not import (flatbuffers, packaging, protobuf, sympy), its converters and C library (the
-Python module does not link it), numpy's tests, headers and compilers.
+What inference does not need is left out (tests/packaging/ runs every sample without it): numpy's tests, headers and
+compilers, and what the runtime's row names.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from turnout.runtimes.registry import DEFAULT_RUNTIME, RUNTIMES
+from turnout.runtimes.runtime import Layer
 from turnout.system.extras import MissingPackageError
 from turnout.system.processes import run_child
-
-LOCK = Path(__file__).with_name("layer.lock")
 
 PLATFORMS: Mapping[str, str] = {"x86_64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
 """Lambda's architectures as uv names the platforms; Amazon Linux 2023 has glibc 2.34."""
@@ -40,13 +39,6 @@ LEFT_OUT = (
     "*.dist-info/INSTALLER",
     "*.dist-info/REQUESTED",
     "*.dist-info/direct_url.json",
-    "onnxruntime/capi/libonnxruntime.so*",
-    "onnxruntime/backend/*",
-    "onnxruntime/datasets/*",
-    "onnxruntime/quantization/*",
-    "onnxruntime/tools/*",
-    "onnxruntime/transformers/*",
-    "onnxruntime/ThirdPartyNotices.txt",
     "simdjson/*.cpp",
     "simdjson/*.h",
     "numpy/distutils/*",
@@ -67,12 +59,19 @@ class LayerSpec:
     Args:
         architecture: `arm64`, `x86_64`, or `here`.
         python: `3.13`; ignored for `here`.
-        requirements: what transforms ask for, PEP 508, sorted.
+        requirements: what versions ask for, PEP 508, sorted.
+        runtime: a key of `RUNTIMES`.
     """
 
     architecture: str
     python: str = "3.13"
     requirements: tuple[str, ...] = ()
+    runtime: str = DEFAULT_RUNTIME
+
+    @property
+    def layer(self) -> Layer:
+        """What the runtime itself needs."""
+        return RUNTIMES[self.runtime].layer
 
 
 def find_uv() -> str:
@@ -100,7 +99,7 @@ def resolve_requirements(spec: LayerSpec, cwd: Path) -> tuple[str, ...]:
     """The requirements with all they need, pinned: `pillow==11.0.0`. Nothing that the runtime lock pins is moved."""
     if not spec.requirements:
         return ()
-    arguments = ["pip", "compile", "-", "--quiet", "--no-header", "--no-annotate", "--constraint", str(LOCK)]
+    arguments = ["pip", "compile", "-", "--quiet", "--no-header", "--no-annotate", "--constraint", str(spec.layer.lock)]
     found = run_uv([*arguments, *_platform(spec)], stdin="\n".join(spec.requirements), cwd=cwd)
     lines = (line.strip() for line in found.stdout.splitlines())
     return tuple(sorted(line for line in lines if line and not line.startswith("#")))
@@ -109,14 +108,15 @@ def resolve_requirements(spec: LayerSpec, cwd: Path) -> tuple[str, ...]:
 def install_layer(spec: LayerSpec, pinned: Sequence[str], target: Path) -> None:
     """Put the layer's wheels, unpacked, into `target`; nothing is compiled and nothing is built from source."""
     arguments = ["pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(target)]
-    run_uv([*arguments, *_platform(spec), "--require-hashes", "-r", str(LOCK)])
+    run_uv([*arguments, *_platform(spec), "--require-hashes", "-r", str(spec.layer.lock)])
     if pinned:
         run_uv([*arguments, *_platform(spec), *pinned])
 
 
-def layer_files(site: Path) -> dict[str, Path]:
+def layer_files(spec: LayerSpec, site: Path) -> dict[str, Path]:
     """Archive name -> file of what stays of an installed layer."""
-    return {f"python/{name}": path for name, path in sorted(_files_below(site)) if not _left_out(name)}
+    left_out = (*LEFT_OUT, *spec.layer.left_out)
+    return {f"python/{name}": path for name, path in sorted(_files_below(site)) if not _matches(name, left_out)}
 
 
 def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -125,8 +125,8 @@ def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
             yield path.relative_to(folder).as_posix(), path
 
 
-def _left_out(name: str) -> bool:
-    return any(fnmatch(name, pattern) for pattern in LEFT_OUT)
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def _platform(spec: LayerSpec) -> list[str]:

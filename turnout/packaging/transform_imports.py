@@ -24,12 +24,13 @@ from pathlib import Path
 from turnout.manifest.parser import Version
 from turnout.manifest.values import nearest_position
 from turnout.packaging.contents import code_files
-from turnout.packaging.layer import HERE, LOCK, LayerError, LayerSpec, install_layer, resolve_requirements
+from turnout.packaging.layer import HERE, LayerError, LayerSpec, install_layer, resolve_requirements
 from turnout.packaging.unpack import make_folder
 from turnout.packaging.zips import content_digest
 from turnout.problems import Problem, ProblemsError
 from turnout.project.project import Project
 from turnout.protocol.telemetry import TELEMETRY_OFF
+from turnout.runtimes.registry import DEFAULT_RUNTIME, RUNTIMES
 
 PATIENCE_S = 120.0
 
@@ -201,7 +202,7 @@ def _problem(project: Project, version: Version, message: str, hint: str) -> Pro
 
 
 def _write_code(parent: Path) -> Path:
-    files = code_files()
+    files = code_files(RUNTIMES[DEFAULT_RUNTIME])
     digest = hashlib.sha256(
         "\n".join(f"{name} {content_digest(path)}" for name, path in sorted(files.items())).encode()
     ).hexdigest()
@@ -216,9 +217,9 @@ def _write_code(parent: Path) -> Path:
 
 def _install(parent: Path, requirements: tuple[str, ...]) -> Path:
     """The runtime layer for this machine with these packages, as `--isolated` has it; installed once."""
-    wants = (content_digest(LOCK), sys.version, *requirements)
-    digest = hashlib.sha256("\n".join(wants).encode()).hexdigest()
     spec = LayerSpec(HERE, "", requirements)
+    wants = (content_digest(spec.layer.lock), sys.version, *requirements)
+    digest = hashlib.sha256("\n".join(wants).encode()).hexdigest()
     return make_folder(
         parent / f"site-{digest[:16]}",
         lambda folder: install_layer(spec, resolve_requirements(spec, parent), folder),

@@ -9,6 +9,7 @@ from turnout.plan.checks.quotas import is_stored
 from turnout.plan.routes import INTEGRATION_TIMEOUT_MS
 from turnout.plan.values import Function, Package, RuntimeSizes, ServedVersion
 from turnout.protocol.naming import ROUTER, function_name, general_router_name, router_name
+from turnout.runtimes.registry import DEFAULT_RUNTIME
 
 ROUTER_MEMORY_MB = 512
 ROUTER_ARCHITECTURE = "arm64"
@@ -70,11 +71,12 @@ def plan_packages(
     """One per function, in their order. A router needs the layer where it runs a graph, which is arithmetic."""
     served = {package_name(row.version.model, row.version.name): row for row in versions}
     for function in functions:
-        layer_bytes = runtime.layer_bytes[function.architecture]
         if function.kind == "model":
             row = served[function.package]
+            layer_bytes = runtime.layer_bytes[row.version.runtime][function.architecture]
             size = 0 if is_stored(row.version, row.size_bytes, runtime) else row.size_bytes
             yield Package(function.package, row.sha256, size, runtime.code_bytes, layer_bytes)
         else:
+            layer_bytes = runtime.layer_bytes[DEFAULT_RUNTIME][function.architecture]
             needed = layer_bytes if function.model in graphs else 0
             yield Package(function.package, "", 0, runtime.router_bytes, needed)

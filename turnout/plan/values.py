@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from turnout.manifest.parser import Capture, Jwt, Node, Slo, Throttle, Version, Warm
 from turnout.protocol.tensors.datatypes import Signature
+from turnout.runtimes.registry import RUNTIMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +17,14 @@ class RuntimeSizes:
     Args:
         code_bytes: handler and protocol of a model's function.
         router_bytes: handler and protocol of a router.
-        layer_bytes: architecture -> the runtime layer (onnxruntime, numpy, orjson; measured with Python 3.13).
+        layer_bytes: runtime -> architecture -> its layer.
     """
 
     code_bytes: int = 300_000
     router_bytes: int = 300_000
-    layer_bytes: Mapping[str, int] = field(default_factory=lambda: {"x86_64": 74_000_000, "arm64": 68_000_000})
+    layer_bytes: Mapping[str, Mapping[str, int]] = field(
+        default_factory=lambda: {row.name: row.layer.unzipped_bytes for row in RUNTIMES.values()}
+    )
 
 
 @dataclass(frozen=True, slots=True)

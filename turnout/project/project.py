@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import decode_source
 from pathlib import Path, PurePosixPath
 
-from turnout.artifacts.artifact import Artifact, ArtifactError, load_artifact
+from turnout.artifacts.artifact import Artifact, ArtifactError, Reading, unremarked
 from turnout.artifacts.examples import ExamplesError, read_examples
 from turnout.manifest.parser import Manifest, Version, build_manifest, check_manifest, named_files
 from turnout.manifest.values import nearest_position
@@ -23,13 +23,13 @@ from turnout.problems import Problem, ProblemsError
 from turnout.project.manifest_file import manifest_path
 from turnout.project.transform_files import TransformFilesError, find_named_files, find_transform_files
 from turnout.protocol.tensors.datatypes import Signature, TensorSpec
+from turnout.runtimes.registry import RUNTIMES
+from turnout.runtimes.runtime import Runtime, Source
 from turnout.wording import shorten
 from turnout.yaml_text.reader import MAX_BYTES, YamlSource, read_yaml
 
 CACHE_DIR = ".turnout"
 """Sidecar the manifest: what was read of the artifacts, and whatever else can be made again."""
-
-LoadArtifact = Callable[[Path, "Path | None"], Artifact]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,16 @@ class Project:
     transforms: Mapping[tuple[str, str], Mapping[str, Path]] = field(default_factory=dict)
 
 
-def load_project(path: Path, *, cache: bool = True, load: LoadArtifact = load_artifact) -> Project:
+def load_project(
+    path: Path, *, cache: bool = True, reading: Reading = unremarked, runtimes: Mapping[str, Runtime] = RUNTIMES
+) -> Project:
     """Read the manifest and every file that it names.
 
     Args:
         path: the manifest, or the folder with a `models.yaml`.
         cache: whether to remember what was read, in `.turnout/` beside the manifest.
-        load: reads one artifact.
+        reading: entered while the digest of an artifact is taken.
+        runtimes: read the versions' files.
 
     Raises:
         ProblemsError: everything that is wrong. Files are checked even where the rest of the manifest is not right.
@@ -62,7 +65,7 @@ def load_project(path: Path, *, cache: bool = True, load: LoadArtifact = load_ar
     source = str(path)
     read = read_yaml(_read(path, source), source=source)
     problems = list(check_manifest(read, source))
-    files = _Files(path.absolute().parent, load, cache=cache)
+    files = _Files(path.absolute().parent, runtimes, reading, cache=cache)
     versions = named_files(read, problems)
     for version in versions:
         problems += (_problem(read, source, version, *found) for found in files.check(version))
@@ -96,11 +99,12 @@ Found = tuple[str, str, str]
 class _Files:
     """The files of a project's versions; gathers the artifacts as it checks them."""
 
-    def __init__(self, folder: Path, load: LoadArtifact, *, cache: bool) -> None:
+    def __init__(self, folder: Path, runtimes: Mapping[str, Runtime], reading: Reading, *, cache: bool) -> None:
         self.folder = folder
         self.artifacts: dict[tuple[str, str], Artifact] = {}
         self.transforms: dict[tuple[str, str], Mapping[str, Path]] = {}
-        self._load = load
+        self._runtimes = runtimes
+        self._reading = reading
         self._cache_dir = folder / CACHE_DIR if cache else None
 
     def check(self, version: Version) -> Iterator[Found]:
@@ -122,11 +126,13 @@ class _Files:
                     yield version, "transform", error.message, error.hint
 
     def _artifact(self, version: Version) -> Iterator[Found]:
-        if missing := self._missing(version.artifact):
+        runtime = self._runtimes[version.runtime]
+        if missing := self._missing(version.artifact, runtime.suffix):
             yield ("artifact", *missing)
             return
+        source = Source(self.folder / version.artifact)
         try:
-            artifact = self._load(self.folder / version.artifact, self._cache_dir)
+            artifact = runtime.inspect(source, self._cache_dir, reading=self._reading)
         except ArtifactError as error:
             yield "artifact", error.message, error.hint
             return
@@ -163,21 +169,21 @@ class _Files:
         for message in check(self.folder / name):
             yield key, message, ""
 
-    def _missing(self, name: str) -> tuple[str, str] | None:
-        """Why no file can be read there, and what may have been meant."""
+    def _missing(self, name: str, suffix: str = "") -> tuple[str, str] | None:
+        """Why no file can be read there, and what may have been meant; `suffix` is what such files end with."""
         path = self.folder / name
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
-            return f"there is no file {shorten(name)}", self._nearest(name)
+            return f"there is no file {shorten(name)}", self._nearest(name, suffix)
         except (OSError, ValueError) as error:
             return f"{shorten(name)} cannot be read: {getattr(error, 'strerror', error)}", ""
         if stat.S_ISREG(mode):
             return None
         kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-        return f"{shorten(name)} is {kind}", self._nearest(f"{name}/x") if stat.S_ISDIR(mode) else ""
+        return f"{shorten(name)} is {kind}", self._nearest(f"{name}/x", suffix) if stat.S_ISDIR(mode) else ""
 
-    def _nearest(self, name: str) -> str:
+    def _nearest(self, name: str, suffix: str) -> str:
         """A question that names the likeliest file in the same folder, of the same kind where there is one."""
         if (self.folder / name.replace("\\", "/")).is_file():
             return f"Write it with slashes: {name.replace(chr(92), '/')}."
@@ -186,7 +192,7 @@ class _Files:
             names = sorted(file.name for file in (self.folder / wanted.parent).iterdir() if file.is_file())
         except OSError:
             return "Paths are relative to the manifest's folder."
-        same_kind = [file for file in names if file.endswith(wanted.suffix or ".onnx")]
+        same_kind = [file for file in names if file.endswith(wanted.suffix or suffix)]
         close = difflib.get_close_matches(wanted.name, same_kind, n=1, cutoff=0.3) or same_kind[:1]
         return f"Did you mean {wanted.parent / close[0]}?" if close else ""
 

@@ -12,10 +12,12 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from turnout.artifacts.artifact import Artifact, ArtifactError, load_artifact
+from turnout.artifacts.artifact import Artifact, ArtifactError, unremarked
 from turnout.manifest.parser import Version
 from turnout.problems import Problem, ProblemsError
 from turnout.project.project import CACHE_DIR, Project
+from turnout.runtimes.registry import RUNTIMES
+from turnout.runtimes.runtime import Source
 from turnout.system.aws_client import check_boto3, make_aws_client
 from turnout.system.extras import MissingPackageError
 
@@ -78,4 +80,4 @@ def _fetch(version: Version, cache: Path, download: Download) -> Artifact:
                     "A version is immutable: put the changed model under another key, as a new version.",
                 )
             unchecked.rename(target)
-    return load_artifact(target, cache)
+    return RUNTIMES[version.runtime].inspect(Source(target), cache, reading=unremarked)

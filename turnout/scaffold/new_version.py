@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from turnout.artifacts.artifact import Artifact, digest_of, load_artifact
+from turnout.artifacts.artifact import Artifact, unremarked
 from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.manifest.references import REST
 from turnout.plan.planner import make_plan
 from turnout.project.manifest_file import replace_text
 from turnout.project.project import CACHE_DIR, Project, check_examples_file, check_transform, hooks_of
 from turnout.project.transform_files import TransformFilesError, find_imported_files
+from turnout.runtimes.registry import find_runtime
+from turnout.runtimes.runtime import Runtime, Source
 from turnout.scaffold.folders import folders_for
 from turnout.trials.checks import explain, note_of
 from turnout.trials.trials import Trial, Trials
@@ -29,7 +31,6 @@ from turnout.yaml_text.editor import EditError, insert_entry
 from turnout.yaml_text.reader import read_yaml
 
 CHUNK_BYTES = 8 * 1024 * 1024
-MODEL_FILE = "model.onnx"
 EXAMPLES_FILE = "examples.json"
 TRANSFORM_FILE = "transform.py"
 
@@ -59,6 +60,7 @@ class PreparedVersion:
         in_place: whether `folder` holds the files already, byte for byte; else it is not there yet.
         files: name within `folder` -> the file to copy.
         artifact: what was read of the model file, where it lies now.
+        runtime: of the version.
         changes: what stages will serve that they don't now, a phrase each.
         notes: what the plan remarks about the version, and the requests that it refuses.
     """
@@ -71,6 +73,7 @@ class PreparedVersion:
     in_place: bool
     files: Mapping[str, Path]
     artifact: Artifact
+    runtime: Runtime
     changes: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
@@ -105,11 +108,12 @@ def prepare_version(
     old = project.manifest
     before = old.path.read_bytes()
     text = before.decode()
-    add_version(text, model, version, {"artifact": MODEL_FILE}, source=old.source)  # the names are sound from here on
+    add_version(text, model, version, {"artifact": path.name}, source=old.source)  # the names are sound from here on
     root = old.path.parent
     folder = root / "models" / model / version
-    artifact = load_artifact(path, None)
-    files = collect_files(artifact, examples, transform)
+    runtime = find_runtime(path)
+    artifact = runtime.inspect(Source(path.absolute()), None, reading=unremarked)
+    files = collect_files(runtime, artifact, examples, transform)
     in_place = folder.exists() or folder.is_symlink()
     if in_place and not holds_files(folder, files):
         raise NewVersionError(
@@ -129,13 +133,17 @@ def prepare_version(
     notes = tuple(note.message for note in plan.notes if f"{note.path}.".startswith(f"{place}."))
     notes += tuple(map(note_of, trial.fatal))
     changes = serving_changes(old, new)
-    return PreparedVersion(root, old.path.resolve(), before, text, folder, in_place, files, artifact, changes, notes)
+    return PreparedVersion(
+        root, old.path.resolve(), before, text, folder, in_place, files, artifact, runtime, changes, notes
+    )
 
 
-def collect_files(artifact: Artifact, examples: Path | None, transform: Path | None) -> dict[str, Path]:
+def collect_files(
+    runtime: Runtime, artifact: Artifact, examples: Path | None, transform: Path | None
+) -> dict[str, Path]:
     """Name within the version's folder -> file: data files keep their names, which stand in the model."""
     external = {file.relative_to(artifact.path.parent).as_posix(): file for file in artifact.external_files}
-    own = {MODEL_FILE: artifact.path}
+    own = {runtime.model_file or artifact.path.name: artifact.path}
     if examples:
         if problems := check_examples_file(examples, artifact, hooks_of(transform) if transform else ()):
             shown = "\n    ".join((*problems[1:SHOWN_PROBLEMS], *(["..."] if len(problems) > SHOWN_PROBLEMS else [])))
@@ -232,7 +240,8 @@ def copy_files(prepared: PreparedVersion, target: Path, advance: Callable[[int],
             os.fsync(writing.fileno())
     base = prepared.artifact.path.parent
     external = [target / file.relative_to(base) for file in prepared.artifact.external_files]
-    if digest_of(target / MODEL_FILE, external) != prepared.artifact.sha256:
+    copied = next(target / name for name, source in prepared.files.items() if source == prepared.artifact.path)
+    if prepared.runtime.digest_of(copied, external) != prepared.artifact.sha256:
         raise NewVersionError(f"{prepared.artifact.path.name} changed while it was copied.", "Add it again.")
 
 

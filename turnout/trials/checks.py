@@ -11,8 +11,9 @@ from turnout.plan.values import Note
 from turnout.problems import Problem, ProblemsError
 from turnout.project.project import CACHE_DIR, Project
 from turnout.protocol.fatal_requests import FatalRequest
+from turnout.runtimes.registry import RUNTIMES
 from turnout.trials.process import TrialProcess
-from turnout.trials.trials import Trial, Trials
+from turnout.trials.trials import SOUND, Trial, Trials
 
 Key = tuple[str, str]
 """A version: model and name."""
@@ -71,12 +72,20 @@ def try_versions(
     trials = make_trials(project, process)
     try:
         tried = {}
-        for done, (key, artifact) in enumerate(project.artifacts.items()):
+        for done, key in enumerate(project.artifacts):
             progress(" ".join(key), done, len(project.artifacts))
-            tried[key] = trials.of(artifact, " ".join(key))
+            tried[key] = try_version(project, key, trials)
         return tried
     finally:
         trials.close()
+
+
+def try_version(project: Project, key: Key, trials: Trials, *, whether_it_opens: bool = True) -> Trial:
+    """Try one version; nothing is known against those of runtimes that no request ends."""
+    version = project.manifest.model(key[0]).version(key[1])
+    if not RUNTIMES[version.runtime].is_tried:
+        return SOUND
+    return trials.of(project.artifacts[key], " ".join(key), whether_it_opens=whether_it_opens)
 
 
 def make_trials(project: Project, process: TrialProcess | None = None) -> Trials:

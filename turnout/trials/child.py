@@ -83,9 +83,10 @@ def _try(job: Mapping[str, Any], report: Report) -> None:
     from turnout.protocol.tensors.datatypes import Signature
     from turnout.trials.requests import make_steps
 
-    session = importlib.import_module(f"{job['package']}.onnx_model.session")
+    runtime = importlib.import_module(f"{job['package']}.function.runtime")
+    open_model = runtime.find_opener(job["opener"])
     signature = Signature.from_json(job["signature"])
-    spec = session.FunctionSpec(
+    spec = runtime.FunctionSpec(
         job["model"],
         job["version"],
         job["sha256"],
@@ -95,12 +96,12 @@ def _try(job: Mapping[str, Any], report: Report) -> None:
         copies=Path(job["copies"]),
     )
     report(opening=True)
-    model = session.Model(spec)
+    model = open_model(spec)
     report(opened=True)
     for number, step in enumerate(make_steps(signature)):
         if number not in job["skip"]:
             report(step=number)
-            _run(model, step.make(), session.Cancellation())
+            _run(model, step.make(), runtime.Cancellation())
     report(done=True)
 
 

@@ -26,6 +26,7 @@ from turnout import __version__
 from turnout.artifacts.artifact import Artifact
 from turnout.layout import model_lambdas_package
 from turnout.protocol.fatal_requests import FatalRequest
+from turnout.runtimes.registry import RUNTIMES
 from turnout.system.files import write_whole
 from turnout.trials.operators import SOUND_OPERATORS
 from turnout.trials.process import TrialEndedError, TrialProcess, TrialTimeoutError
@@ -45,6 +46,9 @@ LARGEST_LOCATED_BYTES = 32 * 1024 * 1024
 """The largest model that is run node by node to find the operator."""
 
 FORMAT = f"{__version__}/1"
+
+(TRIED,) = (runtime for runtime in RUNTIMES.values() if runtime.is_tried)
+"""The runtime whose versions are tried: the requests that are known to end a process are its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +184,7 @@ def _job(artifact: Artifact, name: str, skip: set[int], locate: int | None) -> d
     model, _, version = name.partition(" ")
     return {
         "package": model_lambdas_package(),
+        "opener": TRIED.opener,
         "model": model,
         "version": version,
         "sha256": artifact.sha256,
@@ -194,7 +199,7 @@ def _job(artifact: Artifact, name: str, skip: set[int], locate: int | None) -> d
 
 
 def _format() -> str:
-    return f"{FORMAT} onnxruntime {release_of('onnxruntime')}"
+    return f"{FORMAT} {TRIED.engine} {release_of(TRIED.engine)}"
 
 
 Try = Callable[[Artifact, str], Trial]

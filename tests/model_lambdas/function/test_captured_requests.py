@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from model_lambdas.function.captured_requests import LARGEST_LOG_LINE_BYTES, CaptureRule, capturing_requests
-from model_lambdas.onnx_model.session import FunctionSpec
+from model_lambdas.function.runtime import FunctionSpec
 from tests.builders.model_functions import proxy_event
 from turnout.client.captured_lines import Sample, parse_sample, read_lines
 from turnout.protocol.tensors.datatypes import Signature

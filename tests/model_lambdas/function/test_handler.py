@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from model_lambdas.onnx_model.session import Cancellation, ModelError, RunCancelled
+from model_lambdas.function.runtime import Cancellation, ModelError, RunCancelled
 from tests.builders.graphs import value, write_graph
 from tests.builders.model_functions import DIGEST, call, identity, make_function, open_request, proxy_event, read_reply
 from turnout.protocol.aws.events import PING

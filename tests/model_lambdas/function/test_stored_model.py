@@ -14,6 +14,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest
 
 from model_lambdas.function.entry import load_function
+from model_lambdas.function.runtime import ModelError
 from model_lambdas.function.stored_model import (
     ATTEMPTS,
     RANGE_BYTES,
@@ -22,7 +23,6 @@ from model_lambdas.function.stored_model import (
     fetch_model,
     find_endpoint,
 )
-from model_lambdas.onnx_model.session import ModelError
 from tests.builders.credentials_server import serve_credentials
 from tests.builders.object_server import Objects, serve_objects
 from turnout.artifacts.artifact import load_artifact

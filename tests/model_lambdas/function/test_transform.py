@@ -12,8 +12,9 @@ import orjson
 import pytest
 
 from model_lambdas.function.handler import ModelFunction
+from model_lambdas.function.runtime import ModelError
 from model_lambdas.function.transform import DOUBT
-from model_lambdas.onnx_model.session import ModelError
+from model_lambdas.onnx_model.session import Model
 from tests.builders.model_functions import binary_request, call, identity, open_request
 from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
@@ -196,7 +197,7 @@ def declared(folder: Path, source: str, inputs: Sequence[TensorSpec] = (), outpu
     """A version whose transform's tensors are declared."""
     spec = transformed(folder, source).spec
     public = Signature(tuple(inputs) or spec.signature.inputs, tuple(outputs) or spec.signature.outputs)
-    return ModelFunction(replace(spec, public=public))
+    return ModelFunction(replace(spec, public=public), Model)
 
 
 CSV = "return {'x': np.array([row.split(b',') for row in inputs['csv'].tolist()], np.float32)}"

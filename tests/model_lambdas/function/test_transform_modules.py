@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model_lambdas.function.runtime import ModelError
 from model_lambdas.function.transform import Transform
 from model_lambdas.function.transform_modules import TransformModules
-from model_lambdas.onnx_model.session import ModelError
 
 USES_HELPER = """
 import helper

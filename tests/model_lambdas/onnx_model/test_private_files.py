@@ -11,9 +11,10 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from model_lambdas.function.runtime import FunctionSpec, ModelError
 from model_lambdas.onnx_model import private_files as private_files_module
 from model_lambdas.onnx_model.private_files import LARGEST_IN_MEMORY_BYTES, OtherContentError, private_files
-from model_lambdas.onnx_model.session import FunctionSpec, Model, ModelError
+from model_lambdas.onnx_model.session import Model
 from tests.builders.graphs import value, write_identity
 from turnout.artifacts.artifact import load_artifact
 

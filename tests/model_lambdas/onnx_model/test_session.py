@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
-from model_lambdas.onnx_model.session import (
-    Cancellation,
-    FunctionSpec,
-    Model,
-    ModelError,
-    RunCancelled,
-    open_session,
-    reason_of,
-    threads_for,
-)
+from model_lambdas.function.runtime import Cancellation, FunctionSpec, ModelError, RunCancelled
+from model_lambdas.onnx_model.session import Model, open_session, reason_of, threads_for
 from tests.builders.graphs import value, write_graph, write_identity
 from turnout.protocol.errors import RequestError
 from turnout.protocol.tensors.datatypes import Signature, TensorSpec

@@ -85,14 +85,14 @@ def measure(project: Project) -> list[ColdStart]:
 
 
 def say_cold_starts(starts: Sequence[ColdStart]) -> None:
-    """A row a version: what of its cold start is import, session, first request, and what onnxruntime alone takes."""
+    """A row a version: what of its cold start is import, session, first request, and what the runtime alone takes."""
     say_section("Cold starts, milliseconds on this machine")
-    headers = ("FUNCTION", "IMPORT", "SESSION", "FIRST REQUEST", "TOTAL", "ONNXRUNTIME ALONE")
+    headers = ("FUNCTION", "IMPORT", "SESSION", "FIRST REQUEST", "TOTAL", "RUNTIME ALONE")
     rows = [
         (
             f"{start.model} {start.version}",
             *(
-                f"{ms:.1f}"
+                "" if ms is None else f"{ms:.1f}"
                 for ms in (start.import_ms, start.session_ms, start.first_run_ms, start.total_ms, start.bare_ms)
             ),
         )

@@ -15,16 +15,16 @@ from turnout.gateway.functions.in_process.hosted_function import Runnable
 from turnout.gateway.functions.in_process.hosted_router import Answering, RouterCode
 from turnout.gateway.functions.lambda_context import Cancellation
 from turnout.layout import model_lambdas_package, router_lambda_package
+from turnout.manifest.values import Manifest
 from turnout.packaging.catalogue import make_catalogue
 from turnout.packaging.route_tables import make_route_table
 from turnout.plan.values import Function, Plan
 from turnout.project.project import CACHE_DIR, Project
 from turnout.protocol.routing.invocation import Invoke
-from turnout.trials.checks import make_trials, note_of
+from turnout.runtimes.registry import RUNTIMES
+from turnout.trials.checks import make_trials, note_of, try_version
 
 log = logging.getLogger("turnout.functions")
-
-RUNTIME = "onnx_model"
 
 NO_ARTIFACT = "its artifact does not lie on this machine"
 
@@ -49,9 +49,7 @@ def make_functions(project: Project, plan: Plan, **limits: Any) -> InProcessFunc
         make_cancellation,
         routers=make_router_codes(project, plan),
         refused=refused,
-        with_transform=frozenset(
-            function.name for function in here if manifest.model(function.model).version(function.version).transform
-        ),
+        with_transform=frozenset(function.name for function in here if _runs_own_code(manifest, function)),
         off_loop=frozenset(
             function.name
             for function in here
@@ -81,6 +79,12 @@ def choose_functions(project: Project, plan: Plan) -> tuple[list[Function], dict
     return here, {function.name: NO_ARTIFACT for function in models if function not in here}
 
 
+def _runs_own_code(manifest: Manifest, function: Function) -> bool:
+    """Whether the version runs its owner's Python, which may take any time."""
+    version = manifest.model(function.model).version(function.version)
+    return bool(version.transform) or RUNTIMES[version.runtime].runs_own_code
+
+
 def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
     """Makes one function's code, not yet loaded."""
     folder = project.manifest.path.parent
@@ -90,12 +94,13 @@ def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
         version = project.manifest.model(function.model).version(function.version)
         artifact = project.artifacts[function.model, function.version]
         code = importlib.import_module(f"{model_lambdas_package()}.function.handler")
-        trial = trials.of(artifact, f"{function.model} {function.version}", whether_it_opens=False)
+        runtime = _shared_code()
+        trial = try_version(project, (function.model, function.version), trials, whether_it_opens=False)
         if trial.reason:
             raise UnopenedError(f"{function.model} {function.version}: {trial.reason}")
         for kind in trial.fatal:
             log.warning("%s %s: %s", function.model, function.version, note_of(kind))
-        spec = code.FunctionSpec(
+        spec = runtime.FunctionSpec(
             model=function.model,
             version=function.version,
             sha256=artifact.sha256,
@@ -109,16 +114,21 @@ def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
             fatal=trial.fatal,
             transform_files=tuple(project.transforms.get((function.model, function.version), ())),
         )
-        made: Runnable = code.ModelFunction(spec)
+        made: Runnable = code.ModelFunction(spec, runtime.find_opener(RUNTIMES[version.runtime].opener))
         return made
 
     return make
 
 
 def make_cancellation() -> Cancellation:
-    """What stops one run between two nodes of its graph."""
-    made: Cancellation = importlib.import_module(f"{model_lambdas_package()}.{RUNTIME}.session").Cancellation()
+    """What stops one run."""
+    made: Cancellation = _shared_code().Cancellation()
     return made
+
+
+def _shared_code() -> Any:
+    """The module that runtimes and functions share."""
+    return importlib.import_module(f"{model_lambdas_package()}.function.runtime")
 
 
 def make_router_codes(project: Project, plan: Plan) -> Iterator[RouterCode]:

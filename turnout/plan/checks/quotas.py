@@ -99,7 +99,7 @@ def is_stored(version: Version, size_bytes: int, runtime: RuntimeSizes | None = 
         runtime: what stands beside it in its function.
     """
     runtime = runtime or RuntimeSizes()
-    beside = runtime.code_bytes + runtime.layer_bytes[version.architecture]
+    beside = runtime.code_bytes + runtime.layer_bytes[version.runtime][version.architecture]
     return version.is_remote or size_bytes + beside > UNZIPPED_BYTES
 
 

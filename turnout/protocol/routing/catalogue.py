@@ -23,6 +23,7 @@ class VersionEntry:
         sha256: of its artifact, 64 hex digits; empty where nothing is known of it.
         size_bytes: of its artifact.
         signature: its tensors, as `Signature.to_json` spells them.
+        platform: what the Open Inference Protocol calls its runtime.
         examples: requests that work, with the answers that are expected, as its examples.json has them.
     """
 
@@ -31,6 +32,7 @@ class VersionEntry:
     sha256: str
     size_bytes: int
     signature: Mapping[str, Any]
+    platform: str
     examples: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -41,6 +43,7 @@ class VersionEntry:
             "sha256": self.sha256,
             "size_bytes": self.size_bytes,
             "signature": dict(self.signature),
+            "platform": self.platform,
             "examples": [dict(example) for example in self.examples],
         }
 

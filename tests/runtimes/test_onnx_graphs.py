@@ -11,8 +11,8 @@ from onnx import helper, numpy_helper
 
 from tests.builders.graphs import value, write_graph
 from turnout.artifacts.onnx_signature import read_signature
-from turnout.packaging.graphs import draw_requests, optimise_graph
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
+from turnout.runtimes.onnx_graphs import draw_requests, optimise_graph
 
 
 def write_foldable(path: Path, last: onnx.NodeProto | None = None) -> Path:

@@ -1,0 +1,136 @@
+"""What a model's runtime and the function around it agree on.
+
+A runtime is a folder beside this one. One module in it has a class `Model`, which opens a version: `Model(spec)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from turnout.protocol.fatal_requests import FatalRequest
+from turnout.protocol.tensors.datatypes import Signature
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """One model version as its function serves it.
+
+    Args:
+        model: the model's name.
+        version: the version's name.
+        sha256: the artifact's digest, 64 hex digits.
+        signature: the model's own inputs and outputs.
+        artifact: the file that models.yaml names.
+        transform: the Python file with `preprocess` / `postprocess`, or None.
+        memory_mb: the function's memory size, which its CPU share follows.
+        external_files: the other files that belong to the artifact, beside it.
+        copies: where a runtime that maps files into memory copies them first. With it the version owns its bytes, and
+            their digest is checked as they are read. None opens the files where they lie: those that belong to a
+            function, in Lambda or an environment of its own, which nobody else writes to.
+        transform_files: what the transform may import, relative to its folder; None for everything there.
+        fatal: requests that end the process; they are refused.
+        public: the inputs and outputs that clients see, where they are declared for the transform.
+    """
+
+    model: str
+    version: str
+    sha256: str
+    signature: Signature
+    artifact: Path
+    transform: Path | None = None
+    memory_mb: int = 1024
+    external_files: tuple[Path, ...] = ()
+    copies: Path | None = None
+    transform_files: tuple[str, ...] | None = None
+    fatal: tuple[FatalRequest, ...] = ()
+    public: Signature | None = None
+
+
+class ModelError(Exception):
+    """A version that cannot be opened or whose file is not what its signature says; the message names it."""
+
+
+class RunCancelled(Exception):  # noqa: N818 - nothing went wrong: someone asked for it
+    """A run that `Cancellation.cancel` ended. Not the client's fault and not the model's: the handler raises it on."""
+
+
+class Stoppable(Protocol):
+    """What a runtime looks at during a run: the run ends once `terminate` is true."""
+
+    terminate: bool
+
+
+class Cancellation:
+    """Ends a run from another thread: `cancel()` before or while it runs.
+
+    The runtime decides how soon: onnxruntime looks between two nodes, Python code does not look at all. One
+    cancellation may serve one run after the other, until it is used.
+    """
+
+    __slots__ = ("_cancelled", "_lock", "_options")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._options: Any = None
+        self._cancelled = False
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """End the run, or the one that is to come; at any time, from any thread."""
+        with self._lock:
+            self._cancelled = True
+            if self._options is not None:
+                self._options.terminate = True
+
+    def options(self, make: Callable[[], Stoppable]) -> Any:
+        """Return what stops the run, made once; RunCancelled where `cancel` came first. Called by the runtime."""
+        with self._lock:
+            if self._cancelled:
+                raise RunCancelled
+            if self._options is None:
+                self._options = make()
+            return self._options
+
+
+class Model(Protocol):
+    """An open version. `run` may be called from several threads at once."""
+
+    def run(
+        self, inputs: Mapping[str, Array], names: Sequence[str] = (), cancellation: Cancellation | None = None
+    ) -> dict[str, Array]:
+        """Return the outputs called `names`, all of them where none is named.
+
+        Args:
+            inputs: as `Interface.check_inputs` takes them, BYTES as object arrays of `bytes` or `str`.
+            names: outputs of the signature.
+            cancellation: ends the run early.
+
+        Raises:
+            RequestError: the model refuses the values, a 422.
+            RunCancelled: `cancellation` came first.
+        """
+        ...
+
+
+OpenModel = Callable[[FunctionSpec], Model]
+"""Opens a version; a ModelError where it cannot be opened."""
+
+
+def find_opener(name: str) -> OpenModel:
+    """Return the `Model` of a runtime's module; `name` is relative to the folder of all runtimes: `folder.module`."""
+    runtimes = __name__.rsplit(".", 2)[0]
+    opener: OpenModel = importlib.import_module(f"{runtimes}.{name}").Model
+    return opener
