@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from turnout.canary.judging.checks import Check, Verdict, judge, verdict_of
-from turnout.canary.judging.observed import Observation
+from turnout.canary.judging.observed import Observation, quantile_s
 from turnout.canary.observation.source import Mark, ObservationError
 from turnout.canary.rollout.action import served_text
 from turnout.canary.rollout.log import Rollout, RolloutLog
@@ -152,3 +152,44 @@ def compare_outputs(outputs: Mapping[str, Any], planned: StagePlan) -> Iterator[
         raise RolloutError(message, "Give what `pulumi stack output --json` prints.") from error
     for row in find_differences(deployed, planned, "Pulumi's outputs"):
         yield row.sentence
+
+
+def report_to_json(report: Report) -> dict[str, Any]:
+    """The report for programs."""
+    canary, observation = report.stage.canary, report.observation
+    shares = {"baseline": observation.baseline, "canary": observation.canary} if observation else {}
+    bounds_s = observation.bounds_s if observation else ()
+    return {
+        "stage": report.stage.name,
+        "canary": canary
+        and {
+            "percent": canary.percent,
+            "release": canary.release,
+            "models": {
+                model: {"baseline": report.baseline[model], "canary": version}
+                for model, version in canary.serve.items()
+            },
+        },
+        "since": report.since and report.since.to_json(),
+        "shares": {
+            name: {
+                "requests": arm.requests,
+                "errors": arm.errors,
+                "p50_s": quantile_s(arm, bounds_s, 0.5),
+                "p99_s": quantile_s(arm, bounds_s, 0.99),
+            }
+            for name, arm in shares.items()
+        },
+        "verdict": report.verdict,
+        "checks": [
+            {
+                "name": row.name,
+                "verdict": row.verdict,
+                "sentence": row.sentence,
+                "needed": row.needed,
+                "evidence": row.evidence and asdict(row.evidence),
+            }
+            for row in report.checks
+        ],
+        "warnings": list(report.warnings),
+    }

@@ -13,12 +13,12 @@ from moto import mock_aws
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
 from turnout.canary.judging.observed import AgreementCounts, Arm, Observation
 from turnout.canary.observation.source import ObservationError
-from turnout.canary.report import Report, make_report
+from turnout.canary.report import Report, make_report, report_to_json
 from turnout.canary.rollout.log import RolloutLog
 from turnout.canary.rollout.rollout import Connection
 from turnout.canary.rollout.stage_control import Target
 from turnout.cli.__main__ import main
-from turnout.cli.canary.status import report_to_json, say_report
+from turnout.cli.canary.status import say_report
 from turnout.plan.stages import plan_stage
 from turnout.project.project import load_project
 

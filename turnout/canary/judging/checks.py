@@ -11,7 +11,7 @@ the probability is divided among them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
@@ -58,6 +58,23 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """Logarithms of e-values: a claim is made once its evidence reaches what is enough.
+
+    Args:
+        count: requests or comparisons so far.
+        successful: for `the canary is not worse than allowed`.
+        failed: for `the canary is worse`.
+        enough: what either must reach.
+    """
+
+    count: float
+    successful: float
+    failed: float
+    enough: float
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One question and its answer.
 
@@ -67,12 +84,14 @@ class Check:
         sentence: the answer with its numbers, for people.
         needed: of an inconclusive check, about how many more requests to the canary (of `agreement`: comparisons) until
             it can tell, should the rates stay as they are; None where nobody can say.
+        evidence: how far both claims have got; None of a check that counts nothing, or nothing yet.
     """
 
     name: str
     verdict: Verdict
     sentence: str
     needed: int | None = None
+    evidence: Evidence | None = None
 
 
 Question = Callable[[float], Check]
@@ -197,7 +216,9 @@ def _compare(name: str, baseline: Trials, canary: Trials, margin: float, enough:
     if not baseline.count:
         return Check(name, Verdict.INCONCLUSIVE, "no requests to the baseline yet")
     told = f"{_told(canary, fault)}, {_percent(baseline.rate)} of the baseline's {baseline.count:,}"
-    return _answer(name, canary, claim, told)
+    within, more = evidence_of_within(baseline, canary, margin), evidence_of_more(baseline, canary)
+    evidence = Evidence(canary.count, within, more, enough)
+    return replace(_answer(name, canary, claim, told), evidence=evidence)
 
 
 def _hold(
@@ -212,7 +233,9 @@ def _hold(
             return Verdict.FAILED
         return Verdict.SUCCESSFUL if evidence_of_under(trials, limit + margin) >= enough else Verdict.INCONCLUSIVE
 
-    return _answer(name, trials, claim, told, counted)
+    under, over = evidence_of_under(trials, limit + margin), evidence_of_over(trials, limit)
+    evidence = Evidence(trials.count, under, over, enough)
+    return replace(_answer(name, trials, claim, told, counted), evidence=evidence)
 
 
 def _answer(

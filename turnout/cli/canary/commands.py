@@ -16,7 +16,6 @@ from turnout.cli.canary.target import (
     EndpointOption,
     StackOption,
     StageArgument,
-    connect,
     editing_alone,
     find_target,
     log_of,
@@ -187,8 +186,10 @@ def mend(
     With a stage, and --url or --stack, the stage variable `canary` is repaired as well. A promotion that
     copies the canary's overrides onto the stage's variables leaves it `true`: every answer is marked as the canary's.
     """
+    from turnout.canary.connection import connect
     from turnout.canary.rollout import rollout as effects
     from turnout.canary.rollout.manifest_edits import find_stage
+    from turnout.canary.rollout.sentences import sentence_of
 
     target = find_target(endpoint_url, stack, uses_environment=bool(stage))
     if stage and target is None:
@@ -247,9 +248,11 @@ def do(
     make_action: Callable[[Stage], Action], stage: str, manifest: Path, *, now: bool, endpoint_url: str, stack: str
 ) -> None:
     """Carry out the action that is made of a stage as it is, and say what came of it."""
+    from turnout.canary.connection import connect
     from turnout.canary.rollout.action import prepare
     from turnout.canary.rollout.manifest_edits import find_stage
     from turnout.canary.rollout.rollout import carry_out, check_finished
+    from turnout.canary.rollout.sentences import sentence_of
 
     target = find_target(endpoint_url, stack, uses_environment=now)
     if now and target is None:
@@ -283,26 +286,6 @@ def remark_on_release(row: Rollout) -> str:
     if row.action == "promote":
         return "`pulumi up` then moves the alias `live` to the new code."
     return "The code and routes of the share come with `pulumi up`."
-
-
-def sentence_of(row: Rollout) -> str:
-    """What a rollout did: `Started canary on prod: iris v2 gets 10% of requests (baseline v1).`."""
-    after = [f"{model} {version}" for model, version in row.after.items()] + ["the new release"] * row.release
-    before = [f"{model} {version}" for model, version in row.before.items()] + ["the release before"] * row.release
-    new, old = " and ".join(after), " and ".join(before)
-    gets = "gets" if len(after) == 1 else "get"
-    baseline = ", ".join(row.before.values()) or "as deployed"
-    match row.action:
-        case "promote":
-            return f"Promoted: {row.stage} serves {new} to all requests."
-        case "return":
-            return f"Rolled back: {row.stage} serves {new} to all requests, instead of {old}."
-        case "rollback":
-            return f"Rolled back: {row.stage} serves {old} to all requests."
-        case "set":
-            return f"Updated canary on {row.stage}: {new} {gets} {row.percent:g}% of requests (baseline {baseline})."
-        case _:
-            return f"Started canary on {row.stage}: {new} {gets} {row.percent:g}% of requests (baseline {baseline})."
 
 
 def say_history(rows: Sequence[Rollout]) -> None:

@@ -23,7 +23,6 @@ from turnout.cli.canary.target import (
     StackOption,
     StageArgument,
     compare_for,
-    connect,
     find_target,
     log_of,
     sentence_of,
@@ -93,6 +92,8 @@ def run(
     from turnout.canary.run import CanaryRun, Settings, Surroundings
 
     settings = Settings(parse_steps(steps), parse_bake(bake))
+    from turnout.canary.connection import connect
+
     target = find_target(endpoint_url, stack)
     if target is None:
         raise CommandError("A run needs to know where the stage is served.", WHERE)

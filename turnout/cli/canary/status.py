@@ -15,7 +15,6 @@ from turnout.cli.canary.target import (
     StackOption,
     StageArgument,
     compare_for,
-    connect,
     find_target,
     log_of,
     told,
@@ -61,7 +60,8 @@ def status(
     canary asks for agreement, both versions answer what a gateway here sampled of the last minutes, or what functions
     on AWS logged of the last hour.
     """
-    from turnout.canary.report import judgement_of, make_report
+    from turnout.canary.connection import connect
+    from turnout.canary.report import judgement_of, make_report, report_to_json
     from turnout.canary.rollout.manifest_edits import find_stage
 
     with told(manifest):
@@ -169,40 +169,3 @@ def quantile_text(arm: Arm, bounds_s: tuple[float, ...], share: float) -> str:
 def check_text(check: Check) -> str:
     """`errors: inconclusive. 0.1% of the canary's ...`, folded."""
     return textwrap.fill(f"- {check.name}: {check.verdict}. {check.sentence}.", WIDTH, subsequent_indent="  ")
-
-
-def report_to_json(report: Report) -> dict[str, Any]:
-    """The report for programs."""
-    from turnout.canary.judging.observed import quantile_s
-
-    canary, observation = report.stage.canary, report.observation
-    shares = {"baseline": observation.baseline, "canary": observation.canary} if observation else {}
-    bounds_s = observation.bounds_s if observation else ()
-    return {
-        "stage": report.stage.name,
-        "canary": canary
-        and {
-            "percent": canary.percent,
-            "release": canary.release,
-            "models": {
-                model: {"baseline": report.baseline[model], "canary": version}
-                for model, version in canary.serve.items()
-            },
-        },
-        "since": report.since and report.since.to_json(),
-        "shares": {
-            name: {
-                "requests": arm.requests,
-                "errors": arm.errors,
-                "p50_s": quantile_s(arm, bounds_s, 0.5),
-                "p99_s": quantile_s(arm, bounds_s, 0.99),
-            }
-            for name, arm in shares.items()
-        },
-        "verdict": report.verdict,
-        "checks": [
-            {"name": row.name, "verdict": row.verdict, "sentence": row.sentence, "needed": row.needed}
-            for row in report.checks
-        ],
-        "warnings": list(report.warnings),
-    }

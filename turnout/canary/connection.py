@@ -1,0 +1,30 @@
+"""Connects to a stage where it is served: a gateway on this machine, or API Gateway."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from turnout.canary.observation.cloudwatch import CloudWatchSource
+from turnout.canary.observation.local import LocalSource
+from turnout.canary.rollout.local_stage import LocalFunctions, LocalStage
+from turnout.canary.rollout.rollout import Connection
+from turnout.canary.rollout.stage_control import ApiGatewayStage, LambdaFunctions, Target, make_client
+from turnout.manifest.judgement import Judgement
+from turnout.plan.planner import make_plan
+from turnout.project.project import Project
+from turnout.system.service_tokens import find_token
+
+
+def connect(project: Project, target: Target, stage: str, judgement: Judgement | None = None) -> Connection:
+    """The stage behind a target; nothing is sent yet. `judgement` names the alarms that are wanted."""
+    plan = make_plan(project.manifest, project.artifacts, stack=target.stack, enforce=False)
+    api = next(api.name for api in plan.apis if any(row.name == stage for row in api.stages))
+    if target.is_local:
+        url = target.endpoint_url
+        token = find_token(project.manifest.path.parent, url)
+        return Connection(LocalStage(url, api, stage, token), LocalFunctions(url, token), LocalSource(url, token))
+    control = ApiGatewayStage(make_client("apigateway", target), api, stage, str(target))
+    functions = LambdaFunctions(make_client("lambda", target))
+    alarms = judgement.alarms if judgement else ()
+    source = CloudWatchSource(make_client("cloudwatch", replace(target, endpoint_url="")), alarms)
+    return Connection(control, functions, source, source.ringing)
