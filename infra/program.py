@@ -92,7 +92,7 @@ def deploy(
     except ProblemsError as error:
         raise pulumi.RunError(str(error)) from None
     except LayerError as error:
-        raise pulumi.RunError(f"the layer cannot be made: {error}") from None
+        raise pulumi.RunError(f"cannot build the layer: {error}") from None
     check_limits(plan, place, built, keep_versions=settings.keep_versions, account=account.settings(place))
     outputs = read_own_outputs()
     if not settings.new_names:

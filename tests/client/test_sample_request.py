@@ -54,11 +54,11 @@ def test_a_graphs_request_is_made_from_its_signature(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("version", "example", "kind"), [("v1", "", "version of g"), ("", "one", "example of g")])
 def test_a_graph_has_neither_versions_nor_examples(tmp_path: Path, version: str, example: str, kind: str) -> None:
-    with pytest.raises(UnknownNameError, match=f"there is no {kind}"):
+    with pytest.raises(UnknownNameError, match=f"unknown {kind}"):
         make_sample_request(with_graph(tmp_path), "g", version, "", example)
 
 
 def test_an_unknown_name_comes_with_the_likeliest() -> None:
     with pytest.raises(UnknownNameError) as caught:
         known("model", "dgits", ["iris", "digits"])
-    assert (str(caught.value), caught.value.hint) == ("there is no model 'dgits'.", "Did you mean 'digits'?")
+    assert (str(caught.value), caught.value.hint) == ("unknown model 'dgits'.", "Did you mean 'digits'?")

@@ -122,7 +122,9 @@ def test_a_stage_that_cannot_be_reached_is_mended_later(canary: Commands) -> Non
         "start", "cut", "--model", "echo", "--to", "v2", "--now", "--endpoint-url", "http://127.0.0.1:9", code=1
     )
     assert "http://127.0.0.1:9 cannot be reached" in said
-    assert canary("mend") == "Nothing is half-done.\n"  # the stage is asked before anything is begun
+    assert (
+        canary("mend") == "Nothing to finish: no command was interrupted.\n"
+    )  # the stage is asked before anything is begun
 
 
 KILLED = """
@@ -180,7 +182,7 @@ def test_canary_of_awss_own_tools_is_marked_and_its_promotion_by_copies_leaves_n
 
     # Status names it, mend repairs it, and the next canary starts.
     assert any("marks every answer as the canary's" in row for row in canary.status(stage)["warnings"])
-    assert "go together" in canary("mend", stage, code=2)
+    assert "say where it is served" in canary("mend", stage, code=2)
     assert "Reset the stage variable `canary` of boto3 at http" in canary("mend", stage, *canary.endpoint)
     assert "Nothing to repair in" in canary("mend", stage, *canary.endpoint)
     assert not any("marks every answer" in row for row in canary.status(stage)["warnings"])
@@ -219,9 +221,9 @@ def test_ctrl_c_leaves_the_canary_and_a_second_run_goes_on(canary: Commands, ser
             process.wait()
         assert lines[0].startswith(begun)
         assert process.returncode == 130
-        assert "The canary of stopped is left as it is, at 30%." in said
+        assert "The canary of stopped stays at 30%." in said
     assert canary.status("stopped")["canary"]["percent"] == 30
-    assert canary("mend") == "Nothing is half-done.\n"
+    assert canary("mend") == "Nothing to finish: no command was interrupted.\n"
 
 
 def test_a_promotion_is_returned_from_with_the_command_that_rollback_offers(canary: Commands) -> None:
@@ -268,30 +270,30 @@ def test_a_run_that_another_command_ends_exits_with_1_as_its_help_says(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["start", "one", "--model", "echo"], "Each --model needs its --to."),
+        (["start", "one", "--model", "echo"], "Each --model needs a --to."),
         (
             ["start", "one", "--model", "echo", "--to", "v2", "--model", "echo", "--to", "v1"],
-            "A model is named twice.",
+            "--model names the same model twice.",
         ),
         (["start", "one", "--model", "echo", "--to", "wide"], "`wide` cannot stand in for `v1`"),
         (["start", "one", "--model", "echo", "--to", "v3"], "echo has no version v3"),
-        (["start", "two", "--model", "echo", "--to", "v2"], "there is no stage two"),
+        (["start", "two", "--model", "echo", "--to", "v2"], "unknown stage two"),
         (["start", "one"], "the canary would change nothing"),
-        (["start", "one", "--model", "echo", "--to", "v2", "--now"], "--now needs to know which stage to change."),
-        (["start", "one", "--model", "echo", "--to", "v2", "--stack", "x"], "say where --now changes the stage."),
-        (["start", "one", "--release", "--now", "--stack", "x"], "A release cannot start at once"),
+        (["start", "one", "--model", "echo", "--to", "v2", "--now"], "--now needs the address of the stage."),
+        (["start", "one", "--model", "echo", "--to", "v2", "--stack", "x"], "have no effect without --now."),
+        (["start", "one", "--release", "--now", "--stack", "x"], "--release cannot be combined with --now"),
         (["promote", "one"], "one has no canary"),
         (["rollback", "one"], "one has no canary"),
         (["set", "one", "--percent", "5"], "one has no canary"),
         (["set", "one", "--percent", "101"], "Invalid value for '--percent'"),
-        (["run", "one"], "A run needs to know where the stage is served."),
-        (["run", "one", "--steps", "5,5", "--stack", "x"], "--steps must be percents that rise"),
-        (["run", "one", "--steps", "100", "--stack", "x"], "--steps must be percents that rise"),
+        (["run", "one"], "`turnout canary run` needs the address of the stage."),
+        (["run", "one", "--steps", "5,5", "--stack", "x"], "--steps must be increasing percentages"),
+        (["run", "one", "--steps", "100", "--stack", "x"], "--steps must be increasing percentages"),
         (["run", "one", "--bake", "soon", "--stack", "x"], "--bake must be a number with s, m or h"),
-        (["status", "two"], "there is no stage two"),
+        (["status", "two"], "unknown stage two"),
         (["status", "one", "--endpoint-url", "127.0.0.1:8080"], "127.0.0.1:8080 is no address such as http://"),
         (["status", "one", "--endpoint-url", "http://["], "--url: "),
-        (["history", "two"], "there is no stage two"),
+        (["history", "two"], "unknown stage two"),
         (["status", "one", "--outputs", "models.yaml"], "models.yaml is not JSON"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -307,8 +309,8 @@ def test_what_cannot_work_is_refused_and_changes_nothing(
 
 def test_a_release_is_told_what_it_needs(canary: Commands) -> None:
     said = canary("start", "one", "--release", "--percent", "5")
-    assert "The code and routes of the share come with `pulumi up`." in said
+    assert "`pulumi up` deploys the canary's code and routes." in said
     assert "(all)  as deployed  the new release" in canary("status", "one")
-    assert "`pulumi up` then moves the alias `live`" in canary("promote", "one")
+    assert "The next `pulumi up` moves the alias `live`" in canary("promote", "one")
     canary("start", "one", "--release")
-    assert "would give them to everybody" in canary("rollback", "one")
+    assert "would deploy them for all requests" in canary("rollback", "one")

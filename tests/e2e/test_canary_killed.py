@@ -188,7 +188,7 @@ def test_a_run_that_is_ended_again_and_again_is_promoted_in_the_end(canary: Comm
             if process.returncode == 0:
                 break
             assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}[kill], rest
-            assert canary("mend").startswith(("Nothing is half-done.", "Finished: "))
+            assert canary("mend").startswith(("Nothing to finish: no command was interrupted.", "Finished: "))
     assert number > 0
     assert "Promoted: runs serves it to all requests." in rest
     assert {status for status, *_ in answers} == {200}

@@ -171,5 +171,5 @@ def test_it_works_offline_once_it_is_built_and_says_so_where_it_is_not(
     )
     assert done.returncode == 1
     text = done.stderr.decode()
-    assert "what isolated functions run on cannot be made" in text
+    assert "cannot prepare the environment of isolated functions" in text
     assert "Traceback" not in text

@@ -142,7 +142,7 @@ def test_the_new_project_answers(port: int) -> None:
 
 def test_the_installed_command_invokes_and_adds(installed: Installed, project: Path, port: int) -> None:
     told = installed.run("invoke", "iris", "v2", "--manifest", str(project), "--url", f"http://127.0.0.1:{port}")
-    assert "As expected by example" in told
+    assert "The response matches example" in told
     model = project / "models" / "iris" / "v1" / "model.onnx"
     assert "iris v3" in installed.run("add", "iris", "v3", str(model), "--manifest", str(project))
     assert "3 versions" in installed.run("validate", "--manifest", str(project))

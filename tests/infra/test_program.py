@@ -191,7 +191,7 @@ def test_layer_without_wheels_is_told_before_any_resource() -> None:
         made.append(plan)
         raise LayerError("no wheel of onnxruntime for arm64")
 
-    with pytest.raises(pulumi.RunError, match="the layer cannot be made: no wheel of onnxruntime for arm64"):
+    with pytest.raises(pulumi.RunError, match="cannot build the layer: no wheel of onnxruntime for arm64"):
         deployed(manifest(), build=build)
     assert made
 

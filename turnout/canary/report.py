@@ -149,7 +149,7 @@ def compare_outputs(outputs: Mapping[str, Any], planned: StagePlan) -> Iterator[
         )
     except (KeyError, TypeError, ValueError) as error:
         message = f"the outputs say nothing of stage {planned.name}"
-        raise RolloutError(message, "Give what `pulumi stack output --json` prints.") from error
+        raise RolloutError(message, "Pass the output of `pulumi stack output --json`.") from error
     for row in find_differences(deployed, planned, "Pulumi's outputs"):
         yield row.sentence
 

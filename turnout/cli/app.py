@@ -100,8 +100,8 @@ def print_version(value: bool) -> None:  # noqa: FBT001  # typer calls it so
 
 
 @app.callback(
-    epilog="Exit codes: 0 done, 1 an operation that failed, 2 bad input or bad usage. Results go to standard output, "
-    "everything else to standard error; NO_COLOR turns colour off."
+    epilog="Exit codes: 0 success, 1 failure, 2 bad input or bad usage. Results are printed to standard "
+    "output, everything else to standard error. NO_COLOR disables colors."
 )
 def turnout(
     *,
@@ -109,12 +109,12 @@ def turnout(
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[  # `Commands.invoke` reads it
-        bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")
+        bool, typer.Option("--debug", help="Show tracebacks. Accepted anywhere on the command line.")
     ] = False,
 ) -> None:
     """Serve many ONNX models, each in many versions, behind one HTTP API.
 
-    List them in models.yaml; `turnout serve` runs the API here, with real inference.
+    List them in models.yaml. `turnout serve` runs the API on this machine, with real inference.
     """
 
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from turnout.trials.trials import Trial
 
 ManifestOption = Annotated[
-    Path, typer.Option("--manifest", "-m", metavar="PATH", help="The manifest, or the folder that holds models.yaml.")
+    Path,
+    typer.Option("--manifest", "-m", metavar="PATH", help="The manifest, or the folder that contains models.yaml."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_MANIFEST = Path("models.yaml")
 
 

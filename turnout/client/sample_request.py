@@ -27,7 +27,7 @@ class UnknownNameError(Exception):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = list(known)
         close = get_close_matches(name, names, n=1)
-        super().__init__(f"there is no {kind} {name!r}.")
+        super().__init__(f"unknown {kind} {name!r}.")
         self.hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names) or 'none'}."
 
 

@@ -117,8 +117,8 @@ def test_settings_of_the_judgement_stay_while_the_canary_does() -> None:
 @pytest.mark.parametrize(
     ("stage", "serve", "message", "hint"),
     [
-        ("prd", {"iris": "v2"}, "there is no stage prd: did you mean `prod`?", "There are: dev, prod."),
-        ("prod", {"irs": "v2"}, "there is no model irs: did you mean `iris`?", "There are: iris, digits."),
+        ("prd", {"iris": "v2"}, "unknown stage prd: did you mean `prod`?", "There are: dev, prod."),
+        ("prod", {"irs": "v2"}, "unknown model irs: did you mean `iris`?", "There are: iris, digits."),
         ("prod", {"iris": "v9"}, "iris has no version v9", "iris has v1, v2, v3."),
         ("prod", {"iris": "v1"}, "prod serves iris v1 already", "iris also has v2, v3."),
         ("prod", {}, "the canary would change nothing", "--model"),

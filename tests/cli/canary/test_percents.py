@@ -25,7 +25,7 @@ def test_plain_number_is_taken(text: str, percent: float) -> None:
 
 @pytest.mark.parametrize("text", ["5_0,60", "\u0665,50", "0,50", "50,5", "100", "5,,50", "5,nan", ","])
 def test_steps_are_plain_rising_numbers(text: str) -> None:
-    with pytest.raises(CommandError, match="must be percents that rise"):
+    with pytest.raises(CommandError, match="must be increasing percentages"):
         parse_steps(text)
     assert parse_steps("5, 25,100") == (5, 25, 100)
 

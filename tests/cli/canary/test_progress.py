@@ -95,7 +95,7 @@ def test_chart_without_unicode(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (Phase.PROMOTED, "Promoted: prod serves it to all requests."),
         (Phase.ROLLED_BACK, "Rolled back: errors: many"),
-        (Phase.PAUSED, "`auto_rollback` is off: `turnout canary rollback prod` ends it."),
+        (Phase.PAUSED, "`auto_rollback` is off. End the canary with `turnout canary rollback prod`."),
         (Phase.LEFT, "Stopped at 5%: inconclusive. errors: many"),
     ],
 )

@@ -118,9 +118,9 @@ def test_outputs_that_are_no_object_are_refused(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", StringIO("[]"))
     assert main(["canary", "status", "prod", "--outputs", "-", "-m", str(project)]) == 2
-    assert "holds no JSON object" in capsys.readouterr().err
+    assert "does not contain a JSON object" in capsys.readouterr().err
 
 
 def test_a_stage_that_nobody_asked_says_how_to(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["canary", "status", "prod", "-m", str(project)]) == 0
-    assert "The live stage was not asked: --url or --stack names it." in capsys.readouterr().out
+    assert "The live stage was not checked. Name it with --url or --stack." in capsys.readouterr().out

@@ -21,7 +21,7 @@ ROW = Rollout("2026-11-30T00:00:00Z", "ann", "dev", "start", {"echo": "v1"}, {"e
 def test_an_address_of_the_record_alone_is_not_connected_to(project: Path, url: str) -> None:
     loaded = load_project(project / "models.yaml")
     row = replace(ROW, endpoint_url=url)
-    with pytest.raises(CommandError, match="where no server of this project runs") as caught:
+    with pytest.raises(CommandError, match="but no server of this project runs there") as caught:
         recorded_target(loaded, row, None)
     assert "--url" in str(caught.value)
     assert recorded_target(loaded, row, Target("local", url)) == Target("local", url)

@@ -247,9 +247,9 @@ def test_external_data_whose_name_is_taken_is_refused(
         (["echo", "v1", "new.onnx"], "echo has a version v1 already.\n    A version is immutable"),
         (["echo", "v3", "nope.onnx"], "nope.onnx"),
         (["echo", "v3", "text.txt"], "text.txt is not an ONNX model"),
-        (["echo", "V3", "new.onnx"], "would not be right with echo V3; nothing was written:"),
-        (["../up", "v3", "new.onnx"], "would not be right with ../up v3"),
-        (["echo", "../../v3", "new.onnx"], "would not be right with echo ../../v3"),
+        (["echo", "V3", "new.onnx"], "would be invalid with echo V3. Nothing was written:"),
+        (["../up", "v3", "new.onnx"], "would be invalid with ../up v3"),
+        (["echo", "../../v3", "new.onnx"], "would be invalid with echo ../../v3"),
         (["echo", "v3", "new.onnx", "--examples", "text.txt"], "text.txt is not JSON"),
         (["echo", "v3", "new.onnx", "--examples", "nope.json"], "nope.json cannot be read"),
         (["echo", "v3", "new.onnx", "--transform", "text.txt"], "does not compile"),
@@ -288,7 +288,7 @@ def test_an_incompatible_version_on_a_canary_is_refused(
     wide = write_identity(tmp_path / "wide.onnx", shape=("batch", 5))
     before = content_of(project)
     assert main(["add", "echo", "v3", str(wide), "-m", str(project)]) == 2
-    assert "nothing was written" in capsys.readouterr().err
+    assert "Nothing was written" in capsys.readouterr().err
     assert content_of(project) == before
 
 
@@ -390,7 +390,7 @@ def test_files_that_lie_in_place_are_listed(
     model = write_external((tmp_path / "elsewhere" if linked else folder) / "model.onnx", "weights.bin")
     before = content_of(project)
     assert main(["add", "echo", "v3", str(model), "-m", str(project)]) == 0
-    assert capsys.readouterr().out.startswith("models/echo/v3 holds its 2 files, ")
+    assert capsys.readouterr().out.startswith("models/echo/v3 already contains its 2 files, ")
     assert content_of(project).keys() == before.keys()
     assert main(["validate", "-m", str(project)]) == 0
 

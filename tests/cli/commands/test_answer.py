@@ -110,7 +110,7 @@ def test_an_error_is_a_line(given: Answer, text: str, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(
     ("kind", "remedy"),
-    [("MissingAuthenticationTokenException", "no such endpoint"), ("ForbiddenException", "--api-key")],
+    [("MissingAuthenticationTokenException", "for an unknown path"), ("ForbiddenException", "--api-key")],
 )
 def test_api_gateway_s_own_words_are_explained(kind: str, remedy: str, capsys: pytest.CaptureFixture[str]) -> None:
     tell_error_answer(answer({"message": "Forbidden"}, 403, {"x-amzn-errortype": kind}))

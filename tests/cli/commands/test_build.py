@@ -44,7 +44,7 @@ def test_a_layer_that_cannot_be_made_is_told(
     monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("UV_CACHE_DIR", str(project.parent / "empty-cache"))
     assert main(["build", "--here", "--manifest", str(project)]) == 1
-    assert capsys.readouterr().err.startswith("turnout: the layer cannot be made: ")
+    assert capsys.readouterr().err.startswith("turnout: cannot build the layer: ")
 
 
 def test_sizes_are_held_against_lambdas_limits_and_equal_notes_are_told_once(

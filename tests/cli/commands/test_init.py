@@ -62,7 +62,7 @@ def test_force_adds_what_is_missing_and_overwrites_nothing(tmp_path: Path, capsy
     assert main(["init", str(tmp_path), "--force"]) == 0
     out, err = capsys.readouterr()
     assert err == f"kept {tmp_path}/models.yaml\n"
-    assert "Made 10 files" in out
+    assert "Created 10 files" in out
     assert (tmp_path / "models.yaml").read_text() == "mine"
 
 

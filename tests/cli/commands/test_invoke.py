@@ -36,7 +36,7 @@ def test_without_data_the_first_example_is_sent_and_compared(
     assert main(["invoke", "echo", "v1", *base]) == 0
     out, err = capsys.readouterr()
     assert re.match(r"echo v1 answered in [0-9.]+ ms \(HTTP 200, digest [0-9a-f]{12}, canary false\)\n\n", out)
-    assert out.endswith(f"{TABLE}1, 1, 1, 1\n\nAs expected by example 'ones' of echo v1.\n")
+    assert out.endswith(f"{TABLE}1, 1, 1, 1\n\nThe response matches example 'ones' of echo v1.\n")
     assert err == ""
 
 
@@ -44,7 +44,7 @@ def test_an_example_is_chosen_by_its_name(base: list[str], capsys: pytest.Captur
     assert main(["invoke", "echo", "v1", "--example", "short", *base]) == 0
     out = capsys.readouterr().out
     assert "1, 2, 3, 4" in out
-    assert "As expected by example 'short'" in out
+    assert "The response matches example 'short'" in out
 
 
 def test_a_version_without_examples_gets_a_request_from_its_signature(
@@ -53,7 +53,7 @@ def test_a_version_without_examples_gets_a_request_from_its_signature(
     assert main(["invoke", "echo", *base]) == 0  # dev serves the newest
     out = capsys.readouterr().out
     assert f"{TABLE}0.5, 0.5, 0.5, 0.5\n" in out
-    assert out.endswith("made from the signature of echo v2: the values mean nothing.\n")
+    assert out.endswith("generated from the signature of echo v2: its values are arbitrary.\n")
 
 
 def test_the_local_key_of_a_stage_is_found(base: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +125,7 @@ def test_an_answer_that_is_not_as_expected_is_1_and_tells_the_difference(
     out, err = capsys.readouterr()
     assert "1, 1, 1, 1" in out
     assert err == (
-        "turnout: the answer is not what example 'ones' of echo v1 expects:\n"
+        "turnout: the response differs from what example 'ones' of echo v1 expects:\n"
         "    output `y`: value 1: expected 5.0, got 1.0\n"
     )
 
@@ -138,18 +138,18 @@ def test_another_version_s_answer_is_not_compared(
     text = manifest.read_text().replace('  dev:\n    serve: {"*": newest}\n', "  dev:\n    serve: {echo: v1}\n")
     manifest.write_text(text)
     assert main(["invoke", "echo", *base[:2], "--manifest", str(folder)]) == 0
-    assert capsys.readouterr().err == "Not compared: the request is an example of echo v1, and v2 answered.\n"
+    assert capsys.readouterr().err == "Not compared: the request is an example of echo v1, but v2 answered.\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["ecoh"], "there is no model 'ecoh'.\n    Did you mean 'echo'?"),
-        (["echo", "newest"], "there is no version of echo 'newest'.\n    There are: v1, v2."),
-        (["echo", "v1", "--stage", "x"], "there is no stage 'x'.\n    There are: dev, prod."),
-        (["echo", "v1", "--example", "x"], "there is no example of echo v1 'x'.\n    There are: ones, short."),
-        (["echo", "v2", "--example", "x"], "there is no example of echo v2 'x'.\n    There are: none."),
-        (["echo", "v1", "--example", "ones", "-d", "{}"], "--data and --example both give the request"),
+        (["ecoh"], "unknown model 'ecoh'.\n    Did you mean 'echo'?"),
+        (["echo", "newest"], "unknown version of echo 'newest'.\n    There are: v1, v2."),
+        (["echo", "v1", "--stage", "x"], "unknown stage 'x'.\n    There are: dev, prod."),
+        (["echo", "v1", "--example", "x"], "unknown example of echo v1 'x'.\n    There are: ones, short."),
+        (["echo", "v2", "--example", "x"], "unknown example of echo v2 'x'.\n    There are: none."),
+        (["echo", "v1", "--example", "ones", "-d", "{}"], "--data and --example cannot be combined"),
         (["echo", "v1", "-d", "@nope.json"], "cannot read nope.json: No such file or directory."),
         (["echo", "v1", "--url", "localhost:8080"], "localhost:8080 is no address"),
     ],
@@ -167,7 +167,7 @@ def test_no_server_is_1_with_the_remedy(project: Path, capsys: pytest.CaptureFix
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         assert main(["invoke", "echo", "v1", "--url", url, "--manifest", str(project)]) == 1
     assert capsys.readouterr().err == (
-        f"turnout: no server listens at {url}.\n    Start one with `turnout serve`, or say where it is with --url.\n"
+        f"turnout: no server listens at {url}.\n    Start one with `turnout serve`, or pass its address with --url.\n"
     )
 
 

@@ -31,11 +31,11 @@ def test_a_stages_key_is_printed_alone_and_is_the_servers(keyed: Path, capsys: p
 
 def test_a_stage_that_has_no_key_is_refused(keyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown stage 'nowhere'" in run(capsys, "nowhere", "-m", str(keyed), code=2)
-    assert "stage dev asks for no API key" in run(capsys, "dev", "-m", str(keyed), code=2)
+    assert "stage dev does not require an API key" in run(capsys, "dev", "-m", str(keyed), code=2)
 
 
 def test_the_token_of_a_running_server_is_printed(keyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "asks for a token" in run(capsys, "--services", "-m", str(keyed), code=1)
+    assert "requires a token" in run(capsys, "--services", "-m", str(keyed), code=1)
     with announced_services(keyed / ".turnout", "127.0.0.1", 8080, "ONE"):
         assert run(capsys, "--services", "-m", str(keyed)) == "ONE\n"
         with announced_services(keyed / ".turnout", "127.0.0.1", 8081, "TWO"):

@@ -56,9 +56,9 @@ def test_the_document_shows_the_version_s_own_example(project: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--stage", "nope"], "there is no stage 'nope'.\n    There are: dev, prod."),
-        (["--api", "nope"], "there is no API 'nope'.\n    There are: shop-local_none, shop-local_api_key."),
-        (["--api", "a", "--stage", "b"], "--api and --stage both choose the API"),
+        (["--stage", "nope"], "unknown stage 'nope'.\n    There are: dev, prod."),
+        (["--api", "nope"], "unknown API 'nope'.\n    There are: shop-local_none, shop-local_api_key."),
+        (["--api", "a", "--stage", "b"], "--api and --stage cannot be combined"),
     ],
 )
 def test_an_unknown_name_lists_the_known_ones(

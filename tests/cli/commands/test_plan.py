@@ -27,7 +27,7 @@ def test_the_plan_tells_stages_functions_routes_packages_and_quotas(
     assert ["echo", "v1", "v2"] in rows  # the variable, what the baseline sees, what the canary sees
     assert ["POST", "/models/echo/inference", "inference", "shop-eu_echo_${stageVariables.echo}", "29", "s"] in rows
     assert (
-        "Open Inference Protocol: proxy, 16 of 300 resources of an API; it would be 24 with direct and 14 with" in out
+        "Open Inference Protocol: proxy, 16 of 300 resources per API. Alternatives: 24 with direct and 14 with" in out
     )
     assert out.count("/models/echo/v1/inference") == 1  # two APIs, the same routes
     assert ["Routes", "(11)", "of", "shop-eu_none", "and", "shop-eu_api_key"] in rows

@@ -83,7 +83,7 @@ def test_files_of_another_version_and_of_strangers_stay(tmp_path: Path, capsys: 
     assert main(["remove", "echo", "v2", "--delete-files", "-m", str(tmp_path)]) == 0
     # v3 has the artifact, so the folder is not v2's own.
     assert there - files(tmp_path) == {"models/echo/v2/transform.py"}
-    assert "models/echo/v2 still holds helper.py, model.onnx, notes.md.\n" in capsys.readouterr().out
+    assert "models/echo/v2 still contains helper.py, model.onnx, notes.md.\n" in capsys.readouterr().out
 
 
 def test_what_is_packaged_with_a_transform_goes_with_it(tmp_path: Path) -> None:
@@ -170,9 +170,9 @@ def test_all_uses_are_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["ecko", "v1"], "there is no model 'ecko'.\n    Did you mean 'echo'?"),
-        (["echo", "v9"], "there is no version of echo 'v9'."),
-        (["flow", "v1"], "flow is a graph: it has no versions."),
+        (["ecko", "v1"], "unknown model 'ecko'.\n    Did you mean 'echo'?"),
+        (["echo", "v9"], "unknown version of echo 'v9'."),
+        (["flow", "v1"], "flow is a graph and has no versions."),
     ],
 )
 def test_a_name_that_is_not_known_is_2(

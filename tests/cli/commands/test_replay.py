@@ -101,7 +101,7 @@ def test_a_floor_is_a_gate(
 def test_nothing_compared_is_no_pass(base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(capture), "--against", "level/v1", "--fail-under", "0", *base]) == 1
     out, err = capsys.readouterr()
-    assert "No request of level could be compared." in out
+    assert "No request to level could be compared." in out
     assert err == "turnout: 0 of 0 agree, at least 0% must.\n"
 
 
@@ -179,11 +179,15 @@ def test_without_a_manifest_datatypes_decide(
     [
         (["--against", "level"], 2, "expected MODEL/VERSION, such as iris/v2"),
         (["--against", "level/"], 2, "expected MODEL/VERSION, such as iris/v2"),
-        (["--against", "level/v1", "--against", "other/v1"], 2, "only versions of one model can be compared"),
-        (["--against", "level/v1", "--against", "level/v1"], 2, "was given twice"),
-        (["--against", "a/1", "--against", "a/2", "--against", "a/3"], 2, "name one version, or two"),
-        (["--against", "none/v1"], 2, "holds no captured request of none.\n    It holds requests of level, other."),
-        (["--against", "level/v9"], 1, "level/v9 cannot be asked."),
+        (["--against", "level/v1", "--against", "other/v1"], 2, "only versions of the same model can be compared"),
+        (["--against", "level/v1", "--against", "level/v1"], 2, "was passed twice"),
+        (["--against", "a/1", "--against", "a/2", "--against", "a/3"], 2, "pass one version, or two"),
+        (
+            ["--against", "none/v1"],
+            2,
+            "contains no captured requests to none.\n    It contains requests to level, other.",
+        ),
+        (["--against", "level/v9"], 1, "level/v9 cannot be called."),
         (["--against", "level/v2", "--stage", "keyed", "--api-key", "wrong"], 1, "HTTP 403 ForbiddenException"),
         (["--against", "level/v2", "--url", "http://127.0.0.1:1"], 1, "no server listens at http://127.0.0.1:1."),
         (["--against", "level/v2", "--url", "localhost"], 2, "is no address"),
@@ -205,7 +209,7 @@ def test_what_cannot_be_done_is_told_with_the_remedy(
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("", "holds no captured request of level.\n    `turnout serve --capture FILE` writes one."),
+        ("", "contains no captured requests to level.\n    `turnout serve --capture FILE` writes one."),
         ('noise\n{"turnout_capture": {"time": 1\n', "line 2: no captured request can be read"),
         (None, "cannot read"),
     ],

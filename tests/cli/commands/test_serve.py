@@ -25,14 +25,14 @@ def test_a_port_in_use_is_1_with_the_remedy(project: Path) -> None:
         done = serve(project, "--port", str(port))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"turnout: cannot listen on 127.0.0.1:{port}: Address already in use.\n"
-        "    Something listens there already; --port takes another.\n"
+        f"turnout: cannot listen on 127.0.0.1:{port}: Address already in use.\n    Another program "
+        "listens there. Choose another port with --port.\n"
     )
 
 
 def test_an_unknown_stage_is_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "-m", str(project), "--stage", "beta"]) == 2
-    assert capsys.readouterr().err == "turnout: there is no stage 'beta'.\n    The stages are: dev, prod.\n"
+    assert capsys.readouterr().err == "turnout: unknown stage 'beta'.\n    The stages are: dev, prod.\n"
 
 
 def test_an_address_of_another_machine_is_1(project: Path) -> None:

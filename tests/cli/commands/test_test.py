@@ -134,12 +134,12 @@ def test_a_version_that_gives_no_answer_in_time_is_an_error(project: Path, capsy
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["ecko"], "there is no model 'ecko'.\n    Did you mean 'echo'?"),
-        (["echo/v9"], "there is no version of echo 'v9'."),
-        (["echo/"], "there is no version of echo ''."),
+        (["ecko"], "unknown model 'ecko'.\n    Did you mean 'echo'?"),
+        (["echo/v9"], "unknown version of echo 'v9'."),
+        (["echo/"], "unknown version of echo ''."),
         (["echo/v2"], "echo/v2 has nothing to test: no examples."),
-        (["--stage", "prod"], "--stage is for --url"),
-        (["--isolated", "--url", "http://127.0.0.1:1"], "give one of them"),
+        (["--stage", "prod"], "--stage needs --url"),
+        (["--isolated", "--url", "http://127.0.0.1:1"], "cannot be combined"),
         (["--url", "nonsense"], "--url: nonsense is no address"),
         (["--junit", "/nowhere/junit.xml"], "cannot write /nowhere/junit.xml: No such file"),
     ],

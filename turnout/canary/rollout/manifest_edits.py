@@ -138,7 +138,7 @@ def find_stage(manifest: Manifest, name: str) -> Stage:
         if stage.name == name:
             return stage
     names = [stage.name for stage in manifest.stages]
-    raise EditError(f"there is no stage {name}{did_you_mean(name, names)}", f"There are: {listed(names)}.")
+    raise EditError(f"unknown stage {name}{did_you_mean(name, names)}", f"There are: {listed(names)}.")
 
 
 def find_canary(manifest: Manifest, stage: str) -> Canary:
@@ -166,7 +166,7 @@ def _check_version(manifest: Manifest, stage: Stage, model: str, version: str) -
     """Raise an EditError unless the version is one that the stage does not serve yet."""
     known = {row.name: [known.name for known in row.versions] for row in manifest.models}
     if model not in known:
-        raise EditError(f"there is no model {model}{did_you_mean(model, known)}", f"There are: {listed(known)}.")
+        raise EditError(f"unknown model {model}{did_you_mean(model, known)}", f"There are: {listed(known)}.")
     if not known[model]:
         raise EditError(f"{model} is a graph and has no versions", "Move the models that its steps call instead.")
     if version not in known[model]:

@@ -37,24 +37,28 @@ if TYPE_CHECKING:
 canary = typer.Typer(
     name="canary",
     cls=Group,
-    help="Move a stage's traffic to other versions, safely.",
-    epilog="Each command edits models.yaml and adds a line to rollouts.jsonl beside it; `pulumi up` applies the edit, "
-    "or --now does at once.",
+    help="Move a stage's traffic to other versions safely.",
+    epilog="Each command edits models.yaml and appends a line to rollouts.jsonl next to it. `pulumi up` "
+    "applies the edit; --now applies it immediately.",
     rich_markup_mode=None,
     no_args_is_help=False,
 )
 
-ModelOption = Annotated[list[str], typer.Option("--model", metavar="MODEL", help="A model to move; may be repeated.")]
+ModelOption = Annotated[list[str], typer.Option("--model", metavar="MODEL", help="A model to move. Repeatable.")]
 ToOption = Annotated[
     list[str],
-    typer.Option("--to", metavar="VERSION", help="What the canary serves of it; one for each --model."),
+    typer.Option("--to", metavar="VERSION", help="The version that the canary serves. One for each --model."),
 ]
 PercentOption = Annotated[
     float,
     typer.Option("--percent", metavar="0-100", parser=parse_percent, help="The canary's share of the stage's traffic."),
 ]
-ReleaseOption = Annotated[bool, typer.Option("--release", help="The share also gets the new code and routes.")]
-NowOption = Annotated[bool, typer.Option("--now", help="Also change the stage at once, where --url or --stack says.")]
+ReleaseOption = Annotated[
+    bool, typer.Option("--release", help="The canary's requests also get the new code and routes.")
+]
+NowOption = Annotated[
+    bool, typer.Option("--now", help="Also change the live stage immediately. Needs --url or --stack.")
+]
 
 
 def start(
@@ -69,21 +73,23 @@ def start(
     stack: StackOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """Start a canary: a share of the traffic sees other versions.
+    """Start a canary: send a share of the traffic to other versions.
 
     turnout canary start prod --model iris --to v2 --percent 10
 
-    Refused where a version cannot stand in for what the stage serves, or where the stage has a canary already.
+    Rejected if a version is incompatible with what the stage serves, or if the stage already has a canary.
     """
     from turnout.canary.rollout.action import Action
 
     if len(model) != len(to):
-        raise CommandError("Each --model needs its --to.", "For example: --model iris --to v2 --model digits --to v2")
+        raise CommandError("Each --model needs a --to.", "For example: --model iris --to v2 --model digits --to v2")
     if len(set(model)) != len(model):
-        raise CommandError("A model is named twice.", "A canary serves one version of each model.")
+        raise CommandError(
+            "--model names the same model twice.", "A canary serves one version of each model: remove one of them."
+        )
     if release and now:
-        hint = "Leave --now away: `pulumi up` brings the code and starts the canary."
-        raise CommandError("A release cannot start at once: its code and routes are not there yet.", hint)
+        hint = "Omit --now: `pulumi up` deploys the code and starts the canary."
+        raise CommandError("--release cannot be combined with --now: its code and routes are not deployed yet.", hint)
     action = Action("start", stage, dict(zip(model, to, strict=True)), percent, release)
     do(lambda _: action, stage, manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
@@ -100,9 +106,9 @@ def set_share(
     stack: StackOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """Change the share of a canary that is on.
+    """Change the share of a running canary.
 
-    With --now the live stage's canary becomes what models.yaml says, whatever it was.
+    With --now, the live stage's canary is overwritten with what models.yaml says.
     """
     from turnout.canary.rollout.action import Action
 
@@ -114,16 +120,16 @@ def promote(
     stage: StageArgument,
     *,
     model: Annotated[
-        list[str], typer.Option("--model", metavar="MODEL", help="Promote this model alone; may be repeated.")
+        list[str], typer.Option("--model", metavar="MODEL", help="Promote only this model. Repeatable.")
     ] = [],  # noqa: B006
     now: NowOption = False,
     endpoint_url: EndpointOption = "",
     stack: StackOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """Serve to everybody what the canary serves, and end it.
+    """Send all traffic to the canary's versions and end the canary.
 
-    With --model only that model; the canary goes on with the others and ends with the last one.
+    With --model, promote only that model. The canary continues with the others and ends with the last one.
     """
     from turnout.canary.rollout.action import Action
 
@@ -142,10 +148,10 @@ def rollback(
     stack: StackOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """End a canary: everybody sees what the stage served before.
+    """End a canary: send all traffic to what the stage served before.
 
-    After a promotion there is no canary any more: --to-previous returns to what the stage served before it, as
-    rollouts.jsonl recorded it. Called again it returns from the promotion before that one.
+    After a promotion, --to-previous returns to what the stage served before it, as recorded in rollouts.jsonl. Each
+    further call undoes the promotion before that one.
     """
 
     def make_action(found: Stage) -> Action:
@@ -158,7 +164,7 @@ def rollback(
             return make_return(found, rollouts)
         promotion = find_promotion(rollouts)
         if found.canary is None and promotion and (offer := offer_of(found, rollouts)):
-            served = f"To serve {describe(promotion)} again, as before the promotion of {promotion.time}"
+            served = f"To return to {describe(promotion)}, served before the promotion at {promotion.time}"
             raise EditError(f"{stage} has no canary", f"{served}: {offer}")
         return Action("rollback", stage)
 
@@ -168,23 +174,24 @@ def rollback(
 def mend(
     stage: Annotated[
         str,
-        typer.Argument(metavar="[STAGE]", help="Also repair its live variable `canary`.", show_default=False),
+        typer.Argument(
+            metavar="[STAGE]", help="Also repair the live stage variable `canary` of this stage.", show_default=False
+        ),
     ] = "",
     *,
-    abandon: Annotated[bool, typer.Option("--abandon", help="Close the record and leave all as it is.")] = False,
+    abandon: Annotated[bool, typer.Option("--abandon", help="Close the record without changing anything.")] = False,
     endpoint_url: EndpointOption = "",
     stack: StackOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """Finish a command that was cut off half-way.
+    """Finish an interrupted command.
 
-    Completes models.yaml, the stage and rollouts.jsonl. Changes nothing where nothing is half done.
+    Completes models.yaml, the stage and rollouts.jsonl. Does nothing if no command was interrupted.
 
-    It connects to AWS, to a running server of this project, or to the address that --url names, never to another
-    address in rollouts.jsonl.
+    Connects only to AWS, to a running server of this project, or to --url, never to another address in rollouts.jsonl.
 
-    With a stage, and --url or --stack, the stage variable `canary` is repaired as well. A promotion that
-    copies the canary's overrides onto the stage's variables leaves it `true`: every answer is marked as the canary's.
+    With STAGE and --url or --stack, also repairs the stage variable `canary`. A promotion in the AWS console copies the
+    canary's overrides to the stage and leaves it `true`, so that every response is marked as the canary's.
     """
     from turnout.canary.connection import connect
     from turnout.canary.rollout import rollout as effects
@@ -193,9 +200,9 @@ def mend(
 
     target = find_target(endpoint_url, stack, uses_environment=bool(stage))
     if stage and target is None:
-        raise CommandError("A stage and the place where it is served go together.", WHERE)
+        raise CommandError("STAGE needs --url or --stack, which say where it is served.", WHERE)
     if stage and abandon:
-        raise CommandError("--abandon closes a record and touches no stage.", "Leave the stage out.")
+        raise CommandError("--abandon closes a record and changes no stage.", "Omit the stage.")
     with editing_alone(manifest):
         project, log = load(manifest), log_of(manifest)
         if abandon:
@@ -216,20 +223,20 @@ def mend(
     if row is None and stage:
         return
     if row is None:
-        say("Nothing is half-done.")
+        say("Nothing to finish: no command was interrupted.")
     elif abandon:
-        say(f"Closed: `{row.command}` of {row.time}; all is left as it is.")
+        say(f"Closed: `{row.command}` of {row.time}. Nothing else was changed.")
     else:
         say(f"Finished: {sentence_of(row)}")
 
 
 def history(
-    stage: Annotated[str, typer.Argument(metavar="[STAGE]", help="Of this stage alone.", show_default=False)] = "",
+    stage: Annotated[str, typer.Argument(metavar="[STAGE]", help="Only show this stage.", show_default=False)] = "",
     *,
     manifest: ManifestOption = DEFAULT_MANIFEST,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what was done to the canaries, the latest last."""
+    """Show all changes to canaries, oldest first."""
     from turnout.canary.rollout.manifest_edits import find_stage
 
     with told(manifest):
@@ -239,7 +246,7 @@ def history(
     if as_json:
         say_json({"rollouts": [row.to_json() for row in rows]})
     elif not rows:
-        say(f"Nothing was done to {f'a canary of {stage}' if stage else 'any canary'} yet.")
+        say(f"No canary commands recorded{f' for {stage}' if stage else ''}.")
     else:
         say_history(rows)
 
@@ -256,9 +263,9 @@ def do(
 
     target = find_target(endpoint_url, stack, uses_environment=now)
     if now and target is None:
-        raise CommandError("--now needs to know which stage to change.", WHERE)
+        raise CommandError("--now needs the address of the stage.", WHERE)
     if target is not None and not now:
-        raise CommandError("--url and --stack say where --now changes the stage.", "Add --now.")
+        raise CommandError("--url and --stack have no effect without --now.", "Add --now.")
     with editing_alone(manifest):
         check_finished(log_of(manifest))  # else a half-done promotion is told as `prod has no canary`
         project = load(manifest)
@@ -266,7 +273,7 @@ def do(
         try:
             prepared = prepare(project, action, target, now_s=time.time())
         except ProblemsError:
-            tell(f"{project.manifest.source} would not be right with this; nothing was done:")
+            tell(f"{project.manifest.source} would be invalid with this change. Nothing was changed:")
             raise
         connection = connect(project, target, action.stage) if target else None
         carry_out(prepared, log_of(manifest), connection)
@@ -282,10 +289,12 @@ def do(
 def remark_on_release(row: Rollout) -> str:
     """What a canary with new code and routes asks of whoever deploys next."""
     if row.action == "rollback":
-        return "The code and routes here are still the new ones: the next `pulumi up` would give them to everybody."
+        return (
+            "This checkout still has the new code and routes: the next `pulumi up` would deploy them for all requests."
+        )
     if row.action == "promote":
-        return "`pulumi up` then moves the alias `live` to the new code."
-    return "The code and routes of the share come with `pulumi up`."
+        return "The next `pulumi up` moves the alias `live` to the new code."
+    return "`pulumi up` deploys the canary's code and routes."
 
 
 def say_history(rows: Sequence[Rollout]) -> None:
@@ -311,7 +320,7 @@ def say_history(rows: Sequence[Rollout]) -> None:
         right=("SHARE",),
     )
     if not rows[-1].done:
-        say("\nThe last one was cut off: `turnout canary mend` finishes it.")
+        say("\nThe last command was interrupted. Finish it with `turnout canary mend`.")
 
 
 for command in (start, set_share, status, run, promote, rollback, history, mend):

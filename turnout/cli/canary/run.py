@@ -50,7 +50,7 @@ StepsOption = Annotated[
     typer.Option(
         "--steps",
         metavar="PERCENTS",
-        help="The canary's shares one after the other, 5,25,50; those of models.yaml where none are given.",
+        help="The canary's shares in order, such as 5,25,50. Default: `steps` in models.yaml.",
         show_default=False,
     ),
 ]
@@ -59,7 +59,7 @@ BakeOption = Annotated[
     typer.Option(
         "--bake",
         metavar="DURATION",
-        help="How long each step is watched at the least: 90s, 10m, 1h; what models.yaml says where none is given.",
+        help="Minimum duration of each step, such as 90s, 10m or 1h. Default: `bake_minutes` in models.yaml.",
         show_default=False,
     ),
 ]
@@ -75,16 +75,16 @@ def run(
     api_key: ApiKeyOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """Walk a canary through its steps and judge it at each.
+    """Raise a canary's share step by step and judge it at each step.
 
-    Where all checks are successful it goes on, and after the last step it is promoted; where one fails it is rolled
-    back. Where the checks stay inconclusive for three bakes it stops and changes nothing.
-    Every move edits models.yaml, changes the stage
-    and is recorded. Ctrl-C leaves the canary as it is; started again the run goes on.
+    If all checks succeed, the canary moves to the next step, and is promoted after the last one. If a check fails, it
+    is rolled back. If the checks stay inconclusive for three times --bake, the run stops and changes nothing. Every
+    move edits models.yaml, changes the stage and is recorded. Ctrl-C stops the run and keeps the canary; the same
+    command resumes it.
 
-    Another command that moves the canary ends the run.
+    The run ends if another command changes the canary.
 
-    Exit codes: 0 promoted; 1 rolled back, failed, left, or ended by another command; 130 Ctrl-C.
+    Exit codes: 0 promoted; 1 rolled back, failed, inconclusive, or ended by another command; 130 Ctrl-C.
     """
     from turnout.canary.judging.states import Phase
     from turnout.canary.report import judgement_of
@@ -96,7 +96,7 @@ def run(
 
     target = find_target(endpoint_url, stack)
     if target is None:
-        raise CommandError("A run needs to know where the stage is served.", WHERE)
+        raise CommandError("`turnout canary run` needs the address of the stage.", WHERE)
     with told(manifest):
         project = load(manifest)
         find_canary(project.manifest, stage)
@@ -158,11 +158,11 @@ def ending_of(state: State, stage: str) -> str:
         case Phase.ROLLED_BACK:
             return f"Rolled back: {state.reason}."
         case Phase.PAUSED:
-            then = f"`auto_rollback` is off: `turnout canary rollback {stage}` ends it."
+            then = f"`auto_rollback` is off. End the canary with `turnout canary rollback {stage}`."
             return f"Failed, stopped at {state.percent:g}%: {state.reason}.\n{then}"
     then = (
-        f"`turnout canary promote {stage}` or `turnout canary rollback {stage}` decides; "
-        "another run tries again, for longer with a longer --bake."
+        f"Decide with `turnout canary promote {stage}` or `turnout canary rollback {stage}`, or run again "
+        "with a longer --bake."
     )
     return f"Stopped at {state.percent:g}%: inconclusive. {state.reason}.\n{then}"
 
@@ -182,7 +182,7 @@ def ending_with_1() -> Iterator[None]:
         raise CommandError(sentence_of(str(error)), code=1) from error
     except ProblemsError as error:
         tell_problems(error)
-        raise CommandError("The run ended: models.yaml cannot be edited as it is now.", code=1) from error
+        raise CommandError("The run ended because models.yaml can no longer be edited.", code=1) from error
 
 
 @contextmanager
@@ -191,10 +191,13 @@ def interruptible(going: CanaryRun, stage: str, manifest: Path) -> Iterator[None
     try:
         yield
     except KeyboardInterrupt:
-        tell(f"\nThe canary of {stage} is left as it is, at {going.state.percent:g}%.")
+        tell(f"\nStopped. The canary of {stage} stays at {going.state.percent:g}%.")
         if log_of(manifest).unfinished():
-            tell("It was about to move: `turnout canary mend` finishes that.")
-        tell(f"`turnout canary run {stage}` with the same options goes on, `turnout canary rollback {stage}` ends it.")
+            tell("A step was interrupted. Finish it with `turnout canary mend`.")
+        tell(
+            f"Resume with `turnout canary run {stage}` and the same options, or end the canary with `turnout "
+            f"canary rollback {stage}`."
+        )
         raise
 
 
@@ -206,7 +209,7 @@ def parse_steps(text: str) -> tuple[float, ...] | None:
     steps = tuple(step for step in found if step)
     is_rising = all(low < high for low, high in pairwise(steps))
     if not is_rising or len(steps) < len(found) or steps == (100.0,):
-        raise CommandError(f"--steps must be percents that rise, like 5,25,50; got {text!r}.")
+        raise CommandError(f"--steps must be increasing percentages such as 5,25,50, not {text!r}.")
     return steps
 
 
@@ -216,5 +219,5 @@ def parse_bake(text: str) -> float | None:
         return None
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", text)
     if not found:
-        raise CommandError(f"--bake must be a number with s, m or h, like 90s or 10m; got {text!r}.")
+        raise CommandError(f"--bake must be a number with s, m or h, such as 90s or 10m, not {text!r}.")
     return float(found[1]) * UNITS_MINUTES[found[2]]

@@ -37,7 +37,7 @@ OutputsOption = Annotated[
     typer.Option(
         "--outputs",
         metavar="FILE",
-        help="What `pulumi stack output --json` printed, to compare with; - reads standard input.",
+        help="Output of `pulumi stack output --json` to compare with. - reads standard input.",
         show_default=False,
     ),
 ]
@@ -53,12 +53,12 @@ def status(
     manifest: ManifestOption = DEFAULT_MANIFEST,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how a stage's canary stands.
+    """Show the status of a stage's canary.
 
-    What it serves, the requests and errors of both shares, the verdict, and each thing in which models.yaml, the live
-    stage and Pulumi's outputs differ. The live stage is asked where --url or --stack names it; where the
-    canary asks for agreement, both versions answer what a gateway here sampled of the last minutes, or what functions
-    on AWS logged of the last hour.
+    Shows its versions, the requests and errors of canary and baseline, the verdict, and all differences between
+    models.yaml, the live stage and Pulumi's outputs. Reads the live stage if --url or --stack is passed. If the canary
+    has an agreement check, sends recent requests to both versions: samples of a local gateway, or the last hour of the
+    functions' logs on AWS.
     """
     from turnout.canary.connection import connect
     from turnout.canary.report import judgement_of, make_report, report_to_json
@@ -93,7 +93,7 @@ def read_outputs(name: str) -> Mapping[str, Any] | None:
     except ValueError as error:
         raise CommandError(f"{name} is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise CommandError(f"{name} holds no JSON object", "Give what `pulumi stack output --json` prints.")
+        raise CommandError(f"{name} does not contain a JSON object", "Pass the output of `pulumi stack output --json`.")
     return found
 
 
@@ -116,7 +116,7 @@ def say_report(report: Report, *, is_asked: bool) -> None:
         for warning in report.warnings:
             say(textwrap.fill(f"- {warning}", WIDTH, subsequent_indent="  ", break_long_words=False))
     elif not is_asked:
-        say("\nThe live stage was not asked: --url or --stack names it.")
+        say("\nThe live stage was not checked. Name it with --url or --stack.")
 
 
 def headline_of(report: Report) -> str:

@@ -28,15 +28,18 @@ EndpointOption = Annotated[
         "--url",
         "--endpoint-url",
         metavar="URL",
-        help="Where `turnout serve` serves the stage: http://127.0.0.1:8080. [env var: TURNOUT_URL]",
+        help="Address of the `turnout serve` that serves the stage, such as http://127.0.0.1:8080. [env var: "
+        "TURNOUT_URL]",
         show_default=False,
     ),
 ]
 StackOption = Annotated[
     str,
-    typer.Option("--stack", metavar="NAME", help="The Pulumi stack of a stage that AWS serves.", show_default=False),
+    typer.Option(
+        "--stack", metavar="NAME", help="Pulumi stack of a stage that is deployed to AWS.", show_default=False
+    ),
 ]
-WHERE = "--url http://127.0.0.1:8080 names a gateway here, --stack NAME the Pulumi stack of a stage on AWS."
+WHERE = "Pass --url http://127.0.0.1:8080 for a local gateway, or --stack NAME for a stage on AWS."
 
 
 def find_target(endpoint_url: str, stack: str, *, uses_environment: bool = True) -> Target | None:
@@ -67,8 +70,8 @@ def recorded_target(project: Project, row: Rollout, named: Target | None) -> Tar
     if named is not None:
         return named
     if row.endpoint_url and find_services(project.manifest.path.parent, row.endpoint_url) is None:
-        message = f"rollouts.jsonl names {row.endpoint_url}, where no server of this project runs."
-        hint = "If it is the right address, name it: `turnout canary mend --url URL`."
+        message = f"rollouts.jsonl names {row.endpoint_url}, but no server of this project runs there."
+        hint = "If the address is right, pass it: `turnout canary mend --url URL`."
         raise CommandError(message, hint, code=1)
     return Target(row.stack, row.endpoint_url)
 
@@ -103,7 +106,7 @@ def editing_alone(manifest: Path) -> Iterator[None]:
     """While nobody else edits the manifest; what cannot be done is told."""
     from turnout.project.manifest_file import editing
 
-    with editing(manifest, lambda: tell("Another command edits the manifest: waiting for it.")), told(manifest):
+    with editing(manifest, lambda: tell("Waiting for another command that edits the manifest.")), told(manifest):
         yield
 
 
@@ -124,12 +127,13 @@ def told(manifest: Path) -> Iterator[None]:
     except ManifestChangedError as error:
         raise CommandError(sentence_of(error.message), error.hint, code=1) from error
     except RolloutLogError as error:
-        raise CommandError(str(error), "Mend the file by hand: it is one JSON object a line.") from error
+        raise CommandError(str(error), "Repair the file by hand: each line must be one JSON object.") from error
     except (ObservationError, StageControlError) as error:
         hint = error.hint
         if log_of(manifest).unfinished():
             hint = (
-                "models.yaml is edited and the stage is not: `turnout canary mend` finishes it once it can be reached."
+                "models.yaml is edited, but the stage is not. Run `turnout canary mend` when the stage can be "
+                "reached again."
             )
         raise CommandError(sentence_of(error.message), hint, code=1) from error
 

@@ -13,19 +13,20 @@ from turnout.cli.output import CommandError, counted, progress, say, tell
 from turnout.problems import ProblemsError
 from turnout.wording import size_text
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name; a new one is made.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name. A new model is added.")]
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="The new version's name.")]
-PathArgument = Annotated[Path, typer.Argument(metavar="PATH", help="The ONNX file; its external data comes along.")]
+PathArgument = Annotated[Path, typer.Argument(metavar="PATH", help="The ONNX file. Its external data is copied, too.")]
 ExamplesOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Requests with expected outputs, copied beside the model.")
+    Path | None, typer.Option(metavar="FILE", help="Requests with expected outputs, copied next to the model.")
 ]
 TransformOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Python with preprocess and postprocess, copied beside the model.")
+    Path | None,
+    typer.Option(metavar="FILE", help="Python file with preprocess and postprocess, copied next to the model."),
 ]
 
 BreakingOption = Annotated[
     bool,
-    typer.Option("--breaking", help="Let it take traffic of a version whose inputs or outputs it changes."),
+    typer.Option("--breaking", help="Accept a version that changes the inputs or outputs of the version it replaces."),
 ]
 
 
@@ -41,19 +42,19 @@ def add(
 ) -> None:
     """Add a version of a model.
 
-    The model file is copied into the project, its digest pinned, and the version listed in models.yaml.
-    Everything is checked before anything is written, also that onnxruntime can open the model, and a failure leaves
-    all as it was. A version is immutable: one that exists is never overwritten.
+    Copies the model file into the project, pins its digest and adds the version to models.yaml. Everything is checked
+    first, including that onnxruntime can open the model, so a failure changes nothing. Versions are immutable: an
+    existing version is never overwritten.
 
-    A stage with `"*": newest` moves to the new version. If that version cannot stand in for the one before it, because
-    its inputs or outputs differ, it is refused; --breaking writes `breaking: true` and adds it.
+    A stage with `"*": newest` moves to the new version. If the inputs or outputs of that version are incompatible with
+    the current one, it is rejected; --breaking adds it with `breaking: true`.
     """
     from turnout.artifacts.artifact import ArtifactError
     from turnout.project.manifest_file import ManifestChangedError, editing
     from turnout.scaffold.new_version import NewVersionError, prepare_version, write_version
     from turnout.yaml_text.editor import EditError
 
-    with editing(manifest, lambda: tell("Another `turnout add` is at work: waiting for it.")):
+    with editing(manifest, lambda: tell("Waiting for another `turnout add`.")):
         project = load(manifest)
         try:
             prepared = prepare_version(
@@ -66,12 +67,12 @@ def add(
         except ManifestChangedError as error:
             raise CommandError(f"{error.message}.", error.hint, code=1) from error
         except ProblemsError:
-            tell(f"{project.manifest.source} would not be right with {model} {version}; nothing was written:")
+            tell(f"{project.manifest.source} would be invalid with {model} {version}. Nothing was written:")
             raise
     files = f"{counted(len(prepared.files), 'file')}, {size_text(prepared.artifact.size_bytes)} of model"
     place = prepared.folder.relative_to(prepared.root)
-    say(f"{place} holds its {files}, already." if prepared.in_place else f"Copied {files}, to {place}.")
-    say(f"Listed {model} {version} in {project.manifest.source}, sha256 {prepared.artifact.sha256[:12]}.")
+    say(f"{place} already contains its {files}." if prepared.in_place else f"Copied {files} to {place}.")
+    say(f"Added {model} {version} to {project.manifest.source}, sha256 {prepared.artifact.sha256[:12]}.")
     for change in prepared.changes:
         say(f"Now {change}.")
     for note in prepared.notes:

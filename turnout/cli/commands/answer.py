@@ -43,14 +43,14 @@ def say_answer(answer: Answer) -> None:
         outputs = []
     if not outputs:
         text = shorten(answer.body[:MOST_BYTES].decode(errors="replace"))
-        message = f"the answer (HTTP {answer.status}) is not a model's: {text}"
-        raise CommandError(message, "Is --url the address of an API that Turnout serves?", code=1)
+        message = f"the response (HTTP {answer.status}) does not come from a model: {text}"
+        raise CommandError(message, "Check that --url is the address of an API that Turnout serves.", code=1)
     say(summary_of(answer))
     rows = [(row.name, row.datatype or "-", shape_text(row.shape), values_text(row.values)) for row in outputs]
     say()
     say_table(("OUTPUT", "DATATYPE", "SHAPE", "VALUES"), rows)
     if any(len(row.values) > SHOWN_VALUES for row in outputs):
-        say("\nLong outputs are cut; --json prints all of it.")
+        say("\nLong outputs are truncated. --json prints all of them.")
 
 
 def summary_of(answer: Answer) -> str:
@@ -115,13 +115,15 @@ def value_text(value: Any) -> str:
 
 
 HINTS = {
-    "MissingAuthenticationTokenException": "API Gateway answers this where it has no such endpoint (check the names) "
-    "and where a stage requires an AWS signature.",
+    "MissingAuthenticationTokenException": (
+        "API Gateway returns this for an unknown path (check the names) and for a stage that needs an AWS signature."
+    ),
     "ForbiddenException": "The stage requires an API key: pass --api-key, or --stage to use the key in .turnout.",
 }
 OLDER_SERVER = (
-    "models.yaml has it, so the server runs an older models.yaml: restart `turnout serve`, start it with --watch, "
-    "or run `pulumi up`. API Gateway answers the same where a stage requires an AWS signature."
+    "models.yaml has it, so the server runs an older models.yaml: restart `turnout serve`, start it "
+    "with --watch, or run `pulumi up`. API Gateway also returns this for stages that require an AWS "
+    "signature."
 )
 """What API Gateway's own errors mean, where its words don't say."""
 

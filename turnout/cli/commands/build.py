@@ -22,15 +22,20 @@ if TYPE_CHECKING:
     from turnout.project.project import Project
 
 OutOption = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Where the zips go; .turnout/packages beside the manifest.")
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Output folder of the zips. Default: .turnout/packages next to the manifest."
+    ),
 ]
 OptimiseOption = Annotated[
-    bool, typer.Option("--optimise/--as-given", help="Optimise graphs where that changes no bit of any answer.")
+    bool, typer.Option("--optimise/--as-given", help="Optimize graphs where the outputs stay bit-identical.")
 ]
 HereOption = Annotated[
-    bool, typer.Option("--here", help="For this machine's own Python and platform instead of Lambda's.")
+    bool, typer.Option("--here", help="Build for this machine's Python and platform instead of Lambda's.")
 ]
-JobsOption = Annotated[int, typer.Option("--jobs", metavar="N", min=0, help="How many at once; 0 is one per core.")]
+JobsOption = Annotated[
+    int, typer.Option("--jobs", metavar="N", min=0, help="Number of parallel builds. 0 is one per core.")
+]
 
 
 def build(
@@ -44,8 +49,8 @@ def build(
 ) -> None:
     """Build the zips and layers that AWS runs.
 
-    A package is built only when one of its inputs changed; equal inputs give equal bytes.
-    The layer's wheels come from the package index that uv is set up with.
+    Builds are reproducible, and only packages whose inputs changed are built. The layer's wheels are downloaded from
+    the package index that uv is configured with.
     """
     from turnout.gateway.interrupt import remembered_interrupt
     from turnout.trials.checks import find_notes
@@ -85,12 +90,12 @@ def build_all(
                 project, out=folder, target=target, routers=routers, optimise=optimise, jobs=jobs, progress=progress
             )
     except LayerError as error:
-        raise CommandError(f"the layer cannot be made: {error}", code=1) from None
+        raise CommandError(f"cannot build the layer: {error}", code=1) from None
     except OSError as error:
         if error.errno not in FULL:
             raise
         message = f"cannot write packages to {folder}: {error.strerror}."
-        raise CommandError(message, "Make room and build again: finished packages are kept.", code=1) from error
+        raise CommandError(message, "Free disk space and build again: finished packages are kept.", code=1) from error
     return built, folder
 
 

@@ -10,14 +10,14 @@ import typer
 
 from turnout.cli.output import CommandError, counted, say, tell
 
-FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The project's folder; it is made.")]
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The project's folder. Created if missing.")]
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Write into a folder that holds files; those that exist are kept.")
+    bool, typer.Option("--force", help="Also write into a folder that is not empty. Existing files are kept.")
 ]
 
 
 def init(folder: FolderArgument, *, force: ForceOption = False) -> None:
-    """Make a project with a sample model, ready to be served.
+    """Create a project with a sample model, ready to serve.
 
     It holds models.yaml, two versions of the iris model, Pulumi's program for AWS, a .gitignore and a README. No file
     is ever overwritten.
@@ -27,9 +27,9 @@ def init(folder: FolderArgument, *, force: ForceOption = False) -> None:
     try:
         created = create_project(folder, beside_others=force)
     except OccupiedError as error:
-        hint = "" if force else "Name another folder, or add what is missing with --force: no file is overwritten."
+        hint = "" if force else "Name another folder, or add the missing files with --force: no file is overwritten."
         raise CommandError(str(error), hint) from error
     for name in created.kept:
         tell(f"kept {folder / name}")
-    say(f"Made {counted(len(created.written), 'file')} in {folder}. Next:\n")
+    say(f"Created {counted(len(created.written), 'file')} in {folder}. Next:\n")
     say(f"    cd {quote(str(folder))}\n    turnout serve")

@@ -24,27 +24,27 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")]
 VersionArgument = Annotated[
-    str, typer.Argument(metavar="VERSION", help="The version; the one that the stage serves where none is named.")
+    str, typer.Argument(metavar="VERSION", help="The version. Default: the one that the stage serves.")
 ]
 DataOption = Annotated[
-    str, typer.Option("--data", "-d", metavar="JSON|@FILE|-", help="The request's body; - reads standard input.")
+    str, typer.Option("--data", "-d", metavar="JSON|@FILE|-", help="The request body. - reads standard input.")
 ]
 UrlOption = Annotated[
     str,
     typer.Option(
-        "--url", "--endpoint-url", metavar="URL", envvar="TURNOUT_URL", help="Where the server is.", show_envvar=True
+        "--url", "--endpoint-url", metavar="URL", envvar="TURNOUT_URL", help="Address of the server.", show_envvar=True
     ),
 ]
 StageOption = Annotated[
-    str, typer.Option(metavar="NAME", help="The stage to ask; the server's own first one where none is named.")
+    str, typer.Option(metavar="NAME", help="The stage to call. Default: the server's default stage.")
 ]
-ExampleOption = Annotated[str, typer.Option(metavar="NAME", help="The example to send, by its name.")]
+ExampleOption = Annotated[str, typer.Option(metavar="NAME", help="Name of the example to send.")]
 ApiKeyOption = Annotated[
     str,
     typer.Option(
         metavar="KEY",
         envvar="TURNOUT_API_KEY",
-        help="The API key; for a server on this machine the one that `turnout serve` wrote is found.",
+        help="The API key. For a local server, the key that `turnout serve` wrote is used.",
         show_default=False,
     ),
 ]
@@ -64,11 +64,11 @@ def invoke(
 ) -> None:
     """Send one request to a running server.
 
-    The answer is shown as a table. Without --data the request is the first of the version's examples, and the answer
-    is compared with what that expects; a version without examples gets a request made from its signature.
+    Prints the response as a table. Without --data, it sends the version's first example and compares the response with
+    the expected outputs. For a version without examples, it generates a request from the signature.
     """
     if data and example:
-        raise CommandError("--data and --example both give the request: give one of them.")
+        raise CommandError("--data and --example cannot be combined: both define the request.")
     sample = None if data else sample_request(manifest, model, version, stage, example)
     body = read_data(data) if sample is None else json.dumps(sample.request).encode()
     key = api_key or local_key(manifest, url, stage or (sample.stage if sample else ""))
@@ -149,7 +149,7 @@ def send(url: str, model: str, version: str, stage: str, body: bytes, key: str) 
     except ValueError as error:
         raise CommandError(f"{error}.") from error
     except UnreachableError as error:
-        hint = "Start one with `turnout serve`, or say where it is with --url."
+        hint = "Start one with `turnout serve`, or pass its address with --url."
         raise CommandError(str(error), hint, code=1) from error
 
 
@@ -160,15 +160,17 @@ def compare(sample: SampleRequest, answer: Answer, *, quiet: bool) -> None:
     name = f"{sample.model} {sample.version}"
     if sample.example is None:
         if not quiet:
-            say(f"\nThe request was made from the signature of {name}: the values mean nothing.")
+            say(f"\nThe request was generated from the signature of {name}: its values are arbitrary.")
         return
     answered_by = answer.headers.get(VERSION_HEADER, sample.version)
     if answered_by != sample.version:
-        tell(f"Not compared: the request is an example of {name}, and {answered_by} answered.")
+        tell(f"Not compared: the request is an example of {name}, but {answered_by} answered.")
         return
     differences = matches(sample.example, json.loads(answer.body))
     if differences:
         lines = "\n    ".join(printable(difference) for difference in differences)
-        raise CommandError(f"the answer is not what example {sample.example.name!r} of {name} expects:", lines, code=1)
+        raise CommandError(
+            f"the response differs from what example {sample.example.name!r} of {name} expects:", lines, code=1
+        )
     if not quiet:
-        say(f"\nAs expected by example {sample.example.name!r} of {name}.")
+        say(f"\nThe response matches example {sample.example.name!r} of {name}.")

@@ -14,13 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 StageArgument = Annotated[
-    str, typer.Argument(metavar="[STAGE]", help="Print the key of this stage alone.", show_default=False)
+    str, typer.Argument(metavar="[STAGE]", help="Print only the key of this stage.", show_default=False)
 ]
-ServicesOption = Annotated[
-    bool, typer.Option("--services", help="Print the token of the services of the server that runs.")
-]
+ServicesOption = Annotated[bool, typer.Option("--services", help="Print the services token of the running server.")]
 PortOption = Annotated[
-    int, typer.Option("--port", metavar="PORT", help="With --services, of the server on this port.", show_default=False)
+    int, typer.Option("--port", metavar="PORT", help="With --services, the port of the server.", show_default=False)
 ]
 
 
@@ -34,8 +32,8 @@ def keys(
 ) -> None:
     """Show the API keys of the stages served on this machine.
 
-    `turnout serve` makes a key for each stage with `auth: api_key` and keeps it in .turnout/api_keys.json.
-    Where STAGE is named, only its key is printed: `curl -H "x-api-key: $(turnout keys prod)" ...`.
+    `turnout serve` makes a key for each stage with `auth: api_key` and keeps it in .turnout/api_keys.json. With STAGE,
+    prints only its key: `curl -H "x-api-key: $(turnout keys prod)" ...`.
     """
     from turnout.manifest.parser import parse_manifest
     from turnout.project.manifest_file import manifest_path
@@ -43,7 +41,7 @@ def keys(
     path = manifest_path(manifest)
     if services or port:
         if stage:
-            raise CommandError("--services prints a token and takes no stage.", "Leave the stage out.")
+            raise CommandError("--services prints a token and does not accept a stage.", "Omit the stage.")
         say(find_services_token(path.parent, port))
         return
     stages = parse_manifest(path.read_bytes(), path=path, source=str(path)).stages
@@ -58,7 +56,7 @@ def keys(
     elif found:
         say_table(("STAGE", "KEY"), found.items())
     else:
-        say("No stage asks for an API key.")
+        say("No stage requires an API key.")
 
 
 def check_stage(stage: str, stages: Iterable[str], asking: Iterable[str]) -> None:
@@ -66,7 +64,9 @@ def check_stage(stage: str, stages: Iterable[str], asking: Iterable[str]) -> Non
     if stage not in stages:
         raise CommandError(f"unknown stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
     if stage not in asking:
-        raise CommandError(f"stage {stage} asks for no API key.", "`auth: api_key` of a stage asks for one.")
+        raise CommandError(
+            f"stage {stage} does not require an API key.", "Set `auth: api_key` on the stage to require one."
+        )
 
 
 def keys_of(folder: Path, stages: Iterable[str]) -> Mapping[str, str]:
@@ -84,8 +84,8 @@ def find_services_token(folder: Path, port: int) -> str:
     found = {number: token for number, token in tokens.items() if port in {0, number}}
     if not found:
         where = f" on port {port}" if port else ""
-        message = f"no server of this project{where} asks for a token."
-        raise CommandError(message, "`turnout serve --services token` starts one that does.", code=1)
+        message = f"no running server of this project{where} requires a token."
+        raise CommandError(message, "Start one with `turnout serve --services token`.", code=1)
     if len(found) > 1:
         raise CommandError(f"servers run on ports {', '.join(map(str, sorted(found)))}.", "Choose one with --port.")
     return next(iter(found.values()))

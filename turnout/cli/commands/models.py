@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def models(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption = False) -> None:
     """List the models and their versions.
 
-    With their tensors, digests and sizes, and which stage serves what.
-    A dimension that is free shows its name, or -1 where it has none. `prod 10%` is a share: a canary's or a weight's.
+    Shows tensors, digests, sizes, and the stages that serve each version. A free dimension is shown by its name, or as
+    -1 if it has none. `prod 10%` is the share of a canary or a weight.
     """
     project = load(manifest)
     if as_json:

@@ -14,17 +14,13 @@ if TYPE_CHECKING:
 
 PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
 
-ApiOption = Annotated[
-    str, typer.Option("--api", metavar="NAME", help="The API, where stages differ so much that there are several.")
+ApiOption = Annotated[str, typer.Option("--api", metavar="NAME", help="The API to print, if the stages need several.")]
+StageOption = Annotated[str, typer.Option("--stage", metavar="NAME", help="Print the API of this stage.")]
+RegionOption = Annotated[str, typer.Option("--region", metavar="REGION", help="AWS region in the integration URIs.")]
+AccountOption = Annotated[str, typer.Option("--account", metavar="NUMBER", help="AWS account in the integration URIs.")]
+StackOption = Annotated[
+    str, typer.Option("--stack", metavar="NAME", help="The stack whose functions the integration URIs name.")
 ]
-StageOption = Annotated[str, typer.Option("--stage", metavar="NAME", help="The API of this stage.")]
-RegionOption = Annotated[
-    str, typer.Option("--region", metavar="REGION", help="The AWS region in the integrations' addresses.")
-]
-AccountOption = Annotated[
-    str, typer.Option("--account", metavar="NUMBER", help="The AWS account in the integrations' addresses.")
-]
-StackOption = Annotated[str, typer.Option("--stack", metavar="NAME", help="The stack whose functions are addressed.")]
 
 
 def openapi(
@@ -38,9 +34,9 @@ def openapi(
 ) -> None:
     """Print the OpenAPI document.
 
-    OpenAPI 3.0 with API Gateway's extensions; it is what AWS gets and what `turnout serve` obeys. Stages
-    with different auth have documents of their own: then --stage or --api says which; without them it is the first
-    stage's. One that is too large for API Gateway is refused.
+    OpenAPI 3.0 with API Gateway's extensions: the document that `pulumi up` imports and `turnout serve` implements.
+    Stages with different auth have separate documents; choose one with --stage or --api (default: the first stage's).
+    Rejects a document that is too large for API Gateway.
     """
     from turnout.openapi.document import build_document, check_document, lambda_uri
     from turnout.openapi.documentation_parts import MOST_PARTS, count_documentation_parts
@@ -70,7 +66,7 @@ def partition_of(region: str) -> str:
 def choose_api(plan: Plan, name: str, stage: str, *, first_stage: str) -> Api:
     """The API that was named, or the one of the stage, or the first stage's; what fits none is an error that lists."""
     if name and stage:
-        raise CommandError("--api and --stage both choose the API: give one of them.")
+        raise CommandError("--api and --stage cannot be combined: both choose the API.")
     if name:
         fitting = [api for api in plan.apis if api.name == name]
         known = ", ".join(api.name for api in plan.apis)
@@ -79,7 +75,10 @@ def choose_api(plan: Plan, name: str, stage: str, *, first_stage: str) -> Api:
         known = ", ".join(row.name for api in plan.apis for row in api.stages)
     if not fitting:
         noun = "API" if name else "stage"
-        raise CommandError(f"there is no {noun} {name or stage!r}.", f"There are: {known}.")
+        raise CommandError(f"unknown {noun} {name or stage!r}.", f"There are: {known}.")
     if len(plan.apis) > 1 and not (name or stage):
-        tell(f"API {fitting[0].name}, of {counted(len(plan.apis), 'API')}; --stage or --api prints another.")
+        tell(
+            f"Printed API {fitting[0].name}, one of {counted(len(plan.apis), 'API')}. Choose another with "
+            "--stage or --api."
+        )
     return fitting[0]

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 BAR_WIDTH = 20
 NEAR = 0.8
-"""The share of a quota from which the first line warns."""
+"""Share of a quota from which the first line warns."""
 
 ColdStartOption = Annotated[
-    bool, typer.Option("--cold-start", help="Also measure each version's cold start, in fresh processes.")
+    bool, typer.Option("--cold-start", help="Also measure each version's cold start in a fresh process.")
 ]
 StackOption = Annotated[
-    str, typer.Option("--stack", metavar="NAME", help="The stack whose names are shown: a part of every name.")
+    str, typer.Option("--stack", metavar="NAME", help="The stack, which is part of every resource name.")
 ]
 
 
@@ -39,12 +39,12 @@ def plan(
     outputs: OutputsOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show what models.yaml comes to.
+    """Show what will be served and deployed.
 
-    Stages with their variables and canaries, functions, routes, packages, and the quotas used.
+    Shows stages with their variables and canaries, functions, routes, packages and quotas.
 
-    Nothing is made and AWS is not asked. Every quota that can be known beforehand is checked; a plan that goes over
-    one is refused. With --outputs, notes say which new routes only a canary's share would see.
+    Creates nothing and does not call AWS. Rejects a plan that exceeds a quota known in advance. With --outputs, notes
+    list the new routes that only a canary would serve.
     """
     from turnout.plan.as_json import plan_to_json
     from turnout.plan.deployment_notes import find_deployment_notes
@@ -188,8 +188,8 @@ def open_inference_text(made: Plan) -> str:
     allowed = next((f" of {quota.allowed:,g}" for quota in made.quotas if quota.name == "resources"), "")
     others = " and ".join(f"{count:,} with {name}" for name, count in made.resources.items() if name != chosen)
     return (
-        f"Open Inference Protocol: {chosen}, {made.resources[chosen]:,}{allowed} resources of an API; "
-        f"it would be {others}."
+        f"Open Inference Protocol: {chosen}, {made.resources[chosen]:,}{allowed} resources per API. "
+        f"Alternatives: {others}."
     )
 
 

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")]
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="The version to remove.")]
-FilesOption = Annotated[
-    bool, typer.Option("--delete-files/--keep-files", help="Whether the version's files are deleted, too.")
-]
+FilesOption = Annotated[bool, typer.Option("--delete-files/--keep-files", help="Also delete the version's files.")]
 
 
 def remove(
@@ -35,10 +33,10 @@ def remove(
 ) -> None:
     """Remove a version of a model.
 
-    It is taken out of models.yaml; comments stay. A version that a stage serves, also by `"*": newest`, or that a
-    canary, a weight, a graph, a shadow or a fallback names, is refused.
+    Removes the version from models.yaml and keeps comments. Rejects a version that a stage serves (also by `"*":
+    newest`) or that a canary, a weight, a graph, a shadow or a fallback names.
 
-    Its files stay unless --delete-files is given. Files that another version names are never deleted.
+    Keeps its files unless --delete-files is passed. Files that another version names are never deleted.
     """
     from turnout.canary.rollout.rollout import check_finished
     from turnout.scaffold.removed_version import prepare_removal, remove_version
@@ -50,7 +48,7 @@ def remove(
         try:
             prepared = prepare_removal(project, model, version)
         except ProblemsError:
-            tell(f"{project.manifest.source} would not be right without {model} {version}; nothing was removed:")
+            tell(f"{project.manifest.source} would be invalid without {model} {version}. Nothing was removed:")
             raise
         lost = list(lost_ways_back(project, manifest, model, version))
         try:
@@ -62,7 +60,7 @@ def remove(
             raise CommandError(f"{message}: {error.strerror}.", "Delete it by hand.", code=1) from error
     say(f"Removed {model} {version} from {project.manifest.source}.")
     say_files(prepared, deleted, delete_files=delete_files)
-    say(f"`pulumi up` deletes its function: calls of /models/{model}/{version}/inference are refused from then on.")
+    say(f"`pulumi up` deletes its function: calls to /models/{model}/{version}/inference then fail.")
     for stage in lost:
         tell(f"note: `turnout canary rollback {stage} --to-previous` can no longer return to {model} {version}.")
 
@@ -74,7 +72,7 @@ def check_names(project: Project, model: str, version: str) -> None:
     try:
         row = project.manifest.model(known("model", model, [found.name for found in project.manifest.models]))
         if row.graph is not None:
-            raise CommandError(f"{model} is a graph: it has no versions.", "Delete it in models.yaml by hand.")
+            raise CommandError(f"{model} is a graph and has no versions.", "Delete it in models.yaml by hand.")
         known(f"version of {model}", version, [found.name for found in row.versions])
     except UnknownNameError as error:
         raise CommandError(str(error), error.hint) from error
@@ -104,4 +102,4 @@ def say_files(prepared: PreparedRemoval, deleted: tuple[Path, ...], *, delete_fi
     for folder in dict.fromkeys(path.parent for path in deleted):
         if folder != prepared.root and folder.is_dir():
             rest = sorted(path.name for path in folder.iterdir())
-            say(printable(f"{prepared.name_of(folder)} still holds {', '.join(rest)}."))
+            say(printable(f"{prepared.name_of(folder)} still contains {', '.join(rest)}."))

@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 
 FileArgument = Annotated[
     Path,
-    typer.Argument(metavar="FILE", help="What `turnout serve --capture` wrote, or an export of CloudWatch's logs."),
+    typer.Argument(metavar="FILE", help="File written by `turnout serve --capture`, or an export of CloudWatch Logs."),
 ]
 AgainstOption = Annotated[
     list[str],
     typer.Option(
         metavar="MODEL/VERSION",
-        help="The version in question; given twice, the second is the one that it is compared with, otherwise each "
-        "request is compared with the version that answered it when it was captured.",
+        help="The version to test. Compared with a second --against, or else with the version that answered "
+        "when the request was captured.",
     ),
 ]
 FailUnderOption = Annotated[
     float | None,
     typer.Option(
-        metavar="SHARE", min=0, max=1, help="Exit with 1 where a smaller share agrees, 0-1.", show_default=False
+        metavar="SHARE", min=0, max=1, help="Exit with 1 if a smaller share agrees (0-1).", show_default=False
     ),
 ]
 ReportOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write an HTML page with plots here.", show_default=False)
+    Path | None, typer.Option(metavar="FILE", help="Write an HTML report with plots to this file.", show_default=False)
 ]
-ConcurrencyOption = Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Requests on their way at once.")]
+ConcurrencyOption = Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Number of concurrent requests.")]
 
 SIDE_HEADERS = ("VERSION", "REQUESTS", "ERRORS", "P50 MS", "P95 MS", "P99 MS")
 OUTPUT_HEADERS = ("OUTPUT", "RULE", "AGREE", "MAX ABS", "MAX REL", "LEAST COSINE")
@@ -71,11 +71,10 @@ def replay(
     as_json: JsonOption = False,
     concurrency: ConcurrencyOption = 4,
 ) -> None:
-    """Send captured requests to versions again, and compare.
+    """Replay captured requests and compare versions.
 
-    Each request of the model goes to both versions by their own paths; outputs are compared by the rules that the
-    manifest has for the stage's canary, or else by their datatypes. Where versions agree too little, --fail-under
-    makes the exit code 1: a gate before a canary starts.
+    Sends each captured request to both versions. Compares outputs by the rules of the stage's canary in the manifest,
+    or else by their datatypes. --fail-under exits with 1 if too few requests agree: a gate before a canary starts.
     """
     from turnout.replay.origin import Origin, fetch_stage, public_url
     from turnout.replay.replay import Replay, replay_headers
@@ -118,16 +117,16 @@ def replay(
 def parse_against(against: list[str]) -> tuple[str, str, str]:
     """The model, the version in question, and the one that it is compared with, empty where none is named."""
     if len(against) > 2:
-        raise CommandError(f"--against was given {len(against)} times: name one version, or two.")
+        raise CommandError(f"--against was passed {len(against)} times: pass one version, or two.")
     pairs = [name.split("/") for name in against]
     for name, pair in zip(against, pairs, strict=True):
         if len(pair) != 2 or not all(pair):
             raise CommandError(f"--against {name}: expected MODEL/VERSION, such as iris/v2.")
     (model, canary), baseline = pairs[0], ["", ""] if len(pairs) == 1 else pairs[1]
     if len(pairs) == 2 and baseline[0] != model:
-        raise CommandError(f"--against {against[0]} and {against[1]}: only versions of one model can be compared.")
+        raise CommandError(f"--against {against[0]} and {against[1]}: only versions of the same model can be compared.")
     if baseline[1] == canary:
-        raise CommandError(f"--against {against[0]} was given twice: a version always agrees with itself.")
+        raise CommandError(f"--against {against[0]} was passed twice: name two different versions.")
     return model, canary, baseline[1]
 
 
@@ -201,8 +200,8 @@ def find_first(samples: Iterator[tuple[int, Sample]], file: Path, model: str) ->
         if sample.model == model:
             return number, sample
         others[sample.model] = None
-    hint = f"It holds requests of {', '.join(others)}." if others else "`turnout serve --capture FILE` writes one."
-    raise CommandError(f"{file} holds no captured request of {model}.", hint)
+    hint = f"It contains requests to {', '.join(others)}." if others else "`turnout serve --capture FILE` writes one."
+    raise CommandError(f"{file} contains no captured requests to {model}.", hint)
 
 
 def check_version(sender: Replay, model: str, version: str, sample: Sample) -> None:
@@ -212,11 +211,11 @@ def check_version(sender: Replay, model: str, version: str, sample: Sample) -> N
     try:
         answer = sender.ask(version, sample)
     except UnreachableError as error:
-        hint = "Start a server with `turnout serve`, or say where it is with --url."
+        hint = "Start a server with `turnout serve`, or pass its address with --url."
         raise CommandError(str(error), hint, code=1) from error
     if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
         tell_error_answer(answer)
-        raise CommandError(f"{model}/{version} cannot be asked.", code=1)
+        raise CommandError(f"{model}/{version} cannot be called.", code=1)
 
 
 def write_report(report: Path, summary: Summary, origin: Origin, floor: float | None) -> None:
@@ -253,12 +252,12 @@ def say_summary(summary: Summary, model: str) -> None:
         say_table(OUTPUT_HEADERS, outputs, right=OUTPUT_HEADERS[2:])
     say()
     if summary.agreement is None:
-        say(f"No request of {model} could be compared.")
+        say(f"No request to {model} could be compared.")
     else:
         share = share_text(summary.agreed, summary.compared)
         say(f"{share} agree: {summary.agreed:,} of {counted(summary.compared, 'request')}.")
     if summary.undecided:
-        say(f"Not counted: {counted(summary.undecided, 'request')} that neither version answered, or not in time.")
+        say(f"Not counted: {counted(summary.undecided, 'request')} that neither version answered in time.")
     for row in summary.disagreements[:SHOWN_DISAGREEMENTS]:
         say(f"  line {row.number}, {row.output}: {printable(row.baseline)} | {printable(row.canary)}")
 

@@ -23,60 +23,60 @@ CANNOT_LISTEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, 
 
 
 class LogFormat(StrEnum):
-    """How a line of the access log is spelled."""
+    """Format of the access log."""
 
     TEXT = "text"
     JSON = "json"
 
 
 HostOption = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="The address to listen on; 0.0.0.0 lets other machines in.")
+    str, typer.Option(metavar="ADDRESS", help="The address to listen on. 0.0.0.0 accepts other machines.")
 ]
 PortOption = Annotated[
-    int, typer.Option(metavar="PORT", min=0, max=65535, help="The port to listen on; 0 takes a free one.")
+    int, typer.Option(metavar="PORT", min=0, max=65535, help="The port to listen on. 0 chooses a free one.")
 ]
 StageOption = Annotated[
     str,
-    typer.Option(
-        metavar="NAME", help="The stage that answers paths without one; the first of the manifest where none is named."
-    ),
+    typer.Option(metavar="NAME", help="The stage for paths without a stage. Default: the first in the manifest."),
 ]
 PreloadOption = Annotated[bool, typer.Option("--preload", help="Load every model before the first request.")]
-LogOption = Annotated[LogFormat, typer.Option(help="How a line of the access log is spelled.")]
+LogOption = Annotated[LogFormat, typer.Option(help="Format of the access log.")]
 AccessLogOption = Annotated[
-    bool, typer.Option("--access-log/--no-access-log", help="Whether each request gets a line on standard output.")
+    bool, typer.Option("--access-log/--no-access-log", help="Log each request to standard output.")
 ]
 
 WorkersOption = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Processes that answer requests; 0 is one per core that may be used.")
+    int, typer.Option(metavar="N", min=0, help="Number of worker processes. 0 is one per available core.")
 ]
-WatchOption = Annotated[
-    bool, typer.Option("--watch", help="Serve what models.yaml and its files say now, whenever they change.")
-]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Reload when models.yaml or a file it names changes.")]
 CaptureOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Add every request that reaches a model to this file, for `turnout replay`; at most 1 GB.",
+        help="Append every request to a model to this file, for `turnout replay`. At most 1 GB.",
         show_default=False,
     ),
 ]
 ServicesOption = Annotated[
     ServicesMode | None,
     typer.Option(
-        help="Who may use /restapis, Lambda's Invoke API, /turnout and /metrics: programs on this machine, whoever has "
-        "the token that `turnout keys --services` prints, or nobody. On a loopback address `local`, else `token`.",
+        help="Who may call /restapis, Lambda's Invoke API, /turnout and /metrics: programs on this machine (local), "
+        "callers with the token that `turnout keys --services` prints (token), or nobody (off). Default: "
+        "`local` on a loopback address, else `token`.",
         show_default=False,
     ),
 ]
 IsolatedOption = Annotated[
-    bool, typer.Option("--isolated", help="Run each version in processes of its own, as Lambda does.")
+    bool, typer.Option("--isolated", help="Run each version in its own processes, as Lambda does.")
 ]
 EnvironmentsOption = Annotated[
-    int, typer.Option(metavar="N", min=0, help="With --isolated, processes of one version at once; 0 is one per core.")
+    int,
+    typer.Option(
+        metavar="N", min=0, help="With --isolated, the maximum number of processes per version. 0 is one per core."
+    ),
 ]
 IdleOption = Annotated[
-    float, typer.Option(min=0, metavar="SECONDS", help="With --isolated, how long a process waits for its next call.")
+    float, typer.Option(min=0, metavar="SECONDS", help="With --isolated, stop a process after this idle time.")
 ]
 AllowPortOption = Annotated[
     list[int] | None,
@@ -84,7 +84,7 @@ AllowPortOption = Annotated[
         metavar="PORT",
         min=1,
         max=65535,
-        help="With --isolated, a TCP port that versions may connect to; may be repeated. 443 is open.",
+        help="With --isolated, a TCP port that versions may connect to. Repeatable. 443 is always open.",
     ),
 ]
 
@@ -109,21 +109,18 @@ def serve(
 ) -> None:
     """Serve the API on this machine.
 
-    It answers with real inference until Ctrl-C or SIGTERM.
-    Models are loaded when they are first called, or all at once with --preload. Requests in flight are finished
-    before it stops.
-    With --watch an edit goes into service without a request lost; a broken one is told and changes nothing.
-    SIGHUP does the same once.
-    With --isolated each version runs as on Lambda: in processes of its own, from its own zip, within its memory, and
-    apart from this machine's files and services.
+    Runs real inference until Ctrl-C or SIGTERM, then finishes the requests in flight. Models are loaded on their first
+    call, or at startup with --preload. --watch applies edits without losing requests; invalid edits are reported and
+    ignored. SIGHUP reloads once. --isolated runs each version as on Lambda: in its own processes, from its own zip,
+    within its memory, without access to this machine's files and services.
     """
     with remembered_interrupt() as check_interrupt:
         project = load(manifest)
         stages = [row.name for row in project.manifest.stages]
         if stage and stage not in stages:
-            raise CommandError(f"there is no stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
+            raise CommandError(f"unknown stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
         if port in (allow_port or ()):
-            raise CommandError(f"--allow-port {port} is the server's own port.", "Versions never reach it.")
+            raise CommandError(f"--allow-port {port} is the server's own port.", "Versions can never connect to it.")
         from turnout.gateway import serve as local
         from turnout.gateway.editions.isolated import Isolation
         from turnout.gateway.functions.isolated.confinement import find_boundary
@@ -156,20 +153,26 @@ def serve(
                 check_interrupt=check_interrupt,
             )
         except LayerError as error:
-            message = f"what isolated functions run on cannot be made: {error}"
-            raise CommandError(message, "It is fetched once, through uv, and kept in .turnout.", code=1) from None
+            message = f"cannot prepare the environment of isolated functions: {error}"
+            raise CommandError(message, "It is downloaded once with uv and cached in .turnout.", code=1) from None
         except (OutputError, StartError, StopError) as error:
             raise CommandError(f"{error}.", code=1) from None
         except OSError as error:
             if isolated and error.errno in FULL:
                 message = f"cannot write packages to {manifest_path(manifest).parent / '.turnout'}: {error.strerror}."
-                raise CommandError(message, "Make room and start again: finished packages are kept.", code=1) from error
+                raise CommandError(
+                    message, "Free disk space and start again: finished packages are kept.", code=1
+                ) from error
             if capture is not None and error.filename == str(capture):
                 raise CommandError(f"cannot capture to {capture}: {error.strerror}.") from error
             listening = error.errno in CANNOT_LISTEN and error.filename is None
             if not listening and not isinstance(error, socket.gaierror):
                 raise
-            hint = "Something listens there already; --port takes another." if error.errno == errno.EADDRINUSE else ""
+            hint = (
+                "Another program listens there. Choose another port with --port."
+                if error.errno == errno.EADDRINUSE
+                else ""
+            )
             raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or error}.", hint, code=1) from error
 
 

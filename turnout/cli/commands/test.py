@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from turnout.project.project import Project
 
 TargetArgument = Annotated[
-    str, typer.Argument(metavar="[MODEL[/VERSION]]", help="What to test; everything if left out.", show_default=False)
+    str, typer.Argument(metavar="[MODEL[/VERSION]]", help="What to test. Default: everything.", show_default=False)
 ]
 IsolatedOption = Annotated[
-    bool, typer.Option("--isolated", help="Run each version in a process of its own, from its own zip, as Lambda does.")
+    bool, typer.Option("--isolated", help="Run each version in its own process from its own zip, as Lambda does.")
 ]
 UrlOption = Annotated[
     str,
@@ -38,7 +38,7 @@ UrlOption = Annotated[
         "--url",
         "--endpoint-url",
         metavar="URL",
-        help="Send them to a running server instead.",
+        help="Send the examples to a running server instead.",
         show_default=False,
     ),
 ]
@@ -63,17 +63,19 @@ def run(
 ) -> None:
     """Run the examples of every version.
 
-    Each request of an examples file is sent to its version, and the answer is compared with the expected outputs.
-    The models run in this process unless --isolated or --url says otherwise.
+    Sends each example to its version and compares the response with the expected outputs. Models run in this process,
+    unless --isolated or --url is passed.
 
-    Exit codes: 0 all answers are as expected; 1 one is not, or nobody answered; 2 bad input, or nothing to test.
+    Exit codes: 0 all examples passed; 1 an example failed, or no response; 2 bad input, or nothing to test.
     """
     from turnout.client.example_runs import Outcome, run_examples
 
     if isolated and url:
-        raise CommandError("--isolated runs the models here, --url asks a server: give one of them.")
+        raise CommandError(
+            "--isolated and --url cannot be combined: --isolated runs the models on this machine, --url calls a server."
+        )
     if stage and not url:
-        raise CommandError("--stage is for --url: models that run here belong to no stage.")
+        raise CommandError("--stage needs --url: models that run on this machine belong to no stage.")
     project = load(manifest)
     versions = find_versions(project, target)
     with asking(project, isolated=isolated, url=url, stage=stage, api_key=api_key, manifest=manifest) as ask:
@@ -126,8 +128,8 @@ def asking(project: Project, *, isolated: bool, url: str, stage: str, api_key: s
             progress = stack.enter_context(preparing(len(plan.functions)))
             call = stack.enter_context(calling_isolated(project, plan, progress))
         except LayerError as error:
-            message = f"what isolated functions run on cannot be made: {error}"
-            raise CommandError(message, "It is fetched once, through uv, and kept in .turnout.", code=1) from None
+            message = f"cannot prepare the environment of isolated functions: {error}"
+            raise CommandError(message, "It is downloaded once with uv and cached in .turnout.", code=1) from None
         yield asking_functions(call)
 
 

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 def validate(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption = False) -> None:
     """Check models.yaml and the files it names.
 
-    Reports all problems at once, each with file, line and column. Every model is opened by onnxruntime in a process of
-    its own and tried with requests that are known to end processes; what was tried once is remembered by digest.
-    Transforms are imported with the packages that their versions get.
-    `turnout plan` also compares it with the quotas of AWS.
+    Reports all problems at once, each with file, line and column. Opens every model with onnxruntime in a separate
+    process and tries requests that are known to crash processes; results are cached by digest. Transforms are imported
+    with the packages that their versions get. `turnout plan` also checks the quotas of AWS.
     """
     from turnout.packaging.transform_imports import require_imports
     from turnout.plan.planner import make_plan
