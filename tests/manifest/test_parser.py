@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from turnout.manifest.parser import (
     Manifest,
     OutputRule,
     Position,
+    Prices,
     Routing,
     SequenceNode,
     Slo,
@@ -295,6 +296,7 @@ OTHER: Mapping[str, Any] = {
     "rate": 7.5,
     "burst": 7,
     "*": "newest",
+    **dict.fromkeys((field.name for field in fields(Prices)), 7.5),
 }
 """Another value for every key that is a value and not a mapping."""
 

@@ -18,6 +18,7 @@ from turnout.manifest.values import (
     Jwt,
     Manifest,
     Model,
+    Prices,
     Routing,
     Slo,
     Stage,
@@ -56,6 +57,7 @@ __all__ = [
     "Node",
     "OutputRule",
     "Position",
+    "Prices",
     "Routing",
     "SequenceNode",
     "Slo",
@@ -141,6 +143,7 @@ def build_manifest(read: YamlSource, *, path: Path, source: str) -> Manifest:
         open_inference=tree.get("open_inference", schema_default("open_inference")),
         judgement=build_judgement(judged),
         quotas=AccountQuotas(**{key: int(value) for key, value in tree.get("quotas", {}).items()}),
+        prices=Prices(**{key: float(value) for key, value in tree.get("prices", {}).items()}),
     )
 
 

@@ -219,6 +219,37 @@ class AccountQuotas:
 
 
 @dataclass(frozen=True, slots=True)
+class Prices:
+    """What AWS charges, US dollars: list prices in us-east-1, without the free tier (docs/prices.md has the date).
+
+    Args:
+        api_gateway_million: a million requests of a REST API.
+        lambda_million: a million calls of functions.
+        lambda_arm64_gb_s: a GB-second of a running function.
+        lambda_x86_64_gb_s: the same on x86_64.
+        provisioned_arm64_gb_s: a GB-second of provisioned concurrency, all day.
+        provisioned_x86_64_gb_s: the same on x86_64.
+        snap_start_gb_s: a GB-second of a kept snapshot.
+        log_gb: a GB written to CloudWatch Logs.
+        alarm_month: a month of one metric that an alarm compares.
+        dashboard_month: a month of a dashboard.
+        s3_gb_month: a month of a GB in S3.
+    """
+
+    api_gateway_million: float = 3.50
+    lambda_million: float = 0.20
+    lambda_arm64_gb_s: float = 0.0000133334
+    lambda_x86_64_gb_s: float = 0.0000166667
+    provisioned_arm64_gb_s: float = 0.0000033334
+    provisioned_x86_64_gb_s: float = 0.0000041667
+    snap_start_gb_s: float = 0.0000015046
+    log_gb: float = 0.50
+    alarm_month: float = 0.10
+    dashboard_month: float = 3.00
+    s3_gb_month: float = 0.023
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The whole file, checked.
 
@@ -232,6 +263,7 @@ class Manifest:
         open_inference: `proxy`, `direct` or `off`: how AWS serves the Open Inference Protocol's paths.
         judgement: how a canary is judged in a stage that has none yet: `defaults.canary`.
         quotas: what AWS allows the account.
+        prices: what AWS charges.
     """
 
     platform: str
@@ -243,6 +275,7 @@ class Manifest:
     open_inference: str = "proxy"
     judgement: Judgement = field(default_factory=Judgement)
     quotas: AccountQuotas = AccountQuotas()
+    prices: Prices = Prices()
 
     def model(self, name: str) -> Model:
         """The model of that name; KeyError where there is none."""

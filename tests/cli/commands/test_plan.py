@@ -45,6 +45,47 @@ def test_the_plan_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
+def test_the_plan_says_what_it_costs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = project / "models.yaml"
+    manifest.write_text(f"prices: {{alarm_month: 1}}\n{manifest.read_text()}")
+    assert main(["plan", "-m", str(project), "--call-ms", "100"]) == 0
+    out = capsys.readouterr().out
+    assert main(["plan", "-m", str(project), "--call-ms", "100", "--json"]) == 0
+    costs = json.loads(capsys.readouterr().out)["costs"]
+    rows = [line.split() for line in out.splitlines()]
+    total = costs["month_at_rest"]["dollars"]
+    assert f"Cost on AWS, a month without calls: ${total:,.2f}\n" in out
+    assert ["alarms", "20", "metrics", "1", "20.00"] in rows
+    versions = [row for row in costs["million_calls"] if row["version"] == "v1"]
+    assert ["echo", "v1", "direct", "3.50", "0.20", f"{versions[0]['running']:.2f}", "0.30"] in [
+        row[:7] for row in rows
+    ]
+    for sentence in costs["assumptions"]:
+        assert f"  {sentence}\n" in out
+    assert "A call of a version runs 100 ms" in out
+    assert "from models.yaml: alarm_month." in out
+
+
+@pytest.mark.parametrize(
+    ("prices", "sentence"),
+    [
+        ("{alarm: 1}", "unknown key"),
+        ("{alarm_month: -1}", "0"),
+        ("{alarm_month: cheap}", "number"),
+        ("7", "mapping"),
+    ],
+)
+def test_prices_that_are_none_are_refused(
+    prices: str, sentence: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = project / "models.yaml"
+    manifest.write_text(f"prices: {prices}\n{manifest.read_text()}")
+    assert main(["plan", "-m", str(project)]) == 2
+    err = capsys.readouterr().err
+    assert "models.yaml:1:" in err
+    assert sentence in err
+
+
 def test_notes_close_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     say_plan(make_plan(notes=(Note("models.a", "comes later"), Note("", "all of it"))))
     assert capsys.readouterr().out.endswith("\nNotes\nmodels.a: comes later\nall of it\n")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from turnout.packaging.cold_start import ColdStart
+    from turnout.plan.costs import Costs
     from turnout.plan.values import Api, Function, Plan, Quota, Route, StagePlan
     from turnout.project.project import Project
 
@@ -25,6 +26,10 @@ NEAR = 0.8
 
 ColdStartOption = Annotated[
     bool, typer.Option("--cold-start", help="Also measure each version's cold start in a fresh process.")
+]
+CallMsOption = Annotated[
+    float,
+    typer.Option("--call-ms", metavar="MS", min=0, max=900_000, help="Duration of a call that the cost assumes."),
 ]
 StackOption = Annotated[
     str, typer.Option("--stack", metavar="NAME", help="The stack, which is part of every resource name.")
@@ -36,17 +41,20 @@ def plan(
     manifest: ManifestOption = DEFAULT_MANIFEST,
     stack: StackOption = "local",
     cold_start: ColdStartOption = False,
+    call_ms: CallMsOption = 20.0,
     outputs: OutputsOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Show what will be served and deployed.
 
-    Shows stages with their variables and canaries, functions, routes, packages and quotas.
+    Shows stages with their variables and canaries, functions, routes, packages, quotas, and the estimated cost on AWS:
+    a month without calls, and a million calls, at list prices or those of `prices` in models.yaml.
 
     Creates nothing and does not call AWS. Rejects a plan that exceeds a quota known in advance. With --outputs, notes
     list the new routes that only a canary would serve.
     """
     from turnout.plan.as_json import plan_to_json
+    from turnout.plan.costs import estimate_costs
     from turnout.plan.deployment_notes import find_deployment_notes
     from turnout.plan.planner import make_plan
     from turnout.trials.checks import find_notes
@@ -55,12 +63,13 @@ def plan(
     made = make_plan(project.manifest, project.artifacts, stack=stack)
     found = (*find_deployment_notes(made, read_outputs(outputs)), *find_notes(try_all(project)))
     made = replace(made, notes=(*made.notes, *found))
+    costs = estimate_costs(made, project.manifest, call_ms)
     starts = measure(project) if cold_start else None
     if as_json:
-        rows = None if starts is None else {"cold_starts": [start.to_json() for start in starts]}
-        say_json(plan_to_json(made) | (rows or {}))
+        rows = {} if starts is None else {"cold_starts": [start.to_json() for start in starts]}
+        say_json({**plan_to_json(made), "costs": costs.to_json(), **rows})
         return
-    say_plan(made)
+    say_plan(made, costs)
     if starts is not None:
         say_cold_starts(starts)
 
@@ -101,7 +110,7 @@ def say_cold_starts(starts: Sequence[ColdStart]) -> None:
     say_table(headers, rows, right=headers[1:])
 
 
-def say_plan(made: Plan) -> None:
+def say_plan(made: Plan, costs: Costs | None = None) -> None:
     """The whole plan, what matters most first."""
     say(summary_of(made))
     for api in made.apis:
@@ -114,6 +123,8 @@ def say_plan(made: Plan) -> None:
         say(f"\n{open_inference_text(made)}")
     say_packages(made)
     say_quotas(made)
+    if costs is not None:
+        say_costs(costs)
     if made.notes:
         say_section("Notes")
         for note in made.notes:
@@ -220,6 +231,35 @@ def say_quotas(made: Plan) -> None:
     shown = [row for row in made.quotas if row.share >= NEAR or id(row) in fullest]
     rows = ((row.name, row.subject, amounts_of(row), f"{row.share:.0%}", bar_of(row.share)) for row in shown)
     say_table(("QUOTA", "OF", "USED / ALLOWED", "SHARE", ""), rows, right=("USED / ALLOWED", "SHARE"), spare=True)
+
+
+def say_costs(costs: Costs) -> None:
+    """A month without calls, a million calls, and what both assume."""
+    say_section(f"Cost on AWS, a month without calls: ${costs.rest_dollars:,.2f}")
+    rows = [
+        (
+            row.name,
+            f"{row.amount:,.6g} {row.unit}".rstrip(),
+            f"{row.price:.10f}".rstrip("0").rstrip("."),
+            f"{row.dollars:,.2f}",
+        )
+        for row in costs.rest
+    ]
+    say_table(("ITEM", "AMOUNT", "PRICE", "DOLLARS"), rows, right=("AMOUNT", "PRICE", "DOLLARS"))
+    say_section("Cost on AWS, dollars per million calls")
+    headers = ("MODEL", "VIA", "API GATEWAY", "CALLS", "RUNNING", "LOG", "TOTAL")
+    calls = [
+        (
+            f"{row.model} {row.version}".rstrip(),
+            row.via,
+            *(f"{dollars:,.2f}" for dollars in (row.api_gateway, row.calls, row.running, row.log, row.dollars)),
+        )
+        for row in costs.million
+    ]
+    say_table(headers, calls, right=headers[2:])
+    say()
+    for sentence in costs.assumptions:
+        say(f"  {sentence}")
 
 
 def amounts_of(quota: Quota) -> str:

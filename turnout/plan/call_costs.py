@@ -1,0 +1,145 @@
+"""What a million calls of each version and graph cost on AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from turnout.manifest.parser import CallNode, Manifest, Node, SequenceNode, SwitchNode
+from turnout.plan.values import Function, Plan
+from turnout.protocol.routing.graph_nodes import children_of
+
+LOG_LINE_BYTES = 600
+"""Of a request in the access log."""
+
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MillionCalls:
+    """What a million calls cost, dollars.
+
+    Args:
+        model: the model's name.
+        version: the version's name; empty for a graph.
+        via: `direct`, `router` or `graph`.
+        api_gateway: the requests.
+        calls: the functions' calls.
+        running: the functions' seconds.
+        log: a line of access log each.
+    """
+
+    model: str
+    version: str
+    via: str
+    api_gateway: float
+    calls: float
+    running: float
+    log: float
+
+    @property
+    def dollars(self) -> float:
+        """The sum."""
+        return self.api_gateway + self.calls + self.running + self.log
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What runs for a request.
+
+    Args:
+        calls: of functions.
+        running: dollars for the seconds of a million requests.
+        duration_ms: until the answer is there.
+    """
+
+    calls: float = 0.0
+    running: float = 0.0
+    duration_ms: float = 0.0
+
+    def beside(self, other: Run) -> Run:
+        """Both at the same time."""
+        return Run(self.calls + other.calls, self.running + other.running, max(self.duration_ms, other.duration_ms))
+
+    def before(self, other: Run) -> Run:
+        """Both, one after the other."""
+        return Run(self.calls + other.calls, self.running + other.running, self.duration_ms + other.duration_ms)
+
+
+def gigabytes_of(function: Function) -> float:
+    """A function's memory, as Lambda bills it."""
+    return function.memory_mb / 1024
+
+
+class CallCosts:
+    """Costs of calls of a plan's functions.
+
+    Args:
+        plan: of `manifest`.
+        manifest: has the prices and the shadows.
+        call_ms: how long a call of a version runs.
+    """
+
+    def __init__(self, plan: Plan, manifest: Manifest, call_ms: float) -> None:
+        self._functions = {(row.kind, row.model, row.version): row for row in plan.functions}
+        self._manifest = manifest
+        self._prices = manifest.prices
+        self._call_ms = call_ms
+
+    def rows(self) -> Iterator[MillionCalls]:
+        """A row for each version, called by its own path; another through its model's router; one for each graph."""
+        for model in self._manifest.models:
+            router = self._functions.get(("router", model.name, ""))
+            for version in model.versions:
+                run = self._version(model.name, version.name)
+                yield self._row(model.name, version.name, "direct", run)
+                if router is not None:
+                    through = run.beside(self._shadow(model.name)).beside(self._run(router, run.duration_ms))
+                    yield self._row(model.name, version.name, "router", through)
+            if model.graph is not None and router is not None:
+                steps = self._node(model.graph)
+                yield self._row(model.name, "", "graph", steps.beside(self._run(router, steps.duration_ms)))
+
+    def _row(self, model: str, version: str, via: str, run: Run) -> MillionCalls:
+        log = MILLION * LOG_LINE_BYTES / 1e9 * self._prices.log_gb
+        calls = run.calls * self._prices.lambda_million
+        return MillionCalls(model, version, via, self._prices.api_gateway_million, calls, run.running, log)
+
+    def _run(self, function: Function, duration_ms: float) -> Run:
+        is_arm = function.architecture == "arm64"
+        price = self._prices.lambda_arm64_gb_s if is_arm else self._prices.lambda_x86_64_gb_s
+        return Run(1, MILLION * duration_ms / 1000 * gigabytes_of(function) * price, duration_ms)
+
+    def _version(self, model: str, version: str) -> Run:
+        return self._run(self._functions["model", model, version], self._call_ms)
+
+    def _shadow(self, model: str) -> Run:
+        """The copies that a router sends; nobody waits for them."""
+        routing = self._manifest.model(model).routing
+        if not routing.shadow_version:
+            return Run()
+        copy, share = self._version(model, routing.shadow_version), routing.shadow_percent / 100
+        return Run(copy.calls * share, copy.running * share)
+
+    def _node(self, node: Node) -> Run:
+        """A graph's node. Graphs that it calls run in the same router, and models with a router are routed there."""
+        match node:
+            case CallNode(model, version):
+                return self._step(model, version)
+            case SwitchNode():
+                cases = [self._node(child) for _, child in children_of(node)]
+                return max(cases, key=lambda run: run.calls * self._prices.lambda_million + run.running)
+        total = Run()
+        for _, child in children_of(node):
+            run = self._node(child)
+            total = total.before(run) if isinstance(node, SequenceNode) else total.beside(run)
+        return total
+
+    def _step(self, name: str, version: str) -> Run:
+        model = self._manifest.model(name)
+        if model.graph is not None:
+            return self._node(model.graph)
+        if version:
+            return self._version(name, version)
+        versions = (self._version(name, row.name) for row in model.versions)
+        return max(versions, key=lambda run: run.running).beside(self._shadow(name))

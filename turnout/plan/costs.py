@@ -1,0 +1,173 @@
+"""What a plan costs on AWS: a month in which nobody calls, and a million calls.
+
+Estimates, from list prices and the assumptions that `Costs` spells out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from turnout.manifest.parser import Manifest, Prices
+from turnout.plan.call_costs import LOG_LINE_BYTES, CallCosts, MillionCalls, gigabytes_of
+from turnout.plan.checks.quotas import is_stored
+from turnout.plan.guard_alarms import find_guard_alarms
+from turnout.plan.values import Function, Plan
+
+NOTED = "2026-11"
+"""When the list prices were noted. docs/prices.md has the same, and a test compares them."""
+
+REGION = "us-east-1"
+
+HOURS = 730
+"""Of a month, as AWS's calculator counts."""
+
+SECONDS = HOURS * 3600
+
+CALL_MS = 20.0
+"""How long a call of a version runs, where the user says nothing else."""
+
+GIGABYTE = 1024**3
+
+FUNCTION_METRICS = 6
+"""That a function's alarms compare: failures compare five, throttles one (infra/observability/alarms.py)."""
+
+STAGE_METRICS = 1
+"""That a stage's alarm of its failures compares."""
+
+CHECKS = HOURS * 60
+"""Of a guard rail in a month."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """One line of what a month costs in which nobody calls.
+
+    Args:
+        name: what is paid for.
+        amount: how much of it.
+        unit: what `amount` counts, or empty.
+        price: of one.
+    """
+
+    name: str
+    amount: float
+    unit: str
+    price: float
+
+    @property
+    def dollars(self) -> float:
+        """The line's sum."""
+        return self.amount * self.price
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a plan costs.
+
+    Args:
+        rest: a month without calls.
+        million: a million calls, by version and by how it is called.
+        prices: those that were used.
+        call_ms: how long a call was taken to run.
+        assumptions: what was assumed and what was left out, a sentence each.
+    """
+
+    rest: tuple[Rest, ...]
+    million: tuple[MillionCalls, ...]
+    prices: Prices
+    call_ms: float
+    assumptions: tuple[str, ...]
+
+    @property
+    def rest_dollars(self) -> float:
+        """A month without calls."""
+        return sum(row.dollars for row in self.rest)
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "currency": "USD",
+            "month_at_rest": {
+                "dollars": _rounded(self.rest_dollars),
+                "items": [asdict(row) | {"dollars": _rounded(row.dollars)} for row in self.rest],
+            },
+            "million_calls": [
+                {
+                    key: _rounded(value) if isinstance(value, float) else value
+                    for key, value in {**asdict(row), "dollars": row.dollars}.items()
+                }
+                for row in self.million
+            ],
+            "call_ms": self.call_ms,
+            "prices": asdict(self.prices),
+            "assumptions": list(self.assumptions),
+        }
+
+
+def estimate_costs(plan: Plan, manifest: Manifest, call_ms: float = CALL_MS) -> Costs:
+    """Estimate what a plan costs.
+
+    Args:
+        plan: of `manifest`.
+        manifest: has the prices, the shadows and the canaries.
+        call_ms: how long a call of a version runs.
+    """
+    rest = tuple(row for row in _rest(plan, manifest) if row.amount)
+    million = tuple(CallCosts(plan, manifest, call_ms).rows())
+    return Costs(rest, million, manifest.prices, call_ms, tuple(_assumptions(plan, manifest.prices, call_ms)))
+
+
+def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
+    prices = manifest.prices
+    stages = [stage for api in plan.apis for stage in api.stages]
+    metrics = sum(FUNCTION_METRICS + bool(row.slo.p99_ms) for row in plan.functions)
+    metrics += sum(STAGE_METRICS + bool(row.slo.p99_ms) for row in stages)
+    yield Rest("alarms", metrics, "metrics", prices.alarm_month)
+    yield Rest("dashboard", 1, "", prices.dashboard_month)
+    for architecture, price in (
+        ("arm64", prices.provisioned_arm64_gb_s),
+        ("x86_64", prices.provisioned_x86_64_gb_s),
+    ):
+        kept = sum(gigabytes_of(row) * row.warm.provisioned for row in _functions_on(plan, architecture))
+        yield Rest(f"provisioned concurrency, {architecture}", kept * SECONDS, "GB-seconds", price)
+    snapshots = sum(gigabytes_of(row) for row in plan.functions if row.warm.snap_start)
+    yield Rest("snapshots of snap_start", snapshots * SECONDS, "GB-seconds", prices.snap_start_gb_s)
+    stored = sum(
+        row.size_bytes for row in plan.versions if not row.version.is_remote and is_stored(row.version, row.size_bytes)
+    )
+    yield Rest("models in S3", stored / GIGABYTE, "GB", prices.s3_gb_month)
+    judgements = {stage.name: stage.canary.judgement for stage in manifest.stages if stage.canary}
+    guarded = sum(
+        stage.name in judgements and find_guard_alarms(plan, judgements[stage.name], stage) is not None
+        for stage in stages
+    )
+    yield Rest("guard rail's calls", guarded * CHECKS / 1e6, "million calls", prices.lambda_million)
+
+
+def _functions_on(plan: Plan, architecture: str) -> Iterator[Function]:
+    return (row for row in plan.functions if row.architecture == architecture)
+
+
+def _assumptions(plan: Plan, prices: Prices, call_ms: float) -> Iterator[str]:
+    own = [key for key, value in asdict(prices).items() if value != getattr(Prices(), key)]
+    listed = f"List prices in {REGION}, US dollars, noted in {NOTED}, without the free tier"
+    yield f"{listed}; from models.yaml: {', '.join(own)}." if own else f"{listed}."
+    yield f"A call of a version runs {call_ms:g} ms (--call-ms); a router's call lasts as long as what it waits for."
+    yield f"Each request writes {LOG_LINE_BYTES} bytes of access log."
+    yield f"A month has {HOURS} hours."
+    if any(row.warm.provisioned for row in plan.functions):
+        yield "Calls that provisioned concurrency answers are counted at the full price of a GB-second."
+    if any(row.warm.snap_start for row in plan.functions):
+        yield "One snapshot is kept of each function with snap_start; restoring snapshots is not counted."
+    if plan.graphs:
+        yield "A graph's switch takes the dearest case, and a step without a version the model's dearest version."
+    yield (
+        "Not counted: cold starts, the functions' own logs (captures among them), zips in S3, models in your own "
+        "buckets, X-Ray, data transfer, and what a guard rail runs and asks of CloudWatch."
+    )
+
+
+def _rounded(dollars: float) -> float:
+    return round(dollars, 6)
