@@ -98,6 +98,8 @@ class TransformModules:
         """`importlib.import_module`, as code beside the transform finds it."""
         if self._holds(name, None):
             name = f"{self.name}.{name}"
+        elif name.startswith(".") and package and self._holds(package, None):
+            package = f"{self.name}.{package}"
         try:
             return importlib.import_module(name, package)
         except ImportError as error:

@@ -52,6 +52,9 @@ models:
   stuck:
     versions:
       v1: {artifact: models/echo.onnx, transform: models/stuck.py, timeout_s: 1}
+  slow:
+    versions:
+      v1: {artifact: models/echo.onnx, transform: models/slow.py, timeout_s: 2}
   pair:
     routing: {fallback: v1}
     versions:
@@ -204,6 +207,7 @@ def write_misbehaving(project: Path) -> Path:
     (models / "raises.py").write_text(f"{step}raise ValueError('no such weights')\n")
     (models / "exits.py").write_text(f"{step}import os\nprint('going', flush=True)\nos._exit(7)\n")
     (models / "stuck.py").write_text(f"{step}import time\ntime.sleep(600)\n")
+    (models / "slow.py").write_text(f"{step}import time\ntime.sleep(3)\n")
     (project / "models.yaml").write_text(MANIFEST)
     return project
 

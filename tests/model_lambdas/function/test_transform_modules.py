@@ -79,6 +79,7 @@ WAYS = {
     "import_module": ("import importlib", "importlib.import_module('helper').VALUE"),
     "import_module from": ("from importlib import import_module", "import_module('pkg.deep.leaf').VALUE"),
     "import_module relative": ("import importlib", "importlib.import_module('.helper', __package__).VALUE"),
+    "import_module relative to a package": ("import importlib", "importlib.import_module('.deep.leaf', 'pkg').VALUE"),
     "with importlib.util": ("import importlib.util", "importlib.import_module('helper').VALUE"),
     "__import__": ("leaf = __import__('pkg.deep.leaf', fromlist=['VALUE'])", "leaf.VALUE"),
     "__import__ top": ("helper = __import__('helper')", "helper.VALUE"),

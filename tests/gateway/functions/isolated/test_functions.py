@@ -347,9 +347,16 @@ def test_inits_that_fail_again_and_again_are_not_tried_at_each_call(
     assert 1 < sum("init failed after" in record.getMessage() for record in told.records) < 10
 
 
+def test_an_init_does_not_count_against_the_functions_own_time_limit(code_of: CodeOf) -> None:
+    async def scenario(functions: IsolatedFunctions) -> None:
+        assert (await call(functions, ANSWER, model="slow")).error is None
+
+    play([code_of["slow"]], scenario)
+
+
 def test_an_init_that_hangs_times_out(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
-        invocation = await call(functions, ANSWER, model="stuck")
+        invocation = await call(functions, ANSWER, model="stuck", timeout_s=2)
         assert invocation.error == "timed_out"
         assert functions.environments() == {"turnout-local_stuck_v1": 1}
 

@@ -110,7 +110,8 @@ class IsolatedFunction:
             self._give_slot()
             return Invocation(None, "throttled", f"{self.function.name}: {len(self._waiting)} calls wait already")
         loop = asyncio.get_running_loop()
-        remaining_s = min(timeout_s, self.function.timeout_s)
+        # As in Lambda, what an init takes does not count against the function's own limit.
+        remaining_s = min(timeout_s, self.function.timeout_s + (0 if self._is_ready() else INIT_S))
         is_hopeless = self._is_hopeless(remaining_s)
         if is_hopeless and self._graced >= MOST_GRACED:
             self._give_slot()
@@ -324,7 +325,23 @@ class IsolatedFunction:
         self._starting -= 1
         self._failures = 0
         self._retry_at = 0.0
+        self._limit_waiting(now)
         self._end_loading("")
+
+    def _is_ready(self) -> bool:
+        """Whether an environment has started and may be given a call, now or later."""
+        if self._free or self._returning:
+            return True
+        return any(environment.api.started and not environment.reason for environment in self._environments.values())
+
+    def _limit_waiting(self, now: float) -> None:
+        """The function's own limit begins for the calls that waited for an init."""
+        latest = now + self.function.timeout_s
+        for call in self._waiting:
+            if call.deadline > latest and call.timer is not None:
+                call.timer.cancel()
+                call.limit(latest, self.function.timeout_s)
+                call.timer = asyncio.get_running_loop().call_at(latest, self._expire, call)
 
     def _ended(self, environment: Environment, ending: str) -> None:
         call = environment.api.call
