@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.builders.running_server import PATIENCE_S, RunningServer
+from tests.builders.running_server import RunningServer
+from tests.builders.waiting import PATIENCE_S
 from turnout.cli.__main__ import main
 
 Traffic = AbstractContextManager[list[tuple[int, str, str]]]

@@ -17,6 +17,7 @@ import uvloop
 
 from tests.builders.graphs import write_identity
 from tests.builders.model_functions import proxy_event
+from tests.builders.waiting import PATIENCE_S
 from turnout.gateway.editions.isolated import prepare_codes
 from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
@@ -24,8 +25,6 @@ from turnout.gateway.functions.isolated.limits import Limits
 from turnout.gateway.functions.isolated.process import Code
 from turnout.plan.planner import make_plan
 from turnout.project.project import load_project
-
-PATIENCE_S = 60.0
 
 MANIFEST = """
 platform: turnout

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import uvloop
 
+from tests.builders.waiting import PATIENCE_S
 from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.http.server import Limits, serve_http
 from turnout.gateway.http.service import Admit
@@ -23,7 +24,6 @@ NEW_LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
     "asyncio": asyncio.new_event_loop,
 }
-WAIT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Client:
             self.socket.bind((own_address, 0))
         if receive_buffer_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-        self.socket.settimeout(WAIT_S)
+        self.socket.settimeout(PATIENCE_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             self.socket.connect(address)
@@ -151,7 +151,7 @@ class Gate:
 
     def wait_until(self, true: Callable[[], bool]) -> None:
         with self.changed:
-            assert self.changed.wait_for(true, WAIT_S), "it did not come about"
+            assert self.changed.wait_for(true, PATIENCE_S), "it did not come about"
 
 
 class RunningServer:
@@ -175,7 +175,7 @@ class RunningServer:
         self.loop = new_loop()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        assert self._ready.wait(WAIT_S)
+        assert self._ready.wait(PATIENCE_S)
 
     def _run(self) -> None:
         def log(request: Request, response: Response, seconds: float) -> None:
@@ -211,7 +211,7 @@ class RunningServer:
             self.loop.call_soon_threadsafe(self._stop.set)
 
     def join(self) -> None:
-        self._thread.join(WAIT_S * 2)
+        self._thread.join(PATIENCE_S * 2)
         assert not self._thread.is_alive(), "the server did not stop"
         if self._error is not None:
             raise self._error

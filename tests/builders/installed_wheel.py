@@ -15,7 +15,7 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.builders.running_server import PATIENCE_S
+from tests.builders.waiting import PATIENCE_S
 
 
 @dataclass(frozen=True)

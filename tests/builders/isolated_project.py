@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,13 @@ import uvloop
 
 from tests.builders.graphs import write_identity
 from tests.builders.model_functions import open_request, proxy_event
+from tests.builders.waiting import PATIENCE_S, wait_until
 from turnout.gateway.editions.isolated import serve_invoke
 from turnout.gateway.functions.invocation import Functions, Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.functions.isolated.keeper import children_of
 from turnout.gateway.functions.isolated.limits import Limits
 from turnout.gateway.functions.isolated.process import Code
-
-PATIENCE_S = 60.0
 
 MANIFEST = """
 platform: turnout
@@ -306,15 +304,4 @@ def kept_processes_of(codes: Sequence[Code]) -> set[int]:
 
 def await_end_of(codes: Sequence[Code]) -> None:
     """Until none of their processes is left."""
-    deadline = time.monotonic() + 10
-    while left := kept_processes_of(codes):
-        assert time.monotonic() < deadline, f"processes are left: {left}"
-        time.sleep(0.01)
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something that comes from outside the event loop."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} never came"
-        await asyncio.sleep(0.01)
+    wait_until(lambda: not kept_processes_of(codes), lambda: f"the end of {kept_processes_of(codes)}")

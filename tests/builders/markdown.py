@@ -14,7 +14,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.builders.running_server import PATIENCE_S, RunningServer
+from tests.builders.running_server import RunningServer
+from tests.builders.waiting import PATIENCE_S
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n(?:\n```(json|text)\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"\b8080\b")

@@ -1,21 +1,10 @@
-"""What the system knows of a running server's processes; and waiting, with an end, until something is so."""
+"""What the system knows of a running server's processes."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from tests.builders.running_server import PATIENCE_S
-
 ESTABLISHED = "01"
-
-
-def until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.01)
 
 
 def children(pid: int) -> list[int]:

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Any
 
 import orjson
 
-PATIENCE_S = 60.0
+from tests.builders.waiting import PATIENCE_S, wait_until
+
 """How long a start, an answer or a stop may take on a busy machine before the test gives up."""
 
 
@@ -100,11 +100,11 @@ class RunningServer:
 
     def await_log(self, condition: Callable[[str], bool]) -> str:
         """The access log, once it is as the test wants it: lines are written a moment after their answers."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition(text := self.stdout.read_text()):
-            assert time.monotonic() < deadline, f"the access log is:\n{text[-2000:]}"
-            time.sleep(0.01)
-        return text
+        wait_until(
+            lambda: condition(self.stdout.read_text()),
+            lambda: f"lines of the access log, which is:\n{self.stdout.read_text()[-2000:]}",
+        )
+        return self.stdout.read_text()
 
     def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
         self.process.send_signal(number)
@@ -158,12 +158,15 @@ def running_server(
 
 
 def _await_port(process: subprocess.Popen[bytes], stderr: Path) -> int:
-    """The port in the line that the server prints once it listens."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if found := re.search(rb"http://127\.0\.0\.1:(\d+)", stderr.read_bytes()):
-            return int(found.group(1))
-        if process.poll() is not None:
-            break
-        time.sleep(0.02)
-    raise AssertionError(f"the server did not start:\n{stderr.read_text()}")
+    """The port in the line that the server prints once it listens.
+
+    The line is looked for once more after the process has ended.
+    """
+    pattern = re.compile(rb"http://127\.0\.0\.1:(\d+)")
+    wait_until(
+        lambda: process.poll() is not None or pattern.search(stderr.read_bytes()),
+        lambda: f"the server to listen:\n{stderr.read_text()}",
+    )
+    found = pattern.search(stderr.read_bytes())
+    assert found is not None, f"the server did not start:\n{stderr.read_text()}"
+    return int(found.group(1))

@@ -16,9 +16,9 @@ import pytest
 from tests.builders.canary_commands import Commands
 from tests.builders.limits_project import BODIES, path_of, write_limits_project
 from tests.builders.logs import log_lines, logs_client
-from tests.builders.processes import until
 from tests.builders.running_server import RunningServer, running_server
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
+from tests.builders.waiting import wait_until
 from turnout.canary.agreement import compare_on_aws
 from turnout.canary.judging.observed import AgreementCounts, Arm, Observation
 from turnout.canary.judging.states import Phase
@@ -87,7 +87,7 @@ def send(server: RunningServer, stage: str, **headers: str) -> list[Sample]:
         lines = (server.project / "capture.jsonl").read_bytes().splitlines()
         return [sample for line in read_lines(lines) for sample in line.samples if sample.stage == stage]
 
-    until(lambda: len(captured()) == len(ASKED), "all lines are written")
+    wait_until(lambda: len(captured()) == len(ASKED), "all lines are written")
     return captured()
 
 

@@ -15,7 +15,8 @@ from tests.builders.aws_clients import aws_client
 from tests.builders.canary_commands import Commands
 from tests.builders.control_scene import COPIES, OVERRIDES, PERCENT, Operation, removing, replacing
 from tests.builders.graphs import write_identity
-from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
+from tests.builders.running_server import RunningServer, running_server
+from tests.builders.waiting import PATIENCE_S
 
 STAGES = (
     "life",

@@ -22,7 +22,8 @@ import pytest
 from tests.builders.aws_clients import aws_client
 from tests.builders.canary_commands import Commands, traffic
 from tests.builders.limits_project import BODIES, path_of, write_limits_project
-from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
+from tests.builders.running_server import RunningServer, running_server
+from tests.builders.waiting import PATIENCE_S
 from turnout.cli.__main__ import run_and_exit
 
 STAGES = """\
@@ -149,7 +150,7 @@ def inode_of(path: Path) -> int:
 def await_first_write(is_running: Callable[[], bool], log: Path, inode: int) -> float:
     """Waits until the process begins its record; the moment of that."""
     deadline = time.monotonic() + PATIENCE_S
-    while inode_of(log) == inode and is_running():
+    while inode_of(log) == inode and is_running():  # without a pause: the kill is to hit what follows
         assert time.monotonic() < deadline
     return time.monotonic()
 

@@ -13,8 +13,8 @@ import pytest
 from tests.builders.binomial import ODDS, band
 from tests.builders.canary_commands import Commands
 from tests.builders.limits_project import draw, write_limits_project
-from tests.builders.processes import until
 from tests.builders.running_server import RunningServer, running_server
+from tests.builders.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,6 @@ def test_ten_thousand_requests_are_split_as_asked(
             seen["v2", "true"],
         )
 
-    until(counted, "the counters say so too")
+    wait_until(counted, "the counters say so too")
     canary("rollback", "prod", *canary.now)
     assert canary.text() == before

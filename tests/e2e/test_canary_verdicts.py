@@ -15,8 +15,8 @@ from tests.builders.aws_clients import aws_client
 from tests.builders.binomial import ODDS, band
 from tests.builders.canary_commands import Commands, traffic
 from tests.builders.limits_project import BODIES, draw, path_of, write_limits_project
-from tests.builders.processes import until
 from tests.builders.running_server import RunningServer, running_server
+from tests.builders.waiting import wait_until
 
 STAGES = """\
   several: {serve: {step: v1, other: v1}}  # several
@@ -56,13 +56,15 @@ def test_several_models_are_promoted_one_by_one_under_load(canary: Commands, ser
         def both_served(answers: list[tuple[int, str, str]], since: int) -> bool:
             return {version for _, version, _ in answers[since:]} == {"v1", "v2"}
 
-        until(lambda: both_served(steps, 0) and both_served(others, 0), "both shares answer")
+        wait_until(lambda: both_served(steps, 0) and both_served(others, 0), "both shares answer")
         canary("promote", "several", "--model", "step", *canary.now)
         promoted, other = len(steps) + 1, len(others)  # one may have been on its way
-        until(lambda: len(steps) > promoted + 50 and both_served(others, other), "the other model keeps its canary")
+        wait_until(
+            lambda: len(steps) > promoted + 50 and both_served(others, other), "the other model keeps its canary"
+        )
         canary("promote", "several", *canary.now)
         ended = len(others) + 1
-        until(lambda: len(others) > ended + 50, "more answers")
+        wait_until(lambda: len(others) > ended + 50, "more answers")
     assert {status for status, *_ in (*steps, *others)} == {200}
     assert {version for _, version, _ in steps[promoted:]} == {"v2"}
     assert set(others[ended:]) == {(200, "v2", "false")}
@@ -85,7 +87,7 @@ def test_a_failing_canary_costs_few_answers(canary: Commands, server: RunningSer
     with traffic(server, path_of("paced"), BODIES, 1 / 200) as answers:
         said = canary("run", "paced", "--bake", "60s", *canary.endpoint, code=1)
         rolled_back = len(answers) + 1
-        until(lambda: len(answers) > rolled_back + 50, "more answers")
+        wait_until(lambda: len(answers) > rolled_back + 50, "more answers")
     bad = [answer for answer in answers if answer[0] >= 500]
     assert 0 < len(bad) <= 45
     assert {(version, share) for _, version, share in bad} <= {("failing", "true")}

@@ -13,8 +13,8 @@ import pytest
 
 from tests.builders.aws_clients import aws_client, refusal
 from tests.builders.control_scene import COPIES, OVERRIDES, PERCENT, removing, replacing
-from tests.builders.processes import until
 from tests.builders.running_server import Client, RunningServer, running_server
+from tests.builders.waiting import wait_until
 
 MANIFEST = """
 platform: turnout
@@ -128,7 +128,7 @@ def test_canary_goes_its_whole_way(server: RunningServer, client: Any) -> None:
         assert "canarySettings" not in stage.update(removing("/canarySettings"))
         assert {served_by(row) for row in clients} == {"v2"}
     changed = "stage dev was changed by UpdateStage"
-    until(lambda: server.stderr.read_text().count(changed) >= 4, "the changes in the log")
+    wait_until(lambda: server.stderr.read_text().count(changed) >= 4, "the changes in the log")
     assert server.stderr.read_text().count(changed) == 4
 
 
@@ -162,7 +162,7 @@ def test_reload_keeps_a_stage_that_was_set_until_its_own_plan_changes(server: Ru
             "prod: {serve: {iris: v1, other: v1}}", "prod: {serve: {iris: v1, other: v2}}"
         )
     )
-    until(lambda: "reloaded" in server.stderr.read_text(), "the new file is served")
+    wait_until(lambda: "reloaded" in server.stderr.read_text(), "the new file is served")
 
     now = stage.get()
     assert set_in(now) == set_in(kept)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import resource
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
@@ -14,7 +13,8 @@ from socket import SO_LINGER, SOL_SOCKET
 import orjson
 import pytest
 
-from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
+from tests.builders.running_server import RunningServer, running_server
+from tests.builders.waiting import PATIENCE_S, wait_until
 from tests.e2e.conftest import write_variants
 
 IRIS = b'{"inputs": [{"name": "measurements", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}]}'
@@ -108,10 +108,7 @@ def test_clients_that_hang_up_leave_nothing_behind(variants: RunningServer, sent
             connection.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
     assert variants.post("/models/iris/inference", IRIS).status == 200
-    deadline = time.monotonic() + PATIENCE_S
-    while open_files(variants) > before + 1:
-        assert time.monotonic() < deadline, "connections stay open"
-        time.sleep(0.02)
+    wait_until(lambda: open_files(variants) <= before + 1, "the connections to be closed")
     assert "Traceback" not in variants.stderr.read_text()
 
 
@@ -123,10 +120,7 @@ def test_clients_that_hang_up_while_their_function_runs_do_not_keep_others_waiti
         connections = [server.connect() for _ in range(40)]
         for connection in connections:
             connection.sendall(request)
-        deadline = time.monotonic() + PATIENCE_S
-        while not (project / "started").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until((project / "started").exists, "the function to run")
         for connection in connections:
             connection.close()
         assert server.post("/models/iris/inference", IRIS).status == 200

@@ -9,8 +9,9 @@ import pytest
 from onnx import helper
 
 from tests.builders.graphs import value, write_graph, write_identity
-from tests.builders.processes import children, until
+from tests.builders.processes import children
 from tests.builders.running_server import running_server
+from tests.builders.waiting import wait_until
 
 MANIFEST = """
 platform: turnout
@@ -85,7 +86,7 @@ def test_a_version_that_ends_two_workers_is_not_served_any_more_and_others_are(t
         assert status("ending", fine) == 200
         for _ in range(2):
             assert status("ending", fatal) == 0
-            until(lambda: status("echo", fine) == 200, "an answer of another worker")
+            wait_until(lambda: status("echo", fine) == 200, "an answer of another worker")
         answer = server.post("/models/ending/inference", fine)
         assert (answer.status, answer.json()["code"]) == (503, "NOT_READY")
         assert "has ended 2 processes" in answer.json()["error"]

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.builders.graphs import write_identity
-from tests.builders.processes import children, is_alive, until
+from tests.builders.processes import children, is_alive
 from tests.builders.running_server import RunningServer, running_server
+from tests.builders.waiting import PATIENCE_S, wait_until
 
 MANIFEST = """
 platform: turnout
@@ -30,7 +31,6 @@ time.sleep(100_000)
 """
 ECHO = {"inputs": {"x": [[1, 2, 3, 4]]}}
 PATH = "/models/echo/v1/inference"
-PATIENCE_S = 120.0
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def replace(path: Path, content: str) -> None:
 
 
 def await_told(server: RunningServer, text: str) -> str:
-    until(lambda: text in server.stderr.read_text(), f"{text!r} is told", PATIENCE_S)
+    wait_until(lambda: text in server.stderr.read_text(), f"{text!r} is told", PATIENCE_S)
     return server.stderr.read_text()
 
 
@@ -82,8 +82,8 @@ def test_a_hung_worker_is_replaced_at_the_reload_that_it_would_hold_up(project: 
         os.kill(hung, signal.SIGSTOP)
         replace(project / "change.py", TRANSFORM.replace("* 2", "* 3"))
         await_told(server, "echo v1 changed")
-        until(lambda: not is_alive(hung), "the hung worker is gone")
-        until(lambda: len(children(server.process.pid)) == 2, "another one is there")
+        wait_until(lambda: not is_alive(hung), "the hung worker is gone")
+        wait_until(lambda: len(children(server.process.pid)) == 2, "another one is there")
         for _ in range(4):
             assert answered(server) == [[3, 6, 9, 12]]
         assert server.stop() == 0
@@ -93,7 +93,7 @@ def test_a_transform_that_hangs_at_its_import_holds_up_no_later_edit(project: Pa
     with running_server(project, "--workers", "2", "--watch", "--preload") as server:
         assert answered(server) == [[2, 4, 6, 8]]
         replace(project / "change.py", HANGING.replace("PROJECT", repr(str(project))) + TRANSFORM)
-        until((project / "hangs").exists, "it hangs")
+        wait_until((project / "hangs").exists, "it hangs")
         assert answered(server) == [[2, 4, 6, 8]]
         replace(project / "change.py", TRANSFORM.replace("* 2", "* 5"))
         await_told(server, "echo v1 changed")
@@ -116,12 +116,12 @@ def test_the_process_that_reads_the_files_ends_with_its_supervisor(project: Path
     with running_server(project, "--workers", "1", "--watch") as server:
         workers = children(server.process.pid)
         replace(project / "change.py", HANGING.replace("PROJECT", repr(str(project))) + TRANSFORM)
-        until((project / "hangs").exists, "it hangs")
+        wait_until((project / "hangs").exists, "it hangs")
         pids = children(server.process.pid)
         assert len(pids) == len(workers) + 1
         server.process.kill()
         server.process.wait()
-        until(lambda: not any(map(is_alive, pids)), "no process is left")
+        wait_until(lambda: not any(map(is_alive, pids)), "no process is left")
 
 
 def test_a_fork_that_fails_ends_nothing_and_is_tried_again(project: Path, root: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_fork_that_fails_ends_nothing_and_is_tried_again(project: Path, root: 
         assert children(server.process.pid) == [second]
         full.unlink()
         await_told(server, "echo v1 changed")
-        until(lambda: len(children(server.process.pid)) == 2, "the worker is back")
+        wait_until(lambda: len(children(server.process.pid)) == 2, "the worker is back")
         for _ in range(4):
             assert answered(server) == [[3, 6, 9, 12]]
         assert server.stop() == 0

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.processes import is_alive, until
+from tests.builders.processes import is_alive
+from tests.builders.waiting import wait_until
 
 
 def parents() -> dict[int, int]:
@@ -54,11 +55,11 @@ def test_no_process_outlives_an_interrupted_command(
         seen.update(descendants(process.pid))
         return len(seen) >= seen_before
 
-    until(is_begun, "it has started processes", 180)
+    wait_until(is_begun, "it has started processes", 180)
     seen.update(descendants(process.pid))
     process.send_signal(number)
     _, text = process.communicate(timeout=60)
     assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number], text
     assert b"Traceback" not in text
-    until(lambda: not any(map(is_alive, seen)), "nothing is left", 10)
+    wait_until(lambda: not any(map(is_alive, seen)), "nothing is left", 10)
     assert not list(tmp_path.rglob("*.part"))

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,8 @@ import pytest
 
 from tests.builders.isolated_project import FILL, HANG, SLEEP, keepers_of, share_packages, write_misbehaving
 from tests.builders.model_functions import open_request
-from tests.builders.running_server import PATIENCE_S, Answer, RunningServer, running_server, serve_command
+from tests.builders.running_server import Answer, RunningServer, running_server, serve_command
+from tests.builders.waiting import PATIENCE_S, wait_until
 from tests.e2e.test_examples import EXAMPLES, check
 from turnout.artifacts.examples import Example, matches
 from turnout.cli.__main__ import main
@@ -58,10 +58,14 @@ def processes_below(project: Path) -> set[int]:
 
 
 def await_processes(project: Path, count: int) -> set[int]:
-    deadline = time.monotonic() + PATIENCE_S
-    while len(found := processes_below(project)) != count:
-        assert time.monotonic() < deadline, f"{len(found)} processes, {count} expected"
-        time.sleep(0.02)
+    found: set[int] = set()
+
+    def are_there() -> bool:
+        nonlocal found
+        found = processes_below(project)
+        return len(found) == count
+
+    wait_until(are_there, lambda: f"{count} processes; there are {len(found)}")
     return found
 
 

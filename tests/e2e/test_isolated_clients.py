@@ -14,7 +14,8 @@ from tritonclient.utils import InferenceServerException
 
 from tests.builders.isolated_project import share_packages
 from tests.builders.open_inference_project import write_open_inference_project
-from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
+from tests.builders.running_server import RunningServer, running_server
+from tests.builders.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")

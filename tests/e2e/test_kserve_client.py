@@ -13,7 +13,8 @@ from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
 
 from tests.builders.open_inference_project import write_open_inference_project
-from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
+from tests.builders.running_server import RunningServer, running_server
+from tests.builders.waiting import PATIENCE_S
 from turnout.protocol.tensors.datatypes import DATATYPES
 
 T = TypeVar("T")

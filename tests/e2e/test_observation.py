@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.builders.graphs import write_identity
-from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
+from tests.builders.running_server import RunningServer, running_server
+from tests.builders.waiting import wait_until
 from turnout.canary.judging.states import Check, Observation, Verdict, judge
 from turnout.canary.observation.local import LocalSource
 from turnout.manifest.judgement import Judgement
@@ -89,12 +89,15 @@ def observed(
     source, models = LocalSource(f"http://127.0.0.1:{server.port}"), watched(server.project, stage)
     mark = source.mark(stage, models)
     seen = drive(server, stage, requests, model)
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
+    found = source.observe(stage, models, mark)
+
+    def is_complete() -> bool:
+        nonlocal found
         found = source.observe(stage, models, mark)
-        if found.baseline.requests + found.canary.requests == requests:
-            return seen, found
-        assert time.monotonic() < deadline, found
+        return found.baseline.requests + found.canary.requests == requests
+
+    wait_until(is_complete, lambda: f"{requests} requests to be counted: {found}")
+    return seen, found
 
 
 def errors(found: Observation) -> Check:
@@ -132,10 +135,7 @@ def test_a_worker_that_dies_takes_no_counts_with_it(server: RunningServer) -> No
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     first = int(children.read_text().split()[0])
     os.kill(first, signal.SIGKILL)
-    deadline = time.monotonic() + PATIENCE_S
-    while str(first) in children.read_text().split():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: str(first) not in children.read_text().split(), "the end of the worker")
     found = source.observe("fine", models, before)
     assert (found.baseline.requests, found.canary.requests) == (0, 0)
     assert source.mark("fine", models).run == before.run

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.installed_wheel import build_wheel, plain_environment
-from tests.builders.running_server import PATIENCE_S
+from tests.builders.waiting import PATIENCE_S
 from turnout import __version__
 from turnout.packaging.layer import find_uv
 

@@ -16,7 +16,8 @@ import pytest
 from prometheus_client import parser
 
 from tests.builders.graphs import write_identity
-from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
+from tests.builders.running_server import RunningServer, running_server
+from tests.builders.waiting import PATIENCE_S
 
 MANIFEST = """
 platform: turnout

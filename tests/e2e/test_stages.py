@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.processes import until
 from tests.builders.running_server import RunningServer, running_server
+from tests.builders.waiting import wait_until
 from tests.e2e.conftest import write_variants
 
 IRIS_ROWS = {"inputs": [{"name": "measurements", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}]}
@@ -164,7 +164,7 @@ def test_a_model_that_cannot_be_opened_is_a_502_with_the_reason_in_the_log(varia
         answer = variants.post("/models/refused/inference", ECHO)
         assert answer.status == 502
         assert answer.json() == {"message": "Internal server error"}
-    until(lambda: "NoSuchOperator" in variants.stderr.read_text(), "the reason in the log")
+    wait_until(lambda: "NoSuchOperator" in variants.stderr.read_text(), "the reason in the log")
     assert variants.post(DIRECT, IRIS_ROWS).status == 200
 
 
@@ -174,7 +174,7 @@ def test_a_transform_that_raises_is_a_500_that_tells_nothing_of_it(variants: Run
     assert answer.json()["code"] == "TRANSFORM_FAILED"
     assert b"secret" not in answer.body
     assert b"Traceback" not in answer.body
-    until(lambda: "secret of the transform" in variants.stderr.read_text(), "the reason in the log")
+    wait_until(lambda: "secret of the transform" in variants.stderr.read_text(), "the reason in the log")
     assert "Traceback" in variants.stderr.read_text()
 
 

@@ -14,8 +14,8 @@ from typing import IO
 import pytest
 
 from tests.builders.graphs import write_identity
-from tests.builders.processes import until
 from tests.builders.running_server import Client, serve_command
+from tests.builders.waiting import wait_until
 
 MANIFEST = """
 platform: turnout
@@ -68,7 +68,7 @@ def start(project: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], int]
             return False
         return True
 
-    until(listens, "it listens")
+    wait_until(listens, "it listens")
     return process, port
 
 
@@ -123,9 +123,9 @@ def test_a_reader_that_reads_again_gets_whole_lines_and_one_report(project: Path
             readers.append(threading.Thread(target=drain, args=(stream, lines), daemon=True))
             readers[-1].start()
         report = re.compile(rb"WARNING turnout\.output: standard output: [\d,]+ lines? w\w+ dropped while nothing")
-        until(lambda: any(map(report.match, read["stderr"])), "it is reported")
+        wait_until(lambda: any(map(report.match, read["stderr"])), "it is reported")
         assert client.post("/models/echo/v1/inference", ECHO).status == 200
-        until(lambda: b"/models/echo/v1/inference 200" in b"".join(read["stdout"][-3:]), "lines pass again")
+        wait_until(lambda: b"/models/echo/v1/inference 200" in b"".join(read["stdout"][-3:]), "lines pass again")
         assert len([line for line in read["stderr"] if report.match(line)]) == 1
         assert all(b"Z 127.0.0.1 " in line[:40] and line.endswith(b"\n") for line in read["stdout"])
         process.send_signal(signal.SIGTERM)

@@ -7,12 +7,12 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.builders.running_server import PATIENCE_S, Answer, Client, running_server, serve_command
+from tests.builders.running_server import Answer, Client, RunningServer, running_server, serve_command
+from tests.builders.waiting import PATIENCE_S, wait_until
 from tests.e2e.conftest import write_variants
 
 ECHO = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
@@ -23,11 +23,12 @@ def project(tmp_path: Path, root: Path) -> Path:
     return write_variants(tmp_path, root)
 
 
-def await_file(path: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path.name} never came"
-        time.sleep(0.01)
+def refuses(server: RunningServer) -> bool:
+    try:
+        server.connect().close()
+    except ConnectionError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -36,16 +37,9 @@ def test_a_request_in_flight_is_answered_when_the_server_is_told_to_stop(project
     with running_server(project) as server:
         caller = threading.Thread(target=lambda: answers.append(server.post("/models/waiting/inference", ECHO)))
         caller.start()
-        await_file(project / "started")
+        wait_until((project / "started").exists, "the function to run")
         server.signal(number)
-        deadline = time.monotonic() + PATIENCE_S
-        while True:  # it takes no new connections
-            try:
-                server.connect().close()
-            except ConnectionError:
-                break
-            assert time.monotonic() < deadline, "the server still listens"
-            time.sleep(0.01)
+        wait_until(lambda: refuses(server), "the server to take no new connections")
         (project / "go-on").touch()
         caller.join(PATIENCE_S)
         assert server.wait() == 0

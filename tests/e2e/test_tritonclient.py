@@ -12,7 +12,8 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tests.builders.open_inference_project import write_open_inference_project
-from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
+from tests.builders.running_server import RunningServer, running_server
+from tests.builders.waiting import PATIENCE_S
 from turnout.protocol.tensors.datatypes import DATATYPES
 
 SHAPES = [(), (0,), (3,), (2, 3), (2, 0, 4), (1, 1, 1)]

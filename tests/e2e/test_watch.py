@@ -14,8 +14,9 @@ import onnx
 import pytest
 
 from tests.builders.graphs import write_identity
-from tests.builders.processes import children, connections_of, until
-from tests.builders.running_server import PATIENCE_S, Answer, RunningServer, running_server
+from tests.builders.processes import children, connections_of
+from tests.builders.running_server import Answer, RunningServer, running_server
+from tests.builders.waiting import PATIENCE_S, wait_until
 
 MANIFEST = """
 platform: turnout
@@ -65,7 +66,7 @@ def edit(project: Path, old: str, new: str) -> None:
 
 
 def await_told(server: RunningServer, text: str, times: int = 1) -> str:
-    until(lambda: server.stderr.read_text().count(text) >= times, f"{text!r} is told {times} times")
+    wait_until(lambda: server.stderr.read_text().count(text) >= times, f"{text!r} is told {times} times")
     return server.stderr.read_text()
 
 
@@ -88,7 +89,7 @@ def load(server: RunningServer, path: str, body: object, clients: int = 4) -> It
     for caller in callers:
         caller.start()
     try:
-        until(lambda: all(len(mine) > 3 for mine in answers), "everybody is served")
+        wait_until(lambda: all(len(mine) > 3 for mine in answers), "everybody is served")
         assert [connections_of(pid, server.port) for pid in children(server.process.pid)] == [clients // 2] * 2
         yield answers
     finally:
@@ -113,9 +114,9 @@ def test_an_edit_of_the_manifest_goes_into_service_without_a_failed_request(
 ) -> None:
     with load(server, "/models/iris/inference", IRIS) as answers:
         edit(project, "serve: {iris: v1", "serve: {iris: v2")
-        until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
+        wait_until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
         counts = [len(mine) for mine in answers]
-        until(lambda: all(len(mine) > n + 20 for mine, n in zip(answers, counts, strict=True)), "and goes on")
+        wait_until(lambda: all(len(mine) > n + 20 for mine, n in zip(answers, counts, strict=True)), "and goes on")
     assert [switches(mine, "x-turnout-version") for mine in answers] == [["v1", "v2"]] * 4
     assert {answer.status for mine in answers for answer in mine} == {200}
     text = await_told(server, "reloaded")
@@ -127,10 +128,10 @@ def test_a_model_goes_behind_a_router_and_back_without_a_failed_request(server: 
     plain, routed = "dev: {serve: {iris: v1, echo: v1}}", "dev: {serve: {echo: v1}, weights: {iris: {v1: 0, v2: 100}}}"
     with load(server, "/models/iris/inference", IRIS) as answers:
         edit(project, plain, routed)
-        until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
+        wait_until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
         assert all(mine[-1].headers["x-turnout-route"] == "weight" for mine in answers)
         edit(project, routed, plain)
-        until(every_client_saw(answers, "x-turnout-version", "v1"), "everybody sees v1 again")
+        wait_until(every_client_saw(answers, "x-turnout-version", "v1"), "everybody sees v1 again")
     assert [switches(mine, "x-turnout-version") for mine in answers] == [["v1", "v2", "v1"]] * 4
     assert {answer.status for mine in answers for answer in mine} == {200}
     assert "iris router is new" in await_told(server, "reloaded", 2)
@@ -142,7 +143,7 @@ def test_a_new_artifact_goes_into_service_over_the_same_connections(server: Runn
     with load(server, "/models/iris/v1/inference", IRIS) as answers:
         before = answers[0][0].headers["x-turnout-digest"]
         replace(project / "models/iris/v1/model.onnx", other.SerializeToString())
-        until(lambda: all(mine[-1].headers["x-turnout-digest"] != before for mine in answers), "everybody sees it")
+        wait_until(lambda: all(mine[-1].headers["x-turnout-digest"] != before for mine in answers), "everybody sees it")
     assert [len(switches(mine, "x-turnout-digest")) for mine in answers] == [2] * 4
     assert {answer.status for mine in answers for answer in mine} == {200}
     assert "iris v1 changed\n" in await_told(server, "reloaded")
@@ -183,7 +184,7 @@ def test_a_broken_edit_keeps_the_last_good_one_and_is_told_once(server: RunningS
         replace(project / "models.yaml", good.replace("{iris: v1", "{iris: [v1"))  # another broken one
         await_told(server, "not reloaded", 2)
         replace(project / "models.yaml", good.replace("{iris: v1", "{iris: v2"))
-        until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
+        wait_until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
     assert [switches(mine, "x-turnout-version") for mine in answers] == [["v1", "v2"]] * 4
     assert {answer.status for mine in answers for answer in mine} == {200}
     text = await_told(server, "reloaded " + str(project))
@@ -265,11 +266,11 @@ def test_an_artifact_that_is_still_written_is_not_served(server: RunningServer, 
             counts = [len(mine) for mine in answers]
             # Longer than everything else takes: other edits would be in service by now.
             edit(project, "platform: turnout", "platform: turnout\n# a comment")
-            until(lambda: all(len(mine) > n + 500 for mine, n in zip(answers, counts, strict=True)), "they go on")
+            wait_until(lambda: all(len(mine) > n + 500 for mine, n in zip(answers, counts, strict=True)), "they go on")
             assert {answer.headers["x-turnout-digest"] for mine in answers for answer in mine} == {before}
             file.write(content[200:])
             file.truncate()
-        until(lambda: all(mine[-1].headers["x-turnout-digest"] != before for mine in answers), "everybody sees it")
+        wait_until(lambda: all(mine[-1].headers["x-turnout-digest"] != before for mine in answers), "everybody sees it")
     assert {answer.status for mine in answers for answer in mine} == {200}
     assert "not reloaded" not in server.stderr.read_text()
 
@@ -301,7 +302,7 @@ def test_a_worker_started_after_a_reload_serves_the_new_edition(server: RunningS
     before = children(server.process.pid)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: len(set(children(server.process.pid)) - set(before)) == 2, "two new workers")
+    wait_until(lambda: len(set(children(server.process.pid)) - set(before)) == 2, "two new workers")
     for _ in range(4):
         assert server.post("/models/iris/inference", IRIS).headers["x-turnout-version"] == "v2"
 
@@ -311,10 +312,10 @@ def test_nothing_is_watched_unless_asked_for_and_sighup_reloads(project: Path) -
         edit(project, "serve: {iris: v1", "serve: {iris: v2")
         with load(server, "/models/iris/inference", IRIS) as answers:
             counts = [len(mine) for mine in answers]
-            until(lambda: all(len(mine) > n + 300 for mine, n in zip(answers, counts, strict=True)), "they go on")
+            wait_until(lambda: all(len(mine) > n + 300 for mine, n in zip(answers, counts, strict=True)), "they go on")
             assert {answer.headers["x-turnout-version"] for mine in answers for answer in mine} == {"v1"}
             server.signal(signal.SIGHUP)
-            until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
+            wait_until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
         assert {answer.status for mine in answers for answer in mine} == {200}
         for times in (1, 2):  # asked for again it is told again
             (project / "models.yaml").write_text("nonsense")

@@ -7,14 +7,13 @@ import json
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.builders.installed_wheel import Installed, install_wheel
-from tests.builders.running_server import PATIENCE_S
+from tests.builders.waiting import PATIENCE_S, wait_until
 
 IRIS = json.dumps(
     {"inputs": [{"name": "measurements", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}]}
@@ -121,12 +120,14 @@ def port(installed: Installed, project: Path) -> Iterator[int]:
 
 def await_port(process: subprocess.Popen[bytes], told: Path) -> int:
     """The port in what the server says once it listens."""
-    deadline = time.monotonic() + PATIENCE_S
-    while process.poll() is None and time.monotonic() < deadline:
-        if found := re.search(r"http://127\.0\.0\.1:(\d+)", told.read_text()):
-            return int(found.group(1))
-        time.sleep(0.02)
-    raise AssertionError(f"the server did not start:\n{told.read_text()}")
+    pattern = re.compile(r"http://127\.0\.0\.1:(\d+)")
+    wait_until(
+        lambda: process.poll() is not None or pattern.search(told.read_text()),
+        lambda: f"the server to listen:\n{told.read_text()}",
+    )
+    found = pattern.search(told.read_text())
+    assert found is not None, f"the server did not start:\n{told.read_text()}"
+    return int(found.group(1))
 
 
 def test_the_new_project_answers(port: int) -> None:

@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 
 from tests.builders.graphs import write_identity
-from tests.builders.processes import children, connections_of, is_alive, until
-from tests.builders.running_server import PATIENCE_S, TURNOUT, Client, RunningServer, running_server, serve_command
+from tests.builders.processes import children, connections_of, is_alive
+from tests.builders.running_server import TURNOUT, Client, RunningServer, running_server, serve_command
+from tests.builders.waiting import PATIENCE_S, wait_until
 
 MANIFEST = """
 platform: turnout
@@ -91,7 +92,7 @@ def test_connections_that_stay_are_spread_evenly(server: RunningServer) -> None:
         # Three go from one worker: the next three come to it. Connections were given in turn.
         for client in clients[:6:2]:
             client.close()
-        until(lambda: spread(server) == [1, 4], "three of one worker are gone")
+        wait_until(lambda: spread(server) == [1, 4], "three of one worker are gone")
         for client in clients[:6:2]:
             assert client.post(PATH, ECHO).status == 200
         assert spread(server) == [4, 4]
@@ -164,14 +165,16 @@ def test_a_killed_worker_loses_its_own_requests_only_and_comes_back(server: Runn
     for caller in callers:
         caller.start()
     try:
-        until(lambda: all(answered[number] > 5 for number in range(6)), "everybody is served")
+        wait_until(lambda: all(answered[number] > 5 for number in range(6)), "everybody is served")
         assert spread(server) == [3, 3]
         before = workers(server)
         os.kill(before[0], signal.SIGKILL)
-        until(lambda: sum(failed.values()) >= 3, "the killed one's clients notice")
+        wait_until(lambda: sum(failed.values()) >= 3, "the killed one's clients notice")
         counts = Counter(answered)
-        until(lambda: all(answered[number] > counts[number] + 5 for number in range(6)), "everybody is served again")
-        until(lambda: len(workers(server)) == 2, "two workers")
+        wait_until(
+            lambda: all(answered[number] > counts[number] + 5 for number in range(6)), "everybody is served again"
+        )
+        wait_until(lambda: len(workers(server)) == 2, "two workers")
         assert before[1] in workers(server)
     finally:
         stop.set()
@@ -180,7 +183,7 @@ def test_a_killed_worker_loses_its_own_requests_only_and_comes_back(server: Runn
     assert sorted(failed.values()) == [1, 1, 1]
     assert set(statuses) == {200}
     killed = "killed by SIGKILL; it is started again at once"
-    until(lambda: killed in server.stderr.read_text(), "the killed worker in the log")
+    wait_until(lambda: killed in server.stderr.read_text(), "the killed worker in the log")
     new = next(pid for pid in workers(server) if pid not in before)
     with ExitStack() as stack:
 
@@ -188,7 +191,7 @@ def test_a_killed_worker_loses_its_own_requests_only_and_comes_back(server: Runn
             assert stack.enter_context(server.client()).post(PATH, ECHO).status == 200
             return connections_of(new, server.port) > 0
 
-        until(is_given_one, "the new one is given connections")
+        wait_until(is_given_one, "the new one is given connections")
     assert server.stop() == 0
 
 
@@ -196,11 +199,11 @@ def test_a_worker_that_dies_again_and_again_waits_longer_each_time(server: Runni
     survivor = workers(server)[0]
     killed = {survivor}
     for times in range(3):
-        until(lambda: bool(set(workers(server)) - killed), "the worker is back")
+        wait_until(lambda: bool(set(workers(server)) - killed), "the worker is back")
         pid = next(iter(set(workers(server)) - killed))
         killed.add(pid)
         os.kill(pid, signal.SIGKILL)
-        until(lambda n=times + 1: server.stderr.read_text().count("killed by SIGKILL") == n, "its end is told")
+        wait_until(lambda n=times + 1: server.stderr.read_text().count("killed by SIGKILL") == n, "its end is told")
         assert server.post(PATH, ECHO).status == 200  # the other one answers
     told = re.findall(r"it is started again (.*)", server.stderr.read_text())
     assert told[0] == "at once"
@@ -218,7 +221,7 @@ def test_requests_in_flight_in_every_worker_are_answered_before_the_end(
     ]
     for caller in callers:
         caller.start()
-    until(lambda: len(started(project)) == 2, "both workers run a request")
+    wait_until(lambda: len(started(project)) == 2, "both workers run a request")
     assert started(project) == set(workers(server))
     for pid in (server.process.pid, *workers(server)):  # as a terminal does: to the whole group
         os.kill(pid, number)
@@ -230,7 +233,7 @@ def test_requests_in_flight_in_every_worker_are_answered_before_the_end(
             return True
         return False
 
-    until(refuses, "it takes no new connections")
+    wait_until(refuses, "it takes no new connections")
     assert all(map(is_alive, started(project)))
     (project / "go-on").touch()
     for caller in callers:
@@ -245,13 +248,13 @@ def test_a_second_signal_ends_everything_at_once(server: RunningServer, project:
     head = f"POST /models/waiting/v1/inference HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
     with server.connect() as connection:
         connection.sendall(head.encode() + b"content-type: application/json\r\n\r\n" + body)
-        until(lambda: bool(started(project)), "a request runs")
+        wait_until(lambda: bool(started(project)), "a request runs")
         pids = workers(server)
         server.signal()
-        until(lambda: len([pid for pid in pids if is_alive(pid)]) == 1, "the idle worker has ended")
+        wait_until(lambda: len([pid for pid in pids if is_alive(pid)]) == 1, "the idle worker has ended")
         server.signal()
         assert server.wait() == -signal.SIGTERM
-        until(lambda: not any(map(is_alive, pids)), "no worker is left")
+        wait_until(lambda: not any(map(is_alive, pids)), "no worker is left")
 
 
 def test_a_killed_parent_takes_its_workers_along(server: RunningServer) -> None:
@@ -261,7 +264,7 @@ def test_a_killed_parent_takes_its_workers_along(server: RunningServer) -> None:
         assert client.post(PATH, ECHO).status == 200
         server.process.kill()
         server.process.wait()
-        until(lambda: not any(map(is_alive, pids)), "no worker is left")
+        wait_until(lambda: not any(map(is_alive, pids)), "no worker is left")
 
 
 def test_the_port_stays_open_while_no_worker_is_there(server: RunningServer) -> None:
@@ -269,7 +272,7 @@ def test_the_port_stays_open_while_no_worker_is_there(server: RunningServer) -> 
     server.signal(signal.SIGSTOP)  # it learns of their end and of a connection at once
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: not any(map(is_alive, pids)), "no worker is left")
+    wait_until(lambda: not any(map(is_alive, pids)), "no worker is left")
     with server.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         server.signal(signal.SIGCONT)
@@ -313,11 +316,11 @@ def test_lines_of_many_workers_are_whole(server: RunningServer) -> None:
 
 def test_a_client_that_says_nothing_takes_its_place_only(server: RunningServer) -> None:
     silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
-    until(lambda: spread(server) == [2, 2], "they are spread")
+    wait_until(lambda: spread(server) == [2, 2], "they are spread")
     assert server.post(PATH, ECHO).status == 200
     for connection in silent:
         connection.close()
-    until(lambda: spread(server) == [0, 0], "they are gone")
+    wait_until(lambda: spread(server) == [0, 0], "they are gone")
 
 
 def test_few_descriptors_refuse_crowds_with_503_and_recover(project: Path) -> None:
@@ -330,13 +333,13 @@ def test_few_descriptors_refuse_crowds_with_503_and_recover(project: Path) -> No
             return int(asking.makefile("rb").readline().split(b" ")[1])
 
     with running_server(project, "--workers", "2", command=limited) as server:
-        until(lambda: "limit of open files is 64" in server.stderr.read_text(), "the limit in the log")
+        wait_until(lambda: "limit of open files is 64" in server.stderr.read_text(), "the limit in the log")
         for _ in range(2):
             idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
-            until(lambda: ask() == 503, "the crowd is in the way")
+            wait_until(lambda: ask() == 503, "the crowd is in the way")
             for connection in idle:
                 connection.close()
-            until(lambda: spread(server) == [0, 0], "they are gone")
+            wait_until(lambda: spread(server) == [0, 0], "they are gone")
             assert [ask() for _ in range(5)] == [200] * 5
 
 

@@ -13,11 +13,11 @@ import boto3
 import pytest
 
 from tests.builders.installed_wheel import Installed, install_wheel
+from tests.builders.waiting import PATIENCE_S
 from tests.engine.life import functions
 from tests.engine.stand_in.aws import REGION
 from tests.engine.world import World
 
-PATIENCE_S = 300.0
 """It builds the layer and the functions' zips."""
 
 UP = """

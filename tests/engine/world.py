@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,12 +13,12 @@ from typing import Any
 
 from moto import mock_aws
 
+from tests.builders.waiting import wait_until
 from tests.engine.stand_in.aws import REGION, Aws, make_provider
 from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.provider import Resource, StandIn
 from tests.engine.stand_in.server import serving
 
-ENDING_S = 10.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -63,10 +62,8 @@ class World:
 def close_loops(loops: Sequence[asyncio.AbstractEventLoop]) -> None:
     """Close what the Automation API leaves open where the engine ends before the program does."""
     for loop in loops:
-        ends_s = time.monotonic() + ENDING_S
-        while loop.is_running() and time.monotonic() < ends_s:
-            time.sleep(0.01)
-        if loop.is_closed() or loop.is_running():
+        wait_until(lambda one=loop: not one.is_running(), "the end of the program's loop")
+        if loop.is_closed():
             continue
         pending = asyncio.all_tasks(loop)
         for task in pending:

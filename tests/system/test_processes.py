@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.processes import is_alive, until
+from tests.builders.processes import is_alive
+from tests.builders.waiting import wait_until
 from turnout.system.processes import EndingError, allow_children, check_ending, end_children, run_child
 
 SLEEP = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(100_000)"
@@ -26,7 +27,7 @@ def not_ending() -> Iterator[None]:
 
 
 def await_pid(path: Path) -> int:
-    until(lambda: path.exists() and path.read_text() != "", "the child runs")
+    wait_until(lambda: path.exists() and path.read_text() != "", "the child runs")
     return int(path.read_text())
 
 
@@ -73,4 +74,4 @@ def test_a_child_ends_with_its_parent_however_that_ends(tmp_path: Path, number: 
     _, text = parent.communicate(timeout=60)
     expected = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: -2}
     assert parent.returncode == expected[number], text
-    until(lambda: not is_alive(pid), "the child is gone")
+    wait_until(lambda: not is_alive(pid), "the child is gone")

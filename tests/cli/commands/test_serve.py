@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.running_server import PATIENCE_S, running_server, serve_command
+from tests.builders.running_server import running_server, serve_command
+from tests.builders.waiting import PATIENCE_S
 from turnout.cli.__main__ import main
 
 

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 
-from tests.builders.processes import until
+from tests.builders.waiting import wait_until
 from turnout.gateway.output.pump import Outlet, Stream, run_pump
 
 
@@ -52,7 +52,7 @@ def test_lines_pass_whole_and_in_order() -> None:
     for data in (b"one\ntw", b"o\n", b"three", b"\n", b"rest"):
         passing.print(data)
     passing.outlet.finish()
-    until(settled(passing), "everything is written")
+    wait_until(settled(passing), "everything is written")
     assert passing.reader.taken == b"one\ntwo\nthree\nrest"
     assert (passing.dropped[0], passing.reports) == (0, [])
 
@@ -66,10 +66,10 @@ def test_what_a_stalled_reader_leaves_is_dropped_counted_and_reported_once() -> 
     assert passing.dropped[0] == 19  # 11 lines of 9 bytes fit
     assert passing.reports == []
     passing.reader.goes_on.set()
-    until(settled(passing), "everything is written")
-    until(lambda: bool(passing.reports), "it is reported")
+    wait_until(settled(passing), "everything is written")
+    wait_until(lambda: bool(passing.reports), "it is reported")
     passing.print(b"another\n")
-    until(settled(passing), "everything is written")
+    wait_until(settled(passing), "everything is written")
     assert passing.reader.taken == b"".join(b"line %03d\n" % number for number in range(11)) + b"another\n"
     assert passing.reports == ["standard output: 19 lines were dropped while nothing read it; it is written again"]
 
@@ -79,7 +79,7 @@ def test_a_line_that_is_too_long_is_dropped_to_its_end() -> None:
     passing.outlet.start()
     for data in (b"x" * 150, b"x" * 150, b"xx\nnext\n"):
         passing.print(data)
-    until(settled(passing), "everything is written")
+    wait_until(settled(passing), "everything is written")
     assert (passing.reader.taken, passing.dropped[0]) == (b"next\n", 1)
 
 
@@ -89,10 +89,10 @@ def test_a_stream_that_cannot_be_written_loses_lines_and_says_so_once() -> None:
     passing.outlet.start()
     for data in (b"one\n", b"two\n"):
         passing.print(data)
-        until(settled(passing), "it is tried")
+        wait_until(settled(passing), "it is tried")
     passing.reader.error = None
     passing.print(b"three\n")
-    until(lambda: len(passing.reports) == 2, "it is reported")
+    wait_until(lambda: len(passing.reports) == 2, "it is reported")
     assert (passing.reader.taken, passing.dropped[0]) == (b"three\n", 2)
     assert passing.reports == [
         "standard output cannot be written, its lines are lost: Broken pipe",

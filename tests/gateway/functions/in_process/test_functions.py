@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builders.waiting import PATIENCE_S, wait_on_loop, wait_until
 from turnout.gateway.functions.in_process.functions import InProcessFunctions
 from turnout.gateway.functions.in_process.threads import MOST_GIVEN_UP
 from turnout.gateway.functions.in_process.watchdog import Watchdog
@@ -97,15 +98,9 @@ async def told(outcome: Invocation | Awaitable[Invocation]) -> Invocation:
 def run(functions: InProcessFunctions, test: Coroutine[Any, Any, Any]) -> Any:
     """Run a test's coroutine and close the functions, whatever happens."""
     try:
-        return asyncio.run(asyncio.wait_for(test, 30))
+        return asyncio.run(asyncio.wait_for(test, PATIENCE_S))
     finally:
         functions.close(10)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something has happened; the test's own limit of 30 s bounds it."""
-    while not condition():  # noqa: ASYNC110 - what it waits for happens in threads
-        await asyncio.sleep(0.001)
 
 
 def errors_of(outcomes: Iterable[Invocation | Awaitable[Invocation]]) -> list[str | None]:
@@ -415,7 +410,7 @@ def test_no_more_than_the_limit_run_at_once_and_the_rest_wait_their_turn() -> No
 
     async def test() -> None:
         outcomes = [functions.invoke("f", "live", event(f"{number:03}"), 20) for number in range(30)]
-        await until(lambda: len(order) == 3)
+        await wait_on_loop(lambda: len(order) == 3)
         go.set()
         assert {(await told(outcome)).error for outcome in outcomes} == {None}
 
@@ -437,7 +432,7 @@ def test_a_call_that_runs_too_long_times_out_and_is_cancelled() -> None:
     async def test() -> None:
         invocation = await told(functions.invoke("f", "live", event(), 0.02))
         assert (invocation.answer, invocation.error) == (None, "timed_out")
-        await until(lambda: bool(stopped))
+        await wait_on_loop(lambda: bool(stopped))
 
     run(functions, test())
     assert stopped == [True]
@@ -513,7 +508,7 @@ def test_calls_beyond_the_waiting_limit_are_throttled() -> None:
 
     async def test() -> None:
         first = functions.invoke("f", "live", event(), 20)
-        await until(lambda: functions._hosted["f"].running == 1)
+        await wait_on_loop(lambda: functions._hosted["f"].running == 1)
         outcomes = [functions.invoke("f", "live", event(), 20) for _ in range(4)]
         assert [isinstance(outcome, Invocation) for outcome in outcomes] == [False, False, True, True]
         go.set()
@@ -579,17 +574,17 @@ def test_a_call_that_would_wait_past_its_deadline_is_throttled_at_once_and_other
     async def test() -> None:
         hosted = functions._hosted["f"]
         outcomes = [functions.invoke("f", "live", event(), 20) for _ in range(2)]
-        await until(lambda: hosted.running == 2)
+        await wait_on_loop(lambda: hosted.running == 2)
         hosted._waiting_time.learn(1.0)
         hosted._waiting_time.learn(1.0)
         # A run takes a second and two go on at once: of 10 s 8 may be used, so 13 may wait.
         waiting = [functions.invoke("f", "live", event(), 10) for _ in range(20)]
-        await until(lambda: hosted._graced == 0)
+        await wait_on_loop(lambda: hosted._graced == 0)
         assert errors_of(waiting) == [None] * 13 + ["throttled"] * 7
         # Who has more time waits, who has less does not.
         patient = functions.invoke("f", "live", event(), 20)
         hasty = functions.invoke("f", "live", event(), 1)
-        await until(lambda: hosted._graced == 0)
+        await wait_on_loop(lambda: hosted._graced == 0)
         assert errors_of([patient, hasty]) == [None, "throttled"]
         assert (await told(functions.invoke("g", "live", event(), 1))).error is None
         # Once runs are known to take longer, those at the end learn at once that they will not be answered in time.
@@ -613,7 +608,7 @@ def test_a_hopeless_call_is_kept_for_a_moment_in_which_those_ahead_may_leave() -
     async def test() -> None:
         hosted = functions._hosted["f"]
         first = functions.invoke("f", "live", event(), 20)
-        await until(lambda: hosted.running == 1)
+        await wait_on_loop(lambda: hosted.running == 1)
         hosted._waiting_time.learn(1.0)
         hosted._waiting_time.learn(1.0)
         ahead = [functions.invoke("f", "live", event(), 10) for _ in range(7)]
@@ -621,7 +616,7 @@ def test_a_hopeless_call_is_kept_for_a_moment_in_which_those_ahead_may_leave() -
         for outcome in ahead:
             assert isinstance(outcome, asyncio.Future)
             outcome.cancel()
-        await until(lambda: hosted._graced == 0)
+        await wait_on_loop(lambda: hosted._graced == 0)
         go.set()
         assert [(await told(outcome)).error for outcome in (first, late)] == [None, None]
 
@@ -635,7 +630,7 @@ def test_only_some_hopeless_calls_are_kept() -> None:
     async def test() -> None:
         hosted = functions._hosted["f"]
         first = functions.invoke("f", "live", event(), 20)
-        await until(lambda: hosted.running == 1)
+        await wait_on_loop(lambda: hosted.running == 1)
         hosted._waiting_time.learn(9.0)
         outcomes = [functions.invoke("f", "live", event(), 10) for _ in range(2 + MOST_GRACED)]
         assert [isinstance(outcome, Invocation) for outcome in outcomes] == [False] * (1 + MOST_GRACED) + [True]
@@ -658,11 +653,11 @@ def test_a_caller_that_goes_away_cancels_its_run_or_leaves_the_queue() -> None:
     async def test() -> None:
         running = functions.invoke("f", "live", event("running"), 20)
         waiting = functions.invoke("f", "live", event("waiting"), 20)
-        await until(lambda: functions._hosted["f"].running == 1)
+        await wait_on_loop(lambda: functions._hosted["f"].running == 1)
         for outcome in (waiting, running):
             assert isinstance(outcome, asyncio.Future)
             outcome.cancel()
-        await until(lambda: functions._hosted["f"].running == 0)
+        await wait_on_loop(lambda: functions._hosted["f"].running == 0)
 
     run(functions, test())
     assert stopped == ["running"]
@@ -749,7 +744,7 @@ def test_a_run_that_ends_after_its_loop_disturbs_nobody(caplog: pytest.LogCaptur
 
     async def test() -> None:
         functions.invoke("f", "live", event(), 20)
-        await until(lambda: functions._hosted["f"].running == 1)
+        await wait_on_loop(lambda: functions._hosted["f"].running == 1)
 
     asyncio.run(test())
     go.set()
@@ -772,7 +767,7 @@ def test_close_cancels_what_runs_and_counts_what_cannot_be_stopped() -> None:
     async def test() -> None:
         for name in ("stops", "hangs"):
             functions.invoke(name, "live", event(), 20)
-        await until(lambda: all(hosted.running == 1 for hosted in functions._hosted.values()))
+        await wait_on_loop(lambda: all(hosted.running == 1 for hosted in functions._hosted.values()))
 
     try:
         asyncio.run(asyncio.wait_for(test(), 30))
@@ -822,10 +817,7 @@ def test_every_run_on_the_loop_is_watched_also_after_a_pause() -> None:
     for _ in range(3):
         cancellation = FakeCancellation()
         watchdog.begin(time.monotonic() + 0.01, cancellation)
-        started = time.monotonic()
-        while not cancellation.cancelled:
-            assert time.monotonic() - started < 20
-            time.sleep(0.001)
+        wait_until(lambda c=cancellation: c.cancelled, "the end of the run")
         watchdog.end()
         kept = FakeCancellation()
         watchdog.begin(time.monotonic() + 60, kept)
@@ -854,10 +846,10 @@ def test_runs_that_cannot_be_ended_take_no_places_for_good() -> None:
             outcomes = [functions.invoke("f", "live", event("stuck"), 0.05) for _ in range(2)]
             assert [(await told(outcome)).error for outcome in outcomes] == ["timed_out", "timed_out"]
             assert (await told(functions.invoke("f", "live", event("fine"), 20))).error is None
-        await until(lambda: bool(worn))
+        await wait_on_loop(lambda: bool(worn))
         assert worn == [MOST_GIVEN_UP]
         go.set()
-        await until(lambda: functions._threads._given_up == 0 and hosted.running == 0)
+        await wait_on_loop(lambda: functions._threads._given_up == 0 and hosted.running == 0)
         assert (await told(functions.invoke("f", "live", event("fine"), 20))).error is None
 
     run(functions, test())
@@ -871,7 +863,7 @@ def test_a_run_that_ends_soon_after_its_deadline_is_not_given_up() -> None:
 
     async def test() -> None:
         assert (await told(functions.invoke("f", "live", event("long"), 0.05))).error == "timed_out"
-        await until(lambda: functions._hosted["f"].running == 0)
+        await wait_on_loop(lambda: functions._hosted["f"].running == 0)
         await asyncio.sleep(0.3)
         assert functions._threads._given_up == 0
 
@@ -949,7 +941,7 @@ def test_what_runs_is_written_down_and_crossed_out() -> None:
     async def test() -> None:
         for _ in range(10):
             await told(functions.invoke("f", "live", event(), 20))
-        await until(lambda: not state.running.of(0))
+        await wait_on_loop(lambda: not state.running.of(0))
 
     run(functions, test())
     assert set(seen) == {frozenset({key_of("f")})}

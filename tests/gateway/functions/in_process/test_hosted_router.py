@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders.waiting import PATIENCE_S
 from turnout.gateway.functions.in_process.functions import InProcessFunctions
 from turnout.gateway.functions.in_process.hosted_router import LARGEST_ON_LOOP, Answering, RouterCode
 from turnout.gateway.functions.invocation import Invocation
@@ -18,8 +19,6 @@ from turnout.manifest.parser import Warm
 from turnout.plan.values import Function
 from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 from turnout.protocol.routing.invocation import Answered, Invoke
-
-PATIENCE_S = 20.0
 
 
 @dataclass

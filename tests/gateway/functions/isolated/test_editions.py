@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.builders.isolated_project import ANSWER, SLEEP, call, pid_of, play, processes_of, until
+from tests.builders.isolated_project import ANSWER, SLEEP, call, pid_of, play, processes_of
+from tests.builders.waiting import wait_on_loop
 from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.functions.isolated.limits import Limits
@@ -38,8 +39,8 @@ def test_environments_of_what_did_not_change_are_taken_over(code_of: CodeOf) -> 
         functions.retire(following)
         assert pid_of(await running) == kept
         assert pid_of(await call(following, ANSWER)) == kept
-        await until(lambda: len(processes_of([codes[0]])) == 1, "the end of the old one")
-        await until(lambda: functions.environments() == {"turnout-local_wild_v1": 1}, "the end of the old one")
+        await wait_on_loop(lambda: len(processes_of([codes[0]])) == 1, "the end of the old one")
+        await wait_on_loop(lambda: functions.environments() == {"turnout-local_wild_v1": 1}, "the end of the old one")
 
     play(codes, scenario)
 
@@ -54,7 +55,7 @@ def test_a_retired_function_ends_when_its_last_call_is_over(code_of: CodeOf) -> 
         functions.retire(IsolatedFunctions([], LIMITS))
         for one in await asyncio.gather(*calls):
             pid_of(one)
-        await until(lambda: not functions.environments(), "the end of the retired ones")
+        await wait_on_loop(lambda: not functions.environments(), "the end of the retired ones")
         assert processes_of([code]) == set()
 
     play([code], scenario, environments=1)
@@ -65,7 +66,7 @@ def test_a_function_that_is_retired_amid_its_init_is_ended_quietly(
 ) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         loading = asyncio.ensure_future(functions.prepare(everything=True))
-        await until(lambda: bool(processes_of([code_of["stuck"]])), "the process")
+        await wait_on_loop(lambda: bool(processes_of([code_of["stuck"]])), "the process")
         functions.retire(IsolatedFunctions([], LIMITS))
         assert "retired" in await loading
         assert functions.environments() == {}

@@ -40,8 +40,8 @@ from tests.builders.isolated_project import (
     pid_of,
     play,
     processes_of,
-    until,
 )
+from tests.builders.waiting import wait_on_loop
 from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.functions.isolated.process import Code
@@ -216,7 +216,7 @@ def test_what_is_idle_is_ended_and_what_is_busy_is_not(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         pid_of(await call(functions, FORK))
         assert pid_of(await call(functions, SLEEP, 1)) > 0
-        await until(lambda: not functions.environments(), "scale to zero")
+        await wait_on_loop(lambda: not functions.environments(), "scale to zero")
         assert processes_of([code_of["wild"]]) == set(), "its children are ended with it"
         pid_of(await call(functions, ANSWER))
 
@@ -226,7 +226,7 @@ def test_what_is_idle_is_ended_and_what_is_busy_is_not(code_of: CodeOf) -> None:
 def test_a_process_that_ends_while_idle_is_replaced_at_the_next_call_only(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         first = pid_of(await call(functions, EXIT_LATER, 0.05))
-        await until(lambda: not functions.environments(), "the end of the process")
+        await wait_on_loop(lambda: not functions.environments(), "the end of the process")
         await asyncio.sleep(0.2)
         assert functions.environments() == {}
         assert pid_of(await call(functions, ANSWER)) != first
@@ -242,7 +242,7 @@ def test_a_process_that_is_killed_while_idle_costs_no_caller_an_answer(code_of: 
         pid = pid_of(await call(functions, ANSWER))
         hosted = functions._functions[code_of["wild"].function.name]
         for _ in range(6):
-            await until(lambda: len(hosted._free) == 1, "the process to ask for an event")
+            await wait_on_loop(lambda: len(hosted._free) == 1, "the process to ask for an event")
             os.kill(pid, signal.SIGKILL)
             time.sleep(pause_s)  # noqa: ASYNC251 - the loop must not notice
             following = pid_of(await call(functions, ANSWER))
@@ -274,7 +274,7 @@ def test_a_caller_that_goes_away_leaves_the_queue_and_gives_its_slot_back(code_o
         assert len(hosted._waiting) == 1
         running.cancel()
         await asyncio.sleep(0)
-        await until(lambda: not hosted._waiting, "the call to leave the queue")
+        await wait_on_loop(lambda: not hosted._waiting, "the call to leave the queue")
         pid_of(await call(functions, ANSWER, model="alone"))
 
     play([code_of["alone"]], scenario, environments=1)
@@ -307,7 +307,9 @@ def test_a_process_that_is_killed_amid_its_init_is_started_again(code_of: CodeOf
     async def scenario(functions: IsolatedFunctions) -> None:
         calls = asyncio.gather(*(call(functions, ANSWER) for _ in range(3)))
         seen: list[int] = []  # a look may miss a process that is just turning into another program
-        await until(lambda: bool(seen or seen.extend(processes_of([code_of["wild"]])) or seen), "the first process")
+        await wait_on_loop(
+            lambda: bool(seen or seen.extend(processes_of([code_of["wild"]])) or seen), "the first process"
+        )
         pid = seen[0]
         os.kill(pid, signal.SIGKILL)
         assert pid not in {pid_of(one) for one in await calls}

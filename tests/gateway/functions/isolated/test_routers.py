@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.builders.isolated_project import ANSWER, EXIT, PATIENCE_S, event_of, pid_of, play, processes_of, until
+from tests.builders.isolated_project import ANSWER, EXIT, event_of, pid_of, play, processes_of
+from tests.builders.waiting import PATIENCE_S, wait_on_loop
 from turnout.gateway.editions.isolated import serve_invoke
 from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
@@ -82,7 +83,7 @@ def test_router_that_outlives_its_edition_calls_what_is_served_now(code_of: Code
         )
         assert await following.prepare(everything=False) == ""
         functions.retire(following)
-        await until(lambda: before not in processes_of([changed]), "the end of the old version")
+        await wait_on_loop(lambda: before not in processes_of([changed]), "the end of the old version")
         assert pid_of(await ask(following, ANSWER)) in processes_of([changed])
         assert processes_of([code_of[ROUTER]]) == router
 

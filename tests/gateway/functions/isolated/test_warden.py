@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 
+from tests.builders.waiting import wait_until
 from turnout.gateway.functions.isolated.warden import Warden, children_kb, function_kb, leader_kb, run
 from turnout.gateway.functions.isolated.warden_client import Guard
 
@@ -56,9 +56,7 @@ def test_memory_of_a_leader_is_the_most_that_it_had(groups: list[Process]) -> No
 
 def test_memory_of_what_is_gone_is_nothing() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
-    deadline = time.monotonic() + 20
-    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        assert time.monotonic() < deadline
+    wait_until(lambda: os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), "the end of the process")
     assert leader_kb(process.pid) == 0, "a zombie has none"
     process.wait()
     assert leader_kb(process.pid) == 0
