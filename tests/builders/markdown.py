@@ -52,7 +52,7 @@ def run_block(block: Block, server: RunningServer) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_S,
+        timeout=5 * PATIENCE_S,  # `turnout build` installs packages
     )
     assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
     return done.stdout.replace(f":{server.port}", ":8080")
