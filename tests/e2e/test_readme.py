@@ -58,8 +58,8 @@ def test_the_page_that_init_writes_runs(tmp_path: Path) -> None:
     with running_server(project) as running:
         printed = "\n".join(run_block(block, running) for block in blocks)
     assert printed.count('"predictions"') == 2
-    assert "As expected by example" in printed
-    assert "Listed iris v3 in models.yaml" in printed
+    assert "matches example" in printed
+    assert "iris v3 to models.yaml" in printed
 
 
 def test_the_blocks_were_found() -> None:
