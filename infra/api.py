@@ -71,10 +71,13 @@ class RestApi(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )
         self.rest_api_id: pulumi.Output[str] = rest_api.id
+        health_paths = tuple(route.path for route in args.api.routes if route.kind == "health")
         self.stages = {
             stage.name: ApiStage(
                 stage.name,
-                ApiStageArgs(stage, args.api.name, rest_api, deployment, args.log_retention_days, args.after),
+                ApiStageArgs(
+                    stage, args.api.name, rest_api, deployment, args.log_retention_days, health_paths, args.after
+                ),
                 within,
             )
             for stage in args.api.stages

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from turnout.plan.routes import HEALTH_PATHS
 from turnout.plan.values import StagePlan
 
 from .auth import AUTH_RESOURCES
@@ -28,6 +27,7 @@ class ApiStageArgs:
         rest_api: its resource.
         deployment: the newest one.
         log_retention_days: of the access log.
+        health_paths: paths that are not throttled.
         after: what must be there before a stage sends it traffic.
     """
 
@@ -36,6 +36,7 @@ class ApiStageArgs:
     rest_api: aws.apigateway.RestApi
     deployment: aws.apigateway.Deployment
     log_retention_days: int
+    health_paths: Sequence[str]
     after: Sequence[pulumi.Resource] = ()
 
 
@@ -76,7 +77,7 @@ class ApiStage(pulumi.ComponentResource):
                 },
                 opts=within,
             )
-            for path in HEALTH_PATHS:
+            for path in args.health_paths:
                 for method in ("GET", "HEAD"):
                     aws.apigateway.MethodSettings(
                         f"{name}{path.replace('/', '-')}-{method.lower()}",

@@ -86,7 +86,8 @@ class OpenInference:
         Raises:
             RequestError: UNKNOWN_PATH, METHOD_NOT_ALLOWED, UNKNOWN_MODEL, UNKNOWN_VERSION, NOT_READY.
         """
-        proxy = (event.get("pathParameters") or {}).get("proxy", "")
+        parameters = event.get("pathParameters") or {}
+        proxy = f"health/{parameters['check']}" if "check" in parameters else parameters.get("proxy", "")
         asked = parse_path(proxy)
         if asked is None:
             message = f"there is nothing at /v2/{proxy[:80]}: served are health, models and their versions"

@@ -65,7 +65,7 @@ class GeneralRouter:
     async def _answer(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
         stage = Stage.of(event)
         match event["resource"]:
-            case "/v2" | "/v2/{proxy+}":
+            case "/v2" | "/v2/health/{check}" | "/v2/{proxy+}":
                 return await self._open_inference.answer(event, stage, deadline_s)
             case "/health/ready":
                 await self._readiness.check(reach_all(self._catalogue, stage), stage.alias, deadline_s)

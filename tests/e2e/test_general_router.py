@@ -48,10 +48,13 @@ def test_health_needs_no_key_and_all_else_does(server: RunningServer) -> None:
         ("models", 403),
         ("openapi.json", 403),
         ("v2", 403),
+        ("v2/health/live", 200),
+        ("v2/health/ready", 200),
+        ("v2/models/pair", 403),
     ):
         assert server.request("GET", f"/keyed/{path}").status == status, path
-    key = {"x-api-key": server.api_key("keyed")}
-    assert server.request("GET", "/keyed/v2/health/ready", headers=key).json() == {"ready": True}
+    assert server.request("GET", "/keyed/v2/health/ready").json() == {"ready": True}
+    assert server.request("GET", "/keyed/v2/health/live").json() == {"live": True}
 
 
 def test_document_is_valid_and_names_the_callers_address(server: RunningServer) -> None:

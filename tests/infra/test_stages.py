@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,8 +54,18 @@ def test_health_has_settings_of_its_own_beside_a_throttle() -> None:
     made = deployed_stage(throttle=Throttle(1.0, 1)).of("apigateway/methodSettings:MethodSettings")
     settings = {row.inputs["methodPath"]: row.inputs["settings"] for row in made.values()}
     del settings["*/*"]
-    assert settings.keys() == {f"health/{what}/{method}" for what in ("live", "ready") for method in ("GET", "HEAD")}
+    assert settings.keys() == {
+        f"{path}/{method}"
+        for path in ("health/live", "health/ready", "v2/health/{check}")
+        for method in ("GET", "HEAD")
+    }
     assert all(row == {"throttlingRateLimit": 10_000, "throttlingBurstLimit": 5_000} for row in settings.values())
+
+
+def test_only_health_that_the_api_has_gets_settings() -> None:
+    of = replace(manifest(stages=(stage(throttle=Throttle(1.0, 1)),)), open_inference="off")
+    made = deployed(of).of("apigateway/methodSettings:MethodSettings")
+    assert {row.inputs["methodPath"].partition("/")[0] for row in made.values()} == {"*", "health"}
 
 
 def test_stage_without_a_throttle_has_no_settings() -> None:

@@ -82,7 +82,7 @@ def test_generated_documents_import(gateway: Any, of: Manifest) -> None:
 
 def test_document_with_as_many_resources_as_an_api_may_have_imports(gateway: Any) -> None:
     plan = plan_of(large_manifest(48, 2))
-    assert count_resources(plan.apis[0].routes) == 298
+    assert count_resources(plan.apis[0].routes) == 300
     body = render_document(build_document(plan, plan.apis[0]))
     check_imported(gateway, gateway.import_rest_api(body=body, failOnWarnings=True)["id"], plan.apis[0])
 

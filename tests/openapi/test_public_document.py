@@ -14,7 +14,7 @@ from router_lambda.general.open_inference import METHOD_OF, parse_path
 from tests.builders.manifests import artifacts_of, manifest, manifests, stage
 from turnout.manifest.parser import Manifest
 from turnout.openapi.document import Document, build_document, lambda_uri, render_document
-from turnout.openapi.public_document import PROTOCOL_PATHS, publish_document
+from turnout.openapi.public_document import HEALTH_PATHS, PROTOCOL_PATHS, publish_document
 from turnout.plan.auth import AUTH_TYPES
 from turnout.plan.planner import make_plan
 
@@ -63,7 +63,7 @@ def test_authentication_is_told(auth: str) -> None:
 def test_every_path_of_the_protocol_is_told_and_answered() -> None:
     _, public = published(manifest())
     told = {(method, path) for path, item in public["paths"].items() if path.startswith("/v2") for method in item}
-    assert told == {(method, path) for method, path, *_ in PROTOCOL_PATHS}
+    assert told == {(method, path) for method, path, *_ in (*PROTOCOL_PATHS, *HEALTH_PATHS)}
     for method, path in told:
         asked = parse_path(path.removeprefix("/v2").strip("/"))
         assert asked is not None

@@ -101,6 +101,7 @@ def test_everything_that_no_model_answers_goes_to_the_general_router() -> None:
         ("GET", "/health/ready", "health"),
         ("GET", "/openapi.json", "document"),
         ("ANY", "/v2", "open_inference"),
+        ("GET", "/v2/health/{check}", "health"),
         ("ANY", "/v2/{proxy+}", "open_inference"),
     ]
 

@@ -75,11 +75,19 @@ PURPOSES: Mapping[str, Purpose] = {
         "The Open Inference Protocol: the server's metadata",
         "Its metadata.",
     ),
+    "/v2/health/{check}": Purpose(
+        "openInferenceHealth",
+        "Open Inference Protocol",
+        "The Open Inference Protocol: `health/live` and `health/ready`",
+        "`live` or `ready` is true.",
+        "",
+        ("404", "503"),
+    ),
     "/v2/{proxy+}": Purpose(
         "openInference",
         "Open Inference Protocol",
-        "The Open Inference Protocol: `health/live`, `health/ready`, and below `models/{model}`, with or without "
-        "`/versions/{version}`, the metadata, `ready` and `infer`",
+        "The Open Inference Protocol: below `models/{model}`, with or without `/versions/{version}`, the metadata, "
+        "`ready` and `infer`",
         "What the protocol says, in its binary tensor extension where that was asked for.",
         "",
         tuple(sorted({*ERRORS, "404", "405", "503"})),
@@ -90,6 +98,7 @@ PURPOSES: Mapping[str, Purpose] = {
 PARAMETERS = {
     "model": "A model's name.",
     "version": "One of its versions.",
+    "check": "`live` or `ready`.",
     "proxy": "The rest of the path, as the protocol spells it.",
 }
 

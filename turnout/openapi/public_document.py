@@ -5,7 +5,7 @@ API Gateway has one route for all paths of the Open Inference Protocol; here eac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from turnout.openapi.general_operations import ANY_METHOD, path_parameters
@@ -16,14 +16,13 @@ KEPT = frozenset({f"{EXTENSION}authtype"})
 """Tells a client how to sign."""
 
 PROTOCOL_ROOT = "/v2"
+PROTOCOL_HEALTH = "/v2/health/{check}"
 PROTOCOL_REST = "/v2/{proxy+}"
 
 MODEL, VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
 
 PROTOCOL_PATHS = (
     ("get", PROTOCOL_ROOT, "openServer", "The server's name, version and extensions"),
-    ("get", "/v2/health/live", "openLive", "Whether requests arrive"),
-    ("get", "/v2/health/ready", "openReady", "Whether every version that this stage serves answers"),
     ("get", MODEL, "openModel", "Metadata of the version that the stage serves"),
     ("get", f"{MODEL}/ready", "openModelReady", "Whether the version that the stage serves answers"),
     ("post", f"{MODEL}/infer", "openInfer", "Inference with the version that the stage serves"),
@@ -31,7 +30,13 @@ PROTOCOL_PATHS = (
     ("get", f"{VERSION}/ready", "openVersionReady", "Whether a version answers"),
     ("post", f"{VERSION}/infer", "openInferVersion", "Inference with a version"),
 )
-"""Method, path, id and summary of what the general router answers below `/v2`."""
+"""Method, path, id and summary of what the general router answers below `/v2`, but for health."""
+
+HEALTH_PATHS = (
+    ("get", "/v2/health/live", "openLive", "Whether requests arrive"),
+    ("get", "/v2/health/ready", "openReady", "Whether every version that this stage serves answers"),
+)
+"""The same of health, which has a route of its own."""
 
 CONTENT: Mapping[str, Any] = {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": BINARY}
 
@@ -51,16 +56,20 @@ def _publish_paths(paths: Mapping[str, Any]) -> dict[str, Any]:
     published: dict[str, Any] = {}
     for path, item in paths.items():
         if path == PROTOCOL_REST:
-            published |= _protocol_paths(_published(item[ANY_METHOD]))
+            published |= _protocol_paths(PROTOCOL_PATHS, _published(item[ANY_METHOD]))
+        elif path == PROTOCOL_HEALTH:
+            published |= _protocol_paths(HEALTH_PATHS, _published(item["get"]))
         elif path != PROTOCOL_ROOT:
             # HEAD says what GET says, without the body: nothing that a reader of the document needs.
             published[path] = _each_published({method: row for method, row in item.items() if method != "head"})
     return published
 
 
-def _protocol_paths(operation: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _protocol_paths(
+    paths: Sequence[tuple[str, str, str, str]], operation: Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
     """One path after the other; what all of them share is taken from the route that answers them."""
-    for method, path, name, summary in PROTOCOL_PATHS:
+    for method, path, name, summary in paths:
         told: dict[str, Any] = {"operationId": name, "summary": summary, "parameters": path_parameters(path)}
         if method == "post":
             told["parameters"].append(HEADER_LENGTH)

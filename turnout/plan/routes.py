@@ -24,10 +24,15 @@ GENERAL_ROUTES = (
 )
 """Method, path and kind of what the general router answers beside the Open Inference Protocol."""
 
-HEALTH_PATHS = tuple(path for _, path, kind in GENERAL_ROUTES if kind == "health")
-"""Never throttled: a probe that is refused would take a healthy service out of its balancer."""
+OPEN_INFERENCE_ROUTES = (
+    ("ANY", "/v2", "open_inference"),
+    ("GET", "/v2/health/{check}", "health"),
+    ("ANY", "/v2/{proxy+}", "open_inference"),
+)
+"""Health has a route of its own, because only a route can have a throttle of its own."""
 
-OPEN_INFERENCE_ROUTES = (("ANY", "/v2", "open_inference"), ("ANY", "/v2/{proxy+}", "open_inference"))
+HEALTH_PATHS = tuple(path for _, path, kind in (*GENERAL_ROUTES, *OPEN_INFERENCE_ROUTES) if kind == "health")
+"""Never throttled: a probe that is refused would take a healthy service out of its balancer."""
 
 
 def plan_routes(models: Sequence[Model], prefix: str, open_inference: str) -> Iterator[Route]:

@@ -22,15 +22,15 @@ def test_the_plan_tells_stages_functions_routes_packages_and_quotas(
     out, err = capsys.readouterr()
     rows = [line.split() for line in out.splitlines()]
     assert err == ""
-    assert out.startswith("shop, stack eu: 3 functions, 22 routes in 2 APIs, 2 stages.\n")
+    assert out.startswith("shop, stack eu: 3 functions, 24 routes in 2 APIs, 2 stages.\n")
     assert "Stage prod: API shop-eu_api_key; auth api_key; throttle 100/s, burst 200; canary 10%" in out
     assert ["echo", "v1", "v2"] in rows  # the variable, what the baseline sees, what the canary sees
     assert ["POST", "/models/echo/inference", "inference", "shop-eu_echo_${stageVariables.echo}", "29", "s"] in rows
     assert (
-        "Open Inference Protocol: proxy, 16 of 300 resources per API. Alternatives: 24 with direct and 14 with" in out
+        "Open Inference Protocol: proxy, 18 of 300 resources per API. Alternatives: 26 with direct and 14 with" in out
     )
     assert out.count("/models/echo/v1/inference") == 1  # two APIs, the same routes
-    assert ["Routes", "(11)", "of", "shop-eu_none", "and", "shop-eu_api_key"] in rows
+    assert ["Routes", "(12)", "of", "shop-eu_none", "and", "shop-eu_api_key"] in rows
     assert any(row[:2] == ["shop-eu_echo_v1", "arm64"] for row in rows)
     assert any(row[:2] == ["stage", "variables"] and "/" in row for row in rows)
 

@@ -207,6 +207,7 @@ def test_a_request_admitted_by_its_head_takes_one_token_in_all() -> None:
 HEALTH = {
     "/health/live": {"get": operation(), "head": operation()},
     "/health/ready": {"get": operation()},
+    "/v2/health/{check}": {"get": operation(), "head": operation()},
     "/v2/{proxy+}": {"x-amazon-apigateway-any-method": operation()},
     "/x": {"post": operation()},
 }
@@ -225,7 +226,7 @@ def test_health_is_not_throttled_and_takes_no_token() -> None:
     assert [respond(under_test, request("/dev/x")).status for _ in range(2)] == [200, 429]
     assert {respond(under_test, request(path, method)).status for path, method in asked} == {200}
     assert respond(under_test, request("/dev/v2/models/health", "GET")).status == 429
-    assert respond(under_test, request("/dev/v2/health/live", "POST")).status == 429
+    assert respond(under_test, request("/dev/v2/models/m/ready", "GET")).status == 429
 
 
 def test_throttle_refuses_what_is_over_the_burst() -> None:

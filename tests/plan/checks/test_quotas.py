@@ -38,9 +38,9 @@ def problem_of(of: Manifest, **options: object) -> Problem:
     return problem
 
 
-# `/`, `/models` and its two parameters, three of health, the document, two of the Open Inference Protocol; two per
+# `/`, `/models` and its two parameters, three of health, the document, four of the Open Inference Protocol; two per
 # model, two per version.
-@pytest.mark.parametrize(("models", "versions", "resources"), [(1, 1, 14), (1, 2, 16), (42, 2, 262), (50, 1, 210)])
+@pytest.mark.parametrize(("models", "versions", "resources"), [(1, 1, 16), (1, 2, 18), (42, 2, 264), (50, 1, 212)])
 def test_resources_are_counted_with_their_parents(models: int, versions: int, resources: int) -> None:
     plan = plan_of(large_manifest(models, versions))
     assert count_resources(plan.apis[0].routes) == resources
@@ -51,14 +51,14 @@ def test_resources_are_counted_with_their_parents(models: int, versions: int, re
 @pytest.mark.parametrize("choice", ["proxy", "direct", "off"])
 def test_resources_of_every_way_to_serve_open_inference_are_told(choice: str) -> None:
     plan = plan_of(replace(large_manifest(10, 2), open_inference=choice))
-    assert plan.resources == {"proxy": 70, "direct": 70 + 1 + 3 * 10 + 2 * 20, "off": 68}
+    assert plan.resources == {"proxy": 72, "direct": 72 + 1 + 3 * 10 + 2 * 20, "off": 68}
     assert quota_of(plan, "resources").used == plan.resources[choice]
 
 
 def test_cheaper_way_to_serve_open_inference_is_told_where_there_are_too_many_resources() -> None:
     problem = problem_of(replace(large_manifest(30, 2), open_inference="direct"))
-    assert "401 used, 300 allowed" in problem.message
-    assert "`open_inference: proxy` takes 190." in problem.hint
+    assert "403 used, 300 allowed" in problem.message
+    assert "`open_inference: proxy` takes 192." in problem.hint
 
 
 def test_300_resources_are_allowed() -> None:
@@ -68,7 +68,7 @@ def test_300_resources_are_allowed() -> None:
 def test_more_than_300_resources_are_an_error_with_how_to_shard() -> None:
     problem = problem_of(large_manifest(49, 2))
     assert problem.path == ("models",)
-    assert "304 used, 300 allowed" in problem.message
+    assert "306 used, 300 allowed" in problem.message
     assert "Shard" in problem.hint
 
 

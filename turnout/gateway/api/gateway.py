@@ -49,7 +49,6 @@ from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 _LOG = logging.getLogger("turnout.gateway")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NO_QUERY = (None, None)
-PROTOCOL_PATH = "/v2/{proxy+}"
 _NO_RESPONSES = GatewayResponses({})
 
 
@@ -349,7 +348,4 @@ def _asks_for_health(exchange: Exchange) -> bool:
     operation = exchange.operation
     if operation is None or exchange.request.method not in {"GET", "HEAD"}:
         return False
-    path = operation.resource
-    if path == PROTOCOL_PATH and exchange.parameters:
-        path = f"/{exchange.parameters['proxy']}"
-    return path in HEALTH_PATHS
+    return operation.resource in HEALTH_PATHS
