@@ -74,6 +74,7 @@ def test_client_elsewhere_is_refused(client: str) -> None:
                     "Max_Forwards",
                 ),
                 *("Tailscale_User_Login", "Front_End_Https", "X_ARR_SSL", "X_Appengine_User_IP", "Client_IP"),
+                *("X_AppGW_Trace_Id", "X_Railway_Request_Id", "X_GitHub_Codespaces", "Cdn_Src_Ip", "X_Http_Via"),
             )
         ),
     ],

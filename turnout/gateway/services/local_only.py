@@ -34,6 +34,7 @@ PROXIES = re.compile(
             r"akamai-.*|x-akamai-.*|x-azure-.*|x-arr-.*|x-fd-.*|x-appengine-.*|x-cloud-trace-context|x-gfe-.*",
             r"x-goog-(iap|authenticated).*|fly-.*|x-vercel-.*|x-nf-.*|do-connecting-ip|x-oracle-.*|ali-cdn-.*|x-sucuri-.*",
             r"incap-.*|x-incap-.*|wl-proxy-.*|tailscale-.*|x-tailscale-.*|ngrok-.*|x-ngrok-.*|x-pomerium-.*|x-auth-request-.*",
+            r"x-appgw-.*|x-railway-.*|x-github-codespaces|cdn-.*|x-http-via|x-coming-from|x-lb(-.*)?|x-edge-.*|x-sigsci-.*",
         )
     )
 )
