@@ -17,6 +17,7 @@ from turnout.canary.judging.observed import AgreementCounts
 from turnout.canary.observation.samples import fetch_samples
 from turnout.client.captured_lines import Sample
 from turnout.client.connection import UnreachableError
+from turnout.client.refusals import OLDER_SERVER
 from turnout.protocol.codecs.samples import write_line
 from turnout.replay.comparison import OutputRule
 from turnout.replay.replay import THROTTLED_WAITS_S, Pair, Replay, replay_pair, without_version
@@ -29,6 +30,7 @@ class Server(ThreadingHTTPServer):
 
     told: Told
     asked: list[tuple[str, dict[str, str]]]
+    kind: str = ""
     daemon_threads = True
 
 
@@ -42,6 +44,8 @@ class Handler(BaseHTTPRequestHandler):
         status, answer = self.server.told(self.path, json.loads(body or b"null"))
         payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
+        if self.server.kind:
+            self.send_header("x-amzn-ErrorType", self.server.kind)
         self.send_header("Content-Length", str(len(payload)))
         self.end_headers()
         self.wfile.write(payload)
@@ -182,6 +186,12 @@ def test_replay_pair_says_what_came_instead_of_answers(server: Server) -> None:
     server.told = lambda path, body: (403, {"message": "Forbidden"})
     told = 'HTTP 403: {"message": "Forbidden"}'
     assert replay_pair(url_of(server), [sample(1)], "iris", "v1", "v2") == AgreementCounts(0, 0, told)
+
+
+def test_replay_pair_says_what_a_refusal_means(server: Server) -> None:
+    server.told, server.kind = lambda path, body: (403, {}), "MissingAuthenticationTokenException"
+    counts = replay_pair(url_of(server), [sample(1)], "iris", "v1", "v2")
+    assert counts.note == f"HTTP 403: {{}}: {OLDER_SERVER}"
 
 
 def test_replay_pair_says_where_nobody_answers() -> None:

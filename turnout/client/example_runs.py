@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import orjson
 
 from turnout.artifacts.examples import Example, matches
+from turnout.client.refusals import find_hint
 from turnout.client.sample_request import known, version_examples
 from turnout.manifest.parser import Manifest, Version
 from turnout.project.project import Project
@@ -153,7 +154,8 @@ def judge(example: Example, reply: Reply, digest: str) -> tuple[Outcome, tuple[s
     except ValueError:
         body = None
     if reply.status != 200:
-        return Outcome.FAILED, (f"HTTP {reply.status}{_said(body, reply.body)}",)
+        hint = find_hint(reply.headers, is_listed=True)
+        return Outcome.FAILED, (f"HTTP {reply.status}{_said(body, reply.body)}", *((hint,) if hint else ()))
     if not isinstance(body, Mapping):
         return Outcome.FAILED, (f"the answer is not a JSON object{_said(None, reply.body)}",)
     reasons = tuple(matches(example, body))

@@ -21,6 +21,7 @@ from turnout.canary.judging.observed import AgreementCounts
 from turnout.client.captured_lines import Sample
 from turnout.client.connection import Answer, Connection, UnreachableError, inference_path
 from turnout.client.outputs import PREDICTIONS, UnreadableAnswerError, read_outputs
+from turnout.client.refusals import find_hint
 from turnout.manifest.judgement import OutputRule
 from turnout.protocol.naming import DIGEST_HEADER, REPLAY_HEADER
 from turnout.replay.comparison import Array, Comparison, compare_outputs
@@ -49,6 +50,7 @@ class Reply:
         outputs: name -> array, where it was answered; else None.
         error: why not, or empty.
         digest: of the artifact that answered, as the server says; empty where it does not.
+        hint: what to do about a refusal of API Gateway's, or empty.
     """
 
     status: int
@@ -56,6 +58,7 @@ class Reply:
     outputs: Mapping[str, Array] | None = None
     error: str = ""
     digest: str = ""
+    hint: str = ""
 
     @property
     def is_verdict(self) -> bool:
@@ -215,7 +218,8 @@ class Replay:
         digest = answer.headers.get(DIGEST_HEADER, "")
         if answer.status != HTTPStatus.OK:
             problem = answer.body[:500].decode(errors="replace")
-            return Reply(answer.status, answer.elapsed_ms, error=problem, digest=digest)
+            hint = find_hint(answer.headers, is_listed=True)
+            return Reply(answer.status, answer.elapsed_ms, error=problem, digest=digest, hint=hint)
         try:
             return Reply(answer.status, answer.elapsed_ms, read_outputs(answer.headers, answer.body), digest=digest)
         except UnreadableAnswerError as error:
@@ -292,4 +296,6 @@ def replay_pair(
     verdicts = [pair.agrees for pair in pairs if pair.agrees is not None]
     refused = next((pair.canary for pair in pairs if pair.canary.outputs is None), None)
     note = f"HTTP {refused.status}: {refused.error[:120]}" if refused and not verdicts else ""
+    if note and refused and refused.hint:
+        note = f"{note}: {refused.hint}"
     return AgreementCounts(len(verdicts), sum(verdicts), note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from hashlib import sha256
@@ -154,6 +155,22 @@ def test_a_report_that_cannot_be_written_is_2(
     report = tmp_path / "nowhere" / "report.html"
     assert main(["replay", str(capture), "--against", "level/v2", "--report", str(report), *base]) == 2
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_server_older_than_models_yaml_is_told_as_one(
+    server: RunningServer, capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(server.project, tmp_path / "newer")
+    manifest = tmp_path / "newer" / "models.yaml"
+    manifest.write_text(
+        manifest.read_text().replace(
+            "v2: {artifact: absolute.onnx}", "v2: {artifact: absolute.onnx}, v3: {artifact: absolute.onnx}"
+        )
+    )
+    url = f"http://127.0.0.1:{server.port}"
+    command = ["replay", str(capture), "--against", "level/v3", "--url", url, "--manifest", str(manifest)]
+    assert main(command) == 1
+    assert "the server runs an older models.yaml" in capsys.readouterr().err
 
 
 def test_a_stages_key_is_found(base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]) -> None:

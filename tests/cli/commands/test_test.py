@@ -169,6 +169,17 @@ def test_a_server_is_asked_and_keeps_no_trace(server: RunningServer, capsys: pyt
     assert (server.project / "capture.jsonl").read_bytes() == b""
 
 
+def test_a_server_older_than_models_yaml_is_told_as_one(
+    server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = write_project(tmp_path / "newer")
+    write_examples(newer, ODD)
+    manifest = newer / "models.yaml"
+    manifest.write_text(manifest.read_text().replace("  echo:", "  newer:").replace("echo: v", "newer: v"))
+    assert main(["test", "--url", f"http://127.0.0.1:{server.port}", "-m", str(newer)]) == 1
+    assert "the server runs an older models.yaml" in capsys.readouterr().out
+
+
 def test_a_servers_wrong_answer_is_1(server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = write_project(tmp_path / "other")
     write_examples(other, ODD)

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from turnout.cli.output import CommandError, say, say_table, tell
+from turnout.client.refusals import ERROR_TYPE, find_hint
 from turnout.protocol.naming import CANARY_HEADER, DIGEST_HEADER, MODEL_HEADER, VERSION_HEADER
 from turnout.wording import printable, shorten
 
@@ -114,20 +115,6 @@ def value_text(value: Any) -> str:
     return f"{text[:SHOWN_CHARACTERS]}..." if len(text) > SHOWN_CHARACTERS else text
 
 
-HINTS = {
-    "MissingAuthenticationTokenException": (
-        "API Gateway returns this for an unknown path (check the names) and for a stage that needs an AWS signature."
-    ),
-    "ForbiddenException": "The stage requires an API key: pass --api-key, or --stage to use the key in .turnout.",
-}
-OLDER_SERVER = (
-    "models.yaml has it, so the server runs an older models.yaml: restart `turnout serve`, start it "
-    "with --watch, or run `pulumi up`. API Gateway also returns this for stages that require an AWS "
-    "signature."
-)
-"""What API Gateway's own errors mean, where its words don't say."""
-
-
 def tell_error_answer(answer: Answer, *, is_listed: bool = False) -> None:
     """Print an error's code and message, and what to do about it where that is known.
 
@@ -140,11 +127,10 @@ def tell_error_answer(answer: Answer, *, is_listed: bool = False) -> None:
     except ValueError:
         body = {}
     body = body if isinstance(body, dict) else {}
-    kind = answer.headers.get("x-amzn-errortype", "")
+    kind = answer.headers.get(ERROR_TYPE, "")
     reason = HTTPStatus(answer.status).phrase if answer.status in set(HTTPStatus) else ""
     sentence = body.get("error") or body.get("message") or answer.body[:MOST_BYTES].decode(errors="replace")
     tell(printable(f"turnout: HTTP {answer.status} {body.get('code') or kind or reason}: {sentence}".rstrip(": ")))
-    if kind == "MissingAuthenticationTokenException" and is_listed:
-        tell(f"    {OLDER_SERVER}")
-    elif kind in HINTS:
-        tell(f"    {HINTS[kind]}")
+    hint = find_hint(answer.headers, is_listed=is_listed)
+    if hint:
+        tell(f"    {hint}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
 from itertools import chain
@@ -14,7 +15,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from turnout.cli.commands.answer import tell_error_answer
-from turnout.cli.commands.invoke import DEFAULT_URL, ApiKeyOption, StageOption, UrlOption, local_key, local_token
+from turnout.cli.commands.invoke import (
+    DEFAULT_URL,
+    ApiKeyOption,
+    StageOption,
+    UrlOption,
+    is_listed,
+    local_key,
+    local_token,
+)
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption
 from turnout.cli.output import CommandError, counted, progress, say, say_json, say_table, tell
 from turnout.wording import printable
@@ -99,7 +108,8 @@ def replay(
         raise CommandError(f"{error}.") from error
     digest = sha256()
     with closing(sender):
-        summary = send(sender, file, model, canary, baseline, digest.update)
+        known = partial(is_listed, manifest, model)
+        summary = send(sender, file, model, canary, baseline, digest=digest.update, is_known=known)
     origin = Origin(
         datetime.now(UTC), public_url(url), stage or fetch_stage(url, headers), file.name, digest.hexdigest()
     )
@@ -145,7 +155,14 @@ def rules_of(manifest: Path, stage: str) -> Mapping[str, OutputRule]:
 
 
 def send(
-    sender: Replay, file: Path, model: str, canary: str, baseline: str, digest: Callable[[bytes], None]
+    sender: Replay,
+    file: Path,
+    model: str,
+    canary: str,
+    baseline: str,
+    *,
+    digest: Callable[[bytes], None],
+    is_known: Callable[[str], bool],
 ) -> Summary:
     """Send all, with a bar; what cannot be read or reached is an error with its remedy.
 
@@ -156,6 +173,7 @@ def send(
         canary: the version in question.
         baseline: the other; empty for the one that answered when a request was captured.
         digest: gets the capture's bytes, line by line.
+        is_known: whether models.yaml has a version of the model.
     """
     from turnout.client.captured_lines import CaptureError, lines_in
     from turnout.replay.summary import Side, Summary
@@ -167,7 +185,7 @@ def send(
             samples = samples_in(digested(lines_in(stream, size_bytes), digest), advance)
             first = find_first(samples, file, model)
             for version in (baseline or first[1].version, canary):
-                check_version(sender, model, version, first[1])
+                check_version(sender, model, version, first[1], is_known=is_known)
             for pair in sender.run(chain([first], samples)):
                 summary.add(pair)
     except CaptureError as error:
@@ -204,7 +222,7 @@ def find_first(samples: Iterator[tuple[int, Sample]], file: Path, model: str) ->
     raise CommandError(f"{file} contains no captured requests to {model}.", hint)
 
 
-def check_version(sender: Replay, model: str, version: str, sample: Sample) -> None:
+def check_version(sender: Replay, model: str, version: str, sample: Sample, *, is_known: Callable[[str], bool]) -> None:
     """Have a version answer once, uncounted: its model is loaded then, and what would fail each time is told once."""
     from turnout.client.connection import UnreachableError
 
@@ -214,7 +232,7 @@ def check_version(sender: Replay, model: str, version: str, sample: Sample) -> N
         hint = "Start a server with `turnout serve`, or pass its address with --url."
         raise CommandError(str(error), hint, code=1) from error
     if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
-        tell_error_answer(answer)
+        tell_error_answer(answer, is_listed=is_known(version))
         raise CommandError(f"{model}/{version} cannot be called.", code=1)
 
 
