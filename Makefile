@@ -11,7 +11,7 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: help serve test check lint types format lock check-lock generated engine wheel check-release clean
+.PHONY: help serve test check lint types format lock check-lock generated engine wheel vendor check-release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '%-13s %s\n' "$$name" "$$text"; done
@@ -102,6 +102,9 @@ generated: .venv/.dev ## write the pages that are made from the program: docs/cl
 wheel: .venv/.runtime ## build the wheel into dist/
 	@$(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
 	@wheel=$$(ls -t dist/turnout-*.whl | head -1); echo "Built $$wheel. Install it: pip install '$$wheel', or '$$wheel[aws]' to deploy"
+
+vendor: ## fetch the libraries of the console's page with npm, and check their digests
+	@$(PYTHON) scripts/vendor.py
 
 check-release: ## check that TAG=v1.2.3 is the version in the code and has a section in CHANGELOG.md
 	@$(PYTHON) scripts/check_release.py "$${TAG-}"

@@ -36,6 +36,8 @@ from turnout.gateway.observers.line_writer import LineWriter
 from turnout.gateway.observers.sampling import sampling_log, shares_of
 from turnout.gateway.output.process import Output
 from turnout.gateway.services.access import Guard, make_guard, make_token
+from turnout.gateway.services.console import SEGMENT as CONSOLE_SEGMENT
+from turnout.gateway.services.console import Console
 from turnout.gateway.services.metrics import PATH as METRICS_PATH
 from turnout.gateway.services.metrics import make_metrics
 from turnout.gateway.services.prometheus import SEGMENT as METRICS_SEGMENT
@@ -86,6 +88,7 @@ def serve(
     capture: Path | None = None,
     services: ServicesMode | None = None,
     isolation: Isolation | None = None,
+    make_console: Callable[[str], Console] | None = None,
     preparing: Callable[[int], AbstractContextManager[Progress]] = lambda _: nullcontext(ignore_progress),
     check_interrupt: Callable[[], None] = lambda: None,
 ) -> None:
@@ -106,6 +109,7 @@ def serve(
         capture: the file to which every request that reaches a model is added.
         services: who may use the services beside the API; None is `local` on a loopback address, else `token`.
         isolation: how each function runs in processes of its own; None runs all in this one.
+        make_console: makes the console of the server at an address; None has none.
         preparing: shows progress while the isolated functions' packages are built; told how many functions there are.
         check_interrupt: raises KeyboardInterrupt if one came and was dropped; called once, before workers start.
 
@@ -134,8 +138,7 @@ def serve(
         captured = open_capture(output, capture, state)
         samples = SharedSamples(state.lock, SAMPLES_LOCK)
         deferred = Deferred("captured requests")
-        folder = project.manifest.path.parent / ".turnout"
-        guard = closing.enter_context(guarded_services(services, folder, host, bound_port))
+        guard = closing.enter_context(guarded_services(services, project.manifest.path.parent, host, bound_port))
         own = own_services(
             {
                 METRICS_PATH: make_metrics(state.counters, secrets.token_hex(8), time.time, output.dropped),
@@ -144,6 +147,7 @@ def serve(
             },
             guard,
         )
+        console = None if make_console is None else make_console(make_url(host, bound_port))
         scraped = guard(make_prometheus(Sources(state, output.dropped)))
         line_log = json_log(lines.write) if log_format == "json" else text_log(lines.write)
         refusals = {int(status): make_refusal(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
@@ -189,6 +193,7 @@ def serve(
             return {
                 SEGMENT: own,
                 METRICS_SEGMENT: scraped,
+                **({} if console is None else {CONSOLE_SEGMENT: console.handle}),
                 **make_services(edition.apis, names, functions, state, guard),
             }
 
@@ -205,6 +210,7 @@ def serve(
                 bucket_of=state.buckets.bucket_of,
                 services={} if services is ServicesMode.OFF else services_of(edition, functions),
                 replay_mark=state.replay_mark,
+                front=None if console is None else console.front,
             )
 
         functions = functions_of(edition, None)
@@ -221,20 +227,24 @@ def serve(
             flush=flush,
         )
 
-        greet = partial(greet_user, edition, gateway.notes, make_url(host, bound_port), default_stage, capture)
+        greet = partial(greet_user, edition, gateway.notes, make_url(host, bound_port), default_stage, capture, console)
         first = First(1, edition, functions, gateway)
         check_interrupt()
         output.redirect()
         supervise(sockets, state, serving, first, is_watching=watch, tell=tell, on_ready=greet, output=output)
 
 
-def greet_user(edition: Edition, notes: Sequence[str], url: str, default_stage: str, capture: Path | None) -> None:
+def greet_user(
+    edition: Edition, notes: Sequence[str], url: str, default_stage: str, capture: Path | None, console: Console | None
+) -> None:
     """Print where the stages are, how to call one, and what is worth knowing."""
     notes = [*(f"{note.path}: {note.message}" for note in edition.plan.notes), *notes]
     if capture is not None:
         notes.append(f"requests are captured to {capture}: it will hold what people send")
     project, keys = edition.project, edition.keys
     sample = choose_sample(project, edition.plan, default_stage, keys)
+    if console is not None:
+        tell(f"Console: {console.address}")
     tell(render_banner(project.manifest, url, default_stage=default_stage, keys=keys, sample=sample, notes=notes))
 
 
@@ -246,10 +256,10 @@ def open_capture(output: Output, capture: Path | None, state: SharedState) -> Li
 
 
 @contextmanager
-def guarded_services(services: ServicesMode, folder: Path, host: str, port: int) -> Iterator[Guard]:
+def guarded_services(services: ServicesMode, project: Path, host: str, port: int) -> Iterator[Guard]:
     """The check that stands before the services; commands find the server and its token while it runs."""
     token = make_token() if services is ServicesMode.TOKEN else ""
-    with nullcontext() if services is ServicesMode.OFF else announced_services(folder, host, port, token):
+    with nullcontext() if services is ServicesMode.OFF else announced_services(project / ".turnout", host, port, token):
         yield make_guard(token)
 
 

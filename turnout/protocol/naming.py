@@ -53,7 +53,9 @@ REPLAY_HEADER = "x-turnout-replay"
 
 RESERVED_MODELS = frozenset({ALIAS_VARIABLE, CANARY_VARIABLE})
 RESERVED_VERSIONS = frozenset({"router", "inference", "newest"})
-RESERVED_STAGES = frozenset({"models", "v2", "health", "openapi", "restapis", "runtime", "turnout", "metrics"})
+RESERVED_STAGES = frozenset(
+    {"models", "v2", "health", "openapi", "restapis", "runtime", "turnout", "metrics", "console"}
+)
 
 
 def function_prefix(platform: str, stack: str) -> str:

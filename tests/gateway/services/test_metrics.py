@@ -40,6 +40,7 @@ def test_a_stages_functions_are_told_for_all_workers() -> None:
         "bounds_s": list(BOUNDS_S),
         "functions": [
             {
+                "stage": "prod",
                 "function": "turnout-local_iris_v1",
                 "canary": False,
                 "statuses": [0, 2, 0, 0, 0],
@@ -48,6 +49,7 @@ def test_a_stages_functions_are_told_for_all_workers() -> None:
                 "durations": [*durations[:6], 2, *durations[7:]],
             },
             {
+                "stage": "prod",
                 "function": "turnout-local_iris_v2",
                 "canary": True,
                 "statuses": [0, 0, 0, 0, 1],
@@ -63,8 +65,14 @@ def test_a_stage_without_requests_has_no_functions() -> None:
     assert orjson.loads(ask(counted(), "stage=test").body)["functions"] == []
 
 
-@pytest.mark.parametrize(("query", "method"), [("", "GET"), ("stage=", "GET"), ("stage=prod", "POST")])
-def test_what_it_cannot_answer_is_refused(query: str, method: str) -> None:
-    answer = ask(SharedState(1), query, method)
+def test_without_a_stage_all_stages_are_shown() -> None:
+    functions = orjson.loads(ask(counted(), "").body)["functions"]
+    found = [(row["stage"], row["function"][-2:]) for row in functions]
+    assert found == [("dev", "v2"), ("prod", "v1"), ("prod", "v2")]
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_other_methods_are_refused(method: str) -> None:
+    answer = ask(SharedState(1), "stage=prod", method)
     assert answer.status == 400
-    assert orjson.loads(answer.body) == {"message": "Ask with GET /turnout/metrics?stage=NAME"}
+    assert orjson.loads(answer.body) == {"message": "Ask with GET /turnout/metrics or /turnout/metrics?stage=NAME"}

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +18,11 @@ from turnout.cli.commands.build import FULL, building
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
 from turnout.cli.output import CommandError, tell
 from turnout.gateway.interrupt import remembered_interrupt
+from turnout.system.loopback import is_loopback
 from turnout.system.service_tokens import ServicesMode
+
+if TYPE_CHECKING:
+    from turnout.console.door import Door
 
 CANNOT_LISTEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT})
 
@@ -66,6 +71,18 @@ ServicesOption = Annotated[
         show_default=False,
     ),
 ]
+ConsoleOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--console/--no-console",
+        help="Whether browsers get the console at /console; on by default on a loopback address.",
+        show_default=False,
+    ),
+]
+ConsoleWriteOption = Annotated[
+    bool,
+    typer.Option("--console-write", help="Let the console change stages also where other machines can reach it."),
+]
 IsolatedOption = Annotated[
     bool, typer.Option("--isolated", help="Run each version in its own processes, as Lambda does.")
 ]
@@ -102,6 +119,8 @@ def serve(
     watch: WatchOption = False,
     capture: CaptureOption = None,
     services: ServicesOption = None,
+    console: ConsoleOption = None,
+    console_write: ConsoleWriteOption = False,
     isolated: IsolatedOption = False,
     max_environments: EnvironmentsOption = 0,
     idle_timeout: IdleOption = 300.0,
@@ -121,6 +140,7 @@ def serve(
             raise CommandError(f"unknown stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
         if port in (allow_port or ()):
             raise CommandError(f"--allow-port {port} is the server's own port.", "Versions can never connect to it.")
+        from turnout.console.mounted import make_console
         from turnout.gateway import serve as local
         from turnout.gateway.editions.isolated import Isolation
         from turnout.gateway.functions.isolated.confinement import find_boundary
@@ -130,6 +150,7 @@ def serve(
         from turnout.packaging.layer import LayerError
         from turnout.project.manifest_file import manifest_path
 
+        door = make_door(host, services, is_wanted=console, may_write=console_write)
         isolation = None
         if isolated:
             ports = {*OUTGOING_PORTS, *(allow_port or ())} - {port}
@@ -149,6 +170,7 @@ def serve(
                 capture=capture,
                 services=services,
                 isolation=isolation,
+                make_console=None if door is None else partial(make_console, manifest, door),
                 preparing=preparing,
                 check_interrupt=check_interrupt,
             )
@@ -174,6 +196,25 @@ def serve(
                 else ""
             )
             raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or error}.", hint, code=1) from error
+
+
+def make_door(host: str, services: ServicesMode | None, *, is_wanted: bool | None, may_write: bool) -> Door | None:
+    """Who may use the console; None where there is none.
+
+    Args:
+        host: that the server listens on.
+        services: who may use the services, which the console uses; None is the default.
+        is_wanted: whether the console was asked for, or refused; None is the default.
+        may_write: whether it may change stages from other machines, too.
+    """
+    from turnout.console.door import Door
+
+    is_here = is_loopback(host)
+    if is_wanted and services is ServicesMode.OFF:
+        raise CommandError("--console needs the services that --services off turns off.", "Leave one of them out.")
+    if services is ServicesMode.OFF or not (is_here if is_wanted is None else is_wanted):
+        return None
+    return Door(is_open=not is_here, may_write=is_here or may_write)
 
 
 @contextmanager

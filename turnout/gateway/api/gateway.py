@@ -61,6 +61,9 @@ class RestApi:
     stages: tuple[StageSettings, ...]
 
 
+Front = Callable[[Request], Response | None]
+
+
 class Gateway:
     """Answers requests as API Gateway would.
 
@@ -78,6 +81,7 @@ class Gateway:
         services: first segment of a path -> what answers requests under it that no route of a stage takes: the
             control plane and others that are not the API's.
         replay_mark: the header's value by which replayed requests are known; empty knows none.
+        front: answers browsers that ask for `/`; None, or an answer of None, leaves it to the stages.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -99,6 +103,7 @@ class Gateway:
         bucket_of: BucketOf = own_bucket,
         services: Mapping[str, Handler] | None = None,
         replay_mark: str = "",
+        front: Front | None = None,
     ) -> None:
         apis = tuple(apis)
         endpoint = endpoint or Endpoint()
@@ -119,6 +124,7 @@ class Gateway:
         self._functions = functions
         self._services = services or {}
         self._replay_mark = replay_mark
+        self._front = front
         self._clock = clock
         self._monotonic = monotonic
         self._random = random
@@ -135,6 +141,8 @@ class Gateway:
             service = self._services.get(request.path[1:].partition("/")[0])
             if service is not None:
                 return service(request)
+            if request.path == "/" and self._front is not None and (page := self._front(request)) is not None:
+                return page
         exchange = Exchange(request, self._identifiers.take(), self._clock(), self._monotonic())
         try:
             response = self._answer(exchange)

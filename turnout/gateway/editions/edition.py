@@ -11,7 +11,7 @@ from typing import Any
 
 from turnout.artifacts.examples import read_examples
 from turnout.gateway.api.exchange import Log as AccessLog
-from turnout.gateway.api.gateway import Gateway, RestApi
+from turnout.gateway.api.gateway import Front, Gateway, RestApi
 from turnout.gateway.api.proxy_event import Endpoint
 from turnout.gateway.editions.api_keys import load_api_keys
 from turnout.gateway.functions.invocation import ACCOUNT_ID, REGION, Functions
@@ -118,6 +118,7 @@ def build_gateway(
     bucket_of: BucketOf = own_bucket,
     services: Mapping[str, Handler] | None = None,
     replay_mark: str = "",
+    front: Front | None = None,
 ) -> Gateway:
     """The whole API without sockets.
 
@@ -133,6 +134,7 @@ def build_gateway(
         bucket_of: makes a throttle's counter.
         services: what answers beside the API, by the first segment of its paths.
         replay_mark: by which replayed requests are known; empty knows none.
+        front: answers browsers that ask for `/`; None leaves it to the stages.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -148,6 +150,7 @@ def build_gateway(
         bucket_of=bucket_of,
         services=services,
         replay_mark=replay_mark,
+        front=front,
     )
 
 

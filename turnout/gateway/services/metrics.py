@@ -1,4 +1,4 @@
-"""`GET /turnout/metrics?stage=prod`: what the counters of a stage say, for whoever judges its canary.
+"""`GET /turnout/metrics?stage=prod`: what the counters of a stage say, or of all, for whoever judges its canary.
 
 Read by turnout.canary.observation.
 """
@@ -32,10 +32,11 @@ def make_metrics(
 
     def answer_metrics(request: Request) -> Response:
         stage = parse_qs(request.query).get("stage", [""])[-1]
-        if request.method not in {"GET", "HEAD"} or not stage:
-            return AwsError(400, "BadRequestException", f"Ask with GET {PATH}?stage=NAME").response()
+        if request.method not in {"GET", "HEAD"}:
+            return AwsError(400, "BadRequestException", f"Ask with GET {PATH} or {PATH}?stage=NAME").response()
         functions = [
             {
+                "stage": key.stage,
                 "function": key.function,
                 "canary": key.is_canary,
                 "statuses": counts.statuses,
@@ -44,7 +45,7 @@ def make_metrics(
                 "durations": counts.durations,
             }
             for key, counts in counters.read().items()
-            if key.stage == stage and key.function
+            if key.function and stage in {"", key.stage}
         ]
         found = {"stage": stage, "run": run, "time": clock(), "bounds_s": BOUNDS_S, "functions": functions}
         return answer(200, found if dropped is None else {**found, "dropped_lines": dropped()})

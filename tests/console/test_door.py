@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pytest
+
+from turnout.console.door import COOKIE, Door
+from turnout.gateway.http.messages import Request
+
+DOOR = Door(token="the-token", session="the-session")
+OPEN = Door(token="the-token", session="the-session", is_open=True, may_write=False)
+
+BROWSER = {"host": "127.0.0.1:8080", "sec-fetch-site": "same-origin", "cookie": f"{COOKIE}=the-session"}
+WRITE = {**BROWSER, "content-type": "application/json", "origin": "http://127.0.0.1:8080"}
+
+
+def ask(headers: dict[str, str], *, method: str = "GET", client: str = "127.0.0.1", query: str = "") -> Request:
+    return Request(method, "/console/state", query, tuple(headers.items()), b"{}", client)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:8080", "[::1]:8080"])
+def test_the_page_of_this_run_is_let_in(host: str) -> None:
+    assert DOOR.find_objection(ask({**BROWSER, "host": host})) == ""
+
+
+def test_the_address_is_exchanged_for_a_cookie() -> None:
+    answer = DOOR.let_in(ask({"host": "127.0.0.1:8080"}, query="token=the-token"))
+    assert answer is not None
+    assert answer.status == 303
+    headers = dict(answer.headers)
+    assert headers["Location"] == "/console/"
+    assert headers["Set-Cookie"] == f"{COOKIE}=the-session; Path=/console; HttpOnly; SameSite=Strict"
+
+
+@pytest.mark.parametrize("query", ["token=another", "token=the-token%00", "token=the-tokenn"])
+def test_the_address_of_another_run_is_refused(query: str) -> None:
+    answer = DOOR.let_in(ask({"host": "127.0.0.1:8080"}, query=query))
+    assert answer is not None
+    assert answer.status == 403
+    assert all(name != "Set-Cookie" for name, _ in answer.headers)
+
+
+def test_without_a_token_nothing_is_exchanged() -> None:
+    assert DOOR.let_in(ask(BROWSER)) is None
+    assert DOOR.let_in(ask(BROWSER, method="POST", query="token=the-token")) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"host": "evil.example:8080"}, "not an address of this machine"),  # DNS rebinding
+        ({"host": "127.0.0.1.evil.example"}, "not an address of this machine"),
+        ({"host": ""}, "not an address of this machine"),
+        ({"sec-fetch-site": "cross-site"}, "another site"),
+        ({"sec-fetch-site": "same-site"}, "another site"),
+        ({"sec-fetch-site": "none"}, "another site"),
+        ({"sec-fetch-site": ""}, "another site"),
+        ({"cookie": ""}, "Open the console by the address"),
+        ({"cookie": f"{COOKIE}=guessed"}, "Open the console by the address"),
+        ({"cookie": f"other=the-session; {COOKIE}="}, "Open the console by the address"),
+        ({"x-forwarded-for": "192.0.2.1"}, "proxy"),
+        ({"via": "1.1 proxy"}, "proxy"),
+    ],
+)
+def test_everybody_else_is_refused(change: dict[str, str], sentence: str) -> None:
+    assert sentence in DOOR.find_objection(ask({**BROWSER, **change}))
+
+
+def test_clients_of_other_machines_are_refused() -> None:
+    assert "on this machine" in DOOR.find_objection(ask(BROWSER, client="192.0.2.7"))
+
+
+@pytest.mark.parametrize(("site", "is_allowed"), [("none", True), ("same-origin", True), ("cross-site", False)])
+def test_a_person_may_open_the_page_by_hand(site: str, is_allowed: bool) -> None:
+    objection = DOOR.find_objection(ask({**BROWSER, "sec-fetch-site": site}), is_page=True)
+    assert (objection == "") is is_allowed
+
+
+def test_a_change_of_the_page_is_allowed() -> None:
+    assert DOOR.find_objection(ask(WRITE, method="POST")) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "method"),
+    [
+        ({"content-type": "text/plain"}, "POST"),  # what a form can send
+        ({"content-type": "application/x-www-form-urlencoded"}, "POST"),
+        ({"content-type": ""}, "POST"),
+        ({"origin": "http://evil.example"}, "POST"),
+        ({"origin": "null"}, "POST"),
+        ({"origin": ""}, "POST"),
+        ({"origin": "http://127.0.0.1:9090"}, "POST"),
+        ({"sec-fetch-site": "cross-site"}, "POST"),
+        ({}, "PUT"),
+        ({}, "DELETE"),
+    ],
+)
+def test_a_change_from_elsewhere_is_refused(change: dict[str, str], method: str) -> None:
+    assert DOOR.find_objection(ask({**WRITE, **change}, method=method)) != ""
+
+
+def test_an_open_console_is_read_only() -> None:
+    there = {**WRITE, "host": "models.example:8080", "origin": "http://models.example:8080"}
+    assert OPEN.find_objection(ask(there, client="192.0.2.7")) == ""
+    assert "read-only" in OPEN.find_objection(ask(there, client="192.0.2.7", method="POST"))
+
+
+def test_each_run_has_its_own_secrets() -> None:
+    first, second = Door(), Door()
+    assert len({first.token, first.session, second.token, second.session}) == 4
+    assert first.token not in repr(first)
+    assert first.session not in repr(first)

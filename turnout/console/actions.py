@@ -1,0 +1,212 @@
+"""What may be done to a stage's canary, what it would change, and doing it, all through the rollout code of the CLI."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from turnout.canary.connection import connect
+from turnout.canary.report import judgement_of, make_report
+from turnout.canary.rollout.action import Action, Prepared, prepare
+from turnout.canary.rollout.log import RETURN, Rollout
+from turnout.canary.rollout.manifest_edits import find_stage
+from turnout.canary.rollout.rollout import carry_out, check_finished
+from turnout.canary.rollout.sentences import sentence_of
+from turnout.canary.rollout.stage_changes import patch_calls
+from turnout.canary.rollout.way_back import describe, find_promotion, make_return, offer_of
+from turnout.console.subject import Subject
+from turnout.manifest.parser import Stage
+from turnout.project.manifest_file import editing
+
+PRODUCTION = "prod"
+"""Stages whose names begin with this want their name typed before they are promoted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Whether an action may be taken now.
+
+    Args:
+        action: `start`, `set`, `promote`, `rollback` or `return`.
+        allowed: whether.
+        reason: why not, a sentence; empty where it is allowed.
+        note: what the action comes to, where that is not plain from its name.
+    """
+
+    action: str
+    allowed: bool
+    reason: str = ""
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks for in the page.
+
+    Args:
+        action: one of `Allowed.action`.
+        stage: the stage's name.
+        serve: to start: model -> version; to promote: the models, all where it is empty.
+        percent: to start and to set.
+        generation: of the state that was on the page.
+        typed: the stage's name, where it had to be typed.
+    """
+
+    action: str
+    stage: str
+    serve: Mapping[str, str] = field(default_factory=dict)
+    percent: float = 10.0
+    generation: str = ""
+    typed: str = ""
+
+
+class WishError(Exception):
+    """A wish that cannot be granted; `status` is the answer's: 400 malformed, 409 out of date, 422 refused."""
+
+    def __init__(self, status: int, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.hint = hint
+
+
+def parse_wish(body: Any) -> Wish:
+    """The wish in a request's JSON.
+
+    Raises:
+        WishError: it is not one; the message names the key.
+    """
+    if not isinstance(body, dict):
+        raise WishError(400, "Send a JSON object.")
+    for key in ("action", "stage", "generation"):
+        if not isinstance(body.get(key), str) or not body[key]:
+            raise WishError(400, f"`{key}` must be a text.")
+    if body["action"] not in ACTIONS:
+        raise WishError(400, f"`action` must be one of {', '.join(ACTIONS)}.")
+    serve = body.get("serve", {})
+    if not isinstance(serve, dict) or not all(isinstance(value, str) for value in serve.values()):
+        raise WishError(400, "`serve` must map models to versions.")
+    percent = body.get("percent", 10.0)
+    if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
+        raise WishError(400, "`percent` must be a number from 0 to 100.")
+    typed = body.get("typed", "")
+    return Wish(body["action"], body["stage"], serve, float(percent), body["generation"], str(typed))
+
+
+ACTIONS = ("start", "set", "promote", "rollback", RETURN)
+
+
+def list_actions(stage: Stage, rollouts: Sequence[Rollout], *, may_write: bool) -> list[Allowed]:
+    """Each action with whether it may be taken, and why not."""
+    blocked = "This console is read-only." if not may_write else ""
+    if not blocked and rollouts and not rollouts[-1].done:
+        blocked = f"`{rollouts[-1].command}` was cut off: `turnout canary mend` finishes it."
+    has_canary = stage.canary is not None
+    none = f"{stage.name} has no canary."
+    promotion = find_promotion(rollouts)
+    offer = offer_of(stage, rollouts) if promotion else ""
+    back = f"Serves {describe(promotion)} again." if promotion and offer else ""
+    reasons = {
+        "start": f"{stage.name} has a canary already: promote it or roll it back first." if has_canary else "",
+        "set": "" if has_canary else none,
+        "promote": "" if has_canary else none,
+        "rollback": "" if has_canary else none,
+        RETURN: "" if back else "There is no promotion to return from.",
+    }
+    return [
+        Allowed(action, not (blocked or reason), blocked or reason, back if action == RETURN else "")
+        for action, reason in reasons.items()
+    ]
+
+
+def preview(subject: Subject, wish: Wish) -> dict[str, Any]:
+    """What a wish comes to: what is served then, the diff, the calls of UpdateStage and the same as a command.
+
+    Raises:
+        WishError: it is out of date.
+        EditError, ProblemsError, RolloutError, StageControlError: it cannot be done.
+    """
+    check_generation(subject, wish)
+    prepared = prepare_wish(subject, wish)
+    live = connect(subject.project(), subject.target, wish.stage).control.read()
+    source = prepared.path.name
+    before, after = prepared.data.decode().splitlines(), prepared.text.splitlines()
+    return {
+        "sentence": sentence_of(prepared.rollout).partition(": ")[2],
+        "diff": "\n".join(difflib.unified_diff(before, after, source, source, lineterm="", n=2)),
+        "operations": [list(map(dict, call)) for call in patch_calls(live, prepared.change)],
+        "command": command_of(subject, wish),
+        "must_type": must_type(subject, wish),
+    }
+
+
+def take(subject: Subject, wish: Wish) -> str:
+    """Do what a wish asks for; the sentence that says what was done.
+
+    Raises:
+        WishError: it is out of date, or the stage's name was to be typed.
+        EditError, ProblemsError, RolloutError, StageControlError, ManifestChangedError: it cannot be done.
+    """
+    with editing(subject.manifest, lambda: None):
+        check_generation(subject, wish)
+        check_finished(subject.log)
+        prepared = prepare_wish(subject, wish)
+        if must_type(subject, wish) and wish.typed != wish.stage:
+            raise WishError(422, f"Type the stage's name, {wish.stage}, to promote it.")
+        carry_out(prepared, subject.log, connect(subject.project(), subject.target, wish.stage))
+    return sentence_of(prepared.rollout)
+
+
+def check_generation(subject: Subject, wish: Wish) -> None:
+    """Raise a WishError where the page showed another state than there is."""
+    if wish.generation != subject.generation():
+        raise WishError(409, "models.yaml or the record has changed since this page was loaded.", "Look again.")
+
+
+def prepare_wish(subject: Subject, wish: Wish) -> Prepared:
+    """Work out what a wish changes; nothing is written."""
+    project = subject.project()
+    stage = find_stage(project.manifest, wish.stage)
+    if wish.action == RETURN:
+        action = make_return(stage, subject.log.read(wish.stage))
+    else:
+        action = Action(wish.action, wish.stage, dict(wish.serve), wish.percent)
+    return prepare(project, action, subject.target, now_s=time.time())
+
+
+def must_type(subject: Subject, wish: Wish) -> bool:
+    """Whether the stage's name has to be typed: to promote in production, or against the verdict."""
+    if wish.action != "promote":
+        return False
+    if wish.stage.startswith(PRODUCTION):
+        return True
+    project, target = subject.project(), subject.target
+    connection = connect(project, target, wish.stage, judgement_of(find_stage(project.manifest, wish.stage), target))
+    report = make_report(project, wish.stage, subject.log, target=target, connection=connection)
+    return report.verdict != "successful"
+
+
+def command_of(subject: Subject, wish: Wish) -> str:
+    """The same as a command line to copy."""
+    words = ["turnout", "canary", "rollback" if wish.action == RETURN else wish.action, wish.stage]
+    if wish.action == "start":
+        for model, version in wish.serve.items():
+            words += ["--model", model, "--to", version]
+    elif wish.action == "promote":
+        for model in wish.serve:
+            words += ["--model", model]
+    elif wish.action == RETURN:
+        words.append("--to-previous")
+    if wish.action in {"start", "set"}:
+        words += ["--percent", f"{wish.percent:g}"]
+    target = subject.target
+    words += ["--now", *(("--url", target.endpoint_url) if target.endpoint_url else ("--stack", target.stack))]
+    return shlex.join(words)

@@ -1,0 +1,119 @@
+"""Who may use the console: a browser on this machine that was given this run's address.
+
+The page acts without another question, so what another page or a stranger could do to it is refused here: other hosts
+by name (DNS rebinding), other sites' forms, fetches and frames (`Sec-Fetch-Site`, a `SameSite=Strict` cookie, JSON
+bodies, `frame-ancestors`), and strangers behind a proxy.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hmac import compare_digest
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs
+
+from turnout.gateway.api.exchange import domain_of
+from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.services.console import SEGMENT
+from turnout.gateway.services.local_only import PROXIES
+from turnout.system.loopback import is_loopback, is_loopback_address
+
+COOKIE = "turnout_console"
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+HEADERS = (
+    ("Content-Security-Policy", POLICY),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+
+NAVIGATED = frozenset({"same-origin", "none"})
+"""`Sec-Fetch-Site` of a page that a person opened; whatever a page fetches has `same-origin`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The checks of one run.
+
+    Args:
+        token: of the printed address.
+        session: what the cookie holds.
+        is_open: whether other machines may come in, too.
+        may_write: whether anything may be changed.
+    """
+
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    session: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    is_open: bool = False
+    may_write: bool = True
+
+    def let_in(self, request: Request) -> Response | None:
+        """What a visitor with the printed address gets: a cookie, and the page without the token in its address."""
+        offered = parse_qs(request.query).get("token", [""])[-1]
+        if request.method != "GET" or not offered:
+            return None
+        if not compare_digest(offered.encode(), self.token.encode()):
+            return refuse("This address is of another run. `turnout serve` prints the one of this run.")
+        cookie = f"{COOKIE}={self.session}; Path=/{SEGMENT}; HttpOnly; SameSite=Strict"
+        return Response(303, (("Location", f"/{SEGMENT}/"), ("Set-Cookie", cookie), *HEADERS))
+
+    def find_objection(self, request: Request, *, is_page: bool = False) -> str:
+        """Why a request is refused; empty where it is not.
+
+        Args:
+            request: any request to the console.
+            is_page: whether it asks for the page itself, which a person may open from anywhere but another site.
+        """
+        headers = {name.lower(): value for name, value in request.headers}
+        host = domain_of(headers.get("host", ""))[0]
+        if not self.is_open:
+            if not is_loopback_address(request.client):
+                return "Only browsers on this machine may use the console."
+            if any(PROXIES.fullmatch(name) for name in headers):
+                return "The console is not served through a proxy."
+            if not is_loopback(host):
+                return f"The request's Host is {host!r}, not an address of this machine."
+        site = headers.get("sec-fetch-site", "")
+        if site not in (NAVIGATED if is_page else {"same-origin"}):
+            return f"The request comes from another site or from no browser: Sec-Fetch-Site is {site!r}."
+        if not self._has_session(value for name, value in request.headers if name.lower() == "cookie"):
+            return "Open the console by the address that `turnout serve` or `turnout console` prints."
+        if request.method not in {"GET", "HEAD"}:
+            return self._find_objection_to_write(request, headers)
+        return ""
+
+    def _has_session(self, cookies: Iterable[str]) -> bool:
+        for text in cookies:
+            try:
+                morsel = SimpleCookie(text).get(COOKIE)
+            except CookieError:
+                continue
+            if morsel is not None and compare_digest(morsel.value.encode(), self.session.encode()):
+                return True
+        return False
+
+    def _find_objection_to_write(self, request: Request, headers: dict[str, str]) -> str:
+        if request.method != "POST":
+            return f"{request.method} is not a method of the console."
+        if not self.may_write:
+            return "This console is read-only. `--console-write` allows changes from other machines."
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return "Changes are sent as application/json."
+        origin = headers.get("origin", "")
+        if origin.partition("://")[2] != headers.get("host", ""):
+            return f"The request's Origin is {origin!r}, not the console's own."
+        return ""
+
+
+def refuse(sentence: str) -> Response:
+    """A refusal for people and programs."""
+    text = f"{sentence}\n".encode()
+    return Response(403, (("Content-Type", "text/plain; charset=utf-8"), *HEADERS), text)

@@ -1,0 +1,159 @@
+"""The console's requests: the page, its data, its stream of events, and its changes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from turnout.artifacts.examples import read_examples
+from turnout.canary.observation.source import ObservationError
+from turnout.canary.rollout.log import RolloutLogError
+from turnout.canary.rollout.rollout import RolloutError
+from turnout.canary.rollout.stage_control import StageControlError
+from turnout.client.connection import read_local_key
+from turnout.client.sample_request import UnknownNameError, make_sample_request
+from turnout.console.actions import WishError, parse_wish, preview, take
+from turnout.console.door import HEADERS, Door, refuse
+from turnout.console.pages import answer_page
+from turnout.console.state import make_pulse, make_state
+from turnout.console.subject import Subject
+from turnout.gateway.http.messages import Request, Response
+from turnout.gateway.services.console import SEGMENT
+from turnout.problems import ProblemsError
+from turnout.project.manifest_file import ManifestChangedError
+from turnout.yaml_text.editor import EditError
+
+PULSE_S = 1.0
+"""Between two events; what is asked for more often is answered with the last one."""
+
+REFUSED = (EditError, RolloutError, StageControlError, ManifestChangedError, ObservationError)
+"""What the rollout code raises where something cannot be done; each has a message and a hint."""
+
+_JSON = (("Content-Type", "application/json"), ("Cache-Control", "no-cache"), *HEADERS)
+
+
+class ConsoleHandler:
+    """A `Handler` for everything below `/console`.
+
+    Args:
+        subject: what is shown.
+        door: who may come in.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, subject: Subject, door: Door, clock: Callable[[], float] = time.monotonic) -> None:
+        self._subject = subject
+        self._door = door
+        self._clock = clock
+        self._pulse: tuple[float, bytes] = (float("-inf"), b"")
+        self._lock = threading.Lock()
+
+    def handle(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer one request."""
+        path = request.path.removeprefix(f"/{SEGMENT}")
+        if path in {"", "/"}:
+            if (entered := self._door.let_in(request)) is not None:
+                return entered
+            objection = self._door.find_objection(request, is_page=True)
+            return refuse(objection) if objection else answer_page(request, "index.html")
+        if objection := self._door.find_objection(request):
+            return refuse(objection)
+        if path.startswith("/static/"):
+            return answer_page(request, path.removeprefix("/static/"))
+        return self._answer_data(request, path)
+
+    async def _answer_data(self, request: Request, path: str) -> Response:
+        answers: Mapping[tuple[str, str], Callable[[Request], Response]] = {
+            ("GET", "/state"): self._answer_state,
+            ("GET", "/events"): self._answer_events,
+            ("GET", "/sample"): self._answer_sample,
+            ("GET", "/key"): self._answer_key,
+            ("POST", "/preview"): self._answer_preview,
+            ("POST", "/act"): self._answer_act,
+        }
+        answer = answers.get((request.method, path))
+        if answer is None:
+            return answer_json(404, {"error": f"There is nothing at {request.method} /{SEGMENT}{path}."})
+        try:
+            return await asyncio.to_thread(answer, request)
+        except ProblemsError as error:
+            problems = [f"{problem.path}: {problem.message}" for problem in error.problems]
+            return answer_json(422, {"error": "models.yaml would not be right with this.", "problems": problems})
+        except WishError as error:
+            return answer_json(error.status, {"error": error.message, "hint": error.hint})
+        except REFUSED as error:
+            return answer_json(422, {"error": error.message, "hint": error.hint})
+        except UnknownNameError as error:
+            return answer_json(404, {"error": str(error), "hint": error.hint})
+        except RolloutLogError as error:
+            return answer_json(422, {"error": str(error), "hint": "It is one JSON object a line: mend it by hand."})
+
+    def _answer_state(self, request: Request) -> Response:
+        data = orjson.dumps(make_state(self._subject, may_write=self._door.may_write))
+        etag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
+        asked = next((value for name, value in request.headers if name.lower() == "if-none-match"), "")
+        if etag in asked:
+            return Response(304, (("ETag", etag), *_JSON))
+        return Response(200, (("ETag", etag), *_JSON), data)
+
+    def _answer_events(self, _request: Request) -> Response:
+        """One event, and when to ask for the next: browsers come back by themselves, over the same connection."""
+        with self._lock:
+            at, data = self._pulse
+            if self._clock() - at >= PULSE_S / 2:
+                data = orjson.dumps(make_pulse(self._subject))
+                self._pulse = (self._clock(), data)
+        text = b"retry: %d\nevent: pulse\ndata: %b\n\n" % (PULSE_S * 1000, data)
+        return Response(200, (("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), *HEADERS), text)
+
+    def _answer_sample(self, request: Request) -> Response:
+        """Requests to begin with: a version's examples, or one made from its signature."""
+        query = _query_of(request)
+        project = self._subject.project()
+        model, version = query.get("model", ""), query.get("version", "")
+        sample = make_sample_request(project, model, version, "")
+        examples: list[Mapping[str, Any]] = []
+        named = project.manifest.model(model)
+        for row in named.versions:
+            if row.name == sample.version and row.examples:
+                read = read_examples(project.manifest.path.parent / row.examples)
+                examples = [{"name": example.name, "request": example.request} for example in read]
+        return answer_json(200, {"version": sample.version, "request": sample.request, "examples": examples})
+
+    def _answer_key(self, request: Request) -> Response:
+        """The local API key of a stage, for requests that the page sends."""
+        stage = _query_of(request).get("stage", "")
+        key = ""
+        if self._subject.target.is_local:
+            key = read_local_key(self._subject.target.endpoint_url, self._subject.folder, stage)
+        return answer_json(200, {"key": key})
+
+    def _answer_preview(self, request: Request) -> Response:
+        return answer_json(200, preview(self._subject, parse_wish(_body_of(request))))
+
+    def _answer_act(self, request: Request) -> Response:
+        sentence = take(self._subject, parse_wish(_body_of(request)))
+        return answer_json(200, {"sentence": sentence, "generation": self._subject.generation()})
+
+
+def answer_json(status: int, body: Any) -> Response:
+    """A response with a JSON body."""
+    return Response(status, _JSON, orjson.dumps(body))
+
+
+def _query_of(request: Request) -> dict[str, str]:
+    return {name: values[-1] for name, values in parse_qs(request.query).items()}
+
+
+def _body_of(request: Request) -> Any:
+    try:
+        return orjson.loads(request.body)
+    except orjson.JSONDecodeError as error:
+        raise WishError(400, f"The body is not JSON: {error}.") from error

@@ -1,0 +1,40 @@
+"""The console as a part of `turnout serve`: made when it is first asked for, so that a start does not wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from pathlib import Path
+
+from turnout.console.door import Door
+from turnout.gateway.http.messages import Handler, Request, Response
+from turnout.gateway.services.console import SEGMENT, Console
+
+
+def make_console(manifest: Path, door: Door, url: str) -> Console:
+    """The console of one server.
+
+    Args:
+        manifest: the project's.
+        door: who may come in; the same in all workers.
+        url: where this server serves it.
+    """
+    made: list[Handler] = []
+
+    def handle(request: Request) -> Response | Awaitable[Response]:
+        if not made:
+            from turnout.canary.rollout.stage_control import Target
+            from turnout.console.handler import ConsoleHandler
+            from turnout.console.subject import Subject
+
+            made.append(ConsoleHandler(Subject(manifest, Target("local", url)), door).handle)
+        return made[0](request)
+
+    return Console(handle, lead_browsers, f"{url}/{SEGMENT}?token={door.token}")
+
+
+def lead_browsers(request: Request) -> Response | None:
+    """Lead a browser that asks for `/` to the console; API Gateway's own answer is for everyone else."""
+    accepted = next((value for name, value in request.headers if name.lower() == "accept"), "")
+    if request.method not in {"GET", "HEAD"} or "text/html" not in accepted:
+        return None
+    return Response(302, (("Location", f"/{SEGMENT}/"),))

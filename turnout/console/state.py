@@ -1,0 +1,195 @@
+"""What the page shows, as one JSON document: models, stages, canaries with their verdicts, and what may be done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from turnout import __version__
+from turnout.canary.connection import connect
+from turnout.canary.observation.source import ObservationError
+from turnout.canary.report import judgement_of, make_report, report_to_json
+from turnout.canary.rollout.stage_control import StageControlError
+from turnout.client.connection import UnreachableError
+from turnout.console.actions import list_actions
+from turnout.console.subject import Subject
+from turnout.manifest.parser import Model, Stage, Version
+from turnout.plan.checks.graphs import graph_signatures
+from turnout.problems import ProblemsError
+from turnout.project.project import Project
+from turnout.protocol.naming import split_function_name
+
+HISTORY = 50
+"""The latest rollouts of a stage that are shown."""
+
+
+def make_state(subject: Subject, *, may_write: bool) -> dict[str, Any]:
+    """Everything but what moves each second.
+
+    Args:
+        subject: the project and where it is served.
+        may_write: whether this console may change anything.
+    """
+    base = {
+        "turnout": __version__,
+        "generation": subject.generation(),
+        "folder": subject.folder.name,
+        "place": str(subject.target),
+        "is_local": subject.target.is_local,
+        "may_write": may_write,
+    }
+    try:
+        project = subject.project()
+    except ProblemsError as error:
+        problems = [f"{problem.path}: {problem.message}" for problem in error.problems]
+        return {**base, "problems": problems, "models": [], "stages": []}
+    return {
+        **base,
+        "problems": [],
+        "platform": project.manifest.platform,
+        "models": [describe_model(project, model) for model in project.manifest.models],
+        "stages": [describe_stage(subject, project, stage, may_write=may_write) for stage in project.manifest.stages],
+    }
+
+
+def make_pulse(subject: Subject) -> dict[str, Any]:
+    """What moves each second: the counters, the verdicts, and the generation of everything else."""
+    pulse: dict[str, Any] = {"generation": subject.generation(), "traffic": None, "canaries": {}, "warning": ""}
+    try:
+        pulse["traffic"] = describe_traffic(subject.traffic())
+        project = subject.project()
+    except UnreachableError as error:
+        return {**pulse, "warning": str(error)}
+    except ProblemsError:
+        return pulse
+    for stage in project.manifest.stages:
+        if stage.canary is not None:
+            pulse["canaries"][stage.name] = describe_canary(subject, project, stage)
+    return pulse
+
+
+def describe_model(project: Project, model: Model) -> dict[str, Any]:
+    """A model with its versions, the newest last."""
+    described: dict[str, Any] = {
+        "name": model.name,
+        "description": model.description,
+        "versions": [describe_version(project, version) for version in model.versions],
+    }
+    if model.graph is not None:
+        signature = graph_signatures(project.manifest, project.artifacts)[model.name]
+        described["graph"] = signature.to_json()
+    return described
+
+
+def describe_version(project: Project, version: Version) -> dict[str, Any]:
+    """What a version is made of."""
+    artifact = project.artifacts.get((version.model, version.name))
+    flags = {
+        "breaking": version.breaking,
+        "capture": version.capture is not None,
+        "transform": bool(version.transform),
+        "on S3": version.artifact.startswith("s3://"),
+    }
+    return {
+        "name": version.name,
+        "digest": artifact.sha256 if artifact else version.sha256,
+        "size_bytes": artifact.size_bytes if artifact else None,
+        "architecture": version.architecture,
+        "memory_mb": version.memory_mb,
+        "timeout_s": version.timeout_s,
+        "description": version.description,
+        "has_examples": bool(version.examples),
+        "flags": [name for name, is_on in flags.items() if is_on],
+        "signature": artifact.signature.to_json() if artifact else None,
+    }
+
+
+def describe_stage(subject: Subject, project: Project, stage: Stage, *, may_write: bool) -> dict[str, Any]:
+    """A stage: what it serves of each model, its canary, its history and what may be done with it."""
+    rollouts = subject.log.read(stage.name)
+    return {
+        "name": stage.name,
+        "auth": stage.auth,
+        "throttle": stage.throttle and {"rate": stage.throttle.rate, "burst": stage.throttle.burst},
+        "cells": {model.name: cell for model in project.manifest.models if (cell := describe_cell(stage, model))},
+        "canary": stage.canary
+        and {
+            "percent": stage.canary.percent,
+            "serve": dict(stage.canary.serve),
+            "release": stage.canary.release,
+            "strategy": stage.canary.judgement.strategy,
+            "steps": list(stage.canary.judgement.steps),
+            "bake_minutes": stage.canary.judgement.bake_minutes,
+            "confidence": stage.canary.judgement.confidence,
+        },
+        "actions": [row.to_json() for row in list_actions(stage, rollouts, may_write=may_write)],
+        "history": [row.to_json() for row in rollouts[-HISTORY:]],
+    }
+
+
+def describe_cell(stage: Stage, model: Model) -> dict[str, Any]:
+    """What a stage serves of one model: shares of versions that add up to 100, and the versions beside them."""
+    weights = stage.weights.get(model.name) or {stage.serve.get(model.name, ""): 100.0}
+    canary = stage.canary.serve.get(model.name) if stage.canary else None
+    percent = stage.canary.percent if stage.canary and canary else 0.0
+    kind = "weight" if len(weights) > 1 else "serve"
+    parts = [
+        {"version": version, "percent": weight * (100 - percent) / 100, "kind": kind}
+        for version, weight in weights.items()
+        if version
+    ]
+    if canary:
+        parts.append({"version": canary, "percent": percent, "kind": "canary"})
+    if not parts and model.graph is None:
+        return {}
+    return {
+        "parts": parts or [{"version": "graph", "percent": 100.0, "kind": "serve"}],
+        "shadow": model.routing.shadow_version,
+        "fallback": model.routing.fallback,
+    }
+
+
+def describe_canary(subject: Subject, project: Project, stage: Stage) -> dict[str, Any]:
+    """The report of `turnout canary status --json`."""
+    target = subject.target
+    try:
+        connection = connect(project, target, stage.name, judgement_of(stage, target))
+        report = make_report(project, stage.name, subject.log, target=target, connection=connection)
+    except (ObservationError, StageControlError) as error:
+        return {"warnings": [error.message], "checks": [], "verdict": None, "shares": {}}
+    described = report_to_json(report)
+    observation = report.observation
+    if observation is not None:
+        for name, arm in (("baseline", observation.baseline), ("canary", observation.canary)):
+            described["shares"][name]["durations"] = list(arm.durations)
+        described["bounds_s"] = list(observation.bounds_s)
+    return described
+
+
+def describe_traffic(found: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The counters by stage, model, version and share; None where there are none."""
+    if not found:
+        return None
+    return {
+        "run": found["run"],
+        "time": found["time"],
+        "bounds_s": found["bounds_s"],
+        "rows": list(_rows_of(found)),
+        "dropped_lines": found.get("dropped_lines", {}),
+    }
+
+
+def _rows_of(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for row in found["functions"]:
+        model, version = split_function_name(row["function"])
+        if model:
+            yield {
+                "stage": row["stage"],
+                "model": model,
+                "version": version,
+                "canary": row["canary"],
+                "requests": sum(row["statuses"]),
+                "errors": row["failures"],
+                "seconds": row["seconds"],
+                "durations": row["durations"],
+            }

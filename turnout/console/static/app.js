@@ -1,0 +1,99 @@
+// @ts-check
+// The page: reads the state, follows the events, and shows what the address behind `#` names.
+import { Fragment, follow, getJson, html, render, useEffect, useRef, useState } from './lib.js';
+import { Matrix } from './matrix.js';
+import { StagePanel } from './stage.js';
+import { TryIt } from './tryit.js';
+
+const KEPT = 900;
+
+function App() {
+  const [state, setState] = useState(/** @type {any} */ (null));
+  const [problem, setProblem] = useState('');
+  const [pulse, setPulse] = useState(/** @type {any} */ (null));
+  const [isLive, setLive] = useState(false);
+  const [where, setWhere] = useState(readAddress());
+  const [message, setMessage] = useState('');
+  const history = useRef(/** @type {any[]} */ ([]));
+  const evidence = useRef(/** @type {any} */ ({}));
+  const generation = useRef('');
+  const load = () =>
+    getJson('/state')
+      .then((found) => {
+        generation.current = found.generation;
+        setState(found);
+        setProblem('');
+      })
+      .catch((error) => setProblem(error.message));
+  useEffect(() => {
+    load();
+    const moved = () => setWhere(readAddress());
+    window.addEventListener('hashchange', moved);
+    const stop = follow(
+      (found) => {
+        setLive(true);
+        history.current = [...history.current.slice(-KEPT), found];
+        collectEvidence(evidence.current, found.canaries);
+        setPulse(found);
+        if (generation.current && found.generation !== generation.current) load();
+      },
+      () => setLive(false),
+    );
+    return () => {
+      window.removeEventListener('hashchange', moved);
+      stop();
+    };
+  }, []);
+  if (!state) return html`<p class="loading" role="status">${problem || 'Loading the console...'}</p>`;
+  const stage = where.stage && state.stages.find((/** @type {any} */ row) => row.name === where.stage);
+  const problems = [...state.problems, ...(problem ? [problem] : []), ...(pulse?.warning ? [pulse.warning] : [])];
+  const done = (/** @type {string} */ sentence) => {
+    setMessage(sentence);
+    load();
+  };
+  return html`<${Fragment}>
+    <header>
+      <h1><a href="#">Turnout</a></h1>
+      <span class="project">${state.platform || state.folder}</span>
+      <span class="muted">${state.place}</span>
+      ${!state.may_write && html`<span class="badge">read-only</span>`}
+      <nav aria-label="Views"><a href="#" aria-current=${!where.stage && !where.model ? 'page' : null}>Models</a> <a href="#try" aria-current=${where.model !== null ? 'page' : null}>Try it</a></nav>
+      <span class=${`live ${isLive ? 'on' : ''}`} role="status">${isLive ? 'live' : 'no data'}</span>
+    </header>
+    <main>
+      ${problems.length > 0 && html`<div class="problems" role="alert"><strong>Something is wrong.</strong><ul>${problems.map((text) => html`<li>${text}</li>`)}</ul></div>`}
+      <div role="status" class="message">${message && html`<p>${message} <button class="link" onClick=${() => setMessage('')}>Dismiss</button></p>`}</div>
+      ${stage && html`<${StagePanel} key=${stage.name} stage=${stage} state=${state} pulse=${pulse} evidence=${evidence.current} onClose=${() => go('')} onDone=${done} />`}
+      ${where.model !== null && html`<${TryIt} state=${state} model=${where.model} version=${where.version} />`}
+      ${where.model === null && html`<${Matrix} state=${state} history=${history.current} onStage=${(/** @type {string} */ name) => go(`stage/${name}`)} onModel=${(/** @type {string} */ model, /** @type {string} */ version) => go(`try/${model}${version ? `/${version}` : ''}`)} />`}
+    </main>
+    <footer class="muted small">Turnout ${state.turnout}. The same in a terminal: <code>turnout canary</code>, <code>turnout models</code>, <code>turnout plan</code>.</footer>
+  <//>`;
+}
+
+/** Keep the evidence of each check as it grows. @param {any} kept @param {any} canaries */
+function collectEvidence(kept, canaries) {
+  for (const [stage, report] of Object.entries(canaries || {})) {
+    const checks = (kept[stage] ||= {});
+    for (const check of /** @type {any} */ (report).checks || []) {
+      if (!check.evidence) continue;
+      const points = (checks[check.name] ||= []);
+      const last = points[points.length - 1];
+      if (last && check.evidence.count < last.count) points.length = 0;
+      if (!points.length || check.evidence.count > points[points.length - 1].count) points.push(check.evidence);
+      if (points.length > KEPT) points.splice(0, points.length - KEPT);
+    }
+  }
+}
+
+function readAddress() {
+  const parts = decodeURIComponent(location.hash.slice(1)).split('/');
+  return { stage: parts[0] === 'stage' ? parts[1] : '', model: parts[0] === 'try' ? parts[1] || '' : null, version: parts[0] === 'try' ? parts[2] || '' : '' };
+}
+
+/** @param {string} place */
+const go = (place) => {
+  location.hash = place;
+};
+
+render(html`<${App} />`, /** @type {HTMLElement} */ (document.getElementById('app')));

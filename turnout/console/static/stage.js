@@ -1,0 +1,81 @@
+// @ts-check
+// One stage: its canary with verdict and evidence, its history, and what may be done with it.
+import { html, useEffect, useRef, useState } from './lib.js';
+import { EvidenceChart, LatencyHistogram } from './charts.js';
+import { ActionDialog } from './dialogs.js';
+import { count, duration, moment, percent } from './format.js';
+
+const WORDS = { start: 'Start a canary', set: 'Set percent', promote: 'Promote', rollback: 'Roll back', return: 'Return' };
+
+/** @param {{stage: any, state: any, pulse: any, evidence: any, onClose: () => void, onDone: (sentence: string) => void}} props */
+export function StagePanel({ stage, state, pulse, evidence, onClose, onDone }) {
+  const [action, setAction] = useState('');
+  const heading = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => heading.current?.focus(), [stage.name]);
+  const report = pulse?.canaries?.[stage.name];
+  const finished = (/** @type {string} */ sentence) => {
+    setAction('');
+    onDone(sentence);
+  };
+  return html`<section class="panel" aria-labelledby="stage-title">
+    <div class="bar">
+      <h2 id="stage-title" tabindex="-1" ref=${heading}>Stage ${stage.name}</h2>
+      <span class="muted">auth ${stage.auth}${stage.throttle && `, ${stage.throttle.rate}/s, burst ${stage.throttle.burst}`}</span>
+      <button class="close" onClick=${onClose}>Close</button>
+    </div>
+    <div class="buttons left">
+      ${stage.actions.map((/** @type {any} */ row) => (row.action !== 'return' || row.allowed) && html`<span class="action">
+        <button disabled=${!row.allowed} title=${row.reason || row.note} onClick=${() => setAction(row.action)}>${WORDS[/** @type {keyof typeof WORDS} */ (row.action)]}</button>
+      </span>`)}
+    </div>
+    <p class="muted small">${[...new Set(stage.actions.filter((/** @type {any} */ row) => !row.allowed && row.action !== 'return').map((/** @type {any} */ row) => row.reason))].join(' ')}</p>
+    ${stage.canary ? html`<${Canary} stage=${stage} report=${report} evidence=${evidence[stage.name] || {}} />` : html`<p>${stage.name} has no canary. Every request sees what the stage serves.</p>`}
+    <${History} rows=${stage.history} />
+    ${action && html`<${ActionDialog} action=${action} stage=${stage} state=${state} onClose=${() => setAction('')} onDone=${finished} />`}
+  </section>`;
+}
+
+/** @param {any} props */
+function Canary({ stage, report, evidence }) {
+  const canary = stage.canary;
+  const shares = report?.shares || {};
+  const total = (shares.baseline?.requests || 0) + (shares.canary?.requests || 0);
+  const seen = total ? (100 * shares.canary.requests) / total : null;
+  const band = total ? 100 * 2.576 * Math.sqrt(((canary.percent / 100) * (1 - canary.percent / 100)) / total) : 0;
+  return html`<div>
+    <p class=${`verdict ${report?.verdict || ''}`}>${report?.verdict ? `Verdict: ${report.verdict}` : 'Nothing observed yet.'}</p>
+    <ol class="track">${(canary.steps.length ? [...canary.steps, 100] : [canary.percent, 100]).map((/** @type {number} */ step) => html`<li class=${step < canary.percent ? 'done' : step === canary.percent ? 'current' : ''} aria-current=${step === canary.percent ? 'step' : null}>${percent(step)}</li>`)}</ol>
+    <dl class="facts">
+      <div><dt>Canary</dt><dd>${Object.entries(canary.serve).map(([model, version]) => html`<div>${model} <strong>${/** @type {any} */ (version)}</strong> instead of ${report?.canary?.models?.[model]?.baseline || '-'}</div>`)}${canary.release && html`<div>the new release</div>`}</dd></div>
+      <div><dt>Share wanted</dt><dd>${percent(canary.percent)}</dd></div>
+      <div><dt>Share seen</dt><dd>${seen === null ? '-' : html`${percent(seen)} <span class="muted small">expected ${percent(Math.max(0, canary.percent - band))} to ${percent(Math.min(100, canary.percent + band))}</span>`}</dd></div>
+      <div><dt>Bake</dt><dd>${canary.bake_minutes} min a step</dd></div>
+    </dl>
+    ${total > 0 && html`<div class="wide"><table class="shares">
+      <thead><tr><th>Share</th><th class="number">Requests</th><th class="number">Errors</th><th class="number">Error rate</th><th class="number">p50</th><th class="number">p99</th></tr></thead>
+      <tbody>${['baseline', 'canary'].map((name) => html`<tr><th scope="row"><span class=${`key ${name}`}></span>${name}</th><td class="number">${count(shares[name].requests)}</td><td class="number">${count(shares[name].errors)}</td><td class="number">${shares[name].requests ? percent((100 * shares[name].errors) / shares[name].requests) : '-'}</td><td class="number">${duration(shares[name].p50_s)}</td><td class="number">${duration(shares[name].p99_s)}</td></tr>`)}</tbody>
+    </table></div>
+    <${LatencyHistogram} shares=${shares} bounds=${report.bounds_s || []} />`}
+    <div class="checks">
+      ${(report?.checks || []).map((/** @type {any} */ check) => html`<article class="check">
+        <h3>${check.name} <span class=${`badge ${check.verdict}`}>${check.verdict}</span></h3>
+        <p>${check.sentence}.</p>
+        ${check.evidence && html`<${EvidenceChart} points=${evidence[check.name] || [check.evidence]} label=${`${check.name}: evidence for successful ${check.evidence.successful.toFixed(1)}, for failed ${check.evidence.failed.toFixed(1)}, enough is ${check.evidence.enough.toFixed(1)}`} />
+        <details><summary>The numbers</summary><table><thead><tr><th class="number">Requests</th><th class="number">For successful</th><th class="number">For failed</th><th class="number">Enough</th></tr></thead><tbody>${(evidence[check.name] || [check.evidence]).slice(-20).map((/** @type {any} */ point) => html`<tr><td class="number">${count(point.count)}</td><td class="number">${point.successful.toFixed(2)}</td><td class="number">${point.failed.toFixed(2)}</td><td class="number">${point.enough.toFixed(2)}</td></tr>`)}</tbody></table></details>`}
+      </article>`)}
+    </div>
+    ${(report?.warnings || []).length > 0 && html`<div class="warnings"><h3>Out of step</h3><ul>${report.warnings.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul></div>`}
+  </div>`;
+}
+
+/** @param {{rows: any[]}} props */
+function History({ rows }) {
+  return html`<h3>History</h3>
+    ${rows.length === 0 ? html`<p class="muted">Nothing was done to a canary of this stage yet.</p>` : html`<div class="wide"><table class="history">
+      <thead><tr><th>Time</th><th>Who</th><th>Action</th><th>Versions</th><th class="number">Share</th><th>Verdict</th></tr></thead>
+      <tbody>${[...rows].reverse().map((row) => html`<tr>
+        <td>${moment(row.time)}</td><td>${row.who}</td><td>${row.action}${!row.done && html` <span class="badge failed">half-done</span>`}</td>
+        <td>${Object.entries(row.to).map(([model, version]) => html`<div>${model} ${row.from[model]} → ${/** @type {any} */ (version)} <code class="small">${row.digests?.[model]?.[/** @type {any} */ (version)] || ''}</code></div>`)}</td>
+        <td class="number">${percent(row.percent)}</td><td>${row.verdict || '-'}</td></tr>`)}</tbody>
+    </table></div>`}`;
+}

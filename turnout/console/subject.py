@@ -1,0 +1,92 @@
+"""What a console shows and moves: one project, and the place where it is served."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from turnout.canary.rollout.log import RolloutLog
+from turnout.canary.rollout.stage_control import Target
+from turnout.client.connection import Connection, UnreachableError
+from turnout.project.manifest_file import manifest_path
+from turnout.project.project import Project, load_project
+from turnout.system.service_tokens import find_token, service_headers
+
+TIMEOUT_S = 10.0
+
+
+@dataclass(slots=True)
+class _Cached:
+    stamp: tuple[int, int] = (0, 0)
+    project: Project | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One project and where it is served.
+
+    Args:
+        manifest: the file that `--manifest` names.
+        target: where the stages are served.
+        load: reads the project.
+    """
+
+    manifest: Path
+    target: Target
+    load: Callable[[Path], Project] = load_project
+    _cached: _Cached = field(default_factory=_Cached, repr=False, compare=False)
+
+    @property
+    def folder(self) -> Path:
+        """The project's folder."""
+        return manifest_path(self.manifest).resolve().parent
+
+    @property
+    def log(self) -> RolloutLog:
+        """The record of its rollouts."""
+        return RolloutLog(self.folder)
+
+    def project(self) -> Project:
+        """The project as its files say now; read again where models.yaml has changed.
+
+        Raises:
+            ProblemsError: everything that is wrong with it.
+        """
+        status = manifest_path(self.manifest).stat()
+        stamp = (status.st_mtime_ns, status.st_size)
+        with self._cached.lock:
+            if self._cached.project is None or self._cached.stamp != stamp:
+                self._cached.project = self.load(self.manifest)
+                self._cached.stamp = stamp
+            return self._cached.project
+
+    def generation(self) -> str:
+        """What models.yaml and the record are at this moment, in short: a change of either changes it."""
+        digest = hashlib.sha256(manifest_path(self.manifest).read_bytes())
+        log = self.log.path
+        digest.update(log.read_bytes() if log.exists() else b"")
+        return digest.hexdigest()[:16]
+
+    def traffic(self) -> Mapping[str, Any]:
+        """The counters of every stage since the server's start; empty on AWS, where CloudWatch has them.
+
+        Raises:
+            UnreachableError: the server does not answer.
+        """
+        if not self.target.is_local:
+            return {}
+        url = self.target.endpoint_url
+        headers = service_headers(find_token(self.folder, url))
+        with closing(Connection(url, timeout_s=TIMEOUT_S)) as connection:
+            answer = connection.request("GET", "/turnout/metrics", headers=headers)
+        if answer.status != 200:
+            raise UnreachableError(f"{url}/turnout/metrics answered {answer.status}")
+        found: Mapping[str, Any] = json.loads(answer.body)
+        return found
