@@ -44,7 +44,7 @@ def test_auth_type_stands_in_the_document_and_is_obeyed_by_the_gateway(auth: Aut
     plan = make_plan(of, artifacts_of(of))
     compiled = compile_document(plan.apis[0].name, build_document(plan, plan.apis[0]))
     for operation in compiled.operations:
-        is_health = operation.resource.startswith("/health/")
+        is_health = operation.resource.startswith(("/health/", "/v2/health/"))
         assert operation.access is (Access.OPEN if is_health else ACCESS_OF[auth.name])
     # What cannot be checked here is refused, and both the gateway and the plan say so.
     assert bool(compiled.notes) == (not auth.local)
@@ -80,7 +80,7 @@ def test_error_code_is_documented_at_its_status(code: str) -> None:
 
 @pytest.mark.parametrize(("method", "path", "kind"), [*GENERAL_ROUTES, *OPEN_INFERENCE_ROUTES])
 def test_general_route_is_documented_and_answered(method: str, path: str, kind: str) -> None:
-    parameters = {"model": "iris", "version": "v1", "proxy": "models/iris"}
+    parameters = {"model": "iris", "version": "v1", "proxy": "models/iris", "check": "live"}
     named = {parameter["name"]: parameters[parameter["name"]] for parameter in path_parameters(path)}
     assert path in PURPOSES
     assert ask(route_event(path, "GET" if method == "ANY" else method, **named)).status == 200
