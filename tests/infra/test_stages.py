@@ -107,7 +107,10 @@ def test_access_log_holds_no_text_that_a_client_chooses() -> None:
 def test_access_log_is_json_and_tells_the_canary() -> None:
     program = deployed_stage()
     logged = program.one("apigateway/stage:Stage").inputs["accessLogSettings"]
-    assert json.loads(logged["format"])["canary"] == "$context.isCanaryRequest"
+    form = json.loads(logged["format"])
+    assert form["canary"] == "$context.isCanaryRequest"
+    assert form["time"] == "$context.requestTime"
+    assert form["function_request_id"] == "$context.integration.requestId"
     assert len(logged["format"]) < 3 * 1024
     names = {row.inputs["name"] for row in program.of("cloudwatch/logGroup:LogGroup").values()}
     group = "/aws/apigateway/turnout-test_none/prod"

@@ -84,6 +84,7 @@ def test_json_line_has_the_keys_of_the_log_on_aws() -> None:
         "bytes": 2,
         "latency_ms": 1.2,
         "integration_status": "-",
+        "function_request_id": "-",
         "integration_latency_ms": "-",
         "error": "-",
         "canary": True,

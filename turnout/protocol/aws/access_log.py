@@ -18,6 +18,7 @@ ACCESS_LOG_FIELDS: Mapping[str, str] = {
     "latency_ms": "$context.responseLatency",
     "integration_status": "$context.integration.status",
     "integration_latency_ms": "$context.integration.latency",
+    "function_request_id": "$context.integration.requestId",
     "error": "$context.error.responseType",
     "canary": "$context.isCanaryRequest",
     "deployment": "$context.deploymentId",
@@ -29,8 +30,8 @@ ACCESS_LOG_FIELDS: Mapping[str, str] = {
 API Gateway puts each value between the quotes as it is, without escaping. So none of these holds text that a client
 chooses: a quote in it would break the line, or add fields to it. Left out for that reason: the user agent, the path
 (`resource` is the route's own), and the messages of errors, which repeat headers and what a function raised.
-`function` and `version` are known here only: API Gateway has no variable for them. The function's own log has both
-under the same `request_id`.
+`function` and `version` are known here only: API Gateway has no variable for them. `function_request_id` is Lambda's
+`requestId` of the call, under which the log of the function that was called has its lines.
 A client may choose `request_id`, but only a UUID: anything else is replaced.
 Source: API Gateway Developer Guide, "Access logging for REST APIs".
 """
