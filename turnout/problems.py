@@ -1,4 +1,4 @@
-"""What is wrong with the user's files: values that collect, so that every problem is told at once."""
+"""Errors that users can fix: `Problem`, one fault in their files, and `TurnoutError`, a message with a remedy."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ class Problem:
         dotted = ".".join(str(key) for key in self.path)
         text = f"{place}: {dotted}: {self.message}" if dotted else f"{place}: {self.message}"
         return f"{text}\n    {self.hint}" if self.hint else text
+
+
+class TurnoutError(Exception):
+    """The base of errors with a remedy.
+
+    Args:
+        message: what is wrong.
+        hint: how to fix it, a sentence of its own, or empty.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
 
 
 class ProblemsError(Exception):

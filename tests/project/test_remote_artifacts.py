@@ -81,3 +81,12 @@ def test_object_that_is_no_model_is_told(bucket: Any, root: Path, tmp_path: Path
     bucket.put_object(Bucket="models", Key="iris/v2.onnx", Body=b"no model")
     with pytest.raises(ProblemsError, match=r"v2.artifact"):
         fetch_remote(project(root, tmp_path, sha256(b"no model").hexdigest()))
+
+
+def test_remedy_is_given_once(bucket: Any, root: Path, tmp_path: Path) -> None:
+    bucket.put_object(Bucket="models", Key="iris/v2.onnx", Body=b"no model")
+    with pytest.raises(ProblemsError) as raised:
+        fetch_remote(project(root, tmp_path, sha256(b"no model").hexdigest()))
+    (problem,) = raised.value.problems
+    assert problem.hint
+    assert str(problem).count(problem.hint) == 1

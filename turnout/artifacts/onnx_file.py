@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from turnout.problems import TurnoutError
+
 if TYPE_CHECKING:
     import onnx
 
@@ -46,13 +48,8 @@ _LENGTH_DELIMITED = 2  # protobuf's wire type of texts, bytes, messages and pack
 _MAX_DEPTH = 64  # of messages in messages; onnxruntime's own parser stops at 100
 
 
-class ArtifactError(Exception):
-    """An artifact cannot be served; `message` says why in one sentence, `hint` what to do, or is empty."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        self.message = message
-        self.hint = hint
-        super().__init__(f"{message} ({hint})" if hint else message)
+class ArtifactError(TurnoutError):
+    """An artifact cannot be served."""
 
 
 class _MalformedError(Exception):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from turnout.artifacts.graph_operators import nodes_of
 from turnout.artifacts.onnx_file import ArtifactError, read_graph, text_of
+from turnout.problems import TurnoutError
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -26,13 +27,8 @@ _SEQUENCE_HINT = "Export the model with one tensor in its place, for example a C
 _MAP_HINT = "For scikit-learn models convert with `zipmap` off: to_onnx(..., options={'zipmap': False})."
 
 
-class _UnsupportedError(Exception):
-    """One input or output cannot be served: what it is, and the remedy."""
-
-    def __init__(self, kind: str, hint: str) -> None:
-        self.kind = kind
-        self.hint = hint
-        super().__init__(kind)
+class _UnsupportedError(TurnoutError):
+    """One input or output cannot be served; the message is its kind."""
 
 
 def read_signature(path: Path) -> Signature:
@@ -59,7 +55,7 @@ def signature_of(model: onnx.ModelProto, name: str) -> Signature:
         try:
             return [_spec(graph, value, required=required)]
         except _UnsupportedError as error:
-            refusals.append((f"{kind} `{value.name}` is {error.kind}", error.hint))
+            refusals.append((f"{kind} `{value.name}` is {error.message}", error.hint))
             return []
 
     inputs: list[TensorSpec] = []

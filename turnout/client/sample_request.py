@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from turnout.artifacts.example_request import count_request, make_request
 from turnout.artifacts.examples import Example, read_examples
 from turnout.plan.checks.graphs import graph_signatures
+from turnout.problems import TurnoutError
 from turnout.protocol.naming import GRAPH
 
 if TYPE_CHECKING:
@@ -21,14 +22,14 @@ MOST_ELEMENTS = 20_000_000
 """What is still made from a signature: more is over any server's limit, and a shape may ask for more than there is."""
 
 
-class UnknownNameError(Exception):
+class UnknownNameError(TurnoutError):
     """There is no model, version, stage or example of that name; `hint` says which there are."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = list(known)
         close = get_close_matches(name, names, n=1)
-        super().__init__(f"unknown {kind} {name!r}.")
-        self.hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names) or 'none'}."
+        hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names) or 'none'}."
+        super().__init__(f"unknown {kind} {name!r}.", hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ from turnout.manifest.values import (
     Throttle,
     Version,
     Warm,
-    nearest_position,
 )
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.routing.graph_nodes import (
@@ -80,20 +79,17 @@ def parse_manifest(data: bytes, *, path: Path, source: str) -> Manifest:
         ProblemsError: everything that is wrong with the file.
     """
     read = read_yaml(data, source=source)
-    problems = check_manifest(read, source)
+    problems = check_manifest(read)
     if problems:
         raise ProblemsError(problems)
-    return build_manifest(read, path=path, source=source)
+    return build_manifest(read, path=path)
 
 
-def check_manifest(read: YamlSource, source: str) -> tuple[Problem, ...]:
+def check_manifest(read: YamlSource) -> tuple[Problem, ...]:
     """All that is wrong with the file, its readable parts included."""
-    problems = list(read.problems)
-    for finding in (*check_schema(read.tree, read.numbers), *check_references(read.tree)):
-        if finding.path not in read.unread:
-            at = nearest_position(read.positions, finding.path)
-            problems.append(Problem(finding.message, finding.path, source, at.line, at.column, finding.hint))
-    return tuple(problems)
+    findings = (*check_schema(read.tree, read.numbers), *check_references(read.tree))
+    readable = (row for row in findings if row.path not in read.unread)
+    return (*read.problems, *(read.problem(row.path, row.message, row.hint) for row in readable))
 
 
 def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version, ...]:
@@ -125,7 +121,7 @@ def _is_broken(broken: Iterable[KeyPath], path: KeyPath) -> bool:
     return any(found[: len(path)] == path for found in broken)
 
 
-def build_manifest(read: YamlSource, *, path: Path, source: str) -> Manifest:
+def build_manifest(read: YamlSource, *, path: Path) -> Manifest:
     """The values of a tree in which `check_manifest` found nothing wrong."""
     tree: Mapping[str, Any] = read.tree
     given = tree.get("defaults", {})
@@ -138,7 +134,7 @@ def build_manifest(read: YamlSource, *, path: Path, source: str) -> Manifest:
         models=models,
         stages=tuple(_stage(name, fields, newest, judged) for name, fields in tree["stages"].items()),
         path=path.absolute(),
-        source=source,
+        source=read.source,
         positions=read.positions,
         open_inference=tree.get("open_inference", schema_default("open_inference")),
         judgement=build_judgement(judged),

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from turnout.manifest.judgement import Judgement
+from turnout.problems import Problem
 from turnout.protocol.routing.graph_nodes import Node
 from turnout.protocol.routing.sticky import Sticky
 from turnout.runtimes.registry import DEFAULT_RUNTIME
-from turnout.yaml_text.reader import KeyPath, Position
+from turnout.yaml_text.reader import KeyPath, Position, nearest_position, problem_at
 
 NEWEST = "newest"
 """`"*": newest` in a stage's `serve`: every model not named serves the last version listed."""
@@ -271,7 +272,7 @@ class Manifest:
     stages: tuple[Stage, ...]
     path: Path
     source: str
-    positions: Mapping[tuple[str | int, ...], Position]
+    positions: Mapping[KeyPath, Position]
     open_inference: str = "proxy"
     judgement: Judgement = field(default_factory=Judgement)
     quotas: AccountQuotas = AccountQuotas()
@@ -284,13 +285,10 @@ class Manifest:
                 return model
         raise KeyError(name)
 
-    def position_of(self, path: tuple[str | int, ...]) -> Position:
+    def position_of(self, path: KeyPath) -> Position:
         """Where `path`, or its nearest ancestor that the file holds, stands."""
         return nearest_position(self.positions, path)
 
-
-def nearest_position(positions: Mapping[KeyPath, Position], path: KeyPath) -> Position:
-    """Where `path`, or its nearest ancestor that the file holds, stands."""
-    while path and path not in positions:
-        path = path[:-1]
-    return positions.get(path, Position(1, 1))
+    def problem(self, path: KeyPath, message: str, hint: str = "") -> Problem:
+        """What is wrong at `path`, with the place of the key or of its nearest ancestor in the file."""
+        return problem_at(self.positions, self.source, path, message, hint)

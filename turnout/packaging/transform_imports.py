@@ -22,7 +22,6 @@ from importlib.util import decode_source
 from pathlib import Path
 
 from turnout.manifest.parser import Version
-from turnout.manifest.values import nearest_position
 from turnout.packaging.contents import code_files
 from turnout.packaging.layer import HERE, LayerError, LayerSpec, install_layer, resolve_requirements
 from turnout.packaging.unpack import make_folder
@@ -197,8 +196,7 @@ def package_of(module: str) -> str:
 
 def _problem(project: Project, version: Version, message: str, hint: str) -> Problem:
     path = ("models", version.model, "versions", version.name, "transform")
-    at = nearest_position(project.manifest.positions, path)
-    return Problem(message, path, project.manifest.source, at.line, at.column, hint)
+    return project.manifest.problem(path, message, hint)
 
 
 def _write_code(parent: Path) -> Path:

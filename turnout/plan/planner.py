@@ -61,7 +61,7 @@ def make_plan(
         *_check_artifacts(manifest, artifacts),
         *_check_names(manifest, stack),
         *_check_auth(manifest),
-        *(_problem(manifest, row.sentence, row.path, row.remedy) for row in exceeded if row.hard and enforce),
+        *(manifest.problem(row.path, row.sentence, row.remedy) for row in exceeded if row.hard and enforce),
     )
     if problems:
         raise ProblemsError(problems)
@@ -139,21 +139,21 @@ def _check_artifacts(manifest: Manifest, artifacts: Mapping[tuple[str, str], Art
         for version in model.versions:
             if (model.name, version.name) not in artifacts and not version.is_remote:
                 path = ("models", model.name, "versions", version.name, "artifact")
-                yield _problem(manifest, f"`{version.artifact}` was not read", path)
+                yield manifest.problem(path, f"`{version.artifact}` was not read")
 
 
 def _check_names(manifest: Manifest, stack: str) -> Iterator[Problem]:
     """What parse_manifest cannot know, the stack, and what would silently send one model's traffic to another."""
     if not re.fullmatch(r"[A-Za-z0-9-]+", stack):
-        yield _problem(
-            manifest, f"the stack's name `{stack}` is part of every function's name: letters, digits, hyphens", ()
+        yield manifest.problem(
+            (), f"the stack's name `{stack}` is part of every function's name: letters, digits, hyphens"
         )
     variables = {variable_name(model.name): model.name for model in manifest.models}
     for name in sorted(find_routed(manifest)):
         other = variables.get(route_variable_name(name))
         if other is not None:
             message = f"`{other}` and the route of `{name}` share the stage variable `{route_variable_name(name)}`"
-            yield _problem(manifest, message, ("models", other), "Rename one of the two models.")
+            yield manifest.problem(("models", other), message, "Rename one of the two models.")
 
 
 def _check_auth(manifest: Manifest) -> Iterator[Problem]:
@@ -161,12 +161,7 @@ def _check_auth(manifest: Manifest) -> Iterator[Problem]:
         try:
             find_auth_type(stage.auth)
         except ValueError as error:
-            yield _problem(manifest, str(error), ("stages", stage.name, "auth"))
-
-
-def _problem(manifest: Manifest, message: str, path: tuple[str | int, ...], hint: str = "") -> Problem:
-    position = manifest.position_of(path)
-    return Problem(message, path, manifest.source, position.line, position.column, hint)
+            yield manifest.problem(("stages", stage.name, "auth"), str(error))
 
 
 def _note(count: Count) -> Note:

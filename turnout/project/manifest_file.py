@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from turnout.problems import TurnoutError
+
 DEFAULT_NAME = "models.yaml"
 
 
-class ManifestChangedError(Exception):
-    """Somebody saved the file after a command read it; the message is a sentence, `hint` the remedy."""
+class ManifestChangedError(TurnoutError):
+    """Somebody saved the file after a command read it."""
 
     def __init__(self, path: Path) -> None:
-        self.message = f"{path.name} was changed while this command worked; it keeps the other change"
-        self.hint = "Run the command again."
-        super().__init__(self.message)
+        message = f"{path.name} was changed while this command worked; it keeps the other change"
+        super().__init__(message, "Run the command again.")
 
 
 def manifest_path(path: Path) -> Path:

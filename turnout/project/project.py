@@ -18,7 +18,6 @@ from pathlib import Path, PurePosixPath
 from turnout.artifacts.artifact import Artifact, ArtifactError, Reading, unremarked
 from turnout.artifacts.examples import ExamplesError, read_examples
 from turnout.manifest.parser import Manifest, Version, build_manifest, check_manifest, named_files
-from turnout.manifest.values import nearest_position
 from turnout.problems import Problem, ProblemsError
 from turnout.project.manifest_file import manifest_path
 from turnout.project.transform_files import TransformFilesError, find_named_files, find_transform_files
@@ -64,15 +63,15 @@ def load_project(
     path = manifest_path(path)
     source = str(path)
     read = read_yaml(_read(path, source), source=source)
-    problems = list(check_manifest(read, source))
+    problems = list(check_manifest(read))
     files = _Files(path.absolute().parent, runtimes, reading, cache=cache)
     versions = named_files(read, problems)
     for version in versions:
-        problems += (_problem(read, source, version, *found) for found in files.check(version))
-    problems += (_problem(read, source, *found) for found in files.check_beside(versions))
+        problems += (_problem(read, version, *found) for found in files.check(version))
+    problems += (_problem(read, *found) for found in files.check_beside(versions))
     if problems:
         raise ProblemsError(tuple(problems))
-    return Project(build_manifest(read, path=path, source=source), files.artifacts, files.transforms)
+    return Project(build_manifest(read, path=path), files.artifacts, files.transforms)
 
 
 def _read(path: Path, source: str) -> bytes:
@@ -86,10 +85,8 @@ def _read(path: Path, source: str) -> bytes:
         raise ProblemsError((Problem(f"cannot be read: {error.strerror}", source=source),)) from None
 
 
-def _problem(read: YamlSource, source: str, version: Version, key: str, message: str, hint: str) -> Problem:
-    path = ("models", version.model, "versions", version.name, key)
-    at = nearest_position(read.positions, path)
-    return Problem(message, path, source, at.line, at.column, hint)
+def _problem(read: YamlSource, version: Version, key: str, message: str, hint: str) -> Problem:
+    return read.problem(("models", version.model, "versions", version.name, key), message, hint)
 
 
 Found = tuple[str, str, str]

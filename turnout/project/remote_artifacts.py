@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from turnout.artifacts.artifact import Artifact, ArtifactError, unremarked
 from turnout.manifest.parser import Version
-from turnout.problems import Problem, ProblemsError
+from turnout.problems import ProblemsError
 from turnout.project.project import CACHE_DIR, Project
 from turnout.runtimes.registry import RUNTIMES
 from turnout.runtimes.runtime import Source
@@ -53,9 +53,8 @@ def fetch_remote(project: Project, download: Download = download_object) -> Proj
             artifacts[version.model, version.name] = _fetch(version, cache, download)
         except (ArtifactError, OSError) as error:
             path = ("models", version.model, "versions", version.name, "artifact")
-            at = project.manifest.position_of(path)
             hint = error.hint if isinstance(error, ArtifactError) else ""
-            problems.append(Problem(str(error), path, project.manifest.source, at.line, at.column, hint))
+            problems.append(project.manifest.problem(path, str(error), hint))
     if problems:
         raise ProblemsError(tuple(problems))
     return replace(project, artifacts=artifacts)

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from turnout.artifacts.artifact import Artifact
 from turnout.manifest.values import Version
+from turnout.problems import TurnoutError
 from turnout.wording import size_text
 
 MOST_FILES = 2_000
@@ -30,13 +31,8 @@ SKIPPED = (".*", "__pycache__", "*.pyc", "*~", "*.swp", "#*#", "node_modules", "
 """Names that never belong to a transform."""
 
 
-class TransformFilesError(Exception):
-    """What lies beside a transform cannot be packaged; the message says why, `hint` what to do."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class TransformFilesError(TurnoutError):
+    """The files beside a transform cannot be packaged."""
 
 
 @dataclass(frozen=True, slots=True)

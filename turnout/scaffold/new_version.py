@@ -19,6 +19,7 @@ from turnout.artifacts.artifact import Artifact, unremarked
 from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.manifest.references import REST
 from turnout.plan.planner import make_plan
+from turnout.problems import TurnoutError
 from turnout.project.manifest_file import replace_text
 from turnout.project.project import CACHE_DIR, Project, check_examples_file, check_transform, hooks_of
 from turnout.project.transform_files import TransformFilesError, find_imported_files
@@ -38,13 +39,8 @@ SHOWN_PROBLEMS = 5
 """Of an examples file; one fault is often in each of its examples."""
 
 
-class NewVersionError(Exception):
-    """The version cannot be added; the message is a sentence, `hint` the remedy or empty."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class NewVersionError(TurnoutError):
+    """The version cannot be added."""
 
 
 @dataclass(frozen=True, slots=True)

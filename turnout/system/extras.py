@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from turnout.problems import TurnoutError
+
 
 @dataclass(frozen=True, slots=True)
 class Extra:
@@ -24,7 +26,7 @@ EXTRAS: Mapping[str, Extra] = {
 }
 
 
-class MissingPackageError(Exception):
+class MissingPackageError(TurnoutError):
     """A package is not installed.
 
     Args:
@@ -33,8 +35,7 @@ class MissingPackageError(Exception):
     """
 
     def __init__(self, package: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}, which is not installed")
-        self.hint = install_hint(package)
+        super().__init__(f"{purpose} needs {package}, which is not installed", install_hint(package))
 
 
 def install_hint(package: str) -> str:

@@ -123,5 +123,4 @@ def explain(reason: str) -> tuple[str, str]:
 
 def _problem(project: Project, key: Key, message: str, hint: str) -> Problem:
     path = ("models", key[0], "versions", key[1], "artifact")
-    at = project.manifest.position_of(path)
-    return Problem(message, path, project.manifest.source, at.line, at.column, hint)
+    return project.manifest.problem(path, message, hint)

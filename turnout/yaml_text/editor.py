@@ -15,20 +15,15 @@ from typing import Any
 
 import yaml
 
-from turnout.problems import ProblemsError
+from turnout.problems import ProblemsError, TurnoutError
 from turnout.yaml_text.quoting import flow
 from turnout.yaml_text.reader import read_yaml
 
 Path = tuple[str, ...]
 
 
-class EditError(Exception):
-    """The edit cannot be made; the message is a sentence, `hint` the remedy or empty."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class EditError(TurnoutError):
+    """The edit cannot be made."""
 
 
 def insert_entry(text: str, path: Path, key: str, value: Any) -> str:

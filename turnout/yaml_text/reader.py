@@ -65,6 +65,7 @@ class YamlSource:
     """One file, read.
 
     Args:
+        source: the file's name, for messages.
         tree: mappings, lists, text, numbers, booleans, `None` and `Ambiguous`; keys are always text.
         positions: key path -> where the key (or the list's item) stands.
         numbers: key path -> a number as it was written, where that differs from how we would write it.
@@ -72,11 +73,31 @@ class YamlSource:
         unread: key paths whose value is told under `problems` and is `None` in the tree: aliases.
     """
 
+    source: str
     tree: Any
     positions: Mapping[KeyPath, Position]
     numbers: Mapping[KeyPath, str]
     problems: tuple[Problem, ...] = ()
     unread: frozenset[KeyPath] = frozenset()
+
+    def problem(self, path: KeyPath, message: str, hint: str = "") -> Problem:
+        """What is wrong at `path`, with the place of the key or of its nearest ancestor in the file."""
+        return problem_at(self.positions, self.source, path, message, hint)
+
+
+def problem_at(
+    positions: Mapping[KeyPath, Position], source: str, path: KeyPath, message: str, hint: str = ""
+) -> Problem:
+    """What is wrong at `path` of a file whose keys are at `positions`."""
+    at = nearest_position(positions, path)
+    return Problem(message, path, source, at.line, at.column, hint)
+
+
+def nearest_position(positions: Mapping[KeyPath, Position], path: KeyPath) -> Position:
+    """Where `path`, or its nearest ancestor that the file holds, is."""
+    while path and path not in positions:
+        path = path[:-1]
+    return positions.get(path, Position(1, 1))
 
 
 def read_yaml(data: bytes, *, source: str) -> YamlSource:
@@ -98,7 +119,9 @@ def read_yaml(data: bytes, *, source: str) -> YamlSource:
         complete = False
     if not complete:
         raise ProblemsError(tuple(reader.problems))
-    return YamlSource(reader.tree, reader.positions, reader.numbers, tuple(reader.problems), frozenset(reader.unread))
+    return YamlSource(
+        source, reader.tree, reader.positions, reader.numbers, tuple(reader.problems), frozenset(reader.unread)
+    )
 
 
 def _decode(data: bytes, source: str) -> str:

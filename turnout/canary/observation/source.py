@@ -12,15 +12,11 @@ from typing import Any, Protocol
 
 from turnout.canary.judging.observed import Arm, Observation
 from turnout.plan.served_by import Watched
+from turnout.problems import TurnoutError
 
 
-class ObservationError(Exception):
-    """Nothing could be observed; the message is a sentence, `hint` the remedy or empty."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class ObservationError(TurnoutError):
+    """Nothing could be observed."""
 
 
 _NOTHING = Arm()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from turnout.problems import TurnoutError
 from turnout.project.manifest_file import replace_text
 
 LOG_NAME = "rollouts.jsonl"
@@ -21,8 +22,11 @@ RETURN = "return"
 """The action of `turnout canary rollback STAGE --to-previous`: the way back from a promotion."""
 
 
-class RolloutLogError(Exception):
-    """The file cannot be read; the message is a sentence."""
+MEND_BY_HAND = "Repair the file by hand: each line must be one JSON object."
+
+
+class RolloutLogError(TurnoutError):
+    """The file cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +159,14 @@ class RolloutLog:
         except FileNotFoundError:
             return []
         except UnicodeDecodeError as error:
-            raise RolloutLogError(f"{self.path.name} is not UTF-8: {error}") from None
+            raise RolloutLogError(f"{self.path.name} is not UTF-8: {error}", MEND_BY_HAND) from None
 
     def _parse(self, number: int, line: str) -> Rollout:
         try:
             return Rollout.from_json(json.loads(line))
         except (ValueError, KeyError, TypeError) as error:
             message = f"{self.path.name}:{number}: no line that turnout wrote: {type(error).__name__}: {error}"
-            raise RolloutLogError(message) from None
+            raise RolloutLogError(message, MEND_BY_HAND) from None
 
     def _write(self, lines: Iterable[str]) -> None:
         """Replace the file at once; it is on the disk before anything else is done."""

@@ -19,6 +19,7 @@ from turnout.canary.rollout.stage_control import Functions, StageControl, StageC
 from turnout.manifest.parser import Manifest
 from turnout.plan.guard_alarms import GuardAlarms
 from turnout.plan.stages import plan_stage
+from turnout.problems import TurnoutError
 from turnout.project.manifest_file import ManifestChangedError, check_unchanged, replace_text
 from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE
 
@@ -26,13 +27,8 @@ WriteText = Callable[[Path, str, bytes], None]
 """Replaces a file's content, unless that is no longer the bytes given last."""
 
 
-class RolloutError(Exception):
-    """It cannot be done; the message is a sentence, `hint` the remedy or empty."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class RolloutError(TurnoutError):
+    """The move cannot be made."""
 
 
 CAREFUL = frozenset({"start", "promote"})

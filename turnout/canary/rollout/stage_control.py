@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from turnout.problems import TurnoutError
 from turnout.protocol.aws.regions import dns_suffix
 from turnout.system.aws_client import check_boto3, make_aws_client
 from turnout.system.extras import MissingPackageError
@@ -24,13 +25,8 @@ Operation = Mapping[str, str]
 """One patch operation as boto3 takes it: `{"op": "replace", "path": "/variables/iris", "value": "v2"}`."""
 
 
-class StageControlError(Exception):
-    """The stage cannot be read or changed; the message is a sentence, `hint` the remedy or empty."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class StageControlError(TurnoutError):
+    """The stage cannot be read or changed."""
 
 
 @dataclass(frozen=True, slots=True)

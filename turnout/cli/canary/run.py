@@ -31,7 +31,7 @@ from turnout.cli.canary.target import (
 from turnout.cli.commands.invoke import ApiKeyOption
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
 from turnout.cli.output import CommandError, is_plain, say, tell, tell_problems
-from turnout.problems import ProblemsError
+from turnout.problems import ProblemsError, TurnoutError
 
 if TYPE_CHECKING:
     from turnout.canary.judging.states import State
@@ -170,16 +170,10 @@ def ending_of(state: State, stage: str) -> str:
 @contextmanager
 def ending_with_1() -> Iterator[None]:
     """Make an error of a run that has begun exit with 1, as its help says: its command line was right."""
-    from turnout.canary.rollout.log import RolloutLogError
-    from turnout.canary.rollout.rollout import RolloutError
-    from turnout.yaml_text.editor import EditError
-
     try:
         yield
-    except (EditError, RolloutError) as error:
+    except TurnoutError as error:
         raise CommandError(sentence_of(error.message), error.hint, code=1) from error
-    except RolloutLogError as error:
-        raise CommandError(sentence_of(str(error)), code=1) from error
     except ProblemsError as error:
         tell_problems(error)
         raise CommandError("The run ended because models.yaml can no longer be edited.", code=1) from error

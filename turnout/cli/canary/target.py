@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from turnout.cli.output import CommandError, tell
+from turnout.problems import TurnoutError
 
 if TYPE_CHECKING:
     from turnout.canary.rollout.log import Rollout, RolloutLog
@@ -39,6 +40,9 @@ StackOption = Annotated[
         "--stack", metavar="NAME", help="Pulumi stack of a stage that is deployed to AWS.", show_default=False
     ),
 ]
+UNFINISHED = (
+    "models.yaml is edited, but the stage is not. Run `turnout canary mend` when the stage can be reached again."
+)
 WHERE = "Pass --url http://127.0.0.1:8080 for a local gateway, or --stack NAME for a stage on AWS."
 
 
@@ -112,30 +116,18 @@ def editing_alone(manifest: Path) -> Iterator[None]:
 
 @contextmanager
 def told(manifest: Path) -> Iterator[None]:
-    """What the modules below raise, as a command's error: with the way out where something is half-done."""
+    """Turn the errors of a canary's rooms into a command's: with the way out where something is half-done."""
     from turnout.canary.observation.source import ObservationError
-    from turnout.canary.rollout.log import RolloutLogError
-    from turnout.canary.rollout.rollout import RolloutError
     from turnout.canary.rollout.stage_control import StageControlError
     from turnout.project.manifest_file import ManifestChangedError
-    from turnout.yaml_text.editor import EditError
 
     try:
         yield
-    except (EditError, RolloutError) as error:
-        raise CommandError(sentence_of(error.message), error.hint) from error
-    except ManifestChangedError as error:
-        raise CommandError(sentence_of(error.message), error.hint, code=1) from error
-    except RolloutLogError as error:
-        raise CommandError(str(error), "Repair the file by hand: each line must be one JSON object.") from error
-    except (ObservationError, StageControlError) as error:
-        hint = error.hint
-        if log_of(manifest).unfinished():
-            hint = (
-                "models.yaml is edited, but the stage is not. Run `turnout canary mend` when the stage can be "
-                "reached again."
-            )
-        raise CommandError(sentence_of(error.message), hint, code=1) from error
+    except TurnoutError as error:
+        unreached = isinstance(error, ObservationError | StageControlError)
+        hint = UNFINISHED if unreached and log_of(manifest).unfinished() else error.hint
+        code = 1 if unreached or isinstance(error, ManifestChangedError) else 2
+        raise CommandError(sentence_of(error.message), hint, code=code) from error
 
 
 def sentence_of(message: str) -> str:

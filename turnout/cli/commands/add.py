@@ -10,7 +10,7 @@ import typer
 
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
 from turnout.cli.output import CommandError, counted, progress, say, tell
-from turnout.problems import ProblemsError
+from turnout.problems import ProblemsError, TurnoutError
 from turnout.wording import size_text
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name. A new model is added.")]
@@ -49,10 +49,8 @@ def add(
     A stage with `"*": newest` moves to the new version. If the inputs or outputs of that version are incompatible with
     the current one, it is rejected; --breaking adds it with `breaking: true`.
     """
-    from turnout.artifacts.artifact import ArtifactError
     from turnout.project.manifest_file import ManifestChangedError, editing
-    from turnout.scaffold.new_version import NewVersionError, prepare_version, write_version
-    from turnout.yaml_text.editor import EditError
+    from turnout.scaffold.new_version import prepare_version, write_version
 
     with editing(manifest, lambda: tell("Waiting for another `turnout add`.")):
         project = load(manifest)
@@ -62,10 +60,9 @@ def add(
             )
             with progress(f"copying {path.name}", prepared.artifact.size_bytes) as advance:
                 write_version(prepared, advance)
-        except (ArtifactError, EditError, NewVersionError) as error:
-            raise CommandError(f"{str(error.message).rstrip('.')}.", error.hint) from error
-        except ManifestChangedError as error:
-            raise CommandError(f"{error.message}.", error.hint, code=1) from error
+        except TurnoutError as error:
+            code = 1 if isinstance(error, ManifestChangedError) else 2
+            raise CommandError(f"{error.message.rstrip('.')}.", error.hint, code=code) from error
         except ProblemsError:
             tell(f"{project.manifest.source} would be invalid with {model} {version}. Nothing was written:")
             raise

@@ -16,7 +16,7 @@ from pathlib import Path
 from turnout.gateway.editions.edition import Edition, FileStamp, make_edition, stamps_of
 from turnout.gateway.editions.switch import FunctionsOf, GatewayOf
 from turnout.manifest.parser import check_manifest, named_files
-from turnout.manifest.values import Version, nearest_position
+from turnout.manifest.values import Version
 from turnout.problems import Problem, ProblemsError
 from turnout.project.project import load_project
 from turnout.project.transform_files import TransformFilesError, find_named_files, find_transform_files
@@ -108,8 +108,7 @@ def _problem(edition: Edition, name: str, reason: str) -> Problem:
     function = next(row for row in edition.plan.functions if row.name == name)
     manifest = edition.project.manifest
     path = ("models", function.model, "versions", function.version)
-    at = nearest_position(manifest.positions, path)
-    return Problem(reason, path, manifest.source, at.line, at.column)
+    return manifest.problem(path, reason)
 
 
 def find_files(path: Path, edition: Edition | None = None) -> dict[Path, FileStamp]:
@@ -123,7 +122,7 @@ def find_files(path: Path, edition: Edition | None = None) -> dict[Path, FileSta
     try:
         source = str(path)
         read = read_yaml(path.read_bytes(), source=source)
-        versions = named_files(read, list(check_manifest(read, source)))
+        versions = named_files(read, list(check_manifest(read)))
     except (OSError, ProblemsError):
         versions = ()
     for version in versions:

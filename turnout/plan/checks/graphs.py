@@ -63,9 +63,7 @@ class _Reader:
             signature, findings = signature_of_graph(model.graph, self._signatures_of, path)
             self._known[model.name] = signature
             for found in findings:
-                at = self._manifest.position_of(found.path)
-                problem = Problem(found.message, found.path, self._manifest.source, at.line, at.column, found.hint)
-                self.problems.append(problem)
+                self.problems.append(self._manifest.problem(found.path, found.message, found.hint))
         return self._known[model.name]
 
     def _signatures_of(self, call: CallNode) -> Sequence[Signature]:
@@ -90,7 +88,6 @@ def _check_readable(manifest: Manifest) -> Iterator[Problem]:
             called = manifest.model(call.model)
             for version in versions_met(manifest, call) if called.versions else ():
                 if called.version(version).is_remote:
-                    at = manifest.position_of(path)
                     message = f"{call.model} {version} lies in S3: what it takes and gives is not known"
                     hint = "A graph calls models whose artifacts lie on this machine."
-                    yield Problem(message, path, manifest.source, at.line, at.column, hint)
+                    yield manifest.problem(path, message, hint)

@@ -50,6 +50,5 @@ def _check_rules(
 def _check(manifest: Manifest, path: KeyPath, name: str, kind: str, tensors: Iterable[TensorSpec]) -> Iterator[Problem]:
     known = list(dict.fromkeys(tensor.name for tensor in tensors))
     if name not in known:
-        at = manifest.position_of(path)
         message = f"unknown {kind} `{name}`{did_you_mean(name, known)}"
-        yield Problem(message, path, manifest.source, at.line, at.column, f"There are: {listed(known)}.")
+        yield manifest.problem(path, message, f"There are: {listed(known)}.")

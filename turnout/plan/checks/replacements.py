@@ -15,8 +15,7 @@ from turnout.problems import Problem
 from turnout.protocol.routing.graph_nodes import calls_of
 from turnout.protocol.tensors.datatypes import Signature
 from turnout.wording import listed
-
-Path = tuple[str | int, ...]
+from turnout.yaml_text.reader import KeyPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Replacement:
     model: str
     baseline: str
     target: str
-    path: Path
+    path: KeyPath
     moved: tuple[str, ...] = ()
 
 
@@ -79,7 +78,7 @@ def _routing_replacements(manifest: Manifest, model: Model) -> Iterator[Replacem
                 yield Replacement(model.name, baseline, target, path)
 
 
-def _step_replacements(manifest: Manifest, graph: Node, root: Path) -> Iterator[Replacement]:
+def _step_replacements(manifest: Manifest, graph: Node, root: KeyPath) -> Iterator[Replacement]:
     """A graph's step that names a version and lets the model's fallback answer for it."""
     for path, call in calls_of(graph, root):
         fallback = manifest.model(call.model).routing.fallback
@@ -130,10 +129,9 @@ def _moves(row: Replacement) -> str:
 
 
 def _problem(manifest: Manifest, row: Replacement, sentence: str) -> Problem:
-    position = manifest.position_of(row.path)
     allowed = f"`breaking: true` at models.{row.model}.versions.{row.target}"
     if row.moved:
         stages = listed(f"stages.{name}" for name in row.moved)
         allowed += f" (`turnout add --breaking`), or serve `{row.model}: {row.baseline}` in {stages}"
     remedy = f"Where every caller is ready for it, say so: {allowed}."
-    return Problem(sentence, row.path, manifest.source, position.line, position.column, remedy)
+    return manifest.problem(row.path, sentence, remedy)
