@@ -53,9 +53,9 @@ class ServedFunction(pulumi.ComponentResource):
     def __init__(self, name: str, args: ServedFunctionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("turnout:infra:ServedFunction", name, None, opts)
         within = pulumi.ResourceOptions(parent=self)
-        planned = args.function
+        planned, settings = args.function, args.function.settings
         own = TELEMETRY_OFF if planned.kind == "model" else {}
-        variables = {**own, **planned.environment, **args.environment}
+        variables = {**own, **settings.environment, **args.environment}
         log = aws.cloudwatch.LogGroup(
             name, name=log_group_name(planned.name), retention_in_days=args.log_retention_days, opts=within
         )
@@ -65,19 +65,21 @@ class ServedFunction(pulumi.ComponentResource):
             role=args.role_arn,
             runtime=RUNTIME,
             handler=HANDLER if planned.kind == "model" else ROUTER_HANDLER,
-            architectures=[planned.architecture],
-            memory_size=planned.memory_mb,
-            timeout=planned.timeout_s,
+            architectures=[settings.architecture],
+            memory_size=settings.memory_mb,
+            timeout=settings.timeout_s,
             layers=args.layers,
             publish=True,
             # An empty block would differ from AWS's answer at each refresh.
             environment={"variables": variables} if variables else None,
-            ephemeral_storage={"size": planned.ephemeral_storage_mb},
+            ephemeral_storage={"size": settings.ephemeral_storage_mb},
             logging_config={"log_format": "JSON", "log_group": log.name},
-            tracing_config={"mode": "Active" if planned.tracing else "PassThrough"},
-            snap_start={"apply_on": "PublishedVersions"} if planned.warm.snap_start else None,
+            tracing_config={"mode": "Active" if settings.tracing else "PassThrough"},
+            snap_start={"apply_on": "PublishedVersions"} if settings.warm.snap_start else None,
             # -1 is the provider's word for "no reservation": left out, one that was made would stay.
-            reserved_concurrent_executions=-1 if planned.reserved_concurrency is None else planned.reserved_concurrency,
+            reserved_concurrent_executions=-1
+            if settings.reserved_concurrency is None
+            else settings.reserved_concurrency,
             opts=pulumi.ResourceOptions(parent=self, depends_on=args.after),
             **args.code,
         )
@@ -92,12 +94,12 @@ class ServedFunction(pulumi.ComponentResource):
         if planned.is_shadow:
             for alias, of in aliases.items():
                 _make_event_config(f"{name}_{alias}", made, of, within)
-        if planned.warm.provisioned:
+        if settings.warm.provisioned:
             aws.lambda_.ProvisionedConcurrencyConfig(
                 name,
                 function_name=made.name,
                 qualifier=live.name,
-                provisioned_concurrent_executions=planned.warm.provisioned,
+                provisioned_concurrent_executions=settings.warm.provisioned,
                 opts=within,
             )
         self.register_outputs({})

@@ -102,7 +102,7 @@ def _over_account(
             f"{size_text(account.code_bytes)} allowed: keep large models in S3, lower `turnout:keep_versions`, or ask "
             "AWS to raise `Function and layer storage`"
         )
-    reserved = sum(function.reserved_concurrency or 0 for function in plan.functions)
+    reserved = sum(function.settings.reserved_concurrency or 0 for function in plan.functions)
     allowed = max(0, account.concurrency - UNRESERVED_CONCURRENCY)
     if reserved > allowed:
         yield (

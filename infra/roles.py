@@ -102,7 +102,7 @@ def plan_roles(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement
 
 def _of_models(place: Place, name: str, functions: Sequence[Function]) -> Iterator[Statement]:
     yield allow_logs(place, name)
-    if any(row.tracing for row in functions):
+    if any(row.settings.tracing for row in functions):
         yield TRACE
 
 

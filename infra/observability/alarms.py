@@ -75,7 +75,7 @@ class Alarms(pulumi.ComponentResource):
 
 def alarms_of_function(function: Function) -> Iterator[Alarm]:
     """Over all its aliases, so that they hold for the baseline and the canary."""
-    name, slo = function.name, function.slo
+    name, slo = function.name, function.settings.slo
     percent = slo.error_percent or ERROR_PERCENT
     where = {"FunctionName": name}
     yield Alarm(

@@ -33,7 +33,7 @@ def packages_of(plan: Plan, **sizes: int) -> list[BuiltPackage]:
         return BuiltPackage(name, kind, Path(f"/{name}.zip"), digest, cached=False, layer=layer, **size)
 
     shas = {row.name: row.sha256 or "c" * 64 for row in plan.packages}
-    layers = {function.package: f"layer_{function.architecture}_python3.13" for function in plan.functions}
+    layers = {function.package: f"layer_{function.settings.architecture}_python3.13" for function in plan.functions}
     layered = {function.package for function in plan.functions if function.kind == "model"}
     return [
         *(package(layer, "layer", "d" * 64) for layer in sorted(set(layers.values()))),

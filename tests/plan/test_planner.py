@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -22,6 +22,7 @@ from turnout.manifest.parser import (
     Version,
     Warm,
 )
+from turnout.manifest.settings import Settings
 from turnout.plan.as_json import plan_to_json
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Api, Plan, RuntimeSizes, StagePlan
@@ -57,10 +58,7 @@ def test_every_version_is_a_function_and_a_route() -> None:
 
 
 def test_function_has_what_its_version_says() -> None:
-    version = Version(
-        "iris",
-        "v1",
-        "a.onnx",
+    settings = Settings(
         architecture="x86_64",
         memory_mb=512,
         timeout_s=20,
@@ -72,18 +70,11 @@ def test_function_has_what_its_version_says() -> None:
         slo=Slo(200, 1),
         capture=Capture(5, ("x",)),
     )
+    version = Version("iris", "v1", "a.onnx", **{row.name: getattr(settings, row.name) for row in fields(settings)})
     plan = plan_of(manifest((Model("iris", (version,)),)))
     function, _ = plan.functions
     assert (function.kind, function.model, function.version) == ("model", "iris", "v1")
-    assert (function.architecture, function.memory_mb, function.timeout_s) == ("x86_64", 512, 20)
-    assert function.warm == Warm(provisioned=2)
-    assert function.reserved_concurrency == 3
-    assert (function.ephemeral_storage_mb, function.environment, function.tracing) == (
-        1024,
-        {"VOCABULARY": "large"},
-        True,
-    )
-    assert (function.slo, function.capture) == (Slo(200, 1), Capture(5, ("x",)))
+    assert function.settings == settings
     assert function.package == plan.packages[0].name
 
 

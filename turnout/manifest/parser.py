@@ -9,22 +9,20 @@ from typing import Any
 from turnout.manifest.judgement import Agreement, Judgement, OutputRule, build_judgement
 from turnout.manifest.references import check_references
 from turnout.manifest.schema import check_schema, schema_default
+from turnout.manifest.settings import Capture, Slo, Warm, read_settings, read_slo
 from turnout.manifest.values import (
     NEWEST,
     AccountQuotas,
     Canary,
-    Capture,
     DeclaredTensor,
     Jwt,
     Manifest,
     Model,
     Prices,
     Routing,
-    Slo,
     Stage,
     Throttle,
     Version,
-    Warm,
 )
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.routing.graph_nodes import (
@@ -155,31 +153,21 @@ def _model(name: str, fields: Mapping[str, Any], defaults: Mapping[str, Any]) ->
 
 
 def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
-    warm = fields.get("warm", {})
     return Version(
         model=model,
         name=name,
         artifact=fields["artifact"],
         sha256=fields.get("sha256", "").lower(),
         kms_key_arn=fields.get("kms_key_arn", ""),
-        architecture=fields["architecture"],
-        memory_mb=int(fields["memory_mb"]),  # 512.0 is a whole number too
-        timeout_s=int(fields["timeout_s"]),
-        warm=Warm(provisioned=int(warm.get("provisioned", 0)), snap_start=warm.get("snap_start", False)),
-        reserved_concurrency=int(fields["reserved_concurrency"]) if "reserved_concurrency" in fields else None,
         transform=fields.get("transform", ""),
         inputs=_tensors(fields.get("inputs", {})),
         outputs=_tensors(fields.get("outputs", {})),
         requirements=tuple(fields.get("requirements", ())),
         examples=fields.get("examples", ""),
-        ephemeral_storage_mb=int(fields.get("ephemeral_storage_mb", 512)),
-        environment=dict(fields.get("environment", {})),
-        tracing=fields.get("tracing", False),
-        slo=_slo(fields.get("slo", {})),
-        capture=_capture(fields["capture"]) if "capture" in fields else None,
         breaking=fields.get("breaking", False),
         description=fields.get("description", ""),
         runtime=fields.get("runtime", DEFAULT_RUNTIME),
+        **read_settings(fields),
     )
 
 
@@ -188,14 +176,6 @@ def _tensors(fields: Mapping[str, Any]) -> tuple[DeclaredTensor, ...]:
         DeclaredTensor(str(name), row["datatype"], tuple(int(size) for size in row["shape"]))
         for name, row in fields.items()
     )
-
-
-def _slo(fields: Mapping[str, Any]) -> Slo:
-    return Slo(float(fields.get("p99_ms", 0)), float(fields.get("error_percent", 0)))
-
-
-def _capture(fields: Mapping[str, Any]) -> Capture:
-    return Capture(float(fields["percent"]), tuple(fields.get("redact", ())))
 
 
 def _sticky(fields: Mapping[str, Any]) -> Sticky:
@@ -225,7 +205,7 @@ def _stage(name: str, fields: Mapping[str, Any], newest: Mapping[str, str], judg
         auth=fields.get("auth", "none"),
         throttle=Throttle(float(throttle["rate"]), int(throttle["burst"])) if throttle is not None else None,
         version_override=fields.get("version_override", False),
-        slo=_slo(fields.get("slo", {})),
+        slo=read_slo(fields.get("slo", {})),
         jwt=Jwt(fields["jwt"]["issuer"], tuple(fields["jwt"]["audience"])) if "jwt" in fields else None,
         newest=frozenset(newest.keys() - serve.keys() - weights.keys()),
     )

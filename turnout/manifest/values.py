@@ -6,10 +6,11 @@ Made by turnout.manifest, which hands them on to everybody else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from turnout.manifest.judgement import Judgement
+from turnout.manifest.settings import Settings, Slo
 from turnout.problems import Problem
 from turnout.protocol.routing.graph_nodes import Node
 from turnout.protocol.routing.sticky import Sticky
@@ -18,30 +19,6 @@ from turnout.yaml_text.reader import KeyPath, Position, nearest_position, proble
 
 NEWEST = "newest"
 """`"*": newest` in a stage's `serve`: every model not named serves the last version listed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Warm:
-    """What keeps a version from starting cold; at most one of the two."""
-
-    provisioned: int = 0
-    snap_start: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Slo:
-    """What is promised of a version or a stage; 0 where nothing is."""
-
-    p99_ms: float = 0.0
-    error_percent: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Capture:
-    """The share of a version's requests that AWS logs, 0-100, and the inputs whose values are left out."""
-
-    percent: float
-    redact: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +31,8 @@ class DeclaredTensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """One immutable artifact of a model, with the defaults already merged in.
+class Version(Settings):
+    """One immutable artifact of a model, with the settings of its function, the defaults already merged in.
 
     Args:
         model: the model's name.
@@ -63,21 +40,11 @@ class Version:
         artifact: as written: a path relative to the manifest, or `s3://bucket/key`.
         sha256: the pinned digest, or empty.
         kms_key_arn: of the key that the artifact's bucket is encrypted with, or empty.
-        architecture: `arm64` or `x86_64`.
-        memory_mb: 128-10240.
-        timeout_s: 1-900; API Gateway ends a call at 29 s.
-        warm: provisioned concurrency or SnapStart.
-        reserved_concurrency: how many calls may run at once; None where the account's limit alone holds.
         transform: path of the Python file with `preprocess` / `postprocess`, or empty.
         requirements: the packages that the transform imports, PEP 508; they go into the layer.
         inputs: what clients send, where the transform changes it; empty where it is the graph's inputs.
         outputs: what clients get, where the transform changes it; empty where it is the graph's outputs.
         examples: path of the JSON file with requests and expected outputs, or empty.
-        ephemeral_storage_mb: the function's /tmp, 512-10240.
-        environment: variables that the transform finds.
-        tracing: whether X-Ray traces the function.
-        slo: what is promised of it.
-        capture: the share of its requests that is logged, or None.
         breaking: whether the version may take traffic from one with another signature.
         description: for the catalogue.
         runtime: a key of `turnout.runtimes.registry.RUNTIMES`.
@@ -88,24 +55,19 @@ class Version:
     artifact: str
     sha256: str = ""
     kms_key_arn: str = ""
-    architecture: str = "arm64"
-    memory_mb: int = 1024
-    timeout_s: int = 15
-    warm: Warm = Warm()
-    reserved_concurrency: int | None = None
     transform: str = ""
     inputs: tuple[DeclaredTensor, ...] = ()
     outputs: tuple[DeclaredTensor, ...] = ()
     requirements: tuple[str, ...] = ()
     examples: str = ""
-    ephemeral_storage_mb: int = 512
-    environment: Mapping[str, str] = field(default_factory=dict)
-    tracing: bool = False
-    slo: Slo = Slo()
-    capture: Capture | None = None
     breaking: bool = False
     description: str = ""
     runtime: str = DEFAULT_RUNTIME
+
+    @property
+    def settings(self) -> Settings:
+        """What its function takes over as it is."""
+        return Settings(**{key.name: getattr(self, key.name) for key in fields(Settings)})
 
     @property
     def is_remote(self) -> bool:
@@ -195,7 +157,7 @@ class Stage:
     auth: str = "none"
     throttle: Throttle | None = None
     version_override: bool = False
-    slo: Slo = Slo()
+    slo: Slo = field(default_factory=Slo)
     jwt: Jwt | None = None
     newest: frozenset[str] = field(default=frozenset(), compare=False)  # `serve` says what that comes to
 

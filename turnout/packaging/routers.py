@@ -48,7 +48,9 @@ def find_routers(project: Project, plan: Plan) -> Iterator[RouterInputs]:
         else:
             continue
         is_graph = function.model in graphs
-        yield RouterInputs(function.package, function.architecture, file, to_json(content), with_layer=is_graph)
+        yield RouterInputs(
+            function.package, function.settings.architecture, file, to_json(content), with_layer=is_graph
+        )
 
 
 def router_files() -> dict[str, Path]:

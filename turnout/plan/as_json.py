@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from turnout.plan.values import Api, Plan, ServedGraph, ServedVersion, StagePlan
+from turnout.plan.values import Api, Function, Plan, ServedGraph, ServedVersion, StagePlan
 from turnout.protocol.routing.graph_nodes import spell_node
 
 
@@ -15,7 +15,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "platform": plan.platform,
         "stack": plan.stack,
         "descriptions": dict(plan.descriptions),
-        "functions": [asdict(function) for function in plan.functions],
+        "functions": [_function(function) for function in plan.functions],
         "apis": [_api(api) for api in plan.apis],
         "packages": [asdict(package) for package in plan.packages],
         "versions": [_version(served) for served in plan.versions],
@@ -25,6 +25,13 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "quotas": [asdict(quota) for quota in plan.quotas],
         "notes": [asdict(note) for note in plan.notes],
     }
+
+
+def _function(function: Function) -> dict[str, Any]:
+    """Settings stand beside the other keys."""
+    fields = {**asdict(function), **asdict(function.settings)}
+    del fields["settings"]
+    return fields
 
 
 def _api(api: Api) -> dict[str, Any]:
@@ -58,6 +65,8 @@ def _graph(graph: ServedGraph) -> dict[str, Any]:
 
 def _version(served: ServedVersion) -> dict[str, Any]:
     return {
+        "model": served.version.model,
+        "name": served.version.name,
         **asdict(served.version),
         "sha256": served.sha256,
         "size_bytes": served.size_bytes,

@@ -68,7 +68,7 @@ class Run:
 
 def gigabytes_of(function: Function) -> float:
     """A function's memory, as Lambda bills it."""
-    return function.memory_mb / 1024
+    return function.settings.memory_mb / 1024
 
 
 class CallCosts:
@@ -106,7 +106,7 @@ class CallCosts:
         return MillionCalls(model, version, via, self._prices.api_gateway_million, calls, run.running, log)
 
     def _run(self, function: Function, duration_ms: float) -> Run:
-        is_arm = function.architecture == "arm64"
+        is_arm = function.settings.architecture == "arm64"
         price = self._prices.lambda_arm64_gb_s if is_arm else self._prices.lambda_x86_64_gb_s
         return Run(1, MILLION * duration_ms / 1000 * gigabytes_of(function) * price, duration_ms)
 

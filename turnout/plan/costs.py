@@ -122,7 +122,7 @@ def estimate_costs(plan: Plan, manifest: Manifest, call_ms: float = CALL_MS) -> 
 def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
     prices = manifest.prices
     stages = [stage for api in plan.apis for stage in api.stages]
-    metrics = sum(FUNCTION_METRICS + bool(row.slo.p99_ms) for row in plan.functions)
+    metrics = sum(FUNCTION_METRICS + bool(row.settings.slo.p99_ms) for row in plan.functions)
     metrics += sum(STAGE_METRICS + bool(row.slo.p99_ms) for row in stages)
     yield Rest("alarms", metrics, "metrics", prices.alarm_month)
     yield Rest("dashboard", 1, "", prices.dashboard_month)
@@ -130,9 +130,9 @@ def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
         ("arm64", prices.provisioned_arm64_gb_s),
         ("x86_64", prices.provisioned_x86_64_gb_s),
     ):
-        kept = sum(gigabytes_of(row) * row.warm.provisioned for row in _functions_on(plan, architecture))
+        kept = sum(gigabytes_of(row) * row.settings.warm.provisioned for row in _functions_on(plan, architecture))
         yield Rest(f"provisioned concurrency, {architecture}", kept * SECONDS, "GB-seconds", price)
-    snapshots = sum(gigabytes_of(row) for row in plan.functions if row.warm.snap_start)
+    snapshots = sum(gigabytes_of(row) for row in plan.functions if row.settings.warm.snap_start)
     yield Rest("snapshots of snap_start", snapshots * SECONDS, "GB-seconds", prices.snap_start_gb_s)
     stored = sum(
         row.size_bytes for row in plan.versions if not row.version.is_remote and is_stored(row.version, row.size_bytes)
@@ -147,7 +147,7 @@ def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
 
 
 def _functions_on(plan: Plan, architecture: str) -> Iterator[Function]:
-    return (row for row in plan.functions if row.architecture == architecture)
+    return (row for row in plan.functions if row.settings.architecture == architecture)
 
 
 def _assumptions(plan: Plan, prices: Prices, call_ms: float) -> Iterator[str]:
@@ -157,9 +157,9 @@ def _assumptions(plan: Plan, prices: Prices, call_ms: float) -> Iterator[str]:
     yield f"A call of a version runs {call_ms:g} ms (--call-ms); a router's call lasts as long as what it waits for."
     yield f"Each request writes {LOG_LINE_BYTES} bytes of access log."
     yield f"A month has {HOURS} hours."
-    if any(row.warm.provisioned for row in plan.functions):
+    if any(row.settings.warm.provisioned for row in plan.functions):
         yield "Calls that provisioned concurrency answers are counted at the full price of a GB-second."
-    if any(row.warm.snap_start for row in plan.functions):
+    if any(row.settings.warm.snap_start for row in plan.functions):
         yield "One snapshot is kept of each function with snap_start; restoring snapshots is not counted."
     if plan.graphs:
         yield "A graph's switch takes the dearest case, and a step without a version the model's dearest version."

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from turnout.manifest.parser import Model, Version, Warm
+from turnout.manifest.parser import Model, Version
+from turnout.manifest.settings import Settings
 from turnout.plan.checks.quotas import is_stored
 from turnout.plan.routes import INTEGRATION_TIMEOUT_MS
 from turnout.plan.values import Function, Package, RuntimeSizes, ServedVersion
 from turnout.protocol.naming import ROUTER, function_name, general_router_name, router_name
 from turnout.runtimes.registry import DEFAULT_RUNTIME
 
-ROUTER_MEMORY_MB = 512
-ROUTER_ARCHITECTURE = "arm64"
+ROUTER_SETTINGS = Settings(architecture="arm64", memory_mb=512, timeout_s=INTEGRATION_TIMEOUT_MS // 1000)
 
 
 def package_name(model: str, version: str) -> str:
@@ -31,38 +31,13 @@ def plan_functions(models: Sequence[Model], routed: frozenset[str], prefix: str)
 
 
 def _model_function(version: Version, prefix: str, *, is_shadow: bool) -> Function:
-    return Function(
-        name=function_name(prefix, version.model, version.name),
-        kind="model",
-        model=version.model,
-        version=version.name,
-        architecture=version.architecture,
-        memory_mb=version.memory_mb,
-        timeout_s=version.timeout_s,
-        warm=version.warm,
-        package=package_name(version.model, version.name),
-        reserved_concurrency=version.reserved_concurrency,
-        ephemeral_storage_mb=version.ephemeral_storage_mb,
-        environment=version.environment,
-        tracing=version.tracing,
-        slo=version.slo,
-        capture=version.capture,
-        is_shadow=is_shadow,
-    )
+    name = function_name(prefix, version.model, version.name)
+    package = package_name(version.model, version.name)
+    return Function(name, "model", version.model, version.name, package, version.settings, is_shadow)
 
 
 def _router(kind: str, name: str, model: str) -> Function:
-    return Function(
-        name=name,
-        kind=kind,
-        model=model,
-        version="",
-        architecture=ROUTER_ARCHITECTURE,
-        memory_mb=ROUTER_MEMORY_MB,
-        timeout_s=INTEGRATION_TIMEOUT_MS // 1000,
-        warm=Warm(),
-        package=package_name(model, ROUTER) if model else ROUTER,
-    )
+    return Function(name, kind, model, "", package_name(model, ROUTER) if model else ROUTER, ROUTER_SETTINGS)
 
 
 def plan_packages(
@@ -73,10 +48,10 @@ def plan_packages(
     for function in functions:
         if function.kind == "model":
             row = served[function.package]
-            layer_bytes = runtime.layer_bytes[row.version.runtime][function.architecture]
+            layer_bytes = runtime.layer_bytes[row.version.runtime][function.settings.architecture]
             size = 0 if is_stored(row.version, row.size_bytes, runtime) else row.size_bytes
             yield Package(function.package, row.sha256, size, runtime.code_bytes, layer_bytes)
         else:
-            layer_bytes = runtime.layer_bytes[DEFAULT_RUNTIME][function.architecture]
+            layer_bytes = runtime.layer_bytes[DEFAULT_RUNTIME][function.settings.architecture]
             needed = layer_bytes if function.model in graphs else 0
             yield Package(function.package, "", 0, runtime.router_bytes, needed)

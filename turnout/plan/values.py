@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from turnout.manifest.parser import Capture, Jwt, Node, Slo, Throttle, Version, Warm
+from turnout.manifest.parser import Jwt, Node, Slo, Throttle, Version
+from turnout.manifest.settings import Settings
 from turnout.protocol.tensors.datatypes import Signature
 from turnout.runtimes.registry import RUNTIMES
 
@@ -36,17 +37,8 @@ class Function:
         kind: `model`; `router` of one model; or `general_router`, which answers what no model does.
         model: the model's name; empty for the general router.
         version: the version's name; empty for a router.
-        architecture: `arm64` or `x86_64`.
-        memory_mb: 128-10240; 1,769 MB is one vCPU.
-        timeout_s: the function's own timeout.
-        warm: provisioned concurrency or SnapStart.
         package: name of its `Package`.
-        reserved_concurrency: calls at once, None where the account's limit alone holds.
-        ephemeral_storage_mb: of /tmp.
-        environment: the manifest's variables; those of our own come with the deployment.
-        tracing: whether X-Ray traces it.
-        slo: what is promised of it.
-        capture: the share of its requests that it logs, or None.
+        settings: the manifest's own for a version; for a router what all routers have.
         is_shadow: whether its model's router sends it copies, which are asynchronous calls.
     """
 
@@ -54,17 +46,8 @@ class Function:
     kind: str
     model: str
     version: str
-    architecture: str
-    memory_mb: int
-    timeout_s: int
-    warm: Warm
     package: str
-    reserved_concurrency: int | None = None
-    ephemeral_storage_mb: int = 512
-    environment: Mapping[str, str] = field(default_factory=dict)
-    tracing: bool = False
-    slo: Slo = field(default_factory=Slo)
-    capture: Capture | None = None
+    settings: Settings
     is_shadow: bool = False
 
 

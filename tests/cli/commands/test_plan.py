@@ -8,6 +8,7 @@ import pytest
 from turnout.cli.__main__ import main
 from turnout.cli.commands.plan import amounts_of, bar_of, say_plan, summary_of, warm_text
 from turnout.manifest.parser import Warm
+from turnout.manifest.settings import Settings
 from turnout.plan.values import Function, Note, Plan, Quota
 
 
@@ -132,7 +133,7 @@ def test_any_use_is_a_mark_and_the_bar_ends(share: float, marks: int) -> None:
     ("warm", "text"), [(Warm(), "-"), (Warm(provisioned=2), "provisioned 2"), (Warm(snap_start=True), "snap_start")]
 )
 def test_warm_is_told_as_in_the_manifest(warm: Warm, text: str) -> None:
-    assert warm_text(Function("f", "model", "m", "v1", "arm64", 128, 1, warm, "p")) == text
+    assert warm_text(Function("f", "model", "m", "v1", "p", Settings(warm=warm))) == text
 
 
 def test_cold_starts_follow_the_plan_when_asked_for(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

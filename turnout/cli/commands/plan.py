@@ -173,7 +173,14 @@ def say_functions(made: Plan) -> None:
     say_section(f"Functions ({len(made.functions):,})")
     headers = ("FUNCTION", "ARCHITECTURE", "MEMORY", "TIMEOUT", "WARM", "PACKAGE")
     rows = (
-        (row.name, row.architecture, f"{row.memory_mb:,} MB", f"{row.timeout_s} s", warm_text(row), row.package)
+        (
+            row.name,
+            row.settings.architecture,
+            f"{row.settings.memory_mb:,} MB",
+            f"{row.settings.timeout_s} s",
+            warm_text(row),
+            row.package,
+        )
         for row in made.functions
     )
     say_table(headers, rows, right=("MEMORY", "TIMEOUT"))
@@ -181,9 +188,9 @@ def say_functions(made: Plan) -> None:
 
 def warm_text(function: Function) -> str:
     """What keeps a function warm, in the manifest's words."""
-    if function.warm.snap_start:
+    if function.settings.warm.snap_start:
         return "snap_start"
-    return f"provisioned {function.warm.provisioned}" if function.warm.provisioned else "-"
+    return f"provisioned {function.settings.warm.provisioned}" if function.settings.warm.provisioned else "-"
 
 
 def say_routes(routes: Sequence[Route], apis: Sequence[str]) -> None:

@@ -108,7 +108,7 @@ def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
             public=None if artifact.graph is None else artifact.signature,
             artifact=artifact.path,
             transform=folder / version.transform if version.transform else None,
-            memory_mb=function.memory_mb,
+            memory_mb=function.settings.memory_mb,
             external_files=artifact.external_files,
             copies=folder / CACHE_DIR / "opening",
             fatal=trial.fatal,

@@ -109,7 +109,7 @@ class Functions(Invocable, Protocol):
 
 async def await_opening(function: Function, opening: asyncio.Future[str]) -> str:
     """Why a function cannot be opened, or an empty text; one that hangs is reported, and left to itself."""
-    patience_s = OPEN_S + OPEN_S_PER_MB * function.memory_mb
+    patience_s = OPEN_S + OPEN_S_PER_MB * function.settings.memory_mb
     try:
         return await asyncio.wait_for(asyncio.shield(opening), patience_s)
     except TimeoutError:

@@ -85,7 +85,7 @@ class Context:
     @property
     def memory_limit_in_mb(self) -> str:
         """A text, as in Lambda."""
-        return str(self._function.memory_mb)
+        return str(self._function.settings.memory_mb)
 
     @property
     def invoked_function_arn(self) -> str:

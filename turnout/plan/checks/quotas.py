@@ -144,9 +144,9 @@ def _of_account(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
         "or ask AWS to raise `Function and layer storage`: `quotas: {code_storage_gb: "
         f"{max(account.code_storage_gb + 1, math.ceil(size / GB))}}}` says that it did.",
     )
-    reserving = [function for function in plan.functions if function.reserved_concurrency is not None]
+    reserving = [function for function in plan.functions if function.settings.reserved_concurrency is not None]
     if reserving:
-        reserved = sum(function.reserved_concurrency or 0 for function in reserving)
+        reserved = sum(function.settings.reserved_concurrency or 0 for function in reserving)
         known = account.concurrency
         allowed = max(0, (known or DEFAULT_CONCURRENCY) - min(UNRESERVED_CONCURRENCY, known or UNRESERVED_CONCURRENCY))
         first = reserving[0]
@@ -166,15 +166,23 @@ def _of_memory(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
     models = [function for function in plan.functions if function.kind == "model"]
     known = account.memory_mb is not None
     allowed = account.memory_mb or NEW_ACCOUNT_MEMORY_MB
-    largest = max(models, key=lambda row: row.memory_mb, default=None)
+    largest = max(models, key=lambda row: row.settings.memory_mb, default=None)
     if largest is None:
         return
-    for row in [row for row in models if known and row.memory_mb > allowed] or [largest]:
+    for row in [row for row in models if known and row.settings.memory_mb > allowed] or [largest]:
+        memory_mb = row.settings.memory_mb
         yield Count(
-            Quota("memory" if known else "memory, new account", row.name, row.memory_mb, allowed, "MB", raisable=True),
+            Quota(
+                "memory" if known else "memory, new account",
+                row.name,
+                row.settings.memory_mb,
+                allowed,
+                "MB",
+                raisable=True,
+            ),
             ("models", row.model, "versions", row.version, "memory_mb"),
             f"New accounts get {NEW_ACCOUNT_MEMORY_MB:,} MB at first. `quotas: {{memory_mb: "
-            f"{max(row.memory_mb, allowed)}}}` says that AWS allows yours more; else set `memory_mb` to {allowed}.",
+            f"{max(memory_mb, allowed)}}}` says that AWS allows yours more; else set `memory_mb` to {allowed}.",
             hard=known,
         )
 
@@ -254,15 +262,14 @@ def _of_function(function: Function) -> Iterator[Count]:
     )
     if function.kind == "model":
         yield Count(
-            Quota("timeout", function.name, function.timeout_s, INTEGRATION_TIMEOUT_S, "s"),
+            Quota("timeout", function.name, function.settings.timeout_s, INTEGRATION_TIMEOUT_S, "s"),
             (*path, "timeout_s"),
             f"API Gateway ends a call at {INTEGRATION_TIMEOUT_S} s with a 504, whatever the function's own timeout.",
             hard=False,
         )
-    if function.environment:
-        size = sum(
-            len(key.encode()) + len(value.encode()) for key, value in {**TELEMETRY_OFF, **function.environment}.items()
-        )
+    environment = function.settings.environment
+    if environment:
+        size = sum(len(key.encode()) + len(value.encode()) for key, value in {**TELEMETRY_OFF, **environment}.items())
         yield Count(
             Quota("environment", function.name, size, ENVIRONMENT_BYTES, "bytes"),
             (*path, "environment"),

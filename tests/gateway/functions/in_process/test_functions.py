@@ -23,7 +23,7 @@ from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES, Invocatio
 from turnout.gateway.functions.waiting_time import MOST_GRACED
 from turnout.gateway.shared.running import key_of
 from turnout.gateway.shared.state import SharedState
-from turnout.manifest.parser import Warm
+from turnout.manifest.settings import Settings
 from turnout.plan.values import Function
 
 Code = Callable[[Mapping[str, Any], Any], Any]
@@ -74,7 +74,7 @@ class Fakes:
 
 
 def planned(name: str, timeout_s: int = 30) -> Function:
-    return Function(name, "model", "m", "v1", "arm64", 1024, timeout_s, Warm(), "m_v1")
+    return Function(name, "model", "m", "v1", "m_v1", Settings(timeout_s=timeout_s))
 
 
 def hosting(fakes: Fakes, *, timeout_s: int = 30, **settings: Any) -> InProcessFunctions:

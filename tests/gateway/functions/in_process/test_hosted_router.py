@@ -15,7 +15,7 @@ from tests.builders.waiting import PATIENCE_S
 from turnout.gateway.functions.in_process.functions import InProcessFunctions
 from turnout.gateway.functions.in_process.hosted_router import LARGEST_ON_LOOP, Answering, RouterCode
 from turnout.gateway.functions.invocation import Invocation
-from turnout.manifest.parser import Warm
+from turnout.manifest.settings import Settings
 from turnout.plan.values import Function
 from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 from turnout.protocol.routing.invocation import Answered, Invoke
@@ -82,7 +82,7 @@ class Scene:
 
 
 def planned(name: str, kind: str, timeout_s: int) -> Function:
-    return Function(name, kind, "m", "v1" if kind == "model" else "", "arm64", 512, timeout_s, Warm(), name)
+    return Function(name, kind, "m", "v1" if kind == "model" else "", name, Settings(timeout_s=timeout_s))
 
 
 def scene(reply: Answer, *, computes: bool = False, timeout_s: int = 1) -> Scene:

@@ -23,7 +23,7 @@ LIMITS = Limits(2, 300.0)
 
 def changed(code: Code) -> Code:
     """The same function with another plan."""
-    return replace(code, function=replace(code.function, timeout_s=14))
+    return replace(code, function=replace(code.function, settings=replace(code.function.settings, timeout_s=14)))
 
 
 def test_environments_of_what_did_not_change_are_taken_over(code_of: CodeOf) -> None:

@@ -26,7 +26,8 @@ def test_threads_follow_the_memory_as_lambdas_processors_do(
     code_of: Mapping[str, Code], memory_mb: int, threads: str
 ) -> None:
     code = code_of["plain"]
-    sized = replace(code, function=replace(code.function, memory_mb=memory_mb))
+    settings = replace(code.function.settings, memory_mb=memory_mb)
+    sized = replace(code, function=replace(code.function, settings=settings))
     assert make_variables(sized, "127.0.0.1:1", "stream")["OMP_NUM_THREADS"] == threads
 
 

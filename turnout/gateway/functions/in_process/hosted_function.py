@@ -158,7 +158,7 @@ class HostedFunction:
         """Run at once where that is surely short; else in a thread, in order of arrival."""
         code = self._code
         # As in Lambda, what opening takes does not count against the function's own limit.
-        limit_s = timeout_s if code is None else min(timeout_s, self.function.timeout_s)
+        limit_s = timeout_s if code is None else min(timeout_s, self.function.settings.timeout_s)
         deadline = time.monotonic() + limit_s
         if self._deaths >= MOST_DEATHS:
             return self._refuse()
@@ -298,7 +298,7 @@ class HostedFunction:
         """The function's own limit begins for the calls that waited for the session."""
         loop, now = asyncio.get_running_loop(), time.monotonic()
         for call in self._waiting:
-            call.deadline = min(call.latest, now + self.function.timeout_s)
+            call.deadline = min(call.latest, now + self.function.settings.timeout_s)
             if call.timer is not None:
                 call.timer.cancel()
             call.timer = loop.call_at(loop.time() + call.deadline - now, self._expire, call)

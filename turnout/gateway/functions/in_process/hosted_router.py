@@ -114,7 +114,7 @@ class HostedRouter:
     async def invoke(self, event: Mapping[str, Any], timeout_s: float) -> Invocation:
         """Answer one event; to be awaited on the gateway's event loop."""
         self._invoke.settle()
-        limit_s = min(timeout_s, self.function.timeout_s)
+        limit_s = min(timeout_s, self.function.settings.timeout_s)
         deadline_s = time.monotonic() + limit_s
         try:
             async with asyncio.timeout(limit_s):

@@ -85,7 +85,7 @@ class Environment:
             return f"cannot be started: {error}"
         self._process = process
         try:
-            self._guard.add(process.pid, self._code.function.memory_mb)
+            self._guard.add(process.pid, self._code.function.settings.memory_mb)
             await process.exited
         except OSError as error:
             self.reason = self.reason or f"cannot be watched: {error}"
@@ -108,10 +108,12 @@ class Environment:
     def check_memory(self) -> str:
         """Why the process must be killed for what it has taken so far; empty where it need not."""
         used_mb = -(-function_kb(self._process.pid) // 1024) if self._process is not None else 0
-        return self._out_of_memory(used_mb) if used_mb > self._code.function.memory_mb else ""
+        return self._out_of_memory(used_mb) if used_mb > self._code.function.settings.memory_mb else ""
 
     def _out_of_memory(self, used_mb: int) -> str:
-        return f"Runtime.OutOfMemory: {used_mb:,} MB taken, {self._code.function.memory_mb:,} MB allowed; killed"
+        return (
+            f"Runtime.OutOfMemory: {used_mb:,} MB taken, {self._code.function.settings.memory_mb:,} MB allowed; killed"
+        )
 
     def kill(self, reason: str) -> None:
         """End it soon, with all that it started; `live` returns the reason."""

@@ -66,7 +66,7 @@ class IsolatedFunctions:
         """Take over or make each function."""
         before = {} if self._before is None else self._before._functions
         for code in codes:
-            name, reserved = code.function.name, code.function.reserved_concurrency
+            name, reserved = code.function.name, code.function.settings.reserved_concurrency
             kept = before.get(name)
             if kept is not None and kept.code == code:
                 self._functions[name] = kept

@@ -111,7 +111,8 @@ class IsolatedFunction:
             return Invocation(None, "throttled", f"{self.function.name}: {len(self._waiting)} calls wait already")
         loop = asyncio.get_running_loop()
         # As in Lambda, what an init takes does not count against the function's own limit.
-        remaining_s = min(timeout_s, self.function.timeout_s + (0 if self._is_ready() else INIT_S))
+        own_s = self.function.settings.timeout_s + (0 if self._is_ready() else INIT_S)
+        remaining_s = min(timeout_s, own_s)
         is_hopeless = self._is_hopeless(remaining_s)
         if is_hopeless and self._graced >= MOST_GRACED:
             self._give_slot()
@@ -416,7 +417,7 @@ class IsolatedFunction:
                 self._withdraw(environment)
                 environment.kill(IDLE)
         for environment in self._environments.values():
-            if not environment.api.started and now - environment.since >= INIT_S + self.function.timeout_s:
+            if not environment.api.started and now - environment.since >= INIT_S + self.function.settings.timeout_s:
                 environment.kill("Sandbox.Timedout: init took too long; killed")
         if self._environments:
             self._schedule_reap()

@@ -81,12 +81,12 @@ def make_variables(
     """
     function = code.function
     # On a machine with many more processors numpy would reserve memory for each.
-    threads = str(max(LEAST_VCPUS, -(-function.memory_mb // MEMORY_PER_VCPU_MB)))
+    threads = str(max(LEAST_VCPUS, -(-function.settings.memory_mb // MEMORY_PER_VCPU_MB)))
     return {
         **TELEMETRY_OFF,
-        **function.environment,
+        **function.settings.environment,
         "AWS_DEFAULT_REGION": "local",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.settings.memory_mb),
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "AWS_LAMBDA_FUNCTION_VERSION": "1",
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
@@ -119,7 +119,7 @@ def make_settings(code: Code, variables: Mapping[str, str], scratch: str) -> str
     ports = [int(address.rpartition(":")[2]) for address in own if address]
     return json.dumps(
         {
-            "data_bytes": (code.function.memory_mb + HEADROOM_MB) * 1024 * 1024,
+            "data_bytes": (code.function.settings.memory_mb + HEADROOM_MB) * 1024 * 1024,
             "code": [str(folder) for folder in (code.task, *layers, code.runtime)],
             "layers": [str(layer / "python") for layer in layers],
             "scratch": scratch,

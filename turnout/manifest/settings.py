@@ -1,0 +1,97 @@
+"""The settings of a version's function: each key's value and how it is read, in one place.
+
+The plan's `Function` carries them as they are. A new key needs a place in the schema, a field and a reader here, and
+the one module that obeys it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """What keeps a version from starting cold; at most one of the two."""
+
+    provisioned: int = 0
+    snap_start: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """What is promised of a version or a stage; 0 where nothing is."""
+
+    p99_ms: float = 0.0
+    error_percent: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """The share of a version's requests that AWS logs, 0-100, and the inputs whose values are left out."""
+
+    percent: float
+    redact: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What models.yaml asks of a version's function.
+
+    Args:
+        architecture: `arm64` or `x86_64`.
+        memory_mb: 128-10240; 1,769 MB is one vCPU.
+        timeout_s: 1-900; API Gateway ends a call at 29 s.
+        warm: provisioned concurrency or SnapStart.
+        reserved_concurrency: how many calls may run at once; None where the account's limit alone holds.
+        ephemeral_storage_mb: the function's /tmp, 512-10240.
+        environment: variables that the transform finds; those of our own come with the deployment.
+        tracing: whether X-Ray traces the function.
+        slo: what is promised of it.
+        capture: the share of its requests that is logged, or None.
+    """
+
+    architecture: str = "arm64"
+    memory_mb: int = 1024
+    timeout_s: int = 15
+    warm: Warm = Warm()
+    reserved_concurrency: int | None = None
+    ephemeral_storage_mb: int = 512
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tracing: bool = False
+    slo: Slo = Slo()
+    capture: Capture | None = None
+
+
+def read_slo(fields: Mapping[str, Any]) -> Slo:
+    """The promises of a version or a stage in a tree in which nothing is wrong."""
+    return Slo(float(fields.get("p99_ms", 0)), float(fields.get("error_percent", 0)))
+
+
+def _read_warm(fields: Mapping[str, Any]) -> Warm:
+    return Warm(int(fields.get("provisioned", 0)), fields.get("snap_start", False))
+
+
+def _read_capture(fields: Mapping[str, Any]) -> Capture:
+    return Capture(float(fields["percent"]), tuple(fields.get("redact", ())))
+
+
+READERS: Mapping[str, Callable[[Any], Any]] = {
+    "architecture": str,
+    "memory_mb": int,  # 512.0 is a whole number too
+    "timeout_s": int,
+    "warm": _read_warm,
+    "reserved_concurrency": int,
+    "ephemeral_storage_mb": int,
+    "environment": dict,
+    "tracing": bool,
+    "slo": read_slo,
+    "capture": _read_capture,
+}
+"""Key of a version -> what makes its value of what the file says."""
+
+
+def read_settings(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `Settings` that a version names, in a tree in which nothing is wrong."""
+    return {key: read(fields[key]) for key, read in READERS.items() if key in fields}
