@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from socket import socket
 from typing import Any
 
 from turnout.gateway.http.connection import Connection, Service
@@ -24,12 +25,13 @@ class FakeTransport:
         self.wrote_eof = False
         self.closing = False
         self.closed = False
+        self.socket: socket | None = None  # asked whether there is something to read
         self._paused = False
         self._loop = loop
         self.protocol: Connection
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("192.0.2.1", 5) if name == "peername" else default
+        return {"peername": ("192.0.2.1", 5), "socket": self.socket}.get(name, default)
 
     def write(self, data: bytes) -> None:
         assert not self.wrote_eof

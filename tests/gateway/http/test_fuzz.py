@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.builders.http_server import Answer, collecting_errors, read_answer
-from tests.builders.http_transport import Exchange
+from tests.builders.http_transport import Exchange, FakeTransport
+from turnout.gateway.http.connection import Connection
 from turnout.gateway.http.messages import Handler, Request, Response
-from turnout.gateway.http.server import Limits
+from turnout.gateway.http.server import Limits, drain
 
 FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -348,3 +350,71 @@ def test_unread_answer_is_waited_for_while_bytes_leave() -> None:
         exchange.wait(1)
         exchange.wait(30.1)
         assert exchange.transport.closed
+
+
+# The stop.
+
+PLAIN = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+def begin_stop(exchange: Exchange) -> asyncio.Task[None]:
+    stopping = exchange.loop.create_task(drain(exchange.service))
+    exchange.within(lambda: None)
+    return stopping
+
+
+def test_request_that_follows_an_answer_while_the_server_stops_is_answered() -> None:
+    with exchanging(lambda request: Response(200)) as exchange:
+        exchange.feed(PLAIN)
+        stopping = begin_stop(exchange)
+        assert not exchange.transport.closing
+        exchange.feed(PLAIN)
+        assert [answer.header("connection") for answer in read_answers(exchange.sent)] == [None, "close"]
+        assert exchange.transport.closing
+        exchange.loop.run_until_complete(asyncio.wait_for(stopping, 60))
+
+
+def test_connection_that_asks_nothing_is_closed_soon_after_the_stop_began() -> None:
+    with exchanging(lambda request: Response(200)) as exchange:
+        exchange.feed(PLAIN)
+        exchange.loop.run_until_complete(asyncio.wait_for(begin_stop(exchange), 20))
+        assert exchange.transport.closed
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_connection_that_was_idle_for_long_is_closed_when_the_stop_begins(asked: bool) -> None:
+    with exchanging(lambda request: Response(200)) as exchange:
+        if asked:
+            exchange.feed(PLAIN)
+        exchange.wait(2)
+        exchange.loop.run_until_complete(asyncio.wait_for(begin_stop(exchange), 60))
+        assert exchange.transport.closed
+
+
+@pytest.mark.parametrize("idle_s", [0, 10])
+def test_request_that_came_unread_before_the_stop_is_answered(idle_s: int) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, exchanging(lambda request: Response(200)) as exchange:
+        exchange.transport.socket = ours
+        exchange.wait(idle_s)
+        theirs.sendall(PLAIN)
+        stopping = begin_stop(exchange)
+        assert not exchange.transport.closing
+        exchange.feed(ours.recv(1000))
+        assert [answer.header("connection") for answer in read_answers(exchange.sent)] == ["close"]
+        exchange.loop.run_until_complete(asyncio.wait_for(stopping, 60))
+
+
+def test_connection_that_comes_with_a_request_while_the_server_stops_is_answered() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, exchanging(lambda request: Response(200)) as exchange:
+        late = Connection(exchange.service)
+        transport = FakeTransport(exchange.loop)
+        transport.protocol, transport.socket = late, ours
+        theirs.sendall(PLAIN)
+        exchange.service.draining = True
+        exchange.within(lambda: late.connection_made(transport))  # type: ignore[arg-type]
+        assert not transport.closing
+        exchange.within(lambda: late.data_received(ours.recv(1000)))
+        assert read_answers(bytes(transport.sent))[0].header("connection") == "close"
+        assert transport.closed

@@ -17,7 +17,7 @@ from typing import cast
 
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.http.reader import NotHTTPError, RequestReader
-from turnout.gateway.http.service import SMALL_BODY_BYTES, Service, origin_of
+from turnout.gateway.http.service import SMALL_BODY_BYTES, SURELY_IDLE_S, Service, origin_of
 from turnout.gateway.http.wire import CLOSE, CONTINUE, Refused, make_refusal, render
 
 logger = logging.getLogger("turnout.gateway.http.server")
@@ -94,7 +94,7 @@ class Connection(asyncio.Protocol):
         self._reader = RequestReader(service.limits, client, self._take)
         self._origin = origin_of(client)
         service.connections.add(self)
-        if service.draining:
+        if service.draining and not self._poll(select.POLLIN):
             self._close()
         elif not service.make_room():
             self._refuse(503)
@@ -179,9 +179,14 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def drain(self) -> None:
-        """The server stops: close unless a request is being read or answered; its answer will say `close`."""
-        if self._phase == _IDLE and self._awaited is None and not self._queue:
+        """The server stops: close unless a request has come; its answer will say `close`."""
+        if self._phase == _IDLE and self._awaited is None and not self._queue and not self._poll(select.POLLIN):
             self._close()
+
+    @property
+    def expects_request(self) -> bool:
+        """Whether it was answered so recently that its client's next request may be under way."""
+        return self._served and self._service.now - self._since < SURELY_IDLE_S
 
     def abort(self) -> None:
         """Close at once, whatever is unsent."""

@@ -18,7 +18,7 @@ from turnout.gateway.http.busy_poll import BusyPoll
 from turnout.gateway.http.connection import Connection
 from turnout.gateway.http.messages import Handler, Response
 from turnout.gateway.http.reader import Limits
-from turnout.gateway.http.service import Admit, Log, Service
+from turnout.gateway.http.service import SURELY_IDLE_S, Admit, Log, Service
 from turnout.gateway.http.wire import REFUSALS
 
 __all__ = ["BACKLOG", "REFUSALS", "Limits", "Log", "new_event_loop", "run", "serve_accepted", "serve_http", "serving"]
@@ -49,15 +49,30 @@ async def sweep_forever(service: Service) -> None:
 
 
 async def drain(service: Service) -> None:
-    """Close idle connections, and wait until those with a request in flight have had their answer."""
+    """Close idle connections, and wait until those with a request in flight have had their answer.
+
+    A client that was answered a moment ago may have sent its next request. Closing its connection now would lose it, so
+    it has a moment more; the answer then says `close`.
+    """
     service.draining = True
     for connection in tuple(service.connections):
-        connection.drain()
+        if not connection.expects_request:
+            connection.drain()
     if service.connections:
+        patience_s = service.limits.shutdown_s
+        closing = asyncio.get_running_loop().call_later(min(SURELY_IDLE_S, patience_s), drain_all, service)
         try:
-            await asyncio.wait_for(service.emptied.wait(), service.limits.shutdown_s)
+            await asyncio.wait_for(service.emptied.wait(), patience_s)
         except TimeoutError:
             logger.warning("stopped with %d connections still busy", len(service.connections))
+        finally:
+            closing.cancel()
+
+
+def drain_all(service: Service) -> None:
+    """Close every connection that has no request in flight."""
+    for connection in tuple(service.connections):
+        connection.drain()
 
 
 async def cut(service: Service) -> None:

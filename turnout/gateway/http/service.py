@@ -49,6 +49,11 @@ class Member(Protocol):
         """The server stops."""
         ...
 
+    @property
+    def expects_request(self) -> bool:
+        """Whether its client's next request may be under way."""
+        ...
+
     def abort(self) -> None:
         """Close it at once."""
         ...
