@@ -11,7 +11,7 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: help serve test check lint types format lock check-lock generated engine wheel vendor check-release clean
+.PHONY: help serve test check soak lint types format lock check-lock generated engine wheel vendor check-release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '%-13s %s\n' "$$name" "$$text"; done
@@ -26,6 +26,10 @@ test: lint types ## run everything that CI runs: lint, types, all tests with cov
 check: lint types ## lint, types and the fast tests
 	@echo 'Running the fast tests (a few minutes)'
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m 'not slow'
+
+# docs/reliability.md says what each run promises.
+soak: .venv/.dev ## attack a real server for minutes (MINUTES=6 SEED=12 RUNS=fuzz,overload JSON=1)
+	@$(BIN)/python -m soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--only $(RUNS)) $(if $(JSON),--json)
 
 lint: .venv/.dev ## check the code's style with ruff and the spelling with codespell
 	@echo 'Checking style with ruff and spelling with codespell (5 s)'

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PACKAGES = ("turnout", "model_lambdas", "router_lambda", "infra")
+PACKAGES = ("turnout", "model_lambdas", "router_lambda", "infra", "soak")
 
 PROTOCOL_NEEDS = {"numpy", "orjson", "pybase64", "simdjson"}
 """What travels into every Lambda: nothing else may be imported by the protocol."""
@@ -87,6 +87,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "infra.aws_check": (*CORE, "turnout.openapi", "turnout.client", "infra"),
     "model_lambdas": (),
     "router_lambda": (),
+    "soak": (),
 }
 """Room -> the rooms that it may use beside BASE. A sub-folder without a row belongs to its parent's room only where
 INSIDE says so: a new folder needs a row here or there."""
@@ -100,6 +101,7 @@ INSIDE = {
     "router_lambda.graphs": "router_lambda",
     "model_lambdas.function": "model_lambdas",
     "model_lambdas.onnx_model": "model_lambdas",
+    "soak.runs": "soak",
 }
 """Folder -> the room whose part it is."""
 

@@ -50,7 +50,7 @@ def test_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     "page", [page for pattern in MAPPED for page in sorted(ROOT.glob(pattern))], ids=lambda page: page.name
 )
 def test_path_that_a_page_names_exists(page: Path) -> None:
-    tops = "turnout|model_lambdas|router_lambda|infra|tests|schemas|docs|scripts|benchmarks"
+    tops = "turnout|model_lambdas|router_lambda|infra|tests|schemas|docs|scripts|benchmarks|soak"
     paths = re.findall(rf"(?<![\w./-])((?:{tops})/[\w./-]*\w/?)", prose(page))
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
@@ -69,5 +69,5 @@ def test_arrows_of_the_maps_are_imports() -> None:
     assert wrong == []
     names = {name for pair in drawn for name in pair}
     missing = {room for room in ROOMS if not any(room in named_rooms(name) for name in names)}
-    assert missing - {"turnout", "turnout.system"} == set()
+    assert missing - {"turnout", "turnout.system", "soak"} == set()
     assert set(INSIDE.values()) <= set(ROOMS)

@@ -1,0 +1,102 @@
+"""What a run saw, and how it is printed: one row of a table, or JSON."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+MOST_PRINTED = 10
+"""Broken promises of one run that are printed. Often they are one fault's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a run is made.
+
+    Args:
+        seconds: how long to attack; what comes before and after is not counted.
+        seed: of everything that is random.
+        command: what starts Turnout, without its subcommand: `(".venv/bin/turnout",)`.
+        folder: an empty folder of this run's own.
+    """
+
+    seconds: float
+    seed: int
+    command: tuple[str, ...]
+    folder: Path
+
+    def random(self, number: int = 0) -> random.Random:
+        """The random source of one of the run's clients."""
+        return random.Random(f"{self.seed}-{number}")  # noqa: S311 - repeatable on purpose
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one run saw.
+
+    Args:
+        run: its name.
+        requests: how many were sent.
+        seconds: how long it took.
+        seen: the numbers that its promise is about, in words.
+        broken: each promise that did not hold, and the request that shows it.
+    """
+
+    run: str
+    requests: int
+    seconds: float
+    seen: str
+    broken: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether every promise held."""
+        return not self.broken
+
+
+class Findings:
+    """Collects broken promises: of each kind the first examples, and how many there were."""
+
+    def __init__(self, most_of_a_kind: int = 2) -> None:
+        self._most = most_of_a_kind
+        self._counts: Counter[str] = Counter()
+        self._examples: dict[str, list[str]] = {}
+
+    def add(self, kind: str, example: str = "") -> None:
+        """Note one broken promise."""
+        self._counts[kind] += 1
+        examples = self._examples.setdefault(kind, [])
+        if example and len(examples) < self._most:
+            examples.append(example)
+
+    def lines(self) -> tuple[str, ...]:
+        """One line for each kind."""
+        return tuple(
+            f"{kind} ({count} times){''.join(f'; e.g. {example}' for example in self._examples[kind])}"
+            for kind, count in self._counts.items()
+        )
+
+
+def render_table(results: Sequence[Result]) -> str:
+    """Rows under a heading; under a row whose promise is broken, what broke."""
+    wide = max((len(result.run) for result in results), default=3)
+    lines = [f"{'RUN':{wide}}  {'REQUESTS':>9}  {'SECONDS':>7}  HOLDS  SEEN"]
+    for result in results:
+        lines.append(
+            f"{result.run:{wide}}  {result.requests:>9,}  {result.seconds:>7.1f}  "
+            f"{'yes' if result.holds else 'NO ':5}  {result.seen}"
+        )
+        lines += [f"    broken: {line}" for line in result.broken[:MOST_PRINTED]]
+        if len(result.broken) > MOST_PRINTED:
+            lines.append(f"    and {len(result.broken) - MOST_PRINTED} more")
+    return "\n".join(lines)
+
+
+def make_json(results: Sequence[Result], seed: int) -> dict[str, Any]:
+    """The whole soak as one object."""
+    rows = [{**asdict(result), "holds": result.holds} for result in results]
+    return {"seed": seed, "holds": all(result.holds for result in results), "runs": rows}

@@ -1,0 +1,167 @@
+"""`turnout serve` in processes of its own: its address, its processes, their memory, what it printed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PATIENCE_S = 60.0
+"""How long a start, a stop or an answer may take on a busy machine before the soak calls it a hang."""
+
+MARK = "TURNOUT_SOAK_RUN"
+"""The environment variable by which all processes of one server are known, also those that left its session."""
+
+HOST = "127.0.0.1"
+ESTABLISHED = "01"
+ALARMS = re.compile(r"Traceback|failed inside the gateway|killed by SIG|exited with|broke the server|Segmentation")
+"""What a healthy server never prints."""
+
+
+class SoakError(Exception):
+    """The soak itself cannot go on: a server did not start, or never did what a run waits for."""
+
+
+def until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+    """Wait until something holds; SoakError where it never does."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SoakError(f"not within {patience_s:.0f} s: {what}")
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; zombies do not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that listens."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    project: Path
+    mark: str
+
+    def workers(self) -> list[int]:
+        """The processes that answer requests."""
+        try:
+            text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        except OSError:
+            return []
+        return [int(child) for child in text.split() if is_alive(int(child))]
+
+    def processes(self) -> list[int]:
+        """Every process that runs for this server, whoever its parent is."""
+        wanted = f"{MARK}={self.mark}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and wanted in (entry / "environ").read_bytes() and is_alive(int(entry.name)):
+                    found.append(int(entry.name))
+        return found
+
+    def memory_mb(self) -> float:
+        """The memory of all of its processes; what they share is counted once (PSS)."""
+        return sum(pss_mb(pid) for pid in self.processes())
+
+    def connections_of(self, pid: int) -> int:
+        """How many established connections a worker holds."""
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        sockets = {
+            f"socket:[{row[9]}]"
+            for row in rows
+            if row[3] == ESTABLISHED and int(row[1].rpartition(":")[2], 16) == self.port
+        }
+        held = set()
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                held.add(str(entry.readlink()))
+        return len(held & sockets)
+
+    def printed(self) -> str:
+        """Standard error so far."""
+        return (self.project / "stderr").read_text(errors="replace")
+
+    def access_log(self) -> str:
+        """Standard output so far."""
+        return (self.project / "stdout").read_text(errors="replace")
+
+    def alarms(self) -> list[str]:
+        """Lines that only a fault of the server explains."""
+        return [line for line in self.printed().splitlines() if ALARMS.search(line)]
+
+    def is_port_free(self) -> bool:
+        """Whether another server could listen at its address."""
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, self.port))
+            except OSError:
+                return False
+        return True
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.terminate()
+        return self.process.wait(PATIENCE_S)
+
+
+def pss_mb(pid: int) -> float:
+    """One process's share of memory; 0 where it has ended."""
+    try:
+        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    except OSError:
+        return 0.0
+    return int(found[1]) / 1024 if found else 0.0
+
+
+@contextlib.contextmanager
+def serving(command: Sequence[str], project: Path, *options: str) -> Iterator[Server]:
+    """Serve a project on a free port; at the end none of its processes is left, whatever happened."""
+    mark = uuid.uuid4().hex
+    environment = {**os.environ, MARK: mark, "NO_COLOR": "1"}
+    with (project / "stdout").open("wb") as out, (project / "stderr").open("wb") as err:
+        process = subprocess.Popen(
+            [*command, "serve", "--manifest", str(project / "models.yaml"), "--port", "0", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=environment,
+            start_new_session=True,
+        )
+    server = Server(process, 0, project, mark)
+    try:
+        yield Server(process, _await_port(server), project, mark)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE_S)
+        for pid in server.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+
+def _await_port(server: Server) -> int:
+    """The port in the line that the server prints once it listens."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline and server.process.poll() is None:
+        if found := re.search(r"http://127\.0\.0\.1:(\d+)", server.printed()):
+            return int(found[1])
+        time.sleep(0.02)
+    raise SoakError(f"the server did not start:\n{server.printed()[-2000:]}")
