@@ -22,7 +22,6 @@ from turnout.plan.deployment_notes import Outputs, find_canary_routes, find_depl
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan, StagePlan
 from turnout.problems import ProblemsError
-from turnout.project.document_examples import read_document_examples
 from turnout.project.project import CACHE_DIR, Project, load_project
 from turnout.project.remote_artifacts import fetch_remote
 from turnout.protocol.naming import function_prefix
@@ -120,7 +119,7 @@ def render_documents(project: Project, plan: Plan, place: Place) -> Iterator[tup
     """
     uri_of = lambda_uri(place.partition, place.region, place.account)
     credentials = place.role_arn(place.integration_role)
-    examples = read_document_examples(project.manifest)
+    examples = project.first_requests
     for api in plan.apis:
         document = build_document(plan, api, uri_of, examples=examples, credentials=credentials)
         check_document(document)

@@ -16,7 +16,6 @@ from turnout.gateway.editions.edition import build_gateway, make_local_plan
 from turnout.gateway.editions.in_process import make_functions
 from turnout.gateway.http.messages import Request, Response
 from turnout.openapi.document import build_document
-from turnout.project.document_examples import read_document_examples
 from turnout.project.project import Project, load_project
 
 KEY = "a key of the test's own"
@@ -45,7 +44,7 @@ async def answer(gateway: Any, path: str, body: dict[str, Any]) -> Response:
 @pytest.mark.parametrize("given", [True, False], ids=["from examples.json", "made from signatures"])
 def test_every_example_of_the_document_is_answered(project: Project, given: bool) -> None:
     plan = make_local_plan(project)
-    examples = read_document_examples(project.manifest) if given else {}
+    examples = project.first_requests if given else {}
     keys = {stage.name: KEY for api in plan.apis for stage in api.stages if stage.auth == "api_key"}
 
     async def answers() -> list[tuple[str, int, bytes]]:

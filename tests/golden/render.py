@@ -9,7 +9,6 @@ import orjson
 from turnout.openapi.document import build_document, lambda_uri, render_document
 from turnout.plan.as_json import plan_to_json
 from turnout.plan.planner import make_plan
-from turnout.project.document_examples import read_document_examples
 from turnout.project.project import load_project
 
 
@@ -17,7 +16,7 @@ def render_golden(root: Path) -> dict[str, bytes]:
     """File name -> bytes: the plan, and the document of its last API as AWS gets it (the one that asks for a key)."""
     project = load_project(root / "models.yaml", cache=False)
     plan = make_plan(project.manifest, project.artifacts, stack="prod")
-    examples = read_document_examples(project.manifest)
+    examples = project.first_requests
     document = build_document(plan, plan.apis[-1], lambda_uri("aws", "eu-central-1", "123456789012"), examples=examples)
     return {
         "plan.json": orjson.dumps(plan_to_json(plan), option=orjson.OPT_INDENT_2) + b"\n",

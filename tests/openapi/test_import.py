@@ -17,7 +17,6 @@ from turnout.openapi.document import build_document, render_document
 from turnout.plan.checks.quotas import count_resources
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Api, Plan
-from turnout.project.document_examples import read_document_examples
 from turnout.project.project import load_project
 
 
@@ -71,7 +70,7 @@ def plan_of(of: Manifest) -> Plan:
 
 def test_sample_document_imports(gateway: Any, root: Path) -> None:
     project = load_project(root / "models.yaml", cache=False)
-    import_all(gateway, make_plan(project.manifest, project.artifacts), dict(read_document_examples(project.manifest)))
+    import_all(gateway, make_plan(project.manifest, project.artifacts), project.first_requests)
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -18,7 +18,6 @@ from turnout.openapi.document import Document, build_document, check_document
 from turnout.openapi.tensor_schemas import element_schema, tell_tensor, tell_tensors
 from turnout.plan.checks.size_estimates import DESCRIBED_TENSORS
 from turnout.plan.planner import make_plan
-from turnout.project.document_examples import read_document_examples
 from turnout.project.project import load_project
 from turnout.protocol.naming import schema_name
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
@@ -45,7 +44,7 @@ def document_of(tensors: Signature) -> Document:
 def sample(root: Path) -> Document:
     project = load_project(root / "models.yaml", cache=False)
     plan = make_plan(project.manifest, project.artifacts)
-    return build_document(plan, plan.apis[0], examples=read_document_examples(project.manifest))
+    return build_document(plan, plan.apis[0], examples=project.first_requests)
 
 
 def check_dialect(document: Document) -> None:

@@ -187,9 +187,14 @@ def test_examples_are_what_graphs_are_compared_on(root: Path) -> None:
     project = load_project(root / "models.yaml")
     for model in project.manifest.models:
         for version in model.versions:
-            inputs = FunctionInputs(version, project.artifacts[version.model, version.name], root)
+            inputs = FunctionInputs(
+                version,
+                project.artifacts[version.model, version.name],
+                root,
+                requests=tuple(example.request for example in project.examples_of(version)),
+            )
             names = {tensor.name for tensor in inputs.artifact.signature.inputs}
-            assert len(inputs.examples()) == len(inputs.requests()) > 0
+            assert len(inputs.examples()) == len(inputs.requests) > 0
             assert all(set(arrays) == names for arrays in inputs.examples())
 
 

@@ -12,6 +12,7 @@ from router_lambda.general.serving import Stage, reach_all
 from tests.builders.general_router import ask, route_event
 from tests.builders.manifests import artifacts_of, large_manifest, manifest, manifests, model, signature, stage
 from tests.builders.work import count_calls
+from turnout.artifacts.examples import read_examples
 from turnout.manifest.parser import CallNode, Manifest, Model, Routing, SequenceNode, Sticky, Version
 from turnout.packaging.catalogue import make_catalogue, spell_routing
 from turnout.plan.planner import make_plan
@@ -82,7 +83,9 @@ def test_examples_stand_as_in_their_files_without_the_large_ones(tmp_path: Path,
     manifest_here = replace(
         project.manifest, path=tmp_path / "models.yaml", models=(replace(iris, versions=(v1,)),), stages=(stage(),)
     )
-    here = replace(project, manifest=manifest_here)
+    here = replace(
+        project, manifest=manifest_here, examples={("iris", "v1"): read_examples(tmp_path / "examples.json")}
+    )
     catalogue = make_catalogue(here, make_plan(manifest_here, project.artifacts, enforce=False))
     assert catalogue.models["iris"].versions["v1"].examples == (rows[0],)
 

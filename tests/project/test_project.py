@@ -13,7 +13,8 @@ import pytest
 from tests.builders.graphs import write_identity
 from turnout.artifacts.artifact import Artifact, ArtifactError, Reading
 from turnout.problems import ProblemsError
-from turnout.project.project import CACHE_DIR, check_transform, load_project
+from turnout.project.project import CACHE_DIR, load_project
+from turnout.project.transform_checks import check_transform
 from turnout.protocol.tensors.datatypes import Signature
 from turnout.runtimes.registry import RUNTIMES
 from turnout.runtimes.runtime import Source

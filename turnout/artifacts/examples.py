@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,14 @@ class Example:
         request: the body as it is sent: the Open Inference Protocol's JSON or a short form.
         outputs: what is expected, whatever form the request has; outputs that are not told are not compared.
         tolerance: for the float outputs.
+        written: the row of the file, as it is there.
     """
 
     name: str
     request: Mapping[str, Any]
     outputs: tuple[ExpectedOutput, ...]
     tolerance: Tolerance = Tolerance()
+    written: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def read_examples(path: Path) -> tuple[Example, ...]:
@@ -208,7 +210,7 @@ def _example(row: Any, place: str) -> Example:
     if not isinstance(response, dict) or not isinstance(response.get("outputs"), list) or not response["outputs"]:
         raise ExamplesError(f"{place}: `response` must be an object with a list of `outputs` that is not empty")
     outputs = tuple(_output(output, f"{place}: output {number}") for number, output in enumerate(response["outputs"]))
-    return Example(name, request, outputs, _tolerance(row.get("tolerance", {}), place))
+    return Example(name, request, outputs, _tolerance(row.get("tolerance", {}), place), row)
 
 
 def _output(row: Any, place: str) -> ExpectedOutput:

@@ -10,15 +10,18 @@ from turnout.canary.rollout.local_stage import LocalFunctions, LocalStage
 from turnout.canary.rollout.rollout import Connection
 from turnout.canary.rollout.stage_control import ApiGatewayStage, LambdaFunctions, Target, make_client
 from turnout.manifest.judgement import Judgement
-from turnout.plan.planner import make_plan
+from turnout.plan.planner import api_name
+from turnout.plan.stages import plan_stage
 from turnout.project.project import Project
+from turnout.protocol.naming import function_prefix
 from turnout.system.service_tokens import find_token
 
 
 def connect(project: Project, target: Target, stage: str, judgement: Judgement | None = None) -> Connection:
     """The stage behind a target; nothing is sent yet. `judgement` names the alarms that are wanted."""
-    plan = make_plan(project.manifest, project.artifacts, stack=target.stack, enforce=False)
-    api = next(api.name for api in plan.apis if any(row.name == stage for row in api.stages))
+    manifest = project.manifest
+    served = next(row for row in manifest.stages if row.name == stage)
+    api = api_name(function_prefix(manifest.platform, target.stack), plan_stage(served, manifest.models))
     if target.is_local:
         url = target.endpoint_url
         token = find_token(project.manifest.path.parent, url)

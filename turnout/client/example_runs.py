@@ -18,7 +18,7 @@ import orjson
 
 from turnout.artifacts.examples import Example, matches
 from turnout.client.refusals import find_hint
-from turnout.client.sample_request import known, version_examples
+from turnout.client.sample_request import known
 from turnout.manifest.parser import Manifest, Version
 from turnout.project.project import Project
 
@@ -125,7 +125,7 @@ def run_examples(
         needs_artifact: whether `ask` can only reach versions whose artifact is on this machine.
     """
     for version in versions:
-        examples = version_examples(project.manifest, version)
+        examples = project.examples_of(version)
         artifact = project.artifacts.get((version.model, version.name))
         reason = "no examples" if not examples else ""
         if examples and artifact is None and needs_artifact:

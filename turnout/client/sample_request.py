@@ -8,13 +8,13 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from turnout.artifacts.example_request import count_request, make_request
-from turnout.artifacts.examples import Example, read_examples
+from turnout.artifacts.examples import Example
 from turnout.plan.checks.graphs import graph_signatures
 from turnout.problems import TurnoutError
 from turnout.protocol.naming import GRAPH
 
 if TYPE_CHECKING:
-    from turnout.manifest.parser import Manifest, Version
+    from turnout.manifest.parser import Manifest
     from turnout.project.project import Project
     from turnout.protocol.tensors.datatypes import Signature
 
@@ -73,7 +73,7 @@ def make_sample_request(project: Project, model: str, version: str, stage: str, 
     names = [row.name for row in manifest.model(model).versions]
     version = known(f"version of {model}", version or served_version(manifest, stage, model), names)
     row = manifest.model(model).version(version)
-    examples = version_examples(manifest, row)
+    examples = project.examples_of(row)
     if not examples and not example:
         artifact = project.artifacts.get((model, version))
         if artifact is None:
@@ -114,8 +114,3 @@ def served_version(manifest: Manifest, stage: str, model: str) -> str:
     row = next(row for row in manifest.stages if row.name == stage)
     weights = row.weights.get(model)
     return max(weights, key=weights.__getitem__) if weights else row.serve[model]
-
-
-def version_examples(manifest: Manifest, version: Version) -> tuple[Example, ...]:
-    """A version's examples; none where the manifest names no file."""
-    return read_examples(manifest.path.parent / version.examples) if version.examples else ()

@@ -18,7 +18,7 @@ from turnout.gateway.api.exchange import Log
 from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.api.identifiers import RequestTimes
 from turnout.gateway.banner import Sample, render_banner
-from turnout.gateway.editions.edition import Edition, build_gateway, first_requests, make_edition
+from turnout.gateway.editions.edition import Edition, build_gateway, make_edition
 from turnout.gateway.editions.in_process import edition_functions
 from turnout.gateway.editions.isolated import Isolation, Progress, ignore_progress, open_isolated
 from turnout.gateway.editions.switch import EditionFunctions
@@ -285,7 +285,7 @@ def make_url(host: str, port: int) -> str:
 def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, str]) -> Sample | None:
     """A request that fits on a screen: the first model's that does, or the shortest; None where nothing can be read."""
     served = next(row for row in project.manifest.stages if row.name == stage).serve
-    requests = first_requests(project)
+    requests = project.first_requests
     samples: list[tuple[int, Sample]] = []
     for row in plan.versions:
         model, version = row.version.model, row.version.name

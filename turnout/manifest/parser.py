@@ -76,7 +76,15 @@ def parse_manifest(data: bytes, *, path: Path, source: str) -> Manifest:
     Raises:
         ProblemsError: everything that is wrong with the file.
     """
-    read = read_yaml(data, source=source)
+    return make_manifest(read_yaml(data, source=source), path=path)
+
+
+def make_manifest(read: YamlSource, *, path: Path) -> Manifest:
+    """The manifest of a file that was read.
+
+    Raises:
+        ProblemsError: everything that is wrong with it.
+    """
     problems = check_manifest(read)
     if problems:
         raise ProblemsError(problems)
@@ -134,6 +142,7 @@ def build_manifest(read: YamlSource, *, path: Path) -> Manifest:
         path=path.absolute(),
         source=read.source,
         positions=read.positions,
+        read=read,
         open_inference=tree.get("open_inference", schema_default("open_inference")),
         judgement=build_judgement(judged),
         quotas=AccountQuotas(**{key: int(value) for key, value in tree.get("quotas", {}).items()}),

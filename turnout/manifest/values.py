@@ -15,7 +15,7 @@ from turnout.problems import Problem
 from turnout.protocol.routing.graph_nodes import Node
 from turnout.protocol.routing.sticky import Sticky
 from turnout.runtimes.registry import DEFAULT_RUNTIME
-from turnout.yaml_text.reader import KeyPath, Position, nearest_position, problem_at
+from turnout.yaml_text.reader import KeyPath, Position, YamlSource, nearest_position, problem_at
 
 NEWEST = "newest"
 """`"*": newest` in a stage's `serve`: every model not named serves the last version listed."""
@@ -227,6 +227,7 @@ class Manifest:
         judgement: how a canary is judged in a stage that has none yet: `defaults.canary`.
         quotas: what AWS allows the account.
         prices: what AWS charges.
+        read: the file as it was read, which edits start from; None for a manifest that was made without one.
     """
 
     platform: str
@@ -239,6 +240,12 @@ class Manifest:
     judgement: Judgement = field(default_factory=Judgement)
     quotas: AccountQuotas = AccountQuotas()
     prices: Prices = Prices()
+    read: YamlSource | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """Every version of every model, in the file's order."""
+        return tuple(version for model in self.models for version in model.versions)
 
     def model(self, name: str) -> Model:
         """The model of that name; KeyError where there is none."""

@@ -190,7 +190,8 @@ def _find_inputs(versions: Sequence[Version], project: Project, target: Target) 
             stored = not target.here and is_stored(version, artifact.size_bytes)
             fatal = try_version(project, key, trials, whether_it_opens=False).fatal
             beside = project.transforms.get(key, {})
-            found.append(FunctionInputs(version, artifact, folder, is_stored=stored, beside=beside, fatal=fatal))
+            requests = tuple(example.request for example in project.examples_of(version))
+            found.append(FunctionInputs(version, artifact, folder, stored, beside, fatal, requests))
     finally:
         trials.close()
     return found
@@ -211,7 +212,7 @@ def _build_function(
     sources: dict[str, Content] = {**code_files(runtime), **inputs.transform_files(), "function.json": metadata}
     optimisable = runtime.optimise and processes and not inputs.artifact.external_files and not inputs.is_stored
     optimiser = installed_version(runtime.engine) if optimisable else ""
-    compared = content_digest(to_json(inputs.requests() if optimiser else []))
+    compared = content_digest(to_json(inputs.requests if optimiser else []))
     digest = _digest({**_digests(sources), "model": inputs.artifact.sha256, "compared": compared}, python, optimiser)
 
     def write(path: Path) -> tuple[str, ...]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
 
 from turnout import __version__
 from turnout.artifacts.example_request import EXAMPLE_BYTES
-from turnout.manifest.parser import Manifest, Model, Routing
+from turnout.artifacts.examples import Example
+from turnout.manifest.parser import Model, Routing
 from turnout.openapi.document import build_document, render_document
 from turnout.openapi.public_document import publish_document
 from turnout.plan.values import Plan, ServedGraph, ServedVersion
-from turnout.project.document_examples import read_document_examples
 from turnout.project.project import Project
 from turnout.protocol.naming import function_prefix, route_variable_name, variable_name
 from turnout.protocol.routing.catalogue import Catalogue, ModelEntry, VersionEntry
@@ -21,28 +21,34 @@ from turnout.protocol.routing.graph_nodes import calls_of
 from turnout.runtimes.registry import RUNTIMES
 
 
-def make_catalogue(project: Project, plan: Plan) -> Catalogue:
-    """Everything that a plan deploys."""
+def make_catalogue(project: Project, plan: Plan, documents: Mapping[str, Mapping[str, Any]] | None = None) -> Catalogue:
+    """Everything that a plan deploys.
+
+    Args:
+        project: the manifest and its artifacts.
+        plan: made of them.
+        documents: the name of an API -> its document, where they were built already.
+    """
     manifest = project.manifest
     served = {(row.version.model, row.version.name): row for row in plan.versions}
     graphs = {row.model: row for row in plan.graphs}
-    models = (_model(manifest, model, served, graphs.get(model.name)) for model in manifest.models)
+    models = (_model(project, model, served, graphs.get(model.name)) for model in manifest.models)
     return Catalogue(
         prefix=function_prefix(plan.platform, plan.stack),
         platform=plan.platform,
         release=__version__,
         models={model.name: model for model in models},
-        documents=dict(_documents(manifest, plan)),
+        documents=dict(_documents(project, plan, documents)),
     )
 
 
 def _model(
-    manifest: Manifest,
+    project: Project,
     model: Model,
     served: dict[tuple[str, str], ServedVersion],
     graph: ServedGraph | None,
 ) -> ModelEntry:
-    versions = (_version(manifest, served[model.name, version.name]) for version in model.versions)
+    versions = (_version(project, served[model.name, version.name]) for version in model.versions)
     return ModelEntry(
         name=model.name,
         variable=variable_name(model.name),
@@ -57,7 +63,7 @@ def _model(
     )
 
 
-def _version(manifest: Manifest, served: ServedVersion) -> VersionEntry:
+def _version(project: Project, served: ServedVersion) -> VersionEntry:
     version = served.version
     return VersionEntry(
         name=version.name,
@@ -66,7 +72,7 @@ def _version(manifest: Manifest, served: ServedVersion) -> VersionEntry:
         size_bytes=served.size_bytes,
         signature=served.signature.to_json(),
         platform=RUNTIMES[version.runtime].platform,
-        examples=_read_examples(manifest, version.examples) if version.examples else (),
+        examples=_short_examples(project.examples_of(version)),
     )
 
 
@@ -80,18 +86,19 @@ def spell_routing(routing: Routing) -> dict[str, Any]:
     }
 
 
-def _read_examples(manifest: Manifest, path: str) -> tuple[dict[str, Any], ...]:
-    """The rows of an examples.json as they stand there, those that fit on a page."""
-    rows = orjson.loads((manifest.path.parent / path).read_bytes())
-    return tuple(row for row in rows if len(orjson.dumps(row)) <= EXAMPLE_BYTES)
+def _short_examples(examples: Iterable[Example]) -> tuple[Mapping[str, Any], ...]:
+    """The rows of an examples.json as they are there, those that fit on a page."""
+    return tuple(row.written for row in examples if len(orjson.dumps(row.written)) <= EXAMPLE_BYTES)
 
 
-def _documents(manifest: Manifest, plan: Plan) -> Iterator[tuple[str, str]]:
+def _documents(
+    project: Project, plan: Plan, documents: Mapping[str, Mapping[str, Any]] | None
+) -> Iterator[tuple[str, str]]:
     """Stage -> its document; named as the platform is, so that every stack has the same."""
-    examples = read_document_examples(manifest)
     for api in plan.apis:
-        document = publish_document(build_document(plan, api, examples=examples))
-        document["info"] = {**document["info"], "title": plan.platform}
-        text = render_document(document).decode()
+        document = documents[api.name] if documents else build_document(plan, api, examples=project.first_requests)
+        published = publish_document(document)
+        published["info"] = {**published["info"], "title": plan.platform}
+        text = render_document(published).decode()
         for stage in api.stages:
             yield stage.name, text

@@ -18,7 +18,6 @@ from typing import Any
 from turnout.artifacts.example_request import make_request
 from turnout.layout import model_lambdas_package
 from turnout.manifest.parser import Version
-from turnout.project.document_examples import read_document_examples
 from turnout.project.project import Project
 from turnout.protocol.telemetry import TELEMETRY_OFF
 from turnout.runtimes.registry import RUNTIMES
@@ -98,7 +97,7 @@ def measure_cold_starts(project: Project) -> Iterator[ColdStart]:
     Raises:
         ColdStartError: a version does not start, or refuses its example.
     """
-    examples = read_document_examples(project.manifest)
+    examples = project.first_requests
     for model in project.manifest.models:
         for version in model.versions:
             key = (version.model, version.name)

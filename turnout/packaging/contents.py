@@ -14,7 +14,6 @@ import orjson
 
 import turnout.protocol
 from turnout.artifacts.artifact import Artifact
-from turnout.artifacts.examples import read_examples
 from turnout.layout import model_lambdas_package
 from turnout.manifest.parser import Version
 from turnout.packaging.zips import content_digest
@@ -40,6 +39,7 @@ class FunctionInputs:
         is_stored: whether the model is fetched from S3 at init instead of lying in the zip.
         beside: the transform and what lies beside it, by names relative to its folder.
         fatal: requests that its function refuses, for they would end it.
+        requests: those of the version's examples.
     """
 
     version: Version
@@ -48,12 +48,7 @@ class FunctionInputs:
     is_stored: bool = False
     beside: Mapping[str, Path] = field(default_factory=dict)
     fatal: tuple[FatalRequest, ...] = ()
-
-    def requests(self) -> list[dict[str, Any]]:
-        """The requests of the version's examples."""
-        if not self.version.examples:
-            return []
-        return [dict(example.request) for example in read_examples(self.folder / self.version.examples)]
+    requests: tuple[Mapping[str, Any], ...] = ()
 
     def examples(self) -> list[dict[str, np.ndarray[Any, Any]]]:
         """The examples as the graph's inputs; none where a transform stands between, or where one is not a request."""
@@ -61,7 +56,7 @@ class FunctionInputs:
             return []
         interface = build_interface(self.artifact.signature)
         try:
-            decoded = [decode_request({}, orjson.dumps(request), interface).inputs for request in self.requests()]
+            decoded = [decode_request({}, orjson.dumps(request), interface).inputs for request in self.requests]
         except RequestError:
             return []
         return [{name: _as_texts(values) for name, values in inputs.items()} for inputs in decoded]
@@ -80,7 +75,7 @@ class FunctionInputs:
             "artifact": f"model/{artifact_name}",
             "transform": f"{TRANSFORM_FOLDER}/{Path(self.version.transform).name}" if self.version.transform else None,
             "stored": [file.to_json() for file in self.stored_files()],
-            "warm_up": next(iter(self.requests()), None),
+            "warm_up": next(iter(self.requests), None),
             "fatal": [kind.to_json() for kind in self.fatal],
             "capture": None if capture is None else {"percent": capture.percent, "redact": list(capture.redact)},
         }

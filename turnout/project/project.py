@@ -6,20 +6,19 @@ fetched: they have a pinned digest, and no entry among the artifacts.
 
 from __future__ import annotations
 
-import ast
 import difflib
 import stat
-import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import decode_source
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from turnout.artifacts.artifact import Artifact, ArtifactError, Reading, unremarked
-from turnout.artifacts.examples import ExamplesError, read_examples
+from turnout.artifacts.examples import Example, ExamplesError, read_examples
 from turnout.manifest.parser import Manifest, Version, build_manifest, check_manifest, named_files
 from turnout.problems import Problem, ProblemsError
 from turnout.project.manifest_file import manifest_path
+from turnout.project.transform_checks import check_transform, hooks_of
 from turnout.project.transform_files import TransformFilesError, find_named_files, find_transform_files
 from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 from turnout.runtimes.registry import RUNTIMES
@@ -39,11 +38,52 @@ class Project:
         manifest: checked.
         artifacts: (model, version) -> artifact, for every version whose artifact lies on this machine.
         transforms: (model, version) -> the transform and what lies beside it, by names relative to its folder.
+        examples: (model, version) -> its examples, of the versions that have some.
     """
 
     manifest: Manifest
     artifacts: Mapping[tuple[str, str], Artifact]
     transforms: Mapping[tuple[str, str], Mapping[str, Path]] = field(default_factory=dict)
+    examples: Mapping[tuple[str, str], tuple[Example, ...]] = field(default_factory=dict)
+
+    def examples_of(self, version: Version) -> tuple[Example, ...]:
+        """A version's examples; none where the manifest names no file."""
+        return self.examples.get((version.model, version.name), ())
+
+    @property
+    def first_requests(self) -> dict[tuple[str, str], Mapping[str, Any]]:
+        """The first request of each version that has examples: what an API's document shows."""
+        return {key: examples[0].request for key, examples in self.examples.items() if examples}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundManifest:
+    """models.yaml as far as it can be read, right or wrong.
+
+    Args:
+        path: the file, as it was named.
+        read: its keys and their places.
+        problems: what is wrong with the file itself.
+        versions: every version as far as its files go.
+    """
+
+    path: Path
+    read: YamlSource
+    problems: tuple[Problem, ...]
+    versions: tuple[Version, ...]
+
+
+def find_manifest(path: Path) -> FoundManifest:
+    """Read models.yaml, or the one in a folder.
+
+    Raises:
+        ProblemsError: nothing of it can be read.
+    """
+    path = manifest_path(path)
+    source = str(path)
+    read = read_yaml(_read(path, source), source=source)
+    problems = check_manifest(read)
+    return FoundManifest(path, read, problems, named_files(read, problems))
 
 
 def load_project(
@@ -60,18 +100,29 @@ def load_project(
     Raises:
         ProblemsError: everything that is wrong. Files are checked even where the rest of the manifest is not right.
     """
-    path = manifest_path(path)
-    source = str(path)
-    read = read_yaml(_read(path, source), source=source)
-    problems = list(check_manifest(read))
-    files = _Files(path.absolute().parent, runtimes, reading, cache=cache)
-    versions = named_files(read, problems)
-    for version in versions:
-        problems += (_problem(read, version, *found) for found in files.check(version))
-    problems += (_problem(read, *found) for found in files.check_beside(versions))
+    return complete_project(find_manifest(path), cache=cache, reading=reading, runtimes=runtimes)
+
+
+def complete_project(
+    found: FoundManifest,
+    *,
+    cache: bool = True,
+    reading: Reading = unremarked,
+    runtimes: Mapping[str, Runtime] = RUNTIMES,
+) -> Project:
+    """Read every file that a manifest names; see `load_project`.
+
+    Raises:
+        ProblemsError: everything that is wrong, the manifest's own problems included.
+    """
+    read, problems = found.read, list(found.problems)
+    files = _Files(found.path.absolute().parent, runtimes, reading, cache=cache)
+    for version in found.versions:
+        problems += (_problem(read, version, *problem) for problem in files.check(version))
+    problems += (_problem(read, *problem) for problem in files.check_beside(found.versions))
     if problems:
         raise ProblemsError(tuple(problems))
-    return Project(build_manifest(read, path=path), files.artifacts, files.transforms)
+    return Project(build_manifest(read, path=found.path), files.artifacts, files.transforms, files.examples)
 
 
 def _read(path: Path, source: str) -> bytes:
@@ -100,6 +151,7 @@ class _Files:
         self.folder = folder
         self.artifacts: dict[tuple[str, str], Artifact] = {}
         self.transforms: dict[tuple[str, str], Mapping[str, Path]] = {}
+        self.examples: dict[tuple[str, str], tuple[Example, ...]] = {}
         self._runtimes = runtimes
         self._reading = reading
         self._cache_dir = folder / CACHE_DIR if cache else None
@@ -154,7 +206,12 @@ class _Files:
     def _check_examples(self, path: Path, version: Version) -> Iterable[str]:
         artifact = self.artifacts.get((version.model, version.name))
         hooks = hooks_of(self.folder / version.transform) if version.transform else frozenset()
-        return check_examples_file(path, artifact, free_hooks(version, hooks))
+        try:
+            examples = read_examples(path)
+        except ExamplesError as error:
+            return (str(error),)
+        self.examples[version.model, version.name] = examples
+        return check_all_examples(examples, path.name, artifact, free_hooks(version, hooks))
 
     def _file(self, key: str, name: str, check: Callable[[Path], Iterable[str]]) -> Iterator[Found]:
         """What is wrong with the transform or the examples; nothing where the version names none."""
@@ -194,48 +251,6 @@ class _Files:
         return f"Did you mean {wanted.parent / close[0]}?" if close else ""
 
 
-def check_transform(path: Path) -> str:
-    """What is wrong with a transform file, without running it; empty where nothing is."""
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        return f"{path.name} cannot be read: {error.strerror}"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an odd escape is the author's affair
-            tree = ast.parse(decode_source(source), filename=path.name)
-            compile(tree, path.name, "exec", dont_inherit=True)  # sees a `return` outside a function
-    except SyntaxError as error:
-        return f"{path.name} does not compile: line {error.lineno or 1}: {error.msg}"
-    except (ValueError, RecursionError, MemoryError) as error:
-        return f"{path.name} does not compile: {error}"
-    if {"preprocess", "postprocess", "*"}.isdisjoint(_names_bound(tree)):
-        return f"{path.name} defines neither `preprocess` nor `postprocess`"
-    return ""
-
-
-def _names_bound(tree: ast.Module) -> Iterator[str]:
-    """The names that a module binds by def, import or assignment, in whatever branch; `*` for all of another module."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.FunctionDef(name=name):
-                yield name
-            case ast.ImportFrom(names=aliases):
-                yield from (alias.asname or alias.name for alias in aliases)
-            case ast.Name(id=name, ctx=ast.Store()):
-                yield name
-
-
-def hooks_of(transform: Path) -> frozenset[str]:
-    """Which of `preprocess` and `postprocess` a transform defines; both where only running it would tell."""
-    hooks = frozenset({"preprocess", "postprocess"})
-    try:
-        bound = set(_names_bound(ast.parse(decode_source(transform.read_bytes()))))
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return hooks
-    return hooks if "*" in bound else hooks & bound
-
-
 def declare_tensors(artifact: Artifact, version: Version) -> Artifact:
     """The artifact with the inputs and outputs that its version declares instead of the graph's."""
     if not version.inputs and not version.outputs:
@@ -266,10 +281,17 @@ def check_examples_file(path: Path, artifact: Artifact | None, hooks: Collection
         examples = read_examples(path)
     except ExamplesError as error:
         return (str(error),)
+    return check_all_examples(examples, path.name, artifact, hooks)
+
+
+def check_all_examples(
+    examples: Sequence[Example], source: str, artifact: Artifact | None, hooks: Collection[str] = ()
+) -> tuple[str, ...]:
+    """What is wrong with examples that were read; nothing where the version's artifact was not."""
     if artifact is None or not artifact.signature.outputs or not examples:
         return ()
     from turnout.artifacts.example_checks import (
         check_examples,  # numpy, which a project without examples need not wait for
     )
 
-    return check_examples(examples, artifact.signature, hooks, source=path.name)
+    return check_examples(examples, artifact.signature, hooks, source=source)

@@ -21,7 +21,8 @@ from turnout.manifest.references import REST
 from turnout.plan.planner import make_plan
 from turnout.problems import TurnoutError
 from turnout.project.manifest_file import replace_text
-from turnout.project.project import CACHE_DIR, Project, check_examples_file, check_transform, hooks_of
+from turnout.project.project import CACHE_DIR, Project, check_examples_file
+from turnout.project.transform_checks import check_transform, hooks_of
 from turnout.project.transform_files import TransformFilesError, find_imported_files
 from turnout.runtimes.registry import find_runtime
 from turnout.runtimes.runtime import Runtime, Source

@@ -17,7 +17,7 @@ import yaml
 
 from turnout.problems import ProblemsError, TurnoutError
 from turnout.yaml_text.quoting import flow
-from turnout.yaml_text.reader import read_yaml
+from turnout.yaml_text.reader import YamlSource, read_yaml
 
 Path = tuple[str, ...]
 
@@ -26,74 +26,103 @@ class EditError(TurnoutError):
     """The edit cannot be made."""
 
 
-def insert_entry(text: str, path: Path, key: str, value: Any) -> str:
-    """The text with `key: value` as the last entry of the mapping at `path`, in the style of the entries there.
+class YamlEdit:
+    """One or more edits of a text that was read; `finish` reads what came of them, once."""
 
-    Raises:
-        EditError: the file is laid out in a way that cannot be edited; the hint says what to write by hand.
-    """
-    node = _find(text, path)
-    start, end, inserted = (_in_flow if node.flow_style else _in_block)(text, node, key, value)
-    edited = text[:start] + inserted + text[end:]
-    hint = f"Add this by hand below {'.'.join(path)}: `{flow(key)}: {flow(value)}`"
-    return _checked(text, edited, path, lambda mapping: mapping.update({key: value}), hint)
+    def __init__(self, read: YamlSource) -> None:
+        self._source = read.source
+        self._text = read.data.decode()
+        self._expected = copy.deepcopy(read.tree)
+        self._hints: list[str] = []
+
+    def insert(self, path: Path, key: str, value: Any) -> None:
+        """Add `key: value` as the last entry of the mapping at `path`, in the style of the entries there."""
+        node = self._find(path)
+        start, end, inserted = (_in_flow if node.flow_style else _in_block)(self._text, node, key, value)
+        self._text = self._text[:start] + inserted + self._text[end:]
+        self._hints.append(f"Add this by hand below {'.'.join(path)}: `{flow(key)}: {flow(value)}`")
+        self._mapping(path)[key] = value
+
+    def set(self, path: Path, key: str, value: Any) -> None:
+        """Put `key: value` in the place of the value there, else add it as the last entry."""
+        old = _child(self._find(path), key)
+        if old is None:
+            self.insert(path, key, value)
+            return
+        self._text = self._text[: old.start_mark.index] + flow(value) + self._text[_end(old) :]
+        self._hints.append(f"Change this by hand at {'.'.join(path)}: `{flow(key)}: {flow(value)}`")
+        self._mapping(path)[key] = value
+
+    def remove(self, path: Path, key: str) -> None:
+        """Delete an entry of the mapping at `path`, which is there and not its only one where it has lines.
+
+        Comments above the entry stay, those on its lines and deeper ones below it go with it.
+        """
+        text, node = self._text, self._find(path)
+        index = next(number for number, (name, _) in enumerate(node.value) if name.value == key)
+        cuts = _flow_cuts(text, node, index) if node.flow_style else [_block_cut(text, node, index)]
+        for start, end in sorted(cuts, reverse=True):
+            text = text[:start] + text[end:]
+        self._text = text
+        self._hints.append(f"Delete this by hand: {'.'.join((*path, key))}")
+        del self._mapping(path)[key]
+
+    def finish(self) -> YamlSource:
+        """The edited file as it is read, once it is sure that it says what the old one said, with the changes.
+
+        Raises:
+            EditError: the file is laid out in a way that cannot be edited; the hint says what to write by hand.
+        """
+        try:
+            made = read_yaml(self._text.encode(), source=self._source)
+        except ProblemsError:
+            raise self._refusal() from None
+        if made.problems or flow(made.tree) != flow(self._expected):  # the order counts, too
+            raise self._refusal()
+        return made
+
+    def _find(self, path: Path) -> Any:
+        """The node of the mapping at a path that is there."""
+        try:
+            node = yaml.compose(self._text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError:  # an edit before this one broke it
+            raise self._refusal() from None
+        for name in path:
+            node = None if node is None else _child(node, name)
+        if node is None:
+            raise self._refusal()
+        return node
+
+    def _mapping(self, path: Path) -> dict[str, Any]:
+        mapping = self._expected
+        for name in path:
+            mapping = mapping[name]
+        made: dict[str, Any] = mapping
+        return made
+
+    def _refusal(self) -> EditError:
+        return EditError("the file is laid out in a way that cannot be edited", ". ".join(self._hints))
+
+
+def insert_entry(text: str, path: Path, key: str, value: Any) -> str:
+    """The text with one more entry; see `YamlEdit.insert` and `YamlEdit.finish`."""
+    return _edit(text, lambda edit: edit.insert(path, key, value))
 
 
 def set_entry(text: str, path: Path, key: str, value: Any) -> str:
-    """The text with `key: value` in the mapping at `path`: in the place of the value there, else as its last entry.
-
-    Raises:
-        EditError: as `insert_entry`, and where the value there is a mapping of several lines.
-    """
-    old = _child(_find(text, path), key)
-    if old is None:
-        return insert_entry(text, path, key, value)
-    edited = text[: old.start_mark.index] + flow(value) + text[_end(old) :]
-    hint = f"Change this by hand at {'.'.join(path)}: `{flow(key)}: {flow(value)}`"
-    return _checked(text, edited, path, lambda mapping: mapping.update({key: value}), hint)
+    """The text with an entry set; see `YamlEdit.set` and `YamlEdit.finish`."""
+    return _edit(text, lambda edit: edit.set(path, key, value))
 
 
 def remove_entry(text: str, path: Path, key: str) -> str:
-    """The text without an entry of the mapping at `path`, which is there and not its only one where it has lines.
-
-    Comments above the entry stay, those on its lines and deeper ones below it go with it.
-
-    Raises:
-        EditError: as `insert_entry`.
-    """
-    node = _find(text, path)
-    index = next(number for number, (name, _) in enumerate(node.value) if name.value == key)
-    cuts = _flow_cuts(text, node, index) if node.flow_style else [_block_cut(text, node, index)]
-    edited = text
-    for start, end in sorted(cuts, reverse=True):
-        edited = edited[:start] + edited[end:]
-    hint = f"Delete this by hand: {'.'.join((*path, key))}"
-    return _checked(text, edited, path, lambda mapping: mapping.pop(key), hint)
+    """The text without an entry; see `YamlEdit.remove` and `YamlEdit.finish`."""
+    return _edit(text, lambda edit: edit.remove(path, key))
 
 
-def _checked(text: str, edited: str, path: Path, change: Callable[[dict[str, Any]], Any], hint: str) -> str:
-    """The edited text, once it is sure that it says what the old one said, with the change."""
-    expected = copy.deepcopy(read_yaml(text.encode(), source="").tree)
-    mapping = expected
-    for name in path:
-        mapping = mapping[name]
-    change(mapping)
-    try:
-        made = read_yaml(edited.encode(), source="")
-        is_right = not made.problems and flow(made.tree) == flow(expected)  # the order counts, too
-    except ProblemsError:
-        is_right = False
-    if not is_right:
-        raise EditError("the file is laid out in a way that cannot be edited", hint)
-    return edited
-
-
-def _find(text: str, path: Path) -> Any:
-    """The node of the mapping at a path that is there."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    for name in path:
-        node = _child(node, name)
-    return node
+def _edit(text: str, change: Callable[[YamlEdit], None]) -> str:
+    edit = YamlEdit(read_yaml(text.encode(), source=""))
+    change(edit)
+    return edit.finish().data.decode()
 
 
 def _child(node: Any, key: str) -> Any:

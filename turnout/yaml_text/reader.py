@@ -66,6 +66,7 @@ class YamlSource:
 
     Args:
         source: the file's name, for messages.
+        data: its bytes.
         tree: mappings, lists, text, numbers, booleans, `None` and `Ambiguous`; keys are always text.
         positions: key path -> where the key (or the list's item) stands.
         numbers: key path -> a number as it was written, where that differs from how we would write it.
@@ -74,6 +75,7 @@ class YamlSource:
     """
 
     source: str
+    data: bytes
     tree: Any
     positions: Mapping[KeyPath, Position]
     numbers: Mapping[KeyPath, str]
@@ -120,7 +122,7 @@ def read_yaml(data: bytes, *, source: str) -> YamlSource:
     if not complete:
         raise ProblemsError(tuple(reader.problems))
     return YamlSource(
-        source, reader.tree, reader.positions, reader.numbers, tuple(reader.problems), frozenset(reader.unread)
+        source, data, reader.tree, reader.positions, reader.numbers, tuple(reader.problems), frozenset(reader.unread)
     )
 
 

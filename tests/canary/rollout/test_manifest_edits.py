@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from turnout.canary.rollout.manifest_edits import end_canary, promote_models, set_percent, start_canary
-from turnout.manifest.parser import Stage, parse_manifest
+from turnout.manifest.parser import Manifest, Stage, parse_manifest
 from turnout.problems import ProblemsError
 from turnout.yaml_text.editor import EditError
 
@@ -29,13 +30,19 @@ def stage_of(text: str, name: str = "prod") -> Stage:
     return next(stage for stage in manifest.stages if stage.name == name)
 
 
+def edited(edit: Callable[..., Manifest], text: str, *args: object, **options: object) -> str:
+    after = edit(parse_manifest(text.encode(), path=Path("models.yaml"), source="models.yaml"), *args, **options)
+    assert after.read is not None
+    return after.read.data.decode()
+
+
 def changed(before: str, after: str) -> list[str]:
     lines = difflib.ndiff(before.splitlines(), after.splitlines())
     return [line for line in lines if line[0] in "+-"]
 
 
 def start(text: str = MANIFEST, stage: str = "prod", percent: float = 10, **serve: str) -> str:
-    return start_canary(text, stage, serve, percent, source="models.yaml")
+    return edited(start_canary, text, stage, serve, percent)
 
 
 def test_canary_is_one_line_of_its_stage() -> None:
@@ -49,24 +56,24 @@ def test_canary_of_a_stage_in_braces_stays_on_its_line() -> None:
 
 
 def test_release_needs_no_model() -> None:
-    after = start_canary(MANIFEST, "prod", {}, 5, release=True, source="models.yaml")
+    after = edited(start_canary, MANIFEST, "prod", {}, 5, release=True)
     assert changed(MANIFEST, after) == ["+     canary: {percent: 5, release: true}"]
 
 
 def test_percent_changes_in_its_place() -> None:
     before = start(iris="v2")
-    assert changed(before, set_percent(before, "prod", 50, source="models.yaml")) == [
+    assert changed(before, edited(set_percent, before, "prod", 50)) == [
         "-     canary: {percent: 10, serve: {iris: v2}}",
         "+     canary: {percent: 50, serve: {iris: v2}}",
     ]
 
 
 def test_rollback_gives_back_every_byte() -> None:
-    assert end_canary(start(iris="v2", digits="v2"), "prod", source="models.yaml") == MANIFEST
+    assert edited(end_canary, start(iris="v2", digits="v2"), "prod") == MANIFEST
 
 
 def test_promotion_of_all_moves_the_baseline_and_ends_the_canary() -> None:
-    after = promote_models(start(iris="v2", digits="v2"), "prod", (), source="models.yaml")
+    after = edited(promote_models, start(iris="v2", digits="v2"), "prod", ())
     assert changed(MANIFEST, after) == [
         "-     serve: {iris: v1, digits: v1}   # one by one",
         "+     serve: {iris: v2, digits: v2}   # one by one",
@@ -75,17 +82,17 @@ def test_promotion_of_all_moves_the_baseline_and_ends_the_canary() -> None:
 
 def test_models_are_promoted_one_by_one() -> None:
     before = start(iris="v2", digits="v2")
-    first = promote_models(before, "prod", ["digits"], source="models.yaml")
+    first = edited(promote_models, before, "prod", ["digits"])
     stage = stage_of(first)
     assert stage.serve == {"iris": "v1", "digits": "v2"}
     assert stage.canary is not None
     assert stage.canary.serve == {"iris": "v2"}
-    last = promote_models(first, "prod", ["iris"], source="models.yaml")
-    assert last == promote_models(before, "prod", (), source="models.yaml")
+    last = edited(promote_models, first, "prod", ["iris"])
+    assert last == edited(promote_models, before, "prod", ())
 
 
 def test_promotion_beside_newest_writes_the_model_down() -> None:
-    after = promote_models(start(stage="dev", iris="v1"), "dev", (), source="models.yaml")
+    after = edited(promote_models, start(stage="dev", iris="v1"), "dev", ())
     assert '  dev: {serve: {"*": newest, iris: v1}}  # all of it\n' in after
     assert stage_of(after, "dev").serve == {"iris": "v1", "digits": "v2"}
 
@@ -103,14 +110,14 @@ def test_promotion_of_a_weighted_model_gives_it_all_the_weight(weights: str, to:
     text = MANIFEST.replace("{iris: v1, digits: v1}", "{digits: v1}").replace(
         "    auth:", f"    weights: {weights.rstrip()}\n    auth:"
     )
-    after = promote_models(start(text, iris=to), "prod", (), source="models.yaml")
+    after = edited(promote_models, start(text, iris=to), "prod", ())
     assert stage_of(after).weights == {"iris": {to: 100}}
     assert expected.strip() in after
 
 
 def test_settings_of_the_judgement_stay_while_the_canary_does() -> None:
     before = MANIFEST + "    canary: {percent: 10, bake_minutes: 5, serve: {iris: v2, digits: v2}}\n"
-    after = promote_models(before, "prod", ["iris"], source="models.yaml")
+    after = edited(promote_models, before, "prod", ["iris"])
     assert "    canary: {percent: 10, bake_minutes: 5, serve: {digits: v2}}\n" in after
 
 
@@ -140,9 +147,9 @@ def test_second_canary_is_refused_with_what_the_first_one_serves() -> None:
 
 def test_stage_without_a_canary_has_nothing_to_change() -> None:
     for edit in (
-        lambda: set_percent(MANIFEST, "prod", 5, source="models.yaml"),
-        lambda: promote_models(MANIFEST, "prod", (), source="models.yaml"),
-        lambda: end_canary(MANIFEST, "prod", source="models.yaml"),
+        lambda: edited(set_percent, MANIFEST, "prod", 5),
+        lambda: edited(promote_models, MANIFEST, "prod", ()),
+        lambda: edited(end_canary, MANIFEST, "prod"),
     ):
         with pytest.raises(EditError, match="prod has no canary") as caught:
             edit()
@@ -151,7 +158,7 @@ def test_stage_without_a_canary_has_nothing_to_change() -> None:
 
 def test_model_that_is_not_in_the_canary_is_not_promoted() -> None:
     with pytest.raises(EditError, match="the canary of prod does not serve digits") as caught:
-        promote_models(start(iris="v2"), "prod", ["digits"], source="models.yaml")
+        edited(promote_models, start(iris="v2"), "prod", ["digits"])
     assert caught.value.hint == "Of its traffic 10% see iris v2."
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.builders.counted_calls import counted_calls
 from tests.builders.graphs import write_identity
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
 from turnout.canary.observation.source import Mark, ObservationError
@@ -30,13 +31,16 @@ from turnout.canary.rollout.rollout import (
 )
 from turnout.canary.rollout.stage_changes import find_differences
 from turnout.canary.rollout.stage_control import Operation, StageControlError, StageState, Target
+from turnout.manifest.parser import check_manifest
 from turnout.plan.guard_alarms import GuardAlarms
+from turnout.plan.planner import make_plan
 from turnout.plan.stages import plan_stage
 from turnout.plan.values import StagePlan
 from turnout.problems import ProblemsError
 from turnout.project.manifest_file import ManifestChangedError, replace_text
 from turnout.project.project import Project, load_project
 from turnout.yaml_text.editor import EditError
+from turnout.yaml_text.reader import read_yaml
 
 MANIFEST = """\
 platform: shop
@@ -517,3 +521,26 @@ def test_an_edit_that_is_saved_while_a_rollout_is_mended_is_kept(world: World) -
         mend(world.project().manifest, world.log, lambda _: world.stage, write=save_and_write)
     assert world.text() == MANIFEST + NEW_STAGE
     assert world.log.unfinished() is not None
+
+
+@pytest.mark.parametrize(
+    "action",
+    [START, Action("set", "prod", percent=20), Action("promote", "prod"), Action("rollback", "prod")],
+    ids=lambda action: action.kind,
+)
+def test_a_command_reads_the_manifest_once_before_the_edit_and_once_after(world: World, action: Action) -> None:
+    if action.kind != "start":
+        world.do(START)
+    with counted_calls(read_yaml, check_manifest, make_plan) as calls:
+        world.do(action)
+    assert calls == {"read_yaml": 2, "check_manifest": 2, "make_plan": 1}
+
+
+def test_a_manifest_saved_while_a_command_prepares_is_not_overwritten(world: World) -> None:
+    project = world.project()
+    (world.folder / "models.yaml").write_text(MANIFEST + "# saved\n")
+    prepared = prepare(project, START, HERE, now_s=0.0)
+    with pytest.raises(ManifestChangedError):
+        carry_out(prepared, world.log, Connection(world.stage, FakeFunctions(), world.traffic))
+    assert world.text() == MANIFEST + "# saved\n"
+    assert world.log.unfinished() is None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -26,6 +27,7 @@ from model_lambdas.function.stored_model import (
 from tests.builders.credentials_server import serve_credentials
 from tests.builders.object_server import Objects, serve_objects
 from turnout.artifacts.artifact import load_artifact
+from turnout.artifacts.examples import read_examples
 from turnout.manifest.parser import Version
 from turnout.packaging.contents import FunctionInputs
 
@@ -35,6 +37,10 @@ LARGE = bytes(range(256)) * (RANGE_BYTES // 256) * 2 + b"end"
 
 def stored(name: str, body: bytes) -> StoredFile:
     return StoredFile(name, len(body), sha256(body).hexdigest())
+
+
+def requests_of(folder: Path, version: Version) -> tuple[Mapping[str, Any], ...]:
+    return tuple(example.request for example in read_examples(folder / version.examples))
 
 
 @pytest.fixture
@@ -128,7 +134,7 @@ def test_function_answers_with_a_model_that_it_fetched(
 ) -> None:
     artifact = load_artifact(root / "models/iris/v1/model.onnx", None)
     version = Version("iris", "v1", "models/iris/v1/model.onnx", examples="models/iris/v1/examples.json")
-    inputs = FunctionInputs(version, artifact, root, is_stored=True)
+    inputs = FunctionInputs(version, artifact, root, is_stored=True, requests=requests_of(root, version))
     objects.rows = {f"/bucket/models/{artifact.sha256}/model.onnx": artifact.path.read_bytes()}
     for name, value in environ(objects, f"s3://bucket/models/{artifact.sha256}").items():
         monkeypatch.setenv(name, value)
@@ -138,7 +144,7 @@ def test_function_answers_with_a_model_that_it_fetched(
 
     function = load_function(tmp_path / "task", row)
 
-    body = json.dumps(inputs.requests()[0])
+    body = json.dumps(inputs.requests[0])
     answer = function({"headers": {"content-type": "application/json"}, "body": body, "isBase64Encoded": False}, None)
     assert answer["statusCode"] == 200
     assert (tmp_path / "tmp" / "turnout" / artifact.sha256 / "model" / "model.onnx").is_file()
@@ -157,7 +163,7 @@ def test_function_with_snap_start_fetches_its_model_without_access_keys(
 ) -> None:
     artifact = load_artifact(root / "models/iris/v1/model.onnx", None)
     version = Version("iris", "v1", "models/iris/v1/model.onnx", examples="models/iris/v1/examples.json")
-    inputs = FunctionInputs(version, artifact, root, is_stored=True)
+    inputs = FunctionInputs(version, artifact, root, is_stored=True, requests=requests_of(root, version))
     objects.rows = {f"/bucket/models/{artifact.sha256}/model.onnx": artifact.path.read_bytes()}
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -170,7 +176,7 @@ def test_function_with_snap_start_fetches_its_model_without_access_keys(
         function = load_function(tmp_path / "task", json.loads(json.dumps(inputs.metadata())))
 
         assert credentials.requests == 1
-    body = json.dumps(inputs.requests()[0])
+    body = json.dumps(inputs.requests[0])
     answer = function({"headers": {"content-type": "application/json"}, "body": body, "isBase64Encoded": False}, None)
     assert answer["statusCode"] == 200
 

@@ -22,7 +22,7 @@ from turnout.canary.rollout.manifest_edits import (
 )
 from turnout.canary.rollout.stage_changes import StageChange, change_between
 from turnout.canary.rollout.stage_control import Target
-from turnout.manifest.parser import Stage, parse_manifest
+from turnout.manifest.parser import Manifest, Stage
 from turnout.plan.checks.replacements import baselines_of
 from turnout.plan.guard_alarms import GuardAlarms, find_guard_alarms
 from turnout.plan.planner import make_plan
@@ -53,16 +53,14 @@ class Action:
     release: bool = False
 
 
-EDITS: Mapping[str, Callable[[str, Action, str], str]] = {
-    "start": lambda text, row, source: start_canary(
-        text, row.stage, row.serve, row.percent, release=row.release, source=source
-    ),
-    "set": lambda text, row, source: set_percent(text, row.stage, row.percent, source=source),
-    "promote": lambda text, row, source: promote_models(text, row.stage, row.serve, source=source),
-    "rollback": lambda text, row, source: end_canary(text, row.stage, source=source),
-    RETURN: lambda text, row, source: return_models(text, row.stage, row.serve, source=source),
+EDITS: Mapping[str, Callable[[Manifest, Action], Manifest]] = {
+    "start": lambda manifest, row: start_canary(manifest, row.stage, row.serve, row.percent, release=row.release),
+    "set": lambda manifest, row: set_percent(manifest, row.stage, row.percent),
+    "promote": lambda manifest, row: promote_models(manifest, row.stage, row.serve),
+    "rollback": lambda manifest, row: end_canary(manifest, row.stage),
+    RETURN: lambda manifest, row: return_models(manifest, row.stage, row.serve),
 }
-"""What each kind of action makes of the manifest's text."""
+"""What each kind of action makes of the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +114,8 @@ def prepare(
         ProblemsError: models.yaml would not be right: above all, a version that cannot stand in for another.
     """
     old = project.manifest
-    data = old.path.read_bytes()
-    text = EDITS[action.kind](data.decode(), action, old.source)
-    new = parse_manifest(text.encode(), path=old.path, source=old.source)
+    new = EDITS[action.kind](old, action)
+    data, text = bytes_of(old), bytes_of(new).decode()
     plan = make_plan(new, project.artifacts, stack=target.stack if target else "local", enforce=False)
     old_stage, new_stage = find_stage(old, action.stage), find_stage(new, action.stage)
     before, after = plan_stage(old_stage, old.models), plan_stage(new_stage, new.models)
@@ -178,6 +175,11 @@ def _digests(plan: Plan, stage: Stage, served: Mapping[str, str]) -> dict[str, d
         model: {version: known[model, version] for version in (*baselines_of(stage, model), *versions_in(text))}
         for model, text in served.items()
     }
+
+
+def bytes_of(manifest: Manifest) -> bytes:
+    """A manifest's file as it was read."""
+    return manifest.path.read_bytes() if manifest.read is None else manifest.read.data
 
 
 def manifest_digest(data: bytes) -> str:

@@ -1,35 +1,36 @@
-"""The edits of models.yaml that a canary's life is made of: it starts, its share changes, it is promoted, it goes."""
+"""Edits models.yaml: start a canary, change its percentage, promote it, end it.
+
+Each takes the manifest as it was read and returns the edited one, which is read once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
-from turnout.manifest.parser import Canary, Manifest, Stage, parse_manifest
+from turnout.manifest.parser import Canary, Manifest, Stage, make_manifest
 from turnout.protocol.routing.choice import parse_route
 from turnout.wording import did_you_mean, listed
-from turnout.yaml_text.editor import EditError, insert_entry, remove_entry, set_entry
+from turnout.yaml_text.editor import EditError, YamlEdit
+from turnout.yaml_text.reader import read_yaml
 
 
 def start_canary(
-    text: str, stage: str, serve: Mapping[str, str], percent: float, *, release: bool = False, source: str
-) -> str:
+    manifest: Manifest, stage: str, serve: Mapping[str, str], percent: float, *, release: bool = False
+) -> Manifest:
     """The manifest with a canary on a stage that has none.
 
     Args:
-        text: the manifest.
+        manifest: as it is.
         stage: the stage's name.
         serve: model -> the version that the canary's share sees; may be empty for a release.
         percent: of the stage's traffic.
         release: whether the share also gets the new code and routes.
-        source: the file's name, for messages.
 
     Raises:
         EditError: a canary is on, a name is not known, or a version is served already.
         ProblemsError: the manifest would not be right.
     """
-    manifest = _parse(text, source)
     found = find_stage(manifest, stage)
     if found.canary is not None:
         hint = f"End it first: `turnout canary promote {stage}` or `turnout canary rollback {stage}`."
@@ -41,80 +42,83 @@ def start_canary(
     canary: dict[str, Any] = {"percent": plain_number(percent)}
     canary |= {"serve": dict(serve)} if serve else {}
     canary |= {"release": True} if release else {}
-    return _right(insert_entry(text, ("stages", stage), "canary", canary), source)
+    edit = _edit(manifest)
+    edit.insert(("stages", stage), "canary", canary)
+    return _finish(edit, manifest)
 
 
-def set_percent(text: str, stage: str, percent: float, *, source: str) -> str:
+def set_percent(manifest: Manifest, stage: str, percent: float) -> Manifest:
     """The manifest with another share for the stage's canary.
 
     Raises:
         EditError: the stage has no canary.
         ProblemsError: the manifest would not be right.
     """
-    find_canary(_parse(text, source), stage)
-    return _right(set_entry(text, ("stages", stage, "canary"), "percent", plain_number(percent)), source)
+    find_canary(manifest, stage)
+    edit = _edit(manifest)
+    edit.set(("stages", stage, "canary"), "percent", plain_number(percent))
+    return _finish(edit, manifest)
 
 
-def promote_models(text: str, stage: str, models: Collection[str], *, source: str) -> str:
+def promote_models(manifest: Manifest, stage: str, models: Collection[str]) -> Manifest:
     """The manifest in which the stage serves to everybody what its canary serves of these models.
 
     The canary goes with the last of its models. A model with weights keeps them, all for the version promoted.
 
     Args:
-        text: the manifest.
+        manifest: as it is.
         stage: the stage's name.
         models: those to promote; empty for all.
-        source: the file's name, for messages.
 
     Raises:
         EditError: the stage has no canary, or one that does not serve these models.
         ProblemsError: the manifest would not be right.
     """
-    manifest = _parse(text, source)
     canary = find_canary(manifest, stage)
     for model in models:
         if model not in canary.serve:
             message = f"the canary of {stage} does not serve {model}{did_you_mean(model, canary.serve)}"
             raise EditError(message, f"Of its traffic {describe_canary(canary)}.")
     promoted = {model: version for model, version in canary.serve.items() if not models or model in models}
+    edit = _edit(manifest)
     for model, version in promoted.items():
-        text = _serve(text, find_stage(manifest, stage), model, version)
+        _serve(edit, find_stage(manifest, stage), model, version)
     if promoted.keys() == canary.serve.keys():
-        return _right(remove_entry(text, ("stages", stage), "canary"), source)
-    for model in promoted:
-        text = remove_entry(text, ("stages", stage, "canary", "serve"), model)
-    return _right(text, source)
+        edit.remove(("stages", stage), "canary")
+    else:
+        for model in promoted:
+            edit.remove(("stages", stage, "canary", "serve"), model)
+    return _finish(edit, manifest)
 
 
-def return_models(text: str, stage: str, serve: Mapping[str, str], *, source: str) -> str:
+def return_models(manifest: Manifest, stage: str, serve: Mapping[str, str]) -> Manifest:
     """The manifest in which a stage serves to everybody what it served before a promotion.
 
     Args:
-        text: the manifest.
+        manifest: as it is.
         stage: the stage's name.
         serve: model -> a version, or weights as `v1.90,v2.10`.
-        source: the file's name, for messages.
 
     Raises:
         EditError: a version is gone, or weights have to be written where there are none any more.
         ProblemsError: the manifest would not be right.
     """
-    manifest = _parse(text, source)
     found = find_stage(manifest, stage)
     known = {row.name: [version.name for version in row.versions] for row in manifest.models}
+    edit = _edit(manifest)
     for model, served in serve.items():
         for version in versions_in(served):
             if version not in known.get(model, ()):
                 raise EditError(f"{model} has no version {version} any more", "`turnout add` adds it again.")
         if "." not in served:
-            text = _serve(text, found, model, served)
+            _serve(edit, found, model, served)
             continue
         if model not in found.weights:
             hint = f"Write it by hand below stages.{stage}.weights."
             raise EditError(f"{stage} has no weights for {model} any more; it had {served}", hint)
         weights = {version: plain_number(share) for version, share in parse_route(served).items()}
-        text = set_entry(text, ("stages", stage, "weights"), model, weights)
-    return _right(text, source)
+        edit.set(("stages", stage, "weights"), model, weights)
+    return _finish(edit, manifest)
 
 
 def versions_in(served: str) -> tuple[str, ...]:
@@ -122,14 +126,16 @@ def versions_in(served: str) -> tuple[str, ...]:
     return tuple(parse_route(served)) if "." in served else (served,)
 
 
-def end_canary(text: str, stage: str, *, source: str) -> str:
+def end_canary(manifest: Manifest, stage: str) -> Manifest:
     """The manifest without the stage's canary: everybody sees the baseline.
 
     Raises:
         EditError: the stage has no canary.
     """
-    find_canary(_parse(text, source), stage)
-    return _right(remove_entry(text, ("stages", stage), "canary"), source)
+    find_canary(manifest, stage)
+    edit = _edit(manifest)
+    edit.remove(("stages", stage), "canary")
+    return _finish(edit, manifest)
 
 
 def find_stage(manifest: Manifest, name: str) -> Stage:
@@ -178,23 +184,22 @@ def _check_version(manifest: Manifest, stage: Stage, model: str, version: str) -
         raise EditError(f"{stage.name} serves {model} {version} already", hint)
 
 
-def _serve(text: str, stage: Stage, model: str, version: str) -> str:
-    """The manifest in which a stage's baseline serves that version; an explicit entry beside `"*": newest`."""
+def _serve(edit: YamlEdit, stage: Stage, model: str, version: str) -> None:
+    """Make a stage's baseline serve that version: an explicit entry beside `"*": newest`."""
     if model not in stage.weights:
-        return set_entry(text, ("stages", stage.name, "serve"), model, version)
+        edit.set(("stages", stage.name, "serve"), model, version)
+        return
     path = ("stages", stage.name, "weights", model)
-    text = set_entry(text, path, version, 100)
+    edit.set(path, version, 100)
     for other in stage.weights[model]:
         if other != version:
-            text = remove_entry(text, path, other)
-    return text
+            edit.remove(path, other)
 
 
-def _right(text: str, source: str) -> str:
-    """The text, once it is sure that it is a right manifest."""
-    _parse(text, source)
-    return text
+def _edit(manifest: Manifest) -> YamlEdit:
+    return YamlEdit(manifest.read or read_yaml(manifest.path.read_bytes(), source=manifest.source))
 
 
-def _parse(text: str, source: str) -> Manifest:
-    return parse_manifest(text.encode(), path=Path(source), source=source)
+def _finish(edit: YamlEdit, manifest: Manifest) -> Manifest:
+    """The edited manifest, once it is sure that it is a right one."""
+    return make_manifest(edit.finish(), path=manifest.path)

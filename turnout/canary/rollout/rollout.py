@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from turnout.canary.observation.source import ObservationError, Source
-from turnout.canary.rollout.action import EDITS, Prepared, action_of, manifest_digest
+from turnout.canary.rollout.action import EDITS, Prepared, action_of, bytes_of, manifest_digest
 from turnout.canary.rollout.log import RETURN, Rollout, RolloutLog
 from turnout.canary.rollout.stage_changes import CANARY, StageChange, find_differences, marker_operations, patch_calls
 from turnout.canary.rollout.stage_control import Functions, StageControl, StageControlError, StageState
-from turnout.manifest.parser import Manifest
+from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.plan.guard_alarms import GuardAlarms
 from turnout.plan.stages import plan_stage
 from turnout.problems import TurnoutError
@@ -192,7 +192,10 @@ def mend(
     data = manifest.path.read_bytes()
     text = data.decode()
     if manifest_digest(data) == rollout.manifest[0]:
-        text = EDITS[rollout.action](text, action_of(rollout), manifest.source)
+        same = (
+            manifest if bytes_of(manifest) == data else parse_manifest(data, path=manifest.path, source=manifest.source)
+        )
+        text = bytes_of(EDITS[rollout.action](same, action_of(rollout))).decode()
     elif manifest_digest(data) != rollout.manifest[1] and not says(manifest, rollout.stage, change):
         message = f"{manifest.source} was changed since, and no longer says what was begun"
         raise RolloutError(message, "`turnout canary mend --abandon` closes the record and leaves all as it is.")

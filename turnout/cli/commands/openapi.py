@@ -41,13 +41,12 @@ def openapi(
     from turnout.openapi.document import build_document, check_document, lambda_uri
     from turnout.openapi.documentation_parts import MOST_PARTS, count_documentation_parts
     from turnout.plan.planner import make_plan
-    from turnout.project.document_examples import read_document_examples
 
     project = load(manifest)
     plan = make_plan(project.manifest, project.artifacts, stack=stack)
     chosen = choose_api(plan, api, stage, first_stage=project.manifest.stages[0].name)
     uri_of = lambda_uri(partition_of(region), region, account)
-    document = build_document(plan, chosen, uri_of, examples=read_document_examples(project.manifest))
+    document = build_document(plan, chosen, uri_of, examples=project.first_requests)
     check_document(document)
     parts = count_documentation_parts(document)
     if parts > MOST_PARTS:

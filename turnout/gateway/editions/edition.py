@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from turnout.artifacts.examples import read_examples
 from turnout.gateway.api.exchange import Log as AccessLog
 from turnout.gateway.api.gateway import Front, Gateway, RestApi
 from turnout.gateway.api.proxy_event import Endpoint
@@ -61,6 +60,11 @@ class Edition:
     marks: Mapping[str, FunctionMark]
 
     @property
+    def documents(self) -> dict[str, Mapping[str, Any]]:
+        """The name of an API -> its document."""
+        return {api.name: rest.document for api, rest in zip(self.plan.apis, self.apis, strict=True)}
+
+    @property
     def api_keys(self) -> dict[str, tuple[ApiKey, ...]]:
         """Stage name -> its keys, as the gateway takes them."""
         return make_api_keys(self.keys)
@@ -89,7 +93,7 @@ def make_local_plan(project: Project) -> Plan:
 def make_apis(project: Project, plan: Plan) -> tuple[RestApi, ...]:
     """The plan's documents, with the stages that each one serves."""
     apis = []
-    examples = first_requests(project)
+    examples = project.first_requests
     for api in plan.apis:
         document = build_document(plan, api, lambda_uri("aws", REGION, ACCOUNT_ID), examples=examples)
         api_id = _digest(api.name.encode(), 10)
@@ -173,14 +177,6 @@ def check_files(marks: Mapping[str, FunctionMark], function: Function) -> None:
             raise FileChangedError(
                 f"{file.name} has changed since models.yaml was read; SIGHUP, a restart or --watch reads it again"
             )
-
-
-def first_requests(project: Project) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """The first example of each version that has some: what the document shows."""
-    folder = project.manifest.path.parent
-    versions = [version for model in project.manifest.models for version in model.versions if version.examples]
-    found = ((version, read_examples(folder / version.examples)) for version in versions)
-    return {(version.model, version.name): examples[0].request for version, examples in found if examples}
 
 
 def mark_of(project: Project, function: Function) -> FunctionMark:

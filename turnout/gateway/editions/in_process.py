@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -33,12 +33,15 @@ class UnopenedError(Exception):
     """A version that could not be opened when it was tried in a process of its own."""
 
 
-def make_functions(project: Project, plan: Plan, **limits: Any) -> InProcessFunctions:
+def make_functions(
+    project: Project, plan: Plan, *, documents: Mapping[str, Mapping[str, Any]] | None = None, **limits: Any
+) -> InProcessFunctions:
     """Every model version whose artifact is here, and the routers; the others are refused with the reason.
 
     Args:
         project: the manifest and its artifacts.
         plan: made of them.
+        documents: the name of an API -> its document, where they were built already.
         limits: as `InProcessFunctions` takes them.
     """
     here, refused = choose_functions(project, plan)
@@ -47,7 +50,7 @@ def make_functions(project: Project, plan: Plan, **limits: Any) -> InProcessFunc
         here,
         make_model_functions(project),
         make_cancellation,
-        routers=make_router_codes(project, plan),
+        routers=make_router_codes(project, plan, documents),
         refused=refused,
         with_transform=frozenset(function.name for function in here if _runs_own_code(manifest, function)),
         off_loop=frozenset(
@@ -65,6 +68,7 @@ def edition_functions(edition: Edition, before: EditionFunctions | None, **limit
     return make_functions(
         edition.project,
         edition.plan,
+        documents=edition.documents,
         marks={name: mark.digest for name, mark in edition.marks.items()},
         before=before,
         check=partial(check_files, edition.marks),
@@ -131,7 +135,9 @@ def _shared_code() -> Any:
     return importlib.import_module(f"{model_lambdas_package()}.function.runtime")
 
 
-def make_router_codes(project: Project, plan: Plan) -> Iterator[RouterCode]:
+def make_router_codes(
+    project: Project, plan: Plan, documents: Mapping[str, Mapping[str, Any]] | None = None
+) -> Iterator[RouterCode]:
     """Every router and the general one."""
     for function in plan.functions:
         if function.kind == "router":
@@ -139,7 +145,7 @@ def make_router_codes(project: Project, plan: Plan) -> Iterator[RouterCode]:
             is_graph = project.manifest.model(function.model).graph is not None
             yield RouterCode(function, partial(_make_router, table), computes=is_graph)
         elif function.kind == "general_router":
-            yield RouterCode(function, partial(_make_general, project, plan), computes=True)
+            yield RouterCode(function, partial(_make_general, project, plan, documents), computes=True)
 
 
 def _make_router(table: Any, invoke: Invoke) -> Answering:
@@ -147,7 +153,9 @@ def _make_router(table: Any, invoke: Invoke) -> Answering:
     return made
 
 
-def _make_general(project: Project, plan: Plan, invoke: Invoke) -> Answering:
+def _make_general(
+    project: Project, plan: Plan, documents: Mapping[str, Mapping[str, Any]] | None, invoke: Invoke
+) -> Answering:
     code = importlib.import_module(f"{router_lambda_package()}.general.router")
-    made: Answering = code.GeneralRouter(make_catalogue(project, plan), invoke)
+    made: Answering = code.GeneralRouter(make_catalogue(project, plan, documents), invoke)
     return made

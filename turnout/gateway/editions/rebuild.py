@@ -15,12 +15,10 @@ from pathlib import Path
 
 from turnout.gateway.editions.edition import Edition, FileStamp, make_edition, stamps_of
 from turnout.gateway.editions.switch import FunctionsOf, GatewayOf
-from turnout.manifest.parser import check_manifest, named_files
 from turnout.manifest.values import Version
 from turnout.problems import Problem, ProblemsError
-from turnout.project.project import load_project
+from turnout.project.project import FoundManifest, complete_project, find_manifest
 from turnout.project.transform_files import TransformFilesError, find_named_files, find_transform_files
-from turnout.yaml_text.reader import read_yaml
 
 SHORTAGES = (
     "can't start new thread",
@@ -64,11 +62,14 @@ def rebuild(path: Path, before: Edition, *, functions_of: FunctionsOf, gateway_o
         gateway_of: makes a gateway.
     """
     logging.disable()  # what goes wrong here is told as a problem of the files
-    files = find_files(path, before)
+    manifest_stamp = stamps_of([path.absolute()])
+    found = find_what_is_there(path)
+    versions = found.versions if found else ()
+    files = {**find_files(path, before, versions), **dict(manifest_stamp)}
     edition: Edition | None = None
     problems = ""
     try:
-        edition = _read(path)
+        edition = _read(path, found)
         functions = functions_of(edition, None)
         gateway_of(edition, functions)
         names = [name for name, mark in edition.marks.items() if not _is_known(name, mark.digest, before)]
@@ -78,7 +79,7 @@ def rebuild(path: Path, before: Edition, *, functions_of: FunctionsOf, gateway_o
         problems = str(error)
     except Exception as error:
         problems = f"{path}: {type(error).__name__}: {error}"
-    files = {**find_files(path, edition), **files}
+    files = {**find_files(path, edition, versions), **files}
     return Rebuilt(None if problems else edition, problems, files)
 
 
@@ -87,11 +88,17 @@ def is_shortage(problems: str) -> bool:
     return any(text in problems for text in SHORTAGES)
 
 
-def _read(path: Path) -> Edition:
-    """An edition none of whose files changed while it was made, or the last of many tries."""
+def _read(path: Path, found: FoundManifest | None) -> Edition:
+    """An edition none of whose files changed while it was made, or the last of many tries.
+
+    Args:
+        path: the manifest.
+        found: what it held when the files were looked for; None where nothing could be read.
+    """
     for _ in range(TRIES):
         started = time.time_ns() - CLOCK_STEP_NS
-        edition = make_edition(load_project(path))
+        edition = make_edition(complete_project(find_manifest(path) if found is None else found))
+        found = None  # another try reads all of it again
         stamps = [stamp for mark in edition.marks.values() for _, stamp in mark.stamps]
         if all(changed < started for _, changed, _ in stamps):
             break
@@ -111,29 +118,32 @@ def _problem(edition: Edition, name: str, reason: str) -> Problem:
     return manifest.problem(path, reason)
 
 
-def find_files(path: Path, edition: Edition | None = None) -> dict[Path, FileStamp]:
+def find_what_is_there(path: Path) -> FoundManifest | None:
+    """What the manifest holds, right or wrong; None where nothing of it can be read."""
+    try:
+        return find_manifest(path)
+    except ProblemsError:
+        return None
+
+
+def find_files(path: Path, edition: Edition | None = None, versions: Sequence[Version] = ()) -> dict[Path, FileStamp]:
     """The manifest, what it names, right or wrong, and the folders in which something may be missing, as they are now.
 
     Args:
         path: the manifest.
         edition: it tells the artifacts' data files, too, and what all its files were when they were read.
+        versions: those that the manifest names; empty where nothing of it could be read.
     """
-    found = [path.absolute()]
-    try:
-        source = str(path)
-        read = read_yaml(path.read_bytes(), source=source)
-        versions = named_files(read, list(check_manifest(read)))
-    except (OSError, ProblemsError):
-        versions = ()
+    files = [path.absolute()]
     for version in versions:
         names = [version.transform, version.examples]
         if version.artifact and not version.is_remote:
             names.append(version.artifact)
         for name in filter(None, names):
             file = path.absolute().parent / name
-            found += (file, file.parent)
-    found += _beside_transforms(path.absolute().parent, versions)
-    stamps = dict(stamps_of(found))
+            files += (file, file.parent)
+    files += _beside_transforms(path.absolute().parent, versions)
+    stamps = dict(stamps_of(files))
     if edition is not None:
         stamps |= {file: stamp for mark in edition.marks.values() for file, stamp in mark.stamps}
     return stamps

@@ -105,7 +105,7 @@ def supervise(
         if output is not None:
             output.close_inherited()
 
-    watch = Watch(find_files(path, edition)) if is_watching else None
+    watch = Watch(find_files(path, edition, edition.project.manifest.versions)) if is_watching else None
     workers = Workers(state, run, close_inherited, capacity=serving.limits.max_connections + REFUSED_BY_WORKERS)
     current = Numbered(first.number, edition)
     reload = Reload(
