@@ -19,7 +19,7 @@ from turnout.gateway.editions.in_process import edition_functions
 from turnout.gateway.functions.invocation import Functions
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.http.server import Limits
-from turnout.gateway.observers.counting import counting_log
+from turnout.gateway.observers.counting import count_requests
 from turnout.gateway.shared.state import SharedState
 from turnout.gateway.sockets import bind_sockets
 from turnout.gateway.workers.supervise import supervise
@@ -62,7 +62,7 @@ def main(project: Path) -> None:
             edition.plan,
             functions,
             apis=edition.apis,
-            access_log=counting_log(state.counters, None),
+            observers=[count_requests(state.counters)],
             bucket_of=state.buckets.bucket_of,
         )
         return Changing(gateway, state)

@@ -98,7 +98,7 @@ def gateway(
     paths: Mapping[str, Mapping[str, Any]], functions: FakeFunctions, *stages: StageSettings, **more: Any
 ) -> Gateway:
     """A gateway with one API; keywords of `document` go there, others to `Gateway`."""
-    mine = {"api_keys", "default_stage", "endpoint", "clock", "monotonic", "random", "access_log"}
+    mine = {"api_keys", "default_stage", "endpoint", "clock", "monotonic", "random", "observers"}
     mine |= {"services", "replay_mark"}
     own = {key: value for key, value in more.items() if key in mine}
     rest = {key: value for key, value in more.items() if key not in mine}

@@ -75,7 +75,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "turnout.packaging": (*CORE, "turnout.openapi", "turnout.trials"),
     "turnout.scaffold": (*CORE, "turnout.trials"),
     "turnout.client": CORE,
-    "turnout.replay": ("turnout.client", "turnout.manifest", "turnout.canary.judging"),
+    "turnout.replay": ("turnout.client", "turnout.manifest"),
     "turnout.canary.judging": ("turnout.manifest",),
     "turnout.canary.observation": (*CORE, *CALLS, "turnout.canary.judging"),
     "turnout.canary.rollout": (*CORE, *CALLS, *_below(CANARY, "turnout.canary.rollout")),

@@ -12,11 +12,11 @@ from onnx import helper
 
 from tests.builders.graphs import value, write_graph, write_identity
 from tests.builders.running_server import RunningServer, running_server
+from turnout.canary.agreement import replay_pair
 from turnout.canary.judging.observed import AgreementCounts
 from turnout.canary.observation.samples import fetch_samples
 from turnout.client.captured_lines import Sample, read_lines
 from turnout.manifest.judgement import OutputRule
-from turnout.replay.replay import replay_pair
 
 MANIFEST = """\
 models:

@@ -365,9 +365,11 @@ def test_canary_sees_what_was_recorded() -> None:
         under_test = Gateway(
             [RestApi(API, document({"/": {"get": operation()}}), (one,))],
             FakeFunctions(answer),
-            access_log=lambda exchange, response, duration_s: shares.append(
-                "true" if exchange.share is not None and exchange.share.is_canary else "false"
-            ),
+            observers=[
+                lambda exchange, response, duration_s: shares.append(
+                    "true" if exchange.share is not None and exchange.share.is_canary else "false"
+                )
+            ],
         )
         response = respond(under_test, request("/dev/", "GET"))
         return {**json.loads(response.body), "isCanary": shares[-1], "statusCode": response.status}

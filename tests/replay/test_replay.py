@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+from turnout.canary.agreement import replay_pair
 from turnout.canary.judging.observed import AgreementCounts
 from turnout.canary.observation.samples import fetch_samples
 from turnout.client.captured_lines import Sample
@@ -20,7 +21,7 @@ from turnout.client.connection import UnreachableError
 from turnout.client.refusals import OLDER_SERVER
 from turnout.protocol.codecs.samples import write_line
 from turnout.replay.comparison import OutputRule
-from turnout.replay.replay import THROTTLED_WAITS_S, Pair, Replay, replay_pair, without_version
+from turnout.replay.replay import THROTTLED_WAITS_S, Pair, Replay, without_version
 
 Told = Callable[[str, Any], tuple[int, Any]]
 

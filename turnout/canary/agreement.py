@@ -6,7 +6,8 @@ Whatever keeps it from comparing is a note and no error: the other checks still 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +19,11 @@ from turnout.canary.rollout.stage_control import StageControlError
 from turnout.canary.run import Compare
 from turnout.client.captured_lines import Sample
 from turnout.client.connection import UnreachableError
-from turnout.manifest.judgement import Agreement
+from turnout.manifest.judgement import Agreement, OutputRule
 from turnout.manifest.parser import Canary, Manifest, Stage
 from turnout.plan.checks.agreement_gaps import find_gap, find_logging
 from turnout.protocol.naming import function_name, function_prefix
-from turnout.replay.replay import replay_headers, replay_pair
+from turnout.replay.replay import Replay, replay_headers
 
 
 def compare_here(stage: Stage, url: str, api_key: str, token: str = "") -> Compare:
@@ -109,3 +110,42 @@ def main_version(stage: Stage, model: str) -> str:
     """What the baseline serves of a model; of several versions the one with the most weight."""
     weights = stage.weights.get(model)
     return stage.serve[model] if weights is None else max(weights, key=lambda version: weights[version])
+
+
+def replay_pair(
+    url: str,
+    samples: Iterable[Sample],
+    model: str,
+    baseline: str,
+    canary: str,
+    *,
+    stage: str = "",
+    headers: Mapping[str, str] | None = None,
+    rules: Mapping[str, OutputRule] | None = None,
+) -> AgreementCounts:
+    """How often the two versions agree over the model's samples; see `Pair.agrees` for what is not counted.
+
+    Args:
+        url: and the others as `Replay` has them.
+        samples: of any models.
+        model: whose samples are sent.
+        baseline: one version.
+        canary: the other.
+        stage: whose paths are asked.
+        headers: of each request.
+        rules: output -> when two of its values agree.
+
+    Raises:
+        UnreachableError: no request was answered.
+        ValueError: `url` is no address.
+    """
+    with closing(Replay(url, model, canary, baseline, stage=stage, headers=headers, rules=rules)) as replay:
+        pairs = list(replay.run(enumerate(samples)))
+    if pairs and all(pair.canary.status == 0 for pair in pairs):
+        raise UnreachableError(pairs[0].canary.error)
+    verdicts = [pair.agrees for pair in pairs if pair.agrees is not None]
+    refused = next((pair.canary for pair in pairs if pair.canary.outputs is None), None)
+    note = f"HTTP {refused.status}: {refused.error[:120]}" if refused and not verdicts else ""
+    if note and refused and refused.hint:
+        note = f"{note}: {refused.hint}"
+    return AgreementCounts(len(verdicts), sum(verdicts), note)

@@ -16,8 +16,8 @@ from urllib.parse import parse_qs
 
 from turnout.gateway.api.exchange import domain_of
 from turnout.gateway.http.messages import Request, Response
-from turnout.gateway.services.console import SEGMENT
 from turnout.gateway.services.local_only import PROXIES
+from turnout.protocol.naming import CONSOLE_SEGMENT
 from turnout.system.loopback import is_loopback, is_loopback_address
 
 COOKIE = "turnout_console"
@@ -62,8 +62,8 @@ class Door:
             return None
         if not compare_digest(offered.encode(), self.token.encode()):
             return refuse("This address is of another run. `turnout serve` prints the one of this run.")
-        cookie = f"{COOKIE}={self.session}; Path=/{SEGMENT}; HttpOnly; SameSite=Strict"
-        return Response(303, (("Location", f"/{SEGMENT}/"), ("Set-Cookie", cookie), *HEADERS))
+        cookie = f"{COOKIE}={self.session}; Path=/{CONSOLE_SEGMENT}; HttpOnly; SameSite=Strict"
+        return Response(303, (("Location", f"/{CONSOLE_SEGMENT}/"), ("Set-Cookie", cookie), *HEADERS))
 
     def find_objection(self, request: Request, *, is_page: bool = False) -> str:
         """Why a request is refused; empty where it is not.

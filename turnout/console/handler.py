@@ -25,9 +25,9 @@ from turnout.console.pages import answer_page
 from turnout.console.state import make_pulse, make_state
 from turnout.console.subject import Subject
 from turnout.gateway.http.messages import Request, Response
-from turnout.gateway.services.console import SEGMENT
 from turnout.problems import ProblemsError
 from turnout.project.manifest_file import ManifestChangedError
+from turnout.protocol.naming import CONSOLE_SEGMENT
 from turnout.yaml_text.editor import EditError
 
 PULSE_S = 1.0
@@ -57,7 +57,7 @@ class ConsoleHandler:
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request."""
-        path = request.path.removeprefix(f"/{SEGMENT}")
+        path = request.path.removeprefix(f"/{CONSOLE_SEGMENT}")
         if path in {"", "/"}:
             if (entered := self._door.let_in(request)) is not None:
                 return entered
@@ -80,7 +80,7 @@ class ConsoleHandler:
         }
         answer = answers.get((request.method, path))
         if answer is None:
-            return answer_json(404, {"error": f"There is nothing at {request.method} /{SEGMENT}{path}."})
+            return answer_json(404, {"error": f"There is nothing at {request.method} /{CONSOLE_SEGMENT}{path}."})
         try:
             return await asyncio.to_thread(answer, request)
         except ProblemsError as error:

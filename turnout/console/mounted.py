@@ -7,7 +7,8 @@ from pathlib import Path
 
 from turnout.console.door import Door
 from turnout.gateway.http.messages import Handler, Request, Response
-from turnout.gateway.services.console import SEGMENT, Console
+from turnout.gateway.services.console import Console
+from turnout.protocol.naming import CONSOLE_SEGMENT
 
 
 def make_console(manifest: Path, door: Door, url: str) -> Console:
@@ -29,7 +30,7 @@ def make_console(manifest: Path, door: Door, url: str) -> Console:
             made.append(ConsoleHandler(Subject(manifest, Target("local", url)), door).handle)
         return made[0](request)
 
-    return Console(handle, lead_browsers, f"{url}/{SEGMENT}?token={door.token}")
+    return Console(handle, lead_browsers, f"{url}/{CONSOLE_SEGMENT}?token={door.token}")
 
 
 def lead_browsers(request: Request) -> Response | None:
@@ -37,4 +38,4 @@ def lead_browsers(request: Request) -> Response | None:
     accepted = next((value for name, value in request.headers if name.lower() == "accept"), "")
     if request.method not in {"GET", "HEAD"} or "text/html" not in accepted:
         return None
-    return Response(302, (("Location", f"/{SEGMENT}/"),))
+    return Response(302, (("Location", f"/{CONSOLE_SEGMENT}/"),))

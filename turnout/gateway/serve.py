@@ -14,7 +14,6 @@ from pathlib import Path
 import orjson
 
 from turnout.artifacts.example_request import count_request, make_request
-from turnout.gateway.api.exchange import Log
 from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.api.identifiers import RequestTimes
 from turnout.gateway.banner import Sample, render_banner
@@ -25,28 +24,18 @@ from turnout.gateway.editions.switch import EditionFunctions
 from turnout.gateway.functions.deferred import Deferred
 from turnout.gateway.functions.invocation import Functions, Loaded, title_of
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
-from turnout.gateway.http.messages import Handler, Request, Response
+from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.http.reader import Limits
 from turnout.gateway.http.wire import make_refusal
 from turnout.gateway.logs import format_warning, set_up_logs
 from turnout.gateway.observers.access_log import escape, iso_time, json_log, make_json_line, text_log
-from turnout.gateway.observers.capture import CaptureFile, capturing_log, redactions_of
-from turnout.gateway.observers.counting import counting_log
+from turnout.gateway.observers.capture import CaptureFile
 from turnout.gateway.observers.line_writer import LineWriter
-from turnout.gateway.observers.sampling import sampling_log, shares_of
+from turnout.gateway.observers.registry import Outlets, make_observers
 from turnout.gateway.output.process import Output
 from turnout.gateway.services.access import Guard, make_guard, make_token
-from turnout.gateway.services.console import SEGMENT as CONSOLE_SEGMENT
 from turnout.gateway.services.console import Console
-from turnout.gateway.services.metrics import PATH as METRICS_PATH
-from turnout.gateway.services.metrics import make_metrics
-from turnout.gateway.services.prometheus import SEGMENT as METRICS_SEGMENT
-from turnout.gateway.services.prometheus import Sources, make_prometheus
-from turnout.gateway.services.registry import SEGMENT, make_services, own_services
-from turnout.gateway.services.replays import PATH as REPLAYS_PATH
-from turnout.gateway.services.replays import make_replays
-from turnout.gateway.services.samples import PATH as SAMPLES_PATH
-from turnout.gateway.services.samples import make_samples
+from turnout.gateway.services.registry import ServiceParts, make_services
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.gateway.shared.state import CAPTURE_LOCK, LINES_LOCK, SAMPLES_LOCK, SharedState
 from turnout.gateway.sockets import bind_sockets
@@ -139,17 +128,16 @@ def serve(
         samples = SharedSamples(state.lock, SAMPLES_LOCK)
         deferred = Deferred("captured requests")
         guard = closing.enter_context(guarded_services(services, project.manifest.path.parent, host, bound_port))
-        own = own_services(
-            {
-                METRICS_PATH: make_metrics(state.counters, secrets.token_hex(8), time.time, output.dropped),
-                SAMPLES_PATH: make_samples(samples),
-                REPLAYS_PATH: make_replays(state.replay_mark),
-            },
-            guard,
-        )
         console = None if make_console is None else make_console(make_url(host, bound_port))
-        scraped = guard(make_prometheus(Sources(state, output.dropped)))
+        parts = ServiceParts(state, samples, guard, secrets.token_hex(8), output.dropped, console)
         line_log = json_log(lines.write) if log_format == "json" else text_log(lines.write)
+        outlets = Outlets(
+            state.counters,
+            samples,
+            deferred,
+            None if captured is None else captured.write,
+            line_log if access_log else None,
+        )
         refusals = {int(status): make_refusal(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
 
         def functions_of(edition: Edition, before: EditionFunctions | None) -> EditionFunctions:
@@ -168,34 +156,11 @@ def serve(
                     before=before if isinstance(before, IsolatedFunctions) else None,
                 )
 
-        def log_of(edition: Edition) -> Log:
-            log = counting_log(state.counters, line_log if access_log else None)
-            redactions = redactions_of(edition.project)
-            log = sampling_log(
-                samples,
-                shares_of(edition.project.manifest),
-                edition.plan,
-                log,
-                deferred=deferred,
-                redactions=redactions,
-            )
-            capture_it = captured and captured.write
-            return capturing_log(capture_it, edition.project, edition.plan, log, deferred) if capture_it else log
-
         def flush() -> None:
             deferred.finish(FINISH_S)
             lines.flush()
             if captured is not None:
                 captured.flush()
-
-        def services_of(edition: Edition, functions: Functions) -> Mapping[str, Handler]:
-            names = [row.name for row in edition.plan.functions]
-            return {
-                SEGMENT: own,
-                METRICS_SEGMENT: scraped,
-                **({} if console is None else {CONSOLE_SEGMENT: console.handle}),
-                **make_services(edition.apis, names, functions, state, guard),
-            }
 
         def gateway_of(edition: Edition, functions: Functions) -> Gateway:
             return build_gateway(
@@ -206,9 +171,11 @@ def serve(
                 stage=stage,
                 keys=edition.keys,
                 port=bound_port,
-                access_log=log_of(edition),
+                observers=make_observers(outlets, edition.project, edition.plan),
                 bucket_of=state.buckets.bucket_of,
-                services={} if services is ServicesMode.OFF else services_of(edition, functions),
+                services={}
+                if services is ServicesMode.OFF
+                else make_services(parts, edition.apis, [row.name for row in edition.plan.functions], functions),
                 replay_mark=state.replay_mark,
                 front=None if console is None else console.front,
             )

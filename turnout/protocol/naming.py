@@ -53,9 +53,19 @@ REPLAY_HEADER = "x-turnout-replay"
 
 RESERVED_MODELS = frozenset({ALIAS_VARIABLE, CANARY_VARIABLE})
 RESERVED_VERSIONS = frozenset({"router", "inference", "newest"})
-RESERVED_STAGES = frozenset(
-    {"models", "v2", "health", "openapi", "restapis", "runtime", "turnout", "metrics", "console"}
-)
+
+CONTROL_PLANE_SEGMENT = "restapis"
+INVOKE_SEGMENT = "2015-03-31"
+OWN_SEGMENT = "turnout"
+METRICS_SEGMENT = "metrics"
+CONSOLE_SEGMENT = "console"
+SERVICE_SEGMENTS = frozenset({CONTROL_PLANE_SEGMENT, INVOKE_SEGMENT, OWN_SEGMENT, METRICS_SEGMENT, CONSOLE_SEGMENT})
+"""First segments of paths that the local gateway's services answer: no stage may have these names."""
+
+API_SEGMENTS = frozenset({"models", "v2", "health", "openapi"})
+"""First segments of the API's own paths, which a path without a stage begins with."""
+
+RESERVED_STAGES = (API_SEGMENTS | SERVICE_SEGMENTS | {"runtime"}) - {INVOKE_SEGMENT}  # no stage begins with a digit
 
 
 def function_prefix(platform: str, stack: str) -> str:

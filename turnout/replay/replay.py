@@ -17,7 +17,6 @@ from http import HTTPStatus
 
 import orjson
 
-from turnout.canary.judging.observed import AgreementCounts
 from turnout.client.captured_lines import Sample
 from turnout.client.connection import Answer, Connection, UnreachableError, inference_path
 from turnout.client.outputs import PREDICTIONS, UnreadableAnswerError, read_outputs
@@ -260,42 +259,3 @@ def without_version(sample: Sample) -> Sample:
     head = orjson.dumps(document)
     length = None if sample.header_length is None else len(head)
     return replace(sample, header_length=length, body=head + sample.body[end:])
-
-
-def replay_pair(
-    url: str,
-    samples: Iterable[Sample],
-    model: str,
-    baseline: str,
-    canary: str,
-    *,
-    stage: str = "",
-    headers: Mapping[str, str] | None = None,
-    rules: Mapping[str, OutputRule] | None = None,
-) -> AgreementCounts:
-    """How often the two versions agree over the model's samples; see `Pair.agrees` for what is not counted.
-
-    Args:
-        url: and the others as `Replay` has them.
-        samples: of any models.
-        model: whose samples are sent.
-        baseline: one version.
-        canary: the other.
-        stage: whose paths are asked.
-        headers: of each request.
-        rules: output -> when two of its values agree.
-
-    Raises:
-        UnreachableError: no request was answered.
-        ValueError: `url` is no address.
-    """
-    with closing(Replay(url, model, canary, baseline, stage=stage, headers=headers, rules=rules)) as replay:
-        pairs = list(replay.run(enumerate(samples)))
-    if pairs and all(pair.canary.status == 0 for pair in pairs):
-        raise UnreachableError(pairs[0].canary.error)
-    verdicts = [pair.agrees for pair in pairs if pair.agrees is not None]
-    refused = next((pair.canary for pair in pairs if pair.canary.outputs is None), None)
-    note = f"HTTP {refused.status}: {refused.error[:120]}" if refused and not verdicts else ""
-    if note and refused and refused.hint:
-        note = f"{note}: {refused.hint}"
-    return AgreementCounts(len(verdicts), sum(verdicts), note)

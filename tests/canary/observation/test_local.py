@@ -13,7 +13,7 @@ from turnout.canary.observation.local import LocalSource
 from turnout.canary.observation.source import Mark, ObservationError
 from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.services.metrics import PATH, make_metrics
-from turnout.gateway.services.registry import own_services
+from turnout.gateway.services.registry import answer_paths
 from turnout.gateway.shared.counters import BOUNDS_S
 from turnout.gateway.shared.state import SharedState
 from turnout.plan.served_by import Serving, Watched
@@ -31,7 +31,7 @@ class Server:
     source: LocalSource
 
     def handle(self, request: Request) -> object:
-        return own_services({PATH: make_metrics(self.state.counters, self.run, lambda: 500.0)})(request)
+        return answer_paths({PATH: make_metrics(self.state.counters, self.run, lambda: 500.0)})(request)
 
     def restart(self) -> None:
         self.state, self.run = SharedState(1), self.run + "'"

@@ -182,7 +182,7 @@ def test_a_head_alone_is_refused_for_its_key_and_logged() -> None:
         stage(),
         components={"securitySchemes": {"key": API_KEY_SCHEME}},
         api_keys={"dev": [ApiKey("id", "secret")]},
-        access_log=lambda exchange, response, duration_s: logged.append(response.status),
+        observers=[lambda exchange, response, duration_s: logged.append(response.status)],
     )
     refusal = under_test.admit(request("/dev/x", headers={"x-api-key": "wrong"}))
     assert refusal is not None
@@ -416,7 +416,7 @@ def test_client_that_hangs_up_is_logged_and_its_request_cancelled() -> None:
         PATHS,
         FakeFunctions(lambda event: never()),
         stage(variables=V1),
-        access_log=lambda exchange, response, duration_s: logged.append(response.status),
+        observers=[lambda exchange, response, duration_s: logged.append(response.status)],
     )
 
     async def run() -> None:
@@ -439,7 +439,7 @@ def test_every_request_is_logged_once() -> None:
     def log(exchange: Exchange, response: Response, duration_s: float) -> None:
         logged.append((response.status, duration_s))
 
-    under_test, _ = served(access_log=log, monotonic=lambda: float(next(ticks)))
+    under_test, _ = served(observers=[log], monotonic=lambda: float(next(ticks)))
 
     for path in ("/dev/x", "/dev/y", "nonsense"):
         respond(under_test, request(path))
@@ -451,10 +451,10 @@ def test_log_that_fails_does_not_harm_the_request(caplog: pytest.LogCaptureFixtu
     def broken(exchange: Exchange, response: Response, duration_s: float) -> None:
         raise BrokenPipeError
 
-    under_test, _ = served(access_log=broken)
+    under_test, _ = served(observers=[broken])
 
     assert respond(under_test, request("/dev/x")).status == 200
-    assert "could not be logged" in caplog.text
+    assert "could not be observed" in caplog.text
 
 
 LATIN = st.text(st.characters(max_codepoint=255), max_size=20)

@@ -26,7 +26,7 @@ def logged(one: Request, *, form: str = "text", percent: float = 0.0, **more: An
         PATHS,
         FakeFunctions(),
         stage(variables={"v": "v1"}, canary=CanarySettings(percent, {"v": "v2"}, "d2")),
-        access_log=text_log(lines.append) if form == "text" else json_log(lines.append),
+        observers=[text_log(lines.append) if form == "text" else json_log(lines.append)],
         monotonic=lambda: next(ticks),
         clock=lambda: 1428582896.789,
         **more,
@@ -110,7 +110,7 @@ def test_key_is_logged_by_its_id_and_never_by_its_value() -> None:
         FakeFunctions(),
         components={"securitySchemes": {"key": API_KEY_SCHEME}},
         api_keys={"dev": [ApiKey("id1", "very-secret")]},
-        access_log=json_log(lines.append),
+        observers=[json_log(lines.append)],
     )
 
     respond(under_test, Request("POST", "/dev/x", "", (("x-api-key", "very-secret"),), b""))

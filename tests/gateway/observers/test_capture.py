@@ -18,7 +18,7 @@ from tests.builders.graphs import write_identity
 from turnout.gateway.editions.edition import make_local_plan
 from turnout.gateway.functions.deferred import Deferred, Job, Then
 from turnout.gateway.functions.invocation import Invocation
-from turnout.gateway.observers.capture import CaptureFile, capturing_log
+from turnout.gateway.observers.capture import CaptureFile, capture_requests
 from turnout.gateway.rules.stages import CanarySettings
 from turnout.project.project import Project, load_project
 
@@ -62,9 +62,10 @@ def captured(
         PATHS,
         FakeFunctions(lambda event: answer),
         stage(variables={"iris": version}, canary=CanarySettings(percent, {"iris": "v2"}, "d1")),
-        access_log=capturing_log(
-            lines.append, project, make_local_plan(project), lambda *row: others.append(row[1].status)
-        ),
+        observers=[
+            capture_requests(lines.append, project, make_local_plan(project)),
+            lambda *row: others.append(row[1].status),
+        ],
         clock=lambda: 1790000000.0,
         monotonic=lambda: next(ticks),
     )
@@ -192,7 +193,7 @@ def test_a_body_with_a_content_encoding_is_read_in_a_thread(project: Project) ->
             PATHS,
             FakeFunctions(lambda event: {"statusCode": 200, "body": "{}"}),
             stage(variables={"iris": "v1"}),
-            access_log=capturing_log(lines.append, project, make_local_plan(project), lambda *_: None, deferred),
+            observers=[capture_requests(lines.append, project, make_local_plan(project), deferred)],
         )
         for headers, body in (({"content-ENCODING": "gzip"}, gzip.compress(BODY)), ({}, BODY + b" " * 100_000)):
             under_test.handle(request("/dev/models/iris/inference", headers=headers, body=body))

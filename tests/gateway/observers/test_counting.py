@@ -10,7 +10,7 @@ import pytest
 from turnout.gateway.api.exchange import Exchange
 from turnout.gateway.api.identifiers import Identifiers
 from turnout.gateway.http.messages import Request, Response
-from turnout.gateway.observers.counting import counting_log
+from turnout.gateway.observers.counting import count_requests
 from turnout.gateway.rules.stages import Share, Target
 from turnout.gateway.shared.counters import CounterKey
 from turnout.gateway.shared.state import SharedState
@@ -31,7 +31,7 @@ def count(
     exchange.share = Share(True, "d", VARIABLES if variables is None else variables or None, ())
     exchange.parameters = {} if proxy is None else {"proxy": proxy}
     state = SharedState(1)
-    counting_log(state.counters, None)(exchange, response, 0.1)
+    count_requests(state.counters)(exchange, response, 0.1)
     ((key, counts),) = state.counters.read().items()
     assert (key, counts.requests) == (CounterKey("prod", key.function, True), 1)
     return key.function, counts.failures

@@ -14,9 +14,10 @@ from tests.builders.graphs import write_identity
 from turnout.gateway.editions.edition import make_local_plan
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.observers.capture import Redactions
-from turnout.gateway.observers.sampling import sampling_log, shares_of
+from turnout.gateway.observers.sampling import sample_requests, shares_of
 from turnout.gateway.rules.stages import CanarySettings
-from turnout.gateway.services.registry import own_services
+from turnout.gateway.services.local_only import local_only
+from turnout.gateway.services.registry import answer_paths
 from turnout.gateway.services.samples import PATH, make_samples
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.samples import SharedSamples
@@ -62,14 +63,15 @@ def sampled(
         PATHS,
         FakeFunctions(lambda event: {"statusCode": 200, "headers": SAID, "body": "{}"}),
         stage(variables={"iris": "v1", "split": "router", "splitRoute": "v1.50,v2.50"}, canary=canary),
-        access_log=sampling_log(
-            samples,
-            {"dev": 5.0} if shares is None else shares,
-            make_local_plan(project),
-            lambda *_: None,
-            random=lambda: draws[1],
-            redactions=redactions or {},
-        ),
+        observers=[
+            sample_requests(
+                samples,
+                {"dev": 5.0} if shares is None else shares,
+                make_local_plan(project),
+                random=lambda: draws[1],
+                redactions=redactions or {},
+            )
+        ],
         random=lambda: draws[0],
     )
     respond(under_test, request(path, headers={"Content-Type": "application/json"}, body=body))
@@ -141,11 +143,8 @@ def test_requests_that_no_canary_decides_are_not_sampled(
     assert sampled(project, path, overrides=overrides, shares=shares) == []
 
 
-def test_where_no_stage_asks_for_agreement_nothing_stands_before_the_log(project: Project) -> None:
-    def log(*_: object) -> None:
-        pass
-
-    assert sampling_log(SharedSamples(SharedLock(), 0), {}, make_local_plan(project), log) is log
+def test_where_no_stage_asks_for_agreement_nothing_observes(project: Project) -> None:
+    assert sample_requests(SharedSamples(SharedLock(), 0), {}, make_local_plan(project)) is None
 
 
 @pytest.mark.parametrize(
@@ -195,7 +194,7 @@ def test_another_question_is_a_400(query: str, method: str) -> None:
     ("path", "client", "status"), [("/a", "127.0.0.1", 200), ("/b", "127.0.0.1", 404), ("/a", "10.0.0.1", 403)]
 )
 def test_own_services_answer_their_paths_to_this_machine(path: str, client: str, status: int) -> None:
-    handle = own_services({"/a": lambda _: Response(200)})
+    handle = local_only(answer_paths({"/a": lambda _: Response(200)}))
     found = handle(Request("GET", path, "", (), b"", client))
     assert isinstance(found, Response)
     assert found.status == status

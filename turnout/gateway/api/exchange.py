@@ -105,5 +105,5 @@ def domain_of(host: str) -> tuple[str, str]:
     return name, name.partition(".")[0]
 
 
-Log = Callable[[Exchange, Response, float], None]
+Observer = Callable[[Exchange, Response, float], None]
 """Takes an exchange, its response and its duration in seconds."""

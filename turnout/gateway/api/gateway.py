@@ -10,11 +10,11 @@ import logging
 import random as random_module
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.gateway.api.exchange import Exchange, Log
+from turnout.gateway.api.exchange import Exchange, Observer
 from turnout.gateway.api.fields import ACCEPT, API_KEY, CONTENT_TYPE, REPLAY, fields_of, parse_query
 from turnout.gateway.api.identifiers import Identifiers, RequestTimes, trace_of_answer
 from turnout.gateway.api.proxy_event import Endpoint, Events, is_too_large
@@ -76,7 +76,7 @@ class Gateway:
         clock: seconds since 1970.
         monotonic: seconds of a clock that never goes back, for throttles and durations.
         random: 0 up to but not 1, one call per request to a stage with a canary.
-        access_log: told of every request, or None.
+        observers: called after each request, in this order.
         bucket_of: makes a throttle's counter, given the stage's name.
         services: first segment of a path -> what answers requests under it that no route of a stage takes: the
             control plane and others that are not the API's.
@@ -99,7 +99,7 @@ class Gateway:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random_module.random,
-        access_log: Log | None = None,
+        observers: Sequence[Observer] = (),
         bucket_of: BucketOf = own_bucket,
         services: Mapping[str, Handler] | None = None,
         replay_mark: str = "",
@@ -128,7 +128,7 @@ class Gateway:
         self._clock = clock
         self._monotonic = monotonic
         self._random = random
-        self._access_log = access_log
+        self._observers = tuple(observers)
         self._identifiers = Identifiers()
         self._times = RequestTimes()
         self._account_id = endpoint.account_id
@@ -343,11 +343,13 @@ class Gateway:
         )
 
     def _finish(self, exchange: Exchange, response: Response) -> Response:
-        if self._access_log is not None:
-            try:
-                self._access_log(exchange, response, self._monotonic() - exchange.started)
-            except Exception:
-                _LOG.exception("request %s could not be logged", exchange.request_id)
+        if self._observers:
+            duration_s = self._monotonic() - exchange.started
+            for observe in self._observers:
+                try:
+                    observe(exchange, response, duration_s)
+                except Exception:
+                    _LOG.exception("request %s could not be observed", exchange.request_id)
         return response
 
 

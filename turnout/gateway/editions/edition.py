@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from turnout.gateway.api.exchange import Log as AccessLog
+from turnout.gateway.api.exchange import Observer
 from turnout.gateway.api.gateway import Front, Gateway, RestApi
 from turnout.gateway.api.proxy_event import Endpoint
 from turnout.gateway.editions.api_keys import load_api_keys
@@ -118,7 +118,7 @@ def build_gateway(
     stage: str = "",
     keys: Mapping[str, str] | None = None,
     port: int = 80,
-    access_log: AccessLog | None = None,
+    observers: Sequence[Observer] = (),
     bucket_of: BucketOf = own_bucket,
     services: Mapping[str, Handler] | None = None,
     replay_mark: str = "",
@@ -134,7 +134,7 @@ def build_gateway(
         stage: answers paths that name none; empty is the manifest's first.
         keys: stage -> API key, for the stages that ask for one.
         port: what events say of this place.
-        access_log: told of every request, or None.
+        observers: called after each request, in this order.
         bucket_of: makes a throttle's counter.
         services: what answers beside the API, by the first segment of its paths.
         replay_mark: by which replayed requests are known; empty knows none.
@@ -150,7 +150,7 @@ def build_gateway(
         default_stage=stage or project.manifest.stages[0].name,
         endpoint=Endpoint(account_id=ACCOUNT_ID, port=port),
         api_keys=make_api_keys(keys or {}),
-        access_log=access_log,
+        observers=observers,
         bucket_of=bucket_of,
         services=services,
         replay_mark=replay_mark,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from turnout.gateway.api.exchange import Exchange, Log
+from turnout.gateway.api.exchange import Exchange, Observer
 from turnout.gateway.api.identifiers import RequestTimes
 from turnout.gateway.http.messages import Response
 from turnout.protocol.aws.access_log import ACCESS_LOG_FIELDS
@@ -84,8 +84,8 @@ def make_json_line(**values: Any) -> str:
     return json.dumps(row, separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
-def text_log(write: Callable[[str], object]) -> Log:
-    """A log that writes text lines."""
+def text_log(write: Callable[[str], object]) -> Observer:
+    """Writes a text line for each request."""
 
     def log(exchange: Exchange, response: Response, duration_s: float) -> None:
         write(text_line(exchange, response, duration_s))
@@ -93,8 +93,8 @@ def text_log(write: Callable[[str], object]) -> Log:
     return log
 
 
-def json_log(write: Callable[[str], object]) -> Log:
-    """A log that writes JSON lines."""
+def json_log(write: Callable[[str], object]) -> Observer:
+    """Writes a JSON line for each request."""
     times = RequestTimes()
 
     def log(exchange: Exchange, response: Response, duration_s: float) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from turnout.gateway.api.exchange import Exchange, Log
+from turnout.gateway.api.exchange import Exchange, Observer
 from turnout.gateway.functions.deferred import QUICK_BYTES, Deferred, is_encoded
 from turnout.gateway.http.messages import Response
 from turnout.gateway.rules.errors import EVENT_TOO_LARGE, MISCONFIGURED
@@ -161,10 +161,10 @@ def with_sample(
     deferred.submit(len(body), make, lambda made: None if made is None else take(made))
 
 
-def capturing_log(
-    write: Callable[[str], object], project: Project, plan: Plan, log: Log, deferred: Deferred | None = None
-) -> Log:
-    """A log that captures, then hands on to another; replayed requests are not captured."""
+def capture_requests(
+    write: Callable[[str], object], project: Project, plan: Plan, deferred: Deferred | None = None
+) -> Observer:
+    """Writes a line for each request that reached a model; replayed ones are not captured."""
     versions = versions_of(plan)
     redactions = redactions_of(project)
 
@@ -178,6 +178,5 @@ def capturing_log(
                 return None if sample is None else write_line(sample)
 
             with_sample(exchange, make, lambda line: write(line.decode()), deferred)
-        log(exchange, response, duration_s)
 
     return capture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from turnout.gateway.api.exchange import Exchange, Log
+from turnout.gateway.api.exchange import Exchange, Observer
 from turnout.gateway.http.messages import Response
 from turnout.gateway.shared.counters import Counters
 from turnout.protocol.naming import FALLBACK_HEADER, ROUTER, function_name, variable_name
@@ -13,24 +13,23 @@ _INFERENCE = re.compile(r"models/([a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*)/infer")
 """The Open Inference Protocol's path behind `/v2/`, of a call that leaves the version to the stage."""
 
 
-def counting_log(counters: Counters, log: Log | None) -> Log:
-    """A log that counts, and hands on to another where there is one; replayed requests are not counted."""
+def count_requests(counters: Counters) -> Observer:
+    """Counts each request; replayed ones are not counted."""
     record = counters.record
 
     def count(exchange: Exchange, response: Response, duration_s: float) -> None:
-        if not exchange.is_replayed:
-            stage, share, target = exchange.stage, exchange.share, exchange.target
-            function = "" if target is None else target.function
-            if exchange.parameters and "proxy" in exchange.parameters:
-                function = _function_behind(exchange) or function
-            key = (
-                stage.settings.name if stage is not None else "",
-                function,
-                share is not None and share.is_canary,
-            )
-            record(key, response.status, duration_s, failed=_has_failed(key[1], response))
-        if log is not None:
-            log(exchange, response, duration_s)
+        if exchange.is_replayed:
+            return
+        stage, share, target = exchange.stage, exchange.share, exchange.target
+        function = "" if target is None else target.function
+        if exchange.parameters and "proxy" in exchange.parameters:
+            function = _function_behind(exchange) or function
+        key = (
+            stage.settings.name if stage is not None else "",
+            function,
+            share is not None and share.is_canary,
+        )
+        record(key, response.status, duration_s, failed=_has_failed(key[1], response))
 
     return count
 

@@ -6,7 +6,7 @@ import random as random_module
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from turnout.gateway.api.exchange import Exchange, Log
+from turnout.gateway.api.exchange import Exchange, Observer
 from turnout.gateway.functions.deferred import Deferred
 from turnout.gateway.http.messages import Response
 from turnout.gateway.observers.capture import Redactions, sample_of, versions_of, who_answered, with_sample
@@ -28,28 +28,26 @@ def shares_of(manifest: Manifest) -> dict[str, float]:
     return {name: agreement.percent for name, agreement in asked.items() if agreement is not None}
 
 
-def sampling_log(
+def sample_requests(
     samples: SharedSamples,
     shares: Mapping[str, float],
     plan: Plan,
-    log: Log,
     random: Callable[[], float] = random_module.random,
     deferred: Deferred | None = None,
     redactions: Redactions = MappingProxyType({}),
-) -> Log:
-    """A log that samples, then hands on to another; the other itself where no stage asks for agreement.
+) -> Observer | None:
+    """Keeps a share of the requests that a canary decides about; None where no stage asks for agreement.
 
     Args:
         samples: where they are kept.
         shares: see `shares_of`.
         plan: whose functions are called.
-        log: the other.
         random: 0 up to but not 1, one call per request to a stage with a canary.
         deferred: makes the samples of large bodies.
         redactions: see `redactions_of`.
     """
     if not shares:
-        return log
+        return None
     versions = versions_of(plan)
     routes = {row.name: route_variable_name(row.model) for row in plan.functions if row.kind == "router"}
 
@@ -70,7 +68,6 @@ def sampling_log(
                     return None if found is None else write_line(found)
 
                 with_sample(exchange, make, lambda line: samples.add(stage.settings.name, line), deferred)
-        log(exchange, response, duration_s)
 
     return sample
 

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from turnout.gateway.api.gateway import Front
 from turnout.gateway.http.messages import Handler
 
-SEGMENT = "console"
-"""The first segment of its paths."""
-
 
 @dataclass(frozen=True, slots=True)
 class Console:

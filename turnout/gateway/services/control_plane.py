@@ -28,9 +28,6 @@ from turnout.gateway.shared.state import ControlState, SharedState
 log = logging.getLogger("turnout.control")
 """Changes, at level INFO."""
 
-SEGMENT = "restapis"
-"""The first segment of its paths."""
-
 UNKNOWN_OPERATION = (
     "Answered here: reading APIs, stages and deployments, UpdateStage and CreateDeployment; "
     "the rest is made from models.yaml"

@@ -19,16 +19,13 @@ from turnout.gateway.functions.invocation import ALIASES, Invocable, Invocation
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.services.aws_wire import AwsError, answer, parse_object
 from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
-from turnout.protocol.naming import LIVE
-
-SEGMENT = "2015-03-31"
-"""The first segment of its paths."""
+from turnout.protocol.naming import INVOKE_SEGMENT, LIVE
 
 KINDS = ("RequestResponse", "Event", "DryRun")
 LATEST = "$LATEST"
 PUBLISHED = "1"
 
-_PATH = re.compile(rf"/{SEGMENT}/functions/([^/]+)/invocations")
+_PATH = re.compile(rf"/{INVOKE_SEGMENT}/functions/([^/]+)/invocations")
 _NAME = re.compile(
     r"(?:arn:[a-z-]+:lambda:[a-z0-9-]*:)?(?:[0-9]{12}:)?(?:function:)?"
     r"(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<qualifier>[A-Za-z0-9$_-]{1,128}))?"

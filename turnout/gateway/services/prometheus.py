@@ -16,13 +16,10 @@ from turnout.gateway.services.aws_wire import AwsError
 from turnout.gateway.shared.counters import BOUNDS_S, CounterKey, Counts
 from turnout.gateway.shared.gauges import Event
 from turnout.gateway.shared.state import SharedState
-from turnout.protocol.naming import split_function_name
+from turnout.protocol.naming import METRICS_SEGMENT, split_function_name
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
-
-SEGMENT = "metrics"
-"""The path's only segment."""
 
 KINDS: Mapping[int, str] = {
     401: "unauthorized",
@@ -59,8 +56,8 @@ def make_prometheus(sources: Sources) -> Handler:
     """The handler; it renders in a thread, for thousands of versions take a while."""
 
     async def answer_metrics(request: Request) -> Response:
-        if request.method not in {"GET", "HEAD"} or request.path != f"/{SEGMENT}":
-            return AwsError(404, "NotFoundException", f"Ask with GET /{SEGMENT}").response()
+        if request.method not in {"GET", "HEAD"} or request.path != f"/{METRICS_SEGMENT}":
+            return AwsError(404, "NotFoundException", f"Ask with GET /{METRICS_SEGMENT}").response()
         accepted = ",".join(value for name, value in request.headers if name.lower() == "accept")
         content_type, text = await asyncio.to_thread(render_metrics, sources, accepted)
         return Response(200, (("Content-Type", content_type),), text)

@@ -1,35 +1,117 @@
-"""What a gateway answers beside its API: AWS's control plane, Lambda's Invoke API, and `/turnout/` of its own."""
+"""The one table of what a gateway answers beside its API, by the first segment of the paths.
+
+The segments are in `turnout.protocol.naming`, from which it follows that no stage can have their names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from turnout.gateway.api.gateway import RestApi
 from turnout.gateway.functions.invocation import Functions
 from turnout.gateway.http.messages import Handler, Request, Response
-from turnout.gateway.services import control_plane as plane
-from turnout.gateway.services import invoke_api
+from turnout.gateway.services import metrics, replays, samples
 from turnout.gateway.services.access import Guard
 from turnout.gateway.services.aws_wire import AwsError
+from turnout.gateway.services.console import Console
+from turnout.gateway.services.control_plane import ControlPlane
+from turnout.gateway.services.invoke_api import InvokeApi
 from turnout.gateway.services.local_only import local_only
+from turnout.gateway.services.prometheus import Sources, make_prometheus
+from turnout.gateway.shared.samples import SharedSamples
 from turnout.gateway.shared.state import SharedState
+from turnout.protocol import naming
 
-SEGMENT = "turnout"
+
+@dataclass(frozen=True, slots=True)
+class ServiceParts:
+    """What services work with, whatever edition is served.
+
+    Args:
+        state: of all workers.
+        samples: of all workers.
+        guard: the check that stands before every service.
+        run: names this run of the server.
+        dropped: lines of output and of the capture that were dropped since the start, by stream.
+        console: the page for browsers, or None.
+    """
+
+    state: SharedState
+    samples: SharedSamples
+    guard: Guard = local_only
+    run: str = ""
+    dropped: Callable[[], Mapping[str, int]] = dict
+    console: Console | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The edition that services act on."""
+
+    apis: Sequence[RestApi]
+    names: Collection[str]
+    functions: Functions
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One row of the table.
+
+    Args:
+        make: makes the handler; None where the server does without it.
+        has_own_check: whether it decides itself who may use it, instead of the guard.
+    """
+
+    make: Callable[[ServiceParts, Served], Handler | None]
+    has_own_check: bool = False
+
+
+def _own_services(parts: ServiceParts, _: Served) -> Handler:
+    return answer_paths(
+        {
+            metrics.PATH: metrics.make_metrics(parts.state.counters, parts.run, time.time, parts.dropped),
+            samples.PATH: samples.make_samples(parts.samples),
+            replays.PATH: replays.make_replays(parts.state.replay_mark),
+        }
+    )
+
+
+SERVICES: Mapping[str, Service] = {
+    naming.CONTROL_PLANE_SEGMENT: Service(lambda parts, served: ControlPlane(served.apis, parts.state).handle),
+    naming.INVOKE_SEGMENT: Service(lambda _, served: InvokeApi(served.functions, frozenset(served.names)).handle),
+    naming.OWN_SEGMENT: Service(_own_services),
+    naming.METRICS_SEGMENT: Service(lambda parts, _: make_prometheus(Sources(parts.state, parts.dropped))),
+    naming.CONSOLE_SEGMENT: Service(
+        lambda parts, _: None if parts.console is None else parts.console.handle, has_own_check=True
+    ),
+}
+"""First segment of a service's paths -> the service."""
 
 
 def make_services(
-    apis: Sequence[RestApi], names: Collection[str], functions: Functions, state: SharedState, guard: Guard = local_only
+    parts: ServiceParts, apis: Sequence[RestApi], names: Collection[str], functions: Functions
 ) -> Mapping[str, Handler]:
-    """First segment -> handler; each behind the guard."""
-    handlers: dict[str, Handler] = {
-        plane.SEGMENT: plane.ControlPlane(apis, state).handle,
-        invoke_api.SEGMENT: invoke_api.InvokeApi(functions, frozenset(names)).handle,
+    """First segment -> handler of every service, behind the guard or its own check.
+
+    Args:
+        parts: what they work with.
+        apis: of the edition that is served.
+        names: its functions' names.
+        functions: what runs them.
+    """
+    served = Served(apis, names, functions)
+    made = {segment: (service, service.make(parts, served)) for segment, service in SERVICES.items()}
+    return {
+        segment: handle if service.has_own_check else parts.guard(handle)
+        for segment, (service, handle) in made.items()
+        if handle is not None
     }
-    return {segment: guard(handle) for segment, handle in handlers.items()}
 
 
-def own_services(handlers: Mapping[str, Handler], guard: Guard = local_only) -> Handler:
-    """The handler of every path under the segment, behind the guard."""
+def answer_paths(handlers: Mapping[str, Handler]) -> Handler:
+    """One handler for several paths; any other is not found."""
 
     def answer_own(request: Request) -> Response | Awaitable[Response]:
         handler = handlers.get(request.path)
@@ -38,4 +120,4 @@ def own_services(handlers: Mapping[str, Handler], guard: Guard = local_only) -> 
             return AwsError(404, "NotFoundException", message).response()
         return handler(request)
 
-    return guard(answer_own)
+    return answer_own

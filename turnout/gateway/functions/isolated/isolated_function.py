@@ -337,11 +337,11 @@ class IsolatedFunction:
 
     def _limit_waiting(self, now: float) -> None:
         """The function's own limit begins for the calls that waited for an init."""
-        latest = now + self.function.timeout_s
+        latest = now + self.function.settings.timeout_s
         for call in self._waiting:
             if call.deadline > latest and call.timer is not None:
                 call.timer.cancel()
-                call.limit(latest, self.function.timeout_s)
+                call.limit(latest, self.function.settings.timeout_s)
                 call.timer = asyncio.get_running_loop().call_at(latest, self._expire, call)
 
     def _ended(self, environment: Environment, ending: str) -> None:

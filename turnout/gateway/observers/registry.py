@@ -1,0 +1,49 @@
+"""The one list of what is called after each request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from turnout.gateway.api.exchange import Observer
+from turnout.gateway.functions.deferred import Deferred
+from turnout.gateway.observers.capture import capture_requests, redactions_of
+from turnout.gateway.observers.counting import count_requests
+from turnout.gateway.observers.sampling import sample_requests, shares_of
+from turnout.gateway.shared.counters import Counters
+from turnout.gateway.shared.samples import SharedSamples
+from turnout.plan.values import Plan
+from turnout.project.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Where observers put what they see, in this process and for every edition.
+
+    Args:
+        counters: of all workers.
+        samples: of all workers.
+        deferred: makes the lines of large bodies.
+        capture: takes a captured line; None where nothing is captured.
+        access_log: writes a line for each request; None where there is none.
+    """
+
+    counters: Counters
+    samples: SharedSamples
+    deferred: Deferred
+    capture: Callable[[str], object] | None = None
+    access_log: Observer | None = None
+
+
+def make_observers(outlets: Outlets, project: Project, plan: Plan) -> tuple[Observer, ...]:
+    """The observers of one edition, in the order in which they are called."""
+    sampling = sample_requests(
+        outlets.samples,
+        shares_of(project.manifest),
+        plan,
+        deferred=outlets.deferred,
+        redactions=redactions_of(project),
+    )
+    capturing = outlets.capture and capture_requests(outlets.capture, project, plan, outlets.deferred)
+    observers = (capturing, sampling, count_requests(outlets.counters), outlets.access_log)
+    return tuple(observe for observe in observers if observe is not None)
