@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,13 @@ def project(tmp_path: Path) -> Path:
         (tmp_path / name).write_text(json.dumps([EXAMPLE]))
     (tmp_path / "models.yaml").write_text(MANIFEST)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def logging_again() -> Iterator[None]:
+    """A rebuild silences the log of its process, which is this one here."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 def gateway_of(edition: Edition, functions: Functions) -> Gateway:
