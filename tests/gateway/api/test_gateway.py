@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.errors import TOO_LARGE_BODY
-from turnout.gateway.rules.stages import CanarySettings, StageSettings
+from turnout.gateway.rules.stages import CanarySettings, Snapshot, Stages, StageSettings
 from turnout.manifest.parser import Throttle
 
 PATHS = {"/x": {"post": operation("fn_${stageVariables.v}:live")}, "/p/{a}": {"post": operation()}}
@@ -561,3 +562,27 @@ def test_api_is_named_in_the_event() -> None:
     respond(under_test, request("/dev/x"))
 
     assert functions.events[0]["requestContext"]["apiId"] == API
+
+
+@dataclass
+class CountedStages:
+    """Stages that count how often their snapshot is taken."""
+
+    stages: Stages
+    taken: int = 0
+
+    @property
+    def snapshot(self) -> Snapshot:
+        self.taken += 1
+        return self.stages.snapshot
+
+
+@pytest.mark.parametrize("path", ["/dev/x", "/dev/y/z", "/x", "/nowhere", "/dev/%", "/own/things"])
+def test_a_request_takes_the_snapshot_once(path: str) -> None:
+    paths = {"/x": {"post": operation("f")}, "/{a+}": {"post": operation("f")}}
+    under_test = gateway(paths, FakeFunctions(), stage(), services={"own": lambda _: Response(200)})
+    counted: Any = CountedStages(under_test.stages)
+    under_test.stages = counted
+    respond(under_test, request(path))
+    under_test.admit(request(path))
+    assert counted.taken == 2

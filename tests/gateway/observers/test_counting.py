@@ -29,7 +29,8 @@ def count(
     exchange.stage = SimpleNamespace(settings=SimpleNamespace(name="prod"))
     exchange.target = Target(target, "live", 1.0)
     exchange.share = Share(True, "d", VARIABLES if variables is None else variables or None, ())
-    exchange.parameters = {} if proxy is None else {"proxy": proxy}
+    parameters = {} if proxy is None else {"proxy": proxy}
+    exchange.routed = SimpleNamespace(share=exchange.share, parameters=parameters)
     state = SharedState(1)
     count_requests(state.counters)(exchange, response, 0.1)
     ((key, counts),) = state.counters.read().items()

@@ -18,8 +18,37 @@ from turnout.gateway.rules.errors import GatewayError
 from turnout.gateway.rules.stages import Share, Stage, Target
 
 
+class Routed:
+    """What answers a request, once its path and method have led to an operation.
+
+    Args:
+        stage: the stage.
+        share: the baseline or the canary, drawn for this request.
+        operation: of the stage's document.
+        parameters: of the path; None where it has none.
+        fields: the request's header fields.
+    """
+
+    __slots__ = ("fields", "operation", "parameters", "share", "stage")
+
+    def __init__(self, stage: Stage, share: Share, operation: Operation, parameters: Any, fields: Fields) -> None:
+        self.stage = stage
+        self.share = share
+        self.operation = operation
+        self.parameters = parameters
+        self.fields = fields
+
+
 class Exchange:
-    """One request and what became of it.
+    """One request and what became of it, which grows step by step.
+
+    Attributes:
+        stage: None until the path has led to one; so is `share`.
+        routed: None until the path and the method have led to an operation.
+        target: None until the request has been admitted and validated.
+        trace: of the event; empty until there is one.
+        error: why the gateway answered itself, or None.
+        is_replayed: whether it is a replay, which is neither captured nor counted.
 
     Args:
         request: as the server read it.
@@ -31,15 +60,13 @@ class Exchange:
     __slots__ = (
         "error",
         "extended_request_id",
-        "fields",
         "is_replayed",
         "key",
         "now",
-        "operation",
-        "parameters",
         "path",
         "request",
         "request_id",
+        "routed",
         "share",
         "stage",
         "stage_path",
@@ -59,19 +86,18 @@ class Exchange:
         self.path = self.stage_path = request.path
         self.stage: Stage | None = None
         self.share: Share | None = None
-        self.operation: Operation | None = None
-        self.parameters: Any = None
+        self.routed: Routed | None = None
         self.target: Target | None = None
-        self.fields: Fields | None = None
         self.key: ApiKey | None = None
-        self.trace = ""  # what the function is told, from the event on
+        self.trace = ""
         self.error: GatewayError | None = None
-        self.is_replayed = False  # then nobody's own request: neither captured nor counted
+        self.is_replayed = False
 
     def context(self, account_id: str, times: RequestTimes) -> dict[str, Any]:
         """What is known, by `$context` name: for customised errors and the access log, not for the hot path."""
-        stage, share, operation = self.stage, self.share, self.operation
-        fields = self.fields or fields_of(self.request)
+        stage, share, routed = self.stage, self.share, self.routed
+        operation = None if routed is None else routed.operation
+        fields = fields_of(self.request)
         domain_name, domain_prefix = domain_of(fields.known[HOST] or "")
         return {
             "accountId": account_id,

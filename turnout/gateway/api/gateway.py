@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.gateway.api.exchange import Exchange, Observer
+from turnout.gateway.api.exchange import Exchange, Observer, Routed
 from turnout.gateway.api.fields import ACCEPT, API_KEY, CONTENT_TYPE, REPLAY, fields_of, parse_query
 from turnout.gateway.api.identifiers import Identifiers, RequestTimes, trace_of_answer
 from turnout.gateway.api.proxy_event import Endpoint, Events, is_too_large
@@ -42,7 +42,7 @@ from turnout.gateway.rules.errors import (
     GatewayError,
 )
 from turnout.gateway.rules.gateway_responses import GatewayResponses
-from turnout.gateway.rules.stages import BucketOf, Stages, StageSettings, own_bucket
+from turnout.gateway.rules.stages import BucketOf, DirectPath, Snapshot, Stages, StageSettings, Target, own_bucket
 from turnout.plan.routes import HEALTH_PATHS
 from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 
@@ -137,7 +137,9 @@ class Gateway:
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request; nothing that a request holds makes it raise."""
-        if request.path not in self.stages.snapshot.direct:
+        snapshot = self.stages.snapshot
+        direct = snapshot.direct.get(request.path)
+        if direct is None:
             service = self._services.get(request.path[1:].partition("/")[0])
             if service is not None:
                 return service(request)
@@ -145,7 +147,7 @@ class Gateway:
                 return page
         exchange = Exchange(request, self._identifiers.take(), self._clock(), self._monotonic())
         try:
-            response = self._answer(exchange)
+            response = self._answer(exchange, snapshot, direct)
         except Exception:
             _LOG.exception("request %s failed inside the gateway", exchange.request_id)
             response = self._refuse(exchange, BROKEN)
@@ -158,110 +160,110 @@ class Gateway:
 
         What it takes from its stage's throttle is not taken again when its body has come.
         """
-        if request.path not in self.stages.snapshot.direct and request.path[1:].partition("/")[0] in self._services:
+        snapshot = self.stages.snapshot
+        direct = snapshot.direct.get(request.path)
+        if direct is None and request.path[1:].partition("/")[0] in self._services:
             return None
         exchange = Exchange(request, self._identifiers.take(), self._clock(), self._monotonic())
         try:
-            error = self._route(exchange) or self._admit(exchange)
+            routed = self._route(exchange, snapshot, direct)
+            error = routed if isinstance(routed, GatewayError) else self._admit(exchange, routed)
         except Exception:  # the whole request will be told
             _LOG.exception("request %s failed inside the gateway", exchange.request_id)
             return None
         if error is not None:
             return self._finish(exchange, self._refuse(exchange, error))
-        assert exchange.stage is not None
-        request.admitted = exchange.stage.settings.name
+        if isinstance(routed, Routed):
+            request.admitted = routed.stage.settings.name
         return None
 
-    def _answer(self, exchange: Exchange) -> Response | Awaitable[Invocation]:
+    def _answer(
+        self, exchange: Exchange, snapshot: Snapshot, direct: DirectPath | None
+    ) -> Response | Awaitable[Response]:
         """Everything up to the function's answer, and that too where it came at once."""
         if len(exchange.request.body) > LARGEST_REQUEST_BYTES:
             return Response(TOO_LARGE_STATUS, TOO_LARGE_HEADERS, TOO_LARGE_BODY)
-        error = self._route(exchange)
-        if error is None:
-            error = self._admit(exchange)
+        routed = self._route(exchange, snapshot, direct)
+        if isinstance(routed, GatewayError):
+            return self._refuse(exchange, routed)
+        error = self._admit(exchange, routed)
         if error is not None:
             return self._refuse(exchange, error)
-        return self._invoke(exchange)
+        return self._invoke(exchange, routed)
 
-    def _route(self, exchange: Exchange) -> GatewayError | None:
+    def _route(self, exchange: Exchange, snapshot: Snapshot, direct: DirectPath | None) -> Routed | GatewayError:
         """Find stage, share and operation."""
-        path = exchange.request.path
-        direct = self.stages.snapshot.direct.get(path)
+        request = exchange.request
         if direct is not None:
-            operation = direct[2].get(exchange.request.method)
+            operation = direct[2].get(request.method)
             if operation is not None:
                 exchange.stage, exchange.path, _ = direct
-                exchange.share = direct[0].share(self._random)
-                exchange.operation = operation
-                return None
+                share = exchange.share = direct[0].share(self._random)
+                routed = exchange.routed = Routed(direct[0], share, operation, None, fields_of(request))
+                return routed
+        path = request.path
         if not path.startswith("/") or not (path.isascii() and path.isprintable()) or " " in path:
             return BAD_PATH
         if "%" in path and _BAD_ESCAPE.search(path) is not None:
             return BAD_PATH
-        stage, exchange.path, exchange.stage_path = self.stages.snapshot.locate(path)
+        stage, exchange.path, exchange.stage_path = snapshot.locate(path)
         if stage is None:
             return UNKNOWN_STAGE
         exchange.stage = stage
-        exchange.share = stage.share(self._random)
-        found = stage.document.routes.match(exchange.request.method, exchange.path)
+        share = exchange.share = stage.share(self._random)
+        found = stage.document.routes.match(request.method, exchange.path)
         if found is None:
             return UNKNOWN_ROUTE
-        exchange.operation, exchange.parameters = found
-        return None
+        routed = exchange.routed = Routed(stage, share, *found, fields_of(request))
+        return routed
 
-    def _admit(self, exchange: Exchange) -> GatewayError | None:
+    def _admit(self, exchange: Exchange, routed: Routed) -> GatewayError | None:
         """Authorize, then throttle."""
-        stage, operation = exchange.stage, exchange.operation
-        assert stage is not None
-        assert operation is not None
-        fields = exchange.fields = fields_of(exchange.request)
-        sent = fields.known[REPLAY]
+        stage, known = routed.stage, routed.fields.known
+        sent = known[REPLAY]
         if sent is not None:
             exchange.is_replayed = is_mark(sent, self._replay_mark)
-        access = operation.access
+        access = routed.operation.access
         if access is not Access.OPEN:
             if access is not Access.API_KEY:
                 return REFUSAL_OF[access]
-            exchange.key = stage.keys.find(fields.known[API_KEY])
+            exchange.key = stage.keys.find(known[API_KEY])
             if exchange.key is None:
                 return INVALID_API_KEY
-        if stage.bucket is None or exchange.request.admitted == stage.settings.name or _asks_for_health(exchange):
+        if stage.bucket is None or exchange.request.admitted == stage.settings.name:
             return None
-        if not stage.bucket.take(exchange.started):
-            return THROTTLED
-        return None
+        if _asks_for_health(exchange, routed) or stage.bucket.take(exchange.started):
+            return None
+        return THROTTLED
 
-    def _invoke(self, exchange: Exchange) -> Response | Awaitable[Invocation]:
+    def _invoke(self, exchange: Exchange, routed: Routed) -> Response | Awaitable[Response]:
         """Validate, make the event and call the function."""
-        stage, share, operation, fields = exchange.stage, exchange.share, exchange.operation, exchange.fields
-        assert stage is not None
-        assert share is not None
-        assert operation is not None
-        assert fields is not None
+        operation = routed.operation
         request = exchange.request
         query = parse_query(request.query) if request.query else _NO_QUERY
         if operation.validator is not None:
+            fields = routed.fields
             error = operation.validator.check(
-                fields.by_lower_name(), exchange.parameters, query[0], fields.known[CONTENT_TYPE], request.body
+                fields.by_lower_name(), routed.parameters, query[0], fields.known[CONTENT_TYPE], request.body
             )
             if error is not None:
                 return self._refuse(exchange, error)
-        target = exchange.target = share.targets[operation.index]
+        target = exchange.target = routed.share.targets[operation.index]
         if target.problem:
             _LOG.error("%s %s: %s", operation.method, operation.resource, target.problem)
             return self._refuse(exchange, MISCONFIGURED)
-        event = self._events.build(exchange, stage, share, operation, fields, query)
+        event = self._events.build(exchange, routed, query)
         if is_too_large(event, request.body):
             return self._refuse(exchange, EVENT_TOO_LARGE)
         invocation = self._functions.invoke(target.function, target.alias, event, target.timeout_s)
         if isinstance(invocation, Invocation):
-            return self._respond(exchange, invocation)
-        return invocation
+            return self._respond(exchange, routed, target, invocation)
+        return self._wait_for_function(exchange, routed, target, invocation)
 
-    async def _wait(self, exchange: Exchange, pending: Awaitable[Invocation]) -> Response:
+    async def _wait(self, exchange: Exchange, pending: Awaitable[Response]) -> Response:
         """The response of a function that takes its time."""
         try:
-            response = await self._wait_for_function(exchange, pending)
+            response = await pending
         except Exception:
             _LOG.exception("request %s failed inside the gateway", exchange.request_id)
             response = self._refuse(exchange, BROKEN)
@@ -271,9 +273,9 @@ class Gateway:
             raise
         return self._finish(exchange, response)
 
-    async def _wait_for_function(self, exchange: Exchange, pending: Awaitable[Invocation]) -> Response:
-        target = exchange.target
-        assert target is not None
+    async def _wait_for_function(
+        self, exchange: Exchange, routed: Routed, target: Target, pending: Awaitable[Invocation]
+    ) -> Response:
         deadline = asyncio.timeout(target.timeout_s)
         try:
             async with deadline:
@@ -288,25 +290,19 @@ class Gateway:
                 raise
             # Not this request was cancelled but the function's run.
             return self._refuse(exchange, FAILED)
-        return self._respond(exchange, invocation)
+        return self._respond(exchange, routed, target, invocation)
 
-    def _respond(self, exchange: Exchange, invocation: Invocation) -> Response:
+    def _respond(self, exchange: Exchange, routed: Routed, target: Target, invocation: Invocation) -> Response:
         """The response that a function's answer asks for."""
         if invocation.error is not None:
-            target = exchange.target
             if invocation.error != "throttled" or self._is_first_throttled(exchange.started):
-                _LOG.error("%s: %s: %s", target and target.function, invocation.error, invocation.message)
+                _LOG.error("%s: %s: %s", target.function, invocation.error, invocation.message)
             return self._refuse(exchange, ERROR_OF_INVOCATION.get(invocation.error, FAILED))
-        stage, fields = exchange.stage, exchange.fields
-        assert stage is not None
-        assert fields is not None
+        binary = routed.stage.document.binary_media_types
         try:
-            status, headers, body = read_answer(
-                invocation.answer, decodes_base64=fields.known[ACCEPT] in stage.document.binary_media_types
-            )
+            status, headers, body = read_answer(invocation.answer, decodes_base64=routed.fields.known[ACCEPT] in binary)
         except MalformedAnswerError as error:
-            target = exchange.target
-            _LOG.error("%s: malformed answer: %s", target and target.function, error)
+            _LOG.error("%s: malformed answer: %s", target.function, error)
             return self._refuse(exchange, FAILED)
         own = (
             ("x-amzn-RequestId", exchange.request_id),
@@ -353,9 +349,8 @@ class Gateway:
         return response
 
 
-def _asks_for_health(exchange: Exchange) -> bool:
+def _asks_for_health(exchange: Exchange, routed: Routed) -> bool:
     """Whether a request asks for health, which is never throttled and takes no caller's token."""
-    operation = exchange.operation
-    if operation is None or exchange.request.method not in {"GET", "HEAD"}:
+    if exchange.request.method not in {"GET", "HEAD"}:
         return False
-    return operation.resource in HEALTH_PATHS
+    return routed.operation.resource in HEALTH_PATHS

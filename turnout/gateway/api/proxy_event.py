@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 import pybase64
 
-from turnout.gateway.api.exchange import Exchange, domain_of
-from turnout.gateway.api.fields import CONTENT_TYPE, FORWARDED_FOR, HOST, TRACE, USER_AGENT, Fields
+from turnout.gateway.api.exchange import Exchange, Routed, domain_of
+from turnout.gateway.api.fields import CONTENT_TYPE, FORWARDED_FOR, HOST, TRACE, USER_AGENT
 from turnout.gateway.api.identifiers import RequestTimes, trace_root
 from turnout.gateway.rules.document import Operation
 from turnout.gateway.rules.stages import Share, Stage
@@ -75,13 +75,11 @@ class Events:
     def build(
         self,
         exchange: Exchange,
-        stage: Stage,
-        share: Share,
-        operation: Operation,
-        fields: Fields,
+        routed: Routed,
         query: tuple[dict[str, str] | None, dict[str, list[str]] | None],
     ) -> dict[str, Any]:
         """The event of one request."""
+        stage, share, operation, fields = routed.stage, routed.share, routed.operation, routed.fields
         request, known, client = exchange.request, fields.known, exchange.request.client
         # The function may change what it gets, so each event has dicts and lists of its own.
         single = {**fields.single}
@@ -129,7 +127,7 @@ class Events:
             "multiValueHeaders": multiple,
             "queryStringParameters": query[0],
             "multiValueQueryStringParameters": query[1],
-            "pathParameters": exchange.parameters,
+            "pathParameters": routed.parameters,
             "stageVariables": None if variables is None else {**variables},
             "requestContext": context,
             "body": body,

@@ -66,7 +66,7 @@ def json_line(exchange: Exchange, response: Response, duration_s: float, *, time
         api_key_id=exchange.key.id if exchange.key is not None else "-",
         stage=stage.settings.name if stage else "-",
         method=exchange.request.method,
-        resource=exchange.operation.resource if exchange.operation else "-",
+        resource=exchange.routed.operation.resource if exchange.routed else "-",
         status=response.status,
         bytes=len(response.body),
         latency_ms=round(duration_s * 1000, 3),

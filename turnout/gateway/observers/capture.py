@@ -121,23 +121,21 @@ def sample_of(
     redact: Collection[str] = (),
 ) -> Sample | None:
     """The sample of an exchange that reached a function; see `make_sample`."""
-    stage, share, operation, fields = exchange.stage, exchange.share, exchange.operation, exchange.fields
-    assert stage is not None
-    assert operation is not None
-    assert share is not None
-    assert fields is not None
+    routed = exchange.routed
+    if routed is None:
+        return None
     return make_sample(
-        fields.by_lower_name(),
+        routed.fields.by_lower_name(),
         exchange.request.body,
         redact,
         time=exchange.now,
-        stage=stage.settings.name,
+        stage=routed.stage.settings.name,
         model=answered[0],
         version=answered[1],
-        canary=share.is_canary,
+        canary=routed.share.is_canary,
         status=response.status,
         duration_ms=duration_s * 1000,
-        resource=operation.resource,
+        resource=routed.operation.resource,
     )
 
 
@@ -152,8 +150,8 @@ def with_sample(
         take: called on the event loop with the line.
         deferred: the thread; None makes every line at once.
     """
-    body, fields = exchange.request.body, exchange.fields
-    if deferred is None or (len(body) <= QUICK_BYTES and not (fields and is_encoded(fields.single))):
+    body, routed = exchange.request.body, exchange.routed
+    if deferred is None or (len(body) <= QUICK_BYTES and not (routed and is_encoded(routed.fields.single))):
         line = make()
         if line is not None:
             take(line)

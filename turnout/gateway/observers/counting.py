@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from turnout.gateway.api.exchange import Exchange, Observer
+from turnout.gateway.api.exchange import Exchange, Observer, Routed
 from turnout.gateway.http.messages import Response
 from turnout.gateway.shared.counters import Counters
 from turnout.protocol.naming import FALLBACK_HEADER, ROUTER, function_name, variable_name
@@ -20,10 +20,10 @@ def count_requests(counters: Counters) -> Observer:
     def count(exchange: Exchange, response: Response, duration_s: float) -> None:
         if exchange.is_replayed:
             return
-        stage, share, target = exchange.stage, exchange.share, exchange.target
+        stage, share, routed, target = exchange.stage, exchange.share, exchange.routed, exchange.target
         function = "" if target is None else target.function
-        if exchange.parameters and "proxy" in exchange.parameters:
-            function = _function_behind(exchange) or function
+        if function and routed is not None and routed.parameters and "proxy" in routed.parameters:
+            function = _function_behind(routed, function) or function
         key = (
             stage.settings.name if stage is not None else "",
             function,
@@ -41,14 +41,14 @@ def _has_failed(function: str, response: Response) -> bool:
     return function.endswith(f"_{ROUTER}") and any(name == FALLBACK_HEADER for name, _ in response.headers)
 
 
-def _function_behind(exchange: Exchange) -> str:
+def _function_behind(routed: Routed, general: str) -> str:
     """The function that the stage calls for a model, of an inference that came by way of the general router.
 
     Such a call counts as the model's own: a canary is judged by it, too. Empty where the request is something else.
     """
-    found = _INFERENCE.fullmatch(exchange.parameters["proxy"])
-    if found is None or exchange.target is None or exchange.share is None or exchange.share.variables is None:
+    found, variables = _INFERENCE.fullmatch(routed.parameters["proxy"]), routed.share.variables
+    if found is None or variables is None:
         return ""
     # Only names that the stage knows: a caller must not fill the table with others.
-    chosen = exchange.share.variables.get(variable_name(found[1]))
-    return function_name(exchange.target.function.removesuffix(f"_{ROUTER}"), found[1], chosen) if chosen else ""
+    chosen = variables.get(variable_name(found[1]))
+    return function_name(general.removesuffix(f"_{ROUTER}"), found[1], chosen) if chosen else ""

@@ -77,9 +77,11 @@ def _is_decided(exchange: Exchange, routes: Mapping[str, str]) -> bool:
 
     Not so where its path names the version, as the paths do by which both versions answer the samples.
     """
-    stage, operation = exchange.stage, exchange.operation
-    if stage is None or operation is None or stage.canary is None:
+    routed = exchange.routed
+    canary_share = None if routed is None else routed.stage.canary
+    if routed is None or canary_share is None:
         return False
-    baseline, canary = (share.targets[operation.index].function for share in (stage.baseline, stage.canary))
+    stage, operation = routed.stage, routed.operation
+    baseline, canary = (share.targets[operation.index].function for share in (stage.baseline, canary_share))
     settings = stage.settings.canary
     return baseline != canary or (settings is not None and routes.get(canary) in settings.overrides)

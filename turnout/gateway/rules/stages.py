@@ -170,6 +170,10 @@ class Stage:
         return canary
 
 
+DirectPath = tuple[Stage, str, Mapping[str, Operation]]
+"""A stage, the path within it, and the operations there by method."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """Every stage at one moment; `default` answers paths that name none.
@@ -177,13 +181,13 @@ class Snapshot:
     Args:
         stages: by name.
         default: or None.
-        direct: raw path -> its stage, the path within the stage, and operations by method, for every path that is a
-            route as it stands: what `locate` and the routes would find, found at once.
+        direct: raw path -> where it leads, for every path that is a route as it stands: what `locate` and the routes
+            would find, found at once.
     """
 
     stages: Mapping[str, Stage]
     default: Stage | None
-    direct: Mapping[str, tuple[Stage, str, Mapping[str, Operation]]]
+    direct: Mapping[str, DirectPath]
 
     def locate(self, path: str) -> tuple[Stage | None, str, str]:
         """The stage of a raw path, the path within the stage, and the path as `requestContext` tells it.
