@@ -73,7 +73,10 @@ def test_router_alone_is_told_where_functions_are_called(code_of: CodeOf) -> Non
 
 def test_router_that_outlives_its_edition_calls_what_is_served_now(code_of: CodeOf) -> None:
     codes = [code_of["pair"], code_of[SECOND], code_of[ROUTER]]
-    changed = replace(code_of[SECOND], function=replace(code_of[SECOND].function, timeout_s=14))
+    changed = replace(
+        code_of[SECOND],
+        function=replace(code_of[SECOND].function, settings=replace(code_of[SECOND].function.settings, timeout_s=14)),
+    )
 
     async def scenario(functions: IsolatedFunctions) -> None:
         before = pid_of(await ask(functions, ANSWER))
