@@ -25,7 +25,7 @@ import pulumi
 import pulumi_aws as aws
 
 from benchmarks.plan import make_artifacts, write_manifest
-from infra.api import RestApi, RestApiArgs
+from infra.api import ApiComponent, RestApiArgs
 from infra.observability.access_logs import AccountLogging
 from infra.program import deploy, find_place, render_documents
 from infra.roles import Roles, RolesArgs
@@ -90,7 +90,7 @@ def deploy_api(project: Project) -> None:
     for api in plan.apis:
         roles = Roles("roles", RolesArgs(place, plan))
         after = [AccountLogging("api-logs", place)]
-        RestApi(api.name, RestApiArgs(api, documents[api.name], 30, after, [roles]))
+        ApiComponent(api.name, RestApiArgs(api, documents[api.name], 30, after, [roles]))
 
 
 def deploy_path_by_path(project: Project) -> None:

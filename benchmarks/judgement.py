@@ -14,7 +14,7 @@ from itertools import islice
 import numpy as np
 
 from turnout.canary.judging.checks import ERROR_MARGIN, LATENCY_MARGIN
-from turnout.canary.judging.sequential import Trials, evidence_of_more, evidence_of_within, threshold
+from turnout.canary.judging.sequential import ArmTrials, evidence_of_more, evidence_of_within, threshold
 from turnout.gateway.shared.counters import BOUNDS_S
 
 RUNS = 100
@@ -25,10 +25,10 @@ ALARM_REQUESTS = 20_000
 CONFIDENCE = 0.95
 CHECKS = 2
 
-Evidence = Callable[[Trials, Trials], float]
+Evidence = Callable[[ArmTrials, ArmTrials], float]
 
 
-def looks(rates: tuple[float, float], share: float, seed: int) -> Iterator[tuple[Trials, Trials]]:
+def looks(rates: tuple[float, float], share: float, seed: int) -> Iterator[tuple[ArmTrials, ArmTrials]]:
     """What is seen of both shares of one traffic, look after look."""
     rng = np.random.default_rng(seed)
     is_canary = rng.random(MOST_REQUESTS) < share
@@ -37,7 +37,7 @@ def looks(rates: tuple[float, float], share: float, seed: int) -> Iterator[tuple
     counts, both, own = (np.cumsum(values)[at] for values in (is_canary, faults, is_canary & faults))
     totals = range(LOOK_EVERY, MOST_REQUESTS + 1, LOOK_EVERY)
     for total, count, fault, canary_fault in zip(totals, counts, both, own, strict=True):
-        yield Trials(total - int(count), int(fault - canary_fault)), Trials(int(count), int(canary_fault))
+        yield ArmTrials(total - int(count), int(fault - canary_fault)), ArmTrials(int(count), int(canary_fault))
 
 
 def requests_until(evidence: Evidence, enough: float, rates: tuple[float, float], share: float, seed: int) -> float:

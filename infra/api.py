@@ -44,7 +44,7 @@ Source: botocore, `PutRestApi.parameters`; API Gateway Developer Guide, "Quotas"
 """
 
 
-class RestApi(pulumi.ComponentResource):
+class ApiComponent(pulumi.ComponentResource):
     """An API with its stages.
 
     Attributes:

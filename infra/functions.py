@@ -15,7 +15,7 @@ from turnout.protocol.naming import LIVE, NEXT
 from turnout.protocol.telemetry import TELEMETRY_OFF
 
 from .naming import log_group_name
-from .packages import RUNTIME, Code
+from .packages import RUNTIME, PackageCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ServedFunctionArgs:
 
     function: Function
     role_arn: pulumi.Input[str]
-    code: Code
+    code: PackageCode
     layers: list[pulumi.Input[str]]
     log_retention_days: int
     keep_live: bool = False

@@ -22,7 +22,7 @@ from .stored_models import StoredModel
 RUNTIME = f"python{LAMBDA_PYTHON}"
 
 
-class Code(TypedDict, total=False):
+class PackageCode(TypedDict, total=False):
     """The arguments that say where a function's or a layer's zip is."""
 
     code: pulumi.Archive
@@ -80,7 +80,7 @@ class Packages(pulumi.ComponentResource):
             self._keep_layer(layer, args.place)
         self.register_outputs({})
 
-    def code_of(self, package: str) -> Code:
+    def code_of(self, package: str) -> PackageCode:
         """Where the zip of a function is."""
         return self._code[package]
 
@@ -103,7 +103,7 @@ class Packages(pulumi.ComponentResource):
         )
         return bucket
 
-    def _send(self, package: BuiltPackage) -> Code:
+    def _send(self, package: BuiltPackage) -> PackageCode:
         if self._bucket is None or not is_large(package):
             return {"code": pulumi.FileArchive(str(package.path))}
         sent = aws.s3.BucketObjectv2(

@@ -29,7 +29,7 @@ from turnout.protocol.telemetry import disable_telemetry
 from turnout.trials.checks import check_opens, try_versions
 
 from .account import Account, BotoAccount
-from .api import RestApi, RestApiArgs
+from .api import ApiComponent, RestApiArgs
 from .functions import ServedFunction, ServedFunctionArgs
 from .limits import check_limits, check_names
 from .naming import Place
@@ -40,10 +40,10 @@ from .observability.guard_rail import GuardRail, GuardRailArgs, find_guarded
 from .own_outputs import read_own_outputs
 from .packages import Packages, PackagesArgs, find_kept
 from .roles import Roles, RolesArgs
-from .settings import Settings, read_settings
+from .settings import StackSettings, read_settings
 from .stored_models import LOCATION, StoredModel, find_stored
 
-Load = Callable[[Path], Project]
+LoadProject = Callable[[Path], Project]
 Build = Callable[[Project, Plan], Sequence[BuiltPackage]]
 
 
@@ -64,7 +64,7 @@ def build_zips(project: Project, plan: Plan) -> Sequence[BuiltPackage]:
 def deploy(
     folder: Path,
     *,
-    load: Load = load_whole_project,
+    load: LoadProject = load_whole_project,
     build: Build = build_zips,
     account: Account | None = None,
 ) -> None:
@@ -133,7 +133,7 @@ class Stack:
     project: Project
     plan: Plan
     place: Place
-    settings: Settings
+    settings: StackSettings
     account: Account
     logging: LoggingPlan
     outputs: Outputs | None
@@ -155,7 +155,9 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     if stack.logging.makes:
         after.append(AccountLogging("api-logs", place))
     apis = {
-        api.name: RestApi(api.name, RestApiArgs(api, documents[api.name], settings.log_retention_days, after, [roles]))
+        api.name: ApiComponent(
+            api.name, RestApiArgs(api, documents[api.name], settings.log_retention_days, after, [roles])
+        )
         for api in plan.apis
     }
     for api in plan.apis:
@@ -173,7 +175,7 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     export(plan, apis, dashboard)
 
 
-def prune_versions(stack: Stack, functions: Sequence[ServedFunction], apis: Mapping[str, RestApi]) -> None:
+def prune_versions(stack: Stack, functions: Sequence[ServedFunction], apis: Mapping[str, ApiComponent]) -> None:
     """Delete the functions' old versions once every alias and stage is what it is to be; never in a preview."""
     names = [function.name for function in stack.plan.functions]
     settled: list[pulumi.Input[Any]] = [version for function in functions for version in function.aliased]
@@ -214,14 +216,14 @@ def make_functions(
         Alarms(function.package, tuple(alarms_of_function(function)), settings.alarm_actions)
 
 
-def make_guard_rail(stack: Stack, apis: Mapping[str, RestApi]) -> None:
+def make_guard_rail(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
     """The guard rail, where a canary is on that an alarm may end."""
     guarded = list(find_guarded(stack.plan, stack.project.manifest, apis))
     if guarded:
         GuardRail("guard-rail", GuardRailArgs(stack.place, guarded, stack.settings.log_retention_days))
 
 
-def export(plan: Plan, apis: Mapping[str, RestApi], dashboard: aws.cloudwatch.Dashboard) -> None:
+def export(plan: Plan, apis: Mapping[str, ApiComponent], dashboard: aws.cloudwatch.Dashboard) -> None:
     """What `pulumi stack output` tells: by stage where it is called, with which key, its API, and what it serves."""
     stages = {name: (api, stage) for api in apis.values() for name, stage in api.stages.items()}
     pulumi.export("endpoints", {name: stage.stage.invoke_url for name, (_, stage) in stages.items()})

@@ -19,7 +19,7 @@ MOST_KEPT_VERSIONS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class StackSettings:
     """A stack's configuration.
 
     Args:
@@ -42,7 +42,7 @@ class Settings:
         return [self.alarm_topic_arn] if self.alarm_topic_arn else []
 
 
-def read_settings() -> Settings:
+def read_settings() -> StackSettings:
     """The stack's own.
 
     Raises:
@@ -62,4 +62,4 @@ def read_settings() -> Settings:
     keep = KEPT_VERSIONS if keep is None else keep
     if not 0 <= keep <= MOST_KEPT_VERSIONS:
         raise pulumi.RunError(f"turnout:keep_versions: must be 0-{MOST_KEPT_VERSIONS}, got {keep}")
-    return Settings(days, topic, account_logging is not False, keep, config.get_bool("new_names") is True)
+    return StackSettings(days, topic, account_logging is not False, keep, config.get_bool("new_names") is True)

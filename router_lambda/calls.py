@@ -34,7 +34,7 @@ _LOG = logging.getLogger("turnout.router")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallOutcome:
     """What became of one call.
 
     Args:
@@ -130,7 +130,7 @@ class Calls:
         deadline_s: float,
         *,
         may_fall_back: bool = True,
-    ) -> Outcome:
+    ) -> CallOutcome:
         """Call a version, and its fallback where it fails.
 
         Args:
@@ -145,14 +145,14 @@ class Calls:
         self._start_shadow(model, version, event)
         fallback = route.fallback if may_fall_back and route.fallback != version else ""
         first_deadline_s = deadline_s - self._reserve_s(route, fallback, deadline_s)
-        first = Outcome(await self._call_version(model, version, event, first_deadline_s), version, how)
+        first = CallOutcome(await self._call_version(model, version, event, first_deadline_s), version, how)
         if not fallback or not _failed(first.answered):
             return first
         second = await self._call_version(model, fallback, event, deadline_s)
         if _failed(second):
             return first
         _LOG.warning("%s: %s answered instead of %s, which failed", model, fallback, version)
-        return Outcome(second, fallback, "fallback", instead_of=version)
+        return CallOutcome(second, fallback, "fallback", instead_of=version)
 
     def _reserve_s(self, route: ModelRoute, fallback: str, deadline_s: float) -> float:
         """What of the time left is the fallback's: as long as it may run, half of it at most."""

@@ -14,7 +14,7 @@ from turnout.protocol.routing.choice import MOST_HOPS, RouteError, read_hop
 from turnout.protocol.routing.invocation import Invoke
 from turnout.protocol.routing.route_table import RouteTable
 
-from .calls import Calls, Outcome
+from .calls import CallOutcome, Calls
 from .proxy_answers import answer_error, answer_failure, with_headers
 from .tasks import AsyncioTasks, Tasks
 
@@ -83,7 +83,7 @@ class Router:
         return _show(self._model, await self._calls.call(self._model, version, how, event, deadline_s))
 
 
-def _show(model: str, outcome: Outcome) -> dict[str, Any]:
+def _show(model: str, outcome: CallOutcome) -> dict[str, Any]:
     """The outcome as the caller reads it."""
     answer = outcome.answered.answer
     if answer is None:

@@ -12,7 +12,7 @@ from .sample import MODEL
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class CheckCall:
     """One request, without the stage in front.
 
     Args:
@@ -31,16 +31,16 @@ class Call:
         return self.method == "POST"
 
 
-def list_calls(api: Api) -> Iterator[Call]:
+def list_calls(api: Api) -> Iterator[CheckCall]:
     """A call of every route of an API; the two routes of the Open Inference Protocol are one call for each path."""
     for route in api.routes:
         if route.method == "ANY":
             continue
-        yield Call(route.method, _fill(route), route.version)
+        yield CheckCall(route.method, _fill(route), route.version)
     if any(route.method == "ANY" for route in api.routes):
         for method, path, *_ in PROTOCOL_PATHS:
             version = "v1" if "{version}" in path and method == "post" else ""
-            yield Call(method.upper(), path.format(model=MODEL, version="v1"), version)
+            yield CheckCall(method.upper(), path.format(model=MODEL, version="v1"), version)
 
 
 def _fill(route: Route) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from turnout.client.connection import Answer, UnreachableError
+from turnout.client.connection import ApiAnswer, UnreachableError
 from turnout.plan.guard_alarms import errors_alarm_name
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan
@@ -36,7 +36,7 @@ class CheckFailedError(Exception):
     """A step did not hold; the message says what was seen."""
 
 
-class Stack(Protocol):
+class CheckedStack(Protocol):
     """Deploys the project as it is now."""
 
     def up(self, *, refresh: bool = False) -> Deployed:
@@ -53,13 +53,13 @@ class Caller(Protocol):
 
     def __call__(
         self, deployed: Deployed, stage: str, method: str, path: str, body: bytes, *, with_key: bool
-    ) -> Answer:
+    ) -> ApiAnswer:
         """The answer to it; UnreachableError where none comes."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CheckRow:
     """What became of one step.
 
     Args:
@@ -76,7 +76,7 @@ class Row:
 
 
 @dataclass
-class Check:
+class AwsCheck:
     """One check.
 
     Args:
@@ -93,7 +93,7 @@ class Check:
     """
 
     project: SampleProject
-    stack: Stack
+    stack: CheckedStack
     name: str
     call: Caller
     client: Client
@@ -102,7 +102,7 @@ class Check:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     begin: Callable[[str], None] = lambda _: None
-    rows: list[Row] = field(default_factory=list)
+    rows: list[CheckRow] = field(default_factory=list)
     deployed: Deployed = field(default_factory=lambda: Deployed({}, {}, {}))
 
     @property
@@ -129,11 +129,11 @@ class Check:
         try:
             for number, (name, deed) in enumerate(self.steps()):
                 if number and self.rows[0].result != "held":
-                    self.rows.append(Row(name, "not tried", "nothing is deployed"))
+                    self.rows.append(CheckRow(name, "not tried", "nothing is deployed"))
                 else:
                     self._try(name, deed)
         except BaseException as error:
-            self.rows.append(Row("interrupted", "failed", str(error) or type(error).__name__))
+            self.rows.append(CheckRow("interrupted", "failed", str(error) or type(error).__name__))
             raise
 
     def finish(self) -> bool:
@@ -152,7 +152,7 @@ class Check:
             seen, result = deed(), "held"
         except Exception as error:
             seen, result = _first_line(error), "failed"
-        self.rows.append(Row(name, result, seen, self.clock() - started))
+        self.rows.append(CheckRow(name, result, seen, self.clock() - started))
 
     # The steps.
 
@@ -314,7 +314,7 @@ class Check:
         pages = self.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
         return [event["message"] for page in pages for event in page["events"]]
 
-    def _call(self, stage: str, method: str, path: str, body: bytes, *, with_key: bool = True) -> Answer | str:
+    def _call(self, stage: str, method: str, path: str, body: bytes, *, with_key: bool = True) -> ApiAnswer | str:
         try:
             return self.call(self.deployed, stage, method, path, body, with_key=with_key)
         except UnreachableError as error:
@@ -322,12 +322,12 @@ class Check:
 
     def _until_status(
         self, stage: str, method: str, path: str, body: bytes, status: int, *, with_key: bool = True
-    ) -> Answer:
-        last: list[Answer | str] = []
+    ) -> ApiAnswer:
+        last: list[ApiAnswer | str] = []
 
         def answered() -> bool:
             last[:] = [self._call(stage, method, path, body, with_key=with_key)]
-            return isinstance(last[0], Answer) and last[0].status == status
+            return isinstance(last[0], ApiAnswer) and last[0].status == status
 
         try:
             self._until(answered, "")
@@ -338,7 +338,7 @@ class Check:
                 else f"{last[0].status} {last[0].body[:200].decode(errors='replace')}"
             )
             raise CheckFailedError(f"{method} /{stage}{path}: expected {status}, got {received}") from None
-        assert isinstance(last[0], Answer)
+        assert isinstance(last[0], ApiAnswer)
         return last[0]
 
     def _until_drawn(self, wanted: set[tuple[str, str]]) -> str:

@@ -14,12 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from turnout.client.connection import Answer, Connection
+from turnout.client.connection import ApiAnswer, ApiConnection
 from turnout.protocol.naming import function_prefix
 from turnout.system.aws_client import make_aws_client
 
 from ..program import deploy
-from .check import Check, Row
+from .check import AwsCheck, CheckRow
 from .leftovers import undo_logs_role
 from .sample import PLATFORM, SampleProject
 from .stack import Deployed, ThrowawayStack
@@ -63,10 +63,10 @@ def main(arguments: Sequence[str]) -> int:
     settings = {"turnout:log_retention_days": "1"}
     stack = ThrowawayStack(home, name, options.region, lambda: deploy(project.folder), settings=settings)
     say(f"Stack {name} in {options.region}. If this is killed: aws-check --clean")
-    return run(Check(project, stack, name, call_aws, client, begin=lambda step: say(f"{step} ...")))
+    return run(AwsCheck(project, stack, name, call_aws, client, begin=lambda step: say(f"{step} ...")))
 
 
-def run(check: Check) -> int:
+def run(check: AwsCheck) -> int:
     """Run a check with the signals held, and print its table.
 
     Returns:
@@ -170,16 +170,16 @@ def make_clients(region: str) -> Callable[[str], Any]:
     return client
 
 
-def call_aws(deployed: Deployed, stage: str, method: str, path: str, body: bytes, *, with_key: bool) -> Answer:
+def call_aws(deployed: Deployed, stage: str, method: str, path: str, body: bytes, *, with_key: bool) -> ApiAnswer:
     """One request over a connection of its own: API Gateway draws a canary's share for each request all the same."""
-    connection = Connection(deployed.endpoints[stage])
+    connection = ApiConnection(deployed.endpoints[stage])
     try:
         return connection.request(method, path, body, {"x-api-key": deployed.keys[stage]} if with_key else {})
     finally:
         connection.close()
 
 
-def render_table(rows: Sequence[Row]) -> str:
+def render_table(rows: Sequence[CheckRow]) -> str:
     """What held, one line a step."""
     wide = max((len(row.step) for row in rows), default=0)
     lines = [f"{row.step:{wide}}  {row.result:9}  {row.seconds:6.0f} s  {row.seen}" for row in rows]

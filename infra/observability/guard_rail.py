@@ -20,7 +20,7 @@ from turnout.manifest.parser import Manifest
 from turnout.plan.guard_alarms import ERRORS, GuardAlarms, find_guard_alarms
 from turnout.plan.values import CanaryPlan, Plan
 
-from ..api import RestApi
+from ..api import ApiComponent
 from ..naming import Place, log_group_name
 from ..packages import RUNTIME
 from ..policies import DESCRIBE_ALARMS, LAMBDA, allow, allow_logs, render_policy, render_trust
@@ -186,7 +186,7 @@ def _check_of(guarded: Guarded) -> pulumi.Output[str]:
     return pulumi.Output.json_dumps({"rest_api_id": guarded.rest_api_id, "stage": guarded.stage, "alarms": alarms})
 
 
-def find_guarded(plan: Plan, manifest: Manifest, apis: Mapping[str, RestApi]) -> Iterator[Guarded]:
+def find_guarded(plan: Plan, manifest: Manifest, apis: Mapping[str, ApiComponent]) -> Iterator[Guarded]:
     """Yield the stages whose canary an alarm ends."""
     judgements = {stage.name: stage.canary.judgement for stage in manifest.stages if stage.canary}
     for api in plan.apis:

@@ -36,7 +36,7 @@ from .transform_modules import TransformModules
 log = logging.getLogger("turnout.function")
 
 Array = npt.NDArray[Any]
-Step = Callable[[dict[str, Array]], Any]
+Hook = Callable[[dict[str, Array]], Any]
 
 
 VALUE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError)
@@ -74,8 +74,8 @@ class Transform:
         self._has_worked = False
         self._failures = 0
         weakref.finalize(self, modules.unload).atexit = False
-        self._preprocess: Step | None = _function(module, "preprocess", owner)
-        self._postprocess: Step | None = _function(module, "postprocess", owner)
+        self._preprocess: Hook | None = _function(module, "preprocess", owner)
+        self._postprocess: Hook | None = _function(module, "postprocess", owner)
         if self._preprocess is None and self._postprocess is None:
             raise ModelError(f"{owner}: {path.name} has neither a function `preprocess` nor `postprocess`")
 
@@ -126,8 +126,8 @@ def _load(modules: TransformModules, path: Path, owner: str) -> ModuleType:
         raise ModelError(f"{owner}: {path.name} cannot be run: {reason}") from error
 
 
-def _function(module: ModuleType, name: str, owner: str) -> Step | None:
-    function: Step | None = getattr(module, name, None)
+def _function(module: ModuleType, name: str, owner: str) -> Hook | None:
+    function: Hook | None = getattr(module, name, None)
     if function is not None and not callable(function):
         raise ModelError(f"{owner}: `{name}` of the transform is not a function")
     return function

@@ -12,12 +12,12 @@ from typing import Any
 from turnout.protocol.errors import RequestError
 from turnout.protocol.routing.catalogue import Catalogue, ModelEntry, VersionEntry
 
-from .serving import Stage
+from .serving import ServedStage
 
 Page = dict[str, Any]
 
 
-def list_models(catalogue: Catalogue, stage: Stage) -> Page:
+def list_models(catalogue: Catalogue, stage: ServedStage) -> Page:
     """Every model, in the order of models.yaml."""
     models = [
         _head(model, stage) if model.is_graph else {**_head(model, stage), "versions": list(model.versions)}
@@ -26,7 +26,7 @@ def list_models(catalogue: Catalogue, stage: Stage) -> Page:
     return {"platform": catalogue.platform, **_place(stage), "models": models}
 
 
-def show_model(model: ModelEntry, stage: Stage) -> Page:
+def show_model(model: ModelEntry, stage: ServedStage) -> Page:
     """One model with its versions, or the calls that a graph is made of."""
     page: Page = {**_place(stage), **_head(model, stage)}
     if model.routing:
@@ -37,7 +37,7 @@ def show_model(model: ModelEntry, stage: Stage) -> Page:
     return {**page, "versions": [_version(model, version, stage) for version in model.versions.values()]}
 
 
-def show_version(model: ModelEntry, version: VersionEntry, stage: Stage) -> Page:
+def show_version(model: ModelEntry, version: VersionEntry, stage: ServedStage) -> Page:
     """One version with its examples."""
     return {**_place(stage), "model": model.name, **_version(model, version, stage), "examples": version.examples}
 
@@ -68,12 +68,12 @@ def find_version(model: ModelEntry, name: str) -> VersionEntry:
     return version
 
 
-def _place(stage: Stage) -> Page:
+def _place(stage: ServedStage) -> Page:
     """Whose variables were read: a canary's share may be told something else than the rest."""
     return {"stage": stage.name, "canary": stage.is_canary}
 
 
-def _head(model: ModelEntry, stage: Stage) -> Page:
+def _head(model: ModelEntry, stage: ServedStage) -> Page:
     return {
         "name": model.name,
         **_described(model.description),
@@ -86,7 +86,7 @@ def _serves(shares: Mapping[str, float]) -> list[Page]:
     return [{"version": version, "percent": percent} for version, percent in shares.items()]
 
 
-def _version(model: ModelEntry, version: VersionEntry, stage: Stage) -> Page:
+def _version(model: ModelEntry, version: VersionEntry, stage: ServedStage) -> Page:
     return {
         "name": version.name,
         **_described(version.description),

@@ -23,7 +23,7 @@ from ..proxy_answers import answer_failure, check_answered
 from .catalogue import find_model, find_version
 from .pages import answer_json, check_method
 from .readiness import Readiness
-from .serving import Stage, reach, reach_all
+from .serving import ServedStage, reach, reach_all
 
 EXTENSIONS = ("binary_tensor_data",)
 
@@ -80,7 +80,7 @@ class OpenInference:
         self._invoke = invoke
         self._readiness = readiness
 
-    async def answer(self, event: Mapping[str, Any], stage: Stage, deadline_s: float) -> dict[str, Any]:
+    async def answer(self, event: Mapping[str, Any], stage: ServedStage, deadline_s: float) -> dict[str, Any]:
         """The proxy answer to one event.
 
         Raises:
@@ -108,14 +108,14 @@ class OpenInference:
             return answer_json({"name": model.name, "ready": True})
         return await self._infer(event, stage, model, asked.version, deadline_s)
 
-    async def _answer_for_all(self, asked: Asked, stage: Stage, deadline_s: float) -> dict[str, Any]:
+    async def _answer_for_all(self, asked: Asked, stage: ServedStage, deadline_s: float) -> dict[str, Any]:
         if asked.what == "metadata":
             return answer_json({"name": "turnout", "version": self._catalogue.release, "extensions": EXTENSIONS})
         await self._readiness.check(reach_all(self._catalogue, stage), stage.alias, deadline_s)
         return answer_json({"ready": True})
 
     async def _infer(
-        self, event: Mapping[str, Any], stage: Stage, model: ModelEntry, version: str, deadline_s: float
+        self, event: Mapping[str, Any], stage: ServedStage, model: ModelEntry, version: str, deadline_s: float
     ) -> dict[str, Any]:
         function = self._catalogue.function_of(model.name, version or stage.choice_of(model))
         path = f"/models/{model.name}/{version}/inference" if version else f"/models/{model.name}/inference"
@@ -132,7 +132,7 @@ def tell_error(answer: Mapping[str, Any]) -> dict[str, Any]:
     return {**answer, "body": told}
 
 
-def describe_model(model: ModelEntry, version: str, stage: Stage) -> dict[str, Any]:
+def describe_model(model: ModelEntry, version: str, stage: ServedStage) -> dict[str, Any]:
     """The protocol's model metadata; without a version that of the one which gets most of the stage's calls."""
     shares = stage.shares_of(model)
     version = version or max(shares, key=shares.__getitem__, default="")

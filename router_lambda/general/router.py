@@ -19,7 +19,7 @@ from .catalogue import find_model, find_version, list_models, show_model, show_v
 from .open_inference import OpenInference
 from .pages import answer_json, answer_text
 from .readiness import Readiness
-from .serving import Stage, reach_all
+from .serving import ServedStage, reach_all
 
 _LOG = logging.getLogger("turnout.router")
 
@@ -63,7 +63,7 @@ class GeneralRouter:
             return answer_failure("failed")
 
     async def _answer(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
-        stage = Stage.of(event)
+        stage = ServedStage.of(event)
         match event["resource"]:
             case "/v2" | "/v2/health/{check}" | "/v2/{proxy+}":
                 return await self._open_inference.answer(event, stage, deadline_s)
@@ -78,7 +78,7 @@ class GeneralRouter:
                 return self._show_catalogue(stage, **(event.get("pathParameters") or {}))
         raise RequestError("UNKNOWN_PATH", f"the general router answers nothing at {event['resource']}")
 
-    def _show_catalogue(self, stage: Stage, model: str = "", version: str = "") -> dict[str, Any]:
+    def _show_catalogue(self, stage: ServedStage, model: str = "", version: str = "") -> dict[str, Any]:
         if not model:
             return answer_json(list_models(self._catalogue, stage))
         entry = find_model(self._catalogue, unquote(model))
@@ -89,7 +89,7 @@ class GeneralRouter:
             raise RequestError("METHOD_NOT_ALLOWED", message, expected="POST", got="GET")
         return answer_json(show_version(entry, find_version(entry, unquote(version)), stage))
 
-    def _show_document(self, stage: Stage) -> dict[str, Any]:
+    def _show_document(self, stage: ServedStage) -> dict[str, Any]:
         """The stage's document with its address; that is all that differs between callers, so the text stays text."""
         text = self._catalogue.documents.get(stage.name)
         if text is None:

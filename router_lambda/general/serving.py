@@ -17,7 +17,7 @@ Reached = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class ServedStage:
     """A stage as one event tells it.
 
     Args:
@@ -36,7 +36,7 @@ class Stage:
     is_canary: bool = False
 
     @classmethod
-    def of(cls, event: Mapping[str, Any]) -> Stage:
+    def of(cls, event: Mapping[str, Any]) -> ServedStage:
         """The stage that the event came through."""
         context = event["requestContext"]
         base = find_base(context["path"], event["resource"], event.get("pathParameters") or {})
@@ -106,7 +106,7 @@ def _quote(text: str) -> str:
     return quote(text, safe="/~")
 
 
-def reach_all(catalogue: Catalogue, stage: Stage) -> dict[Reached, str]:
+def reach_all(catalogue: Catalogue, stage: ServedStage) -> dict[Reached, str]:
     """Every version that the stage's calls without a version can reach, and its function; empty where it has none."""
     reached: dict[Reached, str] = {}
     for model in catalogue.models.values():
@@ -114,7 +114,7 @@ def reach_all(catalogue: Catalogue, stage: Stage) -> dict[Reached, str]:
     return reached
 
 
-def reach(catalogue: Catalogue, stage: Stage, model: ModelEntry, version: str = "") -> dict[Reached, str]:
+def reach(catalogue: Catalogue, stage: ServedStage, model: ModelEntry, version: str = "") -> dict[Reached, str]:
     """The versions that a call of the model can reach; a graph's are those that it calls, and so on."""
     if version:
         return {(model.name, version): catalogue.function_of(model.name, version)}

@@ -13,7 +13,7 @@ from turnout.protocol.aws.limits import LARGEST_BODY_BYTES
 from turnout.protocol.errors import STATUS_OF, RequestError
 from turnout.protocol.routing.step_tensors import BadAnswerError, Tensors, read_step, write_step
 
-from ..calls import Outcome
+from ..calls import CallOutcome
 from ..proxy_answers import status_of
 
 _OF_THE_BODY = frozenset({"content-encoding", "content-length", "content-type", "inference-header-content-length"})
@@ -47,7 +47,7 @@ def step_event(caller: Mapping[str, Any], inputs: Tensors, step: str) -> dict[st
     return {**caller, "headers": sent, "multiValueHeaders": multiple, "body": encoded, "isBase64Encoded": True}
 
 
-def read_outcome(model: str, outcome: Outcome) -> Tensors:
+def read_outcome(model: str, outcome: CallOutcome) -> Tensors:
     """The tensors that a step gave.
 
     Raises:

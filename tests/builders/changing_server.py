@@ -23,7 +23,7 @@ from turnout.gateway.observers.counting import count_requests
 from turnout.gateway.shared.state import SharedState
 from turnout.gateway.sockets import bind_sockets
 from turnout.gateway.workers.supervise import supervise
-from turnout.gateway.workers.worker import First, Serving
+from turnout.gateway.workers.worker import First, ServerParts
 from turnout.project.project import load_project
 
 
@@ -67,7 +67,7 @@ def main(project: Path) -> None:
         )
         return Changing(gateway, state)
 
-    serving = Serving(
+    serving = ServerParts(
         edition_functions,
         gateway_of,
         preload=False,

@@ -21,8 +21,8 @@ from tests.builders.waiting import PATIENCE_S
 from turnout.gateway.editions.isolated import prepare_codes
 from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
-from turnout.gateway.functions.isolated.limits import Limits
-from turnout.gateway.functions.isolated.process import Code
+from turnout.gateway.functions.isolated.limits import EnvironmentLimits
+from turnout.gateway.functions.isolated.process import FunctionCode
 from turnout.plan.planner import make_plan
 from turnout.project.project import load_project
 
@@ -61,16 +61,16 @@ def write_hostile(folder: Path) -> Path:
     return folder
 
 
-def codes_of(folder: Path) -> list[Code]:
+def codes_of(folder: Path) -> list[FunctionCode]:
     """What its environments run, packages built."""
     project = load_project(folder / "models.yaml")
     codes = prepare_codes(project, make_plan(project.manifest, project.artifacts, enforce=False))
     return [code for code in codes if code.function.kind == "model"]
 
 
-def run_attacks(codes: Sequence[Code], attacks: Mapping[str, str]) -> dict[str, str]:
+def run_attacks(codes: Sequence[FunctionCode], attacks: Mapping[str, str]) -> dict[str, str]:
     """Run each attack's Python in one environment: name -> the `repr` of its `result`, or its exception's type."""
-    functions = IsolatedFunctions(codes, Limits(1, 300.0))
+    functions = IsolatedFunctions(codes, EnvironmentLimits(1, 300.0))
 
     async def run() -> dict[str, str]:
         found = {}

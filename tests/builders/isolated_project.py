@@ -23,8 +23,8 @@ from turnout.gateway.editions.isolated import serve_invoke
 from turnout.gateway.functions.invocation import Functions, Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.functions.isolated.keeper import children_of
-from turnout.gateway.functions.isolated.limits import Limits
-from turnout.gateway.functions.isolated.process import Code
+from turnout.gateway.functions.isolated.limits import EnvironmentLimits
+from turnout.gateway.functions.isolated.process import FunctionCode
 
 MANIFEST = """
 platform: turnout
@@ -254,10 +254,15 @@ Scenario = Callable[[IsolatedFunctions], Awaitable[None]]
 
 
 def play(
-    codes: Sequence[Code], scenario: Scenario, *, environments: int = 2, idle_s: float = 300.0, waiting: int = 10_000
+    codes: Sequence[FunctionCode],
+    scenario: Scenario,
+    *,
+    environments: int = 2,
+    idle_s: float = 300.0,
+    waiting: int = 10_000,
 ) -> None:
     """Run a scenario as the server would: on uvloop, everything closed once the loop has ended."""
-    functions = IsolatedFunctions(codes, Limits(environments, idle_s, waiting), serve_invoke=serve_invoke)
+    functions = IsolatedFunctions(codes, EnvironmentLimits(environments, idle_s, waiting), serve_invoke=serve_invoke)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 
@@ -270,7 +275,7 @@ def play(
     await_end_of(codes)
 
 
-def processes_of(codes: Sequence[Code]) -> set[int]:
+def processes_of(codes: Sequence[FunctionCode]) -> set[int]:
     """Every process, function or what it started, that runs one of these functions; no keepers and no dead ones."""
     found = kept_processes_of(codes)
     return found - keepers_of(found)
@@ -288,7 +293,7 @@ def _commands(pid: int) -> bytes:
         return b""
 
 
-def kept_processes_of(codes: Sequence[Code]) -> set[int]:
+def kept_processes_of(codes: Sequence[FunctionCode]) -> set[int]:
     """The same, with the keepers."""
     tasks = {f"LAMBDA_TASK_ROOT={code.task}".encode() for code in codes}
     found = set()
@@ -302,6 +307,6 @@ def kept_processes_of(codes: Sequence[Code]) -> set[int]:
     return found
 
 
-def await_end_of(codes: Sequence[Code]) -> None:
+def await_end_of(codes: Sequence[FunctionCode]) -> None:
     """Until none of their processes is left."""
     wait_until(lambda: not kept_processes_of(codes), lambda: f"the end of {kept_processes_of(codes)}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from turnout.canary.judging.observed import Observation
 from turnout.canary.observation.source import Mark, ObservationError
-from turnout.canary.rollout.stage_control import LiveCanary, Operation, StageControlError, StageState
+from turnout.canary.rollout.stage_control import LiveCanary, StageControlError, StageOperation, StageState
 from turnout.plan.served_by import Watched
 from turnout.plan.values import StagePlan
 
@@ -28,7 +28,7 @@ class FakeStage:
     def read(self) -> StageState:
         return self.states[-1]
 
-    def update(self, operations: Sequence[Operation]) -> None:
+    def update(self, operations: Sequence[StageOperation]) -> None:
         state = self.states[-1]
         for operation in operations:
             state = obey(state, operation)
@@ -67,7 +67,7 @@ class FakeTraffic:
         return self.answer
 
 
-def obey(state: StageState, operation: Operation) -> StageState:
+def obey(state: StageState, operation: StageOperation) -> StageState:
     """The state after one operation; what API Gateway does not know is refused."""
     canary = state.canary or LiveCanary(0.0, {}, state.deployment_id)
     variables, overrides = dict(state.variables), dict(canary.overrides)

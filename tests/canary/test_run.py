@@ -15,10 +15,10 @@ from turnout.canary.judging.states import Phase, Verdict
 from turnout.canary.observation.source import ObservationError
 from turnout.canary.rollout.action import Action, prepare
 from turnout.canary.rollout.log import RolloutLog
-from turnout.canary.rollout.rollout import Connection, RolloutError, carry_out
+from turnout.canary.rollout.rollout import RolloutError, StageConnection, carry_out
 from turnout.canary.rollout.stage_changes import find_differences
-from turnout.canary.rollout.stage_control import Operation, StageControlError, StageState, Target
-from turnout.canary.run import CanaryRun, Settings, Surroundings, Tick
+from turnout.canary.rollout.stage_control import StageControlError, StageOperation, StageState, StageTarget
+from turnout.canary.run import CanaryRun, RunSettings, Surroundings, Tick
 from turnout.manifest.judgement import Agreement, Judgement
 from turnout.plan.stages import plan_stage
 from turnout.project.project import load_project
@@ -32,7 +32,7 @@ stages:
     serve: {echo: v1}
     canary: {percent: 10, serve: {echo: v2}}
 """
-HERE = Target(endpoint_url="http://127.0.0.1:1")
+HERE = StageTarget(endpoint_url="http://127.0.0.1:1")
 GOOD = Observation(Arm(9000, 0, (9000, 0)), Arm(9000, 0, (9000, 0)), (1.0,))
 BAD = Observation(Arm(9000, 0, (9000, 0)), Arm(900, 400, (900, 0)), (1.0,))
 NOTHING = Observation(Arm(0, 0, (0, 0)), Arm(0, 0, (0, 0)), (1.0,))
@@ -44,7 +44,7 @@ class FlakyStage(FakeStage):
 
     failures = 0
 
-    def update(self, operations: Sequence[Operation]) -> None:
+    def update(self, operations: Sequence[StageOperation]) -> None:
         if self.failures:
             self.failures -= 1
             raise StageControlError("nobody listens")
@@ -61,25 +61,25 @@ class Scene:
     compare: Callable[[float], Mapping[str, AgreementCounts]] | None = None
     judgement: Judgement = field(default_factory=lambda: Judgement(steps=(5.0, 50.0), bake_minutes=BAKE_S / 60))
 
-    def run(self, settings: Settings | None = None) -> CanaryRun:
+    def run(self, settings: RunSettings | None = None) -> CanaryRun:
         around = Surroundings(
             lambda: load_project(self.folder),
             self.folder / "models.yaml",
             self.log,
             HERE,
-            Connection(self.stage, FakeFunctions(), self.traffic),
+            StageConnection(self.stage, FakeFunctions(), self.traffic),
             self.compare,
             lambda: self.now_s,
             self.sleep,
         )
-        return CanaryRun(around, "prod", self.judgement, settings or Settings())
+        return CanaryRun(around, "prod", self.judgement, settings or RunSettings())
 
     def sleep(self, seconds: float) -> None:
         self.now_s += seconds
 
     def do(self, action: Action) -> None:
         prepared = prepare(load_project(self.folder), action, HERE, now_s=self.now_s)
-        carry_out(prepared, self.log, Connection(self.stage, FakeFunctions(), self.traffic))
+        carry_out(prepared, self.log, StageConnection(self.stage, FakeFunctions(), self.traffic))
 
     def state(self) -> StageState:
         return self.stage.read()
@@ -185,7 +185,7 @@ def test_a_start_that_nobody_observed_is_observed_from_the_first_look_on(scene: 
 
 
 def test_a_run_that_was_ended_goes_on_where_it_was(scene: Scene) -> None:
-    settings = Settings((5.0, 20.0, 40.0), 2.0)
+    settings = RunSettings((5.0, 20.0, 40.0), 2.0)
     first = scene.run(settings)
     for tick in first.ticks(BAKE_S):
         if tick.state.percent == 20:
@@ -236,8 +236,8 @@ def test_a_run_after_somebody_else_moved_the_canary_begins_anew(scene: Scene) ->
     assert not scene.run().resumed
 
 
-@pytest.mark.parametrize("settings", [Settings((9.0,)), Settings(bake_minutes=7.0)])
-def test_other_steps_begin_anew(scene: Scene, settings: Settings) -> None:
+@pytest.mark.parametrize("settings", [RunSettings((9.0,)), RunSettings(bake_minutes=7.0)])
+def test_other_steps_begin_anew(scene: Scene, settings: RunSettings) -> None:
     next(scene.run().ticks(1))
     assert not scene.run(settings).resumed
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from turnout.client.connection import Connection, UnreachableError, inference_path, post, read_local_key
+from turnout.client.connection import ApiConnection, UnreachableError, inference_path, post, read_local_key
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -154,7 +154,7 @@ def forgetful_url() -> Iterator[str]:
 
 
 def test_a_connection_that_the_server_closed_meanwhile_is_opened_again(forgetful_url: str) -> None:
-    with closing(Connection(forgetful_url)) as connection:
+    with closing(ApiConnection(forgetful_url)) as connection:
         for _ in range(2):
             assert connection.request("POST", "/", b"{}").body == b"{}"
         with pytest.raises(UnreachableError, match="did not answer"):

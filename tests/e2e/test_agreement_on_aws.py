@@ -24,9 +24,9 @@ from turnout.canary.judging.observed import AgreementCounts, Arm, Observation
 from turnout.canary.judging.states import Phase
 from turnout.canary.observation.logged_samples import LAG_S
 from turnout.canary.rollout.log import RolloutLog
-from turnout.canary.rollout.rollout import Connection
-from turnout.canary.rollout.stage_control import Target
-from turnout.canary.run import CanaryRun, Settings, Surroundings
+from turnout.canary.rollout.rollout import StageConnection
+from turnout.canary.rollout.stage_control import StageTarget
+from turnout.canary.run import CanaryRun, RunSettings, Surroundings
 from turnout.client.captured_lines import Sample, read_lines
 from turnout.manifest.judgement import Agreement, Judgement
 from turnout.manifest.parser import Manifest, Stage
@@ -127,13 +127,13 @@ def test_versions_that_disagree_are_rolled_back_by_what_their_functions_logged(
         lambda: load_project(folder),
         folder / "models.yaml",
         RolloutLog(folder),
-        Target(STACK),
-        Connection(control, FakeFunctions(), FakeTraffic(FINE)),
+        StageTarget(STACK),
+        StageConnection(control, FakeFunctions(), FakeTraffic(FINE)),
         compare_on_aws(manifest, stage, STACK, logs, control.url, "", clock=late),
         lambda: began_s,
         lambda _seconds: pytest.fail("one look is enough"),
     )
-    (tick,) = CanaryRun(around, "prod", Judgement(agreement=Agreement(100, 0.98)), Settings()).ticks(1)
+    (tick,) = CanaryRun(around, "prod", Judgement(agreement=Agreement(100, 0.98)), RunSettings()).ticks(1)
     assert tick.observation
     assert tick.observation.agreement == {"step": AgreementCounts(50, 40)}
     assert tick.state.phase is Phase.ROLLED_BACK

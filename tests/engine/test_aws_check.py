@@ -20,7 +20,7 @@ from typing import Any
 import boto3
 import pytest
 
-from infra.aws_check.check import Check, CheckFailedError
+from infra.aws_check.check import AwsCheck, CheckFailedError
 from infra.aws_check.command import clean, open_stack, render_table, run, unfinished
 from infra.aws_check.leftovers import find_leftovers
 from infra.aws_check.sample import SampleProject
@@ -33,7 +33,7 @@ from tests.engine.life import LEAVES_LOOPS
 from tests.engine.project import LAYER, write_package
 from tests.engine.stand_in.aws import REGION
 from tests.engine.world import World
-from turnout.client.connection import Answer
+from turnout.client.connection import ApiAnswer
 from turnout.packaging.build import BuiltPackage
 from turnout.plan.values import Plan
 from turnout.project.project import Project
@@ -56,7 +56,9 @@ class Scene:
         self.zips.mkdir()
         self.server: RunningServer | None = None
         self.stack = self.open(self.home / NAME, self.deploy)
-        self.check = Check(self.project, self.stack, NAME, self.call, cache(self.client), patience_s=120.0, pause_s=0.2)
+        self.check = AwsCheck(
+            self.project, self.stack, NAME, self.call, cache(self.client), patience_s=120.0, pause_s=0.2
+        )
 
     def open(self, home: Path, program: Callable[[], None] = lambda: None) -> ThrowawayStack:
         kept = {name: self.world.environment[name] for name in ("PULUMI_DEBUG_PROVIDERS", "PULUMI_HOME")}
@@ -79,7 +81,7 @@ class Scene:
             return ApiGateway(made, self.world)
         return CloudWatch(made, self.world) if service == "cloudwatch" else made
 
-    def call(self, deployed: Deployed, stage: str, method: str, path: str, body: bytes, *, with_key: bool) -> Answer:
+    def call(self, deployed: Deployed, stage: str, method: str, path: str, body: bytes, *, with_key: bool) -> ApiAnswer:
         assert self.server is not None
         assert deployed.endpoints[stage].endswith(f"/{stage}")
         assert deployed.keys[stage]
@@ -88,7 +90,7 @@ class Scene:
             headers["x-api-key"] = self.server.api_key(stage)
         found = self.server.request(method, f"/{stage}{path}", body or None, headers)
         self.log(stage, is_canary=found.headers.get("x-turnout-canary") == "true")
-        return Answer(found.status, found.headers, found.body, 1.0)
+        return ApiAnswer(found.status, found.headers, found.body, 1.0)
 
     def log(self, stage: str, *, is_canary: bool) -> None:
         """What API Gateway and Lambda write of a request."""

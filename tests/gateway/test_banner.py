@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from turnout.gateway.banner import Sample, render_banner, render_curl
+from turnout.gateway.banner import BannerRequest, render_banner, render_curl
 from turnout.manifest.parser import Canary, Manifest, Stage, Throttle
 
 
@@ -61,7 +61,7 @@ def test_a_thousand_models_are_counted() -> None:
 
 def test_a_curl_survives_any_shell_word() -> None:
     body = {"inputs": {"it's": ['$HOME `x` \\ "q"\n']}}
-    words = shlex.split(render_curl("http://here", Sample("/models/a/inference", body, "key")))
+    words = shlex.split(render_curl("http://here", BannerRequest("/models/a/inference", body, "key")))
     assert words[:2] == ["curl", "http://here/models/a/inference"]
     assert orjson.loads(words[-1]) == body
     assert "x-api-key: $(turnout keys key)" in words

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from turnout.artifacts.examples import Example, matches, read_examples
-from turnout.packaging.build import BuiltPackage, Target, build_packages
+from turnout.packaging.build import BuildTarget, BuiltPackage, build_packages
 from turnout.packaging.contents import FunctionInputs
 from turnout.packaging.layer import LayerError, LayerSpec, resolve_requirements
 from turnout.project.project import Project, load_project
 
-HERE = Target(python="")
+HERE = BuildTarget(python="")
 
 ALONE = """
 import json, os, sys

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 
-from router_lambda.general.serving import Stage, reach_all
+from router_lambda.general.serving import ServedStage, reach_all
 from tests.builders.general_router import ask, route_event
 from tests.builders.manifests import artifacts_of, large_manifest, manifest, manifests, model, signature, stage
 from tests.builders.work import count_calls
@@ -118,7 +118,7 @@ def test_what_is_told_of_any_manifest_is_planned(of: Manifest) -> None:
         overrides = planned.canary.overrides if planned.canary else {}
         for variables in (planned.variables, {**planned.variables, **overrides}):
             event = route_event("/models", variables=variables)
-            asked = set(reach_all(catalogue, Stage.of(event)).values())
+            asked = set(reach_all(catalogue, ServedStage.of(event)).values())
             assert asked <= functions
             pages = [
                 ask(route_event("/models/{model}", variables=variables, model=name), catalogue=catalogue).json

@@ -20,7 +20,7 @@ from model_lambdas.onnx_model.session import Model
 from tests.builders.credentials_server import serve_credentials
 from tests.builders.general_router import route_event, v2_event
 from tests.builders.invoke_api import InvokeApi, Reply, Seen, invoke_api
-from turnout.packaging.build import BuiltPackage, Target, build_packages
+from turnout.packaging.build import BuildTarget, BuiltPackage, build_packages
 from turnout.packaging.routers import find_routers
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan
@@ -79,7 +79,7 @@ def plan_of(project: Project, stack: str = "local") -> Plan:
 @pytest.fixture(scope="module")
 def built(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, BuiltPackage]:
     out, routers = tmp_path_factory.mktemp("packages"), find_routers(project, plan_of(project))
-    packages = build_packages(project, out=out, target=Target(python=""), routers=routers, only=[])
+    packages = build_packages(project, out=out, target=BuildTarget(python=""), routers=routers, only=[])
     return {package.name: package for package in packages}
 
 
@@ -218,7 +218,7 @@ def test_only_the_changed_models_router_is_built_again(
     changed = load_project(tmp_path / "models.yaml")
     out = built["router"].path.parent
     routers = [row for row in find_routers(changed, plan_of(changed)) if row.package != "router"]
-    again = build_packages(changed, out=out, target=Target(python=""), routers=routers, only=[])
+    again = build_packages(changed, out=out, target=BuildTarget(python=""), routers=routers, only=[])
     assert [package.name for package in again if not package.cached] == ["iris_router", "vote_router"]
     assert again[1].digest != built["iris_router"].digest
 

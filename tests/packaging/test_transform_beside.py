@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from tests.builders.helper_project import write_helper_project
-from turnout.packaging.build import BuiltPackage, Target, build_packages
+from turnout.packaging.build import BuildTarget, BuiltPackage, build_packages
 from turnout.packaging.unpack import unpack_zip
 from turnout.project.project import load_project
 
@@ -28,7 +28,7 @@ print(handler({"headers": {"content-type": "application/json"}, "body": body, "i
 
 
 def build(project: Path) -> dict[str, BuiltPackage]:
-    built = build_packages(load_project(project / "models.yaml"), out=project / "out", target=Target(python=""))
+    built = build_packages(load_project(project / "models.yaml"), out=project / "out", target=BuildTarget(python=""))
     return {package.name: package for package in built}
 
 

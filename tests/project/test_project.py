@@ -17,7 +17,7 @@ from turnout.project.project import CACHE_DIR, load_project
 from turnout.project.transform_checks import check_transform
 from turnout.protocol.tensors.datatypes import Signature
 from turnout.runtimes.registry import RUNTIMES
-from turnout.runtimes.runtime import Source
+from turnout.runtimes.runtime import VersionFiles
 
 EXAMPLES = [
     {
@@ -34,7 +34,7 @@ def write_manifest(folder: Path, versions: str, more: str = "") -> Path:
     return path
 
 
-def inspect_bytes(source: Source, cache_dir: Path | None, *, reading: Reading) -> Artifact:
+def inspect_bytes(source: VersionFiles, cache_dir: Path | None, *, reading: Reading) -> Artifact:
     """Artifacts that are whatever the file holds; one that says so is none."""
     data = source.path.read_bytes()
     if data == b"not onnx":

@@ -16,21 +16,23 @@ import pytest
 
 from turnout.client.captured_lines import Sample
 from turnout.replay.comparison import compare_outputs
-from turnout.replay.origin import Origin
+from turnout.replay.origin import ReplayOrigin
 from turnout.replay.plots import NARROW, WIDE, Frame, draw_legend, plot_differences, plot_durations, plot_share
-from turnout.replay.replay import Pair, Reply
+from turnout.replay.replay import Pair, SampleReply
 from turnout.replay.report import render_report
 from turnout.replay.summary import MOST_DISAGREEMENTS, Side, Summary, error_text, floor_text, quantile, share_text
 
-ORIGIN = Origin(datetime(2026, 11, 30, 10, 5, tzinfo=UTC), "http://127.0.0.1:8080", "prod", "capture.jsonl", "c0ffee")
+ORIGIN = ReplayOrigin(
+    datetime(2026, 11, 30, 10, 5, tzinfo=UTC), "http://127.0.0.1:8080", "prod", "capture.jsonl", "c0ffee"
+)
 SAMPLE = Sample(1.5, "prod", "iris", "v1", False, "application/json", None, b'{"secret": 1}', 200, 1.0)
 
 
-def answered(duration_ms: float = 1.0, **outputs: object) -> Reply:
-    return Reply(200, duration_ms, {name: np.asarray(values) for name, values in outputs.items()}, digest="aaa")
+def answered(duration_ms: float = 1.0, **outputs: object) -> SampleReply:
+    return SampleReply(200, duration_ms, {name: np.asarray(values) for name, values in outputs.items()}, digest="aaa")
 
 
-def pair(number: int, baseline: Reply | None, canary: Reply) -> Pair:
+def pair(number: int, baseline: SampleReply | None, canary: SampleReply) -> Pair:
     both = baseline is not None and baseline.outputs is not None and canary.outputs is not None
     comparison = compare_outputs(baseline.outputs, canary.outputs, {}) if both else None  # type: ignore[union-attr, arg-type]
     return Pair(number, SAMPLE, canary, baseline, comparison, ("v1", "v2"))
@@ -47,9 +49,9 @@ def mixed() -> Summary:
     return summary_of(
         pair(1, answered(1.0, p=[[0.1, 0.9]], label=[1]), answered(2.0, p=[[0.2, 0.8]], label=[1])),
         pair(2, answered(3.0, p=[[0.1, 0.9]], label=[1]), answered(4.0, p=[[0.7, 0.3]], label=[0])),
-        pair(3, answered(5.0, p=[[0.1, 0.9]], label=[1]), Reply(500, 6.0, error="<b>failed</b>")),
-        pair(4, Reply(400, 1.0), Reply(400, 1.0)),
-        pair(5, answered(1.0, p=[[0.1, 0.9]], label=[1]), Reply(0, 0.0, error="gone")),
+        pair(3, answered(5.0, p=[[0.1, 0.9]], label=[1]), SampleReply(500, 6.0, error="<b>failed</b>")),
+        pair(4, SampleReply(400, 1.0), SampleReply(400, 1.0)),
+        pair(5, answered(1.0, p=[[0.1, 0.9]], label=[1]), SampleReply(0, 0.0, error="gone")),
         pair(6, None, answered(1.0, p=[[0.1, 0.9]], label=[1])),
     )
 
@@ -80,12 +82,12 @@ def test_a_summary_counts_requests_outputs_and_replies() -> None:
 
 
 def test_an_answer_that_could_not_be_read_is_an_error() -> None:
-    found = summary_of(pair(1, answered(y=[1]), Reply(200, 1.0, error="odd")))
+    found = summary_of(pair(1, answered(y=[1]), SampleReply(200, 1.0, error="odd")))
     assert (found.canary.errors, found.compared, found.agreed) == (1, 1, 0)
 
 
 def test_nothing_compared_is_no_agreement() -> None:
-    found = summary_of(pair(1, Reply(400, 1.0), Reply(400, 1.0)))
+    found = summary_of(pair(1, SampleReply(400, 1.0), SampleReply(400, 1.0)))
     assert found.agreement is None
     assert found.to_json()["agreement"] is None
     assert "No request could be compared" in render_report(found, ORIGIN, floor=None)

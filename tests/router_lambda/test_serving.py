@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from router_lambda.general.serving import Stage, find_base
+from router_lambda.general.serving import ServedStage, find_base
 from tests.builders.general_router import ask
 
 
@@ -67,7 +67,7 @@ def event_of(way: Way, resource: str, parameters: dict[str, str], slash: str = "
 def test_base_is_the_callers_path_less_the_resource(
     way: Way, resource: str, parameters: dict[str, str], slash: str
 ) -> None:
-    assert Stage.of(event_of(way, resource, parameters, slash)).base == way.base
+    assert ServedStage.of(event_of(way, resource, parameters, slash)).base == way.base
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
@@ -103,4 +103,4 @@ def test_base_of_paths_that_are_escaped_or_misleading(
 
 def test_event_without_a_host_names_the_domain_of_its_context() -> None:
     event = {**event_of(WAYS["direct"], "/openapi.json", {}), "headers": None}
-    assert Stage.of(event).origin == f"https://{API}"
+    assert ServedStage.of(event).origin == f"https://{API}"

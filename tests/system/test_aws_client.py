@@ -12,8 +12,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from turnout.canary.rollout.stage_control import Target, make_client
-from turnout.client.connection import Connection, post
+from turnout.canary.rollout.stage_control import StageTarget, make_client
+from turnout.client.connection import ApiConnection, post
 from turnout.project.remote_artifacts import download_object
 from turnout.system.aws_client import make_aws_client
 
@@ -90,17 +90,17 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
 
 
 def ask_stage(url: str) -> None:
-    with closing(make_client("apigateway", Target(endpoint_url=url))) as client:
+    with closing(make_client("apigateway", StageTarget(endpoint_url=url))) as client:
         client.get_rest_apis()
 
 
 def ask_functions(url: str) -> None:
-    with closing(make_client("lambda", Target(endpoint_url=url))) as client:
+    with closing(make_client("lambda", StageTarget(endpoint_url=url))) as client:
         client.list_functions()
 
 
 def ask_connection(url: str) -> None:
-    with closing(Connection(url)) as connection:
+    with closing(ApiConnection(url)) as connection:
         connection.request("GET", "/")
 
 
@@ -119,7 +119,7 @@ def test_an_endpoint_that_the_environment_names_is_asked_without_the_proxy(
     server: _Server, proxy: _Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-    with closing(make_client("cloudwatch", Target("prod"))) as client:
+    with closing(make_client("cloudwatch", StageTarget("prod"))) as client:
         assert client.meta.endpoint_url == server.url
     download_object("bucket", "key", tmp_path / "model.onnx")
     assert server.asked

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from turnout.artifacts.onnx_file import ArtifactError
-from turnout.canary.rollout.stage_control import StageControlError, Target, make_client
+from turnout.canary.rollout.stage_control import StageControlError, StageTarget, make_client
 from turnout.packaging.layer import LayerError, find_uv
 from turnout.project.remote_artifacts import download_object
 from turnout.system.aws_client import make_aws_client
@@ -38,7 +38,7 @@ def test_extras_are_those_of_the_project(root: Path) -> None:
 @pytest.mark.usefixtures("without_boto3")
 def test_a_stage_on_aws_without_boto3_names_the_extra() -> None:
     with pytest.raises(StageControlError, match="a stage of stack prod needs boto3, which is not") as caught:
-        make_client("apigateway", Target("prod"))
+        make_client("apigateway", StageTarget("prod"))
     assert caught.value.hint == HINT
 
 

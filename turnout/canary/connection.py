@@ -7,8 +7,8 @@ from dataclasses import replace
 from turnout.canary.observation.cloudwatch import CloudWatchSource
 from turnout.canary.observation.local import LocalSource
 from turnout.canary.rollout.local_stage import LocalFunctions, LocalStage
-from turnout.canary.rollout.rollout import Connection
-from turnout.canary.rollout.stage_control import ApiGatewayStage, LambdaFunctions, Target, make_client
+from turnout.canary.rollout.rollout import StageConnection
+from turnout.canary.rollout.stage_control import ApiGatewayStage, LambdaFunctions, StageTarget, make_client
 from turnout.manifest.judgement import Judgement
 from turnout.plan.planner import api_name
 from turnout.plan.stages import plan_stage
@@ -17,7 +17,7 @@ from turnout.protocol.naming import function_prefix
 from turnout.system.service_tokens import find_token
 
 
-def connect(project: Project, target: Target, stage: str, judgement: Judgement | None = None) -> Connection:
+def connect(project: Project, target: StageTarget, stage: str, judgement: Judgement | None = None) -> StageConnection:
     """The stage behind a target; nothing is sent yet. `judgement` names the alarms that are wanted."""
     manifest = project.manifest
     served = next(row for row in manifest.stages if row.name == stage)
@@ -25,9 +25,9 @@ def connect(project: Project, target: Target, stage: str, judgement: Judgement |
     if target.is_local:
         url = target.endpoint_url
         token = find_token(project.manifest.path.parent, url)
-        return Connection(LocalStage(url, api, stage, token), LocalFunctions(url, token), LocalSource(url, token))
+        return StageConnection(LocalStage(url, api, stage, token), LocalFunctions(url, token), LocalSource(url, token))
     control = ApiGatewayStage(make_client("apigateway", target), api, stage, str(target))
     functions = LambdaFunctions(make_client("lambda", target))
     alarms = judgement.alarms if judgement else ()
     source = CloudWatchSource(make_client("cloudwatch", replace(target, endpoint_url="")), alarms)
-    return Connection(control, functions, source, source.ringing)
+    return StageConnection(control, functions, source, source.ringing)

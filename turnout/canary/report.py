@@ -13,9 +13,9 @@ from turnout.canary.observation.source import Mark, ObservationError
 from turnout.canary.rollout.action import served_text
 from turnout.canary.rollout.log import Rollout, RolloutLog
 from turnout.canary.rollout.manifest_edits import find_stage
-from turnout.canary.rollout.rollout import Connection, RolloutError, progress_of
+from turnout.canary.rollout.rollout import RolloutError, StageConnection, progress_of
 from turnout.canary.rollout.stage_changes import find_differences
-from turnout.canary.rollout.stage_control import LiveCanary, StageControlError, StageState, Target
+from turnout.canary.rollout.stage_control import LiveCanary, StageControlError, StageState, StageTarget
 from turnout.canary.run import Compare
 from turnout.manifest.judgement import Judgement
 from turnout.manifest.parser import Stage
@@ -27,7 +27,7 @@ from turnout.project.project import Project
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CanaryReport:
     """How a canary stands.
 
     Args:
@@ -54,11 +54,11 @@ def make_report(
     name: str,
     log: RolloutLog,
     *,
-    target: Target | None = None,
-    connection: Connection | None = None,
+    target: StageTarget | None = None,
+    connection: StageConnection | None = None,
     compare: Compare | None = None,
     outputs: Mapping[str, Any] | None = None,
-) -> Report:
+) -> CanaryReport:
     """Gather how a stage's canary stands; nothing is changed.
 
     Args:
@@ -93,7 +93,7 @@ def make_report(
     if outputs is not None:
         warnings += compare_outputs(outputs, planned)
     checks = judge(judgement_of(stage, target), observation) if stage.canary and observation else ()
-    return Report(
+    return CanaryReport(
         stage,
         {model: served_text(stage, model) for model in (stage.canary.serve if stage.canary else ())},
         since,
@@ -110,14 +110,14 @@ def half_done(project: Project, rollout: Rollout) -> str:
     return f"`{rollout.command}` was cut off: {how_far}; `turnout canary mend` finishes it"
 
 
-def judgement_of(stage: Stage, target: Target | None) -> Judgement:
+def judgement_of(stage: Stage, target: StageTarget | None) -> Judgement:
     """What is asked of a stage's canary; a gateway here has no alarms."""
     judgement = stage.canary.judgement if stage.canary else Judgement()
     return replace(judgement, alarms=()) if target is not None and target.is_local else judgement
 
 
 def observe(
-    project: Project, target: Target, connection: Connection, live: StageState, name: str, mark: Mark
+    project: Project, target: StageTarget, connection: StageConnection, live: StageState, name: str, mark: Mark
 ) -> Observation:
     """What was seen since a mark."""
     assert live.canary is not None
@@ -154,7 +154,7 @@ def compare_outputs(outputs: Mapping[str, Any], planned: StagePlan) -> Iterator[
         yield row.sentence
 
 
-def report_to_json(report: Report) -> dict[str, Any]:
+def report_to_json(report: CanaryReport) -> dict[str, Any]:
     """The report for programs."""
     canary, observation = report.stage.canary, report.observation
     shares = {"baseline": observation.baseline, "canary": observation.canary} if observation else {}

@@ -18,8 +18,8 @@ from turnout.canary.observation.source import Mark, ObservationError
 from turnout.canary.rollout.action import Action, prepare
 from turnout.canary.rollout.log import Rollout, RolloutLog
 from turnout.canary.rollout.manifest_edits import find_canary, find_stage
-from turnout.canary.rollout.rollout import Connection, RolloutError, carry_out, check_finished, mend
-from turnout.canary.rollout.stage_control import StageControlError, Target
+from turnout.canary.rollout.rollout import RolloutError, StageConnection, carry_out, check_finished, mend
+from turnout.canary.rollout.stage_control import StageControlError, StageTarget
 from turnout.manifest.judgement import Judgement
 from turnout.manifest.parser import Canary
 from turnout.plan.planner import make_plan
@@ -79,15 +79,15 @@ class Surroundings:
     load: Callable[[], Project]
     manifest: Path
     log: RolloutLog
-    target: Target
-    connection: Connection
+    target: StageTarget
+    connection: StageConnection
     compare: Compare | None
     clock: Callable[[], float]
     sleep: Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class RunSettings:
     """What the command line says over the manifest's judgement; None where it says nothing."""
 
     steps: tuple[float, ...] | None = None
@@ -100,9 +100,9 @@ class Settings:
         return judgement if self.bake_minutes is None else replace(judgement, bake_minutes=self.bake_minutes)
 
     @staticmethod
-    def from_json(row: Mapping[str, Any]) -> Settings:
+    def from_json(row: Mapping[str, Any]) -> RunSettings:
         """What `asdict` made, whether or not it was text in between."""
-        return Settings(None if row["steps"] is None else tuple(row["steps"]), row["bake_minutes"])
+        return RunSettings(None if row["steps"] is None else tuple(row["steps"]), row["bake_minutes"])
 
 
 class CanaryRun:
@@ -124,7 +124,7 @@ class CanaryRun:
         StageControlError: the stage cannot be read or changed.
     """
 
-    def __init__(self, around: Surroundings, stage: str, judgement: Judgement, settings: Settings) -> None:
+    def __init__(self, around: Surroundings, stage: str, judgement: Judgement, settings: RunSettings) -> None:
         self._around = around
         self._stage = stage
         self._last: Rollout | None = None
@@ -249,13 +249,13 @@ def check_share(stage: str, judgement: Judgement, percent: float) -> None:
     raise RolloutError(f"at {percent:g}% the canary of {stage} leaves no requests to {whose}", hint)
 
 
-def _earlier(last: Rollout, canary: Canary, judgement: Judgement, given: Settings) -> Settings | None:
+def _earlier(last: Rollout, canary: Canary, judgement: Judgement, given: RunSettings) -> RunSettings | None:
     """The settings of the run that the record's last line is of, where it is to go on; else None."""
     if not last.run:
         return None
-    state, settings = State.from_json(dict(last.run["state"])), Settings.from_json(last.run["settings"])
+    state, settings = State.from_json(dict(last.run["state"])), RunSettings.from_json(last.run["settings"])
     is_same = (
-        given in (Settings(), settings)
+        given in (RunSettings(), settings)
         and (canary.percent, canary.serve) == (state.percent, last.after)
         and list(shares_of(settings.over(judgement))) == last.run["shares"]
     )

@@ -26,7 +26,7 @@ class UnreachableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiAnswer:
     """What came back.
 
     Args:
@@ -48,7 +48,7 @@ def inference_path(model: str, version: str, stage: str) -> str:
     return "".join(f"/{quote(segment, safe='')}" for segment in segments if segment)
 
 
-class Connection:
+class ApiConnection:
     """Requests to one place, one after the other, over a connection that stays open between them.
 
     Args:
@@ -69,7 +69,7 @@ class Connection:
         self._url = url
         self._timeout_s = timeout_s
 
-    def request(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+    def request(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> ApiAnswer:
         """Send one request and return what comes back.
 
         Raises:
@@ -98,7 +98,7 @@ class Connection:
             raise UnreachableError(f"{self._url} did not answer: {error or type(error).__name__}.") from error
         elapsed_ms = (time.perf_counter() - started) * 1000
         named = {key.lower(): value for key, value in response.getheaders()}
-        return Answer(response.status, named, answered, elapsed_ms)
+        return ApiAnswer(response.status, named, answered, elapsed_ms)
 
     def _send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
         self._connection.request(method, self._prefix + path, body, headers)
@@ -109,13 +109,13 @@ class Connection:
         self._connection.close()
 
 
-def post(url: str, path: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float = TIMEOUT_S) -> Answer:
+def post(url: str, path: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float = TIMEOUT_S) -> ApiAnswer:
     """POST a JSON body to `url` + `path` and return what comes back; `ValueError` where `url` is no address.
 
     Raises:
         UnreachableError: nothing comes back.
     """
-    with closing(Connection(url, timeout_s=timeout_s)) as connection:
+    with closing(ApiConnection(url, timeout_s=timeout_s)) as connection:
         return connection.request("POST", path, body, headers)
 
 

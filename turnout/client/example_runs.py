@@ -28,7 +28,7 @@ MOST_CHARACTERS = 500
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-class Outcome(StrEnum):
+class RunOutcome(StrEnum):
     """What became of one example."""
 
     PASSED = "passed"
@@ -41,7 +41,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ExampleReply:
     """What came back for one request.
 
     Args:
@@ -59,7 +59,7 @@ class Reply:
     problem: str = ""
 
 
-Ask = Callable[[Version, bytes], Reply]
+Ask = Callable[[Version, bytes], ExampleReply]
 """Sends a JSON body to a version."""
 
 
@@ -79,7 +79,7 @@ class ExampleRun:
     model: str
     version: str
     example: str
-    outcome: Outcome
+    outcome: RunOutcome
     reasons: tuple[str, ...] = ()
     elapsed_ms: float = 0.0
 
@@ -131,7 +131,7 @@ def run_examples(
         if examples and artifact is None and needs_artifact:
             reason = "its artifact is not on this machine"
         if reason:
-            yield ExampleRun(version.model, version.name, "", Outcome.SKIPPED, (reason,))
+            yield ExampleRun(version.model, version.name, "", RunOutcome.SKIPPED, (reason,))
             continue
         for example in examples:
             reply = ask(version, orjson.dumps(example.request))
@@ -139,7 +139,7 @@ def run_examples(
             yield ExampleRun(version.model, version.name, example.name, outcome, reasons, reply.elapsed_ms)
 
 
-def judge(example: Example, reply: Reply, digest: str) -> tuple[Outcome, tuple[str, ...]]:
+def judge(example: Example, reply: ExampleReply, digest: str) -> tuple[RunOutcome, tuple[str, ...]]:
     """Whether a reply is what an example expects, and why not.
 
     Args:
@@ -148,21 +148,21 @@ def judge(example: Example, reply: Reply, digest: str) -> tuple[Outcome, tuple[s
         digest: the first 12 characters of the artifact's sha256: another artifact's answer proves nothing.
     """
     if reply.problem:
-        return Outcome.ERROR, (reply.problem,)
+        return RunOutcome.ERROR, (reply.problem,)
     try:
         body = json.loads(reply.body)
     except ValueError:
         body = None
     if reply.status != 200:
         hint = find_hint(reply.headers, is_listed=True)
-        return Outcome.FAILED, (f"HTTP {reply.status}{_said(body, reply.body)}", *((hint,) if hint else ()))
+        return RunOutcome.FAILED, (f"HTTP {reply.status}{_said(body, reply.body)}", *((hint,) if hint else ()))
     if not isinstance(body, Mapping):
-        return Outcome.FAILED, (f"the answer is not a JSON object{_said(None, reply.body)}",)
+        return RunOutcome.FAILED, (f"the answer is not a JSON object{_said(None, reply.body)}",)
     reasons = tuple(matches(example, body))
     served = reply.headers.get("x-turnout-digest", digest)
     if served != digest:
         reasons = (f"another artifact answered: its digest is {served}, this project's is {digest}", *reasons)
-    return (Outcome.FAILED if reasons else Outcome.PASSED), reasons
+    return (RunOutcome.FAILED if reasons else RunOutcome.PASSED), reasons
 
 
 def _said(body: Any, raw: bytes) -> str:
@@ -197,26 +197,26 @@ def make_junit(runs: Iterable[ExampleRun]) -> bytes:
     return text + b"\n"
 
 
-_TAGS = {Outcome.FAILED: "failure", Outcome.ERROR: "error", Outcome.SKIPPED: "skipped"}
+_TAGS = {RunOutcome.FAILED: "failure", RunOutcome.ERROR: "error", RunOutcome.SKIPPED: "skipped"}
 
 
 def _add_result(case: ElementTree.Element, run: ExampleRun) -> None:
     if run.outcome in _TAGS:
         message, *_ = run.reasons or ("",)
         result = ElementTree.SubElement(case, _TAGS[run.outcome], message=_xml_text(message))
-        if run.outcome is not Outcome.SKIPPED:
+        if run.outcome is not RunOutcome.SKIPPED:
             result.text = _xml_text("\n".join(run.reasons))
 
 
 def _counts(rows: list[ExampleRun]) -> dict[str, str]:
-    def count(outcome: Outcome) -> str:
+    def count(outcome: RunOutcome) -> str:
         return str(sum(row.outcome is outcome for row in rows))
 
     return {
         "tests": str(len(rows)),
-        "failures": count(Outcome.FAILED),
-        "errors": count(Outcome.ERROR),
-        "skipped": count(Outcome.SKIPPED),
+        "failures": count(RunOutcome.FAILED),
+        "errors": count(RunOutcome.ERROR),
+        "skipped": count(RunOutcome.SKIPPED),
         "time": f"{sum(row.elapsed_ms for row in rows) / 1000:.6f}",
     }
 

@@ -23,11 +23,11 @@ def make_console(manifest: Path, door: Door, url: str) -> Console:
 
     def handle(request: Request) -> Response | Awaitable[Response]:
         if not made:
-            from turnout.canary.rollout.stage_control import Target
+            from turnout.canary.rollout.stage_control import StageTarget
             from turnout.console.handler import ConsoleHandler
             from turnout.console.subject import Subject
 
-            made.append(ConsoleHandler(Subject(manifest, Target("local", url)), door).handle)
+            made.append(ConsoleHandler(Subject(manifest, StageTarget("local", url)), door).handle)
         return made[0](request)
 
     return Console(handle, lead_browsers, f"{url}/{CONSOLE_SEGMENT}?token={door.token}")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from turnout.canary.rollout.log import RolloutLog
-from turnout.canary.rollout.stage_control import Target
-from turnout.client.connection import Connection, UnreachableError
+from turnout.canary.rollout.stage_control import StageTarget
+from turnout.client.connection import ApiConnection, UnreachableError
 from turnout.project.manifest_file import manifest_path
 from turnout.project.project import Project, load_project
 from turnout.system.service_tokens import find_token, service_headers
@@ -39,7 +39,7 @@ class Subject:
     """
 
     manifest: Path
-    target: Target
+    target: StageTarget
     load: Callable[[Path], Project] = load_project
     _cached: _Cached = field(default_factory=_Cached, repr=False, compare=False)
 
@@ -84,7 +84,7 @@ class Subject:
             return {}
         url = self.target.endpoint_url
         headers = service_headers(find_token(self.folder, url))
-        with closing(Connection(url, timeout_s=TIMEOUT_S)) as connection:
+        with closing(ApiConnection(url, timeout_s=TIMEOUT_S)) as connection:
             answer = connection.request("GET", "/turnout/metrics", headers=headers)
         if answer.status != 200:
             raise UnreachableError(f"{url}/turnout/metrics answered {answer.status}")

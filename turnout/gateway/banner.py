@@ -19,7 +19,7 @@ MOST_LISTED = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class BannerRequest:
     """A request that works, to paste.
 
     Args:
@@ -39,7 +39,7 @@ def render_banner(
     *,
     default_stage: str,
     keys: Collection[str],
-    sample: Sample | None,
+    sample: BannerRequest | None,
     notes: Iterable[str] = (),
 ) -> str:
     """The whole text: address, a line or more for each stage, one curl, notes."""
@@ -54,7 +54,7 @@ def render_banner(
     return "\n".join([*lines, ""])
 
 
-def render_curl(url: str, sample: Sample, source: str = DEFAULT_SOURCE) -> str:
+def render_curl(url: str, sample: BannerRequest, source: str = DEFAULT_SOURCE) -> str:
     """One line for any POSIX shell; a command in it prints the API key, which is no text to leave in logs."""
     words = shlex.join(["curl", url + sample.path, "-H", "content-type: application/json"])
     if sample.key_of:

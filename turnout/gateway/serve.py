@@ -16,7 +16,7 @@ import orjson
 from turnout.artifacts.example_request import count_request, make_request
 from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.api.identifiers import RequestTimes
-from turnout.gateway.banner import Sample, render_banner
+from turnout.gateway.banner import BannerRequest, render_banner
 from turnout.gateway.editions.edition import Edition, build_gateway, make_edition
 from turnout.gateway.editions.in_process import edition_functions
 from turnout.gateway.editions.isolated import Isolation, Progress, ignore_progress, open_isolated
@@ -108,7 +108,7 @@ def serve(
         ProblemsError: the plan or the API keys cannot be used.
     """
     from turnout.gateway.workers.supervise import supervise
-    from turnout.gateway.workers.worker import First, Serving
+    from turnout.gateway.workers.worker import First, ServerParts
 
     set_up_logs(log_format, sys.stderr)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -182,7 +182,7 @@ def serve(
 
         functions = functions_of(edition, None)
         gateway = gateway_of(edition, functions)
-        serving = Serving(
+        serving = ServerParts(
             functions_of,
             gateway_of,
             preload=preload,
@@ -249,11 +249,11 @@ def make_url(host: str, port: int) -> str:
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
-def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, str]) -> Sample | None:
+def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, str]) -> BannerRequest | None:
     """A request that fits on a screen: the first model's that does, or the shortest; None where nothing can be read."""
     served = next(row for row in project.manifest.stages if row.name == stage).serve
     requests = project.first_requests
-    samples: list[tuple[int, Sample]] = []
+    samples: list[tuple[int, BannerRequest]] = []
     for row in plan.versions:
         model, version = row.version.model, row.version.name
         if (model, version) not in project.artifacts or served.get(model, version) != version:
@@ -264,7 +264,7 @@ def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, s
         path = f"/models/{model}/{version}/inference" if is_routed else f"/models/{model}/inference"
         body = requests.get((model, version)) or make_request(row.signature)
         size = len(orjson.dumps(body))
-        samples.append((size, Sample(path, body, stage if stage in keys else "")))
+        samples.append((size, BannerRequest(path, body, stage if stage in keys else "")))
         if size <= SHORT_BYTES:
             break
     if not samples:

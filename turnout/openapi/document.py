@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from turnout.openapi.general_operations import ANY_METHOD, GENERAL_SCHEMAS, build_general_operation
-from turnout.openapi.inference_operations import Request, build_operation
+from turnout.openapi.inference_operations import ShownExample, build_operation
 from turnout.openapi.schemas import build_schemas
 from turnout.plan.auth import build_schemes, find_auth_type
 from turnout.plan.checks.quotas import DOCUMENT_BYTES, FEWER_INPUTS, SCHEMA_BYTES, SPLIT, spell_use
@@ -79,7 +79,7 @@ def build_document(
     auth = find_auth_type(api.auth)
     versions = versions_by_model(plan)
     served = {(row.version.model, row.version.name): row for row in plan.versions}
-    requests = {key: Request.of(row, (examples or {}).get(key)) for key, row in served.items()}
+    requests = {key: ShownExample.of(row, (examples or {}).get(key)) for key, row in served.items()}
     paths = {}
     for route in api.routes:
         uri = uri_of(f"{route.function}:${{stageVariables.alias}}")

@@ -93,13 +93,13 @@ GRAPH_ERRORS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ShownExample:
     """A version's example, None where it is too large to be shown or its signature is not known."""
 
     example: Mapping[str, Any] | None
 
     @classmethod
-    def of(cls, served: ServedVersion, given: Mapping[str, Any] | None) -> Request:
+    def of(cls, served: ServedVersion, given: Mapping[str, Any] | None) -> ShownExample:
         """The given example, or one made from the signature."""
         if given is None:
             tensors = [tensor for tensor in served.signature.inputs if tensor.required]
@@ -117,7 +117,7 @@ def operation_id(model: str, version: str, verb: str = "infer") -> str:
 
 def build_operation(
     route: Route,
-    requests: Mapping[str, Request],
+    requests: Mapping[str, ShownExample],
     *,
     description: str,
     security: list[dict[str, list[str]]],
@@ -181,7 +181,7 @@ def spell_integration(route: Route, uri: str, credentials: str) -> dict[str, Any
     }
 
 
-def _examples(route: Route, requests: Mapping[str, Request]) -> dict[str, Any]:
+def _examples(route: Route, requests: Mapping[str, ShownExample]) -> dict[str, Any]:
     """A version's example; on a model's route the example of each version by its name. Each stands there once."""
     if route.kind != "inference":
         return {}

@@ -79,7 +79,7 @@ class BuiltPackage:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class BuildTarget:
     """What the packages are for: Lambda's Python, or this machine's (`python` empty)."""
 
     python: str = LAMBDA_PYTHON
@@ -102,7 +102,7 @@ def build_packages(
     project: Project,
     *,
     out: Path,
-    target: Target = Target(),
+    target: BuildTarget = BuildTarget(),
     routers: Iterable[RouterInputs] = (),
     optimise: bool = True,
     only: Sequence[tuple[str, str]] | None = None,
@@ -175,7 +175,7 @@ def build_packages(
             raise
 
 
-def _find_inputs(versions: Sequence[Version], project: Project, target: Target) -> list[FunctionInputs]:
+def _find_inputs(versions: Sequence[Version], project: Project, target: BuildTarget) -> list[FunctionInputs]:
     """What each version's zip is made of; versions that were never tried are tried now.
 
     A model is fetched from S3 on AWS only: here it is on the disk.
@@ -325,14 +325,14 @@ def _bytecode(sources: Mapping[str, Content], python: Path | None, root: str, sc
     return {**compile_bytecode(python, paths, root, scratch)}
 
 
-def _interpreter(target: Target) -> Path | None:
+def _interpreter(target: BuildTarget) -> Path | None:
     import sys
 
     return Path(sys.executable) if target.here else find_python(target.python)
 
 
 def _layer_spec(
-    architecture: str, target: Target, requirements: Iterable[str] = (), runtime: str = DEFAULT_RUNTIME
+    architecture: str, target: BuildTarget, requirements: Iterable[str] = (), runtime: str = DEFAULT_RUNTIME
 ) -> LayerSpec:
     return LayerSpec(HERE if target.here else architecture, target.python, tuple(sorted(requirements)), runtime)
 

@@ -22,7 +22,7 @@ from turnout.project.transform_checks import check_transform, hooks_of
 from turnout.project.transform_files import TransformFilesError, find_named_files, find_transform_files
 from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 from turnout.runtimes.registry import RUNTIMES
-from turnout.runtimes.runtime import Runtime, Source
+from turnout.runtimes.runtime import Runtime, VersionFiles
 from turnout.wording import shorten
 from turnout.yaml_text.reader import MAX_BYTES, YamlSource, read_yaml
 
@@ -179,7 +179,7 @@ class _Files:
         if missing := self._missing(version.artifact, runtime.suffix):
             yield ("artifact", *missing)
             return
-        source = Source(self.folder / version.artifact)
+        source = VersionFiles(self.folder / version.artifact)
         try:
             artifact = runtime.inspect(source, self._cache_dir, reading=self._reading)
         except ArtifactError as error:

@@ -17,7 +17,7 @@ from turnout.manifest.parser import Version
 from turnout.problems import ProblemsError
 from turnout.project.project import CACHE_DIR, Project
 from turnout.runtimes.registry import RUNTIMES
-from turnout.runtimes.runtime import Source
+from turnout.runtimes.runtime import VersionFiles
 from turnout.system.aws_client import check_boto3, make_aws_client
 from turnout.system.extras import MissingPackageError
 
@@ -79,4 +79,4 @@ def _fetch(version: Version, cache: Path, download: Download) -> Artifact:
                     "A version is immutable: put the changed model under another key, as a new version.",
                 )
             unchecked.rename(target)
-    return RUNTIMES[version.runtime].inspect(Source(target), cache, reading=unremarked)
+    return RUNTIMES[version.runtime].inspect(VersionFiles(target), cache, reading=unremarked)

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
-from turnout.client.connection import Connection, UnreachableError
+from turnout.client.connection import ApiConnection, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ReplayOrigin:
     """When, where and with what a replay was made.
 
     Args:
@@ -54,7 +54,7 @@ def public_url(url: str) -> str:
 def fetch_stage(url: str, headers: Mapping[str, str]) -> str:
     """The stage that answers paths without one, as the server's catalogue says; empty where it does not say."""
     try:
-        with closing(Connection(url)) as connection:
+        with closing(ApiConnection(url)) as connection:
             answer = connection.request("GET", "/models", headers=headers)
         stage = orjson.loads(answer.body)["stage"] if answer.status == HTTPStatus.OK else ""
     except (UnreachableError, ValueError, KeyError, TypeError):

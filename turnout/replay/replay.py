@@ -18,7 +18,7 @@ from http import HTTPStatus
 import orjson
 
 from turnout.client.captured_lines import Sample
-from turnout.client.connection import Answer, Connection, UnreachableError, inference_path
+from turnout.client.connection import ApiAnswer, ApiConnection, UnreachableError, inference_path
 from turnout.client.outputs import PREDICTIONS, UnreadableAnswerError, read_outputs
 from turnout.client.refusals import find_hint
 from turnout.manifest.judgement import OutputRule
@@ -40,7 +40,7 @@ NO_VERDICTS = frozenset({0, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPS
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class SampleReply:
     """What one version made of a sample.
 
     Args:
@@ -80,8 +80,8 @@ class Pair:
 
     number: int
     sample: Sample
-    canary: Reply
-    baseline: Reply | None
+    canary: SampleReply
+    baseline: SampleReply | None
     comparison: Comparison | None
     versions: tuple[str, str]
 
@@ -130,7 +130,7 @@ class Replay:
         concurrency: int = 4,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        Connection(url).close()
+        ApiConnection(url).close()
         self._url = url
         self._model = model
         self._canary = canary
@@ -143,7 +143,7 @@ class Replay:
             self._rules.setdefault(PREDICTIONS, *self._rules.values())
         self._concurrency = concurrency
         self._sleep = sleep
-        self._connections: list[Connection] = []
+        self._connections: list[ApiConnection] = []
         self._own = threading.local()
 
     def run(self, samples: Iterable[tuple[int, Sample]]) -> Iterator[Pair]:
@@ -171,7 +171,7 @@ class Replay:
         for connection in self._connections:
             connection.close()
 
-    def ask(self, version: str, sample: Sample) -> Answer:
+    def ask(self, version: str, sample: Sample) -> ApiAnswer:
         """A version's answer to a sample, whatever its status.
 
         Raises:
@@ -188,11 +188,11 @@ class Replay:
             self._sleep(wait_s)
         return connection.request("POST", path, sample.body, headers)
 
-    def _connection(self) -> Connection:
+    def _connection(self) -> ApiConnection:
         """The calling thread's own."""
-        connection: Connection | None = getattr(self._own, "connection", None)
+        connection: ApiConnection | None = getattr(self._own, "connection", None)
         if connection is None:
-            connection = self._own.connection = Connection(self._url)
+            connection = self._own.connection = ApiConnection(self._url)
             self._connections.append(connection)
         return connection
 
@@ -209,20 +209,22 @@ class Replay:
             comparison = compare_outputs(baseline.outputs, canary.outputs, self._rules)
         return Pair(number, sample, canary, baseline, comparison, (against, self._canary))
 
-    def _reply(self, version: str, sample: Sample) -> Reply:
+    def _reply(self, version: str, sample: Sample) -> SampleReply:
         try:
             answer = self.ask(version, sample)
         except UnreachableError as error:
-            return Reply(0, 0.0, error=str(error))
+            return SampleReply(0, 0.0, error=str(error))
         digest = answer.headers.get(DIGEST_HEADER, "")
         if answer.status != HTTPStatus.OK:
             problem = answer.body[:500].decode(errors="replace")
             hint = find_hint(answer.headers, is_listed=True)
-            return Reply(answer.status, answer.elapsed_ms, error=problem, digest=digest, hint=hint)
+            return SampleReply(answer.status, answer.elapsed_ms, error=problem, digest=digest, hint=hint)
         try:
-            return Reply(answer.status, answer.elapsed_ms, read_outputs(answer.headers, answer.body), digest=digest)
+            return SampleReply(
+                answer.status, answer.elapsed_ms, read_outputs(answer.headers, answer.body), digest=digest
+            )
         except UnreadableAnswerError as error:
-            return Reply(answer.status, answer.elapsed_ms, error=str(error), digest=digest)
+            return SampleReply(answer.status, answer.elapsed_ms, error=str(error), digest=digest)
 
 
 def replay_headers(url: str, api_key: str = "", token: str = "") -> dict[str, str]:
@@ -237,7 +239,7 @@ def replay_headers(url: str, api_key: str = "", token: str = "") -> dict[str, st
 
 def _fetch_mark(url: str, token: str) -> str:
     try:
-        with closing(Connection(url)) as connection:
+        with closing(ApiConnection(url)) as connection:
             answer = connection.request("GET", REPLAYS_PATH, headers=service_headers(token))
         return str(orjson.loads(answer.body)["mark"]) if answer.status == HTTPStatus.OK else _UNPROVED
     except (UnreachableError, ValueError, KeyError, TypeError):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from turnout import __version__
-from turnout.replay.origin import Origin
+from turnout.replay.origin import ReplayOrigin
 from turnout.replay.page_style import STYLE
 from turnout.replay.plots import NARROW, WIDE, draw_legend, plot_differences, plot_durations, plot_share
 from turnout.replay.summary import (
@@ -30,7 +30,7 @@ _WORD, _NUMBER, _VALUE = "word", "number", "value"
 """Kinds of a table's columns: classes of the style sheet."""
 
 
-def render_report(summary: Summary, origin: Origin, *, floor: float | None) -> str:
+def render_report(summary: Summary, origin: ReplayOrigin, *, floor: float | None) -> str:
     """The page.
 
     Args:
@@ -73,7 +73,7 @@ def _code(text: str) -> str:
     return f"<code>{_html(text)}</code>"
 
 
-def _origin_facts(summary: Summary, origin: Origin) -> Iterator[tuple[str, str]]:
+def _origin_facts(summary: Summary, origin: ReplayOrigin) -> Iterator[tuple[str, str]]:
     """Names and HTML."""
     yield "Date", f"{origin.time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     yield "Server", _html(origin.url)

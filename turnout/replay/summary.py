@@ -11,7 +11,7 @@ from typing import Any
 
 from turnout.client.captured_lines import Sample
 from turnout.replay.comparison import Array, OutputComparison
-from turnout.replay.replay import Pair, Reply
+from turnout.replay.replay import Pair, SampleReply
 
 MOST_DISAGREEMENTS = 50
 """Outputs that are shown, and with the last one the rest of its request; all are counted."""
@@ -41,7 +41,7 @@ class Side:
         """Replies that are no answer of the model."""
         return sum(count for status, count in self.statuses.items() if status != 200)
 
-    def add(self, reply: Reply, version: str = "") -> None:
+    def add(self, reply: SampleReply, version: str = "") -> None:
         """Count a version's reply; the time of one that never came means nothing."""
         digests = self.digests.setdefault(version, {})
         if reply.digest:
@@ -258,7 +258,7 @@ def _disagreements(pair: Pair) -> Iterable[Disagreement]:
             )
 
 
-def _reply_text(reply: Reply) -> str:
+def _reply_text(reply: SampleReply) -> str:
     return "answered" if reply.outputs is not None else f"HTTP {reply.status}: {reply.error[: _SHOWN_CHARACTERS * 3]}"
 
 

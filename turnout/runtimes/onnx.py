@@ -7,7 +7,7 @@ from pathlib import Path
 
 from turnout.artifacts.artifact import Artifact, Reading, digest_of, load_artifact
 from turnout.protocol.tensors.datatypes import Signature
-from turnout.runtimes.runtime import Arrays, Layer, Runtime, Source
+from turnout.runtimes.runtime import Arrays, Layer, Runtime, VersionFiles
 
 BARE_SCRIPT = """
 import json, sys, time
@@ -22,7 +22,7 @@ json.dump({"bare_ms": time.perf_counter() - start}, sys.stdout)
 """
 
 
-def inspect(source: Source, cache_dir: Path | None, *, reading: Reading) -> Artifact:
+def inspect(source: VersionFiles, cache_dir: Path | None, *, reading: Reading) -> Artifact:
     """Return what an ONNX file and its external data hold."""
     return load_artifact(source.path, cache_dir, reading=reading)
 

@@ -14,7 +14,7 @@ from turnout.protocol.tensors.datatypes import Signature
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class VersionFiles:
     """A version's files before they are inspected.
 
     Args:
@@ -31,7 +31,7 @@ class Source:
 class Inspect(Protocol):
     """Reads a version's files; an ArtifactError where it cannot be served."""
 
-    def __call__(self, source: Source, cache_dir: Path | None, *, reading: Reading) -> Artifact:
+    def __call__(self, source: VersionFiles, cache_dir: Path | None, *, reading: Reading) -> Artifact:
         """Return what the files hold; `cache_dir` remembers it, `reading` is entered while a digest is taken."""
         ...
 

@@ -25,7 +25,7 @@ from turnout.project.project import CACHE_DIR, Project, check_examples_file
 from turnout.project.transform_checks import check_transform, hooks_of
 from turnout.project.transform_files import TransformFilesError, find_imported_files
 from turnout.runtimes.registry import find_runtime
-from turnout.runtimes.runtime import Runtime, Source
+from turnout.runtimes.runtime import Runtime, VersionFiles
 from turnout.scaffold.folders import folders_for
 from turnout.trials.checks import explain, note_of
 from turnout.trials.trials import Trial, Trials
@@ -109,7 +109,7 @@ def prepare_version(
     root = old.path.parent
     folder = root / "models" / model / version
     runtime = find_runtime(path)
-    artifact = runtime.inspect(Source(path.absolute()), None, reading=unremarked)
+    artifact = runtime.inspect(VersionFiles(path.absolute()), None, reading=unremarked)
     files = collect_files(runtime, artifact, examples, transform)
     in_place = folder.exists() or folder.is_symlink()
     if in_place and not holds_files(folder, files):

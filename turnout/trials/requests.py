@@ -26,26 +26,26 @@ MOST_STEPS = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrialStep:
     """One request: what it stands for, and what makes its tensors."""
 
     kind: FatalRequest
     make: Callable[[], dict[str, Array]]
 
 
-def make_steps(signature: Signature) -> tuple[Step, ...]:
+def make_steps(signature: Signature) -> tuple[TrialStep, ...]:
     """The requests in the order in which they are tried: each before those of which it is a part."""
     inputs = [tensor for tensor in signature.inputs if tensor.required]
     if any(_count(tensor) > LARGEST_ELEMENTS for tensor in inputs):
         return ()
     steps = [_step(inputs), *_empty_steps(inputs), *_value_steps(inputs)]
-    kinds: dict[FatalRequest, Step] = {}
+    kinds: dict[FatalRequest, TrialStep] = {}
     for step in steps:
         kinds.setdefault(step.kind, step)
     return tuple(kinds.values())[:MOST_STEPS]
 
 
-def _empty_steps(inputs: list[TensorSpec]) -> Iterator[Step]:
+def _empty_steps(inputs: list[TensorSpec]) -> Iterator[TrialStep]:
     """Sizes of 0: of each free dimension, of all of one name, of all first ones, of all."""
     free = [(tensor.name, axis) for tensor in inputs for axis, size in enumerate(_shape(tensor)) if size < 0]
     named: dict[str, list[tuple[str, int]]] = {}
@@ -63,7 +63,7 @@ def _empty_steps(inputs: list[TensorSpec]) -> Iterator[Step]:
             yield _step(inputs, empty=tuple(chosen))
 
 
-def _value_steps(inputs: list[TensorSpec]) -> Iterator[Step]:
+def _value_steps(inputs: list[TensorSpec]) -> Iterator[TrialStep]:
     """The least and the largest integers, 0 and -1: in each input, in all, and against each other."""
     integers = [tensor for tensor in inputs if DATATYPES[tensor.datatype].kind == "int"]
     for tensor in integers:
@@ -93,14 +93,14 @@ def _step(
     inputs: list[TensorSpec],
     empty: tuple[tuple[str, int], ...] = (),
     values: Mapping[str, tuple[int, ...]] | None = None,
-) -> Step:
+) -> TrialStep:
     values = values or {}
     pairs = tuple((name, value) for name, row in values.items() for value in sorted(row))
 
     def make() -> dict[str, Array]:
         return {tensor.name: _fill(tensor, empty, values.get(tensor.name, ())) for tensor in inputs}
 
-    return Step(FatalRequest(empty, pairs), make)
+    return TrialStep(FatalRequest(empty, pairs), make)
 
 
 def _shape(tensor: TensorSpec) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from turnout.canary.judging.sequential import (
-    Trials,
+    ArmTrials,
     evidence_of_more,
     evidence_of_over,
     evidence_of_under,
@@ -22,25 +22,27 @@ from turnout.canary.judging.sequential import (
 ALPHA = 0.05
 MARGIN = 0.02
 
-counts = st.integers(0, 5000).flatmap(lambda count: st.builds(Trials, st.just(count), st.integers(0, count)))
+counts = st.integers(0, 5000).flatmap(lambda count: st.builds(ArmTrials, st.just(count), st.integers(0, count)))
 
 
 def binomial(count: int, faults: int, rate: float) -> float:
     return math.comb(count, faults) * rate**faults * (1 - rate) ** (count - faults)
 
 
-def mean_of(evidence: Callable[[Trials, Trials], float], sizes: tuple[int, int], rates: tuple[float, float]) -> float:
+def mean_of(
+    evidence: Callable[[ArmTrials, ArmTrials], float], sizes: tuple[int, int], rates: tuple[float, float]
+) -> float:
     """The mean e-value over everything that can be seen of so many requests, each weighed with its probability."""
     seen = product(range(sizes[0] + 1), range(sizes[1] + 1))
     return math.fsum(
         binomial(sizes[0], x, rates[0])
         * binomial(sizes[1], y, rates[1])
-        * math.exp(evidence(Trials(sizes[0], x), Trials(sizes[1], y)))
+        * math.exp(evidence(ArmTrials(sizes[0], x), ArmTrials(sizes[1], y)))
         for x, y in seen
     )
 
 
-def within(baseline: Trials, canary: Trials) -> float:
+def within(baseline: ArmTrials, canary: ArmTrials) -> float:
     return evidence_of_within(baseline, canary, MARGIN)
 
 
@@ -71,10 +73,10 @@ def test_mean_evidence_is_far_above_one_where_the_canary_is_worse() -> None:
 
 @pytest.mark.parametrize("rate", [0.01, 0.02, 0.2])
 def test_mean_evidence_against_a_true_bound_is_at_most_one(rate: float) -> None:
-    def over(_: Trials, canary: Trials) -> float:
+    def over(_: ArmTrials, canary: ArmTrials) -> float:
         return evidence_of_over(canary, rate)
 
-    def under(_: Trials, canary: Trials) -> float:
+    def under(_: ArmTrials, canary: ArmTrials) -> float:
         return evidence_of_under(canary, rate)
 
     assert mean_of(over, (0, 80), (0, rate)) <= 1 + 1e-9
@@ -83,7 +85,7 @@ def test_mean_evidence_against_a_true_bound_is_at_most_one(rate: float) -> None:
 
 def looks(
     rates: tuple[float, float], share: float, requests: int, every: int, seed: int
-) -> Iterator[tuple[Trials, Trials]]:
+) -> Iterator[tuple[ArmTrials, ArmTrials]]:
     """What somebody sees who looks again and again at two shares of one traffic."""
     rng = random.Random(seed)
     arms = [[0, 0], [0, 0]]
@@ -92,10 +94,10 @@ def looks(
         arms[arm][0] += 1
         arms[arm][1] += rng.random() < rates[arm]
         if number % every == 0:
-            yield Trials(*arms[0]), Trials(*arms[1])
+            yield ArmTrials(*arms[0]), ArmTrials(*arms[1])
 
 
-def z_test(baseline: Trials, canary: Trials) -> float:
+def z_test(baseline: ArmTrials, canary: ArmTrials) -> float:
     """What a test that holds for one look gives: large where its p-value is small."""
     pooled = (baseline.faults + canary.faults) / (baseline.count + canary.count)
     spread = math.sqrt(pooled * (1 - pooled) * (1 / max(baseline.count, 1) + 1 / max(canary.count, 1)))
@@ -103,7 +105,7 @@ def z_test(baseline: Trials, canary: Trials) -> float:
     return -math.log(max(1e-300, math.erfc(z / math.sqrt(2)) / 2))
 
 
-def false_alarms(evidence: Callable[[Trials, Trials], float], rate: float, runs: int) -> int:
+def false_alarms(evidence: Callable[[ArmTrials, ArmTrials], float], rate: float, runs: int) -> int:
     """Runs in which equal rates were told apart at some look."""
     return sum(
         any(evidence(*seen) >= threshold(ALPHA) for seen in looks((rate, rate), 0.2, 1500, 10, seed))
@@ -122,7 +124,7 @@ def test_a_test_for_one_look_raises_many_false_alarms_when_one_keeps_looking() -
 
 
 def requests_until(
-    evidence: Callable[[Trials, Trials], float], rates: tuple[float, float], share: float, seed: int
+    evidence: Callable[[ArmTrials, ArmTrials], float], rates: tuple[float, float], share: float, seed: int
 ) -> float:
     """Requests to the canary until it was told."""
     for baseline, canary in looks(rates, share, 40_000, 20, seed):
@@ -148,18 +150,18 @@ def test_a_worse_canary_is_told_soon(rates: tuple[float, float], share: float, t
 
 @pytest.mark.parametrize(("rate", "most"), [(0.0, 1000), (0.01, 5000)])
 def test_an_equal_canary_is_told_within_a_margin_of_one_point(rate: float, most: float) -> None:
-    def within_a_point(baseline: Trials, canary: Trials) -> float:
+    def within_a_point(baseline: ArmTrials, canary: ArmTrials) -> float:
         return evidence_of_within(baseline, canary, 0.01)
 
     assert max(requests_until(within_a_point, (rate, rate), 0.25, seed) for seed in range(3)) <= most
 
 
 @given(counts, counts, st.sampled_from([0.01, 0.05]))
-@example(Trials(0, 0), Trials(0, 0), 0.01)
-@example(Trials(7, 7), Trials(7, 7), 0.01)
-@example(Trials(7, 0), Trials(7, 0), 0.01)
-@example(Trials(5000, 5000), Trials(1, 1), 0.05)
-def test_evidence_is_a_number_whatever_was_seen(baseline: Trials, canary: Trials, margin: float) -> None:
+@example(ArmTrials(0, 0), ArmTrials(0, 0), 0.01)
+@example(ArmTrials(7, 7), ArmTrials(7, 7), 0.01)
+@example(ArmTrials(7, 0), ArmTrials(7, 0), 0.01)
+@example(ArmTrials(5000, 5000), ArmTrials(1, 1), 0.05)
+def test_evidence_is_a_number_whatever_was_seen(baseline: ArmTrials, canary: ArmTrials, margin: float) -> None:
     found = (
         evidence_of_more(baseline, canary),
         evidence_of_within(baseline, canary, margin),
@@ -170,7 +172,7 @@ def test_evidence_is_a_number_whatever_was_seen(baseline: Trials, canary: Trials
 
 
 @given(counts, counts)
-def test_there_is_no_evidence_against_what_is_seen(baseline: Trials, canary: Trials) -> None:
+def test_there_is_no_evidence_against_what_is_seen(baseline: ArmTrials, canary: ArmTrials) -> None:
     if canary.rate <= baseline.rate:
         assert evidence_of_more(baseline, canary) <= 1e-6
     if canary.rate >= baseline.rate + MARGIN:
@@ -178,11 +180,11 @@ def test_there_is_no_evidence_against_what_is_seen(baseline: Trials, canary: Tri
 
 
 @given(counts, counts)
-def test_a_bound_without_margin_is_the_pooled_rate(baseline: Trials, canary: Trials) -> None:
+def test_a_bound_without_margin_is_the_pooled_rate(baseline: ArmTrials, canary: ArmTrials) -> None:
     assume(canary.rate > baseline.rate)
-    pooled = Trials(baseline.count + canary.count, baseline.faults + canary.faults)
+    pooled = ArmTrials(baseline.count + canary.count, baseline.faults + canary.faults)
 
-    def likelihood(trials: Trials) -> float:
+    def likelihood(trials: ArmTrials) -> float:
         good = trials.count - trials.faults
         fault_part = trials.faults * math.log(pooled.rate) if trials.faults else 0
         return fault_part + (good * math.log(1 - pooled.rate) if good else 0)
@@ -193,17 +195,19 @@ def test_a_bound_without_margin_is_the_pooled_rate(baseline: Trials, canary: Tri
     assert evidence_of_more(baseline, canary) == pytest.approx(sum(own) + sum(largest) - both, abs=1e-5)
 
 
-def _largest(trials: Trials) -> float:
+def _largest(trials: ArmTrials) -> float:
     return sum(part * math.log(part / trials.count) for part in (trials.faults, trials.count - trials.faults) if part)
 
 
 def test_one_fault_is_enough_where_none_is_allowed() -> None:
-    assert evidence_of_over(Trials(50, 1), 0.0) == math.inf
-    assert evidence_of_over(Trials(50, 0), 0.0) < 0
+    assert evidence_of_over(ArmTrials(50, 1), 0.0) == math.inf
+    assert evidence_of_over(ArmTrials(50, 0), 0.0) < 0
 
 
-@pytest.mark.parametrize(("baseline", "canary"), [(Trials(90, 0), Trials(10, 0)), (Trials(300, 3), Trials(30, 2))])
-def test_a_projection_holds_if_the_rates_stay(baseline: Trials, canary: Trials) -> None:
+@pytest.mark.parametrize(
+    ("baseline", "canary"), [(ArmTrials(90, 0), ArmTrials(10, 0)), (ArmTrials(300, 3), ArmTrials(30, 2))]
+)
+def test_a_projection_holds_if_the_rates_stay(baseline: ArmTrials, canary: ArmTrials) -> None:
     def is_told(factor: float) -> bool:
         arms = baseline.scaled(factor), canary.scaled(factor)
         return max(evidence_of_within(*arms, 0.01), evidence_of_more(*arms)) >= threshold(ALPHA)
@@ -215,9 +219,9 @@ def test_a_projection_holds_if_the_rates_stay(baseline: Trials, canary: Trials) 
 
 
 def test_a_projection_gives_up_where_it_takes_too_long() -> None:
-    assert project(Trials(100, 1), lambda factor: False) is None
+    assert project(ArmTrials(100, 1), lambda factor: False) is None
 
 
 def test_a_projection_is_rounded_up_to_two_digits() -> None:
-    assert project(Trials(100, 0), lambda factor: factor * 100 >= 1334) == 1300
-    assert project(Trials(100, 0), lambda factor: factor * 100 >= 102.5) == 3
+    assert project(ArmTrials(100, 0), lambda factor: factor * 100 >= 1334) == 1300
+    assert project(ArmTrials(100, 0), lambda factor: factor * 100 >= 102.5) == 3

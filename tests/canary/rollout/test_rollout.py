@@ -21,8 +21,8 @@ from turnout.canary.observation.source import Mark, ObservationError
 from turnout.canary.rollout.action import Action, prepare
 from turnout.canary.rollout.log import Rollout, RolloutLog
 from turnout.canary.rollout.rollout import (
-    Connection,
     RolloutError,
+    StageConnection,
     abandon,
     carry_out,
     check_finished,
@@ -30,7 +30,7 @@ from turnout.canary.rollout.rollout import (
     progress_of,
 )
 from turnout.canary.rollout.stage_changes import find_differences
-from turnout.canary.rollout.stage_control import Operation, StageControlError, StageState, Target
+from turnout.canary.rollout.stage_control import StageControlError, StageOperation, StageState, StageTarget
 from turnout.manifest.parser import check_manifest
 from turnout.plan.guard_alarms import GuardAlarms
 from turnout.plan.planner import make_plan
@@ -56,7 +56,7 @@ stages:
   prod:
     serve: {echo: v1, mute: v1}  # what everybody sees
 """
-HERE = Target(endpoint_url="http://127.0.0.1:1")
+HERE = StageTarget(endpoint_url="http://127.0.0.1:1")
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ class World:
 
     def do(self, action: Action, *, now: bool = True) -> Rollout:
         prepared = prepare(self.project(), action, HERE if now else None, now_s=0.0)
-        carry_out(prepared, self.log, Connection(self.stage, FakeFunctions(), self.traffic) if now else None)
+        carry_out(prepared, self.log, StageConnection(self.stage, FakeFunctions(), self.traffic) if now else None)
         return self.log.read()[-1]
 
     def assert_in_step(self) -> None:
@@ -179,7 +179,7 @@ def test_a_canary_that_nobody_applied_is_not_promoted_at_once(world: World) -> N
 class WatchedStage(FakeStage):
     """Its gateway reads the edited manifest just before the first change arrives."""
 
-    def update(self, operations: Sequence[Operation]) -> None:
+    def update(self, operations: Sequence[StageOperation]) -> None:
         if self.read().canary is not None:
             super().update([{"op": "remove", "path": "/canarySettings"}])
             raise StageControlError("there is no canary any more")
@@ -198,7 +198,7 @@ def test_a_version_that_is_not_deployed_is_refused_before_anything_is_done(world
     functions.missing = {"shop-local_echo_v2:live"}
     prepared = prepare(world.project(), START, HERE, now_s=0.0)
     with pytest.raises(RolloutError, match="shop-local_echo_v2:live is not there yet") as caught:
-        carry_out(prepared, world.log, Connection(world.stage, functions, world.traffic))
+        carry_out(prepared, world.log, StageConnection(world.stage, functions, world.traffic))
     assert "pulumi up" in caught.value.hint
     assert (world.text(), world.log.read()) == (MANIFEST, ())
 
@@ -217,7 +217,7 @@ def test_canary_whose_alarm_is_in_alarm_gets_no_more_requests(world: World, perc
 
     text = world.text()
     prepared = prepare(world.project(), Action("set", "prod", percent=percent), HERE, now_s=0.0)
-    connection = Connection(world.stage, FakeFunctions(), world.traffic, ringing)
+    connection = StageConnection(world.stage, FakeFunctions(), world.traffic, ringing)
     if not opens:
         carry_out(prepared, world.log, connection)
         assert (asked, world.planned().canary.percent if world.planned().canary else None) == ([], percent)
@@ -230,7 +230,7 @@ def test_canary_whose_alarm_is_in_alarm_gets_no_more_requests(world: World, perc
 
 def test_canary_whose_alarm_is_in_alarm_does_not_start(world: World) -> None:
     prepared = prepare(world.project(), START, HERE, now_s=0.0)
-    connection = Connection(world.stage, FakeFunctions(), world.traffic, lambda alarms: alarms.names[:1])
+    connection = StageConnection(world.stage, FakeFunctions(), world.traffic, lambda alarms: alarms.names[:1])
     with pytest.raises(RolloutError, match="in ALARM: the canary would be ended at once"):
         carry_out(prepared, world.log, connection)
     assert (world.text(), world.log.read()) == (MANIFEST, ())
@@ -310,7 +310,7 @@ class KilledLog(RolloutLog):
 class KilledStage:
     def __init__(self, stage: FakeStage, killer: Killer) -> None:
         self._stage = stage
-        self.update: Callable[[Sequence[Operation]], None] = killer.effect(stage.update)
+        self.update: Callable[[Sequence[StageOperation]], None] = killer.effect(stage.update)
 
     def read(self) -> StageState:
         return self._stage.read()
@@ -324,7 +324,7 @@ def killed(world: World, killer: Killer, action: Action | None) -> bool:
             mend(world.project().manifest, log, lambda _: stage, write=write)
         else:
             prepared = prepare(world.project(), action, HERE, now_s=0.0)
-            carry_out(prepared, log, Connection(stage, FakeFunctions(), world.traffic), write=write)
+            carry_out(prepared, log, StageConnection(stage, FakeFunctions(), world.traffic), write=write)
     except Killed:
         return True
     except EditError:
@@ -488,7 +488,7 @@ def test_an_edit_that_is_saved_while_the_stage_is_asked_is_kept(folder: Path, ac
     path = folder / "models.yaml"
     stage = SavingStage(world.planned(), lambda: path.write_text(text + NEW_STAGE))
     prepared = prepare(world.project(), action, HERE, now_s=0.0)
-    connection = Connection(stage, FakeFunctions(), world.traffic)
+    connection = StageConnection(stage, FakeFunctions(), world.traffic)
     with pytest.raises(ManifestChangedError, match=r"models\.yaml was changed while this command worked"):
         carry_out(prepared, world.log, connection)
     assert world.text() == text + NEW_STAGE
@@ -541,6 +541,6 @@ def test_a_manifest_saved_while_a_command_prepares_is_not_overwritten(world: Wor
     (world.folder / "models.yaml").write_text(MANIFEST + "# saved\n")
     prepared = prepare(project, START, HERE, now_s=0.0)
     with pytest.raises(ManifestChangedError):
-        carry_out(prepared, world.log, Connection(world.stage, FakeFunctions(), world.traffic))
+        carry_out(prepared, world.log, StageConnection(world.stage, FakeFunctions(), world.traffic))
     assert world.text() == MANIFEST + "# saved\n"
     assert world.log.unfinished() is None

@@ -16,7 +16,7 @@ from turnout.canary.rollout.stage_control import (
     LiveCanary,
     StageControlError,
     StageState,
-    Target,
+    StageTarget,
     make_client,
     stage_state,
 )
@@ -71,7 +71,7 @@ def test_refusal_is_told_in_aws_s_words(client: Any) -> None:
 
 
 def test_place_that_nobody_listens_at_is_told() -> None:
-    target = Target(endpoint_url="http://127.0.0.1:9")
+    target = StageTarget(endpoint_url="http://127.0.0.1:9")
     with pytest.raises(StageControlError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
         ApiGatewayStage(make_client("apigateway", target), "a", "b", str(target)).read()
 
@@ -81,14 +81,14 @@ def test_place_without_a_region_is_told(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     with pytest.raises(StageControlError, match="stack prod cannot be reached: You must specify a region") as caught:
-        make_client("apigateway", Target("prod"))
+        make_client("apigateway", StageTarget("prod"))
     assert "AWS_REGION" in caught.value.hint
 
 
 def test_region_is_the_one_that_pulumi_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    client = make_client("apigateway", Target("prod"))
+    client = make_client("apigateway", StageTarget("prod"))
     assert client.meta.region_name == "eu-north-1"
     client.close()
 
@@ -96,7 +96,7 @@ def test_region_is_the_one_that_pulumi_takes(monkeypatch: pytest.MonkeyPatch) ->
 def test_address_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     with pytest.raises(StageControlError, match="nonsense cannot be reached: Invalid endpoint"):
-        make_client("apigateway", Target(endpoint_url="nonsense", stack="prod"))
+        make_client("apigateway", StageTarget(endpoint_url="nonsense", stack="prod"))
 
 
 def test_canary_of_an_answer_is_read_with_what_aws_leaves_out() -> None:
@@ -121,4 +121,4 @@ def test_function_is_asked_for_without_running_it(code: str, expected: bool) -> 
 
 
 def test_function_that_nobody_can_ask_for_is_taken_to_be_there() -> None:
-    assert LambdaFunctions(make_client("lambda", Target(endpoint_url="http://127.0.0.1:9"))).has("a:live")
+    assert LambdaFunctions(make_client("lambda", StageTarget(endpoint_url="http://127.0.0.1:9"))).has("a:live")

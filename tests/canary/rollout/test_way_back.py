@@ -12,9 +12,9 @@ from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
 from turnout.canary.rollout.action import Action, prepare
 from turnout.canary.rollout.log import RETURN, Rollout, RolloutLog
 from turnout.canary.rollout.manifest_edits import find_stage
-from turnout.canary.rollout.rollout import Connection, RolloutError, carry_out, mend
+from turnout.canary.rollout.rollout import RolloutError, StageConnection, carry_out, mend
 from turnout.canary.rollout.stage_changes import find_differences
-from turnout.canary.rollout.stage_control import Target
+from turnout.canary.rollout.stage_control import StageTarget
 from turnout.canary.rollout.way_back import find_promotion, make_return, offer_of
 from turnout.plan.stages import plan_stage
 from turnout.project.project import load_project
@@ -31,7 +31,7 @@ stages:
     weights:
       mute: {v1: 90, v2: 10}  # not equal
 """
-HERE = Target(endpoint_url="http://127.0.0.1:1")
+HERE = StageTarget(endpoint_url="http://127.0.0.1:1")
 
 
 @dataclass
@@ -46,7 +46,7 @@ class World:
 
     def do(self, action: Action, *, now: bool = True) -> Rollout:
         prepared = prepare(load_project(self.folder), action, HERE if now else None, now_s=0.0)
-        connection = Connection(self.stage, self.functions, FakeTraffic())
+        connection = StageConnection(self.stage, self.functions, FakeTraffic())
         carry_out(prepared, self.log, connection if now else None)
         return self.log.read()[-1]
 

@@ -13,17 +13,17 @@ from moto import mock_aws
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
 from turnout.canary.judging.observed import AgreementCounts, Arm, Observation
 from turnout.canary.observation.source import ObservationError
-from turnout.canary.report import Report, make_report, report_to_json
+from turnout.canary.report import CanaryReport, make_report, report_to_json
 from turnout.canary.rollout.log import RolloutLog
-from turnout.canary.rollout.rollout import Connection
-from turnout.canary.rollout.stage_control import Target
+from turnout.canary.rollout.rollout import StageConnection
+from turnout.canary.rollout.stage_control import StageTarget
 from turnout.cli.__main__ import main
 from turnout.cli.canary.status import say_report
 from turnout.plan.stages import plan_stage
 from turnout.project.project import load_project
 
 SEEN = Observation(Arm(9012, 9, (9000, 12)), Arm(1001, 1, (1001, 0)), (0.004,))
-HERE = Target(endpoint_url="http://127.0.0.1:1")
+HERE = StageTarget(endpoint_url="http://127.0.0.1:1")
 
 
 @pytest.fixture
@@ -32,18 +32,18 @@ def traffic() -> FakeTraffic:
 
 
 @pytest.fixture
-def report(project: Path, traffic: FakeTraffic) -> Report:
+def report(project: Path, traffic: FakeTraffic) -> CanaryReport:
     return make(project, traffic)
 
 
-def make(project: Path, traffic: FakeTraffic) -> Report:
+def make(project: Path, traffic: FakeTraffic) -> CanaryReport:
     path = project / "models.yaml"
     agreeing = "serve: {echo: v2}, agreement: {percent: 10, floor: 0.9}}"
     path.write_text(path.read_text().replace("serve: {echo: v2}}", agreeing))
     loaded = load_project(project)
     stage = FakeStage(plan_stage(loaded.manifest.stages[1], loaded.manifest.models))
     stage.update([{"op": "replace", "path": "/canarySettings/percentTraffic", "value": "20.0"}])
-    connection = Connection(stage, FakeFunctions(), traffic)
+    connection = StageConnection(stage, FakeFunctions(), traffic)
     counts = {"echo": AgreementCounts(100, 20)}
     return make_report(
         loaded, "prod", RolloutLog(project), target=HERE, connection=connection, compare=lambda _since_s: counts
@@ -65,7 +65,7 @@ Checks
 """
 
 
-def test_everything_is_told_in_80_columns(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+def test_everything_is_told_in_80_columns(report: CanaryReport, capsys: pytest.CaptureFixture[str]) -> None:
     say_report(report, is_asked=True)
     said = capsys.readouterr().out
     told, checks, warnings = said.partition("- errors: ")[0], said.count("\n- "), said.rpartition("\n\n")[2]
@@ -76,7 +76,7 @@ def test_everything_is_told_in_80_columns(report: Report, capsys: pytest.Capture
     assert max(map(len, said.splitlines())) <= 80
 
 
-def test_programs_get_the_same(report: Report) -> None:
+def test_programs_get_the_same(report: CanaryReport) -> None:
     found = json.loads(json.dumps(report_to_json(report)))
     assert found["canary"] == {
         "percent": 10.0,

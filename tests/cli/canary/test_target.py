@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from turnout.canary.rollout.log import Rollout
-from turnout.canary.rollout.stage_control import Target
+from turnout.canary.rollout.stage_control import StageTarget
 from turnout.cli.canary.target import recorded_target
 from turnout.cli.output import CommandError
 from turnout.project.project import load_project
@@ -24,12 +24,12 @@ def test_an_address_of_the_record_alone_is_not_connected_to(project: Path, url: 
     with pytest.raises(CommandError, match="but no server of this project runs there") as caught:
         recorded_target(loaded, row, None)
     assert "--url" in str(caught.value)
-    assert recorded_target(loaded, row, Target("local", url)) == Target("local", url)
+    assert recorded_target(loaded, row, StageTarget("local", url)) == StageTarget("local", url)
 
 
 def test_a_server_of_the_project_and_aws_are_connected_to(project: Path) -> None:
     loaded = load_project(project / "models.yaml")
     with announced_services(project / ".turnout", "127.0.0.1", 8080, ""):
         row = replace(ROW, endpoint_url="http://127.0.0.1:8080")
-        assert recorded_target(loaded, row, None) == Target("local", "http://127.0.0.1:8080")
-    assert recorded_target(loaded, replace(ROW, stack="prod"), None) == Target("prod", "")
+        assert recorded_target(loaded, row, None) == StageTarget("local", "http://127.0.0.1:8080")
+    assert recorded_target(loaded, replace(ROW, stack="prod"), None) == StageTarget("prod", "")

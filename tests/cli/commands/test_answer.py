@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from turnout.cli.commands.answer import (
-    Output,
+    ShownOutput,
     outputs_of,
     say_answer,
     shape_of,
@@ -15,13 +15,13 @@ from turnout.cli.commands.answer import (
     tell_error_answer,
     values_text,
 )
-from turnout.client.connection import Answer
+from turnout.client.connection import ApiAnswer
 
 SAID = {"x-turnout-model": "iris", "x-turnout-version": "v1", "x-turnout-digest": "5f1c", "x-turnout-canary": "true"}
 
 
-def answer(body: Any, status: int = 200, headers: Mapping[str, str] = SAID) -> Answer:
-    return Answer(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode(), 3.14159)
+def answer(body: Any, status: int = 200, headers: Mapping[str, str] = SAID) -> ApiAnswer:
+    return ApiAnswer(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode(), 3.14159)
 
 
 @pytest.mark.parametrize(
@@ -29,21 +29,21 @@ def answer(body: Any, status: int = 200, headers: Mapping[str, str] = SAID) -> A
     [
         (
             {"outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}]},
-            [Output("y", "FP32", (1, 2), (1.0, 2.0))],
+            [ShownOutput("y", "FP32", (1, 2), (1.0, 2.0))],
         ),
         (
             {"outputs": [{"name": "y", "datatype": "INT64", "shape": [2, 1], "data": [[1], [2]]}]},
-            [Output("y", "INT64", (2, 1), (1, 2))],
+            [ShownOutput("y", "INT64", (2, 1), (1, 2))],
         ),
-        ({"outputs": {"y": [[1, 2]], "z": 3}}, [Output("y", "", (1, 2), (1, 2)), Output("z", "", (), (3,))]),
-        ({"predictions": [[1, 2], [3, 4]]}, [Output("predictions", "", (2, 2), (1, 2, 3, 4))]),
-        ({"predictions": [{"y": 1, "z": [2]}]}, [Output("y", "", (1,), (1,)), Output("z", "", (1, 1), (2,))]),
-        ({"predictions": []}, [Output("predictions", "", (0,), ())]),
+        ({"outputs": {"y": [[1, 2]], "z": 3}}, [ShownOutput("y", "", (1, 2), (1, 2)), ShownOutput("z", "", (), (3,))]),
+        ({"predictions": [[1, 2], [3, 4]]}, [ShownOutput("predictions", "", (2, 2), (1, 2, 3, 4))]),
+        ({"predictions": [{"y": 1, "z": [2]}]}, [ShownOutput("y", "", (1,), (1,)), ShownOutput("z", "", (1, 1), (2,))]),
+        ({"predictions": []}, [ShownOutput("predictions", "", (0,), ())]),
         ({}, []),
         ([1], []),
     ],
 )
-def test_every_form_of_an_answer_is_read(body: Any, outputs: list[Output]) -> None:
+def test_every_form_of_an_answer_is_read(body: Any, outputs: list[ShownOutput]) -> None:
     assert list(outputs_of(body)) == outputs
 
 
@@ -103,7 +103,7 @@ def test_a_cut_answer_says_how_to_see_all(capsys: pytest.CaptureFixture[str]) ->
         (answer(b"", 599, {}), "turnout: HTTP 599\n"),
     ],
 )
-def test_an_error_is_a_line(given: Answer, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_a_line(given: ApiAnswer, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     tell_error_answer(given)
     assert capsys.readouterr() == ("", text)
 
@@ -118,7 +118,7 @@ def test_api_gateway_s_own_words_are_explained(kind: str, remedy: str, capsys: p
 
 
 def test_a_403_of_an_older_server_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    answer = Answer(
+    answer = ApiAnswer(
         403,
         {"x-amzn-errortype": "MissingAuthenticationTokenException"},
         b'{"message":"Missing Authentication Token"}',

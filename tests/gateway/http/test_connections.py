@@ -25,7 +25,7 @@ from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.http.reader import RequestReader
 from turnout.gateway.http.server import Limits, serve_http
 from turnout.gateway.http.service import Service
-from turnout.gateway.http.wire import Refused
+from turnout.gateway.http.wire import RefusedRequest
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 SLOW = b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -807,5 +807,5 @@ def test_requests_with_one_head_share_what_is_kept_and_each_has_its_own_path() -
     ]
     assert all(request.kept is taken[0].kept for request in taken[:-1])
     assert taken[-1].kept is not taken[0].kept
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedRequest):
         reader.feed(b"GET * HTTP/1.1\r\nHost: h\r\nX-A: 2\r\n\r\n")

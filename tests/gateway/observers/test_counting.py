@@ -11,7 +11,7 @@ from turnout.gateway.api.exchange import Exchange
 from turnout.gateway.api.identifiers import Identifiers
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.observers.counting import count_requests
-from turnout.gateway.rules.stages import Share, Target
+from turnout.gateway.rules.stages import FunctionTarget, Share
 from turnout.gateway.shared.counters import CounterKey
 from turnout.gateway.shared.state import SharedState
 
@@ -27,7 +27,7 @@ def count(
     """The function that one request to `target` is counted for, and its failures."""
     exchange: Any = Exchange(Request("POST", "/", "", (), b""), Identifiers().take(), 0.0, 0.0)
     exchange.stage = SimpleNamespace(settings=SimpleNamespace(name="prod"))
-    exchange.target = Target(target, "live", 1.0)
+    exchange.target = FunctionTarget(target, "live", 1.0)
     exchange.share = Share(True, "d", VARIABLES if variables is None else variables or None, ())
     parameters = {} if proxy is None else {"proxy": proxy}
     exchange.routed = SimpleNamespace(share=exchange.share, parameters=parameters)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.gateway.rules.matching import ANY, RouteError, Routes
+from turnout.gateway.rules.matching import ANY, PathError, Routes
 
 NESTED = [
     ("POST", "/models/{name}/inference"),
@@ -95,12 +95,12 @@ def test_falsy_target_is_found() -> None:
     ],
 )
 def test_bad_template_is_refused(path: str, says: str) -> None:
-    with pytest.raises(RouteError, match=says.replace("{", r"\{").replace("+", r"\+")):
+    with pytest.raises(PathError, match=says.replace("{", r"\{").replace("+", r"\+")):
         routes([("GET", path)])
 
 
 def test_same_route_twice_is_refused() -> None:
-    with pytest.raises(RouteError, match="GET is there twice"):
+    with pytest.raises(PathError, match="GET is there twice"):
         routes([("GET", "/{a}"), ("GET", "/{b}")])
 
 

@@ -6,7 +6,14 @@ import pytest
 
 from tests.builders.documents import API, FakeFunctions, document, gateway, operation, request, respond, stage
 from turnout.gateway.rules.document import compile_document
-from turnout.gateway.rules.stages import CanarySettings, Stages, StageSettings, Target, stage_settings, target_of
+from turnout.gateway.rules.stages import (
+    CanarySettings,
+    FunctionTarget,
+    Stages,
+    StageSettings,
+    stage_settings,
+    target_of,
+)
 from turnout.manifest.parser import Throttle
 from turnout.plan.values import CanaryPlan, StagePlan
 
@@ -42,7 +49,7 @@ def stages(*settings: StageSettings, default: str = "") -> Stages:
 def test_target_follows_the_variables(function: str, variables: dict[str, str], target: tuple[str, str, str]) -> None:
     (one,) = compile_document(API, document({"/x": {"post": operation(function)}})).operations
 
-    assert target_of(one, variables) == Target(target[0], target[1], 29.0, target[2])
+    assert target_of(one, variables) == FunctionTarget(target[0], target[1], 29.0, target[2])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from functools import partial
 
 from turnout.canary.judging.observed import Observation
 from turnout.canary.judging.sequential import (
-    Trials,
+    ArmTrials,
     evidence_of_more,
     evidence_of_over,
     evidence_of_under,
@@ -130,8 +130,8 @@ def shares_of(judgement: Judgement) -> tuple[float, ...]:
 
 def ask_errors(judgement: Judgement, observation: Observation) -> Iterator[Question]:
     """The canary's error rate against the baseline's, or, where everything moves at once, against the margin."""
-    baseline = Trials(observation.baseline.requests, observation.baseline.errors)
-    canary = Trials(observation.canary.requests, observation.canary.errors)
+    baseline = ArmTrials(observation.baseline.requests, observation.baseline.errors)
+    canary = ArmTrials(observation.canary.requests, observation.canary.errors)
     if judgement.strategy == ALL_AT_ONCE:
         told = f"{_told(canary, 'failed')}; {_percent(ERROR_MARGIN)} may"
         yield partial(_hold, "errors", canary, ERROR_MARGIN, 0.0, told=told)
@@ -146,8 +146,8 @@ def ask_latency(judgement: Judgement, observation: Observation) -> Iterator[Ques
     bounds_s, total = observation.bounds_s, sum(observation.baseline.durations)
     slow_at_most = SLOW_SHARE * total
     bound = next((i for i in range(len(bounds_s)) if observation.baseline.slower(i) <= slow_at_most), len(bounds_s) - 1)
-    baseline = Trials(total, observation.baseline.slower(bound))
-    canary = Trials(sum(observation.canary.durations), observation.canary.slower(bound))
+    baseline = ArmTrials(total, observation.baseline.slower(bound))
+    canary = ArmTrials(sum(observation.canary.durations), observation.canary.slower(bound))
     fault = f"took longer than {bounds_s[bound] * 1000:g} ms"
     # The bound is chosen by the very requests that are tested at it, so the claim must hold at all bounds together.
     more = threshold(1 / len(bounds_s))
@@ -173,7 +173,7 @@ def ask_agreement(judgement: Judgement, observation: Observation) -> Iterator[Qu
         if counts.note and not counts.compared:
             yield partial(_wait, name, counts.note)
             continue
-        trials = Trials(counts.compared, counts.compared - counts.agreed)
+        trials = ArmTrials(counts.compared, counts.compared - counts.agreed)
         told = f"{_percent(1 - trials.rate)} of {counts.compared:,} answers agreed; {_percent(floor)} must"
         told += f" ({counts.note})" if counts.note else ""
         yield partial(_hold, name, trials, 1 - floor, AGREEMENT_MARGIN, told=told, counted="answers compared")
@@ -203,10 +203,10 @@ def _check_alarms(states: Mapping[str, str]) -> Check:
     return Check("alarms", Verdict.SUCCESSFUL, f"{', '.join(states)}: OK")
 
 
-def _compare(name: str, baseline: Trials, canary: Trials, margin: float, enough: float, fault: str) -> Check:
+def _compare(name: str, baseline: ArmTrials, canary: ArmTrials, margin: float, enough: float, fault: str) -> Check:
     """Whether the canary's rate of faults is within the margin of the baseline's, or above it."""
 
-    def claim(canary: Trials, factor: float) -> Verdict:
+    def claim(canary: ArmTrials, factor: float) -> Verdict:
         arms = baseline.scaled(factor), canary.scaled(factor)
         # Successful comes first: with very many requests a difference within the margin is sure, and still harmless.
         if evidence_of_within(*arms, margin) >= enough:
@@ -222,11 +222,11 @@ def _compare(name: str, baseline: Trials, canary: Trials, margin: float, enough:
 
 
 def _hold(
-    name: str, trials: Trials, limit: float, margin: float, enough: float, told: str, counted: str = REQUESTS
+    name: str, trials: ArmTrials, limit: float, margin: float, enough: float, told: str, counted: str = REQUESTS
 ) -> Check:
     """Whether the rate of faults is above the limit, or below it or at most the margin above."""
 
-    def claim(trials: Trials, factor: float) -> Verdict:
+    def claim(trials: ArmTrials, factor: float) -> Verdict:
         trials = trials.scaled(factor)
         # Failed comes first: the limit is what was asked for.
         if evidence_of_over(trials, limit) >= enough:
@@ -239,7 +239,7 @@ def _hold(
 
 
 def _answer(
-    name: str, trials: Trials, claim: Callable[[Trials, float], Verdict], told: str, counted: str = REQUESTS
+    name: str, trials: ArmTrials, claim: Callable[[ArmTrials, float], Verdict], told: str, counted: str = REQUESTS
 ) -> Check:
     """The check that a claim makes.
 
@@ -253,14 +253,14 @@ def _answer(
     verdict = claim(trials, 1)
     if verdict is not Verdict.INCONCLUSIVE:
         return Check(name, verdict, told)
-    imagined = trials if trials.count else Trials(1, 0)
+    imagined = trials if trials.count else ArmTrials(1, 0)
     needed = project(imagined, lambda factor: claim(imagined, factor) is not Verdict.INCONCLUSIVE)
     number = "nobody can say how many" if needed is None else f"about {needed:,}"
     sentence = f"{told}; {number} more" if trials.count else f"no {counted} yet; {number}"
     return Check(name, verdict, f"{sentence} are needed to tell", needed)
 
 
-def _told(canary: Trials, fault: str) -> str:
+def _told(canary: ArmTrials, fault: str) -> str:
     return f"{_percent(canary.rate)} of the canary's {canary.count:,} requests {fault}"
 
 

@@ -33,7 +33,7 @@ _HALVINGS = 45
 
 
 @dataclass(frozen=True, slots=True)
-class Trials:
+class ArmTrials:
     """Requests of one arm. Both numbers may be fractions, in a projection.
 
     Args:
@@ -49,9 +49,9 @@ class Trials:
         """The share with a fault; 0 where there are no requests."""
         return self.faults / self.count if self.count else 0.0
 
-    def scaled(self, factor: float) -> Trials:
+    def scaled(self, factor: float) -> ArmTrials:
         """As many times the requests, with the same rate."""
-        return Trials(self.count * factor, self.faults * factor)
+        return ArmTrials(self.count * factor, self.faults * factor)
 
 
 def threshold(error_probability: float) -> float:
@@ -59,31 +59,31 @@ def threshold(error_probability: float) -> float:
     return -math.log(error_probability)
 
 
-def evidence_of_more(baseline: Trials, canary: Trials) -> float:
+def evidence_of_more(baseline: ArmTrials, canary: ArmTrials) -> float:
     """Evidence against `the canary's rate is at most the baseline's`: large when the canary is worse."""
     if canary.rate <= baseline.rate:
         return _mixture(baseline) + _mixture(canary) - _largest(baseline) - _largest(canary)
     return _mixture(baseline) + _mixture(canary) - _largest_apart(baseline, canary, 0.0)
 
 
-def evidence_of_within(baseline: Trials, canary: Trials, margin: float) -> float:
+def evidence_of_within(baseline: ArmTrials, canary: ArmTrials, margin: float) -> float:
     """Evidence against `the canary's rate is the baseline's plus margin, or more`: large when it is not much worse."""
     if canary.rate >= baseline.rate + margin:
         return _mixture(baseline) + _mixture(canary) - _largest(baseline) - _largest(canary)
     return _mixture(baseline) + _mixture(canary) - _largest_apart(baseline, canary, margin)
 
 
-def evidence_of_over(trials: Trials, rate: float) -> float:
+def evidence_of_over(trials: ArmTrials, rate: float) -> float:
     """Evidence against `the rate is at most this one`."""
     return _mixture(trials) - _log_likelihood(trials, min(trials.rate, rate))
 
 
-def evidence_of_under(trials: Trials, rate: float) -> float:
+def evidence_of_under(trials: ArmTrials, rate: float) -> float:
     """Evidence against `the rate is at least this one`."""
     return _mixture(trials) - _log_likelihood(trials, max(trials.rate, rate))
 
 
-def project(trials: Trials, is_told: Callable[[float], bool]) -> int | None:
+def project(trials: ArmTrials, is_told: Callable[[float], bool]) -> int | None:
     """How many more requests until something can be told, if their rates stay as they are.
 
     Args:
@@ -110,7 +110,7 @@ def _round_up(number: int) -> int:
     return -(-number // unit) * unit
 
 
-def _mixture(trials: Trials) -> float:
+def _mixture(trials: ArmTrials) -> float:
     """Logarithm of the mean likelihood under the prior."""
     alpha, beta = PRIOR
     good = trials.count - trials.faults
@@ -121,12 +121,12 @@ def _log_beta(alpha: float, beta: float) -> float:
     return math.lgamma(alpha) + math.lgamma(beta) - math.lgamma(alpha + beta)
 
 
-def _largest(trials: Trials) -> float:
+def _largest(trials: ArmTrials) -> float:
     """The largest log likelihood of all rates."""
     return _log_likelihood(trials, trials.rate)
 
 
-def _log_likelihood(trials: Trials, rate: float) -> float:
+def _log_likelihood(trials: ArmTrials, rate: float) -> float:
     return _times_log(trials.faults, rate) + _times_log(trials.count - trials.faults, 1 - rate)
 
 
@@ -137,7 +137,7 @@ def _times_log(number: float, probability: float) -> float:
     return number * math.log(probability) if probability > 0 else -math.inf
 
 
-def _largest_apart(baseline: Trials, canary: Trials, margin: float) -> float:
+def _largest_apart(baseline: ArmTrials, canary: ArmTrials, margin: float) -> float:
     """The largest log likelihood with the canary's rate the baseline's plus margin: of a concave function."""
     low, high = 0.0, 1 - margin
     for _ in range(_HALVINGS):
@@ -153,6 +153,6 @@ def _largest_apart(baseline: Trials, canary: Trials, margin: float) -> float:
     )
 
 
-def _slope(trials: Trials, rate: float) -> float:
+def _slope(trials: ArmTrials, rate: float) -> float:
     """Of the log likelihood; the rate is neither 0 nor 1."""
     return trials.faults / rate - (trials.count - trials.faults) / (1 - rate)

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from turnout.canary.judging.observed import Arm, Observation
 from turnout.canary.observation.source import Mark, ObservationError
-from turnout.client.connection import Connection, UnreachableError
+from turnout.client.connection import ApiConnection, UnreachableError
 from turnout.plan.served_by import Watched
 from turnout.system.service_tokens import service_headers
 
@@ -49,7 +49,7 @@ class LocalSource:
     def _read(self, stage: str) -> Mapping[str, Any]:
         path = f"/turnout/metrics?{urlencode({'stage': stage})}"
         try:
-            with closing(Connection(self._url, timeout_s=TIMEOUT_S)) as connection:
+            with closing(ApiConnection(self._url, timeout_s=TIMEOUT_S)) as connection:
                 answer = connection.request("GET", path, headers=service_headers(self._token))
         except (UnreachableError, ValueError) as error:
             raise ObservationError(str(error), "Is `turnout serve` running there?") from error

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import orjson
 
 from turnout.client.captured_lines import Sample, parse_sample
-from turnout.client.connection import Connection, UnreachableError
+from turnout.client.connection import ApiConnection, UnreachableError
 from turnout.system.service_tokens import service_headers
 
 MOST_SAMPLES = 100
@@ -58,7 +58,7 @@ def fetch_samples(url: str, stage: str, limit: int = 100, token: str = "") -> li
         UnreachableError: no gateway of ours answers there.
         ValueError: `url` is no address.
     """
-    with closing(Connection(url)) as connection:
+    with closing(ApiConnection(url)) as connection:
         path = f"/turnout/samples?{urlencode({'stage': stage, 'limit': limit})}"
         answer = connection.request("GET", path, headers=service_headers(token))
     try:

@@ -21,7 +21,7 @@ from turnout.canary.rollout.manifest_edits import (
     versions_in,
 )
 from turnout.canary.rollout.stage_changes import StageChange, change_between
-from turnout.canary.rollout.stage_control import Target
+from turnout.canary.rollout.stage_control import StageTarget
 from turnout.manifest.parser import Manifest, Stage
 from turnout.plan.checks.replacements import baselines_of
 from turnout.plan.guard_alarms import GuardAlarms, find_guard_alarms
@@ -93,7 +93,7 @@ class Prepared:
 def prepare(
     project: Project,
     action: Action,
-    target: Target | None,
+    target: StageTarget | None,
     *,
     now_s: float,
     verdict: str = "",

@@ -14,13 +14,13 @@ from urllib.parse import quote, urlencode
 
 from turnout.canary.rollout.stage_control import (
     NOBODY,
-    Operation,
     StageControlError,
+    StageOperation,
     StageState,
     find_api_id,
     stage_state,
 )
-from turnout.client.connection import Answer, Connection, UnreachableError
+from turnout.client.connection import ApiAnswer, ApiConnection, UnreachableError
 from turnout.system.service_tokens import service_headers
 
 NOT_TURNOUT = "Is it the address of `turnout serve`?"
@@ -47,7 +47,7 @@ class LocalStage:
         """Return the stage as it is served now."""
         return self._state(self._send("GET", self._path()))
 
-    def update(self, operations: Sequence[Operation]) -> None:
+    def update(self, operations: Sequence[StageOperation]) -> None:
         """Apply all operations in one call, or none of them."""
         body = json.dumps({"patchOperations": [dict(row) for row in operations]}).encode()
         self._state(self._send("PATCH", self._path(), body))
@@ -117,14 +117,14 @@ class LocalFunctions:
         return answer.headers.get("x-amzn-errortype") != "ResourceNotFoundException"
 
 
-def send(url: str, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+def send(url: str, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> ApiAnswer:
     """Send one request to the gateway at `url`.
 
     Raises:
         StageControlError: `url` is not an address, or no answer comes.
     """
     try:
-        with closing(Connection(url)) as connection:
+        with closing(ApiConnection(url)) as connection:
             return connection.request(method, path, body, headers)
     except UnreachableError as error:
         raise StageControlError(f"{url} cannot be reached: {error}".rstrip("."), NOBODY) from error

@@ -15,7 +15,7 @@ from turnout.canary.observation.source import ObservationError, Source
 from turnout.canary.rollout.action import EDITS, Prepared, action_of, bytes_of, manifest_digest
 from turnout.canary.rollout.log import RETURN, Rollout, RolloutLog
 from turnout.canary.rollout.stage_changes import CANARY, StageChange, find_differences, marker_operations, patch_calls
-from turnout.canary.rollout.stage_control import Functions, StageControl, StageControlError, StageState
+from turnout.canary.rollout.stage_control import ReachableFunctions, StageControl, StageControlError, StageState
 from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.plan.guard_alarms import GuardAlarms
 from turnout.plan.stages import plan_stage
@@ -40,7 +40,7 @@ OPENING = frozenset({"start", "set", RETURN})
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class StageConnection:
     """A stage as it is served: how it is changed, what its traffic reaches, and who sees it.
 
     Args:
@@ -51,13 +51,13 @@ class Connection:
     """
 
     control: StageControl
-    functions: Functions
+    functions: ReachableFunctions
     source: Source
     ringing: Callable[[GuardAlarms], Sequence[str]] | None = None
 
 
 def carry_out(
-    prepared: Prepared, log: RolloutLog, connection: Connection | None, *, write: WriteText = replace_text
+    prepared: Prepared, log: RolloutLog, connection: StageConnection | None, *, write: WriteText = replace_text
 ) -> None:
     """Do what was prepared: the record, the manifest, the stage, the record again.
 
@@ -140,7 +140,7 @@ def check_in_step(live: StageState, prepared: Prepared) -> None:
         raise RolloutError(f"{stage} is not served as the manifest says: {'; '.join(found)}", hint)
 
 
-def check_functions(functions: Functions, prepared: Prepared) -> None:
+def check_functions(functions: ReachableFunctions, prepared: Prepared) -> None:
     """Raise a RolloutError where the canary's share would reach a function that is not there."""
     if prepared.rollout.action not in OPENING:
         return
@@ -151,7 +151,7 @@ def check_functions(functions: Functions, prepared: Prepared) -> None:
         raise RolloutError(message, "`pulumi up` makes it; a gateway here has to read the manifest again (SIGHUP).")
 
 
-def check_alarms(connection: Connection, prepared: Prepared) -> None:
+def check_alarms(connection: StageConnection, prepared: Prepared) -> None:
     """Raise a RolloutError where an alarm that ends the canary is in ALARM: the guard rail would end it at once."""
     if prepared.alarms is None or connection.ringing is None:
         return

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.canary.rollout.stage_control import LiveCanary, Operation, StageState
+from turnout.canary.rollout.stage_control import LiveCanary, StageOperation, StageState
 from turnout.plan.values import CanaryPlan, StagePlan
 from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE, LIVE
 
@@ -57,13 +57,13 @@ MARKS = {True: "true", False: "false"}
 """Whether a share is the canary's -> what the stage variable `canary` says in it."""
 
 
-def marker_operations(live: StageState) -> tuple[Operation, ...]:
+def marker_operations(live: StageState) -> tuple[StageOperation, ...]:
     """Return the operations that make the stage variable `canary` right for both shares; none where it is.
 
     It is wrong after a promotion that copied the overrides onto the variables, and in a canary that was not started by
     Turnout.
     """
-    operations: list[Operation] = []
+    operations: list[StageOperation] = []
     if live.variables.get(CANARY_VARIABLE, MARKS[False]) != MARKS[False]:
         operations.append(_replace(f"/variables/{CANARY_VARIABLE}", MARKS[False]))
     if live.canary is not None and live.canary.overrides.get(CANARY_VARIABLE) != MARKS[True]:
@@ -71,7 +71,7 @@ def marker_operations(live: StageState) -> tuple[Operation, ...]:
     return tuple(operations)
 
 
-def patch_calls(live: StageState, change: StageChange) -> tuple[tuple[Operation, ...], ...]:
+def patch_calls(live: StageState, change: StageChange) -> tuple[tuple[StageOperation, ...], ...]:
     """The calls of UpdateStage that make the change; none where the stage is so already.
 
     Each call is one switch of the traffic. A canary that ends by promotion takes two: one moves the baseline and sends
@@ -98,7 +98,7 @@ def patch_calls(live: StageState, change: StageChange) -> tuple[tuple[Operation,
     return ((_replace("/canarySettings/percentTraffic", "0.0"), *variables, *copy), remove)
 
 
-def _canary_operations(live: LiveCanary | None, wanted: CanaryPlan) -> Iterator[Operation]:
+def _canary_operations(live: LiveCanary | None, wanted: CanaryPlan) -> Iterator[StageOperation]:
     if live is None or live.percent != wanted.percent:
         yield _replace("/canarySettings/percentTraffic", str(float(wanted.percent)))
     if live is None:
@@ -112,7 +112,7 @@ def _canary_operations(live: LiveCanary | None, wanted: CanaryPlan) -> Iterator[
             yield {"op": "remove", "path": f"/canarySettings/stageVariableOverrides/{name}"}
 
 
-def _replace(path: str, value: str) -> Operation:
+def _replace(path: str, value: str) -> StageOperation:
     return {"op": "replace", "path": path, "value": value}
 
 

@@ -21,7 +21,7 @@ from turnout.system.loopback import is_loopback_url
 NOBODY = "Is `turnout serve` running there?"
 REGION = "The region comes from AWS_REGION or the profile, credentials from where boto3 finds them."
 
-Operation = Mapping[str, str]
+StageOperation = Mapping[str, str]
 """One patch operation as boto3 takes it: `{"op": "replace", "path": "/variables/iris", "value": "v2"}`."""
 
 
@@ -53,7 +53,7 @@ class StageControl(Protocol):
     def read(self) -> StageState:
         """The stage at this moment."""
 
-    def update(self, operations: Sequence[Operation]) -> None:
+    def update(self, operations: Sequence[StageOperation]) -> None:
         """Change it, all of the operations or none."""
 
     def url(self) -> str:
@@ -61,7 +61,7 @@ class StageControl(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class StageTarget:
     """Where a stage is served.
 
     Args:
@@ -82,7 +82,7 @@ class Target:
         return self.endpoint_url or f"stack {self.stack}"
 
 
-class Functions(Protocol):
+class ReachableFunctions(Protocol):
     """The functions where a stage is served."""
 
     def has(self, name: str) -> bool:
@@ -112,7 +112,7 @@ class ApiGatewayStage:
             answer = self._client.get_stage(restApiId=self._api_id(), stageName=self._stage)
         return stage_state(answer)
 
-    def update(self, operations: Sequence[Operation]) -> None:
+    def update(self, operations: Sequence[StageOperation]) -> None:
         """Change it in one call, which API Gateway obeys as a whole or not at all."""
         with self._told():
             self._client.update_stage(
@@ -175,7 +175,7 @@ class LambdaFunctions:
         return True
 
 
-def make_client(service: str, target: Target) -> Any:
+def make_client(service: str, target: StageTarget) -> Any:
     """A boto3 client of the place where a stage is served; nothing is sent yet.
 
     A gateway on this machine checks no signature, so no credentials are asked for; AWS's come from where boto3 finds

@@ -28,7 +28,7 @@ QUIET_S = 60.0
 """In a pipe a line is printed so often, even where nothing changes."""
 
 
-class Progress:
+class RunProgress:
     """What a run has shown so far.
 
     Args:
@@ -79,7 +79,7 @@ class Progress:
         return [f"{name:18}{spark(values, top)}  {100 * values[-1]:.3g}%" for name, values, top in rows]
 
 
-class PlainProgress(Progress):
+class PlainProgress(RunProgress):
     """Lines: one where anything changed, and one a minute."""
 
     def __init__(self, judgement: Judgement) -> None:
@@ -102,7 +102,7 @@ class PlainProgress(Progress):
         sys.stdout.flush()
 
 
-class LiveProgress(Progress):
+class LiveProgress(RunProgress):
     """One picture that changes: where the run is, its checks, the chart."""
 
     def __init__(self, judgement: Judgement) -> None:

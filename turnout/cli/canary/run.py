@@ -89,9 +89,9 @@ def run(
     from turnout.canary.judging.states import Phase
     from turnout.canary.report import judgement_of
     from turnout.canary.rollout.manifest_edits import find_canary, find_stage
-    from turnout.canary.run import CanaryRun, Settings, Surroundings
+    from turnout.canary.run import CanaryRun, RunSettings, Surroundings
 
-    settings = Settings(parse_steps(steps), parse_bake(bake))
+    settings = RunSettings(parse_steps(steps), parse_bake(bake))
     from turnout.canary.connection import connect
 
     target = find_target(endpoint_url, stack)

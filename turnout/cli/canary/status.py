@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from turnout.canary.judging.checks import Check
     from turnout.canary.judging.observed import Arm, Observation
-    from turnout.canary.report import Report
+    from turnout.canary.report import CanaryReport
 
 WIDTH = 80
 
@@ -97,7 +97,7 @@ def read_outputs(name: str) -> Mapping[str, Any] | None:
     return found
 
 
-def say_report(report: Report, *, is_asked: bool) -> None:
+def say_report(report: CanaryReport, *, is_asked: bool) -> None:
     """The whole report, what matters most first."""
     say(headline_of(report))
     canary = report.stage.canary
@@ -119,7 +119,7 @@ def say_report(report: Report, *, is_asked: bool) -> None:
         say("\nThe live stage was not checked. Name it with --url or --stack.")
 
 
-def headline_of(report: Report) -> str:
+def headline_of(report: CanaryReport) -> str:
     """Stage, share, what was done last, and the verdict."""
     canary, since = report.stage.canary, report.since
     share = f": the canary has {canary.percent:g}% of the traffic" if canary else " has no canary"

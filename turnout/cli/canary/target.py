@@ -16,8 +16,8 @@ from turnout.problems import TurnoutError
 
 if TYPE_CHECKING:
     from turnout.canary.rollout.log import Rollout, RolloutLog
-    from turnout.canary.rollout.rollout import Connection
-    from turnout.canary.rollout.stage_control import Target
+    from turnout.canary.rollout.rollout import StageConnection
+    from turnout.canary.rollout.stage_control import StageTarget
     from turnout.canary.run import Compare
     from turnout.manifest.parser import Stage
     from turnout.project.project import Project
@@ -46,10 +46,10 @@ UNFINISHED = (
 WHERE = "Pass --url http://127.0.0.1:8080 for a local gateway, or --stack NAME for a stage on AWS."
 
 
-def find_target(endpoint_url: str, stack: str, *, uses_environment: bool = True) -> Target | None:
+def find_target(endpoint_url: str, stack: str, *, uses_environment: bool = True) -> StageTarget | None:
     """Where the stage is served: as the options say or else TURNOUT_URL; None where nothing does."""
-    from turnout.canary.rollout.stage_control import Target
-    from turnout.client.connection import Connection
+    from turnout.canary.rollout.stage_control import StageTarget
+    from turnout.client.connection import ApiConnection
 
     if not endpoint_url and not stack and uses_environment:
         endpoint_url = os.environ.get("TURNOUT_URL", "")
@@ -57,18 +57,18 @@ def find_target(endpoint_url: str, stack: str, *, uses_environment: bool = True)
         return None
     if endpoint_url:
         try:
-            Connection(endpoint_url).close()
+            ApiConnection(endpoint_url).close()
         except ValueError as error:
             raise CommandError(f"--url: {error}.") from error
-    return Target(stack or "local", endpoint_url)
+    return StageTarget(stack or "local", endpoint_url)
 
 
-def recorded_target(project: Project, row: Rollout, named: Target | None) -> Target:
+def recorded_target(project: Project, row: Rollout, named: StageTarget | None) -> StageTarget:
     """Where a rollout of the record was to change its stage, if the user names the place or it is this project's.
 
     Whoever can write rollouts.jsonl, by a pull request say, must not choose where commands connect to.
     """
-    from turnout.canary.rollout.stage_control import Target
+    from turnout.canary.rollout.stage_control import StageTarget
     from turnout.system.service_tokens import find_services
 
     if named is not None:
@@ -77,10 +77,12 @@ def recorded_target(project: Project, row: Rollout, named: Target | None) -> Tar
         message = f"rollouts.jsonl names {row.endpoint_url}, but no server of this project runs there."
         hint = "If the address is right, pass it: `turnout canary mend --url URL`."
         raise CommandError(message, hint, code=1)
-    return Target(row.stack, row.endpoint_url)
+    return StageTarget(row.stack, row.endpoint_url)
 
 
-def compare_for(project: Project, stage: Stage, target: Target, connection: Connection, api_key: str) -> Compare | None:
+def compare_for(
+    project: Project, stage: Stage, target: StageTarget, connection: StageConnection, api_key: str
+) -> Compare | None:
     """The comparison of outputs that a stage's canary asks for; None where it asks for none."""
     from turnout.canary.agreement import compare_here, compare_on_aws
     from turnout.canary.rollout.stage_control import make_client

@@ -14,7 +14,7 @@ from turnout.protocol.naming import CANARY_HEADER, DIGEST_HEADER, MODEL_HEADER, 
 from turnout.wording import printable, shorten
 
 if TYPE_CHECKING:
-    from turnout.client.connection import Answer
+    from turnout.client.connection import ApiAnswer
 
 SHOWN_VALUES = 10
 """Values of an output that are printed; the rest is counted."""
@@ -27,7 +27,7 @@ MOST_BYTES = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class ShownOutput:
     """One output, whatever form the answer came in; an empty `datatype` where the form does not tell."""
 
     name: str
@@ -36,7 +36,7 @@ class Output:
     values: tuple[Any, ...]
 
 
-def say_answer(answer: Answer) -> None:
+def say_answer(answer: ApiAnswer) -> None:
     """Print who answered and how fast, then the outputs."""
     try:
         outputs = list(outputs_of(json.loads(answer.body)))
@@ -54,7 +54,7 @@ def say_answer(answer: Answer) -> None:
         say("\nLong outputs are truncated. --json prints all of them.")
 
 
-def summary_of(answer: Answer) -> str:
+def summary_of(answer: ApiAnswer) -> str:
     """`iris v1 answered in 3.1 ms (HTTP 200, digest 5f1c0a9b2c3d, canary false)`, as far as the headers say so."""
     headers = answer.headers
     who = " ".join(headers[key] for key in (MODEL_HEADER, VERSION_HEADER) if key in headers)
@@ -67,12 +67,12 @@ def summary_of(answer: Answer) -> str:
     return printable(f"{who or 'The server'} answered in {answer.elapsed_ms:.1f} ms ({', '.join(facts)})")
 
 
-def outputs_of(body: Any) -> Iterator[Output]:
+def outputs_of(body: Any) -> Iterator[ShownOutput]:
     """The outputs in an answer of any form: the Open Inference Protocol's list, or nested lists by name or by row."""
     outputs = body.get("outputs", {}) if isinstance(body, Mapping) else {}
     if isinstance(outputs, list):
         for row in outputs:
-            yield Output(row["name"], row["datatype"], tuple(row["shape"]), flat(row.get("data", [])))
+            yield ShownOutput(row["name"], row["datatype"], tuple(row["shape"]), flat(row.get("data", [])))
         return
     if isinstance(body, Mapping) and "predictions" in body:
         predictions = body["predictions"]
@@ -81,7 +81,7 @@ def outputs_of(body: Any) -> Iterator[Output]:
         else:
             outputs = {"predictions": predictions}
     for name, nested in outputs.items():
-        yield Output(name, "", shape_of(nested), flat(nested))
+        yield ShownOutput(name, "", shape_of(nested), flat(nested))
 
 
 def flat(nested: Any) -> tuple[Any, ...]:
@@ -115,7 +115,7 @@ def value_text(value: Any) -> str:
     return f"{text[:SHOWN_CHARACTERS]}..." if len(text) > SHOWN_CHARACTERS else text
 
 
-def tell_error_answer(answer: Answer, *, is_listed: bool = False) -> None:
+def tell_error_answer(answer: ApiAnswer, *, is_listed: bool = False) -> None:
     """Print an error's code and message, and what to do about it where that is known.
 
     Args:

@@ -73,7 +73,7 @@ def build_all(
     """Every package of a project, and the folder of the zips."""
     import sys
 
-    from turnout.packaging.build import LAMBDA_PYTHON, Target, build_packages
+    from turnout.packaging.build import LAMBDA_PYTHON, BuildTarget, build_packages
     from turnout.packaging.layer import LayerError
     from turnout.packaging.routers import find_routers
     from turnout.packaging.transform_imports import require_imports
@@ -83,7 +83,7 @@ def build_all(
         tell(f"note: {note}")
     routers = tuple(find_routers(project, make_plan(project.manifest, project.artifacts, enforce=False)))
     folder = out or project.manifest.path.parent / ".turnout" / "packages"
-    target = Target("" if here else LAMBDA_PYTHON)
+    target = BuildTarget("" if here else LAMBDA_PYTHON)
     try:
         with building(len(project.artifacts) + len(routers), sys.stderr.isatty()) as progress:
             built = build_packages(

@@ -17,7 +17,7 @@ from turnout.protocol.naming import VERSION_HEADER
 from turnout.wording import printable
 
 if TYPE_CHECKING:
-    from turnout.client.connection import Answer
+    from turnout.client.connection import ApiAnswer
     from turnout.client.sample_request import SampleRequest
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -140,7 +140,7 @@ def local_token(manifest: Path, url: str) -> str:
     return find_token(manifest_path(manifest).parent, url)
 
 
-def send(url: str, model: str, version: str, stage: str, body: bytes, key: str) -> Answer:
+def send(url: str, model: str, version: str, stage: str, body: bytes, key: str) -> ApiAnswer:
     """Post the request; no server, or no address, is an error with the remedy."""
     from turnout.client.connection import UnreachableError, inference_path, post
 
@@ -153,7 +153,7 @@ def send(url: str, model: str, version: str, stage: str, body: bytes, key: str) 
         raise CommandError(str(error), hint, code=1) from error
 
 
-def compare(sample: SampleRequest, answer: Answer, *, quiet: bool) -> None:
+def compare(sample: SampleRequest, answer: ApiAnswer, *, quiet: bool) -> None:
     """Say whether the answer is what the example expects; one that is not is a failure."""
     from turnout.artifacts.examples import matches
 

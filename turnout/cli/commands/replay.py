@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from turnout.client.captured_lines import Sample
     from turnout.manifest.judgement import OutputRule
-    from turnout.replay.origin import Origin
+    from turnout.replay.origin import ReplayOrigin
     from turnout.replay.replay import Replay
     from turnout.replay.summary import Side, Summary
 
@@ -85,7 +85,7 @@ def replay(
     Sends each captured request to both versions. Compares outputs by the rules of the stage's canary in the manifest,
     or else by their datatypes. --fail-under exits with 1 if too few requests agree: a gate before a canary starts.
     """
-    from turnout.replay.origin import Origin, fetch_stage, public_url
+    from turnout.replay.origin import ReplayOrigin, fetch_stage, public_url
     from turnout.replay.replay import Replay, replay_headers
     from turnout.replay.summary import floor_text
 
@@ -110,7 +110,7 @@ def replay(
     with closing(sender):
         known = partial(is_listed, manifest, model)
         summary = send(sender, file, model, canary, baseline, digest=digest.update, is_known=known)
-    origin = Origin(
+    origin = ReplayOrigin(
         datetime.now(UTC), public_url(url), stage or fetch_stage(url, headers), file.name, digest.hexdigest()
     )
     if report is not None:
@@ -236,7 +236,7 @@ def check_version(sender: Replay, model: str, version: str, sample: Sample, *, i
         raise CommandError(f"{model}/{version} cannot be called.", code=1)
 
 
-def write_report(report: Path, summary: Summary, origin: Origin, floor: float | None) -> None:
+def write_report(report: Path, summary: Summary, origin: ReplayOrigin, floor: float | None) -> None:
     """Write the page and say so."""
     from turnout.replay.report import render_report
     from turnout.system.files import PRIVATE, write_whole

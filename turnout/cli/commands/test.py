@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from turnout.client.example_runs import Ask, ExampleRun
-    from turnout.gateway.editions.example_calls import Call
+    from turnout.gateway.editions.example_calls import CallVersion
     from turnout.manifest.parser import Version
     from turnout.project.project import Project
 
@@ -68,7 +68,7 @@ def run(
 
     Exit codes: 0 all examples passed; 1 an example failed, or no response; 2 bad input, or nothing to test.
     """
-    from turnout.client.example_runs import Outcome, run_examples
+    from turnout.client.example_runs import RunOutcome, run_examples
 
     if isolated and url:
         raise CommandError(
@@ -80,17 +80,17 @@ def run(
     versions = find_versions(project, target)
     with asking(project, isolated=isolated, url=url, stage=stage, api_key=api_key, manifest=manifest) as ask:
         runs = list(run_examples(project, versions, ask, needs_artifact=not url))
-    if all(run.outcome is Outcome.SKIPPED for run in runs):
+    if all(run.outcome is RunOutcome.SKIPPED for run in runs):
         hint = "`examples` of a version in models.yaml names its file; `turnout add --examples` copies one."
         raise CommandError(f"{target or 'models.yaml'} has nothing to test: {reasons_text(runs)}.", hint)
     counts = Counter(run.outcome for run in runs)
     if as_json:
-        say_json({"counts": {str(row): counts[row] for row in Outcome}, "examples": [run.to_json() for run in runs]})
+        say_json({"counts": {str(row): counts[row] for row in RunOutcome}, "examples": [run.to_json() for run in runs]})
     else:
         say_runs(runs)
     if junit is not None:
         write_junit(junit, runs)
-    if counts[Outcome.FAILED] or counts[Outcome.ERROR]:
+    if counts[RunOutcome.FAILED] or counts[RunOutcome.ERROR]:
         raise typer.Exit(1)
 
 
@@ -133,20 +133,20 @@ def asking(project: Project, *, isolated: bool, url: str, stage: str, api_key: s
         yield asking_functions(call)
 
 
-def asking_functions(call: Call) -> Ask:
+def asking_functions(call: CallVersion) -> Ask:
     """Calls of functions on this machine, without a server."""
-    from turnout.client.example_runs import Reply
+    from turnout.client.example_runs import ExampleReply
     from turnout.protocol.aws.events import read_event
 
-    def ask(version: Version, body: bytes) -> Reply:
+    def ask(version: Version, body: bytes) -> ExampleReply:
         started = time.perf_counter()
         invocation = call(version, body)
         elapsed_ms = (time.perf_counter() - started) * 1000
         if invocation.error is not None or invocation.answer is None:
             problem = f"{invocation.error or 'failed'}: {invocation.message}".rstrip(": ")
-            return Reply(0, {}, b"", elapsed_ms, problem)
+            return ExampleReply(0, {}, b"", elapsed_ms, problem)
         headers, content = read_event(invocation.answer)
-        return Reply(int(invocation.answer.get("statusCode", 200)), headers, content, elapsed_ms)
+        return ExampleReply(int(invocation.answer.get("statusCode", 200)), headers, content, elapsed_ms)
 
     return ask
 
@@ -154,18 +154,18 @@ def asking_functions(call: Call) -> Ask:
 @contextmanager
 def asking_server(url: str, stage: str, key: str, token: str) -> Iterator[Ask]:
     """Requests to a server; the first one that finds none there ends the command."""
-    from turnout.client.connection import Connection, UnreachableError, inference_path
-    from turnout.client.example_runs import Reply
+    from turnout.client.connection import ApiConnection, UnreachableError, inference_path
+    from turnout.client.example_runs import ExampleReply
     from turnout.replay.replay import THROTTLED_WAITS_S, replay_headers
 
     try:
-        connection = Connection(url)
+        connection = ApiConnection(url)
     except ValueError as error:
         raise CommandError(f"--url: {error}.") from error
     with closing(connection):
         headers = replay_headers(url, key, token)  # examples are no caller's requests: no canary is judged by them
 
-        def ask(version: Version, body: bytes) -> Reply:
+        def ask(version: Version, body: bytes) -> ExampleReply:
             path = inference_path(version.model, version.name, stage)
             try:
                 answer = connection.request("POST", path, body, headers)
@@ -177,14 +177,14 @@ def asking_server(url: str, stage: str, key: str, token: str) -> Iterator[Ask]:
             except UnreachableError as error:
                 hint = "Start a server with `turnout serve`, or correct --url."
                 raise CommandError(str(error), hint, code=1) from error
-            return Reply(answer.status, answer.headers, answer.body, answer.elapsed_ms)
+            return ExampleReply(answer.status, answer.headers, answer.body, answer.elapsed_ms)
 
         yield ask
 
 
 def say_runs(runs: Sequence[ExampleRun]) -> None:
     """A table with a line for each example, then why some failed, then how many passed."""
-    from turnout.client.example_runs import Outcome
+    from turnout.client.example_runs import RunOutcome
 
     headers = ("MODEL", "VERSION", "EXAMPLE", "RESULT", "MS")
     rows = [
@@ -193,13 +193,13 @@ def say_runs(runs: Sequence[ExampleRun]) -> None:
             run.version,
             run.example or "-",
             str(run.outcome),
-            "-" if run.outcome is Outcome.SKIPPED else f"{run.elapsed_ms:.1f}",
+            "-" if run.outcome is RunOutcome.SKIPPED else f"{run.elapsed_ms:.1f}",
         )
         for run in runs
     ]
     say_table(headers, rows, right=("MS",))
     for run in runs:
-        if run.outcome in {Outcome.FAILED, Outcome.ERROR}:
+        if run.outcome in {RunOutcome.FAILED, RunOutcome.ERROR}:
             say()
             say(printable(f"{run.model}/{run.version} {run.example}: {run.outcome}"))
             for reason in run.reasons[:SHOWN_REASONS]:
@@ -207,17 +207,17 @@ def say_runs(runs: Sequence[ExampleRun]) -> None:
             if len(run.reasons) > SHOWN_REASONS:
                 say(f"  and {len(run.reasons) - SHOWN_REASONS} more")
     counts = Counter(run.outcome for run in runs)
-    asked = len(runs) - counts[Outcome.SKIPPED]
-    skipped = f", {counted(counts[Outcome.SKIPPED], 'version')} skipped: {reasons_text(runs)}"
-    passed = f"{counts[Outcome.PASSED]:,} of {counted(asked, 'example')} passed"
-    say(f"\n{passed}{skipped if counts[Outcome.SKIPPED] else ''}.")
+    asked = len(runs) - counts[RunOutcome.SKIPPED]
+    skipped = f", {counted(counts[RunOutcome.SKIPPED], 'version')} skipped: {reasons_text(runs)}"
+    passed = f"{counts[RunOutcome.PASSED]:,} of {counted(asked, 'example')} passed"
+    say(f"\n{passed}{skipped if counts[RunOutcome.SKIPPED] else ''}.")
 
 
 def reasons_text(runs: Sequence[ExampleRun]) -> str:
     """Why versions were skipped, each reason once."""
-    from turnout.client.example_runs import Outcome
+    from turnout.client.example_runs import RunOutcome
 
-    reasons = dict.fromkeys(reason for run in runs if run.outcome is Outcome.SKIPPED for reason in run.reasons)
+    reasons = dict.fromkeys(reason for run in runs if run.outcome is RunOutcome.SKIPPED for reason in run.reasons)
     return ", ".join(reasons) or "no versions"
 
 

@@ -15,7 +15,7 @@ from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.document import Operation
 from turnout.gateway.rules.errors import GatewayError
-from turnout.gateway.rules.stages import Share, Stage, Target
+from turnout.gateway.rules.stages import CompiledStage, FunctionTarget, Share
 
 
 class Routed:
@@ -31,7 +31,9 @@ class Routed:
 
     __slots__ = ("fields", "operation", "parameters", "share", "stage")
 
-    def __init__(self, stage: Stage, share: Share, operation: Operation, parameters: Any, fields: Fields) -> None:
+    def __init__(
+        self, stage: CompiledStage, share: Share, operation: Operation, parameters: Any, fields: Fields
+    ) -> None:
         self.stage = stage
         self.share = share
         self.operation = operation
@@ -84,10 +86,10 @@ class Exchange:
         self.request_id = request_id(taken)
         self.extended_request_id = extended_request_id(taken)
         self.path = self.stage_path = request.path
-        self.stage: Stage | None = None
+        self.stage: CompiledStage | None = None
         self.share: Share | None = None
         self.routed: Routed | None = None
-        self.target: Target | None = None
+        self.target: FunctionTarget | None = None
         self.key: ApiKey | None = None
         self.trace = ""
         self.error: GatewayError | None = None

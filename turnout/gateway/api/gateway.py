@@ -42,7 +42,15 @@ from turnout.gateway.rules.errors import (
     GatewayError,
 )
 from turnout.gateway.rules.gateway_responses import GatewayResponses
-from turnout.gateway.rules.stages import BucketOf, DirectPath, Snapshot, Stages, StageSettings, Target, own_bucket
+from turnout.gateway.rules.stages import (
+    BucketOf,
+    DirectPath,
+    FunctionTarget,
+    Snapshot,
+    Stages,
+    StageSettings,
+    own_bucket,
+)
 from turnout.plan.routes import HEALTH_PATHS
 from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 
@@ -274,7 +282,7 @@ class Gateway:
         return self._finish(exchange, response)
 
     async def _wait_for_function(
-        self, exchange: Exchange, routed: Routed, target: Target, pending: Awaitable[Invocation]
+        self, exchange: Exchange, routed: Routed, target: FunctionTarget, pending: Awaitable[Invocation]
     ) -> Response:
         deadline = asyncio.timeout(target.timeout_s)
         try:
@@ -292,7 +300,7 @@ class Gateway:
             return self._refuse(exchange, FAILED)
         return self._respond(exchange, routed, target, invocation)
 
-    def _respond(self, exchange: Exchange, routed: Routed, target: Target, invocation: Invocation) -> Response:
+    def _respond(self, exchange: Exchange, routed: Routed, target: FunctionTarget, invocation: Invocation) -> Response:
         """The response that a function's answer asks for."""
         if invocation.error is not None:
             if invocation.error != "throttled" or self._is_first_throttled(exchange.started):

@@ -16,7 +16,7 @@ from turnout.gateway.api.exchange import Exchange, Routed, domain_of
 from turnout.gateway.api.fields import CONTENT_TYPE, FORWARDED_FOR, HOST, TRACE, USER_AGENT
 from turnout.gateway.api.identifiers import RequestTimes, trace_root
 from turnout.gateway.rules.document import Operation
-from turnout.gateway.rules.stages import Share, Stage
+from turnout.gateway.rules.stages import CompiledStage, Share
 from turnout.protocol.aws.limits import LARGEST_EVENT_BYTES
 from turnout.protocol.naming import CANARY_VARIABLE
 
@@ -137,7 +137,7 @@ class Events:
             event["turnout"] = {"replay": True}
         return event
 
-    def _constant_context(self, stage: Stage, share: Share, operation: Operation) -> dict[str, Any]:
+    def _constant_context(self, stage: CompiledStage, share: Share, operation: Operation) -> dict[str, Any]:
         """The request context with all its keys, in AWS's order."""
         context: dict[str, Any] = {
             "resourceId": operation.resource_id,

@@ -18,7 +18,7 @@ from turnout.plan.values import Plan
 from turnout.project.project import Project
 from turnout.protocol.naming import function_name, function_prefix
 
-Call = Callable[[Version, bytes], Invocation]
+CallVersion = Callable[[Version, bytes], Invocation]
 """Calls a version's function with a JSON body."""
 
 ISOLATION = Isolation(max_environments=1, idle_s=1.0)
@@ -26,7 +26,7 @@ ISOLATION = Isolation(max_environments=1, idle_s=1.0)
 
 
 @contextmanager
-def calling_in_process(project: Project, plan: Plan) -> Iterator[Call]:
+def calling_in_process(project: Project, plan: Plan) -> Iterator[CallVersion]:
     """Calls to functions in this process, each open only while its own examples run."""
     with asyncio.Runner() as runner:
         opened: dict[tuple[str, str], Functions] = {}
@@ -51,7 +51,7 @@ def calling_in_process(project: Project, plan: Plan) -> Iterator[Call]:
 
 
 @contextmanager
-def calling_isolated(project: Project, plan: Plan, progress: Progress) -> Iterator[Call]:
+def calling_isolated(project: Project, plan: Plan, progress: Progress) -> Iterator[CallVersion]:
     """Calls to functions in processes of their own, from the zips that AWS gets.
 
     Raises:

@@ -12,8 +12,8 @@ from pathlib import Path
 from turnout.gateway.editions.in_process import choose_functions
 from turnout.gateway.functions.invocation import Current
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
-from turnout.gateway.functions.isolated.limits import Limits, LocalSlots, Slots
-from turnout.gateway.functions.isolated.process import OUTGOING_PORTS, Code
+from turnout.gateway.functions.isolated.limits import EnvironmentLimits, LocalSlots, Slots
+from turnout.gateway.functions.isolated.process import OUTGOING_PORTS, FunctionCode
 from turnout.gateway.services.invoke_api import InvokeApi
 from turnout.gateway.services.invoke_server import invoke_server
 from turnout.plan.values import Plan
@@ -75,7 +75,7 @@ def open_isolated(
     """
     isolation = isolation or Isolation()
     environments = isolation.max_environments or os.cpu_count() or 1
-    limits = Limits(max(1, environments // share), isolation.idle_s)
+    limits = EnvironmentLimits(max(1, environments // share), isolation.idle_s)
     _, refused = choose_functions(project, plan)
     if before is not None:
         codes = partial(prepare_codes, project, plan, progress, isolation.ports)
@@ -93,13 +93,13 @@ def serve_invoke(functions: Current) -> AbstractAsyncContextManager[Mapping[str,
 
 def prepare_codes(
     project: Project, plan: Plan, progress: Progress = ignore_progress, ports: tuple[int, ...] = OUTGOING_PORTS
-) -> list[Code]:
+) -> list[FunctionCode]:
     """What each function's environments run: packages built, unpacked and the runtime installed where they are not.
 
     Raises:
         LayerError: the layer or the runtime cannot be resolved.
     """
-    from turnout.packaging.build import HANDLER, Target, build_packages
+    from turnout.packaging.build import HANDLER, BuildTarget, build_packages
     from turnout.packaging.routers import ROUTER_HANDLER, find_routers
     from turnout.packaging.unpack import locked
 
@@ -112,7 +112,7 @@ def prepare_codes(
         built = build_packages(
             project,
             out=folder / "packages",
-            target=Target(python=""),
+            target=BuildTarget(python=""),
             routers=find_routers(project, plan),
             progress=progress,
         )
@@ -120,7 +120,7 @@ def prepare_codes(
         layers = {package.name: _unpack(package.path, folder) for package in built if package.kind == "layer"}
         packages = {package.name: package for package in built if package.kind == "function"}
         return [
-            Code(
+            FunctionCode(
                 function,
                 HANDLER if function.kind == "model" else ROUTER_HANDLER,
                 task=_unpack(packages[function.package].path, folder),

@@ -18,7 +18,7 @@ from typing import cast
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.http.reader import NotHTTPError, RequestReader
 from turnout.gateway.http.service import SMALL_BODY_BYTES, SURELY_IDLE_S, Service, origin_of
-from turnout.gateway.http.wire import CLOSE, CONTINUE, Refused, make_refusal, render
+from turnout.gateway.http.wire import CLOSE, CONTINUE, RefusedRequest, make_refusal, render
 
 logger = logging.getLogger("turnout.gateway.http.server")
 
@@ -398,7 +398,7 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             # The client said `Connection: close` and went on talking.
             return
-        if isinstance(error, Refused):
+        if isinstance(error, RefusedRequest):
             self._refuse(error.status)
         elif isinstance(error, NotHTTPError):
             self._close()

@@ -17,7 +17,7 @@ from turnout.gateway.http.wire import (
     KEEP_1_0,
     LENGTH,
     UPGRADE,
-    Refused,
+    RefusedRequest,
     check_fields,
     read_fields,
     render_head_without_upgrade,
@@ -165,7 +165,7 @@ class RequestReader:
             except httptools.HttpParserError:
                 if data[:1] == b"\x16" and not self._begun:
                     raise NotHTTPError from None
-                raise Refused(400) from None
+                raise RefusedRequest(400) from None
 
     def _feed_lines(self, data: bytes) -> None:
         """Feed a chunk so that the line of each request is looked at: the parser takes several spaces for one.
@@ -189,7 +189,7 @@ class RequestReader:
     def _check_line(self, piece: bytes) -> None:
         self._line += piece
         if b"  " in self._line:
-            raise Refused(400)
+            raise RefusedRequest(400)
         # A target that is too long is the parser's to refuse.
         self._line = b"" if piece[-1:] == b"\n" else self._line[-self._limits.max_target_bytes :]
 
@@ -236,7 +236,7 @@ class RequestReader:
         self._fresh = True
         self.target += piece
         if len(self.target) > self._limits.max_target_bytes:
-            raise Refused(414)
+            raise RefusedRequest(414)
 
     def on_header(self, name: bytes, value: bytes) -> None:  # noqa: D102
         # Trailers come here, too, when the head has been read: nobody looks at them.
@@ -251,7 +251,7 @@ class RequestReader:
             self._kept = {}
         fields, size, length, seen = self._fields
         if size > self._limits.max_header_bytes:
-            raise Refused(431)
+            raise RefusedRequest(431)
         method = _METHODS.get(parser.get_method()) or parser.get_method().decode("ascii")
         if self.target != self._target_before:
             self._path, self._query = split_target(method, self.target)
@@ -270,7 +270,7 @@ class RequestReader:
             elif version == "1.0":
                 self._connection = KEEP_1_0
         if length > self._limits.max_body_bytes:
-            raise Refused(413)
+            raise RefusedRequest(413)
         self.length = length
         # Trailers go to a list of their own, or the head kept for comparison would grow by them.
         self._raw = []
@@ -281,7 +281,7 @@ class RequestReader:
         self.continue_due = False
         self.body_bytes += len(piece)
         if self.body_bytes > self._limits.max_body_bytes:
-            raise Refused(413)
+            raise RefusedRequest(413)
         pieces = self._pieces
         if not pieces or len(piece) >= _SMALL_PIECE_BYTES:
             pieces.append(piece)
@@ -326,4 +326,4 @@ class RequestReader:
             return
         self._stray_bytes += count
         if self._stray_bytes > self._limits.max_header_bytes + 64:
-            raise Refused(431)
+            raise RefusedRequest(431)

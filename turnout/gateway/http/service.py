@@ -26,7 +26,7 @@ SURELY_IDLE_S = 1.0
 """A connection that was answered less long ago may have its next request under way."""
 
 
-class Origin(NamedTuple):
+class ClientAddress(NamedTuple):
     """Where connections come from that are counted together.
 
     Args:
@@ -105,7 +105,7 @@ class Service:
         self.emptied = asyncio.Event()
         self.on_close: Callable[[], None] | None = None
         self.busy_poll: BusyPoll | None = None
-        self._incomplete: dict[Origin, int] = {}
+        self._incomplete: dict[ClientAddress, int] = {}
 
     def forget(self, connection: Member) -> None:
         """Let go of a closed connection, and wake who waits for the last."""
@@ -125,7 +125,7 @@ class Service:
         min(idle)[2].drain()
         return True
 
-    def count_incomplete(self, origin: Origin) -> bool:
+    def count_incomplete(self, origin: ClientAddress) -> bool:
         """Count a connection that waits for its client to send a whole request; False where its address has too many.
 
         To be taken back by `discount_incomplete` only where it was counted.
@@ -136,7 +136,7 @@ class Service:
         self._incomplete[origin] = count + 1
         return True
 
-    def discount_incomplete(self, origin: Origin) -> None:
+    def discount_incomplete(self, origin: ClientAddress) -> None:
         """A counted connection has sent its request, or is gone."""
         count = self._incomplete[origin] - 1
         if count:
@@ -144,7 +144,7 @@ class Service:
         else:
             del self._incomplete[origin]
 
-    def most_incomplete(self, origin: Origin) -> int:
+    def most_incomplete(self, origin: ClientAddress) -> int:
         """How many connections without a whole request one address may have: a quarter of all, or half on loopback."""
         limits = self.limits
         if origin.is_loopback:
@@ -153,7 +153,7 @@ class Service:
 
 
 @lru_cache(maxsize=4096)
-def origin_of(client: str) -> Origin:
+def origin_of(client: str) -> ClientAddress:
     """Whose connections are counted together: an IPv4 address', or those of an IPv6 network of 64 bits.
 
     One client usually has a whole such network.
@@ -161,11 +161,11 @@ def origin_of(client: str) -> Origin:
     try:
         address = ipaddress.ip_address(client.partition("%")[0])
     except ValueError:
-        return Origin(client, is_loopback=False)
+        return ClientAddress(client, is_loopback=False)
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     if isinstance(address, ipaddress.IPv6Address):
         name = str(ipaddress.ip_network((address, 64), strict=False))
     else:
         name = str(address)
-    return Origin(name, is_loopback=address.is_loopback)
+    return ClientAddress(name, is_loopback=address.is_loopback)

@@ -22,7 +22,7 @@ UPGRADE = 32
 SECOND_HOST = 64
 
 
-class Refused(Exception):  # noqa: N818 - a verdict on a request, not a failure of ours
+class RefusedRequest(Exception):  # noqa: N818 - a verdict on a request, not a failure of ours
     """The request cannot be served; `status` says why, and the connection ends with that answer."""
 
     def __init__(self, status: int) -> None:
@@ -134,18 +134,18 @@ def check_fields(fields: Sequence[tuple[str, str]], seen: int, version: str, len
         Refused: 400, 417, 501 or 505.
     """
     if version not in {"1.1", "1.0"}:
-        raise Refused(505)
+        raise RefusedRequest(505)
     if seen & SECOND_HOST or (version == "1.1" and not seen & HOST):
-        raise Refused(400)
+        raise RefusedRequest(400)
     if seen & ENCODING:
         if version == "1.0":
-            raise Refused(400)
+            raise RefusedRequest(400)
         # The parser reads `gzip, chunked` as chunked; we do not decode gzip, so we do not take it.
         if read_token_lists(fields, "transfer-encoding") != ["chunked"]:
-            raise Refused(501)
+            raise RefusedRequest(501)
     if seen & EXPECT and version == "1.1":
         if read_token_lists(fields, "expect") != ["100-continue"]:
-            raise Refused(417)
+            raise RefusedRequest(417)
         return bool(length or seen & ENCODING)
     return False
 
@@ -161,12 +161,12 @@ def split_target(method: str, target: bytes) -> tuple[str, str]:
         text = text[: text.index("#")]
     if text[:1] != "/":
         if method == "CONNECT":
-            raise Refused(501)
+            raise RefusedRequest(501)
         if text == "*" and method == "OPTIONS":
             return "*", ""
         authority = _ABSOLUTE.match(text)
         if authority is None:
-            raise Refused(400)
+            raise RefusedRequest(400)
         text = text[authority.end() :]
         if text[:1] != "/":
             text = "/" + text

@@ -11,7 +11,7 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 
 
-class Stream(Protocol):
+class LineStream(Protocol):
     """What lines can be written to."""
 
     def write(self, text: str, /) -> int:
@@ -36,7 +36,7 @@ class LineWriter:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: LineStream,
         lock: Callable[[], AbstractContextManager[None]] = nullcontext,
         delay_s: float = 0.05,
         name: str = "the access log",

@@ -9,7 +9,7 @@ from typing import Any
 
 from turnout.gateway.rules.authorize import Access, access_of
 from turnout.gateway.rules.gateway_responses import GatewayResponses, parse_gateway_responses
-from turnout.gateway.rules.matching import ANY, RouteError, Routes
+from turnout.gateway.rules.matching import ANY, PathError, Routes
 from turnout.gateway.rules.media_types import BinaryMediaTypes
 from turnout.gateway.rules.validate import Validator, validator_of
 
@@ -103,7 +103,7 @@ def compile_document(name: str, document: Mapping[str, Any]) -> ApiDocument:
     routes: Routes[Operation] = Routes(())
     try:
         routes = Routes((operation.method, operation.resource, operation) for operation in operations)
-    except RouteError as error:
+    except PathError as error:
         problems.append(str(error))
     if problems:
         raise DocumentError(name, tuple(problems))

@@ -22,7 +22,7 @@ T = TypeVar("T")
 _SEGMENT = re.compile(r"\{(?P<name>[A-Za-z0-9._-]+)(?P<greedy>\+)?\}|[A-Za-z0-9._:,-]+")
 
 
-class RouteError(ValueError):
+class PathError(ValueError):
     """A path template that API Gateway would not import."""
 
 
@@ -88,13 +88,13 @@ class Routes(Generic[T]):
         for position, segment in enumerate(segments):
             found = _SEGMENT.fullmatch(segment)
             if not template.startswith("/") or found is None:
-                raise RouteError(
+                raise PathError(
                     f"path {template!r}: segment {segment!r} must be letters, digits and . _ - : , or a whole {{name}}"
                 )
             if found["name"]:
                 names.append(found["name"])
             if found["greedy"] and position < len(segments) - 1:
-                raise RouteError(f"path {template!r}: {segment} must be the last segment")
+                raise PathError(f"path {template!r}: {segment} must be the last segment")
             if found["greedy"]:
                 leaves = node.greedy
                 continue
@@ -105,7 +105,7 @@ class Routes(Generic[T]):
                 node = node.static.setdefault(segment, _Node())
             leaves = node.leaves
         if method in leaves:
-            raise RouteError(f"path {template!r}: {method} is there twice")
+            raise PathError(f"path {template!r}: {method} is there twice")
         leaves[method] = _Leaf(target, tuple(names))
         if not names:
             self._static.setdefault("/" + "/".join(segments), {})[method] = target

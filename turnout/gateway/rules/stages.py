@@ -115,7 +115,7 @@ def stage_settings(stage: StagePlan, api: str, deployment_id: str) -> StageSetti
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class FunctionTarget:
     """Where a route leads in one share.
 
     Args:
@@ -146,12 +146,12 @@ class Share:
     is_canary: bool
     deployment_id: str
     variables: Mapping[str, str] | None
-    targets: tuple[Target, ...]
+    targets: tuple[FunctionTarget, ...]
     contexts: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stage:
+class CompiledStage:
     """One stage, compiled; `bucket` is the throttle, None for none."""
 
     settings: StageSettings
@@ -170,7 +170,7 @@ class Stage:
         return canary
 
 
-DirectPath = tuple[Stage, str, Mapping[str, Operation]]
+DirectPath = tuple[CompiledStage, str, Mapping[str, Operation]]
 """A stage, the path within it, and the operations there by method."""
 
 
@@ -185,11 +185,11 @@ class Snapshot:
             would find, found at once.
     """
 
-    stages: Mapping[str, Stage]
-    default: Stage | None
+    stages: Mapping[str, CompiledStage]
+    default: CompiledStage | None
     direct: Mapping[str, DirectPath]
 
-    def locate(self, path: str) -> tuple[Stage | None, str, str]:
+    def locate(self, path: str) -> tuple[CompiledStage | None, str, str]:
         """The stage of a raw path, the path within the stage, and the path as `requestContext` tells it.
 
         Recorded from AWS: slashes before the stage vanish everywhere, slashes behind it vanish from the path only.
@@ -253,7 +253,7 @@ class Stages:
         if keys is not None:
             self._keys = keys
         old = self.snapshot.stages
-        stages: dict[str, Stage] = {}
+        stages: dict[str, CompiledStage] = {}
         for stage in settings:
             if stage.name in stages:
                 raise ValueError(f"stage {stage.name!r} is there twice")
@@ -267,7 +267,7 @@ class Stages:
         """Replace the one stage of that name."""
         self.replace(settings if stage.name == settings.name else stage for stage in self.settings)
 
-    def _compile(self, settings: StageSettings, old: Stage | None) -> Stage:
+    def _compile(self, settings: StageSettings, old: CompiledStage | None) -> CompiledStage:
         document = self._documents.get(settings.api)
         if document is None:
             raise ValueError(f"stage {settings.name!r}: no API {settings.api!r}")
@@ -277,7 +277,7 @@ class Stages:
         if settings.throttle is not None:
             is_kept = old is not None and old.settings.throttle == settings.throttle
             bucket = old.bucket if old is not None and is_kept else self._bucket_of(settings.name, settings.throttle)
-        return Stage(
+        return CompiledStage(
             settings,
             document,
             self._keys.get(settings.name) or ApiKeys(()),
@@ -293,8 +293,8 @@ class Stages:
 
 
 def _direct_paths(
-    stages: Mapping[str, Stage], default: Stage | None
-) -> dict[str, tuple[Stage, str, Mapping[str, Operation]]]:
+    stages: Mapping[str, CompiledStage], default: CompiledStage | None
+) -> dict[str, tuple[CompiledStage, str, Mapping[str, Operation]]]:
     direct = {}
     if default is not None:
         for path, methods in default.document.routes.static.items():
@@ -322,7 +322,7 @@ def _share(
     return Share(is_canary, deployment_id, effective, targets)
 
 
-def target_of(operation: Operation, variables: Mapping[str, str]) -> Target:
+def target_of(operation: Operation, variables: Mapping[str, str]) -> FunctionTarget:
     """Where an operation leads with these variables; an undefined variable is empty text, as on AWS."""
     timeout_s = operation.timeout_ms / 1000
     undefined = [name for name in _VARIABLE.findall(operation.function) if name not in variables]
@@ -336,5 +336,5 @@ def target_of(operation: Operation, variables: Mapping[str, str]) -> Target:
     elif found is None:
         problem = f"{rendered!r} is no function name"
     if found is None or problem:
-        return Target("", "", timeout_s, problem)
-    return Target(found["name"], found["alias"] or "", timeout_s)
+        return FunctionTarget("", "", timeout_s, problem)
+    return FunctionTarget(found["name"], found["alias"] or "", timeout_s)

@@ -17,7 +17,7 @@ from turnout.gateway.rules.errors import INVALID_BODY, GatewayError, missing_par
 _NOT_ENFORCED = frozenset({"minItems", "maxItems"})
 
 
-class Model(Protocol):
+class BodySchema(Protocol):
     """A compiled JSON Schema."""
 
     def is_valid(self, instance: Any) -> bool:
@@ -39,7 +39,7 @@ class Validator:
     headers: Mapping[str, str]
     path: tuple[str, ...]
     query: tuple[str, ...]
-    models: Mapping[str, Model]
+    models: Mapping[str, BodySchema]
 
     def check(
         self,
@@ -95,7 +95,7 @@ def validator_of(document: Mapping[str, Any], operation: Mapping[str, Any]) -> V
     )
 
 
-def _models(document: Mapping[str, Any], operation: Mapping[str, Any]) -> dict[str, Model]:
+def _models(document: Mapping[str, Any], operation: Mapping[str, Any]) -> dict[str, BodySchema]:
     # Only documents that ask for it pay for the import.
     from jsonschema import Draft4Validator
 

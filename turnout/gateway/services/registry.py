@@ -47,7 +47,7 @@ class ServiceParts:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedEdition:
     """The edition that services act on."""
 
     apis: Sequence[RestApi]
@@ -56,7 +56,7 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class RegisteredService:
     """One row of the table.
 
     Args:
@@ -64,11 +64,11 @@ class Service:
         has_own_check: whether it decides itself who may use it, instead of the guard.
     """
 
-    make: Callable[[ServiceParts, Served], Handler | None]
+    make: Callable[[ServiceParts, ServedEdition], Handler | None]
     has_own_check: bool = False
 
 
-def _own_services(parts: ServiceParts, _: Served) -> Handler:
+def _own_services(parts: ServiceParts, _: ServedEdition) -> Handler:
     return answer_paths(
         {
             metrics.PATH: metrics.make_metrics(parts.state.counters, parts.run, time.time, parts.dropped),
@@ -78,12 +78,16 @@ def _own_services(parts: ServiceParts, _: Served) -> Handler:
     )
 
 
-SERVICES: Mapping[str, Service] = {
-    naming.CONTROL_PLANE_SEGMENT: Service(lambda parts, served: ControlPlane(served.apis, parts.state).handle),
-    naming.INVOKE_SEGMENT: Service(lambda _, served: InvokeApi(served.functions, frozenset(served.names)).handle),
-    naming.OWN_SEGMENT: Service(_own_services),
-    naming.METRICS_SEGMENT: Service(lambda parts, _: make_prometheus(Sources(parts.state, parts.dropped))),
-    naming.CONSOLE_SEGMENT: Service(
+SERVICES: Mapping[str, RegisteredService] = {
+    naming.CONTROL_PLANE_SEGMENT: RegisteredService(
+        lambda parts, served: ControlPlane(served.apis, parts.state).handle
+    ),
+    naming.INVOKE_SEGMENT: RegisteredService(
+        lambda _, served: InvokeApi(served.functions, frozenset(served.names)).handle
+    ),
+    naming.OWN_SEGMENT: RegisteredService(_own_services),
+    naming.METRICS_SEGMENT: RegisteredService(lambda parts, _: make_prometheus(Sources(parts.state, parts.dropped))),
+    naming.CONSOLE_SEGMENT: RegisteredService(
         lambda parts, _: None if parts.console is None else parts.console.handle, has_own_check=True
     ),
 }
@@ -101,7 +105,7 @@ def make_services(
         names: its functions' names.
         functions: what runs them.
     """
-    served = Served(apis, names, functions)
+    served = ServedEdition(apis, names, functions)
     made = {segment: (service, service.make(parts, served)) for segment, service in SERVICES.items()}
     return {
         segment: handle if service.has_own_check else parts.guard(handle)

@@ -43,7 +43,7 @@ FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 30.0
 
 
-class Phase(Enum):
+class ReloadPhase(Enum):
     """What a reload waits for."""
 
     IDLE = "nothing"
@@ -92,7 +92,7 @@ class Reload:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.current = current
-        self.phase = Phase.IDLE
+        self.phase = ReloadPhase.IDLE
         self._workers = workers
         self._state = state
         self._build = build
@@ -116,11 +116,11 @@ class Reload:
         """The seconds until `look` has something to do."""
         now = self._clock()
         waits = [] if self._retry_at is None else [self._retry_at - now]
-        if self.phase is Phase.BUILDING:
+        if self.phase is ReloadPhase.BUILDING:
             waits.append(self._phase_began_s + self._read_s - now)
             if self._is_wanted:
                 waits.append(self._phase_began_s + self._read_s * RESTART_SHARE - now)
-        elif self.phase is Phase.PREPARING:
+        elif self.phase is ReloadPhase.PREPARING:
             waits.append(self._phase_began_s + PREPARE_S - now)
         return waits
 
@@ -130,7 +130,7 @@ class Reload:
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = None
             self.request()
-        elif self.phase is Phase.BUILDING:
+        elif self.phase is ReloadPhase.BUILDING:
             taken_s = now - self._phase_began_s
             if taken_s >= self._read_s:
                 self._kill_reading()
@@ -138,7 +138,7 @@ class Reload:
             elif self._is_wanted and taken_s >= self._read_s * RESTART_SHARE:
                 self._kill_reading()
                 self._end()
-        elif self.phase is Phase.PREPARING and now - self._phase_began_s >= PREPARE_S:
+        elif self.phase is ReloadPhase.PREPARING and now - self._phase_began_s >= PREPARE_S:
             self._give_up_on_awaited()
 
     def request(self, *, repeat: bool = False) -> None:
@@ -149,12 +149,12 @@ class Reload:
         """
         if repeat:
             self._told = ""
-        if self.phase is not Phase.IDLE:
+        if self.phase is not ReloadPhase.IDLE:
             self._is_wanted = True
             return
         self._is_wanted = False
         self._retry_at = None
-        self.phase = Phase.BUILDING
+        self.phase = ReloadPhase.BUILDING
         self._phase_began_s = self._clock()
         edition = self.current.edition
         supervisor = os.getpid()
@@ -196,7 +196,7 @@ class Reload:
         else:
             self._last_number += 1
             self._next = Numbered(self._last_number, rebuilt.edition)
-            self.phase = Phase.PREPARING
+            self.phase = ReloadPhase.PREPARING
             self._phase_began_s = self._clock()
             self._awaited = set(self._workers.tell("prepare", self._next.number, files=(self._file,)))
             # One that is starting was forked with what is served now, and has to be told once it is ready.
@@ -205,24 +205,24 @@ class Reload:
 
     def worker_ready(self, worker: WorkerProcess) -> None:
         """A worker that has started takes part, too."""
-        if self.phase is Phase.PREPARING and worker.channel is not None:
+        if self.phase is ReloadPhase.PREPARING and worker.channel is not None:
             self._awaited.add(worker)
             self._workers.send(worker, "prepare", self._next.number, files=(self._file,))
 
     def worker_started(self, worker: WorkerProcess) -> None:
         """A worker was forked, with what is served now."""
-        if self.phase is Phase.PREPARING:
+        if self.phase is ReloadPhase.PREPARING:
             self._awaited.add(worker)
 
     def worker_gone(self, worker: WorkerProcess) -> None:
         """A worker that has ended is not waited for."""
-        if self.phase is Phase.PREPARING:
+        if self.phase is ReloadPhase.PREPARING:
             self._awaited.discard(worker)
             self._commit_if_ready()
 
     def worker_prepared(self, worker: WorkerProcess, number: int, reason: str) -> None:
         """A worker can go over to an edition, or says why it cannot."""
-        if self.phase is not Phase.PREPARING or number != self._next.number:
+        if self.phase is not ReloadPhase.PREPARING or number != self._next.number:
             return
         if reason:
             self._workers.tell("discard", number)
@@ -235,7 +235,7 @@ class Reload:
         """The gateway ends: so does the reading."""
         self._kill_reading()
         self._retry_at = None
-        if self.phase is not Phase.IDLE:
+        if self.phase is not ReloadPhase.IDLE:
             self._is_wanted = False
             self._end()
 
@@ -302,7 +302,7 @@ class Reload:
         if self._file >= 0:
             os.close(self._file)
         self._file = -1
-        self.phase = Phase.IDLE
+        self.phase = ReloadPhase.IDLE
         self._awaited = set()
         if self._is_wanted:
             self.request()

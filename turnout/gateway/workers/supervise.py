@@ -20,7 +20,7 @@ from turnout.gateway.workers.heartbeats import Heartbeats
 from turnout.gateway.workers.reload import Numbered, Reload
 from turnout.gateway.workers.supervisor import StartError, Supervisor
 from turnout.gateway.workers.watch import Watch
-from turnout.gateway.workers.worker import First, Serving, run_worker
+from turnout.gateway.workers.worker import First, ServerParts, run_worker
 from turnout.gateway.workers.workers import Workers
 from turnout.system.processes import adopt_orphans, end_descendants
 
@@ -32,7 +32,7 @@ REFUSED_BY_WORKERS = 4
 """Connections that a worker is handed beyond those it serves: it gives its 503 time to be read."""
 
 
-def fit_to_descriptors(serving: Serving, tell: Callable[[str], None]) -> Serving:
+def fit_to_descriptors(serving: ServerParts, tell: Callable[[str], None]) -> ServerParts:
     """The same, with no more connections than the limit of open files leaves room for.
 
     Raises:
@@ -53,7 +53,7 @@ def fit_to_descriptors(serving: Serving, tell: Callable[[str], None]) -> Serving
 def supervise(
     sockets: Sequence[socket],
     state: SharedState,
-    serving: Serving,
+    serving: ServerParts,
     first: First,
     *,
     is_watching: bool,

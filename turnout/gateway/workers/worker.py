@@ -45,7 +45,7 @@ UNPREPARED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class ServerParts:
     """What all workers serve with, whatever the edition.
 
     Args:
@@ -106,7 +106,7 @@ class Worker:
         number: int,
         channel: Channel,
         state: SharedState,
-        serving: Serving,
+        serving: ServerParts,
         first: First,
     ) -> None:
         self._number = number
@@ -263,7 +263,7 @@ def ignore_signals() -> None:
         signal.signal(number, lambda *_: None)
 
 
-def run_worker(number: int, channel: Channel, state: SharedState, serving: Serving, first: First) -> int:
+def run_worker(number: int, channel: Channel, state: SharedState, serving: ServerParts, first: First) -> int:
     """A worker's whole life; its exit code."""
     ignore_signals()
     keep_freed_memory()

@@ -23,7 +23,7 @@ SignaturesOf = Callable[[CallNode], Sequence[Signature]]
 
 Tensors = Mapping[str, TensorSpec]
 
-Comparison = tuple[str, str | float | bool]
+Condition = tuple[str, str | float | bool]
 """A case's word, `equals`, `below` or `above`, and its value."""
 
 KIND_OF_VALUE: Mapping[type, str] = {str: "bytes", bool: "bool", int: "number", float: "number"}
@@ -45,7 +45,7 @@ class Flow:
 
     inputs: Tensors
     outputs: Tensors
-    compared: Mapping[str, tuple[Comparison, ...]] = field(default_factory=dict)
+    compared: Mapping[str, tuple[Condition, ...]] = field(default_factory=dict)
 
 
 class UnknownError(Exception):
@@ -143,7 +143,7 @@ class _Walk:
                 self._tell(path, f"`{name}` must be {wanted}, and the step before gives {got}")
         self.check_compared(given, after.compared, path)
 
-    def check_compared(self, tensors: Tensors, compared: Mapping[str, tuple[Comparison, ...]], path: KeyPath) -> None:
+    def check_compared(self, tensors: Tensors, compared: Mapping[str, tuple[Condition, ...]], path: KeyPath) -> None:
         """Whether tensors are of the kinds that cases compare them with, and may have one element and such a value."""
         for name in (name for name in compared if name in tensors):
             datatype, kind = tensors[name].datatype, _kind_of(compared[name])
@@ -223,8 +223,8 @@ class _Walk:
                     self._tell(path, f"`{name}` cannot be one tensor: {error}", "Give one of them another name.")
         return merged
 
-    def _compared(self, flows: Sequence[Flow], path: KeyPath) -> dict[str, tuple[Comparison, ...]]:
-        compared: dict[str, tuple[Comparison, ...]] = {}
+    def _compared(self, flows: Sequence[Flow], path: KeyPath) -> dict[str, tuple[Condition, ...]]:
+        compared: dict[str, tuple[Condition, ...]] = {}
         for flow in flows:
             for name, rows in flow.compared.items():
                 compared[name] = tuple(dict.fromkeys((*compared.get(name, ()), *rows)))
@@ -240,7 +240,7 @@ def _renamed(tensors: Iterable[TensorSpec], names: Mapping[str, str]) -> list[Te
     return [replace(tensor, name=names.get(tensor.name, tensor.name)) for tensor in tensors]
 
 
-def _kind_of(compared: Sequence[Comparison]) -> str:
+def _kind_of(compared: Sequence[Condition]) -> str:
     """What the values can be compared with, a key of `DATATYPE_OF_KIND`."""
     return KIND_OF_VALUE[type(compared[0][1])]
 

@@ -93,14 +93,14 @@ def _estimate_example(inputs: Sequence[TensorSpec]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Payload:
+class PayloadSizes:
     """One request in bytes, in base64 and with the rest of its event."""
 
     json_bytes: int
     binary_bytes: int
 
 
-def estimate_payload(signature: Signature) -> Payload:
+def estimate_payload(signature: Signature) -> PayloadSizes:
     """The smallest request: required inputs only, every free dimension 1."""
     json_bytes = binary_bytes = 0
     for tensor in signature.inputs:
@@ -109,7 +109,7 @@ def estimate_payload(signature: Signature) -> Payload:
             json_bytes += REQUEST_TENSOR_BYTES + len(tensor.name) + elements * JSON_BYTES[tensor.datatype]
             # Of BYTES the length alone, four bytes: the smallest string is empty.
             binary_bytes += REQUEST_TENSOR_BYTES + len(tensor.name) + elements * (DATATYPES[tensor.datatype].size or 4)
-    return Payload(_in_event(json_bytes), _in_event(binary_bytes))
+    return PayloadSizes(_in_event(json_bytes), _in_event(binary_bytes))
 
 
 def _in_event(body_bytes: int) -> int:

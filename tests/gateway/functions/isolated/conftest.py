@@ -8,13 +8,13 @@ import pytest
 
 from tests.builders.isolated_project import share_packages, write_misbehaving
 from turnout.gateway.editions.isolated import prepare_codes
-from turnout.gateway.functions.isolated.process import Code
+from turnout.gateway.functions.isolated.process import FunctionCode
 from turnout.plan.planner import make_plan
 from turnout.project.project import load_project
 
 
 @pytest.fixture(scope="session")
-def code_of(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Code]:
+def code_of(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, FunctionCode]:
     """What runs each model's first version, by the model's name, and every other function by its own."""
     folder = write_misbehaving(tmp_path_factory.mktemp("misbehaving"))
     share_packages(folder, tmp_path_factory)

@@ -12,16 +12,16 @@ from tests.builders.isolated_project import ANSWER, SLEEP, call, pid_of, play, p
 from tests.builders.waiting import wait_on_loop
 from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
-from turnout.gateway.functions.isolated.limits import Limits
-from turnout.gateway.functions.isolated.process import Code
+from turnout.gateway.functions.isolated.limits import EnvironmentLimits
+from turnout.gateway.functions.isolated.process import FunctionCode
 from turnout.packaging.layer import LayerError
 
-CodeOf = Mapping[str, Code]
+CodeOf = Mapping[str, FunctionCode]
 
-LIMITS = Limits(2, 300.0)
+LIMITS = EnvironmentLimits(2, 300.0)
 
 
-def changed(code: Code) -> Code:
+def changed(code: FunctionCode) -> FunctionCode:
     """The same function with another plan."""
     return replace(code, function=replace(code.function, settings=replace(code.function.settings, timeout_s=14)))
 
@@ -96,7 +96,7 @@ def test_preparing_tells_what_cannot_start(code_of: CodeOf) -> None:
 
 
 def test_packages_that_cannot_be_built_are_an_error_of_the_preparation() -> None:
-    def fail() -> Iterable[Code]:
+    def fail() -> Iterable[FunctionCode]:
         raise LayerError("no index within reach")
 
     async def scenario(functions: IsolatedFunctions) -> None:
@@ -129,7 +129,9 @@ def test_every_slot_that_a_call_took_is_given_back(code_of: CodeOf) -> None:
     slots = Counted()
 
     async def scenario(_: IsolatedFunctions) -> None:
-        functions = IsolatedFunctions([code_of["alone"]], Limits(1, 300.0), make_slots=lambda _name, _count: slots)
+        functions = IsolatedFunctions(
+            [code_of["alone"]], EnvironmentLimits(1, 300.0), make_slots=lambda _name, _count: slots
+        )
         try:
             for action, timeout_s in ((ANSWER, 60), (SLEEP, 0.2), (1, 60), (99, 60)):
                 found: Invocation = await call(functions, action, 5, "alone", timeout_s)

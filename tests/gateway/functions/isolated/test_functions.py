@@ -44,9 +44,9 @@ from tests.builders.isolated_project import (
 from tests.builders.waiting import wait_on_loop
 from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
-from turnout.gateway.functions.isolated.process import Code
+from turnout.gateway.functions.isolated.process import FunctionCode
 
-CodeOf = Mapping[str, Code]
+CodeOf = Mapping[str, FunctionCode]
 
 
 @pytest.fixture(autouse=True)

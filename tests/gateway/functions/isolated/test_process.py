@@ -11,7 +11,7 @@ import pytest
 
 from tests.builders.isolated_project import ANSWER, call, play
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
-from turnout.gateway.functions.isolated.process import Code, Process, describe_exit, make_variables
+from turnout.gateway.functions.isolated.process import FunctionCode, Process, describe_exit, make_variables
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_an_end_is_told_in_lambdas_words(code: int, text: str) -> None:
 
 @pytest.mark.parametrize(("memory_mb", "threads"), [(128, "2"), (3008, "2"), (5307, "3"), (10240, "6")])
 def test_threads_follow_the_memory_as_lambdas_processors_do(
-    code_of: Mapping[str, Code], memory_mb: int, threads: str
+    code_of: Mapping[str, FunctionCode], memory_mb: int, threads: str
 ) -> None:
     code = code_of["plain"]
     settings = replace(code.function.settings, memory_mb=memory_mb)
@@ -31,7 +31,9 @@ def test_threads_follow_the_memory_as_lambdas_processors_do(
     assert make_variables(sized, "127.0.0.1:1", "stream")["OMP_NUM_THREADS"] == threads
 
 
-def test_a_process_that_cannot_be_started_fails_its_callers(code_of: Mapping[str, Code], tmp_path: Path) -> None:
+def test_a_process_that_cannot_be_started_fails_its_callers(
+    code_of: Mapping[str, FunctionCode], tmp_path: Path
+) -> None:
     code = replace(code_of["plain"], task=tmp_path / "nowhere")
 
     async def scenario(functions: IsolatedFunctions) -> None:
@@ -42,7 +44,7 @@ def test_a_process_that_cannot_be_started_fails_its_callers(code_of: Mapping[str
     play([code], scenario)
 
 
-def test_a_process_can_be_closed_while_it_runs(code_of: Mapping[str, Code]) -> None:
+def test_a_process_can_be_closed_while_it_runs(code_of: Mapping[str, FunctionCode]) -> None:
     async def scenario() -> str:
         process = Process(code_of["stuck"], make_variables(code_of["stuck"], "127.0.0.1:1", "s"), lambda _: None)
         return process.close()

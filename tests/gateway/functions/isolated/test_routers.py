@@ -16,12 +16,12 @@ from tests.builders.waiting import PATIENCE_S, wait_on_loop
 from turnout.gateway.editions.isolated import serve_invoke
 from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
-from turnout.gateway.functions.isolated.limits import Limits
-from turnout.gateway.functions.isolated.process import Code
+from turnout.gateway.functions.isolated.limits import EnvironmentLimits
+from turnout.gateway.functions.isolated.process import FunctionCode
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.services.invoke_server import invoke_server
 
-CodeOf = Mapping[str, Code]
+CodeOf = Mapping[str, FunctionCode]
 
 ROUTER = "turnout-local_pair_router"
 SECOND = "turnout-local_pair_v2"
@@ -34,7 +34,7 @@ async def ask(functions: IsolatedFunctions, action: int) -> Invocation:
     return found if isinstance(found, Invocation) else await found
 
 
-def variables_of(code: Code) -> dict[str, str]:
+def variables_of(code: FunctionCode) -> dict[str, str]:
     (process,) = processes_of([code])
     rows = Path(f"/proc/{process}/environ").read_text().split("\0")
     return dict(row.split("=", 1) for row in rows if row)
@@ -82,7 +82,10 @@ def test_router_that_outlives_its_edition_calls_what_is_served_now(code_of: Code
         before = pid_of(await ask(functions, ANSWER))
         router = processes_of([code_of[ROUTER]])
         following = IsolatedFunctions(
-            lambda: [codes[0], changed, codes[2]], Limits(2, 300.0), serve_invoke=serve_invoke, before=functions
+            lambda: [codes[0], changed, codes[2]],
+            EnvironmentLimits(2, 300.0),
+            serve_invoke=serve_invoke,
+            before=functions,
         )
         assert await following.prepare(everything=False) == ""
         functions.retire(following)

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES, Invocation
-from turnout.gateway.functions.isolated.runtime_api import Call, RuntimeApi, request_id_of, trace_of
+from turnout.gateway.functions.isolated.runtime_api import RuntimeApi, RuntimeCall, request_id_of, trace_of
 from turnout.gateway.functions.isolated.runtime_connection import LARGEST_HEAD_BYTES, RuntimeConnection
 
 EVENT = {"requestContext": {"requestId": "abc-1"}, "headers": {"X-Amzn-Trace-Id": "Root=1-2-3"}, "body": "é"}
@@ -31,7 +31,7 @@ class Owner:
     def ready(self, api: RuntimeApi) -> None:
         self.ready_times += 1
 
-    def answered(self, api: RuntimeApi, call: Call, invocation: Invocation) -> None:
+    def answered(self, api: RuntimeApi, call: RuntimeCall, invocation: Invocation) -> None:
         self.answers.append(invocation)
 
     def left(self, api: RuntimeApi) -> None:
@@ -84,7 +84,7 @@ class Bench:
         for start in range(0, len(data), piece_bytes):
             self.connection.data_received(data[start : start + piece_bytes])
 
-    def deliver(self) -> Call:
+    def deliver(self) -> RuntimeCall:
         """A call that the process has."""
         call = make_call()
         self.api.assign(call)
@@ -94,8 +94,8 @@ class Bench:
         return call
 
 
-def make_call() -> Call:
-    return Call(b"arn:aws:lambda:local:0:function:f:live", EVENT, 10.0, 5.0)
+def make_call() -> RuntimeCall:
+    return RuntimeCall(b"arn:aws:lambda:local:0:function:f:live", EVENT, 10.0, 5.0)
 
 
 def post(path: str, body: bytes = ANSWER, length: object = None) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.builders.waiting import wait_until
 from turnout.gateway.functions.isolated.warden import Warden, children_kb, function_kb, leader_kb, run
-from turnout.gateway.functions.isolated.warden_client import Guard
+from turnout.gateway.functions.isolated.warden_client import ProcessGuard
 
 Process = subprocess.Popen[bytes]
 
@@ -106,7 +106,7 @@ def test_it_reports_before_it_kills_and_kills_what_is_left_at_the_end(groups: li
 
 
 def test_a_guard_hears_what_its_warden_killed(groups: list[Process]) -> None:
-    guard = Guard()
+    guard = ProcessGuard()
     try:
         assert guard.used_mb(1) == 0, "there is no warden yet"
         guard.remove(1)
@@ -124,7 +124,7 @@ def test_a_guard_hears_what_its_warden_killed(groups: list[Process]) -> None:
 
 
 def test_a_warden_that_is_gone_is_started_anew(groups: list[Process]) -> None:
-    guard = Guard()
+    guard = ProcessGuard()
     try:
         groups.append(start(HOLD % 1))
         guard.add(groups[0].pid, 5000)

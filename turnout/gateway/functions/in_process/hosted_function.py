@@ -58,7 +58,7 @@ class Running(Protocol):
         ...
 
 
-class Call:
+class PendingCall:
     """One call that waits or runs off the loop."""
 
     __slots__ = (
@@ -133,7 +133,7 @@ class HostedFunction:
         self._loading_place = -1
         self.running = 0
         self.runs_on_loop = 0
-        self._waiting: dict[Call, None] = {}  # in order of arrival, and quick to leave
+        self._waiting: dict[PendingCall, None] = {}  # in order of arrival, and quick to leave
         self._make = make
         self._make_cancellation = make_cancellation
         self._threads = threads
@@ -152,7 +152,7 @@ class HostedFunction:
         self._is_retired = False
         self._code: Runnable | None = None
         self._loading: asyncio.Future[str] | None = None
-        self._running_calls: set[Call] = set()
+        self._running_calls: set[PendingCall] = set()
 
     def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:
         """Run at once where that is surely short; else in a thread, in order of arrival."""
@@ -177,7 +177,7 @@ class HostedFunction:
         is_hopeless = code is not None and self._is_hopeless(deadline)
         if is_hopeless and self._graced >= MOST_GRACED:
             return self._refuse_for_waiting()
-        call = Call(alias, event, deadline, self._make_cancellation())
+        call = PendingCall(alias, event, deadline, self._make_cancellation())
         loop = asyncio.get_running_loop()
         call.timer = loop.call_at(loop.time() + deadline - time.monotonic(), self._expire, call)
         call.future.add_done_callback(lambda _: self._let_go(call))
@@ -337,7 +337,7 @@ class HostedFunction:
             elif self._deaths:
                 self._one_at_a_time.give_back()
 
-    def _start(self, call: Call) -> None:
+    def _start(self, call: PendingCall) -> None:
         code = self._code
         assert code is not None
         loop = asyncio.get_running_loop()
@@ -355,7 +355,9 @@ class HostedFunction:
         self._running_calls.add(call)
         self._threads.submit(job)
 
-    def _ran(self, call: Call, invocation: Invocation, cost_s: float, run_s: float, shapes: Shapes | None) -> None:
+    def _ran(
+        self, call: PendingCall, invocation: Invocation, cost_s: float, run_s: float, shapes: Shapes | None
+    ) -> None:
         self._end(call.place)
         if call.given_up:
             self._threads.take_back()
@@ -379,7 +381,7 @@ class HostedFunction:
         if self._running_now is not None:
             self._running_now.end(place)
 
-    def _leave_alone(self, call: Call) -> None:
+    def _leave_alone(self, call: PendingCall) -> None:
         """A run has ended that had to run alone."""
         if call.is_alone:
             call.is_alone = False
@@ -429,12 +431,12 @@ class HostedFunction:
                 log.exception("%s: the function raised", self.function.name)
             return Invocation(None, "failed", f"{self.function.name} raised {type(error).__name__}: {error}")
 
-    def _expire(self, call: Call) -> None:
+    def _expire(self, call: PendingCall) -> None:
         if call.future.done():
             return
         _settle(call, Invocation(None, "timed_out", self._overdue("ran" if call.started else "waited")))
 
-    def _let_go(self, call: Call) -> None:
+    def _let_go(self, call: PendingCall) -> None:
         """The caller has its answer, or went away: what still waits or runs for it is of no use."""
         if call.timer is not None:
             call.timer.cancel()
@@ -444,7 +446,7 @@ class HostedFunction:
         else:
             self._waiting.pop(call, None)
 
-    def _give_up(self, call: Call) -> None:
+    def _give_up(self, call: PendingCall) -> None:
         """A run that was to end and has not: others get its place, and the thread is lost until it ends."""
         if call not in self._running_calls:
             return
@@ -477,7 +479,7 @@ def check_answer(name: str, answer: Any) -> Invocation:
     return Invocation(None, "too_large", message)
 
 
-def _settle(call: Call, invocation: Invocation) -> None:
+def _settle(call: PendingCall, invocation: Invocation) -> None:
     if not call.future.done():
         call.future.set_result(invocation)
 

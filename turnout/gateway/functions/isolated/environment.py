@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 
-from turnout.gateway.functions.isolated.process import Code, Process, make_variables
+from turnout.gateway.functions.isolated.process import FunctionCode, Process, make_variables
 from turnout.gateway.functions.isolated.runtime_api import Owner, RuntimeApi
 from turnout.gateway.functions.isolated.runtime_connection import RuntimeConnection
 from turnout.gateway.functions.isolated.warden import function_kb
-from turnout.gateway.functions.isolated.warden_client import Guard
+from turnout.gateway.functions.isolated.warden_client import ProcessGuard
 
 Sidecar = Callable[[], AbstractAsyncContextManager[Mapping[str, str]]]
 
@@ -44,7 +44,12 @@ class Environment:
     """
 
     def __init__(
-        self, code: Code, owner: Owner, guard: Guard, tell: Callable[[str], None], beside: Sidecar = no_sidecar
+        self,
+        code: FunctionCode,
+        owner: Owner,
+        guard: ProcessGuard,
+        tell: Callable[[str], None],
+        beside: Sidecar = no_sidecar,
     ) -> None:
         self.api = RuntimeApi(owner)
         self.since = asyncio.get_running_loop().time()

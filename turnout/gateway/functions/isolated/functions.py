@@ -11,9 +11,9 @@ from typing import Any
 from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, Loaded, Occupancy, await_opening, refuse
 from turnout.gateway.functions.isolated.environment import no_sidecar
 from turnout.gateway.functions.isolated.isolated_function import IsolatedFunction
-from turnout.gateway.functions.isolated.limits import Limits, LocalSlots, Slots
-from turnout.gateway.functions.isolated.process import Code
-from turnout.gateway.functions.isolated.warden_client import Guard
+from turnout.gateway.functions.isolated.limits import EnvironmentLimits, LocalSlots, Slots
+from turnout.gateway.functions.isolated.process import FunctionCode
+from turnout.gateway.functions.isolated.warden_client import ProcessGuard
 
 ServeInvoke = Callable[[Current], AbstractAsyncContextManager[Mapping[str, str]]]
 """Serves Lambda's Invoke API over these functions to one environment, and gives the variables that lead there."""
@@ -39,15 +39,15 @@ class IsolatedFunctions:
 
     def __init__(
         self,
-        codes: Iterable[Code] | Callable[[], Iterable[Code]],
-        limits: Limits,
+        codes: Iterable[FunctionCode] | Callable[[], Iterable[FunctionCode]],
+        limits: EnvironmentLimits,
         *,
         refused: Mapping[str, str] | None = None,
         make_slots: Callable[[str, int], Slots] = lambda _name, count: LocalSlots(count),
         serve_invoke: ServeInvoke = serve_nothing,
         before: IsolatedFunctions | None = None,
     ) -> None:
-        self._guard: Guard = Guard() if before is None else before._guard
+        self._guard: ProcessGuard = ProcessGuard() if before is None else before._guard
         self._current: Current = Current(self) if before is None else before._current
         self._limits = limits
         self._refused = refused or {}
@@ -55,14 +55,14 @@ class IsolatedFunctions:
         self._serve_invoke = serve_invoke
         self._before = before
         self._functions: dict[str, IsolatedFunction] = {}
-        self._codes: Callable[[], Iterable[Code]] | None = None
+        self._codes: Callable[[], Iterable[FunctionCode]] | None = None
         if callable(codes):
             self._codes = codes
         else:
             self._fill(codes)
         self.busy_after_close = 0
 
-    def _fill(self, codes: Iterable[Code]) -> None:
+    def _fill(self, codes: Iterable[FunctionCode]) -> None:
         """Take over or make each function."""
         before = {} if self._before is None else self._before._functions
         for code in codes:

@@ -15,10 +15,10 @@ from typing import Any
 
 from turnout.gateway.functions.invocation import Invocation, title_of
 from turnout.gateway.functions.isolated.environment import Environment, Sidecar, no_sidecar
-from turnout.gateway.functions.isolated.limits import Limits, Slots
-from turnout.gateway.functions.isolated.process import Code
-from turnout.gateway.functions.isolated.runtime_api import Call, RuntimeApi
-from turnout.gateway.functions.isolated.warden_client import Guard
+from turnout.gateway.functions.isolated.limits import EnvironmentLimits, Slots
+from turnout.gateway.functions.isolated.process import FunctionCode
+from turnout.gateway.functions.isolated.runtime_api import RuntimeApi, RuntimeCall
+from turnout.gateway.functions.isolated.warden_client import ProcessGuard
 from turnout.gateway.functions.waiting_time import GRACE_S, MOST_GRACED, WaitingTime
 
 log = logging.getLogger("turnout.environments")
@@ -59,7 +59,12 @@ class IsolatedFunction:
     """
 
     def __init__(
-        self, code: Code, limits: Limits, guard: Guard, slots: Slots | None = None, beside: Sidecar = no_sidecar
+        self,
+        code: FunctionCode,
+        limits: EnvironmentLimits,
+        guard: ProcessGuard,
+        slots: Slots | None = None,
+        beside: Sidecar = no_sidecar,
     ) -> None:
         self.function = code.function
         self.code = code
@@ -72,7 +77,7 @@ class IsolatedFunction:
         self._environments: dict[RuntimeApi, Environment] = {}
         self._free: list[Environment] = []  # wait for an event; the last is the one used last
         self._returning: dict[Environment, None] = {}  # have answered, and will ask for an event in a moment
-        self._waiting: OrderedDict[Call, None] = OrderedDict()
+        self._waiting: OrderedDict[RuntimeCall, None] = OrderedDict()
         self._starting = 0
         self._waiting_time = WaitingTime()
         self._graced = 0
@@ -117,7 +122,7 @@ class IsolatedFunction:
         if is_hopeless and self._graced >= MOST_GRACED:
             self._give_slot()
             return self._refuse_for_waiting()
-        call = Call(self._arn(alias), event, loop.time() + remaining_s, remaining_s)
+        call = RuntimeCall(self._arn(alias), event, loop.time() + remaining_s, remaining_s)
         call.timer = loop.call_at(call.deadline, self._expire, call)
         if self._free:
             self._assign(self._free.pop(), call)
@@ -177,7 +182,7 @@ class IsolatedFunction:
         else:
             self._free.append(environment)
 
-    def answered(self, api: RuntimeApi, call: Call, invocation: Invocation) -> None:
+    def answered(self, api: RuntimeApi, call: RuntimeCall, invocation: Invocation) -> None:
         """A call is over, and its environment will soon ask for the next."""
         environment = self._environments.get(api)
         if environment is None:
@@ -220,7 +225,7 @@ class IsolatedFunction:
             arn = self._arns[alias] = name.encode()
         return arn
 
-    def _next_call(self) -> Call | None:
+    def _next_call(self) -> RuntimeCall | None:
         while self._waiting:
             call, _ = self._waiting.popitem(last=False)
             if not call.future.done():
@@ -251,11 +256,11 @@ class IsolatedFunction:
         message = f"{self.function.name}: {len(self._waiting)} calls wait already, too many to be answered in time"
         return Invocation(None, "throttled", message)
 
-    def _assign(self, environment: Environment, call: Call) -> None:
+    def _assign(self, environment: Environment, call: RuntimeCall) -> None:
         environment.since = asyncio.get_running_loop().time()
         environment.api.assign(call)
 
-    def _settle(self, call: Call, invocation: Invocation) -> None:
+    def _settle(self, call: RuntimeCall, invocation: Invocation) -> None:
         """Tell the caller, once; `call.timer` is None from here on."""
         if call.timer is None:
             return
@@ -265,7 +270,7 @@ class IsolatedFunction:
         if not call.future.done():
             call.future.set_result(invocation)
 
-    def _caller_left(self, call: Call) -> None:
+    def _caller_left(self, call: RuntimeCall) -> None:
         """A caller went away: its call leaves the queue. One that runs goes on, as in Lambda."""
         if self._waiting.pop(call, call) is None:
             self._settle(call, Invocation(None, "timed_out", "its caller has gone"))
@@ -274,7 +279,7 @@ class IsolatedFunction:
         if self._slots is not None:
             self._slots.give()
 
-    def _expire(self, call: Call) -> None:
+    def _expire(self, call: RuntimeCall) -> None:
         """A call's time is over, whether its caller still waits or not."""
         waited = self._waiting.pop(call, call) is None
         doing = "waited" if waited else "ran"

@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EnvironmentLimits:
     """What one function may take here.
 
     Args:

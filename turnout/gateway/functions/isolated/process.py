@@ -45,7 +45,7 @@ LEAST_VCPUS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class FunctionCode:
     """What an environment of one function runs.
 
     Args:
@@ -66,7 +66,7 @@ class Code:
 
 
 def make_variables(
-    code: Code, runtime_api: str, log_stream: str, more: Mapping[str, str] = MappingProxyType({})
+    code: FunctionCode, runtime_api: str, log_stream: str, more: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, str]:
     """The whole environment of a process: Lambda's variables, the function's, and nothing of the gateway's own.
 
@@ -106,7 +106,7 @@ def make_variables(
     }
 
 
-def make_settings(code: Code, variables: Mapping[str, str], scratch: str) -> str:
+def make_settings(code: FunctionCode, variables: Mapping[str, str], scratch: str) -> str:
     """What the bootstrap is told on its command line, as JSON.
 
     Args:
@@ -140,7 +140,7 @@ class Process:
         OSError: it cannot be started.
     """
 
-    def __init__(self, code: Code, variables: dict[str, str], tell: Callable[[str], None]) -> None:
+    def __init__(self, code: FunctionCode, variables: dict[str, str], tell: Callable[[str], None]) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._scratch = tempfile.mkdtemp(prefix="turnout-")

@@ -52,7 +52,7 @@ UNKNOWN_REQUEST_ID = _render_error(400, "InvalidRequestID", "Invalid request ID"
 WRONG_STATE = _render_error(403, "InvalidStateTransition", "State transition is not allowed")
 
 
-class Call:
+class RuntimeCall:
     """One call of a function, from its coming until it is settled.
 
     Args:
@@ -137,7 +137,7 @@ class Owner(Protocol):
         """It asks for an event and has none: `assign` will deliver at once."""
         ...
 
-    def answered(self, api: RuntimeApi, call: Call, invocation: Invocation) -> None:
+    def answered(self, api: RuntimeApi, call: RuntimeCall, invocation: Invocation) -> None:
         """Its call is over; the next may be assigned, and is delivered when the process asks."""
         ...
 
@@ -175,10 +175,10 @@ class RuntimeApi:
         self._owner = owner
         self._waiter: Waiter | None = None
         self._holder: Waiter | None = None  # what the call was sent by
-        self.call: Call | None = None
+        self.call: RuntimeCall | None = None
         self.started = False
 
-    def assign(self, call: Call) -> None:
+    def assign(self, call: RuntimeCall) -> None:
         """Give the environment its next call, which it gets at once if it waits, else when it asks."""
         self.call = call
         waiter = self._waiter
@@ -230,7 +230,7 @@ class RuntimeApi:
             return ACCEPTED
         return UNKNOWN_PATH
 
-    def _fail_call(self, call: Call, reason: str) -> bytes:
+    def _fail_call(self, call: RuntimeCall, reason: str) -> bytes:
         """The function raised; one that was refused memory would not have lived on in Lambda."""
         if reason.partition(":")[0].endswith("MemoryError"):
             self._owner.broken(self, f"Runtime.OutOfMemory: {reason}; killed")
@@ -244,7 +244,7 @@ class RuntimeApi:
             self._end_call(call, TOO_LARGE)
             self._owner.broken(self, TOO_LARGE.message)
 
-    def _end_call(self, call: Call, invocation: Invocation) -> bytes:
+    def _end_call(self, call: RuntimeCall, invocation: Invocation) -> bytes:
         self.call = None
         self._owner.answered(self, call, invocation)
         return ACCEPTED

@@ -15,7 +15,7 @@ WARDEN = Path(__file__).with_name("warden.py")
 PATIENCE_S = 5.0
 
 
-class Guard:
+class ProcessGuard:
     """One warden process, started when it is first needed."""
 
     def __init__(self) -> None:
