@@ -12,10 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.cli.output import counted, fitted, fold, is_plain, passing_remark, progress, say_section, say_table
+from turnout.cli.output import (
+    counted,
+    fitted,
+    fold,
+    gap_of,
+    is_plain,
+    parts_of,
+    passing_remark,
+    pieces_of,
+    progress,
+    say_section,
+    say_table,
+)
 
 TABLE = """
-from turnout.cli.output import counted, fitted, fold, is_plain, passing_remark, progress, say_section, say_table
+from turnout.cli.output import say_section, say_table
 say_section("Title")
 say_table(("NAME", "TEXT"), [("a", "word " * 40)])
 """
@@ -63,6 +75,25 @@ def test_a_table_in_a_pipe_is_neither_cut_nor_wrapped_nor_coloured(capsys: pytes
 )
 def test_the_widest_columns_give_way(widths: list[int], words: list[int], available: int, expected: list[int]) -> None:
     assert fitted(widths, words, available) == expected
+
+
+def test_names_at_80_columns_are_cut_between_their_parts() -> None:
+    names = [f"turnout-stage_credit-default-probabilities_{version}" for version in ("anotherverylongname1", "v1")]
+    rows = [(name, "arm64", "1,024 MB", "15 s", "-", name.partition("_")[2]) for name in names]
+    headers = ("FUNCTION", "ARCHITECTURE", "MEMORY", "TIMEOUT", "WARM", "PACKAGE")
+    cells = list(zip(headers, *rows, strict=True))
+    words, parts = ([max(map(len, cut(column))) for column in cells] for cut in (pieces_of, parts_of))
+    least = [min(max(map(len, column)), max(part, 14)) for column, part in zip(cells, parts, strict=True)]
+    assert gap_of(least, 80) == 1  # with two spaces between columns the longest part would be cut
+    widths = fitted([max(map(len, column)) for column in cells], words, 80 + len(headers) - 1, parts)
+    assert sum(widths) + len(headers) - 1 <= 80
+    for name in names:
+        assert all(line[-1] in "-_" for line in fold(name, widths[0])[:-1])
+
+
+@pytest.mark.parametrize(("least", "available", "gap"), [([10, 10], 22, 2), ([10, 10], 21, 1), ([10, 10], 20, 2)])
+def test_columns_move_together_where_that_keeps_words_whole(least: list[int], available: int, gap: int) -> None:
+    assert gap_of(least, available) == gap
 
 
 @pytest.mark.parametrize(

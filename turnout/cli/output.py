@@ -135,7 +135,9 @@ def say_table(
     if spare and sum(widths) + 2 * len(widths) > available:
         headers, cells, widths = headers[:-1], [row[:-1] for row in cells], widths[:-1]
     words = [max(map(len, pieces_of(column))) for column in zip(headers, *cells, strict=True)]
-    widths = fitted(widths, words, available)
+    parts_of_words = [max(map(len, parts_of(column))) for column in zip(headers, *cells, strict=True)]
+    gap = gap_of([min(width, max(part, NARROW)) for width, part in zip(widths, parts_of_words, strict=True)], available)
+    widths = fitted(widths, words, available + (2 - gap) * (len(widths) - 1), parts_of_words)
     bold = not is_plain(sys.stdout)
     for number, row in enumerate((headers, *cells)):
         folded = [fold(cell, width) for cell, width in zip(row, widths, strict=True)]
@@ -145,7 +147,7 @@ def say_table(
                 part.rjust(width) if header in right else part.ljust(width)
                 for part, width, header in zip(parts, widths, headers, strict=True)
             ]
-            line = "  ".join(padded).rstrip()
+            line = (" " * gap).join(padded).rstrip()
             sys.stdout.write(f"{BOLD}{line}{NOT_BOLD}\n" if bold and not number else f"{line}\n")
 
 
@@ -154,10 +156,29 @@ def pieces_of(texts: Iterable[str]) -> list[str]:
     return [piece for text in texts for piece in re.findall(r"[^/\s]*[/\s]+|[^/\s]+", text)] or [""]
 
 
-def fitted(widths: Sequence[int], words: Sequence[int], available: int) -> list[int]:
-    """The columns' widths in a terminal: the widest give way, first down to their longest word, then further."""
+def parts_of(texts: Iterable[str]) -> list[str]:
+    """The texts cut also after `_`, `-`, `.` and `:`, where a line ends rather than inside a word."""
+    return [part for piece in pieces_of(texts) for part in re.findall(r"[^-_.:]*[-_.:]+|[^-_.:]+", piece)] or [""]
+
+
+def gap_of(least: Sequence[int], available: int) -> int:
+    """Spaces between columns: 2, or 1 where only that keeps words whole."""
+    gaps = len(least) - 1
+    return 1 if sum(least) + gaps <= available < sum(least) + 2 * gaps else 2
+
+
+def fitted(widths: Sequence[int], words: Sequence[int], available: int, parts: Sequence[int] = ()) -> list[int]:
+    """The columns' widths in a terminal: the widest give way, first down to their longest word, then further.
+
+    Args:
+        widths: of the columns' longest texts.
+        words: of their longest words.
+        available: columns of the terminal.
+        parts: of the longest parts of words, as `parts_of` cuts them.
+    """
     found = list(widths)
-    for least in ([max(word, NARROW) for word in words], [NARROW] * len(found), [1] * len(found)):
+    words_whole, parts_whole = ([max(length, NARROW) for length in lengths] for lengths in (words, parts or words))
+    for least in (words_whole, parts_whole, [NARROW] * len(found), [1] * len(found)):
         while sum(found) + 2 * (len(found) - 1) > available:
             column = max(range(len(found)), key=lambda at: found[at] if found[at] > least[at] else 0)
             if found[column] <= least[column]:
@@ -174,11 +195,7 @@ def fold(text: str, width: int) -> list[str]:
     for piece in pieces_of([text]):
         parts = [piece]
         if len(piece.rstrip()) > width:
-            parts = [
-                word[at : at + width]
-                for word in re.findall(r"[^-_.:]*[-_.:]+|[^-_.:]+", piece)
-                for at in range(0, len(word), width)
-            ]
+            parts = [word[at : at + width] for word in parts_of([piece]) for at in range(0, len(word), width)]
         for part in parts:
             if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
                 lines.append("")
