@@ -181,3 +181,12 @@ def inside_of(tree: Any, path: tuple[str, ...]) -> Any:
 def shared(first: str, second: str) -> int:
     """How many characters the two begin with in common."""
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
+
+
+@pytest.mark.parametrize("entry", [("a\x1b[31m", 1), ("v2", {"artifact": "m\x1b[31m.onnx"}), ("v2", ["\x07"])])
+def test_a_control_character_is_named_and_not_taken_for_the_files_layout(entry: tuple[str, Any]) -> None:
+    for edit in (insert_entry, set_entry):
+        with pytest.raises(EditError) as caught:
+            edit("models:\n  a: {v2: 1}\n", ("models", "a"), *entry)
+        assert "holds the control character U+00" in caught.value.message
+        assert "Rename" in caught.value.hint

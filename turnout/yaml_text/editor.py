@@ -17,7 +17,7 @@ import yaml
 
 from turnout.problems import ProblemsError, TurnoutError
 from turnout.yaml_text.quoting import flow
-from turnout.yaml_text.reader import YamlSource, read_yaml
+from turnout.yaml_text.reader import YamlSource, find_forbidden, read_yaml
 
 Path = tuple[str, ...]
 
@@ -36,7 +36,12 @@ class YamlEdit:
         self._hints: list[str] = []
 
     def insert(self, path: Path, key: str, value: Any) -> None:
-        """Add `key: value` as the last entry of the mapping at `path`, in the style of the entries there."""
+        """Add `key: value` as the last entry of the mapping at `path`, in the style of the entries there.
+
+        Raises:
+            EditError: a name or a value holds a control character.
+        """
+        _check_characters({key: value})
         node = self._find(path)
         start, end, inserted = (_in_flow if node.flow_style else _in_block)(self._text, node, key, value)
         self._text = self._text[:start] + inserted + self._text[end:]
@@ -44,7 +49,12 @@ class YamlEdit:
         self._mapping(path)[key] = value
 
     def set(self, path: Path, key: str, value: Any) -> None:
-        """Put `key: value` in the place of the value there, else add it as the last entry."""
+        """Put `key: value` in the place of the value there, else add it as the last entry.
+
+        Raises:
+            EditError: as `insert`.
+        """
+        _check_characters({key: value})
         old = _child(self._find(path), key)
         if old is None:
             self.insert(path, key, value)
@@ -102,6 +112,19 @@ class YamlEdit:
 
     def _refusal(self) -> EditError:
         return EditError("the file is laid out in a way that cannot be edited", ". ".join(self._hints))
+
+
+def _check_characters(value: Any) -> None:
+    """Refuse what could not be read again: names of files may hold any character."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_characters(key)
+            _check_characters(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_characters(inner)
+    elif isinstance(value, str) and (found := find_forbidden(value)):
+        raise EditError(f"{value!r} holds the control character {found}", "Rename it without the character.")
 
 
 def insert_entry(text: str, path: Path, key: str, value: Any) -> str:

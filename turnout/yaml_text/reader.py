@@ -45,6 +45,12 @@ _AMBIGUOUS = re.compile(
 )
 
 
+def find_forbidden(text: str) -> str:
+    """The first character of a text that no value may hold, as `U+001B`; empty where there is none."""
+    found = _FORBIDDEN.search(text)
+    return f"U+{ord(found[0]):04X}" if found else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where a key stands in the file, 1-based."""
@@ -276,8 +282,8 @@ class _Reader:
         if getattr(event, "tag", None) is not None:
             tag = event.tag.encode("unicode_escape").decode()[:60]
             self.report(f"tags are not read (`{tag}`)", path, at, "Delete the tag; quotes make a value text.")
-        if getattr(event, "style", None) == '"' and (found := _FORBIDDEN.search(event.value)):
-            self.report(f"holds the control character U+{ord(found[0]):04X}", path, at, "Delete the escape.")
+        if getattr(event, "style", None) == '"' and (found := find_forbidden(event.value)):
+            self.report(f"holds the control character {found}", path, at, "Delete the escape.")
 
     def _value(self, event: Any, path: KeyPath) -> Any:
         """The value that begins here; a mapping or list is still empty."""
