@@ -18,6 +18,7 @@ from turnout.openapi.document import build_document, check_document, lambda_uri,
 from turnout.packaging.build import BuiltPackage, build_packages
 from turnout.packaging.layer import LayerError
 from turnout.packaging.routers import find_routers
+from turnout.packaging.transform_imports import require_imports
 from turnout.plan.deployment_notes import Outputs, find_canary_routes, find_deployment_notes
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan, StagePlan
@@ -48,10 +49,12 @@ Build = Callable[[Project, Plan], Sequence[BuiltPackage]]
 
 
 def load_whole_project(folder: Path) -> Project:
-    """The project, with what lies in S3; a ProblemsError also where onnxruntime cannot open a version."""
+    """The project, with what lies in S3; a ProblemsError also where a version cannot be opened."""
     disable_telemetry()
     project = fetch_remote(load_project(folder))
     check_opens(project, try_versions(project))
+    for note in require_imports(project, models_only=True).notes:
+        pulumi.warn(note)
     return project
 
 

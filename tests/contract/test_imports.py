@@ -101,6 +101,7 @@ INSIDE = {
     "router_lambda.graphs": "router_lambda",
     "model_lambdas.function": "model_lambdas",
     "model_lambdas.onnx_model": "model_lambdas",
+    "model_lambdas.python_model": "model_lambdas",
     "soak.runs": "soak",
 }
 """Folder -> the room whose part it is."""

@@ -284,6 +284,7 @@ OTHER: Mapping[str, Any] = {
     "open_inference": "off",
     "ephemeral_storage_mb": 777,
     "tracing": True,
+    "runtime": "python",
     "p99_ms": 7,
     "error_percent": 7,
     "redact": ["other"],
@@ -366,6 +367,10 @@ def test_every_key_of_the_schema_changes_the_manifest(path: tuple[str, ...]) -> 
     if path[-1] == "kms_key_arn":
         holder |= {"artifact": "s3://bucket/k.onnx", "sha256": "ab" * 32}
         before = parse(flow(tree))
+    if path[-1] == "runtime":
+        tensors = {"x": {"datatype": "FP32", "shape": [-1]}}
+        holder.pop("transform")
+        holder |= {"artifact": "a.py", "signature": {"inputs": tensors, "outputs": tensors}}
     holder[path[-1]] = OTHER[path[-1]]
     if path[-1] == "*":
         del holder["n"]  # which "*" then stands for

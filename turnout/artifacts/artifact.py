@@ -103,10 +103,11 @@ def digest_of(path: Path, external_files: Iterable[Path] = ()) -> str:
     the folder: `sha256sum model.onnx a.bin b.bin | cut -c-64 | sha256sum`. The ONNX file holds the data files' names,
     so these are in the digest too; its own name is not.
     """
-    return combine_digests([_sha256(file) for file in (path, *sort_external(path, tuple(external_files)))])
+    return combine_digests([sha256_of(file) for file in (path, *sort_external(path, tuple(external_files)))])
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256; an ArtifactError where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,6 +14,7 @@ from turnout.manifest.values import (
     NEWEST,
     AccountQuotas,
     Canary,
+    DeclaredSignature,
     DeclaredTensor,
     Jwt,
     Manifest,
@@ -118,7 +119,11 @@ def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version,
             runtime = sound.get("runtime", DEFAULT_RUNTIME)
             if (*path, "runtime") in broken:
                 files["artifact"] = ""  # nobody can tell how to read it
-            found.append(Version(model, name, **files, runtime=runtime, inputs=inputs, outputs=outputs))
+            declared = None
+            if "signature" in known and not _is_broken(broken, (*path, "signature")):
+                declared = build_signature(known["signature"])
+            row = Version(model, name, **files, inputs=inputs, outputs=outputs, runtime=runtime, signature=declared)
+            found.append(row)
     return tuple(found)
 
 
@@ -176,6 +181,7 @@ def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
         breaking=fields.get("breaking", False),
         description=fields.get("description", ""),
         runtime=fields.get("runtime", DEFAULT_RUNTIME),
+        signature=build_signature(fields["signature"]) if "signature" in fields else None,
         **read_settings(fields),
     )
 
@@ -185,6 +191,11 @@ def _tensors(fields: Mapping[str, Any]) -> tuple[DeclaredTensor, ...]:
         DeclaredTensor(str(name), row["datatype"], tuple(int(size) for size in row["shape"]))
         for name, row in fields.items()
     )
+
+
+def build_signature(fields: Mapping[str, Any]) -> DeclaredSignature:
+    """Return the signature that a well-formed mapping of models.yaml declares."""
+    return DeclaredSignature(_tensors(fields["inputs"]), _tensors(fields["outputs"]))
 
 
 def _sticky(fields: Mapping[str, Any]) -> Sticky:

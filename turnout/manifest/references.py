@@ -14,6 +14,7 @@ from typing import Any
 
 from turnout.manifest.graph_references import check_graphs
 from turnout.manifest.lambda_references import check_version_keys
+from turnout.manifest.runtime_references import check_runtime
 from turnout.manifest.schema import Finding
 from turnout.manifest.tree import (
     Tree,
@@ -33,12 +34,6 @@ from turnout.yaml_text.reader import KeyPath
 REST = "*"
 """The key of a stage's `serve` that stands for every model not named."""
 
-
-NEED_TRANSFORM = {
-    "requirements": "has no transform that could import it",
-    "inputs": "has no transform that could read them: a graph's inputs are those in its file",
-    "outputs": "has no transform that could make them: a graph's outputs are those in its file",
-}
 
 STRATEGY_OF = {"steps": "canary", "step_percent": "linear"}
 """Keys that one strategy has and no other."""
@@ -86,6 +81,7 @@ def _model(tree: Tree, model: str) -> Iterator[Finding]:
     body = mapping(models_of(tree)[model])
     for version, fields in mapping(body.get("versions")).items():
         yield from _paths(("models", model, "versions", version), mapping(fields))
+        yield from check_runtime(("models", model, "versions", version), mapping(fields))
         yield from check_version_keys(("models", model, "versions", version), mapping(fields))
     path = ("models", model, "routing")
     routing = mapping(body.get("routing"))
@@ -104,9 +100,6 @@ def _paths(path: KeyPath, fields: Tree) -> Iterator[Finding]:
     if isinstance(artifact, str) and artifact.startswith("s3://") and "sha256" not in fields:
         message = "an artifact on S3 needs `sha256`"
         yield Finding((*path, "artifact"), message, "Add the file's digest: `sha256sum model.onnx` tells it.")
-    for key, message in NEED_TRANSFORM.items():
-        if key in fields and "transform" not in fields:
-            yield Finding((*path, key), message, "Add `transform`, or delete it.")
     for key, suffix in (("artifact", ""), ("transform", ".py"), ("examples", ".json")):
         value = fields.get(key)
         if not isinstance(value, str) or value.startswith("s3://") or not value.endswith(suffix):

@@ -59,6 +59,12 @@ def check_schema(tree: Any, numbers: Mapping[KeyPath, str]) -> list[Finding]:
     return list(dict.fromkeys(findings))
 
 
+def check_signature(tree: Any) -> list[Finding]:
+    """All that the schema has against a `signature` by itself."""
+    part = _validator().evolve(schema={"$ref": "#/$defs/signature", "$defs": manifest_schema()["$defs"]})
+    return list(dict.fromkeys(finding for error in part.iter_errors(tree) for finding in _findings(error, {})))
+
+
 @functools.cache
 def _validator() -> Validator:
     from jsonschema import Draft202012Validator, ValidationError, validators

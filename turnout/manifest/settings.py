@@ -46,7 +46,7 @@ class Settings:
         warm: provisioned concurrency or SnapStart.
         reserved_concurrency: how many calls may run at once; None where the account's limit alone holds.
         ephemeral_storage_mb: the function's /tmp, 512-10240.
-        environment: variables that the transform finds; those of our own come with the deployment.
+        environment: variables that the version's own Python finds; those of our own come with the deployment.
         tracing: whether X-Ray traces the function.
         slo: what is promised of it.
         capture: the share of its requests that is logged, or None.

@@ -23,11 +23,19 @@ NEWEST = "newest"
 
 @dataclass(frozen=True, slots=True)
 class DeclaredTensor:
-    """A tensor of a version's transform: its name, its datatype, and its dimensions, -1 where one is free."""
+    """A tensor that models.yaml declares: its name, its datatype, and its dimensions, -1 where one is free."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredSignature:
+    """The inputs and outputs of a version whose files do not tell them."""
+
+    inputs: tuple[DeclaredTensor, ...]
+    outputs: tuple[DeclaredTensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +49,14 @@ class Version(Settings):
         sha256: the pinned digest, or empty.
         kms_key_arn: of the key that the artifact's bucket is encrypted with, or empty.
         transform: path of the Python file with `preprocess` / `postprocess`, or empty.
-        requirements: the packages that the transform imports, PEP 508; they go into the layer.
+        requirements: the packages that its own Python imports, PEP 508; they go into the layer.
         inputs: what clients send, where the transform changes it; empty where it is the graph's inputs.
         outputs: what clients get, where the transform changes it; empty where it is the graph's outputs.
         examples: path of the JSON file with requests and expected outputs, or empty.
         breaking: whether the version may take traffic from one with another signature.
         description: for the catalogue.
         runtime: a key of `turnout.runtimes.registry.RUNTIMES`.
+        signature: its inputs and outputs, where its runtime has them declared; else None.
     """
 
     model: str
@@ -63,6 +72,7 @@ class Version(Settings):
     breaking: bool = False
     description: str = ""
     runtime: str = DEFAULT_RUNTIME
+    signature: DeclaredSignature | None = None
 
     @property
     def settings(self) -> Settings:

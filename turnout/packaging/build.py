@@ -218,8 +218,10 @@ def _build_function(
     def write(path: Path) -> tuple[str, ...]:
         with tempfile.TemporaryDirectory() as scratch:
             graph, note = _optimised(inputs, Path(scratch) / "optimised", processes if optimiser else None)
-            files = {**sources, **inputs.model_files(graph)}
-            files |= _bytecode(sources, python, "/var/task", Path(scratch) / "bytecode")
+            model_files: dict[str, Content] = {**inputs.model_files(graph)}
+            own_code = {name: file for name, file in model_files.items() if runtime.runs_own_code and _is_python(name)}
+            files = {**sources, **model_files}
+            files |= _bytecode(sources | own_code, python, "/var/task", Path(scratch) / "bytecode")
             write_zip(path, files)
         return note
 
@@ -227,6 +229,10 @@ def _build_function(
     if not inputs.is_stored:
         return built
     return replace(built, stored=inputs.stored_files(), notes=(*built.notes, STORED))
+
+
+def _is_python(name: str) -> bool:
+    return name.endswith(".py")
 
 
 def _build_router(inputs: RouterInputs, layer: str, out: Path, python: Path | None, progress: Progress) -> BuiltPackage:

@@ -1,8 +1,8 @@
-"""Whether transforms can be imported with what their versions get: the runtime layer and their `requirements`.
+"""Whether versions' own code can be loaded with what they get: their runtime's layer and their `requirements`.
 
-Each transform is imported as its function imports it, in a process of its own that has nothing of this machine's
-packages: a module that happens to be installed here would be missing on Lambda. Functions' own imports, which run only
-when they are called, are looked up, too.
+Each transform is imported, and each Python version opened and run once, as its function does it. The process has
+nothing of this machine's packages: a module that happens to be installed here would be missing on Lambda.
+Functions' own imports, which run only when they are called, are looked up, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from importlib.metadata import packages_distributions
 from importlib.metadata import version as installed_version
 from importlib.util import decode_source
 from pathlib import Path
+from typing import Any
 
+from turnout.artifacts.artifact import Artifact
+from turnout.artifacts.example_request import make_request
+from turnout.artifacts.examples import read_examples
 from turnout.manifest.parser import Version
 from turnout.packaging.contents import code_files
 from turnout.packaging.layer import HERE, LayerError, LayerSpec, install_layer, resolve_requirements
@@ -50,18 +54,24 @@ answer = os.dup(1)
 os.dup2(2, 1)
 row = json.load(sys.stdin)
 sys.path[:0] = [row["code"], row["site"]]
+restate = str
 found = {}
 try:
     import importlib.util
     from pathlib import Path
-    from model_lambdas.function.transform_modules import TransformModules
-    modules = TransformModules(Path(row["transform"]), row["owner"], row["files"])
-    modules.load()
+    if row["model"] is None:
+        from model_lambdas.function.transform_modules import TransformModules
+        modules = TransformModules(Path(row["file"]), row["owner"], row["files"])
+        restate = modules.restate
+        modules.load()
+    else:
+        from model_lambdas.function.trial import try_model
+        found.update(try_model(row["file"], row["model"]))
     found["missing"] = [name for name in row["later"] if importlib.util.find_spec(name) is None]
 except ModuleNotFoundError as error:
     found = {"missing": [error.name]} if error.name else {"error": str(error)}
 except BaseException as error:
-    found = {"error": modules.restate(f"{type(error).__name__}: {error}")}
+    found = {"error": restate(f"{type(error).__name__}: {error}")}
 os.write(answer, json.dumps(found).encode())
 os._exit(0)
 """
@@ -69,10 +79,10 @@ os._exit(0)
 
 @dataclass(frozen=True, slots=True)
 class ImportsReport:
-    """What became of importing transforms.
+    """What became of loading versions' own code.
 
     Args:
-        problems: those that cannot be imported.
+        problems: what cannot be imported or opened.
         notes: why some were not tried.
     """
 
@@ -80,62 +90,130 @@ class ImportsReport:
     notes: tuple[str, ...]
 
 
-def check_transform_imports(project: Project) -> ImportsReport:
-    """Import the transform of every version that has one."""
-    versions = [
-        version
-        for model in project.manifest.models
-        for version in model.versions
-        if (version.model, version.name) in project.transforms
-    ]
-    if not versions:
-        return ImportsReport((), ())
-    folder = project.manifest.path.parent / ".turnout" / "imports"
-    code = _write_code(folder)
+def check_transform_imports(project: Project, *, models_only: bool = False) -> ImportsReport:
+    """Import every transform, and open and run every version whose runtime runs its owner's code.
+
+    Args:
+        project: whose versions are tried.
+        models_only: leaves the transforms out.
+    """
+    folder = imports_folder(project)
     problems: list[Problem] = []
-    notes: dict[tuple[str, ...], str] = {}
-    for version in versions:
-        requirements = tuple(sorted(version.requirements))
-        if requirements in notes:
-            continue
+    notes: dict[str, None] = {}
+    for version in (version for model in project.manifest.models for version in model.versions):
+        key = (version.model, version.name)
         try:
-            site = _install(folder, requirements)
+            if key in project.transforms and not models_only:
+                problems += _check_transform(project, version, folder)
+            if key in project.artifacts and RUNTIMES[version.runtime].runs_own_code:
+                request = _first_request(project, version)
+                for fault in try_own_model(version, project.artifacts[key], folder, request):
+                    problems.append(_problem(project, version, fault.key, fault.message, fault.hint))
         except LayerError as error:
-            what = ", ".join(requirements) or "the runtime layer"
-            notes[requirements] = f"transforms were not imported: {what} cannot be installed: {_last_line(str(error))}"
-            continue
-        problems += _check(project, version, code, site)
-    return ImportsReport(tuple(problems), tuple(notes.values()))
+            what = ", ".join(version.requirements) or "the runtime layer"
+            notes[f"own code was not imported: {what} cannot be installed: {_last_line(str(error))}"] = None
+    return ImportsReport(tuple(problems), tuple(notes))
 
 
-def require_imports(project: Project) -> ImportsReport:
-    """The same; a ProblemsError where a transform cannot be imported."""
-    report = check_transform_imports(project)
+def require_imports(project: Project, *, models_only: bool = False) -> ImportsReport:
+    """The same; a ProblemsError where something cannot be imported or opened."""
+    report = check_transform_imports(project, models_only=models_only)
     if report.problems:
         raise ProblemsError(report.problems)
     return report
 
 
-def _check(project: Project, version: Version, code: Path, site: Path) -> Iterator[Problem]:
+def imports_folder(project: Project) -> Path:
+    """Where packages and code are put for that."""
+    return project.manifest.path.parent / ".turnout" / "imports"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a version's own code.
+
+    Args:
+        key: of the version, which names what is at fault.
+        message: a sentence without its full stop.
+        hint: the remedy, or empty.
+        package: the one that is missing, or empty.
+    """
+
+    key: str
+    message: str
+    hint: str = ""
+    package: str = ""
+
+
+def _check_transform(project: Project, version: Version, folder: Path) -> Iterator[Problem]:
     beside = project.transforms[version.model, version.name]
     transform = project.manifest.path.parent / version.transform
+    for fault in _try(version, transform, beside, folder, None):
+        yield _problem(project, version, "transform", fault.message, fault.hint)
+
+
+def try_own_model(version: Version, artifact: Artifact, folder: Path, request: Any = None) -> Iterator[Fault]:
+    """Open a version with what it gets on Lambda, and run it once.
+
+    Args:
+        version: one whose runtime runs its owner's code.
+        artifact: its files.
+        folder: where packages and code are put.
+        request: its first example; one is made where it has none, and may be refused.
+
+    Raises:
+        LayerError: its packages cannot be installed.
+    """
+    path = artifact.path
+    beside = {file.relative_to(path.parent).as_posix(): file for file in (path, *artifact.external_files)}
+    model = {
+        "opener": RUNTIMES[version.runtime].opener,
+        "model": version.model,
+        "version": version.name,
+        "sha256": artifact.sha256,
+        "signature": artifact.signature.to_json(),
+        "external_files": [str(file) for file in artifact.external_files],
+        "memory_mb": version.memory_mb,
+        "request": make_request(artifact.signature) if request is None else request,
+        "is_example": request is not None,
+    }
+    yield from _try(version, path, beside, folder, model)
+
+
+def _try(
+    version: Version, file: Path, beside: Mapping[str, Path], folder: Path, model: Mapping[str, Any] | None
+) -> Iterator[Fault]:
+    """Load one file in a process of its own."""
+    runtime = version.runtime if model is not None else DEFAULT_RUNTIME
     row = {
-        "code": str(code),
-        "site": str(site),
-        "transform": str(transform),
+        "code": str(_write_code(folder)),
+        "site": str(_install(folder, tuple(sorted(version.requirements)), runtime)),
+        "file": str(file),
         "owner": f"{version.model} {version.name}",
         "files": list(beside),
         "later": sorted(find_later_imports(beside)),
+        "model": model,
     }
     found = _run(row, version.environment)
+    key = "transform" if model is None else "artifact"
     for name in found.get("missing", ()):
         package = package_of(name)
         wanted = ", ".join(dict.fromkeys((*version.requirements, package)))
-        message = f"{transform.name} imports `{name}`, which is neither beside it nor among its packages"
-        hint = f"Add to {version.model} {version.name}: requirements: [{wanted}]"
-        yield _problem(project, version, message, hint)
+        message = f"{file.name} imports `{name}`, which is neither beside it nor among its packages"
+        yield Fault(key, message, f"Add to {version.model} {version.name}: requirements: [{wanted}]", package)
     if "error" in found:
-        yield _problem(project, version, f"{transform.name} cannot be imported: {found['error']}", "")
+        yield Fault(key, f"{file.name} cannot be imported: {found['error']}")
+    if "fault" in found:
+        yield Fault(key, str(found["fault"]))
+    if "returned" in found:
+        yield Fault("signature", str(found["returned"]), "Change `predict`, or the signature.")
+
+
+def _first_request(project: Project, version: Version) -> Any:
+    if not version.examples:
+        return None
+    examples = read_examples(project.manifest.path.parent / version.examples)
+    return dict(examples[0].request) if examples else None
 
 
 def _run(row: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, list[str] | str]:
@@ -194,13 +272,13 @@ def package_of(module: str) -> str:
     return DISTRIBUTIONS.get(top, top)
 
 
-def _problem(project: Project, version: Version, message: str, hint: str) -> Problem:
-    path = ("models", version.model, "versions", version.name, "transform")
+def _problem(project: Project, version: Version, key: str, message: str, hint: str) -> Problem:
+    path = ("models", version.model, "versions", version.name, key)
     return project.manifest.problem(path, message, hint)
 
 
 def _write_code(parent: Path) -> Path:
-    files = code_files(RUNTIMES[DEFAULT_RUNTIME])
+    files = {name: path for runtime in RUNTIMES.values() for name, path in code_files(runtime).items()}
     digest = hashlib.sha256(
         "\n".join(f"{name} {content_digest(path)}" for name, path in sorted(files.items())).encode()
     ).hexdigest()
@@ -213,9 +291,9 @@ def _write_code(parent: Path) -> Path:
     return make_folder(parent / f"code-{digest[:16]}", write)
 
 
-def _install(parent: Path, requirements: tuple[str, ...]) -> Path:
+def _install(parent: Path, requirements: tuple[str, ...], runtime: str) -> Path:
     """The runtime layer for this machine with these packages, as `--isolated` has it; installed once."""
-    spec = LayerSpec(HERE, "", requirements)
+    spec = LayerSpec(HERE, "", requirements, runtime)
     wants = (content_digest(spec.layer.lock), sys.version, *requirements)
     digest = hashlib.sha256("\n".join(wants).encode()).hexdigest()
     return make_folder(

@@ -16,6 +16,7 @@ from typing import Any
 from turnout.artifacts.artifact import Artifact, ArtifactError, Reading, unremarked
 from turnout.artifacts.examples import Example, ExamplesError, read_examples
 from turnout.manifest.parser import Manifest, Version, build_manifest, check_manifest, named_files
+from turnout.manifest.values import DeclaredSignature, DeclaredTensor
 from turnout.problems import Problem, ProblemsError
 from turnout.project.manifest_file import manifest_path
 from turnout.project.transform_checks import check_transform, hooks_of
@@ -118,6 +119,10 @@ def complete_project(
     read, problems = found.read, list(found.problems)
     files = _Files(found.path.absolute().parent, runtimes, reading, cache=cache)
     for version in found.versions:
+        problems += (_problem(read, version, *problem) for problem in files.check_artifact(version))
+    for version in found.versions:  # what belongs to no other version can only be told when the others are read
+        problems += (_problem(read, version, *problem) for problem in files.check_folder(version, found.versions))
+    for version in found.versions:
         problems += (_problem(read, version, *problem) for problem in files.check(version))
     problems += (_problem(read, *problem) for problem in files.check_beside(found.versions))
     if problems:
@@ -156,10 +161,28 @@ class _Files:
         self._reading = reading
         self._cache_dir = folder / CACHE_DIR if cache else None
 
-    def check(self, version: Version) -> Iterator[Found]:
-        """All that is wrong with one version's files."""
-        if version.artifact and not version.is_remote:
+    def check_artifact(self, version: Version) -> Iterator[Found]:
+        """What is wrong with the artifact of a version whose runtime knows all its files."""
+        if version.artifact and not version.is_remote and not self._runtimes[version.runtime].takes_folder:
             yield from self._artifact(version)
+
+    def check_folder(self, version: Version, versions: Iterable[Version]) -> Iterator[Found]:
+        """What is wrong with the artifact of a version to which everything beside it belongs."""
+        if not (version.artifact and self._runtimes[version.runtime].takes_folder) or version.is_remote:
+            return
+        path = self.folder / version.artifact
+        beside: Mapping[str, Path] = {}
+        if path.is_file():
+            try:
+                named = find_named_files(self.folder, versions, self.artifacts)
+                beside = find_transform_files(path, named, is_limited=False)
+            except TransformFilesError as error:
+                yield "artifact", error.message, error.hint
+                return
+        yield from self._artifact(version, tuple(beside.values()))
+
+    def check(self, version: Version) -> Iterator[Found]:
+        """What is wrong with a version's transform and examples."""
         yield from self._file("transform", version.transform, lambda path: filter(None, (check_transform(path),)))
         yield from self._file("examples", version.examples, lambda path: self._check_examples(path, version))
 
@@ -174,12 +197,12 @@ class _Files:
                 except TransformFilesError as error:
                     yield version, "transform", error.message, error.hint
 
-    def _artifact(self, version: Version) -> Iterator[Found]:
+    def _artifact(self, version: Version, files: tuple[Path, ...] = ()) -> Iterator[Found]:
         runtime = self._runtimes[version.runtime]
         if missing := self._missing(version.artifact, runtime.suffix):
             yield ("artifact", *missing)
             return
-        source = VersionFiles(self.folder / version.artifact)
+        source = VersionFiles(self.folder / version.artifact, files, declared_signature(version))
         try:
             artifact = runtime.inspect(source, self._cache_dir, reading=self._reading)
         except ArtifactError as error:
@@ -251,15 +274,26 @@ class _Files:
         return f"Did you mean {wanted.parent / close[0]}?" if close else ""
 
 
+def declared_signature(version: Version) -> Signature | None:
+    """The signature that models.yaml declares, where the version's files do not tell it."""
+    return None if version.signature is None else make_signature(version.signature)
+
+
+def make_signature(declared: DeclaredSignature) -> Signature:
+    """The signature that is declared."""
+    return Signature(_specs(declared.inputs), _specs(declared.outputs))
+
+
+def _specs(tensors: Iterable[DeclaredTensor]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(row.name, row.datatype, row.shape) for row in tensors)
+
+
 def declare_tensors(artifact: Artifact, version: Version) -> Artifact:
     """The artifact with the inputs and outputs that its version declares instead of the graph's."""
     if not version.inputs and not version.outputs:
         return artifact
     graph = artifact.graph_signature
-    inputs, outputs = (
-        tuple(TensorSpec(row.name, row.datatype, row.shape) for row in rows)
-        for rows in (version.inputs, version.outputs)
-    )
+    inputs, outputs = _specs(version.inputs), _specs(version.outputs)
     return replace(artifact, signature=Signature(inputs or graph.inputs, outputs or graph.outputs), graph=graph)
 
 

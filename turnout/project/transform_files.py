@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from turnout.artifacts.artifact import Artifact
 from turnout.manifest.values import Version
 from turnout.problems import TurnoutError
+from turnout.runtimes.registry import RUNTIMES
 from turnout.wording import size_text
 
 MOST_FILES = 2_000
@@ -59,18 +60,19 @@ def find_named_files(
         names = [version.transform, version.examples, "" if version.is_remote else version.artifact]
         paths |= {root / name for name in names if name}
         artifact = artifacts.get((version.model, version.name))
-        if artifact is not None:
+        if artifact is not None and not RUNTIMES[version.runtime].takes_folder:
             paths |= {artifact.path, *artifact.external_files}
     folders = {folder for path in paths for folder in path.parents}
     return NamedFiles(root, frozenset(paths), frozenset(folders))
 
 
-def find_transform_files(transform: Path, named: NamedFiles) -> dict[str, Path]:
+def find_transform_files(transform: Path, named: NamedFiles, *, is_limited: bool = True) -> dict[str, Path]:
     """Name relative to the transform's folder -> file, the transform included, in the names' order.
 
     Args:
-        transform: the file, below `named.root`.
+        transform: the file, below `named.root`; or the artifact of a runtime that takes its folder.
         named: of the whole project.
+        is_limited: whether all files together may have `MOST_BYTES` only.
 
     Raises:
         TransformFilesError: there is too much.
@@ -84,24 +86,24 @@ def find_transform_files(transform: Path, named: NamedFiles) -> dict[str, Path]:
         if any(path.parent == folder and path.suffix == ".py" and path != transform for path in named.paths):
             imported = _referenced(transform, named)
             found |= {name: path for name, path in imported.items() if path.suffix == ".py"}
-    _check_size(transform, found)
+    _check_size(transform, found, is_limited=is_limited)
     return dict(sorted(found.items()))
 
 
-def find_imported_files(transform: Path) -> dict[str, Path]:
+def find_imported_files(transform: Path, *, is_limited: bool = True) -> dict[str, Path]:
     """What a transform outside of any project needs of its folder: the modules that it imports, the files it names."""
     root = transform.parent
     found = {transform.name: transform, **_referenced(transform, NamedFiles(root, frozenset(), frozenset()))}
-    _check_size(transform, found)
+    _check_size(transform, found, is_limited=is_limited)
     return dict(sorted(found.items()))
 
 
-def _check_size(transform: Path, files: Mapping[str, Path]) -> None:
-    hint = "Move the transform into a folder that holds only what it needs."
+def _check_size(transform: Path, files: Mapping[str, Path], *, is_limited: bool) -> None:
+    hint = f"Move {transform.name} into a folder that holds only what it needs."
     size_bytes = sum(path.stat().st_size for path in files.values())
     if len(files) > MOST_FILES:
         raise TransformFilesError(f"{len(files):,} files lie beside {transform.name}, {MOST_FILES:,} allowed", hint)
-    if size_bytes > MOST_BYTES:
+    if is_limited and size_bytes > MOST_BYTES:
         message = f"{size_text(size_bytes)} lie beside {transform.name}, {size_text(MOST_BYTES)} allowed"
         raise TransformFilesError(message, hint)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -20,3 +20,13 @@ def combine_digests(digests: Sequence[str]) -> str:
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("".join(f"{digest}\n" for digest in digests).encode()).hexdigest()
+
+
+def combine_named_digests(digests: Mapping[str, str]) -> str:
+    """Return the digest of files whose names count: the SHA-256 of what `sha256sum` prints of them, sorted by name.
+
+    Args:
+        digests: name relative to the artifact's folder -> SHA-256.
+    """
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()

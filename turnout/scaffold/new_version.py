@@ -10,31 +10,35 @@ import filecmp
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from turnout.artifacts.artifact import Artifact, unremarked
-from turnout.manifest.parser import Manifest, parse_manifest
+from turnout.manifest.parser import Manifest, Version, build_signature, parse_manifest
 from turnout.manifest.references import REST
+from turnout.manifest.schema import check_signature
 from turnout.plan.planner import make_plan
-from turnout.problems import TurnoutError
+from turnout.problems import ProblemsError, TurnoutError
 from turnout.project.manifest_file import replace_text
-from turnout.project.project import CACHE_DIR, Project, check_examples_file
+from turnout.project.project import CACHE_DIR, Project, check_examples_file, make_signature
 from turnout.project.transform_checks import check_transform, hooks_of
-from turnout.project.transform_files import TransformFilesError, find_imported_files
-from turnout.runtimes.registry import find_runtime
+from turnout.project.transform_files import NamedFiles, TransformFilesError, find_imported_files, find_transform_files
+from turnout.protocol.tensors.datatypes import Signature
+from turnout.runtimes.registry import DEFAULT_RUNTIME, RUNTIMES, find_runtime
 from turnout.runtimes.runtime import Runtime, VersionFiles
 from turnout.scaffold.folders import folders_for
 from turnout.trials.checks import explain, note_of
-from turnout.trials.trials import Trial, Trials
+from turnout.trials.trials import SOUND, Trial, Trials
 from turnout.yaml_text.editor import EditError, insert_entry
 from turnout.yaml_text.reader import read_yaml
 
 CHUNK_BYTES = 8 * 1024 * 1024
 EXAMPLES_FILE = "examples.json"
 TRANSFORM_FILE = "transform.py"
+
+SIGNATURE_FILE = "{inputs: {x: {datatype: FP32, shape: [-1, 4]}}, outputs: {y: {datatype: FP32, shape: [-1]}}}"
 
 SHOWN_PROBLEMS = 5
 """Of an examples file; one fault is often in each of its examples."""
@@ -57,7 +61,7 @@ class PreparedVersion:
         in_place: whether `folder` holds the files already, byte for byte; else it is not there yet.
         files: name within `folder` -> the file to copy.
         artifact: what was read of the model file, where it lies now.
-        runtime: of the version.
+        version: as models.yaml will have it.
         changes: what stages will serve that they don't now, a phrase each.
         notes: what the plan remarks about the version, and the requests that it refuses.
     """
@@ -70,7 +74,7 @@ class PreparedVersion:
     in_place: bool
     files: Mapping[str, Path]
     artifact: Artifact
-    runtime: Runtime
+    version: Version
     changes: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
@@ -83,6 +87,8 @@ def prepare_version(
     *,
     examples: Path | None = None,
     transform: Path | None = None,
+    signature: Path | None = None,
+    requirements: Sequence[str] = (),
     breaking: bool = False,
 ) -> PreparedVersion:
     """Check everything about a new version and work out what will be written; nothing is.
@@ -91,9 +97,11 @@ def prepare_version(
         project: the project it joins.
         model: the model's name, which may be new.
         version: the version's name.
-        path: the ONNX file.
+        path: the model file; its suffix decides on the runtime.
         examples: its examples, or `None`.
         transform: its transform, or `None`.
+        signature: a file with the inputs and outputs, as models.yaml has them, where the runtime needs them declared.
+        requirements: the packages that its own Python imports.
         breaking: whether it may take traffic of versions that it cannot stand in for.
 
     Raises:
@@ -105,11 +113,15 @@ def prepare_version(
     old = project.manifest
     before = old.path.read_bytes()
     text = before.decode()
-    add_version(text, model, version, {"artifact": path.name}, source=old.source)  # the names are sound from here on
+    add_version(text, model, version, {"artifact": "model"}, source=old.source)  # the names are sound from here on
     root = old.path.parent
     folder = root / "models" / model / version
     runtime = find_runtime(path)
-    artifact = runtime.inspect(VersionFiles(path.absolute()), None, reading=unremarked)
+    declared = read_signature(runtime, path, signature)
+    beside = find_beside(path, {examples, signature}) if runtime.takes_folder else ()
+    artifact = runtime.inspect(
+        VersionFiles(path.absolute(), beside, declared_tensors(declared)), None, reading=unremarked
+    )
     files = collect_files(runtime, artifact, examples, transform)
     in_place = folder.exists() or folder.is_symlink()
     if in_place and not holds_files(folder, files):
@@ -117,9 +129,12 @@ def prepare_version(
             f"{folder.relative_to(root)} is there already, and {old.source} does not name it.",
             "Move it away, or give the version another name: nothing is overwritten.",
         )
-    trial = try_version(artifact, f"{model} {version}", root)
+    trial = try_version(artifact, f"{model} {version}", root) if runtime.is_tried else SOUND
     names = {source: f"{folder.relative_to(root)}/{name}" for name, source in files.items()}
-    fields: dict[str, str | bool] = {"artifact": names[artifact.path], "sha256": artifact.sha256}
+    fields: dict[str, Any] = {} if runtime.name == DEFAULT_RUNTIME else {"runtime": runtime.name}
+    fields |= {"artifact": names[artifact.path], "sha256": artifact.sha256}
+    fields |= {"signature": declared} if declared else {}
+    fields |= {"requirements": list(requirements)} if requirements else {}
     fields |= {"transform": names[transform]} if transform else {}
     fields |= {"examples": names[examples]} if examples else {}
     fields |= {"breaking": True} if breaking else {}
@@ -131,7 +146,17 @@ def prepare_version(
     notes += tuple(map(note_of, trial.fatal))
     changes = serving_changes(old, new)
     return PreparedVersion(
-        root, old.path.resolve(), before, text, folder, in_place, files, artifact, runtime, changes, notes
+        root,
+        old.path.resolve(),
+        before,
+        text,
+        folder,
+        in_place,
+        files,
+        artifact,
+        new.model(model).version(version),
+        changes,
+        notes,
     )
 
 
@@ -162,10 +187,67 @@ def collect_files(
         own |= {TRANSFORM_FILE: transform, **beside}
     if taken := sorted(own.keys() & external.keys()):
         raise NewVersionError(
-            f"{artifact.path.name} has external data in a file called {taken[0]}, a name that is taken here.",
-            "Save it again with another name: onnx.save(model, path, save_as_external_data=True, location=NAME).",
+            f"{artifact.path.name} needs a file called {taken[0]} beside it, a name that is taken here.",
+            "Call that file something else, also where it is read."
+            if runtime.takes_folder
+            else "Save it again with another name: onnx.save(model, path, save_as_external_data=True, location=NAME).",
         )
     return own | external
+
+
+def read_signature(runtime: Runtime, path: Path, file: Path | None) -> dict[str, Any]:
+    """Return what stands under `signature` in models.yaml, as a file has it; nothing where the model file tells it.
+
+    Raises:
+        NewVersionError: the runtime needs a file and there is none, or the other way round, or it is not one.
+    """
+    if not runtime.declares_signature:
+        if file is not None:
+            message = f"{path.name} is {runtime.artifact}, which holds its own signature."
+            raise NewVersionError(message, "Leave --signature out.")
+        return {}
+    if file is None:
+        raise NewVersionError(
+            f"{path.name} is {runtime.artifact}, which does not tell its inputs and outputs.",
+            f"Write them into a file and name it with --signature, for example:\n    {SIGNATURE_FILE}",
+        )
+    try:
+        read = read_yaml(file.read_bytes(), source=str(file))
+        problems, tree = read.problems, read.tree
+    except OSError as error:
+        raise NewVersionError(f"{file} cannot be read: {error.strerror}.") from error
+    except ProblemsError as error:
+        problems, tree = error.problems, {}
+    if problems:
+        place = f"{file}:{problems[0].line}:{problems[0].column}"
+        raise NewVersionError(f"{place}: {problems[0].message}.", f"For example:\n    {SIGNATURE_FILE}")
+    if not isinstance(tree, dict) or set(tree) != {"inputs", "outputs"}:
+        message = f"{file} must hold `inputs` and `outputs`, each a mapping of names to datatype and shape."
+        raise NewVersionError(message, f"For example:\n    {SIGNATURE_FILE}")
+    for finding in check_signature(tree):
+        place = ".".join(map(str, finding.path))
+        raise NewVersionError(f"{file}: {place}: {finding.message}.", finding.hint)
+    return tree
+
+
+def declared_tensors(declared: Mapping[str, Any]) -> Signature | None:
+    """Return the signature that `read_signature` read."""
+    if not declared:
+        return None
+    return make_signature(build_signature(declared))
+
+
+def find_beside(path: Path, named: Collection[Path | None]) -> tuple[Path, ...]:
+    """Return what lies beside a model file and belongs to it: everything but the files that are named otherwise."""
+    if not path.is_file():
+        return ()
+    others = frozenset(file.absolute() for file in named if file is not None)
+    path = path.absolute()
+    root = path.parent if (path.parent / "models.yaml").exists() else Path(path.anchor)
+    try:
+        return tuple(find_transform_files(path, NamedFiles(root, others, frozenset()), is_limited=False).values())
+    except TransformFilesError as error:
+        raise NewVersionError(f"{error.message}.", error.hint) from error
 
 
 def holds_files(folder: Path, files: Mapping[str, Path]) -> bool:
@@ -238,7 +320,7 @@ def copy_files(prepared: PreparedVersion, target: Path, advance: Callable[[int],
     base = prepared.artifact.path.parent
     external = [target / file.relative_to(base) for file in prepared.artifact.external_files]
     copied = next(target / name for name, source in prepared.files.items() if source == prepared.artifact.path)
-    if prepared.runtime.digest_of(copied, external) != prepared.artifact.sha256:
+    if RUNTIMES[prepared.version.runtime].digest_of(copied, external) != prepared.artifact.sha256:
         raise NewVersionError(f"{prepared.artifact.path.name} changed while it was copied.", "Add it again.")
 
 

@@ -15,6 +15,7 @@ from turnout.plan.planner import make_plan
 from turnout.project.manifest_file import replace_text
 from turnout.project.project import Project
 from turnout.protocol.routing.graph_nodes import calls_of
+from turnout.runtimes.registry import RUNTIMES
 from turnout.yaml_text.editor import EditError, remove_entry
 
 
@@ -66,11 +67,12 @@ def prepare_removal(project: Project, model: str, version: str) -> PreparedRemov
     row = old.model(model).version(version)
     others = replace(project, manifest=new)
     remaining = [other for found in new.models for other in found.versions]
-    kept = {path for other in remaining for path in (*files_of(others, other), *_beside_transform(others, other))}
+    kept = {path for other in remaining for path in (*files_of(others, other), *_beside(others, other))}
     folders = {parent for path in kept for parent in path.parents}
     own = [path for path in files_of(project, row) if path not in kept and _is_below(path, root)]
-    beside = [path for path in _beside_transform(project, row) if path not in kept and _is_below(path, root)]
-    if row.transform and (root / row.transform).parent in folders | {root}:
+    beside = [path for path in _beside(project, row) if path not in kept and _is_below(path, root)]
+    owner = row.artifact if RUNTIMES[row.runtime].takes_folder else row.transform
+    if owner and (root / owner).parent in folders | {root}:
         beside = []  # the folder is not the version's own: what lies there may be somebody else's
     return PreparedRemoval(root, old.path.resolve(), data, text, tuple(dict.fromkeys((*own, *beside))))
 
@@ -107,15 +109,18 @@ def files_of(project: Project, version: Version) -> Iterator[Path]:
     if version.artifact and not version.is_remote:
         yield root / version.artifact
     artifact = project.artifacts.get((version.model, version.name))
-    if artifact is not None and not version.is_remote:
+    if artifact is not None and not version.is_remote and not RUNTIMES[version.runtime].takes_folder:
         folder = (root / version.artifact).parent
         yield from (folder / path.relative_to(artifact.path.parent) for path in artifact.external_files)
     yield from (root / name for name in (version.transform, version.examples) if name)
 
 
-def _beside_transform(project: Project, version: Version) -> Iterator[Path]:
-    """What is packaged with a version's transform."""
+def _beside(project: Project, version: Version) -> Iterator[Path]:
+    """What belongs to a version for lying beside its transform, or its artifact."""
     yield from project.transforms.get((version.model, version.name), {}).values()
+    artifact = project.artifacts.get((version.model, version.name))
+    if artifact is not None and RUNTIMES[version.runtime].takes_folder:
+        yield from artifact.external_files
 
 
 def _is_below(path: Path, root: Path) -> bool:

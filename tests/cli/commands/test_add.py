@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.builders.graphs import value, write_graph, write_identity
+from tests.builders.python_project import write_version as write_python_version
 from tests.cli.conftest import EXAMPLES
 from turnout.artifacts.artifact import load_artifact
 from turnout.cli.__main__ import main
@@ -441,3 +442,73 @@ def test_models_on_another_disk_are_copied_there(project: Path, model: Path) -> 
         assert main(["add", "echo", "v3", str(model), "-m", str(project)]) == 0
         assert main(["validate", "-m", str(project)]) == 0
         assert sorted(path.name for path in (Path(other) / "echo").iterdir()) == ["v1", "v2", "v3"]
+
+
+SIGNATURE = "{inputs: {x: {datatype: FP32, shape: [-1, 4]}}, outputs: {y: {datatype: FP32, shape: [-1, 4]}}}"
+
+
+@pytest.fixture
+def python_version(tmp_path: Path) -> Path:
+    return write_python_version(tmp_path / "train" / "v1", 3)
+
+
+@pytest.mark.parametrize(
+    ("signature", "message", "hint"),
+    [
+        (None, "predict.py is a Python file, which does not tell its inputs and outputs", "--signature"),
+        ("[1]", "signature.yaml:1:1: must hold a mapping", "For example"),
+        ("{inputs: {", "signature.yaml:1:", "For example"),
+        ("{inputs: {}}", "must hold `inputs` and `outputs`", "For example"),
+        (SIGNATURE.replace("FP32", "FLOAT"), "inputs.x.datatype: must be one of BOOL", ""),
+        (SIGNATURE.replace("[-1, 4]", "four"), "inputs.x.shape: must be a list", ""),
+        (
+            SIGNATURE.replace("y: {datatype: FP32", "y: {datatype: FP64"),
+            "predict returned FP32 for `y`, declared FP64",
+            "",
+        ),
+    ],
+)
+def test_a_python_file_needs_a_signature_that_fits(
+    project: Path,
+    python_version: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    signature: str | None,
+    message: str,
+    hint: str,
+) -> None:
+    before = content_of(project)
+    arguments = ["add", "echo", "v3", str(python_version), "--breaking", "-m", str(project)]
+    if signature is not None:
+        (tmp_path / "signature.yaml").write_text(signature)
+        arguments += ["--signature", str(tmp_path / "signature.yaml")]
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert hint in err
+    assert content_of(project) == before
+
+
+def test_an_onnx_file_has_its_own_signature(
+    project: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "signature.yaml").write_text(SIGNATURE)
+    arguments = ["add", "echo", "v3", str(model), "--signature", str(tmp_path / "signature.yaml"), "-m", str(project)]
+    assert main(arguments) == 2
+    assert "Leave --signature out." in capsys.readouterr().err
+
+
+def test_a_missing_package_is_named_with_the_option_that_adds_it(
+    project: Path, python_version: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signature = python_version.with_name("signature.yaml")
+    signature.write_text(SIGNATURE)
+    python_version.write_text("import markupsafe\n" + python_version.read_text())
+    arguments = ["add", "new", "v1", str(python_version), "--signature", str(signature), "-m", str(project)]
+    assert main(arguments) == 2
+    assert "Add --requirement markupsafe==" in capsys.readouterr().err
+    assert main([*arguments, "--requirement", "markupsafe"]) == 0
+    version = load_project(project).manifest.model("new").version("v1")
+    assert (version.runtime, version.requirements) == ("python", ("markupsafe",))
+    assert not (project / "models/new/v1/signature.yaml").exists()
+    assert (project / "models/new/v1/notes/about.txt").exists()

@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from model_lambdas.function.handler import ModelFunction
+from model_lambdas.function.own_code import DOUBT
 from model_lambdas.function.runtime import ModelError
-from model_lambdas.function.transform import DOUBT
 from model_lambdas.onnx_model.session import Model
 from tests.builders.model_functions import binary_request, call, identity, open_request
 from turnout.protocol.tensors.datatypes import Signature, TensorSpec
@@ -277,7 +277,7 @@ def test_preprocess_may_return_any_memory_layout(tmp_path: Path) -> None:
     ("source", "message"),
     [
         ("x = 1", "test v1: transform.py has neither a function `preprocess` nor `postprocess`"),
-        ("preprocess = 7", "test v1: `preprocess` of the transform is not a function"),
+        ("preprocess = 7", "test v1: `preprocess` of transform.py is not a function"),
         ("1 / 0", "test v1: transform.py cannot be run: ZeroDivisionError: division by zero"),
         ("raise SystemExit", "test v1: transform.py cannot be run: SystemExit: "),
         ("def (", "test v1: transform.py cannot be run: SyntaxError: "),

@@ -53,15 +53,19 @@ def plan(
     Creates nothing and does not call AWS. Rejects a plan that exceeds a quota known in advance. With --outputs, notes
     list the new routes that only a canary would serve.
     """
+    from turnout.packaging.transform_imports import require_imports
     from turnout.plan.as_json import plan_to_json
     from turnout.plan.costs import estimate_costs
     from turnout.plan.deployment_notes import find_deployment_notes
     from turnout.plan.planner import make_plan
+    from turnout.plan.values import Note
     from turnout.trials.checks import find_notes
 
     project = load(manifest)
     made = make_plan(project.manifest, project.artifacts, stack=stack)
-    found = (*find_deployment_notes(made, read_outputs(outputs)), *find_notes(try_all(project)))
+    tried = try_all(project)
+    opened = (Note("", text) for text in require_imports(project, models_only=True).notes)
+    found = (*find_deployment_notes(made, read_outputs(outputs)), *find_notes(tried), *opened)
     made = replace(made, notes=(*made.notes, *found))
     costs = estimate_costs(made, project.manifest, call_ms)
     starts = measure(project) if cold_start else None

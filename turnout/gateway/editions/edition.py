@@ -188,7 +188,7 @@ def mark_of(project: Project, function: Function) -> FunctionMark:
     files += beside.values()
     contents = tuple((path, _digest(_content(path), 64)) for path in beside.values())
     rows = [f"{name} {digest}" for name, (_, digest) in zip(beside, contents, strict=True)]
-    declared = repr((version.inputs, version.outputs))
+    declared = repr((version.inputs, version.outputs, version.runtime, version.signature))
     text = "\n".join((repr(function), artifact.sha256, str(artifact.path), version.transform, declared, *rows))
     return FunctionMark(_digest(text.encode(), 32), stamps_of(files), contents)
 

@@ -19,6 +19,7 @@ from turnout.manifest.values import Version
 from turnout.problems import Problem, ProblemsError
 from turnout.project.project import FoundManifest, complete_project, find_manifest
 from turnout.project.transform_files import TransformFilesError, find_named_files, find_transform_files
+from turnout.runtimes.registry import RUNTIMES
 
 SHORTAGES = (
     "can't start new thread",
@@ -150,12 +151,13 @@ def find_files(path: Path, edition: Edition | None = None, versions: Sequence[Ve
 
 
 def _beside_transforms(root: Path, versions: Sequence[Version]) -> Iterator[Path]:
-    """Every file beside a transform, and the folders where one may be missing."""
+    """Every file beside a transform, or an artifact that takes its folder, and the folders where one may be missing."""
     named = find_named_files(root, versions, {})
     for version in versions:
-        if version.transform:
+        owners = [version.transform, version.artifact if RUNTIMES[version.runtime].takes_folder else ""]
+        for owner in filter(None, owners):
             with contextlib.suppress(TransformFilesError, OSError):
-                beside = find_transform_files(root / version.transform, named).values()
+                beside = find_transform_files(root / owner, named, is_limited=False).values()
                 yield from {*beside, *(file.parent for file in beside)}
 
 

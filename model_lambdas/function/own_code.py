@@ -1,0 +1,149 @@
+"""A version's own Python: its file loaded in a namespace of its own, its faults judged, what it returns checked.
+
+Arrays go in and come out as the wire has them: BYTES are object arrays of `bytes`, BF16 is its bits in `uint16`
+(`turnout.protocol.bfloat16` converts). What comes in may be written to; returned texts are `str`, `bytes` or numpy's.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from turnout.protocol.tensors.interface import datatype_of
+
+from .runtime import ModelError
+from .transform_modules import TransformModules
+
+log = logging.getLogger("turnout.function")
+
+Array = npt.NDArray[Any]
+Hook = Callable[..., Any]
+
+VALUE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError)
+"""What Python raises for a number that is none, text that is not UTF-8 or JSON, a key or column that is missing."""
+
+DOUBT = 5
+"""So many failures in a row without one success: then it is not the values."""
+
+
+class ReturnError(Exception):
+    """What the code returned cannot be served; for the log."""
+
+
+class OwnCode:
+    """One Python file and what lies beside it.
+
+    Args:
+        path: the file.
+        owner: `iris v1`, for messages.
+        files: what it may import from beside it, relative to its folder; None for everything there.
+
+    Raises:
+        ModelError: the file cannot be run.
+    """
+
+    def __init__(self, path: Path, owner: str, files: Iterable[str] | None = None) -> None:
+        if path.suffix != ".py":
+            raise ModelError(f"{owner}: {path.name} is not a Python file")
+        try:
+            modules = TransformModules(path, owner, files)
+        except OSError as error:
+            raise ModelError(f"{owner}: {error.filename} cannot be read: {error.strerror}") from error
+        self._owner = owner
+        self._name = path.name
+        self._module = _load(modules, path, owner)
+        self.restate = modules.restate
+        weakref.finalize(self, modules.unload).atexit = False
+
+    def function(self, name: str) -> Hook | None:
+        """Return the function of that name; None where the file has none."""
+        function: Hook | None = getattr(self._module, name, None)
+        if function is not None and not callable(function):
+            raise ModelError(f"{self._owner}: `{name}` of {self._name} is not a function")
+        return function
+
+
+def _load(modules: TransformModules, path: Path, owner: str) -> ModuleType:
+    try:
+        return modules.load()
+    except (Exception, SystemExit) as error:
+        reason = modules.restate(f"{type(error).__name__}: {error}")
+        raise ModelError(f"{owner}: {path.name} cannot be run: {reason}") from error
+
+
+class Doubt:
+    """Tells values that the code cannot use from code that is broken: both raise the same exceptions.
+
+    Args:
+        owner: `iris v1`, for the log.
+        step: the function's name.
+    """
+
+    def __init__(self, owner: str, step: str) -> None:
+        self._owner = owner
+        self._step = step
+        self._has_worked = False
+        self._failures = 0
+
+    def judge(self, error: Exception) -> str:
+        """Return the exception's name where the client's values are to blame; else raise it again."""
+        self._failures += 1
+        if not self._has_worked and self._failures > DOUBT:
+            raise error
+        log.warning("%s: %s could not use a request's values", self._owner, self._step, exc_info=error)
+        return type(error).__name__
+
+    def note_success(self) -> None:
+        """It has worked: from now on a failure is a matter of the values."""
+        self._has_worked = True
+
+
+def make_writable(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The client's tensors as the code gets them."""
+    return {name: values if values.flags.writeable else values.copy() for name, values in inputs.items()}
+
+
+def check_returned(step: str, returned: Any) -> dict[str, Array]:
+    """The arrays that a step returned, as they are served.
+
+    Raises:
+        ReturnError: it is no dict of arrays, or holds a dtype that is not served.
+    """
+    if not isinstance(returned, dict):
+        raise ReturnError(f"{step} returned {type(returned).__name__}, not a dict of arrays")
+    return {_name(step, name): _served(step, name, values) for name, values in returned.items()}
+
+
+def _name(step: str, name: Any) -> str:
+    if not isinstance(name, str):
+        raise ReturnError(f"{step} returned the name {name!r}, not a str")
+    return name
+
+
+def _served(step: str, name: str, values: Any) -> Array:
+    """An array of a served dtype in this machine's byte order: a runtime reads the other one wrongly."""
+    array = np.asarray(values)
+    if array.dtype.kind in "USO":
+        array = as_bytes(array)
+    elif not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not datatype_of(array, None):
+        raise ReturnError(f"{step} returned `{name}` with dtype {array.dtype}, which is no datatype of the protocol")
+    return array
+
+
+def as_bytes(values: Array) -> Array:
+    """Texts as object array of `bytes`."""
+    texts = np.empty(values.size, object)
+    for index, value in enumerate(values.reshape(-1).tolist()):
+        if not isinstance(value, str | bytes):
+            raise ReturnError(f"an object array holds {type(value).__name__}, not str or bytes")
+        texts[index] = value.encode() if isinstance(value, str) else value
+    return texts.reshape(values.shape)

@@ -1,0 +1,74 @@
+"""One version opened and run once, for `turnout validate` and its like: what is wrong, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from turnout.protocol.codecs.codecs import decode_request
+from turnout.protocol.errors import RequestError
+from turnout.protocol.tensors.datatypes import Signature
+from turnout.protocol.tensors.interface import build_interface
+
+from .own_code import ReturnError
+from .runtime import FunctionSpec, ModelError, find_opener
+
+BUGS = (NameError, AttributeError, ImportError, NotImplementedError, AssertionError)
+"""What no made-up values can be blamed for."""
+
+
+def try_model(artifact: str, row: Mapping[str, Any]) -> dict[str, str]:
+    """Open a version and send it a request.
+
+    Args:
+        artifact: the file that models.yaml names.
+        row: what its function knows of it, and `request`; `is_example` says that the request must work.
+
+    Returns:
+        `fault`: why it cannot be opened or fails; `returned`: what it returned against its signature. Empty where all
+        is well.
+
+    Raises:
+        ModuleNotFoundError: it imports what it does not have.
+    """
+    spec = FunctionSpec(
+        model=row["model"],
+        version=row["version"],
+        sha256=row["sha256"],
+        signature=Signature.from_json(row["signature"]),
+        artifact=Path(artifact),
+        memory_mb=row["memory_mb"],
+        external_files=tuple(map(Path, row["external_files"])),
+        copies=Path(artifact).parent,
+    )
+    owner = f"{spec.model} {spec.version}: "
+    try:
+        model = find_opener(row["opener"])(spec)
+    except ModelError as error:
+        _raise_missing(error)
+        return {"fault": str(error).removeprefix(owner)}
+    interface = build_interface(spec.signature, spec.model, spec.version)
+    try:
+        model.run(decode_request({}, orjson.dumps(row["request"]), interface).inputs)
+    except RequestError as error:
+        return (
+            {"fault": f"its first example is refused: {error.message.removeprefix(owner)}"} if row["is_example"] else {}
+        )
+    except ReturnError as error:
+        return {"returned": str(error)}
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        if row["is_example"] or isinstance(error, BUGS):
+            return {"fault": f"predict fails: {type(error).__name__}: {error}"}
+    return {}
+
+
+def _raise_missing(error: BaseException) -> None:
+    """Raise the ModuleNotFoundError that made opening fail, if it was one."""
+    cause = error.__cause__
+    if isinstance(cause, ModuleNotFoundError):
+        raise cause

@@ -1,0 +1,1 @@
+"""Models that are Python: a file with `load(folder)` and `predict(inputs)`."""

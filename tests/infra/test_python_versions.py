@@ -1,0 +1,60 @@
+"""Python versions deployed: the same handler as every version's, with the layer of their own runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+
+from tests.builders.deployed import deployed
+from tests.builders.pulumi_program import Program
+from tests.builders.python_project import write_python_project
+from turnout.packaging.build import HANDLER, BuildTarget, build_packages
+from turnout.packaging.routers import find_routers
+
+
+def deploy_folder(folder: Path) -> Program:
+    def build(project: Any, plan: Any) -> Any:
+        routers = find_routers(project, plan)
+        return build_packages(project, out=folder / "out", target=BuildTarget(python=""), routers=routers)
+
+    return deployed(folder, build=build)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    folder = write_python_project(tmp_path_factory.mktemp("deployed"))
+    text = (folder / "models.yaml").read_text()
+    more = "v2/predict.py, memory_mb: 2048, timeout_s: 20, environment: {PLACE: here},"
+    (folder / "models.yaml").write_text(text.replace("v2/predict.py,", more))
+    return deploy_folder(folder)
+
+
+def test_a_python_version_has_the_handler_of_all_and_the_layer_of_its_runtime(program: Program) -> None:
+    functions = program.of("lambda/function:Function")
+    layers = {row.name: row for row in program.of("lambda/layerVersion:LayerVersion").values()}
+    assert len(layers) == 2
+    (python,) = (name for name in layers if "for-python" in name)
+    (onnx,) = layers.keys() - {python}
+    for name, layer in (("echo_v1", onnx), ("echo_v2", python), ("echo_v3", python)):
+        function = functions[name].inputs
+        assert function["handler"] == HANDLER
+        (arn,) = function["layers"]
+        assert arn.endswith(f"/{layer}")
+    assert layers[python].inputs["compatibleRuntimes"] == layers[onnx].inputs["compatibleRuntimes"]
+
+
+def test_its_settings_reach_the_function(program: Program) -> None:
+    function = program.of("lambda/function:Function")["echo_v2"].inputs
+    assert (function["memorySize"], function["timeout"]) == (2048, 20)
+    assert function["environment"]["variables"]["PLACE"] == "here"
+
+
+def test_a_version_that_cannot_be_opened_is_not_deployed(tmp_path: Path) -> None:
+    write_python_project(tmp_path)
+    path = tmp_path / "models/echo/v3/predict.py"
+    path.write_text("import jinja2\n" + path.read_text())
+    with pytest.raises(pulumi.RunError, match=r"versions\.v3\.artifact: predict\.py imports `jinja2`"):
+        deploy_folder(tmp_path)

@@ -1,0 +1,71 @@
+"""Rules between a version's runtime and its other keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from turnout.manifest.schema import Finding
+from turnout.manifest.tree import Tree
+from turnout.runtimes.registry import DEFAULT_RUNTIME, RUNTIMES, find_runtime
+from turnout.runtimes.runtime import Runtime
+from turnout.wording import listed
+from turnout.yaml_text.reader import KeyPath
+
+SIGNATURE = "signature: {inputs: {x: {datatype: FP32, shape: [-1, 4]}}, outputs: {y: {datatype: FP32, shape: [-1]}}}"
+
+NEED_TRANSFORM = {
+    "requirements": "has no transform that could import it",
+    "inputs": "has no transform that could read them: a graph's inputs are those in its file",
+    "outputs": "has no transform that could make them: a graph's outputs are those in its file",
+}
+
+
+def check_runtime(path: KeyPath, fields: Tree) -> Iterator[Finding]:
+    """Find what is wrong between the keys of the version at `path`; nothing where its runtime is unknown."""
+    name = fields.get("runtime", DEFAULT_RUNTIME)
+    runtime = RUNTIMES.get(name) if isinstance(name, str) else None
+    if runtime is None:
+        return
+    yield from _artifact(path, fields, runtime)
+    yield from _signature(path, fields, runtime)
+    if runtime.runs_own_code and "transform" in fields:
+        message = f"`runtime: {runtime.name}` takes no transform: it runs your own code anyway"
+        yield Finding((*path, "transform"), message, "Do it in `predict`, and delete `transform`.")
+    for key, message in NEED_TRANSFORM.items():
+        if key not in fields or "transform" in fields or (key == "requirements" and runtime.runs_own_code):
+            continue
+        if runtime.declares_signature:
+            misplaced = f"is for the transform of other runtimes: `runtime: {runtime.name}` has a signature"
+            yield Finding((*path, key), misplaced, f"Move it to `signature.{key}`.")
+        else:
+            yield Finding((*path, key), message, "Add `transform`, or delete it.")
+
+
+def _artifact(path: KeyPath, fields: Tree, runtime: Runtime) -> Iterator[Finding]:
+    """The artifact is a file that the runtime reads."""
+    artifact = fields.get("artifact")
+    if not isinstance(artifact, str) or not artifact:
+        return
+    other = find_runtime(PurePosixPath(artifact))
+    if artifact.startswith("s3://") and not runtime.in_s3:
+        message = f"must be a path with `runtime: {runtime.name}`, got an object in S3"
+        hint = "Copy its folder to below this file's: what is too large for a zip goes to S3 by itself."
+        yield Finding((*path, "artifact"), message, hint)
+    elif runtime.takes_folder and other is not runtime:
+        message = f"must be the path of {runtime.artifact}, `*{runtime.suffix}`, with `runtime: {runtime.name}`"
+        yield Finding((*path, "artifact"), message, "Name the file that defines `load` and `predict`.")
+    elif other is not runtime and other.takes_folder:
+        message = f"is {other.artifact}, and `runtime: {runtime.name}` reads {runtime.artifact}"
+        yield Finding((*path, "artifact"), message, f"Add `runtime: {other.name}` and its `signature`.")
+
+
+def _signature(path: KeyPath, fields: Tree, runtime: Runtime) -> Iterator[Finding]:
+    """The signature is declared where nothing else tells it."""
+    if runtime.declares_signature and "signature" not in fields:
+        message = f"`signature` is missing: with `runtime: {runtime.name}` models.yaml declares inputs and outputs"
+        yield Finding(path, message, f"For example: {SIGNATURE}")
+    if not runtime.declares_signature and "signature" in fields:
+        others = listed(f"`runtime: {row.name}`" for row in RUNTIMES.values() if row.declares_signature)
+        message = f"is for {others}: the signature of {runtime.artifact} is in the file"
+        yield Finding((*path, "signature"), message, "Delete it, or name the runtime.")
