@@ -23,7 +23,7 @@ OPSETS = {"": 17, "ai.onnx.ml": 3}
 """Old enough for onnxruntime 1.20, and for much older ones."""
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
-DATATYPE_OF_KIND = {"f4": "FP32", "i8": "INT64", "b1": "BOOL", "O": "BYTES"}
+DATATYPE_OF_KIND = {"f4": "FP32", "f8": "FP64", "i8": "INT64", "b1": "BOOL", "O": "BYTES"}
 DIGITS_KEPT = 6
 """Decimals of an expected float: as many as a float32 probability holds."""
 
