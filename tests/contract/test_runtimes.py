@@ -24,6 +24,7 @@ OWN = {
     "turnout.protocol.tensors.datatypes": "the numbers that ONNX gives to datatypes",
     "model_lambdas.onnx_model": "runs ONNX models",
     "infra.aws_check.sample": "deploys the sample models",
+    "soak": "makes the models of the server that it attacks",
 }
 """Modules and rooms that are about ONNX, or about one runtime, and say so."""
 
