@@ -24,7 +24,6 @@ from typing import Any
 
 from turnout.artifacts.artifact import Artifact
 from turnout.artifacts.example_request import make_request
-from turnout.artifacts.examples import read_examples
 from turnout.manifest.parser import Version
 from turnout.packaging.contents import code_files
 from turnout.packaging.layer import HERE, LayerError, LayerSpec, install_layer, resolve_requirements
@@ -210,9 +209,7 @@ def _try(
 
 
 def _first_request(project: Project, version: Version) -> Any:
-    if not version.examples:
-        return None
-    examples = read_examples(project.manifest.path.parent / version.examples)
+    examples = project.examples.get((version.model, version.name), ())
     return dict(examples[0].request) if examples else None
 
 
