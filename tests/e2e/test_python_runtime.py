@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.builders.canary_commands import Commands
-from tests.builders.processes import until
 from tests.builders.python_project import SIGNATURE, write_python_project, write_version
 from tests.builders.running_server import RunningServer, running_server
+from tests.builders.waiting import wait_until
 from turnout.cli.__main__ import main
 
 ROW = [1, 2, 3, 4]
@@ -86,15 +86,15 @@ def test_watch_picks_up_edits_of_the_file_and_of_what_lies_beside(watched: Runni
     assert predictions(watched, path) == times(10)
     source = (folder / "predict.py").read_text()
     (folder / "predict.py").write_text(source.replace("x *= factor", "x *= factor + 1"))
-    until(lambda: predictions(watched, path) == times(11), "the edit of predict.py is served")
+    wait_until(lambda: predictions(watched, path) == times(11), "the edit of predict.py is served")
     (folder / "factor.json").write_text("7")
-    until(lambda: predictions(watched, path) == times(15), "the edit of a file beside it is served")
+    wait_until(lambda: predictions(watched, path) == times(15), "the edit of a file beside it is served")
     assert predictions(watched, "/dev/models/echo/v3") == times(100)
     (folder / "predict.py").write_text(source.replace("def predict", "def forget"))
-    until(lambda: "predict.py defines no `predict`" in watched.stderr.read_text(), "a broken edit is reported")
+    wait_until(lambda: "predict.py defines no `predict`" in watched.stderr.read_text(), "a broken edit is reported")
     assert predictions(watched, path) == times(15)
     (folder / "predict.py").write_text(source)
-    until(lambda: predictions(watched, path) == times(14), "the mended file is served")
+    wait_until(lambda: predictions(watched, path) == times(14), "the mended file is served")
 
 
 def test_an_edit_without_watch_is_served_after_sighup_only(project: Path) -> None:
@@ -103,7 +103,7 @@ def test_an_edit_without_watch_is_served_after_sighup_only(project: Path) -> Non
         (project / "models/echo/v2/factor.json").write_text("6")
         assert predictions(server, "/dev/models/echo/v2") == times(10)
         server.process.send_signal(signal.SIGHUP)
-        until(lambda: predictions(server, "/dev/models/echo/v2") == times(12), "the edit is served")
+        wait_until(lambda: predictions(server, "/dev/models/echo/v2") == times(12), "the edit is served")
 
 
 def test_a_canary_moves_traffic_from_onnx_to_python(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
