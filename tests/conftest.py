@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from turnout.protocol.telemetry import disable_telemetry
 
 # Machines are shared and slow by turns: no property is a matter of milliseconds.
 settings.register_profile("turnout", deadline=None)
+settings.register_profile("fast", deadline=None, max_examples=10)  # of `make check`
 settings.load_profile("turnout")
 
 disable_telemetry()
@@ -21,6 +24,100 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
+
+SLOW = (
+    # Real servers, Pulumi's engine, real packages, processes of their own.
+    "tests/e2e",
+    "tests/engine",
+    "tests/gateway/editions/test_api_keys.py",
+    "tests/gateway/functions/isolated",
+    "tests/gateway/shared",
+    "tests/infra",
+    "tests/packaging",
+    "tests/test_locks.py",
+    "tests/trials",
+    # Each test opens models, or runs a command as a process.
+    "tests/canary/rollout/test_rollout.py",
+    "tests/canary/rollout/test_way_back.py",
+    "tests/cli/commands/test_add.py",
+    "tests/cli/commands/test_build.py",
+    "tests/cli/commands/test_invoke.py",
+    "tests/cli/commands/test_plan.py",
+    "tests/cli/commands/test_remove.py",
+    "tests/cli/commands/test_replay.py",
+    "tests/cli/commands/test_serve.py",
+    "tests/cli/commands/test_test.py",
+    "tests/cli/test_hostile_text.py",
+    "tests/cli/test_main.py",
+    "tests/test_sample_models.py",
+    # Many clients, many examples, large documents, AWS in this process.
+    "tests/canary/judging/test_checks.py",
+    "tests/canary/judging/test_sequential.py",
+    "tests/canary/observation/test_cloudwatch.py",
+    "tests/canary/observation/test_logged_samples.py",
+    "tests/canary/rollout/test_stage_control.py",
+    "tests/contract/test_telemetry.py",
+    "tests/gateway/http/test_connections.py",
+    "tests/gateway/http/test_fuzz.py",
+    "tests/model_lambdas/function/test_fuzz.py",
+    "tests/model_lambdas/function/test_transform_modules.py",
+    "tests/manifest/test_properties.py",
+    "tests/openapi/test_document.py",
+    "tests/openapi/test_import.py",
+    "tests/openapi/test_public_document.py",
+    "tests/plan/test_guard_alarms.py",
+    "tests/plan/test_properties.py",
+    "tests/project/test_remote_artifacts.py",
+    "tests/protocol/routing/test_choice.py",
+)
+"""Folders and files whose tests carry the mark `slow`, which `make check` leaves out."""
+
+FAST = "not slow"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Fast runs do not even import the slow folders and files: that would take longer than their tests."""
+    return True if config.option.markexpr == FAST and is_slow(collection_path) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow."""
+    slow = {path: is_slow(path) for path in {item.path for item in items}}
+    for item in items:
+        if slow[item.path]:
+            item.add_marker(pytest.mark.slow)
+
+
+def is_slow(path: Path) -> bool:
+    """Whether all tests of a folder or file are slow."""
+    name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else ""
+    return any(name == slow or name.startswith(f"{slow}/") for slow in SLOW)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _this_process_is_not_killed() -> Iterator[None]:
+    """Fail the test that would kill its own process, its parent or their group: the worker with all of its tests.
+
+    A process may signal itself where it has a handler of its own for that signal.
+    """
+    kill, killpg, own = os.kill, os.killpg, os.getpid()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def checked_kill(pid: int, number: int, /) -> None:
+        if os.getpid() == own and number != 0:
+            is_handled = pid == own and signal.getsignal(number) not in {signal.SIG_DFL, before.get(number)}
+            assert pid > 1, f"os.kill({pid}) signals a whole group of processes"
+            assert pid not in {own, os.getppid()} or is_handled, f"signal {number} would end this test process"
+        kill(pid, number)
+
+    def checked_killpg(group: int, number: int, /) -> None:
+        assert group not in {0, os.getpgid(own)} or os.getpid() != own, "os.killpg would end this test process"
+        killpg(group, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "kill", checked_kill)
+        patch.setattr(os, "killpg", checked_killpg)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -72,8 +72,9 @@ def write_project(project: Path, faults: tuple[str, ...]) -> Path:
     weights = {}
 
     def add(name: str, fault: str, routing: dict[str, Any], serve: str) -> None:
-        how = {"reserved_concurrency": 0} if fault == "throttled" else {"transform": f"{fault}.py"}
-        models[name] = {"versions": {"v1": sound, "v2": {**sound, **how, "timeout_s": 1}}, "routing": routing}
+        how: dict[str, Any] = {"reserved_concurrency": 0} if fault == "throttled" else {"transform": f"{fault}.py"}
+        how["timeout_s"] = 1 if fault == "hanging" else 20  # a busy machine may take seconds to start a process
+        models[name] = {"versions": {"v1": sound, "v2": {**sound, **how}}, "routing": routing}
         weights[name] = {serve: 100}
 
     for fault in faults:
