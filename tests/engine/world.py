@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,27 @@ class World:
 
         found = automation.create_or_select_stack(name, project_name="turnout", program=noted, opts=options)
         found.set_config("aws:region", automation.ConfigValue(REGION))
+        ask_outputs, ask_info = found.outputs, found.info
+        found.outputs = lambda: Later(ask_outputs)
+        found.info = lambda *arguments: Later(lambda: ask_info(*arguments))
         return found
+
+
+class Later:
+    """What the engine is asked for once a test reads it.
+
+    After each `up` the Automation API starts the engine three more times, for outputs and a summary. Few tests read
+    them.
+    """
+
+    def __init__(self, ask: Callable[[], Any]) -> None:
+        self._ask = cache(ask)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ask(), name)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._ask()[name]
 
 
 def close_loops(loops: Sequence[asyncio.AbstractEventLoop]) -> None:
