@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.waiting import PATIENCE_S
 from tests.cli.conftest import write_project
 from turnout import __version__
 from turnout.cli.__main__ import debug_first, main
@@ -206,7 +207,7 @@ def test_ctrl_c_is_130_and_quiet(tmp_path: Path) -> None:
     # Opening a FIFO for writing waits for its reader: from here on the command is in the middle of its work.
     with fifo.open("wb"):
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out, err) == (130, "", "")
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from tests.builders.request_forms import as_binary, as_columns, as_instances, is_plain, read_binary
 from tests.builders.running_server import Answer, RunningServer
+from tests.builders.waiting import PATIENCE_S
 from turnout.artifacts.examples import Example, matches, read_examples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,5 +152,5 @@ def test_preloading_is_told(sample: RunningServer) -> None:
 def test_a_curl_is_offered_that_works(sample: RunningServer) -> None:
     text = sample.stderr.read_text()
     (command,) = [line for line in text.splitlines() if line.strip().startswith("curl ")]
-    done = subprocess.run(shlex.split(command), capture_output=True, timeout=60, check=True)
+    done = subprocess.run(shlex.split(command), capture_output=True, timeout=PATIENCE_S, check=True)
     assert orjson.loads(done.stdout)["outputs"]

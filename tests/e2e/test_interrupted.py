@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.processes import is_alive
-from tests.builders.waiting import wait_until
+from tests.builders.waiting import PATIENCE_S, wait_until
 
 
 def parents() -> dict[int, int]:
@@ -58,8 +58,8 @@ def test_no_process_outlives_an_interrupted_command(
     wait_until(is_begun, "it has started processes", 180)
     seen.update(descendants(process.pid))
     process.send_signal(number)
-    _, text = process.communicate(timeout=60)
+    _, text = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number], text
     assert b"Traceback" not in text
-    wait_until(lambda: not any(map(is_alive, seen)), "nothing is left", 10)
+    wait_until(lambda: not any(map(is_alive, seen)), "nothing is left")
     assert not list(tmp_path.rglob("*.part"))

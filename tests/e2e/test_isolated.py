@@ -171,7 +171,7 @@ def test_it_works_offline_once_it_is_built_and_says_so_where_it_is_not(
         assert ask(server, 0, model="plain").status == 200
     (misbehaving / ".turnout/packages").unlink()
     done = subprocess.run(
-        serve_command(misbehaving / "models.yaml", "--isolated"), capture_output=True, timeout=60, check=False
+        serve_command(misbehaving / "models.yaml", "--isolated"), capture_output=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 1
     text = done.stderr.decode()

@@ -76,13 +76,20 @@ def project(tmp_path: Path) -> Path:
 
 def test_a_loop_of_as_many_rounds_as_the_client_likes_ends_at_its_deadline(project: Path) -> None:
     with running_server(project, "--workers", "1") as server:
-        for _ in range(60):
-            assert server.post("/models/loop/inference", {"inputs": {"n": [5]}}).status == 200
+        for _ in range(60):  # a busy machine may hold one up beyond the time limit
+            wait_until(lambda: server.post("/models/loop/inference", {"inputs": {"n": [5]}}).status == 200, "an answer")
         for _ in range(3):  # more than may run at once
             answer = server.post("/models/loop/inference", {"inputs": {"n": [999999999999]}})  # it would run for months
             assert answer.status == 504
             assert server.request("GET", "/health/live").status == 200
-        assert server.post("/models/loop/inference", {"inputs": {"n": [3]}}).json()["outputs"] == {"y": [8.0]}
+        outputs: list[object] = []
+
+        def is_answered() -> bool:
+            outputs.append(server.post("/models/loop/inference", {"inputs": {"n": [3]}}).json().get("outputs"))
+            return outputs[-1] is not None
+
+        wait_until(is_answered, "an answer")
+        assert outputs[-1] == {"y": [8.0]}
 
 
 def test_a_worker_with_runs_that_cannot_be_ended_is_replaced_by_a_fresh_one(project: Path) -> None:

@@ -76,7 +76,10 @@ def test_a_port_in_use_is_told_in_a_sentence(project: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run(
-            serve_command(project / "models.yaml", "--preload", port=port), capture_output=True, timeout=60, check=False
+            serve_command(project / "models.yaml", "--preload", port=port),
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=False,
         )
     assert done.returncode == 1
     text = done.stderr.decode()
@@ -88,7 +91,10 @@ def test_a_port_in_use_is_told_in_a_sentence(project: Path) -> None:
 
 def test_an_unknown_stage_is_told_in_a_sentence(project: Path) -> None:
     done = subprocess.run(
-        serve_command(project / "models.yaml", "--stage", "nowhere"), capture_output=True, timeout=60, check=False
+        serve_command(project / "models.yaml", "--stage", "nowhere"),
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert done.returncode == 2
     assert b"nowhere" in done.stderr

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.processes import is_alive
-from tests.builders.waiting import wait_until
+from tests.builders.waiting import PATIENCE_S, wait_until
 from turnout.system.processes import EndingError, allow_children, check_ending, end_children, run_child
 
 SLEEP = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(100_000)"
@@ -71,7 +71,7 @@ def test_a_child_ends_with_its_parent_however_that_ends(tmp_path: Path, number: 
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], cwd=root, stderr=subprocess.PIPE)
     pid = await_pid(tmp_path / "pid")
     os.kill(parent.pid, number)
-    _, text = parent.communicate(timeout=60)
+    _, text = parent.communicate(timeout=PATIENCE_S)
     expected = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: -2}
     assert parent.returncode == expected[number], text
     wait_until(lambda: not is_alive(pid), "the child is gone")

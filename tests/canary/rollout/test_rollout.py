@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.builders.counted_calls import counted_calls
 from tests.builders.graphs import write_identity
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
+from tests.builders.waiting import PATIENCE_S
 from turnout.canary.observation.source import Mark, ObservationError
 from turnout.canary.rollout.action import Action, prepare
 from turnout.canary.rollout.log import Rollout, RolloutLog
@@ -453,7 +454,7 @@ with editing(folder):
 
 
 def test_a_process_that_is_really_killed_is_mended(world: World) -> None:
-    process = subprocess.run([sys.executable, "-c", KILLED, str(world.folder)], timeout=60, check=False)
+    process = subprocess.run([sys.executable, "-c", KILLED, str(world.folder)], timeout=PATIENCE_S, check=False)
     assert process.returncode == -signal.SIGKILL
     assert world.log.unfinished() is not None
     mend(world.project().manifest, world.log, lambda _: world.stage)

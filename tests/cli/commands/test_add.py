@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.builders.graphs import value, write_graph, write_identity
 from tests.builders.python_project import write_version as write_python_version
+from tests.builders.waiting import PATIENCE_S
 from tests.cli.conftest import EXAMPLES
 from turnout.artifacts.artifact import load_artifact
 from turnout.cli.__main__ import main
@@ -372,7 +373,7 @@ write_version(prepared, lambda _: os.kill(os.getpid(), signal.SIGKILL))
 
 def test_an_addition_killed_while_it_copies_changes_nothing_and_can_be_made_again(project: Path, model: Path) -> None:
     before = content_of(project)
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(project), str(model)], timeout=60, check=False)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(project), str(model)], timeout=PATIENCE_S, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert content_of(project) == before
     assert len(list((project / ".turnout").glob("adding-*"))) == 1

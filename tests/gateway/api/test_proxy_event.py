@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders.documents import HOST, FakeFunctions, gateway, operation, respond, stage
+from tests.builders.waiting import PATIENCE_S
 from turnout.gateway.api.exchange import domain_of
 from turnout.gateway.api.fields import Fields, parse_query
 from turnout.gateway.api.identifiers import (
@@ -295,7 +296,7 @@ print(os.read(read, 100).decode(), identifiers.take())
 
 def test_forked_process_does_not_repeat_its_parents_ids() -> None:
     # In a process of its own: forking one with threads is deprecated.
-    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
 
     child, parent = done.stdout.split()
     assert len(child) == len(parent) > 0

@@ -24,6 +24,7 @@ from tests.builders.control_scene import (
     removing,
     replacing,
 )
+from tests.builders.waiting import PATIENCE_S
 from turnout.gateway.rules.stages import CanarySettings
 from turnout.manifest.parser import Throttle
 
@@ -318,7 +319,7 @@ def test_state_that_would_grow_too_large_is_refused(scene: ControlScene) -> None
 
 def ask(scene: ControlScene, method: str, path: str, body: bytes) -> tuple[int, bytes]:
     """What boto3 would not send: status and body of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", scene.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", scene.port, timeout=PATIENCE_S)
     try:
         connection.request(method, path, body)
         answer = connection.getresponse()

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.builders.waiting import PATIENCE_S
 from turnout.gateway.rules.stages import StageSettings
 from turnout.gateway.shared.counters import BOUNDS_S, CounterKey
 from turnout.gateway.shared.directory import NAME_BYTES, Directory, DirectoryFullError
@@ -41,7 +42,7 @@ def state_with(*stages: StageSettings) -> SharedState:
 )
 def test_processes_share(scene: str, outcome: Any, root: Path) -> None:
     command = [sys.executable, "-m", "tests.builders.shared_scenes", scene]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.stderr == ""
     assert json.loads(done.stdout) == outcome
 
