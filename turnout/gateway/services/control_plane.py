@@ -57,7 +57,8 @@ class ControlPlane:
             return error.response()
 
     def _answer(self, request: Request, segments: list[str]) -> Response:
-        match request.method, segments:
+        method = "GET" if request.method == "HEAD" else request.method  # whoever sends the answer drops its body
+        match method, segments:
             case "GET", []:
                 return answer(200, {"item": [self._api_row(api) for api in self._apis.values()]})
             case "GET", [api]:
