@@ -26,7 +26,8 @@ import numpy as np
 from model_lambdas.function.handler import ModelFunction
 from model_lambdas.function.runtime import FunctionSpec
 from model_lambdas.onnx_model.session import Model, open_session
-from turnout.artifacts.onnx_signature import read_signature
+from turnout.artifacts.onnx_file import read_graph
+from turnout.artifacts.onnx_signature import signature_of
 from turnout.gateway.workers.memory import keep_freed_memory
 
 BARS_US = {"tiny JSON": 10.0, "wide JSON": 2500.0, "wide binary": 200.0}
@@ -85,7 +86,7 @@ def open_function(folder: Path, model: str) -> tuple[ModelFunction, Callable[[],
     path = folder / f"{model}.onnx"
     values = np.load(folder / f"{model}.npy")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    function = ModelFunction(FunctionSpec(model, "v1", digest, read_signature(path), path), Model)
+    function = ModelFunction(FunctionSpec(model, "v1", digest, signature_of(read_graph(path), path.name), path), Model)
     function.load()
     session = open_session(path, 1024)
     names, feed = [output.name for output in session.get_outputs()], {"X": values}

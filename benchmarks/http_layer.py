@@ -32,8 +32,8 @@ SERVERS = ("turnout", "bare", "uvicorn")
 def serve_turnout(port: int) -> None:
     import orjson
 
+    from tests.builders.http_service import run
     from turnout.gateway.http.messages import Request, Response
-    from turnout.gateway.http.server import run
 
     def handle(request: Request) -> Response:
         orjson.loads(request.body)

@@ -11,9 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.builders.graphs import value, write_external, write_graph, write_identity, write_zipmap_classifier
+from tests.builders.graphs import (
+    read_signature,
+    value,
+    write_external,
+    write_graph,
+    write_identity,
+    write_zipmap_classifier,
+)
 from turnout.artifacts.onnx_file import KEEP_BELOW_BYTES, read_graph, tensors_of
-from turnout.artifacts.onnx_signature import ArtifactError, read_signature, signature_of
+from turnout.artifacts.onnx_signature import ArtifactError, signature_of
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 ONNXRUNTIME_TYPES = {

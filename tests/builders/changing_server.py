@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from tests.builders.stages import update_stages
 from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.editions.edition import Edition, build_gateway, make_edition
 from turnout.gateway.editions.in_process import edition_functions
@@ -39,7 +40,7 @@ class Changing:
         if request.path.startswith("/serve/"):
             (dev,) = (stage for stage in self._state.read()[1].stages if stage.name == "dev")
             variables = {**dev.variables, "echo": request.path.removeprefix("/serve/")}
-            self._state.update_stages({"dev": replace(dev, variables=variables)})
+            update_stages(self._state, {"dev": replace(dev, variables=variables)})
             return Response(200)
         if request.path == "/counters":
             rows = self._state.counters.read()

@@ -9,7 +9,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from turnout.protocol.tensors.datatypes import DATATYPES
+from turnout.artifacts.onnx_file import read_graph
+from turnout.artifacts.onnx_signature import signature_of
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature
 
 Dimension = int | str | None
 
@@ -123,3 +125,15 @@ def write_external(path: Path, locations: Sequence[str] = ("model.data",), *, wr
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(np.arange(4, dtype="<f4").tobytes())
     return path
+
+
+def read_signature(path: Path) -> Signature:
+    """The inputs and outputs of the model in `path`, in the graph's order, names untouched.
+
+    An input that has an initializer need not be sent. A ZipMap's output, a list of maps, is told as the tensor
+    `[-1, len(labels)]` that it is made from.
+
+    Raises:
+        ArtifactError: no ONNX model, or one with an input or output that cannot be served.
+    """
+    return signature_of(read_graph(path), path.name)

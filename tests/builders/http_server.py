@@ -15,9 +15,10 @@ from typing import BinaryIO
 
 import uvloop
 
+from tests.builders.http_service import serve_http
 from tests.builders.waiting import PATIENCE_S
 from turnout.gateway.http.messages import Handler, Request, Response
-from turnout.gateway.http.server import Limits, serve_http
+from turnout.gateway.http.server import Limits
 from turnout.gateway.http.service import Admit
 
 NEW_LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from tests.builders.stages import update_stages
 from turnout.gateway.observers.line_writer import LineWriter
 from turnout.gateway.rules.stages import StageSettings
 from turnout.gateway.shared.counters import CounterKey
@@ -75,7 +76,7 @@ def publish() -> object:
 
     def change(which: int) -> None:
         for turn in range(1, 201):
-            state.update_stages({f"s{which}": StageSettings(f"s{which}", "api", "d", {"n": str(turn)})})
+            update_stages(state, {f"s{which}": StageSettings(f"s{which}", "api", "d", {"n": str(turn)})})
             (mine,) = (stage for stage in state.read()[1].stages if stage.name == f"s{which}")
             assert mine.variables["n"] == str(turn)
 

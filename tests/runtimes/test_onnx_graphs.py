@@ -9,8 +9,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from tests.builders.graphs import value, write_graph
-from turnout.artifacts.onnx_signature import read_signature
+from tests.builders.graphs import read_signature, value, write_graph
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 from turnout.runtimes.onnx_graphs import draw_requests, optimise_graph
 

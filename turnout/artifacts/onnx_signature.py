@@ -5,11 +5,10 @@ Source: onnx.proto (ValueInfoProto, TypeProto); onnx.ml, ZipMap.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from turnout.artifacts.graph_operators import nodes_of
-from turnout.artifacts.onnx_file import ArtifactError, read_graph, text_of
+from turnout.artifacts.onnx_file import ArtifactError, text_of
 from turnout.problems import TurnoutError
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
@@ -29,18 +28,6 @@ _MAP_HINT = "For scikit-learn models convert with `zipmap` off: to_onnx(..., opt
 
 class _UnsupportedError(TurnoutError):
     """One input or output cannot be served; the message is its kind."""
-
-
-def read_signature(path: Path) -> Signature:
-    """The inputs and outputs of the model in `path`, in the graph's order, names untouched.
-
-    An input that has an initializer need not be sent. A ZipMap's output, a list of maps, is told as the tensor
-    `[-1, len(labels)]` that it is made from.
-
-    Raises:
-        ArtifactError: no ONNX model, or one with an input or output that cannot be served.
-    """
-    return signature_of(read_graph(path), path.name)
 
 
 def signature_of(model: onnx.ModelProto, name: str) -> Signature:

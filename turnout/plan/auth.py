@@ -22,14 +22,12 @@ class AuthType:
         scheme: the object under `components.securitySchemes`; None where nothing is asked for. `build_scheme` adds what
             a stage says of it.
         local: whether the local gateway can check it; where not, it answers 403.
-        resources: what the deployment makes for it beside the document.
         extensions: keys of the document's root that belong to it.
     """
 
     name: str
     scheme: Mapping[str, Any] | None
     local: bool
-    resources: tuple[str, ...] = ()
     extensions: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -51,7 +49,6 @@ AUTH_TYPES: Mapping[str, AuthType] = {
                 "description": "An API key of the stage's usage plan.",
             },
             local=True,
-            resources=("usage plan", "API key"),
             extensions=(("x-amazon-apigateway-api-key-source", "HEADER"),),
         ),
         AuthType(

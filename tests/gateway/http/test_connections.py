@@ -19,11 +19,12 @@ from contextlib import suppress
 import pytest
 
 from tests.builders.http_server import NEW_LOOPS, Client, Gate, RunningServer, collecting_errors, serving
+from tests.builders.http_service import serve_http
 from tests.builders.waiting import PATIENCE_S, wait_until
 from turnout.gateway.http.connection import ASKED_S, LEFT_S
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.http.reader import RequestReader
-from turnout.gateway.http.server import Limits, serve_http
+from turnout.gateway.http.server import Limits
 from turnout.gateway.http.service import Service
 from turnout.gateway.http.wire import RefusedRequest
 
@@ -674,7 +675,7 @@ def test_given_sockets_are_listened_on() -> None:
 
 SCRIPT = """
 import asyncio, sys
-from turnout.gateway.http.server import run
+from tests.builders.http_service import run
 from turnout.gateway.http.messages import Response
 {before}
 async def slow(request):

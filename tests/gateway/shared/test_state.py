@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.builders.stages import update_stages
 from tests.builders.waiting import PATIENCE_S
 from turnout.gateway.rules.stages import StageSettings
 from turnout.gateway.shared.counters import BOUNDS_S, CounterKey
@@ -63,10 +64,10 @@ def test_one_stage_is_changed_and_the_others_stay() -> None:
     other = StageSettings("prod", "api", "d", {})
     state = state_with(STAGE, other)
     changed = StageSettings("dev", "api", "d", {"iris": "v2"})
-    state.update_stages({"dev": changed})
+    update_stages(state, {"dev": changed})
     assert state.read()[1].stages == (changed, other)
     with pytest.raises(KeyError, match="nowhere"):
-        state.update_stages({"nowhere": changed})
+        update_stages(state, {"nowhere": changed})
     assert state.generation() == 2
 
 

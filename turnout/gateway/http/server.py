@@ -1,18 +1,16 @@
-"""The HTTP/1.1 server: `serve_http` listens, serves and stops; `run` does so on uvloop until a signal comes."""
+"""The HTTP/1.1 server: serves the connections that the supervisor accepts, until it is told to stop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import signal
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from email.utils import formatdate
 from functools import partial
 from socket import socket
-from typing import Any
 
 from turnout.gateway.http.busy_poll import BusyPoll
 from turnout.gateway.http.connection import Connection
@@ -21,12 +19,11 @@ from turnout.gateway.http.reader import Limits
 from turnout.gateway.http.service import SURELY_IDLE_S, Admit, Log, Service
 from turnout.gateway.http.wire import REFUSALS
 
-__all__ = ["BACKLOG", "REFUSALS", "Limits", "Log", "new_event_loop", "run", "serve_accepted", "serve_http", "serving"]
+__all__ = ["BACKLOG", "REFUSALS", "Limits", "Log", "new_event_loop", "serve_accepted", "serving"]
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
-_OTHER_FILES = 1024
 
 
 def sweep(service: Service, now: float) -> None:
@@ -88,56 +85,6 @@ async def cut(service: Service) -> None:
         await service.emptied.wait()
 
 
-async def serve_http(
-    handle: Handler,
-    *,
-    host: str,
-    port: int,
-    stop: asyncio.Event,
-    limits: Limits | None = None,
-    refusals: Mapping[int, Response] = REFUSALS,
-    sockets: Sequence[socket] = (),
-    on_ready: Callable[[str, int], None] | None = None,
-    log: Log | None = None,
-    admit: Admit | None = None,
-) -> None:
-    """Serve until `stop` is set, then finish the requests in flight and return.
-
-    Args:
-        handle: answers each request; what it raises is logged and answered with a 500.
-        host: to listen on.
-        port: to listen on, 0 for any that is free.
-        stop: ends the service.
-        limits: what one client may take.
-        refusals: the answers that the server gives by itself, by status.
-        sockets: bound sockets to listen on instead of `host` and `port`.
-        on_ready: told the address once clients can connect.
-        log: told of every answer, refusals too; a request that could not be read has `-` for what is not known.
-        admit: asked before a body is read.
-
-    Raises:
-        OSError: the address cannot be listened on.
-    """
-    loop = asyncio.get_running_loop()
-    listeners: list[asyncio.Server] = []
-    async with serving(Service(handle, limits or Limits(), refusals, log, admit)) as make_connection:
-        try:
-            for listening in sockets:
-                listener = await loop.create_server(make_connection, sock=listening, backlog=BACKLOG)
-                listeners.append(listener)
-            if not sockets:
-                listeners.append(await loop.create_server(make_connection, host, port, backlog=BACKLOG))
-            if on_ready is not None:
-                address = listeners[0].sockets[0].getsockname()
-                on_ready(address[0], address[1])
-            await stop.wait()
-        finally:
-            for listener in listeners:
-                listener.close()
-    for listener in listeners:
-        await listener.wait_closed()
-
-
 async def serve_accepted(
     handle: Handler,
     *,
@@ -149,7 +96,7 @@ async def serve_accepted(
     log: Log | None = None,
     admit: Admit | None = None,
 ) -> None:
-    """As `serve_http`, for connections that another process accepts.
+    """Serve connections that another process accepts until `stop` is set; requests in flight are finished.
 
     Args:
         handle: answers each request.
@@ -211,36 +158,6 @@ def allow_open_files(wanted: int) -> None:
         # Some systems allow less than they say; then it stays as it was.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def run(handle: Handler, *, host: str, port: int, limits: Limits | None = None, **options: Any) -> None:
-    """`serve_http` on uvloop, until SIGTERM or SIGINT; a second signal ends the process at once.
-
-    Args:
-        handle: as for `serve_http`.
-        host: to listen on.
-        port: to listen on.
-        limits: what one client may take; the process's limit of open files is raised to fit.
-        options: `refusals`, `sockets`, `on_ready` and `log`, as for `serve_http`.
-    """
-
-    async def serve() -> None:
-        loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-        signals = (signal.SIGTERM, signal.SIGINT)
-
-        def set_stop() -> None:
-            stop.set()
-            for number in signals:
-                loop.remove_signal_handler(number)
-
-        for number in signals:
-            loop.add_signal_handler(number, set_stop)
-        await serve_http(handle, host=host, port=port, limits=limits, stop=stop, **options)
-
-    allow_open_files((limits or Limits()).max_connections + _OTHER_FILES)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(serve())
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

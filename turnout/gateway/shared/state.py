@@ -11,7 +11,7 @@ import secrets
 import struct
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.stages import Deployment, StageSettings
@@ -153,18 +153,6 @@ class SharedState:
             # Last: a process that is killed before this has changed nothing that anybody reads.
             self._head[_GENERATION] = generation + 1
             return generation + 1
-
-    def update_stages(self, settings: Mapping[str, StageSettings]) -> int:
-        """Replace the stages of these names and keep the others; KeyError for a name that is not there."""
-
-        def change(state: ControlState | None) -> ControlState:
-            stages = {stage.name: stage for stage in (state.stages if state else ())}
-            if unknown := settings.keys() - stages:
-                raise KeyError(", ".join(sorted(unknown)))
-            assert state is not None
-            return replace(state, stages=tuple({**stages, **settings}.values()))
-
-        return self.update(change)
 
     def _read(self) -> tuple[int, ControlState]:
         generation = self.generation()

@@ -60,7 +60,6 @@ class IsolatedFunctions:
             self._codes = codes
         else:
             self._fill(codes)
-        self.busy_after_close = 0
 
     def _fill(self, codes: Iterable[FunctionCode]) -> None:
         """Take over or make each function."""
