@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from soak.result import Result, Settings, make_json, render_table
 from soak.runs.registry import RUNS
@@ -74,5 +77,11 @@ def _runs(text: str) -> list[str]:
     return names
 
 
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    """SIGTERM ends the run and, on the way out, its server."""
+    sys.exit(143)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

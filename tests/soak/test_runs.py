@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 
 from soak.__main__ import main, make_run
 from soak.runs.registry import RUNS
+from soak.server import PATIENCE_S, until
 
 COMMAND = (sys.executable, "-m", "turnout.cli")
 TIMED = frozenset({"overload", "abandoned"})
@@ -60,3 +64,27 @@ def test_bad_arguments_are_refused(arguments: list[str], what: str, capsys: pyte
         main(arguments)
     assert ended.value.code == 2
     assert what in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_interrupted_soak_leaves_no_server(tmp_path: Path, root: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "soak", "--only", "growth", "--minutes", "60"]
+    soak = subprocess.Popen(command, cwd=root, env=environment)
+
+    def servers() -> list[Path]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if str(tmp_path).encode() in entry.read_bytes():
+                    found.append(entry)
+        return found
+
+    try:
+        until(lambda: len(servers()) > 1, "the server runs")
+        soak.terminate()
+        assert soak.wait(PATIENCE_S) == 143
+        until(lambda: not servers(), "no server is left")
+    finally:
+        soak.kill()
+        soak.wait()
