@@ -171,7 +171,7 @@ def test_a_run_that_is_ended_again_and_again_is_promoted_in_the_end(canary: Comm
     run = ["run", "runs", "--steps", "50,60", "--bake", "8s", *canary.endpoint, "-m", str(server.project)]
     command = [sys.executable, "-m", "turnout.cli", "canary", *run]
     path = path_of("runs")
-    with traffic(server, path, BODIES) as answers, traffic(server, path, BODIES):
+    with traffic(server, path, BODIES, 0.002) as answers, traffic(server, path, BODIES, 0.002):
         for number, kill in enumerate((*KILLS, None)):
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             try:

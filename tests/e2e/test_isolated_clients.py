@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from kserve import InferenceRESTClient, InferRequest, RESTConfig
-from kserve import InferInput as KServeInput
 from tritonclient.http import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
@@ -45,6 +43,10 @@ def test_tritonclient_is_answered_in_binary(
 
 
 def test_kserves_client_is_answered_in_json(server: RunningServer) -> None:
+    # Importing it takes seconds, which every worker would pay while it collects.
+    from kserve import InferenceRESTClient, InferRequest, RESTConfig
+    from kserve import InferInput as KServeInput
+
     tensors = [KServeInput(name, [2], "FP32") for name in ("a", "b")]
     for tensor in tensors:
         tensor.set_data_from_numpy(np.array([1, 2], "f4"), binary_data=False)
