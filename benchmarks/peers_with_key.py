@@ -1,7 +1,7 @@
 """The peers' benchmark, with an API key in every request: Turnout's stage asks for one, the others ignore it.
 
-Called by `serve_peers.py` with the Python that the peers' benchmark runs on; all arguments are its own. The benchmark
-starts this file again in a namespace without a network, so what it needs besides comes in the environment.
+`serve_peers.py` runs this file with the Python of the peers' benchmark and passes all arguments on. The benchmark
+starts the file again in a network namespace, so further settings are passed as environment variables.
 """
 
 import os

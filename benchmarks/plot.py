@@ -1,7 +1,7 @@
-"""The peers' result lines as a small summary, a plot and a table for docs/performance.md.
+"""Summarizes the results of the peers' benchmark for docs/performance.md.
 
-Comes in: the JSON lines that a run of the peers' benchmark wrote. Goes out: `docs/performance.json` (medians over the
-repeats), `docs/performance.svg`, and the tables between the marks in docs/performance.md.
+Reads the JSON lines that a run wrote. Writes `docs/performance.json` (medians over repeats), `docs/performance.svg`,
+and the tables between the markers in docs/performance.md.
 
     python benchmarks/plot.py RESULTS.jsonl [--ours turnout-2] [--docs docs]
 """

@@ -1,7 +1,4 @@
-"""What the benchmarks of the running server share: `turnout serve` in a process of its own, `wrk`, memory.
-
-Called by `slow_neighbour.py`, `routes.py` and `footprint.py`. Needs Linux and `wrk`.
-"""
+"""Starts `turnout serve` in a separate process, drives it with `wrk` and measures its memory. Needs Linux and `wrk`."""
 
 from __future__ import annotations
 

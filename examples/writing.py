@@ -1,7 +1,7 @@
 """Write a version's two files: the ONNX model and its examples.
 
-Comes in: an ONNX model, requests, and the outputs that the trained estimator itself (not the ONNX graph) gives for
-them. Goes out: model.onnx and examples.json. Called by every training script.
+The expected outputs come from the trained estimator itself, not from the ONNX graph, so that the
+examples also check the conversion.
 """
 
 from __future__ import annotations

@@ -87,11 +87,11 @@ class Calls:
             return ""
         stage = (event.get("requestContext") or {}).get("stage", "")
         if stage not in self._table.override_stages:
-            message = f"{VERSION_HEADER}: expected no such header, for the stage `{stage}` has no `version_override`"
+            message = f"{VERSION_HEADER}: header not allowed: the stage `{stage}` does not set `version_override`"
             raise RequestError("VERSION_NOT_ALLOWED", message, stage=stage, got=wanted[:50])
         versions = list(self._table.models[self._table.model].versions)
         if not versions:
-            message = f"{VERSION_HEADER}: expected no such header, for {self._table.model} is a graph"
+            message = f"{VERSION_HEADER}: header not allowed: {self._table.model} is a graph without versions"
             raise RequestError("VERSION_NOT_ALLOWED", message, got=wanted[:50])
         if wanted not in versions:
             message = f"{VERSION_HEADER}: expected one of {', '.join(versions)}, got {wanted[:50]}"
@@ -165,7 +165,7 @@ class Calls:
         if version not in self._table.models[model].versions:  # a route may name any function, a router among them
             answered = Answered(None, "unknown_function", f"{model} has no version {version}")
         elif self._clock() >= deadline_s:
-            answered = Answered(None, "timed_out", "no time was left to call it")
+            answered = Answered(None, "timed_out", "no time left to call it")
         else:
             answered = check_answered(await self._invoke(name, alias, handed_on(event), deadline_s=deadline_s))
         if answered.error:

@@ -71,7 +71,7 @@ class LambdaInvoke:
             headers = self._headers(path, body, "Event" if asynchronous else "RequestResponse")
             answer = self._connections.post(path, headers, body, deadline_s)
         except TimeoutError:
-            return Answered(None, "timed_out", "Lambda gave no answer in time")
+            return Answered(None, "timed_out", "Lambda timed out")
         except CredentialsError as error:
             return Answered(None, "failed", str(error))
         except (OSError, HTTPException) as error:

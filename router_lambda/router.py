@@ -74,7 +74,7 @@ class Router:
 
     async def _answer(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
         if read_hop(event) >= MOST_HOPS:
-            message = f"{self._model}: the request has been through {MOST_HOPS} routers and comes to another one"
+            message = f"{self._model}: the request passed through more than {MOST_HOPS} routers"
             raise RequestError("LOOP", message)
         wanted = self._calls.read_override(event)
         if self._graphs is not None:

@@ -1,7 +1,4 @@
-"""Applications for credit, made up with a fixed seed, and whether each was paid back.
-
-Comes in: a number and a seed. Goes out: columns by name. Called by train.py.
-"""
+"""Generates credit applications with a fixed seed, and whether each was paid back."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A small convolutional net in numpy: what it answers, and how it learns.
+"""A small convolutional network in numpy: inference and training.
 
-Comes in: images [N,1,8,8] and digits [N]. Goes out: weights by name, probabilities [N,10]. Called by train.py. Every
-convolution is 3x3 with a border of zeros and a ReLU behind it; then 2x2 maxima, then one dense layer.
+Images are [N,1,8,8], probabilities [N,10]. Every convolution is 3x3 with zero padding and a ReLU, followed by 2x2 max
+pooling and one dense layer.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Text messages made up from a few phrases, with a fixed seed: wanted ones (ham) and unwanted ones (spam).
 
-Comes in: a number and a seed. Goes out: messages and labels. Called by train.py. Some phrases and all fillers occur in
-both kinds, so that words alone do not settle every message.
+Some phrases and all fillers occur in both kinds, so that single words do not decide every message.
 """
 
 from __future__ import annotations

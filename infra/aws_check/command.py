@@ -104,7 +104,7 @@ class HeldSignals:
         self.first: int | None = None
 
     def handle(self, number: int, _: object) -> None:
-        """Called by Python in the main thread."""
+        """Record the first signal and, while armed, raise InterruptedCheckError. Runs in the main thread."""
         self.first = number if self.first is None else self.first
         say(f"{signal.Signals(number).name}: destroying the stack. If this is killed: aws-check --clean")
         if self.armed:

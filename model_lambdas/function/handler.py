@@ -169,7 +169,7 @@ class ModelFunction:
         return {name: outputs[name] for name in names or interface.outputs}
 
     def _transform_failed(self, step: str) -> RequestError:
-        message = f"{self.spec.model} {self.spec.version}: {step} failed; the function's log says why"
+        message = f"{self.spec.model} {self.spec.version}: {step} failed; see the function's log"
         return RequestError("TRANSFORM_FAILED", message)
 
     def _run_step(self, step: Any, tensors: dict[str, Array]) -> dict[str, Array]:

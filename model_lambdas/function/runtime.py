@@ -96,7 +96,7 @@ class Cancellation:
                 self._options.terminate = True
 
     def options(self, make: Callable[[], Stoppable]) -> Any:
-        """Return what stops the run, made once; RunCancelled where `cancel` came first. Called by the runtime."""
+        """Return what stops the run, made once. Raises RunCancelled if `cancel` came first. For runtimes."""
         with self._lock:
             if self._cancelled:
                 raise RunCancelled

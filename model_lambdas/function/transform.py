@@ -68,7 +68,7 @@ class Transform:
             returned = self._preprocess(make_writable(inputs))
         except VALUE_ERRORS as error:
             kind = self._doubt.judge(error)
-            message = f"{self._name}: the transform cannot use these values ({kind}); the function's log says more"
+            message = f"{self._name}: the transform cannot use these values ({kind}); see the function's log"
             raise Refused(message, exception=kind) from error
         arrays = check_returned("preprocess", returned)
         self._doubt.note_success()

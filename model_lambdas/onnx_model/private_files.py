@@ -69,7 +69,7 @@ def private_files(
 def _check(artifact: Path, found: str, expected: str) -> None:
     if found != expected:
         message = f"{artifact.name} has changed since models.yaml was read: its sha256 is {found}, not {expected}"
-        raise OtherContentError(f"{message}. SIGHUP, a restart or --watch reads it again")
+        raise OtherContentError(f"{message}: reload with SIGHUP, a restart or --watch")
 
 
 def _copy(source: Path, target: Path) -> str:

@@ -186,10 +186,10 @@ class Model:
 
     def _refusal(self, error: Exception) -> RequestError:
         if isinstance(error, UnicodeDecodeError):
-            reason = "its answer holds text that is not UTF-8"
+            reason = "its response contains text that is not UTF-8"
         else:
             reason = reason_of(str(error))
-        return RequestError("REFUSED_BY_MODEL", f"{self._name} refused the values: {reason}", reason=reason)
+        return RequestError("REFUSED_BY_MODEL", f"{self._name} rejected the values: {reason}", reason=reason)
 
 
 def _as_texts(name: str, values: Array) -> Array:

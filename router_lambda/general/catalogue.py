@@ -50,7 +50,7 @@ def find_model(catalogue: Catalogue, name: str) -> ModelEntry:
     """
     model = catalogue.models.get(name)
     if model is None:
-        raise RequestError("UNKNOWN_MODEL", f"there is no model `{name[:80]}`; GET /models lists them", got=name[:80])
+        raise RequestError("UNKNOWN_MODEL", f"unknown model `{name[:80]}`; GET /models lists them", got=name[:80])
     return model
 
 

@@ -28,7 +28,9 @@ def answer_text(text: str, status: int = 200) -> dict[str, Any]:
     body = text.encode(errors="replace")
     size = escaped_bytes(body)
     if size > LARGEST_BODY_BYTES:
-        message = f"the answer: expected at most {LARGEST_BODY_BYTES} bytes, escaped as Lambda hands it on, got {size}"
+        message = (
+            f"the response: expected at most {LARGEST_BODY_BYTES} bytes, escaped as Lambda passes it on, got {size}"
+        )
         raise RequestError("ANSWER_TOO_LARGE", message, expected=LARGEST_BODY_BYTES, got=size)
     return make_answer(status, {"Content-Type": "application/json"}, body)
 

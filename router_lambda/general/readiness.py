@@ -27,7 +27,7 @@ MARGIN_S = 0.5
 MOST_TOLD = 3
 """So many stand in the error's sentence; all are among its details."""
 
-NOTHING_SERVED = "is not served: the stage's variables name no version of it"
+NOTHING_SERVED = "is not served: no stage variable names a version of it"
 
 REASONS = {
     "throttled": "is throttled",

@@ -76,7 +76,7 @@ class GeneralRouter:
                 return self._show_document(stage)
             case "/models" | "/models/{model}" | "/models/{model}/{version}":
                 return self._show_catalogue(stage, **(event.get("pathParameters") or {}))
-        raise RequestError("UNKNOWN_PATH", f"the general router answers nothing at {event['resource']}")
+        raise RequestError("UNKNOWN_PATH", f"the general router does not serve {event['resource']}")
 
     def _show_catalogue(self, stage: ServedStage, model: str = "", version: str = "") -> dict[str, Any]:
         if not model:
@@ -93,7 +93,7 @@ class GeneralRouter:
         """The stage's document with its address; that is all that differs between callers, so the text stays text."""
         text = self._catalogue.documents.get(stage.name)
         if text is None:
-            message = f"the stage `{stage.name}` is not in models.yaml, from which the documents are made"
+            message = f"the stage `{stage.name}` is not in models.yaml, so it has no OpenAPI document"
             raise RequestError("UNKNOWN_PATH", message, got=stage.name)
         servers = json.dumps([{"url": f"{stage.origin}{stage.base}"}])
         return answer_text(f'{{"servers":{servers},{text[1:]}')

@@ -31,7 +31,7 @@ def combine(word: str, members: Sequence[Tensor]) -> Tensor:
     datatype = members[0].datatype
     others = sorted({member.datatype.name for member in members} - {datatype.name})
     if others:
-        raise CombineError(f"datatypes {datatype.name} and {', '.join(others)} cannot be made into one")
+        raise CombineError(f"datatypes {datatype.name} and {', '.join(others)} cannot be combined")
     return Tensor(datatype, COMBINATIONS[word](datatype, [member.values for member in members]))
 
 
@@ -63,14 +63,14 @@ def _concatenate(_datatype: Datatype, members: list[Array]) -> Array:
     shapes = [values.shape for values in members]
     if not shapes[0] or len({shape[1:] for shape in shapes}) > 1 or () in shapes:
         listed = " and ".join(str(list(shape)) for shape in shapes)
-        raise CombineError(f"shapes {listed} cannot be put together along their first axis")
+        raise CombineError(f"shapes {listed} cannot be concatenated along the first axis")
     return np.concatenate(members)
 
 
 def _check_shapes(members: list[Array]) -> None:
     shapes = dict.fromkeys(values.shape for values in members)
     if len(shapes) > 1:
-        raise CombineError(f"shapes {' and '.join(str(list(shape)) for shape in shapes)} are not the same")
+        raise CombineError(f"shapes {' and '.join(str(list(shape)) for shape in shapes)} differ")
 
 
 COMBINATIONS: Mapping[str, Callable[[Datatype, list[Array]], Array]] = {

@@ -123,7 +123,7 @@ class Graphs:
         version, how = (node.version, "pinned") if node.version else self._calls.choose(node.model, run.event)
         versions = self._table.models[node.model].versions
         if version not in versions:
-            raise RouteError(f"the stage's variables name {node.model} {version}, which there is not")
+            raise RouteError(f"the stage variables name {node.model} {version}, which does not exist")
         taken = _take(node, versions[version].inputs, tensors)
         event = step_event(run.event, taken, f"{node.model} {version}")
         # A version that the graph names was tested with it: another one answers only where the graph allows that.
@@ -157,6 +157,6 @@ def _combine_output(name: str, word: str, members: list[Tensors]) -> Tensor:
     try:
         return combine(word, [member[name] for member in members])
     except KeyError:
-        raise RequestError("STEP_FAILED", f"output `{name}`: not every member of the ensemble gives it") from None
+        raise RequestError("STEP_FAILED", f"output `{name}`: not every member of the ensemble returns it") from None
     except CombineError as error:
         raise RequestError("STEP_FAILED", f"output `{name}`: {word}: {error}", tensor=name) from None

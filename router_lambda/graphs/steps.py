@@ -22,10 +22,10 @@ _OF_THE_BODY = frozenset({"content-encoding", "content-length", "content-type", 
 _CODES = {"timed_out": "STEP_TIMED_OUT", "throttled": "STEP_THROTTLED", "request_too_large": "PAYLOAD_TOO_LARGE"}
 
 _SENTENCES = {
-    "timed_out": "gave no answer in time",
-    "throttled": "is called more often than it may be",
-    "too_large": "gave more than Lambda hands on",
-    "request_too_large": "gets more than Lambda hands on",
+    "timed_out": "timed out",
+    "throttled": "is throttled",
+    "too_large": "returned a response above Lambda's limit",
+    "request_too_large": "got a request above Lambda's limit",
     "unknown_function": "has no function",
 }
 
@@ -57,14 +57,16 @@ def read_outcome(model: str, outcome: CallOutcome) -> Tensors:
     answer = outcome.answered.answer
     if answer is None:
         error = outcome.answered.error
-        sentence = f"{step} {_SENTENCES.get(error, 'failed; its log says why')}"
+        sentence = f"{step} {_SENTENCES.get(error, 'failed; see its log')}"
         raise RequestError(_CODES.get(error, "STEP_FAILED"), sentence, step=step)
     if status_of(answer) != 200:
         raise _refused(step, answer)
     try:
         return read_step(*read_event(answer))
     except (RequestError, BadAnswerError) as error:
-        raise RequestError("STEP_FAILED", f"{step} gave an answer that cannot be read: {error}", step=step) from None
+        raise RequestError(
+            "STEP_FAILED", f"{step} returned a response that cannot be parsed: {error}", step=step
+        ) from None
 
 
 def _refused(step: str, answer: Mapping[str, Any]) -> RequestError:

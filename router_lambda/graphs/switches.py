@@ -31,7 +31,7 @@ def _find_deciding(name: str, tensors: Tensors) -> Tensor:
     tensor = tensors.get(name)
     if tensor is None or tensor.values.size != 1:
         got = "none" if tensor is None else f"shape {list(tensor.values.shape)}"
-        message = f"`{name}`: expected a tensor with one element, which decides what is called, got {got}"
+        message = f"`{name}`: expected a tensor with one element for the switch, got {got}"
         raise RequestError("SHAPE_MISMATCH", message, tensor=name, expected="one element", got=got)
     return tensor
 

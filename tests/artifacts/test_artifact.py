@@ -50,7 +50,7 @@ def test_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("content", "sentence", "hint"),
     [
-        (b"", "is empty", "interrupted"),
+        (b"", "is empty", "complete"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 9\n",
             "is a Git LFS pointer",
@@ -107,8 +107,8 @@ def test_cut_download_is_told(tmp_path: Path, share: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     error = refusal(path)
-    assert "breaks off" in error.message
-    assert "interrupted" in error.hint
+    assert "truncated" in error.message
+    assert "complete" in error.hint
 
 
 WHOLE = helper.make_model(
@@ -189,8 +189,8 @@ def test_external_data_in_subgraphs_and_attributes_is_found(tmp_path: Path) -> N
         ("/etc/passwd", "outside the model's folder"),
         ("", "without a file name"),
         (".", "without a file name"),
-        ("missing.data", "needs the file missing.data beside it: no such file"),
-        ("folder", "needs the file folder beside it: no such file"),
+        ("missing.data", " needs the file missing.data next to it: no such file"),
+        ("folder", " needs the file folder next to it: no such file"),
         ("*/_ORT_MEM_ADDR_/*", "no such file"),
     ],
 )
@@ -238,7 +238,7 @@ def test_links_are_followed_as_onnxruntime_does(tmp_path: Path) -> None:
     (escaping.parent / "model.data").symlink_to(blobs.parent / "model.data")
     with pytest.raises(Exception, match="escapes model directory"):
         onnxruntime.InferenceSession(str(escaping))
-    assert "a link that leads out of the model's folder" in refusal(escaping).message
+    assert "a link to outside of the model's folder" in refusal(escaping).message
 
 
 def marked_entries(cache: Path) -> None:

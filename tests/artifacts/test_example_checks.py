@@ -84,7 +84,7 @@ def test_outputs_that_a_request_asks_for_are_checked() -> None:
     assert unknown.endswith("request: unknown output: expected `y`, got `z`")
     spec = Signature(SPEC.inputs, (*SPEC.outputs, TensorSpec("w", "FP32", (-1,))))
     (unasked,) = check({"inputs": [tensor()], "outputs": [{"name": "w"}]}, spec=spec)
-    assert unasked.endswith("output `y` is expected, but the request does not ask for it")
+    assert unasked.endswith("output `y` is expected, but the request does not select it")
 
 
 def test_a_transform_makes_free_what_it_changes() -> None:

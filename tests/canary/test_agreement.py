@@ -55,7 +55,7 @@ def noted(of: Manifest, canaried: Stage, logs: Any, url: Callable[[], str] = una
         (None, {}, "`capture: {percent: 5}` of models.iris.versions.v1"),
         (Capture(5, ("x",)), {}, "redacted"),
         (Capture(5), {"auth": "iam"}, "auth: iam"),
-        (Capture(5), {"auth": "api_key"}, "prod asks for an API key: --api-key gives it"),
+        (Capture(5), {"auth": "api_key"}, "prod requires an API key: pass --api-key"),
         (Capture(5), {}, "CloudWatch Logs cannot be read: Unable to locate credentials"),
     ],
 )

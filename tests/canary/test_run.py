@@ -205,7 +205,7 @@ def test_a_run_ends_where_somebody_else_moves_the_canary(scene: Scene, action: A
     looks = scene.run().ticks(1)
     next(looks)
     scene.do(action)
-    with pytest.raises(RolloutError, match=f"`turnout canary {action.kind} prod` was done meanwhile"):
+    with pytest.raises(RolloutError, match=f"`turnout canary {action.kind} prod` in the meantime"):
         next(looks)
     scene.assert_in_step()
 
@@ -275,5 +275,5 @@ def test_a_run_does_not_begin_while_something_is_half_done(scene: Scene) -> None
     scene.stage.failures = 2
     with pytest.raises(StageControlError):
         scene.do(Action("set", "prod", percent=30))
-    with pytest.raises(RolloutError, match="was cut off"):
+    with pytest.raises(RolloutError, match="was interrupted"):
         scene.run()

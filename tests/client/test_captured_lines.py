@@ -70,7 +70,7 @@ def with_text(name: str, text: str) -> bytes:
         (b'{"turnout_capture":{"body_base64":"a"}}', "`time` must be a number"),
         (LINE.replace(b'"body":{', b'"body_base64":"a", "b":{'), "base64"),
         (LINE.replace(b'\\"a', b"\\ud800"), "`body`"),
-        (b'{\\"turnout_capture\\"', "no text begins before it"),
+        (b'{\\"turnout_capture\\"', "no string begins before it"),
         (LINE.replace(b'"body":', b'"body":' + b"[" * 100_000), "recursion|nest"),
         (b'\xff{"turnout_capture"', "utf-8"),
     ],

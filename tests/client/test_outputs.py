@@ -78,5 +78,5 @@ def test_each_datatype_of_the_protocol(datatype: str, binary: bool) -> None:
     ],
 )
 def test_any_other_answer_is_refused(body: bytes) -> None:
-    with pytest.raises(UnreadableAnswerError, match="none of the protocol's"):
+    with pytest.raises(UnreadableAnswerError, match="does not follow the protocol"):
         read_outputs({}, body)

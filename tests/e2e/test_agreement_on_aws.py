@@ -152,7 +152,7 @@ def test_a_stage_with_keys_is_asked_with_one(server: RunningServer, logs: Any) -
 
     assert counts(key_of(server)) == AgreementCounts(50, 40)
     assert counts("wrong") == AgreementCounts(0, 0, 'HTTP 403: {"message":"Forbidden"}')
-    assert counts("") == AgreementCounts(0, 0, "keyed asks for an API key: --api-key gives it")
+    assert counts("") == AgreementCounts(0, 0, "keyed requires an API key: pass --api-key")
 
 
 def test_status_of_a_stack_tells_what_agreement_waits_for(
@@ -165,7 +165,7 @@ def test_status_of_a_stack_tells_what_agreement_waits_for(
     monkeypatch.delenv("TURNOUT_API_KEY", raising=False)
     canary("set", "keyed", "--percent", "40", "--now", "--stack", "local")
     assert agreement_of(canary("status", "keyed", "--stack", "local")) == (
-        "inconclusive. keyed asks for an API key: --api-key gives it."
+        "inconclusive. keyed requires an API key: pass --api-key."
     )
     found = agreement_of(canary("status", "keyed", "--stack", "local", "--api-key", key_of(server)))
     assert found.startswith("inconclusive. no answers compared yet; about ")

@@ -102,15 +102,15 @@ def test_a_canary_without_traffic_is_left(canary: Commands) -> None:
 
 def test_each_thing_out_of_step_is_named(canary: Commands, tmp_path: Path) -> None:
     canary("start", "drift", "--model", "echo", "--to", "v2")
-    assert "there is a canary in the manifest, none in the live stage" in canary.status("drift")["warnings"]
+    assert "a canary in the manifest, but none in the live stage" in canary.status("drift")["warnings"]
     refused = canary("promote", "drift", *canary.now, code=2)
-    assert "turnout: drift is not served as the manifest says: there is a canary" in refused
+    assert "turnout: drift differs from the manifest: a canary" in refused
     outputs = tmp_path / "outputs.json"
     deployed = {"variables": {"echo": "v0", "mute": "v1", "alias": "live", "canary": "false"}, "canary": None}
     outputs.write_text(json.dumps({"stages": {"drift": deployed}}))
     said = canary("status", "drift", "--outputs", str(outputs))
     assert "- echo is v1 in the manifest, v0 in Pulumi's outputs\n" in said
-    assert "- there is a canary in the manifest, none in Pulumi's outputs\n" in said
+    assert "- a canary in the manifest, but none in Pulumi's outputs\n" in said
     assert max(map(len, said.splitlines())) <= 80
     outputs.write_text("{}")
     assert "say nothing of stage drift" in canary("status", "drift", "--outputs", str(outputs), code=2)
@@ -143,9 +143,9 @@ def test_a_command_that_is_killed_is_seen_and_mended(canary: Commands, server: R
     assert subprocess.run(command, check=False, timeout=PATIENCE_S).returncode == -signal.SIGKILL
     assert served(canary, "cut") == {"v1"}
     assert "HALF-DONE" in canary("history", "cut")
-    assert "was cut off" in canary("start", "one", "--model", "echo", "--to", "v2", code=2)
+    assert "was interrupted" in canary("start", "one", "--model", "echo", "--to", "v2", code=2)
     (warning, *_) = canary.status("cut")["warnings"]
-    assert "is edited, and the stage may not be changed yet; `turnout canary mend` finishes it" in warning
+    assert "is edited, and the stage may not be changed yet. Finish it with `turnout canary mend`" in warning
     assert canary("mend").startswith("Finished: Started canary on cut: echo v2 gets 100% of requests (baseline v1).")
     assert served(canary, "cut") == {"v2"}
     assert canary.status("cut")["warnings"] == []
@@ -243,7 +243,7 @@ def test_a_promotion_is_returned_from_with_the_command_that_rollback_offers(cana
     assert canary.status("back")["warnings"] == []
     assert [row["action"] for row in canary.history("back")] == ["start", "promote", "return"]
     assert "echo v2 > v1" in canary("history", "back")
-    assert "no promotion of back to return from" in canary("rollback", "back", "--to-previous", *canary.now, code=2)
+    assert "no promotion of back to undo" in canary("rollback", "back", "--to-previous", *canary.now, code=2)
 
 
 @pytest.mark.parametrize("move", ["rollback", "promote", "set"])
@@ -265,7 +265,7 @@ def test_a_run_that_another_command_ends_exits_with_1_as_its_help_says(
         process.kill()
         process.wait()
     assert process.returncode == 1
-    assert f"`turnout canary {move} {stage}` was done meanwhile" in said
+    assert f"ran `turnout canary {move} {stage}` in the meantime" in said
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_run_that_another_command_ends_exits_with_1_as_its_help_says(
             ["start", "one", "--model", "echo", "--to", "v2", "--model", "echo", "--to", "v1"],
             "--model names the same model twice.",
         ),
-        (["start", "one", "--model", "echo", "--to", "wide"], "`wide` cannot stand in for `v1`"),
+        (["start", "one", "--model", "echo", "--to", "wide"], "`wide` is incompatible with `v1`"),
         (["start", "one", "--model", "echo", "--to", "v3"], "echo has no version v3"),
         (["start", "two", "--model", "echo", "--to", "v2"], "unknown stage two"),
         (["start", "one"], "the canary would change nothing"),
@@ -292,7 +292,7 @@ def test_a_run_that_another_command_ends_exits_with_1_as_its_help_says(
         (["run", "one", "--steps", "100", "--stack", "x"], "--steps must be increasing percentages"),
         (["run", "one", "--bake", "soon", "--stack", "x"], "--bake must be a number with s, m or h"),
         (["status", "two"], "unknown stage two"),
-        (["status", "one", "--endpoint-url", "127.0.0.1:8080"], "127.0.0.1:8080 is no address such as http://"),
+        (["status", "one", "--endpoint-url", "127.0.0.1:8080"], "127.0.0.1:8080 is not an address such as http://"),
         (["status", "one", "--endpoint-url", "http://["], "--url: "),
         (["history", "two"], "unknown stage two"),
         (["status", "one", "--outputs", "models.yaml"], "models.yaml is not JSON"),

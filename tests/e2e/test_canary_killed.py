@@ -109,8 +109,8 @@ def test_a_command_killed_at_any_moment_is_done_or_not_or_mended(
             continue
         if not history[-1]["done"]:
             half_done += 1
-            assert "was cut off" in canary("set", "killed", "--percent", "1", code=2)
-            assert "`turnout canary mend` finishes it" in canary.status("killed")["warnings"][0]
+            assert "was interrupted" in canary("set", "killed", "--percent", "1", code=2)
+            assert "Finish it with `turnout canary mend`" in canary.status("killed")["warnings"][0]
             assert canary("mend").startswith("Finished: ")
         done += 1
         assert served(server) == moment

@@ -151,7 +151,7 @@ def test_a_release_reaches_its_share_under_the_next_alias(canary: Commands, serv
     assert (stage["variables"]["step"], stage["variables"]["alias"]) == ("v2", "next")
     assert draw(server.port, "release", 100) == {("v2", "false"): 100}
     (warning,) = canary.status("release")["warnings"]
-    assert "a promoted release waits for `pulumi up`" in warning
+    assert "`pulumi up` completes the promoted release" in warning
 
 
 def live(server: RunningServer, stage: str) -> Any:

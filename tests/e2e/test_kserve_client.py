@@ -148,8 +148,8 @@ def test_stage_and_key(server: RunningServer) -> None:
     ("model", "datatype", "said"),
     [
         ("pair", "INT64", "input `a`: expected datatype FP32, got INT64, '400 Bad Request'"),
-        ("nope", "FP32", "there is no model `nope`; GET /models lists them, '404 Not Found'"),
-        ("failing", "FP32", "failing v1: preprocess failed; the function's log says why, '500 Internal Server Error'"),
+        ("nope", "FP32", "unknown model `nope`; GET /models lists them, '404 Not Found'"),
+        ("failing", "FP32", "failing v1: preprocess failed; see the function's log, '500 Internal Server Error'"),
     ],
 )
 def test_refusals_are_the_clients_own_exception_with_our_sentence(

@@ -192,13 +192,13 @@ def test_refusals_are_the_clients_own_exception_with_our_sentence(client: Infere
     assert refusal(client, "pair", [a]) == ("400", "input `b` is missing: expected FP32 [-1], got inputs: `a`")
     status, sentence = refusal(client, "pair", pair(), outputs=[InferRequestedOutput("nope")])
     assert (status, sentence) == ("400", "unknown output: expected `sum`, `difference`, got `nope`")
-    assert refusal(client, "nope", pair()) == ("404", "there is no model `nope`; GET /models lists them")
+    assert refusal(client, "nope", pair()) == ("404", "unknown model `nope`; GET /models lists them")
     assert refusal(client, "pair", pair(), model_version="3") == ("404", "pair has no version `3`; it has 1, v2")
-    assert refusal(client, "failing", pair()) == ("500", "failing v1: preprocess failed; the function's log says why")
+    assert refusal(client, "failing", pair()) == ("500", "failing v1: preprocess failed; see the function's log")
 
 
 def test_what_is_not_served_is_said_so(client: InferenceServerClient) -> None:
-    with pytest.raises(InferenceServerException, match="there is nothing at /v2/models/pair/config"):
+    with pytest.raises(InferenceServerException, match="unknown path /v2/models/pair/config"):
         client.get_model_config("pair")
-    with pytest.raises(InferenceServerException, match="there is no model `nope`"):
+    with pytest.raises(InferenceServerException, match="unknown model `nope`"):
         client.get_model_metadata("nope")

@@ -278,7 +278,7 @@ def test_an_artifact_that_is_still_written_is_not_served(server: RunningServer, 
 def test_a_version_whose_file_comes_later_is_served_when_it_is_there(server: RunningServer, project: Path) -> None:
     edit(project, "  echo:\n", "  late:\n    versions:\n      v1: {artifact: later/late.onnx}\n  echo:\n")
     edit(project, "echo: v1}", "echo: v1, late: v1}")
-    text = await_told(server, "there is no file later/late.onnx")
+    text = await_told(server, "no such file: later/late.onnx")
     assert server.post("/models/late/inference", ECHO).status == 403
     (project / "later").mkdir()
     write_identity(project / "later" / "late.onnx")

@@ -92,5 +92,5 @@ def test_model_in_s3_is_read_for_its_signature_and_fetched_by_its_function(life:
     # Another object under the key is refused before anything changes, where nothing has kept the first one.
     rmtree(life.project.folder / CACHE_DIR / "artifacts")
     client.put_object(Bucket="ours", Key="iris/v2.onnx", Body=b"another model")
-    assert "is not what `sha256` says" in life.fail()
+    assert "does not match `sha256`" in life.fail()
     assert "turnout-test_iris_v2" in functions()

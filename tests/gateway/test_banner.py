@@ -44,8 +44,8 @@ def test_a_stage_is_told_with_all_that_it_does() -> None:
     for words in (
         "/prod/models/...",
         "iris v1, spam v1 90% and v2 10%",
-        "canary: 2.5% of the requests see iris v2",
-        "x-api-key: `turnout keys prod` prints it",
+        "canary: 2.5% of requests get iris v2",
+        "x-api-key: printed by `turnout keys prod`",
         "throttle: 100 requests/s, 200 at once",
     ):
         assert words in prod

@@ -125,7 +125,7 @@ def test_version_that_is_not_here_is_a_500_with_the_reason_in_the_log(
     response = post(gateway, "/models/far/v1/inference")
     assert response.status == 500
     assert json.loads(response.body) == {"message": "Internal server error"}
-    assert "does not lie" in caplog.text
+    assert "is not on this machine" in caplog.text
 
 
 def test_routed_model_answers_through_its_router(project: Project, functions: InProcessFunctions) -> None:

@@ -1,4 +1,4 @@
-"""The golden files' bytes. Called by the test and by the command that writes them."""
+"""Renders the golden files, for the test that compares them and the command that writes them."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_open_stage_and_routes_of_the_canary_alone_are_told_in_the_preview(caplo
     of = manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),))
     before = {"functions": ["turnout-test_iris_v1"], "stages": {"prod": {}}}
     program = deployed(of, before=before)
-    assert "stages.prod.auth: `none` lets everybody who knows the address call the stage" in caplog.text
+    assert "stages.prod.auth: with `none`, anyone who knows the address can call the stage" in caplog.text
     assert "stages.prod.canary: only the canary's share sees POST /models/iris/v2/inference" in caplog.text
     assert program.outputs["canary_routes"] == {"prod": ["POST /models/iris/v2/inference"]}
 

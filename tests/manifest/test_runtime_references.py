@@ -106,7 +106,7 @@ def test_without_a_runtime_a_version_is_onnx() -> None:
         (
             "artifact: a.onnx, requirements: [pillow]",
             "versions.v1.requirements",
-            "has no transform that could import it",
+            "needs a `transform` that imports it",
             "Add `transform`, or delete it.",
         ),
     ],

@@ -69,7 +69,7 @@ def test_a_canary_is_held_to_declared_tensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "source", "expected"),
     [
-        (TEXT, STEPS, "has no transform"),
+        (TEXT, STEPS, "needs a `transform`"),
         (f"transform: t.py, {TEXT}", "def preprocess(inputs):\n    return inputs\n", "t.py has no `postprocess`"),
         ("transform: t.py, inputs: {a: {datatype: TEXT, shape: [1]}}", STEPS, "datatype"),
         ("transform: t.py, inputs: {a: {datatype: BYTES}}", STEPS, "shape"),

@@ -110,10 +110,10 @@ def test_link_is_followed(folder: Path) -> None:
     ("fields", "expected"),
     [
         ("artifact: m/modle.onnx",
-         "4:12: models.iris.versions.v1.artifact: there is no file m/modle.onnx\n    Did you mean m/model.onnx?"),
-        ("artifact: x/model.onnx", "there is no file x/model.onnx\n    Paths are relative to the manifest's folder."),
+         "4:12: models.iris.versions.v1.artifact: no such file: m/modle.onnx\n    Did you mean m/model.onnx?"),
+        ("artifact: x/model.onnx", "no such file: x/model.onnx\n    Paths are relative to the manifest's folder."),
         ("artifact: m\\model.onnx",
-         "there is no file m\\model.onnx\n    Write it with slashes: m/model.onnx."),
+         "no such file: m\\model.onnx\n    Use forward slashes: m/model.onnx."),
         ("artifact: m", "artifact: m is a folder\n    Did you mean m/bad.onnx?"),
         ("artifact: m/model.onnx/x", "m/model.onnx/x cannot be read: Not a directory"),
         (f"artifact: {'a' * 300}", "cannot be read: File name too long"),
@@ -121,10 +121,10 @@ def test_link_is_followed(folder: Path) -> None:
         ("artifact: m/bad.onnx", "artifact: bad.onnx is no ONNX model\n    Export it."),
         (f"artifact: m/model.onnx, sha256: {'ab' * 32}",
          "4:36: models.iris.versions.v1.sha256: m/model.onnx has changed: its sha256 is 9372c470eead"),
-        (f"artifact: m/model.onnx, sha256: {'ab' * 32}", "v1 is immutable: make a new version"),
+        (f"artifact: m/model.onnx, sha256: {'ab' * 32}", "v1 is immutable: add a new version"),
         ("artifact: m/model.onnx, transform: m/transfrom.py",
-         "4:36: models.iris.versions.v1.transform: there is no file m/transfrom.py\n    Did you mean m/transform.py?"),
-        ("artifact: m/model.onnx, examples: m/x.json", "there is no file m/x.json\n    Did you mean m/examples.json?"),
+         "4:36: models.iris.versions.v1.transform: no such file: m/transfrom.py\n    Did you mean m/transform.py?"),
+        ("artifact: m/model.onnx, examples: m/x.json", "no such file: m/x.json\n    Did you mean m/examples.json?"),
     ],
 )  # fmt: skip
 def test_file_that_cannot_be_used_is_told(folder: Path, fields: str, expected: str) -> None:

@@ -72,7 +72,7 @@ def test_missing_object_is_told_where_the_manifest_names_it(bucket: Any, root: P
 
 def test_changed_object_is_refused_and_not_kept(bucket: Any, root: Path, tmp_path: Path) -> None:
     bucket.put_object(Bucket="models", Key="iris/v2.onnx", Body=b"another")
-    with pytest.raises(ProblemsError, match="is not what `sha256` says: its sha256 is") as raised:
+    with pytest.raises(ProblemsError, match="does not match `sha256`: its sha256 is") as raised:
         fetch_remote(project(root, tmp_path))
     assert "under another key" in str(raised.value)
     assert list((tmp_path / ".turnout/artifacts").rglob("*.onnx")) == []

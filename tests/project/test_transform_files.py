@@ -101,7 +101,7 @@ def test_too_much_beside_a_transform_is_a_problem_with_the_remedy(
     write(tmp_path / "models" / "v1", {"transform.py": STEP, "a.txt": "x" * 3000, "b.txt": "x"})
     monkeypatch.setattr(transform_files, "MOST_FILES", 2)
     with pytest.raises(
-        ProblemsError, match=r"models.m.versions.v1.transform: 3 files lie beside transform.py, 2 allowed"
+        ProblemsError, match=r"models.m.versions.v1.transform: transform.py comes with 3 files, 2 allowed"
     ):
         beside(tmp_path, "models/v1/transform.py")
     monkeypatch.setattr(transform_files, "MOST_FILES", 20)

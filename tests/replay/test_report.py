@@ -107,7 +107,7 @@ def test_long_values_and_texts_are_cut() -> None:
     assert rows["y"][0] == "0, 1, 2, 3, 4, 5, 6, 7, ... (20 values)"
     assert rows["t"] == ("x" * 40 + "...", "missing")
     assert rows["z"] == ("missing", "1.5")
-    assert found.outputs["z"].problems == {"one of the two answers lacks it": 1}
+    assert found.outputs["z"].problems == {"missing in one of the two responses": 1}
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1.0), (0.5, 2.0), (0.75, 3.0), (0.99, 4.0), (1.0, 4.0)])

@@ -128,7 +128,7 @@ def test_a_missing_file_suggests_one_of_its_kind(tmp_path: Path) -> None:
     write_python_project(tmp_path)
     text = (tmp_path / "models.yaml").read_text()
     (tmp_path / "models.yaml").write_text(text.replace("v2/predict.py", "v2/predcit.py"))
-    with pytest.raises(ProblemsError, match=r"there is no file models/echo/v2/predcit\.py\n.*v2/predict\.py"):
+    with pytest.raises(ProblemsError, match=r"no such file: models/echo/v2/predcit\.py\n.*v2/predict\.py"):
         load_project(tmp_path)
 
 

@@ -132,12 +132,12 @@ def test_version_that_looks_like_a_number_is_quoted() -> None:
 
 def test_graph_gets_no_version(root: Path) -> None:
     before = (root / "models.yaml").read_text().replace("stages:\n", "  twice: {graph: {model: iris}}\nstages:\n")
-    with pytest.raises(EditError, match="twice is a graph: it has no versions"):
+    with pytest.raises(EditError, match="twice is a graph and has no versions"):
         add_version(before, "twice", "v1", FIELDS)
 
 
 def test_existing_version_is_refused() -> None:
-    with pytest.raises(EditError, match="iris has a version v1 already") as caught:
+    with pytest.raises(EditError, match="iris already has a version v1") as caught:
         add_version(BLOCKS, "iris", "v1", FIELDS)
     assert "immutable" in caught.value.hint
 

@@ -28,9 +28,9 @@ def write(path: Path, operator: str, domain: str = "", opset: int = 17, ir: int 
 CANNOT_BE_OPENED = [
     ({"operator": "Abs", "ir": 99}, "Unsupported model IR version: 99", "model.ir_version = "),
     ({"operator": "Abs", "opset": 99}, "Opset 99 is under development", "version_converter.convert_version"),
-    ({"operator": "Foo"}, "No Op registered for Foo", "opset 17 that the model names has no operator `Foo`"),
+    ({"operator": "Foo"}, "No Op registered for Foo", "Opset 17 of the model has no operator `Foo`"),
     ({"operator": "Roi", "domain": "torchvision"}, "torchvision:Roi(-1) is not a registered", "`torchvision:Roi`"),
-    ({"operator": "Upsample"}, "Op registered for Upsample is deprecated", "no operator `Upsample` any more"),
+    ({"operator": "Upsample"}, "Op registered for Upsample is deprecated", "no longer has the operator `Upsample`"),
     ({"operator": "Sin", "datatype": TensorProto.BFLOAT16}, "operator (Sin)", "Put a Cast before it"),
     (
         {"operator": "StringNormalizer", "datatype": TensorProto.STRING, "case_change_action": "LOWER",

@@ -139,7 +139,7 @@ def _checked_location(location: str, tensor: str, name: str) -> str:
     if parts.is_absolute() or ".." in parts.parts or "\0" in location:
         raise ArtifactError(
             f"{name}: tensor `{tensor}` has its data in `{location}`, outside the model's folder",
-            "Save it with the data beside it: onnx.save(model, path, save_as_external_data=True, location=NAME).",
+            "Save it with the data next to it: onnx.save(model, path, save_as_external_data=True, location=NAME).",
         )
     return str(parts)
 
@@ -148,17 +148,18 @@ def _check_data_file(path: Path, name: str, end: int) -> None:
     """Raise an ArtifactError unless the data file is there, inside the folder, and holds `end` bytes."""
     file = path.parent / name
     if not file.is_file():
-        raise ArtifactError(f"{path.name} needs the file {name} beside it: no such file", f"Copy {name} there.")
+        raise ArtifactError(f"{path.name} needs the file {name} next to it: no such file", f"Copy {name} there.")
     # A model hub's cache keeps both as links to one folder of blobs: beside each other after following them is fine.
     real = file.resolve()
     if not any(real.is_relative_to(folder) for folder in (path.parent.resolve(), path.resolve().parent)):
-        raise ArtifactError(f"{path.name} needs the file {name}, a link that leads out of the model's folder")
+        raise ArtifactError(f"{path.name} needs the file {name}, a link to outside of the model's folder")
     size = file.stat().st_size
     if size < end:
         with file.open("rb") as handle:
             refuse_other_kinds(name, handle.read(64))
         raise ArtifactError(
-            f"{path.name} needs {end:,} bytes of {name}, which has {size:,}", "Was a download or a copy interrupted?"
+            f"{path.name} needs {end:,} bytes of {name}, which has {size:,}",
+            "Check that the download or copy is complete.",
         )
 
 

@@ -62,7 +62,7 @@ def _check_asked(example: Example, request: InferenceRequest) -> Iterator[str]:
     if request.outputs:
         for output in example.outputs:
             if output.name not in request.outputs:
-                yield f"output `{output.name}` is expected, but the request does not ask for it"
+                yield f"output `{output.name}` is expected, but the request does not select it"
 
 
 def _check_output(output: ExpectedOutput, spec: TensorSpec, *, is_free: bool) -> Iterator[str]:

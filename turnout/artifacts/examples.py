@@ -201,14 +201,14 @@ def _example(row: Any, place: str) -> Example:
     _check_keys(row, {"name", "request", "response"}, {"tolerance", "description"}, place)
     name = row["name"]
     if not isinstance(name, str) or not name:
-        raise ExamplesError(f"{place}: `name` must be a text that is not empty, got {_kind(name)}")
+        raise ExamplesError(f"{place}: `name` must be a non-empty string, got {_kind(name)}")
     place = f"{place} (`{name}`)"
     request = row["request"]
     if not isinstance(request, dict) or not {"inputs", "instances"} & request.keys():
         raise ExamplesError(f"{place}: `request` must be an object with `inputs` or `instances`")
     response = row["response"]
     if not isinstance(response, dict) or not isinstance(response.get("outputs"), list) or not response["outputs"]:
-        raise ExamplesError(f"{place}: `response` must be an object with a list of `outputs` that is not empty")
+        raise ExamplesError(f"{place}: `response` must be an object with a non-empty list of `outputs`")
     outputs = tuple(_output(output, f"{place}: output {number}") for number, output in enumerate(response["outputs"]))
     return Example(name, request, outputs, _tolerance(row.get("tolerance", {}), place), row)
 
@@ -219,7 +219,7 @@ def _output(row: Any, place: str) -> ExpectedOutput:
     _check_keys(row, {"name", "datatype", "shape", "data"}, set(), place)
     datatype, shape = row["datatype"], row["shape"]
     if not isinstance(row["name"], str):
-        raise ExamplesError(f"{place}: `name` must be a text, got {_kind(row['name'])}")
+        raise ExamplesError(f"{place}: `name` must be a string, got {_kind(row['name'])}")
     if not isinstance(datatype, str) or datatype not in DATATYPES:
         raise ExamplesError(f"{place}: unknown datatype {datatype!r}; known are {', '.join(DATATYPES)}")
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
@@ -232,7 +232,7 @@ def _output(row: Any, place: str) -> ExpectedOutput:
     wanted = {"float": float, "int": int, "bool": bool, "bytes": str}[kind]
     for value, written in zip(values, data, strict=True):
         if type(value) is not wanted or (kind == "int" and not _fits(value, datatype)):
-            raise ExamplesError(f"{place}: {written!r} is no {datatype}")
+            raise ExamplesError(f"{place}: {written!r} is not valid {datatype}")
     return ExpectedOutput(row["name"], datatype, tuple(shape), tuple(values))
 
 
@@ -249,7 +249,7 @@ def _tolerance(row: Any, place: str) -> Tolerance:
     _check_keys(row, set(), {"absolute", "relative"}, f"{place}: tolerance")
     for key, value in row.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
-            raise ExamplesError(f"{place}: tolerance: `{key}` must be a number from 0 up, got {value!r}")
+            raise ExamplesError(f"{place}: tolerance: `{key}` must be a number of at least 0, got {value!r}")
     return Tolerance(**{key: float(value) for key, value in row.items()})
 
 

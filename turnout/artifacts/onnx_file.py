@@ -20,7 +20,7 @@ KEEP_BELOW_BYTES = 4096
 """Fields shorter than this are kept whole: shapes and other small constants, and nearly every node."""
 
 _NOT_ONNX: tuple[tuple[int, bytes, str, str], ...] = (
-    (0, b"version https://git-lfs.github.com/spec/", "a Git LFS pointer", "Fetch the file itself: `git lfs pull`."),
+    (0, b"version https://git-lfs.github.com/spec/", "a Git LFS pointer", "Download the file itself: `git lfs pull`."),
     (0, b"\x89PNG\r\n\x1a\n", "a PNG image", ""),
     (0, b"\xff\xd8\xff", "a JPEG image", ""),
     (0, b"%PDF-", "a PDF document", ""),
@@ -33,7 +33,7 @@ _NOT_ONNX: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"GGUF", "a GGUF file", ""),
     (0, b"\x93NUMPY", "a numpy array", ""),
     (4, b"TFL3", "a TensorFlow Lite model", "Convert it with tf2onnx."),
-    (4, b"ORTM", "a model in onnxruntime's own ORT format", "Serve the ONNX file that it was made from."),
+    (4, b"ORTM", "a model in onnxruntime's ORT format", "Serve the ONNX file that it was converted from."),
     (8, b'{"', "a safetensors file", "Weights without a graph cannot be served: export the model to ONNX."),
     (0, b"\x7fELF", "an executable", ""),
 )
@@ -83,14 +83,14 @@ def read_graph(path: Path) -> onnx.ModelProto:
     if not model.ir_version or not model.HasField("graph"):
         raise ArtifactError(f"{path.name} is not an ONNX model")
     if not model.opset_import:
-        raise ArtifactError(f"{path.name} names no operator set", "Was a download or a copy interrupted?")
+        raise ArtifactError(f"{path.name} names no operator set", "Check that the download or copy is complete.")
     return model
 
 
 def refuse_other_kinds(name: str, head: bytes) -> None:
     """Raise an ArtifactError where the file's first 64 bytes tell that it is something else than ONNX."""
     if not head:
-        raise ArtifactError(f"{name} is empty", "Was a download or a copy interrupted?")
+        raise ArtifactError(f"{name} is empty", "Check that the download or copy is complete.")
     for offset, magic, kind, hint in _NOT_ONNX:
         if head[offset:].startswith(magic):
             raise ArtifactError(f"{name} is {kind}, not an ONNX model", hint)
@@ -98,7 +98,9 @@ def refuse_other_kinds(name: str, head: bytes) -> None:
         raise ArtifactError(f"{name} is a Python pickle, not an ONNX model", _PICKLE_HINT)
     if head.lstrip()[:1] in {b"<", b"{", b"["}:
         kind = {b"<": "an HTML or XML page", b"{": "JSON", b"[": "JSON"}[head.lstrip()[:1]]
-        raise ArtifactError(f"{name} is {kind}, not an ONNX model", "Was the address of a web page downloaded?")
+        raise ArtifactError(
+            f"{name} is {kind}, not an ONNX model", "Check the address: it was downloaded as a web page."
+        )
 
 
 def text_of(value: str | bytes) -> str:
@@ -109,7 +111,7 @@ def text_of(value: str | bytes) -> str:
     """
     if isinstance(value, str):
         return value
-    raise ArtifactError(f"a text in the model is not UTF-8: {value[:40]!r}", "Was the file damaged?")
+    raise ArtifactError(f"a text in the model is not UTF-8: {value[:40]!r}", "Check that the file is not damaged.")
 
 
 def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -226,7 +228,7 @@ def _malformed(name: str, head: bytes, size: int) -> ArtifactError:
     """A file that starts as an ONNX model does (field 1, the IR version) is a cut one; anything else is no model."""
     if head[0] == 0x08 and 0 < head[1:2].ljust(1)[0] < 0x20:
         return ArtifactError(
-            f"{name} starts as an ONNX model does and then breaks off or is damaged, after {size:,} bytes",
-            "Was a download or a copy interrupted?",
+            f"{name} starts like an ONNX model but is truncated or damaged, after {size:,} bytes",
+            "Check that the download or copy is complete.",
         )
     return ArtifactError(f"{name} is not an ONNX model")

@@ -21,8 +21,8 @@ OVERRIDABLE_FROM_IR = 4
 _DATATYPE_OF_ONNX = {row.onnx: row.name for row in DATATYPES.values()}
 _LONGEST_METADATA = 200
 _CAST_HINT = "Put a Cast to a served datatype before it and export the model again."
-_OPTIONAL_HINT = "Export the model with a plain tensor in its place."
-_SEQUENCE_HINT = "Export the model with one tensor in its place, for example a ConcatFromSequence at its end."
+_OPTIONAL_HINT = "Export the model with a plain tensor instead."
+_SEQUENCE_HINT = "Export the model with one tensor instead, for example a ConcatFromSequence at its end."
 _MAP_HINT = "For scikit-learn models convert with `zipmap` off: to_onnx(..., options={'zipmap': False})."
 
 

@@ -63,7 +63,7 @@ def compare_on_aws(
     gaps = {model: find_gap(manifest, stage, model) for model in canary.serve}
     versions = [version for model in canary.serve for version in find_logging(manifest, stage, model)]
     if versions and stage.auth == "api_key" and not api_key:
-        gaps, versions = dict.fromkeys(canary.serve, f"{stage.name} asks for an API key: --api-key gives it"), []
+        gaps, versions = dict.fromkeys(canary.serve, f"{stage.name} requires an API key: pass --api-key"), []
     prefix = function_prefix(manifest.platform, stack)
     functions = {
         function_name(prefix, row.model, row.name): min(1.0, agreement.percent / row.capture.percent)

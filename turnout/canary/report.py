@@ -107,7 +107,7 @@ def make_report(
 def half_done(project: Project, rollout: Rollout) -> str:
     """What a rollout that was cut off left."""
     how_far = progress_of(project.manifest, rollout)
-    return f"`{rollout.command}` was cut off: {how_far}; `turnout canary mend` finishes it"
+    return f"`{rollout.command}` was interrupted: {how_far}. Finish it with `turnout canary mend`"
 
 
 def judgement_of(stage: Stage, target: StageTarget | None) -> Judgement:
@@ -148,7 +148,7 @@ def compare_outputs(outputs: Mapping[str, Any], planned: StagePlan) -> Iterator[
             "", row["variables"], canary and LiveCanary(float(canary["percent"]), canary["overrides"], "")
         )
     except (KeyError, TypeError, ValueError) as error:
-        message = f"the outputs say nothing of stage {planned.name}"
+        message = f"the outputs do not contain stage {planned.name}"
         raise RolloutError(message, "Pass the output of `pulumi stack output --json`.") from error
     for row in find_differences(deployed, planned, "Pulumi's outputs"):
         yield row.sentence

@@ -224,8 +224,8 @@ class CanaryRun:
                 self._adopt(around.log.read(self._stage)[-1])
             last = around.log.read(self._stage)[-1]
             if last != self._last:
-                message = f"`{last.command}` was done meanwhile, by {last.who}"
-                raise RolloutError(message, "The run is over; the canary is as that left it.")
+                message = f"{last.who} ran `{last.command}` in the meantime"
+                raise RolloutError(message, "The run ended and left the canary unchanged.")
         return self._state
 
     def _adopt(self, rollout: Rollout) -> None:

@@ -56,7 +56,7 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[Line]:
         try:
             samples = tuple(_samples_in(line.decode()))
         except (ValueError, RecursionError) as error:
-            raise CaptureError(f"line {number}: no captured request can be read: {error}") from None
+            raise CaptureError(f"line {number}: cannot read the captured request: {error}") from None
         yield Line(number, len(line), samples)
 
 
@@ -101,7 +101,7 @@ def _field(row: Mapping[str, Any], name: str, kind: type) -> Any:
         raise ValueError(f"`{name}` must be {_KINDS[kind]}")
     if isinstance(value, str) and name != "body_base64" and not _SENDABLE.fullmatch(value):
         # It becomes a header or a part of a path: a line break would begin another header.
-        raise ValueError(f"`{name}` must hold no control characters and nothing beyond Latin-1")
+        raise ValueError(f"`{name}` must contain only Latin-1 characters and no control characters")
     if name == "header_length" and isinstance(value, int) and value < 0:
         raise ValueError("`header_length` must be 0 or more")
     return value
@@ -124,6 +124,6 @@ def _samples_in(text: str) -> Iterator[Sample]:
         # A line of the log within JSON, as the AWS command line prints it: `"message": "{\"turnout_capture\": ..."`.
         start = text.rfind('"', 0, quoted)
         if start < 0:
-            raise ValueError("it is quoted, and no text begins before it")
+            raise ValueError("the marker is quoted, but no string begins before it")
         message, position = _DECODER.raw_decode(text, start)
         yield from _samples_in(message)

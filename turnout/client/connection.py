@@ -62,7 +62,7 @@ class ApiConnection:
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{url} is no address such as http://127.0.0.1:8080")
+            raise ValueError(f"{url} is not an address such as http://127.0.0.1:8080")
         connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = connect(parts.hostname, parts.port, timeout=timeout_s)
         self._prefix = parts.path.rstrip("/")

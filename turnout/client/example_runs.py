@@ -161,7 +161,7 @@ def judge(example: Example, reply: ExampleReply, digest: str) -> tuple[RunOutcom
     reasons = tuple(matches(example, body))
     served = reply.headers.get("x-turnout-digest", digest)
     if served != digest:
-        reasons = (f"another artifact answered: its digest is {served}, this project's is {digest}", *reasons)
+        reasons = (f"the server runs another artifact: its digest is {served}, this project's is {digest}", *reasons)
     return (RunOutcome.FAILED if reasons else RunOutcome.PASSED), reasons
 
 

@@ -42,7 +42,7 @@ def read_outputs(headers: Mapping[str, str], body: bytes) -> dict[str, Array]:
         end = len(body) if length is None else int(length)
         return dict(_outputs(orjson.loads(body[:end]), BinaryPart(body, end)))
     except (ValueError, KeyError, TypeError, OverflowError, RequestError) as error:
-        raise UnreadableAnswerError(f"the answer is none of the protocol's: {error}") from error
+        raise UnreadableAnswerError(f"the response does not follow the protocol: {error}") from error
 
 
 def _outputs(document: Mapping[str, Any], part: BinaryPart) -> Iterator[tuple[str, Array]]:

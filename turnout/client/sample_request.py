@@ -77,7 +77,7 @@ def make_sample_request(project: Project, model: str, version: str, stage: str, 
     if not examples and not example:
         artifact = project.artifacts.get((model, version))
         if artifact is None:
-            raise ValueError(f"{model} {version} has no examples, and its artifact does not lie on this machine")
+            raise ValueError(f"{model} {version} has no examples, and its artifact is not on this machine")
         return SampleRequest(model, version, stage, _made_request(f"{model} {version}", artifact.signature), None)
     by_name = {found.name: found for found in examples}
     chosen = known(f"example of {model} {version}", example or examples[0].name, by_name)

@@ -68,9 +68,9 @@ def _describe(stage: Stage, *, is_default: bool, has_key: bool) -> list[str]:
     lines = [f"  {stage.name}: /{stage.name}/models/...{also}", f"    serves {_serving(stage)}"]
     if stage.canary is not None:
         moved = _listed([f"{model} {version}" for model, version in stage.canary.serve.items()])
-        lines.append(f"    canary: {stage.canary.percent:g}% of the requests see {moved}")
+        lines.append(f"    canary: {stage.canary.percent:g}% of requests get {moved}")
     if has_key:
-        lines.append(f"    x-api-key: `turnout keys {stage.name}` prints it")
+        lines.append(f"    x-api-key: printed by `turnout keys {stage.name}`")
     elif stage.auth != "none":
         lines.append(f"    auth: {stage.auth}")
     if stage.throttle is not None:

@@ -207,7 +207,7 @@ def greet_user(
     """Print where the stages are, how to call one, and what is worth knowing."""
     notes = [*(f"{note.path}: {note.message}" for note in edition.plan.notes), *notes]
     if capture is not None:
-        notes.append(f"requests are captured to {capture}: it will hold what people send")
+        notes.append(f"requests are captured to {capture}: it will contain what callers send")
     project, keys = edition.project, edition.keys
     sample = choose_sample(project, edition.plan, default_stage, keys)
     if console is not None:

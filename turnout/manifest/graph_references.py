@@ -15,7 +15,7 @@ from turnout.yaml_text.quoting import flow
 from turnout.yaml_text.reader import KeyPath
 
 MOST_NESTED = 10
-"""Graphs that may stand within one another."""
+"""Most levels of nested graphs."""
 
 KINDS = {str: "a text", bool: "true or false", int: "a number", float: "a number"}
 
@@ -48,14 +48,16 @@ def _check_node(tree: Tree, path: KeyPath, node: dict[str, Any]) -> Iterator[Fin
         yield from check_model(tree, (*path, "model"), model)
         yield from check_version(tree, (*path, "version"), model, node.get("version"))
         if is_graph(tree, model) and "version" in node:
-            yield Finding((*path, "version"), f"`{model}` is a graph: it has no versions", "Delete it.")
+            yield Finding((*path, "version"), f"`{model}` is a graph and has no versions", "Delete it.")
     if node.get("fallback") is True and isinstance(model, str) and not is_graph(tree, model):
         own = mapping(mapping(models_of(tree).get(model)).get("routing")).get("fallback")
         if model in models_of(tree) and own is None:
             hint = f"Name one at models.{model}.routing.fallback, or delete it here."
             yield Finding((*path, "fallback"), f"`{model}` has no fallback", hint)
     if len(sequence(node.get("ensemble"))) == 1:
-        yield Finding((*path, "ensemble"), "has one member, and nothing to combine", "Call it without `ensemble`.")
+        yield Finding(
+            (*path, "ensemble"), "has one member, so there is nothing to combine", "Call it without `ensemble`."
+        )
     yield from check_cases((*path, "switch"), mapping(node.get("switch")))
 
 
@@ -72,7 +74,7 @@ def _check_nesting(tree: Tree) -> Iterator[Finding]:
     while circle := _find_circle(calls):
         caller, called = circle[-2:]
         yield Finding(
-            calls[caller].pop(called), f"calls itself without end: {' -> '.join(circle)}", "Break the circle."
+            calls[caller].pop(called), f"calls itself in a circle: {' -> '.join(circle)}", "Break the circle."
         )
     depths: dict[str, int] = {}
     for model in TopologicalSorter(calls).static_order():
@@ -80,7 +82,7 @@ def _check_nesting(tree: Tree) -> Iterator[Finding]:
             depths[model] = 1 + max((depths.get(called, 0) for called in calls[model]), default=0)
     for model, depth in depths.items():
         if depth > MOST_NESTED:
-            message = f"goes {depth} graphs deep, at most {MOST_NESTED} may stand within one another"
+            message = f"nests graphs {depth} levels deep, at most {MOST_NESTED} are allowed"
             yield Finding(("models", model, "graph"), message)
 
 
@@ -144,15 +146,15 @@ def check_cases(path: KeyPath, switch: dict[str, Any]) -> Iterator[Finding]:
     ]
     kinds = list(dict.fromkeys(KINDS[type(value)] for _, _, value in rows))
     if len(kinds) > 1:
-        message = f"the cases compare with {' and with '.join(kinds)}: no tensor is both"
+        message = f"the cases compare with {' and with '.join(kinds)}: no tensor has both types"
         yield Finding((*path, "cases"), message, "Compare one tensor with values of one kind.")
         return
     taken = _Taken()
     for index, op, value in rows:
         if taken.takes(op, value):
-            message = f"`{op}: {flow(value)}` never holds: earlier cases take all of it"
-            yield Finding((*path, "cases", index), message, "Delete the case, or put it before the others.")
+            message = f"`{op}: {flow(value)}` never matches: earlier cases match all of its values"
+            yield Finding((*path, "cases", index), message, "Delete the case, or move it before the others.")
         taken.add(op, value)
     if taken.everything and "otherwise" in switch:
-        hint = "Delete the last case, and let its step be `otherwise`."
-        yield Finding((*path, "otherwise"), "is never reached: the cases take every value", hint)
+        hint = "Delete the last case and use its step as `otherwise`."
+        yield Finding((*path, "otherwise"), "is never reached: the cases match every value", hint)

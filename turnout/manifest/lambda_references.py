@@ -34,21 +34,21 @@ def check_version_keys(path: KeyPath, fields: Tree) -> Iterator[Finding]:
         yield Finding(
             (*path, "warm", "provisioned"),
             f"must be at most `reserved_concurrency`, {reserved:g}, got {provisioned:g}",
-            f"Set `reserved_concurrency` to {provisioned:g} or more, delete it, or provision fewer.",
+            f"Set `reserved_concurrency` to {provisioned:g} or more, delete it, or lower `provisioned`.",
         )
     artifact = fields.get("artifact")
     if "kms_key_arn" in fields and isinstance(artifact, str) and not artifact.startswith("s3://"):
         yield Finding(
             (*path, "kms_key_arn"),
-            "is the key of a bucket, and the artifact is a file",
+            "applies to artifacts in S3, but the artifact is a local file",
             "Delete it, or keep the artifact in S3: `artifact: s3://bucket/key`.",
         )
     key = fields.get("kms_key_arn")
     if isinstance(key, str) and re.fullmatch(r"(arn:[a-z-]+:kms:[^:]*:[^:]*:)?alias/.+", key):
         yield Finding(
             (*path, "kms_key_arn"),
-            "must be the ARN of the key, got an alias: a role's policy cannot name a key by its alias",
-            "Look the key's ARN up: aws kms describe-key --key-id ALIAS --query KeyMetadata.Arn",
+            "must be the ARN of the key, not an alias: IAM policies cannot name a key by its alias",
+            "Look up the key's ARN: aws kms describe-key --key-id ALIAS --query KeyMetadata.Arn",
         )
 
 

@@ -15,9 +15,9 @@ _INTRODUCTION = f"""\
 
 # models.yaml
 
-The one file that you edit. `turnout validate` checks it and tells all problems at once, each with its line; an editor
-with a YAML language server checks it as you type when the file begins with
-`# yaml-language-server: $schema=schemas/models.schema.json`.
+The one file that you edit. `turnout validate` checks it and reports all problems at once, each with its
+                line; an editor with a YAML language server checks it as you type when the file begins with `#
+                yaml-language-server: $schema=schemas/models.schema.json`.
 
 Rules that hold everywhere:
 

@@ -63,7 +63,7 @@ def _names(tree: Tree) -> Iterator[Finding]:
 
 
 def _reserved(path: KeyPath, kind: str) -> Finding:
-    return Finding(path, f"`{path[-1]}` is a reserved word", f"Call the {kind} something else.")
+    return Finding(path, f"`{path[-1]}` is a reserved word", f"Rename the {kind}.")
 
 
 def _spellings(tree: Tree) -> Iterator[Finding]:
@@ -73,7 +73,7 @@ def _spellings(tree: Tree) -> Iterator[Finding]:
         other = taken.get(naming.route_variable_name(model))
         if other is not None:
             message = f"collides with the model `{model}`: `{naming.route_variable_name(model)}` is its stage variable"
-            yield Finding(("models", other), message, "Call one of the two something else.")
+            yield Finding(("models", other), message, "Rename one of the two.")
 
 
 def _model(tree: Tree, model: str) -> Iterator[Finding]:
@@ -90,7 +90,7 @@ def _model(tree: Tree, model: str) -> Iterator[Finding]:
     yield from check_version(tree, (*path, "shadow", "version"), model, shadow)
     stages = list(stages_of(tree))
     if stages and isinstance(shadow, str) and all(_serves(tree, stage, model) == {shadow} for stage in stages):
-        message = f"shadows itself: `{shadow}` is what every stage serves"
+        message = f"shadows itself: every stage serves `{shadow}`"
         yield Finding((*path, "shadow", "version"), message, "Name another version, or delete `shadow`.")
 
 
@@ -99,7 +99,7 @@ def _paths(path: KeyPath, fields: Tree) -> Iterator[Finding]:
     artifact = fields.get("artifact")
     if isinstance(artifact, str) and artifact.startswith("s3://") and "sha256" not in fields:
         message = "an artifact on S3 needs `sha256`"
-        yield Finding((*path, "artifact"), message, "Add the file's digest: `sha256sum model.onnx` tells it.")
+        yield Finding((*path, "artifact"), message, "Add the file's digest: `sha256sum model.onnx` prints it.")
     for key, suffix in (("artifact", ""), ("transform", ".py"), ("examples", ".json")):
         value = fields.get(key)
         if not isinstance(value, str) or value.startswith("s3://") or not value.endswith(suffix):
@@ -107,10 +107,10 @@ def _paths(path: KeyPath, fields: Tree) -> Iterator[Finding]:
         if value.startswith(("/", "~")):
             problem = "must be a path relative to this file's folder"
         elif ".." in PurePosixPath(value).parts:
-            problem = "must lie below this file's folder, without `..`"
+            problem = "must be below this file's folder, without `..`"
         else:
             continue
-        hint = "Copy or link the file to below this folder; `turnout add` copies a model."
+        hint = "Copy or link the file into this folder. `turnout add` copies a model."
         yield Finding((*path, key), f'{problem}, got "{shorten(value)}"', hint)
 
 
@@ -138,7 +138,9 @@ def _known(tree: Tree, path: KeyPath, model: str, version: Any) -> Iterator[Find
     yield from check_model(tree, path, model)
     yield from check_version(tree, path, model, version)
     if is_graph(tree, model):
-        yield Finding(path, f"`{model}` is a graph: it has no versions", "Every stage serves it: delete it here.")
+        yield Finding(
+            path, f"`{model}` is a graph and has no versions", "Delete it here: every stage serves every graph."
+        )
 
 
 def _weights(tree: Tree, path: KeyPath, model: str, shares: Any) -> Iterator[Finding]:
@@ -174,9 +176,9 @@ def _jwt(path: KeyPath, body: Tree) -> Iterator[Finding]:
     """Tokens are checked against an issuer, and an issuer is for checking tokens."""
     if body.get("auth") == "jwt" and "jwt" not in body:
         hint = "For example: jwt: {issuer: https://login.example.com, audience: [my-client]}"
-        yield Finding((*path, "auth"), "needs `jwt` beside it: whose tokens are taken", hint)
+        yield Finding((*path, "auth"), "needs `jwt`, which says whose tokens are accepted", hint)
     if body.get("auth", "none") != "jwt" and "jwt" in body:
-        yield Finding((*path, "jwt"), "is for `auth: jwt`", "Say `auth: jwt`, or delete it.")
+        yield Finding((*path, "jwt"), "is for `auth: jwt`", "Set `auth: jwt`, or delete it.")
 
 
 def _canary(tree: Tree, path: KeyPath, stage: str, body: Tree) -> Iterator[Finding]:
@@ -187,13 +189,13 @@ def _canary(tree: Tree, path: KeyPath, stage: str, body: Tree) -> Iterator[Findi
     serve = canary.get("serve", {})
     for model, version in mapping(serve).items():
         if model == REST:
-            yield Finding((*path, "canary", "serve", REST), "a canary names its models one by one")
+            yield Finding((*path, "canary", "serve", REST), "a canary must name each model")
         else:
             yield from _known(tree, (*path, "canary", "serve", model), model, version)
     if not isinstance(serve, dict) or canary.get("release", False) is not False:
         return
     if not serve:
-        hint = "Name what its share sees under `serve`, or say `release: true`, or delete the canary."
+        hint = "Name the canary's versions under `serve`, set `release: true`, or delete the canary."
         yield Finding((*path, "canary"), "the canary changes nothing", hint)
     elif all(isinstance(v, str) and _baseline(tree, body, model) == {v} for model, v in serve.items()):
         message = f"the canary changes nothing: {stage} serves {listed(f'{m} {v}' for m, v in serve.items())} already"
@@ -235,8 +237,8 @@ def check_judgements(tree: Tree) -> Iterator[Finding]:
 def _check(path: KeyPath, judgement: dict[str, Any], strategy: Any) -> Iterator[Finding]:
     for key, wanted in STRATEGY_OF.items():
         if key in judgement and isinstance(strategy, str) and strategy != wanted:
-            message = f"is for `strategy: {wanted}`, and the strategy is {strategy}"
-            yield Finding((*path, key), message, "Delete it, or name the other strategy.")
+            message = f"needs `strategy: {wanted}`, but the strategy is {strategy}"
+            yield Finding((*path, key), message, "Delete it, or change the strategy.")
     steps = sequence(judgement.get("steps"))
     for index, (before, after) in enumerate(pairwise(steps), start=1):
         if all(isinstance(step, int | float) for step in (before, after)) and after <= before:

@@ -15,9 +15,9 @@ from turnout.yaml_text.reader import KeyPath
 SIGNATURE = "signature: {inputs: {x: {datatype: FP32, shape: [-1, 4]}}, outputs: {y: {datatype: FP32, shape: [-1]}}}"
 
 NEED_TRANSFORM = {
-    "requirements": "has no transform that could import it",
-    "inputs": "has no transform that could read them: a graph's inputs are those in its file",
-    "outputs": "has no transform that could make them: a graph's outputs are those in its file",
+    "requirements": "needs a `transform` that imports it",
+    "inputs": "needs a `transform` that reads them: without one, the inputs are those of the ONNX file",
+    "outputs": "needs a `transform` that makes them: without one, the outputs are those of the ONNX file",
 }
 
 

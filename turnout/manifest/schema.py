@@ -220,7 +220,7 @@ def _one_of_keys(path: KeyPath, value: Any, keys: Iterable[str], schema: Mapping
     *others, last = keys
     given = [key for key in (*others, last) if key in value]
     if not given:
-        return Finding(path, f"one of {', '.join(others)} and {last} is missing", _example(schema))
+        return Finding(path, f"one of {', '.join(others)} and {last} is required", _example(schema))
     got = "both" if len(others) == 1 else listed(given)
     return Finding(path, f"must have one of {', '.join(others)} and {last}, got {got}", schema["description"])
 
@@ -228,7 +228,7 @@ def _one_of_keys(path: KeyPath, value: Any, keys: Iterable[str], schema: Mapping
 def _dependent(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
     """Keys that mean something only beside another one."""
     return [
-        Finding((*path, key), f"needs `{needed}` beside it", schema["properties"][needed].get("description", ""))
+        Finding((*path, key), f"requires `{needed}`", schema["properties"][needed].get("description", ""))
         for key, (needed,) in schema["dependentRequired"].items()
         if key in value and needed not in value
     ]
@@ -265,7 +265,7 @@ def _unknown(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None
         if key not in known:
             suggestion = did_you_mean(key, (name for name in known if name not in value))
             message = f"unknown key `{shorten(key)}`{suggestion}"
-            findings.append(Finding((*path, key), message, f"Known here: {', '.join(known)}."))
+            findings.append(Finding((*path, key), message, f"Known keys: {', '.join(known)}."))
     return findings
 
 

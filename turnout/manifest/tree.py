@@ -39,7 +39,7 @@ def versions_of(tree: Tree, model: str) -> list[str] | None:
 
 
 def is_graph(tree: Tree, model: str) -> bool:
-    """Whether the model is a graph: it has no versions to name."""
+    """Whether the model is a graph and has no versions to name."""
     body = mapping(models_of(tree).get(model))
     return "graph" in body and "versions" not in body
 
@@ -58,7 +58,7 @@ def check_version(tree: Tree, path: KeyPath, model: str, version: Any) -> Iterat
     if not isinstance(version, str) or versions is None or version in versions:
         return
     if version == "newest":
-        hint = f'`newest` stands only in `serve: {{"*": newest}}`. The newest version of {model} is {versions[-1]}.'
+        hint = f'`newest` is only allowed in `serve: {{"*": newest}}`. The newest version of {model} is {versions[-1]}.'
     else:
         hint = f"{model} has {listed(versions)}."
     yield Finding(path, f"unknown version `{shorten(version)}`{did_you_mean(version, versions)}", hint)

@@ -36,11 +36,11 @@ GATEWAY_RESPONSES = {
 INFO = """Inference with ONNX models, each in many versions.
 
 `POST /models/{model}/{version}/inference` calls one version, `POST /models/{model}/inference` the one that the stage \
-serves; `GET /models` lists what there is. Paths start with the stage's name unless a domain is mapped to it.
+serves; `GET /models` lists models and versions. Paths start with the stage's name unless a domain is mapped to it.
 
 A request is the Open Inference Protocol's JSON, `{"inputs": [{"name", "shape", "datatype", "data"}]}`, `data` flat or \
 nested; or its binary tensor extension, `application/octet-stream` with `Inference-Header-Content-Length`; or a short \
-form, `{"inputs": {"x": [[1.0]]}}` or `{"instances": [[1.0]]}`. The answer comes in the form that was asked in. NaN \
+form, `{"inputs": {"x": [[1.0]]}}` or `{"instances": [[1.0]]}`. The response has the form of the request. NaN \
 and the infinities are the strings "NaN", "Infinity" and "-Infinity"."""
 
 

@@ -39,12 +39,12 @@ class Purpose:
 
 PURPOSES: Mapping[str, Purpose] = {
     "/models": Purpose(
-        "listModels", "Catalogue", "All models, and what this stage serves of each", "The models.", "Catalogue"
+        "listModels", "Catalogue", "All models, and the versions that this stage serves", "The models.", "Catalogue"
     ),
     "/models/{model}": Purpose(
         "getModel",
         "Catalogue",
-        "One model: what this stage serves of it, and its versions with their tensors",
+        "One model: the versions that this stage serves, and all versions with their tensors",
         "The model.",
         "Model",
         ("403", "404", "429"),
@@ -52,16 +52,18 @@ PURPOSES: Mapping[str, Purpose] = {
     "/models/{model}/{version}": Purpose(
         "getVersion",
         "Catalogue",
-        "One version: tensors, digest, size, and examples with the answers that are expected",
+        "One version: tensors, digest, size, and examples with expected outputs",
         "The version.",
         "Version",
         ("403", "404", "405", "429"),
     ),
-    "/health/live": Purpose("getLive", "Health", "Whether requests arrive", "`live` is true.", "Live", ()),
+    "/health/live": Purpose(
+        "getLive", "Health", "Liveness: whether the server receives requests", "`live` is true.", "Live", ()
+    ),
     "/health/ready": Purpose(
         "getReady",
         "Health",
-        "Whether every version that this stage serves answers. Asks each of them, which starts those that sleep",
+        "Whether every version that this stage serves answers. Calls each of them, which starts idle functions",
         "`ready` is true.",
         "Ready",
         ("503",),
@@ -88,12 +90,12 @@ PURPOSES: Mapping[str, Purpose] = {
         "Open Inference Protocol",
         "The Open Inference Protocol: below `models/{model}`, with or without `/versions/{version}`, the metadata, "
         "`ready` and `infer`",
-        "What the protocol says, in its binary tensor extension where that was asked for.",
+        "The protocol's response, with the binary tensor extension if requested.",
         "",
         tuple(sorted({*ERRORS, "404", "405", "503"})),
     ),
 }
-"""By path; the general router answers no other one."""
+"""One schema per path."""
 
 PARAMETERS = {
     "model": "A model's name.",
@@ -105,9 +107,9 @@ PARAMETERS = {
 _PARAMETER = re.compile(r"\{(\w+)\+?\}")
 
 OWN_ERRORS = {
-    "404": describe_error(f"There is no such thing: {tell_codes(404)}.", ERROR),
-    "405": describe_error(f"Another method would do, which `Allow` names: {tell_codes(405)}.", ERROR),
-    "503": describe_error(f"Some do not answer; `details.not_ready` lists them: {tell_codes(503)}.", ERROR),
+    "404": describe_error(f"Not found: {tell_codes(404)}.", ERROR),
+    "405": describe_error(f"Method not allowed; `Allow` names the allowed ones: {tell_codes(405)}.", ERROR),
+    "503": describe_error(f"Some versions do not answer; `details.not_ready` lists them: {tell_codes(503)}.", ERROR),
 }
 """Sidecar those of an inference."""
 
@@ -161,33 +163,37 @@ _TENSOR = _object(
     {
         "name": _TEXT,
         "datatype": _TEXT,
-        "shape": {"type": "array", "items": {"type": "integer"}, "description": "-1 where free; null: of any rank."},
+        "shape": {
+            "type": "array",
+            "items": {"type": "integer"},
+            "description": "-1 for a free dimension; null for any rank.",
+        },
     },
 )
 _SHARE = _object(
-    "A version that the model's calls reach.", "version percent", {"version": _TEXT, "percent": {"type": "number"}}
+    "A version that answers the model's calls.", "version percent", {"version": _TEXT, "percent": {"type": "number"}}
 )
 _PLACE: Mapping[str, Schema] = {
-    "stage": {"type": "string", "description": "Whose variables were read."},
-    "canary": {"type": "boolean", "description": "Whether they were those of the stage's canary."},
+    "stage": {"type": "string", "description": "The stage."},
+    "canary": {"type": "boolean", "description": "Whether the stage's canary answered."},
 }
 _MODEL: Mapping[str, Schema] = {
     "name": _TEXT,
     "description": _TEXT,
-    "endpoint": {"type": "string", "description": "Path of its inference, by whichever version is served."},
+    "endpoint": {"type": "string", "description": "Path of inference with the version that the stage serves."},
     "serves": _list_of(_SHARE),
-    "graph": {"type": "boolean", "description": "Whether it is made of other models, without versions of its own."},
+    "graph": {"type": "boolean", "description": "Whether it is a graph of other models, without versions."},
 }
 _VERSION: Mapping[str, Schema] = {
     "name": _TEXT,
     "description": _TEXT,
-    "endpoint": {"type": "string", "description": "Path of its inference."},
+    "endpoint": {"type": "string", "description": "Path of inference with this version."},
     "percent": {"type": "number", "description": "Its share of the model's calls."},
     "sha256": {"type": "string", "description": "Of its artifact."},
     "size_bytes": {"type": "integer"},
     "inputs": _list_of(_TENSOR),
     "outputs": _list_of(_TENSOR),
-    "metadata": {"type": "object", "description": "What its file says of itself."},
+    "metadata": {"type": "object", "description": "Metadata of the ONNX file."},
 }
 
 GENERAL_SCHEMAS: Mapping[str, Schema] = {
@@ -216,7 +222,7 @@ GENERAL_SCHEMAS: Mapping[str, Schema] = {
         "model name endpoint",
         {**_PLACE, "model": _TEXT, **_VERSION, "examples": _list_of({"type": "object"})},
     ),
-    "Live": _object("A sign of life.", "live", {"live": {"type": "boolean"}}),
+    "Live": _object("The liveness response.", "live", {"live": {"type": "boolean"}}),
     "Ready": _object("All answer.", "ready", {"ready": {"type": "boolean"}}),
 }
-"""What the general router answers with."""
+"""Response of the general router."""

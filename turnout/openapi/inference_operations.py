@@ -22,7 +22,7 @@ HEADER_LENGTH = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
     "required": False,
-    "description": "Of an application/octet-stream body: how many of its first bytes are the JSON before the tensors.",
+    "description": "For an application/octet-stream body: length of the JSON before the tensors, in bytes.",
     "schema": {"type": "integer"},
 }
 
@@ -37,9 +37,9 @@ ANSWER_HEADERS = {
 }
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
-"""A body of bytes. API Gateway checks no body against it: the document asks for no request validator."""
+"""A body of bytes. API Gateway checks no body against it: the document uses no request validator."""
 
-BODY = """The Open Inference Protocol's JSON as the schema tells it, `data` flat or nested; or a short form: \
+BODY = """Open Inference Protocol JSON according to the schema, `data` flat or nested; or a short form: \
 `{"inputs": {"NAME": nested list}}`, or `{"instances": [...]}` with one row (or one object of rows by input name) per \
 instance. As application/octet-stream: that JSON, each input with `parameters.binary_data_size` instead of `data`, \
 then the tensors' bytes, little-endian."""
@@ -48,7 +48,7 @@ VERBS = {"inference": "infer", "open_inference": "openInfer"}
 """By the kind of a route: how its operation's id begins. A version's two routes answer alike."""
 
 FORMS = (
-    "The answer comes in the form that was asked in; with `parameters.binary_data_output` as application/octet-stream."
+    "The response has the form of the request; with `parameters.binary_data_output`, it is application/octet-stream."
 )
 
 
@@ -66,28 +66,28 @@ def describe_error(description: str, schema: str) -> dict[str, Any]:
 
 
 ERRORS = {
-    "400": describe_error(f"The request is wrong: {tell_codes(400)}.", ERROR),
-    "403": describe_error("No such route, or no right to call it.", MESSAGE),
+    "400": describe_error(f"Invalid request: {tell_codes(400)}.", ERROR),
+    "403": describe_error("Unknown route, or access denied.", MESSAGE),
     "413": describe_error(
-        f"Too large, the body or its answer: {tell_codes(413)}, or API Gateway's own answer above 10 MB.", ERROR
+        f"Request or response too large: {tell_codes(413)}, or API Gateway's own error above 10 MB.", ERROR
     ),
-    "415": describe_error(f"The body is of another type: {tell_codes(415)}.", ERROR),
-    "422": describe_error(f"The values fit the signature and the model refuses them: {tell_codes(422)}.", ERROR),
-    "429": describe_error("The stage's throttle, or the key's.", MESSAGE),
-    "500": describe_error(f"Not the caller's fault: {tell_codes(500)}.", ERROR),
+    "415": describe_error(f"Unsupported content type: {tell_codes(415)}.", ERROR),
+    "422": describe_error(f"The values match the signature, but the model rejects them: {tell_codes(422)}.", ERROR),
+    "429": describe_error("The throttle of the stage or of the API key.", MESSAGE),
+    "500": describe_error(f"Server error: {tell_codes(500)}.", ERROR),
     "502": describe_error("The function failed or returned a malformed response.", MESSAGE),
-    "504": describe_error("No answer within 29 s.", MESSAGE),
+    "504": describe_error("No response within 29 s.", MESSAGE),
 }
 """Every inference's error responses, one object shared by all."""
 
 GRAPH_ERRORS = {
     **ERRORS,
     "429": describe_error(
-        f"The stage's throttle, or the key's; or of a model that it calls: {tell_codes(429)}.", ERROR
+        f"The throttle of the stage, of the API key, or of a called model: {tell_codes(429)}.", ERROR
     ),
-    "502": describe_error(f"A model that it calls failed: {tell_codes(502)}.", ERROR),
-    "504": describe_error(f"No answer within 29 s, or none of a model that it calls: {tell_codes(504)}.", ERROR),
-    "508": describe_error(f"It calls itself: {tell_codes(508)}.", ERROR),
+    "502": describe_error(f"A called model failed: {tell_codes(502)}.", ERROR),
+    "504": describe_error(f"No response within 29 s, or a called model timed out: {tell_codes(504)}.", ERROR),
+    "508": describe_error(f"The graph calls itself: {tell_codes(508)}.", ERROR),
 }
 """Those of a model that is made of others."""
 

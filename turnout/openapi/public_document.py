@@ -33,7 +33,7 @@ PROTOCOL_PATHS = (
 """Method, path, id and summary of what the general router answers below `/v2`, but for health."""
 
 HEALTH_PATHS = (
-    ("get", "/v2/health/live", "openLive", "Whether requests arrive"),
+    ("get", "/v2/health/live", "openLive", "Liveness: whether the server receives requests"),
     ("get", "/v2/health/ready", "openReady", "Whether every version that this stage serves answers"),
 )
 """The same of health, which has a route of its own."""

@@ -40,7 +40,7 @@ def _of_version(row: ServedVersion) -> Iterator[tuple[str, Schema]]:
     inputs = f"Inputs of {model} {version}: {tell_tensors(row.signature.inputs)}."
     outputs = f"Outputs of {model} {version}: {tell_tensors(row.signature.outputs)}."
     if row.version.transform and not (row.version.inputs or row.version.outputs):
-        outputs += " The version's transform may read other inputs and answer other outputs."
+        outputs += " The version's transform may read other inputs and return other outputs."
     yield schema_name(model, version, "Request"), request_schema(inputs, row.signature)
     yield schema_name(model, version, "Response"), response_schema(outputs, model, [version], row.signature)
 
@@ -48,14 +48,14 @@ def _of_version(row: ServedVersion) -> Iterator[tuple[str, Schema]]:
 def _of_model(model: str, rows: Sequence[ServedVersion]) -> Iterator[tuple[str, Schema]]:
     joined = join_signatures([row.signature for row in rows])
     names = [row.version.name for row in rows]
-    told = f"{model} {', '.join(names)}: the stage's choice; each version's own schema tells its tensors."
+    told = f"{model} {', '.join(names)}: the stage's choice; each version's own schema describes its tensors."
     yield served_name(model, "Request"), request_schema(f"Inputs of {told}", joined)
     yield served_name(model, "Response"), response_schema(f"Outputs of {told}", model, names, joined)
 
 
 def _of_graph(row: ServedGraph) -> Iterator[tuple[str, Schema]]:
     model, signature = row.model, row.signature
-    inputs = f"Inputs of {model}, which is made of other models: {tell_tensors(signature.inputs)}."
+    inputs = f"Inputs of {model}, a graph of other models: {tell_tensors(signature.inputs)}."
     outputs = f"Outputs of {model}: {tell_tensors(signature.outputs)}."
     yield served_name(model, "Request"), request_schema(inputs, signature)
     yield served_name(model, "Response"), response_schema(outputs, model, [GRAPH], signature)
@@ -65,10 +65,10 @@ def error_schema() -> Schema:
     """`{"error": sentence, "code": CODE, "details": {...}}`."""
     return {
         "type": "object",
-        "description": "A mistake, told by the function.",
+        "description": "Error response of the function.",
         "required": ["error", "code"],
         "properties": {
-            "error": {"type": "string", "description": "A sentence that names the tensor, what was expected and got."},
+            "error": {"type": "string", "description": "Names the tensor, the expected and the actual value."},
             "code": {"type": "string", "enum": list(STATUS_OF)},
             "details": {"type": "object"},
         },
@@ -79,6 +79,6 @@ def message_schema() -> Schema:
     """`{"message": "Forbidden"}`."""
     return {
         "type": "object",
-        "description": "An answer of API Gateway itself.",
+        "description": "Error response of API Gateway itself.",
         "properties": {"message": {"type": "string"}},
     }

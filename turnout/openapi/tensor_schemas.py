@@ -31,12 +31,12 @@ def request_schema(description: str, signature: Signature) -> Schema:
         "description": description,
         "required": ["inputs"],
         "properties": {
-            "id": {"type": "string", "description": "Echoed in the answer."},
+            "id": {"type": "string", "description": "Repeated in the response."},
             "parameters": {"type": "object"},
             "inputs": {"type": "array", "items": tensor_schema(signature.inputs, fixed_rank=True)},
             "outputs": {
                 "type": "array",
-                "description": "The outputs to answer with; all where it is left out.",
+                "description": "The outputs to return. Default: all.",
                 "items": {
                     "type": "object",
                     "required": ["name"],
@@ -94,7 +94,7 @@ def element_schema(datatypes: Iterable[str]) -> Schema:
 def tell_tensors(tensors: Sequence[TensorSpec]) -> str:
     """`x` FP32 [batch, 4]; `y` INT64 [-1], optional: the required ones first."""
     if not tensors:
-        return "none that are known"
+        return "unknown"
     told = sorted(tensors, key=lambda tensor: not tensor.required)[:DESCRIBED_TENSORS]
     rest = len(tensors) - len(told)
     return "; ".join(map(tell_tensor, told)) + (f"; and {rest} more" if rest else "")

@@ -42,7 +42,7 @@ HANDLER = "model_lambdas.function.entry.handler"
 LAMBDA_PYTHON = "3.13"
 
 NO_BYTECODE = (
-    f"no bytecode, so each cold start compiles (about 130 ms): with python{LAMBDA_PYTHON} on the PATH it goes in"
+    f"no bytecode, so each cold start compiles (about 130 ms): install python{LAMBDA_PYTHON} on the PATH to include it"
 )
 
 
@@ -317,10 +317,10 @@ def _optimised(
         return given, ()
     if processes is None:
         external = bool(inputs.artifact.external_files)
-        return given, ("graph as given: an optimised one would not find its external data",) if external else ()
+        return given, ("graph not optimized: the optimized graph would not find its external data",) if external else ()
     signature = inputs.artifact.graph_signature
     kept = processes.submit(optimise, given, target, signature, inputs.examples()).result()
-    return (given, (f"graph as given: {kept}",)) if kept else (target, ())
+    return (given, (f"graph not optimized: {kept}",)) if kept else (target, ())
 
 
 def _bytecode(sources: Mapping[str, Content], python: Path | None, root: str, scratch: Path) -> dict[str, Content]:

@@ -50,5 +50,5 @@ def python_version(python: Path) -> str:
     code = "import platform; print(platform.python_version())"
     done = run_child([str(python), "-I", "-S", "-c", code])
     if done.returncode != 0:
-        raise RuntimeError(f"{python} could not say its version: {done.stderr.strip()}")
+        raise RuntimeError(f"{python} could not report its version: {done.stderr.strip()}")
     return done.stdout.strip()

@@ -137,7 +137,7 @@ def _run(version: Version, script: str, row: dict[str, Any]) -> dict[str, float]
     variables = {**TELEMETRY_OFF, **os.environ}
     done = run_child([sys.executable, "-I", "-c", script], stdin=json.dumps(row), env=variables)
     if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        reason = (done.stderr.strip().splitlines() or ["the process ended without output"])[-1]
         raise ColdStartError(f"{version.model} {version.name} does not start: {reason}")
     seconds: dict[str, float] = json.loads(done.stdout)
     return seconds

@@ -198,7 +198,7 @@ def _try(
     for name in found.get("missing", ()):
         package = package_of(name)
         wanted = ", ".join(dict.fromkeys((*version.requirements, package)))
-        message = f"{file.name} imports `{name}`, which is neither beside it nor among its packages"
+        message = f"{file.name} imports `{name}`, which is neither a file next to it nor one of its packages"
         yield Fault(key, message, f"Add to {version.model} {version.name}: requirements: [{wanted}]", package)
     if "error" in found:
         yield Fault(key, f"{file.name} cannot be imported: {found['error']}")
@@ -225,7 +225,7 @@ def _run(row: Mapping[str, object], environment: Mapping[str, str]) -> dict[str,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return {"error": f"it had not ended after {PATIENCE_S:.0f} s"}
+        return {"error": f"its process did not end within {PATIENCE_S:.0f} s"}
     try:
         found: dict[str, list[str] | str] = json.loads(done.stdout)
     except ValueError:
@@ -300,4 +300,4 @@ def _install(parent: Path, requirements: tuple[str, ...], runtime: str) -> Path:
 
 
 def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it said nothing"])[-1][:300]
+    return (text.strip().splitlines() or ["no output"])[-1][:300]

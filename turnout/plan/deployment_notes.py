@@ -80,8 +80,8 @@ def _name_route(route: Route) -> str:
 def _describe_open(stage: StagePlan) -> str:
     throttle = "" if stage.throttle else ", and a `throttle`"
     return (
-        "`none` lets everybody who knows the address call the stage, at your cost. "
-        f"Set `auth` to `api_key`, `iam` or `jwt`{throttle}"
+        "with `none`, anyone who knows the address can call the stage at your cost. Set `auth` to "
+        f"`api_key`, `iam` or `jwt`{throttle}"
     )
 
 

@@ -19,7 +19,7 @@ class ManifestChangedError(TurnoutError):
     """Somebody saved the file after a command read it."""
 
     def __init__(self, path: Path) -> None:
-        message = f"{path.name} was changed while this command worked; it keeps the other change"
+        message = f"{path.name} was changed while this command ran. The other change is kept"
         super().__init__(message, "Run the command again.")
 
 

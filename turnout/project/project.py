@@ -135,7 +135,7 @@ def _read(path: Path, source: str) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        hint = "`turnout init my-models` makes a project; `--manifest` names the file of another one."
+        hint = "Create a project with `turnout init my-models`, or name another manifest with `--manifest`."
         raise ProblemsError((Problem("there is no such file", source=source, hint=hint),)) from None
     except OSError as error:
         raise ProblemsError((Problem(f"cannot be read: {error.strerror}", source=source),)) from None
@@ -212,7 +212,11 @@ class _Files:
         yield from self._declared(version)
         if version.sha256 and version.sha256 != artifact.sha256:
             message = f"{version.artifact} has changed: its sha256 is {artifact.sha256}"
-            yield "sha256", message, f"{version.name} is immutable: make a new version (`turnout add {version.model}`)."
+            yield (
+                "sha256",
+                message,
+                f"{version.name} is immutable: add a new version with `turnout add {version.model}`.",
+            )
 
     def _declared(self, version: Version) -> Iterator[Found]:
         """Tensors that are declared although nothing changes them."""
@@ -223,7 +227,7 @@ class _Files:
             ("outputs", "postprocess", version.outputs),
         ):
             if declared and version.transform and hook not in hooks:
-                message = f"{transform.name} has no `{hook}`: the {key} are those of the graph"
+                message = f"{transform.name} has no `{hook}`, so the {key} are those of the ONNX file"
                 yield key, message, f"Delete `{key}`, or define `{hook}`."
 
     def _check_examples(self, path: Path, version: Version) -> Iterable[str]:
@@ -252,18 +256,18 @@ class _Files:
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
-            return f"there is no file {shorten(name)}", self._nearest(name, suffix)
+            return f"no such file: {shorten(name)}", self._nearest(name, suffix)
         except (OSError, ValueError) as error:
             return f"{shorten(name)} cannot be read: {getattr(error, 'strerror', error)}", ""
         if stat.S_ISREG(mode):
             return None
-        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
         return f"{shorten(name)} is {kind}", self._nearest(f"{name}/x", suffix) if stat.S_ISDIR(mode) else ""
 
     def _nearest(self, name: str, suffix: str) -> str:
         """A question that names the likeliest file in the same folder, of the same kind where there is one."""
         if (self.folder / name.replace("\\", "/")).is_file():
-            return f"Write it with slashes: {name.replace(chr(92), '/')}."
+            return f"Use forward slashes: {name.replace(chr(92), '/')}."
         wanted = PurePosixPath(name)
         try:
             names = sorted(file.name for file in (self.folder / wanted.parent).iterdir() if file.is_file())

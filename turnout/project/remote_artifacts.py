@@ -75,8 +75,8 @@ def _fetch(version: Version, cache: Path, download: Download) -> Artifact:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
             if found != version.sha256:
                 raise ArtifactError(
-                    f"{version.artifact} is not what `sha256` says: its sha256 is {found}",
-                    "A version is immutable: put the changed model under another key, as a new version.",
+                    f"{version.artifact} does not match `sha256`: its sha256 is {found}",
+                    "Versions are immutable: upload the changed model under another key and add it as a new version.",
                 )
             unchecked.rename(target)
     return RUNTIMES[version.runtime].inspect(VersionFiles(target), cache, reading=unremarked)

@@ -102,9 +102,9 @@ def _check_size(transform: Path, files: Mapping[str, Path], *, is_limited: bool)
     hint = f"Move {transform.name} into a folder that holds only what it needs."
     size_bytes = sum(path.stat().st_size for path in files.values())
     if len(files) > MOST_FILES:
-        raise TransformFilesError(f"{len(files):,} files lie beside {transform.name}, {MOST_FILES:,} allowed", hint)
+        raise TransformFilesError(f"{transform.name} comes with {len(files):,} files, {MOST_FILES:,} allowed", hint)
     if is_limited and size_bytes > MOST_BYTES:
-        message = f"{size_text(size_bytes)} lie beside {transform.name}, {size_text(MOST_BYTES)} allowed"
+        message = f"{transform.name} comes with {size_text(size_bytes)}, {size_text(MOST_BYTES)} allowed"
         raise TransformFilesError(message, hint)
 
 

@@ -94,7 +94,7 @@ def _has_rows(values: Array) -> bool:
 def _compare(baseline: Array | None, canary: Array | None, rule: OutputRule | None) -> OutputComparison:
     if baseline is None or canary is None:
         measure = (rule or EQUAL).measure
-        return OutputComparison(measure, 0.0, agrees=False, problem="one of the two answers lacks it")
+        return OutputComparison(measure, 0.0, agrees=False, problem="missing in one of the two responses")
     rule = rule or default_rule(baseline)
     problem = ""
     if baseline.shape != canary.shape:

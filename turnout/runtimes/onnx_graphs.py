@@ -45,19 +45,19 @@ def optimise_graph(source: Path, target: Path, signature: Signature, requests: S
         # A full disk is no property of the graph: the package must not be made, and kept, without optimization.
         target.unlink(missing_ok=True)
         check_room(target.parent, source.stat().st_size)
-        return _keep(target, f"onnxruntime could not optimise it: {_first_line(error)}")
+        return _keep(target, f"onnxruntime could not optimize it: {_first_line(error)}")
     if _inputs(given) != _inputs(optimised):
-        return _keep(target, "optimised, it would require other inputs")
+        return _keep(target, "the optimized graph would require other inputs")
     if target.stat().st_size > source.stat().st_size * 1.1 + SLACK_BYTES:
-        return _keep(target, "optimised, it would be larger")
+        return _keep(target, "the optimized graph would be larger")
     names = [output.name for output in given.get_outputs()]
     for arrays in requests or draw_requests(signature):
         try:
             expected = given.run(names, dict(arrays))
         except Exception as error:
-            return _keep(target, f"nothing to compare it on: {_first_line(error)}")
+            return _keep(target, f"no request to compare it with: {_first_line(error)}")
         if not all(map(_equal_bits, expected, optimised.run(names, dict(arrays)))):
-            return _keep(target, "optimised, it gives other bits")
+            return _keep(target, "the optimized graph returns different bits")
     return Optimisation("")
 
 

@@ -126,7 +126,7 @@ def prepare_version(
     in_place = folder.exists() or folder.is_symlink()
     if in_place and not holds_files(folder, files):
         raise NewVersionError(
-            f"{folder.relative_to(root)} is there already, and {old.source} does not name it.",
+            f"{folder.relative_to(root)} already exists, and {old.source} does not name it.",
             "Move it away, or give the version another name: nothing is overwritten.",
         )
     trial = try_version(artifact, f"{model} {version}", root) if runtime.is_tried else SOUND
@@ -180,10 +180,8 @@ def collect_files(
             raise NewVersionError(f"{error.message}.", error.hint) from error
         del beside[transform.name]
         if clash := sorted(beside.keys() & {*own, TRANSFORM_FILE}):
-            message = (
-                f"{transform.name} uses a file called {clash[0]} beside it, a name that is taken in a version's folder."
-            )
-            raise NewVersionError(message, "Call that file something else.")
+            message = f"{transform.name} uses a file called {clash[0]}, a name that is reserved in a version's folder."
+            raise NewVersionError(message, "Rename that file.")
         own |= {TRANSFORM_FILE: transform, **beside}
     if taken := sorted(own.keys() & external.keys()):
         raise NewVersionError(
@@ -337,16 +335,15 @@ def add_version(text: str, model: str, version: str, fields: Mapping[str, Any], 
         fields: what stands in the version: `artifact`, `sha256` and so on, in this order.
         source: the file's name, for messages.
 
-    Raises:
-        EditError: the version is there already, or the file is laid out in a way that cannot be edited.
-        ProblemsError: the manifest is not right, or would not be with this version.
+    Raises: EditError: the version is there already, or the layout of the file cannot be edited automatically.
+    ProblemsError: the manifest is not right, or would not be with this version.
     """
     manifest = parse_manifest(text.encode(), path=Path(source), source=source)
     versions = {row.name: [v.name for v in row.versions] for row in manifest.models}
     if any(row.name == model and row.graph is not None for row in manifest.models):
-        raise EditError(f"{model} is a graph: it has no versions", "Give the new model another name.")
+        raise EditError(f"{model} is a graph and has no versions", "Give the new model another name.")
     if version in versions.get(model, ()):
-        raise EditError(f"{model} has a version {version} already", "A version is immutable: give it a new name.")
+        raise EditError(f"{model} already has a version {version}", "Versions are immutable: choose a new name.")
     if model in versions:
         text = insert_entry(text, ("models", model, "versions"), version, dict(fields))
     else:

@@ -29,23 +29,23 @@ _REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(r"(\S+?)\(-?\d+\) is not a registered function/op"),
-        "`{0}` is an operator of a library of its own. Custom operators are not served: export the model without it.",
+        "`{0}` is a custom operator, and custom operators are not supported: export the model without it.",
     ),
     (
         re.compile(r"No opset import for domain '(\S+)'"),
-        "The model uses an operator of `{0}` and does not say which version: add the domain to its opset_import.",
+        "The model uses an operator of `{0}` without a version: add the domain to its opset_import.",
     ),
     (
         re.compile(r"No Op registered for (\S+) with domain_version of (\d+)"),
-        "The opset {1} that the model names has no operator `{0}`. Export it again with an opset that has it.",
+        "Opset {1} of the model has no operator `{0}`. Export the model again with an opset that has it.",
     ),
     (
         re.compile(r"Op registered for (\S+) is deprecated in domain_version of (\d+)"),
-        "Opset {1} has no operator `{0}` any more. Export the model again with a current exporter.",
+        "Opset {1} no longer has the operator `{0}`. Export the model again with a current exporter.",
     ),
     (
         re.compile(r"Could not find an implementation for (\w+)\((\d+)\)"),
-        "onnxruntime has `{0}` for other datatypes or versions only. Put a Cast before it and export the model again.",
+        "onnxruntime supports `{0}` only for other datatypes or versions. Put a Cast before it and export it again.",
     ),
     (
         re.compile(r"of operator \((\w+)\)"),
@@ -109,7 +109,7 @@ def find_notes(tried: Mapping[Key, Trial]) -> Iterator[Note]:
 
 def note_of(kind: FatalRequest) -> str:
     """What the owner of a version reads of its fatal requests."""
-    return f"{kind.sentence}: such requests are answered with 422"
+    return f"{kind.sentence}: such requests get a 422"
 
 
 def explain(reason: str) -> tuple[str, str]:

@@ -73,7 +73,7 @@ def _do(job: Mapping[str, Any], reports: BinaryIO) -> None:
         else:
             _locate(job, report)
     except MemoryError:
-        report(failed="there is not enough memory for it")
+        report(failed="not enough memory to run it")
     except Exception as error:
         report(failed=f"{error}")
 

@@ -127,7 +127,7 @@ class Trials:
                 continue  # a run that does not end ends nobody's process
             except TrialEndedError as ended:
                 if now < 0:
-                    return Trial(f"onnxruntime ends the process ({ended.ending}) when it opens {artifact.path.name}")
+                    return Trial(f"onnxruntime crashes the process ({ended.ending}) when it opens {artifact.path.name}")
                 kind = replace(steps[now].kind, ending=ended.ending, operator=self._locate(artifact, name, now))
                 fatal.append(kind)
                 skip |= {number for number, step in enumerate(steps) if kind.covers(step.kind)}

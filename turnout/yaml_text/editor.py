@@ -81,7 +81,7 @@ class YamlEdit:
         """The edited file as it is read, once it is sure that it says what the old one said, with the changes.
 
         Raises:
-            EditError: the file is laid out in a way that cannot be edited; the hint says what to write by hand.
+            EditError: the layout of the file cannot be edited automatically; the hint says what to write by hand.
         """
         try:
             made = read_yaml(self._text.encode(), source=self._source)
@@ -111,7 +111,7 @@ class YamlEdit:
         return made
 
     def _refusal(self) -> EditError:
-        return EditError("the file is laid out in a way that cannot be edited", ". ".join(self._hints))
+        return EditError("the layout of the file cannot be edited automatically", ". ".join(self._hints))
 
 
 def _check_characters(value: Any) -> None:

@@ -30,7 +30,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?(?=\.?[0-9])(?:0|[1-9][0-9]{0,17})?\.[0-9]{0,18}")
-_WRITE_OUT = "Write it out; `defaults` holds what versions share."
+_WRITE_OUT = "Write the value out. Use `defaults` for values that versions share."
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 # What YAML 1.1 or YAML 1.2 reads as something other than text, and the two not alike.
@@ -122,7 +122,7 @@ def read_yaml(data: bytes, *, source: str) -> YamlSource:
         reader.problems.append(describe_syntax_error(error, text, source))
         complete = False
     if complete and not isinstance(reader.tree, dict):
-        what = "is empty" if reader.tree is None else "must hold a mapping, with keys at its top level"
+        what = "is empty" if reader.tree is None else "must be a mapping with keys at its top level"
         reader.report(what, (), Position(1, 1), "Begin with `models:` and `stages:`.")
         complete = False
     if not complete:
@@ -141,7 +141,7 @@ def _decode(data: bytes, source: str) -> str:
         return ProblemsError((Problem(message, source=source, line=at.line, column=at.column, hint=hint),))
 
     if len(data) > MAX_BYTES:
-        hint = "A manifest names files, it holds none: is this the right file?"
+        hint = "A manifest names files and does not contain them: check that this is the right file."
         raise refuse(f"is larger than {MAX_BYTES / 1e6:.0f} MB", "", hint)
     if data.startswith(_BYTE_ORDER_MARKS):
         raise refuse("starts with a byte order mark", "", "Save the file as UTF-8 without a byte order mark.")
@@ -152,7 +152,7 @@ def _decode(data: bytes, source: str) -> str:
         raise refuse(f"byte 0x{data[error.start]:02X} is not UTF-8", before, "Save the file as UTF-8.") from None
     if found := _FORBIDDEN.search(text):
         name = "a NUL" if found[0] == "\0" else f"the control character U+{ord(found[0]):04X}"
-        raise refuse(f"holds {name}", text[: found.start()], "Delete it.")
+        raise refuse(f"contains {name}", text[: found.start()], "Delete it.")
     return text
 
 
@@ -197,7 +197,9 @@ class _Reader:
                 case yaml.DocumentStartEvent():
                     documents += 1
                     if documents > 1:
-                        self.report("holds several documents", (), _position(event), "Delete `---` and what follows.")
+                        self.report(
+                            "contains several documents", (), _position(event), "Delete `---` and what follows."
+                        )
                         return False
         return True
 
@@ -206,9 +208,9 @@ class _Reader:
         if len(self._frames) > MAX_DEPTH:
             self.report(f"is nested more than {MAX_DEPTH} levels deep", (), _position(event))
         elif nodes > MAX_NODES:
-            self.report(f"holds more than {MAX_NODES:,} keys and values", (), _position(event))
+            self.report(f"contains more than {MAX_NODES:,} keys and values", (), _position(event))
         elif len(self.problems) >= MAX_PROBLEMS:
-            self.report(f"holds more than {MAX_PROBLEMS} problems: the rest is not read", (), _position(event))
+            self.report(f"contains more than {MAX_PROBLEMS} problems: the rest is not checked", (), _position(event))
         else:
             return False
         return True
@@ -250,7 +252,7 @@ class _Reader:
         """Take in one key of a mapping."""
         at = _position(event)
         if not isinstance(event, yaml.ScalarEvent):
-            hint = "Put quotes around a text that begins with `{`, `[` or `*`."
+            hint = "Quote text that begins with `{`, `[` or `*`."
             self.report("a key must be text", frame.path, at, hint)
             return False
         frame.key, frame.key_counts = event.value, True
@@ -258,12 +260,12 @@ class _Reader:
         if not event.value.isprintable():
             odd = next(char for char in event.value if not char.isprintable())
             frame.key, frame.key_counts = ascii(event.value), False
-            self.report(f"a key holds the character U+{ord(odd):04X}", frame.path, at, "Delete it.")
+            self.report(f"a key contains the character U+{ord(odd):04X}", frame.path, at, "Delete it.")
             return True
         self._refuse_extras(event, path)
         if event.value == "<<" and event.implicit[0]:
             frame.key_counts = False
-            self.report("merge keys are not read", path, at, _WRITE_OUT)
+            self.report("merge keys are not supported", path, at, _WRITE_OUT)
         elif frame.key in frame.container:
             frame.key_counts = False
             first = self.positions.get(path)
@@ -278,12 +280,12 @@ class _Reader:
         at = _position(event)
         if event.anchor is not None:
             sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
-            self.report(f"anchors and aliases are not read (`{sign}{event.anchor}`)", path, at, _WRITE_OUT)
+            self.report(f"anchors and aliases are not supported (`{sign}{event.anchor}`)", path, at, _WRITE_OUT)
         if getattr(event, "tag", None) is not None:
             tag = event.tag.encode("unicode_escape").decode()[:60]
-            self.report(f"tags are not read (`{tag}`)", path, at, "Delete the tag; quotes make a value text.")
+            self.report(f"tags are not supported (`{tag}`)", path, at, "Delete the tag. Quotes make a value text.")
         if getattr(event, "style", None) == '"' and (found := find_forbidden(event.value)):
-            self.report(f"holds the control character {found}", path, at, "Delete the escape.")
+            self.report(f"contains the control character {found}", path, at, "Delete the escape.")
 
     def _value(self, event: Any, path: KeyPath) -> Any:
         """The value that begins here; a mapping or list is still empty."""

@@ -9,11 +9,11 @@ import yaml
 
 from turnout.problems import Problem
 
-_INDENTATION = "Keys of one mapping begin in the same column, and their values further to the right."
-_QUOTES = "Put quotes around a text that holds `: ` or begins with one of `@ % ` & * ! | > { [ ] } , # ? -`."
+_INDENTATION = "Indent all keys of a mapping to the same column, and their values further to the right."
+_QUOTES = "Quote text that contains `: ` or begins with one of `@ % ` & * ! | > { [ ] } , # ? -`."
 
 _SPACE = "A key ends in `: `, with a space."
-_MIDDLE = "Is a comma or a quote missing, or one too many? Within single quotes a quote is written twice."
+_MIDDLE = "Check for a missing or extra comma or quote. Inside single quotes, write a quote twice."
 
 # libyaml's wording -> whether the place that counts is where the thing began, what to say, and the remedy.
 _SENTENCES: Mapping[str, tuple[bool, str, str]] = {
@@ -23,7 +23,7 @@ _SENTENCES: Mapping[str, tuple[bool, str, str]] = {
     "did not find expected ',' or ']'": (True, "the `[` here is not closed, or a comma is missing in it", ""),
     "mapping values are not allowed in this context": (
         False,
-        "a `:` cannot stand here",
+        "a `:` is not allowed here",
         f"{_SPACE} {_INDENTATION} {_QUOTES}",
     ),
     "did not find expected <document start>": (False, "this does not follow from the lines above it", _SPACE),
@@ -31,7 +31,7 @@ _SENTENCES: Mapping[str, tuple[bool, str, str]] = {
     "mapping keys are not allowed in this context": (False, "a text cannot begin with `? `", _QUOTES),
     "did not find expected alphabetic or numeric character": (
         True,
-        "what begins with `*` or `&` is an alias or an anchor in YAML",
+        "text that begins with `*` or `&` is an alias or an anchor in YAML",
         'Put it in quotes: `"*": newest`.',
     ),
     "did not find expected comment or line break": (
@@ -45,12 +45,12 @@ _SENTENCES: Mapping[str, tuple[bool, str, str]] = {
     "found character that cannot start any token": (False, "a text cannot begin with this character", _QUOTES),
     "found unknown escape character": (
         False,
-        "a backslash inside double quotes begins an escape, and this is none",
+        "unknown escape: a backslash inside double quotes begins an escape",
         "Use single quotes, or write the backslash twice.",
     ),
     "did not find expected hexdecimal number": (
         False,
-        "a backslash inside double quotes begins an escape, and this one is not whole",
+        "incomplete escape: a backslash inside double quotes begins an escape",
         "Use single quotes, or write the backslash twice.",
     ),
     "block sequence entries are not allowed in this context": (False, "a list cannot begin here", _QUOTES),
@@ -68,7 +68,7 @@ def describe_syntax_error(error: yaml.MarkedYAMLError, text: str, source: str) -
         line = max(len(lines) - 2, 0) if not lines[-1] else len(lines) - 1
         column = len(lines[line])
     if hint is _INDENTATION and lines[line][:column].strip():
-        message, hint = "this does not fit what stands before it in its line", _MIDDLE
+        message, hint = "this does not fit the text before it on this line", _MIDDLE
     if "\t" in _indentation(lines[line]) and not from_start:
         column = lines[line].index("\t")
         message, hint = "a tab cannot indent", "Use spaces."

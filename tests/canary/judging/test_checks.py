@@ -27,12 +27,12 @@ def check(name: str, judgement: Judgement, seen: Observation) -> Check:
     [
         (arm(0), arm(0), "inconclusive", "no requests to the baseline yet"),
         (arm(0), arm(50), "inconclusive", "no requests to the baseline yet"),
-        (arm(900), arm(0), "inconclusive", "no requests to the canary yet; about 1,200 are needed to tell"),
+        (arm(900), arm(0), "inconclusive", "no requests to the canary yet; about 1,200 are needed to decide"),
         (
             arm(900, 9),
             arm(100, 1),
             "inconclusive",
-            "1% of the canary's 100 requests failed, 1% of the baseline's 900; about 3,300 more are needed to tell",
+            "1% of the canary's 100 requests failed, 1% of the baseline's 900; about 3,300 more are needed to decide",
         ),
         (
             arm(9000, 90),
@@ -87,7 +87,7 @@ def test_error_rate_is_compared_with_the_baselines(baseline: Arm, canary: Arm, v
             Arm(100, 0, (0, 0, 0, 100)),
             "inconclusive",
             "100% of the canary's 100 requests took longer than 1000 ms, 100% of the baseline's 100; "  # noqa: ISC004
-            "about 2,600 more are needed to tell",
+            "about 2,600 more are needed to decide",
         ),
     ],
 )
@@ -117,8 +117,8 @@ def test_alarms_that_are_asked_for_are_judged(states: dict[str, str], verdict: s
     [
         (0.98, (1000, 1000), "successful", "100% of 1,000 answers agreed; 98% must"),
         (0.98, (1000, 900), "failed", "90% of 1,000 answers agreed; 98% must"),
-        (0.98, (50, 49), "inconclusive", "98% of 50 answers agreed; 98% must; about 3,500 more are needed to tell"),
-        (0.98, (0, 0), "inconclusive", "no answers compared yet; about 190 are needed to tell"),
+        (0.98, (50, 49), "inconclusive", "98% of 50 answers agreed; 98% must; about 3,500 more are needed to decide"),
+        (0.98, (0, 0), "inconclusive", "no answers compared yet; about 190 are needed to decide"),
         # Between the floor and the margin below it: the user's own word counts.
         (0.98, (100_000, 97_500), "failed", "97.5% of 100,000 answers agreed; 98% must"),
         (0.99, (10_000, 9_997), "successful", "99.97% of 10,000 answers agreed; 99% must"),

@@ -87,7 +87,7 @@ def test_a_move_says_why() -> None:
     assert "errors: 10% of the canary's 3,000 requests failed" in walk(PLAIN, [(BAD, 1)]).reason
     assert walk(STEPS, [(GOOD, 10)]).reason == "5% was successful"
     waiting = walk(PLAIN, [(LITTLE, 10)]).reason
-    assert "more are needed to tell" in waiting
+    assert "more are needed to decide" in waiting
     assert walk(PLAIN, [(LITTLE, 30)]).reason == waiting
 
 

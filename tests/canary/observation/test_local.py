@@ -130,8 +130,8 @@ def answering(response: Response) -> Iterator[LocalSource]:
 def test_what_is_no_gateway_cannot_be_observed(response: Response, status: int) -> None:
     with answering(response) as source, pytest.raises(ObservationError) as raised:
         source.mark("prod", WATCHED)
-    assert raised.value.message.endswith(f"/turnout/metrics?stage=prod answered {status}, and no counters")
-    assert raised.value.hint == "Is it the address of `turnout serve`?"
+    assert raised.value.message.endswith(f"/turnout/metrics?stage=prod returned {status} without counters")
+    assert raised.value.hint == "Check that it is the address of `turnout serve`."
 
 
 def test_a_server_that_is_not_there_cannot_be_observed() -> None:
@@ -139,9 +139,9 @@ def test_a_server_that_is_not_there_cannot_be_observed() -> None:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(ObservationError, match="no server listens at") as raised:
             LocalSource(f"http://127.0.0.1:{taken.getsockname()[1]}").observe("prod", WATCHED, Mark(0))
-    assert raised.value.hint == "Is `turnout serve` running there?"
+    assert raised.value.hint == "Check that `turnout serve` runs there."
 
 
 def test_an_address_that_is_none_cannot_be_observed() -> None:
-    with pytest.raises(ObservationError, match="is no address"):
+    with pytest.raises(ObservationError, match="is not an address"):
         LocalSource("127.0.0.1:8080").mark("prod", WATCHED)

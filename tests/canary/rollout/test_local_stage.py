@@ -44,17 +44,19 @@ def test_a_stage_is_read_and_changed_as_through_boto3(scene: ControlScene) -> No
 
 def test_an_update_that_is_refused_changes_nothing_and_says_why(scene: ControlScene) -> None:
     scene.put(variables={"iris": "v1"})
-    with pytest.raises(StageControlError, match=r"http://127\.0\.0\.1:\d+ refuses it for stage dev: BadRequestExc"):
+    with pytest.raises(
+        StageControlError, match=r"http://127\.0\.0\.1:\d+ rejected the change of stage dev: BadRequestExc"
+    ):
         stage_of(scene).update([replacing("/variables/iris", "v2"), replacing(PERCENT, "101")])
     assert stage_of(scene).read().variables == {"iris": "v1"}
 
 
 def test_an_unknown_stage_or_api_is_named(scene: ControlScene) -> None:
-    with pytest.raises(StageControlError, match="refuses it for stage prod: NotFoundException: Invalid stage"):
+    with pytest.raises(StageControlError, match="rejected the change of stage prod: NotFoundException: Invalid stage"):
         stage_of(scene, stage="prod").read()
     with pytest.raises(StageControlError, match="has no REST API called shop-local_none") as caught:
         stage_of(scene, api="shop-local_none").read()
-    assert f"Those there are: {API}." in caught.value.hint
+    assert f"Existing APIs: {API}." in caught.value.hint
 
 
 def test_an_address_where_nothing_listens_is_reported() -> None:
@@ -78,15 +80,15 @@ def test_an_address_where_nothing_listens_is_reported() -> None:
 def test_another_server_is_reported(other: Response) -> None:
     with serving(lambda _: other) as server:
         stage = LocalStage(f"http://127.0.0.1:{server.address[1]}", API, "dev")
-        with pytest.raises(StageControlError, match="does not answer as API Gateway's control plane does") as caught:
+        with pytest.raises(StageControlError, match="is not an API Gateway control plane") as caught:
             stage.read()
-    assert caught.value.hint == "Is it the address of `turnout serve`?"
+    assert caught.value.hint == "Check that it is the address of `turnout serve`."
 
 
 def test_an_error_of_another_server_is_quoted() -> None:
     with serving(lambda _: answer(403, {"message": "Forbidden"})) as server:
         stage = LocalStage(f"http://127.0.0.1:{server.address[1]}", API, "dev")
-        with pytest.raises(StageControlError, match="refuses it for stage dev: HTTP 403: Forbidden"):
+        with pytest.raises(StageControlError, match="rejected the change of stage dev: HTTP 403: Forbidden"):
             stage.read()
 
 

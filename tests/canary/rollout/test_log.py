@@ -71,7 +71,7 @@ def test_a_line_that_nobody_here_wrote_is_told_with_its_number(tmp_path: Path, l
     log.begin(STARTED)
     with log.path.open("a") as file:
         file.write(f"{line}\n")
-    with pytest.raises(RolloutLogError, match=r"rollouts\.jsonl:2: no line that turnout wrote"):
+    with pytest.raises(RolloutLogError, match=r"rollouts\.jsonl:2: not a line that turnout wrote"):
         log.read()
 
 

@@ -127,7 +127,7 @@ def test_settings_of_the_judgement_stay_while_the_canary_does() -> None:
         ("prd", {"iris": "v2"}, "unknown stage prd: did you mean `prod`?", "There are: dev, prod."),
         ("prod", {"irs": "v2"}, "unknown model irs: did you mean `iris`?", "There are: iris, digits."),
         ("prod", {"iris": "v9"}, "iris has no version v9", "iris has v1, v2, v3."),
-        ("prod", {"iris": "v1"}, "prod serves iris v1 already", "iris also has v2, v3."),
+        ("prod", {"iris": "v1"}, "prod already serves iris v1", "iris also has v2, v3."),
         ("prod", {}, "the canary would change nothing", "--model"),
     ],
 )
@@ -141,7 +141,7 @@ def test_canary_that_cannot_start_is_refused(stage: str, serve: dict[str, str], 
 def test_second_canary_is_refused_with_what_the_first_one_serves() -> None:
     with pytest.raises(EditError) as caught:
         start(start(iris="v2"), digits="v2")
-    assert caught.value.message == "prod has a canary already: 10% see iris v2"
+    assert caught.value.message == "prod already has a canary: 10% of requests to iris v2"
     assert "turnout canary promote prod" in caught.value.hint
 
 
@@ -159,7 +159,7 @@ def test_stage_without_a_canary_has_nothing_to_change() -> None:
 def test_model_that_is_not_in_the_canary_is_not_promoted() -> None:
     with pytest.raises(EditError, match="the canary of prod does not serve digits") as caught:
         edited(promote_models, start(iris="v2"), "prod", ["digits"])
-    assert caught.value.hint == "Of its traffic 10% see iris v2."
+    assert caught.value.hint == "Its canary: 10% of requests to iris v2."
 
 
 def test_share_that_is_no_percentage_is_refused() -> None:

@@ -155,7 +155,7 @@ def test_without_a_stage_only_manifest_and_record_change(world: World) -> None:
 
 
 def test_a_version_that_cannot_stand_in_is_refused_before_anything_is_done(world: World) -> None:
-    with pytest.raises(ProblemsError, match="cannot stand in"):
+    with pytest.raises(ProblemsError, match="is incompatible with"):
         world.do(Action("start", "prod", {"echo": "wide"}, 10))
     assert (world.text(), world.log.read(), len(world.stage.states)) == (MANIFEST, (), 1)
 
@@ -169,7 +169,7 @@ def test_a_stage_that_is_not_as_the_manifest_says_is_left_alone(world: World) ->
 
 def test_a_canary_that_nobody_applied_is_not_promoted_at_once(world: World) -> None:
     world.do(START, now=False)
-    with pytest.raises(RolloutError, match="there is a canary in the manifest, none in the live stage") as caught:
+    with pytest.raises(RolloutError, match="a canary in the manifest, but none in the live stage") as caught:
         world.do(Action("promote", "prod"))
     assert "turnout canary set prod" in caught.value.hint
     world.do(Action("set", "prod", percent=10))
@@ -198,7 +198,7 @@ def test_a_version_that_is_not_deployed_is_refused_before_anything_is_done(world
     functions = FakeFunctions()
     functions.missing = {"shop-local_echo_v2:live"}
     prepared = prepare(world.project(), START, HERE, now_s=0.0)
-    with pytest.raises(RolloutError, match="shop-local_echo_v2:live is not there yet") as caught:
+    with pytest.raises(RolloutError, match="shop-local_echo_v2:live is not deployed yet") as caught:
         carry_out(prepared, world.log, StageConnection(world.stage, functions, world.traffic))
     assert "pulumi up" in caught.value.hint
     assert (world.text(), world.log.read()) == (MANIFEST, ())
@@ -359,7 +359,7 @@ def test_whatever_is_killed_nothing_is_lost_or_left_half_done(
             if not killed(world, Killer(passing, after=after), None if world.log.unfinished() else action):
                 break
             if rollout := world.log.unfinished():
-                with pytest.raises(RolloutError, match="was cut off"):
+                with pytest.raises(RolloutError, match="was interrupted"):
                     check_finished(world.log)
                 assert progress_of(world.project().manifest, rollout)
             elif (world.text(), world.stage.read(), world.log.read()) != before:
@@ -399,7 +399,7 @@ def test_traffic_never_sees_anything_but_the_old_or_the_new(world: World) -> Non
 def test_what_was_cut_off_before_the_manifest_can_be_forgotten(world: World) -> None:
     assert killed(world, Killer(0, after=True), START)
     assert progress_of(world.project().manifest, world.log.read()[-1]) == (
-        f"{world.project().manifest.source} is not edited yet, and the stage is not changed"
+        f"neither {world.project().manifest.source} nor the stage is changed yet"
     )
     assert abandon(world.project().manifest, world.log) is not None
     assert (world.text(), world.log.read()) == (MANIFEST, ())
@@ -431,7 +431,7 @@ def test_a_manifest_edited_by_hand_to_something_else_is_not_undone(world: World)
     assert killed(world, Killer(1, after=True), START)
     path = world.folder / "models.yaml"
     path.write_text(path.read_text().replace("percent: 10", "percent: 20"))
-    with pytest.raises(RolloutError, match="no longer says what was begun") as caught:
+    with pytest.raises(RolloutError, match="no longer matches the interrupted command") as caught:
         mend(world.project().manifest, world.log, lambda _: world.stage)
     assert "--abandon" in caught.value.hint
 

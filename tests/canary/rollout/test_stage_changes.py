@@ -144,8 +144,8 @@ def test_a_change_that_stopped_between_two_calls_is_made_whole(before: StagePlan
         ),
         (plan(iris="v2"), plan(), ["iris is v1 in the manifest, v2 in the live stage"]),
         (plan(extra="x"), plan(), ["extra is not set in the manifest, x in the live stage"]),
-        (plan(canary(iris="v2")), plan(), ["there is a canary in the live stage, none in the manifest"]),
-        (plan(), plan(canary(iris="v2")), ["there is a canary in the manifest, none in the live stage"]),
+        (plan(canary(iris="v2")), plan(), ["a canary in the live stage, but none in the manifest"]),
+        (plan(), plan(canary(iris="v2")), ["a canary in the manifest, but none in the live stage"]),
         (
             plan(canary(20, iris="v2")),
             plan(canary(10, iris="v3")),
@@ -157,7 +157,7 @@ def test_a_change_that_stopped_between_two_calls_is_made_whole(before: StagePlan
         (
             plan(alias="next"),
             plan(),
-            ["alias is live in the manifest, next in the live stage: a promoted release waits for `pulumi up`"],
+            ["alias is live in the manifest, next in the live stage: `pulumi up` completes the promoted release"],
         ),
     ],
 )

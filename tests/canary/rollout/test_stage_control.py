@@ -56,7 +56,7 @@ def test_stage_is_called_at_its_api_s_own_endpoint(client: Any) -> None:
 def test_api_that_is_not_there_is_told_with_those_that_are(client: Any) -> None:
     with pytest.raises(StageControlError, match="stack dev has no REST API called shop-dev_none") as caught:
         ApiGatewayStage(client, "shop-dev_none", "prod", "stack dev").read()
-    assert "Those there are: shop-prod_none." in caught.value.hint
+    assert "Existing APIs: shop-prod_none." in caught.value.hint
 
 
 def test_two_apis_of_one_name_are_not_guessed_between(client: Any) -> None:
@@ -66,7 +66,7 @@ def test_two_apis_of_one_name_are_not_guessed_between(client: Any) -> None:
 
 
 def test_refusal_is_told_in_aws_s_words(client: Any) -> None:
-    with pytest.raises(StageControlError, match="refuses it for stage dev: NotFoundException: Invalid stage"):
+    with pytest.raises(StageControlError, match="rejected the change of stage dev: NotFoundException: Invalid stage"):
         ApiGatewayStage(client, "shop-prod_none", "dev", "stack prod").read()
 
 

@@ -114,7 +114,7 @@ def test_each_return_undoes_one_promotion_more(world: World) -> None:
         world.promote(echo=version)
     assert world.do(world.way_back()).after == {"echo": "v2"}
     assert world.do(world.way_back()).after == {"echo": "v1"}
-    with pytest.raises(EditError, match=r"rollouts\.jsonl has no promotion of prod to return from"):
+    with pytest.raises(EditError, match=r"rollouts\.jsonl has no promotion of prod to undo"):
         world.way_back()
     assert world.text() == MANIFEST
     world.promote(echo="v3")
@@ -145,7 +145,7 @@ def test_a_version_that_was_removed_cannot_be_returned_to(world: World) -> None:
     world.promote(echo="v2")
     path = world.folder / "models.yaml"
     path.write_text(path.read_text().replace("{versions: {v1: {artifact: same.onnx}, v2", "{versions: {v2", 1))
-    with pytest.raises(EditError, match="echo has no version v1 any more"):
+    with pytest.raises(EditError, match="echo no longer has version v1"):
         world.do(world.way_back())
     assert [row.action for row in world.log.read()] == ["start", "promote"]
 
@@ -153,7 +153,7 @@ def test_a_version_that_was_removed_cannot_be_returned_to(world: World) -> None:
 def test_a_function_that_is_gone_is_not_returned_to(world: World) -> None:
     world.promote(echo="v2")
     world.functions.missing.add("shop-local_echo_v1:live")
-    with pytest.raises(RolloutError, match="shop-local_echo_v1:live is not there yet"):
+    with pytest.raises(RolloutError, match="shop-local_echo_v1:live is not deployed yet"):
         world.do(world.way_back())
 
 
@@ -179,7 +179,7 @@ def test_a_return_that_was_cut_off_is_mended(world: World) -> None:
 def test_a_promotion_of_a_release_alone_has_no_way_back(world: World) -> None:
     world.do(Action("start", "prod", {}, 10, release=True), now=False)
     world.do(Action("promote", "prod"), now=False)
-    with pytest.raises(EditError, match="was of a release") as caught:
+    with pytest.raises(EditError, match="released code and routes") as caught:
         world.way_back()
     assert "pulumi up" in caught.value.hint
 

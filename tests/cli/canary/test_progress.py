@@ -24,7 +24,7 @@ def tick(after_s: float, percent: float, errors: int = 0, *, to: float | None = 
     at = State(Phase.BAKING, 0, percent, START_S)
     state = at if to is None else State(Phase.BAKING, 1, to, START_S + after_s)
     observation = Observation(Arm(1000, 1, (999, 1)), Arm(100, errors, (100, 0)), (0.004,))
-    checks = (Check("errors", Verdict.INCONCLUSIVE, "about 900 more are needed to tell", 900),)
+    checks = (Check("errors", Verdict.INCONCLUSIVE, "about 900 more are needed to decide", 900),)
     return Tick(START_S + after_s, at, state, None if problem else observation, () if problem else checks, problem)
 
 
@@ -40,7 +40,7 @@ def test_a_pipe_gets_a_line_where_something_changed_and_one_a_minute(capsys: pyt
     assert looks[0].endswith(" 5%, 0 of 600 s: baseline 1,000 (0.1% errors), canary 100 (0% errors)")
     assert looks[3].endswith(" 5%, 130 of 600 s: nobody listens; asked again")
     assert max(map(len, lines)) <= 80
-    assert "  - errors: inconclusive. about 900 more are needed to tell." in lines
+    assert "  - errors: inconclusive. about 900 more are needed to decide." in lines
     assert "  Set canary to 25%." in lines
     assert lines[-3:] == [
         "canary's share    " + "▂" * 14 + "  5%",

@@ -110,7 +110,7 @@ def test_outputs_may_come_through_a_pipe(
     deployed = {"variables": {"echo": "v1", "alias": "live", "canary": "false"}, "canary": None}
     monkeypatch.setattr(sys, "stdin", StringIO(json.dumps({"stages": {"prod": deployed}})))
     assert main(["canary", "status", "prod", "--outputs", "-", "-m", str(project)]) == 0
-    assert "- there is a canary in the manifest, none in Pulumi's outputs\n" in capsys.readouterr().out
+    assert "- a canary in the manifest, but none in Pulumi's outputs\n" in capsys.readouterr().out
 
 
 def test_outputs_that_are_no_object_are_refused(

@@ -103,14 +103,14 @@ def test_a_version_that_cannot_stand_in_never_moves_a_stage_silently(
     out, err = capsys.readouterr()
     assert content_of(project) == before
     assert out == ""
-    assert "`v3` cannot stand in for `v2`: input `x` has the shape [-1, 5], the baseline's is [-1, 4]" in err
+    assert "`v3` is incompatible with `v2`: input `x` has the shape [-1, 5], the baseline's is [-1, 4]" in err
     assert f'`"*": newest` moves {", ".join(stages)} from echo v2 to v3' in err
     assert "turnout add --breaking" in err
     assert main(["add", "echo", "v3", str(wide), "--breaking", "-m", str(project)]) == 0
     out, err = capsys.readouterr()
     for stage in stages:
         assert f"Now {stage} serves echo v3, and served v2." in out
-    assert "note: `v3` cannot stand in for `v2`: input `x` has the shape" in err
+    assert "note: `v3` is incompatible with `v2`: input `x` has the shape" in err
     assert load_project(project).manifest.model("echo").version("v3").breaking
     for command in (["validate"], ["plan"]):
         assert main([*command, "-m", str(project)]) == 0
@@ -128,7 +128,7 @@ def test_a_move_from_a_version_whose_tensors_are_not_known_is_noted(
     out, err = capsys.readouterr()
     assert "Now dev serves echo v3, and served v2." in out
     assert err == (
-        'note: `"*": newest` moves dev from echo v2 to v3: whether `v3` can stand in for `v2` is not known here\n'
+        'note: `"*": newest` moves dev from echo v2 to v3: cannot check whether `v3` is compatible with `v2`\n'
     )
 
 
@@ -240,13 +240,13 @@ def test_external_data_whose_name_is_taken_is_refused(
 ) -> None:
     path = write_external(tmp_path / "big.onnx", "model.onnx")
     assert main(["add", "echo", "v3", str(path), "-m", str(project)]) == 2
-    assert "a name that is taken here" in capsys.readouterr().err
+    assert "a name that is reserved here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["echo", "v1", "new.onnx"], "echo has a version v1 already.\n    A version is immutable"),
+        (["echo", "v1", "new.onnx"], "echo already has a version v1.\n    A version is immutable"),
         (["echo", "v3", "nope.onnx"], "nope.onnx"),
         (["echo", "v3", "text.txt"], "text.txt is not an ONNX model"),
         (["echo", "V3", "new.onnx"], "would be invalid with echo V3. Nothing was written:"),
@@ -354,7 +354,7 @@ def test_a_manifest_saved_meanwhile_is_not_undone(project: Path, model: Path) ->
     def save(_: int) -> None:
         path.write_text(path.read_text() + "# a thought\n")
 
-    with pytest.raises(ManifestChangedError, match="changed while this command worked"):
+    with pytest.raises(ManifestChangedError, match="changed while this command ran"):
         write_version(prepared, save)
     assert path.read_text().endswith("# a thought\n")
     assert not (project / "models" / "echo" / "v3").exists()

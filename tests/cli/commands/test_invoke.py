@@ -151,7 +151,7 @@ def test_another_version_s_answer_is_not_compared(
         (["echo", "v2", "--example", "x"], "unknown example of echo v2 'x'.\n    There are: none."),
         (["echo", "v1", "--example", "ones", "-d", "{}"], "--data and --example cannot be combined"),
         (["echo", "v1", "-d", "@nope.json"], "cannot read nope.json: No such file or directory."),
-        (["echo", "v1", "--url", "localhost:8080"], "localhost:8080 is no address"),
+        (["echo", "v1", "--url", "localhost:8080"], "localhost:8080 is not an address"),
     ],
 )
 def test_bad_input_is_2(arguments: list[str], sentence: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,4 +176,4 @@ def test_a_version_that_lies_elsewhere_needs_data(project: Path, capsys: pytest.
     remote = f"v2: {{artifact: 's3://bucket/model.onnx', sha256: {'ab' * 32}}}"
     path.write_text(path.read_text().replace("v2: {artifact: models/echo/v2/model.onnx}", remote))
     assert main(["invoke", "echo", "v2", "--manifest", str(project)]) == 2
-    assert "its artifact does not lie on this machine" in capsys.readouterr().err
+    assert "its artifact is not on this machine" in capsys.readouterr().err

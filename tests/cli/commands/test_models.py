@@ -70,7 +70,7 @@ def test_a_graph_is_listed_with_its_tensors(project: Path, capsys: pytest.Captur
 def test_what_does_not_fit_in_a_graph_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     add_graph(project, "{sequence: [{model: echo, version: v1}, {model: echo, version: v1}]}")
     assert main(["models", "-m", str(project)]) == 2
-    assert "models.twice.graph.sequence.1: the step before gives no `x`" in capsys.readouterr().err
+    assert "models.twice.graph.sequence.1: the step before does not return `x`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_a_way_back_that_is_lost_is_said(tmp_path: Path, capsys: pytest.CaptureF
     log = RolloutLog(tmp_path)
     log.begin(Rollout("T", "ana", "prod", "promote", {"echo": "v1"}, {"echo": "v4"}, 100))
     assert main(["remove", "echo", "v1", "-m", str(tmp_path)]) == 2
-    assert "was cut off before it was done" in capsys.readouterr().err
+    assert "was interrupted" in capsys.readouterr().err
     log.finish(log.read()[-1])
     assert main(["remove", "echo", "v1", "-m", str(tmp_path)]) == 0
     assert "`turnout canary rollback prod --to-previous` can no longer return to echo v1" in capsys.readouterr().err

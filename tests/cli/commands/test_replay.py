@@ -207,7 +207,7 @@ def test_without_a_manifest_datatypes_decide(
         (["--against", "level/v9"], 1, "level/v9 cannot be called."),
         (["--against", "level/v2", "--stage", "keyed", "--api-key", "wrong"], 1, "HTTP 403 ForbiddenException"),
         (["--against", "level/v2", "--url", "http://127.0.0.1:1"], 1, "no server listens at http://127.0.0.1:1."),
-        (["--against", "level/v2", "--url", "localhost"], 2, "is no address"),
+        (["--against", "level/v2", "--url", "localhost"], 2, "is not an address"),
         (["--against", "level/v2", "--manifest", "nowhere.yaml"], 1, "nowhere.yaml: No such file or directory"),
     ],
 )
@@ -227,7 +227,7 @@ def test_what_cannot_be_done_is_told_with_the_remedy(
     ("content", "sentence"),
     [
         ("", "contains no captured requests to level.\n    `turnout serve --capture FILE` writes one."),
-        ('noise\n{"turnout_capture": {"time": 1\n', "line 2: no captured request can be read"),
+        ('noise\n{"turnout_capture": {"time": 1\n', "line 2: cannot read the captured request"),
         (None, "cannot read"),
     ],
 )

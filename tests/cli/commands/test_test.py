@@ -140,7 +140,7 @@ def test_a_version_that_gives_no_answer_in_time_is_an_error(project: Path, capsy
         (["echo/v2"], "echo/v2 has nothing to test: no examples."),
         (["--stage", "prod"], "--stage needs --url"),
         (["--isolated", "--url", "http://127.0.0.1:1"], "cannot be combined"),
-        (["--url", "nonsense"], "--url: nonsense is no address"),
+        (["--url", "nonsense"], "--url: nonsense is not an address"),
         (["--junit", "/nowhere/junit.xml"], "cannot write /nowhere/junit.xml: No such file"),
     ],
 )
@@ -191,7 +191,7 @@ def test_a_servers_wrong_answer_is_1(server: RunningServer, tmp_path: Path, caps
     )
     assert main(["test", "--url", f"http://127.0.0.1:{server.port}", "-m", str(other)]) == 1
     out = capsys.readouterr().out
-    assert "another artifact answered: its digest is " in out
+    assert "the server runs another artifact: its digest is " in out
     assert "value 0: expected 9.0, got 1.0" in out
 
 

@@ -103,7 +103,7 @@ def test_a_reload_of_a_wrong_manifest_parses_it_once_and_watches_what_it_names(p
     (project / "models.yaml").write_text(MANIFEST.replace("v3: {artifact: echo.onnx}", "v3: {artifact: no.onnx}"))
     with counted_calls(read_yaml) as calls:
         rebuilt = rebuild(project / "models.yaml", before, functions_of=edition_functions, gateway_of=gateway_of)
-    assert "there is no file no.onnx" in rebuilt.problems
+    assert "no such file: no.onnx" in rebuilt.problems
     assert calls == {"read_yaml": 1}
     assert rebuilt.files[project / "no.onnx"] == (0, 0, 0)
 

@@ -105,7 +105,7 @@ def test_key_of_another_stage_is_refused() -> None:
 
 def test_gateway_says_what_it_cannot_check() -> None:
     assert secured("jwt").notes == ("'jwt' cannot be checked on this machine: every request to POST /x is refused",)
-    assert secured("key").notes == ("stage 'dev' asks for an API key and has none: every request is refused",)
+    assert secured("key").notes == ("stage 'dev' requires an API key and has none: every request is rejected",)
     assert secured("key", api_keys={"dev": [ApiKey("id1", "right")]}).notes == ()
 
 

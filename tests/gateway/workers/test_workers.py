@@ -217,7 +217,7 @@ def test_many_changes_are_counted(project: Path) -> None:
     before = read(project)
     versions = "".join(f"      w{number}: {{artifact: echo.onnx}}\n" for number in range(20))
     after = read(project, ("      v2: {artifact: echo.onnx}\n", f"      v2: {{artifact: echo.onnx}}\n{versions}"))
-    assert describe_changes(before, after).endswith("echo w7 is new, 13 changes more")
+    assert describe_changes(before, after).endswith("echo w7 is new, 13 more changes")
 
 
 def test_a_stage_that_was_set_by_hand_outlives_what_does_not_concern_it(project: Path) -> None:

@@ -138,7 +138,7 @@ def test_values_that_the_model_refuses_are_a_422(tmp_path: Path) -> None:
     function = make_function(artifact, specs, [TensorSpec("y", "FP32", None)])
     reply = call(function, {"inputs": {"x": [1, 2, 3], "s": [2, 2]}})
     assert (reply.status, reply.json["code"]) == (422, "REFUSED_BY_MODEL")
-    assert reply.json["error"].startswith("test v1 refused the values: Reshape: ")
+    assert reply.json["error"].startswith("test v1 rejected the values: Reshape: ")
     assert "/" not in reply.json["error"]
     assert call(function, {"inputs": {"x": [1, 2, 3, 4], "s": [2, 2]}}).json == {"outputs": {"y": [[1, 2], [3, 4]]}}
 

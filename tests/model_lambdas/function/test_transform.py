@@ -148,7 +148,7 @@ def test_a_transform_that_fails_is_a_500_with_the_traceback_in_the_log_alone(
     with caplog.at_level(logging.ERROR, "turnout.function"):
         reply = call(function, {"inputs": {"x": ROW}})
     assert (reply.status, reply.json["code"]) == (500, "TRANSFORM_FAILED")
-    assert reply.json["error"] == f"test v1: {step} failed; the function's log says why"
+    assert reply.json["error"] == f"test v1: {step} failed; see the function's log"
     assert SECRET not in orjson.dumps(reply.json).decode()
     assert "Traceback" in caplog.text
     assert step in caplog.text

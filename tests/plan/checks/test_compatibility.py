@@ -61,7 +61,7 @@ def test_version_that_asks_no_more_and_promises_no_less_is_a_drop_in(other: Sign
         ),
         (
             replace(BASE, inputs=(replace(X, required=False), replace(X, name="more", required=False))),
-            "input `x` is what bare values in `instances` mean in the baseline, and not here",
+            "input `x` receives bare values in `instances` in the baseline, but not here",
         ),
         (
             with_output(shape=(7, 3)),
@@ -84,7 +84,7 @@ def test_reason_names_the_tensor_and_the_difference(other: Signature, reason: st
         (
             with_input(required=False),
             BASE,
-            "input `x` may be left out in the baseline and is required here",
+            "input `x` is optional in the baseline and required here",
         ),
         (replace(BASE, inputs=(X, Z)), BASE, "input `z` is missing"),
         (

@@ -132,7 +132,7 @@ PICKED = {"model": "picky"}
                 ]
             },
             None,
-            "graph.sequence.1: the step before gives no `features`",
+            "graph.sequence.1: the step before does not return `features`",
         ),
     ],
 )
@@ -164,33 +164,33 @@ def switch(name: str, value: object, then: object, otherwise: object) -> dict[st
     [
         ({**CALL, "inputs": {"Z": "x"}}, "graph.inputs.Z: iris v1 has no `Z`"),
         ({**CALL, "outputs": {"Z": "x"}}, "graph.outputs.Z: iris v1 has no `Z`"),
-        ({**CALL, "outputs": {"label": "probabilities"}}, "graph.outputs: two outputs get one name"),
+        ({**CALL, "outputs": {"label": "probabilities"}}, "graph.outputs: two outputs have the same name"),
         (
             {"model": "picky", "inputs": {"kind": "X"}},
             "graph: `X` cannot be one tensor: the datatypes differ: FP32 and INT32",
         ),
         ({"model": "mixed"}, "graph: `X` cannot be one tensor: the datatypes differ: FP32 and BYTES"),
-        (sequence({"model": "scaler"}, CALL), "graph.sequence.1: the step before gives no `X`"),
+        (sequence({"model": "scaler"}, CALL), "graph.sequence.1: the step before does not return `X`"),
         (
             sequence({"model": "scaler", "outputs": {"scaled": "X"}}, {"model": "texts"}),
-            "graph.sequence.1: `X` must be BYTES [-1], and the step before gives FP32 [-1,4]",
+            "graph.sequence.1: `X` must be BYTES [-1], but the step before returns FP32 [-1,4]",
         ),
         (
             sequence({"model": "scaler", "outputs": {"scaled": "X"}}, {"model": "wide"}),
-            "graph.sequence.1: `X` must be FP32 [-1,5], and the step before gives FP32 [-1,4]",
+            "graph.sequence.1: `X` must be FP32 [-1,5], but the step before returns FP32 [-1,4]",
         ),
         (
             sequence(CALL, switch("label", "rose", {"model": "scaler", "inputs": {"raw": "probabilities"}}, CALL)),
-            "graph.sequence.1: `label` is INT64, and the cases compare it with texts",
+            "graph.sequence.1: `label` is INT64, but the cases compare it with texts",
         ),
         (
             switch("X", 1, CALL, {"model": "scaler", "inputs": {"raw": "X"}, "outputs": {"scaled": "label"}}),
-            "graph: `X` is FP32 [-1,4], and a switch decides by one element",
+            "graph: `X` is FP32 [-1,4], but a switch needs a tensor with one element",
         ),
         *(
             (
                 {"switch": {"input": "kind", "cases": [{op: value, "then": PICKED}], "otherwise": PICKED}},
-                f"graph: `kind` is INT32: `{op}: {value}` never holds",
+                f"graph: `kind` is INT32: `{op}: {value}` never matches",
             )
             for op, value in (
                 ("equals", 1.5),
@@ -205,35 +205,35 @@ def switch(name: str, value: object, then: object, otherwise: object) -> dict[st
                 {"model": "scaler"},
                 switch("label", 1, {**CALL, "inputs": {"X": "scaled"}}, {**CALL, "inputs": {"X": "scaled"}}),
             ),
-            "graph.sequence.1: the step before gives no `label`",
+            "graph.sequence.1: the step before does not return `label`",
         ),
-        (ensemble("mean", CALL, CALL), "graph.combine: no mean can be made of `label`: there is no mean of INT64"),
+        (ensemble("mean", CALL, CALL), "graph.combine: cannot compute the mean of `label`: INT64 has no mean"),
         (
             ensemble({"probabilities": "mean"}, CALL, {"model": "wide", "inputs": {"X": "Y"}}),
-            "graph.combine: no mean can be made of `probabilities`: the shapes differ: FP32 [-1,3] and FP32 [-1,7]",
+            "graph.combine: cannot compute the mean of `probabilities`: the shapes differ: FP32 [-1,3] and FP32 [-1,7]",
         ),
         (
             ensemble({"label": "vote"}, CALL, {"model": "wide"}),
             "graph: `X` cannot be one tensor: the shapes differ: FP32 [-1,4] and FP32 [-1,5]",
         ),
-        (ensemble({"label": "vote", "y": "vote"}, CALL, CALL), "graph.combine.y: no member gives `y`"),
+        (ensemble({"label": "vote", "y": "vote"}, CALL, CALL), "graph.combine.y: no member returns `y`"),
         (
             ensemble({"label": "vote", "e": "mean"}, CALL, {"model": "iris", "version": "v2"}),
-            "graph.combine.e: not every member gives `e`",
+            "graph.combine.e: not every member returns `e`",
         ),
         (
             ensemble("vote", {"model": "scaler"}, {"model": "scaler", "outputs": {"scaled": "s"}}),
-            "graph: gives nothing: the members have no output in common",
+            "graph: returns nothing: the members have no output in common",
         ),
         (
             switch("kind", 1, {"model": "scaler"}, {"model": "scaler", "outputs": {"scaled": "s"}}),
-            "graph: gives nothing that it gives in every case",
+            "graph: returns nothing: no output is common to all cases",
         ),
         (
             switch("kind", 1, CALL, {"model": "texts", "inputs": {"X": "text"}}),
             "graph: `label` cannot be one tensor: the datatypes differ: INT64 and BYTES",
         ),
-        (switch("X", "a", CALL, CALL), "graph: `X` is FP32, and the cases compare it with texts"),
+        (switch("X", "a", CALL, CALL), "graph: `X` is FP32, but the cases compare it with texts"),
         (
             switch("kind", 1, switch("kind", "a", CALL, CALL), CALL),
             "graph: `kind` is compared with different kinds of values",
@@ -257,7 +257,7 @@ def test_nothing_is_said_of_what_is_not_known() -> None:
 
 def test_names_that_would_do_are_told() -> None:
     _, (finding,) = read(sequence({"model": "scaler"}, CALL))
-    assert finding.hint == "It gives `scaled`; `inputs: {X: ...}` names one of them."
+    assert finding.hint == "It returns `scaled`; map one of them with `inputs: {X: ...}`."
 
 
 def test_call_of_a_graph_is_told_its_node() -> None:

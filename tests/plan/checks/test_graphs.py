@@ -114,7 +114,7 @@ def test_what_does_not_fit_is_told_at_its_line() -> None:
     of = replace(with_graph(), positions={path: Position(9, 11)})
     (problem,) = problems_of(of, artifacts_of(of, {("iris", "v2"): signature("INT64")}))
     assert (problem.path, problem.line, problem.column) == (path, 9, 11)
-    assert problem.message == "`x` must be INT64 [-1,4], and the step before gives FP32 [-1,4]"
+    assert problem.message == "`x` must be INT64 [-1,4], but the step before returns FP32 [-1,4]"
 
 
 def test_what_does_not_fit_is_told_once_however_often_it_is_called() -> None:
@@ -129,7 +129,7 @@ def test_graph_that_calls_what_lies_in_s3_is_refused() -> None:
     of = with_graph(CallNode("iris"), manifest((Model("iris", (version,)),)))
     (problem,) = problems_of(of, {})
     assert problem.path == ("models", "triage", "graph")
-    assert "iris v1 lies in S3" in problem.message
+    assert "iris v1 is in S3" in problem.message
 
 
 def test_missing_artifact_is_told_once_and_nothing_of_the_graph() -> None:

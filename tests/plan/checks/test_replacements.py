@@ -18,7 +18,7 @@ OTHER = signature("FP64")
 def plan_with_other_v2(of: Manifest, other: Signature = OTHER) -> tuple[str, ...]:
     """The notes of a plan in which v2's signature is another than v1's."""
     plan = make_plan(of, artifacts_of(of, {("iris", "v2"): other}))
-    return tuple(f"{note.path}: {note.message}" for note in plan.notes if "stand in" in note.message)
+    return tuple(f"{note.path}: {note.message}" for note in plan.notes if "compatible" in note.message)
 
 
 CASES = [
@@ -36,7 +36,7 @@ def test_target_that_cannot_stand_in_is_refused_with_tensor_and_place(path: str,
         plan_with_other_v2(manifest((row,), (of_stage,), positions={keys: Position(9, 5)}))
     for problem in raised.value.problems:
         assert (problem.path, problem.line, problem.column) == (keys, 9, 5)
-        assert problem.message.startswith("`v2` cannot stand in for `v1`: ")
+        assert problem.message.startswith("`v2` is incompatible with `v1`: ")
         assert "models.iris.versions.v2" in problem.hint
     assert any("`x`" in problem.message for problem in raised.value.problems)
     assert any("`y`" in problem.message for problem in raised.value.problems)
@@ -71,7 +71,7 @@ def test_canary_is_held_against_every_weighted_version() -> None:
     with pytest.raises(ProblemsError) as raised:
         plan_with_other_v2(manifest((model(versions=("v1", "v2", "v3")),), (of_stage,)))
     told = {problem.message.split(":")[0] for problem in raised.value.problems}
-    assert told == {"`v2` cannot stand in for `v1`", "`v2` cannot stand in for `v3`"}
+    assert told == {"`v2` is incompatible with `v1`", "`v2` is incompatible with `v3`"}
 
 
 def test_fallback_is_held_against_what_a_canary_serves() -> None:
@@ -94,7 +94,7 @@ def test_fallback_is_held_against_a_version_that_a_graph_lets_it_answer_for() ->
         plan_with_other_v2(manifest((row, allowed), (of_stage,)))
     for problem in raised.value.problems:
         assert problem.path == ("models", "triage", "graph", "sequence", 0, "fallback")
-        assert problem.message.startswith("`v1` cannot stand in for `v2`: ")
+        assert problem.message.startswith("`v1` is incompatible with `v2`: ")
 
 
 def moving(*names: str) -> tuple[Stage, ...]:
@@ -108,7 +108,7 @@ def test_newest_that_cannot_stand_in_is_refused_with_the_stages_that_move() -> N
         plan_with_other_v2(manifest((model(),), moving("dev", "prod")))
     for problem in raised.value.problems:
         assert problem.path == ("models", "iris", "versions", "v2")
-        assert problem.message.startswith("`v2` cannot stand in for `v1`: ")
+        assert problem.message.startswith("`v2` is incompatible with `v1`: ")
         assert problem.message.endswith('. `"*": newest` moves dev, prod from iris v1 to v2')
         assert "serve `iris: v1` in stages.dev, stages.prod" in problem.hint
 
@@ -135,7 +135,7 @@ def test_newest_that_is_not_read_is_noted() -> None:
     row = Model("iris", (v1, replace(v2, artifact="s3://bucket/v2.onnx", sha256="0" * 64)))
     of = manifest((row,), moving("dev"))
     artifacts = {key: value for key, value in artifacts_of(of).items() if key != ("iris", "v2")}
-    (note,) = [note for note in make_plan(of, artifacts).notes if "not known here" in note.message]
+    (note,) = [note for note in make_plan(of, artifacts).notes if "cannot check whether" in note.message]
     assert note.path == "models.iris.versions.v2"
     assert note.message.startswith('`"*": newest` moves dev from iris v1 to v2: ')
 

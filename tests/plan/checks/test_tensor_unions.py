@@ -60,7 +60,7 @@ def test_what_one_requires_goes_to_all_and_what_all_require_goes_to_one() -> Non
     ("word", "shapes", "datatype", "expected"),
     [
         ("mean", [(-1, 3), (2, -1)], "FP16", (2, 3)),
-        ("mean", [(1,), (1,)], "INT64", "there is no mean of INT64"),
+        ("mean", [(1,), (1,)], "INT64", "INT64 has no mean"),
         ("mean", [(1, 3), (1, 4)], "FP32", "the shapes differ: FP32 [1,3] and FP32 [1,4]"),
         ("vote", [(-1,), (-1,)], "BYTES", (-1,)),
         ("vote", [None, (2,)], "INT64", (2,)),

@@ -108,11 +108,11 @@ def test_endpoints_are_spelled_as_the_caller_reached_them(base: str) -> None:
 @pytest.mark.parametrize(
     ("parameters", "code", "said"),
     [
-        ({"model": "nope"}, "UNKNOWN_MODEL", "there is no model `nope`; GET /models lists them"),
-        ({"model": "a%2Fb"}, "UNKNOWN_MODEL", "there is no model `a/b`; GET /models lists them"),
-        ({"model": "%C3%A9"}, "UNKNOWN_MODEL", "there is no model `é`; GET /models lists them"),
-        ({"model": "%ff"}, "UNKNOWN_MODEL", "there is no model `\ufffd`; GET /models lists them"),
-        ({"model": ".."}, "UNKNOWN_MODEL", "there is no model `..`; GET /models lists them"),
+        ({"model": "nope"}, "UNKNOWN_MODEL", "unknown model `nope`; GET /models lists them"),
+        ({"model": "a%2Fb"}, "UNKNOWN_MODEL", "unknown model `a/b`; GET /models lists them"),
+        ({"model": "%C3%A9"}, "UNKNOWN_MODEL", "unknown model `é`; GET /models lists them"),
+        ({"model": "%ff"}, "UNKNOWN_MODEL", "unknown model `\ufffd`; GET /models lists them"),
+        ({"model": ".."}, "UNKNOWN_MODEL", "unknown model `..`; GET /models lists them"),
         ({"model": "iris", "version": "v3"}, "UNKNOWN_VERSION", "iris has no version `v3`; it has v1, v2"),
         (
             {"model": "triage", "version": "v1"},

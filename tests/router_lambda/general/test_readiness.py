@@ -53,9 +53,7 @@ def test_function_that_does_not_answer_is_named(answer: Any, reason: str) -> Non
 
 def test_model_without_a_served_version_is_named_and_nothing_is_called() -> None:
     functions = FakeFunctions()
-    with pytest.raises(
-        RequestError, match=r"^not ready: iris is not served: the stage's variables name no version of it$"
-    ):
+    with pytest.raises(RequestError, match=r"^not ready: iris is not served: no stage variable names a version of it$"):
         check(functions, {("iris", ""): ""})
     assert functions.calls == []
 

@@ -28,15 +28,15 @@ def test_ready_is_503_with_the_list_of_those_that_are_not() -> None:
     reply = ask(route_event("/health/ready", variables={**VARIABLES, "iris": ""}), functions)
     assert reply.status == 503
     assert reply.json == {
-        "error": "not ready: iris is not served: the stage's variables name no version of it; "
-        "forest v2 did not answer in time",
+        "error": "not ready: iris is not served: no stage variable names a version of it; forest v2 did not "
+        "answer in time",
         "code": "NOT_READY",
         "details": {
             "not_ready": [
                 {
                     "model": "iris",
                     "version": "",
-                    "reason": "is not served: the stage's variables name no version of it",
+                    "reason": "is not served: no stage variable names a version of it",
                 },
                 {"model": "forest", "version": "v2", "reason": "did not answer in time"},
             ]

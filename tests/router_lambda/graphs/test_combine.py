@@ -83,10 +83,10 @@ def test_concatenate_is_along_the_first_axis() -> None:
 @pytest.mark.parametrize(
     ("word", "first", "second", "says"),
     [
-        ("mean", [1.0, 2.0], [1.0], r"shapes \[2\] and \[1\] are not the same"),
-        ("vote", [[1.0]], [1.0], "are not the same"),
-        ("concatenate", [[1.0]], [[1.0, 2.0]], "cannot be put together along their first axis"),
-        ("concatenate", 1.0, 2.0, "cannot be put together"),
+        ("mean", [1.0, 2.0], [1.0], r"shapes \[2\] and \[1\] differ"),
+        ("vote", [[1.0]], [1.0], "differ"),
+        ("concatenate", [[1.0]], [[1.0, 2.0]], "cannot be concatenated along the first axis"),
+        ("concatenate", 1.0, 2.0, "cannot be concatenated"),
     ],
 )
 def test_shapes_that_do_not_go_together_are_refused(word: str, first: object, second: object, says: str) -> None:

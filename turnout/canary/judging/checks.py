@@ -255,9 +255,9 @@ def _answer(
         return Check(name, verdict, told)
     imagined = trials if trials.count else ArmTrials(1, 0)
     needed = project(imagined, lambda factor: claim(imagined, factor) is not Verdict.INCONCLUSIVE)
-    number = "nobody can say how many" if needed is None else f"about {needed:,}"
+    number = "unknown how many" if needed is None else f"about {needed:,}"
     sentence = f"{told}; {number} more" if trials.count else f"no {counted} yet; {number}"
-    return Check(name, verdict, f"{sentence} are needed to tell", needed)
+    return Check(name, verdict, f"{sentence} are needed to decide", needed)
 
 
 def _told(canary: ArmTrials, fault: str) -> str:

@@ -140,8 +140,8 @@ def _resources(watched: Sequence[Watched]) -> tuple[list[str], list[str]]:
         baseline, canary = row.baseline.versions - row.canary.versions, row.canary.versions - row.baseline.versions
         if not (baseline and canary):
             both = ", ".join(sorted(row.baseline.versions & row.canary.versions)) or "unknown functions"
-            message = f"CloudWatch cannot tell {row.model}'s canary from its baseline: both run {both}"
-            raise ObservationError(message, "Give the canary a version that the baseline's weights do not name.")
+            message = f"CloudWatch cannot distinguish {row.model}'s canary from its baseline: both run {both}"
+            raise ObservationError(message, "Choose a canary version that the baseline's weights do not name.")
         shares[0].extend(sorted(baseline))
         shares[1].extend(sorted(canary))
     return shares

@@ -52,14 +52,14 @@ class LocalSource:
             with closing(ApiConnection(self._url, timeout_s=TIMEOUT_S)) as connection:
                 answer = connection.request("GET", path, headers=service_headers(self._token))
         except (UnreachableError, ValueError) as error:
-            raise ObservationError(str(error), "Is `turnout serve` running there?") from error
+            raise ObservationError(str(error), "Check that `turnout serve` runs there.") from error
         try:
             found = json.loads(answer.body)
         except ValueError:
             found = None
         if answer.status != 200 or not (isinstance(found, Mapping) and found.keys() >= _KEYS):
-            message = f"{self._url}{path} answered {answer.status}, and no counters"
-            raise ObservationError(message, "Is it the address of `turnout serve`?")
+            message = f"{self._url}{path} returned {answer.status} without counters"
+            raise ObservationError(message, "Check that it is the address of `turnout serve`.")
         return found
 
 

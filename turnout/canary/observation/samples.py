@@ -64,4 +64,4 @@ def fetch_samples(url: str, stage: str, limit: int = 100, token: str = "") -> li
     try:
         return [parse_sample(row) for row in orjson.loads(answer.body)["samples"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise UnreachableError(f"{url} hands out no samples: HTTP {answer.status}.") from error
+        raise UnreachableError(f"{url} returned no samples: HTTP {answer.status}.") from error

@@ -23,7 +23,7 @@ from turnout.canary.rollout.stage_control import (
 from turnout.client.connection import ApiAnswer, ApiConnection, UnreachableError
 from turnout.system.service_tokens import service_headers
 
-NOT_TURNOUT = "Is it the address of `turnout serve`?"
+NOT_TURNOUT = "Check that it is the address of `turnout serve`."
 
 
 class LocalStage:
@@ -76,7 +76,7 @@ class LocalStage:
             raise self._not_turnout()
         if answer.status >= 400:
             code = answer.headers.get("x-amzn-errortype", f"HTTP {answer.status}")
-            message = f"{self._url} refuses it for stage {self._stage}: {code}: {found.get('message')}"
+            message = f"{self._url} rejected the change of stage {self._stage}: {code}: {found.get('message')}"
             raise StageControlError(message)
         return found
 
@@ -87,7 +87,7 @@ class LocalStage:
             raise self._not_turnout() from None
 
     def _not_turnout(self) -> StageControlError:
-        return StageControlError(f"{self._url} does not answer as API Gateway's control plane does", NOT_TURNOUT)
+        return StageControlError(f"{self._url} is not an API Gateway control plane", NOT_TURNOUT)
 
 
 class LocalFunctions:

@@ -165,7 +165,7 @@ class RolloutLog:
         try:
             return Rollout.from_json(json.loads(line))
         except (ValueError, KeyError, TypeError) as error:
-            message = f"{self.path.name}:{number}: no line that turnout wrote: {type(error).__name__}: {error}"
+            message = f"{self.path.name}:{number}: not a line that turnout wrote: {type(error).__name__}: {error}"
             raise RolloutLogError(message, MEND_BY_HAND) from None
 
     def _write(self, lines: Iterable[str]) -> None:

@@ -34,7 +34,7 @@ def start_canary(
     found = find_stage(manifest, stage)
     if found.canary is not None:
         hint = f"End it first: `turnout canary promote {stage}` or `turnout canary rollback {stage}`."
-        raise EditError(f"{stage} has a canary already: {describe_canary(found.canary)}", hint)
+        raise EditError(f"{stage} already has a canary: {describe_canary(found.canary)}", hint)
     if not serve and not release:
         raise EditError("the canary would change nothing", "Name a model and a version: --model iris --to v2.")
     for model, version in serve.items():
@@ -78,7 +78,7 @@ def promote_models(manifest: Manifest, stage: str, models: Collection[str]) -> M
     for model in models:
         if model not in canary.serve:
             message = f"the canary of {stage} does not serve {model}{did_you_mean(model, canary.serve)}"
-            raise EditError(message, f"Of its traffic {describe_canary(canary)}.")
+            raise EditError(message, f"Its canary: {describe_canary(canary)}.")
     promoted = {model: version for model, version in canary.serve.items() if not models or model in models}
     edit = _edit(manifest)
     for model, version in promoted.items():
@@ -109,13 +109,13 @@ def return_models(manifest: Manifest, stage: str, serve: Mapping[str, str]) -> M
     for model, served in serve.items():
         for version in versions_in(served):
             if version not in known.get(model, ()):
-                raise EditError(f"{model} has no version {version} any more", "`turnout add` adds it again.")
+                raise EditError(f"{model} no longer has version {version}", "Add it again with `turnout add`.")
         if "." not in served:
             _serve(edit, found, model, served)
             continue
         if model not in found.weights:
-            hint = f"Write it by hand below stages.{stage}.weights."
-            raise EditError(f"{stage} has no weights for {model} any more; it had {served}", hint)
+            hint = f"Add it by hand below stages.{stage}.weights."
+            raise EditError(f"{stage} no longer has weights for {model}; it had {served}", hint)
         weights = {version: plain_number(share) for version, share in parse_route(served).items()}
         edit.set(("stages", stage, "weights"), model, weights)
     return _finish(edit, manifest)
@@ -160,7 +160,7 @@ def describe_canary(canary: Canary) -> str:
     """`10% see iris v2, digits v2 and the new release`."""
     seen = listed(f"{model} {version}" for model, version in canary.serve.items())
     release = "the new release" if canary.release else ""
-    return f"{canary.percent:g}% see {' and '.join(filter(None, (seen, release)))}"
+    return f"{canary.percent:g}% of requests to {' and '.join(filter(None, (seen, release)))}"
 
 
 def plain_number(percent: float) -> int | float:
@@ -180,8 +180,8 @@ def _check_version(manifest: Manifest, stage: Stage, model: str, version: str) -
         raise EditError(f"{model} has no version {version}{did_you_mean(version, known[model])}", hint)
     if stage.serve.get(model) == version:
         others = [name for name in known[model] if name != version]
-        hint = f"{model} also has {listed(others)}." if others else f"A new one is made by `turnout add {model}`."
-        raise EditError(f"{stage.name} serves {model} {version} already", hint)
+        hint = f"{model} also has {listed(others)}." if others else f"Add a new version with `turnout add {model}`."
+        raise EditError(f"{stage.name} already serves {model} {version}", hint)
 
 
 def _serve(edit: YamlEdit, stage: Stage, model: str, version: str) -> None:

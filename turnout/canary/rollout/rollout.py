@@ -122,8 +122,10 @@ def check_finished(log: RolloutLog) -> None:
     """Raise a RolloutError where an earlier rollout is half-done."""
     rollout = log.unfinished()
     if rollout is not None:
-        message = f"`{rollout.command}` of {rollout.time} was cut off before it was done"
-        raise RolloutError(message, "`turnout canary mend` finishes it; `turnout canary status` says how far it got.")
+        message = f"`{rollout.command}` of {rollout.time} was interrupted"
+        raise RolloutError(
+            message, "Finish it with `turnout canary mend`. `turnout canary status` shows how far it got."
+        )
 
 
 def check_in_step(live: StageState, prepared: Prepared) -> None:
@@ -136,8 +138,8 @@ def check_in_step(live: StageState, prepared: Prepared) -> None:
     found = [difference.sentence for difference in differences if difference.subject in subjects]
     if found:
         stage = prepared.rollout.stage
-        hint = f"`pulumi up` brings the stage to what the manifest says, `turnout canary set {stage}` its canary."
-        raise RolloutError(f"{stage} is not served as the manifest says: {'; '.join(found)}", hint)
+        hint = f"Apply the manifest with `pulumi up`, or only its canary with `turnout canary set {stage}`."
+        raise RolloutError(f"{stage} differs from the manifest: {'; '.join(found)}", hint)
 
 
 def check_functions(functions: ReachableFunctions, prepared: Prepared) -> None:
@@ -147,8 +149,8 @@ def check_functions(functions: ReachableFunctions, prepared: Prepared) -> None:
     wanted = sorted({name for row in prepared.opened for name in row.canary.versions})
     missing = [name for name in wanted if not functions.has(name)]
     if missing:
-        message = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there yet"
-        raise RolloutError(message, "`pulumi up` makes it; a gateway here has to read the manifest again (SIGHUP).")
+        message = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not deployed yet"
+        raise RolloutError(message, "Deploy it with `pulumi up`, or reload a local gateway with SIGHUP.")
 
 
 def check_alarms(connection: StageConnection, prepared: Prepared) -> None:
@@ -158,8 +160,8 @@ def check_alarms(connection: StageConnection, prepared: Prepared) -> None:
     ringing = connection.ringing(prepared.alarms)
     if ringing:
         many = "are" if len(ringing) > 1 else "is"
-        message = f"{', '.join(ringing)} {many} in ALARM: the canary would be ended at once"
-        raise RolloutError(message, "Start it when the alarm is OK. `auto_rollback: false` leaves it to you to end it.")
+        message = f"{', '.join(ringing)} {many} in ALARM: the canary would end immediately"
+        raise RolloutError(message, "Start it when the alarm is OK, or set `auto_rollback: false` to end it yourself.")
 
 
 def mend(
@@ -197,8 +199,8 @@ def mend(
         )
         text = bytes_of(EDITS[rollout.action](same, action_of(rollout))).decode()
     elif manifest_digest(data) != rollout.manifest[1] and not says(manifest, rollout.stage, change):
-        message = f"{manifest.source} was changed since, and no longer says what was begun"
-        raise RolloutError(message, "`turnout canary mend --abandon` closes the record and leaves all as it is.")
+        message = f"{manifest.source} was changed since and no longer matches the interrupted command"
+        raise RolloutError(message, "Close the record without changing anything: `turnout canary mend --abandon`.")
     if text.encode() != data:
         write(manifest.path.resolve(), text, data)
     if rollout.stack:
@@ -234,9 +236,9 @@ def abandon(manifest: Manifest, log: RolloutLog) -> Rollout | None:
 def progress_of(manifest: Manifest, rollout: Rollout) -> str:
     """How far a rollout got that was cut off, and what is missing."""
     if manifest_digest(manifest.path.read_bytes()) == rollout.manifest[0]:
-        return f"{manifest.source} is not edited yet, and the stage is not changed"
+        return f"neither {manifest.source} nor the stage is changed yet"
     return f"{manifest.source} is edited, and " + (
-        "the stage may not be changed yet" if rollout.stack else "only the record is not finished"
+        "the stage may not be changed yet" if rollout.stack else "only the record is missing"
     )
 
 

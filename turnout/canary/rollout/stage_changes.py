@@ -143,11 +143,11 @@ def find_differences(found: StageState, plan: StagePlan, whose: str) -> Iterator
             continue
         waits = name == ALIAS_VARIABLE and planned == LIVE and found.canary is None
         sentence = f"{name} is {planned or 'not set'} in the manifest, {value or 'not set'} in {whose}"
-        yield Difference(name, f"{sentence}: a promoted release waits for `pulumi up`" if waits else sentence)
+        yield Difference(name, f"{sentence}: `pulumi up` completes the promoted release" if waits else sentence)
     if plan.canary is None or found.canary is None:
         if plan.canary or found.canary:
             has, lacks = ("the manifest", whose) if plan.canary else (whose, "the manifest")
-            yield Difference(CANARY, f"there is a canary in {has}, none in {lacks}")
+            yield Difference(CANARY, f"a canary in {has}, but none in {lacks}")
         return
     planned_percent, percent = plan.canary.percent, found.canary.percent
     if planned_percent != percent:

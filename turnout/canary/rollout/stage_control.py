@@ -18,8 +18,8 @@ from turnout.system.aws_client import check_boto3, make_aws_client
 from turnout.system.extras import MissingPackageError
 from turnout.system.loopback import is_loopback_url
 
-NOBODY = "Is `turnout serve` running there?"
-REGION = "The region comes from AWS_REGION or the profile, credentials from where boto3 finds them."
+NOBODY = "Check that `turnout serve` runs there."
+REGION = "Set the region with AWS_REGION or a profile, and credentials as boto3 expects them."
 
 StageOperation = Mapping[str, str]
 """One patch operation as boto3 takes it: `{"op": "replace", "path": "/variables/iris", "value": "v2"}`."""
@@ -141,7 +141,9 @@ class ApiGatewayStage:
             yield
         except ClientError as error:
             said = error.response.get("Error", {})
-            message = f"{self._where} refuses it for stage {self._stage}: {said.get('Code')}: {said.get('Message')}"
+            message = (
+                f"{self._where} rejected the change of stage {self._stage}: {said.get('Code')}: {said.get('Message')}"
+            )
             raise StageControlError(message) from error
         except BotoCoreError as error:
             hint = NOBODY if isinstance(error, EndpointConnectionError) else REGION
@@ -216,7 +218,7 @@ def find_api_id(names: Mapping[str, str], api: str, where: str) -> str:
     ids = [key for key, name in names.items() if name == api]
     if len(ids) != 1:
         others = ", ".join(sorted(set(names.values()))) or "none"
-        hint = f"Those there are: {others}. --stack names the Pulumi stack, which is part of the name."
+        hint = f"Existing APIs: {others}. --stack names the Pulumi stack, which is part of the name."
         many = f"{len(ids)} REST APIs" if ids else "no REST API"
         raise StageControlError(f"{where} has {many} called {api}", hint)
     return ids[0]

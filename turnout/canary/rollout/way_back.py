@@ -34,13 +34,16 @@ def make_return(stage: Stage, rollouts: Iterable[Rollout]) -> Action:
     """
     if stage.canary is not None:
         hint = f"End it first: `turnout canary rollback {stage.name}`."
-        raise EditError(f"{stage.name} has a canary, and only a promotion can be returned from", hint)
+        raise EditError(f"{stage.name} has a canary: --to-previous only undoes a promotion", hint)
     promotion = find_promotion(rollouts)
     if promotion is None:
-        raise EditError(f"rollouts.jsonl has no promotion of {stage.name} to return from")
+        raise EditError(f"rollouts.jsonl has no promotion of {stage.name} to undo")
     if not promotion.after:
-        message = f"the promotion of {promotion.time} was of a release: models.yaml serves the same versions as before"
-        raise EditError(message, "Check out the code of before, and deploy it with `pulumi up`.")
+        message = (
+            f"the promotion of {promotion.time} released code and routes: models.yaml serves the same "
+            "versions as before"
+        )
+        raise EditError(message, "Check out the earlier code and deploy it with `pulumi up`.")
     for model, version in promotion.after.items():
         if not _serves_only(stage, model, version):
             serves = served_text(stage, model) if model in stage.serve or model in stage.weights else "nothing"

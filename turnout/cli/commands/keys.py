@@ -70,7 +70,7 @@ def check_stage(stage: str, stages: Iterable[str], asking: Iterable[str]) -> Non
 
 
 def keys_of(folder: Path, stages: Iterable[str]) -> Mapping[str, str]:
-    """Stage -> key; keys that are not there yet are made."""
+    """Stage -> key; missing keys are made."""
     from turnout.gateway.editions.api_keys import load_api_keys
 
     return load_api_keys(folder / ".turnout" / "api_keys.json", stages)

@@ -125,7 +125,7 @@ class Gateway:
             bucket_of=bucket_of,
         )
         self.notes = tuple(note for document in documents.values() for note in document.notes) + tuple(
-            f"stage {name!r} asks for an API key and has none: every request is refused"
+            f"stage {name!r} requires an API key and has none: every request is rejected"
             for name, stage in self.stages.snapshot.stages.items()
             if not stage.keys and any(operation.access is Access.API_KEY for operation in stage.document.operations)
         )

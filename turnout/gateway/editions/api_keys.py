@@ -84,7 +84,7 @@ def _read_keys(path: Path) -> dict[str, str]:
 
 
 def _problem(path: Path, message: str) -> ProblemsError:
-    problem = Problem(message, source=str(path), hint="Mend it, or delete it: new keys are made at the next start.")
+    problem = Problem(message, source=str(path), hint="Repair or delete it: new keys are created at the next start.")
     return ProblemsError((problem,))
 
 

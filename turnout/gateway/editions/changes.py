@@ -20,7 +20,7 @@ def describe_changes(before: Edition, after: Edition) -> str:
     if not told and (before.apis != after.apis or before.keys != after.keys):
         told = ["descriptions and examples"]
     if len(told) > MOST_TOLD:
-        told = [*told[:MOST_TOLD], f"{len(told) - MOST_TOLD} changes more"]
+        told = [*told[:MOST_TOLD], f"{len(told) - MOST_TOLD} more changes"]
     return ", ".join(told)
 
 
@@ -35,7 +35,7 @@ def _functions(before: Edition, after: Edition) -> Iterator[str]:
         if name not in old:
             yield f"{title} is new"
         elif name not in new:
-            yield f"{title} is gone"
+            yield f"{title} was removed"
         elif digests[0] != digests[1] or old[name] != new[name]:
             yield f"{title} changed"
 
@@ -46,7 +46,7 @@ def _stages(before: Edition, after: Edition) -> Iterator[str]:
         if name not in old:
             yield f"stage {name} is new"
         elif name not in new:
-            yield f"stage {name} is gone"
+            yield f"stage {name} was removed"
         elif not _is_same(old[name], new[name]) or before.keys.get(name) != after.keys.get(name):
             yield f"stage {name} changed"
 

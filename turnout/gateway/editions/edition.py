@@ -175,7 +175,7 @@ def check_files(marks: Mapping[str, FunctionMark], function: Function) -> None:
     for file, digest in marks[function.name].contents:
         if _digest(_content(file), 64) != digest:
             raise FileChangedError(
-                f"{file.name} has changed since models.yaml was read; SIGHUP, a restart or --watch reads it again"
+                f"{file.name} has changed since models.yaml was read: reload with SIGHUP, a restart or --watch"
             )
 
 

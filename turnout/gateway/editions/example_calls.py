@@ -74,7 +74,7 @@ async def _invoke(functions: Functions, name: str, event: dict[str, Any], timeou
         async with asyncio.timeout(timeout_s):
             return await invocation
     except TimeoutError:
-        return Invocation(None, "timed_out", f"no answer within its timeout of {timeout_s:g} s")
+        return Invocation(None, "timed_out", f"no response within its timeout of {timeout_s:g} s")
 
 
 def _make_event(version: Version, body: bytes) -> dict[str, Any]:

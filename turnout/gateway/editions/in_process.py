@@ -26,7 +26,7 @@ from turnout.trials.checks import make_trials, note_of, try_version
 
 log = logging.getLogger("turnout.functions")
 
-NO_ARTIFACT = "its artifact does not lie on this machine"
+NO_ARTIFACT = "its artifact is not on this machine"
 
 
 class UnopenedError(Exception):

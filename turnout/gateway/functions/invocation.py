@@ -113,7 +113,9 @@ async def await_opening(function: Function, opening: asyncio.Future[str]) -> str
     try:
         return await asyncio.wait_for(asyncio.shield(opening), patience_s)
     except TimeoutError:
-        return f"opening it took longer than {patience_s:.0f} s: does its transform wait for something at its import?"
+        return (
+            f"opening it took longer than {patience_s:.0f} s: check whether its transform waits for something at import"
+        )
 
 
 def title_of(function: Function) -> str:
@@ -131,11 +133,11 @@ def refuse(name: str, alias: str, refused: Mapping[str, str], *, known: bool) ->
         known: whether the function could be called under another alias.
     """
     if known:
-        message = f"{name}: there is no alias {alias!r}; there are {', '.join(sorted(ALIASES))}"
+        message = f"{name}: unknown alias {alias!r}; known are {', '.join(sorted(ALIASES))}"
     elif name in refused:
         message = f"{name} cannot run here: {refused[name]}"
     else:
-        message = f"there is no function {name!r}: the stage's variable names a version that models.yaml has not"
+        message = f"unknown function {name!r}: the stage variable names a version that is not in models.yaml"
     return Invocation(None, "unknown_function", message)
 
 

@@ -23,7 +23,7 @@ _ALPHABET = string.ascii_uppercase + string.digits
 _CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 .*?Credential=([^/,\s]+)/")
 _BEARER = re.compile(r"Bearer ([!-~]+)", re.IGNORECASE)
 
-REFUSED = "The services ask for this run's token: `turnout keys --services` prints it, boto3 takes it as access key"
+REFUSED = "The services require this run's token: `turnout keys --services` prints it, boto3 sends it as access key"
 
 Guard = Callable[[Handler], Handler]
 

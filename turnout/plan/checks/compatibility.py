@@ -32,7 +32,7 @@ def _check_inputs(baseline: Signature, other: Signature) -> tuple[str, ...]:
             continue
         found = theirs[tensor.name]
         if found.required and not tensor.required:
-            reasons.append(f"input `{tensor.name}` may be left out in the baseline and is required here")
+            reasons.append(f"input `{tensor.name}` is optional in the baseline and required here")
         reasons += _check_tensor("input", tensor, found, strict=found)
     extra = [tensor for tensor in other.inputs if tensor.name not in ours]
     reasons += [
@@ -40,7 +40,7 @@ def _check_inputs(baseline: Signature, other: Signature) -> tuple[str, ...]:
     ]
     bare = _bare_input(baseline)
     if not reasons and bare is not None and bare != _bare_input(other):
-        reasons.append(f"input `{bare}` is what bare values in `instances` mean in the baseline, and not here")
+        reasons.append(f"input `{bare}` receives bare values in `instances` in the baseline, but not here")
     return tuple(reasons)
 
 

@@ -107,7 +107,7 @@ class _Walk:
         ]
         for flow, row in zip(flows, signatures, strict=True):
             if len(flow.outputs) < len(row.outputs):
-                self._tell((*path, "outputs"), "two outputs get one name", "Give each of them a name of its own.")
+                self._tell((*path, "outputs"), "two outputs have the same name", "Give each output its own name.")
         return self._one_of(flows, path)
 
     def _check_names(
@@ -133,14 +133,14 @@ class _Walk:
         missing = [name for name, tensor in after.inputs.items() if tensor.required and name not in given]
         missing += [name for name in after.compared if name not in {**given, **after.inputs}]
         for name in missing:
-            hint = f"It gives {_told(list(given))}; `inputs: {{{name}: ...}}` names one of them."
-            self._tell(path, f"the step before gives no `{name}`", hint)
+            hint = f"It returns {_told(list(given))}; map one of them with `inputs: {{{name}: ...}}`."
+            self._tell(path, f"the step before does not return `{name}`", hint)
         for name in (name for name in after.inputs if name in given):
             try:
                 all_of([given[name], after.inputs[name]])
             except ClashError:
                 got, wanted = spell_tensor(given[name]), spell_tensor(after.inputs[name])
-                self._tell(path, f"`{name}` must be {wanted}, and the step before gives {got}")
+                self._tell(path, f"`{name}` must be {wanted}, but the step before returns {got}")
         self.check_compared(given, after.compared, path)
 
     def check_compared(self, tensors: Tensors, compared: Mapping[str, tuple[Condition, ...]], path: KeyPath) -> None:
@@ -150,13 +150,15 @@ class _Walk:
             found = DATATYPES[datatype].kind
             if (found if found in DATATYPE_OF_KIND else "number") != kind:
                 word = {"bytes": "texts", "bool": "true and false", "number": "numbers"}[kind]
-                self._tell(path, f"`{name}` is {datatype}, and the cases compare it with {word}")
+                self._tell(path, f"`{name}` is {datatype}, but the cases compare it with {word}")
                 continue
             for op, value in compared[name]:
                 if not _can_hold(op, value, datatype):
-                    self._tell(path, f"`{name}` is {datatype}: `{op}: {value}` never holds", "Delete the case.")
+                    self._tell(path, f"`{name}` is {datatype}: `{op}: {value}` never matches", "Delete the case.")
             if not {*(tensors[name].shape or ())} <= {-1, 1}:
-                self._tell(path, f"`{name}` is {spell_tensor(tensors[name])}, and a switch decides by one element")
+                self._tell(
+                    path, f"`{name}` is {spell_tensor(tensors[name])}, but a switch needs a tensor with one element"
+                )
 
     def _ensemble(self, ensemble: EnsembleNode, path: KeyPath) -> Flow:
         flows = [self.flow(member, (*path, "ensemble", index)) for index, member in enumerate(ensemble.members)]
@@ -165,8 +167,8 @@ class _Walk:
         for name in ensemble.combine:
             if name != EVERY_OUTPUT and name not in common:
                 some = any(name in outputs for outputs in given)
-                message = f"{'not every' if some else 'no'} member gives `{name}`"
-                self._tell((*path, "combine", name), message, f"All of them give {_told(common)}.")
+                message = f"{'not every' if some else 'no'} member returns `{name}`"
+                self._tell((*path, "combine", name), message, f"All of them return {_told(common)}.")
         every = ensemble.combine.get(EVERY_OUTPUT)
         words = {name: word for name in common if (word := ensemble.combine.get(name, every))}
         outputs = {}
@@ -174,10 +176,10 @@ class _Walk:
             try:
                 outputs[name] = combine_tensors(word, [row[name] for row in given])
             except ClashError as error:
-                hint = "Give it another word, or name only the outputs that the answer is to hold."
-                self._tell((*path, "combine"), f"no {word} can be made of `{name}`: {error}", hint)
+                hint = "Choose another way to combine it, or name only the outputs to return."
+                self._tell((*path, "combine"), f"cannot compute the {word} of `{name}`: {error}", hint)
         if not words:
-            self._tell(path, "gives nothing: the members have no output in common")
+            self._tell(path, "returns nothing: the members have no output in common")
         return Flow(self._merged(all_of, [flow.inputs for flow in flows], path), outputs, self._compared(flows, path))
 
     def _switch(self, switch: SwitchNode, path: KeyPath) -> Flow:
@@ -201,7 +203,7 @@ class _Walk:
         inputs = self._merged(any_of, [flow.inputs for flow in flows], path)
         everywhere = [name for name in flows[0].outputs if all(name in flow.outputs for flow in flows)]
         if not everywhere:
-            self._tell(path, "gives nothing that it gives in every case", "Rename outputs with `outputs`.")
+            self._tell(path, "returns nothing: no output is common to all cases", "Rename outputs with `outputs`.")
         outputs = self._merged(any_of, [{name: flow.outputs[name] for name in everywhere} for flow in flows], path)
         for name, tensor in inputs.items():
             if not all(name in flow.inputs for flow in flows):

@@ -88,6 +88,6 @@ def _check_readable(manifest: Manifest) -> Iterator[Problem]:
             called = manifest.model(call.model)
             for version in versions_met(manifest, call) if called.versions else ():
                 if called.version(version).is_remote:
-                    message = f"{call.model} {version} lies in S3: what it takes and gives is not known"
-                    hint = "A graph calls models whose artifacts lie on this machine."
+                    message = f"{call.model} {version} is in S3: its inputs and outputs are not known"
+                    hint = "A graph can only call models whose artifacts are on this machine."
                     yield manifest.problem(path, message, hint)

@@ -31,15 +31,18 @@ def _of_version(version: Version, path: str) -> Iterator[tuple[str, str]]:
     if version.warm.snap_start:
         yield f"{path}.warm.snap_start", "SnapStart is for AWS only"
     if version.reserved_concurrency is not None:
-        yield f"{path}.reserved_concurrency", "reserved concurrency is kept on AWS and by `turnout serve --isolated`"
+        yield (
+            f"{path}.reserved_concurrency",
+            "reserved concurrency only applies on AWS and with `turnout serve --isolated`",
+        )
     if version.environment:
-        yield f"{path}.environment", "the variables are set on AWS and by `turnout serve --isolated`"
+        yield f"{path}.environment", "the variables are only set on AWS and with `turnout serve --isolated`"
     if version.ephemeral_storage_mb > 512:
-        yield f"{path}.ephemeral_storage_mb", "on this machine /tmp is as large as it is"
+        yield f"{path}.ephemeral_storage_mb", "the size of /tmp only applies on AWS"
     if version.tracing:
         yield f"{path}.tracing", "X-Ray traces on AWS only"
     if version.slo != Slo():
-        yield f"{path}.slo", "alarms watch it on AWS only"
+        yield f"{path}.slo", "alarms exist on AWS only"
     if version.capture is not None:
         yield f"{path}.capture", "requests are logged on AWS only; `turnout serve --capture FILE` writes them here"
 
@@ -47,21 +50,24 @@ def _of_version(version: Version, path: str) -> Iterator[tuple[str, str]]:
 def _of_stage(manifest: Manifest, stage: Stage) -> Iterator[tuple[str, str]]:
     path = f"stages.{stage.name}"
     if stage.canary and stage.canary.release:
-        yield f"{path}.canary.release", "a release canary is for AWS only: here both shares run the same code"
+        yield (
+            f"{path}.canary.release",
+            "release canaries are for AWS only: on this machine canary and baseline run the same code",
+        )
     yield from _of_agreement(manifest, stage)
     auth = AUTH_TYPES.get(stage.auth)
     if auth is not None and not auth.local:
-        yield f"{path}.auth", f"`{auth.name}` is checked on AWS only: `turnout serve` refuses every call of this stage"
+        yield f"{path}.auth", f"`{auth.name}` is checked on AWS only: `turnout serve` rejects every call to this stage"
     if stage.slo != Slo():
-        yield f"{path}.slo", "alarms watch it on AWS only"
+        yield f"{path}.slo", "alarms exist on AWS only"
     if stage.version_override and not _is_routed(manifest, stage):
-        yield f"{path}.version_override", "no model of this stage goes through a router: the header chooses nothing"
+        yield f"{path}.version_override", "no model of this stage uses a router, so the header has no effect"
     if stage.auth != "api_key":
         for model in manifest.models:
             if model.routing.sticky is not None and model.routing.sticky.kind == "api_key":
                 yield (
                     f"models.{model.name}.routing.sticky",
-                    f"{stage.name} has no API keys, and nothing sticks",
+                    f"{stage.name} has no API keys, so calls are not sticky",
                 )
 
 
@@ -71,7 +77,7 @@ def _of_agreement(manifest: Manifest, stage: Stage) -> Iterator[tuple[str, str]]
     for model in stage.canary.serve:
         if not find_logging(manifest, stage, model):
             gap = find_gap(manifest, stage, model)
-            yield f"stages.{stage.name}.canary", f"on AWS the agreement of {model} cannot be told: {gap}"
+            yield f"stages.{stage.name}.canary", f"on AWS the agreement of {model} cannot be measured: {gap}"
 
 
 def _is_routed(manifest: Manifest, stage: Stage) -> bool:

@@ -142,7 +142,7 @@ def _of_account(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
         ("models",),
         "Each function's zip counts once for every version that is kept. Keep large models in S3, which count nowhere, "
         "or ask AWS to raise `Function and layer storage`: `quotas: {code_storage_gb: "
-        f"{max(account.code_storage_gb + 1, math.ceil(size / GB))}}}` says that it did.",
+        f"{max(account.code_storage_gb + 1, math.ceil(size / GB))}}}` records that it did.",
     )
     reserving = [function for function in plan.functions if function.settings.reserved_concurrency is not None]
     if reserving:
@@ -155,7 +155,7 @@ def _of_account(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
             ("models", first.model, "versions", first.version, "reserved_concurrency"),
             f"AWS keeps {UNRESERVED_CONCURRENCY} of an account's concurrency for functions that reserve none. Reserve "
             "less, or ask AWS to raise `Concurrent executions`: `quotas: {concurrency: "
-            f"{reserved + UNRESERVED_CONCURRENCY}}}` says that it did.",
+            f"{reserved + UNRESERVED_CONCURRENCY}}}` records that it did.",
             hard=known is not None,
         )
     yield from _of_memory(plan, account)
@@ -203,15 +203,16 @@ def _of_api(plan: Plan, api: Api, account: AccountQuotas) -> Iterator[Count]:
     yield Count(
         Quota("resources", api.name, resources, account.resources, raisable=True),
         ("models",),
-        f"{cheaper}Shard: split the models over several models.yaml, each with a `platform` of its own. Or ask AWS to "
-        f"raise `Resources per API`: `quotas: {{resources: {max(resources, account.resources)}}}` says that it did.",
+        f"{cheaper}Shard: split the models over several models.yaml, each with a `platform` of its own. "
+        f"Or ask AWS to raise `Resources per API`: `quotas: {{resources: "
+        f"{max(resources, account.resources)}}}` records that it did.",
     )
     stages = len(api.stages)
     yield Count(
         Quota("stages", api.name, stages, account.stages, raisable=True),
         ("stages",),
-        "Give some stages another `auth`, for which they get an API of their own. Or ask AWS to raise `Stages per "
-        f"API`: `quotas: {{stages: {max(stages, account.stages)}}}` says that it did.",
+        "Give some stages another `auth`, for which they get an API of their own. Or ask AWS to raise "
+        f"`Stages per API`: `quotas: {{stages: {max(stages, account.stages)}}}` records that it did.",
     )
 
 
@@ -288,7 +289,7 @@ def _of_package(function: Function, package: Package) -> Iterator[Count]:
     yield Count(
         Quota("package sent directly", package.name, unzipped, DIRECT_ZIP_BYTES, "bytes"),
         path,
-        "Weights hardly shrink in a zip: unless this one does, it goes to Lambda through S3.",
+        "Weights hardly compress: if the zip is still too large, it is uploaded through S3.",
         hard=False,
     )
 
@@ -320,12 +321,12 @@ def _of_payload(served: ServedVersion) -> Iterator[Count]:
     yield Count(
         Quota("smallest request as JSON", subject, payload.json_bytes, LARGEST_EVENT_BYTES, "bytes"),
         path,
-        "Send its tensors in binary." if fits else "API Gateway cannot carry it.",
+        "Send its tensors in binary format." if fits else "API Gateway cannot carry it.",
         hard=False,
     )
     yield Count(
         Quota("smallest request in binary", subject, payload.binary_bytes, LARGEST_EVENT_BYTES, "bytes"),
         path,
-        "API Gateway cannot carry it: take smaller tensors, or a smaller datatype such as UINT8.",
+        "API Gateway cannot transfer it: use smaller tensors, or a smaller datatype such as UINT8.",
         hard=False,
     )

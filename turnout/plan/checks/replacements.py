@@ -109,11 +109,11 @@ def check_replacements(
             continue
         if baseline is None or target is None:
             if row.moved and (row.model, row.target) not in breaking:
-                unread = f"whether `{row.target}` can stand in for `{row.baseline}` is not known here"
+                unread = f"cannot check whether `{row.target}` is compatible with `{row.baseline}`"
                 notes.append(Note(".".join(map(str, row.path)), f"{_moves(row)}: {unread}"))
             continue
         for difference in check_drop_in(baseline, target):
-            sentence = f"`{row.target}` cannot stand in for `{row.baseline}`: {difference}"
+            sentence = f"`{row.target}` is incompatible with `{row.baseline}`: {difference}"
             if row.moved:
                 sentence = f"{sentence}. {_moves(row)}"
             if (row.model, row.target) in breaking:
@@ -133,5 +133,5 @@ def _problem(manifest: Manifest, row: Replacement, sentence: str) -> Problem:
     if row.moved:
         stages = listed(f"stages.{name}" for name in row.moved)
         allowed += f" (`turnout add --breaking`), or serve `{row.model}: {row.baseline}` in {stages}"
-    remedy = f"Where every caller is ready for it, say so: {allowed}."
+    remedy = f"If every caller is ready for it, set {allowed}."
     return manifest.problem(row.path, sentence, remedy)

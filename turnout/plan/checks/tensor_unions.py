@@ -58,7 +58,7 @@ def combine_tensors(word: str, tensors: Sequence[TensorSpec]) -> TensorSpec:
 
 def _mean(tensors: Sequence[TensorSpec]) -> Shape:
     if DATATYPES[tensors[0].datatype].kind != "float":
-        raise ClashError(f"there is no mean of {tensors[0].datatype}")
+        raise ClashError(f"{tensors[0].datatype} has no mean")
     return _met(tensors)
 
 

@@ -85,7 +85,7 @@ class LocalInvoke:
         self, function: str, alias: str, event: Mapping[str, Any], deadline_s: float, *, asynchronous: bool
     ) -> Answered:
         if is_large(event, LARGEST_ASYNC_EVENT_BYTES if asynchronous else LARGEST_EVENT_BYTES):
-            return Answered(None, "request_too_large", f"{function}: the event is over Lambda's limit")
+            return Answered(None, "request_too_large", f"{function}: the event exceeds Lambda's limit")
         if asynchronous:
             is_taken = self._background.submit(function, alias, event)
             return Answered(None) if is_taken else Answered(None, "throttled", f"{function}: too many such calls")
