@@ -11,7 +11,7 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: help serve test check soak lint types format lock check-lock generated engine wheel vendor check-release clean
+.PHONY: help serve test check soak lint types types-js format lock check-lock generated engine browser wheel vendor check-release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '%-13s %s\n' "$$name" "$$text"; done
@@ -40,6 +40,9 @@ lint: .venv/.dev ## check the code's style with ruff and the spelling with codes
 types: .venv/.dev ## check the types with mypy
 	@echo 'Checking types with mypy (up to 60 s, later 5 s)'
 	@$(BIN)/mypy
+
+types-js: ## check the types of the console's page with TypeScript, which npx fetches
+	@npx --yes --package typescript@5.9.3 -- tsc --project turnout/console/jsconfig.json
 
 format: .venv/.dev ## apply ruff's fixes and formatting
 	$(BIN)/ruff check --fix .
@@ -89,6 +92,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 lock: .venv/.uv ## pin the dependencies after a change of pyproject.toml or an .in file (UPGRADE=1: the newest)
 	$(COMPILE) --group dev --extra aws pyproject.toml -o requirements-dev.lock
 	$(COMPILE) -c requirements-dev.lock pyproject.toml requirements-build.in -o requirements.lock
+	$(COMPILE) -c requirements-dev.lock --group browser -o requirements-browser.lock
 	echo uv | $(COMPILE) -c requirements-dev.lock - -o requirements-uv.lock
 	for layer in turnout/runtimes/*_layer.in; do $(COMPILE) --no-deps -c requirements.lock "$$layer" -o "$${layer%.in}.lock"; done
 	$(COMPILE) turnout/packaging/ric.in -o turnout/packaging/ric.lock
@@ -122,6 +126,10 @@ engine: .engine/pulumi ## build Pulumi's engine, which tests/engine needs, with 
 	cd tests/engine && go build -trimpath -o ../../$@ \
 		-ldflags '-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=$(ENGINE)' \
 		github.com/pulumi/pulumi/pkg/v3/cmd/pulumi
+
+browser: .venv/.dev ## install what tests/browser needs beside chromium (45 MB)
+	@echo 'Installing what drives a browser (45 MB)'
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements-browser.lock
 
 clean: ## remove what the other targets made
 	rm -rf .venv .turnout .coverage* .pytest_cache .mypy_cache .ruff_cache dist

@@ -28,7 +28,7 @@ export function EvidenceChart({ points, label }) {
       all.map(() => last.enough),
     ];
     const axis = { stroke: color('--muted'), grid: { stroke: color('--line') }, font: '12px system-ui' };
-    const chart = new uPlot(
+    const chart = new /** @type {any} */ (uPlot)(
       {
         width: Math.max(200, element.clientWidth),
         height: 160,

@@ -1,6 +1,6 @@
 // @ts-check
 // Send a request to one version, or to two beside each other: from fields, a table, a file, a picture, or JSON.
-import { getJson, html, useEffect, useState } from './lib.js';
+import { getJson, html, useEffect, useRef, useState } from './lib.js';
 import { Copied } from './dialogs.js';
 import { fromNpy, fromPixels, fromTable, imageLayout, makeRequest, spell, toTable } from './tensors.js';
 
@@ -25,6 +25,8 @@ function Form({ state, model, version }) {
   const [problem, setProblem] = useState('');
   const [answers, setAnswers] = useState(/** @type {any[]} */ ([]));
   const [busy, setBusy] = useState(false);
+  // What somebody has begun to write is not replaced by a sample that comes later.
+  const isWritten = useRef(false);
   const described = model.versions.find((/** @type {any} */ row) => row.name === first) || model.versions[model.versions.length - 1];
   const signature = described?.signature || model.graph;
   /** @param {any} request */
@@ -40,7 +42,7 @@ function Form({ state, model, version }) {
     getJson(`/sample?model=${encodeURIComponent(model.name)}&version=${encodeURIComponent(described?.name || '')}`)
       .then((found) => {
         setExamples(found.examples);
-        fill(found.request);
+        if (!isWritten.current) fill(found.request);
       })
       .catch((error) => setProblem(error.message));
   }, [model.name, described?.name]);
@@ -50,6 +52,7 @@ function Form({ state, model, version }) {
     return spell(makeRequest(inputs.map((/** @type {any} */ tensor) => ({ tensor, value: files[tensor.name]?.value || fromTable(fields[tensor.name], tensor) }))));
   };
   const change = (/** @type {Record<string, string>} */ next) => {
+    isWritten.current = true;
     setFields(next);
     setProblem('');
   };
@@ -101,13 +104,13 @@ function Form({ state, model, version }) {
         <label>Version <select value=${first} onChange=${(/** @type {any} */ event) => setFirst(event.target.value)}>${versions.map((name) => html`<option value=${name}>${name || 'what the stage serves'}</option>`)}</select></label>
         <label>Compare with <select value=${second} onChange=${(/** @type {any} */ event) => setSecond(event.target.value)}>${versions.map((name) => html`<option value=${name}>${name || 'nothing'}</option>`)}</select></label>
       </div>
-      ${examples.length > 0 && html`<div class="chips" role="group" aria-label="Examples">${examples.map((example) => html`<button type="button" class="chip" onClick=${() => fill(example.request)}>${example.name}</button>`)}</div>`}
+      ${examples.length > 0 && html`<div class="chips" role="group" aria-label="Examples">${examples.map((/** @type {any} */ example) => html`<button type="button" class="chip" onClick=${() => fill(example.request)}>${example.name}</button>`)}</div>`}
       <div class="tabs" role="tablist">${[['form', 'Form'], ['json', 'JSON']].map(([name, label]) => html`<button type="button" role="tab" aria-selected=${tab === name} onClick=${() => show(name)}>${label}</button>`)}</div>
-      ${tab === 'form' && signature ? signature.inputs.map((/** @type {any} */ tensor) => html`<${Field} key=${tensor.name} tensor=${tensor} text=${fields[tensor.name] || ''} file=${files[tensor.name]} onText=${(/** @type {string} */ value) => { const { [tensor.name]: _, ...others } = files; setFiles(others); change({ ...fields, [tensor.name]: value }); }} onFile=${(/** @type {any} */ file) => setFiles({ ...files, [tensor.name]: file })} onProblem=${setProblem} />`) : html`<label>Request body<textarea class="json" rows="12" spellcheck="false" value=${json} onInput=${(/** @type {any} */ event) => setJson(event.target.value)}></textarea></label>`}
+      ${tab === 'form' && signature ? signature.inputs.map((/** @type {any} */ tensor) => html`<${Field} key=${tensor.name} tensor=${tensor} text=${fields[tensor.name] || ''} file=${files[tensor.name]} onText=${(/** @type {string} */ value) => { const { [tensor.name]: _, ...others } = files; setFiles(others); change({ ...fields, [tensor.name]: value }); }} onFile=${(/** @type {any} */ file) => { isWritten.current = true; setFiles({ ...files, [tensor.name]: file }); }} onProblem=${setProblem} />`) : html`<label>Request body<textarea class="json" rows="12" spellcheck="false" value=${json} onInput=${(/** @type {any} */ event) => { isWritten.current = true; setJson(event.target.value); }}></textarea></label>`}
       <div role="alert">${problem && html`<p class="problem">${problem}</p>`}</div>
       <div class="buttons left"><button type="submit" class="main" disabled=${busy}>${busy ? 'Sending...' : 'Send'}</button><code class="small">POST ${path}</code></div>
     </form>
-    <div class="answers" aria-live="polite">${answers.map((answer, index) => html`<${Answer} answer=${answer} other=${index === 1 ? answers[0] : null} />`)}</div>
+    <div class="answers" aria-live="polite">${answers.map((/** @type {any} */ answer, /** @type {number} */ index) => html`<${Answer} answer=${answer} other=${index === 1 ? answers[0] : null} />`)}</div>
     ${text && html`<details class="snippets"><summary>Copy as code</summary>${snippets(path, text).map(([name, code]) => html`<h3>${name}</h3><${Copied} text=${code} />`)}</details>`}
   </section>`;
 }

@@ -1,0 +1,290 @@
+"""The console in a real browser, against a real server: what a person sees and does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tests.builders.graphs import write_identity
+from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+MANIFEST = """\
+# What this project serves.
+platform: turnout
+models:
+  echo: # answers what it is sent
+    versions:
+      v1: {artifact: models/echo.onnx}
+      v2: {artifact: models/echo.onnx}
+stages:
+  dev: {serve: {echo: v1}} # the first one
+  prod: {serve: {echo: v1}}
+"""
+
+WAIT_MS = PATIENCE_S * 1000
+
+
+class Visit:
+    """One tab on the console, and what it complained about."""
+
+    def __init__(self, page: Page, server: RunningServer) -> None:
+        self.page = page
+        self.server = server
+        self.complaints: list[str] = []
+        self.hosts: set[str] = set()
+        page.set_default_timeout(WAIT_MS)
+        page.on("console", lambda message: self._hear(message.type, message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
+        self.open()
+
+    def _hear(self, kind: str, text: str) -> None:
+        if kind in {"error", "warning"}:
+            self.complaints.append(text)
+
+    def open(self, place: str = "") -> None:
+        address = re.search(rb"Console: (\S+)", self.server.stderr.read_bytes())
+        assert address is not None
+        self.page.goto(address[1].decode())
+        self.page.wait_for_selector("table.matrix, .loading")
+        if place:
+            self.page.evaluate(f"location.hash = {json.dumps(place)}")
+        if place.startswith("try/"):  # a sample comes into the fields; what is typed before would be mixed with it
+            self.page.wait_for_function("document.querySelector('textarea')?.value")
+
+    def check_silence(self) -> None:
+        assert self.complaints == []
+        assert self.hosts == {f"127.0.0.1:{self.server.port}"}
+
+
+def make_project(folder: Path, manifest: str = MANIFEST) -> Path:
+    (folder / "models").mkdir()
+    write_identity(folder / "models" / "echo.onnx")
+    (folder / "models.yaml").write_text(manifest)
+    return folder
+
+
+@contextmanager
+def visiting(chromium: Browser, server: RunningServer, width: int = 1280, scheme: Any = "light") -> Iterator[Visit]:
+    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    try:
+        yield Visit(context.new_page(), server)
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    with running_server(make_project(tmp_path), "--workers", "2", "--no-access-log") as server:
+        yield server
+
+
+def start_canary(visit: Visit, percent: str) -> None:
+    page = visit.page
+    page.get_by_role("button", name="dev", exact=True).click()
+    page.get_by_role("button", name="Start a canary").click()
+    page.get_by_label("echo now v1").select_option("v2")
+    page.get_by_label("Share of the stage's requests").fill(percent)
+    page.wait_for_selector(".says")
+    page.get_by_role("button", name=re.compile("^Start at")).click()
+
+
+def test_a_canary_is_started_watched_and_promoted(chromium: Browser, server: RunningServer) -> None:
+    with visiting(chromium, server) as visit:
+        page = visit.page
+        start_canary(visit, "30")
+        page.get_by_text("Started canary on dev: echo v2 gets 30% of requests (baseline v1).").wait_for()
+        text = (server.project / "models.yaml").read_text()
+        assert "# What this project serves." in text
+        assert "# answers what it is sent" in text
+        assert "percent: 30" in text
+
+        with server.client() as client:
+            body = {"instances": [[1.0, 2.0, 3.0, 4.0]]}
+            seen = [client.post("/dev/models/echo/inference", body).headers["x-turnout-version"] for _ in range(1000)]
+        # Six standard deviations of a draw of 1,000 at 30%.
+        assert 300 - 6 * 14.5 < seen.count("v2") < 300 + 6 * 14.5
+
+        page.wait_for_selector(".verdict.successful, .verdict.inconclusive")
+        page.get_by_role("row", name=re.compile("^canary ")).get_by_text(f"{seen.count('v2')}", exact=True).wait_for()
+        page.get_by_role("button", name="Promote", exact=True).click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_text("Then dev serves echo v2 to all requests.").wait_for()
+        if dialog.get_by_text("Type dev to confirm").count():
+            dialog.locator("input[name=typed]").fill("dev")
+        dialog.get_by_role("button", name="Promote", exact=True).click()
+        page.get_by_text("Promoted: dev serves echo v2 to all requests.").wait_for()
+        visit.check_silence()
+
+    rollouts = [json.loads(line) for line in (server.project / "rollouts.jsonl").read_text().splitlines()]
+    assert [(row["action"], row["done"]) for row in rollouts] == [("start", True), ("promote", True)]
+    answer = server.post("/dev/models/echo/inference", {"instances": [[1.0, 2.0, 3.0, 4.0]]})
+    assert answer.headers["x-turnout-version"] == "v2"
+
+
+def test_promotion_in_production_wants_the_name_typed(chromium: Browser, server: RunningServer) -> None:
+    with visiting(chromium, server) as visit:
+        page = visit.page
+        page.get_by_role("button", name="prod", exact=True).click()
+        page.get_by_role("button", name="Start a canary").click()
+        page.get_by_label("echo now v1").select_option("v2")
+        page.wait_for_selector(".says")
+        page.get_by_role("button", name=re.compile("^Start at")).click()
+        page.get_by_text("Started canary on prod").wait_for()
+        page.get_by_role("button", name="Promote", exact=True).click()
+        dialog = page.get_by_role("dialog")
+        button = dialog.get_by_role("button", name="Promote", exact=True)
+        field = dialog.locator("input[name=typed]")
+        field.wait_for()
+        assert button.is_disabled()
+        field.fill("pro")
+        assert button.is_disabled()
+        field.fill("prod")
+        button.click()
+        page.get_by_text("Promoted: prod serves echo v2").wait_for()
+
+
+def test_a_stale_change_of_a_second_tab_is_refused(chromium: Browser, server: RunningServer) -> None:
+    with visiting(chromium, server) as first, visiting(chromium, server) as second:
+        page = second.page
+        page.get_by_role("button", name="dev", exact=True).click()
+        page.get_by_role("button", name="Start a canary").click()
+        page.get_by_label("echo now v1").select_option("v2")
+        page.wait_for_selector(".says")
+        # The second tab does not hear of what the first one does.
+        page.route("**/console/events", lambda route: route.abort())
+        page.route("**/console/state", lambda route: route.abort())
+        start_canary(first, "20")
+        first.page.get_by_text("Started canary on dev").wait_for()
+        page.get_by_role("button", name=re.compile("^Start at")).click()
+        page.get_by_role("dialog").get_by_text("has changed since this page was loaded").wait_for()
+    assert "percent: 20" in (server.project / "models.yaml").read_text()
+
+
+def send_and_read(visit: Visit) -> dict[str, Any]:
+    """The body that the page sends."""
+    with visit.page.expect_request(lambda request: request.url.endswith("/inference")) as sent:
+        visit.page.get_by_role("button", name="Send").click()
+    visit.page.wait_for_selector(".answer .badge.successful")
+    body: dict[str, Any] = json.loads(sent.value.post_data or "")
+    return body
+
+
+def test_files_give_the_request_that_the_python_client_gives(
+    chromium: Browser, server: RunningServer, tmp_path: Path
+) -> None:
+    values = np.array([[0.1, -2.5, 3e-7, 4], [5, 6, 7, 8.25]], np.float32)
+    np.save(tmp_path / "rows.npy", values)
+    (tmp_path / "rows.csv").write_text("a,b,c,d\n" + "\n".join(",".join(map(repr, row)) for row in values.tolist()))
+    expected = {"name": "x", "datatype": "FP32", "shape": [2, 4]}
+    with visiting(chromium, server) as visit:
+        visit.open("try/echo/v1")
+        field = visit.page.get_by_label("CSV or .npy")
+        for name in ("rows.npy", "rows.csv"):
+            field.set_input_files(tmp_path / name)
+            visit.page.wait_for_timeout(200)
+            (sent,) = send_and_read(visit)["inputs"]
+            assert {key: sent[key] for key in expected} == expected, name
+            assert np.array_equal(np.array(sent["data"], np.float32).reshape(2, 4), values), name
+            if name.endswith("npy"):
+                visit.page.get_by_role("button", name="Remove").click()
+        visit.check_silence()
+
+
+def test_form_and_json_stay_in_step(chromium: Browser, server: RunningServer) -> None:
+    with visiting(chromium, server) as visit:
+        visit.open("try/echo/v1")
+        page = visit.page
+        page.get_by_label(re.compile("^x: a row a line")).fill("1, 2, 3, 4\n5\t6\t7\t8".replace(", ", "\t"))
+        page.get_by_role("tab", name="JSON").click()
+        body = page.get_by_label("Request body")
+        assert json.loads(body.input_value())["inputs"][0]["shape"] == [2, 4]
+        body.fill(body.input_value().replace("8", "9"))
+        page.get_by_role("tab", name="Form").click()
+        assert page.get_by_label(re.compile("^x: a row a line")).input_value() == "1, 2, 3, 4\n5, 6, 7, 9"
+        page.get_by_label(re.compile("^x: a row a line")).fill("1, 2, 3\n4, 5, 6, 7")
+        page.get_by_role("button", name="Send").click()
+        page.get_by_text("x: row 2 has 4 values, the first has 3").wait_for()
+        visit.check_silence()
+
+
+def test_two_versions_beside_each_other(chromium: Browser, server: RunningServer) -> None:
+    with visiting(chromium, server) as visit:
+        visit.open("try/echo/v1")
+        visit.page.get_by_label("Compare with").select_option("v2")
+        visit.page.get_by_role("button", name="Send").click()
+        visit.page.locator(".answer").nth(1).get_by_text("equal").wait_for()
+        assert visit.page.locator(".answer h3").all_inner_texts()[0].startswith("v1")
+
+
+def test_a_thousand_models_draw_the_rows_in_sight(chromium: Browser, tmp_path: Path) -> None:
+    models = "".join(f"  echo{n}:\n    versions: {{v1: {{artifact: models/echo.onnx}}}}\n" for n in range(1000))
+    manifest = f'platform: turnout\nmodels:\n{models}stages:\n  dev: {{serve: {{"*": newest}}}}\n'
+    with (
+        running_server(make_project(tmp_path, manifest), "--workers", "1") as server,
+        visiting(chromium, server) as visit,
+    ):
+        page = visit.page
+        page.get_by_role("button", name="▸ echo0", exact=True).wait_for()
+        rows = page.locator("table.matrix tbody tr")
+        assert rows.count() < 80
+        page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+        page.get_by_role("button", name="▸ echo999", exact=True).wait_for()
+        assert rows.count() < 80
+        page.get_by_label("Filter").fill("echo77")
+        page.get_by_role("button", name="▸ echo770", exact=True).wait_for()
+        assert rows.count() == 11
+        visit.check_silence()
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_nothing_overflows(chromium: Browser, server: RunningServer, width: int) -> None:
+    with visiting(chromium, server, width, "dark") as visit:
+        start_canary(visit, "50")
+        visit.page.wait_for_selector(".verdict")
+        for place in ("stage/dev", "try/echo/v1", ""):
+            visit.page.evaluate(f"location.hash = {json.dumps(place)}")
+            visit.page.wait_for_timeout(500)
+            assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, place
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(chromium: Browser, server: RunningServer, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    with visiting(chromium, server, scheme=scheme) as visit:
+        start_canary(visit, "50")
+        server.post("/dev/models/echo/inference", {"instances": [[1.0, 2.0, 3.0, 4.0]]})
+        for place in ("stage/dev", "try/echo/v1", ""):
+            visit.page.evaluate(f"location.hash = {json.dumps(place)}")
+            visit.page.wait_for_timeout(1500)
+            result = Axe().run(visit.page)
+            found = [(row["id"], row["nodes"][0]["html"][:120]) for row in result.response["violations"]]
+            assert found == [], place
+
+
+def test_the_page_without_the_address_is_refused(chromium: Browser, server: RunningServer) -> None:
+    context = chromium.new_context()
+    try:
+        page = context.new_page()
+        answer = page.goto(f"http://127.0.0.1:{server.port}/console/")
+        assert answer is not None
+        assert answer.status == 403
+        # A page of another site: the server's own error page has another origin's document around it.
+        page.goto("data:text/html,<form method=post></form>")
+        script = """async (url) => { try { await fetch(url, {method: 'POST', mode: 'no-cors', credentials: 'include',
+            body: '{}'}); return 'sent'; } catch (error) { return 'refused'; } }"""
+        page.evaluate(script, f"http://127.0.0.1:{server.port}/console/act")
+    finally:
+        context.close()
+    assert (server.project / "models.yaml").read_text() == MANIFEST
