@@ -60,7 +60,9 @@ class Visit:
         if place:
             self.page.evaluate(f"location.hash = {json.dumps(place)}")
         if place.startswith("try/"):  # a sample comes into the fields; what is typed before would be mixed with it
-            self.page.wait_for_function("document.querySelector('textarea')?.value")
+            from playwright.sync_api import expect
+
+            expect(self.page.locator("textarea").first).not_to_have_value("", timeout=WAIT_MS)
 
     def check_silence(self) -> None:
         assert self.complaints == []
