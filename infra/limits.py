@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import pulumi
 
 from turnout.packaging.build import BuiltPackage
-from turnout.plan.checks.quotas import KEPT_VERSIONS, UNRESERVED_CONCURRENCY, UNZIPPED_BYTES
+from turnout.plan.checks.quotas import KEPT_VERSIONS, UNRESERVED_CONCURRENCY, UNZIPPED_BYTES, reserved_calls
 from turnout.plan.deployment_notes import Outputs
 from turnout.plan.values import Plan
 from turnout.protocol.naming import plain_prefix
@@ -102,12 +102,13 @@ def _over_account(
             f"{size_text(account.code_bytes)} allowed: keep large models in S3, lower `turnout:keep_versions`, or ask "
             "AWS to raise `Function and layer storage`"
         )
-    reserved = sum(function.settings.reserved_concurrency or 0 for function in plan.functions)
+    reserved = sum(map(reserved_calls, plan.functions))
     allowed = max(0, account.concurrency - UNRESERVED_CONCURRENCY)
     if reserved > allowed:
         yield (
             f"reserved_concurrency: {reserved:,} in all, {allowed:,} allowed ({account.concurrency:,} of the account "
-            f"less {UNRESERVED_CONCURRENCY} that AWS keeps): reserve less, or ask AWS to raise `Concurrent executions`"
+            f"less {UNRESERVED_CONCURRENCY} that AWS keeps; `provisioned` without `reserved_concurrency` counts, too): "
+            "reserve less, or ask AWS to raise `Concurrent executions`"
         )
 
 

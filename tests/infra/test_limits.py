@@ -8,7 +8,7 @@ import pytest
 from infra.account import AccountSettings
 from tests.builders.deployed import deployed, packages_of
 from tests.builders.manifests import manifest, stage
-from turnout.manifest.parser import Canary, Model, Version
+from turnout.manifest.parser import Canary, Model, Version, Warm
 
 
 def test_package_too_large_with_its_layer_is_told() -> None:
@@ -68,6 +68,14 @@ def test_reserved_concurrency_is_held_to_the_accounts_own_limit(concurrency: int
     else:
         deployed(of, account=account(concurrency=concurrency))
     deployed(of)  # nobody knows
+
+
+def test_provisioned_concurrency_is_held_to_the_accounts_limit_too() -> None:
+    versions = tuple(Version("iris", name, "a.onnx", warm=Warm(provisioned=150)) for name in ("v1", "v2"))
+    of = manifest((Model("iris", versions),))
+    deployed(of, account=account(concurrency=400))
+    with pytest.raises(pulumi.RunError, match=r"300 in all, 299 allowed .* `provisioned` without"):
+        deployed(of, account=account(concurrency=399))
 
 
 def test_key_of_another_region_is_refused() -> None:

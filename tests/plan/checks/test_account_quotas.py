@@ -97,6 +97,23 @@ def test_sum_of_reserved_concurrency_is_held_to_what_the_account_has(
     assert any("reserved concurrency, sum" in note.message for note in plan.notes) == noted
 
 
+@pytest.mark.parametrize(
+    ("fields", "used", "key"),
+    [
+        ({"warm": Warm(provisioned=451)}, 902, ("warm", "provisioned")),
+        ({"warm": Warm(provisioned=10), "reserved_concurrency": 451}, 902, ("reserved_concurrency",)),
+    ],
+)
+def test_provisioned_concurrency_counts_where_it_is_not_within_a_reservation(
+    fields: dict[str, Any], used: int, key: tuple[str, ...]
+) -> None:
+    of = replace(versions(2, **fields), quotas=AccountQuotas(concurrency=1000))
+    (problem,) = problems_of(of)
+    assert problem.path == ("models", "iris", "versions", "v1", *key)
+    assert f"reserved concurrency, sum: {used} used, 900 allowed" in problem.message
+    assert problems_of(replace(of, quotas=AccountQuotas(concurrency=used + 100))) == ()
+
+
 def test_nothing_is_said_of_concurrency_where_no_version_reserves_any() -> None:
     plan = make_plan(versions(2), artifacts_of(versions(2)))
     assert not [row for row in plan.quotas if row.name == "reserved concurrency, sum"]

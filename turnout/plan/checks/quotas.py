@@ -144,21 +144,32 @@ def _of_account(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
         "or ask AWS to raise `Function and layer storage`: `quotas: {code_storage_gb: "
         f"{max(account.code_storage_gb + 1, math.ceil(size / GB))}}}` records that it did.",
     )
-    reserving = [function for function in plan.functions if function.settings.reserved_concurrency is not None]
+    reserving = [function for function in plan.functions if reserved_calls(function)]
     if reserving:
-        reserved = sum(function.settings.reserved_concurrency or 0 for function in reserving)
+        reserved = sum(map(reserved_calls, reserving))
         known = account.concurrency
         allowed = max(0, (known or DEFAULT_CONCURRENCY) - min(UNRESERVED_CONCURRENCY, known or UNRESERVED_CONCURRENCY))
         first = reserving[0]
+        key = ("warm", "provisioned") if first.settings.reserved_concurrency is None else ("reserved_concurrency",)
         yield Count(
             Quota("reserved concurrency, sum", plan.platform, reserved, allowed, raisable=True),
-            ("models", first.model, "versions", first.version, "reserved_concurrency"),
-            f"AWS keeps {UNRESERVED_CONCURRENCY} of an account's concurrency for functions that reserve none. Reserve "
-            "less, or ask AWS to raise `Concurrent executions`: `quotas: {concurrency: "
-            f"{reserved + UNRESERVED_CONCURRENCY}}}` records that it did.",
+            ("models", first.model, "versions", first.version, *key),
+            f"AWS keeps {UNRESERVED_CONCURRENCY} of an account's concurrency for functions that reserve none; "
+            "`provisioned` without `reserved_concurrency` counts, too. Reserve less, or ask AWS to raise `Concurrent "
+            f"executions`: `quotas: {{concurrency: {reserved + UNRESERVED_CONCURRENCY}}}` records that it did.",
             hard=known is not None,
         )
     yield from _of_memory(plan, account)
+
+
+def reserved_calls(function: Function) -> int:
+    """Return how much of the account's concurrency a function takes from all others: reserved, or else provisioned.
+
+    Source: AWS Lambda Developer Guide, "Configuring provisioned concurrency": at most the unreserved concurrency less
+    100.
+    """
+    settings = function.settings
+    return settings.warm.provisioned if settings.reserved_concurrency is None else settings.reserved_concurrency
 
 
 def _of_memory(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
