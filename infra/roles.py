@@ -51,6 +51,10 @@ class RolesArgs:
     stored: Sequence[StoredModel] = ()
 
 
+POLICY_CHARACTERS = 10_240
+"""Of all inline policies of a role. Source: IAM User Guide, "IAM and AWS STS quotas"."""
+
+
 class Roles(pulumi.ComponentResource):
     """Every role of the functions and of the API."""
 
@@ -87,7 +91,10 @@ def plan_roles(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement
         yield MODELS, [row.name for row in sharing], list(_of_models(place, place.name("*"), sharing))
     for row in models:
         if row.package in stored:
-            yield row.package, [row.name], [*_of_models(place, row.name, [row]), *_reading(place, stored[row.package])]
+            own, read = list(_of_models(place, row.name, [row])), stored[row.package]
+            named, below = read.arns(place.partition), [read.folder_arn(place.partition)]
+            statements = choose_fitting([*own, *_reading(read, named)], [*own, *_reading(read, below)])
+            yield row.package, [row.name], statements
     for row in plan.functions:
         if row.kind == "router":
             called = [place.name(model, "*") for model in sorted(find_called(row.model, graphs))]
@@ -96,8 +103,14 @@ def plan_roles(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement
             called, routers = [place.name("*")], row.name
         else:
             continue
-        statements = [allow_logs(place, row.name), allow_invoke(place, called), deny_invoke(place, [routers])]
-        yield row.package, [row.name], statements
+        log, deny = allow_logs(place, row.name), deny_invoke(place, [routers])
+        narrow, wide = allow_invoke(place, called), allow_invoke(place, [place.name("*")])
+        yield row.package, [row.name], choose_fitting([log, narrow, deny], [log, wide, deny])
+
+
+def choose_fitting(narrow: list[Statement], wide: list[Statement]) -> list[Statement]:
+    """Return the statements that name each resource, or those with patterns where IAM has no room for so many names."""
+    return narrow if len(render_policy(narrow)) <= POLICY_CHARACTERS else wide
 
 
 def _of_models(place: Place, name: str, functions: Sequence[Function]) -> Iterator[Statement]:
@@ -106,9 +119,9 @@ def _of_models(place: Place, name: str, functions: Sequence[Function]) -> Iterat
         yield TRACE
 
 
-def _reading(place: Place, model: StoredModel) -> Iterator[Statement]:
+def _reading(model: StoredModel, objects: Sequence[str]) -> Iterator[Statement]:
     """Getting a model's files; a bucket under a customer's key is read by whoever may use that key, too."""
-    yield allow(["s3:GetObject"], model.arns(place.partition))
+    yield allow(["s3:GetObject"], objects)
     if model.kms_key_arn:
         yield allow(["kms:Decrypt"], [model.kms_key_arn])
 

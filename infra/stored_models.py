@@ -43,6 +43,10 @@ class StoredModel:
         """Of every file."""
         return [f"arn:{partition}:s3:::{self.location.removeprefix('s3://')}/{file.name}" for file in self.files]
 
+    def folder_arn(self, partition: str) -> str:
+        """Of everything in the folder, as a pattern."""
+        return f"arn:{partition}:s3:::{self.location.removeprefix('s3://')}/*"
+
 
 def find_stored(plan: Plan, built: Sequence[BuiltPackage], place: Place) -> Iterator[StoredModel]:
     """Every model that its function fetches: where the manifest says, or in the stack's own bucket by its digest."""

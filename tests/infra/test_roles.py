@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
+
+from infra.roles import POLICY_CHARACTERS
 from tests.builders.deployed import deployed, may_invoke, policy_of
 from tests.builders.manifests import manifest, model, stage
 from tests.builders.pulumi_program import ACCOUNT, REGION, Program
-from turnout.manifest.parser import CallNode, Canary, Manifest, Model, Routing, SequenceNode
+from turnout.manifest.parser import CallNode, Canary, EnsembleNode, Manifest, Model, Routing, SequenceNode
 
 LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda"
 
@@ -91,6 +94,24 @@ def test_graphs_router_calls_every_version_that_the_graph_reaches_and_no_router(
     assert allowed(program, "inner_router", functions) == reached
     assert allowed(program, "iris_router", functions) == ["iris_v1", "iris_v2"]
     assert allowed(program, "router", functions) == functions[:-1]
+
+
+def graph_of(models: int) -> Manifest:
+    """`all` calls every one of the models."""
+    names = [f"customer-segment-{number}" for number in range(models)]
+    calls = EnsembleNode(tuple(CallNode(name) for name in names), {"y": "mean"})
+    rows = (*(model(name, ("v1",)) for name in names), Model("all", (), graph=calls))
+    return manifest(rows, (stage(serve=dict.fromkeys(names, "v1")),))
+
+
+@pytest.mark.parametrize("models", [10, 60])
+def test_policy_of_a_graphs_router_fits_into_its_role_however_many_models_it_calls(models: int) -> None:
+    program = deployed(graph_of(models))
+    for row in program.of("iam/rolePolicy:RolePolicy").values():
+        assert len(row.inputs["policy"]) <= POLICY_CHARACTERS
+    functions = [f"customer-segment-{models - 1}_v1", "all_router", "router"]
+    assert allowed(program, "all_router", functions)[:1] == functions[:1]
+    assert "all_router" not in allowed(program, "all_router", functions)
 
 
 def test_guard_rail_may_change_its_stages_and_is_called_by_its_rules_only() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from infra.roles import POLICY_CHARACTERS
 from tests.builders.deployed import deployed, packages_of, policy_of
 from tests.builders.manifests import manifest, model
 from tests.builders.pulumi_program import Program
@@ -58,6 +59,15 @@ def test_only_its_own_function_may_read_it_and_nothing_beside_it(large: Program)
     assert logs["Resource"][0].endswith(":log-group:/aws/lambda/turnout-test_iris_v2:log-stream:*")
     assert not any("s3:GetObject" in row["Action"] for row in policy_of(policies["models"]))
     assert large.of("lambda/function:Function")["iris_v2"].inputs["role"].endswith("/turnout-test_iris_v2")
+
+
+def test_policy_of_a_model_with_many_files_names_their_folder() -> None:
+    many = tuple(StoredFile(f"layers/{row}.bin", Path(f"/models/{row}.bin"), 10, "a" * 64) for row in range(100))
+    program = deployed_stored(manifest(), (*FILES, *many))
+    policy = program.of("iam/rolePolicy:RolePolicy")["iris_v2"]
+    assert len(policy.inputs["policy"]) <= POLICY_CHARACTERS
+    location = program.of("lambda/function:Function")["iris_v2"].inputs["environment"]["variables"]["TURNOUT_MODEL"]
+    assert policy_of(policy)[1]["Resource"] == [f"arn:aws:s3:::{location.removeprefix('s3://')}/*"]
 
 
 def test_function_is_made_when_its_model_and_its_role_are_there(large: Program) -> None:
