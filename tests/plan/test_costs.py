@@ -154,4 +154,4 @@ def test_the_page_the_schema_and_the_program_name_the_same_prices(root: Path) ->
     schema = json.loads((root / "schemas" / "models.schema.json").read_text())["properties"]["prices"]["properties"]
     assert {key: float(row["default"]) for key, row in schema.items()} == asdict(Prices())
     assert list(schema) == [field.name for field in fields(Prices)]
-    assert f"noted in {'November' if NOTED[5:] == '11' else NOTED} {NOTED[:4]}" in page
+    assert f"as of {'November' if NOTED[5:] == '11' else NOTED} {NOTED[:4]}" in page

@@ -20,6 +20,7 @@ from turnout.canary.rollout.stage_changes import patch_calls
 from turnout.canary.rollout.way_back import describe, find_promotion, make_return, offer_of
 from turnout.console.subject import Subject
 from turnout.manifest.parser import Stage
+from turnout.problems import TurnoutError
 from turnout.project.manifest_file import editing
 
 PRODUCTION = "prod"
@@ -68,14 +69,12 @@ class Wish:
     typed: str = ""
 
 
-class WishError(Exception):
+class WishError(TurnoutError):
     """A wish that cannot be granted; `status` is the answer's: 400 malformed, 409 out of date, 422 refused."""
 
     def __init__(self, status: int, message: str, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, hint)
         self.status = status
-        self.message = message
-        self.hint = hint
 
 
 def parse_wish(body: Any) -> Wish:
