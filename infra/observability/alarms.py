@@ -109,9 +109,9 @@ def alarms_of_stage(place: Place, api: str, stage: StagePlan) -> Iterator[Alarm]
     yield Alarm(
         "errors",
         stage_alarm_name(place, stage.name, "errors"),
-        f"More than {percent:g} % of the answers of stage {stage.name} are 5xx.",
+        f"More than {percent:g}% of the answers of stage {stage.name} are 5xx, {FEWEST_FAILURES} or more in a minute.",
         percent / 100,
-        {**_metric("AWS/ApiGateway", "5XXError", where), "statistic": "Average"},
+        {"metric_queries": answer_queries(api, stage.name)},
     )
     if stage.slo.p99_ms:
         yield Alarm(
@@ -121,6 +121,24 @@ def alarms_of_stage(place: Place, api: str, stage: StagePlan) -> Iterator[Alarm]
             stage.slo.p99_ms,
             {**_metric("AWS/ApiGateway", "Latency", where), "extended_statistic": "p99"},
         )
+
+
+def answer_queries(api: str, stage: str) -> list[dict[str, Any]]:
+    """Return the queries of the share of a stage's answers that are 5xx, 0 below `FEWEST_FAILURES`."""
+    where = {"ApiName": api, "Stage": stage}
+    metrics = {"failed": "5XXError", "calls": "Count"}
+    return [
+        *(
+            {"id": key, "metric": {**_metric("AWS/ApiGateway", name, where), "stat": "Sum"}}
+            for key, name in metrics.items()
+        ),
+        {
+            "id": "share",
+            "expression": f"IF(FILL(failed, 0) >= {FEWEST_FAILURES}, FILL(failed, 0) / calls, 0)",
+            "label": "5xx answers, share",
+            "return_data": True,
+        },
+    ]
 
 
 def failure_queries(function: str) -> list[dict[str, Any]]:

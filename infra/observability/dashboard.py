@@ -48,7 +48,7 @@ def _of_stage(plan: Plan, place: Place, api: Api, stage: StagePlan) -> Iterator[
     for watched in watched_of(plan, stage.variables, stage.canary.overrides):
         baseline = {f"baseline {resource}": resource for resource in sorted(watched.baseline.versions)}
         canary = {f"canary {resource}": resource for resource in sorted(watched.canary.versions)}
-        title = f"{stage.name}: {watched.model}, canary {stage.canary.percent:g} %"
+        title = f"{stage.name}: {watched.model}, canary {stage.canary.percent:g}%"
         yield _functions(place, title, baseline | canary)
 
 

@@ -43,15 +43,15 @@ DEAREST = {
 
 def test_alarms_and_the_dashboard_cost_when_nobody_calls() -> None:
     costs = costs_of(manifest_of())
-    # Two functions, the version's and the general router's, with six metrics each; one of the stage.
-    assert amounts_of(costs) == {"alarms": 13, "dashboard": 1}
-    assert costs.rest_dollars == pytest.approx(1.3 + 3.0)
+    # Two functions, the version's and the general router's, with six metrics each; two of the stage.
+    assert amounts_of(costs) == {"alarms": 14, "dashboard": 1}
+    assert costs.rest_dollars == pytest.approx(1.4 + 3.0)
 
 
 def test_each_promise_of_latency_is_a_metric_more() -> None:
     version = Version("iris", "v1", "m.onnx", slo=Slo(p99_ms=50))
     promised = replace(stage(), slo=Slo(p99_ms=100))
-    assert amounts_of(costs_of(manifest_of(version, in_stage=promised)))["alarms"] == 15
+    assert amounts_of(costs_of(manifest_of(version, in_stage=promised)))["alarms"] == 16
 
 
 def test_what_is_kept_warm_costs_all_month() -> None:
@@ -133,14 +133,14 @@ def test_a_graph_costs_its_steps_and_its_router(graph: dict[str, object], calls:
 def test_prices_of_models_yaml_hold_and_are_said_to() -> None:
     of = replace(manifest_of(), prices=Prices(alarm_month=1, lambda_million=2))
     costs = costs_of(of)
-    assert costs.rest_dollars == pytest.approx(13 + 3)
+    assert costs.rest_dollars == pytest.approx(14 + 3)
     assert costs.million[0].calls == 2
     assert "from models.yaml: lambda_million, alarm_month." in costs.assumptions[0]
 
 
 def test_costs_are_json() -> None:
     found = json.loads(json.dumps(costs_of(manifest_of()).to_json()))
-    assert found["month_at_rest"]["dollars"] == 4.3
+    assert found["month_at_rest"]["dollars"] == 4.4
     assert found["month_at_rest"]["items"][0]["name"] == "alarms"
     assert found["million_calls"][0]["dollars"] == 4.266668
     assert found["prices"] == asdict(Prices())

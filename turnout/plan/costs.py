@@ -33,8 +33,8 @@ GIGABYTE = 1024**3
 FUNCTION_METRICS = 6
 """That a function's alarms compare: failures compare five, throttles one (infra/observability/alarms.py)."""
 
-STAGE_METRICS = 1
-"""That a stage's alarm of its failures compares."""
+STAGE_METRICS = 2
+"""That a stage's alarm of its failures compares: 5xx answers, and all of them."""
 
 CHECKS = HOURS * 60
 """Of a guard rail in a month."""

@@ -56,7 +56,7 @@ def test_the_plan_says_what_it_costs(project: Path, capsys: pytest.CaptureFixtur
     rows = [line.split() for line in out.splitlines()]
     total = costs["month_at_rest"]["dollars"]
     assert f"Cost on AWS, a month without calls: ${total:,.2f}\n" in out
-    assert ["alarms", "20", "metrics", "1", "20.00"] in rows
+    assert ["alarms", "22", "metrics", "1", "22.00"] in rows
     versions = [row for row in costs["million_calls"] if row["version"] == "v1"]
     assert ["echo", "v1", "direct", "3.50", "0.20", f"{versions[0]['running']:.2f}", "0.30"] in [
         row[:7] for row in rows

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.observability.alarms import failure_queries
+from infra.observability.alarms import answer_queries, failure_queries
 from tests.builders.deployed import deployed
 from tests.builders.manifests import manifest, model, stage
 from turnout.manifest.parser import Slo
@@ -38,10 +38,10 @@ def test_slo_decides_the_thresholds() -> None:
     assert (latency["threshold"], latency["metricName"]) == (500.0, "Latency")
 
 
-def failing_percent(**sums: float) -> float:
-    """What the alarm compares with its threshold, computed as CloudWatch does; a metric without data is left out."""
+def compute(queries: list[dict[str, Any]], returned: str, **sums: float) -> float:
+    """What an alarm compares with its threshold, computed as CloudWatch does; a metric without data is left out."""
     values: dict[str, Any] = {}
-    for query in failure_queries("f"):
+    for query in queries:
         if "metric" in query:
             metric = query["metric"]
             values[query["id"]] = sums.get(query["id"])
@@ -56,8 +56,22 @@ def failing_percent(**sums: float) -> float:
             values[query["id"]] = eval(text, {"sum": sum, **functions}, values)
         except ZeroDivisionError:
             values[query["id"]] = 0.0  # elementwise, and not chosen
-    found: float = values["percent"]
+    found: float = values[returned]
     return found
+
+
+@pytest.mark.parametrize(
+    ("sums", "share"),
+    [
+        ({"calls": 1, "failed": 1}, 0),
+        ({"calls": 2, "failed": 2}, 0),
+        ({"calls": 3, "failed": 3}, 1),
+        ({"calls": 100, "failed": 4}, 0.04),
+        ({"calls": 50}, 0),
+    ],
+)
+def test_single_failing_answers_of_a_stage_raise_no_alarm(sums: dict[str, float], share: float) -> None:
+    assert compute(answer_queries("api", "prod"), "share", **sums) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +91,7 @@ def failing_percent(**sums: float) -> float:
 def test_failing_share_counts_crashes_answers_of_500_and_throttles_but_no_single_failures(
     sums: dict[str, float], percent: float
 ) -> None:
-    assert failing_percent(**sums) == pytest.approx(percent)
+    assert compute(failure_queries("f"), "percent", **sums) == pytest.approx(percent)
 
 
 def test_metrics_of_failures_are_those_of_both_aliases_and_one_result_is_returned() -> None:

@@ -23,7 +23,7 @@ def labels(widget: dict[str, Any]) -> list[str]:
 def test_canary_stands_beside_its_baseline_in_each_graph() -> None:
     widgets = widgets_of(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
     for graph in ("calls", "errors", "p99 ms"):
-        assert labels(widgets[f"prod: iris, canary 10 %, {graph}"]) == [
+        assert labels(widgets[f"prod: iris, canary 10%, {graph}"]) == [
             "baseline turnout-test_iris_v1:live",
             "canary turnout-test_iris_v2:live",
         ]
@@ -31,7 +31,7 @@ def test_canary_stands_beside_its_baseline_in_each_graph() -> None:
 
 def test_release_canary_is_the_other_alias() -> None:
     widgets = widgets_of(manifest(stages=(stage(canary=Canary(10.0, {}, release=True)),)))
-    assert labels(widgets["prod: iris, canary 10 %, calls"]) == [
+    assert labels(widgets["prod: iris, canary 10%, calls"]) == [
         "baseline turnout-test_iris_v1:live",
         "canary turnout-test_iris_v1:next",
     ]
