@@ -20,8 +20,16 @@ WIDTH = 24 // COLUMNS
 HEIGHT = 6
 PERIOD_S = 60
 
+MOST_WIDGETS = 500
+MOST_METRICS = 2_500
+"""Of one dashboard. Source: Amazon CloudWatch User Guide, "CloudWatch service quotas"."""
+
 Widget = dict[str, Any]
 Row = tuple[Widget, ...]
+RankedRow = tuple[int, Row]
+ANSWERS, CANARY, FUNCTIONS = range(3)
+"""Ranks of rows: which ones stay where a dashboard cannot hold all."""
+
 Metric = list[Any]
 
 FUNCTION_GRAPHS = (("calls", "Invocations", "Sum"), ("errors", "Errors", "Sum"), ("p99 ms", "Duration", "p99"))
@@ -30,26 +38,48 @@ FUNCTION_GRAPHS = (("calls", "Invocations", "Sum"), ("errors", "Errors", "Sum"),
 
 def render_dashboard(plan: Plan, place: Place) -> str:
     """The body, equal for equal plans."""
-    rows = [row for api in plan.apis for stage in api.stages for row in _of_stage(plan, place, api, stage)]
+    every = [row for api in plan.apis for stage in api.stages for row in _of_stage(plan, place, api, stage)]
+    rows = choose_rows(every)
     widgets = [
         {**widget, "x": column * WIDTH, "y": index * HEIGHT, "width": WIDTH, "height": HEIGHT}
         for index, row in enumerate(rows)
         for column, widget in enumerate(row)
     ]
+    if len(rows) < len(every):
+        widgets.append(_describe_omitted(len(every) - len(rows), HEIGHT * len(rows)))
     return json.dumps({"widgets": widgets}, separators=(",", ":"))
 
 
-def _of_stage(plan: Plan, place: Place, api: Api, stage: StagePlan) -> Iterator[Row]:
-    yield _answers(place, api, stage)
+def choose_rows(every: Sequence[RankedRow]) -> list[Row]:
+    """Return the rows that one dashboard holds, in their order: the highest ranks first, the others while they fit."""
+    widgets, metrics = MOST_WIDGETS - 1, MOST_METRICS
+    chosen: list[int] = []
+    for index, (_, row) in sorted(enumerate(every), key=lambda found: (found[1][0], found[0])):
+        compared = sum(len(widget["properties"]["metrics"]) for widget in row)
+        if len(row) > widgets or compared > metrics:
+            continue
+        widgets, metrics = widgets - len(row), metrics - compared
+        chosen.append(index)
+    return [every[index][1] for index in sorted(chosen)]
+
+
+def _describe_omitted(rows: int, below: int) -> Widget:
+    allowed = f"{MOST_WIDGETS} graphs and {MOST_METRICS:,} metrics"
+    text = f"CloudWatch allows {allowed} per dashboard: {rows} more rows are omitted."
+    return {"type": "text", "x": 0, "y": below, "width": 24, "height": 2, "properties": {"markdown": text}}
+
+
+def _of_stage(plan: Plan, place: Place, api: Api, stage: StagePlan) -> Iterator[RankedRow]:
+    yield ANSWERS, _answers(place, api, stage)
     shown = {resource: resource for resource in served_by(api, stage)}
-    yield _functions(place, f"{stage.name}: functions", shown)
+    yield FUNCTIONS, _functions(place, f"{stage.name}: functions", shown)
     if stage.canary is None:
         return
     for watched in watched_of(plan, stage.variables, stage.canary.overrides):
         baseline = {f"baseline {resource}": resource for resource in sorted(watched.baseline.versions)}
         canary = {f"canary {resource}": resource for resource in sorted(watched.canary.versions)}
         title = f"{stage.name}: {watched.model}, canary {stage.canary.percent:g}%"
-        yield _functions(place, title, baseline | canary)
+        yield CANARY, _functions(place, title, baseline | canary)
 
 
 def served_by(api: Api, stage: StagePlan) -> list[str]:

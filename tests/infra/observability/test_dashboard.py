@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from infra.naming import Place
+from infra.observability.dashboard import render_dashboard
 from tests.builders.deployed import deployed
-from tests.builders.manifests import manifest, model, stage
-from turnout.manifest.parser import Canary, Manifest
+from tests.builders.manifests import artifacts_of, manifest, model, stage
+from turnout.manifest.parser import AccountQuotas, Canary, Manifest
+from turnout.plan.planner import make_plan
 
 
 def widgets_of(of: Manifest) -> dict[str, Any]:
@@ -54,3 +60,21 @@ def test_widgets_do_not_overlap() -> None:
     stages = (stage(canary=Canary(10.0, {"iris": "v2"})), stage("dev"))
     placed = [(row["x"], row["y"]) for row in widgets_of(manifest(stages=stages)).values()]
     assert len(set(placed)) == len(placed) == 15
+
+
+@pytest.mark.parametrize(("models", "stages"), [(45, 5), (90, 2), (60, 10)])
+def test_dashboard_of_many_models_and_stages_keeps_cloudwatchs_quotas(models: int, stages: int) -> None:
+    rows = tuple(model(f"m{number}", ("v1", "v2")) for number in range(models))
+    serve, moved = ({row.name: version for row in rows} for version in ("v1", "v2"))
+    auths = ("none", "api_key", "iam")
+    canary = Canary(10.0, moved)
+    of = manifest(rows, tuple(stage(f"s{n}", serve, canary=canary, auth=auths[n % 3]) for n in range(stages)))
+    plan = make_plan(replace(of, quotas=AccountQuotas(resources=1000)), artifacts_of(of), stack="test")
+    body = json.loads(render_dashboard(plan, Place("aws", "eu-west-1", "123456789012", "turnout-test")))
+    *graphs, text = body["widgets"]
+    assert len(body["widgets"]) <= 500
+    assert sum(len(row["properties"]["metrics"]) for row in graphs) <= 2500
+    assert "more rows are omitted" in text["properties"]["markdown"]
+    titles = [row["properties"]["title"] for row in graphs]
+    assert {f"s{number}: requests" for number in range(stages)} <= set(titles)
+    assert text["y"] >= max(row["y"] + row["height"] for row in graphs)
