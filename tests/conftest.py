@@ -27,6 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 SLOW = (
     # Real servers, Pulumi's engine, real packages, processes of their own.
+    "tests/browser",
+    "tests/console/test_console.py",
+    "tests/console/test_standalone.py",
     "tests/e2e",
     "tests/engine",
     "tests/gateway/editions/test_api_keys.py",

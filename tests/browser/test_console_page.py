@@ -254,7 +254,7 @@ def test_nothing_overflows(chromium: Browser, server: RunningServer, width: int)
     with visiting(chromium, server, width, "dark") as visit:
         start_canary(visit, "50")
         visit.page.wait_for_selector(".verdict")
-        for place in ("stage/dev", "try/echo/v1", ""):
+        for place in ("stage/dev", "try/echo/v1", "plan", ""):
             visit.page.evaluate(f"location.hash = {json.dumps(place)}")
             visit.page.wait_for_timeout(500)
             assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, place
@@ -267,7 +267,7 @@ def test_axe_finds_nothing(chromium: Browser, server: RunningServer, scheme: str
     with visiting(chromium, server, scheme=scheme) as visit:
         start_canary(visit, "50")
         server.post("/dev/models/echo/inference", {"instances": [[1.0, 2.0, 3.0, 4.0]]})
-        for place in ("stage/dev", "try/echo/v1", ""):
+        for place in ("stage/dev", "try/echo/v1", "plan", ""):
             visit.page.evaluate(f"location.hash = {json.dumps(place)}")
             visit.page.wait_for_timeout(1500)
             result = Axe().run(visit.page)

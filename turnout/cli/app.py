@@ -16,6 +16,7 @@ from turnout.cli.canary import commands as canary
 from turnout.cli.commands import (
     add,
     build,
+    console,
     init,
     invoke,
     keys,
@@ -124,6 +125,7 @@ for command in (
     plan.plan,
     build.build,
     serve.serve,
+    console.console,
     invoke.invoke,
     replay.replay,
     add.add,

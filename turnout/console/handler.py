@@ -22,6 +22,7 @@ from turnout.client.sample_request import UnknownNameError, make_sample_request
 from turnout.console.actions import WishError, parse_wish, preview, take
 from turnout.console.door import HEADERS, Door, refuse
 from turnout.console.pages import answer_page
+from turnout.console.plan_page import describe_plan
 from turnout.console.state import make_pulse, make_state
 from turnout.console.subject import Subject
 from turnout.gateway.http.messages import Request, Response
@@ -32,6 +33,9 @@ from turnout.yaml_text.editor import EditError
 
 PULSE_S = 1.0
 """Between two events; what is asked for more often is answered with the last one."""
+
+PULSE_ON_AWS_S = 30.0
+"""The same for a stack: each event asks CloudWatch, which is paid by the question and has a number a minute."""
 
 REFUSED = (EditError, RolloutError, StageControlError, ManifestChangedError, ObservationError)
 """What the rollout code raises where something cannot be done; each has a message and a hint."""
@@ -52,6 +56,7 @@ class ConsoleHandler:
         self._subject = subject
         self._door = door
         self._clock = clock
+        self._pulse_s = PULSE_S if subject.target.is_local else PULSE_ON_AWS_S
         self._pulse: tuple[float, bytes] = (float("-inf"), b"")
         self._lock = threading.Lock()
 
@@ -73,6 +78,7 @@ class ConsoleHandler:
         answers: Mapping[tuple[str, str], Callable[[Request], Response]] = {
             ("GET", "/state"): self._answer_state,
             ("GET", "/events"): self._answer_events,
+            ("GET", "/plan"): self._answer_plan,
             ("GET", "/sample"): self._answer_sample,
             ("GET", "/key"): self._answer_key,
             ("POST", "/preview"): self._answer_preview,
@@ -107,10 +113,10 @@ class ConsoleHandler:
         """One event, and when to ask for the next: browsers come back by themselves, over the same connection."""
         with self._lock:
             at, data = self._pulse
-            if self._clock() - at >= PULSE_S / 2:
-                data = orjson.dumps(make_pulse(self._subject))
+            if self._clock() - at >= self._pulse_s / 2:
+                data = orjson.dumps({"every_s": self._pulse_s, **make_pulse(self._subject)})
                 self._pulse = (self._clock(), data)
-        text = b"retry: %d\nevent: pulse\ndata: %b\n\n" % (PULSE_S * 1000, data)
+        text = b"retry: %d\nevent: pulse\ndata: %b\n\n" % (self._pulse_s * 1000, data)
         return Response(200, (("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), *HEADERS), text)
 
     def _answer_sample(self, request: Request) -> Response:
@@ -126,6 +132,9 @@ class ConsoleHandler:
                 read = read_examples(project.manifest.path.parent / row.examples)
                 examples = [{"name": example.name, "request": example.request} for example in read]
         return answer_json(200, {"version": sample.version, "request": sample.request, "examples": examples})
+
+    def _answer_plan(self, _request: Request) -> Response:
+        return answer_json(200, describe_plan(self._subject))
 
     def _answer_key(self, request: Request) -> Response:
         """The local API key of a stage, for requests that the page sends."""

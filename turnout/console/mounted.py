@@ -27,7 +27,7 @@ def make_console(manifest: Path, door: Door, url: str) -> Console:
             from turnout.console.handler import ConsoleHandler
             from turnout.console.subject import Subject
 
-            made.append(ConsoleHandler(Subject(manifest, StageTarget("local", url)), door).handle)
+            made.append(ConsoleHandler(Subject(manifest, StageTarget("local", url), is_mounted=True), door).handle)
         return made[0](request)
 
     return Console(handle, lead_browsers, f"{url}/{CONSOLE_SEGMENT}?token={door.token}")

@@ -36,6 +36,7 @@ def make_state(subject: Subject, *, may_write: bool) -> dict[str, Any]:
         "folder": subject.folder.name,
         "place": str(subject.target),
         "is_local": subject.target.is_local,
+        "is_served_here": subject.is_mounted,
         "may_write": may_write,
     }
     try:

@@ -35,11 +35,13 @@ class Subject:
     Args:
         manifest: the file that `--manifest` names.
         target: where the stages are served.
+        is_mounted: whether the page comes from the server that serves the stages, so that it can send requests.
         load: reads the project.
     """
 
     manifest: Path
     target: StageTarget
+    is_mounted: bool = False
     load: Callable[[Path], Project] = load_project
     _cached: _Cached = field(default_factory=_Cached, repr=False, compare=False)
 

@@ -2,6 +2,7 @@
 // The page: reads the state, follows the events, and shows what the address behind `#` names.
 import { Fragment, follow, getJson, html, render, useEffect, useRef, useState } from './lib.js';
 import { Matrix } from './matrix.js';
+import { Plan } from './plan.js';
 import { StagePanel } from './stage.js';
 import { TryIt } from './tryit.js';
 
@@ -57,7 +58,7 @@ function App() {
       <span class="project">${state.platform || state.folder}</span>
       <span class="muted">${state.place}</span>
       ${!state.may_write && html`<span class="badge">read-only</span>`}
-      <nav aria-label="Views"><a href="#" aria-current=${!where.stage && !where.model ? 'page' : null}>Models</a> <a href="#try" aria-current=${where.model !== null ? 'page' : null}>Try it</a></nav>
+      <nav aria-label="Views"><a href="#" aria-current=${!where.stage && where.model === null && !where.isPlan ? 'page' : null}>Models</a> <a href="#plan" aria-current=${where.isPlan ? 'page' : null}>Plan</a> <a href="#try" aria-current=${where.model !== null ? 'page' : null}>Try it</a></nav>
       <span class=${`live ${isLive ? 'on' : ''}`} role="status">${isLive ? 'live' : 'no data'}</span>
     </header>
     <main>
@@ -65,7 +66,8 @@ function App() {
       <div role="status" class="message">${message && html`<p>${message} <button class="link" onClick=${() => setMessage('')}>Dismiss</button></p>`}</div>
       ${stage && html`<${StagePanel} key=${stage.name} stage=${stage} state=${state} pulse=${pulse} evidence=${evidence.current} onClose=${() => go('')} onDone=${done} />`}
       ${where.model !== null && html`<${TryIt} state=${state} model=${where.model} version=${where.version} />`}
-      ${where.model === null && html`<${Matrix} state=${state} history=${history.current} onStage=${(/** @type {string} */ name) => go(`stage/${name}`)} onModel=${(/** @type {string} */ model, /** @type {string} */ version) => go(`try/${model}${version ? `/${version}` : ''}`)} />`}
+      ${where.isPlan && html`<${Plan} generation=${state.generation} />`}
+      ${where.model === null && !where.isPlan && html`<${Matrix} state=${state} history=${history.current} onStage=${(/** @type {string} */ name) => go(`stage/${name}`)} onModel=${(/** @type {string} */ model, /** @type {string} */ version) => go(`try/${model}${version ? `/${version}` : ''}`)} />`}
     </main>
     <footer class="muted small">Turnout ${state.turnout}. The same in a terminal: <code>turnout canary</code>, <code>turnout models</code>, <code>turnout plan</code>.</footer>
   <//>`;
@@ -88,7 +90,7 @@ function collectEvidence(kept, canaries) {
 
 function readAddress() {
   const parts = decodeURIComponent(location.hash.slice(1)).split('/');
-  return { stage: parts[0] === 'stage' ? parts[1] : '', model: parts[0] === 'try' ? parts[1] || '' : null, version: parts[0] === 'try' ? parts[2] || '' : '' };
+  return { isPlan: parts[0] === 'plan', stage: parts[0] === 'stage' ? parts[1] : '', model: parts[0] === 'try' ? parts[1] || '' : null, version: parts[0] === 'try' ? parts[2] || '' : '' };
 }
 
 /** @param {string} place */

@@ -50,11 +50,14 @@ async function answer(response) {
 export function follow(onPulse, onGone) {
   const source = new EventSource(BASE + '/events');
   let heard = Date.now();
+  let between = 1000;
   source.addEventListener('pulse', (event) => {
     heard = Date.now();
-    onPulse(JSON.parse(event.data));
+    const pulse = JSON.parse(event.data);
+    between = 1000 * pulse.every_s;
+    onPulse(pulse);
   });
-  const timer = setInterval(() => Date.now() - heard > 5000 && onGone(), 1000);
+  const timer = setInterval(() => Date.now() - heard > 4 * between + 1000 && onGone(), 1000);
   return () => {
     clearInterval(timer);
     source.close();

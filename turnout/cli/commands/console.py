@@ -1,0 +1,56 @@
+"""`turnout console`: the console's page for a stack on AWS, or for a server that runs on this machine."""
+
+from __future__ import annotations
+
+import errno
+from typing import Annotated
+
+import typer
+
+from turnout.cli.canary.target import WHERE, EndpointOption, StackOption, find_target, told
+from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
+from turnout.cli.output import CommandError, tell
+
+PortOption = Annotated[
+    int, typer.Option(metavar="PORT", min=0, max=65535, help="The port to listen on; 0 takes a free one.")
+]
+ReadOnlyOption = Annotated[bool, typer.Option("--read-only", help="Show everything and change nothing.")]
+
+
+def console(
+    *,
+    stack: StackOption = "",
+    endpoint_url: EndpointOption = "",
+    port: PortOption = 0,
+    read_only: ReadOnlyOption = False,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Serve the console of a stack on AWS.
+
+    turnout console --stack prod
+
+    Serves the page on 127.0.0.1 and prints its address. The page shows what `turnout canary status` shows and does what
+    `turnout canary --now` does, with this machine's AWS credentials. `turnout serve` has a console of its own.
+    """
+    from turnout.canary.rollout.stage_control import make_client
+    from turnout.console.standalone import serve_console
+    from turnout.console.subject import Subject
+
+    target = find_target(endpoint_url, stack)
+    if target is None:
+        raise CommandError("The console needs to know where the stages are served.", WHERE)
+    with told(manifest):
+        load(manifest)
+        if not target.is_local:
+            make_client("apigateway", target)  # else the page would be the first to say that boto3 is missing
+    try:
+        serve_console(Subject(manifest, target), port, announce, may_write=not read_only)
+    except OSError as error:
+        hint = "Something listens there already; --port takes another." if error.errno == errno.EADDRINUSE else ""
+        raise CommandError(f"cannot listen on 127.0.0.1:{port}: {error.strerror or error}.", hint, code=1) from error
+
+
+def announce(address: str) -> None:
+    """Print where the console is."""
+    tell(f"Console: {address}")
+    tell("Ctrl-C ends it.")

@@ -1,0 +1,58 @@
+"""What the page shows of the plan: functions, quotas, costs and notes, the same as `turnout plan --json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from turnout.console.subject import Subject
+from turnout.plan.checks.quotas import spell_amount
+from turnout.plan.costs import estimate_costs
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Function, Quota
+
+
+def describe_plan(subject: Subject) -> dict[str, Any]:
+    """The plan of the project as its files say now; a quota that is exceeded is shown, not refused.
+
+    Raises:
+        ProblemsError: the project's files are wrong.
+    """
+    project = subject.project()
+    plan = make_plan(project.manifest, project.artifacts, stack=subject.target.stack, enforce=False)
+    costs = estimate_costs(plan, project.manifest).to_json()
+    quotas = sorted(plan.quotas, key=lambda quota: -quota.share)
+    return {
+        "functions": [
+            {
+                "name": function.name,
+                "architecture": function.settings.architecture,
+                "memory_mb": function.settings.memory_mb,
+                "timeout_s": function.settings.timeout_s,
+                "warm": describe_warm(function),
+            }
+            for function in plan.functions
+        ],
+        "routes": sum(len(api.routes) for api in plan.apis),
+        "apis": [api.name for api in plan.apis],
+        "quotas": [{**describe_quota(quota), "share": quota.share, "exceeded": quota.exceeded} for quota in quotas],
+        "costs": costs,
+        "notes": [note.message for note in plan.notes],
+    }
+
+
+def describe_warm(function: Function) -> str:
+    """What keeps a function warm; empty where nothing does."""
+    warm = function.settings.warm
+    if warm.snap_start:
+        return "SnapStart"
+    return f"{warm.provisioned} provisioned" if warm.provisioned else ""
+
+
+def describe_quota(quota: Quota) -> dict[str, str]:
+    """A quota as texts."""
+    return {
+        "name": quota.name,
+        "subject": quota.subject,
+        "used": spell_amount(quota.used, quota.unit),
+        "allowed": spell_amount(quota.allowed, quota.unit),
+    }
