@@ -244,6 +244,12 @@ def test_metadata_is_short_and_names_the_locales() -> None:
     assert len(metadata["description"]) == 200
 
 
+def test_an_empty_locale_is_the_environments() -> None:
+    node = helper.make_node("StringNormalizer", ["x"], ["y"], case_change_action="LOWER", locale="")
+    model = model_of([value("x", "BYTES", ["n"])], [value("y", "BYTES", ["n"])], [node])
+    assert signature_of(model, "model.onnx").metadata["locales"] == '"" (that of LANG)'
+
+
 def emptied(model: onnx.ModelProto) -> onnx.ModelProto:
     for tensor in tensors_of(model):
         for field in ("float_data", "raw_data", "string_data", "int64_data", "int32_data", "double_data"):

@@ -164,9 +164,9 @@ def _needs_locale(node: onnx.NodeProto) -> bool:
 
 
 def _locale(normalizer: onnx.NodeProto) -> str:
-    """The locale that a StringNormalizer asks for; onnxruntime takes en_US where it names none."""
+    """The locale that a StringNormalizer asks for: onnxruntime takes en_US without a name, LANG's for an empty one."""
     named = [attribute.s.decode("utf-8", "replace") for attribute in normalizer.attribute if attribute.name == "locale"]
-    return named[0] if named else "en_US"
+    return (named[0] or '"" (that of LANG)') if named else "en_US"
 
 
 def _shorten(text: str) -> str:
