@@ -68,7 +68,7 @@ function ModelRow({ model, state, figures, isOpen, onOpen, onStage, onModel }) {
     ${isOpen &&
     html`<tr class="opened"><td colspan=${state.stages.length + 6}>
       <table>
-        <thead><tr><th>Version</th><th>Digest</th><th class="number">Size</th><th>Inputs</th><th>Outputs</th><th></th></tr></thead>
+        <thead><tr><th>Version</th><th>Digest</th><th class="number">Size</th><th>Inputs</th><th>Outputs</th><th><span class="hidden">Action</span></th></tr></thead>
         <tbody>
           ${model.versions.map((/** @type {any} */ version) => html`<tr>
             <td>${version.name} ${version.flags.map((/** @type {string} */ flag) => html`<span class="badge">${flag}</span> `)}<div class="muted small">${version.description}</div></td>

@@ -18,7 +18,7 @@ export function Plan({ generation }) {
     ${plan.notes.length > 0 && html`<ul>${plan.notes.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul>`}
     <h3>Quotas of AWS, the fullest first</h3>
     <div class="wide" tabindex="0"><table>
-      <thead><tr><th>Quota</th><th>Of</th><th class="number">Used</th><th class="number">Allowed</th><th class="number">Share</th><th></th></tr></thead>
+      <thead><tr><th>Quota</th><th>Of</th><th class="number">Used</th><th class="number">Allowed</th><th class="number">Share</th><th><span class="hidden">Bar</span></th></tr></thead>
       <tbody>${plan.quotas.slice(0, 40).map((/** @type {any} */ quota) => html`<tr class=${quota.exceeded ? 'bad-text' : ''}><td>${quota.name}</td><td>${quota.subject}</td><td class="number">${quota.used}</td><td class="number">${quota.allowed}</td><td class="number">${Math.round(100 * quota.share)}%</td>
         <td><svg class="quota" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="back" width="100" height="8" /><rect class=${quota.share > 0.8 ? 'near' : ''} width=${Math.min(100, 100 * quota.share)} height="8" /></svg></td></tr>`)}</tbody>
     </table></div>
