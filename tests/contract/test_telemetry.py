@@ -74,13 +74,16 @@ def test_the_command_and_all_that_it_starts_have_the_variable() -> None:
     assert done.stdout.splitlines()[-1] == "b'1\\n'"
 
 
-def test_an_open_session_writes_nothing_below_the_home_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [None, ""], ids=["unset", "empty"])
+def test_an_open_session_writes_nothing_below_the_home_folder(tmp_path: Path, value: str | None) -> None:
     script = (
         "import pathlib\n"
         "from model_lambdas.onnx_model.session import open_session\n"
         "open_session(pathlib.Path('models/iris/v1/model.onnx'), 1024)\n"
     )
     environ = {name: value for name, value in os.environ.items() if name not in TELEMETRY_OFF}
+    if value is not None:
+        environ |= dict.fromkeys(TELEMETRY_OFF, value)
     environ["HOME"] = str(tmp_path)
     environ.pop("XDG_CACHE_HOME", None)
     subprocess.run([sys.executable, "-c", script], env=environ, cwd=ROOT, check=True)

@@ -134,7 +134,7 @@ def _measure(project: Project, version: Version, request: Any) -> ColdStart:
 
 
 def _run(version: Version, script: str, row: dict[str, Any]) -> dict[str, float]:
-    variables = {**TELEMETRY_OFF, **os.environ}
+    variables = {**os.environ, **TELEMETRY_OFF}
     done = run_child([sys.executable, "-I", "-c", script], stdin=json.dumps(row), env=variables)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["the process ended without output"])[-1]
