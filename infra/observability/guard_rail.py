@@ -27,6 +27,11 @@ from ..policies import DESCRIBE_ALARMS, LAMBDA, allow, allow_logs, render_policy
 
 SOURCE = Path(__file__).with_name("guard_rail_function.py")
 
+PATTERN_CHARACTERS = 2_048
+"""Of a rule's event pattern. Source: EventBridge User Guide, "Amazon EventBridge quotas"."""
+
+AlarmPattern = str | dict[str, str]
+
 CHECKED = "rate(1 minute)"
 """How often the alarms' states are checked while a canary is on."""
 
@@ -114,28 +119,25 @@ class GuardRail(pulumi.ComponentResource):
 
     def _make_rules(self, guarded: Guarded, function: aws.lambda_.Function) -> None:
         stage = guarded.stage
-        pattern = {
-            "source": ["aws.cloudwatch"],
-            "detail-type": ["CloudWatch Alarm State Change"],
-            "resources": alarm_patterns(self._place, guarded.alarms),
-            "detail": {"state": {"value": ["ALARM"]}},
-        }
-        went_off = aws.cloudwatch.EventRule(
-            stage,
-            name=self._place.guard_rail_rule(stage),
-            description=f"Ends the canary of stage {stage} when an alarm of it goes off.",
-            event_pattern=json.dumps(pattern, separators=(",", ":")),
-            opts=self._within,
-        )
         template = pulumi.Output.json_dumps({"rest_api_id": guarded.rest_api_id, "stage": stage, "alarm": "<alarm>"})
-        aws.cloudwatch.EventTarget(
-            stage,
-            rule=went_off.name,
-            arn=function.arn,
-            input_transformer={"input_paths": {"alarm": "$.detail.alarmName"}, "input_template": template},
-            opts=self._within,
-        )
-        self._permit(stage, stage, went_off, function)
+        for number, part in enumerate(split_patterns(alarm_patterns(self._place, guarded.alarms)), start=1):
+            suffix = "" if number == 1 else f".{number}"
+            went_off = aws.cloudwatch.EventRule(
+                f"{stage}{suffix}",
+                name=f"{self._place.guard_rail_rule(stage)}{suffix}",
+                description=f"Ends the canary of stage {stage} when an alarm of it goes off.",
+                event_pattern=_render_pattern(part),
+                opts=self._within,
+            )
+            aws.cloudwatch.EventTarget(
+                f"{stage}{suffix}",
+                rule=went_off.name,
+                arn=function.arn,
+                input_transformer={"input_paths": {"alarm": "$.detail.alarmName"}, "input_template": template},
+                opts=self._within,
+            )
+            statement = stage if number == 1 else f"PART-{number}-{stage}"  # no stage has a capital
+            self._permit(f"{stage}{suffix}", statement, went_off, function)
         check = f"{stage}.check"
         minutely = aws.cloudwatch.EventRule(
             check,
@@ -175,7 +177,28 @@ class GuardRail(pulumi.ComponentResource):
         checked.result.apply(_warn_of_end(guarded.stage))
 
 
-def alarm_patterns(place: Place, alarms: GuardAlarms) -> list[str | dict[str, str]]:
+def split_patterns(patterns: Sequence[AlarmPattern]) -> Iterator[list[AlarmPattern]]:
+    """Yield the patterns in parts, in order, each of which fits into one rule."""
+    part: list[AlarmPattern] = []
+    for pattern in patterns:
+        if part and len(_render_pattern([*part, pattern])) > PATTERN_CHARACTERS:
+            yield part
+            part = []
+        part.append(pattern)
+    yield part
+
+
+def _render_pattern(alarms: Sequence[AlarmPattern]) -> str:
+    pattern = {
+        "source": ["aws.cloudwatch"],
+        "detail-type": ["CloudWatch Alarm State Change"],
+        "resources": list(alarms),
+        "detail": {"state": {"value": ["ALARM"]}},
+    }
+    return json.dumps(pattern, separators=(",", ":"))
+
+
+def alarm_patterns(place: Place, alarms: GuardAlarms) -> list[AlarmPattern]:
     """Return what EventBridge compares an alarm's ARN with."""
     every = [{"wildcard": place.alarm_arn(f"{alarms.prefix}*{ERRORS}")}] if alarms.prefix else []
     return [*(place.alarm_arn(name) for name in alarms.names), *every]

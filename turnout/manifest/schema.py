@@ -203,6 +203,10 @@ def _empty(path: KeyPath, _: Any, schema: Mapping[str, Any], __: str | None) -> 
     return [Finding(path, "must not be empty", _example(schema))]
 
 
+def _too_many_items(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
+    return [Finding(path, f"must have at most {schema['maxItems']} entries, got {len(value)}")]
+
+
 def _too_many(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
     """One key of several says which way is meant."""
     known = schema["properties"]
@@ -281,6 +285,7 @@ _DESCRIPTIONS: Mapping[str, Callable[[KeyPath, Any, Mapping[str, Any], str | Non
     "minProperties": _empty,
     "maxProperties": _too_many,
     "minItems": _empty,
+    "maxItems": _too_many_items,
     "uniqueItems": _not_unique,
     "oneOf": _one_of,
     "dependentRequired": _dependent,

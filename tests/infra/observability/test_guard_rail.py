@@ -111,3 +111,22 @@ def test_function_is_one_file_that_lambda_finds() -> None:
     assert list(made["code"].assets) == [f"{module}.py"]
     assert name == "handler"
     assert made["name"] == "turnout-test-guard-rail"
+
+
+@pytest.mark.parametrize("named", [0, 10, 30])
+def test_every_alarm_is_watched_by_rules_and_an_input_that_eventbridge_accepts(named: int) -> None:
+    names = tuple(f"alarm-{number}-".ljust(255, "x") for number in range(named))
+    canary = Canary(10.0, {"iris": "v2"}, judgement=Judgement(alarms=names))
+    program = deployed(manifest(stages=(stage(canary=canary),)))
+    patterns = [
+        row.inputs["eventPattern"]
+        for row in program.of("cloudwatch/eventRule:EventRule").values()
+        if "eventPattern" in row.inputs
+    ]
+    assert all(len(pattern) <= 2048 for pattern in patterns)
+    watched = [row for pattern in patterns for row in json.loads(pattern)["resources"]]
+    assert {row.rpartition(":")[2] for row in watched if isinstance(row, str)} >= set(names)
+    assert len(program.of("lambda/permission:Permission")) == len(patterns) + 1
+    checked = program.of("cloudwatch/eventTarget:EventTarget")["prod.check"].inputs["input"]
+    assert len(checked) <= 8192
+    assert set(json.loads(checked)["alarms"]["names"]) >= set(names)
