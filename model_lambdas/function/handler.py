@@ -141,7 +141,7 @@ class ModelFunction:
         inputs, names = request.inputs, request.outputs
         if transform.has_preprocess:
             inputs = self._run_step(transform.preprocess, inputs)
-            loaded.graph.check_inputs(inputs)
+            self._check_prepared(loaded, inputs)
         if not transform.has_postprocess:
             check_sizes(loaded.sizes.count(inputs), request, loaded.graph)
         outputs = loaded.model.run(inputs, () if transform.has_postprocess else names, cancellation)
@@ -151,6 +151,20 @@ class ModelFunction:
         if not loaded.interface.free_outputs:
             outputs = self._declared(loaded.interface, outputs, names)
         return outputs
+
+    def _check_prepared(self, loaded: _Loaded, inputs: dict[str, Array]) -> None:
+        """Check what `preprocess` returned.
+
+        Shapes can follow from the client's values. Names and datatypes cannot, where the request had to be as declared:
+        there they are the version's failure, and the client would read of tensors that it never sent.
+        """
+        try:
+            loaded.graph.check_inputs(inputs)
+        except RequestError as error:
+            if loaded.interface.free_inputs or error.code == "SHAPE_MISMATCH":
+                raise
+            log.exception("%s %s: preprocess returned a wrong tensor", self.spec.model, self.spec.version)
+            raise self._transform_failed("preprocess") from error
 
     def _declared(self, interface: Interface, outputs: dict[str, Array], names: tuple[str, ...]) -> dict[str, Array]:
         """The outputs that were asked for, in the declared order; what is not as declared is the version's failure."""

@@ -219,6 +219,25 @@ def test_declared_inputs_are_checked_and_then_what_preprocess_makes_of_them(tmp_
     assert call(function, {"inputs": {"csv": ["1,2,3,four"]}}).status == 422
 
 
+@pytest.mark.parametrize(
+    ("returned", "status", "code"),
+    [
+        pytest.param("{'other': np.zeros((1, 4), np.float32)}", 500, "TRANSFORM_FAILED", id="name"),
+        pytest.param("{}", 500, "TRANSFORM_FAILED", id="nothing"),
+        pytest.param("{'x': np.zeros((1, 4))}", 500, "TRANSFORM_FAILED", id="datatype"),
+        pytest.param("{'x': np.zeros((1, 5), np.float32)}", 400, "SHAPE_MISMATCH", id="shape-may-follow-from-values"),
+    ],
+)
+def test_what_preprocess_makes_of_declared_inputs_is_the_versions_to_answer_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, returned: str, status: int, code: str
+) -> None:
+    source = f"def preprocess(inputs): return {returned}"
+    function = declared(tmp_path, source, inputs=[TensorSpec("csv", "BYTES", (-1,))])
+    reply = call(function, open_request(["1,2,3,4"], [1], "BYTES", "csv"))
+    assert (reply.status, reply.json["code"]) == (status, code)
+    assert ("preprocess returned a wrong tensor" in caplog.text) is (status == 500)
+
+
 def test_declared_outputs_are_held_to_names_and_datatypes(tmp_path: Path) -> None:
     outputs = [TensorSpec("label", "BYTES", (-1,)), TensorSpec("score", "FP32", (-1,))]
     good = "return {'score': outputs['y'][:, 0], 'label': np.array(['a']), 'more': outputs['y']}"
