@@ -151,7 +151,9 @@ def test_a_stage_with_keys_is_asked_with_one(server: RunningServer, logs: Any) -
         return found["step"]
 
     assert counts(key_of(server)) == AgreementCounts(50, 40)
-    assert counts("wrong") == AgreementCounts(0, 0, 'HTTP 403: {"message":"Forbidden"}')
+    refused = counts("wrong")
+    assert (refused.compared, refused.agreed) == (0, 0)
+    assert refused.note.startswith('HTTP 403: {"message":"Forbidden"}: The stage requires an API key: pass --api-key')
     assert counts("") == AgreementCounts(0, 0, "keyed requires an API key: pass --api-key")
 
 

@@ -113,7 +113,7 @@ def test_each_thing_out_of_step_is_named(canary: Commands, tmp_path: Path) -> No
     assert "- a canary in the manifest, but none in Pulumi's outputs\n" in said
     assert max(map(len, said.splitlines())) <= 80
     outputs.write_text("{}")
-    assert "say nothing of stage drift" in canary("status", "drift", "--outputs", str(outputs), code=2)
+    assert "the outputs do not contain stage drift" in canary("status", "drift", "--outputs", str(outputs), code=2)
     canary("set", "drift", "--percent", "10", *canary.now)
     assert canary.status("drift")["warnings"] == []
 
@@ -235,7 +235,7 @@ def test_a_promotion_is_returned_from_with_the_command_that_rollback_offers(cana
     promoted = canary.text()
     said = canary("rollback", "back", *canary.now, code=2)
     offer = said.strip().rpartition(": turnout canary ")[2].split()
-    assert "back has no canary.\n    To serve echo v1 again, as before the promotion of " in said
+    assert "back has no canary.\n    To return to echo v1, served before the promotion at " in said
     assert offer == ["rollback", "back", "--to-previous", *canary.now]
     assert (canary.text(), served(canary, "back")) == (promoted, {"v2"})
     assert canary(*offer).startswith("Rolled back: back serves echo v1 to all requests, instead of echo v2.\n")
