@@ -75,6 +75,16 @@ def test_a_line_that_nobody_here_wrote_is_told_with_its_number(tmp_path: Path, l
         log.read()
 
 
+def test_a_mark_that_is_no_object_is_told_with_its_line(tmp_path: Path) -> None:
+    log = RolloutLog(tmp_path)
+    log.begin(STARTED)
+    log.path.write_text(json.dumps(json.loads(log.path.read_text()) | {"mark": "text"}) + "\n")
+    with pytest.raises(
+        RolloutLogError, match=r"rollouts\.jsonl:1: not a line that turnout wrote: TypeError: `mark` must"
+    ):
+        log.read()
+
+
 def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
     (tmp_path / "rollouts.jsonl").write_bytes(b"\xff\n")
     with pytest.raises(RolloutLogError, match="is not UTF-8"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -434,6 +435,22 @@ def test_a_manifest_edited_by_hand_to_something_else_is_not_undone(world: World)
     with pytest.raises(RolloutError, match="no longer matches the interrupted command") as caught:
         mend(world.project().manifest, world.log, lambda _: world.stage)
     assert "--abandon" in caught.value.hint
+
+
+@pytest.mark.parametrize("edited", [{"change": {}}, {"change": []}, {"change": None}, {"action": "dance"}], ids=str)
+def test_an_open_record_that_was_edited_by_hand_is_refused_and_can_be_closed(
+    world: World, edited: dict[str, object]
+) -> None:
+    assert killed(world, Killer(1, after=True), START)
+    path = world.log.path
+    path.write_text(json.dumps(json.loads(path.read_text()) | edited) + "\n")
+    before = world.text()
+    with pytest.raises(RolloutError, match="is not one that turnout wrote") as caught:
+        mend(world.project().manifest, world.log, lambda _: world.stage)
+    assert "--abandon" in caught.value.hint
+    assert world.text() == before
+    abandon(world.project().manifest, world.log)
+    assert world.log.unfinished() is None
 
 
 KILLED = """

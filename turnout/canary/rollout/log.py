@@ -111,6 +111,8 @@ class Rollout:
         """What `to_json` wrote; keys of a later release are passed over."""
         known = {key: row[key] for key in Rollout.__slots__ if key in row}
         before, after = row["manifest"]
+        if not isinstance(row.get("mark", {}), dict):
+            raise TypeError("`mark` must be an object")
         return Rollout(**known | {"before": row["from"], "after": row["to"], "manifest": (before, after)})
 
 

@@ -31,6 +31,9 @@ class RolloutError(TurnoutError):
     """The move cannot be made."""
 
 
+CLOSE_RECORD = "Close the record without changing anything: `turnout canary mend --abandon`."
+
+
 CAREFUL = frozenset({"start", "promote"})
 """Actions that move traffic to where the manifest believes it comes from: the live stage has to agree."""
 
@@ -183,24 +186,28 @@ def mend(
         The rollout, or None where none was cut off.
 
     Raises:
-        RolloutError: models.yaml was changed by hand since, to something else.
+        RolloutError: models.yaml was changed by hand since, to something else, or the record does not say what to do.
         ManifestChangedError: somebody saved models.yaml at this moment.
         StageControlError: the stage cannot be read or changed.
     """
     rollout = log.unfinished()
     if rollout is None:
         return None
-    change = StageChange.from_json(rollout.change)
+    try:
+        change, edit = StageChange.from_json(rollout.change), EDITS[rollout.action]
+    except (KeyError, TypeError) as error:
+        message = f"the last line of {log.path.name} is not one that turnout wrote: {type(error).__name__}: {error}"
+        raise RolloutError(message, CLOSE_RECORD) from None
     data = manifest.path.read_bytes()
     text = data.decode()
     if manifest_digest(data) == rollout.manifest[0]:
         same = (
             manifest if bytes_of(manifest) == data else parse_manifest(data, path=manifest.path, source=manifest.source)
         )
-        text = bytes_of(EDITS[rollout.action](same, action_of(rollout))).decode()
+        text = bytes_of(edit(same, action_of(rollout))).decode()
     elif manifest_digest(data) != rollout.manifest[1] and not says(manifest, rollout.stage, change):
         message = f"{manifest.source} was changed since and no longer matches the interrupted command"
-        raise RolloutError(message, "Close the record without changing anything: `turnout canary mend --abandon`.")
+        raise RolloutError(message, CLOSE_RECORD)
     if text.encode() != data:
         write(manifest.path.resolve(), text, data)
     if rollout.stack:
