@@ -233,7 +233,7 @@ def test_canary_whose_alarm_is_in_alarm_gets_no_more_requests(world: World, perc
 def test_canary_whose_alarm_is_in_alarm_does_not_start(world: World) -> None:
     prepared = prepare(world.project(), START, HERE, now_s=0.0)
     connection = StageConnection(world.stage, FakeFunctions(), world.traffic, lambda alarms: alarms.names[:1])
-    with pytest.raises(RolloutError, match="in ALARM: the canary would be ended at once"):
+    with pytest.raises(RolloutError, match="in ALARM: the canary would end immediately"):
         carry_out(prepared, world.log, connection)
     assert (world.text(), world.log.read()) == (MANIFEST, ())
 
@@ -507,7 +507,7 @@ def test_an_edit_that_is_saved_while_the_stage_is_asked_is_kept(folder: Path, ac
     stage = SavingStage(world.planned(), lambda: path.write_text(text + NEW_STAGE))
     prepared = prepare(world.project(), action, HERE, now_s=0.0)
     connection = StageConnection(stage, FakeFunctions(), world.traffic)
-    with pytest.raises(ManifestChangedError, match=r"models\.yaml was changed while this command worked"):
+    with pytest.raises(ManifestChangedError, match=r"models\.yaml was changed while this command ran"):
         carry_out(prepared, world.log, connection)
     assert world.text() == text + NEW_STAGE
     assert (world.log.read(), len(stage.states)) == ((), 1)
