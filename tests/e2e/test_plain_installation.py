@@ -114,7 +114,7 @@ def test_the_requirements_of_a_project_install_from_the_wheel(plain: Plain) -> N
 
 
 def test_a_canary_of_this_machine_lives_without_boto3(plain: Plain, url: str) -> None:
-    assert "As expected" in plain.run("invoke", "iris", "v1", "--url", url)
+    assert "The response matches example" in plain.run("invoke", "iris", "v1", "--url", url)
     now = ("--now", "--endpoint-url", url)
     plain.run("canary", "start", "dev", "--model", "iris", "--to", "v1", "--percent", "10", *now)
     status = plain.run("canary", "status", "dev", "--endpoint-url", url)
