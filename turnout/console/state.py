@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from turnout import __version__
-from turnout.canary.connection import connect
 from turnout.canary.observation.source import ObservationError
-from turnout.canary.report import judgement_of, make_report, report_to_json
+from turnout.canary.report import make_report, report_to_json
 from turnout.canary.rollout.stage_control import StageControlError
 from turnout.client.connection import UnreachableError
 from turnout.console.actions import list_actions
@@ -154,7 +153,7 @@ def describe_canary(subject: Subject, project: Project, stage: Stage) -> dict[st
     """The report of `turnout canary status --json`."""
     target = subject.target
     try:
-        connection = connect(project, target, stage.name, judgement_of(stage, target))
+        connection = subject.connection(stage)
         report = make_report(project, stage.name, subject.log, target=target, connection=connection)
     except (ObservationError, StageControlError) as error:
         return {"warnings": [error.message], "checks": [], "verdict": None, "shares": {}}

@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from turnout.canary.connection import connect
+from turnout.canary.report import judgement_of
 from turnout.canary.rollout.log import RolloutLog
+from turnout.canary.rollout.rollout import StageConnection
 from turnout.canary.rollout.stage_control import StageTarget
 from turnout.client.connection import ApiConnection, UnreachableError
+from turnout.manifest.parser import Stage
 from turnout.project.manifest_file import manifest_path
 from turnout.project.project import Project, load_project
 from turnout.system.service_tokens import find_token, service_headers
@@ -25,6 +29,7 @@ TIMEOUT_S = 10.0
 class _Cached:
     stamp: tuple[int, int] = (0, 0)
     project: Project | None = None
+    connections: dict[str, StageConnection] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -67,7 +72,17 @@ class Subject:
             if self._cached.project is None or self._cached.stamp != stamp:
                 self._cached.project = self.load(self.manifest)
                 self._cached.stamp = stamp
+                self._cached.connections = {}
             return self._cached.project
+
+    def connection(self, stage: Stage) -> StageConnection:
+        """The stage where it is served: kept while models.yaml stays the same, for it takes a plan to find it."""
+        project = self.project()
+        with self._cached.lock:
+            if stage.name not in self._cached.connections:
+                judgement = judgement_of(stage, self.target)
+                self._cached.connections[stage.name] = connect(project, self.target, stage.name, judgement)
+            return self._cached.connections[stage.name]
 
     def generation(self) -> str:
         """What models.yaml and the record are at this moment, in short: a change of either changes it."""
