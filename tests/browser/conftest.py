@@ -28,8 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=REASON))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """One for a module, not for all: while playwright runs, its event loop runs in this thread, and no other may."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
