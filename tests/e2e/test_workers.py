@@ -285,7 +285,7 @@ def test_everything_is_printed_once(project: Path) -> None:
         assert len(workers(server)) == 3
         assert server.stop() == 0
         text = server.stderr.read_text()
-    assert text.count("http://127.0.0.1") == 2  # the address, and in the command to try
+    assert text.count("http://127.0.0.1") == 3  # the address, the console, and in the command to try
     assert len(re.findall(r"\[\d/3\]", text)) == 3
 
 

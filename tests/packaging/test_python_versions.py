@@ -93,13 +93,13 @@ def test_good_versions_have_no_problem(folder: Path) -> None:
         (
             "import markupsafe\n",
             "artifact",
-            "predict.py imports `markupsafe`, which is neither beside it nor among its packages",
+            "predict.py imports `markupsafe`, which is neither a file next to it nor one of its packages",
             "Add to echo v3: requirements: [markupsafe",
         ),
         (
             "def later():\n    import jinja2\n",
             "artifact",
-            "predict.py imports `jinja2`, which is neither beside it nor among its packages",
+            "predict.py imports `jinja2`, which is neither a file next to it nor one of its packages",
             "Add to echo v3: requirements: [jinja2",
         ),
         ("raise RuntimeError('no')\n", "artifact", "predict.py cannot be run: RuntimeError: no", ""),

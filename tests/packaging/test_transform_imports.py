@@ -112,7 +112,7 @@ def test_a_transform_that_cannot_be_imported_is_a_problem(folder: Path, source: 
 def test_a_transform_that_hangs_is_a_problem(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder, "import time\ntime.sleep(600)\n")
     monkeypatch.setattr(transform_imports, "PATIENCE_S", 2.0)
-    assert "had not ended after 2 s" in check(folder).problems[0].message
+    assert "did not end within 2 s" in check(folder).problems[0].message
 
 
 def test_where_packages_cannot_be_installed_it_is_a_note(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def test_an_output_that_one_side_lacks_disagrees() -> None:
     found = compare_outputs({"y": np.zeros(1), "z": np.zeros(1)}, {"y": np.zeros(1), "x": np.zeros(1)}, {})
     assert not found.agrees
     assert {name: row.agrees for name, row in found.outputs.items()} == {"y": True, "z": False, "x": False}
-    assert "lacks" in found.outputs["x"].problem
+    assert "missing in one of the two responses" in found.outputs["x"].problem
 
 
 @pytest.mark.parametrize(

@@ -240,13 +240,13 @@ def test_external_data_whose_name_is_taken_is_refused(
 ) -> None:
     path = write_external(tmp_path / "big.onnx", "model.onnx")
     assert main(["add", "echo", "v3", str(path), "-m", str(project)]) == 2
-    assert "a name that is reserved here" in capsys.readouterr().err
+    assert "a name that is taken here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["echo", "v1", "new.onnx"], "echo already has a version v1.\n    A version is immutable"),
+        (["echo", "v1", "new.onnx"], "echo already has a version v1.\n    Versions are immutable"),
         (["echo", "v3", "nope.onnx"], "nope.onnx"),
         (["echo", "v3", "text.txt"], "text.txt is not an ONNX model"),
         (["echo", "V3", "new.onnx"], "would be invalid with echo V3. Nothing was written:"),
@@ -255,7 +255,7 @@ def test_external_data_whose_name_is_taken_is_refused(
         (["echo", "v3", "new.onnx", "--examples", "text.txt"], "text.txt is not JSON"),
         (["echo", "v3", "new.onnx", "--examples", "nope.json"], "nope.json cannot be read"),
         (["echo", "v3", "new.onnx", "--transform", "text.txt"], "does not compile"),
-        (["echo", "orphan", "new.onnx"], "models/echo/orphan is there already"),
+        (["echo", "orphan", "new.onnx"], "models/echo/orphan already exists"),
         (["alias", "v1", "new.onnx"], "alias"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -404,7 +404,7 @@ def test_files_in_place_that_are_others_are_left_alone(
     model = write_identity(tmp_path / "new.onnx")
     before = content_of(project)
     assert main(["add", "echo", "v3", str(model), "-m", str(project)]) == 2
-    assert "models/echo/v3 is there already" in capsys.readouterr().err
+    assert "models/echo/v3 already exists" in capsys.readouterr().err
     assert content_of(project) == before
 
 
@@ -457,7 +457,7 @@ def python_version(tmp_path: Path) -> Path:
     ("signature", "message", "hint"),
     [
         (None, "predict.py is a Python file, which does not tell its inputs and outputs", "--signature"),
-        ("[1]", "signature.yaml:1:1: must hold a mapping", "For example"),
+        ("[1]", "signature.yaml:1:1: must be a mapping", "For example"),
         ("{inputs: {", "signature.yaml:1:", "For example"),
         ("{inputs: {}}", "must hold `inputs` and `outputs`", "For example"),
         (SIGNATURE.replace("FP32", "FLOAT"), "inputs.x.datatype: must be one of BOOL", ""),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,7 @@ async def answer_of(gateway: Gateway, path: str) -> bytes:
 def test_a_reload_parses_the_manifest_once(project: Path) -> None:
     before = make_edition(load_project(project))
     (project / "models.yaml").write_text(MANIFEST.replace("dev: {", "test: {"))
+    time.sleep(0.1)  # a file that changed in the moment of the reading is read again
     with counted_calls(read_yaml, check_manifest, read_examples, build_document) as calls:
         rebuilt = rebuild(project / "models.yaml", before, functions_of=edition_functions, gateway_of=gateway_of)
     assert rebuilt.problems == ""
@@ -101,6 +103,7 @@ def test_a_reload_parses_the_manifest_once(project: Path) -> None:
 def test_a_reload_of_a_wrong_manifest_parses_it_once_and_watches_what_it_names(project: Path) -> None:
     before = make_edition(load_project(project))
     (project / "models.yaml").write_text(MANIFEST.replace("v3: {artifact: echo.onnx}", "v3: {artifact: no.onnx}"))
+    time.sleep(0.1)
     with counted_calls(read_yaml) as calls:
         rebuilt = rebuild(project / "models.yaml", before, functions_of=edition_functions, gateway_of=gateway_of)
     assert "no such file: no.onnx" in rebuilt.problems

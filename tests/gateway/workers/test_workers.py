@@ -204,10 +204,10 @@ def test_changes_are_told_by_name(project: Path) -> None:
     assert told.split(", ") == [
         "echo v2 changed",
         "third v1 is new",
-        "other v1 is gone",
+        "other v1 was removed",
         "stage dev changed",
         "stage locked is new",
-        "stage keyed is gone",
+        "stage keyed was removed",
     ]
     described = read(project, ("  echo:\n", "  echo:\n    description: Says it again.\n"))
     assert describe_changes(after, described) == "descriptions and examples"

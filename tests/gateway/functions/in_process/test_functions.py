@@ -136,9 +136,9 @@ def test_a_function_answers() -> None:
 @pytest.mark.parametrize(
     ("name", "alias", "says"),
     [
-        ("nothing", "live", "no function 'nothing'"),
-        ("f", "", "no alias ''"),
-        ("f", "old", "no alias 'old'"),
+        ("nothing", "live", "unknown function 'nothing'"),
+        ("f", "", "unknown alias ''"),
+        ("f", "old", "unknown alias 'old'"),
         ("m_v9", "live", "its artifact is elsewhere"),
     ],
 )

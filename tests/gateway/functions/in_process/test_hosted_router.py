@@ -289,7 +289,7 @@ def test_other_alias_is_an_unknown_function() -> None:
     invocation = under_test.play(lambda: under_test.ask(alias="old"))
 
     assert invocation.error == "unknown_function"
-    assert "no alias 'old'" in invocation.message
+    assert "unknown alias 'old'" in invocation.message
 
 
 def test_router_calls_the_functions_of_the_edition_that_is_served() -> None:
