@@ -44,4 +44,4 @@ def list_calls(api: Api) -> Iterator[CheckCall]:
 
 
 def _fill(route: Route) -> str:
-    return route.path.format(model=MODEL, version="v1")
+    return route.path.format(model=MODEL, version="v1", check="live")
