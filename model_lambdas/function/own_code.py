@@ -101,7 +101,7 @@ class Doubt:
         return type(error).__name__
 
     def note_success(self) -> None:
-        """It has worked: from now on a failure is a matter of the values."""
+        """Record that the code has worked: later failures are blamed on the values."""
         self._has_worked = True
 
 

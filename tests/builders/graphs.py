@@ -130,7 +130,7 @@ def write_external(path: Path, locations: Sequence[str] = ("model.data",), *, wr
 def read_signature(path: Path) -> Signature:
     """The inputs and outputs of the model in `path`, in the graph's order, names untouched.
 
-    An input that has an initializer need not be sent. A ZipMap's output, a list of maps, is told as the tensor
+    An input with an initializer is optional. The output of a ZipMap, a list of maps, is reported as the tensor
     `[-1, len(labels)]` that it is made from.
 
     Raises:

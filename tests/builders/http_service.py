@@ -41,8 +41,8 @@ async def serve_http(
         limits: what one client may take.
         refusals: the answers that the server gives by itself, by status.
         sockets: bound sockets to listen on instead of `host` and `port`.
-        on_ready: told the address once clients can connect.
-        log: told of every answer, refusals too; a request that could not be read has `-` for what is not known.
+        on_ready: called with the address once clients can connect.
+        log: called for every answer and refusal; a request that could not be read has `-` for unknown parts.
         admit: asked before a body is read.
 
     Raises:

@@ -144,7 +144,7 @@ def running_server(
             cwd=cwd,
         )
     try:
-        port = _await_port(process, stderr)
+        port = await_port(process, stderr)
         yield RunningServer(process, port, project, stdout, stderr)
     finally:
         if process.poll() is None:
@@ -157,10 +157,10 @@ def running_server(
                 raise
 
 
-def _await_port(process: subprocess.Popen[bytes], stderr: Path) -> int:
+def await_port(process: subprocess.Popen[bytes], stderr: Path) -> int:
     """The port in the line that the server prints once it listens.
 
-    The line is looked for once more after the process has ended.
+    Looks at the line once more after the process has ended.
     """
     pattern = re.compile(rb"http://127\.0\.0\.1:(\d+)")
     wait_until(

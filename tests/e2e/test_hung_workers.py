@@ -48,7 +48,7 @@ def replace(path: Path, content: str) -> None:
 
 
 def await_told(server: RunningServer, text: str) -> str:
-    wait_until(lambda: text in server.stderr.read_text(), f"{text!r} is told", PATIENCE_S)
+    wait_until(lambda: text in server.stderr.read_text(), f"{text!r} in the log", PATIENCE_S)
     return server.stderr.read_text()
 
 

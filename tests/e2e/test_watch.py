@@ -66,7 +66,7 @@ def edit(project: Path, old: str, new: str) -> None:
 
 
 def await_told(server: RunningServer, text: str, times: int = 1) -> str:
-    wait_until(lambda: server.stderr.read_text().count(text) >= times, f"{text!r} is told {times} times")
+    wait_until(lambda: server.stderr.read_text().count(text) >= times, f"{text!r} in the log {times} times")
     return server.stderr.read_text()
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.builders.installed_wheel import Installed, install_wheel
-from tests.builders.waiting import PATIENCE_S, wait_until
+from tests.builders.running_server import await_port
+from tests.builders.waiting import PATIENCE_S
 
 IRIS = json.dumps(
     {"inputs": [{"name": "measurements", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}]}
@@ -99,8 +100,8 @@ def test_a_new_project_is_right(installed: Installed, project: Path) -> None:
 @pytest.fixture(scope="module")
 def port(installed: Installed, project: Path) -> Iterator[int]:
     """Where the installed command serves the new project."""
-    told = installed.elsewhere / "told"
-    with told.open("wb") as stderr:
+    log = installed.elsewhere / "log"
+    with log.open("wb") as stderr:
         process = subprocess.Popen(
             installed.command("serve", "--manifest", str(project), "--port", "0"),
             cwd=installed.elsewhere,
@@ -109,25 +110,13 @@ def port(installed: Installed, project: Path) -> Iterator[int]:
             stderr=stderr,
         )
     try:
-        yield await_port(process, told)
+        yield await_port(process, log)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
-
-
-def await_port(process: subprocess.Popen[bytes], told: Path) -> int:
-    """The port in what the server says once it listens."""
-    pattern = re.compile(r"http://127\.0\.0\.1:(\d+)")
-    wait_until(
-        lambda: process.poll() is not None or pattern.search(told.read_text()),
-        lambda: f"the server to listen:\n{told.read_text()}",
-    )
-    found = pattern.search(told.read_text())
-    assert found is not None, f"the server did not start:\n{told.read_text()}"
-    return int(found.group(1))
 
 
 def test_the_new_project_answers(port: int) -> None:
@@ -142,8 +131,8 @@ def test_the_new_project_answers(port: int) -> None:
 
 
 def test_the_installed_command_invokes_and_adds(installed: Installed, project: Path, port: int) -> None:
-    told = installed.run("invoke", "iris", "v2", "--manifest", str(project), "--url", f"http://127.0.0.1:{port}")
-    assert "The response matches example" in told
+    printed = installed.run("invoke", "iris", "v2", "--manifest", str(project), "--url", f"http://127.0.0.1:{port}")
+    assert "The response matches example" in printed
     model = project / "models" / "iris" / "v1" / "model.onnx"
     assert "iris v3" in installed.run("add", "iris", "v3", str(model), "--manifest", str(project))
     assert "3 versions" in installed.run("validate", "--manifest", str(project))

@@ -203,7 +203,9 @@ def test_a_worker_that_dies_again_and_again_waits_longer_each_time(server: Runni
         pid = next(iter(set(workers(server)) - killed))
         killed.add(pid)
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda n=times + 1: server.stderr.read_text().count("killed by SIGKILL") == n, "its end is told")
+        wait_until(
+            lambda n=times + 1: server.stderr.read_text().count("killed by SIGKILL") == n, "a line about its end"
+        )
         assert server.post(PATH, ECHO).status == 200  # the other one answers
     told = re.findall(r"it is started again (.*)", server.stderr.read_text())
     assert told[0] == "at once"

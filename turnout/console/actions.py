@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from turnout.canary.connection import connect
-from turnout.canary.report import judgement_of, make_report
+from turnout.canary.report import make_report
 from turnout.canary.rollout.action import Action, Prepared, prepare
 from turnout.canary.rollout.log import RETURN, Rollout
 from turnout.canary.rollout.manifest_edits import find_stage
@@ -135,7 +134,7 @@ def preview(subject: Subject, wish: Wish) -> dict[str, Any]:
     """
     check_generation(subject, wish)
     prepared = prepare_wish(subject, wish)
-    live = connect(subject.project(), subject.target, wish.stage).control.read()
+    live = subject.connection(find_stage(subject.project().manifest, wish.stage)).control.read()
     source = prepared.path.name
     before, after = prepared.data.decode().splitlines(), prepared.text.splitlines()
     return {
@@ -160,7 +159,8 @@ def take(subject: Subject, wish: Wish) -> str:
         prepared = prepare_wish(subject, wish)
         if must_type(subject, wish) and wish.typed != wish.stage:
             raise WishError(422, f"Type the stage's name, {wish.stage}, to promote it.")
-        carry_out(prepared, subject.log, connect(subject.project(), subject.target, wish.stage))
+        stage = find_stage(subject.project().manifest, wish.stage)
+        carry_out(prepared, subject.log, subject.connection(stage))
     return sentence_of(prepared.rollout)
 
 
@@ -187,9 +187,9 @@ def must_type(subject: Subject, wish: Wish) -> bool:
         return False
     if wish.stage.startswith(PRODUCTION):
         return True
-    project, target = subject.project(), subject.target
-    connection = connect(project, target, wish.stage, judgement_of(find_stage(project.manifest, wish.stage), target))
-    report = make_report(project, wish.stage, subject.log, target=target, connection=connection)
+    project = subject.project()
+    connection = subject.connection(find_stage(project.manifest, wish.stage))
+    report = make_report(project, wish.stage, subject.log, target=subject.target, connection=connection)
     return report.verdict != "successful"
 
 

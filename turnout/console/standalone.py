@@ -24,7 +24,7 @@ def serve_console(subject: Subject, port: int, announce: Callable[[str], None], 
     Args:
         subject: what is shown.
         port: 0 takes a free one.
-        announce: told the address to open, once the console listens.
+        announce: called with the address to open, once the console listens.
         may_write: whether it may change anything.
 
     Raises:
