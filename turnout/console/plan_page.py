@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from turnout.console.subject import Subject
-from turnout.plan.checks.quotas import spell_amount
+from turnout.plan.checks.quotas import find_tightest, spell_amount
 from turnout.plan.costs import estimate_costs
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Function, Quota
@@ -21,6 +21,7 @@ def describe_plan(subject: Subject) -> dict[str, Any]:
     plan = make_plan(project.manifest, project.artifacts, stack=subject.target.stack, enforce=False)
     costs = estimate_costs(plan, project.manifest).to_json()
     quotas = sorted(plan.quotas, key=lambda quota: -quota.share)
+    fullest = {id(quota) for quota in find_tightest(plan.quotas)}  # two APIs may have equal quotas
     return {
         "functions": [
             {
@@ -34,7 +35,7 @@ def describe_plan(subject: Subject) -> dict[str, Any]:
         ],
         "routes": sum(len(api.routes) for api in plan.apis),
         "apis": [api.name for api in plan.apis],
-        "quotas": [{**describe_quota(quota), "share": quota.share, "exceeded": quota.exceeded} for quota in quotas],
+        "quotas": [{**describe_quota(quota), "is_fullest": id(quota) in fullest} for quota in quotas],
         "costs": costs,
         "notes": [note.message for note in plan.notes],
     }
@@ -48,11 +49,13 @@ def describe_warm(function: Function) -> str:
     return f"{warm.provisioned} provisioned" if warm.provisioned else ""
 
 
-def describe_quota(quota: Quota) -> dict[str, str]:
-    """A quota as texts."""
+def describe_quota(quota: Quota) -> dict[str, Any]:
+    """A quota with its amounts as texts."""
     return {
         "name": quota.name,
         "subject": quota.subject,
         "used": spell_amount(quota.used, quota.unit),
         "allowed": spell_amount(quota.allowed, quota.unit),
+        "share": quota.share,
+        "exceeded": quota.exceeded,
     }

@@ -12,17 +12,18 @@ export function Plan({ generation }) {
   }, [generation]);
   if (!plan) return html`<section><p role="status">${problem || 'Planning...'}</p></section>`;
   const dollars = (/** @type {number} */ value) => `$${value.toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
+  const quotas = plan.quotas.filter((/** @type {any} */ quota) => quota.is_fullest || quota.share > 0.8);
   return html`<section aria-labelledby="plan-title">
     <h2 id="plan-title">Plan</h2>
     <p>${count(plan.functions.length)} functions and ${count(plan.routes)} routes in ${count(plan.apis.length)} APIs. The same in a terminal: <code>turnout plan</code>.</p>
     ${plan.notes.length > 0 && html`<ul>${plan.notes.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul>`}
-    <h3>Quotas of AWS, the fullest first</h3>
+    <h3>Quotas of AWS, each where it is fullest</h3>
     <div class="wide" tabindex="0"><table>
       <thead><tr><th>Quota</th><th>Of</th><th class="number">Used</th><th class="number">Allowed</th><th class="number">Share</th><th><span class="hidden">Bar</span></th></tr></thead>
-      <tbody>${plan.quotas.slice(0, 40).map((/** @type {any} */ quota) => html`<tr class=${quota.exceeded ? 'bad-text' : ''}><td>${quota.name}</td><td>${quota.subject}</td><td class="number">${quota.used}</td><td class="number">${quota.allowed}</td><td class="number">${Math.round(100 * quota.share)}%</td>
+      <tbody>${quotas.map((/** @type {any} */ quota) => html`<tr class=${quota.exceeded ? 'bad-text' : ''}><td>${quota.name}</td><td>${quota.subject}</td><td class="number">${quota.used}</td><td class="number">${quota.allowed}</td><td class="number">${Math.round(100 * quota.share)}%</td>
         <td><svg class="quota" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="back" width="100" height="8" /><rect class=${quota.share > 0.8 ? 'near' : ''} width=${Math.min(100, 100 * quota.share)} height="8" /></svg></td></tr>`)}</tbody>
     </table></div>
-    ${plan.quotas.length > 40 && html`<p class="muted small">${count(plan.quotas.length - 40)} more; <code>turnout plan --json</code> has them all.</p>`}
+    <p class="muted small"><code>turnout plan --json</code> has all ${count(plan.quotas.length)}.</p>
     <h3>Cost on AWS, a month without calls: ${dollars(plan.costs.month_at_rest.dollars)}</h3>
     <div class="wide" tabindex="0"><table>
       <thead><tr><th>Item</th><th class="number">Amount</th><th>Unit</th><th class="number">Price</th><th class="number">Dollars</th></tr></thead>
