@@ -442,6 +442,7 @@ REFUSED = {
     "version_0_9": (505, b"GET / HTTP/0.9\r\nHost: h\r\n\r\n"),
     "version_1_2": (400, b"GET / HTTP/1.2\r\nHost: h\r\n\r\n"),
     "version_missing": (505, b"GET /\r\n\r\n"),
+    "version_and_target_missing": (505, b"CONNECT \n\r\n"),
     "preface_of_http_2": (400, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"),
     "header_too_long": (431, post(b"A: " + b"b" * 10_240)),
     "headers_too_many": (431, post(*[b"A: b"] * 2000)),
