@@ -43,7 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     missed = 0
 
-    def tell(what: str, value: float, bar: float, unit: str) -> None:
+    def report(what: str, value: float, bar: float, unit: str) -> None:
         nonlocal missed
         missed += value > bar
         print(f"{what:52}{value:>9.2f} {unit:3} (at most {bar:g})")
@@ -58,14 +58,14 @@ def main() -> None:
         for _ in range(arguments.starts):
             with serving(sample, path, body) as server:
                 starts.append(server.seconds)
-        tell("sample project, start to first answer (median)", statistics.median(starts), 0.6, "s")
+        report("sample project, start to first answer (median)", statistics.median(starts), 0.6, "s")
         with serving(sample, path, body, ONE_WORKER) as server:
             for _ in range(2):
                 for path, body in requests.items():
                     post(server.port, path, body)
             each = sorted((pss_mb(pid) for pid in server.pids()), reverse=True)
-            tell(f"sample project, {len(requests)} versions loaded, one worker", each[0], 150, "MB")
-            tell(f"the same with its {len(each) - 1} other process(es)", sum(each), 150, "MB")
+            report(f"sample project, {len(requests)} versions loaded, one worker", each[0], 150, "MB")
+            report(f"the same with its {len(each) - 1} other process(es)", sum(each), 150, "MB")
 
         many = Path(name) / "many"
         many.mkdir()
@@ -73,7 +73,7 @@ def main() -> None:
         rows = [f"  m{n}: {{versions: {{v1: {{artifact: tiny.onnx}}}}}}" for n in range(arguments.models)]
         (many / "models.yaml").write_text("\n".join(["models:", *rows, "stages:", '  dev: {serve: {"*": newest}}', ""]))
         with serving(many, "/", None, ONE_WORKER) as server:
-            tell(f"{arguments.models} models, none called, one worker", server.pss_mb(), 200, "MB")
+            report(f"{arguments.models} models, none called, one worker", server.pss_mb(), 200, "MB")
     sys.exit(missed > 0)
 
 

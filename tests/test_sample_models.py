@@ -144,8 +144,8 @@ def test_spam_loads_where_the_system_has_no_locales(locale: str) -> None:
     # glibc looks for generated locales there and nowhere else.
     environment = {**os.environ, "LC_ALL": locale, "LOCPATH": "/nonexistent"}
     command = [sys.executable, "-c", code, str(MODELS / "spam/v1/model.onnx")]
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert told.stdout == "spam\n"
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert process.stdout == "spam\n"
 
 
 def floats_apart(model: onnx.ModelProto) -> tuple[bytes, list[NDArray[np.float64]]]:

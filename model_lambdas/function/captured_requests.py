@@ -122,5 +122,5 @@ def _is_replay(event: Mapping[str, Any], spec: FunctionSpec) -> bool:
 
 def _left_out(spec: FunctionSpec, size_bytes: int) -> str:
     """What is logged of a request whose line CloudWatch would cut."""
-    told = {"model": spec.model, "version": spec.version, "bytes": size_bytes, "most_bytes": LARGEST_LOG_LINE_BYTES}
-    return orjson.dumps({"turnout_capture_left_out": told}).decode()
+    fields = {"model": spec.model, "version": spec.version, "bytes": size_bytes, "most_bytes": LARGEST_LOG_LINE_BYTES}
+    return orjson.dumps({"turnout_capture_left_out": fields}).decode()

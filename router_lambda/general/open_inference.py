@@ -121,15 +121,15 @@ class OpenInference:
         path = f"/models/{model.name}/{version}/inference" if version else f"/models/{model.name}/inference"
         handed = {**handed_on(event), "resource": path, "path": path, "pathParameters": None}
         answered = check_answered(await self._invoke(function, stage.alias, handed, deadline_s=deadline_s))
-        return tell_error(answer_failure(answered.error) if answered.answer is None else answered.answer)
+        return convert_error(answer_failure(answered.error) if answered.answer is None else answered.answer)
 
 
-def tell_error(answer: Mapping[str, Any]) -> dict[str, Any]:
+def convert_error(answer: Mapping[str, Any]) -> dict[str, Any]:
     """The answer; one in API Gateway's words, which the protocol's clients do not read, in the protocol's."""
     if "x-amzn-ErrorType" not in (answer.get("headers") or {}):
         return dict(answer)
-    told = json.dumps({"error": json.loads(answer["body"])["message"]})
-    return {**answer, "body": told}
+    body = json.dumps({"error": json.loads(answer["body"])["message"]})
+    return {**answer, "body": body}
 
 
 def describe_model(model: ModelEntry, version: str, stage: ServedStage) -> dict[str, Any]:

@@ -24,7 +24,7 @@ PINGS_AT_ONCE = 50
 MARGIN_S = 0.5
 """What is left of the caller's time to tell who did not answer."""
 
-MOST_TOLD = 3
+MOST_SHOWN = 3
 """So many stand in the error's sentence; all are among its details."""
 
 NOTHING_SERVED = "is not served: no stage variable names a version of it"
@@ -71,9 +71,9 @@ class Readiness:
                 if reason:
                     silent.append({"model": model, "version": version, "reason": reason})
         if silent:
-            told = "; ".join(" ".join(filter(None, row.values())) for row in silent[:MOST_TOLD])
-            more = f"; and {len(silent) - MOST_TOLD} more" if len(silent) > MOST_TOLD else ""
-            raise RequestError("NOT_READY", f"not ready: {told}{more}", not_ready=silent)
+            sentences = "; ".join(" ".join(filter(None, row.values())) for row in silent[:MOST_SHOWN])
+            more = f"; and {len(silent) - MOST_SHOWN} more" if len(silent) > MOST_SHOWN else ""
+            raise RequestError("NOT_READY", f"not ready: {sentences}{more}", not_ready=silent)
 
     async def _ask(self, function: str, alias: str, deadline_s: float) -> str:
         """Why a function does not answer; empty where it does."""

@@ -82,21 +82,21 @@ def test_file_of_another_kind_is_named(tmp_path: Path, content: bytes, sentence:
     assert hint in error.hint
 
 
-def test_missing_file_is_told(tmp_path: Path) -> None:
+def test_missing_file_is_reported(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.onnx").message == f"no such file: {tmp_path / 'none.onnx'}"
 
 
-def test_folder_is_told(tmp_path: Path) -> None:
+def test_folder_is_reported(tmp_path: Path) -> None:
     assert "is a folder" in refusal(tmp_path).message
 
 
-def test_path_through_a_file_is_told(tmp_path: Path) -> None:
+def test_path_through_a_file_is_reported(tmp_path: Path) -> None:
     write_identity(tmp_path / "model.onnx")
     assert "cannot be read" in refusal(tmp_path / "model.onnx" / "model.onnx").message
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 0.99])
-def test_cut_download_is_told(tmp_path: Path, share: float) -> None:
+def test_cut_download_is_reported(tmp_path: Path, share: float) -> None:
     path = write_graph(
         tmp_path / "model.onnx",
         [helper.make_node("Add", ["x", "w"], ["y"])],
@@ -149,8 +149,8 @@ def test_external_data_is_in_the_artifact(tmp_path: Path, locations: tuple[str, 
     assert artifact.size_bytes == path.stat().st_size + 16 * len(files)
     # The command that the documentation gives.
     command = 'sha256sum "$@" | cut -c-64 | sha256sum'
-    told = subprocess.run(["sh", "-c", command, "sh", path, *files], capture_output=True, check=True, text=True)
-    assert artifact.sha256 == told.stdout[:64] == digest_of(path, reversed(files))
+    reported = subprocess.run(["sh", "-c", command, "sh", path, *files], capture_output=True, check=True, text=True)
+    assert artifact.sha256 == reported.stdout[:64] == digest_of(path, reversed(files))
 
 
 def test_digest_changes_with_external_data(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_external_data_cut_is_refused(tmp_path: Path) -> None:
     assert refusal(path).message == "model.onnx needs 16 bytes of model.data, which has 15"
 
 
-def test_external_data_that_is_a_git_lfs_pointer_is_told(tmp_path: Path) -> None:
+def test_external_data_that_is_a_git_lfs_pointer_is_reported(tmp_path: Path) -> None:
     tensor = external_tensor("w", "model.data", [4000], offset=0, length=16000)
     path = write_graph(tmp_path / "model.onnx", [], [value("x", "FP32", [1])], [value("y", "FP32", [1])], [tensor])
     (tmp_path / "model.data").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 16000\n")

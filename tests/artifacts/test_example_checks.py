@@ -116,7 +116,7 @@ def test_a_tensor_of_any_rank_takes_any_shape() -> None:
     assert check({"inputs": {"x": [[[1.0]]]}}, output(shape=(1, 1, 1)), spec=spec) == ()
 
 
-def test_all_examples_are_told_at_once() -> None:
+def test_all_examples_are_reported_at_once() -> None:
     bad = Example("bad", {"inputs": {"z": [ROW]}}, (output(),))
     worse = Example("worse", {"inputs": {"x": [ROW]}}, (output("a"), output("b")))
     found = check_examples([bad, worse], SPEC, source="e.json")

@@ -90,7 +90,7 @@ def test_the_format_s_documentation_is_true(root: Path, tmp_path: Path) -> None:
         ([EXAMPLE, EXAMPLE], "two examples are called `one`"),
     ],
 )
-def test_malformed_example_is_told(tmp_path: Path, document: Any, sentence: str) -> None:
+def test_malformed_example_is_reported(tmp_path: Path, document: Any, sentence: str) -> None:
     with pytest.raises(ExamplesError) as caught:
         read_examples(write(tmp_path / "examples.json", document))
     assert str(caught.value).startswith("examples.json: ")
@@ -115,7 +115,7 @@ def test_malformed_example_is_told(tmp_path: Path, document: Any, sentence: str)
         ({"value": 1}, "unknown key `value`"),
     ],
 )
-def test_malformed_output_is_told(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
+def test_malformed_output_is_reported(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
     document = [{**EXAMPLE, "response": {"outputs": [{**OUTPUT, **changes}]}}]
     with pytest.raises(ExamplesError) as caught:
         read_examples(write(tmp_path / "examples.json", document))
@@ -123,7 +123,7 @@ def test_malformed_output_is_told(tmp_path: Path, changes: dict[str, Any], sente
     assert sentence in str(caught.value)
 
 
-def test_file_that_is_not_json_is_told(tmp_path: Path) -> None:
+def test_file_that_is_not_json_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "examples.json"
     with pytest.raises(ExamplesError, match="cannot be read: No such file"):
         read_examples(path)
@@ -193,10 +193,10 @@ def test_answers_of_every_form_are_compared(answer: dict[str, Any], difference: 
     assert matches(expecting(output("INT64", [1, 2], [2, 1])), answer) == wanted
 
 
-def test_few_of_many_differences_are_told() -> None:
-    told = matches(expecting(output("INT64", [0] * 20)), {"outputs": {"y": [1] * 20}})
-    assert told[-1] == "output `y`: 15 more values differ"
-    assert len(told) == 6
+def test_few_of_many_differences_are_reported() -> None:
+    reported = matches(expecting(output("INT64", [0] * 20)), {"outputs": {"y": [1] * 20}})
+    assert reported[-1] == "output `y`: 15 more values differ"
+    assert len(reported) == 6
 
 
 @given(st.floats(), st.floats(0, 1), st.floats(0, 1))

@@ -50,7 +50,7 @@ def seen_by_onnxruntime(tensors: list[onnxruntime.NodeArg]) -> list[tuple[str, s
     ]
 
 
-def told(tensors: tuple[TensorSpec, ...]) -> list[tuple[str, str, list[int]]]:
+def reported(tensors: tuple[TensorSpec, ...]) -> list[tuple[str, str, list[int]]]:
     return [
         (tensor.name, f"tensor({ONNXRUNTIME_TYPES[tensor.datatype]})", list(tensor.shape or ())) for tensor in tensors
     ]
@@ -64,8 +64,8 @@ def test_signature_is_what_onnxruntime_sees(
     path = write_identity(tmp_path / "model.onnx", datatype, shape)
     signature = read_signature(path)
     session = open_session(path)
-    assert told(signature.inputs) == seen_by_onnxruntime(session.get_inputs())
-    assert told(signature.outputs) == seen_by_onnxruntime(session.get_outputs())
+    assert reported(signature.inputs) == seen_by_onnxruntime(session.get_inputs())
+    assert reported(signature.outputs) == seen_by_onnxruntime(session.get_outputs())
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_input_with_a_sparse_initializer_is_optional() -> None:
 
 
 @pytest.mark.parametrize("labels", [(3, 5, -1), ("cat", "dög", "")])
-def test_zipmap_is_told_as_a_tensor_with_labels(tmp_path: Path, labels: tuple[int, ...] | tuple[str, ...]) -> None:
+def test_zipmap_is_reported_as_a_tensor_with_labels(tmp_path: Path, labels: tuple[int, ...] | tuple[str, ...]) -> None:
     signature = read_signature(write_zipmap_classifier(tmp_path / "model.onnx", labels))
     assert signature.outputs[1] == TensorSpec("probabilities", "FP32", (-1, 3), labels=labels)
     assert Signature.from_json(signature.to_json()) == signature
@@ -185,7 +185,7 @@ def test_unsupported_type_is_refused_by_name(place: str, kind: str, sentence: st
     assert hint in caught.value.hint
 
 
-def test_all_refusals_are_told_at_once() -> None:
+def test_all_refusals_are_reported_at_once() -> None:
     outputs = [helper.make_value_info(kind, type_of(kind)) for kind in ("sequence", "INT4", "UINT4")]
     with pytest.raises(ArtifactError) as caught:
         signature_of(model_of([], outputs), "model.onnx")
@@ -284,7 +284,7 @@ def test_weights_of_a_large_file_are_not_read(tmp_path: Path) -> None:
     model = onnx.load(str(path), load_external_data=False)
     del model.graph.initializer[:]
     graph = model.graph.SerializeToString()
-    # Sidecar the graph one tensor whose raw data, field 9, is a hole of nearly 2 GB in a sparse file.
+    # Besides the graph, one tensor whose raw data, field 9, is a hole of nearly 2 GB in a sparse file.
     size = 2_000_000_000
     tensor = TensorProto(name="w0", data_type=TensorProto.FLOAT, dims=[size // 4]).SerializeToString()
     tensor_head = tensor + b"\x4a" + varint(size)

@@ -80,12 +80,14 @@ def main(project: Path) -> None:
         flush=lambda: None,
     )
 
-    def tell(text: object = "") -> None:
+    def notify(text: object = "") -> None:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
     port = sockets[0].getsockname()[1]
-    supervise(sockets, state, serving, First(1, edition), is_watching=False, tell=tell, on_ready=lambda: tell(port))
+    supervise(
+        sockets, state, serving, First(1, edition), is_watching=False, notify=notify, on_ready=lambda: notify(port)
+    )
 
 
 if __name__ == "__main__":

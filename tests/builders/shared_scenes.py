@@ -89,11 +89,11 @@ def killed_holder() -> object:
     """A process is killed while it changes the state and holds a bucket's lock: others go on, with the old state."""
     state = SharedState(1)
     state.publish(EMPTY)
-    ready, told = os.pipe()
+    ready, written = os.pipe()
 
     def hold() -> int:
         def never(_: ControlState | None) -> ControlState:
-            os.write(told, b".")
+            os.write(written, b".")
             time.sleep(60)
             return EMPTY
 

@@ -157,7 +157,7 @@ def test_a_bad_canary_without_auto_rollback_keeps_its_share(scene: Scene) -> Non
     scene.assert_in_step()
 
 
-def test_a_canary_that_nobody_can_tell_of_is_left(scene: Scene) -> None:
+def test_a_canary_without_a_verdict_is_left(scene: Scene) -> None:
     scene.traffic.answer = NOTHING
     ticks = walk(scene.run())
     assert (ticks[-1].state.phase, ticks[-1].state.percent) == (Phase.LEFT, 5)

@@ -15,7 +15,7 @@ from tests.builders.waiting import PATIENCE_S
 from tests.cli.conftest import write_project
 from turnout import __version__
 from turnout.cli.__main__ import debug_first, main
-from turnout.cli.app import tell_error
+from turnout.cli.app import print_error
 from turnout.cli.output import CommandError
 from turnout.problems import Problem, ProblemsError
 
@@ -145,7 +145,7 @@ def test_a_missing_manifest_is_2_with_the_remedy(
 def test_an_exception_is_a_sentence_and_a_code(
     error: Exception, code: int, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tell_error(error) == code
+    assert print_error(error) == code
     assert capsys.readouterr() == ("", text)
 
 

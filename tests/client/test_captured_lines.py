@@ -75,7 +75,7 @@ def with_text(name: str, text: str) -> bytes:
         (b'\xff{"turnout_capture"', "utf-8"),
     ],
 )
-def test_an_unreadable_line_is_told_with_its_number(line: bytes, problem: str) -> None:
+def test_an_unreadable_line_is_reported_with_its_number(line: bytes, problem: str) -> None:
     with pytest.raises(CaptureError, match=rf"line 3: .*({problem})"):
         read(LINE, b"", line)
 

@@ -20,8 +20,8 @@ class Echo(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        told = {"path": self.path, "type": self.headers["content-type"], "key": self.headers["x-api-key"]}
-        payload = json.dumps({**told, "body": body.decode()}).encode()
+        reported = {"path": self.path, "type": self.headers["content-type"], "key": self.headers["x-api-key"]}
+        payload = json.dumps({**reported, "body": body.decode()}).encode()
         self.send_response(418)
         self.send_header("X-Turnout-Version", "v1")
         self.send_header("Content-Length", str(len(payload)))
@@ -61,7 +61,7 @@ def test_what_is_no_address_is_refused(url: str) -> None:
         post(url, "/", b"", {})
 
 
-def test_no_server_is_told() -> None:
+def test_no_server_is_reported() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -69,14 +69,14 @@ def test_no_server_is_told() -> None:
             post(url, "/", b"", {})
 
 
-def test_a_server_that_never_answers_is_told() -> None:
+def test_a_server_that_never_answers_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(UnreachableError, match=r"did not answer within 0\.05 s"):
             post(url, "/", b"", {}, timeout_s=0.05)
 
 
-def test_a_server_that_hangs_up_is_told() -> None:
+def test_a_server_that_hangs_up_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as rude:
 
         def hang_up() -> None:
@@ -116,7 +116,7 @@ def test_paths_are_the_cloud_s(model: str, version: str, stage: str, path: str) 
         (["p"], "http://127.0.0.1", "prod", ""),
     ],
 )
-def test_a_key_made_here_is_told_to_this_machine_only(
+def test_a_key_made_here_is_sent_to_this_machine_only(
     keys: object, url: str, stage: str, key: str, tmp_path: Path
 ) -> None:
     (tmp_path / ".turnout").mkdir()

@@ -74,8 +74,8 @@ def test_error_code_is_documented_at_its_status(code: str) -> None:
     document = build_document(plan, plan.apis[0])
     assert code in document["components"]["schemas"]["Error"]["properties"]["code"]["enum"]
     responses = [operation["responses"] for item in document["paths"].values() for operation in item.values()]
-    told = [row[str(STATUS_OF[code])]["description"] for row in responses if str(STATUS_OF[code]) in row]
-    assert any(f"`{code}`" in description for description in told)
+    descriptions = [row[str(STATUS_OF[code])]["description"] for row in responses if str(STATUS_OF[code]) in row]
+    assert any(f"`{code}`" in description for description in descriptions)
 
 
 @pytest.mark.parametrize(("method", "path", "kind"), [*GENERAL_ROUTES, *OPEN_INFERENCE_ROUTES])

@@ -157,7 +157,7 @@ def test_a_stage_with_keys_is_asked_with_one(server: RunningServer, logs: Any) -
     assert counts("") == AgreementCounts(0, 0, "keyed requires an API key: pass --api-key")
 
 
-def test_status_of_a_stack_tells_what_agreement_waits_for(
+def test_status_of_a_stack_reports_what_agreement_waits_for(
     server: RunningServer, logs: Any, canary: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """boto3 takes the gateway for API Gateway and Lambda, and moto for CloudWatch."""

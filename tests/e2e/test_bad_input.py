@@ -261,12 +261,12 @@ BODY_TOO_LARGE = b"HTTP content length exceeded 10485760 bytes."
 
 
 @pytest.mark.parametrize(
-    ("megabytes", "told"), [(6.5, EVENT_TOO_LARGE), (9.5, EVENT_TOO_LARGE), (10.5, BODY_TOO_LARGE)]
+    ("megabytes", "expected"), [(6.5, EVENT_TOO_LARGE), (9.5, EVENT_TOO_LARGE), (10.5, BODY_TOO_LARGE)]
 )
-def test_a_body_too_large_is_a_413(sample: RunningServer, megabytes: float, told: bytes) -> None:
+def test_a_body_too_large_is_a_413(sample: RunningServer, megabytes: float, expected: bytes) -> None:
     body = b'{"inputs": {"measurements": [' + b" " * int(megabytes * 2**20) + b"[1, 2, 3, 4]]}}"
     answer = sample.post(PATH, body)
-    assert (answer.status, answer.body) == (413, told)
+    assert (answer.status, answer.body) == (413, expected)
     with sample.client() as client:
         check_good(client)
 

@@ -308,7 +308,7 @@ def test_what_cannot_work_is_refused_and_changes_nothing(
     assert (canary.text(), canary("history", "--json")) == before
 
 
-def test_a_release_is_told_what_it_needs(canary: Commands) -> None:
+def test_a_release_asks_for_what_it_needs(canary: Commands) -> None:
     said = canary("start", "one", "--release", "--percent", "5")
     assert "`pulumi up` deploys the canary's code and routes." in said
     assert "(all)  as deployed  the new release" in canary("status", "one")

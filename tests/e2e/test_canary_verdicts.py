@@ -128,7 +128,7 @@ def test_versions_that_agree_as_often_as_asked_are_promoted(canary: Commands, se
     assert canary.text().endswith("  lenient:\n    serve: {step: v2, other: v2}\n")
 
 
-def test_a_canary_of_which_nobody_can_tell_is_left(canary: Commands, server: RunningServer) -> None:
+def test_a_canary_without_a_verdict_is_left(canary: Commands, server: RunningServer) -> None:
     canary("start", "unsure", "--model", "step", "--to", "same", "--percent", "50", *canary.now)
     with traffic(server, path_of("unsure"), BODIES, 0.1):
         said = canary("run", "unsure", "--bake", "1s", *canary.endpoint, code=1)

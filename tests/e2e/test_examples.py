@@ -143,7 +143,7 @@ def test_every_request_has_its_line_in_the_access_log(sample: RunningServer) -> 
         assert "function=-" in line
 
 
-def test_preloading_is_told(sample: RunningServer) -> None:
+def test_preloading_is_reported(sample: RunningServer) -> None:
     text = sample.stderr.read_text()
     for model, version, _ in sample_examples():
         assert f"{model} {version} loaded in" in text

@@ -36,7 +36,7 @@ def test_endpoints_of_the_catalogue_can_be_called(server: RunningServer, base: s
         assert server.post(version["endpoint"], TWO).json()["model_version"] == version["name"]
 
 
-def test_shares_of_a_routed_model_are_told(server: RunningServer) -> None:
+def test_shares_of_a_routed_model_are_reported(server: RunningServer) -> None:
     page = server.request("GET", "/models/routed").json()
     assert page["serves"] == [{"version": "v1", "percent": 50.0}, {"version": "v2", "percent": 50.0}]
 

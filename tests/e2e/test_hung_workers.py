@@ -47,7 +47,7 @@ def replace(path: Path, content: str) -> None:
     beside.replace(path)
 
 
-def await_told(server: RunningServer, text: str) -> str:
+def await_message(server: RunningServer, text: str) -> str:
     wait_until(lambda: text in server.stderr.read_text(), f"{text!r} in the log", PATIENCE_S)
     return server.stderr.read_text()
 
@@ -81,7 +81,7 @@ def test_a_hung_worker_is_replaced_at_the_reload_that_it_would_hold_up(project: 
         hung = children(server.process.pid)[0]
         os.kill(hung, signal.SIGSTOP)
         replace(project / "change.py", TRANSFORM.replace("* 2", "* 3"))
-        await_told(server, "echo v1 changed")
+        await_message(server, "echo v1 changed")
         wait_until(lambda: not is_alive(hung), "the hung worker is gone")
         wait_until(lambda: len(children(server.process.pid)) == 2, "another one is there")
         for _ in range(4):
@@ -96,7 +96,7 @@ def test_a_transform_that_hangs_at_its_import_holds_up_no_later_edit(project: Pa
         wait_until((project / "hangs").exists, "it hangs")
         assert answered(server) == [[2, 4, 6, 8]]
         replace(project / "change.py", TRANSFORM.replace("* 2", "* 5"))
-        await_told(server, "echo v1 changed")
+        await_message(server, "echo v1 changed")
         assert answered(server) == [[5, 10, 15, 20]]
         assert len(children(server.process.pid)) == 2
         assert server.stop() == 0
@@ -106,7 +106,7 @@ def test_a_transform_that_hangs_at_its_import_is_a_broken_edit(project: Path) ->
     with running_server(project, "--workers", "1", "--watch") as server:
         assert answered(server) == [[2, 4, 6, 8]]
         replace(project / "change.py", HANGING.replace("PROJECT", repr(str(project))) + TRANSFORM)
-        text = await_told(server, "not reloaded")
+        text = await_message(server, "not reloaded")
         assert f"{project}/models.yaml:6:" in text
         assert "opening it took longer than 31 s" in text
         assert answered(server) == [[2, 4, 6, 8]]
@@ -131,14 +131,14 @@ def test_a_fork_that_fails_ends_nothing_and_is_tried_again(project: Path, root: 
         first, second = children(server.process.pid)
         full.touch()
         os.kill(first, signal.SIGKILL)
-        await_told(server, "cannot be started: Resource temporarily unavailable; the next try is in 0.25 s")
+        await_message(server, "cannot be started: Resource temporarily unavailable; the next try is in 0.25 s")
         replace(project / "change.py", TRANSFORM.replace("* 2", "* 3"))
-        await_told(server, "the files cannot be read: Resource temporarily unavailable\nnot reloaded")
+        await_message(server, "the files cannot be read: Resource temporarily unavailable\nnot reloaded")
         server.signal(signal.SIGHUP)
         assert answered(server) == [[2, 4, 6, 8]]
         assert children(server.process.pid) == [second]
         full.unlink()
-        await_told(server, "echo v1 changed")
+        await_message(server, "echo v1 changed")
         wait_until(lambda: len(children(server.process.pid)) == 2, "the worker is back")
         for _ in range(4):
             assert answered(server) == [[3, 6, 9, 12]]

@@ -93,14 +93,14 @@ def test_an_example_is_answered_as_expected_with_the_least_memory(
     assert matches(example, answer.json()) == []
 
 
-def test_cold_starts_are_told(sample: RunningServer) -> None:
+def test_cold_starts_are_reported(sample: RunningServer) -> None:
     text = sample.stderr.read_text()
     for model, version in {case.values[:2] for case in EXAMPLES}:
         assert f"{model} {version}: init " in text
     assert "OutOfMemory" not in text
 
 
-def test_misbehaviour_is_answered_as_aws_does_and_told(misbehaving: Path) -> None:
+def test_misbehaviour_is_answered_as_aws_does_and_reported(misbehaving: Path) -> None:
     with running_server(misbehaving, "--isolated", "--workers", "1", "--max-environments", "1") as server:
         assert ask(server, 0).status == 200
         assert (ask(server, FILL, 600).status, ask(server, 0).status) == (502, 200)

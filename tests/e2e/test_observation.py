@@ -123,7 +123,7 @@ def test_failures_that_a_fallback_hides_are_the_canarys(server: RunningServer) -
     assert errors(found).verdict is Verdict.FAILED
 
 
-def test_a_canary_that_is_as_good_is_told(server: RunningServer) -> None:
+def test_a_canary_that_is_as_good_is_recognized(server: RunningServer) -> None:
     seen, found = observed(server, "fine", 2400)
     assert (found.baseline.requests, found.canary.requests) == (seen["good", 200], seen["same", 200])
     assert errors(found).verdict is Verdict.SUCCESSFUL

@@ -62,7 +62,7 @@ class Faulty:
 def write_project(project: Path, faults: tuple[str, ...]) -> Path:
     """A model `safe-<fault>` and a model `bare-<fault>` for each, all of whose traffic goes to the faulty version.
 
-    Sidecar them `watched`, whose shadow hangs, and `plain`, which is not routed.
+    Besides them, `watched`, whose shadow hangs, and `plain`, which is not routed.
     """
     write_identity(project / "echo.onnx")
     for fault, does in FAULTS.items():

@@ -168,7 +168,7 @@ def test_a_model_that_cannot_be_opened_is_a_502_with_the_reason_in_the_log(varia
     assert variants.post(DIRECT, IRIS_ROWS).status == 200
 
 
-def test_a_transform_that_raises_is_a_500_that_tells_nothing_of_it(variants: RunningServer) -> None:
+def test_a_transform_that_raises_is_a_500_that_reports_nothing_of_it(variants: RunningServer) -> None:
     answer = variants.post("/models/raising/inference", ECHO)
     assert answer.status == 500
     assert answer.json()["code"] == "TRANSFORM_FAILED"

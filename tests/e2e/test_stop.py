@@ -32,7 +32,9 @@ def refuses(server: RunningServer) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_request_in_flight_is_answered_when_the_server_is_told_to_stop(project: Path, number: signal.Signals) -> None:
+def test_a_request_in_flight_is_answered_when_the_server_is_asked_to_stop(
+    project: Path, number: signal.Signals
+) -> None:
     answers: list[Answer] = []
     with running_server(project) as server:
         caller = threading.Thread(target=lambda: answers.append(server.post("/models/waiting/inference", ECHO)))
@@ -72,7 +74,7 @@ def test_an_idle_server_with_open_connections_stops_at_once(project: Path) -> No
             connection.close()
 
 
-def test_a_port_in_use_is_told_in_a_sentence(project: Path) -> None:
+def test_a_port_in_use_is_reported_in_a_sentence(project: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run(
@@ -89,7 +91,7 @@ def test_a_port_in_use_is_told_in_a_sentence(project: Path) -> None:
     assert "loaded in" not in text  # told before anything slow is done
 
 
-def test_an_unknown_stage_is_told_in_a_sentence(project: Path) -> None:
+def test_an_unknown_stage_is_reported_in_a_sentence(project: Path) -> None:
     done = subprocess.run(
         serve_command(project / "models.yaml", "--stage", "nowhere"),
         capture_output=True,

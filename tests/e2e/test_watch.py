@@ -65,7 +65,7 @@ def edit(project: Path, old: str, new: str) -> None:
     replace(manifest, text.replace(old, new))
 
 
-def await_told(server: RunningServer, text: str, times: int = 1) -> str:
+def await_message(server: RunningServer, text: str, times: int = 1) -> str:
     wait_until(lambda: server.stderr.read_text().count(text) >= times, f"{text!r} in the log {times} times")
     return server.stderr.read_text()
 
@@ -119,7 +119,7 @@ def test_an_edit_of_the_manifest_goes_into_service_without_a_failed_request(
         wait_until(lambda: all(len(mine) > n + 20 for mine, n in zip(answers, counts, strict=True)), "and goes on")
     assert [switches(mine, "x-turnout-version") for mine in answers] == [["v1", "v2"]] * 4
     assert {answer.status for mine in answers for answer in mine} == {200}
-    text = await_told(server, "reloaded")
+    text = await_message(server, "reloaded")
     assert f"reloaded {project}/models.yaml: stage dev changed" in text
     assert text.count("reloaded") == 1
 
@@ -134,7 +134,7 @@ def test_a_model_goes_behind_a_router_and_back_without_a_failed_request(server: 
         wait_until(every_client_saw(answers, "x-turnout-version", "v1"), "everybody sees v1 again")
     assert [switches(mine, "x-turnout-version") for mine in answers] == [["v1", "v2", "v1"]] * 4
     assert {answer.status for mine in answers for answer in mine} == {200}
-    assert "iris router is new" in await_told(server, "reloaded", 2)
+    assert "iris router is new" in await_message(server, "reloaded", 2)
 
 
 def test_a_new_artifact_goes_into_service_over_the_same_connections(server: RunningServer, project: Path) -> None:
@@ -146,14 +146,14 @@ def test_a_new_artifact_goes_into_service_over_the_same_connections(server: Runn
         wait_until(lambda: all(mine[-1].headers["x-turnout-digest"] != before for mine in answers), "everybody sees it")
     assert [len(switches(mine, "x-turnout-digest")) for mine in answers] == [2] * 4
     assert {answer.status for mine in answers for answer in mine} == {200}
-    assert "iris v1 changed\n" in await_told(server, "reloaded")
+    assert "iris v1 changed\n" in await_message(server, "reloaded")
 
 
 def test_a_transform_edited_twice_within_a_second_is_the_last_one(server: RunningServer, project: Path) -> None:
     assert server.post("/models/echo/inference", ECHO).json()["outputs"]["y"] == [[2, 4, 6, 8]]
     for times, factor in enumerate((3, 5)):
         replace(project / "change.py", TRANSFORM.replace("* 2", f"* {factor}"))
-        await_told(server, "echo v1 changed", times + 1)
+        await_message(server, "echo v1 changed", times + 1)
         for _ in range(4):  # two for each worker
             assert server.post("/models/echo/inference", ECHO).json()["outputs"]["y"][0][0] == factor
     assert not list(project.glob("**/__pycache__"))
@@ -164,30 +164,30 @@ def test_a_helper_beside_a_transform_is_watched(server: RunningServer, project: 
     (project / "pkg" / "helper.py").write_text("FACTOR = 3\n")
     source = "def preprocess(inputs):\n    from pkg import helper\n    return {'x': inputs['x'] * helper.FACTOR}\n"
     replace(project / "change.py", source)
-    await_told(server, "echo v1 changed")
+    await_message(server, "echo v1 changed")
     for times, factor in enumerate((3, 5, 7)):
         if times:
             replace(project / "pkg" / "helper.py", f"FACTOR = {factor}\n")
-            await_told(server, "echo v1 changed", times + 1)
+            await_message(server, "echo v1 changed", times + 1)
         for _ in range(4):
             assert server.post("/models/echo/inference", ECHO).json()["outputs"]["y"][0][0] == factor
 
 
-def test_a_broken_edit_keeps_the_last_good_one_and_is_told_once(server: RunningServer, project: Path) -> None:
+def test_a_broken_edit_keeps_the_last_good_one_and_is_reported_once(server: RunningServer, project: Path) -> None:
     good = (project / "models.yaml").read_text()
     with load(server, "/models/iris/inference", IRIS) as answers:
         edit(project, "{iris: v1", "{iris: v9")
-        text = await_told(server, "not reloaded: what was served before still is.")
+        text = await_message(server, "not reloaded: what was served before still is.")
         assert f"{project}/models.yaml:12:" in text
         assert "v9" in text
         os.utime(project / "models.yaml")  # no other edit
         replace(project / "models.yaml", good.replace("{iris: v1", "{iris: [v1"))  # another broken one
-        await_told(server, "not reloaded", 2)
+        await_message(server, "not reloaded", 2)
         replace(project / "models.yaml", good.replace("{iris: v1", "{iris: v2"))
         wait_until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
     assert [switches(mine, "x-turnout-version") for mine in answers] == [["v1", "v2"]] * 4
     assert {answer.status for mine in answers for answer in mine} == {200}
-    text = await_told(server, "reloaded " + str(project))
+    text = await_message(server, "reloaded " + str(project))
     assert text.count("not reloaded") == 2
     assert "Traceback" not in text
 
@@ -210,7 +210,7 @@ def test_what_cannot_be_opened_is_a_broken_edit(server: RunningServer, project: 
     else:
         replace(project / "change.py", "import nowhere_to_be_found\n" + TRANSFORM)
         reason = "nowhere_to_be_found"
-    text = await_told(server, "not reloaded")
+    text = await_message(server, "not reloaded")
     assert f"{project}/models.yaml:10:" in text
     assert "models.echo.versions.v1: " in text
     assert reason in text
@@ -223,11 +223,11 @@ def test_a_file_that_ends_the_process_that_reads_it_ends_no_other(server: Runnin
     open_echo(server)
     before = children(server.process.pid)
     replace(project / "change.py", "import os\nos.kill(os.getpid(), 9)\n" + TRANSFORM)
-    await_told(server, "reading the files ended with signal SIGKILL\nnot reloaded")
+    await_message(server, "reading the files ended with signal SIGKILL\nnot reloaded")
     assert server.post("/models/echo/inference", ECHO).status == 200
     assert children(server.process.pid) == before
     replace(project / "change.py", TRANSFORM.replace("* 2", "* 4"))
-    await_told(server, "echo v1 changed")
+    await_message(server, "echo v1 changed")
     assert server.post("/models/echo/inference", ECHO).json()["outputs"]["y"] == [[4, 8, 12, 16]]
 
 
@@ -244,14 +244,14 @@ def test_what_one_worker_cannot_serve_none_goes_over_to(server: RunningServer, p
     open_echo(server)
     edit(project, "serve: {iris: v1", "serve: {iris: v2")
     replace(project / "change.py", ONCE.replace("PROJECT", repr(str(project))) + TRANSFORM.replace("* 2", "* 3"))
-    text = await_told(server, "not reloaded")
+    text = await_message(server, "not reloaded")
     assert "cannot serve it" in text
     assert "no memory left" in text
     for _ in range(4):
         assert server.post("/models/iris/inference", IRIS).headers["x-turnout-version"] == "v1"
         assert server.post("/models/echo/inference", ECHO).json()["outputs"]["y"] == [[2, 4, 6, 8]]
     replace(project / "change.py", TRANSFORM.replace("* 2", "* 3"))
-    await_told(server, "echo v1 changed, stage dev changed")
+    await_message(server, "echo v1 changed, stage dev changed")
 
 
 def test_an_artifact_that_is_still_written_is_not_served(server: RunningServer, project: Path) -> None:
@@ -278,11 +278,11 @@ def test_an_artifact_that_is_still_written_is_not_served(server: RunningServer, 
 def test_a_version_whose_file_comes_later_is_served_when_it_is_there(server: RunningServer, project: Path) -> None:
     edit(project, "  echo:\n", "  late:\n    versions:\n      v1: {artifact: later/late.onnx}\n  echo:\n")
     edit(project, "echo: v1}", "echo: v1, late: v1}")
-    text = await_told(server, "no such file: later/late.onnx")
+    text = await_message(server, "no such file: later/late.onnx")
     assert server.post("/models/late/inference", ECHO).status == 403
     (project / "later").mkdir()
     write_identity(project / "later" / "late.onnx")
-    text = await_told(server, "late v1 is new")
+    text = await_message(server, "late v1 is new")
     assert "stage dev changed" in text
     for _ in range(4):
         assert server.post("/models/late/inference", ECHO).status == 200
@@ -290,7 +290,7 @@ def test_a_version_whose_file_comes_later_is_served_when_it_is_there(server: Run
 
 def test_a_stage_that_asks_for_a_key_from_now_on_gets_one(server: RunningServer, project: Path) -> None:
     edit(project, "stages:\n", "stages:\n  keyed: {serve: {'*': newest}, auth: api_key}\n")
-    await_told(server, "stage keyed is new")
+    await_message(server, "stage keyed is new")
     assert server.post("/keyed/models/iris/inference", IRIS).status == 403
     answer = server.post("/keyed/models/iris/inference", IRIS, x_api_key=server.api_key("keyed"))
     assert (answer.status, answer.headers["x-turnout-version"]) == (200, "v2")
@@ -298,7 +298,7 @@ def test_a_stage_that_asks_for_a_key_from_now_on_gets_one(server: RunningServer,
 
 def test_a_worker_started_after_a_reload_serves_the_new_edition(server: RunningServer, project: Path) -> None:
     edit(project, "serve: {iris: v1", "serve: {iris: v2")
-    await_told(server, "reloaded")
+    await_message(server, "reloaded")
     before = children(server.process.pid)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
@@ -320,6 +320,6 @@ def test_nothing_is_watched_unless_asked_for_and_sighup_reloads(project: Path) -
         for times in (1, 2):  # asked for again it is told again
             (project / "models.yaml").write_text("nonsense")
             server.signal(signal.SIGHUP)
-            await_told(server, "not reloaded", times)
+            await_message(server, "not reloaded", times)
         assert server.post("/models/iris/inference", IRIS).status == 200
         assert server.stop() == 0

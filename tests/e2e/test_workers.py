@@ -207,9 +207,9 @@ def test_a_worker_that_dies_again_and_again_waits_longer_each_time(server: Runni
             lambda n=times + 1: server.stderr.read_text().count("killed by SIGKILL") == n, "a line about its end"
         )
         assert server.post(PATH, ECHO).status == 200  # the other one answers
-    told = re.findall(r"it is started again (.*)", server.stderr.read_text())
-    assert told[0] == "at once"
-    assert [float(text.split()[1]) for text in told[1:]] == pytest.approx([0.25, 0.5], rel=0.1)
+    reported = re.findall(r"it is started again (.*)", server.stderr.read_text())
+    assert reported[0] == "at once"
+    assert [float(text.split()[1]) for text in reported[1:]] == pytest.approx([0.25, 0.5], rel=0.1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -345,7 +345,7 @@ def test_few_descriptors_refuse_crowds_with_503_and_recover(project: Path) -> No
             assert [ask() for _ in range(5)] == [200] * 5
 
 
-def test_hardly_any_descriptors_are_told_at_the_start(project: Path) -> None:
+def test_hardly_any_descriptors_are_reported_at_the_start(project: Path) -> None:
     command = ("bash", "-c", 'ulimit -n 32 && exec "$@"', "limited", *TURNOUT)
     found = subprocess.run(
         serve_command(project / "models.yaml", command=command),

@@ -132,8 +132,8 @@ class ApiGateway:
 
     def get_stage(self, **where: str) -> dict[str, Any]:
         stage = self._world.aws.stages.kept[where["restApiId"], where["stageName"]]
-        told = {"deploymentId": stage.deployment_id, "variables": dict(stage.variables)}
-        return told | self._world.aws.stages.get_stage(**where)
+        deployed = {"deploymentId": stage.deployment_id, "variables": dict(stage.variables)}
+        return deployed | self._world.aws.stages.get_stage(**where)
 
 
 class CloudWatch:
@@ -230,7 +230,7 @@ def test_deployment_that_fails_is_destroyed_and_nothing_else_is_tried(scene: Sce
     assert scene.left() == []
 
 
-def test_step_that_fails_is_told_and_the_rest_is_tried(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+def test_step_that_fails_is_reported_and_the_rest_is_tried(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> str:
         raise CheckFailedError("GET /prod/models: expected 200, got 403")
 

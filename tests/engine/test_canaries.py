@@ -203,8 +203,8 @@ def test_one_up_adds_a_version_and_starts_its_canary(life: Life) -> None:
     project.tree["models"]["iris"]["versions"]["v2"] = {"artifact": "models/iris/v2/model.onnx"}
     prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
     life.up()
-    told = "only the canary's share sees POST /models/iris/v2/inference until the canary ends"
-    assert told in life.result.stdout
+    note = "only the canary's share sees POST /models/iris/v2/inference until the canary ends"
+    assert note in life.result.stdout
     assert life.result.outputs["canary_routes"].value == {"prod": ["POST /models/iris/v2/inference"]}
     assert life.stage.deployment_id == first
     assert life.stage.canary is not None

@@ -41,9 +41,9 @@ def test_stack_lives_from_nothing_to_nothing(life: Life) -> None:
     # One more version touches what is its own, the document, its deployment and the stage that shows it.
     project.tree["models"]["iris"]["versions"]["v2"] = {"artifact": "models/iris/v2/model.onnx"}
     project.write()
-    told: list[str] = []
-    life.stack.preview(on_output=told.append, diff=True)
-    assert any("/models/iris/v2/inference" in line for line in told)
+    output: list[str] = []
+    life.stack.preview(on_output=output.append, diff=True)
+    assert any("/models/iris/v2/inference" in line for line in output)
     done = touched(life.up())
     assert {row for row in done if not row[2].startswith("iris_v2")} == {
         ("update", "RestApi", "turnout-test_api_key"),
@@ -174,21 +174,21 @@ def _name_too_long(tree: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "expected"),
     [
         (lambda tree: tree["stages"]["prod"]["serve"].update(iris="v9"), "unknown version `v9`"),
         (lambda tree: tree["models"]["iris"]["versions"]["v1"].update(artifact="models/none.onnx"), "models/none.onnx"),
         (_name_too_long, "characters"),
     ],
 )
-def test_wrong_project_is_told_before_anything_is_made(
-    life: Life, spoil: Callable[[dict[str, Any]], None], told: str
+def test_wrong_project_is_reported_before_anything_is_made(
+    life: Life, spoil: Callable[[dict[str, Any]], None], expected: str
 ) -> None:
     spoil(life.project.tree)
 
     message = life.fail()
 
-    assert told in message
+    assert expected in message
     assert "Traceback" not in message
     assert functions() == set()
     assert boto3.client("iam").list_roles()["Roles"] == []

@@ -20,7 +20,7 @@ def render(*stages: Stage, **changes: object) -> str:
     return render_banner(manifest(*stages), "http://127.0.0.1:8080", **settings)  # type: ignore[arg-type]
 
 
-def test_a_stage_is_told_with_all_that_it_does() -> None:
+def test_a_stage_is_reported_with_all_that_it_does() -> None:
     text = render(
         Stage("dev", {"iris": "v2"}, {}),
         Stage(

@@ -24,7 +24,7 @@ from turnout.gateway.functions.in_process.functions import InProcessFunctions
 from turnout.gateway.functions.invocation import Loaded
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.http.wire import make_refusal
-from turnout.gateway.serve import choose_sample, log_refusal, make_url, tell, tell_load
+from turnout.gateway.serve import choose_sample, log_refusal, make_url, notify, print_load
 from turnout.project.project import Project, load_project
 from turnout.protocol.aws.access_log import ACCESS_LOG_FIELDS
 
@@ -66,7 +66,7 @@ def functions(project: Project) -> Iterator[InProcessFunctions]:
     assert made.busy_after_close == 0
 
 
-async def told(outcome: Response | Awaitable[Response]) -> Response:
+async def result_of(outcome: Response | Awaitable[Response]) -> Response:
     return outcome if isinstance(outcome, Response) else await asyncio.wait_for(outcome, 20)
 
 
@@ -75,7 +75,7 @@ def post(gateway: Gateway, path: str, body: bytes = BODY, **headers: str) -> Res
     fields += [(name.replace("_", "-"), value) for name, value in headers.items()]
 
     async def ask() -> Response:
-        return await told(gateway.handle(Request("POST", path, "", fields, body)))
+        return await result_of(gateway.handle(Request("POST", path, "", fields, body)))
 
     return asyncio.run(ask())
 
@@ -156,19 +156,19 @@ def test_equal_projects_have_equal_ids(project: Project, functions: InProcessFun
     assert all(len(stage.api) == 10 and len(stage.deployment_id) == 6 for stage in first)
 
 
-def test_sessions_are_preloaded_and_told_of(
+def test_sessions_are_preloaded_and_reported(
     project: Project, functions: InProcessFunctions, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asyncio.run(functions.preload(tell_load))
+    asyncio.run(functions.preload(print_load))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3  # the artifact that is not here is none of them
     assert lines[-1].startswith("[3/3] ")
     assert all("loaded in" in line for line in lines)
 
 
-def test_a_load_that_failed_is_told_with_its_reason(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_load_that_failed_is_reported_with_its_reason(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     function = make_local_plan(project).functions[0]
-    tell_load(Loaded(function, 0.5, "ModelError: no", 1, 4))
+    print_load(Loaded(function, 0.5, "ModelError: no", 1, 4))
     assert capsys.readouterr().err == "[1/4] echo v1 failed: ModelError: no\n"
 
 
@@ -291,9 +291,9 @@ def test_what_the_http_server_refuses_is_logged_and_nothing_twice(log_format: st
         assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ 127\.0\.0\.1 POST /a\\x20b\\x0a 431 ", line)
 
 
-def test_what_cannot_be_told_keeps_nothing_from_being_served(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_that_cannot_be_written_keeps_nothing_from_being_served(monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a stream as a shell's redirection makes it
         monkeypatch.setattr(sys, "stderr", full)
         with pytest.raises(OSError, match="No space left"):
             full.write("x" * 100_000)
-        tell("x" * 100_000)
+        notify("x" * 100_000)

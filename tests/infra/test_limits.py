@@ -11,7 +11,7 @@ from tests.builders.manifests import manifest, stage
 from turnout.manifest.parser import Canary, Model, Version, Warm
 
 
-def test_package_too_large_with_its_layer_is_told() -> None:
+def test_package_too_large_with_its_layer_is_reported() -> None:
     with pytest.raises(pulumi.RunError) as raised:
         deployed(manifest(), build=lambda _project, plan: packages_of(plan, unzipped_bytes=200_000_000))
     first, second = str(raised.value).splitlines()
@@ -111,7 +111,7 @@ def test_stack_of_an_older_version_keeps_its_names_or_moves_knowingly(stack: str
     assert deployed(manifest(), stack=stack, before={"functions": [name]}).outputs["functions"]
 
 
-def test_stack_that_is_renamed_as_told_keeps_every_name() -> None:
+def test_stack_that_is_renamed_as_advised_keeps_every_name() -> None:
     before = {"functions": ["turnout-eu-prod_iris_v1"]}
     renamed = deployed(manifest(platform="turnout-eu"), stack="prod", before=before)
     assert "turnout-eu-prod_iris_v1" in renamed.outputs["functions"]

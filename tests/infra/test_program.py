@@ -135,7 +135,9 @@ def test_account_wide_setting_is_made_where_none_is_set_and_stays_when_the_stack
     assert (says in "".join(found)) if says else found == []
 
 
-def test_open_stage_and_routes_of_the_canary_alone_are_told_in_the_preview(caplog: pytest.LogCaptureFixture) -> None:
+def test_open_stage_and_routes_of_the_canary_alone_are_reported_in_the_preview(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     of = manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),))
     before = {"functions": ["turnout-test_iris_v1"], "stages": {"prod": {}}}
     program = deployed(of, before=before)
@@ -165,7 +167,7 @@ stages:
 """
 
 
-def test_wrong_manifest_is_told_as_validate_tells_it_before_any_resource(tmp_path: Path) -> None:
+def test_wrong_manifest_is_reported_as_by_validate_before_any_resource(tmp_path: Path) -> None:
     (tmp_path / "models.yaml").write_text(MANIFEST)
     with pytest.raises(pulumi.RunError) as raised:
         deployed(tmp_path)
@@ -179,12 +181,12 @@ def test_wrong_manifest_is_told_as_validate_tells_it_before_any_resource(tmp_pat
     assert str(raised.value) in validated.stderr
 
 
-def test_too_long_name_is_told_before_any_resource() -> None:
+def test_too_long_name_is_reported_before_any_resource() -> None:
     with pytest.raises(pulumi.RunError, match=r"function's name: 7\d characters used, 64 characters allowed"):
         deployed(manifest(platform="p" * 60))
 
 
-def test_layer_without_wheels_is_told_before_any_resource() -> None:
+def test_layer_without_wheels_is_reported_before_any_resource() -> None:
     made: list[Any] = []
 
     def build(project: Any, plan: Any) -> Any:
@@ -204,7 +206,7 @@ def test_layer_without_wheels_is_told_before_any_resource() -> None:
         ({"alarm_topic_arn": "alerts"}, "turnout:alarm_topic_arn: expected the ARN of an SNS topic, got 'alerts'"),
     ],
 )
-def test_wrong_configuration_is_told_by_its_key(configuration: dict[str, str], message: str) -> None:
+def test_wrong_configuration_is_reported_by_its_key(configuration: dict[str, str], message: str) -> None:
     with pytest.raises(pulumi.RunError, match=message):
         deployed(manifest(), **configuration)
 

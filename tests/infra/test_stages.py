@@ -104,7 +104,7 @@ def test_access_log_holds_no_text_that_a_client_chooses() -> None:
     assert "\n" not in line
 
 
-def test_access_log_is_json_and_tells_the_canary() -> None:
+def test_access_log_is_json_and_reports_the_canary() -> None:
     program = deployed_stage()
     logged = program.one("apigateway/stage:Stage").inputs["accessLogSettings"]
     form = json.loads(logged["format"])

@@ -23,8 +23,8 @@ def test_case_is_refused_where_every_value_is_taken_before_it(rows: list[Row]) -
     chosen = {next((index for index, row in enumerate(rows) if holds(row, value)), len(rows)) for value in VALUES}
     cases = [{op: bound, "then": {"model": "a"}} for op, bound in rows]
     found = check_cases((), {"input": "k", "cases": cases, "otherwise": {"model": "a"}})
-    told = {len(rows) if row.path == ("otherwise",) else row.path[1] for row in found}
-    assert told == set(range(len(rows) + 1)) - chosen
+    places = {len(rows) if row.path == ("otherwise",) else row.path[1] for row in found}
+    assert places == set(range(len(rows) + 1)) - chosen
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=3), st.lists, max_leaves=3))

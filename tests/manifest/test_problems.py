@@ -289,7 +289,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), CASES)
-def test_problem_is_told_with_its_place_and_remedy(old: str, new: str, expected: str) -> None:
+def test_problem_is_reported_with_its_place_and_remedy(old: str, new: str, expected: str) -> None:
     assert GOOD.count(old) >= 1
     found = problems_of(GOOD.replace(old, new, 1))
     assert expected in "\n".join(map(str, found))
@@ -327,7 +327,7 @@ def test_shadow_of_what_one_stage_serves_is_fine_while_another_serves_something_
     assert problems_of(text) == ()
 
 
-def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
+def test_all_problems_are_reported_at_once_in_the_order_of_the_file() -> None:
     text = """\
 models:
   iris:
@@ -358,7 +358,7 @@ def test_nothing_follows_from_an_alias_that_could_not_be_read() -> None:
     assert [problem.message for problem in found] == ["anchors and aliases are not supported (`*same`)"]
 
 
-def test_no_word_of_the_schema_language_is_told() -> None:
+def test_no_word_of_the_schema_language_is_reported() -> None:
     text = "\n".join(str(problem) for old, new, _ in CASES for problem in problems_of(GOOD.replace(old, new, 1)))
     for word in ("additionalProperties", "is not of type", "schema", "regex", "does not match", "instance", "None"):
         assert word not in text

@@ -160,11 +160,11 @@ def test_operation_ids_are_unique(of: Manifest) -> None:
     assert all(name.isalnum() for name in ids)
 
 
-def test_error_responses_are_told_in_full_at_every_operation() -> None:
-    told = {"400", "403", "413", "415", "422", "429", "500", "502", "504"}
-    assert set(ERRORS) == told
+def test_error_responses_are_reported_in_full_at_every_operation() -> None:
+    statuses = {"400", "403", "413", "415", "422", "429", "500", "502", "504"}
+    assert set(ERRORS) == statuses
     for path, operation in operations(document_of(manifest())):
-        assert set(operation["responses"]) == {"200", *(PURPOSES[path].errors if path in PURPOSES else told)}
+        assert set(operation["responses"]) == {"200", *(PURPOSES[path].errors if path in PURPOSES else statuses)}
         # API Gateway does not follow references to shared responses.
         assert all("$ref" not in response for response in operation["responses"].values())
 
@@ -173,16 +173,16 @@ def test_tags_and_descriptions_are_the_manifests() -> None:
     version = Version("iris", "v1", "a.onnx", description="Logistic regression.")
     document = document_of(manifest((Model("iris", (version,), "Iris species."),)))
     assert document["tags"] == [{"name": "iris", "description": "Iris species."}]
-    told = {path: (operation["tags"], operation["description"]) for path, operation in inferences(document)}
-    assert told["/models/iris/inference"] == (["iris"], "Iris species.")
-    assert told["/models/iris/v1/inference"] == (["iris"], "Iris species.\n\nLogistic regression.")
+    described = {path: (operation["tags"], operation["description"]) for path, operation in inferences(document)}
+    assert described["/models/iris/inference"] == (["iris"], "Iris species.")
+    assert described["/models/iris/v1/inference"] == (["iris"], "Iris species.\n\nLogistic regression.")
 
 
 def test_every_body_is_binary_to_api_gateway() -> None:
     assert document_of(manifest())["x-amazon-apigateway-binary-media-types"] == ["*/*"]
 
 
-def test_request_may_be_json_or_binary_and_the_short_forms_are_told() -> None:
+def test_request_may_be_json_or_binary_and_the_short_forms_are_described() -> None:
     for _, operation in inferences(document_of(manifest())):
         assert set(operation["requestBody"]["content"]) == {"application/json", "application/octet-stream"}
         assert set(operation["responses"]["200"]["content"]) == {"application/json", "application/octet-stream"}
@@ -194,7 +194,7 @@ def test_body_is_not_validated_by_api_gateway() -> None:
     assert b"request-validator" not in render_document(document)
 
 
-def test_answer_headers_are_told() -> None:
+def test_answer_headers_are_described() -> None:
     for _, operation in inferences(document_of(manifest())):
         assert set(operation["responses"]["200"]["headers"]) == {
             "x-turnout-model",
@@ -259,8 +259,8 @@ def test_every_binary_body_has_a_schema_that_nothing_is_checked_by(open_inferenc
     of = replace(manifest(), open_inference=open_inference)
     plan = make_plan(of, artifacts_of(of), enforce=False)
     document = build_document(plan, plan.apis[0])
-    for told in (document, publish_document(document)):
-        found = list(media_types(told["paths"], "application/octet-stream"))
+    for described in (document, publish_document(document)):
+        found = list(media_types(described["paths"], "application/octet-stream"))
         assert len(found) >= 2
         assert all(row["schema"] == {"type": "string", "format": "binary"} for row in found)
     # With a validator API Gateway would read binary bodies as JSON and refuse them.

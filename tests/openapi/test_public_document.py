@@ -50,7 +50,7 @@ def test_operations_stay_as_they_are_but_for_the_integration() -> None:
 
 
 @pytest.mark.parametrize("auth", sorted(AUTH_TYPES))
-def test_authentication_is_told(auth: str) -> None:
+def test_authentication_is_described(auth: str) -> None:
     document, public = published(manifest(stages=(stage(auth=auth),)))
     for path in ("/models/iris/inference", "/v2", "/v2/models/{model}/infer"):
         [operation] = public["paths"][path].values()
@@ -60,11 +60,11 @@ def test_authentication_is_told(auth: str) -> None:
     )
 
 
-def test_every_path_of_the_protocol_is_told_and_answered() -> None:
+def test_every_path_of_the_protocol_is_described_and_answered() -> None:
     _, public = published(manifest())
-    told = {(method, path) for path, item in public["paths"].items() if path.startswith("/v2") for method in item}
-    assert told == {(method, path) for method, path, *_ in (*PROTOCOL_PATHS, *HEALTH_PATHS)}
-    for method, path in told:
+    described = {(method, path) for path, item in public["paths"].items() if path.startswith("/v2") for method in item}
+    assert described == {(method, path) for method, path, *_ in (*PROTOCOL_PATHS, *HEALTH_PATHS)}
+    for method, path in described:
         asked = parse_path(path.removeprefix("/v2").strip("/"))
         assert asked is not None
         assert METHOD_OF[asked.what].lower() == method

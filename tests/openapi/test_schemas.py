@@ -15,7 +15,7 @@ from tests.builders.manifests import artifacts_of, manifest, model, signatures
 from turnout.artifacts.example_request import make_request
 from turnout.manifest.parser import Model, Version
 from turnout.openapi.document import Document, build_document, check_document
-from turnout.openapi.tensor_schemas import element_schema, tell_tensor, tell_tensors
+from turnout.openapi.tensor_schemas import describe_tensor, describe_tensors, element_schema
 from turnout.plan.checks.size_estimates import DESCRIBED_TENSORS
 from turnout.plan.planner import make_plan
 from turnout.project.project import load_project
@@ -147,7 +147,7 @@ def test_names_are_values_and_words_never_keys() -> None:
     assert keys == {"id", "parameters", "inputs", "outputs", "name", "shape", "datatype", "data"}
 
 
-def test_answers_shape_is_told_not_fixed() -> None:
+def test_answers_shape_is_described_not_fixed() -> None:
     schema = document_of(Signature((), (TensorSpec("y", "FP32", (1, 3)),)))["components"]["schemas"]["IrisVv1Response"]
     shape = schema["properties"]["outputs"]["items"]["properties"]["shape"]
     assert shape == {"type": "array", "items": {"type": "integer"}}
@@ -189,7 +189,7 @@ def test_every_datatype_has_an_element_type(datatype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tensor", "told"),
+    ("tensor", "text"),
     [
         (TensorSpec("x", "FP32", (-1, 4)), "`x` FP32 [-1, 4]"),
         (TensorSpec("x", "FP32", (-1, 4), ("batch", None)), "`x` FP32 [batch, 4]"),
@@ -200,23 +200,23 @@ def test_every_datatype_has_an_element_type(datatype: str) -> None:
         (TensorSpec("p", "FP32", (-1, 2), labels=("no", 1)), "`p` FP32 [-1, 2], a column per label: no, 1"),
     ],
 )
-def test_tensor_is_told_in_words(tensor: TensorSpec, told: str) -> None:
-    assert tell_tensor(tensor) == told
+def test_tensor_is_described_in_words(tensor: TensorSpec, text: str) -> None:
+    assert describe_tensor(tensor) == text
 
 
-def test_hundreds_of_inputs_are_told_shortly_required_ones_first() -> None:
+def test_hundreds_of_inputs_are_described_shortly_required_ones_first() -> None:
     tensors = tuple(TensorSpec(f"w{number}", "FP32", (1,), required=number == 199) for number in range(200))
-    told = tell_tensors(tensors)
-    assert told.startswith("`w199` FP32 [1]; `w0`")
-    assert told.endswith(f"and {200 - DESCRIBED_TENSORS} more")
+    text = describe_tensors(tensors)
+    assert text.startswith("`w199` FP32 [1]; `w0`")
+    assert text.endswith(f"and {200 - DESCRIBED_TENSORS} more")
 
 
-def test_labels_are_told_up_to_a_number() -> None:
+def test_labels_are_described_up_to_a_number() -> None:
     tensor = TensorSpec("p", "FP32", (-1, 500), labels=tuple(range(500)))
-    assert tell_tensor(tensor).endswith(", 29, ...")
+    assert describe_tensor(tensor).endswith(", 29, ...")
 
 
-def test_transform_is_told_beside_the_outputs() -> None:
+def test_transform_is_described_beside_the_outputs() -> None:
     version = Version("iris", "v1", "a.onnx", transform="transform.py")
     of = manifest((Model("iris", (version,)),))
     plan = make_plan(of, artifacts_of(of))

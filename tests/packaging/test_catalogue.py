@@ -26,7 +26,7 @@ def catalogue_of(of: Manifest, stack: str = "local") -> Catalogue:
     return make_catalogue(project, make_plan(of, project.artifacts, stack=stack, enforce=False))
 
 
-def test_versions_are_told_as_they_were_read() -> None:
+def test_versions_are_described_as_they_were_read() -> None:
     described = model(description="Iris species.")
     v1 = replace(described.versions[0], description="Logistic regression.")
     of = manifest((replace(described, versions=(v1, *described.versions[1:])),))
@@ -47,7 +47,7 @@ def test_version_in_s3_has_the_digest_that_models_yaml_pins() -> None:
     assert (row.sha256, row.size_bytes) == ("a" * 64, 0)
 
 
-def test_graph_is_told_with_its_tensors_and_each_call_once() -> None:
+def test_graph_is_described_with_its_tensors_and_each_call_once() -> None:
     calls = (CallNode("iris", "v1", {}, {"y": "x"}), CallNode("iris", "", {}, {"y": "x"}), CallNode("iris", "v1"))
     chain = catalogue_of(manifest((model(), Model("chain", (), graph=SequenceNode(calls))))).models["chain"]
     assert chain.is_graph
@@ -107,7 +107,7 @@ def test_json_is_the_same_in_every_stack() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(manifests())
-def test_what_is_told_of_any_manifest_is_planned(of: Manifest) -> None:
+def test_what_any_manifest_describes_is_planned(of: Manifest) -> None:
     """Endpoints are routes, and what `/health/ready` asks are functions, of every stage and its canary."""
     plan = make_plan(of, artifacts_of(of), enforce=False)
     catalogue = make_catalogue(Project(of, artifacts_of(of)), plan)

@@ -266,7 +266,7 @@ def test_descriptions_are_kept() -> None:
     assert plan.descriptions == {"iris": "Iris species."}
 
 
-def test_missing_artifact_is_told_at_its_key() -> None:
+def test_missing_artifact_is_reported_at_its_key() -> None:
     path = ("models", "iris", "versions", "v2", "artifact")
     of = manifest(positions={path: Position(7, 23)})
     artifacts = artifacts_of(of)
@@ -276,7 +276,7 @@ def test_missing_artifact_is_told_at_its_key() -> None:
     assert "was not read" in problem.message
 
 
-def test_authentication_that_nobody_knows_is_told_at_its_key() -> None:
+def test_authentication_that_nobody_knows_is_reported_at_its_key() -> None:
     (problem,) = problems_of(manifest(stages=(stage(auth="oauth"),)))
     assert problem.path == ("stages", "prod", "auth")
     assert "oauth" in problem.message
@@ -303,13 +303,13 @@ def test_all_problems_come_at_once() -> None:
 def test_json_holds_every_field_of_the_plan() -> None:
     canary = Canary(10, {"iris": "v2"})
     plan = plan_of(manifest(stages=(stage(canary=canary, throttle=Throttle(1, 2)), stage("test"))))
-    told = plan_to_json(plan)
-    assert set(told) == set(Plan.__slots__)  # type: ignore[attr-defined]
-    assert set(told["apis"][0]) == set(Api.__slots__)  # type: ignore[attr-defined]
-    assert told["apis"][0]["stages"][0]["canary"]["overrides"] == {"iris": "v2", "canary": "true"}
-    assert told["apis"][0]["stages"][0]["throttle"] == {"rate": 1, "burst": 2}
-    assert told["apis"][0]["stages"][1]["canary"] is None
-    assert told["versions"][0]["signature"] == signature().to_json()
+    tree = plan_to_json(plan)
+    assert set(tree) == set(Plan.__slots__)  # type: ignore[attr-defined]
+    assert set(tree["apis"][0]) == set(Api.__slots__)  # type: ignore[attr-defined]
+    assert tree["apis"][0]["stages"][0]["canary"]["overrides"] == {"iris": "v2", "canary": "true"}
+    assert tree["apis"][0]["stages"][0]["throttle"] == {"rate": 1, "burst": 2}
+    assert tree["apis"][0]["stages"][1]["canary"] is None
+    assert tree["versions"][0]["signature"] == signature().to_json()
 
 
 def test_artifact_of_another_version_is_not_mixed_up() -> None:

@@ -45,7 +45,7 @@ def inspect_bytes(source: VersionFiles, cache_dir: Path | None, *, reading: Read
 BYTES = {"onnx": replace(RUNTIMES["onnx"], inspect=inspect_bytes)}
 
 
-def told(path: Path) -> list[str]:
+def problems_of(path: Path) -> list[str]:
     with pytest.raises(ProblemsError) as caught:
         load_project(path, runtimes=BYTES)
     return [str(problem) for problem in caught.value.problems]
@@ -127,8 +127,8 @@ def test_link_is_followed(folder: Path) -> None:
         ("artifact: m/model.onnx, examples: m/x.json", "no such file: m/x.json\n    Did you mean m/examples.json?"),
     ],
 )  # fmt: skip
-def test_file_that_cannot_be_used_is_told(folder: Path, fields: str, expected: str) -> None:
-    problems = told(write_manifest(folder, f"      v1: {{{fields}}}\n"))
+def test_file_that_cannot_be_used_is_reported(folder: Path, fields: str, expected: str) -> None:
+    problems = problems_of(write_manifest(folder, f"      v1: {{{fields}}}\n"))
     assert len(problems) == 1
     assert f"{folder}/models.yaml:4:" in problems[0]
     assert expected in problems[0]
@@ -146,10 +146,10 @@ def test_file_that_cannot_be_used_is_told(folder: Path, fields: str, expected: s
         ("(" * 500 + ")" * 500, "transform.py does not compile"),
     ],
 )
-def test_transform_that_cannot_work_is_told(folder: Path, text: str, expected: str) -> None:
+def test_transform_that_cannot_work_is_reported(folder: Path, text: str, expected: str) -> None:
     (folder / "m" / "transform.py").write_bytes(text.encode("utf-8", "surrogateescape"))
     path = write_manifest(folder, "      v1: {artifact: m/model.onnx, transform: m/transform.py}\n")
-    (problem,) = told(path)
+    (problem,) = problems_of(path)
     assert f"models.yaml:4:36: models.iris.versions.v1.transform: {expected}" in problem
 
 
@@ -183,35 +183,35 @@ def without_response(rows: list[dict[str, object]]) -> str:
         (without_response, "`response` is missing"),
     ],
 )
-def test_examples_that_are_malformed_are_told(
+def test_examples_that_are_malformed_are_reported(
     folder: Path, make: Callable[[list[dict[str, object]]], str], expected: str
 ) -> None:
     (folder / "m" / "examples.json").write_text(make(EXAMPLES))
-    (problem,) = told(write_manifest(folder, "      v1: {artifact: m/model.onnx, examples: m/examples.json}\n"))
+    (problem,) = problems_of(write_manifest(folder, "      v1: {artifact: m/model.onnx, examples: m/examples.json}\n"))
     assert expected in problem
 
 
-def test_problems_of_manifest_and_files_are_told_together(folder: Path) -> None:
+def test_problems_of_manifest_and_files_are_reported_together(folder: Path) -> None:
     versions = (
         "      v1: {artifact: m/none.onnx, memory_mb: 1}\n"
         "      v2: {artifact: m/bad.onnx, transform: m/none.py}\n"
         f"      v3: {{artifact: m/model.onnx, sha256: {'cd' * 32}}}\n"
         "      V4: {artifact: m/none.onnx}\n"
     )
-    problems = told(write_manifest(folder, versions, "  spam: 1\n"))
+    problems = problems_of(write_manifest(folder, versions, "  spam: 1\n"))
     places = [problem.partition("models.yaml:")[2].partition(": ")[0] for problem in problems]
     assert places == ["4:12", "4:35", "5:12", "5:34", "6:36", "7:7", "7:12", "8:3"]
 
 
-def test_manifest_that_is_not_there_is_told_with_the_remedy(tmp_path: Path) -> None:
-    (problem,) = told(tmp_path)
+def test_manifest_that_is_not_there_is_reported_with_the_remedy(tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path)
     assert problem.startswith(f"{tmp_path}/models.yaml: there is no such file")
     assert "turnout init" in problem
 
 
-def test_manifest_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_manifest_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "models.yaml").mkdir()
-    (problem,) = told(tmp_path)
+    (problem,) = problems_of(tmp_path)
     assert "cannot be read: Is a directory" in problem
 
 
@@ -219,4 +219,4 @@ def test_large_manifest_is_not_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "models.yaml"
     with path.open("wb") as file:
         file.truncate(20 << 30)  # sparse: takes no space
-    assert "is larger than 1 MB" in told(path)[0]
+    assert "is larger than 1 MB" in problems_of(path)[0]

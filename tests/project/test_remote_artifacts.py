@@ -63,7 +63,7 @@ def test_artifact_is_fetched_once_and_known_as_any_other(bucket: Any, root: Path
     assert fetch_remote(given).artifacts["iris", "v2"] == found
 
 
-def test_missing_object_is_told_where_the_manifest_names_it(bucket: Any, root: Path, tmp_path: Path) -> None:
+def test_missing_object_is_reported_where_the_manifest_names_it(bucket: Any, root: Path, tmp_path: Path) -> None:
     with pytest.raises(
         ProblemsError, match=r"models.yaml:6:\d+: .*v2.artifact: s3://models/iris/v2.onnx cannot be read: "
     ):
@@ -78,7 +78,7 @@ def test_changed_object_is_refused_and_not_kept(bucket: Any, root: Path, tmp_pat
     assert list((tmp_path / ".turnout/artifacts").rglob("*.onnx")) == []
 
 
-def test_object_that_is_no_model_is_told(bucket: Any, root: Path, tmp_path: Path) -> None:
+def test_object_that_is_no_model_is_reported(bucket: Any, root: Path, tmp_path: Path) -> None:
     bucket.put_object(Bucket="models", Key="iris/v2.onnx", Body=b"no model")
     with pytest.raises(ProblemsError, match=r"v2.artifact"):
         fetch_remote(project(root, tmp_path, sha256(b"no model").hexdigest()))

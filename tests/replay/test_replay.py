@@ -23,13 +23,13 @@ from turnout.protocol.codecs.samples import write_line
 from turnout.replay.comparison import OutputRule
 from turnout.replay.replay import THROTTLED_WAITS_S, Pair, Replay, without_version
 
-Told = Callable[[str, Any], tuple[int, Any]]
+Answering = Callable[[str, Any], tuple[int, Any]]
 
 
 class Server(ThreadingHTTPServer):
     """Answers with what `told` makes of a path and a body; remembers what it was asked."""
 
-    told: Told
+    answering: Answering
     asked: list[tuple[str, dict[str, str]]]
     kind: str = ""
     daemon_threads = True
@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.asked.append((self.path, dict(self.headers)))
-        status, answer = self.server.told(self.path, json.loads(body or b"null"))
+        status, answer = self.server.answering(self.path, json.loads(body or b"null"))
         payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         if self.server.kind:
@@ -62,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
 def server() -> Iterator[Server]:
     with Server(("127.0.0.1", 0), Handler) as running:
         running.asked = []
-        running.told = differ
+        running.answering = differ
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield running
@@ -135,13 +135,13 @@ def test_the_rules_decide(name: str, server: Server) -> None:
 def test_what_one_version_refuses_and_the_other_answers_is_a_disagreement(
     statuses: dict[str, int], agrees: bool | None, server: Server
 ) -> None:
-    server.told = lambda path, body: (statuses[path.split("/")[3]], {"predictions": [1], "error": "no"})
+    server.answering = lambda path, body: (statuses[path.split("/")[3]], {"predictions": [1], "error": "no"})
     (pair,) = replayed(server, [sample(1)], "v1", sleep=lambda _: None)
     assert pair.agrees is agrees
 
 
 def test_an_answer_that_cannot_be_read_is_no_answer(server: Server) -> None:
-    server.told = lambda path, body: (200, b"<html>" if "/v2/" in path else {"predictions": [1]})
+    server.answering = lambda path, body: (200, b"<html>" if "/v2/" in path else {"predictions": [1]})
     (pair,) = replayed(server, [sample(1)], "v1")
     assert pair.agrees is False
     assert "does not follow the protocol" in pair.canary.error
@@ -149,7 +149,7 @@ def test_an_answer_that_cannot_be_read_is_no_answer(server: Server) -> None:
 
 def test_a_throttled_request_is_sent_again_later(server: Server) -> None:
     waited: list[float] = []
-    server.told = lambda path, body: (200 if len(server.asked) > 2 else 429, {"predictions": [1]})
+    server.answering = lambda path, body: (200 if len(server.asked) > 2 else 429, {"predictions": [1]})
     (pair,) = replayed(server, [sample(1, "v2")], sleep=waited.append)
     assert pair.canary.status == 200
     assert waited == list(THROTTLED_WAITS_S[:2])
@@ -184,13 +184,13 @@ def test_replay_pair_counts_what_was_compared(server: Server) -> None:
 
 
 def test_replay_pair_says_what_came_instead_of_answers(server: Server) -> None:
-    server.told = lambda path, body: (403, {"message": "Forbidden"})
-    told = 'HTTP 403: {"message": "Forbidden"}'
-    assert replay_pair(url_of(server), [sample(1)], "iris", "v1", "v2") == AgreementCounts(0, 0, told)
+    server.answering = lambda path, body: (403, {"message": "Forbidden"})
+    reported = 'HTTP 403: {"message": "Forbidden"}'
+    assert replay_pair(url_of(server), [sample(1)], "iris", "v1", "v2") == AgreementCounts(0, 0, reported)
 
 
 def test_replay_pair_says_what_a_refusal_means(server: Server) -> None:
-    server.told, server.kind = lambda path, body: (403, {}), "MissingAuthenticationTokenException"
+    server.answering, server.kind = lambda path, body: (403, {}), "MissingAuthenticationTokenException"
     counts = replay_pair(url_of(server), [sample(1)], "iris", "v1", "v2")
     assert counts.note == f"HTTP 403: {{}}: {OLDER_SERVER}"
 
@@ -202,14 +202,14 @@ def test_replay_pair_says_where_nobody_answers() -> None:
 
 def test_samples_are_fetched_from_a_gateway(server: Server) -> None:
     one = sample(1)
-    server.told = lambda path, body: (200, b'{"samples":[' + write_line(one) + b"]}")
+    server.answering = lambda path, body: (200, b'{"samples":[' + write_line(one) + b"]}")
     assert fetch_samples(url_of(server), "prod", 7) == [one]
     assert server.asked[0][0] == "/turnout/samples?stage=prod&limit=7"
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"{}", b"[]", b'{"samples": [1]}'])
-def test_a_server_that_hands_out_no_samples_is_told(answer: bytes, server: Server) -> None:
-    server.told = lambda path, body: (404, answer)
+def test_a_server_that_hands_out_no_samples_is_reported(answer: bytes, server: Server) -> None:
+    server.answering = lambda path, body: (404, answer)
     with pytest.raises(UnreachableError, match="returned no samples: HTTP 404"):
         fetch_samples(url_of(server), "prod")
 

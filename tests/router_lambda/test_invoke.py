@@ -95,7 +95,7 @@ UNHANDLED = {"X-Amz-Function-Error": "Unhandled"}
         (lambda _seen: Reply(hangs_up=True), "failed"),
     ],
 )
-def test_an_error_is_told_from_an_answer(reply: Any, error: str) -> None:
+def test_an_error_is_reported_from_an_answer(reply: Any, error: str) -> None:
     with invoke_api(reply) as api, invoking(api) as invoke:
         found = call(invoke)
         assert (found.answer, found.error) == (None, error)
@@ -247,7 +247,7 @@ def test_calls_go_over_tls_and_kept_connections_too(certificate: Path, monkeypat
         assert call(invoke) == Answered({"statusCode": 201})
 
 
-def test_who_cannot_prove_to_be_lambda_is_told_nothing(certificate: Path) -> None:
+def test_a_caller_that_is_not_lambda_gets_nothing(certificate: Path) -> None:
     with invoke_api(replying(ANSWER), certificate) as api, invoking(api) as invoke:
         found = call(invoke)
         assert (found.error, api.seen) == ("failed", [])

@@ -313,7 +313,7 @@ def test_without_time_left_nothing_is_called() -> None:
 
 
 @pytest.mark.parametrize("error", sorted(FAILURES))
-def test_a_failure_is_told_as_api_gateway_tells_it(error: str) -> None:
+def test_a_failure_is_reported_as_by_api_gateway(error: str) -> None:
     found = answer(three(one=failing(error)), event())
     expected = {**ERROR_OF_INVOCATION, "request_too_large": EVENT_TOO_LARGE}[error]
     assert (found["statusCode"], json.loads(found["body"])) == (expected.status, {"message": expected.message})
@@ -332,7 +332,7 @@ def test_what_a_failed_call_said_stays_in_the_log(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "reason"),
     [
         (None, "stage variable iris: "),
         ({}, "stage variable iris: "),
@@ -344,11 +344,11 @@ def test_what_a_failed_call_said_stays_in_the_log(caplog: pytest.LogCaptureFixtu
     ],
 )
 def test_variables_that_lead_nowhere_are_a_misconfigured_api(
-    variables: Any, told: str, caplog: pytest.LogCaptureFixture
+    variables: Any, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     found = answer(three(), event(stageVariables=variables), fallback="")
     assert (found["statusCode"], json.loads(found["body"])) == (500, {"message": "Internal server error"})
-    assert told in caplog.text
+    assert reason in caplog.text
 
 
 def test_a_request_that_goes_in_circles_is_refused() -> None:

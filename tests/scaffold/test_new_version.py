@@ -153,7 +153,7 @@ def test_manifest_that_is_not_right_is_refused() -> None:
         add_version(BLOCKS.replace('"*": newest', '"*": newst'), "iris", "v2", FIELDS)
 
 
-def test_what_is_served_anew_is_told() -> None:
+def test_what_is_served_anew_is_reported() -> None:
     before = parse(BLOCKS)
     assert serving_changes(before, parse(add_version(BLOCKS, "spam", "v2", FIELDS))) == (
         "dev serves spam v2, and served v1",

@@ -118,7 +118,7 @@ def test_load_finds(handler: Handler, what: str) -> None:
     assert any(line.startswith(what) for line in findings.lines())
 
 
-def test_client_tells_a_hang_from_a_lost_request() -> None:
+def test_client_distinguishes_a_hang_from_a_lost_request() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()

@@ -61,11 +61,11 @@ def test_every_command_that_needs_the_models_refuses_one_that_cannot_be_opened(
 ) -> None:
     write(project / "bad.onnx", **how)  # type: ignore[arg-type]
     assert main([command, "-m", str(project)]) == 2
-    told = capsys.readouterr().err
-    assert "models.yaml:4:" in told
-    assert "models.bad.versions.v1.artifact: onnxruntime" in told
-    assert reason in told
-    assert remedy in told
+    reported = capsys.readouterr().err
+    assert "models.yaml:4:" in reported
+    assert "models.bad.versions.v1.artifact: onnxruntime" in reported
+    assert reason in reported
+    assert remedy in reported
 
 
 @pytest.mark.parametrize(("how", "reason", "remedy"), CANNOT_BE_OPENED)
@@ -74,13 +74,13 @@ def test_the_reason_is_whole_and_the_remedy_names_the_operator(
 ) -> None:
     write(project / "bad.onnx", **how)  # type: ignore[arg-type]
     assert main(["validate", "-m", str(project)]) == 2
-    told = capsys.readouterr().err
-    assert reason in told
-    assert remedy in told
-    assert "…" not in told
+    reported = capsys.readouterr().err
+    assert reason in reported
+    assert remedy in reported
+    assert "…" not in reported
     assert main(["add", "new", "v1", str(project / "bad.onnx"), "-m", str(project)]) == 2
-    told = capsys.readouterr().err
-    assert reason in told
+    reported = capsys.readouterr().err
+    assert reason in reported
     assert not (project / "models").exists()
 
 

@@ -13,7 +13,7 @@ def read(text: str) -> YamlSource:
     return read_yaml(text.encode(), source="m.yaml")
 
 
-def told(data: str | bytes) -> str:
+def reported(data: str | bytes) -> str:
     """The problems as they are printed, whether or not the rest could be read."""
     try:
         found = read_yaml(data.encode() if isinstance(data, str) else data, source="m.yaml")
@@ -127,7 +127,7 @@ def test_numbers_keep_their_spelling_where_it_is_not_ours() -> None:
     ],
 )
 def test_refused_with_its_place(text: str, expected: str) -> None:
-    assert told(text).startswith(expected)
+    assert reported(text).startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -140,10 +140,10 @@ def test_refused_with_its_place(text: str, expected: str) -> None:
     ],
 )
 def test_bytes_that_are_not_plain_utf8_are_refused(data: bytes, expected: str) -> None:
-    assert told(data).startswith(expected)
+    assert reported(data).startswith(expected)
 
 
-def test_several_problems_are_told_at_once_and_the_first_of_two_keys_counts() -> None:
+def test_several_problems_are_reported_at_once_and_the_first_of_two_keys_counts() -> None:
     found = read("a: 1\na: {b: 2}\nc: &x 3\n<<: {d: 4}\n")
     assert found.tree == {"a": 1, "c": 3}
     assert [problem.line for problem in found.problems] == [2, 3, 4]

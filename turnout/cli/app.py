@@ -30,7 +30,7 @@ from turnout.cli.commands import (
     validate,
 )
 from turnout.cli.group import Group
-from turnout.cli.output import CommandError, tell, tell_problems
+from turnout.cli.output import CommandError, notify, print_problems
 from turnout.problems import ProblemsError
 
 
@@ -51,34 +51,34 @@ class Commands(Group):
             raise typer.Exit(130) from None
         except Exception as error:
             if ctx.params.get("debug"):
-                tell("".join(traceback.format_exception(error)).rstrip())
+                notify("".join(traceback.format_exception(error)).rstrip())
                 raise typer.Exit(1) from None
-            raise typer.Exit(tell_error(error)) from None
+            raise typer.Exit(print_error(error)) from None
 
 
-def tell_error(error: Exception) -> int:
+def print_error(error: Exception) -> int:
     """Say what went wrong on standard error and return the exit code."""
     if isinstance(error, ProblemsError):
-        tell_problems(error)
+        print_problems(error)
         return 2
     if isinstance(error, CommandError):
-        tell(f"turnout: {error}")
+        notify(f"turnout: {error}")
         return error.code
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename is not None else ""
-        tell(f"turnout: {place}{error.strerror}")
+        notify(f"turnout: {place}{error.strerror}")
         return 1
-    tell(f"turnout: unexpected {type(error).__name__}: {error}\n    Add --debug to see the traceback.")
+    notify(f"turnout: unexpected {type(error).__name__}: {error}\n    Add --debug to see the traceback.")
     return 1
 
 
-def tell_usage_error(error: typer.TyperException) -> int:
+def print_usage_error(error: typer.TyperException) -> int:
     """Print what is wrong with the arguments, escaped: a shell's `*` puts any file's name there."""
     text = io.StringIO()
     show = getattr(error, "show", None)
     if show is not None:
         show(text)
-    tell(text.getvalue().rstrip("\n") or f"Error: {error}")
+    notify(text.getvalue().rstrip("\n") or f"Error: {error}")
     return error.exit_code
 
 
@@ -145,8 +145,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(args=arguments, prog_name="turnout", standalone_mode=False)
     except typer.Abort:
-        tell("Aborted.")
+        notify("Aborted.")
         return 1
     except typer.TyperException as error:
-        return tell_usage_error(error)
+        return print_usage_error(error)
     return code if isinstance(code, int) else 0

@@ -52,7 +52,7 @@ def say(text: str = "") -> None:
     sys.stdout.write(f"{printable_lines(text)}\n")
 
 
-def tell(text: str) -> None:
+def notify(text: str) -> None:
     """Print one remark or error to standard error, after the results that it follows."""
     sys.stdout.flush()
     with suppress(BrokenPipeError):  # nobody reads the remarks: the exit code still tells
@@ -79,11 +79,11 @@ def say_body(body: bytes) -> None:
         sys.stdout.write("\n")
 
 
-def tell_problems(error: ProblemsError) -> None:
+def print_problems(error: ProblemsError) -> None:
     """Every problem of the user's files, then how many there were."""
     for problem in error.problems:
-        tell(problem_text(problem))
-    tell(f"turnout: {counted(len(error.problems), 'problem')} found.")
+        notify(problem_text(problem))
+    notify(f"turnout: {counted(len(error.problems), 'problem')} found.")
 
 
 def problem_text(problem: Problem) -> str:

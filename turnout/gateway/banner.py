@@ -48,9 +48,9 @@ def render_banner(
         lines += _describe(stage, is_default=stage.name == default_stage, has_key=stage.name in keys)
     if sample is not None:
         lines += ["", "Try it:", f"  {render_curl(url, sample, manifest.source)}"]
-    told = [f"  {note}" for note in notes]
-    if told:
-        lines += ["", "Note:", *told]
+    note_lines = [f"  {note}" for note in notes]
+    if note_lines:
+        lines += ["", "Note:", *note_lines]
     return "\n".join([*lines, ""])
 
 

@@ -46,8 +46,8 @@ LOG_FORMATS: Mapping[str, logging.Formatter] = {
 }
 """How a record is spelled."""
 
-TOLD = ("turnout.control", "turnout.environments", "turnout.printed")
-"""What is told although nothing is wrong: changes of stages, isolated functions' cold starts, and what they print."""
+SHOWN_LOGGERS = ("turnout.control", "turnout.environments", "turnout.printed")
+"""Loggers shown at INFO: changes of stages, isolated functions' cold starts, and what they print."""
 
 
 def format_warning(log_format: str, logger: str, message: str) -> str:
@@ -57,11 +57,11 @@ def format_warning(log_format: str, logger: str, message: str) -> str:
 
 
 def set_up_logs(log_format: str, stream: TextIO) -> None:
-    """Send every warning and error to the stream, what is `TOLD` too, and nothing twice."""
+    """Send every warning and error to the stream, what is `SHOWN_LOGGERS` too, and nothing twice."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(LOG_FORMATS[log_format])
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    for name in TOLD:
+    for name in SHOWN_LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)

@@ -187,7 +187,7 @@ def serve(
             gateway_of,
             preload=preload,
             opens_together=watch,
-            progress=tell_load,
+            progress=print_load,
             limits=Limits(max_bodies_bytes=max(LEAST_BODIES_BYTES, BODIES_BYTES // workers)),
             refusals=refusals,
             log=partial(log_refusal, refusals, lines.write, log_format) if access_log else None,
@@ -198,7 +198,7 @@ def serve(
         first = First(1, edition, functions, gateway)
         check_interrupt()
         output.redirect()
-        supervise(sockets, state, serving, first, is_watching=watch, tell=tell, on_ready=greet, output=output)
+        supervise(sockets, state, serving, first, is_watching=watch, notify=notify, on_ready=greet, output=output)
 
 
 def greet_user(
@@ -211,8 +211,8 @@ def greet_user(
     project, keys = edition.project, edition.keys
     sample = choose_sample(project, edition.plan, default_stage, keys)
     if console is not None:
-        tell(f"Console: {console.address}")
-    tell(render_banner(project.manifest, url, default_stage=default_stage, keys=keys, sample=sample, notes=notes))
+        notify(f"Console: {console.address}")
+    notify(render_banner(project.manifest, url, default_stage=default_stage, keys=keys, sample=sample, notes=notes))
 
 
 def open_capture(output: Output, capture: Path | None, state: SharedState) -> LineWriter | None:
@@ -273,17 +273,17 @@ def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, s
     return samples[-1][1] if samples[-1][0] <= SHORT_BYTES else min(samples, key=lambda found: found[0])[1]
 
 
-def tell(text: str) -> None:
+def notify(text: str) -> None:
     """Say something to whoever started the server, if it can be said: a full disk keeps nothing from being served."""
     with suppress(OSError, ValueError):
         sys.stderr.write(f"{printable_lines(text)}\n")
         sys.stderr.flush()
 
 
-def tell_load(loaded: Loaded) -> None:
+def print_load(loaded: Loaded) -> None:
     """One line of progress."""
     outcome = f"failed: {loaded.reason}" if loaded.reason else f"loaded in {loaded.seconds:.2f} s"
-    tell(f"[{loaded.done}/{loaded.total}] {title_of(loaded.function)} {outcome}")
+    notify(f"[{loaded.done}/{loaded.total}] {title_of(loaded.function)} {outcome}")
 
 
 def log_refusal(

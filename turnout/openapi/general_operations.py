@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.openapi.inference_operations import ERRORS, describe_error, spell_integration, tell_codes
+from turnout.openapi.inference_operations import ERRORS, describe_codes, describe_error, spell_integration
 from turnout.openapi.schemas import ERROR
 from turnout.openapi.tensor_schemas import Schema
 from turnout.plan.values import Route
@@ -107,11 +107,13 @@ PARAMETERS = {
 _PARAMETER = re.compile(r"\{(\w+)\+?\}")
 
 OWN_ERRORS = {
-    "404": describe_error(f"Not found: {tell_codes(404)}.", ERROR),
-    "405": describe_error(f"Method not allowed; `Allow` names the allowed ones: {tell_codes(405)}.", ERROR),
-    "503": describe_error(f"Some versions do not answer; `details.not_ready` lists them: {tell_codes(503)}.", ERROR),
+    "404": describe_error(f"Not found: {describe_codes(404)}.", ERROR),
+    "405": describe_error(f"Method not allowed; `Allow` names the allowed ones: {describe_codes(405)}.", ERROR),
+    "503": describe_error(
+        f"Some versions do not answer; `details.not_ready` lists them: {describe_codes(503)}.", ERROR
+    ),
 }
-"""Sidecar those of an inference."""
+"""Besides those of an inference."""
 
 
 def build_general_operation(

@@ -52,7 +52,7 @@ FORMS = (
 )
 
 
-def tell_codes(status: int) -> str:
+def describe_codes(status: int) -> str:
     """The codes that an error of that status may have."""
     return ", ".join(f"`{code}`" for code, of in STATUS_OF.items() if of == status)
 
@@ -66,15 +66,15 @@ def describe_error(description: str, schema: str) -> dict[str, Any]:
 
 
 ERRORS = {
-    "400": describe_error(f"Invalid request: {tell_codes(400)}.", ERROR),
+    "400": describe_error(f"Invalid request: {describe_codes(400)}.", ERROR),
     "403": describe_error("Unknown route, or access denied.", MESSAGE),
     "413": describe_error(
-        f"Request or response too large: {tell_codes(413)}, or API Gateway's own error above 10 MB.", ERROR
+        f"Request or response too large: {describe_codes(413)}, or API Gateway's own error above 10 MB.", ERROR
     ),
-    "415": describe_error(f"Unsupported content type: {tell_codes(415)}.", ERROR),
-    "422": describe_error(f"The values match the signature, but the model rejects them: {tell_codes(422)}.", ERROR),
+    "415": describe_error(f"Unsupported content type: {describe_codes(415)}.", ERROR),
+    "422": describe_error(f"The values match the signature, but the model rejects them: {describe_codes(422)}.", ERROR),
     "429": describe_error("The throttle of the stage or of the API key.", MESSAGE),
-    "500": describe_error(f"Server error: {tell_codes(500)}.", ERROR),
+    "500": describe_error(f"Server error: {describe_codes(500)}.", ERROR),
     "502": describe_error("The function failed or returned a malformed response.", MESSAGE),
     "504": describe_error("No response within 29 s.", MESSAGE),
 }
@@ -83,11 +83,11 @@ ERRORS = {
 GRAPH_ERRORS = {
     **ERRORS,
     "429": describe_error(
-        f"The throttle of the stage, of the API key, or of a called model: {tell_codes(429)}.", ERROR
+        f"The throttle of the stage, of the API key, or of a called model: {describe_codes(429)}.", ERROR
     ),
-    "502": describe_error(f"A called model failed: {tell_codes(502)}.", ERROR),
-    "504": describe_error(f"No response within 29 s, or a called model timed out: {tell_codes(504)}.", ERROR),
-    "508": describe_error(f"The graph calls itself: {tell_codes(508)}.", ERROR),
+    "502": describe_error(f"A called model failed: {describe_codes(502)}.", ERROR),
+    "504": describe_error(f"No response within 29 s, or a called model timed out: {describe_codes(504)}.", ERROR),
+    "508": describe_error(f"The graph calls itself: {describe_codes(508)}.", ERROR),
 }
 """Those of a model that is made of others."""
 
@@ -134,12 +134,12 @@ def build_operation(
         uri: the integration's.
         credentials: the role for the integration, or empty.
     """
-    told = route.version or "the version that the stage serves"
+    version = route.version or "the version that the stage serves"
     name = schema_name(route.model, route.version, "{}") if route.version else served_name(route.model, "{}")
     return {
         "operationId": operation_id(route.model, route.version, VERBS[route.kind]),
         "tags": [route.model],
-        "summary": f"Inference with {route.model}, {told}",
+        "summary": f"Inference with {route.model}, {version}",
         **({"description": description} if description else {}),
         "security": security,
         "parameters": [HEADER_LENGTH],

@@ -70,11 +70,11 @@ def _protocol_paths(
 ) -> Iterator[tuple[str, Any]]:
     """One path after the other; what all of them share is taken from the route that answers them."""
     for method, path, name, summary in paths:
-        told: dict[str, Any] = {"operationId": name, "summary": summary, "parameters": path_parameters(path)}
+        fields: dict[str, Any] = {"operationId": name, "summary": summary, "parameters": path_parameters(path)}
         if method == "post":
-            told["parameters"].append(HEADER_LENGTH)
-            told["requestBody"] = {"required": True, "description": BODY, "content": CONTENT}
-        yield path, {method: {**operation, **told}}
+            fields["parameters"].append(HEADER_LENGTH)
+            fields["requestBody"] = {"required": True, "description": BODY, "content": CONTENT}
+        yield path, {method: {**operation, **fields}}
 
 
 def _each_published(rows: Mapping[str, Any]) -> dict[str, Any]:

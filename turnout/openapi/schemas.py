@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from turnout.openapi.tensor_schemas import Schema, join_signatures, request_schema, response_schema, tell_tensors
+from turnout.openapi.tensor_schemas import Schema, describe_tensors, join_signatures, request_schema, response_schema
 from turnout.plan.values import ServedGraph, ServedVersion
 from turnout.protocol.errors import STATUS_OF
 from turnout.protocol.naming import GRAPH, schema_name
@@ -37,8 +37,8 @@ def build_schemas(
 
 def _of_version(row: ServedVersion) -> Iterator[tuple[str, Schema]]:
     model, version = row.version.model, row.version.name
-    inputs = f"Inputs of {model} {version}: {tell_tensors(row.signature.inputs)}."
-    outputs = f"Outputs of {model} {version}: {tell_tensors(row.signature.outputs)}."
+    inputs = f"Inputs of {model} {version}: {describe_tensors(row.signature.inputs)}."
+    outputs = f"Outputs of {model} {version}: {describe_tensors(row.signature.outputs)}."
     if row.version.transform and not (row.version.inputs or row.version.outputs):
         outputs += " The version's transform may read other inputs and return other outputs."
     yield schema_name(model, version, "Request"), request_schema(inputs, row.signature)
@@ -48,15 +48,15 @@ def _of_version(row: ServedVersion) -> Iterator[tuple[str, Schema]]:
 def _of_model(model: str, rows: Sequence[ServedVersion]) -> Iterator[tuple[str, Schema]]:
     joined = join_signatures([row.signature for row in rows])
     names = [row.version.name for row in rows]
-    told = f"{model} {', '.join(names)}: the stage's choice; each version's own schema describes its tensors."
-    yield served_name(model, "Request"), request_schema(f"Inputs of {told}", joined)
-    yield served_name(model, "Response"), response_schema(f"Outputs of {told}", model, names, joined)
+    subject = f"{model} {', '.join(names)}: the stage's choice; each version's own schema describes its tensors."
+    yield served_name(model, "Request"), request_schema(f"Inputs of {subject}", joined)
+    yield served_name(model, "Response"), response_schema(f"Outputs of {subject}", model, names, joined)
 
 
 def _of_graph(row: ServedGraph) -> Iterator[tuple[str, Schema]]:
     model, signature = row.model, row.signature
-    inputs = f"Inputs of {model}, a graph of other models: {tell_tensors(signature.inputs)}."
-    outputs = f"Outputs of {model}: {tell_tensors(signature.outputs)}."
+    inputs = f"Inputs of {model}, a graph of other models: {describe_tensors(signature.inputs)}."
+    outputs = f"Outputs of {model}: {describe_tensors(signature.outputs)}."
     yield served_name(model, "Request"), request_schema(inputs, signature)
     yield served_name(model, "Response"), response_schema(outputs, model, [GRAPH], signature)
 

@@ -20,8 +20,8 @@ JSON_TYPES = {"float": "number", "int": "integer", "bool": "boolean", "bytes": "
 """Element types in JSON per kind of datatype; NaN and the infinities travel as strings, which draft 4 cannot add."""
 
 
-TOLD_CHARACTERS = 40
-"""Dimension names can be formulas: longer ones are told as -1."""
+DESCRIBED_CHARACTERS = 40
+"""Dimension names can be formulas: longer ones are described as -1."""
 
 
 def request_schema(description: str, signature: Signature) -> Schema:
@@ -91,18 +91,18 @@ def element_schema(datatypes: Iterable[str]) -> Schema:
     return {"type": types.pop()} if len(types) == 1 else {}
 
 
-def tell_tensors(tensors: Sequence[TensorSpec]) -> str:
+def describe_tensors(tensors: Sequence[TensorSpec]) -> str:
     """`x` FP32 [batch, 4]; `y` INT64 [-1], optional: the required ones first."""
     if not tensors:
         return "unknown"
-    told = sorted(tensors, key=lambda tensor: not tensor.required)[:DESCRIBED_TENSORS]
-    rest = len(tensors) - len(told)
-    return "; ".join(map(tell_tensor, told)) + (f"; and {rest} more" if rest else "")
+    described = sorted(tensors, key=lambda tensor: not tensor.required)[:DESCRIBED_TENSORS]
+    rest = len(tensors) - len(described)
+    return "; ".join(map(describe_tensor, described)) + (f"; and {rest} more" if rest else "")
 
 
-def tell_tensor(tensor: TensorSpec) -> str:
+def describe_tensor(tensor: TensorSpec) -> str:
     """`x` FP32 [batch, 4]: the graph's names where it has short ones, -1 for a free dimension without."""
-    text = f"`{tensor.name}` {tensor.datatype} {_tell_shape(tensor)}"
+    text = f"`{tensor.name}` {tensor.datatype} {_shape_text(tensor)}"
     if not tensor.required:
         text += ", optional"
     if tensor.labels:
@@ -119,15 +119,15 @@ def join_signatures(signatures: Sequence[Signature]) -> Signature:
     )
 
 
-def _tell_shape(tensor: TensorSpec) -> str:
+def _shape_text(tensor: TensorSpec) -> str:
     if tensor.shape is None:
         return "of any shape"
     names = tensor.dimension_names or (None,) * len(tensor.shape)
-    return f"[{', '.join(map(_tell_dimension, tensor.shape, names))}]"
+    return f"[{', '.join(map(_dimension_text, tensor.shape, names))}]"
 
 
-def _tell_dimension(size: int, name: str | None) -> str:
-    return name if size < 0 and name and len(name) <= TOLD_CHARACTERS else str(size)
+def _dimension_text(size: int, name: str | None) -> str:
+    return name if size < 0 and name and len(name) <= DESCRIBED_CHARACTERS else str(size)
 
 
 def _name_schema(tensors: Sequence[TensorSpec]) -> Schema:

@@ -28,7 +28,7 @@ from turnout.wording import shorten
 from turnout.yaml_text.reader import MAX_BYTES, YamlSource, read_yaml
 
 CACHE_DIR = ".turnout"
-"""Sidecar the manifest: what was read of the artifacts, and whatever else can be made again."""
+"""Besides the manifest: what was read of the artifacts, and whatever else can be made again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 The transform's folder, without what belongs to others: files that models.yaml names for some version, folders that hold
 one, hidden files, virtual environments. Another version's transform in the same folder belongs to it only where this
-one imports it, so that editing one version does not change another. Sidecar models.yaml itself lies a whole project:
+one imports it, so that editing one version does not change another. Next to models.yaml lies the whole project:
 there only what the transform's code imports or names counts.
 """
 

@@ -262,7 +262,7 @@ def test_every_check_and_margin_is_documented(root: Path) -> None:
     assert [name for name in margins if f"`{name}`" not in page] == []
 
 
-def test_what_keeps_answers_from_being_compared_is_told() -> None:
+def test_what_keeps_answers_from_being_compared_is_reported() -> None:
     found = check("agreement of iris", AGREEING, replace(GOOD, agreement={"iris": AgreementCounts(0, 0, "none came")}))
     assert found == Check("agreement of iris", Verdict.INCONCLUSIVE, "none came")
     some = check("agreement of iris", AGREEING, replace(GOOD, agreement={"iris": AgreementCounts(9, 9, "few came")}))

@@ -142,14 +142,14 @@ def requests_until(
         ((0.01, 0.5), 0.1, 10, 30),
     ],
 )
-def test_a_worse_canary_is_told_soon(rates: tuple[float, float], share: float, typical: float, most: float) -> None:
+def test_a_worse_canary_is_detected_soon(rates: tuple[float, float], share: float, typical: float, most: float) -> None:
     runs = sorted(requests_until(evidence_of_more, rates, share, seed) for seed in range(15))
     assert runs[7] <= typical
     assert runs[-1] <= most
 
 
 @pytest.mark.parametrize(("rate", "most"), [(0.0, 1000), (0.01, 5000)])
-def test_an_equal_canary_is_told_within_a_margin_of_one_point(rate: float, most: float) -> None:
+def test_an_equal_canary_is_detected_within_a_margin_of_one_point(rate: float, most: float) -> None:
     def within_a_point(baseline: ArmTrials, canary: ArmTrials) -> float:
         return evidence_of_within(baseline, canary, 0.01)
 
@@ -208,14 +208,14 @@ def test_one_fault_is_enough_where_none_is_allowed() -> None:
     ("baseline", "canary"), [(ArmTrials(90, 0), ArmTrials(10, 0)), (ArmTrials(300, 3), ArmTrials(30, 2))]
 )
 def test_a_projection_holds_if_the_rates_stay(baseline: ArmTrials, canary: ArmTrials) -> None:
-    def is_told(factor: float) -> bool:
+    def is_decided(factor: float) -> bool:
         arms = baseline.scaled(factor), canary.scaled(factor)
         return max(evidence_of_within(*arms, 0.01), evidence_of_more(*arms)) >= threshold(ALPHA)
 
-    needed = project(canary, is_told)
+    needed = project(canary, is_decided)
     assert needed is not None
-    assert is_told(1 + needed / canary.count)
-    assert not is_told(1 + 0.9 * needed / canary.count)
+    assert is_decided(1 + needed / canary.count)
+    assert not is_decided(1 + 0.9 * needed / canary.count)
 
 
 def test_a_projection_gives_up_where_it_takes_too_long() -> None:

@@ -35,13 +35,13 @@ def walk(judgement: Judgement, seen: list[tuple[Observation | None, float]], per
     return state
 
 
-def told(state: State) -> tuple[str, int, float]:
+def reported(state: State) -> tuple[str, int, float]:
     return state.phase, state.step, state.percent
 
 
 @pytest.mark.parametrize(("judgement", "percent"), [(PLAIN, 10), (STEPS, 5), (Judgement(strategy="all_at_once"), 100)])
 def test_a_run_starts_with_its_first_share(judgement: Judgement, percent: float) -> None:
-    assert told(start(judgement, 10, 7.0)) == ("baking", 0, percent)
+    assert reported(start(judgement, 10, 7.0)) == ("baking", 0, percent)
     assert start(judgement, 10, 7.0).step_started_s == 7.0
 
 
@@ -80,7 +80,7 @@ def test_a_run_starts_with_its_first_share(judgement: Judgement, percent: float)
 def test_where_a_run_goes(
     judgement: Judgement, seen: list[tuple[Observation | None, float]], after: tuple[str, int, float]
 ) -> None:
-    assert told(walk(judgement, seen)) == after
+    assert reported(walk(judgement, seen)) == after
 
 
 def test_a_move_says_why() -> None:

@@ -133,7 +133,7 @@ def test_models_are_added_up_and_asked_for_in_several_calls() -> None:
     assert sorted({len(asked["MetricDataQueries"]) for asked in recorded.asked}) == [320, MOST_QUERIES]
 
 
-def test_a_release_is_told_apart_by_its_alias() -> None:
+def test_a_release_is_distinguished_by_its_alias() -> None:
     found, _ = observe(
         metrics("turnout-eu_iris_v1:live", Invocations=[8]) | metrics("turnout-eu_iris_v1:next", Invocations=[2]),
         [moves("iris", after="v1", alias="next")],
@@ -141,7 +141,7 @@ def test_a_release_is_told_apart_by_its_alias() -> None:
     assert (found.baseline.requests, found.canary.requests) == (8, 2)
 
 
-def test_a_version_of_both_shares_cannot_be_told_apart() -> None:
+def test_a_version_of_both_shares_cannot_be_distinguished() -> None:
     baseline = Serving("turnout-eu_iris_router", frozenset({"turnout-eu_iris_v1:live", "turnout-eu_iris_v2:live"}))
     canary = Serving("turnout-eu_iris_v2", frozenset({"turnout-eu_iris_v2:live"}))
     with pytest.raises(ObservationError, match="both run turnout-eu_iris_v2:live") as raised:
@@ -166,7 +166,7 @@ def test_results_that_are_not_whole_are_no_observation(status: str) -> None:
         observe({}, status=status)
 
 
-def test_what_aws_refuses_is_told_with_the_permissions_that_it_needs() -> None:
+def test_what_aws_refuses_is_reported_with_the_permissions_that_it_needs() -> None:
     cloudwatch = client()
     with Stubber(cloudwatch) as stubber:
         stubber.add_client_error("get_metric_data", "AccessDenied", "not authorized", 403)

@@ -91,7 +91,7 @@ def test_models_are_added_up(server: Server) -> None:
     assert (found.baseline, found.canary) == (arm(2), arm(1))
 
 
-def test_a_router_is_told_apart_by_share(server: Server) -> None:
+def test_a_router_is_distinguished_by_share(server: Server) -> None:
     routed = Watched("iris", Serving("iris_router", frozenset({"a"})), Serving("iris_router", frozenset({"b"})))
     server.count("iris_router", 3)
     server.count("iris_router", 2, canary=True)

@@ -126,7 +126,7 @@ def test_pages_are_read_up_to_a_number() -> None:
         stubber.assert_no_pending_responses()
 
 
-def test_a_log_that_cannot_be_read_is_told_and_read_again(logs: Any) -> None:
+def test_a_log_that_cannot_be_read_is_reported_and_read_again(logs: Any) -> None:
     samples = LoggedSamples(logs, {V1: 1.0}, Clock())
     with pytest.raises(ObservationError, match=r"CloudWatch Logs cannot be read: .*ResourceNotFound") as raised:
         samples.take("prod", 0.0)

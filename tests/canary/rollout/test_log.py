@@ -66,7 +66,7 @@ def test_earlier_lines_stay_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["<<<<<<< HEAD", "{}", "[]", '{"manifest": ["a"], "from": {}, "to": {}}'])
-def test_a_line_that_nobody_here_wrote_is_told_with_its_number(tmp_path: Path, line: str) -> None:
+def test_a_line_that_nobody_here_wrote_is_reported_with_its_number(tmp_path: Path, line: str) -> None:
     log = RolloutLog(tmp_path)
     log.begin(STARTED)
     with log.path.open("a") as file:
@@ -75,7 +75,7 @@ def test_a_line_that_nobody_here_wrote_is_told_with_its_number(tmp_path: Path, l
         log.read()
 
 
-def test_a_mark_that_is_no_object_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_mark_that_is_no_object_is_reported_with_its_line(tmp_path: Path) -> None:
     log = RolloutLog(tmp_path)
     log.begin(STARTED)
     log.path.write_text(json.dumps(json.loads(log.path.read_text()) | {"mark": "text"}) + "\n")
@@ -85,7 +85,7 @@ def test_a_mark_that_is_no_object_is_told_with_its_line(tmp_path: Path) -> None:
         log.read()
 
 
-def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+def test_bytes_that_are_no_text_are_reported(tmp_path: Path) -> None:
     (tmp_path / "rollouts.jsonl").write_bytes(b"\xff\n")
     with pytest.raises(RolloutLogError, match="is not UTF-8"):
         RolloutLog(tmp_path).read()

@@ -53,7 +53,7 @@ def test_stage_is_called_at_its_api_s_own_endpoint(client: Any) -> None:
     assert url == f"https://{api['id']}.execute-api.eu-west-1.amazonaws.com"
 
 
-def test_api_that_is_not_there_is_told_with_those_that_are(client: Any) -> None:
+def test_api_that_is_not_there_is_reported_with_those_that_are(client: Any) -> None:
     with pytest.raises(StageControlError, match="stack dev has no REST API called shop-dev_none") as caught:
         ApiGatewayStage(client, "shop-dev_none", "prod", "stack dev").read()
     assert "Existing APIs: shop-prod_none." in caught.value.hint
@@ -65,18 +65,18 @@ def test_two_apis_of_one_name_are_not_guessed_between(client: Any) -> None:
         ApiGatewayStage(client, "shop-prod_none", "prod", "stack prod").read()
 
 
-def test_refusal_is_told_in_aws_s_words(client: Any) -> None:
+def test_refusal_is_reported_in_aws_s_words(client: Any) -> None:
     with pytest.raises(StageControlError, match="rejected the change of stage dev: NotFoundException: Invalid stage"):
         ApiGatewayStage(client, "shop-prod_none", "dev", "stack prod").read()
 
 
-def test_place_that_nobody_listens_at_is_told() -> None:
+def test_place_that_nobody_listens_at_is_reported() -> None:
     target = StageTarget(endpoint_url="http://127.0.0.1:9")
     with pytest.raises(StageControlError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
         ApiGatewayStage(make_client("apigateway", target), "a", "b", str(target)).read()
 
 
-def test_place_without_a_region_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_place_without_a_region_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
@@ -93,7 +93,7 @@ def test_region_is_the_one_that_pulumi_takes(monkeypatch: pytest.MonkeyPatch) ->
     client.close()
 
 
-def test_address_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_address_that_is_none_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     with pytest.raises(StageControlError, match="nonsense cannot be reached: Invalid endpoint"):
         make_client("apigateway", StageTarget(endpoint_url="nonsense", stack="prod"))

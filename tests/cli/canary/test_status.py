@@ -50,7 +50,7 @@ def make(project: Path, traffic: FakeTraffic) -> CanaryReport:
     )
 
 
-TOLD = """\
+REPORTED = """\
 prod: the canary has 10% of the traffic.
 Verdict: failed.
 
@@ -65,11 +65,11 @@ Checks
 """
 
 
-def test_everything_is_told_in_80_columns(report: CanaryReport, capsys: pytest.CaptureFixture[str]) -> None:
+def test_everything_is_reported_in_80_columns(report: CanaryReport, capsys: pytest.CaptureFixture[str]) -> None:
     say_report(report, is_asked=True)
     said = capsys.readouterr().out
-    told, checks, warnings = said.partition("- errors: ")[0], said.count("\n- "), said.rpartition("\n\n")[2]
-    assert told == TOLD
+    reported, checks, warnings = said.partition("- errors: ")[0], said.count("\n- "), said.rpartition("\n\n")[2]
+    assert reported == REPORTED
     assert checks == 4
     assert "\n- agreement of echo: failed. 20% of 100 answers agreed; 90% must.\n" in said
     assert warnings == "Out of step\n- the canary's share is 10% in the manifest, 20% in the live stage\n"
@@ -89,13 +89,13 @@ def test_programs_get_the_same(report: CanaryReport) -> None:
     assert found["warnings"] == ["the canary's share is 10% in the manifest, 20% in the live stage"]
 
 
-def test_a_source_that_is_silent_is_told(project: Path, traffic: FakeTraffic) -> None:
+def test_a_source_that_is_silent_is_reported(project: Path, traffic: FakeTraffic) -> None:
     traffic.answer = ObservationError("nobody counts")
     report = make(project, traffic)
     assert (report.observation, report.verdict, report.warnings[-1]) == (None, None, "nobody counts")
 
 
-def test_a_stage_on_aws_that_is_not_there_is_told(
+def test_a_stage_on_aws_that_is_not_there_is_reported(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")

@@ -9,10 +9,10 @@ import pytest
 from turnout.cli.commands.answer import (
     ShownOutput,
     outputs_of,
+    print_error_answer,
     say_answer,
     shape_of,
     summary_of,
-    tell_error_answer,
     values_text,
 )
 from turnout.client.connection import ApiAnswer
@@ -104,7 +104,7 @@ def test_a_cut_answer_says_how_to_see_all(capsys: pytest.CaptureFixture[str]) ->
     ],
 )
 def test_an_error_is_a_line(given: ApiAnswer, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    tell_error_answer(given)
+    print_error_answer(given)
     assert capsys.readouterr() == ("", text)
 
 
@@ -113,7 +113,7 @@ def test_an_error_is_a_line(given: ApiAnswer, text: str, capsys: pytest.CaptureF
     [("MissingAuthenticationTokenException", "for an unknown path"), ("ForbiddenException", "--api-key")],
 )
 def test_api_gateway_s_own_words_are_explained(kind: str, remedy: str, capsys: pytest.CaptureFixture[str]) -> None:
-    tell_error_answer(answer({"message": "Forbidden"}, 403, {"x-amzn-errortype": kind}))
+    print_error_answer(answer({"message": "Forbidden"}, 403, {"x-amzn-errortype": kind}))
     assert remedy in capsys.readouterr().err
 
 
@@ -124,7 +124,7 @@ def test_a_403_of_an_older_server_says_so(capsys: pytest.CaptureFixture[str]) ->
         b'{"message":"Missing Authentication Token"}',
         1.0,
     )
-    tell_error_answer(answer, is_listed=True)
+    print_error_answer(answer, is_listed=True)
     assert "the server runs an older models.yaml" in capsys.readouterr().err
-    tell_error_answer(answer)
+    print_error_answer(answer)
     assert "check the names" in capsys.readouterr().err

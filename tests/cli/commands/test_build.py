@@ -32,13 +32,13 @@ def test_packages_lie_beside_the_manifest_and_are_built_once(project: Path, caps
     assert [package["name"] for package in first] == ["layer_here_python", "iris_v1", "router"]
     assert {Path(package["path"]).parent for package in first} == {project.parent / ".turnout/packages"}
     assert main(["build", "--here", "--manifest", str(project)]) == 0
-    told = capsys.readouterr()
-    assert "3 packages" in told.out
-    assert "0 built, 3 unchanged" in told.out
-    assert told.err == ""
+    reported = capsys.readouterr()
+    assert "3 packages" in reported.out
+    assert "0 built, 3 unchanged" in reported.out
+    assert reported.err == ""
 
 
-def test_a_layer_that_cannot_be_made_is_told(
+def test_a_layer_that_cannot_be_made_is_reported(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UV_OFFLINE", "1")
@@ -47,7 +47,7 @@ def test_a_layer_that_cannot_be_made_is_told(
     assert capsys.readouterr().err.startswith("turnout: cannot build the layer: ")
 
 
-def test_sizes_are_held_against_lambdas_limits_and_equal_notes_are_told_once(
+def test_sizes_are_held_against_lambdas_limits_and_equal_notes_are_reported_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     mega = 1024 * 1024
@@ -56,9 +56,9 @@ def test_sizes_are_held_against_lambdas_limits_and_equal_notes_are_told_once(
         "a_v1", "function", tmp_path, "b" * 64, 60 * mega, 200 * mega, cached=False, notes=("slow",), layer=layer.name
     )
     say_built((layer, large), tmp_path)
-    told = capsys.readouterr()
-    row = next(line for line in told.out.splitlines() if line.startswith("a_v1")).split("  ")
+    reported = capsys.readouterr()
+    row = next(line for line in reported.out.splitlines() if line.startswith("a_v1")).split("  ")
     assert [cell.strip() for cell in row if cell.strip()] == [
         "a_v1", "built", "60.0 MB", "120% OVER", "200.0 MB", "270.0 MB", "108% OVER", "b" * 12,
     ]  # fmt: skip
-    assert told.err == "note: 2 packages: slow\n"
+    assert reported.err == "note: 2 packages: slow\n"

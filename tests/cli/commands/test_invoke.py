@@ -115,7 +115,7 @@ def test_an_error_as_json_is_the_body_and_1(base: list[str], capsys: pytest.Capt
     assert "INVALID_JSON" in err
 
 
-def test_an_answer_that_is_not_as_expected_is_1_and_tells_the_difference(
+def test_an_answer_that_is_not_as_expected_is_1_and_reports_the_difference(
     base: list[str], server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_project(tmp_path / "other")

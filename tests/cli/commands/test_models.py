@@ -13,7 +13,7 @@ from turnout.protocol.tensors.datatypes import TensorSpec
 V1, V2 = Version("m", "v1", "a"), Version("m", "v2", "b")
 
 
-def test_the_table_tells_tensors_digest_and_stages(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_reports_tensors_digest_and_stages(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "-m", str(project)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["MODEL", "VERSION", "SIZE", "DIGEST", "SERVED", "BY", "TENSORS"]
@@ -61,13 +61,13 @@ def test_a_graph_is_listed_with_its_tensors(project: Path, capsys: pytest.Captur
     assert lines[5] == ["twice", "graph", "every", "stage", "in", "given", "FP32", "[batch,4]"]
     assert lines[6] == ["out", "y", "FP32", "[batch,4]"]
     assert main(["models", "-m", str(project), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)["models"][1]
-    assert (told["model"], told["versions"]) == ("twice", [])
-    assert told["graph"] == {"model": "echo", "version": "v1", "inputs": {"x": "given"}}
-    assert [tensor["name"] for tensor in (*told["inputs"], *told["outputs"])] == ["given", "y"]
+    reported = json.loads(capsys.readouterr().out)["models"][1]
+    assert (reported["model"], reported["versions"]) == ("twice", [])
+    assert reported["graph"] == {"model": "echo", "version": "v1", "inputs": {"x": "given"}}
+    assert [tensor["name"] for tensor in (*reported["inputs"], *reported["outputs"])] == ["given", "y"]
 
 
-def test_what_does_not_fit_in_a_graph_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_does_not_fit_in_a_graph_is_described(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     add_graph(project, "{sequence: [{model: echo, version: v1}, {model: echo, version: v1}]}")
     assert main(["models", "-m", str(project)]) == 2
     assert "models.twice.graph.sequence.1: the step before does not return `x`" in capsys.readouterr().err
@@ -100,6 +100,6 @@ def test_a_tensor_is_name_datatype_shape(tensor: TensorSpec, text: str) -> None:
         (Stage("s", {}, {"m": {"v1": 50.0, "v2": 50.0}}, Canary(10, {"m": "v2"})), (["s 45%"], ["s 55%"])),
     ],
 )
-def test_a_share_of_a_stage_is_told_in_percent(stage: Stage, expected: tuple[list[str], list[str]]) -> None:
+def test_a_share_of_a_stage_is_reported_in_percent(stage: Stage, expected: tuple[list[str], list[str]]) -> None:
     manifest = Manifest("p", (Model("m", (V1, V2)),), (stage,), Path("models.yaml"), "models.yaml", {})
     assert (served_by(manifest, V1), served_by(manifest, V2)) == expected

@@ -21,9 +21,9 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[dict,
 def test_the_first_stage_s_document_is_printed_and_the_others_are_named(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, err = document(capsys, "-m", str(project))
-    assert told["openapi"].startswith("3.0")
-    assert told["info"]["title"] == "shop-local_none"
+    reported, err = document(capsys, "-m", str(project))
+    assert reported["openapi"].startswith("3.0")
+    assert reported["info"]["title"] == "shop-local_none"
     assert "--stage" in err
 
 
@@ -31,8 +31,8 @@ def test_the_first_stage_s_document_is_printed_and_the_others_are_named(
 def test_a_stage_or_an_api_chooses_the_document(
     choice: tuple[str, str], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, err = document(capsys, "-m", str(project), *choice)
-    assert told["info"]["title"] == "shop-local_api_key"
+    reported, err = document(capsys, "-m", str(project), *choice)
+    assert reported["info"]["title"] == "shop-local_api_key"
     assert err == ""
 
 
@@ -42,15 +42,15 @@ def test_a_stage_or_an_api_chooses_the_document(
 def test_region_and_account_stand_in_the_integrations(
     region: str, partition: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, _ = document(capsys, "-m", str(project), "--region", region, "--account", "111122223333", "--stack", "eu")
-    uri = told["paths"][PATH]["post"]["x-amazon-apigateway-integration"]["uri"]
+    reported, _ = document(capsys, "-m", str(project), "--region", region, "--account", "111122223333", "--stack", "eu")
+    uri = reported["paths"][PATH]["post"]["x-amazon-apigateway-integration"]["uri"]
     assert uri.startswith(f"arn:{partition}:apigateway:{region}:lambda:path/")
     assert f"arn:{partition}:lambda:{region}:111122223333:function:shop-eu_echo_v1" in uri
 
 
 def test_the_document_shows_the_version_s_own_example(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told, _ = document(capsys, "-m", str(project))
-    assert '"data": [1, 1, 1, 1]' in json.dumps(told["paths"][PATH])
+    reported, _ = document(capsys, "-m", str(project))
+    assert '"data": [1, 1, 1, 1]' in json.dumps(reported["paths"][PATH])
 
 
 @pytest.mark.parametrize(

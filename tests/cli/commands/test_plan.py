@@ -16,7 +16,7 @@ def make_plan(*quotas: Quota, notes: tuple[Note, ...] = ()) -> Plan:
     return Plan("shop", "local", (), (), (), (), quotas, notes)
 
 
-def test_the_plan_tells_stages_functions_routes_packages_and_quotas(
+def test_the_plan_reports_stages_functions_routes_packages_and_quotas(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", "-m", str(project), "--stack", "eu"]) == 0
@@ -38,8 +38,8 @@ def test_the_plan_tells_stages_functions_routes_packages_and_quotas(
 
 def test_the_plan_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "-m", str(project), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in told["functions"]] == [
+    reported = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in reported["functions"]] == [
         "shop-local_echo_v1",
         "shop-local_echo_v2",
         "shop-local_router",
@@ -117,7 +117,7 @@ def test_a_quota_is_shown_where_it_is_fullest_and_wherever_it_is_near(capsys: py
         (Quota("n", "s", 0, 0), "0 / 0", 0.0),
     ],
 )
-def test_a_quota_is_told_in_its_unit(quota: Quota, text: str, share: float) -> None:
+def test_a_quota_is_reported_in_its_unit(quota: Quota, text: str, share: float) -> None:
     assert amounts_of(quota) == text
     assert quota.share == pytest.approx(share)
 
@@ -132,7 +132,7 @@ def test_any_use_is_a_mark_and_the_bar_ends(share: float, marks: int) -> None:
 @pytest.mark.parametrize(
     ("warm", "text"), [(Warm(), "-"), (Warm(provisioned=2), "provisioned 2"), (Warm(snap_start=True), "snap_start")]
 )
-def test_warm_is_told_as_in_the_manifest(warm: Warm, text: str) -> None:
+def test_warm_is_reported_as_in_the_manifest(warm: Warm, text: str) -> None:
     assert warm_text(Function("f", "model", "m", "v1", "p", Settings(warm=warm))) == text
 
 
@@ -144,7 +144,7 @@ def test_cold_starts_follow_the_plan_when_asked_for(project: Path, capsys: pytes
     assert all(float(figure) > 0 for row in table for figure in row[2:])
 
 
-def test_a_version_that_does_not_start_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_version_that_does_not_start_is_reported(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "transform.py").write_text("def preprocess(inputs):\n    raise SystemExit('no')\n")
     manifest = project / "models.yaml"
     manifest.write_text(manifest.read_text().replace("artifact:", "transform: transform.py, artifact:"))

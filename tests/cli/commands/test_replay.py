@@ -157,7 +157,7 @@ def test_a_report_that_cannot_be_written_is_2(
     assert "cannot write" in capsys.readouterr().err
 
 
-def test_a_server_older_than_models_yaml_is_told_as_one(
+def test_a_server_older_than_models_yaml_is_reported_as_one(
     server: RunningServer, capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(server.project, tmp_path / "newer")
@@ -211,7 +211,7 @@ def test_without_a_manifest_datatypes_decide(
         (["--against", "level/v2", "--manifest", "nowhere.yaml"], 1, "nowhere.yaml: No such file or directory"),
     ],
 )
-def test_what_cannot_be_done_is_told_with_the_remedy(
+def test_what_cannot_be_done_is_reported_with_the_remedy(
     arguments: list[str],
     code: int,
     sentence: str,

@@ -169,7 +169,7 @@ def test_a_server_is_asked_and_keeps_no_trace(server: RunningServer, capsys: pyt
     assert (server.project / "capture.jsonl").read_bytes() == b""
 
 
-def test_a_server_older_than_models_yaml_is_told_as_one(
+def test_a_server_older_than_models_yaml_is_reported_as_one(
     server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     newer = write_project(tmp_path / "newer")

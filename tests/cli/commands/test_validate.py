@@ -15,8 +15,8 @@ def test_a_right_project_is_ok_with_its_counts(project: Path, capsys: pytest.Cap
 
 def test_a_right_project_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "-m", str(project), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told == {"ok": True, "problems": [], "notes": [], "models": 1, "versions": 2, "stages": 2}
+    reported = json.loads(capsys.readouterr().out)
+    assert reported == {"ok": True, "problems": [], "notes": [], "models": 1, "versions": 2, "stages": 2}
 
 
 def break_twice(project: Path) -> None:
@@ -24,7 +24,7 @@ def break_twice(project: Path) -> None:
     path.write_text(path.read_text().replace("{echo: v1}", "{echo: v9}").replace("rate: 100", "rate: fast"))
 
 
-def test_all_problems_are_told_with_their_places(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_problems_are_reported_with_their_places(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     break_twice(project)
     assert main(["validate", "-m", str(project)]) == 2
     out, err = capsys.readouterr()
@@ -38,13 +38,13 @@ def test_problems_as_json_stand_on_standard_output(project: Path, capsys: pytest
     break_twice(project)
     assert main(["validate", "-m", str(project), "--json"]) == 2
     out, err = capsys.readouterr()
-    told = json.loads(out)
-    assert (told["ok"], err) == (False, "")
-    assert [(row["path"], row["line"]) for row in told["problems"]] == [
+    reported = json.loads(out)
+    assert (reported["ok"], err) == (False, "")
+    assert [(row["path"], row["line"]) for row in reported["problems"]] == [
         (["stages", "prod", "serve", "echo"], 13),
         (["stages", "prod", "throttle", "rate"], 16),
     ]
-    assert all(row["source"].endswith("models.yaml") and row["message"] for row in told["problems"])
+    assert all(row["source"].endswith("models.yaml") and row["message"] for row in reported["problems"])
 
 
 def test_a_key_whose_behaviour_comes_later_is_noted(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,9 +125,9 @@ class Stages:
         deployments = {row["id"] for row in client.get_deployments(restApiId=api)["items"]}
         known = [row for row in operations if not row.path.startswith("/accessLogSettings")]
         self.kept[api, name] = apply_operations(self.kept[api, name], known, deployments)
-        told = [_spell(row) for row in known if not row.path.startswith("/canarySettings")]
-        if told:
-            client.update_stage(restApiId=api, stageName=name, patchOperations=told)
+        operations = [_spell(row) for row in known if not row.path.startswith("/canarySettings")]
+        if operations:
+            client.update_stage(restApiId=api, stageName=name, patchOperations=operations)
         return {}
 
     def get_stage(self, **where: str) -> dict[str, Any]:
@@ -190,8 +190,8 @@ def context_names(text: str) -> Iterator[str]:
 
 
 def _spell(operation: PatchOperation) -> dict[str, str]:
-    told = {"op": operation.op, "path": operation.path}
-    return told if operation.value is None else {**told, "value": operation.value}
+    spelled = {"op": operation.op, "path": operation.path}
+    return spelled if operation.value is None else {**spelled, "value": operation.value}
 
 
 def plan_operations(before: Inputs, after: Inputs) -> Iterable[PatchOperation]:

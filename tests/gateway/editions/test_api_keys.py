@@ -48,7 +48,7 @@ def test_no_file_is_made_when_no_stage_wants_a_key(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "api_keys.json").mkdir()
     with pytest.raises(ProblemsError, match="cannot be read"):
         load_api_keys(tmp_path / "api_keys.json", ["prod"])
@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         ('{"prod": "' + "a" * 129 + '"}', "20-128"),
     ],
 )
-def test_a_broken_file_is_told_and_left_alone(tmp_path: Path, text: str, says: str) -> None:
+def test_a_broken_file_is_reported_and_left_alone(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "api_keys.json"
     path.write_text(text)
     with pytest.raises(ProblemsError, match=says):

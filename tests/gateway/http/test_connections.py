@@ -649,13 +649,13 @@ def test_taken_port_is_an_oserror(loop: str) -> None:
 
 def test_given_sockets_are_listened_on() -> None:
     listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    told: list[tuple[str, int]] = []
+    resolved: list[tuple[str, int]] = []
 
     async def main() -> None:
         stop = asyncio.Event()
 
         def ask_both(host: str, port: int) -> None:
-            told.append((host, port))
+            resolved.append((host, port))
             asyncio.get_running_loop().run_in_executor(None, ask).add_done_callback(lambda done: stop.set())
 
         await serve_http(Gate(), host="", port=0, sockets=listening, stop=stop, on_ready=ask_both)
@@ -670,7 +670,7 @@ def test_given_sockets_are_listened_on() -> None:
     addresses = [each.getsockname() for each in listening]
     asyncio.run(main())
     assert statuses == [200, 200]
-    assert told == addresses[:1]
+    assert resolved == addresses[:1]
 
 
 SCRIPT = """

@@ -55,7 +55,7 @@ class Echo:
         self.seen.append(request)
         return Response(200, (("X-Path", request.path),), request.body)
 
-    def told(self) -> list[tuple[object, ...]]:
+    def requests_seen(self) -> list[tuple[object, ...]]:
         return [(each.method, each.path, each.query, tuple(each.headers), each.body) for each in self.seen]
 
 
@@ -96,7 +96,7 @@ def test_any_bytes_are_answered_the_same_however_they_are_split(data: bytes, pos
             for piece in pieces:
                 exchange.feed(piece)
             answers = read_answers(exchange.sent, [each.method for each in echo.seen])
-            results.append((echo.told(), [(each.status, each.body) for each in answers if each.status != 100]))
+            results.append((echo.requests_seen(), [(each.status, each.body) for each in answers if each.status != 100]))
             refusals = [answer for answer in answers if answer.status not in {100, 200}]
             assert len(refusals) <= 1
             assert not refusals or (answers[-1] is refusals[0] and exchange.transport.wrote_eof)
@@ -147,7 +147,7 @@ class Sent:
     body: bytes
     data: bytes
 
-    def told(self) -> tuple[object, ...]:
+    def requests_seen(self) -> tuple[object, ...]:
         return (self.method, self.path, self.query, self.headers, self.body)
 
 
@@ -177,8 +177,8 @@ def requests(draw: st.DrawFn, slow: bool = False) -> Sent:
         around = space.replace("\t", " ") if name in {"Content-Length", "Transfer-Encoding"} else space
         lines.append(f"{name}:{around}{value}{around}")
     data = "".join(f"{line}\r\n" for line in lines).encode("latin-1") + b"\r\n" + payload
-    told = tuple((name, value.strip(" \t")) for name, value in headers)
-    return Sent(method, path, query, told, body, draw(st.sampled_from([b"", b"\r\n"])) + data)
+    fields = tuple((name, value.strip(" \t")) for name, value in headers)
+    return Sent(method, path, query, fields, body, draw(st.sampled_from([b"", b"\r\n"])) + data)
 
 
 @FUZZ
@@ -189,7 +189,7 @@ def test_handler_sees_what_was_sent(sent: list[Sent], positions: list[int]) -> N
         for piece in cut(b"".join(each.data for each in sent), positions):
             exchange.feed(piece)
         answers = read_answers(exchange.sent, [each.method for each in sent])
-        assert echo.told() == [each.told() for each in sent]
+        assert echo.requests_seen() == [each.requests_seen() for each in sent]
         assert [answer.status for answer in answers] == [200] * len(sent)
         assert [answer.body for answer in answers] == [b"" if each.method == "HEAD" else each.body for each in sent]
         assert not exchange.transport.closing
@@ -204,7 +204,7 @@ def test_handler_sees_what_was_sent_at_every_split(sent: list[Sent]) -> None:
         for position in range(1, len(data)):
             exchange.feed(data[:position])
             exchange.feed(data[position:])
-        assert echo.told() == [each.told() for each in sent] * (len(data) - 1)
+        assert echo.requests_seen() == [each.requests_seen() for each in sent] * (len(data) - 1)
 
 
 # Any order of events.

@@ -58,7 +58,7 @@ def logged(one: Request, *, form: str = "text", percent: float = 0.0, **more: An
         ),
     ],
 )
-def test_line_tells_the_request(method: str, path: str, percent: float, expected: str) -> None:
+def test_line_reports_the_request(method: str, path: str, percent: float, expected: str) -> None:
     line = logged(Request(method, path, "", (("Host", HOST),), b""), percent=percent)
 
     assert re.fullmatch(f"2015-04-09T12:34:56Z 127\\.0\\.0\\.1 {expected}", line)

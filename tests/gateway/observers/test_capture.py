@@ -91,7 +91,7 @@ def test_a_request_that_reaches_a_model_is_a_line(project: Project) -> None:
     ]
 
 
-def test_the_canarys_requests_are_told_and_redacted_as_the_version_asks(project: Project) -> None:
+def test_the_canarys_requests_are_reported_and_redacted_as_the_version_asks(project: Project) -> None:
     (row,) = captured(project, percent=100)
     assert (row["version"], row["canary"], row["body"]) == ("v2", True, {"inputs": {"x": [[0]]}})
 

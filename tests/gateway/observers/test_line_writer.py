@@ -75,7 +75,7 @@ def write_each(writer: LineWriter, *lines: str) -> None:
     asyncio.run(test())
 
 
-def test_a_stream_that_breaks_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stream_that_breaks_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     write_each(LineWriter(Broken(), delay_s=60), "one", "two", "three")
     assert caplog.text.count("the access log cannot be written") == 1
 

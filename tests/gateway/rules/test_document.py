@@ -70,7 +70,7 @@ def test_document_that_cannot_be_obeyed_is_refused(root: dict[str, Any], says: s
         compile_document("iris", document({}, **root))
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     paths = {"/a b": {"post": operation()}, "/y": {"get": {}, "post": operation(integration={"type": "http"})}}
 
     with pytest.raises(DocumentError) as raised:

@@ -59,11 +59,11 @@ def test_stage_without_a_canary_is_changed(
 ) -> None:
     scene.put(variables=V1)
 
-    told = scene.update(*operations)
+    answer = scene.update(*operations)
 
     assert (scene.stage.variables, scene.stage.canary) == (variables, canary)
-    del told["ResponseMetadata"]
-    assert told.items() <= scene.get().items()
+    del answer["ResponseMetadata"]
+    assert answer.items() <= scene.get().items()
 
 
 @pytest.mark.parametrize(
@@ -166,19 +166,19 @@ def test_throttle_of_all_methods_is_the_stages(scene: ControlScene) -> None:
     scene.update(replacing("/*/*/throttling/rateLimit", "7.5"))
     assert scene.stage.throttle == Throttle(7.5, 5000)
 
-    told = scene.update(replacing("/*/*/throttling/burstLimit", "9"))
+    answer = scene.update(replacing("/*/*/throttling/burstLimit", "9"))
     assert scene.stage.throttle == Throttle(7.5, 9)
-    settings = told["methodSettings"]["*/*"]
+    settings = answer["methodSettings"]["*/*"]
     assert (settings["throttlingRateLimit"], settings["throttlingBurstLimit"]) == (7.5, 9)
 
 
 def test_notes_of_a_stage_are_kept(scene: ControlScene) -> None:
     before = scene.get()
 
-    told = scene.update(replacing("/description", "Ours, ä"), replacing("/tracingEnabled", "true"))
+    answer = scene.update(replacing("/description", "Ours, ä"), replacing("/tracingEnabled", "true"))
 
-    assert (told["description"], told["tracingEnabled"]) == ("Ours, ä", True)
-    assert (told["createdDate"], told["lastUpdatedDate"]) == (before["createdDate"], NOW)
+    assert (answer["description"], answer["tracingEnabled"]) == ("Ours, ä", True)
+    assert (answer["createdDate"], answer["lastUpdatedDate"]) == (before["createdDate"], NOW)
     assert "description" not in scene.update(removing("/description"))
 
 
@@ -283,10 +283,10 @@ def test_what_is_made_from_the_manifest_is_not_made_here(
     ],
 )
 def test_body_that_is_no_call_is_the_callers_fault(scene: ControlScene, body: bytes) -> None:
-    status, told = ask(scene, "PATCH", f"/restapis/{API_ID}/stages/dev", body)
+    status, answer = ask(scene, "PATCH", f"/restapis/{API_ID}/stages/dev", body)
 
     assert status == 400
-    assert json.loads(told)["message"]
+    assert json.loads(answer)["message"]
 
 
 @pytest.mark.parametrize(

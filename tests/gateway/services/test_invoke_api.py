@@ -122,9 +122,9 @@ def test_failure_of_a_function_is_its_answer(served: Served, name: str, kind: st
     found = served.client.invoke(FunctionName=name, Payload=b"{}")
 
     assert (found["StatusCode"], found["FunctionError"]) == (200, "Unhandled")
-    told = json.load(found["Payload"])
-    assert told["errorType"] == kind
-    assert FAILURES[name].message in told["errorMessage"]
+    body = json.load(found["Payload"])
+    assert body["errorType"] == kind
+    assert FAILURES[name].message in body["errorMessage"]
 
 
 @pytest.mark.parametrize(

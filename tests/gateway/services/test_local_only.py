@@ -79,7 +79,7 @@ def test_client_elsewhere_is_refused(client: str) -> None:
         ),
     ],
 )
-def test_browser_or_proxy_is_refused_and_told_why(headers: dict[str, str], says: str) -> None:
+def test_browser_or_proxy_is_refused_with_the_reason(headers: dict[str, str], says: str) -> None:
     found = ask("127.0.0.1", **headers)
 
     assert found.status == 403

@@ -30,7 +30,7 @@ def counted() -> SharedState:
     return state
 
 
-def test_a_stages_functions_are_told_for_all_workers() -> None:
+def test_a_stages_functions_are_reported_for_all_workers() -> None:
     found = orjson.loads(ask(counted(), "stage=prod").body)
     durations = [0] * (len(BOUNDS_S) + 1)
     assert found == {

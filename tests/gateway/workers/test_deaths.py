@@ -44,7 +44,7 @@ def test_a_function_that_ends_two_workers_is_not_served_any_more(code: int) -> N
     assert scene.counts() == {"a": 2}
 
 
-def test_of_several_the_next_end_tells_which_one_it_was() -> None:
+def test_of_several_the_next_end_reports_which_one_it_was() -> None:
     scene = Scene()
     scene.die(-signal.SIGABRT, "a", "b")
     assert scene.counts() == {"a": 1, "b": 1}

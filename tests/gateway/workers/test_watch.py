@@ -30,12 +30,12 @@ class Looking:
 
     def turns(self, number: int) -> list[int]:
         """The turns that told a change."""
-        told = []
+        turns = []
         for turn in range(number):
             self.clock.now += 0.1
             if self.watch.poll():
-                told.append(turn)
-        return told
+                turns.append(turn)
+        return turns
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_change_is_told_once_when_nothing_moves_any_more(file: Path) -> None:
+def test_a_change_is_reported_once_when_nothing_moves_any_more(file: Path) -> None:
     looking = Looking([file])
     assert looking.turns(20) == []
     file.write_bytes(b"other")
@@ -53,7 +53,7 @@ def test_a_change_is_told_once_when_nothing_moves_any_more(file: Path) -> None:
     assert looking.turns(20) == []
 
 
-def test_a_file_that_still_grows_is_not_told(file: Path) -> None:
+def test_a_file_that_still_grows_is_not_reported(file: Path) -> None:
     looking = Looking([file])
     looking.turns(5)
     for size in range(30):
@@ -92,7 +92,7 @@ def test_a_replaced_file_a_new_one_and_one_that_goes_are_changes(file: Path, tmp
     assert len(looking.turns(10)) == 1
 
 
-def test_what_changed_before_the_watch_began_is_told(file: Path) -> None:
+def test_what_changed_before_the_watch_began_is_reported(file: Path) -> None:
     stamps = dict(stamps_of([file]))
     file.write_bytes(b"changed since it was read")
     clock = Clock()

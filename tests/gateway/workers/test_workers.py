@@ -159,7 +159,7 @@ def test_a_containers_share_of_the_processors_is_obeyed(tmp_path: Path, quota: s
     assert processors(tmp_path / "missing") == allowed
 
 
-def test_an_exit_is_told_in_words() -> None:
+def test_an_exit_is_reported_in_words() -> None:
     assert [describe_exit(code) for code in (-9, 1)] == ["killed by SIGKILL", "exit code 1"]
 
 
@@ -190,7 +190,7 @@ def test_files_that_were_touched_are_opened(project: Path) -> None:
     make_model_functions(edition.project)(function).load()
 
 
-def test_changes_are_told_by_name(project: Path) -> None:
+def test_changes_are_reported_by_name(project: Path) -> None:
     before = read(project)
     assert describe_changes(before, before) == ""
     after = read(
@@ -200,8 +200,8 @@ def test_changes_are_told_by_name(project: Path) -> None:
         ("      v2: {artifact: echo.onnx}", "      v2: {artifact: echo.onnx, memory_mb: 512}"),
         ("  keyed:", "  locked:"),
     )
-    told = describe_changes(before, after)
-    assert told.split(", ") == [
+    changes = describe_changes(before, after)
+    assert changes.split(", ") == [
         "echo v2 changed",
         "third v1 is new",
         "other v1 was removed",

@@ -68,7 +68,7 @@ def test_no_guard_rail_where_nothing_is_to_be_taken_away(canary: Canary | None) 
     assert program.of("cloudwatch/eventRule:EventRule") == {}
 
 
-def test_target_tells_the_function_which_stage_and_which_alarm() -> None:
+def test_target_passes_the_function_its_stage_and_alarm() -> None:
     program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
     transformed = program.of("cloudwatch/eventTarget:EventTarget")["prod"].inputs["inputTransformer"]
     assert transformed["inputPaths"] == {"alarm": "$.detail.alarmName"}

@@ -192,7 +192,7 @@ NOT_JSON = [
 
 
 @pytest.mark.parametrize(("body", "got"), NOT_JSON)
-def test_what_is_no_json_is_told_with_its_place(function: ModelFunction, body: bytes, got: str) -> None:
+def test_what_is_no_json_is_reported_with_its_place(function: ModelFunction, body: bytes, got: str) -> None:
     reply = call(function, body)
     assert (reply.status, reply.json["code"]) == (400, "INVALID_JSON")
     assert reply.json["error"].startswith("the body: expected JSON in UTF-8, got ")

@@ -108,9 +108,9 @@ def test_what_no_caller_sent_is_not_captured(event: dict[str, Any]) -> None:
 @pytest.mark.parametrize("size", [LARGEST_LOG_LINE_BYTES, 2_000_000])
 def test_a_line_that_cloudwatch_would_cut_is_left_out_with_a_note(size: int) -> None:
     (line,) = lines_of(api_event(b'"' + b"a" * size + b'"'))
-    told = orjson.loads(line)["turnout_capture_left_out"]
-    assert told["bytes"] >= size
-    assert (told["model"], told["version"]) == ("iris", "v1")
+    fields = orjson.loads(line)["turnout_capture_left_out"]
+    assert fields["bytes"] >= size
+    assert (fields["model"], fields["version"]) == ("iris", "v1")
     assert next(iter(read_lines([line.encode()]))).samples == ()
 
 

@@ -116,7 +116,7 @@ def test_many_threads_get_their_own_answers(tmp_path: Path) -> None:
     assert answers == [{"outputs": {"y": [[float(index), 0.0, 0.0, 0.0]]}} for index in range(400)]
 
 
-def test_a_model_that_cannot_be_opened_is_a_500_that_tells_nothing(
+def test_a_model_that_cannot_be_opened_is_a_500_that_reports_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"garbage")

@@ -97,7 +97,7 @@ def test_failure_of_s3_is_tried_again(objects: Objects, tmp_path: Path) -> None:
         ([301], 1, "S3 answered 301"),
     ],
 )
-def test_refusal_is_told_with_the_objects_address(
+def test_refusal_is_reported_with_the_objects_address(
     objects: Objects, tmp_path: Path, failures: list[int], requests: int, message: str
 ) -> None:
     objects.failures = failures
@@ -118,13 +118,13 @@ def test_wrong_keys_are_refused(objects: Objects, tmp_path: Path) -> None:
         fetch_model([stored("model.onnx", SMALL)], tmp_path, environ(objects) | {"AWS_SECRET_ACCESS_KEY": "another"})
 
 
-def test_nobody_there_is_told(objects: Objects, tmp_path: Path) -> None:
+def test_nobody_there_is_reported(objects: Objects, tmp_path: Path) -> None:
     nowhere = environ(objects) | {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}
     with pytest.raises(ModelError, match="cannot be read: ConnectionRefusedError"):
         fetch_model([stored("model.onnx", SMALL)], tmp_path, nowhere)
 
 
-def test_missing_location_is_told(objects: Objects, tmp_path: Path) -> None:
+def test_missing_location_is_reported(objects: Objects, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="TURNOUT_MODEL does not say where it is"):
         fetch_model([stored("model.onnx", SMALL)], tmp_path, objects.environ)
 
@@ -181,12 +181,12 @@ def test_function_with_snap_start_fetches_its_model_without_access_keys(
     assert answer["statusCode"] == 200
 
 
-def test_missing_credentials_are_told_with_the_objects_address(objects: Objects, tmp_path: Path) -> None:
+def test_missing_credentials_are_reported_with_the_objects_address(objects: Objects, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"s3://bucket/models/a/model.onnx cannot be read: no credentials: neither"):
         fetch_model([stored("model.onnx", SMALL)], tmp_path, without_keys(environ(objects)))
 
 
-def test_credentials_that_are_refused_are_told(objects: Objects, tmp_path: Path) -> None:
+def test_credentials_that_are_refused_are_reported(objects: Objects, tmp_path: Path) -> None:
     with serve_credentials() as credentials:
         credentials.statuses = [403]
         given = without_keys(environ(objects)) | credentials.environ

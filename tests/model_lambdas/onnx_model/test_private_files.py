@@ -148,7 +148,7 @@ def test_what_a_killed_process_left_is_deleted_and_what_another_one_opens_is_not
     assert [path.name for path in copies.iterdir()] == ["opening-used"]
 
 
-def test_a_file_that_is_gone_is_told_with_the_models_name(tmp_path: Path) -> None:
+def test_a_file_that_is_gone_is_reported_with_the_models_name(tmp_path: Path) -> None:
     spec = spec_of(write_scale(tmp_path / "v1", 2), tmp_path / "copies")
     (tmp_path / "v1" / "data-weights.bin").unlink()
     with pytest.raises(ModelError, match=r"^scale v1: model\.onnx cannot be copied to be opened: No such file"):

@@ -247,13 +247,13 @@ def test_each_remedy_with_a_number_was_followed() -> None:
     assert all(followed[name] for name in ("stages", "code storage, estimated", "reserved concurrency, sum", "memory"))
 
 
-def test_snap_start_is_never_told_to_take_more_disk() -> None:
+def test_snap_start_is_never_advised_to_take_more_disk() -> None:
     of = manifest((Model("iris", (Version("iris", "v1", S3, "a" * 64, warm=Warm(snap_start=True)),)),))
     (problem,) = problems_of(of, {("iris", "v1"): artifact("a", size_bytes=600 * MB)})
     assert "Delete `snap_start` and set `ephemeral_storage_mb` to 600 or more" in problem.hint
 
 
-def test_model_larger_than_any_tmp_is_not_told_to_set_what_the_schema_refuses() -> None:
+def test_model_larger_than_any_tmp_is_not_advised_to_set_what_the_schema_refuses() -> None:
     of = manifest((Model("iris", (Version("iris", "v1", S3, "a" * 64),)),))
     (problem,) = problems_of(of, {("iris", "v1"): artifact("a", size_bytes=11_000 * MB)})
     assert "at most 10,240 MB" in problem.hint

@@ -115,7 +115,7 @@ def test_output_may_fix_what_the_baseline_leaves_free() -> None:
     assert check_drop_in(scalar, scalar) == ()
 
 
-def test_all_reasons_are_told_at_once() -> None:
+def test_all_reasons_are_reported_at_once() -> None:
     other = Signature((replace(X, datatype="FP64", shape=(-1, 5)),), (replace(Z, name="other"),))
     assert check_drop_in(BASE, other) == (
         "input `x` is FP64, the baseline's is FP32",

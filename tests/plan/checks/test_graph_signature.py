@@ -45,7 +45,7 @@ def read(graph: dict[str, object]) -> tuple[Signature | None, tuple[Finding, ...
     return signature_of_graph(node, lambda call: MODELS[call.model, call.version], ("graph",))
 
 
-def told(signature: Signature | None) -> tuple[dict[str, object], dict[str, object]]:
+def datatypes_of(signature: Signature | None) -> tuple[dict[str, object], dict[str, object]]:
     assert signature is not None
     inputs, outputs = (
         {row.name: (row.datatype, row.shape, row.required) for row in rows}
@@ -144,7 +144,7 @@ def test_graph_takes_and_gives(
         assert [f"{'.'.join(map(str, row.path))}: {row.message}" for row in findings] == [outputs]
     else:
         assert findings == ()
-        assert told(found) == (inputs, outputs)
+        assert datatypes_of(found) == (inputs, outputs)
 
 
 def sequence(*steps: object) -> dict[str, object]:
@@ -240,7 +240,7 @@ def switch(name: str, value: object, then: object, otherwise: object) -> dict[st
         ),
     ],
 )
-def test_what_does_not_fit_is_told_at_its_place(graph: dict[str, object], expected: str) -> None:
+def test_what_does_not_fit_is_reported_at_its_place(graph: dict[str, object], expected: str) -> None:
     _, findings = read(graph)
     assert expected in [f"{'.'.join(map(str, row.path))}: {row.message}" for row in findings]
 
@@ -255,12 +255,12 @@ def test_nothing_is_said_of_what_is_not_known() -> None:
     assert read(sequence({"model": "scaler"}, {"model": "unread"})) == (None, ())
 
 
-def test_names_that_would_do_are_told() -> None:
+def test_names_that_would_do_are_reported() -> None:
     _, (finding,) = read(sequence({"model": "scaler"}, CALL))
     assert finding.hint == "It returns `scaled`; map one of them with `inputs: {X: ...}`."
 
 
-def test_call_of_a_graph_is_told_its_node() -> None:
+def test_call_of_a_graph_names_its_node() -> None:
     seen: list[CallNode] = []
 
     def signatures_of(call: CallNode) -> list[Signature]:

@@ -70,11 +70,11 @@ def test_graph_is_planned_with_its_signature() -> None:
     assert [tensor.name for tensor in graph.signature.outputs] == ["species"]
 
 
-def test_graph_is_told_in_json_as_it_was_written() -> None:
-    (told,) = plan_to_json(plan_of(with_graph()))["graphs"]
-    assert told["model"] == "triage"
-    assert build_node(told["node"]) == STEPS
-    assert [tensor["name"] for tensor in told["signature"]["inputs"]] == ["x"]
+def test_graph_is_described_in_json_as_it_was_written() -> None:
+    (graph,) = plan_to_json(plan_of(with_graph()))["graphs"]
+    assert graph["model"] == "triage"
+    assert build_node(graph["node"]) == STEPS
+    assert [tensor["name"] for tensor in graph["signature"]["inputs"]] == ["x"]
 
 
 def test_graph_of_a_graph_has_the_signature_of_what_it_calls() -> None:
@@ -109,7 +109,7 @@ def test_call_without_a_version_fits_whatever_a_stage_serves(stages: tuple[objec
     assert "the datatypes differ: FP32 and INT64" in problems[0].message
 
 
-def test_what_does_not_fit_is_told_at_its_line() -> None:
+def test_what_does_not_fit_is_reported_at_its_line() -> None:
     path = ("models", "triage", "graph", "sequence", 1)
     of = replace(with_graph(), positions={path: Position(9, 11)})
     (problem,) = problems_of(of, artifacts_of(of, {("iris", "v2"): signature("INT64")}))
@@ -117,11 +117,11 @@ def test_what_does_not_fit_is_told_at_its_line() -> None:
     assert problem.message == "`x` must be INT64 [-1,4], but the step before returns FP32 [-1,4]"
 
 
-def test_what_does_not_fit_is_told_once_however_often_it_is_called() -> None:
+def test_what_does_not_fit_is_reported_once_however_often_it_is_called() -> None:
     bad = with_graph(EnsembleNode((CallNode("iris", "v1"), CallNode("iris", "v1")), {"nothing": "mean"}))
     of = with_graph(SequenceNode((CallNode("triage"), CallNode("triage"))), bad, "outer")
-    told = [problem.path for problem in problems_of(of, artifacts_of(of))]
-    assert told.count(("models", "triage", "graph", "combine", "nothing")) == 1
+    paths = [problem.path for problem in problems_of(of, artifacts_of(of))]
+    assert paths.count(("models", "triage", "graph", "combine", "nothing")) == 1
 
 
 def test_graph_that_calls_what_lies_in_s3_is_refused() -> None:
@@ -132,7 +132,7 @@ def test_graph_that_calls_what_lies_in_s3_is_refused() -> None:
     assert "iris v1 is in S3" in problem.message
 
 
-def test_missing_artifact_is_told_once_and_nothing_of_the_graph() -> None:
+def test_missing_artifact_is_reported_once_and_nothing_of_the_graph() -> None:
     of = with_graph()
     artifacts = artifacts_of(of)
     del artifacts["iris", "v2"]

@@ -35,25 +35,25 @@ def test_tensors_that_are_there_are_fine() -> None:
     assert problems_of(replace(with_canary(judged("y")), judgement=judged("y"))) == []
 
 
-def test_unknown_input_is_told_with_those_that_there_are() -> None:
+def test_unknown_input_is_reported_with_those_that_there_are() -> None:
     versions = (Version("iris", "v1", "a.onnx", capture=Capture(1, ("x", "age"))),)
     (problem,) = problems_of(manifest((Model("iris", versions),)))
     assert "models.iris.versions.v1.capture.redact.1: unknown input `age`" in problem
     assert "There are: x." in problem
 
 
-def test_unknown_output_of_a_canary_is_told() -> None:
+def test_unknown_output_of_a_canary_is_reported() -> None:
     (problem,) = problems_of(with_canary(judged("y", "label")))
     assert "stages.prod.canary.agreement.rules.label: unknown output `label`" in problem
 
 
-def test_unknown_output_of_the_defaults_is_told_there_once() -> None:
+def test_unknown_output_of_the_defaults_is_reported_there_once() -> None:
     rules = judged("label")
     (problem,) = problems_of(replace(with_canary(rules), judgement=rules))
     assert "defaults.canary.agreement.rules.label: unknown output `label`" in problem
 
 
-def test_nothing_is_told_where_a_version_was_not_read() -> None:
+def test_nothing_is_reported_where_a_version_was_not_read() -> None:
     of = replace(with_canary(judged("label")), judgement=judged("other"))
     assert list(check_named_tensors(of, {})) == []
 

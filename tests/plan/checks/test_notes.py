@@ -60,7 +60,7 @@ def test_key_that_is_obeyed_is_not_noted(of: Manifest) -> None:
 
 
 @pytest.mark.parametrize(("capture", "notes"), [(None, ["stages.prod.canary"]), (Capture(5), [])])
-def test_agreement_of_which_aws_could_not_tell_is_noted(capture: Capture | None, notes: list[str]) -> None:
+def test_agreement_that_aws_could_not_measure_is_noted(capture: Capture | None, notes: list[str]) -> None:
     versions = tuple(Version("iris", name, "a.onnx", capture=capture) for name in ("v1", "v2"))
     canary = Canary(10, {"iris": "v2"}, judgement=Judgement(agreement=Agreement(5, 0.98)))
     of = manifest((Model("iris", versions),), (stage(canary=canary),))

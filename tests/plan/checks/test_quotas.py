@@ -49,13 +49,13 @@ def test_resources_are_counted_with_their_parents(models: int, versions: int, re
 
 # `/v2/models`, three per model, two per version.
 @pytest.mark.parametrize("choice", ["proxy", "direct", "off"])
-def test_resources_of_every_way_to_serve_open_inference_are_told(choice: str) -> None:
+def test_resources_of_every_way_to_serve_open_inference_are_reported(choice: str) -> None:
     plan = plan_of(replace(large_manifest(10, 2), open_inference=choice))
     assert plan.resources == {"proxy": 72, "direct": 72 + 1 + 3 * 10 + 2 * 20, "off": 68}
     assert quota_of(plan, "resources").used == plan.resources[choice]
 
 
-def test_cheaper_way_to_serve_open_inference_is_told_where_there_are_too_many_resources() -> None:
+def test_cheaper_way_to_serve_open_inference_is_reported_where_there_are_too_many_resources() -> None:
     problem = problem_of(replace(large_manifest(30, 2), open_inference="direct"))
     assert "403 used, 300 allowed" in problem.message
     assert "`open_inference: proxy` takes 192." in problem.hint
@@ -255,9 +255,9 @@ def test_tightest_is_the_nearest_to_its_limit_of_each_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("amount", "unit", "told"),
+    ("amount", "unit", "text"),
     [(100, "", "100"), (1234, "", "1,234"), (29, "s", "29 s"), (512, "bytes", "512 B"), (2048, "bytes", "2.0 KB"),
      (6 * MB, "bytes", "6.0 MB"), (2.5, "s", "2.5 s")],
 )  # fmt: skip
-def test_amounts_are_told_with_their_unit(amount: float, unit: str, told: str) -> None:
-    assert spell_amount(amount, unit) == told
+def test_amounts_are_reported_with_their_unit(amount: float, unit: str, text: str) -> None:
+    assert spell_amount(amount, unit) == text

@@ -70,8 +70,8 @@ def test_canary_is_held_against_every_weighted_version() -> None:
     of_stage = stage(serve={}, weights={"iris": {"v1": 50, "v3": 50}}, canary=Canary(10, {"iris": "v2"}))
     with pytest.raises(ProblemsError) as raised:
         plan_with_other_v2(manifest((model(versions=("v1", "v2", "v3")),), (of_stage,)))
-    told = {problem.message.split(":")[0] for problem in raised.value.problems}
-    assert told == {"`v2` is incompatible with `v1`", "`v2` is incompatible with `v3`"}
+    reasons = {problem.message.split(":")[0] for problem in raised.value.problems}
+    assert reasons == {"`v2` is incompatible with `v1`", "`v2` is incompatible with `v3`"}
 
 
 def test_fallback_is_held_against_what_a_canary_serves() -> None:
@@ -151,7 +151,7 @@ def test_version_without_a_signature_is_passed_over() -> None:
     assert [note.path for note in make_plan(of, artifacts).notes] == ["models.iris.versions.v2.artifact"]
 
 
-def test_other_outputs_are_told_by_name() -> None:
+def test_other_outputs_are_reported_by_name() -> None:
     other = Signature(signature().inputs, (TensorSpec("z", "FP32", (-1, 4)),))
     with pytest.raises(ProblemsError, match="output `y` is missing"):
         plan_with_other_v2(manifest(stages=(stage(canary=Canary(10, {"iris": "v2"})),)), other)

@@ -102,6 +102,6 @@ def changed(**fields: Any) -> tuple[dict[str, str], bytes]:
         changed(parameters={"binary_data_size": 4}, shape=[1]),
     ],
 )
-def test_what_is_no_answer_is_told(headers: dict[str, str], body: bytes) -> None:
+def test_what_is_no_answer_is_reported(headers: dict[str, str], body: bytes) -> None:
     with pytest.raises(BadAnswerError):
         read_step(headers, body)

@@ -60,7 +60,7 @@ def test_words_can_be_read_as_strings() -> None:
         (b"[1, 2", 5),
     ],
 )
-def test_what_is_wrong_beside_is_told_with_its_place(text: bytes, position: int) -> None:
+def test_what_is_wrong_beside_is_reported_with_its_place(text: bytes, position: int) -> None:
     with pytest.raises(orjson.JSONDecodeError) as caught:
         read_with_constants(text)
     assert abs(caught.value.pos - position) <= 5

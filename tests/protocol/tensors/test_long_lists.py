@@ -227,7 +227,7 @@ def test_odd_documents_end_as_the_plain_way_ends_them(text: str) -> None:
 
 
 @needs_simdjson
-def test_several_lists_are_told_apart() -> None:
+def test_several_lists_are_distinguished() -> None:
     rows = [
         {"name": name, "shape": [2], "datatype": "FP32", "data": [index, index + 0.5]}
         for index, name in enumerate("xyz")

@@ -31,7 +31,7 @@ def test_elements_are_counted_where_every_dimension_is_known(
     assert found == ({} if count is None else {"y": count})
 
 
-def test_a_name_with_two_sizes_tells_nothing_and_one_that_was_not_sent_neither() -> None:
+def test_a_name_with_two_sizes_gives_nothing_and_one_that_was_not_sent_neither() -> None:
     output = TensorSpec("y", "FP32", (-1, -1), ("n", "m"))
     assert sizes(output).count({"x": np.empty((3, 4)), "z": np.empty((2, 5))}) == {}
     assert sizes(output).count({"x": np.empty((3, 4))}) == {}

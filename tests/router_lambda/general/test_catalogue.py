@@ -41,7 +41,7 @@ def test_all_models_are_listed_with_what_the_stage_serves() -> None:
     }
 
 
-def test_model_page_tells_the_tensors_of_every_version() -> None:
+def test_model_page_describes_the_tensors_of_every_version() -> None:
     page = ask(route_event("/models/{model}", model="iris")).json
     assert page["stage"] == "prod"
     assert page["serves"] == [{"version": "v1", "percent": 100}]
@@ -58,14 +58,14 @@ def test_model_page_tells_the_tensors_of_every_version() -> None:
     assert page["versions"][1]["percent"] == 0
 
 
-def test_model_page_of_a_graph_tells_its_calls() -> None:
+def test_model_page_of_a_graph_reports_its_calls() -> None:
     page = ask(route_event("/models/{model}", model="triage")).json
     assert page["graph"] is True
     assert page["inputs"] == [X]
     assert page["calls"] == [{"model": "iris"}, {"model": "forest", "version": "v2"}]
 
 
-def test_routing_is_told_where_a_model_has_some() -> None:
+def test_routing_is_described_where_a_model_has_some() -> None:
     assert ask(route_event("/models/{model}", model="forest")).json["routing"] == {"fallback": "v1"}
     assert "routing" not in ask(route_event("/models/{model}", model="iris")).json
 
@@ -95,7 +95,7 @@ def test_canary_share_sees_its_own_variables() -> None:
         ({"iris": "router", "irisRoute": "v1.0,v2.2.5"}, [{"version": "v2", "percent": 2.5}]),
     ],
 )
-def test_variables_of_another_hand_are_told_as_they_are(variables: dict[str, str], serves: list[Any]) -> None:
+def test_variables_of_another_hand_are_reported_as_they_are(variables: dict[str, str], serves: list[Any]) -> None:
     assert ask(route_event("/models", variables=variables)).json["models"][0]["serves"] == serves
 
 

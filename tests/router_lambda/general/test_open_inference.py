@@ -148,7 +148,7 @@ def test_refusal_of_a_function_is_handed_on_untouched() -> None:
         ("unknown_function", 500, "Internal server error"),
     ],
 )
-def test_failure_is_told_in_the_protocols_words(error: str, status: int, sentence: str) -> None:
+def test_failure_is_reported_in_the_protocols_words(error: str, status: int, sentence: str) -> None:
     """API Gateway's own say `message`, which tritonclient does not read."""
     said_by_us = Answered(None, error)
     said_by_the_models_router = with_headers(answer_failure(error), {"x-turnout-model": "iris"})

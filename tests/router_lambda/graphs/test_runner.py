@@ -409,7 +409,7 @@ def test_a_version_cannot_be_chosen_for_a_graph(stages: frozenset[str]) -> None:
     assert callees.calls == []
 
 
-def test_tensors_between_steps_that_lambda_would_not_take_are_told() -> None:
+def test_tensors_between_steps_that_lambda_would_not_take_are_reported() -> None:
     rows = LARGEST_BODY_BYTES // 8
 
     def unchecked(event: Mapping[str, Any]) -> Answered:

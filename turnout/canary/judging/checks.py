@@ -133,8 +133,8 @@ def ask_errors(judgement: Judgement, observation: Observation) -> Iterator[Quest
     baseline = ArmTrials(observation.baseline.requests, observation.baseline.errors)
     canary = ArmTrials(observation.canary.requests, observation.canary.errors)
     if judgement.strategy == ALL_AT_ONCE:
-        told = f"{_told(canary, 'failed')}; {_percent(ERROR_MARGIN)} may"
-        yield partial(_hold, "errors", canary, ERROR_MARGIN, 0.0, told=told)
+        measured = f"{_rate_text(canary, 'failed')}; {_percent(ERROR_MARGIN)} may"
+        yield partial(_hold, "errors", canary, ERROR_MARGIN, 0.0, measured=measured)
     else:
         yield partial(_compare, "errors", baseline, canary, ERROR_MARGIN, fault="failed")
 
@@ -174,9 +174,9 @@ def ask_agreement(judgement: Judgement, observation: Observation) -> Iterator[Qu
             yield partial(_wait, name, counts.note)
             continue
         trials = ArmTrials(counts.compared, counts.compared - counts.agreed)
-        told = f"{_percent(1 - trials.rate)} of {counts.compared:,} answers agreed; {_percent(floor)} must"
-        told += f" ({counts.note})" if counts.note else ""
-        yield partial(_hold, name, trials, 1 - floor, AGREEMENT_MARGIN, told=told, counted="answers compared")
+        measured = f"{_percent(1 - trials.rate)} of {counts.compared:,} answers agreed; {_percent(floor)} must"
+        measured += f" ({counts.note})" if counts.note else ""
+        yield partial(_hold, name, trials, 1 - floor, AGREEMENT_MARGIN, measured=measured, counted="answers compared")
 
 
 CHECKS: Mapping[str, Callable[[Judgement, Observation], Iterator[Question]]] = {
@@ -193,13 +193,13 @@ def _wait(name: str, sentence: str, _enough: float) -> Check:
 
 
 def _check_alarms(states: Mapping[str, str]) -> Check:
-    for state, verdict, told in (
+    for state, verdict, measured in (
         ("ALARM", Verdict.FAILED, "in alarm"),
         (MISSING, Verdict.ERROR, "not found"),
         ("INSUFFICIENT_DATA", Verdict.INCONCLUSIVE, "no data yet"),
     ):
         if names := [name for name in states if states[name] == state]:
-            return Check("alarms", verdict, f"{', '.join(names)}: {told}")
+            return Check("alarms", verdict, f"{', '.join(names)}: {measured}")
     return Check("alarms", Verdict.SUCCESSFUL, f"{', '.join(states)}: OK")
 
 
@@ -215,14 +215,14 @@ def _compare(name: str, baseline: ArmTrials, canary: ArmTrials, margin: float, e
 
     if not baseline.count:
         return Check(name, Verdict.INCONCLUSIVE, "no requests to the baseline yet")
-    told = f"{_told(canary, fault)}, {_percent(baseline.rate)} of the baseline's {baseline.count:,}"
+    measured = f"{_rate_text(canary, fault)}, {_percent(baseline.rate)} of the baseline's {baseline.count:,}"
     within, more = evidence_of_within(baseline, canary, margin), evidence_of_more(baseline, canary)
     evidence = Evidence(canary.count, within, more, enough)
-    return replace(_answer(name, canary, claim, told), evidence=evidence)
+    return replace(_answer(name, canary, claim, measured), evidence=evidence)
 
 
 def _hold(
-    name: str, trials: ArmTrials, limit: float, margin: float, enough: float, told: str, counted: str = REQUESTS
+    name: str, trials: ArmTrials, limit: float, margin: float, enough: float, measured: str, counted: str = REQUESTS
 ) -> Check:
     """Whether the rate of faults is above the limit, or below it or at most the margin above."""
 
@@ -235,11 +235,11 @@ def _hold(
 
     under, over = evidence_of_under(trials, limit + margin), evidence_of_over(trials, limit)
     evidence = Evidence(trials.count, under, over, enough)
-    return replace(_answer(name, trials, claim, told, counted), evidence=evidence)
+    return replace(_answer(name, trials, claim, measured, counted), evidence=evidence)
 
 
 def _answer(
-    name: str, trials: ArmTrials, claim: Callable[[ArmTrials, float], Verdict], told: str, counted: str = REQUESTS
+    name: str, trials: ArmTrials, claim: Callable[[ArmTrials, float], Verdict], measured: str, counted: str = REQUESTS
 ) -> Check:
     """The check that a claim makes.
 
@@ -247,20 +247,20 @@ def _answer(
         name: the check's.
         trials: what decides.
         claim: what can be told of trials, with so many times all the requests.
-        told: the sentence that says what was seen.
+        measured: the sentence that says what was seen.
         counted: what the trials are.
     """
     verdict = claim(trials, 1)
     if verdict is not Verdict.INCONCLUSIVE:
-        return Check(name, verdict, told)
+        return Check(name, verdict, measured)
     imagined = trials if trials.count else ArmTrials(1, 0)
     needed = project(imagined, lambda factor: claim(imagined, factor) is not Verdict.INCONCLUSIVE)
     number = "unknown how many" if needed is None else f"about {needed:,}"
-    sentence = f"{told}; {number} more" if trials.count else f"no {counted} yet; {number}"
+    sentence = f"{measured}; {number} more" if trials.count else f"no {counted} yet; {number}"
     return Check(name, verdict, f"{sentence} are needed to decide", needed)
 
 
-def _told(canary: ArmTrials, fault: str) -> str:
+def _rate_text(canary: ArmTrials, fault: str) -> str:
     return f"{_percent(canary.rate)} of the canary's {canary.count:,} requests {fault}"
 
 

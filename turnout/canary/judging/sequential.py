@@ -83,25 +83,25 @@ def evidence_of_under(trials: ArmTrials, rate: float) -> float:
     return _mixture(trials) - _log_likelihood(trials, max(trials.rate, rate))
 
 
-def project(trials: ArmTrials, is_told: Callable[[float], bool]) -> int | None:
+def project(trials: ArmTrials, is_decided: Callable[[float], bool]) -> int | None:
     """How many more requests until something can be told, if their rates stay as they are.
 
     Args:
         trials: those of the arm whose further requests are counted.
-        is_told: whether it can be told once there are so many times the requests; once true it stays true.
+        is_decided: whether it can be told once there are so many times the requests; once true it stays true.
 
     Returns:
         At least 1, rounded up to two digits; None where it takes more than `MOST_TRIALS`.
     """
     most = MOST_TRIALS / max(trials.count, 1)
     below, above = 1.0, 2.0
-    while not is_told(above):
+    while not is_decided(above):
         below, above = above, above * 2
         if above > most:
             return None
     for _ in range(10):
         middle = (below + above) / 2
-        below, above = (below, middle) if is_told(middle) else (middle, above)
+        below, above = (below, middle) if is_decided(middle) else (middle, above)
     return _round_up(max(1, math.ceil(trials.count * (above - 1))))
 
 

@@ -102,7 +102,7 @@ def step(judgement: Judgement, state: State, observation: Observation | None, no
         return state
     if verdict is Verdict.SUCCESSFUL:
         return _advance(judgement, state, now_s)
-    reason = _told(checks, Verdict.INCONCLUSIVE)
+    reason = _reasons(checks, Verdict.INCONCLUSIVE)
     return replace(state, phase=Phase.LEFT if bakes >= MOST_BAKES else Phase.WAITING, reason=reason)
 
 
@@ -113,7 +113,7 @@ def _bakes(judgement: Judgement, state: State, now_s: float) -> float:
 
 
 def _fail(judgement: Judgement, state: State, checks: tuple[Check, ...]) -> State:
-    reason = _told(checks, Verdict.FAILED)
+    reason = _reasons(checks, Verdict.FAILED)
     if judgement.auto_rollback:
         return replace(state, phase=Phase.ROLLED_BACK, percent=0.0, reason=reason)
     return replace(state, phase=Phase.PAUSED, reason=reason)
@@ -127,5 +127,5 @@ def _advance(judgement: Judgement, state: State, now_s: float) -> State:
     return replace(state, phase=Phase.PROMOTED, percent=100.0, reason=f"{state.percent:g}% was successful")
 
 
-def _told(checks: tuple[Check, ...], verdict: Verdict) -> str:
+def _reasons(checks: tuple[Check, ...], verdict: Verdict) -> str:
     return "; ".join(f"{check.name}: {check.sentence}" for check in checks if check.verdict is verdict)

@@ -108,13 +108,13 @@ class ApiGatewayStage:
 
     def read(self) -> StageState:
         """The stage at this moment."""
-        with self._told():
+        with self._translated_errors():
             answer = self._client.get_stage(restApiId=self._api_id(), stageName=self._stage)
         return stage_state(answer)
 
     def update(self, operations: Sequence[StageOperation]) -> None:
         """Change it in one call, which API Gateway obeys as a whole or not at all."""
-        with self._told():
+        with self._translated_errors():
             self._client.update_stage(
                 restApiId=self._api_id(), stageName=self._stage, patchOperations=[dict(row) for row in operations]
             )
@@ -122,7 +122,7 @@ class ApiGatewayStage:
     def url(self) -> str:
         """The API's own endpoint on AWS."""
         region = self._client.meta.region_name
-        with self._told():
+        with self._translated_errors():
             return f"https://{self._api_id()}.execute-api.{region}.{dns_suffix(region)}"
 
     def _api_id(self) -> str:
@@ -133,7 +133,7 @@ class ApiGatewayStage:
         return self._id
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         """What the client raises, as a sentence: no server, no credentials, a refusal."""
         from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 

@@ -20,11 +20,11 @@ from turnout.cli.canary.target import (
     find_target,
     log_of,
     recorded_target,
-    told,
+    reported_errors,
 )
 from turnout.cli.group import Group
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
-from turnout.cli.output import CommandError, say, say_json, say_table, tell
+from turnout.cli.output import CommandError, notify, say, say_json, say_table
 from turnout.problems import ProblemsError
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ def history(
     """Show all changes to canaries, oldest first."""
     from turnout.canary.rollout.manifest_edits import find_stage
 
-    with told(manifest):
+    with reported_errors(manifest):
         rows = log_of(manifest).read(stage)
         if stage and not rows:
             find_stage(load(manifest).manifest, stage)
@@ -273,7 +273,7 @@ def do(
         try:
             prepared = prepare(project, action, target, now_s=time.time())
         except ProblemsError:
-            tell(f"{project.manifest.source} would be invalid with this change. Nothing was changed:")
+            notify(f"{project.manifest.source} would be invalid with this change. Nothing was changed:")
             raise
         connection = connect(project, target, action.stage) if target else None
         carry_out(prepared, log_of(manifest), connection)

@@ -90,10 +90,10 @@ class PlainProgress(RunProgress):
     def show(self, tick: Tick) -> None:
         """Print the look, with its checks, where it says something new."""
         super().show(tick)
-        told = (tick.at.phase, tick.at.percent, tick.state.phase, tick.problem, [row.verdict for row in tick.checks])
-        if told == self._shown and tick.time_s - self._shown_s < QUIET_S:
+        shown = (tick.at.phase, tick.at.percent, tick.state.phase, tick.problem, [row.verdict for row in tick.checks])
+        if shown == self._shown and tick.time_s - self._shown_s < QUIET_S:
             return
-        self._shown, self._shown_s = told, tick.time_s
+        self._shown, self._shown_s = shown, tick.time_s
         say(self.line(tick))
         for check in tick.checks:
             say(textwrap.indent(check_text(check), "  "))

@@ -25,12 +25,12 @@ from turnout.cli.canary.target import (
     compare_for,
     find_target,
     log_of,
+    reported_errors,
     sentence_of,
-    told,
 )
 from turnout.cli.commands.invoke import ApiKeyOption
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
-from turnout.cli.output import CommandError, is_plain, say, tell, tell_problems
+from turnout.cli.output import CommandError, is_plain, notify, print_problems, say
 from turnout.problems import ProblemsError, TurnoutError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def run(
     target = find_target(endpoint_url, stack)
     if target is None:
         raise CommandError("`turnout canary run` needs the address of the stage.", WHERE)
-    with told(manifest):
+    with reported_errors(manifest):
         project = load(manifest)
         find_canary(project.manifest, stage)
         found = find_stage(project.manifest, stage)
@@ -175,7 +175,7 @@ def ending_with_1() -> Iterator[None]:
     except TurnoutError as error:
         raise CommandError(sentence_of(error.message), error.hint, code=1) from error
     except ProblemsError as error:
-        tell_problems(error)
+        print_problems(error)
         raise CommandError("The run ended because models.yaml can no longer be edited.", code=1) from error
 
 
@@ -185,10 +185,10 @@ def interruptible(going: CanaryRun, stage: str, manifest: Path) -> Iterator[None
     try:
         yield
     except KeyboardInterrupt:
-        tell(f"\nStopped. The canary of {stage} stays at {going.state.percent:g}%.")
+        notify(f"\nStopped. The canary of {stage} stays at {going.state.percent:g}%.")
         if log_of(manifest).unfinished():
-            tell("A step was interrupted. Finish it with `turnout canary mend`.")
-        tell(
+            notify("A step was interrupted. Finish it with `turnout canary mend`.")
+        notify(
             f"Resume with `turnout canary run {stage}` and the same options, or end the canary with `turnout "
             f"canary rollback {stage}`."
         )

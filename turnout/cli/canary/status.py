@@ -17,7 +17,7 @@ from turnout.cli.canary.target import (
     compare_for,
     find_target,
     log_of,
-    told,
+    reported_errors,
 )
 from turnout.cli.commands.invoke import ApiKeyOption
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
@@ -64,7 +64,7 @@ def status(
     from turnout.canary.report import judgement_of, make_report, report_to_json
     from turnout.canary.rollout.manifest_edits import find_stage
 
-    with told(manifest):
+    with reported_errors(manifest):
         project = load(manifest)
         target = find_target(endpoint_url, stack)
         found = find_stage(project.manifest, stage)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from turnout.cli.output import CommandError, tell
+from turnout.cli.output import CommandError, notify
 from turnout.problems import TurnoutError
 
 if TYPE_CHECKING:
@@ -112,12 +112,15 @@ def editing_alone(manifest: Path) -> Iterator[None]:
     """While nobody else edits the manifest; what cannot be done is told."""
     from turnout.project.manifest_file import editing
 
-    with editing(manifest, lambda: tell("Waiting for another command that edits the manifest.")), told(manifest):
+    with (
+        editing(manifest, lambda: notify("Waiting for another command that edits the manifest.")),
+        reported_errors(manifest),
+    ):
         yield
 
 
 @contextmanager
-def told(manifest: Path) -> Iterator[None]:
+def reported_errors(manifest: Path) -> Iterator[None]:
     """Turn the errors of a canary's rooms into a command's: with the way out where something is half-done."""
     from turnout.canary.observation.source import ObservationError
     from turnout.canary.rollout.stage_control import StageControlError

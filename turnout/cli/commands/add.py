@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
-from turnout.cli.output import CommandError, counted, progress, say, tell
+from turnout.cli.output import CommandError, counted, notify, progress, say
 from turnout.problems import ProblemsError, TurnoutError
 from turnout.wording import size_text
 
@@ -73,7 +73,7 @@ def add(
     from turnout.project.manifest_file import ManifestChangedError, editing
     from turnout.scaffold.new_version import prepare_version, write_version
 
-    with editing(manifest, lambda: tell("Waiting for another `turnout add`.")):
+    with editing(manifest, lambda: notify("Waiting for another `turnout add`.")):
         project = load(manifest)
         try:
             prepared = prepare_version(
@@ -94,7 +94,7 @@ def add(
             code = 1 if isinstance(error, ManifestChangedError) else 2
             raise CommandError(f"{error.message.rstrip('.')}.", error.hint, code=code) from error
         except ProblemsError:
-            tell(f"{project.manifest.source} would be invalid with {model} {version}. Nothing was written:")
+            notify(f"{project.manifest.source} would be invalid with {model} {version}. Nothing was written:")
             raise
     files = f"{counted(len(prepared.files), 'file')}, {size_text(prepared.artifact.size_bytes)} of model"
     place = prepared.folder.relative_to(prepared.root)
@@ -103,7 +103,7 @@ def add(
     for change in prepared.changes:
         say(f"Now {change}.")
     for note in prepared.notes:
-        tell(f"note: {note}")
+        notify(f"note: {note}")
     there = "" if manifest == DEFAULT_MANIFEST else f" -m {quote(str(manifest))}"
     say(f"Next:\n\n    turnout serve{there}\n    turnout invoke {model} {version}{there}")
 
@@ -121,7 +121,7 @@ def open_own_code(project: Project, prepared: PreparedVersion, examples: Path | 
     try:
         faults = list(try_own_model(prepared.version, prepared.artifact, imports_folder(project), first))
     except LayerError as error:
-        tell(f"note: {prepared.artifact.path.name} was not opened: its packages cannot be installed: {error}")
+        notify(f"note: {prepared.artifact.path.name} was not opened: its packages cannot be installed: {error}")
         return
     for fault in faults:
         hint = f"Add --requirement {fault.package}." if fault.package else fault.hint

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from turnout.cli.output import CommandError, say, say_table, tell
+from turnout.cli.output import CommandError, notify, say, say_table
 from turnout.client.refusals import ERROR_TYPE, find_hint
 from turnout.protocol.naming import CANARY_HEADER, DIGEST_HEADER, MODEL_HEADER, VERSION_HEADER
 from turnout.wording import printable, shorten
@@ -115,7 +115,7 @@ def value_text(value: Any) -> str:
     return f"{text[:SHOWN_CHARACTERS]}..." if len(text) > SHOWN_CHARACTERS else text
 
 
-def tell_error_answer(answer: ApiAnswer, *, is_listed: bool = False) -> None:
+def print_error_answer(answer: ApiAnswer, *, is_listed: bool = False) -> None:
     """Print an error's code and message, and what to do about it where that is known.
 
     Args:
@@ -130,7 +130,7 @@ def tell_error_answer(answer: ApiAnswer, *, is_listed: bool = False) -> None:
     kind = answer.headers.get(ERROR_TYPE, "")
     reason = HTTPStatus(answer.status).phrase if answer.status in set(HTTPStatus) else ""
     sentence = body.get("error") or body.get("message") or answer.body[:MOST_BYTES].decode(errors="replace")
-    tell(printable(f"turnout: HTTP {answer.status} {body.get('code') or kind or reason}: {sentence}".rstrip(": ")))
+    notify(printable(f"turnout: HTTP {answer.status} {body.get('code') or kind or reason}: {sentence}".rstrip(": ")))
     hint = find_hint(answer.headers, is_listed=is_listed)
     if hint:
-        tell(f"    {hint}")
+        notify(f"    {hint}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load, try_all
-from turnout.cli.output import CommandError, console_of, counted, say, say_json, say_table, tell
+from turnout.cli.output import CommandError, console_of, counted, notify, say, say_json, say_table
 from turnout.wording import printable, size_text
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -64,7 +64,7 @@ def build(
     else:
         say_built(built, folder)
         for note in find_notes(tried):
-            tell(f"note: {note.path}: {note.message}")
+            notify(f"note: {note.path}: {note.message}")
 
 
 def build_all(
@@ -80,7 +80,7 @@ def build_all(
     from turnout.plan.planner import make_plan
 
     for note in require_imports(project).notes:
-        tell(f"note: {note}")
+        notify(f"note: {note}")
     routers = tuple(find_routers(project, make_plan(project.manifest, project.artifacts, enforce=False)))
     folder = out or project.manifest.path.parent / ".turnout" / "packages"
     target = BuildTarget("" if here else LAMBDA_PYTHON)
@@ -134,7 +134,7 @@ def say_built(built: tuple[BuiltPackage, ...], folder: Path) -> None:
         for note in package.notes:
             notes.setdefault(note, []).append(package.name)
     for note, names in notes.items():
-        tell(f"note: {names[0] if len(names) == 1 else counted(len(names), 'package')}: {note}")
+        notify(f"note: {names[0] if len(names) == 1 else counted(len(names), 'package')}: {note}")
 
 
 def _row(package: BuiltPackage, layer: BuiltPackage | None) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from turnout.cli.canary.target import WHERE, EndpointOption, StackOption, find_target, told
+from turnout.cli.canary.target import WHERE, EndpointOption, StackOption, find_target, reported_errors
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
-from turnout.cli.output import CommandError, tell
+from turnout.cli.output import CommandError, notify
 
 PortOption = Annotated[
     int, typer.Option(metavar="PORT", min=0, max=65535, help="The port to listen on; 0 takes a free one.")
@@ -39,7 +39,7 @@ def console(
     target = find_target(endpoint_url, stack)
     if target is None:
         raise CommandError("The console needs to know where the stages are served.", WHERE)
-    with told(manifest):
+    with reported_errors(manifest):
         load(manifest)
         if not target.is_local:
             make_client("apigateway", target)  # else the page would be the first to say that boto3 is missing
@@ -52,5 +52,5 @@ def console(
 
 def announce(address: str) -> None:
     """Print where the console is."""
-    tell(f"Console: {address}")
-    tell("Ctrl-C ends it.")
+    notify(f"Console: {address}")
+    notify("Ctrl-C ends it.")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from turnout.cli.output import CommandError, counted, say, tell
+from turnout.cli.output import CommandError, counted, notify, say
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The project's folder. Created if missing.")]
 ForceOption = Annotated[
@@ -30,6 +30,6 @@ def init(folder: FolderArgument, *, force: ForceOption = False) -> None:
         hint = "" if force else "Name another folder, or add the missing files with --force: no file is overwritten."
         raise CommandError(str(error), hint) from error
     for name in created.kept:
-        tell(f"kept {folder / name}")
+        notify(f"kept {folder / name}")
     say(f"Created {counted(len(created.written), 'file')} in {folder}. Next:\n")
     say(f"    cd {quote(str(folder))}\n    turnout serve")

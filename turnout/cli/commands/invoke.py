@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from turnout.cli.commands.answer import say_answer, tell_error_answer
+from turnout.cli.commands.answer import print_error_answer, say_answer
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
-from turnout.cli.output import CommandError, say, say_body, tell
+from turnout.cli.output import CommandError, notify, say, say_body
 from turnout.problems import ProblemsError
 from turnout.protocol.naming import VERSION_HEADER
 from turnout.wording import printable
@@ -76,7 +76,7 @@ def invoke(
     if as_json:
         say_body(answer.body)
     if answer.status >= 400:
-        tell_error_answer(answer, is_listed=sample is not None or is_listed(manifest, model, version))
+        print_error_answer(answer, is_listed=sample is not None or is_listed(manifest, model, version))
         raise typer.Exit(1)
     if not as_json:
         say_answer(answer)
@@ -164,7 +164,7 @@ def compare(sample: SampleRequest, answer: ApiAnswer, *, quiet: bool) -> None:
         return
     answered_by = answer.headers.get(VERSION_HEADER, sample.version)
     if answered_by != sample.version:
-        tell(f"Not compared: the request is an example of {name}, but {answered_by} answered.")
+        notify(f"Not compared: the request is an example of {name}, but {answered_by} answered.")
         return
     differences = matches(sample.example, json.loads(answer.body))
     if differences:

@@ -100,11 +100,11 @@ def model_to_json(project: Project, name: str) -> dict[str, Any]:
         if artifact:
             row |= {"sha256": artifact.sha256, "size_bytes": artifact.size_bytes, **artifact.signature.to_json()}
         rows.append({**row, "served_by": served_by(project.manifest, version)})
-    told = {"model": model.name, "description": model.description, "versions": rows}
+    fields = {"model": model.name, "description": model.description, "versions": rows}
     if model.graph is None:
-        return told
+        return fields
     from turnout.plan.checks.graphs import graph_signatures
     from turnout.protocol.routing.graph_nodes import spell_node
 
     signature = graph_signatures(project.manifest, project.artifacts)[name]
-    return {**told, "graph": spell_node(model.graph), **signature.to_json()}
+    return {**fields, "graph": spell_node(model.graph), **signature.to_json()}

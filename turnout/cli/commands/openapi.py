@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
-from turnout.cli.output import CommandError, counted, say_json, tell
+from turnout.cli.output import CommandError, counted, notify, say_json
 
 if TYPE_CHECKING:
     from turnout.plan.values import Api, Plan
@@ -50,7 +50,7 @@ def openapi(
     check_document(document)
     parts = count_documentation_parts(document)
     if parts > MOST_PARTS:
-        tell(
+        notify(
             f"{chosen.name}: {parts:,} documentation parts, {MOST_PARTS:,} allowed in an API. If you import the "
             "document yourself, pass `--parameters ignore=documentation`, as `pulumi up` does."
         )
@@ -76,7 +76,7 @@ def choose_api(plan: Plan, name: str, stage: str, *, first_stage: str) -> Api:
         noun = "API" if name else "stage"
         raise CommandError(f"unknown {noun} {name or stage!r}.", f"There are: {known}.")
     if len(plan.apis) > 1 and not (name or stage):
-        tell(
+        notify(
             f"Printed API {fitting[0].name}, one of {counted(len(plan.apis), 'API')}. Choose another with "
             "--stage or --api."
         )

@@ -9,7 +9,7 @@ import typer
 
 from turnout.cli.canary.target import editing_alone, log_of
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
-from turnout.cli.output import CommandError, counted, say, tell
+from turnout.cli.output import CommandError, counted, notify, say
 from turnout.problems import ProblemsError
 from turnout.wording import printable
 
@@ -48,7 +48,7 @@ def remove(
         try:
             prepared = prepare_removal(project, model, version)
         except ProblemsError:
-            tell(f"{project.manifest.source} would be invalid without {model} {version}. Nothing was removed:")
+            notify(f"{project.manifest.source} would be invalid without {model} {version}. Nothing was removed:")
             raise
         lost = list(lost_ways_back(project, manifest, model, version))
         try:
@@ -62,7 +62,7 @@ def remove(
     say_files(prepared, deleted, delete_files=delete_files)
     say(f"`pulumi up` deletes its function: calls to /models/{model}/{version}/inference then fail.")
     for stage in lost:
-        tell(f"note: `turnout canary rollback {stage} --to-previous` can no longer return to {model} {version}.")
+        notify(f"note: `turnout canary rollback {stage} --to-previous` can no longer return to {model} {version}.")
 
 
 def check_names(project: Project, model: str, version: str) -> None:

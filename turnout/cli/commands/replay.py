@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from turnout.cli.commands.answer import tell_error_answer
+from turnout.cli.commands.answer import print_error_answer
 from turnout.cli.commands.invoke import (
     DEFAULT_URL,
     ApiKeyOption,
@@ -25,7 +25,7 @@ from turnout.cli.commands.invoke import (
     local_token,
 )
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption
-from turnout.cli.output import CommandError, counted, progress, say, say_json, say_table, tell
+from turnout.cli.output import CommandError, counted, notify, progress, say, say_json, say_table
 from turnout.wording import printable
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def check_version(sender: Replay, model: str, version: str, sample: Sample, *, i
         hint = "Start a server with `turnout serve`, or pass its address with --url."
         raise CommandError(str(error), hint, code=1) from error
     if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
-        tell_error_answer(answer, is_listed=is_known(version))
+        print_error_answer(answer, is_listed=is_known(version))
         raise CommandError(f"{model}/{version} cannot be called.", code=1)
 
 
@@ -245,7 +245,7 @@ def write_report(report: Path, summary: Summary, origin: ReplayOrigin, floor: fl
         write_whole(report, render_report(summary, origin, floor=floor).encode(), PRIVATE)
     except OSError as error:
         raise CommandError(f"cannot write {report}: {error.strerror}.") from error
-    tell(f"Wrote {report}.")
+    notify(f"Wrote {report}.")
 
 
 def say_summary(summary: Summary, model: str) -> None:

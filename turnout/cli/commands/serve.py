@@ -16,7 +16,7 @@ import typer
 
 from turnout.cli.commands.build import FULL, building
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
-from turnout.cli.output import CommandError, tell
+from turnout.cli.output import CommandError, notify
 from turnout.gateway.interrupt import remembered_interrupt
 from turnout.system.loopback import is_loopback
 from turnout.system.service_tokens import ServicesMode
@@ -155,7 +155,7 @@ def serve(
         if isolated:
             ports = {*OUTGOING_PORTS, *(allow_port or ())} - {port}
             isolation = Isolation(max_environments, idle_timeout, tuple(sorted(ports)))
-            tell(f"Isolation: {find_boundary([str(project.manifest.path.parent)]).describe()}.")
+            notify(f"Isolation: {find_boundary([str(project.manifest.path.parent)]).describe()}.")
         try:
             local.serve(
                 project,
@@ -224,4 +224,4 @@ def preparing(functions: int) -> Iterator[Callable[[str, str], None]]:
         with building(functions + 1, on_terminal=True) as progress:  # and the runtime
             yield progress
         return
-    yield lambda name, event: tell(f"built {name}") if event == "built" else None
+    yield lambda name, event: notify(f"built {name}") if event == "built" else None

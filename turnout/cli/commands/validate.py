@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load, try_all
-from turnout.cli.output import counted, say, say_json, tell
+from turnout.cli.output import counted, notify, say, say_json
 from turnout.problems import ProblemsError
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def validate(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption
         say_json({"ok": True, "problems": [], "notes": notes, **counts})
     else:
         for note in (*plan.notes, *tried_notes):
-            tell(f"note: {note.path}: {note.message}")
+            notify(f"note: {note.path}: {note.message}")
         for text in transforms.notes:
-            tell(f"note: {text}")
+            notify(f"note: {text}")
         words = ", ".join(counted(number, noun.removesuffix("s")) for noun, number in counts.items())
         say(f"{project.manifest.source}: ok: {words}.")
 

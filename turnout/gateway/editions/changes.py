@@ -10,18 +10,18 @@ from turnout.gateway.functions.invocation import title_of
 from turnout.gateway.rules.stages import StageSettings
 from turnout.gateway.shared.state import ControlState
 
-MOST_TOLD = 8
+MOST_SHOWN = 8
 """Changes that are named; more are counted."""
 
 
 def describe_changes(before: Edition, after: Edition) -> str:
     """`iris v1 changed, stage prod changed`; empty where nothing did that a user would know of."""
-    told = [*_functions(before, after), *_stages(before, after)]
-    if not told and (before.apis != after.apis or before.keys != after.keys):
-        told = ["descriptions and examples"]
-    if len(told) > MOST_TOLD:
-        told = [*told[:MOST_TOLD], f"{len(told) - MOST_TOLD} more changes"]
-    return ", ".join(told)
+    changes = [*_functions(before, after), *_stages(before, after)]
+    if not changes and (before.apis != after.apis or before.keys != after.keys):
+        changes = ["descriptions and examples"]
+    if len(changes) > MOST_SHOWN:
+        changes = [*changes[:MOST_SHOWN], f"{len(changes) - MOST_SHOWN} more changes"]
+    return ", ".join(changes)
 
 
 def _functions(before: Edition, after: Edition) -> Iterator[str]:

@@ -32,7 +32,7 @@ class EditionFunctions(Functions, Protocol):
         """Open everything before the first request."""
         ...
 
-    def tell_opened(self, told: Callable[[str], None]) -> None:
+    def notify_opened(self, callback: Callable[[str], None]) -> None:
         """Tell the name of every function opened from now on, where an open one outlives a change of its files."""
         ...
 
@@ -40,7 +40,7 @@ class EditionFunctions(Functions, Protocol):
         """Obey which functions ended workers, by name: what they were made of, and how many."""
         ...
 
-    def tell_worn(self, told: Callable[[], None]) -> None:
+    def notify_worn(self, callback: Callable[[], None]) -> None:
         """Call it when this process should be replaced by a new one."""
         ...
 
@@ -108,7 +108,7 @@ class Switch:
         self._preload = preload
         self._on_open = on_open
         if on_open is not None:
-            served.functions.tell_opened(on_open)
+            served.functions.notify_opened(on_open)
         self._on_unprepared = on_unprepared
         self._prepared: dict[int, Served] = {}
         self._generation = state.generation_word()
@@ -156,7 +156,7 @@ class Switch:
         try:
             functions = await asyncio.to_thread(self._functions_of, edition, present)
             if self._on_open is not None:
-                functions.tell_opened(self._on_open)
+                functions.notify_opened(self._on_open)
             gateway = await asyncio.to_thread(self._gateway_of, edition, functions)
             reason = await functions.prepare(everything=self._preload)
         except Exception as error:

@@ -182,19 +182,19 @@ class Output:
     def _start(self) -> None:
         """Start the process, by one that ends at once."""
         heard, self._control = os.pipe()
-        self._done, tell = os.pipe()
+        self._done, status = os.pipe()
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             pid = os.fork()
             if pid == 0:
-                self._live(heard, tell)
+                self._live(heard, status)
         except OSError:
             self._forget_process()
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             os.close(heard)
-            os.close(tell)
+            os.close(status)
         os.waitpid(pid, 0)
         number = os.read(self._done, _NUMBER_BYTES)
         if len(number) < _NUMBER_BYTES:
@@ -202,24 +202,24 @@ class Output:
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self._pid = int.from_bytes(number, "little")
 
-    def _live(self, control: int, tell: int) -> NoReturn:
+    def _live(self, control: int, status: int) -> NoReturn:
         code = 1
         try:
             if os.fork() == 0:
                 signal.set_wakeup_fd(-1)
                 for number in (*SIGNALS, signal.SIGQUIT):
                     signal.signal(number, signal.SIG_IGN)  # the server ends this process
-                os.write(tell, os.getpid().to_bytes(_NUMBER_BYTES, "little"))
-                self._pump(control, tell)
+                os.write(status, os.getpid().to_bytes(_NUMBER_BYTES, "little"))
+                self._pump(control, status)
                 code = 0
         finally:
             os._exit(code)
 
-    def _pump(self, control: int, tell: int) -> None:
+    def _pump(self, control: int, status: int) -> None:
         for name, descriptor in _DESCRIPTORS.items():
             os.dup2(self._real[name], descriptor)
         captured = () if self._capture is None else (self._capture.file,)
-        kept = sorted({0, 1, 2, control, tell, *self._readers.values(), *captured})
+        kept = sorted({0, 1, 2, control, status, *self._readers.values(), *captured})
         for before, after in pairwise([*kept, _descriptors()]):
             os.closerange(before + 1, after)
         outlets: list[Outlet] = []
@@ -236,7 +236,7 @@ class Output:
             outlets.append(Outlet(stream, self._dropped[word : word + 1], report))
         run_pump(outlets, control)
         if all(outlet.is_empty for outlet in outlets):
-            os.write(tell, _WRITTEN)
+            os.write(status, _WRITTEN)
 
 
 def _ensure_open(descriptor: int) -> None:

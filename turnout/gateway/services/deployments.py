@@ -68,10 +68,10 @@ def deploy(stage: StageSettings | None, wanted: WantedDeployment, deployment_id:
     """
     if wanted.canary is not None:
         if not wanted.stage:
-            told = "null" if wanted.stage is None else ""
+            provided = "null" if wanted.stage is None else ""
             raise bad_request(
                 f"{INVALID}Non null and non empty stageName must be provided for canary deployment. "
-                f"Provided value is {told}"
+                f"Provided value is {provided}"
             )
         if stage is None:
             raise bad_request(

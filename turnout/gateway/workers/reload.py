@@ -68,7 +68,7 @@ class Reload:
         state: shared with them.
         build: reads the files, given what is served; runs in a process of its own.
         close_inherited: closes in a new process what belongs to the supervisor.
-        tell: says something to the user.
+        notify: says something to the user.
         read_s: see `READ_S`.
         clock: monotonic seconds.
 
@@ -86,7 +86,7 @@ class Reload:
         *,
         build: Callable[[Edition], Rebuilt],
         close_inherited: Callable[[], None],
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
         on_files: Callable[[Mapping[Path, FileStamp]], None],
         read_s: float = READ_S,
         clock: Callable[[], float] = time.monotonic,
@@ -97,10 +97,10 @@ class Reload:
         self._state = state
         self._build = build
         self._close_inherited = close_inherited
-        self._tell = tell
+        self._notify = notify
         self._on_files = on_files
         self._is_wanted = False
-        self._told = ""
+        self._reported = ""
         self.pid = 0
         self._file = -1
         self._next = current
@@ -148,7 +148,7 @@ class Reload:
             repeat: tell problems again that were told already.
         """
         if repeat:
-            self._told = ""
+            self._reported = ""
         if self.phase is not ReloadPhase.IDLE:
             self._is_wanted = True
             return
@@ -191,14 +191,14 @@ class Reload:
         if rebuilt.edition is None:
             self._fail(rebuilt.problems, is_temporary=is_shortage(rebuilt.problems))
         elif rebuilt.edition == self.current.edition:
-            self._told = ""
+            self._reported = ""
             self._end()
         else:
             self._last_number += 1
             self._next = Numbered(self._last_number, rebuilt.edition)
             self.phase = ReloadPhase.PREPARING
             self._phase_began_s = self._clock()
-            self._awaited = set(self._workers.tell("prepare", self._next.number, files=(self._file,)))
+            self._awaited = set(self._workers.broadcast("prepare", self._next.number, files=(self._file,)))
             # One that is starting was forked with what is served now, and has to be told once it is ready.
             self._awaited |= set(self._workers.alive())
             self._commit_if_ready()
@@ -225,7 +225,7 @@ class Reload:
         if self.phase is not ReloadPhase.PREPARING or number != self._next.number:
             return
         if reason:
-            self._workers.tell("discard", number)
+            self._workers.broadcast("discard", number)
             self._fail(f"worker {worker.number} cannot serve it: {reason}", is_temporary=is_shortage(reason))
             return
         self._awaited.discard(worker)
@@ -259,7 +259,7 @@ class Reload:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker.pid, signal.SIGKILL)
         if all(worker in self._awaited for worker in self._workers.alive()):
-            self._workers.tell("discard", self._next.number)
+            self._workers.broadcast("discard", self._next.number)
             self._fail(problem)
             return
         self._awaited = set()
@@ -277,12 +277,12 @@ class Reload:
         self._state.update(change)
         self._state.gauges.count(Event.RELOAD)
         self.current = after
-        self._told = ""
+        self._reported = ""
         self._retry_s = FIRST_RETRY_S
-        self._workers.tell("look")
-        told = describe_changes(before.edition, after.edition)
-        if told:
-            self._tell(f"reloaded {after.edition.project.manifest.source}: {told}")
+        self._workers.broadcast("look")
+        changes = describe_changes(before.edition, after.edition)
+        if changes:
+            self._notify(f"reloaded {after.edition.project.manifest.source}: {changes}")
         self._end()
 
     def _fail(self, problems: str, *, is_temporary: bool = False) -> None:
@@ -292,10 +292,10 @@ class Reload:
         else:
             self._retry_s = FIRST_RETRY_S
         self._state.gauges.count(Event.FAILED_RELOAD)
-        if problems != self._told:
+        if problems != self._reported:
             again = " Turnout tries again." if is_temporary else ""
-            self._tell(f"{problems}\nnot reloaded: what was served before still is.{again}")
-        self._told = problems
+            self._notify(f"{problems}\nnot reloaded: what was served before still is.{again}")
+        self._reported = problems
         self._end()
 
     def _end(self) -> None:

@@ -32,7 +32,7 @@ REFUSED_BY_WORKERS = 4
 """Connections that a worker is handed beyond those it serves: it gives its 503 time to be read."""
 
 
-def fit_to_descriptors(serving: ServerParts, tell: Callable[[str], None]) -> ServerParts:
+def fit_to_descriptors(serving: ServerParts, notify: Callable[[str], None]) -> ServerParts:
     """The same, with no more connections than the limit of open files leaves room for.
 
     Raises:
@@ -43,7 +43,7 @@ def fit_to_descriptors(serving: ServerParts, tell: Callable[[str], None]) -> Ser
     if allowed < LEAST_CONNECTIONS:
         raise StartError(f"the limit of open files is {limit}, too few to serve: raise it, as with `ulimit -n 8192`")
     if allowed < wanted:
-        tell(
+        notify(
             f"The limit of open files is {limit}: each worker serves at most {allowed} connections at once. "
             f"`ulimit -n {wanted + OTHER_FILES}` allows {wanted:,}."
         )
@@ -57,7 +57,7 @@ def supervise(
     first: First,
     *,
     is_watching: bool,
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
     on_ready: Callable[[], None],
     output: Output | None = None,
 ) -> None:
@@ -69,7 +69,7 @@ def supervise(
         serving: what every edition is served with.
         first: the edition to start with.
         is_watching: go over to what the files say whenever they change, not only on SIGHUP.
-        tell: says something to the user.
+        notify: says something to the user.
         on_ready: called once, when every worker is ready to answer.
         output: the redirected streams, where they are redirected.
 
@@ -79,7 +79,7 @@ def supervise(
         OSError: the sockets cannot be listened on.
     """
     allow_open_files(serving.limits.max_connections + OTHER_FILES)
-    serving = fit_to_descriptors(serving, tell)
+    serving = fit_to_descriptors(serving, notify)
     edition = first.edition
     path = edition.project.manifest.path
     stages = tuple(stage for api in edition.apis for stage in api.stages)
@@ -114,7 +114,7 @@ def supervise(
         state,
         build=build,
         close_inherited=close_inherited,
-        tell=tell,
+        notify=notify,
         on_files=watch_files,
         read_s=serving.read_s,
     )

@@ -294,7 +294,7 @@ class Supervisor:
                     case "leaving":
                         worker.is_ready = False
                     case "opened":
-                        self._workers.tell("open", *message.values)
+                        self._workers.broadcast("open", *message.values)
                     case "prepared":
                         self._reload.worker_prepared(worker, *message.values)
         except EOFError:
@@ -376,7 +376,7 @@ class Supervisor:
             listener.close()
         self._reload.stop()
         self._workers.kill(starting_only=True)
-        self._workers.tell("stop")
+        self._workers.broadcast("stop")
 
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)

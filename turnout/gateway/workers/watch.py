@@ -46,14 +46,14 @@ class Watch:
     ) -> None:
         self._clock = clock
         self._is_written = is_written or is_open_for_writing
-        self._told = dict(files)
+        self._reported = dict(files)
         self._seen = self._look(files)
         self._moved_s = clock()
         self._due_s = clock() + LOOK_EVERY_S
 
     def replace_files(self, files: Mapping[Path, FileStamp]) -> None:
         """Watch these from now on; what has changed in those that were watched before is still told."""
-        self._told = {file: self._told.get(file, stamp) for file, stamp in files.items()}
+        self._reported = {file: self._reported.get(file, stamp) for file, stamp in files.items()}
         self._seen = self._look(files)
 
     def wait_s(self) -> float:
@@ -69,13 +69,13 @@ class Watch:
         if seen != self._seen:
             self._seen = seen
             self._moved_s = started
-        changed = [file for file, stamp in seen.items() if stamp != self._told.get(file)]
+        changed = [file for file, stamp in seen.items() if stamp != self._reported.get(file)]
         is_whole = started - self._moved_s >= SETTLED_AFTER_S and not self._are_written(changed, started)
         cost_s = self._clock() - started
         self._due_s = started + cost_s + max(SETTLED_AFTER_S / 2 if changed else LOOK_EVERY_S, cost_s / LARGEST_SHARE)
         if not changed or not is_whole:
             return False
-        self._told = seen
+        self._reported = seen
         return True
 
     def _are_written(self, files: Iterable[Path], now: float) -> bool:

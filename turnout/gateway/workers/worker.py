@@ -133,10 +133,10 @@ class Worker:
             functions_of=serving.functions_of,
             gateway_of=serving.gateway_of,
             preload=serving.preload,
-            on_open=self._tell_opened if serving.opens_together else None,
+            on_open=self._send_opened if serving.opens_together else None,
             on_unprepared=self._give_up,
         )
-        functions.tell_worn(self._renew)
+        functions.notify_worn(self._renew)
         try:
             if serving.preload:
                 await functions.preload(serving.progress if self._number == 0 else None)
@@ -163,7 +163,7 @@ class Worker:
         self._attach = attach
         asyncio.get_running_loop().add_reader(self._channel.fileno(), self._listen)
         self._beat()
-        self._tell("ready")
+        self._send("ready")
 
     def _beat(self) -> None:
         self._state.beat(self._number)
@@ -176,7 +176,7 @@ class Worker:
         """Be started again, once what is in flight is answered: threads run on and on that cannot be ended."""
         log.warning("worker %d has too many runs that do not end", self._number)
         self._code = WORN
-        self._tell("leaving")
+        self._send("leaving")
         self._stop.set()
 
     def _give_up(self) -> None:
@@ -184,8 +184,8 @@ class Worker:
         self._code = UNPREPARED
         self._stop.set()
 
-    def _tell_opened(self, name: str) -> None:
-        self._tell("opened", name)
+    def _send_opened(self, name: str) -> None:
+        self._send("opened", name)
 
     def _count_closed(self) -> None:
         self._state.drop_connection(self._number)
@@ -200,7 +200,7 @@ class Worker:
 
     def _obey(self, message: Message) -> None:
         if message.kind in ACKNOWLEDGED:
-            self._tell("heard")
+            self._send("heard")
         match message.kind:
             case "connections":
                 self._take_connections(message)
@@ -228,17 +228,17 @@ class Worker:
 
     async def _prepare(self, number: int, file: int | None = None) -> None:
         if file is None:
-            self._tell("prepared", number, "this worker has no descriptor left: raise the limit with `ulimit -n`")
+            self._send("prepared", number, "this worker has no descriptor left: raise the limit with `ulimit -n`")
             return
         try:
             edition = await asyncio.to_thread(take_edition, file)
         except Exception as error:
             log.exception("edition %d cannot be read", number)
-            self._tell("prepared", number, f"{type(error).__name__}: {error}")
+            self._send("prepared", number, f"{type(error).__name__}: {error}")
             return
-        self._tell("prepared", number, await self._switch.prepare(number, edition))
+        self._send("prepared", number, await self._switch.prepare(number, edition))
 
-    def _tell(self, kind: str, *values: object) -> None:
+    def _send(self, kind: str, *values: object) -> None:
         self._channel.send(kind, *values)
         self._retry()
 

@@ -248,12 +248,12 @@ class Workers:
             self._state.add_connections(worker.number, -1)
         return outcome
 
-    def tell(self, kind: str, *values: Any, files: Sequence[int] = ()) -> list[WorkerProcess]:
-        """Send a message to every worker that is ready, and say which these are."""
-        told = [worker for worker in self.alive() if worker.is_ready]
-        for worker in told:
+    def broadcast(self, kind: str, *values: Any, files: Sequence[int] = ()) -> list[WorkerProcess]:
+        """Send a message to every worker that is ready; return these workers."""
+        receivers = [worker for worker in self.alive() if worker.is_ready]
+        for worker in receivers:
             self.send(worker, kind, *values, files=files)
-        return told
+        return receivers
 
     def send(self, worker: WorkerProcess, kind: str, *values: Any, files: Sequence[int] = ()) -> None:
         """Send a message to one worker."""

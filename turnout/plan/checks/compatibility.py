@@ -60,11 +60,13 @@ def _check_outputs(baseline: Signature, other: Signature) -> tuple[str, ...]:
         found = theirs[tensor.name]
         reasons += _check_tensor("output", tensor, found, strict=tensor)
         if tensor.labels and tensor.labels != found.labels:
-            reasons.append(f"output `{tensor.name}` has the labels {_told(found)}, the baseline's are {_told(tensor)}")
+            reasons.append(
+                f"output `{tensor.name}` has the labels {_labels(found)}, the baseline's are {_labels(tensor)}"
+            )
     if not reasons and all(_has_rows(tensor) for tensor in baseline.outputs):
-        told = "with no row per instance: `instances` cannot be answered"
+        detail = "with no row per instance: `instances` cannot be answered"
         reasons += [
-            f"output `{row.name}` has the shape {_shape(row)}, {told}" for row in other.outputs if not _has_rows(row)
+            f"output `{row.name}` has the shape {_shape(row)}, {detail}" for row in other.outputs if not _has_rows(row)
         ]
     if len(baseline.outputs) == 1 and len(other.outputs) > 1:
         reasons.append("there is more than one output: `predictions` of a model with one output are bare values")
@@ -99,7 +101,7 @@ def _shape(tensor: TensorSpec) -> str:
     return "no declared rank" if tensor.shape is None else str(list(tensor.shape))
 
 
-def _told(tensor: TensorSpec) -> str:
+def _labels(tensor: TensorSpec) -> str:
     """Labels for a sentence: all of a few, the first of many."""
     few = [str(label) for label in tensor.labels[:8]]
     return f"[{', '.join(few)}{', …' if len(tensor.labels) > 8 else ''}]"

@@ -107,7 +107,9 @@ class _Walk:
         ]
         for flow, row in zip(flows, signatures, strict=True):
             if len(flow.outputs) < len(row.outputs):
-                self._tell((*path, "outputs"), "two outputs have the same name", "Give each output its own name.")
+                self._add_problem(
+                    (*path, "outputs"), "two outputs have the same name", "Give each output its own name."
+                )
         return self._one_of(flows, path)
 
     def _check_names(
@@ -117,7 +119,7 @@ class _Walk:
         for name in names:
             if name not in known:
                 message = f"{' '.join(filter(None, (call.model, call.version)))} has no `{name}`"
-                self._tell((*path, name), message, f"It has {listed(f'`{word}`' for word in known)}.")
+                self._add_problem((*path, name), message, f"It has {listed(f'`{word}`' for word in known)}.")
 
     def _sequence(self, steps: Sequence[Node], path: KeyPath) -> Flow:
         first, *rest = (self.flow(step, (*path, "sequence", index)) for index, step in enumerate(steps))
@@ -133,14 +135,14 @@ class _Walk:
         missing = [name for name, tensor in after.inputs.items() if tensor.required and name not in given]
         missing += [name for name in after.compared if name not in {**given, **after.inputs}]
         for name in missing:
-            hint = f"It returns {_told(list(given))}; map one of them with `inputs: {{{name}: ...}}`."
-            self._tell(path, f"the step before does not return `{name}`", hint)
+            hint = f"It returns {_names_text(list(given))}; map one of them with `inputs: {{{name}: ...}}`."
+            self._add_problem(path, f"the step before does not return `{name}`", hint)
         for name in (name for name in after.inputs if name in given):
             try:
                 all_of([given[name], after.inputs[name]])
             except ClashError:
                 got, wanted = spell_tensor(given[name]), spell_tensor(after.inputs[name])
-                self._tell(path, f"`{name}` must be {wanted}, but the step before returns {got}")
+                self._add_problem(path, f"`{name}` must be {wanted}, but the step before returns {got}")
         self.check_compared(given, after.compared, path)
 
     def check_compared(self, tensors: Tensors, compared: Mapping[str, tuple[Condition, ...]], path: KeyPath) -> None:
@@ -150,13 +152,15 @@ class _Walk:
             found = DATATYPES[datatype].kind
             if (found if found in DATATYPE_OF_KIND else "number") != kind:
                 word = {"bytes": "texts", "bool": "true and false", "number": "numbers"}[kind]
-                self._tell(path, f"`{name}` is {datatype}, but the cases compare it with {word}")
+                self._add_problem(path, f"`{name}` is {datatype}, but the cases compare it with {word}")
                 continue
             for op, value in compared[name]:
                 if not _can_hold(op, value, datatype):
-                    self._tell(path, f"`{name}` is {datatype}: `{op}: {value}` never matches", "Delete the case.")
+                    self._add_problem(
+                        path, f"`{name}` is {datatype}: `{op}: {value}` never matches", "Delete the case."
+                    )
             if not {*(tensors[name].shape or ())} <= {-1, 1}:
-                self._tell(
+                self._add_problem(
                     path, f"`{name}` is {spell_tensor(tensors[name])}, but a switch needs a tensor with one element"
                 )
 
@@ -168,7 +172,7 @@ class _Walk:
             if name != EVERY_OUTPUT and name not in common:
                 some = any(name in outputs for outputs in given)
                 message = f"{'not every' if some else 'no'} member returns `{name}`"
-                self._tell((*path, "combine", name), message, f"All of them return {_told(common)}.")
+                self._add_problem((*path, "combine", name), message, f"All of them return {_names_text(common)}.")
         every = ensemble.combine.get(EVERY_OUTPUT)
         words = {name: word for name in common if (word := ensemble.combine.get(name, every))}
         outputs = {}
@@ -177,9 +181,9 @@ class _Walk:
                 outputs[name] = combine_tensors(word, [row[name] for row in given])
             except ClashError as error:
                 hint = "Choose another way to combine it, or name only the outputs to return."
-                self._tell((*path, "combine"), f"cannot compute the {word} of `{name}`: {error}", hint)
+                self._add_problem((*path, "combine"), f"cannot compute the {word} of `{name}`: {error}", hint)
         if not words:
-            self._tell(path, "returns nothing: the members have no output in common")
+            self._add_problem(path, "returns nothing: the members have no output in common")
         return Flow(self._merged(all_of, [flow.inputs for flow in flows], path), outputs, self._compared(flows, path))
 
     def _switch(self, switch: SwitchNode, path: KeyPath) -> Flow:
@@ -203,7 +207,9 @@ class _Walk:
         inputs = self._merged(any_of, [flow.inputs for flow in flows], path)
         everywhere = [name for name in flows[0].outputs if all(name in flow.outputs for flow in flows)]
         if not everywhere:
-            self._tell(path, "returns nothing: no output is common to all cases", "Rename outputs with `outputs`.")
+            self._add_problem(
+                path, "returns nothing: no output is common to all cases", "Rename outputs with `outputs`."
+            )
         outputs = self._merged(any_of, [{name: flow.outputs[name] for name in everywhere} for flow in flows], path)
         for name, tensor in inputs.items():
             if not all(name in flow.inputs for flow in flows):
@@ -222,7 +228,7 @@ class _Walk:
                 try:
                     merged[name] = merge(tensors)
                 except ClashError as error:
-                    self._tell(path, f"`{name}` cannot be one tensor: {error}", "Give one of them another name.")
+                    self._add_problem(path, f"`{name}` cannot be one tensor: {error}", "Give one of them another name.")
         return merged
 
     def _compared(self, flows: Sequence[Flow], path: KeyPath) -> dict[str, tuple[Condition, ...]]:
@@ -231,10 +237,10 @@ class _Walk:
             for name, rows in flow.compared.items():
                 compared[name] = tuple(dict.fromkeys((*compared.get(name, ()), *rows)))
                 if _kind_of(compared[name]) != _kind_of(rows):
-                    self._tell(path, f"`{name}` is compared with different kinds of values")
+                    self._add_problem(path, f"`{name}` is compared with different kinds of values")
         return compared
 
-    def _tell(self, path: KeyPath, message: str, hint: str = "") -> None:
+    def _add_problem(self, path: KeyPath, message: str, hint: str = "") -> None:
         self.findings.append(Finding(path, message, hint))
 
 
@@ -261,5 +267,5 @@ def _can_hold(op: str, value: str | float, datatype: str) -> bool:
             return value < int(limits.max)
 
 
-def _told(names: Sequence[str]) -> str:
+def _names_text(names: Sequence[str]) -> str:
     return listed(f"`{name}`" for name in names) if names else "nothing"

@@ -91,7 +91,7 @@ def event(body: str = "{}") -> dict[str, Any]:
     return {"body": body, "requestContext": {"requestId": "r-1"}}
 
 
-async def told(outcome: Invocation | Awaitable[Invocation]) -> Invocation:
+async def result_of(outcome: Invocation | Awaitable[Invocation]) -> Invocation:
     return outcome if isinstance(outcome, Invocation) else await asyncio.wait_for(outcome, 20)
 
 
@@ -126,7 +126,7 @@ def test_a_function_answers() -> None:
     functions = hosting(Fakes({"f": echo}))
 
     async def test() -> None:
-        invocation = await told(functions.invoke("f", "live", event('{"a": 1}'), 10))
+        invocation = await result_of(functions.invoke("f", "live", event('{"a": 1}'), 10))
         assert invocation.error is None
         assert invocation.answer == answer('{"a": 1}')
 
@@ -146,7 +146,7 @@ def test_what_is_not_there_is_an_unknown_function(name: str, alias: str, says: s
     functions = hosting(Fakes({"f": echo}))
 
     async def test() -> None:
-        invocation = await told(functions.invoke(name, alias, event(), 10))
+        invocation = await result_of(functions.invoke(name, alias, event(), 10))
         assert (invocation.answer, invocation.error) == (None, "unknown_function")
         assert says in invocation.message
 
@@ -175,8 +175,8 @@ def test_the_context_has_lambdas_names(alias: str) -> None:
     functions = hosting(Fakes({"f": look}))
 
     async def test() -> None:
-        await told(functions.invoke("f", alias, event(), 10))
-        await told(functions.invoke("f", alias, {"body": None}, 10))
+        await result_of(functions.invoke("f", alias, event(), 10))
+        await result_of(functions.invoke("f", alias, {"body": None}, 10))
 
     run(functions, test())
     (name, version, memory, request_id, arn, group, stream, remaining), (_, _, _, other_id, *_) = seen
@@ -198,14 +198,14 @@ def test_a_session_is_loaded_once_however_many_wait() -> None:
     async def test() -> None:
         waiting = [functions.invoke("f", "live", event(f"{number}"), 20) for number in range(50)]
         gate.set()
-        bodies = [(await told(outcome)).answer for outcome in waiting]
+        bodies = [(await result_of(outcome)).answer for outcome in waiting]
         assert bodies == [answer(f"{number}") for number in range(50)]
 
     run(functions, test())
     assert fakes.loads == ["f"]
 
 
-def test_a_load_that_fails_is_told_to_all_who_wait_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_load_that_fails_is_reported_to_all_who_wait_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     reasons = [ValueError("no such kernel"), SystemExit("from a transform")]
 
     def loading(name: str) -> None:
@@ -218,12 +218,12 @@ def test_a_load_that_fails_is_told_to_all_who_wait_and_tried_again(caplog: pytes
     async def test() -> None:
         outcomes = [functions.invoke("bad", "live", event(), 20) for _ in range(3)]
         for outcome in outcomes:
-            invocation = await told(outcome)
+            invocation = await result_of(outcome)
             assert (invocation.answer, invocation.error) == (None, "failed")
             assert "no such kernel" in invocation.message
-        assert (await told(functions.invoke("good", "live", event(), 20))).error is None
-        assert (await told(functions.invoke("bad", "live", event(), 20))).error == "failed"
-        assert (await told(functions.invoke("bad", "live", event(), 20))).error is None
+        assert (await result_of(functions.invoke("good", "live", event(), 20))).error is None
+        assert (await result_of(functions.invoke("bad", "live", event(), 20))).error == "failed"
+        assert (await result_of(functions.invoke("bad", "live", event(), 20))).error is None
 
     run(functions, test())
     assert "no such kernel" in caplog.text
@@ -237,15 +237,15 @@ def test_a_call_that_waits_too_long_for_the_session_times_out_and_the_session_st
     functions = hosting(fakes)
 
     async def test() -> None:
-        assert (await told(functions.invoke("f", "live", event(), 0.02))).error == "timed_out"
+        assert (await result_of(functions.invoke("f", "live", event(), 0.02))).error == "timed_out"
         gate.set()
-        assert (await told(functions.invoke("f", "live", event(), 20))).error is None
+        assert (await result_of(functions.invoke("f", "live", event(), 20))).error is None
 
     run(functions, test())
     assert fakes.loads == ["f"]
 
 
-def test_preload_opens_some_at_once_and_tells_of_each() -> None:
+def test_preload_opens_some_at_once_and_reports_each() -> None:
     together = threading.Barrier(2)
 
     def loading(name: str) -> None:
@@ -259,7 +259,7 @@ def test_preload_opens_some_at_once_and_tells_of_each() -> None:
 
     async def test() -> None:
         await functions.preload(seen.append, at_once=2)
-        assert (await told(functions.invoke("a", "live", event(), 20))).error is None
+        assert (await result_of(functions.invoke("a", "live", event(), 20))).error is None
 
     run(functions, test())
     assert sorted(fakes.loads) == ["a", "b", "c", "d"]
@@ -273,12 +273,12 @@ def test_sessions_preloaded_in_one_loop_serve_in_another() -> None:
     functions = hosting(fakes)
     asyncio.run(functions.preload())
     asyncio.run(functions.preload())
-    assert run(functions, told_of(functions)).error is None
+    assert run(functions, loads(functions)).error is None
     assert fakes.loads == ["f"]
 
 
-async def told_of(functions: InProcessFunctions) -> Invocation:
-    return await told(functions.invoke("f", "live", event(), 20))
+async def loads(functions: InProcessFunctions) -> Invocation:
+    return await result_of(functions.invoke("f", "live", event(), 20))
 
 
 # --- on the loop or in a thread
@@ -298,9 +298,9 @@ def test_a_short_function_comes_to_run_on_the_loop() -> None:
 
     async def test() -> None:
         for _ in range(10):
-            await told(functions.invoke("f", "live", event(), 20))
+            await result_of(functions.invoke("f", "live", event(), 20))
         assert isinstance(functions.invoke("f", "live", event(), 20), Invocation)
-        await told(functions.invoke("f", "live", event("x" * 100_000), 20))
+        await result_of(functions.invoke("f", "live", event("x" * 100_000), 20))
 
     run(functions, test())
     main = threading.main_thread().name
@@ -326,14 +326,14 @@ def test_shapes_that_were_never_short_go_to_a_thread_whatever_the_bodys_size_say
     async def test() -> None:
         nonlocal shape
         for _ in range(10):
-            assert (await told(functions.invoke("f", "live", event(), 10))).error is None
+            assert (await result_of(functions.invoke("f", "live", event(), 10))).error is None
         hosted = functions._hosted["f"]
         before = hosted.runs_on_loop
         assert before > 0
         shape = (10, 10)
-        assert (await told(functions.invoke("f", "live", event(), 10))).error is None
+        assert (await result_of(functions.invoke("f", "live", event(), 10))).error is None
         assert (hosted.runs_on_loop, in_threads[-1]) == (before, (10, 10))
-        assert (await told(functions.invoke("f", "live", event(), 10))).error is None
+        assert (await result_of(functions.invoke("f", "live", event(), 10))).error is None
         assert hosted.runs_on_loop == before + 1
 
     run(functions, test())
@@ -345,7 +345,7 @@ def test_a_function_with_a_transform_never_runs_on_the_loop() -> None:
 
     async def test() -> None:
         for _ in range(20):
-            await told(functions.invoke("f", "live", event(), 20))
+            await result_of(functions.invoke("f", "live", event(), 20))
 
     run(functions, test())
     assert len(names) == 20
@@ -364,7 +364,7 @@ def test_a_long_function_never_runs_on_the_loop() -> None:
 
     async def test() -> None:
         for _ in range(20):
-            await told(functions.invoke("f", "live", event(), 20))
+            await result_of(functions.invoke("f", "live", event(), 20))
 
     run(functions, test())
     assert threading.main_thread().name not in names
@@ -377,10 +377,10 @@ def test_a_fast_function_answers_while_a_slow_one_runs() -> None:
     async def test() -> None:
         slow = [functions.invoke("slow", "live", event(), 20) for _ in range(100)]
         for _ in range(100):
-            assert (await told(functions.invoke("fast", "live", event(), 20))).error is None
+            assert (await result_of(functions.invoke("fast", "live", event(), 20))).error is None
         assert not any(outcome.done() for outcome in slow if isinstance(outcome, asyncio.Future))
         release.set()
-        assert {(await told(outcome)).error for outcome in slow} == {None}
+        assert {(await result_of(outcome)).error for outcome in slow} == {None}
 
     run(functions, test())
 
@@ -412,7 +412,7 @@ def test_no_more_than_the_limit_run_at_once_and_the_rest_wait_their_turn() -> No
         outcomes = [functions.invoke("f", "live", event(f"{number:03}"), 20) for number in range(30)]
         await wait_on_loop(lambda: len(order) == 3)
         go.set()
-        assert {(await told(outcome)).error for outcome in outcomes} == {None}
+        assert {(await result_of(outcome)).error for outcome in outcomes} == {None}
 
     run(functions, test())
     assert most == 3
@@ -430,7 +430,7 @@ def test_a_call_that_runs_too_long_times_out_and_is_cancelled() -> None:
     functions = hosting(Fakes({"f": code}))
 
     async def test() -> None:
-        invocation = await told(functions.invoke("f", "live", event(), 0.02))
+        invocation = await result_of(functions.invoke("f", "live", event(), 0.02))
         assert (invocation.answer, invocation.error) == (None, "timed_out")
         await wait_on_loop(lambda: bool(stopped))
 
@@ -444,7 +444,7 @@ def test_the_functions_own_time_limit_holds_too() -> None:
     )
 
     async def test() -> None:
-        assert (await told(functions.invoke("f", "live", event(), 29))).error == "timed_out"
+        assert (await result_of(functions.invoke("f", "live", event(), 29))).error == "timed_out"
 
     run(functions, test())
 
@@ -459,7 +459,7 @@ def test_opening_does_not_count_against_the_functions_own_time_limit() -> None:
     functions = hosting(Fakes({"f": code}, loading=lambda name: time.sleep(1.2)), timeout_s=1)
 
     async def test() -> None:
-        assert (await told(functions.invoke("f", "live", event(), 29))).error is None
+        assert (await result_of(functions.invoke("f", "live", event(), 29))).error is None
 
     run(functions, test())
     assert limits[0] <= 1
@@ -470,9 +470,9 @@ def test_a_call_whose_own_time_ends_while_the_session_opens_is_timed_out() -> No
     functions = hosting(Fakes({"f": echo}, loading=lambda name: opened.wait(20) and None))
 
     async def test() -> None:
-        assert (await told(functions.invoke("f", "live", event(), 0.05))).error == "timed_out"
+        assert (await result_of(functions.invoke("f", "live", event(), 0.05))).error == "timed_out"
         opened.set()
-        assert (await told(functions.invoke("f", "live", event(), 20))).error is None
+        assert (await result_of(functions.invoke("f", "live", event(), 20))).error is None
 
     run(functions, test())
 
@@ -492,11 +492,11 @@ def test_calls_that_wait_behind_a_hanging_run_time_out_and_other_functions_go_on
     async def test() -> None:
         hanging = [functions.invoke("f", "live", event("hang"), 0.05) for _ in range(2)]
         behind = [functions.invoke("f", "live", event("behind"), 0.05) for _ in range(5)]
-        assert {(await told(outcome)).error for outcome in [*hanging, *behind]} == {"timed_out"}
+        assert {(await result_of(outcome)).error for outcome in [*hanging, *behind]} == {"timed_out"}
         assert ran == ["hang", "hang"]  # the threads stay taken
-        assert (await told(functions.invoke("g", "live", event(), 20))).error is None
+        assert (await result_of(functions.invoke("g", "live", event(), 20))).error is None
         hang.set()
-        assert (await told(functions.invoke("f", "live", event("after"), 20))).error is None
+        assert (await result_of(functions.invoke("f", "live", event("after"), 20))).error is None
 
     run(functions, test())
     assert ran == ["hang", "hang", "after"]  # whom nobody waits for any more does not run
@@ -512,7 +512,7 @@ def test_calls_beyond_the_waiting_limit_are_throttled() -> None:
         outcomes = [functions.invoke("f", "live", event(), 20) for _ in range(4)]
         assert [isinstance(outcome, Invocation) for outcome in outcomes] == [False, False, True, True]
         go.set()
-        errors = [(await told(outcome)).error for outcome in [first, *outcomes]]
+        errors = [(await result_of(outcome)).error for outcome in [first, *outcomes]]
         assert errors == [None, None, None, "throttled", "throttled"]
 
     run(functions, test())
@@ -532,14 +532,14 @@ def test_a_short_call_does_not_overtake_those_that_wait() -> None:
 
     async def test() -> None:
         for _ in range(10):
-            await told(functions.invoke("f", "live", event("00"), 20))
+            await result_of(functions.invoke("f", "live", event("00"), 20))
         assert isinstance(functions.invoke("f", "live", event("00"), 20), Invocation)
         order.clear()
         outcomes = [functions.invoke("f", "live", event(number + "x" * 100_000), 20) for number in ("01", "02")]
         outcomes.append(functions.invoke("f", "live", event("03"), 20))
         assert not isinstance(outcomes[-1], Invocation)
         go.set()
-        assert {(await told(outcome)).error for outcome in outcomes} == {None}
+        assert {(await result_of(outcome)).error for outcome in outcomes} == {None}
         assert isinstance(functions.invoke("f", "live", event("04"), 20), Invocation)
 
     run(functions, test())
@@ -553,9 +553,9 @@ def test_a_body_with_a_content_encoding_never_runs_on_the_loop() -> None:
 
     async def test() -> None:
         for _ in range(10):
-            await told(functions.invoke("f", "live", event(), 20))
+            await result_of(functions.invoke("f", "live", event(), 20))
         for name in ("Content-Encoding", "content-encoding", "CONTENT-ENCODING"):
-            await told(functions.invoke("f", "live", {**event(), "headers": {name: "gzip"}}, 20))
+            await result_of(functions.invoke("f", "live", {**event(), "headers": {name: "gzip"}}, 20))
 
     run(functions, test())
     assert names[9] == threading.main_thread().name
@@ -586,7 +586,7 @@ def test_a_call_that_would_wait_past_its_deadline_is_throttled_at_once_and_other
         hasty = functions.invoke("f", "live", event(), 1)
         await wait_on_loop(lambda: hosted._graced == 0)
         assert errors_of([patient, hasty]) == [None, "throttled"]
-        assert (await told(functions.invoke("g", "live", event(), 1))).error is None
+        assert (await result_of(functions.invoke("g", "live", event(), 1))).error is None
         # Once runs are known to take longer, those at the end learn at once that they will not be answered in time.
         for _ in range(20):
             hosted._waiting_time.learn(3.0)
@@ -595,8 +595,8 @@ def test_a_call_that_would_wait_past_its_deadline_is_throttled_at_once_and_other
         waiting = waiting[:3]
         go.set()
         left = [*outcomes, *waiting]
-        assert {(await told(outcome)).error for outcome in left} == {None}
-        assert (await told(functions.invoke("f", "live", event(), 10))).error is None  # nobody waits any more
+        assert {(await result_of(outcome)).error for outcome in left} == {None}
+        assert (await result_of(functions.invoke("f", "live", event(), 10))).error is None  # nobody waits any more
 
     run(functions, test())
 
@@ -618,7 +618,7 @@ def test_a_hopeless_call_is_kept_for_a_moment_in_which_those_ahead_may_leave() -
             outcome.cancel()
         await wait_on_loop(lambda: hosted._graced == 0)
         go.set()
-        assert [(await told(outcome)).error for outcome in (first, late)] == [None, None]
+        assert [(await result_of(outcome)).error for outcome in (first, late)] == [None, None]
 
     run(functions, test())
 
@@ -635,7 +635,7 @@ def test_only_some_hopeless_calls_are_kept() -> None:
         outcomes = [functions.invoke("f", "live", event(), 10) for _ in range(2 + MOST_GRACED)]
         assert [isinstance(outcome, Invocation) for outcome in outcomes] == [False] * (1 + MOST_GRACED) + [True]
         go.set()
-        assert (await told(first)).error is None
+        assert (await result_of(first)).error is None
 
     run(functions, test())
 
@@ -679,10 +679,10 @@ def test_a_function_that_raises_has_failed_and_lives_on(error: BaseException, ca
 
     async def test() -> None:
         for _ in range(5):
-            invocation = await told(functions.invoke("f", "live", event(), 20))
+            invocation = await result_of(functions.invoke("f", "live", event(), 20))
             assert (invocation.answer, invocation.error) == (None, "failed")
             assert type(error).__name__ in invocation.message
-        assert (await told(functions.invoke("g", "live", event(), 20))).error is None
+        assert (await result_of(functions.invoke("g", "live", event(), 20))).error is None
 
     run(functions, test())
     assert "Traceback" in caplog.text
@@ -706,7 +706,7 @@ def test_an_answer_is_as_large_as_lambda_allows(body: str, error: str | None) ->
     functions = hosting(Fakes({"f": lambda event, context: answer(body)}))
 
     async def test() -> None:
-        invocation = await told(functions.invoke("f", "live", event(), 20))
+        invocation = await result_of(functions.invoke("f", "live", event(), 20))
         assert invocation.error == error
         assert (invocation.answer is None) is (error is not None)
 
@@ -718,7 +718,7 @@ def test_an_odd_answer_is_handed_on_for_the_gateway_to_judge(odd: Any) -> None:
     functions = hosting(Fakes({"f": lambda event, context: odd}))
 
     async def test() -> None:
-        assert (await told(functions.invoke("f", "live", event(), 20))).answer == odd
+        assert (await result_of(functions.invoke("f", "live", event(), 20))).answer == odd
 
     run(functions, test())
 
@@ -727,7 +727,7 @@ def test_an_answer_that_is_not_json_has_failed() -> None:
     functions = hosting(Fakes({"f": lambda event, context: {"body": b"bytes"}}))
 
     async def test() -> None:
-        assert (await told(functions.invoke("f", "live", event(), 20))).error == "failed"
+        assert (await result_of(functions.invoke("f", "live", event(), 20))).error == "failed"
 
     run(functions, test())
 
@@ -797,7 +797,7 @@ def test_a_run_on_the_loop_ends_at_its_deadline_and_the_next_one_is_not_on_the_l
     async def test() -> None:
         hosted = functions._hosted["f"]
         for _ in range(10):
-            await told(functions.invoke("f", "live", event("...."), 20))
+            await result_of(functions.invoke("f", "live", event("...."), 20))
         assert isinstance(functions.invoke("f", "live", event("...."), 20), Invocation)
         overdue = functions.invoke("f", "live", event("long"), 0.2)
         assert isinstance(overdue, Invocation)  # it held up the loop
@@ -838,19 +838,19 @@ def test_runs_that_cannot_be_ended_take_no_places_for_good() -> None:
 
     functions = hosting(Fakes({"f": code}), running_limit=2, loop_limit_s=0, ending_s=0.05)
     worn: list[int] = []
-    functions.tell_worn(lambda: worn.append(functions._threads._given_up))
+    functions.notify_worn(lambda: worn.append(functions._threads._given_up))
 
     async def test() -> None:
         hosted = functions._hosted["f"]
         for _ in range(MOST_GIVEN_UP // 2):
             outcomes = [functions.invoke("f", "live", event("stuck"), 0.05) for _ in range(2)]
-            assert [(await told(outcome)).error for outcome in outcomes] == ["timed_out", "timed_out"]
-            assert (await told(functions.invoke("f", "live", event("fine"), 20))).error is None
+            assert [(await result_of(outcome)).error for outcome in outcomes] == ["timed_out", "timed_out"]
+            assert (await result_of(functions.invoke("f", "live", event("fine"), 20))).error is None
         await wait_on_loop(lambda: bool(worn))
         assert worn == [MOST_GIVEN_UP]
         go.set()
         await wait_on_loop(lambda: functions._threads._given_up == 0 and hosted.running == 0)
-        assert (await told(functions.invoke("f", "live", event("fine"), 20))).error is None
+        assert (await result_of(functions.invoke("f", "live", event("fine"), 20))).error is None
 
     run(functions, test())
 
@@ -862,7 +862,7 @@ def test_a_run_that_ends_soon_after_its_deadline_is_not_given_up() -> None:
     functions = hosting(Fakes({"f": code}), running_limit=1, loop_limit_s=0, ending_s=0.2)
 
     async def test() -> None:
-        assert (await told(functions.invoke("f", "live", event("long"), 0.05))).error == "timed_out"
+        assert (await result_of(functions.invoke("f", "live", event("long"), 0.05))).error == "timed_out"
         await wait_on_loop(lambda: functions._hosted["f"].running == 0)
         await asyncio.sleep(0.3)
         assert functions._threads._given_up == 0
@@ -876,7 +876,7 @@ def test_functions_whose_cost_follows_values_never_run_on_the_loop() -> None:
 
     async def test() -> None:
         for _ in range(20):
-            await told(functions.invoke("f", "live", event(), 20))
+            await result_of(functions.invoke("f", "live", event(), 20))
 
     run(functions, test())
     assert threading.main_thread().name not in names
@@ -890,14 +890,14 @@ def test_a_function_that_ended_two_workers_is_refused_with_a_503() -> None:
 
     async def test() -> None:
         functions.note_deaths({"f": ("1", 2), "g": ("another", 2)})
-        refused = await told(functions.invoke("f", "live", event(), 20))
+        refused = await result_of(functions.invoke("f", "live", event(), 20))
         assert refused.answer is not None
         assert refused.answer["statusCode"] == 503
         body = json.loads(refused.answer["body"])
         assert body == {"error": "m v1 is not served: it has ended 2 processes", "code": "NOT_READY", "details": {}}
-        assert (await told(functions.invoke("g", "live", event("{}"), 20))).answer == answer()
+        assert (await result_of(functions.invoke("g", "live", event("{}"), 20))).answer == answer()
         functions.note_deaths({})
-        assert (await told(functions.invoke("f", "live", event("{}"), 20))).answer == answer()
+        assert (await result_of(functions.invoke("f", "live", event("{}"), 20))).answer == answer()
 
     run(functions, test())
 
@@ -920,7 +920,7 @@ def test_of_suspected_functions_one_run_goes_on_at_a_time_and_none_on_the_loop()
     async def test() -> None:
         functions.note_deaths({"f": ("1", 1), "g": ("2", 1)})
         outcomes = [functions.invoke(name, "live", event(), 20) for _ in range(10) for name in "fg"]
-        assert {(await told(outcome)).error for outcome in outcomes} == {None}
+        assert {(await result_of(outcome)).error for outcome in outcomes} == {None}
 
     run(functions, test())
     assert len(together) == 20
@@ -940,7 +940,7 @@ def test_what_runs_is_written_down_and_crossed_out() -> None:
 
     async def test() -> None:
         for _ in range(10):
-            await told(functions.invoke("f", "live", event(), 20))
+            await result_of(functions.invoke("f", "live", event(), 20))
         await wait_on_loop(lambda: not state.running.of(0))
 
     run(functions, test())

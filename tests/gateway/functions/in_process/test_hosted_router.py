@@ -224,18 +224,18 @@ def test_answer_of_a_router_may_be_as_large_as_any_functions() -> None:
     ],
 )
 def test_event_over_lambdas_limit_is_not_handed_on(characters: int, asynchronous: bool, error: str) -> None:
-    told = []
+    outcomes = []
 
     async def hand_on(invoke: Invoke, event: Mapping[str, Any], deadline_s: float) -> Any:
         large = {"body": "x" * characters}
-        told.append(await invoke("m_v1", "live", large, deadline_s=deadline_s, asynchronous=asynchronous))
+        outcomes.append(await invoke("m_v1", "live", large, deadline_s=deadline_s, asynchronous=asynchronous))
         return {"statusCode": 200}
 
     under_test = scene(hand_on, timeout_s=20)
 
     under_test.play(under_test.ask)
 
-    assert told[0].error == error
+    assert outcomes[0].error == error
     assert len(under_test.code.seen) <= (not error)
 
 

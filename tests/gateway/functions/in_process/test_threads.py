@@ -49,7 +49,7 @@ def test_a_job_that_raises_does_not_take_its_thread_along(caplog: pytest.LogCapt
     assert "from the job" in caplog.text
 
 
-def test_close_tells_of_jobs_that_do_not_end() -> None:
+def test_close_reports_jobs_that_do_not_end() -> None:
     threads = Threads()
     hanging = threading.Event()
     threads.submit(lambda: hanging.wait(60) and None)

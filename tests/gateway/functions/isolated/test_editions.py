@@ -75,7 +75,7 @@ def test_a_function_that_is_retired_amid_its_init_is_ended_quietly(
     assert caplog.text == ""
 
 
-def test_trying_out_tells_which_cannot_start_and_leaves_nothing(code_of: CodeOf) -> None:
+def test_trying_out_reports_which_cannot_start_and_leaves_nothing(code_of: CodeOf) -> None:
     codes = [code_of["plain"], code_of["raises"]]
 
     async def scenario(functions: IsolatedFunctions) -> None:
@@ -88,7 +88,7 @@ def test_trying_out_tells_which_cannot_start_and_leaves_nothing(code_of: CodeOf)
     play([], scenario)
 
 
-def test_preparing_tells_what_cannot_start(code_of: CodeOf) -> None:
+def test_preparing_reports_what_cannot_start(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         assert "exit status 7" in await functions.prepare(everything=True)
 

@@ -29,11 +29,11 @@ from tests.builders.isolated_project import (
     GARBLE,
     HANG,
     KILL,
+    REPORT,
     RUBBISH,
     SLEEP,
     SWELL,
     SYS_EXIT,
-    TELL,
     TOO_MUCH_AT_ONCE,
     call,
     event_of,
@@ -50,13 +50,13 @@ CodeOf = Mapping[str, FunctionCode]
 
 
 @pytest.fixture(autouse=True)
-def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.INFO, "turnout.environments")
     caplog.set_level(logging.INFO, "turnout.printed")
     return caplog
 
 
-def test_an_answer_is_the_functions_own(code_of: CodeOf, told: pytest.LogCaptureFixture) -> None:
+def test_an_answer_is_the_functions_own(code_of: CodeOf, logged: pytest.LogCaptureFixture) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         invocation = await call(functions, 5, 7, "plain")
         assert invocation.error is None
@@ -66,7 +66,7 @@ def test_an_answer_is_the_functions_own(code_of: CodeOf, told: pytest.LogCapture
         assert functions.environments() == {"turnout-local_plain_v1": 1}
 
     play([code_of["plain"]], scenario)
-    (line,) = [record.getMessage() for record in told.records if "init" in record.getMessage()]
+    (line,) = [record.getMessage() for record in logged.records if "init" in record.getMessage()]
     assert line.startswith("plain v1: init ")
     assert line.endswith(" ms")
 
@@ -86,7 +86,7 @@ BAD = [
 
 @pytest.mark.parametrize(("action", "argument", "error", "reason"), BAD)
 def test_a_process_that_ends_takes_its_own_call_only(
-    code_of: CodeOf, told: pytest.LogCaptureFixture, action: int, argument: float, error: str, reason: str
+    code_of: CodeOf, logged: pytest.LogCaptureFixture, action: int, argument: float, error: str, reason: str
 ) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         first = pid_of(await call(functions, ANSWER))
@@ -100,7 +100,7 @@ def test_a_process_that_ends_takes_its_own_call_only(
         assert first not in processes_of([code_of["wild"]])
 
     play([code_of["wild"], code_of["alone"]], scenario)
-    assert any(reason in record.getMessage() for record in told.records), told.text
+    assert any(reason in record.getMessage() for record in logged.records), logged.text
 
 
 ODD = [
@@ -134,13 +134,13 @@ def test_an_answer_that_is_not_json_fails(code_of: CodeOf) -> None:
     play([code_of["wild"]], scenario)
 
 
-def test_what_is_printed_is_told_bounded_and_escaped(code_of: CodeOf, told: pytest.LogCaptureFixture) -> None:
+def test_what_is_printed_is_reported_bounded_and_escaped(code_of: CodeOf, logged: pytest.LogCaptureFixture) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         await call(functions, FLOOD, 20)
         await call(functions, FLOOD, 0)
 
     play([code_of["wild"]], scenario)
-    lines = [record.getMessage() for record in told.records if record.name == "turnout.printed"]
+    lines = [record.getMessage() for record in logged.records if record.name == "turnout.printed"]
     assert sum(map(len, lines)) < 4 * 1024 * 1024
     assert all(line.startswith("wild v1: ") and line.isascii() and line.isprintable() for line in lines)
     assert any(line.endswith("more bytes") for line in lines)
@@ -334,8 +334,8 @@ INITS = [
 
 
 @pytest.mark.parametrize(("model", "reason"), INITS)
-def test_an_init_that_fails_is_told_to_all_who_wait(
-    code_of: CodeOf, told: pytest.LogCaptureFixture, model: str, reason: str
+def test_an_init_that_fails_is_reported_to_all_who_wait(
+    code_of: CodeOf, logged: pytest.LogCaptureFixture, model: str, reason: str
 ) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         for _ in range(2):
@@ -345,18 +345,18 @@ def test_an_init_that_fails_is_told_to_all_who_wait(
         assert functions.environments() == {}, "nobody starts it again until it is called"
 
     play([code_of[model]], scenario)
-    assert any(reason in record.getMessage() for record in told.records if record.name == "turnout.environments")
+    assert any(reason in record.getMessage() for record in logged.records if record.name == "turnout.environments")
 
 
 def test_inits_that_fail_again_and_again_are_not_tried_at_each_call(
-    code_of: CodeOf, told: pytest.LogCaptureFixture
+    code_of: CodeOf, logged: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         for _ in range(50):
             assert (await call(functions, ANSWER, model="exits")).error == "failed"
 
     play([code_of["exits"]], scenario, environments=1)
-    assert 1 < sum("init failed after" in record.getMessage() for record in told.records) < 10
+    assert 1 < sum("init failed after" in record.getMessage() for record in logged.records) < 10
 
 
 def test_an_init_does_not_count_against_the_functions_own_time_limit(code_of: CodeOf) -> None:
@@ -376,16 +376,16 @@ def test_an_init_that_hangs_times_out(code_of: CodeOf) -> None:
 
 
 def test_a_process_sees_what_lambda_shows_and_nothing_of_the_gateways(
-    code_of: CodeOf, monkeypatch: pytest.MonkeyPatch, told: pytest.LogCaptureFixture
+    code_of: CodeOf, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the gateway's own")
     code = code_of["wild"]
 
     async def scenario(functions: IsolatedFunctions) -> None:
-        await call(functions, TELL)
+        await call(functions, REPORT)
 
     play([code], scenario)
-    line = next(line for line in told.messages if line.startswith("wild v1: seen "))
+    line = next(line for line in logged.messages if line.startswith("wild v1: seen "))
     seen = json.loads(line.removeprefix("wild v1: seen "))
     environ = seen["environ"]
     assert "the gateway's own" not in environ.values()

@@ -43,12 +43,12 @@ def test_a_line_is_printable_ascii(line: bytes, expected: str) -> None:
 
 
 def lines_of(feed: Callable[[Lines, Clock], None]) -> list[str]:
-    told: list[str] = []
+    reported: list[str] = []
     clock = Clock()
-    lines = Lines(told.append, clock)
+    lines = Lines(reported.append, clock)
     feed(lines, clock)
     lines.close()
-    return told
+    return reported
 
 
 def test_lines_end_at_line_breaks_wherever_they_are_cut() -> None:
@@ -85,15 +85,15 @@ def test_too_many_bytes_in_a_second_are_left_out() -> None:
             lines.feed(b"x" * LINE_BYTES + b"\n")
         lines.drop(1000)
 
-    told = lines_of(feed)
-    assert len(told) == BYTES_PER_S // LINE_BYTES + 1
-    assert told[-1] == f"printed too much: {LINE_BYTES + 1001:,} bytes are left out"
+    reported = lines_of(feed)
+    assert len(reported) == BYTES_PER_S // LINE_BYTES + 1
+    assert reported[-1] == f"printed too much: {LINE_BYTES + 1001:,} bytes are left out"
 
 
 def test_a_flood_is_taken_out_of_the_pipe_unseen() -> None:
-    told: list[str] = []
+    reported: list[str] = []
     clock = Clock()
-    lines = Lines(told.append, clock)
+    lines = Lines(reported.append, clock)
     source, sink = os.pipe()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -111,8 +111,8 @@ def test_a_flood_is_taken_out_of_the_pipe_unseen() -> None:
         os.close(sink)
         sink = -1
         assert not drain.read()
-        assert told[:LINES_PER_S] == ["first"] * LINES_PER_S
-        assert told[LINES_PER_S:] == [f"printed too much: {3 * READ_BYTES:,} bytes are left out", "last"]
+        assert reported[:LINES_PER_S] == ["first"] * LINES_PER_S
+        assert reported[LINES_PER_S:] == [f"printed too much: {3 * READ_BYTES:,} bytes are left out", "last"]
     finally:
         for handle in (source, sink, nowhere):
             if handle >= 0:

@@ -17,7 +17,7 @@ from turnout.gateway.functions.isolated.process import FunctionCode, Process, de
 @pytest.mark.parametrize(
     ("code", "text"), [(0, "exit status 0"), (3, "exit status 3"), (-9, "signal: killed"), (-200, "signal: 200")]
 )
-def test_an_end_is_told_in_lambdas_words(code: int, text: str) -> None:
+def test_an_end_is_reported_in_lambdas_words(code: int, text: str) -> None:
     assert describe_exit(code) == text
 
 

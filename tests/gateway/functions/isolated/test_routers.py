@@ -57,16 +57,16 @@ def test_router_reaches_a_version_and_falls_back_when_its_process_ends(code_of: 
     play(codes, scenario)
 
 
-def test_router_alone_is_told_where_functions_are_called(code_of: CodeOf) -> None:
+def test_router_alone_knows_where_functions_are_called(code_of: CodeOf) -> None:
     codes = [code_of["pair"], code_of[SECOND], code_of[ROUTER]]
 
     async def scenario(functions: IsolatedFunctions) -> None:
         pid_of(await ask(functions, ANSWER))
-        told, model = variables_of(code_of[ROUTER]), variables_of(code_of[SECOND])
-        assert told["AWS_ENDPOINT_URL_LAMBDA"].startswith("http://127.0.0.1:")
-        assert (told["AWS_ACCESS_KEY_ID"], told["AWS_SECRET_ACCESS_KEY"]) == ("local", "local")
+        router, model = variables_of(code_of[ROUTER]), variables_of(code_of[SECOND])
+        assert router["AWS_ENDPOINT_URL_LAMBDA"].startswith("http://127.0.0.1:")
+        assert (router["AWS_ACCESS_KEY_ID"], router["AWS_SECRET_ACCESS_KEY"]) == ("local", "local")
         assert not any(name.startswith(("AWS_ENDPOINT", "AWS_ACCESS", "AWS_SECRET")) for name in model)
-        assert (model["PLACE"], "PLACE" in told) == ("here", False)
+        assert (model["PLACE"], "PLACE" in router) == ("here", False)
 
     play(codes, scenario)
 

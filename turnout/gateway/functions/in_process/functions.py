@@ -116,10 +116,10 @@ class InProcessFunctions:
         self._models_before = frozenset() if before is None else before.wanted_models()
         self.busy_after_close = 0
 
-    def tell_opened(self, told: Callable[[str], None]) -> None:
+    def notify_opened(self, callback: Callable[[str], None]) -> None:
         """Tell the name of every function that is opened from now on."""
         for hosted in self._hosted.values():
-            hosted.on_open = told
+            hosted.on_open = callback
 
     def note_deaths(self, deaths: Mapping[str, tuple[str, int]]) -> None:
         """Functions that ended workers: watched after one, refused after `MOST_DEATHS`."""
@@ -127,9 +127,9 @@ class InProcessFunctions:
             digest, count = deaths.get(name, ("", 0))
             hosted.note_deaths(count if self._marks.get(name) == digest else 0)
 
-    def tell_worn(self, told: Callable[[], None]) -> None:
+    def notify_worn(self, callback: Callable[[], None]) -> None:
         """Call it when so many runs could not be ended that this process should be replaced."""
-        self._threads.on_worn = told
+        self._threads.on_worn = callback
 
     def open(self, name: str) -> None:
         """Open a function that will be called here, too; one that is gone by now is nothing to open."""

@@ -34,7 +34,7 @@ class Environment:
         code: what it runs.
         owner: hears what becomes of its calls.
         guard: kills it when it takes too much memory.
-        tell: called with each line that it prints.
+        notify: called with each line that it prints.
         beside: what is served to it while it lives, giving the variables that tell it so.
 
     Attributes:
@@ -48,7 +48,7 @@ class Environment:
         code: FunctionCode,
         owner: Owner,
         guard: ProcessGuard,
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
         beside: Sidecar = no_sidecar,
     ) -> None:
         self.api = RuntimeApi(owner)
@@ -56,7 +56,7 @@ class Environment:
         self.reason = ""
         self._code = code
         self._guard = guard
-        self._tell = tell
+        self._notify = notify
         self._beside = beside
         self._process: Process | None = None
         self._connections: set[RuntimeConnection] = set()
@@ -85,7 +85,7 @@ class Environment:
             return self.reason
         variables = make_variables(self._code, runtime_api, make_log_stream(), more)
         try:
-            process = Process(self._code, variables, self._tell)
+            process = Process(self._code, variables, self._notify)
         except OSError as error:
             return f"cannot be started: {error}"
         self._process = process

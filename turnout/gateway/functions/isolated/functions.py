@@ -129,13 +129,13 @@ class IsolatedFunctions:
 
         await asyncio.gather(*map(load, self._functions.values()))
 
-    def tell_opened(self, told: Callable[[str], None]) -> None:
+    def notify_opened(self, callback: Callable[[str], None]) -> None:
         """Nothing is told: environments run from copies of their files."""
 
     def note_deaths(self, deaths: Mapping[str, tuple[str, int]]) -> None:
         """Nothing: an environment ends alone."""
 
-    def tell_worn(self, told: Callable[[], None]) -> None:
+    def notify_worn(self, callback: Callable[[], None]) -> None:
         """Nothing is told: an environment that does not answer is killed."""
 
     def open(self, name: str) -> None:

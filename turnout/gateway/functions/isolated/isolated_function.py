@@ -304,7 +304,7 @@ class IsolatedFunction:
             self._start()
 
     def _start(self) -> None:
-        environment = Environment(self.code, self, self._guard, self._tell, self._beside)
+        environment = Environment(self.code, self, self._guard, self._notify, self._beside)
         self._environments[environment.api] = environment
         self._starting += 1
         life = asyncio.get_running_loop().create_task(self._live(environment))
@@ -427,5 +427,5 @@ class IsolatedFunction:
         if self._environments:
             self._schedule_reap()
 
-    def _tell(self, line: str) -> None:
+    def _notify(self, line: str) -> None:
         printed.info("%s: %s", self._name, line)

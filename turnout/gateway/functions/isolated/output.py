@@ -46,12 +46,12 @@ class Lines:
     """Cuts what is printed into lines, and leaves out what is too much.
 
     Args:
-        tell: called with each line.
+        notify: called with each line.
         clock: seconds.
     """
 
-    def __init__(self, tell: Callable[[str], None], clock: Callable[[], float]) -> None:
-        self._tell = tell
+    def __init__(self, notify: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._notify = notify
         self._clock = clock
         self._begun = b""
         self._cut_bytes = 0  # of the line that is being read
@@ -101,14 +101,14 @@ class Lines:
             return
         self._lines += 1
         self._bytes += len(line)
-        self._tell(f"{escape_line(line)} ... {cut:,} more bytes" if cut else escape_line(line))
+        self._notify(f"{escape_line(line)} ... {cut:,} more bytes" if cut else escape_line(line))
 
     def _begin_second(self) -> None:
         dropped, self._dropped_bytes = self._dropped_bytes, 0
         self._second = self._clock()
         self._lines = self._bytes = 0
         if dropped:
-            self._tell(f"printed too much: {dropped:,} bytes are left out")
+            self._notify(f"printed too much: {dropped:,} bytes are left out")
 
 
 class Drain:

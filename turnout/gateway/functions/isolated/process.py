@@ -134,13 +134,13 @@ class Process:
     Args:
         code: what it runs.
         variables: its whole environment.
-        tell: called with each line that it prints.
+        notify: called with each line that it prints.
 
     Raises:
         OSError: it cannot be started.
     """
 
-    def __init__(self, code: FunctionCode, variables: dict[str, str], tell: Callable[[str], None]) -> None:
+    def __init__(self, code: FunctionCode, variables: dict[str, str], notify: Callable[[str], None]) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._scratch = tempfile.mkdtemp(prefix="turnout-")
@@ -174,7 +174,7 @@ class Process:
             self._popen.wait()
             self._close_files()
             raise
-        self._lines = Lines(tell, loop.time)
+        self._lines = Lines(notify, loop.time)
         self._drain = Drain(self._pipe, self._lines, self._nowhere)
         os.set_blocking(self._pipe, False)
         loop.add_reader(self._pipe, self._read)
