@@ -242,14 +242,14 @@ def main() -> None:
         ("one document, API alone", deploy_api, False),
         ("one resource per path, API alone", deploy_path_by_path, True),
     ):
-        for step, found in zip(
+        for step, count in zip(
             ("from nothing", "unchanged", "one version more"),
             run(program, models, versions, by_path=by_path),
             strict=True,
         ):
             print(
-                f"{title:34} {step:18} {found.resources:6,} {found.calls.total():6,} "
-                f"{found.seconds:7.1f} {found.least_s:7.1f}",
+                f"{title:34} {step:18} {count.resources:6,} {count.calls.total():6,} "
+                f"{count.seconds:7.1f} {count.least_s:7.1f}",
                 flush=True,
             )
     shutil.rmtree(zips)

@@ -27,13 +27,13 @@ def sample_requests(folder: Path) -> dict[str, Any]:
     from turnout.artifacts.examples import read_examples
     from turnout.project.project import load_project
 
-    found = {}
+    requests = {}
     for model in load_project(folder / "models.yaml").manifest.models:
         for version in model.versions:
             assert version.examples, f"{model.name} {version.name} has no examples"
             request = read_examples(folder / version.examples)[0].request
-            found[f"/models/{model.name}/{version.name}/inference"] = request
-    return found
+            requests[f"/models/{model.name}/{version.name}/inference"] = request
+    return requests
 
 
 def main() -> None:

@@ -131,12 +131,12 @@ def measure(name: str, python: str, script: Path, clients: list[int], seconds: i
             command = ["wrk", "-t1", f"-c{count}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{port}/infer"]
             before_s = read_cpu_s(server.pid)
             printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            found = re.search(r"Requests/sec:\s+([\d.]+)", printed)
-            if found is None or "Non-2xx" in printed:
+            match = re.search(r"Requests/sec:\s+([\d.]+)", printed)
+            if match is None or "Non-2xx" in printed:
                 raise SystemExit(f"{name}: wrk printed\n{printed}")
             total = re.search(r"(\d+) requests in", printed)
             assert total is not None
-            rates[count] = float(found[1]), (read_cpu_s(server.pid) - before_s) * 1e6 / int(total[1])
+            rates[count] = float(match[1]), (read_cpu_s(server.pid) - before_s) * 1e6 / int(total[1])
         return rates
     finally:
         server.terminate()

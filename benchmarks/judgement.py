@@ -80,8 +80,8 @@ def main() -> None:
     for name, evidence, enough, rates in rows:
         cells = []
         for share in (0.1, 0.5):
-            found = sorted(requests_until(evidence, enough, rates, share, seed) for seed in range(RUNS))
-            cells += [f"{found[RUNS // 2 - 1]:,}", f"{found[RUNS * 9 // 10 - 1]:,}"]
+            counts = sorted(requests_until(evidence, enough, rates, share, seed) for seed in range(RUNS))
+            cells += [f"{counts[RUNS // 2 - 1]:,}", f"{counts[RUNS * 9 // 10 - 1]:,}"]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
     for rate, share in ((0.01, 0.1), (0.05, 0.5)):
         alarms = count_false_alarms(rate, share)

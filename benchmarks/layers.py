@@ -169,7 +169,7 @@ async def measure(folder: Path, rounds: int) -> dict[str, float]:
         for name, layer in layers.items():
             times[name].append(await layer())
     functions.close()
-    return {name: min(found) for name, found in times.items()} | {"median": statistics.median(times["function"])}
+    return {name: min(times_s) for name, times_s in times.items()} | {"median": statistics.median(times["function"])}
 
 
 def main() -> None:
@@ -177,15 +177,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = uvloop.run(measure(Path(folder), arguments.rounds))
+        measured = uvloop.run(measure(Path(folder), arguments.rounds))
     rows = {
-        "HTTP server": found["http"],
-        "gateway": found["gateway"] - found["http"],
-        "function, without the run": found["function"] - found["gateway"] - found["run"],
-        "session.run": found["run"],
-        "all": found["function"],
-        "all, median": found["median"],
-        "all, each after a sleep": found["woken"],
+        "HTTP server": measured["http"],
+        "gateway": measured["gateway"] - measured["http"],
+        "function, without the run": measured["function"] - measured["gateway"] - measured["run"],
+        "session.run": measured["run"],
+        "all": measured["function"],
+        "all, median": measured["median"],
+        "all, each after a sleep": measured["woken"],
     }
     for name, value in rows.items():
         sys.stdout.write(f"{name:28}{value:>8.1f} us\n")

@@ -34,8 +34,8 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
         cell.setdefault(row["peer"], []).append(row)
     for by_clients in cells.values():
         for by_peer in by_clients.values():
-            for peer, found in by_peer.items():
-                by_peer[peer] = measured(found)
+            for peer, records in by_peer.items():
+                by_peer[peer] = measured(records)
     starts = {}
     for peer in peers:
         mine = [row for row in rows if row["kind"] == "start" and row["peer"] == peer]
@@ -56,16 +56,16 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def measured(found: list[dict[str, Any]]) -> dict[str, Any]:
+def measured(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians over the repeats; `spread` is how far they lie apart."""
-    rates = [row["requests"] / row["seconds"] for row in found]
-    errors = sum(row.get(key, 0) for row in found for key in ("connect", "read", "write", "status", "timeout"))
+    rates = [row["requests"] / row["seconds"] for row in records]
+    errors = sum(row.get(key, 0) for row in records for key in ("connect", "read", "write", "status", "timeout"))
     rate = statistics.median(rates)
     return {
         "rate": round(rate, 1),
-        "p50_ms": round(statistics.median(row["p50_ms"] for row in found), 3),
-        "p99_ms": round(statistics.median(row["p99_ms"] for row in found), 2),
-        "cpu_us": round(statistics.median(row["cpu"] / max(1, row["requests"]) for row in found) * 1e6),
+        "p50_ms": round(statistics.median(row["p50_ms"] for row in records), 3),
+        "p99_ms": round(statistics.median(row["p99_ms"] for row in records), 2),
+        "cpu_us": round(statistics.median(row["cpu"] / max(1, row["requests"]) for row in records) * 1e6),
         "spread": round((max(rates) - min(rates)) / rate, 2),
         "errors": errors,
     }

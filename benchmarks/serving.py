@@ -41,11 +41,11 @@ class Server:
             with contextlib.suppress(OSError, ValueError, IndexError):
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 children.setdefault(parent, []).append(int(entry.name))
-        found, todo = [], [self.process.pid]
+        numbers, todo = [], [self.process.pid]
         while todo:
-            found.append(todo.pop())
-            todo += children.get(found[-1], [])
-        return found
+            numbers.append(todo.pop())
+            todo += children.get(numbers[-1], [])
+        return numbers
 
     def pss_mb(self) -> float:
         """Memory of all its processes, what they share counted once."""
@@ -54,8 +54,8 @@ class Server:
 
 def pss_mb(pid: int) -> float:
     with contextlib.suppress(OSError):
-        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
-        return int(found[1]) / 1024 if found else 0.0
+        match = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+        return int(match[1]) / 1024 if match else 0.0
     return 0.0
 
 

@@ -71,8 +71,8 @@ class BotoAccount:
             client = self._client(place)
             if client is None:
                 return None
-            found = client.get_account_settings()
-            limit, usage = found["AccountLimit"], found["AccountUsage"]
+            response = client.get_account_settings()
+            limit, usage = response["AccountLimit"], response["AccountUsage"]
             return AccountSettings(limit["TotalCodeSize"], usage["TotalCodeSize"], limit["ConcurrentExecutions"])
         except (BotoCoreError, ClientError, KeyError) as error:
             pulumi.log.debug(f"Lambda's account settings cannot be read: {error}")
@@ -139,8 +139,8 @@ def _list_layers(client: Any, prefix: str) -> Iterator[tuple[str, list[str]]]:
             name = layer["LayerName"]
             if name.startswith(f"{prefix}_"):
                 rows = client.get_paginator("list_layer_versions").paginate(LayerName=name)
-                found = [row.get("Description", "") for page in rows for row in page["LayerVersions"]]
-                yield name, [text.removeprefix(DIGEST) for text in found if text.startswith(DIGEST)]
+                descriptions = [row.get("Description", "") for page in rows for row in page["LayerVersions"]]
+                yield name, [text.removeprefix(DIGEST) for text in descriptions if text.startswith(DIGEST)]
 
 
 def _list_old(client: Any, functions: Collection[str], keep: int) -> Iterator[tuple[str, list[str]]]:
@@ -150,11 +150,11 @@ def _list_old(client: Any, functions: Collection[str], keep: int) -> Iterator[tu
         for row in page["Functions"]:
             if row["FunctionName"] in functions and row["Version"] != "$LATEST":
                 versions.setdefault(row["FunctionName"], []).append(row["Version"])
-    for name, found in sorted(versions.items()):
-        if len(found) <= keep + 1:
+    for name, versions_of in sorted(versions.items()):
+        if len(versions_of) <= keep + 1:
             continue
         pages = client.get_paginator("list_aliases").paginate(FunctionName=name)
-        yield name, find_old(found, [alias for page in pages for alias in page["Aliases"]], keep)
+        yield name, find_old(versions_of, [alias for page in pages for alias in page["Aliases"]], keep)
 
 
 def find_old(versions: Sequence[str], aliases: Sequence[Mapping[str, Any]], keep: int) -> list[str]:

@@ -77,11 +77,11 @@ def check_limits(
     Raises:
         pulumi.RunError: it would not; the message says all of it.
     """
-    found = [*_too_large(built), *_too_long(plan, place, built), *_elsewhere(plan, place)]
+    problems = [*_too_large(built), *_too_long(plan, place, built), *_elsewhere(plan, place)]
     if account is not None:
-        found += _over_account(plan, built, keep_versions, account)
-    if found:
-        raise pulumi.RunError("\n".join(found))
+        problems += _over_account(plan, built, keep_versions, account)
+    if problems:
+        raise pulumi.RunError("\n".join(problems))
     sent = sum(package.zip_bytes for package in built)
     if account is not None and account.code_bytes_used + sent > account.code_bytes:
         pulumi.warn(

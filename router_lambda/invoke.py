@@ -117,12 +117,12 @@ def _read(answer: HttpAnswer) -> Answered:
         message = f"Lambda answered {answer.status} {kind}: {answer.body[:500].decode(errors='replace')}"
         return Answered(None, _ERROR_OF_STATUS.get(answer.status, "failed"), message)
     try:
-        found = json.loads(answer.body)
+        body = json.loads(answer.body)
     except ValueError:
         return Answered(None, "failed", "the function's answer is not JSON")
     if answer.headers.get("x-amz-function-error") is None:
-        return Answered(found)
-    kind = str(found.get("errorType", "")) if isinstance(found, dict) else ""
-    message = str(found.get("errorMessage", "")) if isinstance(found, dict) else str(found)
+        return Answered(body)
+    kind = str(body.get("errorType", "")) if isinstance(body, dict) else ""
+    message = str(body.get("errorMessage", "")) if isinstance(body, dict) else str(body)
     error = _ERROR_OF_TYPE.get(kind, "timed_out" if "Task timed out after" in message else "failed")
     return Answered(None, error, f"{kind}: {message}"[:500])

@@ -20,10 +20,10 @@ def check_release(tag: str, module: str, changelog: str) -> list[str]:
         module: the text of turnout/__init__.py.
         changelog: the text of CHANGELOG.md.
     """
-    found = re.search(r'^__version__ = "([^"]+)"$', module, re.MULTILINE)
-    if not found:
+    match = re.search(r'^__version__ = "([^"]+)"$', module, re.MULTILINE)
+    if not match:
         return ["turnout/__init__.py: no line `__version__ = ...`. Add it"]
-    version, problems = found[1], []
+    version, problems = match[1], []
     if tag != f"v{version}":
         problems.append(
             f"tag {tag!r}: turnout/__init__.py has version {version}. Tag v{version}, or change the version"

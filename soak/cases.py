@@ -72,8 +72,8 @@ class Case:
             return f"status {answer.status} instead of {self.statuses}: {answer.body[:200]!r}"
         if self.shows_tag and not self.is_head and self.tag.encode() not in answer.body:
             return f"the answer lacks the request's tag: {answer.body[:200]!r}"
-        if self.values is not None and (found := read_values(answer)) != list(self.values):
-            return f"the answer has the values {found[:8]} instead of {list(self.values[:8])}"
+        if self.values is not None and (values := read_values(answer)) != list(self.values):
+            return f"the answer has the values {values[:8]} instead of {list(self.values[:8])}"
         return ""
 
 
@@ -84,7 +84,7 @@ def read_values(answer: Answer) -> list[float]:
         tensors = answer.body[int(length) :]
         return list(struct.unpack(f"<{len(tensors) // 4}f", tensors))
     content = orjson.loads(answer.body)
-    found: list[float] = []
+    values: list[float] = []
     outputs = content.get("outputs", content.get("predictions"))
     if isinstance(outputs, list):
         outputs = [row["data"] if isinstance(row, dict) and "data" in row else row for row in outputs]
@@ -96,8 +96,8 @@ def read_values(answer: Answer) -> list[float]:
         elif isinstance(value, list):
             todo += reversed(value)
         elif isinstance(value, int | float):
-            found.append(value)
-    return found
+            values.append(value)
+    return values
 
 
 class Cases:

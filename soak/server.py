@@ -67,12 +67,12 @@ class Server:
     def processes(self) -> list[int]:
         """Every process that runs for this server, whoever its parent is."""
         wanted = f"{MARK}={self.mark}".encode()
-        found = []
+        pids = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 if entry.name.isdigit() and wanted in (entry / "environ").read_bytes() and is_alive(int(entry.name)):
-                    found.append(int(entry.name))
-        return found
+                    pids.append(int(entry.name))
+        return pids
 
     def memory_mb(self) -> float:
         """The memory of all of its processes; what they share is counted once (PSS)."""
@@ -123,10 +123,10 @@ class Server:
 def pss_mb(pid: int) -> float:
     """One process's share of memory; 0 where it has ended."""
     try:
-        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+        match = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
     except OSError:
         return 0.0
-    return int(found[1]) / 1024 if found else 0.0
+    return int(match[1]) / 1024 if match else 0.0
 
 
 @contextlib.contextmanager
@@ -161,7 +161,7 @@ def _await_port(server: Server) -> int:
     """The port in the line that the server prints once it listens."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and server.process.poll() is None:
-        if found := re.search(r"http://127\.0\.0\.1:(\d+)", server.printed()):
-            return int(found[1])
+        if match := re.search(r"http://127\.0\.0\.1:(\d+)", server.printed()):
+            return int(match[1])
         time.sleep(0.02)
     raise SoakError(f"the server did not start:\n{server.printed()[-2000:]}")

@@ -169,9 +169,9 @@ class AwsCheck:
                 for call in list_calls(api):
                     body = self.project.request if call.has_body else b""
                     answer = self._until_status(stage.name, call.method, call.path, body, 200)
-                    found = answer.headers.get("x-turnout-version", "")
-                    if call.version and found != call.version:
-                        raise CheckFailedError(f"{call.path} was answered by {found or 'nobody'}, not {call.version}")
+                    version = answer.headers.get("x-turnout-version", "")
+                    if call.version and version != call.version:
+                        raise CheckFailedError(f"{call.path} was answered by {version or 'nobody'}, not {call.version}")
                     count += 1
         return f"{count} calls answered with 200"
 
@@ -255,15 +255,15 @@ class AwsCheck:
         """Every function and stage has its alarms, and none of them rings."""
         plan = self._plan()
         pages = self.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=self.prefix)
-        found = {row["AlarmName"]: row["StateValue"] for page in pages for row in page["MetricAlarms"]}
+        states = {row["AlarmName"]: row["StateValue"] for page in pages for row in page["MetricAlarms"]}
         wanted = {errors_alarm_name(function.name) for function in plan.functions}
-        missing = sorted(wanted - found.keys())
+        missing = sorted(wanted - states.keys())
         if missing:
             raise CheckFailedError(f"no alarm {missing[0]}")
-        ringing = sorted(name for name, state in found.items() if state == "ALARM")
+        ringing = sorted(name for name, state in states.items() if state == "ALARM")
         if ringing:
             raise CheckFailedError(f"{ringing[0]} rings")
-        return f"{len(found)} alarms, none rings"
+        return f"{len(states)} alarms, none rings"
 
     def deploy_again(self) -> str:
         """A second `pulumi up --refresh` of the same changes nothing that the stages show."""
@@ -300,15 +300,15 @@ class AwsCheck:
         self.deployed = self.stack.up(refresh=refresh)
 
     def _alias(self, function: str, alias: str) -> str:
-        found: str = self.client("lambda").get_alias(FunctionName=function, Name=alias)["FunctionVersion"]
-        return found
+        version: str = self.client("lambda").get_alias(FunctionName=function, Name=alias)["FunctionVersion"]
+        return version
 
     def _stages(self) -> dict[str, Any]:
-        client, found = self.client("apigateway"), {}
+        client, stages = self.client("apigateway"), {}
         for name, api in self.deployed.rest_apis.items():
             stage = client.get_stage(restApiId=api, stageName=name)
-            found[name] = (stage["deploymentId"], stage.get("variables"), stage.get("canarySettings"))
-        return found
+            stages[name] = (stage["deploymentId"], stage.get("variables"), stage.get("canarySettings"))
+        return stages
 
     def _events(self, group: str) -> list[str]:
         pages = self.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)

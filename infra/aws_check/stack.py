@@ -69,8 +69,8 @@ class ThrowawayStack:
         """
         stack = self._stack()
         result = self._wait_for(lambda: stack.up(on_output=_indented, refresh=refresh))
-        found = {name: output.value for name, output in result.outputs.items()}
-        return Deployed(found["endpoints"], found.get("api_keys", {}), found["rest_apis"])
+        outputs = {name: output.value for name, output in result.outputs.items()}
+        return Deployed(outputs["endpoints"], outputs.get("api_keys", {}), outputs["rest_apis"])
 
     def destroy(self) -> None:
         """Destroy everything, and the state with it. What an interrupted update had begun is looked up first.
@@ -99,18 +99,18 @@ class ThrowawayStack:
 
         Were it interrupted itself, the engine would be killed while AWS makes something, and not know of it.
         """
-        found: list[Any] = []
+        entries: list[Any] = []
 
         def run() -> None:
             try:
-                found.extend((update(), None))
+                entries.extend((update(), None))
             except BaseException as error:
-                found.extend((None, error))
+                entries.extend((None, error))
 
         self._update = threading.Thread(target=run)
         self._update.start()
         self._update.join()
-        result, error = found
+        result, error = entries
         if error is not None:
             raise error
         return result

@@ -54,7 +54,7 @@ def choose_rows(every: Sequence[RankedRow]) -> list[Row]:
     """Return the rows that one dashboard holds, in their order: the highest ranks first, the others while they fit."""
     widgets, metrics = MOST_WIDGETS - 1, MOST_METRICS
     chosen: list[int] = []
-    for index, (_, row) in sorted(enumerate(every), key=lambda found: (found[1][0], found[0])):
+    for index, (_, row) in sorted(enumerate(every), key=lambda entry: (entry[1][0], entry[0])):
         compared = sum(len(widget["properties"]["metrics"]) for widget in row)
         if len(row) > widgets or compared > metrics:
             continue

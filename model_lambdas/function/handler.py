@@ -169,13 +169,13 @@ class ModelFunction:
     def _declared(self, interface: Interface, outputs: dict[str, Array], names: tuple[str, ...]) -> dict[str, Array]:
         """The outputs that were asked for, in the declared order; what is not as declared is the version's failure."""
         for name, datatype in interface.outputs.items():
-            found = datatype_of(outputs[name], datatype) if name in outputs else "nothing"
-            if found != datatype:
+            declared = datatype_of(outputs[name], datatype) if name in outputs else "nothing"
+            if declared != datatype:
                 log.error(
                     "%s %s: postprocess returned %s for `%s`, declared %s",
                     self.spec.model,
                     self.spec.version,
-                    found,
+                    declared,
                     name,
                     datatype,
                 )
@@ -188,13 +188,13 @@ class ModelFunction:
 
     def _run_step(self, step: Any, tensors: dict[str, Array]) -> dict[str, Array]:
         try:
-            found: dict[str, Array] = step(tensors)
+            result: dict[str, Array] = step(tensors)
         except (RequestError, MemoryError):
             raise
         except (Exception, SystemExit) as error:
             log.exception("%s %s: %s of the transform failed", self.spec.model, self.spec.version, step.__name__)
             raise self._transform_failed(step.__name__) from error
-        return found
+        return result
 
 
 def _failure(error: RequestError, headers: dict[str, str]) -> dict[str, Any]:

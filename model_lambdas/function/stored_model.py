@@ -83,10 +83,10 @@ def _fetch_file(bucket: BucketFolder, file: StoredFile, target: Path, threads: T
         for _ in threads.map(fetch, _ranges(file.bytes)):
             pass
         stream.seek(0)
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != file.sha256:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if digest != file.sha256:
         target.unlink()
-        message = f"{bucket.spell(file.name)} is not the file that was deployed: its sha256 is {found}"
+        message = f"{bucket.spell(file.name)} is not the file that was deployed: its sha256 is {digest}"
         raise ModelError(f"{message}, expected {file.sha256}")
 
 

@@ -232,20 +232,20 @@ def _walk(folder: Path) -> Iterable[str]:
 
 def _kinds_of(files: Iterable[str]) -> dict[str, str]:
     """Name of what can be imported -> `module`, `package` or `folder` (one without `__init__.py`)."""
-    found: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     for name in files:
         top, _, rest = name.partition("/")
         if rest == "__init__.py":
-            found[top] = "package"
+            kinds[top] = "package"
         elif rest:
             if name.endswith((".py", *EXTENSION_SUFFIXES)):
-                found.setdefault(top, "folder")
+                kinds.setdefault(top, "folder")
         else:
             suffix = next((suffix for suffix in (".py", *EXTENSION_SUFFIXES) if top.endswith(suffix)), "")
             stem = top.removesuffix(suffix)
-            if suffix and found.get(stem) != "package":
-                found[stem] = "module"
-    return found
+            if suffix and kinds.get(stem) != "package":
+                kinds[stem] = "module"
+    return kinds
 
 
 def _is_elsewhere(top: str) -> bool:

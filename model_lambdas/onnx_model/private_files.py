@@ -66,9 +66,9 @@ def private_files(
         yield private / artifact.name
 
 
-def _check(artifact: Path, found: str, expected: str) -> None:
-    if found != expected:
-        message = f"{artifact.name} has changed since models.yaml was read: its sha256 is {found}, not {expected}"
+def _check(artifact: Path, digest: str, expected: str) -> None:
+    if digest != expected:
+        message = f"{artifact.name} has changed since models.yaml was read: its sha256 is {digest}, not {expected}"
         raise OtherContentError(f"{message}: reload with SIGHUP, a restart or --watch")
 
 

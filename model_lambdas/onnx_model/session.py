@@ -145,12 +145,12 @@ class Model:
         try:
             if self._by_value:
                 return self._run_by_value(feed, names, options)
-            found = self._run(names, feed, options)
+            results = self._run(names, feed, options)
         except self._refusals as error:
             if cancellation is not None and cancellation.cancelled:
                 raise RunCancelled from error
             raise self._refusal(error) from error
-        outputs = dict(zip(names, found))  # noqa: B905 - a name, an array; `strict` costs as much as the rest
+        outputs = dict(zip(names, results))  # noqa: B905 - a name, an array; `strict` costs as much as the rest
         if self._labelled:
             outputs = {name: self._tabulate(name, values) for name, values in outputs.items()}
         return outputs
@@ -174,8 +174,8 @@ class Model:
         values = {
             name: self._as_value(given) if isinstance(given, np.ndarray) else given for name, given in feed.items()
         }
-        found = self._session.run_with_ort_values(names, values, options)
-        return {name: _as_array(value) for name, value in zip(names, found, strict=True)}
+        results = self._session.run_with_ort_values(names, values, options)
+        return {name: _as_array(value) for name, value in zip(names, results, strict=True)}
 
     def _tabulate(self, name: str, rows: Any) -> Array:
         output = self._outputs[name]
@@ -208,10 +208,10 @@ def _as_array(value: Any) -> Array:
     """An OrtValue's elements, copied; onnxruntime makes no array of BF16 itself."""
     if value.element_type() != DATATYPES["BF16"].onnx:
         return np.asarray(value.numpy())
-    found = np.empty(value.shape(), np.uint16)
-    if found.size:
-        ctypes.memmove(found.ctypes.data, value.data_ptr(), found.nbytes)
-    return found
+    array = np.empty(value.shape(), np.uint16)
+    if array.size:
+        ctypes.memmove(array.ctypes.data, value.data_ptr(), array.nbytes)
+    return array
 
 
 _PREFIX = re.compile(r"^(?:\[ONNXRuntimeError\] : \d+ : \w+ : )?")

@@ -142,13 +142,13 @@ def check_digest(spec: FunctionSpec) -> None:
     folder = spec.artifact.parent
     files = (spec.artifact, *spec.external_files)
     try:
-        found = combine_named_digests({file.relative_to(folder).as_posix(): _sha256(file) for file in files})
+        digest = combine_named_digests({file.relative_to(folder).as_posix(): _sha256(file) for file in files})
     except OSError as error:
         raise ModelError(f"{spec.model} {spec.version}: {error.filename} cannot be read: {error.strerror}") from error
-    if found != spec.sha256:
+    if digest != spec.sha256:
         message = f"the files of {spec.artifact.name} have changed since models.yaml was read: "
         raise ModelError(
-            f"{spec.model} {spec.version}: {message}their digest is {found}, not {spec.sha256}. SIGHUP, a restart or "
+            f"{spec.model} {spec.version}: {message}their digest is {digest}, not {spec.sha256}. SIGHUP, a restart or "
             "--watch reads them again"
         )
 

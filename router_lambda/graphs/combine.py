@@ -55,8 +55,8 @@ def _vote(_datatype: Datatype, members: list[Array]) -> Array:
     stacked = np.stack(members)
     votes = np.stack([np.sum(stacked == values, axis=0) for values in members])
     winner = np.argmax(votes, axis=0)  # the first of equals
-    found: Array = np.take_along_axis(stacked, winner[np.newaxis], axis=0)[0]
-    return np.asarray(found, members[0].dtype)
+    winners: Array = np.take_along_axis(stacked, winner[np.newaxis], axis=0)[0]
+    return np.asarray(winners, members[0].dtype)
 
 
 def _concatenate(_datatype: Datatype, members: list[Array]) -> Array:

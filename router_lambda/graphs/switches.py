@@ -56,8 +56,8 @@ def _read_value(tensor: Tensor) -> Value:
     value = values.reshape(-1)[0]
     if isinstance(value, bytes):
         return value.decode(errors="replace")
-    found: Value = value if isinstance(value, str) else value.item()
-    return found
+    scalar: Value = value if isinstance(value, str) else value.item()
+    return scalar
 
 
 def _rounded(limit: float, datatype: Datatype) -> float:

@@ -176,15 +176,15 @@ def fitted(widths: Sequence[int], words: Sequence[int], available: int, parts: S
         available: columns of the terminal.
         parts: of the longest parts of words, as `parts_of` cuts them.
     """
-    found = list(widths)
+    fitting = list(widths)
     words_whole, parts_whole = ([max(length, NARROW) for length in lengths] for lengths in (words, parts or words))
-    for least in (words_whole, parts_whole, [NARROW] * len(found), [1] * len(found)):
-        while sum(found) + 2 * (len(found) - 1) > available:
-            column = max(range(len(found)), key=lambda at: found[at] if found[at] > least[at] else 0)
-            if found[column] <= least[column]:
+    for least in (words_whole, parts_whole, [NARROW] * len(fitting), [1] * len(fitting)):
+        while sum(fitting) + 2 * (len(fitting) - 1) > available:
+            column = max(range(len(fitting)), key=lambda at: fitting[at] if fitting[at] > least[at] else 0)
+            if fitting[column] <= least[column]:
                 break
-            found[column] -= 1
-    return found
+            fitting[column] -= 1
+    return fitting
 
 
 def fold(text: str, width: int) -> list[str]:

@@ -79,7 +79,7 @@ def make_sample_request(project: Project, model: str, version: str, stage: str, 
         if artifact is None:
             raise ValueError(f"{model} {version} has no examples, and its artifact is not on this machine")
         return SampleRequest(model, version, stage, _made_request(f"{model} {version}", artifact.signature), None)
-    by_name = {found.name: found for found in examples}
+    by_name = {each.name: each for each in examples}
     chosen = known(f"example of {model} {version}", example or examples[0].name, by_name)
     return SampleRequest(model, version, stage, by_name[chosen].request, by_name[chosen])
 

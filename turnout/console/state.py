@@ -166,21 +166,21 @@ def describe_canary(subject: Subject, project: Project, stage: Stage) -> dict[st
     return described
 
 
-def describe_traffic(found: Mapping[str, Any]) -> dict[str, Any] | None:
+def describe_traffic(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     """The counters by stage, model, version and share; None where there are none."""
-    if not found:
+    if not metrics:
         return None
     return {
-        "run": found["run"],
-        "time": found["time"],
-        "bounds_s": found["bounds_s"],
-        "rows": list(_rows_of(found)),
-        "dropped_lines": found.get("dropped_lines", {}),
+        "run": metrics["run"],
+        "time": metrics["time"],
+        "bounds_s": metrics["bounds_s"],
+        "rows": list(_rows_of(metrics)),
+        "dropped_lines": metrics.get("dropped_lines", {}),
     }
 
 
-def _rows_of(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for row in found["functions"]:
+def _rows_of(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for row in metrics["functions"]:
         model, version = split_function_name(row["function"])
         if model:
             yield {

@@ -105,5 +105,5 @@ class Subject:
             answer = connection.request("GET", "/turnout/metrics", headers=headers)
         if answer.status != 200:
             raise UnreachableError(f"{url}/turnout/metrics answered {answer.status}")
-        found: Mapping[str, Any] = json.loads(answer.body)
-        return found
+        metrics: Mapping[str, Any] = json.loads(answer.body)
+        return metrics

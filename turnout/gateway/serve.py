@@ -270,7 +270,7 @@ def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, s
     if not samples:
         return None
     # The last one is short, or none is.
-    return samples[-1][1] if samples[-1][0] <= SHORT_BYTES else min(samples, key=lambda found: found[0])[1]
+    return samples[-1][1] if samples[-1][0] <= SHORT_BYTES else min(samples, key=lambda sample: sample[0])[1]
 
 
 def notify(text: str) -> None:

@@ -12,10 +12,10 @@ def bind_sockets(host: str, port: int) -> list[socket.socket]:
     Raises:
         OSError: the host is unknown, or an address cannot be bound.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     bound: list[socket.socket] = []
     try:
-        for family, kind, protocol, _, address in dict.fromkeys(found):
+        for family, kind, protocol, _, address in dict.fromkeys(addresses):
             bound.append(_bind(family, kind, protocol, address))
             if port == 0:
                 break

@@ -91,8 +91,8 @@ def _find_circle(calls: Mapping[str, Iterable[str]]) -> list[str]:
     try:
         TopologicalSorter(calls).prepare()
     except CycleError as error:
-        found: list[str] = error.args[1]
-        return found[::-1]  # of each two the first is called
+        cycle: list[str] = error.args[1]
+        return cycle[::-1]  # of each two the first is called
     return []
 
 

@@ -103,7 +103,7 @@ def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version,
     """Every version as far as its files go, whatever else is wrong: what is itself wrong, or missing, is empty."""
     broken = {problem.path for problem in problems}
     models = read.tree.get("models")
-    found = []
+    readable = []
     for model, body in (models if isinstance(models, dict) else {}).items():
         versions = body.get("versions") if isinstance(body, dict) else None
         for name, fields in (versions if isinstance(versions, dict) else {}).items():
@@ -123,13 +123,13 @@ def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version,
             if "signature" in known and not _is_broken(broken, (*path, "signature")):
                 declared = build_signature(known["signature"])
             row = Version(model, name, **files, inputs=inputs, outputs=outputs, runtime=runtime, signature=declared)
-            found.append(row)
-    return tuple(found)
+            readable.append(row)
+    return tuple(readable)
 
 
 def _is_broken(broken: Iterable[KeyPath], path: KeyPath) -> bool:
     """Whether something at or below a place is wrong."""
-    return any(found[: len(path)] == path for found in broken)
+    return any(place[: len(path)] == path for place in broken)
 
 
 def build_manifest(read: YamlSource, *, path: Path) -> Manifest:

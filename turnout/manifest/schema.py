@@ -128,8 +128,8 @@ def _is_in_mb(path: KeyPath) -> bool:
 
 def _megabytes(number: str, unit: str) -> str:
     """`2048` for 2 and GB; empty where the unit is none of memory or the amount is not whole."""
-    found = re.fullmatch(r"([kmgt])(i?b?)", unit.lower())
-    amount = float(number) * UNITS_MB[found[1]] if found else 0.0
+    match = re.fullmatch(r"([kmgt])(i?b?)", unit.lower())
+    amount = float(number) * UNITS_MB[match[1]] if match else 0.0
     return str(int(amount)) if amount and amount == int(amount) else ""
 
 
@@ -258,8 +258,8 @@ def followed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """The schema with its reference followed."""
     if "$ref" not in schema:
         return schema
-    found: Mapping[str, Any] = manifest_schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")]
-    return found
+    definition: Mapping[str, Any] = manifest_schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")]
+    return definition
 
 
 def _unknown(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:

@@ -182,7 +182,7 @@ def _find_inputs(versions: Sequence[Version], project: Project, target: BuildTar
     """
     folder = project.manifest.path.parent
     trials = make_trials(project)
-    found = []
+    inputs = []
     try:
         for version in versions:
             key = (version.model, version.name)
@@ -191,10 +191,10 @@ def _find_inputs(versions: Sequence[Version], project: Project, target: BuildTar
             fatal = try_version(project, key, trials, whether_it_opens=False).fatal
             beside = project.transforms.get(key, {})
             requests = tuple(example.request for example in project.examples_of(version))
-            found.append(FunctionInputs(version, artifact, folder, stored, beside, fatal, requests))
+            inputs.append(FunctionInputs(version, artifact, folder, stored, beside, fatal, requests))
     finally:
         trials.close()
-    return found
+    return inputs
 
 
 def _build_function(
@@ -280,18 +280,18 @@ def _package(
 ) -> BuiltPackage:
     """Write the zip if it is not there; its notes lie beside it, so that a cached package tells them again."""
     path = out / f"{name}-{digest[:16]}.zip"
-    found = _read_package(path)
-    if found is None:
+    package = _read_package(path)
+    if package is None:
         notes = write(path)
         write_whole(path.with_suffix(".json"), json.dumps(notes).encode())
         size_bytes = unzipped_bytes(path)
     else:
-        notes, size_bytes = found
+        notes, size_bytes = package
     if python is None:
         notes = (*notes, NO_BYTECODE)
-    progress(name, "built" if found is None else "cached")
+    progress(name, "built" if package is None else "cached")
     return BuiltPackage(
-        name, kind, path, digest, path.stat().st_size, size_bytes, found is not None, notes=notes, layer=layer
+        name, kind, path, digest, path.stat().st_size, size_bytes, package is not None, notes=notes, layer=layer
     )
 
 

@@ -133,17 +133,17 @@ FUNCTION = "function"
 def code_files(runtime: Runtime) -> dict[str, Path]:
     """Archive name -> file of the handler, the runtime and the protocol: the same in every function's zip."""
     lambdas = Path(str(importlib.import_module(model_lambdas_package()).__file__)).parent
-    found = {"model_lambdas/__init__.py": lambdas / "__init__.py"}
+    files = {"model_lambdas/__init__.py": lambdas / "__init__.py"}
     for folder in (FUNCTION, runtime.package):
-        found |= {f"model_lambdas/{folder}/{name}": path for name, path in modules_below(lambdas / folder).items()}
-    return protocol_files() | found
+        files |= {f"model_lambdas/{folder}/{name}": path for name, path in modules_below(lambdas / folder).items()}
+    return protocol_files() | files
 
 
 def protocol_files() -> dict[str, Path]:
     """Archive name -> file of the protocol: what travels into every zip."""
     protocol = Path(turnout.protocol.__file__).parent
-    found = {"turnout/__init__.py": protocol.parent / "__init__.py"}
-    return found | {f"turnout/protocol/{name}": path for name, path in modules_below(protocol).items()}
+    files = {"turnout/__init__.py": protocol.parent / "__init__.py"}
+    return files | {f"turnout/protocol/{name}": path for name, path in modules_below(protocol).items()}
 
 
 def modules_below(folder: Path) -> dict[str, Path]:

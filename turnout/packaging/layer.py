@@ -81,17 +81,17 @@ def find_uv() -> str:
 
         return find_uv_bin()
     except (ImportError, FileNotFoundError):
-        found = shutil.which("uv")
-        if not found:
+        program = shutil.which("uv")
+        if not program:
             missing = MissingPackageError("uv", "resolving packages")
             raise LayerError(f"{missing}. {missing.hint}") from None
-        return found
+        return program
 
 
 def find_python(version: str) -> Path | None:
     """An interpreter of that version on this machine, to compile bytecode with; None where there is none."""
-    found = run_uv(["python", "find", "--no-project", "--system", version], check=False)
-    path = Path(found.stdout.strip()) if found.returncode == 0 else None
+    process = run_uv(["python", "find", "--no-project", "--system", version], check=False)
+    path = Path(process.stdout.strip()) if process.returncode == 0 else None
     return path if path and path.exists() else None
 
 
@@ -100,8 +100,8 @@ def resolve_requirements(spec: LayerSpec, cwd: Path) -> tuple[str, ...]:
     if not spec.requirements:
         return ()
     arguments = ["pip", "compile", "-", "--quiet", "--no-header", "--no-annotate", "--constraint", str(spec.layer.lock)]
-    found = run_uv([*arguments, *_platform(spec)], stdin="\n".join(spec.requirements), cwd=cwd)
-    lines = (line.strip() for line in found.stdout.splitlines())
+    process = run_uv([*arguments, *_platform(spec)], stdin="\n".join(spec.requirements), cwd=cwd)
+    lines = (line.strip() for line in process.stdout.splitlines())
     return tuple(sorted(line for line in lines if line and not line.startswith("#")))
 
 

@@ -28,14 +28,14 @@ def make_route_table(manifest: Manifest, plan: Plan, model: str) -> RouteTable:
 
 def find_reached(manifest: Manifest, model: str) -> tuple[str, ...]:
     """The model and all that its graph calls, directly or by way of other graphs; each once, callers first."""
-    found: dict[str, None] = {}
+    reached: dict[str, None] = {}
     waiting = [model]
     while waiting:
         name = waiting.pop(0)
-        if name not in found:
-            found[name] = None
+        if name not in reached:
+            reached[name] = None
             waiting += _called(manifest.model(name))
-    return tuple(found)
+    return tuple(reached)
 
 
 def _called(model: Model) -> Iterator[str]:

@@ -193,19 +193,19 @@ def _try(
         "later": sorted(find_later_imports(beside)),
         "model": model,
     }
-    found = _run(row, version.environment)
+    result = _run(row, version.environment)
     key = "transform" if model is None else "artifact"
-    for name in found.get("missing", ()):
+    for name in result.get("missing", ()):
         package = package_of(name)
         wanted = ", ".join(dict.fromkeys((*version.requirements, package)))
         message = f"{file.name} imports `{name}`, which is neither a file next to it nor one of its packages"
         yield Fault(key, message, f"Add to {version.model} {version.name}: requirements: [{wanted}]", package)
-    if "error" in found:
-        yield Fault(key, f"{file.name} cannot be imported: {found['error']}")
-    if "fault" in found:
-        yield Fault(key, str(found["fault"]))
-    if "returned" in found:
-        yield Fault("signature", str(found["returned"]), "Change `predict`, or the signature.")
+    if "error" in result:
+        yield Fault(key, f"{file.name} cannot be imported: {result['error']}")
+    if "fault" in result:
+        yield Fault(key, str(result["fault"]))
+    if "returned" in result:
+        yield Fault("signature", str(result["returned"]), "Change `predict`, or the signature.")
 
 
 def _first_request(project: Project, version: Version) -> Any:
@@ -227,16 +227,16 @@ def _run(row: Mapping[str, object], environment: Mapping[str, str]) -> dict[str,
     except subprocess.TimeoutExpired:
         return {"error": f"its process did not end within {PATIENCE_S:.0f} s"}
     try:
-        found: dict[str, list[str] | str] = json.loads(done.stdout)
+        imports: dict[str, list[str] | str] = json.loads(done.stdout)
     except ValueError:
         return {"error": f"its process ended with status {done.returncode}: {_last_line(done.stderr.decode())}"}
-    return found
+    return imports
 
 
 def find_later_imports(beside: Mapping[str, Path]) -> set[str]:
     """Packages that functions import when they are called, and that no `try` guards; not what lies beside."""
     own = {name.partition("/")[0].partition(".")[0] for name in beside}
-    found: set[str] = set()
+    imports: set[str] = set()
     for name, path in beside.items():
         if name.endswith(".py"):
             try:
@@ -245,8 +245,8 @@ def find_later_imports(beside: Mapping[str, Path]) -> set[str]:
                 continue
             for node in ast.walk(tree):
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                    found |= set(_imports_in(node.body))
-    return found - own
+                    imports |= set(_imports_in(node.body))
+    return imports - own
 
 
 def _imports_in(body: Iterable[ast.AST]) -> Iterator[str]:

@@ -68,8 +68,8 @@ def find_guard_alarms(plan: Plan, judgement: Judgement, stage: StagePlan) -> Gua
     others = sum(len(name) + ARN_CHARACTERS for name in judgement.alarms)
     if names and own + others > NAMES_CHARACTERS:
         return GuardAlarms(judgement.alarms, every)
-    found = tuple(dict.fromkeys((*names, *judgement.alarms)))
-    return GuardAlarms(found) if found else None
+    alarms = tuple(dict.fromkeys((*names, *judgement.alarms)))
+    return GuardAlarms(alarms) if alarms else None
 
 
 def find_ringing(client: Any, alarms: GuardAlarms) -> tuple[str, ...]:

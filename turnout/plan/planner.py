@@ -65,8 +65,8 @@ def make_plan(
     )
     if problems:
         raise ProblemsError(problems)
-    found = (*find_idle_keys(manifest), *find_locale_notes(signatures))
-    idle = (Note(path, message) for path, message in found)
+    all_notes = (*find_idle_keys(manifest), *find_locale_notes(signatures))
+    idle = (Note(path, message) for path, message in all_notes)
     notes = (*idle, *breaking, *(_note(count) for count in exceeded))
     return replace(plan, quotas=tuple(count.quota for count in counts), notes=notes)
 

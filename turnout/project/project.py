@@ -105,7 +105,7 @@ def load_project(
 
 
 def complete_project(
-    found: FoundManifest,
+    manifest_files: FoundManifest,
     *,
     cache: bool = True,
     reading: Reading = unremarked,
@@ -116,18 +116,22 @@ def complete_project(
     Raises:
         ProblemsError: everything that is wrong, the manifest's own problems included.
     """
-    read, problems = found.read, list(found.problems)
-    files = _Files(found.path.absolute().parent, runtimes, reading, cache=cache)
-    for version in found.versions:
+    read, problems = manifest_files.read, list(manifest_files.problems)
+    files = _Files(manifest_files.path.absolute().parent, runtimes, reading, cache=cache)
+    for version in manifest_files.versions:
         problems += (_problem(read, version, *problem) for problem in files.check_artifact(version))
-    for version in found.versions:  # what belongs to no other version can only be told when the others are read
-        problems += (_problem(read, version, *problem) for problem in files.check_folder(version, found.versions))
-    for version in found.versions:
+    for (
+        version
+    ) in manifest_files.versions:  # what belongs to no other version can only be told when the others are read
+        problems += (
+            _problem(read, version, *problem) for problem in files.check_folder(version, manifest_files.versions)
+        )
+    for version in manifest_files.versions:
         problems += (_problem(read, version, *problem) for problem in files.check(version))
-    problems += (_problem(read, *problem) for problem in files.check_beside(found.versions))
+    problems += (_problem(read, *problem) for problem in files.check_beside(manifest_files.versions))
     if problems:
         raise ProblemsError(tuple(problems))
-    return Project(build_manifest(read, path=found.path), files.artifacts, files.transforms, files.examples)
+    return Project(build_manifest(read, path=manifest_files.path), files.artifacts, files.transforms, files.examples)
 
 
 def _read(path: Path, source: str) -> bytes:

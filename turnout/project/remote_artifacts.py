@@ -72,10 +72,10 @@ def _fetch(version: Version, cache: Path, download: Download) -> Artifact:
             except OSError as error:
                 raise OSError(f"{version.artifact} cannot be read: {error}") from error
             with unchecked.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
-            if found != version.sha256:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            if digest != version.sha256:
                 raise ArtifactError(
-                    f"{version.artifact} does not match `sha256`: its sha256 is {found}",
+                    f"{version.artifact} does not match `sha256`: its sha256 is {digest}",
                     "Versions are immutable: upload the changed model under another key and add it as a new version.",
                 )
             unchecked.rename(target)

@@ -78,24 +78,24 @@ def find_transform_files(transform: Path, named: NamedFiles, *, is_limited: bool
         TransformFilesError: there is too much.
     """
     folder = transform.parent
-    found = {transform.name: transform}
+    files = {transform.name: transform}
     if folder == named.root:
-        found |= _referenced(transform, named)
+        files |= _referenced(transform, named)
     else:
-        found |= dict(_files_below(folder, folder, named, set()))
+        files |= dict(_files_below(folder, folder, named, set()))
         if any(path.parent == folder and path.suffix == ".py" and path != transform for path in named.paths):
             imported = _referenced(transform, named)
-            found |= {name: path for name, path in imported.items() if path.suffix == ".py"}
-    _check_size(transform, found, is_limited=is_limited)
-    return dict(sorted(found.items()))
+            files |= {name: path for name, path in imported.items() if path.suffix == ".py"}
+    _check_size(transform, files, is_limited=is_limited)
+    return dict(sorted(files.items()))
 
 
 def find_imported_files(transform: Path, *, is_limited: bool = True) -> dict[str, Path]:
     """What a transform outside of any project needs of its folder: the modules that it imports, the files it names."""
     root = transform.parent
-    found = {transform.name: transform, **_referenced(transform, NamedFiles(root, frozenset(), frozenset()))}
-    _check_size(transform, found, is_limited=is_limited)
-    return dict(sorted(found.items()))
+    files = {transform.name: transform, **_referenced(transform, NamedFiles(root, frozenset(), frozenset()))}
+    _check_size(transform, files, is_limited=is_limited)
+    return dict(sorted(files.items()))
 
 
 def _check_size(transform: Path, files: Mapping[str, Path], *, is_limited: bool) -> None:
@@ -136,17 +136,17 @@ def _files_below(folder: Path, base: Path, named: NamedFiles, seen: set[tuple[in
 def _referenced(transform: Path, named: NamedFiles) -> dict[str, Path]:
     """The modules beside the transform that it imports, at any depth, and the files beside it that it names."""
     folder = transform.parent
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     pending = [transform]
     while pending:
         source = pending.pop()
         for name in sorted(_references(source, folder)):
             for relative, path in _resolve(folder, name, named):
-                if relative not in found and path != transform:
-                    found[relative] = path
+                if relative not in files and path != transform:
+                    files[relative] = path
                     if path.suffix == ".py":
                         pending.append(path)
-    return found
+    return files
 
 
 def _resolve(folder: Path, name: str, named: NamedFiles) -> Iterator[tuple[str, Path]]:
@@ -174,22 +174,22 @@ def _references(source: Path, folder: Path) -> Collection[str]:
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
     here = source.parent.relative_to(folder).parts if source.is_relative_to(folder) else ()
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=aliases):
                 for alias in aliases:
-                    found |= _prefixes(tuple(alias.name.split(".")))
+                    names |= _prefixes(tuple(alias.name.split(".")))
             case ast.ImportFrom(module=module, names=aliases, level=level):
                 base = here[: len(here) - level + 1] if level else ()
                 parts = (*base, *(module.split(".") if module else ()))
-                found |= _prefixes(parts)
-                found |= {"/".join((*parts, alias.name)) for alias in aliases if alias.name != "*"}
+                names |= _prefixes(parts)
+                names |= {"/".join((*parts, alias.name)) for alias in aliases if alias.name != "*"}
             case ast.Constant(value=str(text)) if 0 < len(text) <= 200 and text.isprintable():
                 path = PurePosixPath(text)
                 if path.parts and not path.is_absolute() and ".." not in path.parts:
-                    found |= {str(path), text.strip(".").replace(".", "/")} - {".", ""}
-    return {name for name in found if name and not name.startswith("/")}
+                    names |= {str(path), text.strip(".").replace(".", "/")} - {".", ""}
+    return {name for name in names if name and not name.startswith("/")}
 
 
 def _prefixes(parts: tuple[str, ...]) -> set[str]:

@@ -81,11 +81,11 @@ def _origin_facts(summary: Summary, origin: ReplayOrigin) -> Iterator[tuple[str,
     model = summary.canary.name.rpartition("/")[0]
     for side in (summary.canary, summary.baseline):
         for version, digests in side.digests.items():
-            found = ", ".join(map(_code, digests)) or "no digest in the answers"
+            digests_text = ", ".join(map(_code, digests)) or "no digest in the answers"
             changed = " (the artifact changed during the replay)" if len(digests) > 1 else ""
             yield (
                 f"{'Compared with' if side is summary.baseline else 'Version'}",
-                (f"{_html(f'{model}/{version}')}, {found}{changed}"),
+                (f"{_html(f'{model}/{version}')}, {digests_text}{changed}"),
             )
     yield "Capture", f"{_html(origin.capture)}, sha256 {_code(origin.capture_sha256)}"
     if summary.captured.stages:

@@ -83,19 +83,19 @@ class OutputTally:
     differences: array[float] = field(default_factory=lambda: array("d"))
     problems: Counter[str] = field(default_factory=Counter)
 
-    def add(self, found: OutputComparison) -> None:
+    def add(self, comparison: OutputComparison) -> None:
         """Count one comparison."""
-        self.measure = found.measure
+        self.measure = comparison.measure
         self.compared += 1
-        self.agreed += found.agrees
-        self.argmax_equal += found.argmax_equal
-        if found.problem:
-            self.problems[found.problem] += 1
+        self.agreed += comparison.agrees
+        self.argmax_equal += comparison.argmax_equal
+        if comparison.problem:
+            self.problems[comparison.problem] += 1
             return
-        self.max_absolute = max(self.max_absolute, found.max_absolute)
-        self.max_relative = max(self.max_relative, found.max_relative)
-        self.cosine = min(self.cosine, found.cosine)
-        self.differences.append(found.max_absolute)
+        self.max_absolute = max(self.max_absolute, comparison.max_absolute)
+        self.max_relative = max(self.max_relative, comparison.max_relative)
+        self.cosine = min(self.cosine, comparison.cosine)
+        self.differences.append(comparison.max_absolute)
 
 
 @dataclass(slots=True)
@@ -170,8 +170,8 @@ class Summary:
             return
         self.compared += 1
         self.agreed += agrees
-        for name, found in pair.comparison.outputs.items() if pair.comparison else ():
-            self.outputs.setdefault(name, OutputTally(name, found.measure)).add(found)
+        for name, output in pair.comparison.outputs.items() if pair.comparison else ():
+            self.outputs.setdefault(name, OutputTally(name, output.measure)).add(output)
         if not agrees and len(self.disagreements) < MOST_DISAGREEMENTS:
             self.disagreements += _disagreements(pair)
 
@@ -251,8 +251,8 @@ def _disagreements(pair: Pair) -> Iterable[Disagreement]:
     if pair.comparison is None:
         yield Disagreement(pair.number, "-", _reply_text(baseline), _reply_text(canary))
         return
-    for name, found in pair.comparison.outputs.items():
-        if not found.agrees:
+    for name, output in pair.comparison.outputs.items():
+        if not output.agrees:
             yield Disagreement(
                 pair.number, name, _values_text(baseline.outputs, name), _values_text(canary.outputs, name)
             )

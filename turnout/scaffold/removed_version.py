@@ -66,7 +66,7 @@ def prepare_removal(project: Project, model: str, version: str) -> PreparedRemov
     root = old.path.parent
     row = old.model(model).version(version)
     others = replace(project, manifest=new)
-    remaining = [other for found in new.models for other in found.versions]
+    remaining = [other for each in new.models for other in each.versions]
     kept = {path for other in remaining for path in (*files_of(others, other), *_beside(others, other))}
     folders = {parent for path in kept for parent in path.parents}
     own = [path for path in files_of(project, row) if path not in kept and _is_below(path, root)]

@@ -82,17 +82,17 @@ def find_services(project: Path, url: str) -> RunningServices | None:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         row = _read(project / ".turnout")[str(port)]
-        found = RunningServices(str(row["host"]), str(row["token"]))
+        services = RunningServices(str(row["host"]), str(row["token"]))
     except (ValueError, KeyError, TypeError):
         return None
     host = parts.hostname or ""
-    return found if is_loopback(host) or host == found.host else None
+    return services if is_loopback(host) or host == services.host else None
 
 
 def find_token(project: Path, url: str) -> str:
     """The token of the server at an address, or an empty text; no other machine is told one."""
-    found = find_services(project, url)
-    return found.token if found is not None else ""
+    services = find_services(project, url)
+    return services.token if services is not None else ""
 
 
 def read_tokens(project: Path) -> dict[int, str]:

@@ -116,8 +116,8 @@ def explain(reason: str) -> tuple[str, str]:
     """What is wrong, with the release of onnxruntime, and the remedy or nothing."""
     message = reason.replace("onnxruntime ", f"onnxruntime {release_of('onnxruntime')} ", 1)
     for pattern, remedy in _REMEDIES:
-        if found := pattern.search(reason):
-            return message, remedy.format(*found.groups()) if pattern.groups else remedy
+        if match := pattern.search(reason):
+            return message, remedy.format(*match.groups()) if pattern.groups else remedy
     return message, ""
 
 

@@ -123,8 +123,8 @@ def _check_characters(value: Any) -> None:
     elif isinstance(value, list | tuple):
         for inner in value:
             _check_characters(inner)
-    elif isinstance(value, str) and (found := find_forbidden(value)):
-        raise EditError(f"{value!r} holds the control character {found}", "Rename it without the character.")
+    elif isinstance(value, str) and (match := find_forbidden(value)):
+        raise EditError(f"{value!r} holds the control character {match}", "Rename it without the character.")
 
 
 def insert_entry(text: str, path: Path, key: str, value: Any) -> str:

@@ -47,8 +47,8 @@ _AMBIGUOUS = re.compile(
 
 def find_forbidden(text: str) -> str:
     """The first character of a text that no value may hold, as `U+001B`; empty where there is none."""
-    found = _FORBIDDEN.search(text)
-    return f"U+{ord(found[0]):04X}" if found else ""
+    match = _FORBIDDEN.search(text)
+    return f"U+{ord(match[0]):04X}" if match else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +150,9 @@ def _decode(data: bytes, source: str) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode()
         raise refuse(f"byte 0x{data[error.start]:02X} is not UTF-8", before, "Save the file as UTF-8.") from None
-    if found := _FORBIDDEN.search(text):
-        name = "a NUL" if found[0] == "\0" else f"the control character U+{ord(found[0]):04X}"
-        raise refuse(f"contains {name}", text[: found.start()], "Delete it.")
+    if match := _FORBIDDEN.search(text):
+        name = "a NUL" if match[0] == "\0" else f"the control character U+{ord(match[0]):04X}"
+        raise refuse(f"contains {name}", text[: match.start()], "Delete it.")
     return text
 
 
@@ -284,8 +284,8 @@ class _Reader:
         if getattr(event, "tag", None) is not None:
             tag = event.tag.encode("unicode_escape").decode()[:60]
             self.report(f"tags are not supported (`{tag}`)", path, at, "Delete the tag. Quotes make a value text.")
-        if getattr(event, "style", None) == '"' and (found := find_forbidden(event.value)):
-            self.report(f"contains the control character {found}", path, at, "Delete the escape.")
+        if getattr(event, "style", None) == '"' and (forbidden := find_forbidden(event.value)):
+            self.report(f"contains the control character {forbidden}", path, at, "Delete the escape.")
 
     def _value(self, event: Any, path: KeyPath) -> Any:
         """The value that begins here; a mapping or list is still empty."""

@@ -125,10 +125,10 @@ class CloudWatchSource:
         states = {}
         for first in range(0, len(self._alarms), MOST_ALARMS):
             names = list(self._alarms[first : first + MOST_ALARMS])
-            found = self._client.describe_alarms(
+            response = self._client.describe_alarms(
                 AlarmNames=names, AlarmTypes=["MetricAlarm", "CompositeAlarm"], MaxRecords=MOST_ALARMS
             )
-            for alarm in (*found.get("MetricAlarms", ()), *found.get("CompositeAlarms", ())):
+            for alarm in (*response.get("MetricAlarms", ()), *response.get("CompositeAlarms", ())):
                 states[alarm["AlarmName"]] = alarm["StateValue"]
         return states
 

@@ -35,16 +35,16 @@ class LocalSource:
 
     def mark(self, stage: str, watched: Sequence[Watched]) -> Mark:
         """This moment."""
-        found = self._read(stage)
-        return Mark(found["time"], found["run"], *_arms(found, watched))
+        metrics = self._read(stage)
+        return Mark(metrics["time"], metrics["run"], *_arms(metrics, watched))
 
     def observe(self, stage: str, watched: Sequence[Watched], since: Mark) -> Observation:
         """What has been counted since."""
-        found = self._read(stage)
-        baseline, canary = _arms(found, watched)
-        if found["run"] == since.run:
+        metrics = self._read(stage)
+        baseline, canary = _arms(metrics, watched)
+        if metrics["run"] == since.run:
             baseline, canary = _less(baseline, since.baseline), _less(canary, since.canary)
-        return Observation(baseline, canary, tuple(found["bounds_s"]))
+        return Observation(baseline, canary, tuple(metrics["bounds_s"]))
 
     def _read(self, stage: str) -> Mapping[str, Any]:
         path = f"/turnout/metrics?{urlencode({'stage': stage})}"
@@ -54,23 +54,23 @@ class LocalSource:
         except (UnreachableError, ValueError) as error:
             raise ObservationError(str(error), "Check that `turnout serve` runs there.") from error
         try:
-            found = json.loads(answer.body)
+            metrics = json.loads(answer.body)
         except ValueError:
-            found = None
-        if answer.status != 200 or not (isinstance(found, Mapping) and found.keys() >= _KEYS):
+            metrics = None
+        if answer.status != 200 or not (isinstance(metrics, Mapping) and metrics.keys() >= _KEYS):
             message = f"{self._url}{path} returned {answer.status} without counters"
             raise ObservationError(message, "Check that it is the address of `turnout serve`.")
-        return found
+        return metrics
 
 
-def _arms(found: Mapping[str, Any], watched: Sequence[Watched]) -> tuple[Arm, Arm]:
+def _arms(metrics: Mapping[str, Any], watched: Sequence[Watched]) -> tuple[Arm, Arm]:
     """The baseline's and the canary's counters."""
     shares = {False: {row.baseline.function for row in watched}, True: {row.canary.function for row in watched}}
     rows: dict[bool, list[Mapping[str, Any]]] = {False: [], True: []}
-    for row in found["functions"]:
+    for row in metrics["functions"]:
         if row["function"] in shares[row["canary"]]:
             rows[row["canary"]].append(row)
-    buckets = len(found["bounds_s"]) + 1
+    buckets = len(metrics["bounds_s"]) + 1
     return _sum(rows[False], buckets), _sum(rows[True], buckets)
 
 

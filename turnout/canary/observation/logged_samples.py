@@ -59,15 +59,15 @@ class LoggedSamples:
         if start_s >= end_s or not self._functions:
             return []
         most = max(1, MOST_SAMPLES // len(self._functions))
-        found: list[Sample] = []
+        samples: list[Sample] = []
         try:
             for function, part in self._functions.items():
-                found.extend(self._wanted(function, part, stage, start_s, end_s, most))
+                samples.extend(self._wanted(function, part, stage, start_s, end_s, most))
         except (BotoCoreError, ClientError) as error:
             hint = "This needs logs:FilterLogEvents for the functions' log groups."
             raise ObservationError(f"CloudWatch Logs cannot be read: {error}".rstrip("."), hint) from error
         self._read_until_s = end_s
-        return found
+        return samples
 
     def _wanted(
         self, function: str, part: float, stage: str, start_s: float, end_s: float, most: int

@@ -47,8 +47,8 @@ class GatewaySamples:
 
     def take(self, stage: str, since_s: float) -> Sequence[Sample]:
         """Those that it hands out."""
-        found = fetch_samples(self._url, stage, MOST_SAMPLES, self._token)
-        return [sample for sample in found if sample.time >= since_s]
+        samples = fetch_samples(self._url, stage, MOST_SAMPLES, self._token)
+        return [sample for sample in samples if sample.time >= since_s]
 
 
 def fetch_samples(url: str, stage: str, limit: int = 100, token: str = "") -> list[Sample]:

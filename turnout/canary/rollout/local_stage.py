@@ -58,9 +58,9 @@ class LocalStage:
 
     def _path(self) -> str:
         if not self._id:
-            found = self._send("GET", "/restapis?limit=500")
+            apis = self._send("GET", "/restapis?limit=500")
             try:
-                names = {row["id"]: row["name"] for row in found["item"]}
+                names = {row["id"]: row["name"] for row in apis["item"]}
             except (LookupError, TypeError):
                 raise self._not_turnout() from None
             self._id = find_api_id(names, self._api, self._url)
@@ -69,20 +69,20 @@ class LocalStage:
     def _send(self, method: str, path: str, body: bytes = b"") -> Mapping[str, Any]:
         answer = send(self._url, method, path, body, service_headers(self._token))
         try:
-            found = json.loads(answer.body)
+            tree = json.loads(answer.body)
         except ValueError:
-            found = None
-        if not isinstance(found, dict):
+            tree = None
+        if not isinstance(tree, dict):
             raise self._not_turnout()
         if answer.status >= 400:
             code = answer.headers.get("x-amzn-errortype", f"HTTP {answer.status}")
-            message = f"{self._url} rejected the change of stage {self._stage}: {code}: {found.get('message')}"
+            message = f"{self._url} rejected the change of stage {self._stage}: {code}: {tree.get('message')}"
             raise StageControlError(message)
-        return found
+        return tree
 
-    def _state(self, found: Mapping[str, Any]) -> StageState:
+    def _state(self, stage: Mapping[str, Any]) -> StageState:
         try:
-            return stage_state(found)
+            return stage_state(stage)
         except (LookupError, TypeError, AttributeError):
             raise self._not_turnout() from None
 

@@ -31,14 +31,14 @@ def start_canary(
         EditError: a canary is on, a name is not known, or a version is served already.
         ProblemsError: the manifest would not be right.
     """
-    found = find_stage(manifest, stage)
-    if found.canary is not None:
+    target = find_stage(manifest, stage)
+    if target.canary is not None:
         hint = f"End it first: `turnout canary promote {stage}` or `turnout canary rollback {stage}`."
-        raise EditError(f"{stage} already has a canary: {describe_canary(found.canary)}", hint)
+        raise EditError(f"{stage} already has a canary: {describe_canary(target.canary)}", hint)
     if not serve and not release:
         raise EditError("the canary would change nothing", "Name a model and a version: --model iris --to v2.")
     for model, version in serve.items():
-        _check_version(manifest, found, model, version)
+        _check_version(manifest, target, model, version)
     canary: dict[str, Any] = {"percent": plain_number(percent)}
     canary |= {"serve": dict(serve)} if serve else {}
     canary |= {"release": True} if release else {}
@@ -103,7 +103,7 @@ def return_models(manifest: Manifest, stage: str, serve: Mapping[str, str]) -> M
         EditError: a version is gone, or weights have to be written where there are none any more.
         ProblemsError: the manifest would not be right.
     """
-    found = find_stage(manifest, stage)
+    target = find_stage(manifest, stage)
     known = {row.name: [version.name for version in row.versions] for row in manifest.models}
     edit = _edit(manifest)
     for model, served in serve.items():
@@ -111,9 +111,9 @@ def return_models(manifest: Manifest, stage: str, serve: Mapping[str, str]) -> M
             if version not in known.get(model, ()):
                 raise EditError(f"{model} no longer has version {version}", "Add it again with `turnout add`.")
         if "." not in served:
-            _serve(edit, found, model, served)
+            _serve(edit, target, model, served)
             continue
-        if model not in found.weights:
+        if model not in target.weights:
             hint = f"Add it by hand below stages.{stage}.weights."
             raise EditError(f"{stage} no longer has weights for {model}; it had {served}", hint)
         weights = {version: plain_number(share) for version, share in parse_route(served).items()}

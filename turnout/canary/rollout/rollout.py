@@ -138,11 +138,11 @@ def check_in_step(live: StageState, prepared: Prepared) -> None:
     canary = prepared.change.canary
     subjects = {CANARY, *prepared.change.variables, *(canary.overrides if canary else ())} - {CANARY_VARIABLE}
     differences = find_differences(live, prepared.before, "the live stage")
-    found = [difference.sentence for difference in differences if difference.subject in subjects]
-    if found:
+    sentences = [difference.sentence for difference in differences if difference.subject in subjects]
+    if sentences:
         stage = prepared.rollout.stage
         hint = f"Apply the manifest with `pulumi up`, or only its canary with `turnout canary set {stage}`."
-        raise RolloutError(f"{stage} differs from the manifest: {'; '.join(found)}", hint)
+        raise RolloutError(f"{stage} differs from the manifest: {'; '.join(sentences)}", hint)
 
 
 def check_functions(functions: ReachableFunctions, prepared: Prepared) -> None:

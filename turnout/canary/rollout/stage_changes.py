@@ -135,25 +135,25 @@ class Difference:
     sentence: str
 
 
-def find_differences(found: StageState, plan: StagePlan, whose: str) -> Iterator[Difference]:
+def find_differences(actual: StageState, plan: StagePlan, whose: str) -> Iterator[Difference]:
     """Each thing in which a stage differs from its plan; `whose` is what it is called: `the live stage`."""
-    for name, planned, value in _unequal(plan.variables, found.variables):
+    for name, planned, value in _unequal(plan.variables, actual.variables):
         if name == CANARY_VARIABLE and value == MARKS[True]:
             yield Difference(name, f"{whose} marks every answer as the canary's (`x-turnout-canary: true`): {RESET}")
             continue
-        waits = name == ALIAS_VARIABLE and planned == LIVE and found.canary is None
+        waits = name == ALIAS_VARIABLE and planned == LIVE and actual.canary is None
         sentence = f"{name} is {planned or 'not set'} in the manifest, {value or 'not set'} in {whose}"
         yield Difference(name, f"{sentence}: `pulumi up` completes the promoted release" if waits else sentence)
-    if plan.canary is None or found.canary is None:
-        if plan.canary or found.canary:
+    if plan.canary is None or actual.canary is None:
+        if plan.canary or actual.canary:
             has, lacks = ("the manifest", whose) if plan.canary else (whose, "the manifest")
             yield Difference(CANARY, f"a canary in {has}, but none in {lacks}")
         return
-    planned_percent, percent = plan.canary.percent, found.canary.percent
+    planned_percent, percent = plan.canary.percent, actual.canary.percent
     if planned_percent != percent:
         sentence = f"the canary's share is {planned_percent:g}% in the manifest, {percent:g}% in {whose}"
         yield Difference(SHARE, sentence)
-    for name, planned, value in _unequal(plan.canary.overrides, found.canary.overrides):
+    for name, planned, value in _unequal(plan.canary.overrides, actual.canary.overrides):
         if name == CANARY_VARIABLE:
             yield Difference(name, f"{whose} does not mark the answers of the canary (`x-turnout-canary`): {RESET}")
             continue
@@ -161,8 +161,8 @@ def find_differences(found: StageState, plan: StagePlan, whose: str) -> Iterator
         yield Difference(name, f"the canary's {name} is {where}")
 
 
-def _unequal(planned: Mapping[str, str], found: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+def _unequal(planned: Mapping[str, str], actual: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """Name and both values, empty for none, wherever they differ."""
-    for name in dict.fromkeys((*planned, *found)):
-        if planned.get(name, "") != found.get(name, ""):
-            yield name, planned.get(name, ""), found.get(name, "")
+    for name in dict.fromkeys((*planned, *actual)):
+        if planned.get(name, "") != actual.get(name, ""):
+            yield name, planned.get(name, ""), actual.get(name, "")

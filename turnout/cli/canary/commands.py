@@ -154,16 +154,16 @@ def rollback(
     further call undoes the promotion before that one.
     """
 
-    def make_action(found: Stage) -> Action:
+    def make_action(target: Stage) -> Action:
         from turnout.canary.rollout.action import Action
         from turnout.canary.rollout.way_back import describe, find_promotion, make_return, offer_of
         from turnout.yaml_text.editor import EditError
 
         rollouts = log_of(manifest).read(stage)
         if to_previous:
-            return make_return(found, rollouts)
+            return make_return(target, rollouts)
         promotion = find_promotion(rollouts)
-        if found.canary is None and promotion and (offer := offer_of(found, rollouts)):
+        if target.canary is None and promotion and (offer := offer_of(target, rollouts)):
             served = f"To return to {describe(promotion)}, served before the promotion at {promotion.time}"
             raise EditError(f"{stage} has no canary", f"{served}: {offer}")
         return Action("rollback", stage)

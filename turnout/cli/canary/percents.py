@@ -14,10 +14,10 @@ _PERCENT = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 def parse_percent(text: str) -> float:
     """Return a share of 0 to 100; an option's value or its default."""
-    found = find_percent(str(text))
-    if found is None:
+    percent = find_percent(str(text))
+    if percent is None:
         raise typer.BadParameter(f"{text!r} is not a number from 0 to 100.")
-    return found
+    return percent
 
 
 def find_percent(text: str) -> float | None:

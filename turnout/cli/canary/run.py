@@ -100,8 +100,8 @@ def run(
     with reported_errors(manifest):
         project = load(manifest)
         find_canary(project.manifest, stage)
-        found = find_stage(project.manifest, stage)
-        judgement = judgement_of(found, target)
+        stage_settings = find_stage(project.manifest, stage)
+        judgement = judgement_of(stage_settings, target)
         connection = connect(project, target, stage, judgement)
         around = Surroundings(
             lambda: load(manifest),
@@ -109,7 +109,7 @@ def run(
             log_of(manifest),
             target,
             connection,
-            compare_for(project, found, target, connection, api_key),
+            compare_for(project, stage_settings, target, connection, api_key),
             time.time,
             time.sleep,
         )
@@ -199,10 +199,10 @@ def parse_steps(text: str) -> tuple[float, ...] | None:
     """`5,25,50`, rising; None for an empty text."""
     if not text:
         return None
-    found = [find_percent(part.strip()) for part in text.split(",")]
-    steps = tuple(step for step in found if step)
+    percents = [find_percent(part.strip()) for part in text.split(",")]
+    steps = tuple(step for step in percents if step)
     is_rising = all(low < high for low, high in pairwise(steps))
-    if not is_rising or len(steps) < len(found) or steps == (100.0,):
+    if not is_rising or len(steps) < len(percents) or steps == (100.0,):
         raise CommandError(f"--steps must be increasing percentages such as 5,25,50, not {text!r}.")
     return steps
 
@@ -211,7 +211,7 @@ def parse_bake(text: str) -> float | None:
     """Minutes; None for an empty text."""
     if not text:
         return None
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", text)
-    if not found:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", text)
+    if not match:
         raise CommandError(f"--bake must be a number with s, m or h, such as 90s or 10m, not {text!r}.")
-    return float(found[1]) * UNITS_MINUTES[found[2]]
+    return float(match[1]) * UNITS_MINUTES[match[2]]

@@ -67,15 +67,17 @@ def status(
     with reported_errors(manifest):
         project = load(manifest)
         target = find_target(endpoint_url, stack)
-        found = find_stage(project.manifest, stage)
-        connection = connect(project, target, stage, judgement_of(found, target)) if target else None
+        stage_settings = find_stage(project.manifest, stage)
+        connection = connect(project, target, stage, judgement_of(stage_settings, target)) if target else None
         report = make_report(
             project,
             stage,
             log_of(manifest),
             target=target,
             connection=connection,
-            compare=compare_for(project, found, target, connection, api_key) if target and connection else None,
+            compare=compare_for(project, stage_settings, target, connection, api_key)
+            if target and connection
+            else None,
             outputs=read_outputs(outputs),
         )
     if as_json:
@@ -89,12 +91,12 @@ def read_outputs(name: str) -> Mapping[str, Any] | None:
     if not name:
         return None
     try:
-        found = json.loads(sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8"))
+        tree = json.loads(sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8"))
     except ValueError as error:
         raise CommandError(f"{name} is not JSON: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(tree, dict):
         raise CommandError(f"{name} does not contain a JSON object", "Pass the output of `pulumi stack output --json`.")
-    return found
+    return tree
 
 
 def say_report(report: CanaryReport, *, is_asked: bool) -> None:
@@ -160,10 +162,10 @@ def quantile_text(arm: Arm, bounds_s: tuple[float, ...], share: float) -> str:
     """`4 ms`: at most so long; `> 30,000 ms` past the last bound."""
     from turnout.canary.judging.observed import quantile_s
 
-    found = quantile_s(arm, bounds_s, share)
-    if found is None:
+    seconds = quantile_s(arm, bounds_s, share)
+    if seconds is None:
         return "-"
-    return f"> {bounds_s[-1] * 1000:,.0f} ms" if found > bounds_s[-1] else f"{found * 1000:,.3g} ms"
+    return f"> {bounds_s[-1] * 1000:,.0f} ms" if seconds > bounds_s[-1] else f"{seconds * 1000:,.3g} ms"
 
 
 def check_text(check: Check) -> str:

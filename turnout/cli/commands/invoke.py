@@ -120,7 +120,7 @@ def is_listed(manifest: Path, model: str, version: str) -> bool:
     except (OSError, ProblemsError):
         return False
     return any(
-        row.name == model and (not version or version in [found.name for found in row.versions]) for row in read.models
+        row.name == model and (not version or version in [each.name for each in row.versions]) for row in read.models
     )
 
 

@@ -48,13 +48,13 @@ def keys(
     asking = [row.name for row in stages if row.auth == "api_key"]
     if stage:
         check_stage(stage, [row.name for row in stages], asking)
-    found = keys_of(path.parent, [stage] if stage else asking)
+    stage_keys = keys_of(path.parent, [stage] if stage else asking)
     if as_json:
-        say_json(found)
+        say_json(stage_keys)
     elif stage:
-        say(found[stage])
-    elif found:
-        say_table(("STAGE", "KEY"), found.items())
+        say(stage_keys[stage])
+    elif stage_keys:
+        say_table(("STAGE", "KEY"), stage_keys.items())
     else:
         say("No stage requires an API key.")
 
@@ -81,11 +81,11 @@ def find_services_token(folder: Path, port: int) -> str:
     from turnout.system.service_tokens import read_tokens
 
     tokens = read_tokens(folder)
-    found = {number: token for number, token in tokens.items() if port in {0, number}}
-    if not found:
+    matching = {number: token for number, token in tokens.items() if port in {0, number}}
+    if not matching:
         where = f" on port {port}" if port else ""
         message = f"no running server of this project{where} requires a token."
         raise CommandError(message, "Start one with `turnout serve --services token`.", code=1)
-    if len(found) > 1:
-        raise CommandError(f"servers run on ports {', '.join(map(str, sorted(found)))}.", "Choose one with --port.")
-    return next(iter(found.values()))
+    if len(matching) > 1:
+        raise CommandError(f"servers run on ports {', '.join(map(str, sorted(matching)))}.", "Choose one with --port.")
+    return next(iter(matching.values()))

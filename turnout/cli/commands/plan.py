@@ -65,8 +65,8 @@ def plan(
     made = make_plan(project.manifest, project.artifacts, stack=stack)
     tried = try_all(project)
     opened = (Note("", text) for text in require_imports(project, models_only=True).notes)
-    found = (*find_deployment_notes(made, read_outputs(outputs)), *find_notes(tried), *opened)
-    made = replace(made, notes=(*made.notes, *found))
+    notes = (*find_deployment_notes(made, read_outputs(outputs)), *find_notes(tried), *opened)
+    made = replace(made, notes=(*made.notes, *notes))
     costs = estimate_costs(made, project.manifest, call_ms)
     starts = measure(project) if cold_start else None
     if as_json:

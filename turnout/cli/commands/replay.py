@@ -283,5 +283,5 @@ def say_summary(summary: Summary, model: str) -> None:
 def side_row(side: Side) -> tuple[str, ...]:
     """A version's row."""
     quantiles = (side.quantile_ms(share) for share in (0.5, 0.95, 0.99))
-    times = ("-" if found is None else f"{found:.2f}" for found in quantiles)
+    times = ("-" if seconds is None else f"{seconds:.2f}" for seconds in quantiles)
     return side.name, f"{side.statuses.total():,}", f"{side.errors:,}", *times

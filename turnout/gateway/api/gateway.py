@@ -219,10 +219,10 @@ class Gateway:
             return UNKNOWN_STAGE
         exchange.stage = stage
         share = exchange.share = stage.share(self._random)
-        found = stage.document.routes.match(request.method, exchange.path)
-        if found is None:
+        match = stage.document.routes.match(request.method, exchange.path)
+        if match is None:
             return UNKNOWN_ROUTE
-        routed = exchange.routed = Routed(stage, share, *found, fields_of(request))
+        routed = exchange.routed = Routed(stage, share, *match, fields_of(request))
         return routed
 
     def _admit(self, exchange: Exchange, routed: Routed) -> GatewayError | None:

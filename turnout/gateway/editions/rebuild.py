@@ -64,13 +64,13 @@ def rebuild(path: Path, before: Edition, *, functions_of: FunctionsOf, gateway_o
     """
     logging.disable()  # what goes wrong here is told as a problem of the files
     manifest_stamp = stamps_of([path.absolute()])
-    found = find_what_is_there(path)
-    versions = found.versions if found else ()
+    manifest = find_what_is_there(path)
+    versions = manifest.versions if manifest else ()
     files = {**find_files(path, before, versions), **dict(manifest_stamp)}
     edition: Edition | None = None
     problems = ""
     try:
-        edition = _read(path, found)
+        edition = _read(path, manifest)
         functions = functions_of(edition, None)
         gateway_of(edition, functions)
         names = [name for name, mark in edition.marks.items() if not _is_known(name, mark.digest, before)]
@@ -89,17 +89,17 @@ def is_shortage(problems: str) -> bool:
     return any(text in problems for text in SHORTAGES)
 
 
-def _read(path: Path, found: FoundManifest | None) -> Edition:
+def _read(path: Path, manifest: FoundManifest | None) -> Edition:
     """An edition none of whose files changed while it was made, or the last of many tries.
 
     Args:
         path: the manifest.
-        found: what it held when the files were looked for; None where nothing could be read.
+        manifest: what it held when the files were looked for; None where nothing could be read.
     """
     for _ in range(TRIES):
         started = time.time_ns() - CLOCK_STEP_NS
-        edition = make_edition(complete_project(find_manifest(path) if found is None else found))
-        found = None  # another try reads all of it again
+        edition = make_edition(complete_project(find_manifest(path) if manifest is None else manifest))
+        manifest = None  # another try reads all of it again
         stamps = [stamp for mark in edition.marks.values() for _, stamp in mark.stamps]
         if all(changed < started for _, changed, _ in stamps):
             break

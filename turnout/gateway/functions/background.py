@@ -47,8 +47,8 @@ class Background:
 
     async def _call(self, name: str, alias: str, event: Mapping[str, Any]) -> None:
         try:
-            found = self._functions.invoke(name, alias, event, TIMEOUT_S)
-            invocation = found if isinstance(found, Invocation) else await found
+            outcome = self._functions.invoke(name, alias, event, TIMEOUT_S)
+            invocation = outcome if isinstance(outcome, Invocation) else await outcome
         except Exception:
             log.exception("%s: an asynchronous call failed inside the gateway", name)
             return

@@ -80,11 +80,11 @@ class WaitingTime:
             at_once: see `is_hopeless`.
             now: the clock's.
         """
-        found: list[W] = []
+        hopeless: list[W] = []
         for call in latest_first:
             count -= 1
             if not self.is_hopeless(count, at_once, call.deadline - now):
                 break
             if call.kept_until <= now:
-                found.append(call)
-        return found
+                hopeless.append(call)
+        return hopeless

@@ -179,8 +179,8 @@ class RequestReader:
             elif self.length:
                 end = min(at + max(1, self.length - self.body_bytes), len(data))
             else:
-                found = data.find(b"\n\r\n", at - 1)  # an empty line ends it, also one that begins here
-                end = len(data) if found < 0 else found + 3
+                ending = data.find(b"\n\r\n", at - 1)  # an empty line ends it, also one that begins here
+                end = len(data) if ending < 0 else ending + 3
             if self.request is None and (self._line or not self.target):
                 self._check_line(data[at:end])
             self._feed(view[at:end])

@@ -26,7 +26,7 @@ def escape(text: str) -> str:
     if text.isascii() and text.isprintable() and " " not in text and "\\" not in text:
         return text
     return _UNSAFE.sub(
-        lambda found: f"\\x{ord(found[0]):02x}" if ord(found[0]) < 256 else f"\\u{ord(found[0]):04x}", text
+        lambda match: f"\\x{ord(match[0]):02x}" if ord(match[0]) < 256 else f"\\u{ord(match[0]):04x}", text
     )
 
 

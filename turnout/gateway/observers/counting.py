@@ -46,9 +46,9 @@ def _function_behind(routed: Routed, general: str) -> str:
 
     Such a call counts as the model's own: a canary is judged by it, too. Empty where the request is something else.
     """
-    found, variables = _INFERENCE.fullmatch(routed.parameters["proxy"]), routed.share.variables
-    if found is None or variables is None:
+    match, variables = _INFERENCE.fullmatch(routed.parameters["proxy"]), routed.share.variables
+    if match is None or variables is None:
         return ""
     # Only names that the stage knows: a caller must not fill the table with others.
-    chosen = variables.get(variable_name(found[1]))
-    return function_name(general.removesuffix(f"_{ROUTER}"), found[1], chosen) if chosen else ""
+    chosen = variables.get(variable_name(match[1]))
+    return function_name(general.removesuffix(f"_{ROUTER}"), match[1], chosen) if chosen else ""

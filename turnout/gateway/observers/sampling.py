@@ -64,8 +64,8 @@ def sample_requests(
             if answered is not None:
 
                 def make() -> bytes | None:
-                    found = sample_of(exchange, response, duration_s, answered, redactions.get(answered, ()))
-                    return None if found is None else write_line(found)
+                    sample_line = sample_of(exchange, response, duration_s, answered, redactions.get(answered, ()))
+                    return None if sample_line is None else write_line(sample_line)
 
                 with_sample(exchange, make, lambda line: samples.add(stage.settings.name, line), deferred)
 

@@ -179,11 +179,11 @@ def function_of_uri(uri: object) -> str:
     service, _, path = uri.partition("/")
     if not service.endswith((":path", ":action")) or not path:
         raise ValueError("AWS ARN for integration must contain path or action")
-    before, found, function = path.partition(":function:")
+    before, separator, function = path.partition(":function:")
     if (
         not service.endswith(":lambda:path")
         or not before.startswith("2015-03-31/functions/arn:")
-        or not found
+        or not separator
         or not function.endswith("/invocations")
         or function == "/invocations"
     ):

@@ -73,16 +73,16 @@ class GatewayResponses:
         self, error: GatewayError, context: Mapping[str, Any], variables: Mapping[str, str] | None
     ) -> tuple[int, tuple[tuple[str, str], ...], bytes]:
         """Status, further headers and body of one error. `context` is the request's, by `$context` name."""
-        found = self._responses.get(error.kind)
-        if found is None:
-            found = self._responses.get("DEFAULT_5XX" if error.status >= 500 else "DEFAULT_4XX")
+        response = self._responses.get(error.kind)
+        if response is None:
+            response = self._responses.get("DEFAULT_5XX" if error.status >= 500 else "DEFAULT_4XX")
         message = orjson.dumps(error.message).decode()
         default = f'{{"message":{" " if error.spaced else ""}{message}}}'.encode()
-        if found is None:
+        if response is None:
             return error.status, (), default
-        status = found.status or error.status
-        if found.template is None:
-            return status, found.headers, default
+        status = response.status or error.status
+        if response.template is None:
+            return status, response.headers, default
         known = {
             **context,
             "error.message": error.message,
@@ -94,7 +94,7 @@ class GatewayResponses:
             source: Mapping[str, Any] = known if variable[1] == "context" else variables or {}
             return str(source.get(variable[2], ""))
 
-        return status, found.headers, _VARIABLE.sub(value, found.template).encode()
+        return status, response.headers, _VARIABLE.sub(value, response.template).encode()
 
 
 def parse_gateway_responses(extension: object) -> tuple[GatewayResponses, list[str]]:

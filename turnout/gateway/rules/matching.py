@@ -74,31 +74,31 @@ class Routes(Generic[T]):
                 return methods[ANY], None
         trimmed = path.strip("/")
         if not trimmed:
-            found = _search(self._root, [], 0, method)
+            result = _search(self._root, [], 0, method)
         else:
-            found = _search(self._root, trimmed.split("/"), 0, method)
-        if found is None:
+            result = _search(self._root, trimmed.split("/"), 0, method)
+        if result is None:
             return None
-        leaf, values = found
+        leaf, values = result
         return leaf.target, dict(zip(leaf.names, values, strict=True)) if leaf.names else None
 
     def _add(self, method: str, template: str, target: T) -> None:
         names, node, leaves = [], self._root, self._root.leaves
         segments = template.strip("/").split("/") if template.strip("/") else []
         for position, segment in enumerate(segments):
-            found = _SEGMENT.fullmatch(segment)
-            if not template.startswith("/") or found is None:
+            match = _SEGMENT.fullmatch(segment)
+            if not template.startswith("/") or match is None:
                 raise PathError(
                     f"path {template!r}: segment {segment!r} must be letters, digits and . _ - : , or a whole {{name}}"
                 )
-            if found["name"]:
-                names.append(found["name"])
-            if found["greedy"] and position < len(segments) - 1:
+            if match["name"]:
+                names.append(match["name"])
+            if match["greedy"] and position < len(segments) - 1:
                 raise PathError(f"path {template!r}: {segment} must be the last segment")
-            if found["greedy"]:
+            if match["greedy"]:
                 leaves = node.greedy
                 continue
-            if found["name"]:
+            if match["name"]:
                 node.parameter = node.parameter or _Node()
                 node = node.parameter
             else:
@@ -125,13 +125,13 @@ def _search(node: _Node[T], segments: list[str], start: int, method: str) -> tup
         return (leaf, ()) if leaf is not None else None
     segment = segments[start]
     child = node.static.get(segment)
-    if child is not None and (found := _search(child, segments, start + 1, method)) is not None:
-        return found
+    if child is not None and (result := _search(child, segments, start + 1, method)) is not None:
+        return result
     if (
         segment
         and node.parameter is not None
-        and (found := _search(node.parameter, segments, start + 1, method)) is not None
+        and (result := _search(node.parameter, segments, start + 1, method)) is not None
     ):
-        return found[0], (segment, *found[1])
+        return result[0], (segment, *result[1])
     leaf = _leaf_of(node.greedy, method)
     return (leaf, ("/".join(segments[start:]),)) if leaf is not None else None

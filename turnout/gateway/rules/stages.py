@@ -326,15 +326,15 @@ def target_of(operation: Operation, variables: Mapping[str, str]) -> FunctionTar
     """Where an operation leads with these variables; an undefined variable is empty text, as on AWS."""
     timeout_s = operation.timeout_ms / 1000
     undefined = [name for name in _VARIABLE.findall(operation.function) if name not in variables]
-    rendered = _VARIABLE.sub(lambda found: variables.get(found[1], ""), operation.function)
-    found = _FUNCTION.fullmatch(rendered)
+    rendered = _VARIABLE.sub(lambda match: variables.get(match[1], ""), operation.function)
+    match = _FUNCTION.fullmatch(rendered)
     problem = ""
     if operation.is_misconfigured:
         problem = "the integration's httpMethod must be POST"
     elif undefined:
         problem = f"stage variable {undefined[0]!r} is not defined, so the function would be {rendered!r}"
-    elif found is None:
+    elif match is None:
         problem = f"{rendered!r} is no function name"
-    if found is None or problem:
+    if match is None or problem:
         return FunctionTarget("", "", timeout_s, problem)
-    return FunctionTarget(found["name"], found["alias"] or "", timeout_s)
+    return FunctionTarget(match["name"], match["alias"] or "", timeout_s)

@@ -116,10 +116,10 @@ def _resolve(document: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[st
     reference = node.get("$ref")
     if reference is None:
         return node
-    found: Any = document
+    value: Any = document
     for key in reference.removeprefix("#/").split("/"):
-        found = found[key.replace("~1", "/").replace("~0", "~")]
-    return found  # type: ignore[no-any-return]
+        value = value[key.replace("~1", "/").replace("~0", "~")]
+    return value  # type: ignore[no-any-return]
 
 
 def _without(node: Any, names: frozenset[str]) -> Any:

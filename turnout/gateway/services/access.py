@@ -42,7 +42,7 @@ def with_token(handle: Handler, token: str) -> Handler:
     """The same handler for requests that carry the token; others are refused with 403."""
 
     def guarded(request: Request) -> Response | Awaitable[Response]:
-        if any(compare_digest(found.encode(), token.encode()) for found in find_tokens(request.headers)):
+        if any(compare_digest(token_sent.encode(), token.encode()) for token_sent in find_tokens(request.headers)):
             return handle(request)
         return AwsError(403, "AccessDeniedException", REFUSED).response()
 
@@ -52,5 +52,5 @@ def with_token(handle: Handler, token: str) -> Handler:
 def find_tokens(headers: Iterable[tuple[str, str]]) -> list[str]:
     """What a request offers as a token: the access key of a signature, or a bearer token."""
     sent = [value for name, value in headers if name.lower() == "authorization"]
-    found = [pattern.match(value) for value in sent for pattern in (_CREDENTIAL, _BEARER)]
-    return [match[1] for match in found if match is not None]
+    matches = [pattern.match(value) for value in sent for pattern in (_CREDENTIAL, _BEARER)]
+    return [match[1] for match in matches if match is not None]

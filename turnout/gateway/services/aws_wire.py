@@ -47,7 +47,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     Raises:
         ValueError: it is something else.
     """
-    found = orjson.loads(body or b"{}")
-    if not isinstance(found, dict):
+    value = orjson.loads(body or b"{}")
+    if not isinstance(value, dict):
         raise ValueError("expected an object")  # noqa: TRY004 - all that is wrong with a body is one kind
-    return found
+    return value

@@ -77,10 +77,10 @@ class InvokeApi:
             return error.response()
 
     def _invoke(self, request: Request) -> Response | Awaitable[Response]:
-        found = _PATH.fullmatch(request.path)
-        if found is None or request.method != "POST":
+        match = _PATH.fullmatch(request.path)
+        if match is None or request.method != "POST":
             raise AwsError(404, "UnknownOperationException", "Of Lambda's APIs only Invoke is answered here")
-        wanted = parse_wanted(unquote(found[1]), parse_qs(request.query).get("Qualifier", [""])[0])
+        wanted = parse_wanted(unquote(match[1]), parse_qs(request.query).get("Qualifier", [""])[0])
         if wanted.name not in self._names or wanted.alias not in ALIASES:
             raise _unknown(wanted)
         kind = next((value for name, value in request.headers if name.lower() == "x-amz-invocation-type"), KINDS[0])
@@ -101,8 +101,8 @@ class InvokeApi:
         return answer(202)
 
     async def _call(self, wanted: Wanted, event: dict[str, Any]) -> Response:
-        found = self._functions.invoke(wanted.name, wanted.alias, event, TIMEOUT_S)
-        invocation = found if isinstance(found, Invocation) else await found
+        outcome = self._functions.invoke(wanted.name, wanted.alias, event, TIMEOUT_S)
+        invocation = outcome if isinstance(outcome, Invocation) else await outcome
         executed = ("X-Amz-Executed-Version", wanted.executed_version)
         match invocation.error:
             case None:
@@ -121,16 +121,16 @@ def parse_wanted(text: str, qualifier: str) -> Wanted:
     Raises:
         AwsError: it is none of these, or the two contradict each other.
     """
-    found = _NAME.fullmatch(text)
-    if found is None:
+    match = _NAME.fullmatch(text)
+    if match is None:
         raise _invalid(
             f"1 validation error detected: Value '{text}' at 'functionName' failed to satisfy constraint: "
             "Member must be a function's name, name:qualifier, or its ARN"
         )
-    named = found["qualifier"] or ""
+    named = match["qualifier"] or ""
     if named and qualifier and named != qualifier:
         raise _invalid("The derived qualifier from the function name does not match the specified qualifier.")
-    return Wanted(found["name"], qualifier or named)
+    return Wanted(match["name"], qualifier or named)
 
 
 def parse_payload(body: bytes, limit_bytes: int) -> dict[str, Any]:

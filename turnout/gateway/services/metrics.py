@@ -47,7 +47,7 @@ def make_metrics(
             for key, counts in counters.read().items()
             if key.function and stage in {"", key.stage}
         ]
-        found = {"stage": stage, "run": run, "time": clock(), "bounds_s": BOUNDS_S, "functions": functions}
-        return answer(200, found if dropped is None else {**found, "dropped_lines": dropped()})
+        metrics = {"stage": stage, "run": run, "time": clock(), "bounds_s": BOUNDS_S, "functions": functions}
+        return answer(200, metrics if dropped is None else {**metrics, "dropped_lines": dropped()})
 
     return answer_metrics

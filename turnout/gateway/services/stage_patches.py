@@ -202,10 +202,10 @@ def parse_variables(variables: Any) -> Mapping[str, str]:
     """Several variables at once; raises an AwsError as `with_variable` does."""
     if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
         raise bad_request("Invalid stage variables specified: expected an object of texts")
-    found: Mapping[str, str] = {}
+    parsed: Mapping[str, str] = {}
     for name, value in variables.items():
-        found = with_variable(found, name, value)
-    return found
+        parsed = with_variable(parsed, name, value)
+    return parsed
 
 
 def bad_request(message: str) -> AwsError:

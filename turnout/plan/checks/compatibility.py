@@ -30,10 +30,10 @@ def _check_inputs(baseline: Signature, other: Signature) -> tuple[str, ...]:
         if tensor.name not in theirs:
             reasons.append(f"input `{tensor.name}` is missing")
             continue
-        found = theirs[tensor.name]
-        if found.required and not tensor.required:
+        counterpart = theirs[tensor.name]
+        if counterpart.required and not tensor.required:
             reasons.append(f"input `{tensor.name}` is optional in the baseline and required here")
-        reasons += _check_tensor("input", tensor, found, strict=found)
+        reasons += _check_tensor("input", tensor, counterpart, strict=counterpart)
     extra = [tensor for tensor in other.inputs if tensor.name not in ours]
     reasons += [
         f"input `{tensor.name}` is required here and unknown to the baseline" for tensor in extra if tensor.required
@@ -57,11 +57,11 @@ def _check_outputs(baseline: Signature, other: Signature) -> tuple[str, ...]:
         if tensor.name not in theirs:
             reasons.append(f"output `{tensor.name}` is missing")
             continue
-        found = theirs[tensor.name]
-        reasons += _check_tensor("output", tensor, found, strict=tensor)
-        if tensor.labels and tensor.labels != found.labels:
+        counterpart = theirs[tensor.name]
+        reasons += _check_tensor("output", tensor, counterpart, strict=tensor)
+        if tensor.labels and tensor.labels != counterpart.labels:
             reasons.append(
-                f"output `{tensor.name}` has the labels {_labels(found)}, the baseline's are {_labels(tensor)}"
+                f"output `{tensor.name}` has the labels {_labels(counterpart)}, the baseline's are {_labels(tensor)}"
             )
     if not reasons and all(_has_rows(tensor) for tensor in baseline.outputs):
         detail = "with no row per instance: `instances` cannot be answered"

@@ -149,8 +149,8 @@ class _Walk:
         """Whether tensors are of the kinds that cases compare them with, and may have one element and such a value."""
         for name in (name for name in compared if name in tensors):
             datatype, kind = tensors[name].datatype, _kind_of(compared[name])
-            found = DATATYPES[datatype].kind
-            if (found if found in DATATYPE_OF_KIND else "number") != kind:
+            its_kind = DATATYPES[datatype].kind
+            if (its_kind if its_kind in DATATYPE_OF_KIND else "number") != kind:
                 word = {"bytes": "texts", "bool": "true and false", "number": "numbers"}[kind]
                 self._add_problem(path, f"`{name}` is {datatype}, but the cases compare it with {word}")
                 continue

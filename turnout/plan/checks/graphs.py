@@ -62,8 +62,8 @@ class _Reader:
             path = ("models", model.name, "graph")
             signature, findings = signature_of_graph(model.graph, self._signatures_of, path)
             self._known[model.name] = signature
-            for found in findings:
-                self.problems.append(self._manifest.problem(found.path, found.message, found.hint))
+            for finding in findings:
+                self.problems.append(self._manifest.problem(finding.path, finding.message, finding.hint))
         return self._known[model.name]
 
     def _signatures_of(self, call: CallNode) -> Sequence[Signature]:

@@ -138,10 +138,10 @@ def _is_local(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        found = ip_address(host)
+        address = ip_address(host)
     except ValueError:
         return False
-    return found.is_loopback or (found.version == 4 and found.is_link_local) or str(found) == "fd00:ec2::23"
+    return address.is_loopback or (address.version == 4 and address.is_link_local) or str(address) == "fd00:ec2::23"
 
 
 def _authorization(environ: Mapping[str, str]) -> dict[str, str]:
@@ -182,9 +182,9 @@ def _get(at: SplitResult, headers: Mapping[str, str]) -> tuple[int, bytes]:
 def _read(body: bytes, now_s: float) -> tuple[Credentials, float]:
     """The credentials, and when they expire: never, where the server does not say."""
     try:
-        found: Any = json.loads(body)
-        served = Credentials(found["AccessKeyId"], found["SecretAccessKey"], found.get("Token") or "")
-        expires = found.get("Expiration")
+        document: Any = json.loads(body)
+        served = Credentials(document["AccessKeyId"], document["SecretAccessKey"], document.get("Token") or "")
+        expires = document.get("Expiration")
         expires_s = float("inf") if expires is None else _seconds(expires)
     except (ValueError, KeyError, TypeError, AttributeError):
         served = None
@@ -199,5 +199,5 @@ def _read(body: bytes, now_s: float) -> tuple[Credentials, float]:
 def _seconds(text: str) -> float:
     from datetime import UTC, datetime
 
-    found = datetime.fromisoformat(text)
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -166,8 +166,8 @@ _TENSOR_PARAMETERS = frozenset({"binary_data_size", "binary_data", "content_type
 
 def _parameters(row: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """The parameters by which a request is read and answered, and no others."""
-    found = row.get("parameters")
-    kept = {name: value for name, value in found.items() if name in names} if isinstance(found, dict) else {}
+    parameters = row.get("parameters")
+    kept = {name: value for name, value in parameters.items() if name in names} if isinstance(parameters, dict) else {}
     return {"parameters": kept} if kept else {}
 
 

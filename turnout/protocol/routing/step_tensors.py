@@ -70,15 +70,15 @@ def read_step(headers: Mapping[str, str], body: bytes) -> dict[str, Tensor]:
         text, part = read_body(headers, body)
         if part is None:
             raise BadAnswerError("expected tensors in binary, got none")
-        found = {}
+        tensors = {}
         for row in orjson.loads(text)["outputs"]:
             name, datatype = row["name"], DATATYPES[row["datatype"]]
             shape = read_shape(name, row["shape"])
             values = part.take(name, datatype, math.prod(shape), row["parameters"]["binary_data_size"])
-            found[name] = Tensor(datatype, values.reshape(shape))
+            tensors[name] = Tensor(datatype, values.reshape(shape))
         part.check_finished()
     except RequestError as error:
         raise BadAnswerError(error.message) from None
     except (ValueError, TypeError, KeyError) as error:
         raise BadAnswerError(f"no answer of the Open Inference Protocol: {type(error).__name__}: {error}") from None
-    return found
+    return tensors

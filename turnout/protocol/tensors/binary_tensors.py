@@ -49,8 +49,8 @@ class BinaryPart:
             )
         if datatype.kind == "bool":
             _check_booleans(name, np.frombuffer(self._body, np.uint8, count, start))
-        found: Array = np.frombuffer(self._body, datatype.dtype, count, start)
-        return found if found.flags.aligned else found.copy()
+        array: Array = np.frombuffer(self._body, datatype.dtype, count, start)
+        return array if array.flags.aligned else array.copy()
 
     def check_finished(self) -> None:
         """Refuse bytes that no input claims."""
@@ -82,7 +82,7 @@ def _read_bytes(name: str, body: bytes, start: int, size: int, count: int) -> Ar
     end = start + size
     if count * _LENGTH.size > size:
         raise _invalid(name, f"{count} elements, each with its 4-byte length", f"{size} bytes")
-    found = np.empty(count, object)
+    array = np.empty(count, object)
     for index in range(count):
         if end - start < _LENGTH.size:
             raise _invalid(name, f"a 4-byte length before element {index}", f"{end - start} bytes")
@@ -90,11 +90,11 @@ def _read_bytes(name: str, body: bytes, start: int, size: int, count: int) -> Ar
         start += _LENGTH.size
         if length > end - start:
             raise _invalid(name, f"{length} bytes for element {index} (its length)", f"{end - start} bytes")
-        found[index] = bytes(body[start : start + length])
+        array[index] = bytes(body[start : start + length])
         start += length
     if start != end:
         raise _invalid(name, f"{count} elements", f"{end - start} bytes more")
-    return found
+    return array
 
 
 def write_binary(datatype: str, values: Array) -> bytes:

@@ -43,14 +43,14 @@ def read_with_constants(text: bytes, values: Mapping[str, Any] = NUMBERS) -> Any
     return orjson.loads(text)
 
 
-def _mark(found: re.Match[bytes]) -> bytes:
-    word = found[0]
+def _mark(match: re.Match[bytes]) -> bytes:
+    word = match[0]
     return word if word[:1] == b'"' else b'"%b%b"' % (_MARK.encode(), word)
 
 
-def _fill(found: re.Match[bytes]) -> bytes:
+def _fill(match: re.Match[bytes]) -> bytes:
     """A number of the same length, so that positions stay."""
-    word = found[0]
+    word = match[0]
     if word[:1] == b'"':
         return word
     return b"-" + b"1" * (len(word) - 1) if word[:1] == b"-" else b"1" * len(word)

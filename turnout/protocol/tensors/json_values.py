@@ -69,16 +69,16 @@ def read_values(name: str, datatype: Datatype, values: list[Any], *, booleans: b
         elements = array(code, values)
     except (TypeError, OverflowError):
         return _READERS[datatype.name](name, datatype, values)
-    found: Array = np.frombuffer(elements, datatype.dtype)
-    if code == "f" and _has_infinity(elements, found):
+    numbers: Array = np.frombuffer(elements, datatype.dtype)
+    if code == "f" and _has_infinity(elements, numbers):
         return _read_floats(name, datatype, values)
-    return found
+    return numbers
 
 
-def _has_infinity(elements: array[float], found: Array) -> bool:
+def _has_infinity(elements: array[float], numbers: Array) -> bool:
     if len(elements) <= FEW:
         return not math.isfinite(sum(elements))  # in FP64, where so few of FP32 cannot overflow
-    return bool(np.isinf(found).any())
+    return bool(np.isinf(numbers).any())
 
 
 def _read_integers(name: str, datatype: Datatype, values: list[Any]) -> Array:
@@ -95,13 +95,13 @@ def _read_integers(name: str, datatype: Datatype, values: list[Any]) -> Array:
 
 def _read_floats(name: str, datatype: Datatype, values: list[Any]) -> Array:
     numbers = np.array([_read_float(name, datatype, index, value) for index, value in enumerate(values)], np.float64)
-    found = _NARROW[datatype.name](numbers)
-    wide = bfloat16.to_float32(found) if datatype.name == "BF16" else found
+    narrowed = _NARROW[datatype.name](numbers)
+    wide = bfloat16.to_float32(narrowed) if datatype.name == "BF16" else narrowed
     overflown = np.flatnonzero(np.isinf(wide) & np.isfinite(numbers))
     if overflown.size:
         index = int(overflown[0])
         raise _wrong("VALUE_OUT_OF_RANGE", name, index, f"a number within the range of {datatype.name}", values[index])
-    return found
+    return narrowed
 
 
 def _read_float(name: str, datatype: Datatype, index: int, value: Any) -> float:
@@ -126,20 +126,20 @@ def _read_texts(name: str, datatype: Datatype, values: list[Any]) -> Array:
     if set(map(type, values)) != {str}:
         index = next(index for index, value in enumerate(values) if type(value) is not str)
         raise _wrong("INVALID_VALUE", name, index, "a string (BYTES)", values[index])
-    found = np.empty(len(values), datatype.dtype)
-    found[:] = [value.encode() for value in values]
-    return found
+    texts = np.empty(len(values), datatype.dtype)
+    texts[:] = [value.encode() for value in values]
+    return texts
 
 
 def decode_base64(name: str, values: Array) -> Array:
     """BYTES that were sent in base64, as what they stand for: INVALID_VALUE where one is other text."""
-    found = np.empty(len(values), values.dtype)
+    decoded = np.empty(len(values), values.dtype)
     for index, value in enumerate(values.tolist()):
         try:
-            found[index] = base64.b64decode(value, validate=True)
+            decoded[index] = base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError):
             raise _wrong("INVALID_VALUE", name, index, "base64, as its `content_type` says", value.decode()) from None
-    return found
+    return decoded
 
 
 _READERS: Mapping[str, Callable[[str, Datatype, list[Any]], Array]] = {

@@ -80,10 +80,10 @@ class LongList:
                 raise NotPlainError
             return numbers.astype(datatype.dtype)
         with np.errstate(over="ignore", under="ignore"):
-            found: Array = numbers.astype(datatype.dtype)
-        if np.isinf(found).any():
+            array: Array = numbers.astype(datatype.dtype)
+        if np.isinf(array).any():
             raise NotPlainError
-        return found
+        return array
 
 
 def read_document(text: bytes, long_bytes: int = LONG_BYTES) -> Any:
@@ -96,11 +96,11 @@ def read_document(text: bytes, long_bytes: int = LONG_BYTES) -> Any:
     parts: list[bytes] = []
     done = at = 0
     while len(lists) < _MOST_LISTS and (at := text.find(_KEY, at)) >= 0:
-        found = _LIST.match(text, at)
+        match = _LIST.match(text, at)
         at += len(_KEY)
-        if found is None:
+        if match is None:
             continue
-        start, end = found.end(), text.find(b"]", found.end()) + 1
+        start, end = match.end(), text.find(b"]", match.end()) + 1
         if not end:
             break
         if end - start < long_bytes:

@@ -89,8 +89,8 @@ class LocalInvoke:
         if asynchronous:
             is_taken = self._background.submit(function, alias, event)
             return Answered(None) if is_taken else Answered(None, "throttled", f"{function}: too many such calls")
-        found = self._functions.invoke(function, alias, event, max(0.0, deadline_s - time.monotonic()))
-        invocation = found if isinstance(found, Invocation) else await found
+        outcome = self._functions.invoke(function, alias, event, max(0.0, deadline_s - time.monotonic()))
+        invocation = outcome if isinstance(outcome, Invocation) else await outcome
         return Answered(invocation.answer, invocation.error or "", invocation.message)
 
 

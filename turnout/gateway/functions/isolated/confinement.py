@@ -81,14 +81,14 @@ class Boundary:
     @property
     def missing(self) -> list[str]:
         """What a function could do that it should not, as short phrases."""
-        found = []
+        names = []
         if not self.landlock:
-            found.append("read this user's files" if not self.own_user else "read files that are open to every user")
+            names.append("read this user's files" if not self.own_user else "read files that are open to every user")
         if self.landlock < TCP_ABI:
-            found.append("connect to every port of this machine")
+            names.append("connect to every port of this machine")
         if self.landlock < SIGNALS_ABI and not self.own_user:
-            found.append("signal this user's processes")
-        return found
+            names.append("signal this user's processes")
+        return names
 
     def describe(self) -> str:
         """One line for the log."""
@@ -166,8 +166,8 @@ def _python() -> list[str]:
     program = os.path.realpath(sys.executable)
     environment = os.path.join(os.path.dirname(os.path.dirname(sys.executable)), "pyvenv.cfg")  # noqa: PTH118, PTH120
     shared = os.path.join(library, sysconfig.get_config_var("INSTSONAME") or "") if library else ""  # noqa: PTH118
-    found = [*folders, program, environment, shared]
-    return [path for path in dict.fromkeys(found) if path and os.path.exists(path)]  # noqa: PTH110
+    paths = [*folders, program, environment, shared]
+    return [path for path in dict.fromkeys(paths) if path and os.path.exists(path)]  # noqa: PTH110
 
 
 def _become_own_user(scratch: str, *, keep_reading: bool) -> None:

@@ -75,14 +75,14 @@ def _keep(child: int, reader: int, terminated: list[int], scratch: str) -> NoRet
 
 def _reap() -> dict[int, int]:
     """Wait for what has ended: process -> its status."""
-    found = {}
+    ended = {}
     with contextlib.suppress(ChildProcessError):
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
-            found[pid] = status
-    return found
+            ended[pid] = status
+    return ended
 
 
 def end_descendants(pid: int) -> None:
@@ -92,11 +92,11 @@ def end_descendants(pid: int) -> None:
         new = set(descendants_of(pid)) - stopped
         if not new:
             break
-        for found in new:
-            _signal(found, signal.SIGSTOP)
+        for child in new:
+            _signal(child, signal.SIGSTOP)
         stopped |= new
-    for found in stopped:
-        _signal(found, signal.SIGKILL)
+    for child in stopped:
+        _signal(child, signal.SIGKILL)
 
 
 def descendants_of(pid: int) -> Iterator[int]:
@@ -110,14 +110,14 @@ def descendants_of(pid: int) -> Iterator[int]:
 
 def children_of(pid: int) -> list[int]:
     """The children of a process, the oldest first; none where it is gone."""
-    found: list[int] = []
+    children: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
             with open(f"/proc/{pid}/task/{thread}/children", "rb") as stream:  # noqa: PTH123
-                found += map(int, stream.read().split())
+                children += map(int, stream.read().split())
     except OSError:
-        return found
-    return found
+        return children
+    return children
 
 
 def _signal(pid: int, number: int) -> None:

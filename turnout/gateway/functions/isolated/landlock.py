@@ -38,8 +38,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def landlock_abi() -> int:
     """The kernel's version of Landlock; 0 where it has none, or has it switched off."""
-    found = int(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION))
-    return max(found, 0)
+    version = int(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION))
+    return max(version, 0)
 
 
 def limit_access(readable: Iterable[str], writable: Iterable[str], ports: Iterable[int]) -> None:
@@ -87,10 +87,10 @@ def _allow_path(ruleset: int, path: str, rights: int) -> None:
 
 
 def _call(number: int, *arguments: object) -> int:
-    found = int(_libc.syscall(number, *arguments))
-    if found < 0:
+    result = int(_libc.syscall(number, *arguments))
+    if result < 0:
         raise _error()
-    return found
+    return result
 
 
 def _error() -> OSError:

@@ -30,7 +30,7 @@ def escape_line(line: bytes) -> str:
     text = line.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
     if text.isascii() and text.isprintable():
         return text
-    return _UNPRINTABLE.sub(lambda found: _escape(found[0]), text)
+    return _UNPRINTABLE.sub(lambda match: _escape(match[0]), text)
 
 
 def _escape(character: str) -> str:

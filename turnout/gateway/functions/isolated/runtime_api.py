@@ -265,8 +265,8 @@ def read_answer(body: bytes) -> Invocation:
 def read_error(body: bytes) -> str:
     """`ValueError: no such thing`, out of what the process reported."""
     try:
-        found = orjson.loads(body)
-        text = f"{found['errorType']}: {found['errorMessage']}"
+        report = orjson.loads(body)
+        text = f"{report['errorType']}: {report['errorMessage']}"
     except (ValueError, TypeError, LookupError):
         text = f"an error that cannot be read: {body[:200]!r}"
     return text[:_REASON_CHARACTERS]

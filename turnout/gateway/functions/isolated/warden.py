@@ -57,13 +57,13 @@ def function_kb(keeper: int) -> int:
 
 def children_kb(keepers: Iterable[int]) -> dict[int, int]:
     """Keeper -> resident memory of what its function has started, in whatever session it is."""
-    found = {}
+    sizes_kb = {}
     for keeper in keepers:
         function = next(iter(children_of(keeper)), 0)
         used_kb = sum(resident_kb(pid) for pid in descendants_of(keeper) if pid != function)
         if used_kb:
-            found[keeper] = used_kb
-    return found
+            sizes_kb[keeper] = used_kb
+    return sizes_kb
 
 
 def resident_kb(pid: int) -> int:

@@ -41,16 +41,16 @@ class ProcessGuard:
                 # The warden writes before it kills: if it killed this group, the line is there.
                 self._reports += os.read(process.stdout.fileno(), 65_536)
         *lines, rest = self._reports.split(b"\n")
-        found = 0
+        most_mb = 0
         others = []
         for line in lines:
             pid, used_kb = map(int, line.split())
             if pid == group:
-                found = -(-used_kb // 1024)
+                most_mb = -(-used_kb // 1024)
             elif pid in self._limits_kb:
                 others.append(line)
         self._reports = b"\n".join([*others, rest])
-        return found
+        return most_mb
 
     def close(self) -> None:
         """End the warden, and with it whatever is still watched."""
