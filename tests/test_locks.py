@@ -79,12 +79,12 @@ def test_every_row_pins_one_version_with_hashes(lock: str) -> None:
 
 
 def test_locks_pin_what_the_project_asks_for() -> None:
-    found = project()
-    dependencies, extras = found["project"]["dependencies"], found["project"]["optional-dependencies"]
-    everything = [*dependencies, *extras["aws"], *extras["build"], *extras["otlp"], *found["dependency-groups"]["dev"]]
+    result = project()
+    dependencies, extras = result["project"]["dependencies"], result["project"]["optional-dependencies"]
+    everything = [*dependencies, *extras["aws"], *extras["build"], *extras["otlp"], *result["dependency-groups"]["dev"]]
     check_pinned(everything, "requirements-dev.lock")
     build = [row for row in (ROOT / "requirements-build.in").read_text().splitlines() if not row.startswith("#")]
-    check_pinned([*dependencies, *build, *found["build-system"]["requires"]], "requirements.lock")
+    check_pinned([*dependencies, *build, *result["build-system"]["requires"]], "requirements.lock")
     check_pinned([EXTRAS["uv"].requirement], "requirements-uv.lock")
 
 

@@ -345,7 +345,7 @@ def test_many_at_once_share_a_cache(tmp_path: Path) -> None:
         write_identity(tmp_path / str(number % 3) / "model.onnx", "FP32", (number % 3,)) for number in range(3)
     ] * 20
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda path: load_artifact(path, tmp_path / "cache", clock=later), paths))
-    assert [artifact.path for artifact in found] == paths
-    assert [artifact.signature.inputs[0].shape for artifact in found] == [(0,), (1,), (2,)] * 20
+        result = list(pool.map(lambda path: load_artifact(path, tmp_path / "cache", clock=later), paths))
+    assert [artifact.path for artifact in result] == paths
+    assert [artifact.signature.inputs[0].shape for artifact in result] == [(0,), (1,), (2,)] * 20
     assert len(list((tmp_path / "cache").rglob("*"))) == 2 + 3 + 3

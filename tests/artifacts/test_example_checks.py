@@ -60,9 +60,9 @@ def test_every_form_that_fits_is_fine(request_: dict[str, Any]) -> None:
     ],
 )
 def test_a_request_that_does_not_fit_is_named_with_its_place(request_: dict[str, Any], sentence: str) -> None:
-    (found,) = check(request_)
-    assert found.startswith("examples.json: example 0 (`one`): request: ")
-    assert sentence in found
+    (result,) = check(request_)
+    assert result.startswith("examples.json: example 0 (`one`): request: ")
+    assert sentence in result
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_a_batch_size_that_a_graph_declares_for_its_answer_alone_is_not_trusted(
     declared: tuple[int, ...], fits: bool
 ) -> None:
     spec = Signature(SPEC.inputs, (TensorSpec("y", "FP32", declared),))
-    found = check({"inputs": {"x": [ROW, ROW]}}, output(shape=(2, 4)), spec=spec)
-    assert (found == ()) is fits
+    result = check({"inputs": {"x": [ROW, ROW]}}, output(shape=(2, 4)), spec=spec)
+    assert (result == ()) is fits
 
 
 def test_a_batch_size_that_the_request_has_too_is_trusted() -> None:
@@ -119,6 +119,6 @@ def test_a_tensor_of_any_rank_takes_any_shape() -> None:
 def test_all_examples_are_reported_at_once() -> None:
     bad = Example("bad", {"inputs": {"z": [ROW]}}, (output(),))
     worse = Example("worse", {"inputs": {"x": [ROW]}}, (output("a"), output("b")))
-    found = check_examples([bad, worse], SPEC, source="e.json")
-    places = [sentence.split(": ")[1] for sentence in found]
+    result = check_examples([bad, worse], SPEC, source="e.json")
+    places = [sentence.split(": ")[1] for sentence in result]
     assert places == ["example 0 (`bad`)", "example 1 (`worse`)", "example 1 (`worse`)"]

@@ -40,8 +40,8 @@ def test_cost_follows_values(operator: str) -> None:
 
 @pytest.mark.parametrize("operator", ["MatMul", "Conv", "Add", "Softmax", "Gemm", "Reshape", "Gather", "LSTM"])
 def test_cost_follows_sizes_alone(operator: str) -> None:
-    found = operators_of(model_of([helper.make_node(operator, ["x", "w"], ["y"])]))
-    assert (found.names, found.follows_values) == ((operator,), False)
+    result = operators_of(model_of([helper.make_node(operator, ["x", "w"], ["y"])]))
+    assert (result.names, result.follows_values) == ((operator,), False)
 
 
 def test_an_operator_in_a_subgraph_or_a_function_counts() -> None:
@@ -51,11 +51,11 @@ def test_an_operator_in_a_subgraph_or_a_function_counts() -> None:
     assert operators_of(model_of([held])).names == ("Abs", "Range", "SequenceAt")
     assert operators_of(model_of([held])).follows_values
     function = helper.make_function("mine", "F", ["x"], ["y"], [loop], [helper.make_opsetid("", 17)])
-    found = operators_of(model_of([helper.make_node("F", ["x"], ["y"], domain="mine")], functions=[function]))
-    assert (found.names, found.follows_values) == (("Range",), True)
+    result = operators_of(model_of([helper.make_node("F", ["x"], ["y"], domain="mine")], functions=[function]))
+    assert (result.names, result.follows_values) == (("Range",), True)
     plain = helper.make_function("mine", "F", ["x"], ["y"], [helper.make_node("Abs", ["x"], ["y"])], [])
-    found = operators_of(model_of([helper.make_node("F", ["x"], ["y"], domain="mine")], functions=[plain]))
-    assert (found.names, found.follows_values) == (("Abs",), False)
+    result = operators_of(model_of([helper.make_node("F", ["x"], ["y"], domain="mine")], functions=[plain]))
+    assert (result.names, result.follows_values) == (("Abs",), False)
 
 
 @pytest.mark.parametrize(

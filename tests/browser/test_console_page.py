@@ -273,8 +273,8 @@ def test_axe_finds_nothing(chromium: Browser, server: RunningServer, scheme: str
             if not place:
                 visit.page.get_by_role("button", name="▸ echo", exact=True).click()
             result = Axe().run(visit.page)
-            found = [(row["id"], row["nodes"][0]["html"][:120]) for row in result.response["violations"]]
-            assert found == [], place
+            results = [(row["id"], row["nodes"][0]["html"][:120]) for row in result.response["violations"]]
+            assert results == [], place
 
 
 def test_the_page_without_the_address_is_refused(chromium: Browser, server: RunningServer) -> None:

@@ -34,12 +34,12 @@ class Commands:
         return out + err
 
     def status(self, stage: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self("status", stage, *self.endpoint, "--json"))
-        return found
+        body: dict[str, Any] = json.loads(self("status", stage, *self.endpoint, "--json"))
+        return body
 
     def history(self, stage: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self("history", stage, "--json"))["rollouts"]
-        return found
+        body: list[dict[str, Any]] = json.loads(self("history", stage, "--json"))["rollouts"]
+        return body
 
     def text(self) -> str:
         return (self.server.project / "models.yaml").read_text()

@@ -73,8 +73,8 @@ class FakeFunctions:
         assert not asynchronous
         self.calls.append((function, alias, event, deadline_s))
         await asyncio.sleep(0)
-        found = self.answers.get(function, make_answer(200, {"Content-Type": "application/json"}, b'{"outputs":[]}'))
-        return found if isinstance(found, Answered) else Answered(found)
+        result = self.answers.get(function, make_answer(200, {"Content-Type": "application/json"}, b'{"outputs":[]}'))
+        return result if isinstance(result, Answered) else Answered(result)
 
     @property
     def called(self) -> list[str]:

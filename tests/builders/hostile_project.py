@@ -73,16 +73,16 @@ def run_attacks(codes: Sequence[FunctionCode], attacks: Mapping[str, str]) -> di
     functions = IsolatedFunctions(codes, EnvironmentLimits(1, 300.0))
 
     async def run() -> dict[str, str]:
-        found = {}
+        results = {}
         for name, source in attacks.items():
             event = proxy_event(json.dumps({"inputs": {"x": [source.replace("SERVER", str(os.getpid()))]}}))
             called = functions.invoke("turnout-local_hostile_v1", "live", event, PATIENCE_S)
             invocation = called if isinstance(called, Invocation) else await called
             answer = invocation.answer
-            found[name] = (
+            results[name] = (
                 orjson.loads(answer["body"])["outputs"]["y"][0] if answer else f"no answer: {invocation.message}"
             )
-        return found
+        return results
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -239,8 +239,8 @@ async def call_named(
     functions: Functions, name: str, code: int, argument: float = 0, timeout_s: float = PATIENCE_S
 ) -> Invocation:
     """One call of the function of that name, awaited."""
-    found = functions.invoke(name, "live", event_of(code, argument), timeout_s)
-    return found if isinstance(found, Invocation) else await found
+    result = functions.invoke(name, "live", event_of(code, argument), timeout_s)
+    return result if isinstance(result, Invocation) else await result
 
 
 def pid_of(invocation: Invocation) -> int:
@@ -277,13 +277,13 @@ def play(
 
 def processes_of(codes: Sequence[FunctionCode]) -> set[int]:
     """Every process, function or what it started, that runs one of these functions; no keepers and no dead ones."""
-    found = kept_processes_of(codes)
-    return found - keepers_of(found)
+    processes = kept_processes_of(codes)
+    return processes - keepers_of(processes)
 
 
-def keepers_of(found: set[int]) -> set[int]:
+def keepers_of(processes: set[int]) -> set[int]:
     """Of these processes, those whose child is a fork of them: keepers of a function."""
-    return {pid for pid in found if any(_commands(child) == _commands(pid) for child in children_of(pid))}
+    return {pid for pid in processes if any(_commands(child) == _commands(pid) for child in children_of(pid))}
 
 
 def _commands(pid: int) -> bytes:
@@ -296,15 +296,15 @@ def _commands(pid: int) -> bytes:
 def kept_processes_of(codes: Sequence[FunctionCode]) -> set[int]:
     """The same, with the keepers."""
     tasks = {f"LAMBDA_TASK_ROOT={code.task}".encode() for code in codes}
-    found = set()
+    results = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 if tasks & set((entry / "environ").read_bytes().split(b"\0")):
-                    found.add(int(entry.name))
+                    results.add(int(entry.name))
             except OSError:
                 continue
-    return found
+    return results
 
 
 def await_end_of(codes: Sequence[FunctionCode]) -> None:

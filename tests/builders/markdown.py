@@ -33,7 +33,7 @@ class Block:
 
 
 def read_blocks(text: str) -> list[Block]:
-    return [Block(found[1], found[2], found[4]) for found in BLOCK.finditer(text)]
+    return [Block(match[1], match[2], match[4]) for match in BLOCK.finditer(text)]
 
 
 def run_block(block: Block, server: RunningServer) -> str:

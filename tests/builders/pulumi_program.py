@@ -64,8 +64,8 @@ class Program:
 
     def one(self, kind: str) -> Resource:
         """The only resource of its kind."""
-        (found,) = self.of(kind).values()
-        return found
+        (result,) = self.of(kind).values()
+        return result
 
 
 def run_program(

@@ -167,6 +167,6 @@ def await_port(process: subprocess.Popen[bytes], stderr: Path) -> int:
         lambda: process.poll() is not None or pattern.search(stderr.read_bytes()),
         lambda: f"the server to listen:\n{stderr.read_text()}",
     )
-    found = pattern.search(stderr.read_bytes())
-    assert found is not None, f"the server did not start:\n{stderr.read_text()}"
-    return int(found.group(1))
+    match = pattern.search(stderr.read_bytes())
+    assert match is not None, f"the server did not start:\n{stderr.read_text()}"
+    return int(match.group(1))

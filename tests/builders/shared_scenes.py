@@ -144,10 +144,10 @@ def lines() -> object:
     pids = [fork(partial(_zero, write, which)) for which in range(4)]
     os.close(writing)
     with os.fdopen(reading) as stream:
-        found = stream.read().splitlines()
+        result = stream.read().splitlines()
     for pid in pids:
         os.waitpid(pid, 0)
-    return [sum(len(set(line)) == 1 and len(line) == 50_000 for line in found), found.count("short"), len(found)]
+    return [sum(len(set(line)) == 1 and len(line) == 50_000 for line in result), result.count("short"), len(result)]
 
 
 def _zero(child: Callable[[int], object], which: int) -> int:

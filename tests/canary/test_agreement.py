@@ -44,9 +44,9 @@ def unknown() -> str:
 
 def noted(of: Manifest, canaried: Stage, logs: Any, url: Callable[[], str] = unasked, now_s: float = 1e9) -> str:
     """The note of a comparison in which nothing was compared."""
-    found = compare_on_aws(of, canaried, "live", logs, url, "", clock=lambda: now_s)(0.0)
-    assert found == {"iris": AgreementCounts(0, 0, found["iris"].note)}
-    return found["iris"].note
+    result = compare_on_aws(of, canaried, "live", logs, url, "", clock=lambda: now_s)(0.0)
+    assert result == {"iris": AgreementCounts(0, 0, result["iris"].note)}
+    return result["iris"].note
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def noted(of: Manifest, canaried: Stage, logs: Any, url: Callable[[], str] = una
 def test_what_keeps_it_from_comparing_on_aws_is_a_note(
     capture: Capture | None, fields: dict[str, Any], note: str
 ) -> None:
-    found = noted(capturing(capture), stage(canary=CANARY, **fields), NoCredentials())
-    assert note in found
-    assert not found.endswith(".")
+    result = noted(capturing(capture), stage(canary=CANARY, **fields), NoCredentials())
+    assert note in result
+    assert not result.endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_a_place_that_cannot_be_asked_is_a_note(url: Callable[[], str], note: st
 
 
 def test_a_gateway_that_is_not_there_is_a_note() -> None:
-    found = compare_here(stage(canary=CANARY), NOWHERE, "")(0.0)
-    assert found == {"iris": AgreementCounts(0, 0, "no server listens at http://127.0.0.1:1")}
+    result = compare_here(stage(canary=CANARY), NOWHERE, "")(0.0)
+    assert result == {"iris": AgreementCounts(0, 0, "no server listens at http://127.0.0.1:1")}
 
 
 def test_of_several_versions_the_one_with_the_most_weight_is_the_baseline() -> None:

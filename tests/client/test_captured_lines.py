@@ -43,8 +43,8 @@ def test_all_samples_of_one_line_are_found() -> None:
 
 
 def test_lines_are_numbered_and_measured() -> None:
-    found = list(read_lines([b"noise\n", LINE + b"\n"]))
-    assert [(line.number, line.size_bytes, len(line.samples)) for line in found] == [(1, 6, 0), (2, len(LINE) + 1, 1)]
+    result = list(read_lines([b"noise\n", LINE + b"\n"]))
+    assert [(line.number, line.size_bytes, len(line.samples)) for line in result] == [(1, 6, 0), (2, len(LINE) + 1, 1)]
 
 
 def with_text(name: str, text: str) -> bytes:
@@ -93,11 +93,11 @@ def test_what_was_written_is_read_again(
     body: bytes, content_type: str, header_length: int | None, status: int, canary: bool
 ) -> None:
     sample = Sample(1.5, "prod", "iris", "v1", canary, content_type, header_length, body, status, 0.25)
-    (found,) = read(write_line(sample))
-    if found.body != body:  # JSON, in one spelling
-        assert json.loads(found.body) == json.loads(body)
-        sample = Sample(1.5, "prod", "iris", "v1", canary, content_type, header_length, found.body, status, 0.25)
-    assert found == sample
+    (result,) = read(write_line(sample))
+    if result.body != body:  # JSON, in one spelling
+        assert json.loads(result.body) == json.loads(body)
+        sample = Sample(1.5, "prod", "iris", "v1", canary, content_type, header_length, result.body, status, 0.25)
+    assert result == sample
 
 
 def test_what_is_added_meanwhile_is_not_replayed(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from turnout.protocol.tensors.interface import build_interface
 
 
 def read(document: Any) -> dict[str, Any]:
-    found = read_outputs({}, orjson.dumps(document))
-    return {name: (values.dtype.kind, values.tolist()) for name, values in found.items()}
+    result = read_outputs({}, orjson.dumps(document))
+    return {name: (values.dtype.kind, values.tolist()) for name, values in result.items()}
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_each_datatype_of_the_protocol(datatype: str, binary: bool) -> None:
     interface = build_interface(Signature((), (TensorSpec("y", datatype, (2,)),)), "m", "v1")
     answer = encode_answer({"y": values}, InferenceRequest("open", {}, binary_default=binary), interface)
     headers = {} if answer.json_length is None else {"inference-header-content-length": str(answer.json_length)}
-    found = read_outputs(headers, answer.body)["y"]
-    assert found.tolist() == ([b"0", b"1"] if row.kind == "bytes" else [0, 1])
-    assert (found.dtype.kind == "f") == (row.kind == "float")
+    result = read_outputs(headers, answer.body)["y"]
+    assert result.tolist() == ([b"0", b"1"] if row.kind == "bytes" else [0, 1])
+    assert (result.dtype.kind == "f") == (row.kind == "float")
 
 
 @pytest.mark.parametrize(

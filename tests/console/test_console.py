@@ -50,8 +50,8 @@ class Browser:
         return self.server.request(method, f"/console{path}", None if body is None else orjson.dumps(body), headers)
 
     def state(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.request("GET", "/state").json()
-        return found
+        result: Mapping[str, Any] = self.request("GET", "/state").json()
+        return result
 
 
 @contextmanager
@@ -178,9 +178,9 @@ def test_broken_models_yaml_is_shown(browser: Browser) -> None:
 
 
 def test_samples_and_keys(looking: Browser) -> None:
-    found = looking.request("GET", "/sample?model=echo&version=v1").json()
-    assert found["version"] == "v1"
-    assert found["request"]["inputs"][0]["name"] == "x"
+    response = looking.request("GET", "/sample?model=echo&version=v1").json()
+    assert response["version"] == "v1"
+    assert response["request"]["inputs"][0]["name"] == "x"
     assert looking.request("GET", "/sample?model=nothing").status == 404
     assert looking.request("GET", "/key?stage=dev").json() == {"key": ""}
     assert looking.request("GET", "/nothing").status == 404

@@ -39,8 +39,8 @@ def test_every_file_that_the_page_names_is_there() -> None:
     assert set(named) <= set(pages)
     for path in FOLDER.rglob("*.js"):
         for target in re.findall(r"""from\s*['"]([^'"]+)['"]""", path.read_text()):
-            found = (path.parent / target).resolve().relative_to(FOLDER).as_posix()
-            assert found in pages, f"{path.name} imports {target}"
+            result = (path.parent / target).resolve().relative_to(FOLDER).as_posix()
+            assert result in pages, f"{path.name} imports {target}"
 
 
 def test_the_page_asks_no_other_host_and_runs_no_inline_script() -> None:

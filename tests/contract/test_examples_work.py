@@ -30,9 +30,11 @@ def shown(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """(path, request) of every example in the document; each operation that takes requests shows at least one."""
     for path, item in ((path, item) for path, item in document["paths"].items() if "post" in item):
         content = item["post"]["requestBody"]["content"]["application/json"]
-        found = [content["example"]] if "example" in content else [row["value"] for row in content["examples"].values()]
-        assert found
-        yield from ((path, request) for request in found)
+        results = (
+            [content["example"]] if "example" in content else [row["value"] for row in content["examples"].values()]
+        )
+        assert results
+        yield from ((path, request) for request in results)
 
 
 async def answer(gateway: Any, path: str, body: dict[str, Any]) -> Response:
@@ -50,14 +52,14 @@ def test_every_example_of_the_document_is_answered(project: Project, given: bool
     async def answers() -> list[tuple[str, int, bytes]]:
         with closing(make_functions(project, plan)) as functions:
             gateway = build_gateway(project, plan, functions, keys=keys)
-            found = []
+            results = []
             for api in plan.apis:
                 for path, request in shown(build_document(plan, api, examples=examples)):
                     response = await answer(gateway, f"/{api.stages[0].name}{path}", request)
-                    found.append((f"{api.name} {path}", response.status, response.body))
-        return found
+                    results.append((f"{api.name} {path}", response.status, response.body))
+        return results
 
-    found = asyncio.run(answers())
-    assert len(found) >= sum(route.kind == "inference" for api in plan.apis for route in api.routes)
-    assert [row for row in found if row[1] != 200] == []
-    assert all(orjson.loads(body) for _, _, body in found)
+    results = asyncio.run(answers())
+    assert len(results) >= sum(route.kind == "inference" for api in plan.apis for route in api.routes)
+    assert [row for row in results if row[1] != 200] == []
+    assert all(orjson.loads(body) for _, _, body in results)

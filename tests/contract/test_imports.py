@@ -132,12 +132,12 @@ class Import:
 @cache
 def modules() -> Mapping[str, Path]:
     """Every module of ours by its dotted name."""
-    found = {}
+    results = {}
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+            results[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return results
 
 
 @cache
@@ -195,13 +195,13 @@ def room_of(name: str) -> str:
 
 def arrows() -> dict[str, set[str]]:
     """Room -> the rooms that it uses, type checkers' imports aside."""
-    found: dict[str, set[str]] = {room: set() for room in ROOMS}
+    result: dict[str, set[str]] = {room: set() for room in ROOMS}
     for row in imports():
         if row.imported in modules() and not row.typing:
             importer, imported = room_of(row.importer), room_of(row.imported)
             if importer != imported:
-                found[importer].add(imported)
-    return found
+                result[importer].add(imported)
+    return result
 
 
 def test_walk_sees_the_tree() -> None:

@@ -24,5 +24,5 @@ def test_a_public_class_has_a_name_of_its_own() -> None:
             for node in ast.parse(path.read_bytes()).body:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                     places[node.name].append(path.relative_to(ROOT).as_posix())
-    assert {name: found for name, found in places.items() if len(found) > 1 and name not in SAME_THING} == {}
+    assert {name: paths for name, paths in places.items() if len(paths) > 1 and name not in SAME_THING} == {}
     assert {name for name in SAME_THING if len(places[name]) < 2} == set()

@@ -29,10 +29,10 @@ def anchors(page: Path) -> set[str]:
 
 def named_rooms(name: str) -> set[str]:
     """The rooms that a node of a map stands for: a top-level folder with all its rooms, or one room of the gateway."""
-    found = {
+    result = {
         room for room in ROOMS if room in {f"turnout.{name}", name} or room.startswith((f"turnout.{name}.", f"{name}."))
     }
-    return found or {room for room in ROOMS if room.startswith("turnout.gateway.") and room.endswith(f".{name}")}
+    return result or {room for room in ROOMS if room.startswith("turnout.gateway.") and room.endswith(f".{name}")}
 
 
 @every_page

@@ -80,11 +80,11 @@ def _words(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def test_nothing_else_names_a_runtime() -> None:
     engines = {runtime.engine for runtime in RUNTIMES.values()} - {""}
     names = {*engines, *(runtime.package for runtime in RUNTIMES.values()), DEFAULT_RUNTIME}
-    found = [
+    results = [
         f"{module}:{line}: {word}"
         for module, path in modules().items()
         if not within(module, *OWN) and "template" not in path.parts
         for line, word in _words(ast.parse(path.read_bytes()))
         if any(name in word.lower() for name in names) and not word.startswith("turnout.artifacts.onnx")
     ]
-    assert found == []
+    assert results == []

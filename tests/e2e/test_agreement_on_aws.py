@@ -147,8 +147,8 @@ def test_a_stage_with_keys_is_asked_with_one(server: RunningServer, logs: Any) -
     manifest, stage = stage_of(server.project, "keyed")
 
     def counts(api_key: str) -> AgreementCounts:
-        found = compare_on_aws(manifest, stage, STACK, logs, lambda: url_of(server), api_key, clock=late)(began_s)
-        return found["step"]
+        result = compare_on_aws(manifest, stage, STACK, logs, lambda: url_of(server), api_key, clock=late)(began_s)
+        return result["step"]
 
     assert counts(key_of(server)) == AgreementCounts(50, 40)
     refused = counts("wrong")
@@ -169,8 +169,8 @@ def test_status_of_a_stack_reports_what_agreement_waits_for(
     assert agreement_of(canary("status", "keyed", "--stack", "local")) == (
         "inconclusive. keyed requires an API key: pass --api-key."
     )
-    found = agreement_of(canary("status", "keyed", "--stack", "local", "--api-key", key_of(server)))
-    assert found.startswith("inconclusive. no answers compared yet; about ")
+    result = agreement_of(canary("status", "keyed", "--stack", "local", "--api-key", key_of(server)))
+    assert result.startswith("inconclusive. no answers compared yet; about ")
 
 
 def agreement_of(said: str) -> str:

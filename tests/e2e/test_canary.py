@@ -81,9 +81,9 @@ def test_a_canary_lives_and_every_request_from_now_on_sees_it(canary: Commands) 
     assert served(canary, "life") == {"v1"}
     canary("promote", "life", "--model", "echo", *canary.now)
     assert served(canary, "life") == {"v2"}
-    found = canary.status("life")
-    assert found["canary"]["models"] == {"mute": {"baseline": "v1", "canary": "v2"}}
-    assert found["warnings"] == []
+    result = canary.status("life")
+    assert result["canary"]["models"] == {"mute": {"baseline": "v1", "canary": "v2"}}
+    assert result["warnings"] == []
     canary("promote", "life", *canary.now)
     assert canary.status("life")["warnings"] == []
     assert canary.text() == before.replace("life: {serve: {echo: v1, mute: v1}}", "life: {serve: {echo: v2, mute: v2}}")

@@ -93,8 +93,8 @@ def test_a_failing_canary_costs_few_answers(canary: Commands, server: RunningSer
     assert {(version, share) for _, version, share in bad} <= {("failing", "true")}
     assert set(answers[rolled_back:]) == {(200, "v1", "false")}
     assert "Rolled back: errors: " in said
-    found = canary.status("paced")
-    assert (found["canary"], found["warnings"], found["since"]["verdict"]) == (None, [], "failed")
+    result = canary.status("paced")
+    assert (result["canary"], result["warnings"], result["since"]["verdict"]) == (None, [], "failed")
     assert "  paced: {serve: {step: v1, other: v1}}  # paced\n" in canary.text()
 
 
@@ -104,11 +104,11 @@ def test_versions_that_disagree_more_often_than_the_floor_are_rolled_back(
     with traffic(server, path_of("strict"), BODIES):
         said = canary("run", "strict", "--bake", "60s", *canary.endpoint, code=1)
     ending = " ".join(said[said.index("Rolled back: agreement of step: ") :].split())
-    found = re.match(r"Rolled back: agreement of step: ([\d.]+)% of ([\d,]+) answers agreed; 98% must", ending)
-    assert found, ending
-    compared = int(found[2].replace(",", ""))
+    match = re.match(r"Rolled back: agreement of step: ([\d.]+)% of ([\d,]+) answers agreed; 98% must", ending)
+    assert match, ending
+    compared = int(match[2].replace(",", ""))
     low, high = band(compared, 0.9, ODDS)
-    assert low - 1 <= float(found[1]) / 100 * compared <= high + 1  # the percent is rounded
+    assert low - 1 <= float(match[1]) / 100 * compared <= high + 1  # the percent is rounded
     status = canary.status("strict")
     assert (status["canary"], status["warnings"], status["since"]["verdict"]) == (None, [], "failed")
     assert "  strict:\n    serve: {step: v1, other: v1}\n  lenient:" in canary.text()

@@ -178,9 +178,9 @@ def test_reload_keeps_a_stage_that_was_set_until_its_own_plan_changes(server: Ru
 def test_functions_answer_to_lambdas_clients(server: RunningServer) -> None:
     event = json.dumps({"body": json.dumps(IRIS), "headers": {"Content-Type": "application/json"}})
     with aws_client("lambda", server.port) as client:
-        found = client.invoke(FunctionName="turnout-local_iris_v2:live", Payload=event)
-        answer = json.load(found["Payload"])
-        assert (found["ExecutedVersion"], answer["statusCode"]) == ("1", 200)
+        response = client.invoke(FunctionName="turnout-local_iris_v2:live", Payload=event)
+        answer = json.load(response["Payload"])
+        assert (response["ExecutedVersion"], answer["statusCode"]) == ("1", 200)
         assert answer["headers"]["x-turnout-version"] == "v2"
         called = client.invoke(FunctionName="turnout-local_iris_v2", InvocationType="Event", Payload=event)
         assert called["StatusCode"] == 202

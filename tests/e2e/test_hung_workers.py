@@ -53,8 +53,8 @@ def await_message(server: RunningServer, text: str) -> str:
 
 
 def answered(server: RunningServer) -> list[list[float]]:
-    found: list[list[float]] = server.post(PATH, ECHO).json()["outputs"]["y"]
-    return found
+    result: list[list[float]] = server.post(PATH, ECHO).json()["outputs"]["y"]
+    return result
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

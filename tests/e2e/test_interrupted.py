@@ -16,22 +16,22 @@ from tests.builders.waiting import PATIENCE_S, wait_until
 
 
 def parents() -> dict[int, int]:
-    found = {}
+    results = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             pid, _, rest = path.read_text().partition(" ")
         except OSError:
             continue
-        found[int(pid)] = int(rest.rpartition(")")[2].split()[1])
-    return found
+        results[int(pid)] = int(rest.rpartition(")")[2].split()[1])
+    return results
 
 
 def descendants(pid: int) -> set[int]:
     of = parents()
-    found: set[int] = set()
-    while more := {child for child, parent in of.items() if parent in {pid, *found}} - found:
-        found |= more
-    return found
+    results: set[int] = set()
+    while more := {child for child, parent in of.items() if parent in {pid, *results}} - results:
+        results |= more
+    return results
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

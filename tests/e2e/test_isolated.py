@@ -46,27 +46,27 @@ def misbehaving(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def processes_below(project: Path) -> set[int]:
     """Every process, of those that run, that an environment of this project is or started; no keepers."""
     mark = f"LAMBDA_TASK_ROOT={project}/".encode()
-    found = set()
+    results = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 if any(value.startswith(mark) for value in (entry / "environ").read_bytes().split(b"\0")):
-                    found.add(int(entry.name))
+                    results.add(int(entry.name))
             except OSError:
                 continue
-    return found - keepers_of(found)
+    return results - keepers_of(results)
 
 
 def await_processes(project: Path, count: int) -> set[int]:
-    found: set[int] = set()
+    results: set[int] = set()
 
     def are_there() -> bool:
-        nonlocal found
-        found = processes_below(project)
-        return len(found) == count
+        nonlocal results
+        results = processes_below(project)
+        return len(results) == count
 
-    wait_until(are_there, lambda: f"{count} processes; there are {len(found)}")
-    return found
+    wait_until(are_there, lambda: f"{count} processes; there are {len(results)}")
+    return results
 
 
 def ask(server: RunningServer, action: int, argument: float = 0, model: str = "wild") -> Answer:

@@ -57,7 +57,7 @@ def test_kserves_client_is_answered_in_json(server: RunningServer) -> None:
             assert await client.is_server_live(url)
             request = InferRequest(model_name="routed", infer_inputs=tensors)
             answer = await client.infer(url, request, model_name="routed")
-            found: list[float] = answer.outputs[0].data
-            return found
+            result: list[float] = answer.outputs[0].data
+            return result
 
     assert asyncio.run(ask()) == [2, 4]

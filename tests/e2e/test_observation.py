@@ -89,44 +89,47 @@ def observed(
     source, models = LocalSource(f"http://127.0.0.1:{server.port}"), watched(server.project, stage)
     mark = source.mark(stage, models)
     seen = drive(server, stage, requests, model)
-    found = source.observe(stage, models, mark)
+    observation = source.observe(stage, models, mark)
 
     def is_complete() -> bool:
-        nonlocal found
-        found = source.observe(stage, models, mark)
-        return found.baseline.requests + found.canary.requests == requests
+        nonlocal observation
+        observation = source.observe(stage, models, mark)
+        return observation.baseline.requests + observation.canary.requests == requests
 
-    wait_until(is_complete, lambda: f"{requests} requests to be counted: {found}")
-    return seen, found
+    wait_until(is_complete, lambda: f"{requests} requests to be counted: {observation}")
+    return seen, observation
 
 
-def errors(found: Observation) -> Check:
-    return next(check for check in judge(Judgement(), found) if check.name == "errors")
+def errors(observation: Observation) -> Check:
+    return next(check for check in judge(Judgement(), observation) if check.name == "errors")
 
 
 def test_counters_say_what_the_callers_saw(server: RunningServer) -> None:
-    seen, found = observed(server, "broken", 600)
-    assert (found.baseline.requests, found.baseline.errors) == (seen["good", 200], 0)
-    assert (found.canary.requests, found.canary.errors) == (seen["bad", 200] + seen["bad", 500], seen["bad", 500])
-    assert sum(found.baseline.durations) == found.baseline.requests
-    assert sum(found.canary.durations) == found.canary.requests
-    assert errors(found).verdict is Verdict.FAILED
+    seen, observation = observed(server, "broken", 600)
+    assert (observation.baseline.requests, observation.baseline.errors) == (seen["good", 200], 0)
+    assert (observation.canary.requests, observation.canary.errors) == (
+        seen["bad", 200] + seen["bad", 500],
+        seen["bad", 500],
+    )
+    assert sum(observation.baseline.durations) == observation.baseline.requests
+    assert sum(observation.canary.durations) == observation.canary.requests
+    assert errors(observation).verdict is Verdict.FAILED
 
 
 def test_failures_that_a_fallback_hides_are_the_canarys(server: RunningServer) -> None:
-    seen, found = observed(server, "hidden", 600, "guarded")
+    seen, observation = observed(server, "hidden", 600, "guarded")
     assert {status for _, status in seen} == {200}
     # The canary's share answers every other request itself.
-    assert found.baseline.errors == 0
-    assert found.canary.requests - found.canary.errors == seen["bad", 200]
-    assert found.canary.errors > 0
-    assert errors(found).verdict is Verdict.FAILED
+    assert observation.baseline.errors == 0
+    assert observation.canary.requests - observation.canary.errors == seen["bad", 200]
+    assert observation.canary.errors > 0
+    assert errors(observation).verdict is Verdict.FAILED
 
 
 def test_a_canary_that_is_as_good_is_recognized(server: RunningServer) -> None:
-    seen, found = observed(server, "fine", 2400)
-    assert (found.baseline.requests, found.canary.requests) == (seen["good", 200], seen["same", 200])
-    assert errors(found).verdict is Verdict.SUCCESSFUL
+    seen, observation = observed(server, "fine", 2400)
+    assert (observation.baseline.requests, observation.canary.requests) == (seen["good", 200], seen["same", 200])
+    assert errors(observation).verdict is Verdict.SUCCESSFUL
 
 
 def test_a_worker_that_dies_takes_no_counts_with_it(server: RunningServer) -> None:
@@ -136,6 +139,6 @@ def test_a_worker_that_dies_takes_no_counts_with_it(server: RunningServer) -> No
     first = int(children.read_text().split()[0])
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: str(first) not in children.read_text().split(), "the end of the worker")
-    found = source.observe("fine", models, before)
-    assert (found.baseline.requests, found.canary.requests) == (0, 0)
+    observation = source.observe("fine", models, before)
+    assert (observation.baseline.requests, observation.canary.requests) == (0, 0)
     assert source.mark("fine", models).run == before.run

@@ -146,8 +146,8 @@ def test_building_packages_names_the_extra(plain: Plain, command: tuple[str, ...
 def await_url(process: subprocess.Popen[bytes], errors: Path) -> str:
     """The address in what the server prints once it listens."""
     while process.poll() is None:
-        if found := re.search(r"http://127\.0\.0\.1:\d+", errors.read_text()):
-            return found[0]
+        if match := re.search(r"http://127\.0\.0\.1:\d+", errors.read_text()):
+            return match[0]
         try:
             process.wait(0.05)
         except subprocess.TimeoutExpired:

@@ -112,8 +112,8 @@ def test_a_real_prometheus_scrapes_it(server: RunningServer, tmp_path: Path) -> 
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
     try:
-        found = ask_prometheus(port, 'sum(turnout_requests_total{stage="dev",code_class="2xx"})')
-        assert [float(row["value"][1]) for row in found] == [REQUESTS]
+        result = ask_prometheus(port, 'sum(turnout_requests_total{stage="dev",code_class="2xx"})')
+        assert [float(row["value"][1]) for row in result] == [REQUESTS]
         (up,) = ask_prometheus(port, 'up{job="turnout"}')
         assert up["value"][1] == "1"
         quantile = "histogram_quantile(0.5, sum by (le) (turnout_request_duration_seconds_bucket))"
@@ -130,10 +130,10 @@ def ask_prometheus(port: int, query: str) -> list[dict[str, list[str]]]:
     while True:
         try:
             with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
-                found: list[dict[str, list[str]]] = json.load(answer)["data"]["result"]
+                body: list[dict[str, list[str]]] = json.load(answer)["data"]["result"]
         except OSError:
-            found = []
-        if found:
-            return found
+            body = []
+        if body:
+            return body
         assert time.monotonic() < deadline, f"Prometheus has no result for {query}"
         time.sleep(0.1)

@@ -27,8 +27,8 @@ def project(tmp_path: Path) -> Path:
 
 def answer(server: RunningServer, path: str, body: Any = None) -> tuple[int, Any]:
     with server.client() as client:
-        found = client.post(f"{path}/inference", body or {"instances": [ROW]})
-    return found.status, found.json()
+        response = client.post(f"{path}/inference", body or {"instances": [ROW]})
+    return response.status, response.json()
 
 
 def predictions(server: RunningServer, path: str) -> Any:
@@ -50,8 +50,8 @@ def check_server(server: RunningServer) -> None:
         (-3, 500, "MODEL_FAILED"),
         (-4, 500, "MODEL_FAILED"),
     ):
-        found = answer(server, "/dev/models/echo/v2", {"instances": [[value, 0, 0, 0]]})
-        assert (found[0], found[1]["code"]) == (status, code)
+        response = answer(server, "/dev/models/echo/v2", {"instances": [[value, 0, 0, 0]]})
+        assert (response[0], response[1]["code"]) == (status, code)
     status, body = answer(server, "/dev/models/echo/v2", {"instances": [[1, 2]]})
     assert (status, body["code"]) == (400, "SHAPE_MISMATCH")
     with server.client() as client:
@@ -180,10 +180,10 @@ def test_calls_run_at_once_in_threads(project: Path) -> None:
         "def predict(inputs):\n    meet.wait(60)\n    return {'y': inputs['x']}\n"
     )
     with running_server(project, "--workers", "1") as server:
-        found: list[Any] = []
-        threads = [threading.Thread(target=lambda: found.append(answer(server, "/dev/models/echo/v3"))) for _ in "ab"]
+        results: list[Any] = []
+        threads = [threading.Thread(target=lambda: results.append(answer(server, "/dev/models/echo/v3"))) for _ in "ab"]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert [status for status, _ in found] == [200, 200]
+    assert [status for status, _ in results] == [200, 200]

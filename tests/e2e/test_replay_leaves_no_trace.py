@@ -59,8 +59,8 @@ def settle(server: RunningServer, lines: int) -> None:
 
 
 def counted(server: RunningServer, stage: str) -> dict[tuple[str, bool], int]:
-    found = server.request("GET", f"/turnout/metrics?stage={stage}").json()
-    return {(row["function"], row["canary"]): sum(row["statuses"]) for row in found["functions"]}
+    response = server.request("GET", f"/turnout/metrics?stage={stage}").json()
+    return {(row["function"], row["canary"]): sum(row["statuses"]) for row in response["functions"]}
 
 
 @pytest.fixture(scope="module")

@@ -73,8 +73,8 @@ def start(project: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], int]
 
 
 def dropped(client: Client) -> dict[str, int]:
-    found: dict[str, int] = client.request("GET", "/turnout/metrics?stage=dev").json()["dropped_lines"]
-    return found
+    result: dict[str, int] = client.request("GET", "/turnout/metrics?stage=dev").json()["dropped_lines"]
+    return result
 
 
 def flood(client: Client) -> dict[str, int]:

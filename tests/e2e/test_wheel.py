@@ -84,10 +84,10 @@ def test_the_page_on_installing_names_the_wheel_and_the_extras(installed: Instal
 def test_the_program_for_aws_is_in_the_wheel(installed: Installed) -> None:
     code = "import turnout.infra.program as program; print(program.__file__)"
     command = [installed.python, "-W", "ignore", "-c", code]
-    found = subprocess.run(
+    process = subprocess.run(
         command, cwd=installed.elsewhere, env=installed.environment, check=True, capture_output=True, text=True
     )
-    assert found.stdout.strip() == str(installed.site / "turnout" / "infra" / "program.py")
+    assert process.stdout.strip() == str(installed.site / "turnout" / "infra" / "program.py")
     assert not (installed.site / "turnout" / "infra" / "__main__.py").exists()
 
 

@@ -38,8 +38,8 @@ def test_training_again_gives_the_same_answers_and_only_trusted_types(root: Path
     )
     source = (kept / "predict.py").read_text()
     for folder in (tmp_path, kept):
-        found = skops.io.get_untrusted_types(file=folder / "model.skops")
-        assert found
-        assert all(f'"{name}"' in source for name in found)
+        result = skops.io.get_untrusted_types(file=folder / "model.skops")
+        assert result
+        assert all(f'"{name}"' in source for name in result)
     assert "pickle.load" not in source
     assert "joblib" not in source

@@ -347,13 +347,13 @@ def test_few_descriptors_refuse_crowds_with_503_and_recover(project: Path) -> No
 
 def test_hardly_any_descriptors_are_reported_at_the_start(project: Path) -> None:
     command = ("bash", "-c", 'ulimit -n 32 && exec "$@"', "limited", *TURNOUT)
-    found = subprocess.run(
+    process = subprocess.run(
         serve_command(project / "models.yaml", command=command),
         capture_output=True,
         text=True,
         check=False,
         timeout=PATIENCE_S,
     )
-    assert found.returncode != 0
-    assert "ulimit -n" in found.stderr
-    assert "Traceback" not in found.stderr
+    assert process.returncode != 0
+    assert "ulimit -n" in process.stderr
+    assert "Traceback" not in process.stderr

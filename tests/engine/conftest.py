@@ -20,10 +20,10 @@ from tests.engine.world import World, find_engine, opened_world
 @pytest.fixture(scope="session")
 def engine() -> str:
     """The folder of the `pulumi` command."""
-    found = find_engine()
-    if found is None:
+    result = find_engine()
+    if result is None:
         pytest.skip("there is no Pulumi engine: neither `pulumi` on the PATH nor what `make engine` builds")
-    return found
+    return result
 
 
 @pytest.fixture

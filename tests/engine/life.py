@@ -52,13 +52,13 @@ class Life:
 
     def stage_named(self, name: str) -> StageSettings:
         """One of several."""
-        (stage,) = (row for (_, found), row in self.world.aws.stages.kept.items() if found == name)
+        (stage,) = (row for (_, result), row in self.world.aws.stages.kept.items() if result == name)
         return stage
 
     def alias(self, function: str, alias: str) -> str:
         """The version that an alias names."""
-        found: str = boto3.client("lambda").get_alias(FunctionName=function, Name=alias)["FunctionVersion"]
-        return found
+        result: str = boto3.client("lambda").get_alias(FunctionName=function, Name=alias)["FunctionVersion"]
+        return result
 
 
 def touched(rows: Done) -> set[tuple[str, str, str]]:

@@ -88,9 +88,9 @@ class Scene:
         headers = {"content-type": "application/json"}
         if with_key:
             headers["x-api-key"] = self.server.api_key(stage)
-        found = self.server.request(method, f"/{stage}{path}", body or None, headers)
-        self.log(stage, is_canary=found.headers.get("x-turnout-canary") == "true")
-        return ApiAnswer(found.status, found.headers, found.body, 1.0)
+        response = self.server.request(method, f"/{stage}{path}", body or None, headers)
+        self.log(stage, is_canary=response.headers.get("x-turnout-canary") == "true")
+        return ApiAnswer(response.status, response.headers, response.body, 1.0)
 
     def log(self, stage: str, *, is_canary: bool) -> None:
         """What API Gateway and Lambda write of a request."""

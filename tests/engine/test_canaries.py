@@ -102,8 +102,8 @@ def test_release_that_is_given_up_leaves_the_old_code_for_everybody(life: Life) 
 
 
 def live_of(function: str) -> dict[str, Any]:
-    found: dict[str, Any] = boto3.client("lambda").get_function_configuration(FunctionName=function, Qualifier="live")
-    return found
+    result: dict[str, Any] = boto3.client("lambda").get_function_configuration(FunctionName=function, Qualifier="live")
+    return result
 
 
 def test_canary_that_its_guard_rail_ended_is_never_started_without_its_overrides(two_versions: Life) -> None:

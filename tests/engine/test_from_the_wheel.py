@@ -87,5 +87,5 @@ def deploy(world: World, installed: Installed, folder: Path) -> dict[str, dict[s
         timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found: dict[str, dict[str, object]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    body: dict[str, dict[str, object]] = json.loads(done.stdout.splitlines()[-1])
+    return body

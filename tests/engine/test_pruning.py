@@ -19,8 +19,8 @@ def versions(function: str = IRIS) -> list[str]:
 
 
 def layers() -> list[int]:
-    found = boto3.client("lambda").list_layer_versions(LayerName=LAYER)["LayerVersions"]
-    return sorted(row["Version"] for row in found)
+    result = boto3.client("lambda").list_layer_versions(LayerName=LAYER)["LayerVersions"]
+    return sorted(row["Version"] for row in result)
 
 
 def layer_of(function: str, alias: str) -> int:

@@ -13,8 +13,8 @@ pytestmark = LEAVES_LOOPS
 
 
 def configuration(function: str) -> dict[str, Any]:
-    found: dict[str, Any] = boto3.client("lambda").get_function_configuration(FunctionName=function)
-    return found
+    result: dict[str, Any] = boto3.client("lambda").get_function_configuration(FunctionName=function)
+    return result
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def find_engine() -> str | None:
     """The engine's folder: the one on the PATH, or what `make engine` built."""
-    found = shutil.which("pulumi")
-    if found is not None:
-        return str(Path(found).parent)
+    result = shutil.which("pulumi")
+    if result is not None:
+        return str(Path(result).parent)
     built = REPOSITORY / ".engine"
     return str(built) if (built / "pulumi").is_file() else None
 
@@ -55,12 +55,12 @@ class World:
             self.loops.append(asyncio.get_running_loop())
             program()
 
-        found = automation.create_or_select_stack(name, project_name="turnout", program=noted, opts=options)
-        found.set_config("aws:region", automation.ConfigValue(REGION))
-        ask_outputs, ask_info = found.outputs, found.info
-        found.outputs = lambda: Later(ask_outputs)
-        found.info = lambda *arguments: Later(lambda: ask_info(*arguments))
-        return found
+        result = automation.create_or_select_stack(name, project_name="turnout", program=noted, opts=options)
+        result.set_config("aws:region", automation.ConfigValue(REGION))
+        ask_outputs, ask_info = result.outputs, result.info
+        result.outputs = lambda: Later(ask_outputs)
+        result.info = lambda *arguments: Later(lambda: ask_info(*arguments))
+        return result
 
 
 class Later:

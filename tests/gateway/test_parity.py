@@ -63,8 +63,8 @@ EMAIL = "/api/user/test%2Balias@gmail.com/plus/test+alias@gmail.com"
 def recorded(file: str, test: str) -> dict[str, Any]:
     """One test's recordings by their key."""
     tests = json.loads((RECORDED / f"apigateway_{file}.json").read_text(encoding="utf-8"))
-    (found,) = [content for name, content in tests.items() if name.split("::")[-1] == test]
-    return dict(found["recorded-content"])
+    (result,) = [content for name, content in tests.items() if name.split("::")[-1] == test]
+    return dict(result["recorded-content"])
 
 
 def without_edge(value: Any) -> Any:
@@ -82,10 +82,12 @@ def differences(expected: Any, actual: Any, seen: dict[str, Any], path: str = "e
             return [f"{path}: {expected} was {seen.get(expected)!r}, is {actual!r}"]
         return []
     if isinstance(expected, dict) and isinstance(actual, dict):
-        found = [f"{path}: keys {sorted(expected.keys() ^ actual.keys())}"] if expected.keys() != actual.keys() else []
+        results = (
+            [f"{path}: keys {sorted(expected.keys() ^ actual.keys())}"] if expected.keys() != actual.keys() else []
+        )
         for key in expected.keys() & actual.keys():
-            found += differences(expected[key], actual[key], seen, f"{path}.{key}")
-        return found
+            results += differences(expected[key], actual[key], seen, f"{path}.{key}")
+        return results
     if isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
         return [
             line

@@ -131,8 +131,8 @@ def test_account_wide_setting_is_made_where_none_is_set_and_stays_when_the_stack
     assert {row.type.rpartition(":")[2] for row in kept} == (
         {"Account", "Role", "RolePolicyAttachment"} if makes else set()
     )
-    found = [line for line in caplog.messages if "turnout:account_logging: " in line]
-    assert (says in "".join(found)) if says else found == []
+    results = [line for line in caplog.messages if "turnout:account_logging: " in line]
+    assert (says in "".join(results)) if says else results == []
 
 
 def test_open_stage_and_routes_of_the_canary_alone_are_reported_in_the_preview(

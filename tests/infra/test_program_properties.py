@@ -41,14 +41,14 @@ def integrations(program: Program) -> Iterator[tuple[Resource, dict[str, Any]]]:
 
 def called(program: Program) -> set[tuple[str, str]]:
     """(function, alias) of everything that some stage of some API can call."""
-    found = set()
+    results = set()
     for stage, integration in integrations(program):
         for variables in views(stage):
             uri = VARIABLE.sub(lambda match: variables[match[1]], integration["uri"])  # noqa: B023 - used at once
             match = FUNCTION.search(uri)
             assert match, uri
-            found.add((match[1], match[2]))
-    return found
+            results.add((match[1], match[2]))
+    return results
 
 
 def functions_of(program: Program) -> set[str]:

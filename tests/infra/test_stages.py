@@ -99,7 +99,7 @@ def test_access_log_holds_no_text_that_a_client_chooses() -> None:
     assert {"requestId", "extendedRequestId"} <= names
 
     # API Gateway replaces each variable by its value, without escaping.
-    line = re.sub(r"\$context\.([A-Za-z0-9_.]+)", lambda found: HOSTILE if found[1] in CLIENT_CHOOSES else "502", form)
+    line = re.sub(r"\$context\.([A-Za-z0-9_.]+)", lambda match: HOSTILE if match[1] in CLIENT_CHOOSES else "502", form)
     assert json.loads(line)["status"] == "502"
     assert "\n" not in line
 

@@ -22,8 +22,8 @@ def holds(row: Row, value: float) -> bool:
 def test_case_is_refused_where_every_value_is_taken_before_it(rows: list[Row]) -> None:
     chosen = {next((index for index, row in enumerate(rows) if holds(row, value)), len(rows)) for value in VALUES}
     cases = [{op: bound, "then": {"model": "a"}} for op, bound in rows]
-    found = check_cases((), {"input": "k", "cases": cases, "otherwise": {"model": "a"}})
-    places = {len(rows) if row.path == ("otherwise",) else row.path[1] for row in found}
+    result = check_cases((), {"input": "k", "cases": cases, "otherwise": {"model": "a"}})
+    places = {len(rows) if row.path == ("otherwise",) else row.path[1] for row in result}
     assert places == set(range(len(rows) + 1)) - chosen
 
 

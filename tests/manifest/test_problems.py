@@ -291,8 +291,8 @@ CASES = [
 @pytest.mark.parametrize(("old", "new", "expected"), CASES)
 def test_problem_is_reported_with_its_place_and_remedy(old: str, new: str, expected: str) -> None:
     assert GOOD.count(old) >= 1
-    found = problems_of(GOOD.replace(old, new, 1))
-    assert expected in "\n".join(map(str, found))
+    result = problems_of(GOOD.replace(old, new, 1))
+    assert expected in "\n".join(map(str, result))
 
 
 ALONE = [
@@ -340,8 +340,8 @@ stages:
     auth: nobody
     auth: &x none
 """
-    found = problems_of(text)
-    assert [(problem.line, problem.path[-1]) for problem in found] == [
+    result = problems_of(text)
+    assert [(problem.line, problem.path[-1]) for problem in result] == [
         (4, "memory_mb"),
         (4, "memory_mb"),
         (5, "artifact"),
@@ -350,12 +350,12 @@ stages:
         (10, "auth"),
         (10, "auth"),
     ]
-    assert all(problem.source == "models.yaml" for problem in found)
+    assert all(problem.source == "models.yaml" for problem in result)
 
 
 def test_nothing_follows_from_an_alias_that_could_not_be_read() -> None:
-    found = problems_of(GOOD.replace(PROD, "  prod: {serve: *same}"))
-    assert [problem.message for problem in found] == ["anchors and aliases are not supported (`*same`)"]
+    result = problems_of(GOOD.replace(PROD, "  prod: {serve: *same}"))
+    assert [problem.message for problem in result] == ["anchors and aliases are not supported (`*same`)"]
 
 
 def test_no_word_of_the_schema_language_is_reported() -> None:

@@ -260,9 +260,9 @@ def test_every_binary_body_has_a_schema_that_nothing_is_checked_by(open_inferenc
     plan = make_plan(of, artifacts_of(of), enforce=False)
     document = build_document(plan, plan.apis[0])
     for described in (document, publish_document(document)):
-        found = list(media_types(described["paths"], "application/octet-stream"))
-        assert len(found) >= 2
-        assert all(row["schema"] == {"type": "string", "format": "binary"} for row in found)
+        result = list(media_types(described["paths"], "application/octet-stream"))
+        assert len(result) >= 2
+        assert all(row["schema"] == {"type": "string", "format": "binary"} for row in result)
     # With a validator API Gateway would read binary bodies as JSON and refuse them.
     assert not [key for key in document if "request-validator" in key]
     assert "request-validator" not in json.dumps(document["paths"])

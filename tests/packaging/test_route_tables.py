@@ -21,10 +21,10 @@ def table_of(of: Manifest, name: str) -> RouteTable:
 def test_a_routed_model_knows_its_own_versions_and_what_its_routing_asks_for() -> None:
     routing = Routing(Sticky("header", "x-user-id"), shadow_version="v2", shadow_percent=5.0, fallback="v1")
     stages = (stage("dev", version_override=True), stage("prod"))
-    found = table_of(manifest((model(routing=routing),), stages), "iris")
+    result = table_of(manifest((model(routing=routing),), stages), "iris")
     versions = {"v1": VersionRoute(15), "v2": VersionRoute(15)}
     route = ModelRoute("iris", versions, Sticky("header", "x-user-id"), "v2", 5.0, "v1")
-    assert found == RouteTable("iris", "turnout-prod", {"iris": route}, frozenset({"dev"}))
+    assert result == RouteTable("iris", "turnout-prod", {"iris": route}, frozenset({"dev"}))
 
 
 def test_a_graph_knows_all_that_it_reaches_with_their_inputs() -> None:
@@ -34,10 +34,10 @@ def test_a_graph_knows_all_that_it_reaches_with_their_inputs() -> None:
     serve = {"bert-base": "v1", "other": "v1"}
     of = manifest(models, (stage(serve=serve),))
     plan = make_plan(of, artifacts_of(of, {("bert-base", "v1"): echo}))
-    found = make_route_table(of, plan, "outer").models
-    assert list(found) == ["outer", "inner", "bert-base"]
-    assert found["bert-base"] == ModelRoute("bertBase", {"v1": VersionRoute(15, ("t",))})
-    assert found["outer"].graph == GraphRoute(models[2].graph, echo.to_json())
+    result = make_route_table(of, plan, "outer").models
+    assert list(result) == ["outer", "inner", "bert-base"]
+    assert result["bert-base"] == ModelRoute("bertBase", {"v1": VersionRoute(15, ("t",))})
+    assert result["outer"].graph == GraphRoute(models[2].graph, echo.to_json())
 
 
 def test_each_model_is_reached_once_callers_first() -> None:

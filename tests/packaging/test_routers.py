@@ -85,12 +85,12 @@ def built(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 @pytest.fixture(scope="module")
 def functions(project: Project) -> dict[str, ModelFunction]:
-    found = {}
+    results = {}
     for version in project.manifest.model("iris").versions:
         artifact = project.artifacts["iris", version.name]
         spec = FunctionSpec("iris", version.name, artifact.sha256, artifact.signature, artifact.path)
-        found[f"turnout-local_iris_{version.name}"] = ModelFunction(spec, Model)
-    return found
+        results[f"turnout-local_iris_{version.name}"] = ModelFunction(spec, Model)
+    return results
 
 
 @pytest.fixture
@@ -158,8 +158,8 @@ def run_alone(
 
 def outputs_of(answer: dict[str, Any]) -> dict[str, Any]:
     assert answer["statusCode"] == 200, answer["body"]
-    found: dict[str, Any] = json.loads(answer["body"])["outputs"]
-    return found
+    body: dict[str, Any] = json.loads(answer["body"])["outputs"]
+    return body
 
 
 def test_each_router_has_a_zip_and_only_graphs_need_the_layer(built: dict[str, BuiltPackage]) -> None:
@@ -187,10 +187,10 @@ def test_a_graphs_router_runs_alone(
 ) -> None:
     report = run_alone(built["vote_router"], built, models, tmp_path, event())
     assert report["loaded"] == ["numpy", "orjson"]
-    found = outputs_of(report["answers"][0])
+    result = outputs_of(report["answers"][0])
     members = [outputs_of(function(event(), None))["probabilities"] for function in functions.values()]
-    assert np.allclose(found["probabilities"], np.mean(members, axis=0))
-    assert found["label"] == [0, 2]
+    assert np.allclose(result["probabilities"], np.mean(members, axis=0))
+    assert result["label"] == [0, 2]
 
 
 def test_the_general_router_runs_alone(built: dict[str, BuiltPackage], models: InvokeApi, tmp_path: Path) -> None:

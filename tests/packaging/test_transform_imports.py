@@ -20,10 +20,10 @@ STEP = "def preprocess(inputs):\n    return inputs\n"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What is installed for the transforms stays from test to test."""
-    found = tmp_path_factory.mktemp("imports")
-    (found / "v1").mkdir()
-    write_identity(found / "v1" / "model.onnx")
-    return found
+    result = tmp_path_factory.mktemp("imports")
+    (result / "v1").mkdir()
+    write_identity(result / "v1" / "model.onnx")
+    return result
 
 
 @pytest.fixture(autouse=True)
@@ -121,9 +121,9 @@ def test_where_packages_cannot_be_installed_it_is_a_note(folder: Path, monkeypat
 
     monkeypatch.setattr(transform_imports, "resolve_requirements", fail)
     write(folder, "", ", requirements: [markupsafe>=3.0]")
-    found = check(folder)
-    assert found.problems == ()
-    assert "markupsafe>=3.0 cannot be installed: no index within reach" in found.notes[0]
+    result = check(folder)
+    assert result.problems == ()
+    assert "markupsafe>=3.0 cannot be installed: no index within reach" in result.notes[0]
 
 
 @pytest.mark.parametrize(

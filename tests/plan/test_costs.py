@@ -62,10 +62,10 @@ def test_what_is_kept_warm_costs_all_month() -> None:
     )
     costs = costs_of(manifest_of(*versions))
     seconds = 730 * 3600
-    found = {row.name: row.dollars for row in costs.rest}
-    assert found["provisioned concurrency, arm64"] == pytest.approx(4 * seconds * 0.0000033334)
-    assert found["provisioned concurrency, x86_64"] == pytest.approx(seconds * 0.0000041667)
-    assert found["snapshots of snap_start"] == pytest.approx(seconds * 0.0000015046)
+    result = {row.name: row.dollars for row in costs.rest}
+    assert result["provisioned concurrency, arm64"] == pytest.approx(4 * seconds * 0.0000033334)
+    assert result["provisioned concurrency, x86_64"] == pytest.approx(seconds * 0.0000041667)
+    assert result["snapshots of snap_start"] == pytest.approx(seconds * 0.0000015046)
     text = " ".join(costs.assumptions)
     assert "full price of a GB-second" in text
     assert "snapshot is kept" in text
@@ -139,12 +139,12 @@ def test_prices_of_models_yaml_hold_and_are_said_to() -> None:
 
 
 def test_costs_are_json() -> None:
-    found = json.loads(json.dumps(costs_of(manifest_of()).to_json()))
-    assert found["month_at_rest"]["dollars"] == 4.4
-    assert found["month_at_rest"]["items"][0]["name"] == "alarms"
-    assert found["million_calls"][0]["dollars"] == 4.266668
-    assert found["prices"] == asdict(Prices())
-    assert found["assumptions"]
+    body = json.loads(json.dumps(costs_of(manifest_of()).to_json()))
+    assert body["month_at_rest"]["dollars"] == 4.4
+    assert body["month_at_rest"]["items"][0]["name"] == "alarms"
+    assert body["million_calls"][0]["dollars"] == 4.266668
+    assert body["prices"] == asdict(Prices())
+    assert body["assumptions"]
 
 
 def test_the_page_the_schema_and_the_program_name_the_same_prices(root: Path) -> None:

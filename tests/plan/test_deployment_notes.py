@@ -31,10 +31,10 @@ def notes(plan: Plan, outputs: dict[str, Any] | None) -> dict[str, str]:
 
 def test_open_stage_is_named_and_what_to_do() -> None:
     plan = plan_of(manifest(stages=(stage("dev"), stage("prod", auth="api_key"), stage("ops", auth="iam"))))
-    found = notes(plan, {})
-    assert found.keys() == {"stages.dev.auth"}
-    assert "anyone who knows the address" in found["stages.dev.auth"]
-    assert "`api_key`, `iam` or `jwt`, and a `throttle`" in found["stages.dev.auth"]
+    result = notes(plan, {})
+    assert result.keys() == {"stages.dev.auth"}
+    assert "anyone who knows the address" in result["stages.dev.auth"]
+    assert "`api_key`, `iam` or `jwt`, and a `throttle`" in result["stages.dev.auth"]
     throttled = plan_of(manifest(stages=(stage("dev", throttle=Throttle(1.0, 1)),)))
     assert "throttle" not in notes(throttled, {})["stages.dev.auth"]
 

@@ -34,8 +34,8 @@ def plan_of(of: Manifest, artifacts: Artifacts | None = None, **options: object)
 
 
 def only_stage(plan: Plan) -> StagePlan:
-    ((found,),) = (api.stages for api in plan.apis)
-    return found
+    ((result,),) = (api.stages for api in plan.apis)
+    return result
 
 
 def problems_of(of: Manifest, artifacts: Artifacts | None = None, **options: object) -> tuple[Problem, ...]:
@@ -183,15 +183,15 @@ def test_canary_overrides_what_it_moves(routing: Routing, stages: Stage, overrid
 
 
 def test_stage_keeps_its_throttle_and_authentication() -> None:
-    found = only_stage(plan_of(manifest(stages=(stage(auth="api_key", throttle=Throttle(100, 200)),))))
-    assert (found.auth, found.throttle, found.canary) == ("api_key", Throttle(100, 200), None)
+    result = only_stage(plan_of(manifest(stages=(stage(auth="api_key", throttle=Throttle(100, 200)),))))
+    assert (result.auth, result.throttle, result.canary) == ("api_key", Throttle(100, 200), None)
 
 
 def test_stage_keeps_its_slo_its_override_and_its_issuer() -> None:
     issuer = Jwt("https://login.example.com", ("me",))
     plan = plan_of(manifest(stages=(stage(auth="jwt", jwt=issuer, slo=Slo(300, 1), version_override=True),)))
-    found = only_stage(plan)
-    assert (found.slo, found.version_override, found.jwt) == (Slo(300, 1), True, issuer)
+    result = only_stage(plan)
+    assert (result.slo, result.version_override, result.jwt) == (Slo(300, 1), True, issuer)
     assert plan.apis[0].jwt == issuer
 
 

@@ -45,7 +45,7 @@ def views(stage: StagePlan) -> list[dict[str, str]]:
 
 
 def substitute(function: str, variables: dict[str, str]) -> str:
-    return re.sub(r"\$\{stageVariables\.([A-Za-z0-9]+)\}", lambda found: variables[found[1]], function)
+    return re.sub(r"\$\{stageVariables\.([A-Za-z0-9]+)\}", lambda match: variables[match[1]], function)
 
 
 def functions_reached(api: Api) -> set[str]:

@@ -54,13 +54,13 @@ def test_artifact_is_fetched_once_and_known_as_any_other(bucket: Any, root: Path
     source = root / "models/iris/v2/model.onnx"
     bucket.upload_file(str(source), "models", "iris/v2.onnx")
     given = project(root, tmp_path)
-    found = fetch_remote(given).artifacts["iris", "v2"]
-    assert found.sha256 == sha256(source.read_bytes()).hexdigest()
-    assert [tensor.name for tensor in found.signature.inputs] == [
+    result = fetch_remote(given).artifacts["iris", "v2"]
+    assert result.sha256 == sha256(source.read_bytes()).hexdigest()
+    assert [tensor.name for tensor in result.signature.inputs] == [
         tensor.name for tensor in given.artifacts["iris", "v1"].signature.inputs
     ]
     bucket.delete_object(Bucket="models", Key="iris/v2.onnx")
-    assert fetch_remote(given).artifacts["iris", "v2"] == found
+    assert fetch_remote(given).artifacts["iris", "v2"] == result
 
 
 def test_missing_object_is_reported_where_the_manifest_names_it(bucket: Any, root: Path, tmp_path: Path) -> None:

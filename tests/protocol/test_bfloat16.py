@@ -41,11 +41,11 @@ def test_float64_rounds_once(number: float, beside: int) -> None:
     tie = bfloat16.to_float32(bfloat16.from_float64(np.array([number])))[0]
     half_up = np.array([tie], np.float32).view(np.uint32) | 0x8000  # half way to the next
     number = float(np.nextafter(np.float64(half_up.view(np.float32)[0]), beside * np.inf if beside else number))
-    found = bfloat16.from_float64(np.array([number]))
-    candidates = np.array([found[0] - 1 if found[0] & 0x7FFF else found[0], found[0], found[0] + 1], np.uint16)
+    result = bfloat16.from_float64(np.array([number]))
+    candidates = np.array([result[0] - 1 if result[0] & 0x7FFF else result[0], result[0], result[0] + 1], np.uint16)
     values = bfloat16.to_float32(candidates).astype(np.float64)
     distances = [abs(Fraction(number) - Fraction(value)) for value in values if np.isfinite(value)]
-    got = bfloat16.to_float32(found)[0]
+    got = bfloat16.to_float32(result)[0]
     if np.isfinite(got):
         assert abs(Fraction(number) - Fraction(float(got))) == min(distances)
 

@@ -17,9 +17,9 @@ from turnout.replay.comparison import OutputComparison, compare_outputs, default
 
 def compare(left: Any, right: Any, rule: OutputRule | None = None) -> OutputComparison:
     both = [value if isinstance(value, np.ndarray) else np.array(value) for value in (left, right)]
-    found = compare_outputs({"y": both[0]}, {"y": both[1]}, {} if rule is None else {"y": rule})
-    assert found.agrees == found.outputs["y"].agrees
-    return found.outputs["y"]
+    result = compare_outputs({"y": both[0]}, {"y": both[1]}, {} if rule is None else {"y": rule})
+    assert result.agrees == result.outputs["y"].agrees
+    return result.outputs["y"]
 
 
 def texts(*values: str) -> np.ndarray[Any, Any]:
@@ -64,16 +64,16 @@ def test_an_output_without_a_rule_has_its_datatypes(values: Any, measure: str) -
     ],
 )
 def test_each_measure(rule: OutputRule, left: Any, right: Any, value: float, agrees: bool) -> None:
-    found = compare(left, right, rule)
-    assert (found.measure, found.value, found.agrees) == (rule.measure, pytest.approx(value, abs=1e-6), agrees)
+    result = compare(left, right, rule)
+    assert (result.measure, result.value, result.agrees) == (rule.measure, pytest.approx(value, abs=1e-6), agrees)
 
 
 def test_everything_is_measured_whatever_the_rule() -> None:
-    found = compare([[1.0, 2.0]], [[1.0, 4.0]], OutputRule("argmax"))
-    assert found.max_absolute == 2.0
-    assert found.max_relative == 0.5
-    assert found.cosine == pytest.approx(0.97618706)
-    assert found.argmax_equal
+    result = compare([[1.0, 2.0]], [[1.0, 4.0]], OutputRule("argmax"))
+    assert result.max_absolute == 2.0
+    assert result.max_relative == 0.5
+    assert result.cosine == pytest.approx(0.97618706)
+    assert result.argmax_equal
 
 
 def test_argmax_of_a_number_by_itself_is_no_agreement() -> None:
@@ -96,9 +96,9 @@ def test_argmax_of_a_number_by_itself_is_no_agreement() -> None:
     ],
 )
 def test_what_is_not_a_number_equals_itself_only(measure: str, left: Any, right: Any, agrees: bool) -> None:
-    found = compare(left, right, OutputRule(measure, 0.5))
-    assert found.agrees is agrees
-    assert not math.isnan(found.value)
+    result = compare(left, right, OutputRule(measure, 0.5))
+    assert result.agrees is agrees
+    assert not math.isnan(result.value)
 
 
 def test_zeros_are_like_nothing_but_zeros() -> None:
@@ -106,10 +106,10 @@ def test_zeros_are_like_nothing_but_zeros() -> None:
 
 
 def test_an_output_that_one_side_lacks_disagrees() -> None:
-    found = compare_outputs({"y": np.zeros(1), "z": np.zeros(1)}, {"y": np.zeros(1), "x": np.zeros(1)}, {})
-    assert not found.agrees
-    assert {name: row.agrees for name, row in found.outputs.items()} == {"y": True, "z": False, "x": False}
-    assert "missing in one of the two responses" in found.outputs["x"].problem
+    result = compare_outputs({"y": np.zeros(1), "z": np.zeros(1)}, {"y": np.zeros(1), "x": np.zeros(1)}, {})
+    assert not result.agrees
+    assert {name: row.agrees for name, row in result.outputs.items()} == {"y": True, "z": False, "x": False}
+    assert "missing in one of the two responses" in result.outputs["x"].problem
 
 
 @pytest.mark.parametrize(
@@ -120,10 +120,10 @@ def test_an_output_that_one_side_lacks_disagrees() -> None:
     ],
 )
 def test_what_cannot_be_measured_disagrees_and_says_why(left: Any, right: Any, problem: str) -> None:
-    found = compare(left, right)
-    assert not found.agrees
-    assert found.problem == problem
-    assert found.max_absolute == math.inf
+    result = compare(left, right)
+    assert not result.agrees
+    assert result.problem == problem
+    assert result.max_absolute == math.inf
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])

@@ -57,10 +57,10 @@ def mixed() -> Summary:
 
 
 def test_a_summary_counts_requests_outputs_and_replies() -> None:
-    found = mixed().to_json()
-    assert (found["compared"], found["agreed"], found["undecided"]) == (3, 1, 2)
-    assert found["agreement"] == pytest.approx(1 / 3)
-    baseline, canary = found["versions"]
+    result = mixed().to_json()
+    assert (result["compared"], result["agreed"], result["undecided"]) == (3, 1, 2)
+    assert result["agreement"] == pytest.approx(1 / 3)
+    baseline, canary = result["versions"]
     assert baseline == {
         "version": "iris/v1",
         "digests": {"v1": ["aaa"]},
@@ -73,41 +73,41 @@ def test_a_summary_counts_requests_outputs_and_replies() -> None:
     }
     assert canary["statuses"] == {"0": 1, "200": 3, "400": 1, "500": 1}
     assert canary["p99_ms"] == 6.0
-    scores, label = found["outputs"]
+    scores, label = result["outputs"]
     assert (scores["measure"], scores["compared"], scores["agreed"], scores["argmax_equal"]) == ("argmax", 2, 1, 1)
     assert scores["max_absolute"] == pytest.approx(0.6)
     assert (label["measure"], label["agreed"]) == ("equal", 1)
-    assert [(row["line"], row["output"]) for row in found["disagreements"]] == [(2, "p"), (2, "label"), (3, "-")]
-    json.dumps(found, allow_nan=False)
+    assert [(row["line"], row["output"]) for row in result["disagreements"]] == [(2, "p"), (2, "label"), (3, "-")]
+    json.dumps(result, allow_nan=False)
 
 
 def test_an_answer_that_could_not_be_read_is_an_error() -> None:
-    found = summary_of(pair(1, answered(y=[1]), SampleReply(200, 1.0, error="odd")))
-    assert (found.canary.errors, found.compared, found.agreed) == (1, 1, 0)
+    result = summary_of(pair(1, answered(y=[1]), SampleReply(200, 1.0, error="odd")))
+    assert (result.canary.errors, result.compared, result.agreed) == (1, 1, 0)
 
 
 def test_nothing_compared_is_no_agreement() -> None:
-    found = summary_of(pair(1, SampleReply(400, 1.0), SampleReply(400, 1.0)))
-    assert found.agreement is None
-    assert found.to_json()["agreement"] is None
-    assert "No request could be compared" in render_report(found, ORIGIN, floor=None)
-    assert VERDICT.findall(render_report(found, ORIGIN, floor=0.0)) == [("bad", "Failed")]
+    result = summary_of(pair(1, SampleReply(400, 1.0), SampleReply(400, 1.0)))
+    assert result.agreement is None
+    assert result.to_json()["agreement"] is None
+    assert "No request could be compared" in render_report(result, ORIGIN, floor=None)
+    assert VERDICT.findall(render_report(result, ORIGIN, floor=0.0)) == [("bad", "Failed")]
 
 
 def test_only_the_first_disagreements_are_kept() -> None:
-    found = summary_of(*(pair(number, answered(y=[1]), answered(y=[2])) for number in range(200)))
-    assert (found.compared, len(found.disagreements)) == (200, MOST_DISAGREEMENTS)
-    assert f"The first {MOST_DISAGREEMENTS} outputs" in render_report(found, ORIGIN, floor=None)
+    result = summary_of(*(pair(number, answered(y=[1]), answered(y=[2])) for number in range(200)))
+    assert (result.compared, len(result.disagreements)) == (200, MOST_DISAGREEMENTS)
+    assert f"The first {MOST_DISAGREEMENTS} outputs" in render_report(result, ORIGIN, floor=None)
 
 
 def test_long_values_and_texts_are_cut() -> None:
     texts = np.array([b"x" * 100], object)
-    found = summary_of(pair(1, answered(y=np.arange(20), t=texts), answered(y=np.arange(20) + 1, z=[1.5])))
-    rows = {row.output: (row.baseline, row.canary) for row in found.disagreements}
+    result = summary_of(pair(1, answered(y=np.arange(20), t=texts), answered(y=np.arange(20) + 1, z=[1.5])))
+    rows = {row.output: (row.baseline, row.canary) for row in result.disagreements}
     assert rows["y"][0] == "0, 1, 2, 3, 4, 5, 6, 7, ... (20 values)"
     assert rows["t"] == ("x" * 40 + "...", "missing")
     assert rows["z"] == ("missing", "1.5")
-    assert found.outputs["z"].problems == {"missing in one of the two responses": 1}
+    assert result.outputs["z"].problems == {"missing in one of the two responses": 1}
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1.0), (0.5, 2.0), (0.75, 3.0), (0.99, 4.0), (1.0, 4.0)])

@@ -97,9 +97,9 @@ UNHANDLED = {"X-Amz-Function-Error": "Unhandled"}
 )
 def test_an_error_is_reported_from_an_answer(reply: Any, error: str) -> None:
     with invoke_api(reply) as api, invoking(api) as invoke:
-        found = call(invoke)
-        assert (found.answer, found.error) == (None, error)
-        assert found.message
+        result = call(invoke)
+        assert (result.answer, result.error) == (None, error)
+        assert result.message
         assert len(api.seen) == 1  # none of these is sent again
 
 
@@ -175,9 +175,9 @@ def test_a_service_that_cannot_be_reached_is_a_failure() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         invoke = LambdaInvoke(f"http://127.0.0.1:{bound.getsockname()[1]}", "eu-west-1", environ=KEYS)
-        found = call(invoke)
-    assert found.error == "failed"
-    assert "Lambda cannot be reached: ConnectionRefusedError" in found.message
+        result = call(invoke)
+    assert result.error == "failed"
+    assert "Lambda cannot be reached: ConnectionRefusedError" in result.message
 
 
 def test_calls_of_several_threads_run_at_the_same_time() -> None:
@@ -188,17 +188,17 @@ def test_calls_of_several_threads_run_at_the_same_time() -> None:
         return Reply(body=json.dumps({"statusCode": 200, "body": seen.event["body"]}).encode())
 
     with invoke_api(meet) as api, invoking(api) as invoke:
-        found: dict[int, Any] = {}
+        results: dict[int, Any] = {}
 
         def run(number: int) -> None:
-            found[number] = call(invoke, {"body": str(number)}).answer
+            results[number] = call(invoke, {"body": str(number)}).answer
 
         threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(PATIENCE_S)
-    assert {number: answer["body"] for number, answer in found.items()} == {n: str(n) for n in range(4)}
+    assert {number: answer["body"] for number, answer in results.items()} == {n: str(n) for n in range(4)}
 
 
 def test_no_more_connections_are_kept_than_are_of_use() -> None:
@@ -249,9 +249,9 @@ def test_calls_go_over_tls_and_kept_connections_too(certificate: Path, monkeypat
 
 def test_a_caller_that_is_not_lambda_gets_nothing(certificate: Path) -> None:
     with invoke_api(replying(ANSWER), certificate) as api, invoking(api) as invoke:
-        found = call(invoke)
-        assert (found.error, api.seen) == ("failed", [])
-        assert "SSLCertVerificationError" in found.message
+        result = call(invoke)
+        assert (result.error, api.seen) == ("failed", [])
+        assert "SSLCertVerificationError" in result.message
 
 
 @pytest.mark.parametrize("endpoint", ["lambda.eu-west-1.amazonaws.com", "ftp://host", "https://"])

@@ -54,9 +54,9 @@ def answer(
     **route: Any,
 ) -> dict[str, Any]:
     async def run() -> dict[str, Any]:
-        found = await Router(table(**route), callees, random=random, clock=clock).answer(sent, DEADLINE_S)
+        response = await Router(table(**route), callees, random=random, clock=clock).answer(sent, DEADLINE_S)
         await asyncio.sleep(0)  # copies begin when the loop is next free
-        return found
+        return response
 
     return asyncio.run(run())
 
@@ -108,13 +108,13 @@ def test_a_caller_with_a_key_comes_back_to_its_version() -> None:
     for number in range(60):
         user = f"user-{number % 20}"
         callees = three()
-        found = answer(
+        response = answer(
             callees,
             event("v1.50,v2.50", headers={"X-User-Id": user}),
             random=lambda: pytest.fail("drawn for a key"),
             sticky=Sticky("header", "x-user-id"),
         )
-        assert found["headers"]["x-turnout-route"] == "sticky"
+        assert response["headers"]["x-turnout-route"] == "sticky"
         seen.setdefault(user, set()).update(callees.called())
     assert all(len(functions) == 1 for functions in seen.values())
     assert len(set.union(*seen.values())) == 2
@@ -129,14 +129,14 @@ def test_what_is_no_version_is_not_called_and_has_the_fallback(named: str) -> No
 
 
 def test_without_its_key_a_caller_is_drawn_for() -> None:
-    found = answer(three(), event("v1.50,v2.50"), sticky=Sticky("header", "x-user-id"))
-    assert found["headers"]["x-turnout-route"] == "weight"
+    response = answer(three(), event("v1.50,v2.50"), sticky=Sticky("header", "x-user-id"))
+    assert response["headers"]["x-turnout-route"] == "weight"
 
 
 def test_a_header_chooses_the_version_where_the_stage_lets_it() -> None:
     callees = three()
-    found = answer(callees, event(stage="beta", headers={"X-Turnout-Version": "v3"}))
-    assert (callees.called(), found["headers"]["x-turnout-route"]) == ([V3], "override")
+    response = answer(callees, event(stage="beta", headers={"X-Turnout-Version": "v3"}))
+    assert (callees.called(), response["headers"]["x-turnout-route"]) == ([V3], "override")
 
 
 @pytest.mark.parametrize(
@@ -145,9 +145,9 @@ def test_a_header_chooses_the_version_where_the_stage_lets_it() -> None:
 )
 def test_a_header_that_may_not_or_cannot_choose_is_refused(stage: str, wanted: str, status: int, code: str) -> None:
     callees = three()
-    found = answer(callees, event(stage=stage, headers={"x-turnout-version": wanted}))
-    assert (found["statusCode"], json.loads(found["body"])["code"]) == (status, code)
-    assert "x-turnout-version" in json.loads(found["body"])["error"]
+    response = answer(callees, event(stage=stage, headers={"x-turnout-version": wanted}))
+    assert (response["statusCode"], json.loads(response["body"])["code"]) == (status, code)
+    assert "x-turnout-version" in json.loads(response["body"])["error"]
     assert callees.calls == []
 
 
@@ -233,11 +233,11 @@ def test_a_copy_that_hangs_does_not_delay_the_caller() -> None:
         callees.accept = hanging(gate)
         router = Router(table(shadow="v2", shadow_percent=100.0), callees, random=lambda: 0.5, clock=lambda: NOW_S)
         async with asyncio.timeout(5):
-            found = await router.answer(event(), DEADLINE_S)
+            result = await router.answer(event(), DEADLINE_S)
         await asyncio.sleep(0)
         assert callees.copied() == [V2]
         gate.set()
-        return str(found["body"])
+        return str(result["body"])
 
     assert asyncio.run(run()) == "1"
 
@@ -261,9 +261,9 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS)
 def test_another_version_answers_where_the_chosen_one_fails(fault: Behaviour, caplog: pytest.LogCaptureFixture) -> None:
     callees = three(two=fault)
-    found = answer(callees, event("v2.100"), fallback="v1")
-    assert (found["statusCode"], found["body"]) == (200, "1")
-    assert found["headers"] == {"x-turnout-route": "fallback", "x-turnout-fallback-from": "v2"}
+    response = answer(callees, event("v2.100"), fallback="v1")
+    assert (response["statusCode"], response["body"]) == (200, "1")
+    assert response["headers"] == {"x-turnout-route": "fallback", "x-turnout-fallback-from": "v2"}
     assert callees.called() == [V2, V1]
     assert "iris: v1 answered instead of v2, which failed" in caplog.text
 
@@ -271,8 +271,8 @@ def test_another_version_answers_where_the_chosen_one_fails(fault: Behaviour, ca
 @pytest.mark.parametrize("status", [200, 400, 404, 422, 429])
 def test_what_is_no_fault_of_the_version_is_handed_through(status: int) -> None:
     callees = three(two=answering(status, body="2"))
-    found = answer(callees, event("v2.100"), fallback="v1")
-    assert (found["statusCode"], found["body"]) == (status, "2")
+    response = answer(callees, event("v2.100"), fallback="v1")
+    assert (response["statusCode"], response["body"]) == (status, "2")
     assert callees.called() == [V2]
 
 
@@ -285,8 +285,8 @@ def test_what_another_version_would_do_no_better_is_not_tried_again(error: str) 
 
 def test_a_fallback_is_tried_once_and_its_failure_is_not_the_callers() -> None:
     callees = three(one=failing("timed_out"), two=answering(500, body="2"))
-    found = answer(callees, event("v2.100"), fallback="v1")
-    assert (found["statusCode"], found["body"], found["headers"]["x-turnout-route"]) == (500, "2", "weight")
+    response = answer(callees, event("v2.100"), fallback="v1")
+    assert (response["statusCode"], response["body"], response["headers"]["x-turnout-route"]) == (500, "2", "weight")
     assert callees.called() == [V2, V1]
 
 
@@ -305,8 +305,8 @@ def test_the_first_call_leaves_time_for_the_second(fallback: str, reserved_s: fl
 
 def test_without_time_left_nothing_is_called() -> None:
     callees = three()
-    found = answer(callees, event(), clock=lambda: DEADLINE_S, fallback="v2")
-    assert (found["statusCode"], callees.called()) == (504, [])
+    response = answer(callees, event(), clock=lambda: DEADLINE_S, fallback="v2")
+    assert (response["statusCode"], callees.called()) == (504, [])
 
 
 # Without a fallback
@@ -314,11 +314,11 @@ def test_without_time_left_nothing_is_called() -> None:
 
 @pytest.mark.parametrize("error", sorted(FAILURES))
 def test_a_failure_is_reported_as_by_api_gateway(error: str) -> None:
-    found = answer(three(one=failing(error)), event())
+    response = answer(three(one=failing(error)), event())
     expected = {**ERROR_OF_INVOCATION, "request_too_large": EVENT_TOO_LARGE}[error]
-    assert (found["statusCode"], json.loads(found["body"])) == (expected.status, {"message": expected.message})
-    assert found["headers"]["x-amzn-ErrorType"] == expected.code
-    assert found["headers"]["x-turnout-version"] == "v1"
+    assert (response["statusCode"], json.loads(response["body"])) == (expected.status, {"message": expected.message})
+    assert response["headers"]["x-amzn-ErrorType"] == expected.code
+    assert response["headers"]["x-turnout-version"] == "v1"
 
 
 def test_a_failure_that_nobody_knows_is_a_bad_gateway() -> None:
@@ -326,8 +326,8 @@ def test_a_failure_that_nobody_knows_is_a_bad_gateway() -> None:
 
 
 def test_what_a_failed_call_said_stays_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    found = answer(three(one=failing("failed")), event())
-    assert "as told" not in found["body"]
+    response = answer(three(one=failing("failed")), event())
+    assert "as told" not in response["body"]
     assert f"{V1}: failed: as told" in caplog.text
 
 
@@ -346,16 +346,16 @@ def test_what_a_failed_call_said_stays_in_the_log(caplog: pytest.LogCaptureFixtu
 def test_variables_that_lead_nowhere_are_a_misconfigured_api(
     variables: Any, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = answer(three(), event(stageVariables=variables), fallback="")
-    assert (found["statusCode"], json.loads(found["body"])) == (500, {"message": "Internal server error"})
+    response = answer(three(), event(stageVariables=variables), fallback="")
+    assert (response["statusCode"], json.loads(response["body"])) == (500, {"message": "Internal server error"})
     assert reason in caplog.text
 
 
 def test_a_request_that_goes_in_circles_is_refused() -> None:
     callees = three()
     sent = event(turnout={"hop": MOST_HOPS, "shadow": False})
-    found = answer(callees, sent)
-    assert (found["statusCode"], json.loads(found["body"])["code"], callees.calls) == (508, "LOOP", [])
+    response = answer(callees, sent)
+    assert (response["statusCode"], json.loads(response["body"])["code"], callees.calls) == (508, "LOOP", [])
     assert answer(callees, event(turnout={"hop": MOST_HOPS - 1, "shadow": False}))["statusCode"] == 200
 
 
@@ -363,8 +363,8 @@ def test_an_error_of_our_own_is_a_bad_gateway_and_in_the_log(caplog: pytest.LogC
     def throw(_event: Any) -> Answered:
         raise ZeroDivisionError
 
-    found = answer(three(one=throw), event())
-    assert (found["statusCode"], json.loads(found["body"])) == (502, {"message": "Internal server error"})
+    response = answer(three(one=throw), event())
+    assert (response["statusCode"], json.loads(response["body"])) == (502, {"message": "Internal server error"})
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -398,7 +398,7 @@ def test_whatever_fails_a_caller_hears_the_chosen_version_or_its_fallback_and_ne
     route = ",".join(f"{version}.{weight}" for version, weight in weights.items())
     sent = event(route, headers={} if key is None else {"x-user-id": key})
     sticky = Sticky("header", "x-user-id")
-    found = answer(
+    response = answer(
         callees, sent, random=Random(seed).random, fallback=fallback, shadow=shadow, shadow_percent=50.0, sticky=sticky
     )
 
@@ -408,9 +408,9 @@ def test_whatever_fails_a_caller_hears_the_chosen_version_or_its_fallback_and_ne
     assert called[1:] == ([fallback] if chosen in broken and fallback not in {"", chosen} else [])
     healthy = next((version for version in called if version not in broken), "")
     if healthy:
-        assert (found["statusCode"], found["body"]) == (200, healthy[1:])
+        assert (response["statusCode"], response["body"]) == (200, healthy[1:])
     else:
-        assert found["statusCode"] >= 429
-    assert found["body"] != "the copy's"
+        assert response["statusCode"] >= 429
+    assert response["body"] != "the copy's"
     assert len(callees.copied()) <= 1
     assert {name.rpartition("_")[2] for name in callees.copied()} <= {shadow} - {chosen}

@@ -73,12 +73,12 @@ def test_interrupted_soak_leaves_no_server(tmp_path: Path, root: Path) -> None:
     soak = subprocess.Popen(command, cwd=root, env=environment)
 
     def servers() -> list[Path]:
-        found = []
+        results = []
         for entry in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
                 if str(tmp_path).encode() in entry.read_bytes():
-                    found.append(entry)
-        return found
+                    results.append(entry)
+        return results
 
     try:
         until(lambda: len(servers()) > 1, "the server runs")

@@ -198,8 +198,8 @@ def test_requests_that_match_are_refused_and_others_are_not(tmp_path: Path, tria
         model.run({"a": np.empty((0, 2), np.float32), "b": np.empty((0, 1), np.float32)})
     assert (caught.value.status, caught.value.code) == (422, "REFUSED_BY_MODEL")
     assert caught.value.details["operator"] == "FeatureVectorizer"
-    found = model.run({"a": np.ones((1, 2), np.float32), "b": np.ones((1, 1), np.float32)})
-    assert found["y"].tolist() == [[-1, -1, -1]]
+    result = model.run({"a": np.ones((1, 2), np.float32), "b": np.ones((1, 1), np.float32)})
+    assert result["y"].tolist() == [[-1, -1, -1]]
 
 
 def test_every_request_matches_a_kind_that_says_nothing_and_none_an_input_that_is_not_there() -> None:

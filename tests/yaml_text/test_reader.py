@@ -16,16 +16,16 @@ def read(text: str) -> YamlSource:
 def reported(data: str | bytes) -> str:
     """The problems as they are printed, whether or not the rest could be read."""
     try:
-        found = read_yaml(data.encode() if isinstance(data, str) else data, source="m.yaml")
+        result = read_yaml(data.encode() if isinstance(data, str) else data, source="m.yaml")
     except ProblemsError as error:
         return str(error)
-    return "\n".join(str(problem) for problem in found.problems)
+    return "\n".join(str(problem) for problem in result.problems)
 
 
 def test_tree_and_positions() -> None:
-    found = read("a: {b: 1}\nlist:\n  - x\n  - {y: true}\nnothing:\n")
-    assert found.tree == {"a": {"b": 1}, "list": ["x", {"y": True}], "nothing": None}
-    assert found.positions == {
+    result = read("a: {b: 1}\nlist:\n  - x\n  - {y: true}\nnothing:\n")
+    assert result.tree == {"a": {"b": 1}, "list": ["x", {"y": True}], "nothing": None}
+    assert result.positions == {
         (): Position(1, 1),
         ("a",): Position(1, 1),
         ("a", "b"): Position(1, 5),
@@ -35,7 +35,7 @@ def test_tree_and_positions() -> None:
         ("list", 1, "y"): Position(4, 6),
         ("nothing",): Position(5, 1),
     }
-    assert found.problems == ()
+    assert result.problems == ()
 
 
 @pytest.mark.parametrize("key", ["1.0", "1e3", "010", "2024-01-01", "on", "yes", "no", "null", "~", "0x1F", "12:30"])
@@ -53,9 +53,9 @@ def test_key_is_the_text_as_written(key: str) -> None:
     ],
 )  # fmt: skip
 def test_value_is_what_every_yaml_reader_takes_it_for(text: str, value: object) -> None:
-    found = resolve(text)
-    assert found == value
-    assert type(found) is type(value)
+    result = resolve(text)
+    assert result == value
+    assert type(result) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -144,10 +144,10 @@ def test_bytes_that_are_not_plain_utf8_are_refused(data: bytes, expected: str) -
 
 
 def test_several_problems_are_reported_at_once_and_the_first_of_two_keys_counts() -> None:
-    found = read("a: 1\na: {b: 2}\nc: &x 3\n<<: {d: 4}\n")
-    assert found.tree == {"a": 1, "c": 3}
-    assert [problem.line for problem in found.problems] == [2, 3, 4]
-    assert ("a", "b") not in found.positions
+    result = read("a: 1\na: {b: 2}\nc: &x 3\n<<: {d: 4}\n")
+    assert result.tree == {"a": 1, "c": 3}
+    assert [problem.line for problem in result.problems] == [2, 3, 4]
+    assert ("a", "b") not in result.positions
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ AGREEING = Judgement(agreement=Agreement(5, 0.98))
 
 
 def check(name: str, judgement: Judgement, seen: Observation) -> Check:
-    (found,) = (row for row in judge(judgement, seen) if row.name == name)
-    return found
+    (result,) = (row for row in judge(judgement, seen) if row.name == name)
+    return result
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def check(name: str, judgement: Judgement, seen: Observation) -> Check:
     ],
 )
 def test_error_rate_is_compared_with_the_baselines(baseline: Arm, canary: Arm, verdict: str, sentence: str) -> None:
-    found = check("errors", JUDGEMENT, observation(baseline, canary))
-    assert (found.verdict, found.sentence) == (verdict, sentence)
+    result = check("errors", JUDGEMENT, observation(baseline, canary))
+    assert (result.verdict, result.sentence) == (verdict, sentence)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_error_rate_is_compared_with_the_baselines(baseline: Arm, canary: Arm, v
     ],
 )
 def test_latency_is_compared_at_the_baselines_p95(baseline: Arm, canary: Arm, verdict: str, sentence: str) -> None:
-    found = check("latency", JUDGEMENT, observation(baseline, canary))
-    assert (found.verdict, found.sentence) == (verdict, sentence)
+    result = check("latency", JUDGEMENT, observation(baseline, canary))
+    assert (result.verdict, result.sentence) == (verdict, sentence)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_latency_is_compared_at_the_baselines_p95(baseline: Arm, canary: Arm, ve
     ],
 )
 def test_alarms_that_are_asked_for_are_judged(states: dict[str, str], verdict: str, sentence: str) -> None:
-    found = check("alarms", Judgement(alarms=("a", "b")), replace(GOOD, alarms=states))
-    assert (found.verdict, found.sentence) == (verdict, sentence)
+    result = check("alarms", Judgement(alarms=("a", "b")), replace(GOOD, alarms=states))
+    assert (result.verdict, result.sentence) == (verdict, sentence)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_agreement_is_held_against_the_floor(
     floor: float, counts: tuple[int, int], verdict: str, sentence: str
 ) -> None:
     seen = replace(GOOD, agreement={"iris": AgreementCounts(*counts)})
-    found = check("agreement of iris", Judgement(agreement=Agreement(5, floor)), seen)
-    assert (found.verdict, found.sentence) == (verdict, sentence)
+    result = check("agreement of iris", Judgement(agreement=Agreement(5, floor)), seen)
+    assert (result.verdict, result.sentence) == (verdict, sentence)
 
 
 def test_agreement_waits_for_answers_to_compare() -> None:
@@ -263,12 +263,12 @@ def test_every_check_and_margin_is_documented(root: Path) -> None:
 
 
 def test_what_keeps_answers_from_being_compared_is_reported() -> None:
-    found = check("agreement of iris", AGREEING, replace(GOOD, agreement={"iris": AgreementCounts(0, 0, "none came")}))
-    assert found == Check("agreement of iris", Verdict.INCONCLUSIVE, "none came")
+    result = check("agreement of iris", AGREEING, replace(GOOD, agreement={"iris": AgreementCounts(0, 0, "none came")}))
+    assert result == Check("agreement of iris", Verdict.INCONCLUSIVE, "none came")
     some = check("agreement of iris", AGREEING, replace(GOOD, agreement={"iris": AgreementCounts(9, 9, "few came")}))
     assert some.sentence.startswith("100% of 9 answers agreed; 98% must (few came); about ")
 
 
 def test_counts_are_added_and_the_latest_note_holds() -> None:
-    found = AgreementCounts(10, 9, "no key").plus(AgreementCounts(5, 4, "no log"))
-    assert found == AgreementCounts(15, 13, "no log")
+    result = AgreementCounts(10, 9, "no key").plus(AgreementCounts(5, 4, "no log"))
+    assert result == AgreementCounts(15, 13, "no log")

@@ -162,13 +162,13 @@ def test_an_equal_canary_is_detected_within_a_margin_of_one_point(rate: float, m
 @example(ArmTrials(7, 0), ArmTrials(7, 0), 0.01)
 @example(ArmTrials(5000, 5000), ArmTrials(1, 1), 0.05)
 def test_evidence_is_a_number_whatever_was_seen(baseline: ArmTrials, canary: ArmTrials, margin: float) -> None:
-    found = (
+    result = (
         evidence_of_more(baseline, canary),
         evidence_of_within(baseline, canary, margin),
         evidence_of_over(canary, margin),
         evidence_of_under(canary, margin),
     )
-    assert all(math.isfinite(value) for value in found)
+    assert all(math.isfinite(value) for value in result)
 
 
 @given(counts, counts)

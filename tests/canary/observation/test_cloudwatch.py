@@ -43,12 +43,12 @@ def moves(model: str, before: str = "v1", after: str = "v2", alias: str = "live"
 def metrics(resource: str, durations: Sequence[float] = (), **sums: Sequence[float]) -> dict[Key, Sequence[float]]:
     """What CloudWatch has of one function: durations in ms, and sums per minute."""
     name = resource.partition(":")[0]
-    found: dict[Key, Sequence[float]] = {(name, resource, metric, "Sum"): values for metric, values in sums.items()}
-    found[name, resource, "Duration", "SampleCount"] = [len(durations)]
+    result: dict[Key, Sequence[float]] = {(name, resource, metric, "Sum"): values for metric, values in sums.items()}
+    result[name, resource, "Duration", "SampleCount"] = [len(durations)]
     for bound_s in BOUNDS_S:
         up_to = sum(duration <= bound_s * 1000 for duration in durations)
-        found[name, resource, "Duration", f"TC(:{bound_s * 1000:g})"] = [up_to] if up_to else []
-    return found
+        result[name, resource, "Duration", f"TC(:{bound_s * 1000:g})"] = [up_to] if up_to else []
+    return result
 
 
 def observe(
@@ -66,28 +66,28 @@ def observe(
 def durations_at(**counts: int) -> tuple[int, ...]:
     """A histogram: `ms20=3` is three requests in the bucket up to 20 ms."""
     bounds = {f"ms{bound_s * 1000:g}": index for index, bound_s in enumerate(BOUNDS_S)} | {"over": len(BOUNDS_S)}
-    found = [0] * (len(BOUNDS_S) + 1)
+    results = [0] * (len(BOUNDS_S) + 1)
     for name, count in counts.items():
-        found[bounds[name]] = count
-    return tuple(found)
+        results[bounds[name]] = count
+    return tuple(results)
 
 
 def test_everything_that_a_caller_sees_fail_is_an_error() -> None:
-    found, _ = observe(
+    result, _ = observe(
         metrics("turnout-eu_iris_v1:live", [18, 20, 21, 40_000], Invocations=[3, 1])
         | metrics(
             "turnout-eu_iris_v2:live", [0.4, 0.4], Invocations=[10], Errors=[1, 1], Throttles=[2], FailedAnswers=[3]
         )
     )
-    assert found.baseline == Arm(4, 0, durations_at(ms20=2, ms30=1, over=1))
-    assert found.canary == Arm(12, 7, durations_at(ms1=2))
-    assert found.bounds_s == BOUNDS_S
+    assert result.baseline == Arm(4, 0, durations_at(ms20=2, ms30=1, over=1))
+    assert result.canary == Arm(12, 7, durations_at(ms1=2))
+    assert result.bounds_s == BOUNDS_S
 
 
 def test_errors_are_never_more_than_requests() -> None:
     # The metrics of one minute come one after the other.
-    found, _ = observe(metrics("turnout-eu_iris_v2:live", Invocations=[1], Errors=[3]))
-    assert (found.canary.requests, found.canary.errors) == (1, 1)
+    result, _ = observe(metrics("turnout-eu_iris_v2:live", Invocations=[1], Errors=[3]))
+    assert (result.canary.requests, result.canary.errors) == (1, 1)
 
 
 def test_interpolated_counts_are_rounded() -> None:
@@ -116,8 +116,8 @@ def test_minutes_that_are_not_kept_are_not_asked_for() -> None:
 
 @pytest.mark.parametrize("age_s", [0, 60, 149])
 def test_nothing_is_asked_before_a_minute_is_complete(age_s: float) -> None:
-    found, recorded = observe(metrics("turnout-eu_iris_v1:live", Invocations=[1]), since_s=NOW_S - age_s)
-    assert (found.baseline, found.canary, recorded.asked) == (EMPTY, EMPTY, [])
+    result, recorded = observe(metrics("turnout-eu_iris_v1:live", Invocations=[1]), since_s=NOW_S - age_s)
+    assert (result.baseline, result.canary, recorded.asked) == (EMPTY, EMPTY, [])
 
 
 def test_models_are_added_up_and_asked_for_in_several_calls() -> None:
@@ -126,19 +126,19 @@ def test_models_are_added_up_and_asked_for_in_several_calls() -> None:
     for model in models:
         values |= metrics(f"turnout-eu_{model}_v1:live", [5], Invocations=[2])
         values |= metrics(f"turnout-eu_{model}_v2:live", [7], Invocations=[1], Errors=[1])
-    found, recorded = observe(values, [moves(model) for model in models])
-    assert found.baseline == Arm(40, 0, durations_at(ms5=20))
-    assert found.canary == Arm(20, 20, durations_at(ms7=20))
+    result, recorded = observe(values, [moves(model) for model in models])
+    assert result.baseline == Arm(40, 0, durations_at(ms5=20))
+    assert result.canary == Arm(20, 20, durations_at(ms7=20))
     assert {asked["MetricDataQueries"][0]["Id"] for asked in recorded.asked} == {"q0"}
     assert sorted({len(asked["MetricDataQueries"]) for asked in recorded.asked}) == [320, MOST_QUERIES]
 
 
 def test_a_release_is_distinguished_by_its_alias() -> None:
-    found, _ = observe(
+    result, _ = observe(
         metrics("turnout-eu_iris_v1:live", Invocations=[8]) | metrics("turnout-eu_iris_v1:next", Invocations=[2]),
         [moves("iris", after="v1", alias="next")],
     )
-    assert (found.baseline.requests, found.canary.requests) == (8, 2)
+    assert (result.baseline.requests, result.canary.requests) == (8, 2)
 
 
 def test_a_version_of_both_shares_cannot_be_distinguished() -> None:
@@ -156,8 +156,8 @@ def test_what_both_shares_run_is_left_out() -> None:
     values: dict[Key, Sequence[float]] = {}
     for name, count in (("v1", 1), ("v2", 10), ("v3", 100)):
         values |= metrics(f"turnout-eu_iris_{name}:live", Invocations=[count])
-    found, _ = observe(values, [Watched("iris", behind("v1", "v2"), behind("v2", "v3"))])
-    assert (found.baseline.requests, found.canary.requests) == (1, 100)
+    result, _ = observe(values, [Watched("iris", behind("v1", "v2"), behind("v2", "v3"))])
+    assert (result.baseline.requests, result.canary.requests) == (1, 100)
 
 
 @pytest.mark.parametrize("status", ["InternalError", "Forbidden"])
@@ -218,5 +218,5 @@ def test_sums_are_read_as_cloudwatch_adds_them_up(aws: Any) -> None:
     put("Invocations", 100, 5000)
     put("Invocations", 100, 5)
     put("Invocations", 100, 240, "turnout-eu_iris_v2:next")
-    found = CloudWatchSource(aws, clock=lambda: NOW_S).observe("prod", [moves("iris")], Mark(NOW_S - 600))
-    assert (found.canary.requests, found.canary.errors) == (42, 3)
+    result = CloudWatchSource(aws, clock=lambda: NOW_S).observe("prod", [moves("iris")], Mark(NOW_S - 600))
+    assert (result.canary.requests, result.canary.errors) == (42, 3)

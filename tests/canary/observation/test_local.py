@@ -51,10 +51,10 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    found = Server(SharedState(1), "run", LocalSource(""))
-    with serving(found.handle) as running:  # type: ignore[arg-type]
-        found.source = LocalSource(f"http://127.0.0.1:{running.address[1]}/")
-        yield found
+    stub = Server(SharedState(1), "run", LocalSource(""))
+    with serving(stub.handle) as running:  # type: ignore[arg-type]
+        stub.source = LocalSource(f"http://127.0.0.1:{running.address[1]}/")
+        yield stub
 
 
 def arm(requests: int, errors: int = 0) -> Arm:
@@ -87,16 +87,16 @@ def test_models_are_added_up(server: Server) -> None:
     spam = Watched("spam", Serving("spam_v1", frozenset()), Serving("spam_v2", frozenset()))
     for function, canary in (("iris_v1", False), ("spam_v1", False), ("iris_v2", True)):
         server.count(function, canary=canary)
-    found = server.source.observe("prod", (*WATCHED, spam), Mark(0))
-    assert (found.baseline, found.canary) == (arm(2), arm(1))
+    response = server.source.observe("prod", (*WATCHED, spam), Mark(0))
+    assert (response.baseline, response.canary) == (arm(2), arm(1))
 
 
 def test_a_router_is_distinguished_by_share(server: Server) -> None:
     routed = Watched("iris", Serving("iris_router", frozenset({"a"})), Serving("iris_router", frozenset({"b"})))
     server.count("iris_router", 3)
     server.count("iris_router", 2, canary=True)
-    found = server.source.observe("prod", (routed,), Mark(0))
-    assert (found.baseline, found.canary) == (arm(3), arm(2))
+    response = server.source.observe("prod", (routed,), Mark(0))
+    assert (response.baseline, response.canary) == (arm(3), arm(2))
 
 
 def test_a_server_that_was_started_again_counts_from_zero(server: Server) -> None:

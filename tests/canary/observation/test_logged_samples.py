@@ -99,8 +99,8 @@ def test_no_more_than_an_hour_is_read(logs: Any) -> None:
 def test_functions_share_what_one_look_takes(logs: Any) -> None:
     for name in (V1, V2):
         log_lines(logs, name, [line_of(SAMPLE, duration_ms=float(number)) for number in range(MOST_SAMPLES)])
-    found = take(logs, v1=1.0, v2=1.0)
-    assert [sample.duration_ms for sample in found] == 2 * [float(number) for number in range(MOST_SAMPLES // 2)]
+    result = take(logs, v1=1.0, v2=1.0)
+    assert [sample.duration_ms for sample in result] == 2 * [float(number) for number in range(MOST_SAMPLES // 2)]
 
 
 def test_a_part_of_what_is_logged_is_taken(logs: Any) -> None:

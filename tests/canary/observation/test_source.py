@@ -29,8 +29,8 @@ def watched(**fields: Any) -> dict[str, tuple[Serving, Serving]]:
     """What is watched of a stage with these fields, by model."""
     routing = fields.pop("routing", Routing())
     rows = (model("iris", ("v1", "v2", "v3"), routing=routing), SPAM)
-    found = watched_of(*planned(manifest(rows, (stage("prod", fields.pop("serve", SERVE), **fields),))))
-    return {row.model: (row.baseline, row.canary) for row in found}
+    result = watched_of(*planned(manifest(rows, (stage("prod", fields.pop("serve", SERVE), **fields),))))
+    return {row.model: (row.baseline, row.canary) for row in result}
 
 
 def serving(function: str, *versions: str) -> Serving:
@@ -49,9 +49,9 @@ def test_only_models_that_the_canary_moves_are_watched() -> None:
 
 
 def test_a_release_moves_every_model_to_the_other_alias() -> None:
-    found = watched(canary=Canary(10, {"iris": "v2"}, release=True))
-    assert found["iris"] == (serving("iris_v1", "iris_v1:live"), serving("iris_v2", "iris_v2:next"))
-    assert found["spam-filter"] == (
+    result = watched(canary=Canary(10, {"iris": "v2"}, release=True))
+    assert result["iris"] == (serving("iris_v1", "iris_v1:live"), serving("iris_v2", "iris_v2:next"))
+    assert result["spam-filter"] == (
         serving("spam-filter_v1", "spam-filter_v1:live"),
         serving("spam-filter_v1", "spam-filter_v1:next"),
     )
@@ -72,8 +72,8 @@ def test_behind_a_router_the_versions_are_those_with_a_weight() -> None:
 @pytest.mark.parametrize("route", ["", "nonsense", "v1.0"])
 def test_a_route_that_cannot_be_read_names_no_version(route: str) -> None:
     plan, variables, _ = planned(manifest((IRIS, SPAM), (stage("prod", SERVE),)))
-    (found,) = watched_of(plan, variables, {"iris": "router", "irisRoute": route})
-    assert found.canary == serving("iris_router")
+    (result,) = watched_of(plan, variables, {"iris": "router", "irisRoute": route})
+    assert result.canary == serving("iris_router")
 
 
 def test_a_mark_can_be_stored() -> None:

@@ -33,10 +33,10 @@ def test_a_stage_is_read_and_changed_as_through_boto3(scene: ControlScene) -> No
     theirs = ApiGatewayStage(scene.client, API, "dev", "here")
     assert ours.read() == theirs.read() == StageState("dep001", {"iris": "v1"})
     ours.update([replacing(PERCENT, "12.5"), replacing(f"{OVERRIDES}/iris", "v2")])
-    found = ours.read()
-    assert found == theirs.read()
-    assert found.canary is not None
-    assert (found.canary.percent, found.canary.overrides) == (12.5, {"iris": "v2"})
+    result = ours.read()
+    assert result == theirs.read()
+    assert result.canary is not None
+    assert (result.canary.percent, result.canary.overrides) == (12.5, {"iris": "v2"})
     ours.update([removing("/canarySettings")])
     assert ours.read() == StageState("dep001", {"iris": "v1"})
     assert ours.url() == f"http://127.0.0.1:{scene.port}"
@@ -100,9 +100,9 @@ def test_a_function_is_asked_for_without_running_it() -> None:
     api = InvokeApi(NeverRun(), {"shop-local_iris_v2"})  # type: ignore[arg-type]
 
     def handle(request: Request) -> Response:
-        found = api.handle(request)
-        assert isinstance(found, Response)
-        return found
+        result = api.handle(request)
+        assert isinstance(result, Response)
+        return result
 
     with serving(handle) as server:
         functions = LocalFunctions(f"http://127.0.0.1:{server.address[1]}")

@@ -129,7 +129,7 @@ def test_a_change_that_stopped_between_two_calls_is_made_whole(before: StagePlan
 
 
 @pytest.mark.parametrize(
-    ("found", "planned", "sentences"),
+    ("actual", "planned", "sentences"),
     [
         (plan(), plan(), []),
         (
@@ -161,8 +161,8 @@ def test_a_change_that_stopped_between_two_calls_is_made_whole(before: StagePlan
         ),
     ],
 )
-def test_each_difference_is_named(found: StagePlan, planned: StagePlan, sentences: list[str]) -> None:
-    live = FakeStage(found).read()
+def test_each_difference_is_named(actual: StagePlan, planned: StagePlan, sentences: list[str]) -> None:
+    live = FakeStage(actual).read()
     assert [row.sentence for row in find_differences(live, planned, "the live stage")] == sentences
 
 

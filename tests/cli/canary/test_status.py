@@ -77,16 +77,16 @@ def test_everything_is_reported_in_80_columns(report: CanaryReport, capsys: pyte
 
 
 def test_programs_get_the_same(report: CanaryReport) -> None:
-    found = json.loads(json.dumps(report_to_json(report)))
-    assert found["canary"] == {
+    body = json.loads(json.dumps(report_to_json(report)))
+    assert body["canary"] == {
         "percent": 10.0,
         "release": False,
         "models": {"echo": {"baseline": "v1", "canary": "v2"}},
     }
-    assert found["shares"]["canary"] == {"requests": 1001, "errors": 1, "p50_s": 0.004, "p99_s": 0.004}
-    assert [row["verdict"] for row in found["checks"]] == ["inconclusive", "successful", "failed"]
-    assert found["verdict"] == "failed"
-    assert found["warnings"] == ["the canary's share is 10% in the manifest, 20% in the live stage"]
+    assert body["shares"]["canary"] == {"requests": 1001, "errors": 1, "p50_s": 0.004, "p99_s": 0.004}
+    assert [row["verdict"] for row in body["checks"]] == ["inconclusive", "successful", "failed"]
+    assert body["verdict"] == "failed"
+    assert body["warnings"] == ["the canary's share is 10% in the manifest, 20% in the live stage"]
 
 
 def test_a_source_that_is_silent_is_reported(project: Path, traffic: FakeTraffic) -> None:

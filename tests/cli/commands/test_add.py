@@ -84,8 +84,8 @@ def test_what_a_transform_imports_comes_along(project: Path, model: Path, tmp_pa
     (source / "pkg" / "part.py").write_text("")
     (source / "other.py").write_text("")
     assert main(["add", "echo", "v3", str(model), "--transform", str(source / "t.py"), "-m", str(project)]) == 0
-    found = load_project(project).transforms["echo", "v3"]
-    assert list(found) == ["helper.py", "pkg/part.py", "transform.py"]
+    result = load_project(project).transforms["echo", "v3"]
+    assert list(result) == ["helper.py", "pkg/part.py", "transform.py"]
 
 
 @pytest.mark.parametrize("stages", [("dev",), ("dev", "prod")])

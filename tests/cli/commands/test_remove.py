@@ -48,8 +48,8 @@ def write(folder: Path, *, routing: str = "{}", graph: str = "", stage: str = "{
 
 
 def files(folder: Path) -> set[str]:
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return {name for name in found if not name.startswith(".turnout")}
+    result = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name for name in result if not name.startswith(".turnout")}
 
 
 def test_a_version_goes_and_everything_else_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

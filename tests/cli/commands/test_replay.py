@@ -85,9 +85,9 @@ def test_one_version_is_compared_with_the_one_that_answered(
     base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["replay", str(capture), "--against", "level/v2", "--json", *base]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["compared"], found["agreed"]) == (40, 30)
-    assert found["versions"][0]["version"] == "captured version"
+    body = json.loads(capsys.readouterr().out)
+    assert (body["compared"], body["agreed"]) == (40, 30)
+    assert body["versions"][0]["version"] == "captured version"
 
 
 @pytest.mark.parametrize(("floor", "code"), [("0.75", 0), ("0.76", 1)])
@@ -139,14 +139,14 @@ def test_json_names_where_the_replay_was_made(
     server: RunningServer, base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["replay", str(capture), "--against", "level/v2", "--json", *base]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert datetime.fromisoformat(found["time"]).tzinfo is not None
-    assert (found["url"], found["stage"]) == (base[1], "dev")
-    assert found["capture"] == {"file": capture.name, "sha256": sha256(capture.read_bytes()).hexdigest()}
+    body = json.loads(capsys.readouterr().out)
+    assert datetime.fromisoformat(body["time"]).tzinfo is not None
+    assert (body["url"], body["stage"]) == (base[1], "dev")
+    assert body["capture"] == {"file": capture.name, "sha256": sha256(capture.read_bytes()).hexdigest()}
     digests = [
         sha256((server.project / f"{name}.onnx").read_bytes()).hexdigest()[:12] for name in ("identity", "absolute")
     ]
-    assert [side["digests"] for side in found["versions"]] == [{"v1": [digests[0]]}, {"v2": [digests[1]]}]
+    assert [side["digests"] for side in body["versions"]] == [{"v1": [digests[0]]}, {"v2": [digests[1]]}]
 
 
 def test_a_report_that_cannot_be_written_is_2(

@@ -58,9 +58,9 @@ def test_an_answer_that_differs_is_1_and_named(project: Path, capsys: pytest.Cap
 def test_json_has_every_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_examples(project, *EXAMPLES, ODD)
     assert main(["test", "--json", "-m", str(project)]) == 1
-    found = json.loads(capsys.readouterr().out)
-    assert found["counts"] == {"passed": 2, "failed": 1, "error": 0, "skipped": 1}
-    runs = [(row["version"], row["example"], row["outcome"], len(row["reasons"])) for row in found["examples"]]
+    body = json.loads(capsys.readouterr().out)
+    assert body["counts"] == {"passed": 2, "failed": 1, "error": 0, "skipped": 1}
+    runs = [(row["version"], row["example"], row["outcome"], len(row["reasons"])) for row in body["examples"]]
     assert runs == [
         ("v1", "ones", "passed", 0),
         ("v1", "short", "passed", 0),

@@ -189,8 +189,8 @@ class StandIn(sdk.Provider):
         """What is there now."""
         state = to_plain_map(request.properties)
         resource = self._resources[_type_of(request.urn)]
-        found = await self._carry_out(resource.read, request.resource_id, state)
-        state |= {**found, COMPARED: _present({**state[COMPARED], **found})}
+        result = await self._carry_out(resource.read, request.resource_id, state)
+        state |= {**result, COMPARED: _present({**state[COMPARED], **result})}
         return sdk.ReadResponse(request.resource_id, to_property_map(_present(state)))
 
     async def update(self, request: sdk.UpdateRequest) -> sdk.UpdateResponse:

@@ -54,21 +54,21 @@ def is_met(operator: str, tests: Mapping[str, Any], sent: Mapping[str, str]) -> 
     """Whether all tests of one operator are met; a key that was not sent meets `...IfExists` only."""
     for key, wanted in tests.items():
         values = [wanted] if isinstance(wanted, str) else wanted
-        found = sent.get(key)
-        if found is None:
+        result = sent.get(key)
+        if result is None:
             if not operator.endswith("IfExists"):
                 return False
-        elif not any(fnmatch.fnmatchcase(found, value) for value in values):
+        elif not any(fnmatch.fnmatchcase(result, value) for value in values):
             return False
     return True
 
 
 def credentials_of(document: Mapping[str, Any]) -> Iterator[str]:
     """The roles that an OpenAPI document names for its integrations, each once."""
-    found = {
+    result = {
         operation["x-amazon-apigateway-integration"].get("credentials", "")
         for methods in document["paths"].values()
         for operation in methods.values()
         if "x-amazon-apigateway-integration" in operation
     }
-    yield from sorted(found - {""})
+    yield from sorted(result - {""})

@@ -114,6 +114,6 @@ def test_a_reload_of_a_wrong_manifest_parses_it_once_and_watches_what_it_names(p
 def test_files_are_found_without_reading_the_manifest_again(project: Path) -> None:
     edition = make_edition(load_project(project))
     with counted_calls(read_yaml) as calls:
-        found = find_files(project / "models.yaml", edition, edition.project.manifest.versions)
-    assert set(found) == {project, *(project / name for name in ("models.yaml", "echo.onnx", "one.json", "two.json"))}
+        result = find_files(project / "models.yaml", edition, edition.project.manifest.versions)
+    assert set(result) == {project, *(project / name for name in ("models.yaml", "echo.onnx", "one.json", "two.json"))}
     assert calls == {}

@@ -274,8 +274,8 @@ def service_of(server: RunningServer) -> Service:
     """The server's; no other runs at the same time."""
 
     async def find() -> Service:
-        found = [each for each in gc.get_objects() if isinstance(each, Service) and each.date]
-        return max(found, key=lambda each: each.now)
+        results = [each for each in gc.get_objects() if isinstance(each, Service) and each.date]
+        return max(results, key=lambda each: each.now)
 
     return asyncio.run_coroutine_threadsafe(find(), server.loop).result(PATIENCE_S)
 

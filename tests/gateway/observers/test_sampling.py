@@ -75,8 +75,8 @@ def sampled(
         random=lambda: draws[0],
     )
     respond(under_test, request(path, headers={"Content-Type": "application/json"}, body=body))
-    found = orjson.loads(answer(samples, "stage=dev").body)
-    return [row["turnout_capture"] for row in found["samples"]]
+    result = orjson.loads(answer(samples, "stage=dev").body)
+    return [row["turnout_capture"] for row in result["samples"]]
 
 
 def test_samples_are_redacted_as_captures_are(project: Path) -> None:
@@ -96,9 +96,9 @@ def test_samples_are_redacted_as_captures_are(project: Path) -> None:
 
 
 def answer(samples: SharedSamples, query: str, method: str = "GET") -> Response:
-    found = make_samples(samples)(Request(method, PATH, query, (), b""))
-    assert isinstance(found, Response)
-    return found
+    result = make_samples(samples)(Request(method, PATH, query, (), b""))
+    assert isinstance(result, Response)
+    return result
 
 
 IRIS = "/dev/models/iris/inference"
@@ -195,6 +195,6 @@ def test_another_question_is_a_400(query: str, method: str) -> None:
 )
 def test_own_services_answer_their_paths_to_this_machine(path: str, client: str, status: int) -> None:
     handle = local_only(answer_paths({"/a": lambda _: Response(200)}))
-    found = handle(Request("GET", path, "", (), b"", client))
-    assert isinstance(found, Response)
-    assert found.status == status
+    result = handle(Request("GET", path, "", (), b"", client))
+    assert isinstance(result, Response)
+    assert result.status == status

@@ -92,7 +92,7 @@ def test_what_changes_nothing_here_is_accepted() -> None:
     compiled = compile_document("iris", one)
 
     assert compiled.notes == ("answers are not compressed here",)
-    assert [found.function for found in compiled.operations] == ["fn:live"]
+    assert [result.function for result in compiled.operations] == ["fn:live"]
 
 
 def test_resource_id_is_the_same_for_the_same_path() -> None:

@@ -52,10 +52,10 @@ def routes(table: list[tuple[str, str]]) -> Routes[tuple[str, str]]:
     ],
 )
 def test_best_route_wins(method: str, path: str, route: str, parameters: Mapping[str, str] | None) -> None:
-    found = routes(NESTED).match(method, path)
+    result = routes(NESTED).match(method, path)
 
-    assert found is not None
-    assert (found[0][1], found[1]) == (route, parameters)
+    assert result is not None
+    assert (result[0][1], result[1]) == (route, parameters)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_no_route_is_none(method: str, path: str) -> None:
 
 
 def test_method_of_its_own_beats_any() -> None:
-    found = routes(NESTED).match("GET", "/any/1")
+    result = routes(NESTED).match("GET", "/any/1")
 
-    assert found is not None
-    assert found[0] == ("GET", "/any/{x}")
+    assert result is not None
+    assert result[0] == ("GET", "/any/{x}")
 
 
 def test_greedy_parameter_does_not_take_the_root() -> None:
@@ -151,9 +151,9 @@ def test_match_agrees_with_comparing_all_routes(table: list[tuple[str, str]], me
     for route in table:  # parameters of two names at one place are one resource to API Gateway
         shapes.setdefault((route[0], route[1].replace("{y}", "{x}")), route)
     ranked = [
-        (found, route) for route in shapes.values() if (found := rank(route[1], method, route[0], path)) is not None
+        (result, route) for route in shapes.values() if (result := rank(route[1], method, route[0], path)) is not None
     ]
 
-    found = routes(list(shapes.values())).match(method, "/" + "/".join(path))
+    result = routes(list(shapes.values())).match(method, "/" + "/".join(path))
 
-    assert (found[0] if found else None) == (min(ranked)[1] if ranked else None)
+    assert (result[0] if result else None) == (min(ranked)[1] if ranked else None)

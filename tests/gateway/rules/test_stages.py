@@ -67,10 +67,10 @@ def test_target_follows_the_variables(function: str, variables: dict[str, str], 
     ],
 )
 def test_first_segment_names_the_stage(path: str, expected: tuple[str, str, str]) -> None:
-    found, inner, shown = stages(stage("dev"), stage("prod"), default="prod").snapshot.locate(path)
+    result, inner, shown = stages(stage("dev"), stage("prod"), default="prod").snapshot.locate(path)
 
-    assert found is not None
-    assert (found.settings.name, inner, shown) == expected
+    assert result is not None
+    assert (result.settings.name, inner, shown) == expected
 
 
 def test_a_path_found_at_once_is_the_one_that_a_search_finds() -> None:
@@ -79,9 +79,9 @@ def test_a_path_found_at_once_is_the_one_that_a_search_finds() -> None:
     for default in ("", "dev", "models"):
         snapshot = Stages({API: compiled}, [stage("dev"), stage("prod"), stage("models")], default=default).snapshot
         assert {"/dev/models", "/prod/models/iris/inference", "/models/models"} <= snapshot.direct.keys()
-        for path, (found, inner, methods) in snapshot.direct.items():
+        for path, (result, inner, methods) in snapshot.direct.items():
             located, path_within, shown = snapshot.locate(path)
-            assert (located, path_within, shown) == (found, inner, path)
+            assert (located, path_within, shown) == (result, inner, path)
             for method, target in methods.items():
                 assert compiled.routes.match(method, inner) == (target, None)
     assert "/iris/inference" not in snapshot.direct

@@ -15,9 +15,9 @@ TOKEN = "A1B2" * 10
 def ask(guard_token: str, client: str = "10.0.0.7", **headers: str) -> Response:
     named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
     handle = make_guard(guard_token)(lambda _: Response(200))
-    found = handle(Request("GET", "/restapis", "", named, b"", client))
-    assert isinstance(found, Response)
-    return found
+    result = handle(Request("GET", "/restapis", "", named, b"", client))
+    assert isinstance(result, Response)
+    return result
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_whoever_has_the_token_is_let_in_from_anywhere(header: str) -> None:
     ],
 )
 def test_others_are_refused_with_the_remedy(header: str) -> None:
-    found = ask(TOKEN, "127.0.0.1", Host="localhost", Authorization=header)
-    assert found.status == 403
-    assert "turnout keys --services" in json.loads(found.body)["message"]
+    response = ask(TOKEN, "127.0.0.1", Host="localhost", Authorization=header)
+    assert response.status == 403
+    assert "turnout keys --services" in json.loads(response.body)["message"]
 
 
 def test_without_a_token_programs_on_this_machine_are_let_in() -> None:

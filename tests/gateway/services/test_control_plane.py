@@ -338,14 +338,14 @@ def test_percent_as_people_and_programs_write_it_is_taken(scene: ControlScene, v
 
 @pytest.mark.parametrize("path", ["", f"/{API_ID}", f"/{API_ID}/stages", f"/{API_ID}/stages/dev", "/none"])
 def test_head_has_gets_status_and_no_body(scene: ControlScene, path: str) -> None:
-    found = {}
+    results = {}
     for method in ("GET", "HEAD"):
         connection = http.client.HTTPConnection("127.0.0.1", scene.port, timeout=20)
         try:
             connection.request(method, f"/restapis{path}")
             answer = connection.getresponse()
-            found[method] = answer.status, answer.getheader("Content-Length")
+            results[method] = answer.status, answer.getheader("Content-Length")
             assert (answer.read() == b"") == (method == "HEAD")
         finally:
             connection.close()
-    assert found["HEAD"] == found["GET"]
+    assert results["HEAD"] == results["GET"]

@@ -100,11 +100,11 @@ def test_function_answers_however_it_is_named(
 ) -> None:
     more = {"Qualifier": qualifier} if qualifier else {}
 
-    found = served.client.invoke(FunctionName=name, Payload=b'{"body": "\\u00e4"}', **more)
+    result = served.client.invoke(FunctionName=name, Payload=b'{"body": "\\u00e4"}', **more)
 
-    assert json.load(found["Payload"]) == ANSWER
-    assert (found["StatusCode"], found["ExecutedVersion"]) == (200, version)
-    assert "FunctionError" not in found
+    assert json.load(result["Payload"]) == ANSWER
+    assert (result["StatusCode"], result["ExecutedVersion"]) == (200, version)
+    assert "FunctionError" not in result
     assert served.functions.calls == [("iris_v1", alias, {"body": "ä"})]
 
 
@@ -119,10 +119,10 @@ def test_no_payload_is_an_empty_event(served: Served) -> None:
     [("raises", "Runtime.FunctionFailed"), ("slow", "Sandbox.Timedout"), ("large", "Function.ResponseSizeTooLarge")],
 )
 def test_failure_of_a_function_is_its_answer(served: Served, name: str, kind: str) -> None:
-    found = served.client.invoke(FunctionName=name, Payload=b"{}")
+    result = served.client.invoke(FunctionName=name, Payload=b"{}")
 
-    assert (found["StatusCode"], found["FunctionError"]) == (200, "Unhandled")
-    body = json.load(found["Payload"])
+    assert (result["StatusCode"], result["FunctionError"]) == (200, "Unhandled")
+    body = json.load(result["Payload"])
     assert body["errorType"] == kind
     assert FAILURES[name].message in body["errorMessage"]
 
@@ -198,9 +198,9 @@ def test_dry_run_calls_nothing(served: Served) -> None:
 
 def test_event_is_taken_before_its_call_ends(served: Served) -> None:
     """`waits` never ends before the test's module does."""
-    found = served.client.invoke(FunctionName="waits", InvocationType="Event", Payload=b'{"a": 1}')
+    result = served.client.invoke(FunctionName="waits", InvocationType="Event", Payload=b'{"a": 1}')
 
-    assert found["StatusCode"] == 202
+    assert result["StatusCode"] == 202
     assert served.client.invoke(FunctionName="iris_v1")["StatusCode"] == 200
     assert served.functions.calls[0] == ("waits", "live", {"a": 1})
 
@@ -211,9 +211,9 @@ def test_events_beyond_the_limit_are_throttled() -> None:
 
     def ask() -> Response:
         headers = (("X-Amz-Invocation-Type", "Event"),)
-        found = api.handle(Request("POST", "/2015-03-31/functions/waits/invocations", "", headers, b"{}"))
-        assert isinstance(found, Response)
-        return found
+        result = api.handle(Request("POST", "/2015-03-31/functions/waits/invocations", "", headers, b"{}"))
+        assert isinstance(result, Response)
+        return result
 
     async def test() -> list[int]:
         statuses = [ask().status for _ in range(300)]
@@ -229,8 +229,8 @@ def test_events_beyond_the_limit_are_throttled() -> None:
     ("method", "path"), [("GET", "/2015-03-31/functions"), ("GET", "/2015-03-31/functions/iris_v1/invocations")]
 )
 def test_other_apis_of_lambda_are_refused(method: str, path: str) -> None:
-    found = InvokeApi(Functions(), NAMES).handle(Request(method, path, "", (), b""))
+    result = InvokeApi(Functions(), NAMES).handle(Request(method, path, "", (), b""))
 
-    assert isinstance(found, Response)
-    assert found.status == 404
-    assert ("x-amzn-ErrorType", "UnknownOperationException") in found.headers
+    assert isinstance(result, Response)
+    assert result.status == 404
+    assert ("x-amzn-ErrorType", "UnknownOperationException") in result.headers

@@ -25,9 +25,9 @@ SENT = {
 
 def ask(client: str, **headers: str) -> Response:
     named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-    found = local_only(lambda _: Response(200))(Request("GET", "/restapis", "", named, b"", client))
-    assert isinstance(found, Response)
-    return found
+    result = local_only(lambda _: Response(200))(Request("GET", "/restapis", "", named, b"", client))
+    assert isinstance(result, Response)
+    return result
 
 
 @pytest.mark.parametrize("client", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
@@ -80,8 +80,8 @@ def test_client_elsewhere_is_refused(client: str) -> None:
     ],
 )
 def test_browser_or_proxy_is_refused_with_the_reason(headers: dict[str, str], says: str) -> None:
-    found = ask("127.0.0.1", **headers)
+    response = ask("127.0.0.1", **headers)
 
-    assert found.status == 403
-    assert ("x-amzn-ErrorType", "AccessDeniedException") in found.headers
-    assert says in json.loads(found.body)["message"]
+    assert response.status == 403
+    assert ("x-amzn-ErrorType", "AccessDeniedException") in response.headers
+    assert says in json.loads(response.body)["message"]

@@ -31,9 +31,9 @@ def counted() -> SharedState:
 
 
 def test_a_stages_functions_are_reported_for_all_workers() -> None:
-    found = orjson.loads(ask(counted(), "stage=prod").body)
+    result = orjson.loads(ask(counted(), "stage=prod").body)
     durations = [0] * (len(BOUNDS_S) + 1)
-    assert found == {
+    assert result == {
         "stage": "prod",
         "run": "run1",
         "time": 1000.0,
@@ -67,8 +67,8 @@ def test_a_stage_without_requests_has_no_functions() -> None:
 
 def test_without_a_stage_all_stages_are_shown() -> None:
     functions = orjson.loads(ask(counted(), "").body)["functions"]
-    found = [(row["stage"], row["function"][-2:]) for row in functions]
-    assert found == [("dev", "v2"), ("prod", "v1"), ("prod", "v2")]
+    results = [(row["stage"], row["function"][-2:]) for row in functions]
+    assert results == [("dev", "v2"), ("prod", "v1"), ("prod", "v2")]
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

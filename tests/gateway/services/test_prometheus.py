@@ -154,9 +154,9 @@ def test_statuses_that_are_not_counted_one_by_one_count_in_their_class() -> None
 
 def ask(method: str, path: str) -> Response:
     async def answer() -> Response:
-        found = make_prometheus(Sources(served()))(Request(method, path, "", (("Accept", "text/plain"),), b""))
-        assert isinstance(found, Awaitable)
-        return await found
+        result = make_prometheus(Sources(served()))(Request(method, path, "", (("Accept", "text/plain"),), b""))
+        assert isinstance(result, Awaitable)
+        return await result
 
     return asyncio.run(answer())
 

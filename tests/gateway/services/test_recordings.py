@@ -33,8 +33,8 @@ CREATED_ELSEWHERE = {"documentationVersion"}
 
 def recording(file: str, test: str) -> Mapping[str, Any]:
     tests = json.loads((FOLDER / f"apigateway_{file}.json").read_text())
-    (found,) = (row["recorded-content"] for name, row in tests.items() if name.endswith(f"::{test}"))
-    return found  # type: ignore[no-any-return]
+    (result,) = (row["recorded-content"] for name, row in tests.items() if name.endswith(f"::{test}"))
+    return result  # type: ignore[no-any-return]
 
 
 class Comparison:

@@ -19,11 +19,11 @@ class Looking:
 
 def test_a_worker_that_stands_still_is_found_once_and_the_others_are_not() -> None:
     looking = Looking(1, 1)
-    found = []
+    results = []
     for turn in range(15):
         looking.counts[0] += 1
-        found.append((turn, looking.look()))
-    assert [row for row in found if row[1]] == [(10, [1])]
+        results.append((turn, looking.look()))
+    assert [row for row in results if row[1]] == [(10, [1])]
 
 
 def test_a_worker_that_has_not_begun_to_count_is_left_alone() -> None:

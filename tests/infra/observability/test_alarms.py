@@ -56,8 +56,8 @@ def compute(queries: list[dict[str, Any]], returned: str, **sums: float) -> floa
             values[query["id"]] = eval(text, {"sum": sum, **functions}, values)
         except ZeroDivisionError:
             values[query["id"]] = 0.0  # elementwise, and not chosen
-    found: float = values[returned]
-    return found
+    result: float = values[returned]
+    return result
 
 
 @pytest.mark.parametrize(

@@ -91,11 +91,11 @@ WHOLE = {
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    found = [path] if path else []
+    results = [path] if path else []
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
-        found += paths(inner, (*path, key))
-    return found
+        results += paths(inner, (*path, key))
+    return results
 
 
 @SETTINGS

@@ -198,8 +198,8 @@ def test_an_output_whose_shape_was_declared_wrongly_comes_as_it_is(tmp_path: Pat
     artifact = write_graph(tmp_path / "e.onnx", nodes, inputs, [value("y", "FP32", None)])
     specs = [TensorSpec("x", "FP32", (-1,)), TensorSpec("s", "INT64", (-1,))]
     function = make_function(artifact, specs, [TensorSpec("y", "FP32", (1, -1))])
-    found = call(function, {"inputs": {"x": [1], "s": [2, 1, 2]}}).json
-    assert np.array(found["outputs"]["y"]).shape == (2, 1, 2)
+    result = call(function, {"inputs": {"x": [1], "s": [2, 1, 2]}}).json
+    assert np.array(result["outputs"]["y"]).shape == (2, 1, 2)
 
 
 def test_an_answer_that_lambda_would_not_hand_on_is_refused_before_the_run(

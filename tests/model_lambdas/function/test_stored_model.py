@@ -45,8 +45,8 @@ def requests_of(folder: Path, version: Version) -> tuple[Mapping[str, Any], ...]
 
 @pytest.fixture
 def objects() -> Iterator[Objects]:
-    with serve_objects() as found:
-        yield found
+    with serve_objects() as served:
+        yield served
 
 
 def environ(objects: Objects, location: str = "s3://bucket/models/a") -> dict[str, str]:
@@ -206,9 +206,9 @@ def test_credentials_that_are_refused_are_reported(objects: Objects, tmp_path: P
 def test_bucket_that_s3s_certificate_does_not_cover_is_named_in_the_path(
     bucket: str, region: str, endpoint: str
 ) -> None:
-    found = BucketFolder(f"s3://{bucket}/models/a", {"AWS_REGION": region})
+    result = BucketFolder(f"s3://{bucket}/models/a", {"AWS_REGION": region})
     assert find_endpoint(bucket, region) == endpoint
-    assert found.url_of("model.onnx") == (
+    assert result.url_of("model.onnx") == (
         f"{endpoint}/models/a/model.onnx" if "." not in bucket else f"{endpoint}/{bucket}/models/a/model.onnx"
     )
     # botocore decides alike.
@@ -222,4 +222,4 @@ def test_bucket_that_s3s_certificate_does_not_cover_is_named_in_the_path(
     client.meta.events.register("before-send.s3.GetObject", stop)
     with pytest.raises(InterruptedError):
         client.get_object(Bucket=bucket, Key="models/a/model.onnx")
-    assert sent == [found.url_of("model.onnx")]
+    assert sent == [result.url_of("model.onnx")]

@@ -238,20 +238,20 @@ def test_many_threads_import_lazily_at_once(tmp_path: Path) -> None:
     for n in range(6):
         files = {**helpers(n), "helper.py": slow["helper.py"].format(n=n)}
         versions[n] = load(tmp_path / f"v{n}", source, files, f"iris v{n}")
-    found: list[tuple[int, int]] = []
+    results: list[tuple[int, int]] = []
     barrier = threading.Barrier(24)
 
     def run(n: int) -> None:
         barrier.wait()
-        found.append((n, value(versions[n])))
+        results.append((n, value(versions[n])))
 
     threads = [threading.Thread(target=run, args=(n % 6,)) for n in range(24)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 24
-    assert all(asked == answered for asked, answered in found)
+    assert len(results) == 24
+    assert all(asked == answered for asked, answered in results)
 
 
 def test_a_package_beside_that_is_the_folder_itself(tmp_path: Path) -> None:

@@ -85,8 +85,8 @@ def test_an_open_session_answers_the_same_whatever_happens_to_its_files(
     write_scale(tmp_path / "other", 7)
     model = Model(spec_of(path, tmp_path / "copies"))
     change(tmp_path / "v1", tmp_path / "other")
-    found = model.run({"x": np.array([3], np.float32)})["y"]
-    assert set(found.reshape(-1).tolist()) == {6.0}
+    result = model.run({"x": np.array([3], np.float32)})["y"]
+    assert set(result.reshape(-1).tolist()) == {6.0}
 
 
 @pytest.mark.parametrize("change", [overwrite, truncate, flip_link])

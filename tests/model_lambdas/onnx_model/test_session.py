@@ -101,8 +101,8 @@ def test_a_sequence_of_maps_becomes_a_tensor_in_the_order_of_its_labels(tmp_path
         artifact = write_graph(tmp_path / f"{attribute}.onnx", [node], [value("x", "FP32", ["n", 2])], [output])
         specs = [TensorSpec("maps", "FP32", (-1, 2), labels=labels)]
         model = Model(spec(artifact, [TensorSpec("x", "FP32", (-1, 2))], specs))
-        found = model.run({"x": np.array([[1, 2], [3, 4]], np.float32)})["maps"]
-        assert (found.dtype, found.tolist()) == (np.float32, [[2, 1], [4, 3]])
+        result = model.run({"x": np.array([[1, 2], [3, 4]], np.float32)})["maps"]
+        assert (result.dtype, result.tolist()) == (np.float32, [[2, 1], [4, 3]])
         assert model.run({"x": np.empty((0, 2), np.float32)})["maps"].shape == (0, 2)
 
 
@@ -122,10 +122,10 @@ def test_bfloat16_goes_in_and_comes_out_as_bits_whatever_the_memory_order(
     ))  # fmt: skip
     bits = np.random.default_rng(1).integers(0, 65536, shape, np.uint16)
     for given in (np.asarray(bits), np.array(bits, order="F")):
-        found = model.run({"x": given, "k": np.array([2**63 - 1])})
-        assert (found["y"].dtype, found["y"].shape) == (np.uint16, shape)
-        assert found["y"].tolist() == bits.tolist()
-        assert found["l"].tolist() == [2**63 - 1]
+        result = model.run({"x": given, "k": np.array([2**63 - 1])})
+        assert (result["y"].dtype, result["y"].shape) == (np.uint16, shape)
+        assert result["y"].tolist() == bits.tolist()
+        assert result["l"].tolist() == [2**63 - 1]
     assert list(model.run({"x": bits, "k": np.array([1])}, ["l"])) == ["l"]
 
 

@@ -40,8 +40,8 @@ def problems_of(of: Manifest, artifacts: Mapping[tuple[str, str], Artifact] | No
 
 
 def quota(plan: Plan, name: str) -> Any:
-    (found,) = [row for row in plan.quotas if row.name == name]
-    return found
+    (result,) = [row for row in plan.quotas if row.name == name]
+    return result
 
 
 def test_code_storage_counts_every_zip_as_often_as_it_is_there_in_an_update() -> None:
@@ -190,7 +190,7 @@ def counts_of(tree: Mapping[str, Any], size_bytes: int) -> list[Count]:
 
 def follow(tree: Mapping[str, Any], count: Count) -> list[dict[str, Any]]:
     """The manifests that come of a remedy: each way that it names, done at the place that it is about."""
-    found = []
+    results = []
 
     def edited(edit: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
         copied = yaml.safe_load(yaml.safe_dump(dict(tree)))
@@ -198,7 +198,7 @@ def follow(tree: Mapping[str, Any], count: Count) -> list[dict[str, Any]]:
         for key in count.path[:4]:
             holder = holder.get(key, {}) if isinstance(holder, dict) else {}
         edit(copied, holder)
-        found.append(copied)
+        results.append(copied)
 
     for text in WRITTEN.findall(count.remedy):
         edited(lambda whole, _, text=text: whole.update(yaml.safe_load(text)))  # type: ignore[misc]
@@ -212,7 +212,7 @@ def follow(tree: Mapping[str, Any], count: Count) -> list[dict[str, Any]]:
             holder[key] = int(number)
 
         edited(put)
-    return found
+    return results
 
 
 @pytest.mark.parametrize("name", EXCEEDED)

@@ -39,6 +39,6 @@ def test_gap(captures: dict[str, Capture], fields: dict[str, Any], logging: list
     of = capturing(**captures)
     canaried = stage(**{"canary": Canary(10, {"iris": "v2"}), **fields})
     assert sorted(row.name for row in find_logging(of, canaried, "iris")) == logging
-    found = find_gap(of, canaried, "iris")
-    assert gap in found
-    assert bool(found) == bool(gap)
+    result = find_gap(of, canaried, "iris")
+    assert gap in result
+    assert bool(result) == bool(gap)

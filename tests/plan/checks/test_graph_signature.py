@@ -139,12 +139,12 @@ PICKED = {"model": "picky"}
 def test_graph_takes_and_gives(
     graph: dict[str, object], inputs: dict[str, object] | None, outputs: dict[str, object] | str
 ) -> None:
-    found, findings = read(graph)
+    result, findings = read(graph)
     if isinstance(outputs, str):
         assert [f"{'.'.join(map(str, row.path))}: {row.message}" for row in findings] == [outputs]
     else:
         assert findings == ()
-        assert datatypes_of(found) == (inputs, outputs)
+        assert datatypes_of(result) == (inputs, outputs)
 
 
 def sequence(*steps: object) -> dict[str, object]:

@@ -64,6 +64,6 @@ def test_agreement_that_aws_could_not_measure_is_noted(capture: Capture | None, 
     versions = tuple(Version("iris", name, "a.onnx", capture=capture) for name in ("v1", "v2"))
     canary = Canary(10, {"iris": "v2"}, judgement=Judgement(agreement=Agreement(5, 0.98)))
     of = manifest((Model("iris", versions),), (stage(canary=canary),))
-    found = [note for note in make_plan(of, artifacts_of(of)).notes if note.path.startswith("stages.")]
-    assert [note.path for note in found] == notes
-    assert all("`capture: {percent: 5}` of models.iris.versions.v1" in note.message for note in found)
+    results = [note for note in make_plan(of, artifacts_of(of)).notes if note.path.startswith("stages.")]
+    assert [note.path for note in results] == notes
+    assert all("`capture: {percent: 5}` of models.iris.versions.v1" in note.message for note in results)

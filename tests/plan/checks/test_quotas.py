@@ -27,8 +27,8 @@ def raised(of: Manifest) -> Manifest:
 
 
 def quota_of(plan: Plan, name: str) -> Quota:
-    (found,) = find_tightest(quota for quota in plan.quotas if quota.name == name)
-    return found
+    (result,) = find_tightest(quota for quota in plan.quotas if quota.name == name)
+    return result
 
 
 def problem_of(of: Manifest, **options: object) -> Problem:

@@ -44,9 +44,9 @@ class Scene:
 
 @pytest.fixture
 def server() -> Iterator[CredentialsServer]:
-    with serve_credentials() as found:
-        found.expiration = iso(START_S + 3600)
-        yield found
+    with serve_credentials() as served:
+        served.expiration = iso(START_S + 3600)
+        yield served
 
 
 def test_access_keys_of_the_environment_come_first(server: CredentialsServer) -> None:
@@ -227,11 +227,11 @@ def test_addresses_that_credentials_are_not_read_from(uri: str) -> None:
 
 def test_threads_share_one_request(server: CredentialsServer) -> None:
     scene = Scene(server)
-    found: list[Credentials] = []
-    threads = [threading.Thread(target=lambda: found.append(scene.source.current())) for _ in range(8)]
+    results: list[Credentials] = []
+    threads = [threading.Thread(target=lambda: results.append(scene.source.current())) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [SERVED] * 8
+    assert results == [SERVED] * 8
     assert server.requests == 1

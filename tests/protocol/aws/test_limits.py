@@ -53,14 +53,14 @@ def respelled(tree: ast.AST, name: str) -> Iterator[str]:
 
 
 def test_no_other_module_spells_a_limit() -> None:
-    found = [
+    results = [
         where
         for folder in SOURCES
         for path in sorted((REPOSITORY / folder).rglob("*.py"))
         if path != Path(limits.__file__).resolve()
         for where in respelled(ast.parse(path.read_text()), path.relative_to(REPOSITORY).as_posix())
     ]
-    assert found == []
+    assert results == []
 
 
 @pytest.mark.parametrize("text", ["6 * 1024 * 1024", "6 * MB + 100", "6_291_556", "f(most=10 << 20)", "[10485760]"])

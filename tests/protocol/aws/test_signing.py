@@ -48,10 +48,10 @@ def test_a_signature_is_botocores(access: str, secret: str, token: str, name: st
         "content-type": "application/json",
         "x-amz-invocation-type": "RequestResponse",
     }
-    found = sign_request(
+    result = sign_request(
         credentials, "POST", region="eu-west-1", service="lambda", path=path, headers=headers, body=body, now=NOW
     )
-    assert found == botocores(credentials, "eu-west-1", path, headers, body)
+    assert result == botocores(credentials, "eu-west-1", path, headers, body)
 
 
 def test_a_path_in_s3_is_signed_as_it_is_sent() -> None:
@@ -64,7 +64,7 @@ def test_a_path_in_s3_is_signed_as_it_is_sent() -> None:
     request = AWSRequest("GET", f"https://{headers['host']}/models/a%20b%2Bc.onnx", headers=dict(headers))
     FixedS3(BotocoreCredentials("a", "b"), "s3", "eu-west-1").add_auth(request)
     sent = {**headers, "x-amz-content-sha256": request.headers["X-Amz-Content-SHA256"]}
-    found = sign_request(
+    result = sign_request(
         Credentials("a", "b"),
         "GET",
         region="eu-west-1",
@@ -74,23 +74,23 @@ def test_a_path_in_s3_is_signed_as_it_is_sent() -> None:
         body=b"",
         now=NOW,
     )
-    assert found["authorization"] == request.headers["Authorization"]
+    assert result["authorization"] == request.headers["Authorization"]
 
 
 def test_spaces_in_a_header_are_folded_as_the_signature_has_it() -> None:
     headers = {"host": "localhost:9001", "x-custom": "  a   b "}
     credentials = Credentials("a", "b")
-    found = sign_request(
+    result = sign_request(
         credentials, "POST", region="local", service="lambda", path="/", headers=headers, body=b"", now=NOW
     )
-    assert found["authorization"] == botocores(credentials, "local", "/", headers, b"")["authorization"]
+    assert result["authorization"] == botocores(credentials, "local", "/", headers, b"")["authorization"]
 
 
 def test_the_moment_is_utc_whatever_the_machine_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
-        found = sign_request(
+        result = sign_request(
             Credentials("a", "b"),
             "POST",
             region="r",
@@ -103,7 +103,7 @@ def test_the_moment_is_utc_whatever_the_machine_says(monkeypatch: pytest.MonkeyP
     finally:
         monkeypatch.undo()
         time.tzset()
-    assert found["x-amz-date"] == "20261123T020304Z"
+    assert result["x-amz-date"] == "20261123T020304Z"
 
 
 def test_credentials_come_from_the_environment() -> None:

@@ -109,8 +109,8 @@ def texts(data: list[str], **parameters: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("said", ["base64", "Base64", " base64"])
 def test_bytes_in_base64_are_what_they_stand_for(said: str) -> None:
-    found = decoded(texts(["AP8=", "", "YQ=="], content_type=said), interface("BYTES", (-1,))).inputs["x"]
-    assert found.tolist() == [b"\0\xff", b"", b"a"]
+    result = decoded(texts(["AP8=", "", "YQ=="], content_type=said), interface("BYTES", (-1,))).inputs["x"]
+    assert result.tolist() == [b"\0\xff", b"", b"a"]
 
 
 @pytest.mark.parametrize("parameters", [{}, {"content_type": "str"}, {"content_type": "np"}])
@@ -139,9 +139,9 @@ def test_base64_is_refused_where_it_is_not_read() -> None:
 def test_bare_words_are_numbers_of_float_tensors_only() -> None:
     body = b'{"inputs": [{"name": "x", "shape": [3], "datatype": "%b", "data": [NaN, Infinity, -Infinity]}]}'
     for datatype in ("FP16", "FP32", "FP64"):
-        found = decoded(body % datatype.encode(), interface(datatype, (-1,))).inputs["x"]
-        assert np.isnan(found[0])
-        assert found[1:].tolist() == [math.inf, -math.inf]
+        result = decoded(body % datatype.encode(), interface(datatype, (-1,))).inputs["x"]
+        assert np.isnan(result[0])
+        assert result[1:].tolist() == [math.inf, -math.inf]
     for datatype in ("INT64", "UINT8", "BOOL", "BYTES"):
         with pytest.raises(RequestError) as caught:
             decoded(body % datatype.encode(), interface(datatype, (-1,)))

@@ -35,9 +35,9 @@ def sample(
     )
 
 
-def line_of(found: Sample | None) -> dict[str, Any]:
-    assert found is not None
-    line = write_line(found)
+def line_of(sample: Sample | None) -> dict[str, Any]:
+    assert sample is not None
+    line = write_line(sample)
     assert b"\n" not in line
     row: dict[str, Any] = orjson.loads(line)[MARK]
     return row
@@ -83,17 +83,17 @@ def binary_request(**tensors: np.ndarray[Any, Any]) -> tuple[bytes, dict[str, st
 
 def test_binary_tensors_are_in_base64_with_the_length_of_their_json() -> None:
     body, headers = binary_request(x=np.ones((1, 2), np.float32))
-    found = sample(body, headers)
-    row = line_of(found)
+    result = sample(body, headers)
+    row = line_of(result)
     assert base64.b64decode(row["body_base64"]) == body
     assert str(row["header_length"]) == headers["inference-header-content-length"]
-    assert found is not None
-    assert found.headers == headers
+    assert result is not None
+    assert result.headers == headers
 
 
 def test_content_encodings_are_undone() -> None:
-    found = sample(gzip.compress(b'{"instances": [1]}'), {**JSON, "content-encoding": "gzip"})
-    assert line_of(found)["body"] == {"instances": [1]}
+    result = sample(gzip.compress(b'{"instances": [1]}'), {**JSON, "content-encoding": "gzip"})
+    assert line_of(result)["body"] == {"instances": [1]}
 
 
 def test_a_content_encoding_that_lies_leaves_nothing_to_keep() -> None:
@@ -123,10 +123,10 @@ def test_redacted_inputs_keep_their_shape_only(request_body: Any, expected: Any)
 def test_redacted_binary_tensors_are_zeros_of_a_length_that_is_right() -> None:
     x, texts = np.ones((1, 2), np.float32), np.array(["secret", "words"], object)
     body, headers = binary_request(t=texts, x=x, kept=x)
-    found = sample(body, headers, redact=("x", "t", "n"))
-    assert found is not None
-    assert found.header_length is not None
-    head, tail = orjson.loads(found.body[: found.header_length]), found.body[found.header_length :]
+    result = sample(body, headers, redact=("x", "t", "n"))
+    assert result is not None
+    assert result.header_length is not None
+    head, tail = orjson.loads(result.body[: result.header_length]), result.body[result.header_length :]
     assert [row.get("parameters", {}).get("binary_data_size") for row in head["inputs"]] == [8, 8, 8, None]
     assert head["inputs"][3]["data"] == [0]
     assert tail == bytes(16) + x.tobytes()
@@ -134,9 +134,9 @@ def test_redacted_binary_tensors_are_zeros_of_a_length_that_is_right() -> None:
 
 def test_redacted_in_a_content_encoding() -> None:
     body, headers = binary_request(x=np.ones((1, 2), np.float32))
-    found = sample(gzip.compress(body), {**headers, "content-encoding": "gzip"}, redact=("x",))
-    assert found is not None
-    assert found.body.endswith(b"}" + bytes(8))
+    result = sample(gzip.compress(body), {**headers, "content-encoding": "gzip"}, redact=("x",))
+    assert result is not None
+    assert result.body.endswith(b"}" + bytes(8))
 
 
 @pytest.mark.parametrize("body", [b'{"inputs": {"X": ["secret"]}}', b"{secret"])

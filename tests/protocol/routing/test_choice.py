@@ -156,8 +156,8 @@ def test_the_few_of_one_model_are_not_the_few_of_another() -> None:
 
 def test_keys_are_dealt_out_alike_on_every_machine() -> None:
     weights = {"v1": 50, "v2": 30, "v3": 20}
-    found = [choose_for_key(weights, key, "iris") for key in ("ada", "grace", "", "é", "\ud800", "x" * 10_000)]
-    assert found == ["v1", "v3", "v1", "v3", "v3", "v2"]
+    results = [choose_for_key(weights, key, "iris") for key in ("ada", "grace", "", "é", "\ud800", "x" * 10_000)]
+    assert results == ["v1", "v3", "v1", "v3", "v3", "v2"]
 
 
 @properties

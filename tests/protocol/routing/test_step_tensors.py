@@ -47,13 +47,13 @@ def tensors(draw: st.DrawFn) -> Tensor:
     return Tensor(row, draw(np_st.arrays(row.dtype, shape)))
 
 
-def assert_same(found: Tensor, sent: Tensor) -> None:
-    assert (found.datatype, found.values.shape, found.values.dtype) == (
+def assert_same(received: Tensor, sent: Tensor) -> None:
+    assert (received.datatype, received.values.shape, received.values.dtype) == (
         sent.datatype,
         sent.values.shape,
         sent.values.dtype,
     )
-    assert write_binary(found.datatype.name, found.values) == write_binary(sent.datatype.name, sent.values)
+    assert write_binary(received.datatype.name, received.values) == write_binary(sent.datatype.name, sent.values)
 
 
 @settings(max_examples=60, deadline=None)
@@ -69,9 +69,9 @@ def test_what_is_written_is_what_a_model_reads(sent: dict[str, Tensor]) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=5), tensors(), min_size=1, max_size=3))
 def test_what_a_model_answers_is_read(sent: dict[str, Tensor]) -> None:
-    found = read_step(*answer_of(sent))
-    assert list(found) == list(sent)
-    for name, tensor in found.items():
+    result = read_step(*answer_of(sent))
+    assert list(result) == list(sent)
+    for name, tensor in result.items():
         assert_same(tensor, sent[name])
 
 

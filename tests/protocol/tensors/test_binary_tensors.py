@@ -17,10 +17,10 @@ from turnout.protocol.tensors.datatypes import DATATYPES
 @given(raw=st.binary(min_size=32, max_size=32), front=st.binary(max_size=3))
 def test_every_bit_of_numbers_survives(datatype: str, raw: bytes, front: bytes) -> None:
     row = DATATYPES[datatype]
-    found = BinaryPart(front + raw, len(front)).take("x", row, 32 // row.size, 32)
-    assert found.dtype == row.dtype
-    assert found.flags.aligned
-    assert write_binary(datatype, found) == raw
+    result = BinaryPart(front + raw, len(front)).take("x", row, 32 // row.size, 32)
+    assert result.dtype == row.dtype
+    assert result.flags.aligned
+    assert write_binary(datatype, result) == raw
 
 
 @given(st.lists(st.binary(max_size=20), max_size=8))

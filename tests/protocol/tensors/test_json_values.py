@@ -35,10 +35,10 @@ def numbers_of(datatype: str, values: Any) -> Any:
 @pytest.mark.parametrize("datatype", INTEGERS)
 def test_integers_at_their_limits_are_exact(datatype: str) -> None:
     limits = np.iinfo(DATATYPES[datatype].dtype)
-    found = read(datatype, f"[{limits.min}, {limits.max}, 0]")
-    assert found.dtype == DATATYPES[datatype].dtype
-    assert found.tolist() == [limits.min, limits.max, 0]
-    assert json.loads(write(datatype, found)) == [limits.min, limits.max, 0]
+    result = read(datatype, f"[{limits.min}, {limits.max}, 0]")
+    assert result.dtype == DATATYPES[datatype].dtype
+    assert result.tolist() == [limits.min, limits.max, 0]
+    assert json.loads(write(datatype, result)) == [limits.min, limits.max, 0]
 
 
 @pytest.mark.parametrize("datatype", INTEGERS)
@@ -87,18 +87,18 @@ def test_another_value_than_the_datatype_holds_is_refused(datatype: str, wrong: 
 
 @pytest.mark.parametrize("datatype", FLOATS)
 def test_specials_and_null_are_read_in_floats(datatype: str) -> None:
-    found = numbers_of(datatype, read(datatype, '["NaN", null, "Infinity", "-Infinity", -0.0, 1, 0.5]'))
-    assert np.isnan(found[:2]).all()
-    assert found[2:].tolist() == [math.inf, -math.inf, 0.0, 1.0, 0.5]
-    assert math.copysign(1, found[4]) == -1
+    result = numbers_of(datatype, read(datatype, '["NaN", null, "Infinity", "-Infinity", -0.0, 1, 0.5]'))
+    assert np.isnan(result[:2]).all()
+    assert result[2:].tolist() == [math.inf, -math.inf, 0.0, 1.0, 0.5]
+    assert math.copysign(1, result[4]) == -1
 
 
 @pytest.mark.parametrize("datatype", FLOATS)
 def test_specials_are_written_as_strings(datatype: str) -> None:
-    found = read(datatype, '["NaN", "Infinity", "-Infinity", -0.0]')
-    assert write(datatype, found) == '["NaN","Infinity","-Infinity",-0.0]'
-    assert write(datatype, found.reshape(2, 1, 2)) == '[[["NaN","Infinity"]],[["-Infinity",-0.0]]]'
-    assert write(datatype, found[0].reshape(())) == '"NaN"'
+    result = read(datatype, '["NaN", "Infinity", "-Infinity", -0.0]')
+    assert write(datatype, result) == '["NaN","Infinity","-Infinity",-0.0]'
+    assert write(datatype, result.reshape(2, 1, 2)) == '[[["NaN","Infinity"]],[["-Infinity",-0.0]]]'
+    assert write(datatype, result[0].reshape(())) == '"NaN"'
 
 
 @pytest.mark.parametrize("datatype", ["FP16", "BF16"])
@@ -135,9 +135,9 @@ def test_a_float32_is_written_with_its_own_shortest_digits() -> None:
 
 @given(st.lists(st.text(), max_size=10))
 def test_texts_survive_json(texts: list[str]) -> None:
-    found = read("BYTES", orjson.dumps(texts).decode())
-    assert found.tolist() == [text.encode() for text in texts]
-    assert json.loads(write("BYTES", found)) == texts
+    result = read("BYTES", orjson.dumps(texts).decode())
+    assert result.tolist() == [text.encode() for text in texts]
+    assert json.loads(write("BYTES", result)) == texts
 
 
 def test_the_text_nan_stays_a_text() -> None:

@@ -51,13 +51,13 @@ def outcome(text: bytes, datatype: str, long_bytes: int, **also: str) -> Any:
     ]
     interface = build_interface(Signature(tuple(specs), ()))
     try:
-        found = decode_request({"content-type": "application/json"}, text, interface, long_bytes=long_bytes)
+        result = decode_request({"content-type": "application/json"}, text, interface, long_bytes=long_bytes)
     except RequestError as error:
         return error.code, error.message, error.details
     # An array of objects has only their addresses as its bytes.
     return {
         name: (str(array.dtype), array.shape, array.tolist() if array.dtype.hasobject else array.tobytes())
-        for name, array in found.inputs.items()
+        for name, array in result.inputs.items()
     }
 
 
@@ -166,9 +166,9 @@ def test_without_simdjson_every_request_has_the_same_outcome(
 def test_plain_numbers_take_the_short_cut(datatype: str) -> None:
     text = body("[ 1, 2 ,\n3,4]", datatype, "[2,2]")
     (tensor,) = read_document(text, 1)["inputs"]
-    found = tensor["data"].read(DATATYPES[datatype], 4)
-    assert found.dtype == DATATYPES[datatype].dtype
-    assert found.tolist() == [1, 2, 3, 4]
+    result = tensor["data"].read(DATATYPES[datatype], 4)
+    assert result.dtype == DATATYPES[datatype].dtype
+    assert result.tolist() == [1, 2, 3, 4]
     assert outcome(text, datatype, 1)["x"][1] == (2, 2)
 
 
@@ -233,10 +233,10 @@ def test_several_lists_are_distinguished() -> None:
         for index, name in enumerate("xyz")
     ]
     text = json.dumps({"id": "7", "inputs": rows}).encode()
-    found = outcome(text, "FP32", 1, y="FP32", z="FP32")
+    result = outcome(text, "FP32", 1, y="FP32", z="FP32")
     assert is_cut(text)
-    assert found == outcome(text, "FP32", NEVER, y="FP32", z="FP32")
-    assert np.frombuffer(found["z"][2], "<f4").tolist() == [2, 2.5]
+    assert result == outcome(text, "FP32", NEVER, y="FP32", z="FP32")
+    assert np.frombuffer(result["z"][2], "<f4").tolist() == [2, 2.5]
 
 
 @needs_simdjson
@@ -255,9 +255,9 @@ class CountedBytes(bytes):
     searched = 0
 
     def find(self, part: Any, start: Any = 0, end: Any = None) -> int:
-        found = super().find(part, start, end)
-        self.searched += (len(self) if found < 0 else found + len(part)) - start
-        return found
+        result = super().find(part, start, end)
+        self.searched += (len(self) if result < 0 else result + len(part)) - start
+        return result
 
 
 @pytest.mark.parametrize("text", [b'"data":[', b'"data":', b'{"data":[1]', b'"data":[]', b'"data":["data":[]'])

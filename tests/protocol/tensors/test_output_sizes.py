@@ -27,8 +27,8 @@ def sizes(*outputs: TensorSpec) -> OutputSizes:
 def test_elements_are_counted_where_every_dimension_is_known(
     shape: tuple[int, ...] | None, names: tuple[str | None, ...], count: int | None
 ) -> None:
-    found = sizes(TensorSpec("y", "FP32", shape, names)).count({"x": np.empty((3, 4)), "z": np.empty((3, 5))})
-    assert found == ({} if count is None else {"y": count})
+    result = sizes(TensorSpec("y", "FP32", shape, names)).count({"x": np.empty((3, 4)), "z": np.empty((3, 5))})
+    assert result == ({} if count is None else {"y": count})
 
 
 def test_a_name_with_two_sizes_gives_nothing_and_one_that_was_not_sent_neither() -> None:
@@ -43,10 +43,10 @@ def test_a_size_counts_also_where_an_input_has_no_elements() -> None:
     assert sizes(output).count({"z": np.empty((0, 10**9), np.int64)}) == {"y": 10**9}
 
 
-@pytest.mark.parametrize(("rows", "found"), [(10, {}), (11, {"y": 110})])
-def test_few_elements_are_not_counted(rows: int, found: dict[str, int]) -> None:
+@pytest.mark.parametrize(("rows", "counts"), [(10, {}), (11, {"y": 110})])
+def test_few_elements_are_not_counted(rows: int, counts: dict[str, int]) -> None:
     signature = Signature((TensorSpec("x", "FP32", (-1,), ("n",)),), (TensorSpec("y", "FP32", (-1, 10), ("n", None)),))
-    assert OutputSizes(signature, 100).count({"x": np.empty(rows)}) == found
+    assert OutputSizes(signature, 100).count({"x": np.empty(rows)}) == counts
 
 
 def test_an_output_that_is_fixed_and_large_is_counted_for_every_request() -> None:

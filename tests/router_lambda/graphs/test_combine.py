@@ -20,14 +20,14 @@ def tensor(datatype: str, values: object) -> Tensor:
 
 @pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
 def test_mean_is_of_each_element(datatype: str) -> None:
-    found = combine("mean", [tensor(datatype, [[1, 2]]), tensor(datatype, [[3, 2]]), tensor(datatype, [[5, 5]])])
-    assert found.values.dtype == DATATYPES[datatype].dtype
-    assert found.values.tolist() == [[3, 3]]
+    result = combine("mean", [tensor(datatype, [[1, 2]]), tensor(datatype, [[3, 2]]), tensor(datatype, [[5, 5]])])
+    assert result.values.dtype == DATATYPES[datatype].dtype
+    assert result.values.tolist() == [[3, 3]]
 
 
 def test_mean_of_bf16_is_of_its_numbers_and_not_of_its_bits() -> None:
-    found = combine("mean", [tensor("BF16", [1.0, -4.0]), tensor("BF16", [2.0, 4.0])])
-    assert bfloat16.to_float32(found.values).tolist() == [1.5, 0.0]
+    result = combine("mean", [tensor("BF16", [1.0, -4.0]), tensor("BF16", [2.0, 4.0])])
+    assert bfloat16.to_float32(result.values).tolist() == [1.5, 0.0]
 
 
 def test_mean_of_the_largest_does_not_overflow() -> None:
@@ -62,22 +62,22 @@ def test_vote_is_what_most_members_say(members: list[object], winner: object) ->
 
 def test_vote_of_texts() -> None:
     members = [Tensor(DATATYPES["BYTES"], np.array(row, object)) for row in ([b"a"], [b"bb"], [b"bb"])]
-    found = combine("vote", members).values
-    assert (found.dtype, found.tolist()) == (np.dtype("O"), [b"bb"])
+    result = combine("vote", members).values
+    assert (result.dtype, result.tolist()) == (np.dtype("O"), [b"bb"])
 
 
 @given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=6))
 def test_no_value_has_more_votes_than_the_winner(members: list[list[int]]) -> None:
-    found = combine("vote", [tensor("INT32", member) for member in members]).values.tolist()
-    for position, winner in enumerate(found):
+    result = combine("vote", [tensor("INT32", member) for member in members]).values.tolist()
+    for position, winner in enumerate(result):
         said = [member[position] for member in members]
         most = max(map(said.count, said))
         assert winner == next(value for value in said if said.count(value) == most)
 
 
 def test_concatenate_is_along_the_first_axis() -> None:
-    found = combine("concatenate", [tensor("FP32", [[1, 2]]), tensor("FP32", [[3, 4], [5, 6]])])
-    assert found.values.tolist() == [[1, 2], [3, 4], [5, 6]]
+    result = combine("concatenate", [tensor("FP32", [[1, 2]]), tensor("FP32", [[3, 4], [5, 6]])])
+    assert result.values.tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
 @pytest.mark.parametrize(

@@ -185,9 +185,9 @@ def test_members_are_called_at_the_same_time() -> None:
             met.set()
         async with asyncio.timeout(5):
             await met.wait()
-        found = behave(event)
-        assert isinstance(found, Answered)
-        return found
+        result = behave(event)
+        assert isinstance(result, Answered)
+        return result
 
     waiting: list[int] = []
     met = asyncio.Event()

@@ -51,8 +51,8 @@ class Router:
 
     async def answer(self, event: Mapping[str, Any], deadline_s: float) -> Mapping[str, Any]:
         self.threads.add(threading.current_thread().name)
-        found: Mapping[str, Any] = await self.reply(self.invoke, event, deadline_s)
-        return found
+        result: Mapping[str, Any] = await self.reply(self.invoke, event, deadline_s)
+        return result
 
 
 class NoCancellation:
@@ -71,8 +71,8 @@ class Scene:
     routers: list[Router]
 
     async def ask(self, body: str = "x", *, alias: str = "live", timeout_s: float = 10.0) -> Invocation:
-        found = self.functions.invoke("m_router", alias, {"body": body}, timeout_s)
-        return found if isinstance(found, Invocation) else await asyncio.wait_for(found, PATIENCE_S)
+        result = self.functions.invoke("m_router", alias, {"body": body}, timeout_s)
+        return result if isinstance(result, Invocation) else await asyncio.wait_for(result, PATIENCE_S)
 
     def play(self, test: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         try:

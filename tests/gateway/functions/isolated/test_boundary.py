@@ -125,20 +125,20 @@ def listeners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, P
 
 
 def marked(mark: str) -> list[int]:
-    found = []
+    results = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
+                    results.append(int(entry.name))
             except OSError:
                 continue
-    return found
+    return results
 
 
-def check(found: dict[str, str], project: Path, before: bytes) -> None:
-    answers = {"ptrace": found.pop("ptrace"), "process_vm_readv": found.pop("process_vm_readv")}
-    assert {name: text for name, text in found.items() if text not in {*DENIED, "AssertionError"}} == {}
+def check(result: dict[str, str], project: Path, before: bytes) -> None:
+    answers = {"ptrace": result.pop("ptrace"), "process_vm_readv": result.pop("process_vm_readv")}
+    assert {name: text for name, text in result.items() if text not in {*DENIED, "AssertionError"}} == {}
     assert answers == {"ptrace": "(-1, 1)", "process_vm_readv": "(-1, 1)"}
     assert (project / "models.yaml").read_bytes() == before
     assert not Path("/tmp/left-by-a-transform").exists()
@@ -198,8 +198,8 @@ def test_the_same_holds_without_root(project: Path, root: Path, tmp_path_factory
 def test_nothing_that_a_transform_starts_survives_it(project: Path) -> None:
     mark = str(time.monotonic_ns())
     codes = codes_of(project)
-    found = run_attacks(codes, {"left": LEAVE_BEHIND % mark, "is there": "result = 1"})
-    assert found == {"left": "'left'", "is there": "1"}
+    result = run_attacks(codes, {"left": LEAVE_BEHIND % mark, "is there": "result = 1"})
+    assert result == {"left": "'left'", "is there": "1"}
     assert marked(mark) == []
 
 
@@ -221,10 +221,10 @@ def test_what_a_transform_needs_is_there(project: Path) -> None:
         "its own process": "result = open('/proc/self/status').read(5)",
         "TLS": "import ssl; result = ssl.create_default_context().verify_mode.name",
     }
-    found = run_attacks(codes_of(project), needed)
-    assert found["files of its own"] == "'/tmp/turnout-'"
-    del found["files of its own"]
-    assert found == {
+    result = run_attacks(codes_of(project), needed)
+    assert result["files of its own"] == "'/tmp/turnout-'"
+    del result["files of its own"]
+    assert result == {
         "home": "'b'",
         "its package": "'{'",
         "programs": "b'hello\\n'",
@@ -233,7 +233,7 @@ def test_what_a_transform_needs_is_there(project: Path) -> None:
         "children": "3",
         "signals to its own": "-9",
         "pipes": "b'x'",
-        "names": "'AF_INET'" if found["names"] == "'AF_INET'" else "'AF_INET6'",
+        "names": "'AF_INET'" if result["names"] == "'AF_INET'" else "'AF_INET6'",
         "time zones": "'UTC'",
         "randomness": "4",
         "its own process": "'Name:'",
@@ -253,7 +253,7 @@ def test_only_named_ports_are_reached(project: Path, listeners: tuple[int, Path]
 
 
 def test_its_files_end_with_an_environment(project: Path) -> None:
-    found = run_attacks(codes_of(project), {"where": "import tempfile; result = tempfile.mkdtemp()"})
-    where = Path(found["where"].strip("'"))
+    result = run_attacks(codes_of(project), {"where": "import tempfile; result = tempfile.mkdtemp()"})
+    where = Path(result["where"].strip("'"))
     assert where.parent.name.startswith("turnout-")
     assert not where.parent.exists()

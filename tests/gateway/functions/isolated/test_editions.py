@@ -134,8 +134,8 @@ def test_every_slot_that_a_call_took_is_given_back(code_of: CodeOf) -> None:
         )
         try:
             for action, timeout_s in ((ANSWER, 60), (SLEEP, 0.2), (1, 60), (99, 60)):
-                found: Invocation = await call(functions, action, 5, "alone", timeout_s)
-                assert found.error != "throttled"
+                result: Invocation = await call(functions, action, 5, "alone", timeout_s)
+                assert result.error != "throttled"
                 assert slots.taken == 0
         finally:
             functions.close()

@@ -190,8 +190,8 @@ def test_reserved_concurrency_is_kept(code_of: CodeOf) -> None:
 def test_more_waiting_calls_than_allowed_are_throttled(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         calls = [asyncio.ensure_future(call(functions, SLEEP, 0.2)) for _ in range(4)]
-        found = await asyncio.gather(*calls)
-        assert [one.error for one in found] == [None, None, "throttled", "throttled"]
+        result = await asyncio.gather(*calls)
+        assert [one.error for one in result] == [None, None, "throttled", "throttled"]
 
     play([code_of["wild"]], scenario, environments=1, waiting=2)
 
@@ -267,11 +267,11 @@ def test_a_call_that_would_wait_past_its_deadline_is_throttled(code_of: CodeOf) 
         pid_of(await call(functions, SLEEP, 0.0))
         pid_of(await call(functions, SLEEP, 1.0))
         calls = [asyncio.ensure_future(call(functions, SLEEP, 1.0, timeout_s=8)) for _ in range(20)]
-        found = [one.error for one in await asyncio.gather(*calls)]
-        refused = found.index("throttled")
+        results = [one.error for one in await asyncio.gather(*calls)]
+        refused = results.index("throttled")
         assert 2 <= refused <= 8
-        assert found[:refused] == [None] * refused
-        assert set(found[refused:]) == {"throttled"}
+        assert results[:refused] == [None] * refused
+        assert set(results[refused:]) == {"throttled"}
 
     play([code_of["wild"]], scenario, environments=1)
 
@@ -339,9 +339,9 @@ def test_an_init_that_fails_is_reported_to_all_who_wait(
 ) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         for _ in range(2):
-            found = await asyncio.gather(*(call(functions, ANSWER, model=model) for _ in range(5)))
-            assert {one.error for one in found} == {"failed"}
-            assert all(reason in one.message for one in found), found
+            result = await asyncio.gather(*(call(functions, ANSWER, model=model) for _ in range(5)))
+            assert {one.error for one in result} == {"failed"}
+            assert all(reason in one.message for one in result), result
         assert functions.environments() == {}, "nobody starts it again until it is called"
 
     play([code_of[model]], scenario)
@@ -413,9 +413,9 @@ def test_a_process_sees_what_lambda_shows_and_nothing_of_the_gateways(
 def test_unknown_functions_and_aliases_are_refused(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         for name, alias in [("turnout-local_plain_v1", "old"), ("turnout-local_plain_v9", "live")]:
-            found = functions.invoke(name, alias, event_of(ANSWER), 1)
-            assert isinstance(found, Invocation)
-            assert found.error == "unknown_function"
+            result = functions.invoke(name, alias, event_of(ANSWER), 1)
+            assert isinstance(result, Invocation)
+            assert result.error == "unknown_function"
 
     play([code_of["plain"]], scenario)
 

@@ -30,8 +30,8 @@ VARIABLES = {"alias": "live", "canary": "false", "pair": "router", "pairRoute": 
 
 async def ask(functions: IsolatedFunctions, action: int) -> Invocation:
     event = event_of(action, stageVariables=VARIABLES, requestContext={"stage": "dev"})
-    found = functions.invoke(ROUTER, "live", event, PATIENCE_S)
-    return found if isinstance(found, Invocation) else await found
+    result = functions.invoke(ROUTER, "live", event, PATIENCE_S)
+    return result if isinstance(result, Invocation) else await result
 
 
 def variables_of(code: FunctionCode) -> dict[str, str]:

@@ -38,9 +38,9 @@ def start(code: str, kept: str = KEPT) -> Process:
 
 @pytest.fixture
 def groups() -> Iterator[list[Process]]:
-    found: list[Process] = []
-    yield found
-    for process in found:
+    results: list[Process] = []
+    yield results
+    for process in results:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.close()
@@ -66,9 +66,9 @@ def test_memory_of_what_is_gone_is_nothing() -> None:
 def test_children_count_for_their_environment(groups: list[Process], options: str) -> None:
     groups.append(start((SPAWN % (HOLD % 80)).replace("])", f"]{options})")))
     groups.append(start(HOLD % 1))
-    found = children_kb({process.pid for process in groups})
-    assert found.keys() == {groups[0].pid}
-    assert found[groups[0].pid] > 80 * 1024
+    result = children_kb({process.pid for process in groups})
+    assert result.keys() == {groups[0].pid}
+    assert result[groups[0].pid] > 80 * 1024
 
 
 def test_only_what_is_over_its_limit_is_named_and_only_once(groups: list[Process]) -> None:
