@@ -17,7 +17,7 @@ from pathlib import Path
 PATIENCE_S = 60.0
 """How long a start, a stop or an answer may take on a busy machine before the soak calls it a hang."""
 
-MARK = "TURNOUT_SOAK_RUN"
+RUN_VARIABLE = "TURNOUT_SOAK_RUN"
 """The environment variable by which all processes of one server are known, also those that left its session."""
 
 HOST = "127.0.0.1"
@@ -54,7 +54,7 @@ class Server:
     process: subprocess.Popen[bytes]
     port: int
     project: Path
-    mark: str
+    run_id: str
 
     def workers(self) -> list[int]:
         """The processes that answer requests."""
@@ -66,7 +66,7 @@ class Server:
 
     def processes(self) -> list[int]:
         """Every process that runs for this server, whoever its parent is."""
-        wanted = f"{MARK}={self.mark}".encode()
+        wanted = f"{RUN_VARIABLE}={self.run_id}".encode()
         pids = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
@@ -132,8 +132,8 @@ def pss_mb(pid: int) -> float:
 @contextlib.contextmanager
 def serving(command: Sequence[str], project: Path, *options: str) -> Iterator[Server]:
     """Serve a project on a free port; at the end none of its processes is left, whatever happened."""
-    mark = uuid.uuid4().hex
-    environment = {**os.environ, MARK: mark, "NO_COLOR": "1"}
+    run_id = uuid.uuid4().hex
+    environment = {**os.environ, RUN_VARIABLE: run_id, "NO_COLOR": "1"}
     with (project / "stdout").open("wb") as out, (project / "stderr").open("wb") as err:
         process = subprocess.Popen(
             [*command, "serve", "--manifest", str(project / "models.yaml"), "--port", "0", *options],
@@ -143,9 +143,9 @@ def serving(command: Sequence[str], project: Path, *options: str) -> Iterator[Se
             env=environment,
             start_new_session=True,
         )
-    server = Server(process, 0, project, mark)
+    server = Server(process, 0, project, run_id)
     try:
-        yield Server(process, _await_port(server), project, mark)
+        yield Server(process, _await_port(server), project, run_id)
     finally:
         if process.poll() is None:
             process.terminate()

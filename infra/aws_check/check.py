@@ -342,7 +342,7 @@ class AwsCheck:
         return last[0]
 
     def _until_drawn(self, wanted: set[tuple[str, str]]) -> str:
-        """Calls until only these versions and marks answer, and each of them does."""
+        """Calls until only these versions and shares answer, and each of them does."""
         drawn: Counter[tuple[str, str]] = Counter()
 
         def settled() -> bool:
@@ -356,14 +356,14 @@ class AwsCheck:
                 drawn[headers.get("x-turnout-version", ""), headers.get("x-turnout-canary", "")] += 1
             return set(drawn) == wanted
 
-        shares = "{" + ", ".join(f"{version} canary {mark}" for version, mark in sorted(wanted)) + "}"
+        shares = "{" + ", ".join(f"{version} canary {is_canary}" for version, is_canary in sorted(wanted)) + "}"
         try:
             self._until(settled, "")
         except CheckFailedError:
             raise CheckFailedError(f"expected {shares}, got {dict(drawn)}") from None
         counted = ", ".join(
-            f"{count} {'canary ' if mark == 'true' else ''}{version}"
-            for (version, mark), count in sorted(drawn.items())
+            f"{count} {'canary ' if is_canary == 'true' else ''}{version}"
+            for (version, is_canary), count in sorted(drawn.items())
         )
         return f"{counted} of {DRAWS} calls"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from turnout.canary.judging.observed import Observation
-from turnout.canary.observation.source import Mark, ObservationError
+from turnout.canary.observation.source import ObservationError, ObservationStart
 from turnout.canary.rollout.stage_control import LiveCanary, StageControlError, StageOperation, StageState
 from turnout.plan.served_by import Watched
 from turnout.plan.values import StagePlan
@@ -53,15 +53,15 @@ class FakeTraffic:
 
     def __init__(self, answer: Observation | ObservationError | None = None) -> None:
         self.answer = answer
-        self.marks = 0
+        self.starts = 0
 
-    def mark(self, stage: str, watched: Sequence[Watched]) -> Mark:
+    def start(self, stage: str, watched: Sequence[Watched]) -> ObservationStart:
         if isinstance(self.answer, ObservationError):
             raise self.answer
-        self.marks += 1
-        return Mark(float(self.marks))
+        self.starts += 1
+        return ObservationStart(float(self.starts))
 
-    def observe(self, stage: str, watched: Sequence[Watched], since: Mark) -> Observation:
+    def observe(self, stage: str, watched: Sequence[Watched], since: ObservationStart) -> Observation:
         if not isinstance(self.answer, Observation):
             raise self.answer or ObservationError("nobody counts")
         return self.answer

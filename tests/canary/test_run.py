@@ -181,7 +181,7 @@ def test_a_start_that_nobody_observed_is_observed_from_the_first_look_on(scene: 
     run = scene.run()
     scene.traffic.answer = GOOD
     assert next(run.ticks(1)).observation == GOOD
-    assert scene.traffic.marks == 1
+    assert scene.traffic.starts == 1
 
 
 def test_a_run_that_was_ended_goes_on_where_it_was(scene: Scene) -> None:

@@ -45,12 +45,12 @@ def misbehaving(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def processes_below(project: Path) -> set[int]:
     """Every process, of those that run, that an environment of this project is or started; no keepers."""
-    mark = f"LAMBDA_TASK_ROOT={project}/".encode()
+    variable = f"LAMBDA_TASK_ROOT={project}/".encode()
     results = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if any(value.startswith(mark) for value in (entry / "environ").read_bytes().split(b"\0")):
+                if any(value.startswith(variable) for value in (entry / "environ").read_bytes().split(b"\0")):
                     results.add(int(entry.name))
             except OSError:
                 continue

@@ -87,13 +87,13 @@ def observed(
 ) -> tuple[Counter[tuple[str, int]], Observation]:
     """What callers and counters saw of the same requests; a request is counted a moment after its answer."""
     source, models = LocalSource(f"http://127.0.0.1:{server.port}"), watched(server.project, stage)
-    mark = source.mark(stage, models)
+    start = source.start(stage, models)
     seen = drive(server, stage, requests, model)
-    observation = source.observe(stage, models, mark)
+    observation = source.observe(stage, models, start)
 
     def is_complete() -> bool:
         nonlocal observation
-        observation = source.observe(stage, models, mark)
+        observation = source.observe(stage, models, start)
         return observation.baseline.requests + observation.canary.requests == requests
 
     wait_until(is_complete, lambda: f"{requests} requests to be counted: {observation}")
@@ -134,11 +134,11 @@ def test_a_canary_that_is_as_good_is_recognized(server: RunningServer) -> None:
 
 def test_a_worker_that_dies_takes_no_counts_with_it(server: RunningServer) -> None:
     source, models = LocalSource(f"http://127.0.0.1:{server.port}"), watched(server.project, "fine")
-    before = source.mark("fine", models)
+    before = source.start("fine", models)
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     first = int(children.read_text().split()[0])
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: str(first) not in children.read_text().split(), "the end of the worker")
     observation = source.observe("fine", models, before)
     assert (observation.baseline.requests, observation.canary.requests) == (0, 0)
-    assert source.mark("fine", models).run == before.run
+    assert source.start("fine", models).run == before.run

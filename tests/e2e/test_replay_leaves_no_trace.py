@@ -133,12 +133,12 @@ def test_only_a_program_on_this_machine_learns_the_mark(headers: dict[str, str],
     assert b"mark" not in answer.body
 
 
-def test_the_mark_is_another_one_in_each_run(server: RunningServer, tmp_path: Path) -> None:
-    def mark(running: RunningServer) -> Any:
+def test_the_token_is_another_one_in_each_run(server: RunningServer, tmp_path: Path) -> None:
+    def token(running: RunningServer) -> Any:
         return running.request("GET", "/turnout/replay").json()["mark"]
 
-    assert {mark(server) for _ in range(5)} == {mark(server)}  # of all workers
+    assert {token(server) for _ in range(5)} == {token(server)}  # of all workers
     write_identity(tmp_path / "same.onnx")
     (tmp_path / "models.yaml").write_text(MANIFEST)
     with running_server(tmp_path, "--workers", "1") as other:
-        assert mark(other) != mark(server)
+        assert token(other) != token(server)

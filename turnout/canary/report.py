@@ -9,7 +9,7 @@ from typing import Any
 
 from turnout.canary.judging.checks import Check, Verdict, judge, verdict_of
 from turnout.canary.judging.observed import Observation, quantile_s
-from turnout.canary.observation.source import Mark, ObservationError
+from turnout.canary.observation.source import ObservationError, ObservationStart
 from turnout.canary.rollout.action import served_text
 from turnout.canary.rollout.log import Rollout, RolloutLog
 from turnout.canary.rollout.manifest_edits import find_stage
@@ -85,9 +85,9 @@ def make_report(
             live = connection.control.read()
             warnings += [row.sentence for row in find_differences(live, planned, "the live stage")]
             if planned.canary and live.canary:
-                mark = mark_of(since)
-                observation = observe(project, target, connection, live, name, mark)
-                observation = replace(observation, agreement=compare(mark.time_s) if compare else {})
+                start = start_of(since)
+                observation = observe(project, target, connection, live, name, start)
+                observation = replace(observation, agreement=compare(start.time_s) if compare else {})
         except (ObservationError, StageControlError) as error:
             warnings.append(error.message)
     if outputs is not None:
@@ -117,22 +117,27 @@ def judgement_of(stage: Stage, target: StageTarget | None) -> Judgement:
 
 
 def observe(
-    project: Project, target: StageTarget, connection: StageConnection, live: StageState, name: str, mark: Mark
+    project: Project,
+    target: StageTarget,
+    connection: StageConnection,
+    live: StageState,
+    name: str,
+    start: ObservationStart,
 ) -> Observation:
-    """What was seen since a mark."""
+    """What was seen since then."""
     assert live.canary is not None
     plan = make_plan(project.manifest, project.artifacts, stack=target.stack, enforce=False)
     watched = watched_of(plan, live.variables, live.canary.overrides)
-    return connection.source.observe(name, watched, mark)
+    return connection.source.observe(name, watched, start)
 
 
-def mark_of(since: Rollout | None) -> Mark:
+def start_of(since: Rollout | None) -> ObservationStart:
     """The moment of the last rollout; the server's start where the record does not say."""
     if since is None:
-        return Mark(0.0)
-    if since.mark:
-        return Mark.from_json(since.mark)
-    return Mark(datetime.fromisoformat(since.time).timestamp())
+        return ObservationStart(0.0)
+    if since.observed_since:
+        return ObservationStart.from_json(since.observed_since)
+    return ObservationStart(datetime.fromisoformat(since.time).timestamp())
 
 
 def compare_outputs(outputs: Mapping[str, Any], planned: StagePlan) -> Iterator[str]:

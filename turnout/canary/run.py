@@ -14,7 +14,7 @@ from typing import Any
 from turnout.canary.judging.checks import ALL_AT_ONCE, shares_of
 from turnout.canary.judging.observed import AgreementCounts, Observation
 from turnout.canary.judging.states import TERMINAL, Check, Phase, State, Verdict, judge, start, step
-from turnout.canary.observation.source import Mark, ObservationError
+from turnout.canary.observation.source import ObservationError, ObservationStart
 from turnout.canary.rollout.action import Action, prepare
 from turnout.canary.rollout.log import Rollout, RolloutLog
 from turnout.canary.rollout.manifest_edits import find_canary, find_stage
@@ -128,7 +128,7 @@ class CanaryRun:
         self._around = around
         self._stage = stage
         self._last: Rollout | None = None
-        self._mark: Mark | None = None
+        self._start: ObservationStart | None = None
         self._watched: tuple[Watched, ...] = ()
         self._agreement: dict[str, AgreementCounts] = {}
         check_finished(around.log)
@@ -184,11 +184,11 @@ class CanaryRun:
     def _observe(self) -> Observation:
         """What was seen since the step began, with how the two versions' outputs agree."""
         source = self._around.connection.source
-        if self._mark is None:  # nobody could say when the step began
-            self._mark = source.mark(self._stage, self._watched)
-        observation = source.observe(self._stage, self._watched, self._mark)
+        if self._start is None:  # nobody could say when the step began
+            self._start = source.start(self._stage, self._watched)
+        observation = source.observe(self._stage, self._watched, self._start)
         if self._around.compare is not None and self.judgement.agreement is not None:
-            for model, counts in self._around.compare(self._mark.time_s).items():
+            for model, counts in self._around.compare(self._start.time_s).items():
                 self._agreement[model] = self._agreement.get(model, AgreementCounts(0, 0)).plus(counts)
         return replace(observation, agreement=dict(self._agreement))
 
@@ -233,7 +233,7 @@ class CanaryRun:
         self._last = rollout
         self._state = State.from_json(dict(rollout.run["state"]))
         self._agreement = {}
-        self._mark = Mark.from_json(rollout.mark) if rollout.mark else None
+        self._start = ObservationStart.from_json(rollout.observed_since) if rollout.observed_since else None
         project, stack = self._around.load(), self._around.target.stack
         plan = make_plan(project.manifest, project.artifacts, stack=stack, enforce=False)
         stage = plan_stage(find_stage(project.manifest, self._stage), project.manifest.models)

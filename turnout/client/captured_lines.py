@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from turnout.protocol.codecs.samples import MARK, Sample
+from turnout.protocol.codecs.samples import CAPTURE_KEY, Sample
 
 __all__ = ["CaptureError", "Line", "Sample", "lines_in", "parse_sample", "read_lines"]
 
-_OBJECT = f'{{"{MARK}"'
-_QUOTED_OBJECT = f'{{\\"{MARK}\\"'
+_OBJECT = f'{{"{CAPTURE_KEY}"'
+_QUOTED_OBJECT = f'{{\\"{CAPTURE_KEY}\\"'
 _DECODER = json.JSONDecoder()
 _SENDABLE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -50,7 +50,7 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[Line]:
     """Every line, in order.
 
     Raises:
-        CaptureError: a line holds the mark of a captured request and not all of the request.
+        CaptureError: a line has the key of a captured request and not all of the request.
     """
     for number, line in enumerate(lines, 1):
         try:
@@ -66,9 +66,9 @@ def parse_sample(row: Any) -> Sample:
     Raises:
         ValueError: it spelled none.
     """
-    if not isinstance(row, Mapping) or not isinstance(row.get(MARK), Mapping):
-        raise ValueError(f"`{MARK}` must be an object")  # noqa: TRY004 - whatever is wrong is one kind of error
-    row = row[MARK]
+    if not isinstance(row, Mapping) or not isinstance(row.get(CAPTURE_KEY), Mapping):
+        raise ValueError(f"`{CAPTURE_KEY}` must be an object")  # noqa: TRY004 - whatever is wrong is one kind of error
+    row = row[CAPTURE_KEY]
     return Sample(
         time=_field(row, "time", float),
         stage=_field(row, "stage", str),

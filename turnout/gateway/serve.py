@@ -176,7 +176,7 @@ def serve(
                 services={}
                 if services is ServicesMode.OFF
                 else make_services(parts, edition.apis, [row.name for row in edition.plan.functions], functions),
-                replay_mark=state.replay_mark,
+                replay_token=state.replay_token,
                 front=None if console is None else console.front,
             )
 

@@ -31,7 +31,7 @@ THROTTLED_WAITS_S = (0.2, 0.4, 0.8, 1.6, 3.2)
 """Waited after each answer of 429 before the request is sent again: the stage's throttle is no version's fault."""
 
 REPLAYS_PATH = "/turnout/replay"
-"""Where a gateway on this machine hands out the mark of replayed requests."""
+"""Where a gateway on this machine hands out the token of replayed requests."""
 
 _UNPROVED = "1"
 
@@ -228,16 +228,16 @@ class Replay:
 
 
 def replay_headers(url: str, api_key: str = "", token: str = "") -> dict[str, str]:
-    """The headers of requests that are sent again: the mark of a replay, and the API key where there is one.
+    """The headers of requests that are sent again: the token of a replay, and the API key where there is one.
 
     A gateway on this machine knows replayed requests by a secret that it hands out. Anywhere else the header only says
     that requests are replayed: functions on AWS believe it where it hides nothing.
     """
     key = {"x-api-key": api_key} if api_key else {}
-    return {REPLAY_HEADER: _fetch_mark(url, token) if is_loopback_url(url) else _UNPROVED, **key}
+    return {REPLAY_HEADER: _fetch_token(url, token) if is_loopback_url(url) else _UNPROVED, **key}
 
 
-def _fetch_mark(url: str, token: str) -> str:
+def _fetch_token(url: str, token: str) -> str:
     try:
         with closing(ApiConnection(url)) as connection:
             answer = connection.request("GET", REPLAYS_PATH, headers=service_headers(token))

@@ -62,8 +62,8 @@ def describe_syntax_error(error: yaml.MarkedYAMLError, text: str, source: str) -
     lines = split_lines(text)
     at, began = error.problem_mark, error.context_mark
     from_start, message, hint = _SENTENCES.get(error.problem or "", (False, f"is not YAML: {error.problem}", ""))
-    mark = began if from_start and began is not None else at or began
-    line, column = (mark.line, mark.column) if mark is not None else (0, 0)
+    position = began if from_start and began is not None else at or began
+    line, column = (position.line, position.column) if position is not None else (0, 0)
     if line >= len(lines) or (line == len(lines) - 1 and not lines[line] and line):
         line = max(len(lines) - 2, 0) if not lines[-1] else len(lines) - 1
         column = len(lines[line])

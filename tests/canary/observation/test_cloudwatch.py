@@ -13,7 +13,7 @@ from moto import mock_aws
 from tests.builders.recorded_metrics import Key, RecordedMetrics
 from turnout.canary.judging.observed import Arm, Observation
 from turnout.canary.observation.cloudwatch import BOUNDS_S, LONGEST_S, MOST_QUERIES, CloudWatchSource
-from turnout.canary.observation.source import Mark, ObservationError
+from turnout.canary.observation.source import ObservationError, ObservationStart
 from turnout.plan.served_by import Serving, Watched
 
 NOW_S = 10_000 * 60.0 + 30
@@ -60,7 +60,7 @@ def observe(
     cloudwatch = client()
     recorded = RecordedMetrics(cloudwatch, values, status)
     source = CloudWatchSource(cloudwatch, clock=lambda: NOW_S)
-    return source.observe("prod", watched, Mark(since_s)), recorded
+    return source.observe("prod", watched, ObservationStart(since_s)), recorded
 
 
 def durations_at(**counts: int) -> tuple[int, ...]:
@@ -98,7 +98,7 @@ def test_interpolated_counts_are_rounded() -> None:
     assert observe(values)[0].baseline.durations == durations_at(ms20=2, over=1)
 
 
-def test_whole_minutes_after_the_mark_are_asked_for_and_none_of_the_last_two() -> None:
+def test_whole_minutes_after_the_start_are_asked_for_and_none_of_the_last_two() -> None:
     _, recorded = observe({}, since_s=NOW_S - 600)
     start_s, end_s = 10_000 * 60 - 540, 10_000 * 60 - 120
     assert recorded.spans == {(datetime.fromtimestamp(start_s, UTC), datetime.fromtimestamp(end_s, UTC))}
@@ -108,7 +108,7 @@ def test_minutes_that_are_not_kept_are_not_asked_for() -> None:
     now_s = 100 * 24 * 3600.0
     cloudwatch = client()
     recorded = RecordedMetrics(cloudwatch, {})
-    CloudWatchSource(cloudwatch, clock=lambda: now_s).observe("prod", [moves("iris")], Mark(0.0))
+    CloudWatchSource(cloudwatch, clock=lambda: now_s).observe("prod", [moves("iris")], ObservationStart(0.0))
     assert recorded.spans == {
         (datetime.fromtimestamp(now_s - LONGEST_S, UTC), datetime.fromtimestamp(now_s - 120, UTC)),
     }
@@ -172,12 +172,12 @@ def test_what_aws_refuses_is_reported_with_the_permissions_that_it_needs() -> No
         stubber.add_client_error("get_metric_data", "AccessDenied", "not authorized", 403)
         source = CloudWatchSource(cloudwatch, clock=lambda: NOW_S)
         with pytest.raises(ObservationError, match=r"AccessDenied.*not authorized") as raised:
-            source.observe("prod", [moves("iris")], Mark(0))
+            source.observe("prod", [moves("iris")], ObservationStart(0))
     assert "cloudwatch:GetMetricData" in raised.value.hint
 
 
-def test_a_mark_is_the_present_moment() -> None:
-    assert CloudWatchSource(client(), clock=lambda: NOW_S).mark("prod", [moves("iris")]) == Mark(NOW_S)
+def test_a_start_is_the_present_moment() -> None:
+    assert CloudWatchSource(client(), clock=lambda: NOW_S).start("prod", [moves("iris")]) == ObservationStart(NOW_S)
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_states_of_alarms_are_read_where_there_are_such(aws: Any) -> None:
         )
         aws.set_alarm_state(AlarmName=name, StateValue=state, StateReason="a test")
     source = CloudWatchSource(aws, ("fine", "slow", "absent"), clock=lambda: NOW_S)
-    assert source.observe("prod", [moves("iris")], Mark(NOW_S)).alarms == {"fine": "OK", "slow": "ALARM"}
+    assert source.observe("prod", [moves("iris")], ObservationStart(NOW_S)).alarms == {"fine": "OK", "slow": "ALARM"}
 
 
 def test_sums_are_read_as_cloudwatch_adds_them_up(aws: Any) -> None:
@@ -218,5 +218,5 @@ def test_sums_are_read_as_cloudwatch_adds_them_up(aws: Any) -> None:
     put("Invocations", 100, 5000)
     put("Invocations", 100, 5)
     put("Invocations", 100, 240, "turnout-eu_iris_v2:next")
-    result = CloudWatchSource(aws, clock=lambda: NOW_S).observe("prod", [moves("iris")], Mark(NOW_S - 600))
+    result = CloudWatchSource(aws, clock=lambda: NOW_S).observe("prod", [moves("iris")], ObservationStart(NOW_S - 600))
     assert (result.canary.requests, result.canary.errors) == (42, 3)

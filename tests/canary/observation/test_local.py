@@ -10,7 +10,7 @@ import pytest
 from tests.builders.http_server import serving
 from turnout.canary.judging.observed import Arm, Observation
 from turnout.canary.observation.local import LocalSource
-from turnout.canary.observation.source import Mark, ObservationError
+from turnout.canary.observation.source import ObservationError, ObservationStart
 from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.services.metrics import PATH, make_metrics
 from turnout.gateway.services.registry import answer_paths
@@ -42,10 +42,10 @@ class Server:
         for _ in range(times):
             self.state.counters.record((stage, function, canary), status, 0.004, failed=status >= 500)
 
-    def mark(self) -> Mark:
-        return self.source.mark("prod", WATCHED)
+    def start(self) -> ObservationStart:
+        return self.source.start("prod", WATCHED)
 
-    def observe(self, since: Mark) -> Observation:
+    def observe(self, since: ObservationStart) -> Observation:
         return self.source.observe("prod", WATCHED, since)
 
 
@@ -62,32 +62,32 @@ def arm(requests: int, errors: int = 0) -> Arm:
     return Arm(requests, errors, (*EMPTY[:at], requests, *EMPTY[at + 1 :]))
 
 
-def test_what_came_since_the_mark_is_observed(server: Server) -> None:
+def test_what_came_since_the_start_is_observed(server: Server) -> None:
     server.count("iris_v1", 5)
     server.count("iris_v2", canary=True, status=500)
-    mark = server.mark()
-    assert mark.time_s == 500.0
+    start = server.start()
+    assert start.time_s == 500.0
     server.count("iris_v1", 7)
     server.count("iris_v1", 2, status=502)
     server.count("iris_v2", 3, canary=True)
     server.count("iris_v2", canary=True, status=404)
-    assert server.observe(mark) == Observation(arm(9, 2), arm(4), BOUNDS_S)
+    assert server.observe(start) == Observation(arm(9, 2), arm(4), BOUNDS_S)
 
 
 def test_other_stages_functions_and_shares_are_not_observed(server: Server) -> None:
-    mark = server.mark()
+    start = server.start()
     server.count("iris_v1", stage="dev")
     server.count("iris_v1", canary=True)
     server.count("iris_v2")
     server.count("spam_v1")
-    assert server.observe(mark) == Observation(arm(0), arm(0), BOUNDS_S)
+    assert server.observe(start) == Observation(arm(0), arm(0), BOUNDS_S)
 
 
 def test_models_are_added_up(server: Server) -> None:
     spam = Watched("spam", Serving("spam_v1", frozenset()), Serving("spam_v2", frozenset()))
     for function, canary in (("iris_v1", False), ("spam_v1", False), ("iris_v2", True)):
         server.count(function, canary=canary)
-    response = server.source.observe("prod", (*WATCHED, spam), Mark(0))
+    response = server.source.observe("prod", (*WATCHED, spam), ObservationStart(0))
     assert (response.baseline, response.canary) == (arm(2), arm(1))
 
 
@@ -95,20 +95,20 @@ def test_a_router_is_distinguished_by_share(server: Server) -> None:
     routed = Watched("iris", Serving("iris_router", frozenset({"a"})), Serving("iris_router", frozenset({"b"})))
     server.count("iris_router", 3)
     server.count("iris_router", 2, canary=True)
-    response = server.source.observe("prod", (routed,), Mark(0))
+    response = server.source.observe("prod", (routed,), ObservationStart(0))
     assert (response.baseline, response.canary) == (arm(3), arm(2))
 
 
 def test_a_server_that_was_started_again_counts_from_zero(server: Server) -> None:
     server.count("iris_v1", 5)
     server.count("iris_v2", 5, canary=True)
-    mark = server.mark()
+    start = server.start()
     server.restart()
-    assert server.observe(mark) == Observation(arm(0), arm(0), BOUNDS_S)
+    assert server.observe(start) == Observation(arm(0), arm(0), BOUNDS_S)
     # More than before: only the run's name tells that it is another.
     server.count("iris_v1", 8)
     server.count("iris_v2", 9, canary=True)
-    assert server.observe(mark) == Observation(arm(8), arm(9), BOUNDS_S)
+    assert server.observe(start) == Observation(arm(8), arm(9), BOUNDS_S)
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def answering(response: Response) -> Iterator[LocalSource]:
 )
 def test_what_is_no_gateway_cannot_be_observed(response: Response, status: int) -> None:
     with answering(response) as source, pytest.raises(ObservationError) as raised:
-        source.mark("prod", WATCHED)
+        source.start("prod", WATCHED)
     assert raised.value.message.endswith(f"/turnout/metrics?stage=prod returned {status} without counters")
     assert raised.value.hint == "Check that it is the address of `turnout serve`."
 
@@ -138,10 +138,10 @@ def test_a_server_that_is_not_there_cannot_be_observed() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(ObservationError, match="no server listens at") as raised:
-            LocalSource(f"http://127.0.0.1:{taken.getsockname()[1]}").observe("prod", WATCHED, Mark(0))
+            LocalSource(f"http://127.0.0.1:{taken.getsockname()[1]}").observe("prod", WATCHED, ObservationStart(0))
     assert raised.value.hint == "Check that `turnout serve` runs there."
 
 
 def test_an_address_that_is_none_cannot_be_observed() -> None:
     with pytest.raises(ObservationError, match="is not an address"):
-        LocalSource("127.0.0.1:8080").mark("prod", WATCHED)
+        LocalSource("127.0.0.1:8080").start("prod", WATCHED)

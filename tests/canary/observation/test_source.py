@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.canary.judging.observed import Arm
-from turnout.canary.observation.source import Mark
+from turnout.canary.observation.source import ObservationStart
 from turnout.manifest.parser import Canary, Manifest, Routing
 from turnout.plan.planner import make_plan
 from turnout.plan.served_by import Serving, watched_of
@@ -76,6 +76,6 @@ def test_a_route_that_cannot_be_read_names_no_version(route: str) -> None:
     assert result.canary == serving("iris_router")
 
 
-def test_a_mark_can_be_stored() -> None:
-    for mark in (Mark(12.5), Mark(12.5, "run", Arm(3, 1, (1, 2)), Arm(1, 0, (0, 1)))):
-        assert Mark.from_json(json.loads(json.dumps(mark.to_json()))) == mark
+def test_a_start_can_be_stored() -> None:
+    for start in (ObservationStart(12.5), ObservationStart(12.5, "run", Arm(3, 1, (1, 2)), Arm(1, 0, (0, 1)))):
+        assert ObservationStart.from_json(json.loads(json.dumps(start.to_json()))) == start

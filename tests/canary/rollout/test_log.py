@@ -75,7 +75,7 @@ def test_a_line_that_nobody_here_wrote_is_reported_with_its_number(tmp_path: Pat
         log.read()
 
 
-def test_a_mark_that_is_no_object_is_reported_with_its_line(tmp_path: Path) -> None:
+def test_a_start_that_is_no_object_is_reported_with_its_line(tmp_path: Path) -> None:
     log = RolloutLog(tmp_path)
     log.begin(STARTED)
     log.path.write_text(json.dumps(json.loads(log.path.read_text()) | {"mark": "text"}) + "\n")

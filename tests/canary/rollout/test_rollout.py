@@ -19,7 +19,7 @@ from tests.builders.counted_calls import counted_calls
 from tests.builders.graphs import write_identity
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
 from tests.builders.waiting import PATIENCE_S
-from turnout.canary.observation.source import Mark, ObservationError
+from turnout.canary.observation.source import ObservationError, ObservationStart
 from turnout.canary.rollout.action import Action, prepare
 from turnout.canary.rollout.log import Rollout, RolloutLog
 from turnout.canary.rollout.rollout import (
@@ -119,7 +119,7 @@ def test_a_canary_starts_moves_and_is_promoted_in_step(world: World) -> None:
     row = world.do(START)
     assert (row.before, row.after, row.percent) == ({"echo": "v1", "mute": "v1"}, {"echo": "v2", "mute": "v2"}, 10)
     assert set(row.digests["echo"]) == {"v1", "v2"}
-    assert Mark.from_json(row.mark) == Mark(1.0)
+    assert ObservationStart.from_json(row.observed_since) == ObservationStart(1.0)
     assert (row.endpoint_url, row.stack, row.change) == ("http://127.0.0.1:1", "local", {})
     world.assert_in_step()
     world.do(Action("set", "prod", percent=50))
@@ -138,14 +138,14 @@ def test_a_rollback_leaves_every_byte_as_it_was(world: World) -> None:
     first = world.stage.read()
     world.do(START)
     row = world.do(Action("rollback", "prod"))
-    assert (row.percent, row.mark) == (0, {})
+    assert (row.percent, row.observed_since) == (0, {})
     assert world.text() == MANIFEST
     assert world.stage.read() == first
 
 
 def test_a_stage_that_nobody_observes_is_changed_all_the_same(world: World) -> None:
     world.traffic.answer = ObservationError("nobody counts")
-    assert world.do(START).mark == {}
+    assert world.do(START).observed_since == {}
     world.assert_in_step()
 
 

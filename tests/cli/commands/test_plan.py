@@ -123,10 +123,10 @@ def test_a_quota_is_reported_in_its_unit(quota: Quota, text: str, share: float) 
 
 
 @pytest.mark.parametrize(
-    ("share", "marks"), [(0.0, 0), (0.001, 1), (0.05, 1), (0.5, 10), (0.99, 20), (1.0, 20), (7.0, 20)]
+    ("share", "filled"), [(0.0, 0), (0.001, 1), (0.05, 1), (0.5, 10), (0.99, 20), (1.0, 20), (7.0, 20)]
 )
-def test_any_use_is_a_mark_and_the_bar_ends(share: float, marks: int) -> None:
-    assert bar_of(share) == "#" * marks + "." * (20 - marks)
+def test_any_use_fills_a_block_and_the_bar_ends(share: float, filled: int) -> None:
+    assert bar_of(share) == "#" * filled + "." * (20 - filled)
 
 
 @pytest.mark.parametrize(

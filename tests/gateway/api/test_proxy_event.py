@@ -47,14 +47,14 @@ def event_of(
 
 
 @pytest.mark.parametrize(("sent", "is_known"), [("secret", True), ("other", False), ("", False), ("\xe9", False)])
-def test_a_replay_is_recognized_by_the_gateway_and_its_mark_reaches_no_function(sent: str, is_known: bool) -> None:
-    event = event_of((("X-Turnout-Replay", sent),), replay_mark="secret")
+def test_a_replay_is_recognized_by_the_gateway_and_its_token_reaches_no_function(sent: str, is_known: bool) -> None:
+    event = event_of((("X-Turnout-Replay", sent),), replay_token="secret")
     assert event.get("turnout") == ({"replay": True} if is_known else None)
     assert "x-turnout-replay" not in {name.lower() for name in event["headers"]}
     assert "x-turnout-replay" not in {name.lower() for name in event["multiValueHeaders"]}
 
 
-def test_without_a_mark_nothing_is_a_replay() -> None:
+def test_without_a_token_nothing_is_a_replay() -> None:
     assert "turnout" not in event_of((("X-Turnout-Replay", ""),))
 
 

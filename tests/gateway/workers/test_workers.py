@@ -169,7 +169,7 @@ def test_an_exit_is_reported_in_words() -> None:
 def test_files_that_are_not_what_they_were_are_not_opened(project: Path) -> None:
     edition = read(project)
     function = edition.plan.functions[0]
-    check_files(edition.marks, function)
+    check_files(edition.fingerprints, function)
     make_model_functions(edition.project)(function).load()
     (project / "echo.onnx").write_bytes((project / "echo.onnx").read_bytes() + b"\x3a\x00")
     with pytest.raises(Exception, match=r"echo\.onnx has changed since models\.yaml was read"):
@@ -186,7 +186,7 @@ def test_files_that_were_touched_are_opened(project: Path) -> None:
     (project / "echo.onnx").unlink()
     (project / "echo.onnx").write_bytes(content)
     os.utime(project / "echo.onnx", ns=(1, 1))
-    check_files(edition.marks, function)
+    check_files(edition.fingerprints, function)
     make_model_functions(edition.project)(function).load()
 
 
@@ -339,7 +339,7 @@ def test_a_worker_goes_over_between_two_requests_and_keeps_what_is_the_same(proj
         state.update(lambda now: replace(now, edition=2) if now else ControlState(2, (), {}))
         new = digest_of(await post(switch, "/models/echo/v1/inference"))
         assert new != old
-        assert not functions.find("turnout-local_echo_v1", first.marks["turnout-local_echo_v1"].digest).is_wanted  # type: ignore[union-attr]
+        assert not functions.find("turnout-local_echo_v1", first.fingerprints["turnout-local_echo_v1"].digest).is_wanted  # type: ignore[union-attr]
 
         model.graph.node[0].op_type = "NoSuchOperator"
         onnx.save(model, project / "broken.onnx")

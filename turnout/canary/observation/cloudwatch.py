@@ -20,7 +20,7 @@ from itertools import pairwise
 from typing import Any
 
 from turnout.canary.judging.observed import Arm, Observation
-from turnout.canary.observation.source import Mark, ObservationError
+from turnout.canary.observation.source import ObservationError, ObservationStart
 from turnout.plan.guard_alarms import GuardAlarms, find_ringing
 from turnout.plan.served_by import Watched
 
@@ -69,11 +69,11 @@ class CloudWatchSource:
         self._alarms = tuple(alarms)
         self._clock = clock
 
-    def mark(self, stage: str, watched: Sequence[Watched]) -> Mark:  # noqa: ARG002 - CloudWatch keeps the counts itself
+    def start(self, stage: str, watched: Sequence[Watched]) -> ObservationStart:  # noqa: ARG002 - CloudWatch keeps the counts itself
         """This moment."""
-        return Mark(self._clock())
+        return ObservationStart(self._clock())
 
-    def observe(self, stage: str, watched: Sequence[Watched], since: Mark) -> Observation:  # noqa: ARG002 - as above
+    def observe(self, stage: str, watched: Sequence[Watched], since: ObservationStart) -> Observation:  # noqa: ARG002 - as above
         """Everything since then that CloudWatch has by now."""
         from botocore.exceptions import BotoCoreError, ClientError
 

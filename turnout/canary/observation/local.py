@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from turnout.canary.judging.observed import Arm, Observation
-from turnout.canary.observation.source import Mark, ObservationError
+from turnout.canary.observation.source import ObservationError, ObservationStart
 from turnout.client.connection import ApiConnection, UnreachableError
 from turnout.plan.served_by import Watched
 from turnout.system.service_tokens import service_headers
@@ -33,12 +33,12 @@ class LocalSource:
         self._url = url
         self._token = token
 
-    def mark(self, stage: str, watched: Sequence[Watched]) -> Mark:
+    def start(self, stage: str, watched: Sequence[Watched]) -> ObservationStart:
         """This moment."""
         metrics = self._read(stage)
-        return Mark(metrics["time"], metrics["run"], *_arms(metrics, watched))
+        return ObservationStart(metrics["time"], metrics["run"], *_arms(metrics, watched))
 
-    def observe(self, stage: str, watched: Sequence[Watched], since: Mark) -> Observation:
+    def observe(self, stage: str, watched: Sequence[Watched], since: ObservationStart) -> Observation:
         """What has been counted since."""
         metrics = self._read(stage)
         baseline, canary = _arms(metrics, watched)

@@ -15,7 +15,7 @@ from typing import Any
 from turnout.canary.observation.samples import MOST_SAMPLES
 from turnout.canary.observation.source import ObservationError
 from turnout.client.captured_lines import CaptureError, Sample, read_lines
-from turnout.protocol.codecs.samples import MARK
+from turnout.protocol.codecs.samples import CAPTURE_KEY
 
 LAG_S = 60.0
 """Lines are not there at once; what comes later than this is passed over."""
@@ -88,7 +88,7 @@ class LoggedSamples:
             logGroupName=f"/aws/lambda/{function}",
             startTime=round(start_s * 1000),
             endTime=round(end_s * 1000) - 1,  # included
-            filterPattern=MARK,
+            filterPattern=CAPTURE_KEY,
         )
         for number, page in enumerate(pages, 1):
             yield from (event["message"] for event in page["events"])

@@ -23,7 +23,7 @@ _NOTHING = Arm()
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class ObservationStart:
     """A moment from which on a source observes.
 
     Args:
@@ -43,7 +43,7 @@ class Mark:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Mark:
+    def from_json(cls, row: Mapping[str, Any]) -> ObservationStart:
         """What `to_json` gave, whether or not it was text in between."""
         arms = {
             name: Arm(**{**row[name], "durations": tuple(row[name]["durations"])}) for name in ("baseline", "canary")
@@ -54,7 +54,7 @@ class Mark:
 class Source(Protocol):
     """Whoever saw the traffic."""
 
-    def mark(self, stage: str, watched: Sequence[Watched]) -> Mark:
+    def start(self, stage: str, watched: Sequence[Watched]) -> ObservationStart:
         """This moment.
 
         Raises:
@@ -62,8 +62,8 @@ class Source(Protocol):
         """
         ...
 
-    def observe(self, stage: str, watched: Sequence[Watched], since: Mark) -> Observation:
-        """Everything since a mark of the same stage and the same watched models.
+    def observe(self, stage: str, watched: Sequence[Watched], since: ObservationStart) -> Observation:
+        """Everything since a start of the same stage and the same watched models.
 
         Raises:
             ObservationError: it cannot be asked.

@@ -48,7 +48,7 @@ class Rollout:
         endpoint_url: where the stage was changed at once: the control plane; empty for AWS's own.
         manifest: sha256 of models.yaml before and after.
         change: what had to be changed of the stage, while it is not done.
-        mark: from where on the canary is observed since then (`turnout.canary.observation`), or empty.
+        observed_since: from where on the canary is observed since then (`turnout.canary.observation`), or empty.
         run: where `turnout canary run` is since then, or empty.
         done: whether all of it is done.
         note: that it was left half-done; empty otherwise.
@@ -68,7 +68,7 @@ class Rollout:
     endpoint_url: str = ""
     manifest: tuple[str, str] = ("", "")
     change: Mapping[str, Any] = field(default_factory=dict)
-    mark: Mapping[str, Any] = field(default_factory=dict)
+    observed_since: Mapping[str, Any] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
     done: bool = False
     note: str = ""
@@ -87,7 +87,7 @@ class Rollout:
             "stack": self.stack,
             "endpoint_url": self.endpoint_url,
             "change": dict(self.change),
-            "mark": dict(self.mark),
+            "mark": dict(self.observed_since),
             "run": dict(self.run),
             "note": self.note,
         }

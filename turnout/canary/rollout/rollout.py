@@ -82,7 +82,7 @@ def carry_out(
         check_in_step(connection.control.read(), prepared)
         check_functions(connection.functions, prepared)
         check_alarms(connection, prepared)
-        rollout = replace(rollout, mark=_mark(connection.source, prepared))
+        rollout = replace(rollout, observed_since=_begin_observation(connection.source, prepared))
     check_unchanged(prepared.path, prepared.data)  # asking the stage took its time
     log.begin(rollout)
     try:
@@ -95,12 +95,12 @@ def carry_out(
     log.finish(rollout)
 
 
-def _mark(source: Source, prepared: Prepared) -> dict[str, Any]:
+def _begin_observation(source: Source, prepared: Prepared) -> dict[str, Any]:
     """From where on the canary is observed; nothing where it ends, or where nobody can say."""
     if not prepared.watched:
         return {}
     try:
-        return source.mark(prepared.rollout.stage, prepared.watched).to_json()
+        return source.start(prepared.rollout.stage, prepared.watched).to_json()
     except ObservationError:
         return {}
 

@@ -53,7 +53,7 @@ def change_between(before: StagePlan, after: StagePlan, *, promotes: bool) -> St
     return StageChange(variables, after.canary, promotes)
 
 
-MARKS = {True: "true", False: "false"}
+CANARY_VALUES = {True: "true", False: "false"}
 """Whether a share is the canary's -> what the stage variable `canary` says in it."""
 
 
@@ -64,10 +64,10 @@ def marker_operations(live: StageState) -> tuple[StageOperation, ...]:
     Turnout.
     """
     operations: list[StageOperation] = []
-    if live.variables.get(CANARY_VARIABLE, MARKS[False]) != MARKS[False]:
-        operations.append(_replace(f"/variables/{CANARY_VARIABLE}", MARKS[False]))
-    if live.canary is not None and live.canary.overrides.get(CANARY_VARIABLE) != MARKS[True]:
-        operations.append(_replace(f"/canarySettings/stageVariableOverrides/{CANARY_VARIABLE}", MARKS[True]))
+    if live.variables.get(CANARY_VARIABLE, CANARY_VALUES[False]) != CANARY_VALUES[False]:
+        operations.append(_replace(f"/variables/{CANARY_VARIABLE}", CANARY_VALUES[False]))
+    if live.canary is not None and live.canary.overrides.get(CANARY_VARIABLE) != CANARY_VALUES[True]:
+        operations.append(_replace(f"/canarySettings/stageVariableOverrides/{CANARY_VARIABLE}", CANARY_VALUES[True]))
     return tuple(operations)
 
 
@@ -80,8 +80,8 @@ def patch_calls(live: StageState, change: StageChange) -> tuple[tuple[StageOpera
     Where somebody did that, every change resets it.
     """
     wanted = dict(change.variables)
-    if live.variables.get(CANARY_VARIABLE, MARKS[False]) != MARKS[False]:
-        wanted[CANARY_VARIABLE] = MARKS[False]
+    if live.variables.get(CANARY_VARIABLE, CANARY_VALUES[False]) != CANARY_VALUES[False]:
+        wanted[CANARY_VARIABLE] = CANARY_VALUES[False]
     variables = tuple(
         _replace(f"/variables/{name}", value) for name, value in wanted.items() if live.variables.get(name) != value
     )
@@ -138,7 +138,7 @@ class Difference:
 def find_differences(actual: StageState, plan: StagePlan, whose: str) -> Iterator[Difference]:
     """Each thing in which a stage differs from its plan; `whose` is what it is called: `the live stage`."""
     for name, planned, value in _unequal(plan.variables, actual.variables):
-        if name == CANARY_VARIABLE and value == MARKS[True]:
+        if name == CANARY_VARIABLE and value == CANARY_VALUES[True]:
             yield Difference(name, f"{whose} marks every answer as the canary's (`x-turnout-canary: true`): {RESET}")
             continue
         waits = name == ALIAS_VARIABLE and planned == LIVE and actual.canary is None

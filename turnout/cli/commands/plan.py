@@ -282,6 +282,6 @@ def amounts_of(quota: Quota) -> str:
 
 
 def bar_of(share: float) -> str:
-    """`####................`: any use at all is one mark."""
-    marks = min(BAR_WIDTH, max(round(share * BAR_WIDTH), 1 if share > 0 else 0))
-    return "#" * marks + "." * (BAR_WIDTH - marks)
+    """`####................`: any use at all fills one."""
+    filled = min(BAR_WIDTH, max(round(share * BAR_WIDTH), 1 if share > 0 else 0))
+    return "#" * filled + "." * (BAR_WIDTH - filled)

@@ -19,7 +19,7 @@ from turnout.gateway.api.fields import ACCEPT, API_KEY, CONTENT_TYPE, REPLAY, fi
 from turnout.gateway.api.identifiers import Identifiers, RequestTimes, trace_of_answer
 from turnout.gateway.api.proxy_event import Endpoint, Events, is_too_large
 from turnout.gateway.api.proxy_response import MalformedAnswerError, read_answer
-from turnout.gateway.api.replay_mark import is_mark
+from turnout.gateway.api.replay_token import is_replay_token
 from turnout.gateway.functions.invocation import Functions, Invocation
 from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.rules.authorize import REFUSAL_OF, Access, ApiKey, ApiKeys
@@ -88,7 +88,7 @@ class Gateway:
         bucket_of: makes a throttle's counter, given the stage's name.
         services: first segment of a path -> what answers requests under it that no route of a stage takes: the
             control plane and others that are not the API's.
-        replay_mark: the header's value by which replayed requests are known; empty knows none.
+        replay_token: the header's value by which replayed requests are known; empty knows none.
         front: answers browsers that ask for `/`; None, or an answer of None, leaves it to the stages.
 
     Raises:
@@ -110,7 +110,7 @@ class Gateway:
         observers: Sequence[Observer] = (),
         bucket_of: BucketOf = own_bucket,
         services: Mapping[str, Handler] | None = None,
-        replay_mark: str = "",
+        replay_token: str = "",
         front: Front | None = None,
     ) -> None:
         apis = tuple(apis)
@@ -131,7 +131,7 @@ class Gateway:
         )
         self._functions = functions
         self._services = services or {}
-        self._replay_mark = replay_mark
+        self._replay_token = replay_token
         self._front = front
         self._clock = clock
         self._monotonic = monotonic
@@ -230,7 +230,7 @@ class Gateway:
         stage, known = routed.stage, routed.fields.known
         sent = known[REPLAY]
         if sent is not None:
-            exchange.is_replayed = is_mark(sent, self._replay_mark)
+            exchange.is_replayed = is_replay_token(sent, self._replay_token)
         access = routed.operation.access
         if access is not Access.OPEN:
             if access is not Access.API_KEY:

@@ -30,8 +30,8 @@ def _functions(before: Edition, after: Edition) -> Iterator[str]:
     for name in [*new, *(name for name in old if name not in new)]:
         function = new.get(name) or old[name]
         title = title_of(function)
-        marks = [edition.marks.get(name) for edition in (before, after)]
-        digests = [mark.digest if mark is not None else "" for mark in marks]
+        fingerprints = [edition.fingerprints.get(name) for edition in (before, after)]
+        digests = [fingerprint.digest if fingerprint is not None else "" for fingerprint in fingerprints]
         if name not in old:
             yield f"{title} is new"
         elif name not in new:

@@ -27,7 +27,7 @@ FileStamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class FunctionMark:
+class Fingerprint:
     """What a function is made of.
 
     Args:
@@ -50,14 +50,14 @@ class Edition:
         plan: made of them.
         apis: the documents and the stages as planned.
         keys: stage name -> API key, of the stages that ask for one.
-        marks: function name -> its mark, of the functions whose artifact is here.
+        fingerprints: function name -> its fingerprint, of the functions whose artifact is here.
     """
 
     project: Project
     plan: Plan
     apis: tuple[RestApi, ...]
     keys: Mapping[str, str]
-    marks: Mapping[str, FunctionMark]
+    fingerprints: Mapping[str, Fingerprint]
 
     @property
     def documents(self) -> dict[str, Mapping[str, Any]]:
@@ -77,12 +77,12 @@ def make_edition(project: Project) -> Edition:
         ProblemsError: the plan or the API keys cannot be used.
     """
     plan = make_local_plan(project)
-    marks = {
-        function.name: mark_of(project, function)
+    fingerprints = {
+        function.name: fingerprint_of(project, function)
         for function in plan.functions
         if (function.model, function.version) in project.artifacts
     }
-    return Edition(project, plan, make_apis(project, plan), load_keys(project, plan), marks)
+    return Edition(project, plan, make_apis(project, plan), load_keys(project, plan), fingerprints)
 
 
 def make_local_plan(project: Project) -> Plan:
@@ -121,7 +121,7 @@ def build_gateway(
     observers: Sequence[Observer] = (),
     bucket_of: BucketOf = own_bucket,
     services: Mapping[str, Handler] | None = None,
-    replay_mark: str = "",
+    replay_token: str = "",
     front: Front | None = None,
 ) -> Gateway:
     """The whole API without sockets.
@@ -137,7 +137,7 @@ def build_gateway(
         observers: called after each request, in this order.
         bucket_of: makes a throttle's counter.
         services: what answers beside the API, by the first segment of its paths.
-        replay_mark: by which replayed requests are known; empty knows none.
+        replay_token: by which replayed requests are known; empty knows none.
         front: answers browsers that ask for `/`; None leaves it to the stages.
 
     Raises:
@@ -153,7 +153,7 @@ def build_gateway(
         observers=observers,
         bucket_of=bucket_of,
         services=services,
-        replay_mark=replay_mark,
+        replay_token=replay_token,
         front=front,
     )
 
@@ -167,20 +167,20 @@ class FileChangedError(Exception):
     """A file is not what it was when it was read; the message names it."""
 
 
-def check_files(marks: Mapping[str, FunctionMark], function: Function) -> None:
+def check_files(fingerprints: Mapping[str, Fingerprint], function: Function) -> None:
     """Raise a FileChangedError unless the function's files hold what they held; that they were touched does not matter.
 
     Another content under a version's name would be served as what it is not, perhaps half of it.
     """
-    for file, digest in marks[function.name].contents:
+    for file, digest in fingerprints[function.name].contents:
         if _digest(_content(file), 64) != digest:
             raise FileChangedError(
                 f"{file.name} has changed since models.yaml was read: reload with SIGHUP, a restart or --watch"
             )
 
 
-def mark_of(project: Project, function: Function) -> FunctionMark:
-    """The mark of a function whose artifact is here."""
+def fingerprint_of(project: Project, function: Function) -> Fingerprint:
+    """The fingerprint of a function whose artifact is here."""
     version = project.manifest.model(function.model).version(function.version)
     artifact = project.artifacts[function.model, function.version]
     files = [artifact.path, *artifact.external_files]
@@ -190,7 +190,7 @@ def mark_of(project: Project, function: Function) -> FunctionMark:
     rows = [f"{name} {digest}" for name, (_, digest) in zip(beside, contents, strict=True)]
     declared = repr((version.inputs, version.outputs, version.runtime, version.signature))
     text = "\n".join((repr(function), artifact.sha256, str(artifact.path), version.transform, declared, *rows))
-    return FunctionMark(_digest(text.encode(), 32), stamps_of(files), contents)
+    return Fingerprint(_digest(text.encode(), 32), stamps_of(files), contents)
 
 
 def stamps_of(files: Iterable[Path]) -> tuple[tuple[Path, FileStamp], ...]:

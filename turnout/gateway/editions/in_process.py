@@ -69,9 +69,9 @@ def edition_functions(edition: Edition, before: EditionFunctions | None, **limit
         edition.project,
         edition.plan,
         documents=edition.documents,
-        marks={name: mark.digest for name, mark in edition.marks.items()},
+        digests={name: fingerprint.digest for name, fingerprint in edition.fingerprints.items()},
         before=before,
-        check=partial(check_files, edition.marks),
+        check=partial(check_files, edition.fingerprints),
         **limits,
     )
 

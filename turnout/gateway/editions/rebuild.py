@@ -73,7 +73,11 @@ def rebuild(path: Path, before: Edition, *, functions_of: FunctionsOf, gateway_o
         edition = _read(path, manifest)
         functions = functions_of(edition, None)
         gateway_of(edition, functions)
-        names = [name for name, mark in edition.marks.items() if not _is_known(name, mark.digest, before)]
+        names = [
+            name
+            for name, fingerprint in edition.fingerprints.items()
+            if not _is_known(name, fingerprint.digest, before)
+        ]
         reasons = asyncio.run(functions.try_out(names))
         problems = "\n".join(str(_problem(edition, name, reason)) for name, reason in reasons.items())
     except ProblemsError as error:
@@ -100,7 +104,7 @@ def _read(path: Path, manifest: FoundManifest | None) -> Edition:
         started = time.time_ns() - CLOCK_STEP_NS
         edition = make_edition(complete_project(find_manifest(path) if manifest is None else manifest))
         manifest = None  # another try reads all of it again
-        stamps = [stamp for mark in edition.marks.values() for _, stamp in mark.stamps]
+        stamps = [stamp for fingerprint in edition.fingerprints.values() for _, stamp in fingerprint.stamps]
         if all(changed < started for _, changed, _ in stamps):
             break
         time.sleep(RETRY_S)
@@ -108,7 +112,7 @@ def _read(path: Path, manifest: FoundManifest | None) -> Edition:
 
 
 def _is_known(name: str, digest: str, before: Edition) -> bool:
-    known = before.marks.get(name)
+    known = before.fingerprints.get(name)
     return known is not None and known.digest == digest
 
 
@@ -146,7 +150,7 @@ def find_files(path: Path, edition: Edition | None = None, versions: Sequence[Ve
     files += _beside_transforms(path.absolute().parent, versions)
     stamps = dict(stamps_of(files))
     if edition is not None:
-        stamps |= {file: stamp for mark in edition.marks.values() for file, stamp in mark.stamps}
+        stamps |= {file: stamp for fingerprint in edition.fingerprints.values() for file, stamp in fingerprint.stamps}
     return stamps
 
 

@@ -73,7 +73,7 @@ def _own_services(parts: ServiceParts, _: ServedEdition) -> Handler:
         {
             metrics.PATH: metrics.make_metrics(parts.state.counters, parts.run, time.time, parts.dropped),
             samples.PATH: samples.make_samples(parts.samples),
-            replays.PATH: replays.make_replays(parts.state.replay_mark),
+            replays.PATH: replays.make_replays(parts.state.replay_token),
         }
     )
 

@@ -1,7 +1,7 @@
-"""`GET /turnout/replay`: the mark by which this server knows requests that `turnout replay` and its like send again.
+"""`GET /turnout/replay`: the token by which this server knows requests that `turnout replay` and its like send again.
 
 What is replayed is no caller's request: it is not captured, sampled, counted for a canary's judgement or copied to a
-shadow. The mark is a secret of this run, handed to programs on this machine alone. A constant would let anybody who
+shadow. The token is a secret of this run, handed to programs on this machine alone. A constant would let anybody who
 sends it hide failing requests from a canary's judgement.
 """
 
@@ -15,12 +15,12 @@ from turnout.gateway.services.aws_wire import AwsError
 PATH = "/turnout/replay"
 
 
-def make_replays(mark: str) -> Handler:
-    """The handler that hands out the mark."""
+def make_replays(token: str) -> Handler:
+    """The handler that hands out the token."""
 
-    def answer_mark(request: Request) -> Response:
+    def answer_token(request: Request) -> Response:
         if request.method not in {"GET", "HEAD"}:
             return AwsError(400, "BadRequestException", f"Ask with GET {PATH}").response()
-        return Response(200, (("Content-Type", "application/json"),), orjson.dumps({"mark": mark}))
+        return Response(200, (("Content-Type", "application/json"),), orjson.dumps({"mark": token}))
 
-    return answer_mark
+    return answer_token

@@ -75,13 +75,13 @@ class SharedState:
         running: what each worker runs.
         gauges: what each worker has, and restarts and reloads.
         started_s: when it was made, in seconds since 1970.
-        replay_mark: by which replayed requests are known; a secret of this run.
+        replay_token: by which replayed requests are known; a secret of this run.
     """
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.started_s = time.time()
-        self.replay_mark = secrets.token_urlsafe(24)
+        self.replay_token = secrets.token_urlsafe(24)
         self.lock = SharedLock()
         loads_bytes = 24 * workers
         sizes = (

@@ -98,7 +98,7 @@ def supervise(
             watch.replace_files(files)
 
     def find_digests() -> dict[str, str]:
-        return {name: mark.digest for name, mark in reload.current.edition.marks.items()}
+        return {name: fingerprint.digest for name, fingerprint in reload.current.edition.fingerprints.items()}
 
     def close_inherited() -> None:
         supervisor.close_inherited()

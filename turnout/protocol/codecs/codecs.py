@@ -1,6 +1,6 @@
 """Requests into arrays and arrays into answers, in the form that was asked in.
 
-A new form is one row of `CODECS`, and its mark in `_form_of`.
+A new form is one entry of `CODECS`, and its test in `_form_of`.
 """
 
 from __future__ import annotations

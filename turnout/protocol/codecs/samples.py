@@ -21,7 +21,7 @@ try:
 except ImportError:  # pragma: no cover - a layer without it is slower, 1 ms per 600 KB
     import base64  # type: ignore[no-redef]
 
-MARK = "turnout_capture"
+CAPTURE_KEY = "turnout_capture"
 """The one key of a line's object."""
 
 
@@ -126,7 +126,7 @@ def write_line(sample: Sample) -> bytes:
     }
     if sample.header_length is not None:
         row["header_length"] = sample.header_length
-    return orjson.dumps({MARK: row | _spelled_body(sample)})
+    return orjson.dumps({CAPTURE_KEY: row | _spelled_body(sample)})
 
 
 def _spelled_body(sample: Sample) -> dict[str, Any]:

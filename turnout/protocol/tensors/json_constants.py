@@ -24,7 +24,7 @@ SPELLED: Mapping[str, str] = {name: name for name in NUMBERS}
 _WORD = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|-?Infinity|NaN', re.DOTALL)
 
 # Stands for a word. Nobody can guess it, so no client can have a string of its own taken for a number.
-_MARK = secrets.token_hex(16)
+_PLACEHOLDER = secrets.token_hex(16)
 
 
 def read_with_constants(text: bytes, values: Mapping[str, Any] = NUMBERS) -> Any:
@@ -35,17 +35,17 @@ def read_with_constants(text: bytes, values: Mapping[str, Any] = NUMBERS) -> Any
     """
     if b"NaN" in text or b"Infinity" in text:
         try:
-            document = orjson.loads(_WORD.sub(_mark, text))
+            document = orjson.loads(_WORD.sub(_to_placeholder, text))
         except orjson.JSONDecodeError:
             text = _WORD.sub(_fill, text)
         else:
-            return _replace(document, {f"{_MARK}{name}": value for name, value in values.items()})
+            return _replace(document, {f"{_PLACEHOLDER}{name}": value for name, value in values.items()})
     return orjson.loads(text)
 
 
-def _mark(match: re.Match[bytes]) -> bytes:
+def _to_placeholder(match: re.Match[bytes]) -> bytes:
     word = match[0]
-    return word if word[:1] == b'"' else b'"%b%b"' % (_MARK.encode(), word)
+    return word if word[:1] == b'"' else b'"%b%b"' % (_PLACEHOLDER.encode(), word)
 
 
 def _fill(match: re.Match[bytes]) -> bytes:
@@ -57,7 +57,7 @@ def _fill(match: re.Match[bytes]) -> bytes:
 
 
 def _replace(document: Any, values: Mapping[str, Any]) -> Any:
-    """The document with values for marks. Levels wait in a list, so that depth costs nothing."""
+    """The document with values for placeholders. Levels wait in a list, so that depth costs nothing."""
     root = [document]
     waiting: list[Any] = [root]
     while waiting:

@@ -38,7 +38,7 @@ _LIST = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
 
 # Stands in the document where a list was cut out. Nobody can guess it, so no client can make a text of its own count
 # as a list that stood elsewhere.
-_MARK = secrets.token_hex(16)
+_PLACEHOLDER = secrets.token_hex(16)
 
 _FP64, _INT64 = np.dtype("<f8"), np.dtype("<i8")
 
@@ -105,9 +105,9 @@ def read_document(text: bytes, long_bytes: int = LONG_BYTES) -> Any:
             break
         if end - start < long_bytes:
             continue
-        mark = f"{_MARK}{len(lists)}"
-        lists[mark] = LongList(text[start:end])
-        parts += (text[done:start], b'"', mark.encode(), b'"')
+        placeholder = f"{_PLACEHOLDER}{len(lists)}"
+        lists[placeholder] = LongList(text[start:end])
+        parts += (text[done:start], b'"', placeholder.encode(), b'"')
         done = at = end
     if not lists or load_simdjson() is None:
         raise NotPlainError
@@ -120,12 +120,12 @@ def read_document(text: bytes, long_bytes: int = LONG_BYTES) -> Any:
 
 
 def _put_back(document: Any, lists: dict[str, LongList]) -> None:
-    """Put each list where its mark is; all of them must be found, each once."""
+    """Put each list where its placeholder is. Each placeholder must be there once."""
     inputs = document.get("inputs") if type(document) is dict else None
     for tensor in inputs if type(inputs) is list else ():
-        mark = tensor.get("data") if type(tensor) is dict else None
-        if type(mark) is str and mark in lists:
-            tensor["data"] = lists.pop(mark)
+        placeholder = tensor.get("data") if type(tensor) is dict else None
+        if type(placeholder) is str and placeholder in lists:
+            tensor["data"] = lists.pop(placeholder)
     if lists:
         raise NotPlainError
 

@@ -886,7 +886,7 @@ def test_functions_whose_cost_follows_values_never_run_on_the_loop() -> None:
 
 
 def test_a_function_that_ended_two_workers_is_refused_with_a_503() -> None:
-    functions = hosting(Fakes({"f": echo, "g": echo}), marks={"f": "1", "g": "2"})
+    functions = hosting(Fakes({"f": echo, "g": echo}), digests={"f": "1", "g": "2"})
 
     async def test() -> None:
         functions.note_deaths({"f": ("1", 2), "g": ("another", 2)})
@@ -915,7 +915,7 @@ def test_of_suspected_functions_one_run_goes_on_at_a_time_and_none_on_the_loop()
         running.pop()
         return answer()
 
-    functions = hosting(Fakes({"f": code, "g": code}), running_limit=4, marks={"f": "1", "g": "2"}, loop_limit_s=0.05)
+    functions = hosting(Fakes({"f": code, "g": code}), running_limit=4, digests={"f": "1", "g": "2"}, loop_limit_s=0.05)
 
     async def test() -> None:
         functions.note_deaths({"f": ("1", 1), "g": ("2", 1)})

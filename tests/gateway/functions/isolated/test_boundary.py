@@ -22,7 +22,7 @@ needs_landlock = pytest.mark.skipif(landlock_abi() < SIGNALS_ABI, reason="the ke
 
 DENIED = {"PermissionError", "OSError", "ProcessLookupError", "ConnectionRefusedError"}
 
-MARK = "TURNOUT_TEST_LEFT_BEHIND"
+RUN_VARIABLE = "TURNOUT_TEST_LEFT_BEHIND"
 
 LEAVE_BEHIND = f"""
 import os, sys
@@ -32,7 +32,7 @@ if os.fork() == 0:
         os.setsid()
         os.chdir("/")
         sleep = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
-        os.execve(sleep[0], sleep, {{"{MARK}": "%s"}})
+        os.execve(sleep[0], sleep, {{"{RUN_VARIABLE}": "%s"}})
     os._exit(0)
 os.wait()
 result = "left"
@@ -124,12 +124,12 @@ def listeners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, P
         yield tcp.getsockname()[1], path
 
 
-def marked(mark: str) -> list[int]:
+def processes_of(run_id: str) -> list[int]:
     results = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
+                if f"{RUN_VARIABLE}={run_id}".encode() in (entry / "environ").read_bytes():
                     results.append(int(entry.name))
             except OSError:
                 continue
@@ -196,11 +196,11 @@ def test_the_same_holds_without_root(project: Path, root: Path, tmp_path_factory
 
 
 def test_nothing_that_a_transform_starts_survives_it(project: Path) -> None:
-    mark = str(time.monotonic_ns())
+    run_id = str(time.monotonic_ns())
     codes = codes_of(project)
-    result = run_attacks(codes, {"left": LEAVE_BEHIND % mark, "is there": "result = 1"})
+    result = run_attacks(codes, {"left": LEAVE_BEHIND % run_id, "is there": "result = 1"})
     assert result == {"left": "'left'", "is there": "1"}
-    assert marked(mark) == []
+    assert processes_of(run_id) == []
 
 
 def test_what_a_transform_needs_is_there(project: Path) -> None:

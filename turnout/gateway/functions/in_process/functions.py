@@ -53,7 +53,7 @@ class InProcessFunctions:
         running_limit_with_transform: see `RUNNING_LIMIT_WITH_TRANSFORM`.
         waiting_limit: per function; see `WAITING_LIMIT`.
         loop_limit_s: see `LOOP_LIMIT_S`; 0 keeps every run off the event loop.
-        marks: name -> what the function is made of; one of the same mark is taken over from `before`.
+        digests: name -> what the function is made of; one of the same digest is taken over from `before`.
         before: the functions that these replace.
         check: called in a thread around a function's loading; raises where its files are not what they were.
         ending_s: see `hosted_function.ENDING_S`.
@@ -74,7 +74,7 @@ class InProcessFunctions:
         running_limit_with_transform: int = RUNNING_LIMIT_WITH_TRANSFORM,
         waiting_limit: int = WAITING_LIMIT,
         loop_limit_s: float = LOOP_LIMIT_S,
-        marks: Mapping[str, str] | None = None,
+        digests: Mapping[str, str] | None = None,
         before: InProcessFunctions | None = None,
         check: Callable[[Function], None] | None = None,
         ending_s: float = ENDING_S,
@@ -85,11 +85,11 @@ class InProcessFunctions:
         self._watchdog: Watchdog = Watchdog() if before is None else before._watchdog
         self._beside: LoopThread = LoopThread() if before is None else before._beside
         self._refused = refused or {}
-        self._marks = marks or {}
+        self._digests = digests or {}
         self._hosted: dict[str, HostedFunction] = {}
         self._new: list[HostedFunction] = []
         for function in functions:
-            kept = None if before is None else before.find(function.name, self._marks.get(function.name))
+            kept = None if before is None else before.find(function.name, self._digests.get(function.name))
             check_it = None if check is None else partial(check, function)
             if kept is not None:
                 kept.check = check_it  # the same content, but perhaps not the same file
@@ -125,7 +125,7 @@ class InProcessFunctions:
         """Functions that ended workers: watched after one, refused after `MOST_DEATHS`."""
         for name, hosted in self._hosted.items():
             digest, count = deaths.get(name, ("", 0))
-            hosted.note_deaths(count if self._marks.get(name) == digest else 0)
+            hosted.note_deaths(count if self._digests.get(name) == digest else 0)
 
     def notify_worn(self, callback: Callable[[], None]) -> None:
         """Call it when so many runs could not be ended that this process should be replaced."""
@@ -151,9 +151,9 @@ class InProcessFunctions:
             waiting=sum(function.waiting for function in hosted),
         )
 
-    def find(self, name: str, mark: str | None) -> HostedFunction | None:
-        """The function of that name if it has that mark."""
-        return self._hosted.get(name) if mark is not None and self._marks.get(name) == mark else None
+    def find(self, name: str, digest: str | None) -> HostedFunction | None:
+        """The function of that name if it has that digest."""
+        return self._hosted.get(name) if digest is not None and self._digests.get(name) == digest else None
 
     def wanted_models(self) -> frozenset[str]:
         """Models of which a version has been called."""
