@@ -99,7 +99,7 @@ def gateway(
 ) -> Gateway:
     """A gateway with one API; keywords of `document` go there, others to `Gateway`."""
     mine = {"api_keys", "default_stage", "endpoint", "clock", "monotonic", "random", "observers"}
-    mine |= {"services", "replay_mark"}
+    mine |= {"services", "replay_token"}
     own = {key: value for key, value in more.items() if key in mine}
     rest = {key: value for key, value in more.items() if key not in mine}
     return Gateway([RestApi(API, document(paths, **rest), stages or (stage(),))], functions, **own)
