@@ -111,9 +111,11 @@ class Rollout:
         """What `to_json` wrote; keys of a later release are passed over."""
         known = {key: row[key] for key in Rollout.__slots__ if key in row}
         before, after = row["manifest"]
-        if not isinstance(row.get("mark", {}), dict):
+        since = row.get("mark", {})
+        if not isinstance(since, dict):
             raise TypeError("`mark` must be an object")
-        return Rollout(**known | {"before": row["from"], "after": row["to"], "manifest": (before, after)})
+        renamed = {"before": row["from"], "after": row["to"], "manifest": (before, after), "observed_since": since}
+        return Rollout(**known | renamed)
 
 
 class RolloutLog:
