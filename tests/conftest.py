@@ -29,6 +29,7 @@ SLOW = (
     # Real servers, Pulumi's engine, real packages, processes of their own.
     "tests/browser",
     "tests/console/test_console.py",
+    "tests/console/test_kept_requests.py",
     "tests/console/test_standalone.py",
     "tests/e2e",
     "tests/engine",

@@ -46,6 +46,13 @@ def write_identity(path: Path, datatype: str = "FP32", shape: Sequence[Dimension
     return write_graph(path, nodes, [value("x", datatype, shape)], [value("y", datatype, shape)])
 
 
+def write_scaled(path: Path, factor: float) -> Path:
+    """A model that answers `y`, what it is sent as `x` times a factor."""
+    node = helper.make_node("Mul", ["x", "factor"], ["y"])
+    constant = helper.make_tensor("factor", DATATYPES["FP32"].onnx, [1], [factor])
+    return write_graph(path, [node], [value("x", "FP32", ("batch", 4))], [value("y", "FP32", ("batch", 4))], [constant])
+
+
 def write_zipmap_classifier(path: Path, labels: Sequence[int] | Sequence[str] = ("cat", "dog")) -> Path:
     """A classifier as scikit-learn's converters make it by default.
 

@@ -17,10 +17,11 @@ from turnout.canary.observation.source import ObservationError
 from turnout.canary.rollout.log import RolloutLogError
 from turnout.canary.rollout.rollout import RolloutError
 from turnout.canary.rollout.stage_control import StageControlError
-from turnout.client.connection import read_local_key
+from turnout.client.connection import UnreachableError, read_local_key
 from turnout.client.sample_request import UnknownNameError, make_sample_request
 from turnout.console.actions import WishError, parse_wish, preview, take
 from turnout.console.door import HEADERS, Door, refuse
+from turnout.console.kept_answers import KeptAnswers
 from turnout.console.pages import answer_page
 from turnout.console.plan_page import describe_plan
 from turnout.console.state import make_pulse, make_state
@@ -59,6 +60,7 @@ class ConsoleHandler:
         self._pulse_s = PULSE_S if subject.target.is_local else PULSE_ON_AWS_S
         self._pulse: tuple[float, bytes] = (float("-inf"), b"")
         self._lock = threading.Lock()
+        self._kept = KeptAnswers(subject, door)
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request."""
@@ -83,8 +85,12 @@ class ConsoleHandler:
             ("GET", "/key"): self._answer_key,
             ("POST", "/preview"): self._answer_preview,
             ("POST", "/act"): self._answer_act,
+            ("POST", "/example"): lambda asked: answer_json(200, self._kept.save(_body_of(asked))),
         }
         answer = answers.get((request.method, path))
+        if request.method == "GET" and path in self._kept.reading:
+            read = self._kept.reading[path]
+            answer = lambda asked: answer_json(200, read(_query_of(asked)))  # noqa: E731
         if answer is None:
             return answer_json(404, {"error": f"There is nothing at {request.method} /{CONSOLE_SEGMENT}{path}."})
         try:
@@ -98,6 +104,8 @@ class ConsoleHandler:
             return answer_json(422, {"error": error.message, "hint": error.hint})
         except UnknownNameError as error:
             return answer_json(404, {"error": str(error), "hint": error.hint})
+        except UnreachableError as error:
+            return answer_json(502, {"error": str(error)})
         except RolloutLogError as error:
             return answer_json(422, {"error": str(error), "hint": "It is one JSON object a line: mend it by hand."})
 

@@ -11,13 +11,14 @@ from turnout.gateway.services.console import Console
 from turnout.protocol.naming import CONSOLE_SEGMENT
 
 
-def make_console(manifest: Path, door: Door, url: str) -> Console:
+def make_console(manifest: Path, door: Door, url: str, *, capture: Path | None = None) -> Console:
     """The console of one server.
 
     Args:
         manifest: the project's.
         door: who may come in; the same in all workers.
         url: where this server serves it.
+        capture: the file to which it captures requests, or None.
     """
     made: list[Handler] = []
 
@@ -27,7 +28,8 @@ def make_console(manifest: Path, door: Door, url: str) -> Console:
             from turnout.console.handler import ConsoleHandler
             from turnout.console.subject import Subject
 
-            made.append(ConsoleHandler(Subject(manifest, StageTarget("local", url), is_mounted=True), door).handle)
+            subject = Subject(manifest, StageTarget("local", url), is_mounted=True, capture=capture)
+            made.append(ConsoleHandler(subject, door).handle)
         return made[0](request)
 
     return Console(handle, lead_browsers, f"{url}/{CONSOLE_SEGMENT}?token={door.token}")

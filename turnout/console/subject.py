@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from turnout.canary.connection import connect
+from turnout.canary.observation.samples import fetch_samples
 from turnout.canary.report import judgement_of
 from turnout.canary.rollout.log import RolloutLog
 from turnout.canary.rollout.rollout import StageConnection
 from turnout.canary.rollout.stage_control import StageTarget
-from turnout.client.connection import ApiConnection, UnreachableError
+from turnout.client.captured_lines import Sample
+from turnout.client.connection import ApiConnection, UnreachableError, read_local_key
 from turnout.manifest.parser import Stage
 from turnout.project.manifest_file import manifest_path
 from turnout.project.project import Project, load_project
+from turnout.replay.replay import replay_headers
 from turnout.system.service_tokens import find_token, service_headers
 
 TIMEOUT_S = 10.0
@@ -41,12 +44,14 @@ class Subject:
         manifest: the file that `--manifest` names.
         target: where the stages are served.
         is_mounted: whether the page comes from the server that serves the stages, so that it can send requests.
+        capture: the file to which the server's requests are captured, or None.
         load: reads the project.
     """
 
     manifest: Path
     target: StageTarget
     is_mounted: bool = False
+    capture: Path | None = None
     load: Callable[[Path], Project] = load_project
     _cached: _Cached = field(default_factory=_Cached, repr=False, compare=False)
 
@@ -83,6 +88,20 @@ class Subject:
                 judgement = judgement_of(stage, self.target)
                 self._cached.connections[stage.name] = connect(project, self.target, stage.name, judgement)
             return self._cached.connections[stage.name]
+
+    def samples(self, stage: str, limit: int) -> list[Sample]:
+        """The latest requests that the server sampled for a stage's canary; they stay there for the canary's run.
+
+        Raises:
+            UnreachableError: the server does not answer.
+        """
+        url = self.target.endpoint_url
+        return fetch_samples(url, stage, limit, find_token(self.folder, url), keep=True)
+
+    def headers(self, stage: str) -> dict[str, str]:
+        """The headers of requests that are sent again to a stage: the mark of a replay, and the stage's key."""
+        url = self.target.endpoint_url
+        return replay_headers(url, read_local_key(url, self.folder, stage), find_token(self.folder, url))
 
     def generation(self) -> str:
         """What models.yaml and the record are at this moment, in short: a change of either changes it."""

@@ -73,3 +73,30 @@ def test_where_no_room_is_left_the_newest_have_it() -> None:
         samples.add("prod", line)
     samples.add("prod", line)
     assert samples.take("prod", 100) == [line]
+
+
+def test_recent_lines_are_there_again_the_newest_first() -> None:
+    clock = Clock()
+    samples = make(clock)
+    samples.add("dev", b"other")
+    for number in range(4):
+        samples.add("prod", b"line %d" % number)
+    assert samples.take("prod", 2) == [b"line 0", b"line 1"]
+    assert samples.recent("prod", 3) == [b"line 3", b"line 2", b"line 1"]
+    assert samples.recent("prod", 0) == []
+    assert samples.take("prod", 10) == [b"line 2", b"line 3"], "looking takes nothing"
+    clock.now += OLDEST_S + 1
+    assert samples.recent("prod", 10) == []
+
+
+def test_where_no_room_is_left_what_was_taken_goes_first() -> None:
+    samples = make()
+    line = bytes(LARGEST_BYTES - 100)
+    for _ in range(CAPACITY_BYTES // LARGEST_BYTES - 1):
+        samples.add("prod", line)
+    samples.add("dev", b"still wanted")
+    assert samples.take("prod", 100) == [line] * (CAPACITY_BYTES // LARGEST_BYTES - 1)
+    samples.add("prod", line)
+    samples.add("prod", line)
+    assert samples.take("dev", 10) == [b"still wanted"]
+    assert samples.recent("prod", 100) == [line] * 2

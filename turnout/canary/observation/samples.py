@@ -51,15 +51,23 @@ class GatewaySamples:
         return [sample for sample in samples if sample.time >= since_s]
 
 
-def fetch_samples(url: str, stage: str, limit: int = 100, token: str = "") -> list[Sample]:
-    """Take sampled requests of a stage's canary from a local gateway; they are gone there.
+def fetch_samples(url: str, stage: str, limit: int = 100, token: str = "", *, keep: bool = False) -> list[Sample]:
+    """Sampled requests of a stage's canary from a local gateway.
+
+    Args:
+        url: of the gateway.
+        stage: the stage's name.
+        limit: the most that are wanted.
+        token: that the gateway's services ask for, or empty.
+        keep: get the latest, the newest first, without taking them; else the oldest, each of which is handed out once.
 
     Raises:
         UnreachableError: no gateway of ours answers there.
         ValueError: `url` is no address.
     """
     with closing(ApiConnection(url)) as connection:
-        path = f"/turnout/samples?{urlencode({'stage': stage, 'limit': limit})}"
+        query = {"stage": stage, "limit": limit} | ({"keep": "true"} if keep else {})
+        path = f"/turnout/samples?{urlencode(query)}"
         answer = connection.request("GET", path, headers=service_headers(token))
     try:
         return [parse_sample(row) for row in orjson.loads(answer.body)["samples"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,14 @@ from turnout.cli.output import CommandError, notify
 PortOption = Annotated[
     int, typer.Option(metavar="PORT", min=0, max=65535, help="The port to listen on; 0 takes a free one.")
 ]
+CaptureOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The file that the server's `--capture` writes, to show its requests.",
+        show_default=False,
+    ),
+]
 ReadOnlyOption = Annotated[bool, typer.Option("--read-only", help="Show everything and change nothing.")]
 
 
@@ -22,6 +31,7 @@ def console(
     stack: StackOption = "",
     endpoint_url: EndpointOption = "",
     port: PortOption = 0,
+    capture: CaptureOption = None,
     read_only: ReadOnlyOption = False,
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
@@ -44,7 +54,7 @@ def console(
         if not target.is_local:
             make_client("apigateway", target)  # else the page would be the first to say that boto3 is missing
     try:
-        serve_console(Subject(manifest, target), port, announce, may_write=not read_only)
+        serve_console(Subject(manifest, target, capture=capture), port, announce, may_write=not read_only)
     except OSError as error:
         hint = "Something listens there already; --port takes another." if error.errno == errno.EADDRINUSE else ""
         raise CommandError(f"cannot listen on 127.0.0.1:{port}: {error.strerror or error}.", hint, code=1) from error

@@ -170,7 +170,9 @@ def serve(
                 capture=capture,
                 services=services,
                 isolation=isolation,
-                make_console=None if door is None else partial(make_console, manifest, door),
+                make_console=None
+                if door is None
+                else partial(make_console, manifest, door, capture=None if capture is None else capture.absolute()),
                 preparing=preparing,
                 check_interrupt=check_interrupt,
             )

@@ -3,6 +3,7 @@
 import { Fragment, follow, getJson, html, render, useEffect, useRef, useState } from './lib.js';
 import { Matrix } from './matrix.js';
 import { Plan } from './plan.js';
+import { Requests } from './requests.js';
 import { StagePanel } from './stage.js';
 import { TryIt } from './tryit.js';
 
@@ -58,16 +59,17 @@ function App() {
       <span class="project">${state.platform || state.folder}</span>
       <span class="muted">${state.place}</span>
       ${!state.may_write && html`<span class="badge">read-only</span>`}
-      <nav aria-label="Views"><a href="#" aria-current=${!where.stage && where.model === null && !where.isPlan ? 'page' : null}>Models</a> <a href="#plan" aria-current=${where.isPlan ? 'page' : null}>Plan</a> <a href="#try" aria-current=${where.model !== null ? 'page' : null}>Try it</a></nav>
+      <nav aria-label="Views"><a href="#" aria-current=${where.view === '' ? 'page' : null}>Models</a> <a href="#plan" aria-current=${where.view === 'plan' ? 'page' : null}>Plan</a> <a href="#requests" aria-current=${where.view === 'requests' ? 'page' : null}>Requests</a> <a href="#try" aria-current=${where.view === 'try' ? 'page' : null}>Try it</a></nav>
       <span class=${`live ${isLive ? 'on' : ''}`} role="status">${isLive ? 'live' : 'no data'}</span>
     </header>
     <main>
       ${problems.length > 0 && html`<div class="problems" role="alert"><strong>Something is wrong.</strong><ul>${problems.map((text) => html`<li>${text}</li>`)}</ul></div>`}
       <div role="status" class="message">${message && html`<p>${message} <button class="link" onClick=${() => setMessage('')}>Dismiss</button></p>`}</div>
       ${stage && html`<${StagePanel} key=${stage.name} stage=${stage} state=${state} pulse=${pulse} evidence=${evidence.current} onClose=${() => go('')} onDone=${done} />`}
-      ${where.model !== null && html`<${TryIt} state=${state} model=${where.model} version=${where.version} />`}
-      ${where.isPlan && html`<${Plan} generation=${state.generation} />`}
-      ${where.model === null && !where.isPlan && html`<${Matrix} state=${state} history=${history.current} onStage=${(/** @type {string} */ name) => go(`stage/${name}`)} onModel=${(/** @type {string} */ model, /** @type {string} */ version) => go(`try/${model}${version ? `/${version}` : ''}`)} />`}
+      ${where.view === 'try' && html`<${TryIt} state=${state} model=${where.model} version=${where.version} />`}
+      ${where.view === 'plan' && html`<${Plan} generation=${state.generation} />`}
+      ${where.view === 'requests' && html`<${Requests} state=${state} onDone=${done} />`}
+      ${(where.view === '' || where.view === 'stage') && html`<${Matrix} state=${state} history=${history.current} onStage=${(/** @type {string} */ name) => go(`stage/${name}`)} onModel=${(/** @type {string} */ model, /** @type {string} */ version) => go(`try/${model}${version ? `/${version}` : ''}`)} />`}
     </main>
     <footer class="muted small">Turnout ${state.turnout}. The same in a terminal: <code>turnout canary</code>, <code>turnout models</code>, <code>turnout plan</code>.</footer>
   <//>`;
@@ -88,9 +90,13 @@ function collectEvidence(kept, canaries) {
   }
 }
 
+const VIEWS = ['plan', 'requests', 'stage', 'try'];
+
+/** What the address behind `#` names: `stage/dev`, `try/iris/v1`; the models where it names nothing. */
 function readAddress() {
-  const parts = decodeURIComponent(location.hash.slice(1)).split('/');
-  return { isPlan: parts[0] === 'plan', stage: parts[0] === 'stage' ? parts[1] : '', model: parts[0] === 'try' ? parts[1] || '' : null, version: parts[0] === 'try' ? parts[2] || '' : '' };
+  const [name, first = '', second = ''] = decodeURIComponent(location.hash.slice(1)).split('/');
+  const view = VIEWS.includes(name) ? name : '';
+  return { view, stage: view === 'stage' ? first : '', model: view === 'try' ? first : '', version: view === 'try' ? second : '' };
 }
 
 /** @param {string} place */

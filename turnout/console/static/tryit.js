@@ -180,7 +180,7 @@ async function call(stage, model, version, body, key) {
 }
 
 /** @param {{answer: any, other: any}} props */
-function Answer({ answer, other }) {
+export function Answer({ answer, other }) {
   const outputs = answer.json?.outputs && Array.isArray(answer.json.outputs) ? answer.json.outputs : null;
   return html`<article class="answer">
     <h3>${answer.version || 'Answer'} <span class=${`badge ${answer.status < 400 ? 'successful' : 'failed'}`}>${answer.status}</span> <span class="muted small">${answer.ms.toFixed(0)} ms</span></h3>

@@ -1,4 +1,4 @@
-"""`GET /turnout/samples`: hands out sampled requests of a stage's canary, each once."""
+"""`GET /turnout/samples`: sampled requests of a stage's canary, each once, or the latest ones again."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ MOST = 1000
 
 
 def make_samples(samples: SharedSamples) -> Handler:
-    """`GET /turnout/samples?stage=prod&limit=100`: takes a stage's samples away and answers with them."""
+    """`GET /turnout/samples?stage=prod&limit=100`: takes a stage's samples and answers with them.
+
+    With `&keep=true` nothing is taken: the answer has the latest samples, the newest first.
+    """
 
     def answer_samples(request: Request) -> Response:
         query = {name: values[-1] for name, values in parse_qs(request.query).items()}
         stage, limit = query.get("stage", ""), query.get("limit", "100")
-        if request.method != "GET" or not stage or not (limit.isascii() and limit.isdigit() and len(limit) < 5):
+        keep = query.get("keep", "false")
+        is_number = limit.isascii() and limit.isdigit() and len(limit) < 5
+        if request.method != "GET" or not stage or not is_number or keep not in {"true", "false"}:
             return AwsError(400, "BadRequestException", f"Ask with GET {PATH}?stage=NAME&limit=NUMBER").response()
-        lines = samples.take(stage, min(int(limit), MOST))
+        find = samples.recent if keep == "true" else samples.take
+        lines = find(stage, min(int(limit), MOST))
         body = b'{"samples":[' + b",".join(lines) + b"]}"
         return Response(200, (("Content-Type", "application/json"),), body)
 

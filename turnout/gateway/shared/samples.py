@@ -9,6 +9,7 @@ import mmap
 import struct
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from turnout.gateway.shared.lock import SharedLock
 
@@ -22,7 +23,19 @@ OLDEST_S = 600.0
 """A canary's samples are of no use to the next one."""
 
 _USED = struct.Struct("<Q")
-_HEAD = struct.Struct("<dHI")  # when, bytes of the stage's name, bytes of the line
+_HEAD = struct.Struct("<BdHI")  # whether it was taken, when, bytes of the stage's name, bytes of the line
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One sample: where it is in the table, whether it was taken, when it came, and what it is."""
+
+    position: int
+    end: int
+    is_taken: bool
+    when: float
+    stage: str
+    line: bytes
 
 
 class SharedSamples:
@@ -43,44 +56,58 @@ class SharedSamples:
         self._clock = clock
 
     def add(self, stage: str, line: bytes) -> None:
-        """Keep a line unless it is too large; where there is no room left, all that is there gives way."""
+        """Keep a line unless it is too large; where there is no room left, older ones give way."""
         if len(line) > LARGEST_BYTES:
             return
         name = stage.encode()
-        row = _HEAD.pack(self._clock(), len(name), len(line)) + name + line
+        row = _HEAD.pack(0, self._clock(), len(name), len(line)) + name + line
         with self._lock.hold(self._number):
             used = self._word[0]
             if used + len(row) > CAPACITY_BYTES:
-                used = 0
+                used = self._make_room()
             self._table[used : used + len(row)] = row
             # Last: a process that is killed before this has added nothing.
             self._word[0] = used + len(row)
 
     def take(self, stage: str, limit: int) -> list[bytes]:
-        """The oldest lines of a stage, at most `limit`, which are gone then; so is what is too old, of any stage."""
-        name = stage.encode()
+        """The oldest lines of a stage that were not taken before, at most `limit`; `recent` still has them."""
         taken: list[bytes] = []
-        kept: list[bytes] = []
         since = self._clock() - OLDEST_S
         with self._lock.hold(self._number):
-            for when, of, line in self._rows(bytes(self._table[: self._word[0]])):
-                if when < since:
-                    continue
-                if of == name and len(taken) < limit:
-                    taken.append(line)
-                else:
-                    kept.append(_HEAD.pack(when, len(of), len(line)) + of + line)
-            rest = b"".join(kept)
-            self._word[0] = 0
-            self._table[: len(rest)] = rest
-            self._word[0] = len(rest)
+            for row in self._rows():
+                if len(taken) == limit:
+                    break
+                if row.stage == stage and not row.is_taken and row.when >= since:
+                    taken.append(row.line)
+                    self._table[row.position] = 1
         return taken
 
-    @staticmethod
-    def _rows(data: bytes) -> Iterator[tuple[float, bytes, bytes]]:
+    def recent(self, stage: str, limit: int) -> list[bytes]:
+        """The newest lines of a stage, at most `limit`, the newest first; whether or not they were taken."""
+        since = self._clock() - OLDEST_S
+        with self._lock.hold(self._number):
+            found = [row.line for row in self._rows() if row.stage == stage and row.when >= since]
+        return found[: -limit - 1 : -1]
+
+    def _make_room(self) -> int:
+        """Drop what was taken and what is old, or everything where the rest fills more than half; what is used then."""
+        since = self._clock() - OLDEST_S
+        data = bytes(self._table[: self._word[0]])
+        kept = b"".join(data[row.position : row.end] for row in self._rows() if not row.is_taken and row.when >= since)
+        if len(kept) > CAPACITY_BYTES // 2:
+            kept = b""
+        self._word[0] = 0
+        self._table[: len(kept)] = kept
+        self._word[0] = len(kept)
+        return len(kept)
+
+    def _rows(self) -> Iterator[_Row]:
+        data = bytes(self._table[: self._word[0]])
         position = 0
         while position < len(data):
-            when, stage_bytes, line_bytes = _HEAD.unpack_from(data, position)
+            is_taken, when, stage_bytes, line_bytes = _HEAD.unpack_from(data, position)
             start = position + _HEAD.size
-            position = start + stage_bytes + line_bytes
-            yield when, data[start : start + stage_bytes], data[start + stage_bytes : position]
+            end = start + stage_bytes + line_bytes
+            stage = data[start : start + stage_bytes].decode()
+            yield _Row(position, end, is_taken == 1, when, stage, data[start + stage_bytes : end])
+            position = end

@@ -1,0 +1,115 @@
+"""Adds an example to the text of an examples file; what is there already keeps its characters.
+
+Loading and dumping the whole list would lay out anew rows that nobody asked to change.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from turnout.artifacts.examples import ExamplesError
+from turnout.protocol.tensors.datatypes import TensorSpec
+
+KEPT_KEYS = frozenset({"inputs", "instances", "outputs", "parameters"})
+"""Keys of a request that an example keeps: an id or whatever else a client added names one caller."""
+
+
+def make_row(
+    name: str, request: Mapping[str, Any], answer: Mapping[str, Any], outputs: Iterable[TensorSpec]
+) -> dict[str, Any]:
+    """An example as a row of its file.
+
+    Args:
+        name: of the example.
+        request: the body that was sent.
+        answer: the body that came back, in any of its forms.
+        outputs: of the version's signature: the short forms leave out datatypes.
+
+    Raises:
+        ExamplesError: the answer does not say what an example has to.
+    """
+    kept = {key: value for key, value in request.items() if key in KEPT_KEYS}
+    return {"name": name, "request": kept, "response": {"outputs": list(_outputs(answer, tuple(outputs)))}}
+
+
+def insert_row(text: str, row: Mapping[str, Any]) -> str:
+    """The text of an examples file with one more row at its end; an empty text becomes a list of one.
+
+    Raises:
+        ExamplesError: the text is not a JSON list.
+    """
+    if not text.strip():
+        return f"[\n{_spell(row, '  ')}\n]\n"
+    try:
+        rows = json.loads(text)
+    except ValueError as error:
+        raise ExamplesError(f"the file is not JSON: {error}") from None
+    if not isinstance(rows, list):
+        raise ExamplesError("the file must be a list of examples")
+    end = text.rindex("]")
+    if not rows:
+        return f"[\n{_spell(row, '  ')}\n]{text[end + 1 :] or ''}"
+    before = text[:end].rstrip()
+    opening = re.match(r"\s*\[(\s*)", text)
+    assert opening is not None  # it is a list
+    indent = opening[1].rpartition("\n")[2] if "\n" in opening[1] else "  "
+    return f"{before},\n{_spell(row, indent)}\n{text[end:]}"
+
+
+def _spell(row: Mapping[str, Any], indent: str) -> str:
+    """A row with a line for each key: numbers of a tensor, one a line, would fill pages."""
+    inner = [f"{indent}{indent}{json.dumps(key)}: {_dump(value)}" for key, value in row.items()]
+    return f"{indent}{{\n" + ",\n".join(inner) + f"\n{indent}}}"
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _outputs(answer: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> Iterator[dict[str, Any]]:
+    found = answer.get("outputs")
+    if isinstance(found, list):
+        for tensor in found:
+            if "data" not in tensor:
+                raise ExamplesError(f"output `{tensor.get('name')}` is binary: send the request as JSON")
+            yield {key: tensor[key] for key in ("name", "shape", "datatype", "data")}
+        return
+    for name, values in _named(answer, specs):
+        datatype = next((row.datatype for row in specs if row.name == name), "")
+        if not datatype:
+            message = f"the answer does not say the datatype of `{name}`: send the request in the protocol's form"
+            raise ExamplesError(message)
+        shape = shape_of(values)
+        flat = _flatten(values)
+        if math.prod(shape) != len(flat):
+            raise ExamplesError(f"output `{name}` is not rectangular")
+        yield {"name": name, "shape": shape, "datatype": datatype, "data": flat}
+
+
+def _named(answer: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> Iterator[tuple[str, Any]]:
+    found, rows = answer.get("outputs"), answer.get("predictions")
+    if isinstance(found, dict):
+        yield from found.items()
+    elif isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
+        yield from ((name, [row[name] for row in rows]) for name in rows[0])
+    elif isinstance(rows, list) and len(specs) == 1:
+        yield specs[0].name, rows
+    else:
+        raise ExamplesError("the answer has no outputs that an example can hold")
+
+
+def shape_of(values: Any) -> list[int]:
+    """The shape of nested lists, by their first elements."""
+    if not isinstance(values, list):
+        return []
+    return [len(values), *(shape_of(values[0]) if values else [])]
+
+
+def _flatten(values: Any) -> list[Any]:
+    if not isinstance(values, list):
+        return [values]
+    return [leaf for value in values for leaf in _flatten(value)]

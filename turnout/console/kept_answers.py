@@ -1,0 +1,107 @@
+"""The page's questions about kept requests: the list, one of them, its answer again, a comparison, an example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from turnout.console.actions import WishError
+from turnout.console.door import Door
+from turnout.console.examples import parse_example_wish, save_example
+from turnout.console.kept_requests import (
+    MOST_ROWS,
+    Filter,
+    KeptRequest,
+    describe_body,
+    describe_kept,
+    describe_sources,
+    find_kept,
+    read_kept,
+)
+from turnout.console.replays import Comparing, compare, send_again
+from turnout.console.subject import Subject
+
+Query = Mapping[str, str]
+
+
+class KeptAnswers:
+    """Answers about the requests that a server kept.
+
+    Args:
+        subject: the project, and where it is served.
+        door: who asks: where other machines may look, requests are shown to those only who may change something.
+    """
+
+    def __init__(self, subject: Subject, door: Door) -> None:
+        self._subject = subject
+        self._door = door
+        self.reading: Mapping[str, Callable[[Query], Any]] = {
+            "/requests": self._list,
+            "/request": self._show,
+            "/resend": self._send_again,
+            "/compare": self._compare,
+        }
+
+    def save(self, body: Any) -> dict[str, Any]:
+        """Save a request as an example."""
+        self._check_place()
+        return {"sentence": save_example(self._subject, parse_example_wish(body))}
+
+    def _list(self, query: Query) -> dict[str, Any]:
+        self._check_place()
+        kept = read_kept(self._subject)
+        wanted = [row for row in kept if filter_of(query).wants(row.sample)]
+        return {
+            "sources": describe_sources(self._subject),
+            "rows": [describe_kept(row) for row in wanted[:MOST_ROWS]],
+            "wanted": len(wanted),
+            "kept": len(kept),
+        }
+
+    def _show(self, query: Query) -> dict[str, Any]:
+        return describe_body(self._subject, self._find(query))
+
+    def _send_again(self, query: Query) -> dict[str, Any]:
+        row = self._find(query)
+        stage, version = query.get("stage") or row.sample.stage, query.get("version", "")
+        self._check_names(stage, row.sample.model, version)
+        return send_again(self._subject, row, stage, version)
+
+    def _compare(self, query: Query) -> dict[str, Any]:
+        self._check_place()
+        comparing = Comparing(*(query.get(name, "") for name in ("stage", "model", "canary", "baseline")))
+        self._check_names(comparing.stage, comparing.model, comparing.canary, comparing.baseline)
+        if not comparing.canary or comparing.canary == comparing.baseline:
+            raise WishError(400, "Name two different versions: `canary` and `baseline`.")
+        wanted = [row for row in read_kept(self._subject) if filter_of(query, of="of_").wants(row.sample)]
+        *_, report = compare(self._subject, wanted, comparing)
+        return report
+
+    def _find(self, query: Query) -> KeptRequest:
+        self._check_place()
+        row = find_kept(self._subject, query.get("key", ""))
+        if row is None:
+            raise WishError(404, "This request is gone: newer ones have taken its place.", "Look again.")
+        return row
+
+    def _check_place(self) -> None:
+        """Requests hold what callers sent, and on AWS they are in the functions' logs."""
+        if self._door.is_open and not self._door.may_write:
+            raise WishError(403, "Requests hold what callers sent.", "--console-write shows them to other machines.")
+        if not self._subject.target.is_local:
+            hint = "`turnout replay` reads an export of the functions' logs: docs/replay.md."
+            raise WishError(422, "Requests on AWS are in the functions' logs.", hint)
+
+    def _check_names(self, stage: str, model: str, *versions: str) -> None:
+        manifest = self._subject.project().manifest
+        if stage not in {row.name for row in manifest.stages}:
+            raise WishError(404, f"There is no stage {stage!r}.")
+        known = {row.name for row in manifest.versions if row.model == model}
+        for version in versions:
+            if version and version not in known:
+                raise WishError(404, f"{model} has no version {version!r}.")
+
+
+def filter_of(query: Query, of: str = "") -> Filter:
+    """The filter in a query; `of` stands before each of its names."""
+    return Filter(*(query.get(f"{of}{name}", "") for name in ("stage", "model", "version", "share", "status")))

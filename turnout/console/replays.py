@@ -1,0 +1,206 @@
+"""Kept requests sent again: one to one version, or many to two versions with the report of `turnout replay`."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from turnout.client.outputs import UnreadableAnswerError, read_outputs
+from turnout.console.kept_requests import KeptRequest
+from turnout.console.subject import Subject
+from turnout.manifest.judgement import OutputRule
+from turnout.protocol.codecs.samples import write_line
+from turnout.replay.comparison import Array, OutputComparison
+from turnout.replay.origin import ReplayOrigin, public_url
+from turnout.replay.replay import Pair, Replay, SampleReply
+from turnout.replay.report import render_report
+from turnout.replay.summary import Side, Summary
+
+MOST_SENT = 1000
+"""Requests of one replay in the page; `turnout replay` sends a whole capture."""
+
+MOST_SHOWN_PAIRS = 20
+"""Requests about which the versions disagree that are shown with both answers."""
+
+MOST_SHOWN_VALUES = 64
+"""Of one output of such an answer, those that differ before the others."""
+
+_NAMES: Mapping[str, str] = {"f8": "FP64", "f4": "FP32", "f2": "FP16", "b1": "BOOL", "O": "BYTES"}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparing:
+    """Two versions of a model, to be compared on a stage's paths.
+
+    Args:
+        stage: the stage's name.
+        model: the model's name.
+        canary: the version in question.
+        baseline: the one that it is compared with; empty for the one that answered when a request was kept.
+    """
+
+    stage: str
+    model: str
+    canary: str
+    baseline: str = ""
+
+
+def send_again(subject: Subject, row: KeptRequest, stage: str, version: str) -> dict[str, Any]:
+    """A request's answer from a version, or from whatever the stage serves where none is named.
+
+    It is marked as a replay: neither counted nor captured.
+
+    Raises:
+        UnreachableError: there is no answer.
+    """
+    sample = row.sample
+    url = subject.target.endpoint_url
+    with closing(Replay(url, sample.model, version, stage=stage, headers=subject.headers(stage))) as replay:
+        answer = replay.ask(version, sample)
+    try:
+        outputs = read_outputs(answer.headers, answer.body) if answer.status == 200 else {}
+    except UnreadableAnswerError:
+        outputs = {}
+    return {
+        "status": answer.status,
+        "ms": answer.elapsed_ms,
+        "version": answer.headers.get("x-turnout-version", version),
+        "headers": list(answer.headers.items()),
+        "text": answer.body.decode(errors="replace"),
+        "outputs": [describe_output(name, values) for name, values in outputs.items()],
+    }
+
+
+def compare(subject: Subject, rows: Sequence[KeptRequest], comparing: Comparing) -> Iterator[dict[str, Any]]:
+    """Send requests to both versions: how far it is, a row each time, and the report as the last one.
+
+    Args:
+        subject: where they are sent.
+        rows: of the model, the newest first.
+        comparing: the two versions.
+    """
+    model, canary, baseline = comparing.model, comparing.canary, comparing.baseline
+    chosen = [row for row in rows if row.sample.model == model][:MOST_SENT][::-1]
+    summary = Summary(Side(f"{model}/{baseline}" if baseline else "captured version"), Side(f"{model}/{canary}"))
+    rules = rules_of(subject, comparing.stage)
+    keys: list[dict[str, Any]] = []
+    shown: list[dict[str, Any]] = []
+    url, headers = subject.target.endpoint_url, subject.headers(comparing.stage)
+    with closing(Replay(url, model, canary, baseline, stage=comparing.stage, headers=headers, rules=rules)) as replay:
+        for pair in replay.run((number, row.sample) for number, row in enumerate(chosen, 1)):
+            row = chosen[pair.number - 1]
+            summary.add(pair)
+            keys.append({"key": row.key, "agrees": pair.agrees})
+            if pair.agrees is False and len(shown) < MOST_SHOWN_PAIRS:
+                shown.append({"key": row.key, "time": row.sample.time, **describe_pair(pair)})
+            yield {"done": pair.number, "of": len(chosen)}
+    digest = hashlib.sha256(b"".join(write_line(row.sample) + b"\n" for row in chosen)).hexdigest()
+    source = f"{subject.capture.name if subject.capture else 'samples'}, the latest {len(chosen)} requests"
+    origin = ReplayOrigin(datetime.now(UTC), public_url(url), comparing.stage, source, digest)
+    yield {
+        **origin.to_json(),
+        **summary.to_json(),
+        "requests": keys,
+        "shown": shown,
+        "html": render_report(summary, origin, floor=None),
+        "command": command_of(subject, comparing),
+    }
+
+
+def rules_of(subject: Subject, stage: str) -> Mapping[str, OutputRule]:
+    """The rules of a stage's canary; those of `defaults.canary` where it has none."""
+    manifest = subject.project().manifest
+    canary = next((row.canary for row in manifest.stages if row.name == stage), None)
+    agreement = (canary.judgement if canary else manifest.judgement).agreement
+    return agreement.rules if agreement else {}
+
+
+def command_of(subject: Subject, comparing: Comparing) -> str:
+    """The same for the whole capture, as a command line; empty where nothing is captured."""
+    if subject.capture is None:
+        return ""
+    words = ["turnout", "replay", str(subject.capture), "--against", f"{comparing.model}/{comparing.canary}"]
+    if comparing.baseline:
+        words += ["--against", f"{comparing.model}/{comparing.baseline}"]
+    return shlex.join([*words, "--stage", comparing.stage, "--url", subject.target.endpoint_url])
+
+
+def describe_pair(pair: Pair) -> dict[str, Any]:
+    """Both answers to a request, output by output, with what differs."""
+    assert pair.baseline is not None  # they disagree
+    left, right = pair.baseline.outputs or {}, pair.canary.outputs or {}
+    compared = pair.comparison.outputs if pair.comparison else {}
+    return {
+        "versions": list(pair.versions),
+        "replies": [_describe_reply(pair.baseline), _describe_reply(pair.canary)],
+        "outputs": [_describe_both(name, found, left.get(name), right.get(name)) for name, found in compared.items()],
+    }
+
+
+def describe_output(name: str, values: Array) -> dict[str, Any]:
+    """An output as the Open Inference Protocol spells it."""
+    kind = values.dtype.str.lstrip("<|>=")
+    bits = 8 * values.dtype.itemsize
+    datatype = _NAMES.get(kind) or f"{'UINT' if values.dtype.kind == 'u' else 'INT'}{bits}"
+    data = [plain(value) for value in values.reshape(-1)]
+    return {"name": name, "datatype": datatype, "shape": list(values.shape), "data": data}
+
+
+def plain(value: Any) -> Any:
+    """An element as JSON holds it: the shortest digits of a float, a NaN or an infinity as text."""
+    if isinstance(value, np.floating | float):
+        number = float(str(value))
+        return number if math.isfinite(number) else str(number)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _describe_reply(reply: SampleReply) -> dict[str, Any]:
+    return {"status": reply.status, "ms": reply.duration_ms, "error": reply.error}
+
+
+def _describe_both(name: str, found: OutputComparison, left: Array | None, right: Array | None) -> dict[str, Any]:
+    """An output of both answers: the elements, those that differ first in number, at their places in order."""
+    described: dict[str, Any] = {
+        "name": name,
+        "measure": found.measure,
+        "agrees": found.agrees,
+        "problem": found.problem,
+        "max_absolute": found.max_absolute if math.isfinite(found.max_absolute) else None,
+        "shapes": [None if values is None else list(values.shape) for values in (left, right)],
+    }
+    if left is None or right is None or left.shape != right.shape:
+        sides: list[Any] = [
+            () if values is None else values.reshape(-1)[:MOST_SHOWN_VALUES] for values in (left, right)
+        ]
+        length = max(map(len, sides))
+        padded = [[plain(side[at]) if at < len(side) else None for at in range(length)] for side in sides]
+        rows = [
+            {"at": [at], "values": list(values), "differs": values[0] != values[1]}
+            for at, values in enumerate(zip(*padded, strict=True))
+        ]
+        return {**described, "size": length, "differing": sum(row["differs"] for row in rows), "rows": rows}
+    flat = left.reshape(-1), right.reshape(-1)
+    differs = flat[0] != flat[1]
+    if flat[0].dtype.kind == "f" and flat[1].dtype.kind == "f":
+        differs &= ~(np.isnan(flat[0]) & np.isnan(flat[1]))
+    # Of many elements the first that differ, and the others only where there is room for all.
+    places = np.flatnonzero(differs) if flat[0].size > MOST_SHOWN_VALUES else np.arange(flat[0].size)
+    rows = [
+        {
+            "at": [int(index) for index in np.unravel_index(place, left.shape)],
+            "values": [plain(side[place]) for side in flat],
+            "differs": bool(differs[place]),
+        }
+        for place in places[:MOST_SHOWN_VALUES]
+    ]
+    return {**described, "size": int(flat[0].size), "differing": int(differs.sum()), "rows": rows}
