@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from turnout.protocol.aws.cors import cors_headers
 from turnout.protocol.aws.events import make_answer
 from turnout.protocol.errors import RequestError
 from turnout.protocol.routing.invocation import Answered
@@ -73,6 +74,12 @@ def status_of(answer: Mapping[str, Any]) -> int:
 def with_headers(answer: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
     """A function's response with more headers."""
     return {**answer, "headers": {**(answer.get("headers") or {}), **headers}}
+
+
+def with_cors(answer: dict[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
+    """A response with what it says to browsers; it may have come from a function that failed and says nothing."""
+    headers = cors_headers(event)
+    return with_headers(answer, headers) if headers else answer
 
 
 def answer_failure(error: str) -> dict[str, Any]:

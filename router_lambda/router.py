@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from turnout.protocol.aws.cors import cors_headers
 from turnout.protocol.errors import RequestError
 from turnout.protocol.naming import FALLBACK_HEADER, MODEL_HEADER, ROUTE_HEADER, VERSION_HEADER
 from turnout.protocol.routing.choice import MOST_HOPS, RouteError, read_hop
@@ -15,7 +16,7 @@ from turnout.protocol.routing.invocation import Invoke
 from turnout.protocol.routing.route_table import RouteTable
 
 from .calls import CallOutcome, Calls
-from .proxy_answers import answer_error, answer_failure, with_headers
+from .proxy_answers import answer_error, answer_failure, with_cors, with_headers
 from .tasks import AsyncioTasks, Tasks
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Router:
             deadline_s: when the caller gives up, a moment of the clock.
         """
         try:
-            return await self._answer(event, deadline_s)
+            return with_cors(await self._answer(event, deadline_s), event)
         except RequestError as error:
             answer = answer_error(error)
         except RouteError as error:
@@ -70,7 +71,7 @@ class Router:
         except Exception:
             _LOG.exception("the router of %s failed", self._model)
             answer = answer_failure("failed")
-        return with_headers(answer, {MODEL_HEADER: self._model})
+        return with_headers(answer, {MODEL_HEADER: self._model, **cors_headers(event)})
 
     async def _answer(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
         if read_hop(event) >= MOST_HOPS:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy.typing as npt
 import orjson
 
+from turnout.protocol.aws.cors import cors_headers
 from turnout.protocol.aws.events import is_canary, is_ping, make_answer, read_event
 from turnout.protocol.codecs.codecs import check_sizes, decode_request, encode_answer
 from turnout.protocol.codecs.requests import InferenceRequest
@@ -102,7 +103,7 @@ class ModelFunction:
         Raises:
             RunCancelled: `context.cancellation` was used, or `may_run` said no.
         """
-        headers = self._headers["true" if is_canary(event) else "false"].copy()
+        headers = self._headers["true" if is_canary(event) else "false"] | cors_headers(event)
         try:
             return self._answer(event, context, headers)
         except RequestError as error:

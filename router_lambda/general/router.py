@@ -13,7 +13,7 @@ from turnout.protocol.errors import RequestError
 from turnout.protocol.routing.catalogue import Catalogue
 from turnout.protocol.routing.invocation import Invoke
 
-from ..proxy_answers import answer_error, answer_failure, with_headers
+from ..proxy_answers import answer_error, answer_failure, with_cors, with_headers
 from ..tasks import AsyncioTasks, Tasks
 from .catalogue import find_model, find_version, list_models, show_model, show_version
 from .open_inference import OpenInference
@@ -53,6 +53,9 @@ class GeneralRouter:
             event: API Gateway's proxy event.
             deadline_s: when the caller gives up, a moment of the clock.
         """
+        return with_cors(await self._answer_or_refuse(event, deadline_s), event)
+
+    async def _answer_or_refuse(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
         try:
             return await self._answer(event, deadline_s)
         except RequestError as error:

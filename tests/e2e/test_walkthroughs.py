@@ -23,10 +23,11 @@ SERVE_OPTIONS: dict[str, tuple[str, ...]] = {
     "deploying": (),
     "production": ("--services", "token"),
     "control-plane": (),
+    "browsers": ("--watch",),
 }
 """The options with which each page starts its server."""
 
-MANIFESTS = ("canary", "graphs", "routing")
+MANIFESTS = ("browsers", "canary", "graphs", "routing")
 """Pages whose first YAML block has stages, and models unless the project of `turnout init` has them."""
 
 

@@ -294,6 +294,11 @@ OTHER: Mapping[str, Any] = {
     "version_override": True,
     "issuer": "https://other",
     "audience": ["other"],
+    "origins": ["https://other.example"],
+    "headers": ["x-other"],
+    "methods": ["POST"],
+    "max_age_s": 7,
+    "credentials": True,
     "rate": 7.5,
     "burst": 7,
     "*": "newest",
@@ -330,6 +335,7 @@ BASE: Mapping[str, Any] = {
             "auth": "jwt",
             "jwt": {"issuer": "https://a", "audience": ["a"]},
             "throttle": {"rate": 1, "burst": 1},
+            "cors": {"origins": ["https://a.example"]},
         }
     },
 }

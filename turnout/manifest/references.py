@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
+from turnout.manifest.access_references import check_access
 from turnout.manifest.graph_references import check_graphs
 from turnout.manifest.lambda_references import check_version_keys
 from turnout.manifest.runtime_references import check_runtime
@@ -130,6 +131,7 @@ def _stage(tree: Tree, stage: str) -> Iterator[Finding]:
             yield Finding((*path, "serve", model), f"`{model}` is under `weights` too", "Delete one of the two.")
     yield from _left_out(tree, path, body)
     yield from _jwt(path, body)
+    yield from check_access(path, body)
     yield from _canary(tree, path, stage, body)
 
 

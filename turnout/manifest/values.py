@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from turnout.manifest.access import Cors
 from turnout.manifest.judgement import Judgement
 from turnout.manifest.settings import Settings, Slo
 from turnout.problems import Problem
@@ -158,6 +159,7 @@ class Stage:
         slo: what is promised of the stage.
         jwt: the issuer and audience of `auth: jwt`, else None.
         newest: the models of `serve` that `"*": newest` stands for.
+        cors: which web pages may call it from a browser, or None.
     """
 
     name: str
@@ -170,6 +172,7 @@ class Stage:
     slo: Slo = field(default_factory=Slo)
     jwt: Jwt | None = None
     newest: frozenset[str] = field(default=frozenset(), compare=False)  # `serve` says what that comes to
+    cors: Cors | None = None
 
 
 @dataclass(frozen=True, slots=True)

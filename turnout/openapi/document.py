@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from turnout.openapi.general_operations import ANY_METHOD, GENERAL_SCHEMAS, build_general_operation
+from turnout.openapi.cors import PREFLIGHT, build_preflight, customize_errors
+from turnout.openapi.general_operations import ANY_METHOD, GENERAL_SCHEMAS, build_general_operation, path_parameters
 from turnout.openapi.inference_operations import ShownExample, build_operation
 from turnout.openapi.schemas import build_schemas
 from turnout.plan.auth import build_schemes, find_auth_type
@@ -98,12 +99,17 @@ def build_document(
         paths[route.path] = {ANY_METHOD if route.method == "ANY" else route.method.lower(): operation}
         if route.method == "GET":
             paths[route.path]["head"] = {**operation, "operationId": f"{operation['operationId']}Head"}
+        if api.cors is not None:
+            preflight = build_preflight(api.cors, f"{operation['operationId']}Preflight")
+            if parameters := path_parameters(route.path):
+                preflight["parameters"] = parameters
+            paths[route.path][PREFLIGHT] = preflight
     return {
         "openapi": "3.0.3",
         "info": {"title": api.name, "version": "1", "description": INFO},
         "x-amazon-apigateway-binary-media-types": list(BINARY_MEDIA_TYPES),
         **dict(auth.extensions),
-        "x-amazon-apigateway-gateway-responses": GATEWAY_RESPONSES,
+        "x-amazon-apigateway-gateway-responses": customize_errors(GATEWAY_RESPONSES, api.cors),
         "tags": [_tag(plan, model) for model in (*versions, *(graph.model for graph in plan.graphs))],
         "paths": paths,
         "components": {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from turnout.openapi.cors import PREFLIGHT
 from turnout.openapi.general_operations import ANY_METHOD, path_parameters
 from turnout.openapi.inference_operations import BINARY, BODY, HEADER_LENGTH
 
@@ -60,8 +61,9 @@ def _publish_paths(paths: Mapping[str, Any]) -> dict[str, Any]:
         elif path == PROTOCOL_HEALTH:
             published |= _protocol_paths(HEALTH_PATHS, _published(item["get"]))
         elif path != PROTOCOL_ROOT:
-            # HEAD says what GET says, without the body: nothing that a reader of the document needs.
-            published[path] = _each_published({method: row for method, row in item.items() if method != "head"})
+            # HEAD says what GET says, without the body, and browsers send preflights by themselves.
+            shown = {method: row for method, row in item.items() if method not in {"head", PREFLIGHT}}
+            published[path] = _each_published(shown)
     return published
 
 

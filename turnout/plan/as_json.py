@@ -41,6 +41,7 @@ def _api(api: Api) -> dict[str, Any]:
         "routes": [asdict(route) for route in api.routes],
         "stages": [_stage(stage) for stage in api.stages],
         "jwt": api.jwt and asdict(api.jwt),
+        "cors": api.cors and asdict(api.cors),
     }
 
 
@@ -56,6 +57,7 @@ def _stage(stage: StagePlan) -> dict[str, Any]:
         "version_override": stage.version_override,
         "slo": asdict(stage.slo),
         "jwt": stage.jwt and asdict(stage.jwt),
+        "cors": stage.cors and asdict(stage.cors),
     }
 
 

@@ -106,8 +106,11 @@ def find_routed(manifest: Manifest) -> frozenset[str]:
 
 
 def api_name(prefix: str, stage: StagePlan) -> str:
-    """`turnout-local_api_key`; `turnout-local_jwt_prod`, since nothing else tells two issuers apart for good."""
-    return "_".join((prefix, stage.auth, *((stage.name,) if stage.jwt else ())))
+    """`turnout-local_api_key`; `turnout-local_jwt_prod` where the document holds what is the stage's own.
+
+    That is its issuer or its CORS. Nothing but the stage's name tells two of these apart for good.
+    """
+    return "_".join((prefix, stage.auth, *((stage.name,) if stage.jwt or stage.cors else ())))
 
 
 def _serve(version: Version, artifacts: Mapping[tuple[str, str], Artifact]) -> ServedVersion:
@@ -127,11 +130,13 @@ def _signatures(versions: Sequence[ServedVersion]) -> dict[tuple[str, str], Sign
 
 
 def _plan_apis(stages: Sequence[StagePlan], routes: tuple[Route, ...], prefix: str) -> tuple[Api, ...]:
-    """Stages with equal documents share an API; a stage whose document names an issuer has one of its own."""
+    """Stages with equal documents share an API; one whose document names an issuer or origins has an API of its own."""
     shared: dict[str, list[StagePlan]] = {}
     for stage in stages:
         shared.setdefault(api_name(prefix, stage), []).append(stage)
-    return tuple(Api(name, rows[0].auth, routes, tuple(rows), rows[0].jwt) for name, rows in shared.items())
+    return tuple(
+        Api(name, rows[0].auth, routes, tuple(rows), rows[0].jwt, rows[0].cors) for name, rows in shared.items()
+    )
 
 
 def _check_artifacts(manifest: Manifest, artifacts: Mapping[tuple[str, str], Artifact]) -> Iterator[Problem]:

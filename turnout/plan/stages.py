@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from turnout.manifest.parser import Model, Stage
 from turnout.plan.values import CanaryPlan, StagePlan
+from turnout.protocol.aws.cors import CREDENTIALS_VARIABLE, ORIGINS_VARIABLE, spell_origins
 from turnout.protocol.naming import (
     ALIAS_VARIABLE,
     CANARY_VARIABLE,
@@ -37,6 +38,10 @@ def plan_stage(stage: Stage, models: Sequence[Model]) -> StagePlan:
         variables[variable_name(model.name)] = ROUTER
         variables[route_variable_name(model.name)] = spell_route(weights or {stage.serve[model.name]: 100})
     variables |= {ALIAS_VARIABLE: LIVE, CANARY_VARIABLE: "false"}
+    if stage.cors is not None:
+        variables[ORIGINS_VARIABLE] = spell_origins(stage.cors.origins)
+        if stage.cors.credentials:
+            variables[CREDENTIALS_VARIABLE] = "true"
     return StagePlan(
         stage.name,
         variables,
@@ -46,6 +51,7 @@ def plan_stage(stage: Stage, models: Sequence[Model]) -> StagePlan:
         stage.version_override,
         stage.slo,
         stage.jwt,
+        stage.cors,
     )
 
 

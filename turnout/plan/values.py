@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from turnout.manifest.parser import Jwt, Node, Slo, Throttle, Version
+from turnout.manifest.parser import Cors, Jwt, Node, Slo, Throttle, Version
 from turnout.manifest.settings import Settings
 from turnout.protocol.tensors.datatypes import Signature
 from turnout.runtimes.registry import RUNTIMES
@@ -96,11 +96,12 @@ class StagePlan:
     version_override: bool = False
     slo: Slo = field(default_factory=Slo)
     jwt: Jwt | None = None
+    cors: Cors | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One REST API: the stages whose documents are equal share it (authentication stands in the document).
+    """One REST API: the stages whose documents are equal share it (authentication and CORS stand in the document).
 
     Args:
         name: `turnout-local_none`.
@@ -108,6 +109,7 @@ class Api:
         routes: the same in every API of a plan.
         stages: those that share it.
         jwt: whose tokens `auth: jwt` takes, else None.
+        cors: which web pages may call its stage, or None.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Api:
     routes: tuple[Route, ...]
     stages: tuple[StagePlan, ...]
     jwt: Jwt | None = None
+    cors: Cors | None = None
 
 
 @dataclass(frozen=True, slots=True)

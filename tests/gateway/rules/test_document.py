@@ -14,7 +14,7 @@ from turnout.gateway.rules.document import DocumentError, compile_document
     ("one", "says"),
     [
         ({}, "POST /x: has no x-amazon-apigateway-integration"),
-        (operation(integration={"type": "mock"}), "POST /x: integrations of type 'mock' are not supported here"),
+        (operation(integration={"type": "http"}), "POST /x: integrations of type 'http' are not supported here"),
         (operation(integration={"responseTransferMode": "STREAM"}), "POST /x: streamed responses"),
         (operation(integration={"timeoutInMillis": 10}), "POST /x: timeoutInMillis must be 50-300000, got 10"),
         (operation(integration={"timeoutInMillis": "10"}), "POST /x: timeoutInMillis must be 50-300000, got '10'"),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from turnout.gateway.api.fields import HOST, USER_AGENT, Fields, fields_of
+from turnout.gateway.api.fields import HOST, ORIGIN, USER_AGENT, Fields, fields_of
 from turnout.gateway.api.identifiers import RequestTimes, extended_request_id, request_id
 from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.rules.authorize import ApiKey
@@ -113,6 +113,7 @@ class Exchange:
             "identity.userAgent": fields.known[USER_AGENT] or "",
             "path": self.stage_path,
             "protocol": "HTTP/1.1",
+            "request.origin": fields.known[ORIGIN] or "",
             "requestId": self.request_id,
             "requestTime": times.at(self.now),
             "requestTimeEpoch": int(self.now * 1000),

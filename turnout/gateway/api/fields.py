@@ -45,8 +45,9 @@ _SLOTS = (
     "x-api-key",
     "x-forwarded-for",
     REPLAY_HEADER,
+    "origin",
 )
-ACCEPT, CONTENT_TYPE, HOST, USER_AGENT, TRACE, API_KEY, FORWARDED_FOR, REPLAY = range(1, len(_SLOTS))
+ACCEPT, CONTENT_TYPE, HOST, USER_AGENT, TRACE, API_KEY, FORWARDED_FOR, REPLAY, ORIGIN = range(1, len(_SLOTS))
 
 
 @lru_cache(maxsize=1024)

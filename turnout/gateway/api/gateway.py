@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnout.gateway.api.exchange import Exchange, Observer, Routed
-from turnout.gateway.api.fields import ACCEPT, API_KEY, CONTENT_TYPE, REPLAY, fields_of, parse_query
+from turnout.gateway.api.fields import ACCEPT, API_KEY, CONTENT_TYPE, ORIGIN, REPLAY, fields_of, parse_query
 from turnout.gateway.api.identifiers import Identifiers, RequestTimes, trace_of_answer
 from turnout.gateway.api.proxy_event import Endpoint, Events, is_too_large
 from turnout.gateway.api.proxy_response import MalformedAnswerError, read_answer
@@ -256,6 +256,9 @@ class Gateway:
             )
             if error is not None:
                 return self._refuse(exchange, error)
+        if operation.mock is not None:
+            status, headers = operation.mock.answer(routed.fields.known[ORIGIN] or "")
+            return Response(status, (*headers, *self._own_headers(exchange)), b"")
         target = exchange.target = routed.share.targets[operation.index]
         if target.problem:
             _LOG.error("%s %s: %s", operation.method, operation.resource, target.problem)
@@ -312,12 +315,12 @@ class Gateway:
         except MalformedAnswerError as error:
             _LOG.error("%s: malformed answer: %s", target.function, error)
             return self._refuse(exchange, FAILED)
-        own = (
-            ("x-amzn-RequestId", exchange.request_id),
-            ("x-amz-apigw-id", exchange.extended_request_id),
-            ("X-Amzn-Trace-Id", trace_of_answer(exchange.trace, exchange.taken)),
-        )
-        return Response(status, (*headers, *own), body)
+        trace = ("X-Amzn-Trace-Id", trace_of_answer(exchange.trace, exchange.taken))
+        return Response(status, (*headers, *self._own_headers(exchange), trace), body)
+
+    @staticmethod
+    def _own_headers(exchange: Exchange) -> tuple[tuple[str, str], ...]:
+        return ("x-amzn-RequestId", exchange.request_id), ("x-amz-apigw-id", exchange.extended_request_id)
 
     def _is_first_throttled(self, now: float) -> bool:
         """Whether no throttled call was logged in the last second: an overloaded function has thousands."""

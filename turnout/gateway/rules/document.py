@@ -11,6 +11,7 @@ from turnout.gateway.rules.authorize import Access, access_of
 from turnout.gateway.rules.gateway_responses import GatewayResponses, parse_gateway_responses
 from turnout.gateway.rules.matching import ANY, PathError, Routes
 from turnout.gateway.rules.media_types import BinaryMediaTypes
+from turnout.gateway.rules.mock import Mock, parse_mock
 from turnout.gateway.rules.validate import Validator, validator_of
 
 METHODS: Mapping[str, str] = {
@@ -58,6 +59,7 @@ class Operation:
         is_misconfigured: whether the integration's own method is another than POST, which AWS imports and then fails.
         access: how callers are let in.
         validator: or None.
+        mock: what answers instead of a function, or None.
     """
 
     index: int
@@ -69,6 +71,7 @@ class Operation:
     is_misconfigured: bool
     access: Access
     validator: Validator | None
+    mock: Mock | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,8 +147,8 @@ def _read_operation(
     if not isinstance(integration, Mapping):
         raise ValueError(f"has no {_EXTENSION}integration")  # noqa: TRY004 - every problem of a document is one kind
     kind = str(integration.get("type", "")).lower()
-    if kind != "aws_proxy":
-        raise ValueError(f"integrations of type {kind!r} are not supported here, only 'aws_proxy'")
+    if kind not in {"aws_proxy", "mock"}:
+        raise ValueError(f"integrations of type {kind!r} are not supported here, only 'aws_proxy' and 'mock'")
     if str(integration.get("responseTransferMode", "BUFFERED")).upper() != "BUFFERED":
         raise ValueError("streamed responses are not supported here")
     timeout_ms = integration.get("timeoutInMillis", 29_000)
@@ -160,11 +163,12 @@ def _read_operation(
         method=method,
         resource=path,
         resource_id=hashlib.sha256(path.encode()).hexdigest()[:6],
-        function=function_of_uri(integration.get("uri")),
+        function="" if kind == "mock" else function_of_uri(integration.get("uri")),
         timeout_ms=timeout_ms,
-        is_misconfigured=str(integration.get("httpMethod", "")).upper() != "POST",
+        is_misconfigured=kind != "mock" and str(integration.get("httpMethod", "")).upper() != "POST",
         access=access,
         validator=validator,
+        mock=parse_mock(integration) if kind == "mock" else None,
     )
 
 

@@ -1,19 +1,21 @@
 """The document's own wording of the gateway's errors, `x-amazon-apigateway-gateway-responses`, compiled.
 
-Honoured: `statusCode`, headers as constants in single quotes, and an `application/json` template with `$context.x` and
-`$stageVariables.x` in it (API Gateway runs no VTL here either). The rest is refused when the document is read.
+Honoured: `statusCode`, headers as constants in single quotes, the request's origin as `Access-Control-Allow-Origin`,
+and an `application/json` template with `$context.x` and `$stageVariables.x` in it (API Gateway runs no VTL in these).
+The rest is refused when the document is read.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from turnout.gateway.rules.errors import STATUS_OF_KIND, GatewayError
+from turnout.protocol.aws.cors import ANY_ORIGIN, allows_origin
 
 CONTEXT_NAMES = frozenset(
     {
@@ -43,6 +45,8 @@ CONTEXT_NAMES = frozenset(
 
 _VARIABLE = re.compile(r"\$(context|stageVariables)\.([A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)")
 _HEADER = "gatewayresponse.header."
+_ALLOW_ORIGIN = "access-control-allow-origin"
+_REQUESTED_ORIGIN = "method.request.header.origin"
 _CONSTANT = re.compile(r"'([\t\x20-\x7e]*)'")
 _JSON = "application/json"
 _KEYS = frozenset({"statusCode", "responseParameters", "responseTemplates"})
@@ -81,8 +85,9 @@ class GatewayResponses:
         if response is None:
             return error.status, (), default
         status = response.status or error.status
+        headers = tuple(_allowed_headers(response.headers, str(context.get("request.origin", "")), variables or {}))
         if response.template is None:
-            return status, response.headers, default
+            return status, headers, default
         known = {
             **context,
             "error.message": error.message,
@@ -94,7 +99,22 @@ class GatewayResponses:
             source: Mapping[str, Any] = known if variable[1] == "context" else variables or {}
             return str(source.get(variable[2], ""))
 
-        return status, response.headers, _VARIABLE.sub(value, response.template).encode()
+        return status, headers, _VARIABLE.sub(value, response.template).encode()
+
+
+def _allowed_headers(
+    headers: tuple[tuple[str, str], ...], origin: str, variables: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """The headers of an error as the page of that origin gets them.
+
+    AWS sends a constant origin whoever asks, and the browser compares; of several it names whichever asks. Here only an
+    origin that the stage allows is ever named, as in the answers of functions.
+    """
+    for name, value in headers:
+        if name.lower() != _ALLOW_ORIGIN or value == ANY_ORIGIN:
+            yield name, value
+        elif origin and (value == origin or (value == _REQUESTED_ORIGIN and allows_origin(variables, origin))):
+            yield name, origin
 
 
 def parse_gateway_responses(extension: object) -> tuple[GatewayResponses, list[str]]:
@@ -134,6 +154,8 @@ def _headers(kind: str, parameters: Mapping[str, Any], problems: list[str]) -> t
         constant = _CONSTANT.fullmatch(value) if isinstance(value, str) else None
         if not name.startswith(_HEADER):
             problems.append(f"{kind}.responseParameters: {name} is not supported here, only {_HEADER}*")
+        elif name.lower() == f"{_HEADER}{_ALLOW_ORIGIN}" and str(value).lower() == _REQUESTED_ORIGIN:
+            headers.append((name.removeprefix(_HEADER), _REQUESTED_ORIGIN))
         elif constant is None:
             problems.append(f"{kind}.responseParameters: {name} must be a constant in single quotes, got {value!r}")
         else:

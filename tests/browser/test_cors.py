@@ -1,0 +1,120 @@
+"""CORS in a real browser: a page of another origin calls a server, as its models.yaml allows it or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.builders.graphs import write_identity
+from tests.builders.running_server import RunningServer, running_server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+MANIFEST = """\
+platform: turnout
+models:
+  echo: {{versions: {{v1: {{artifact: echo.onnx}}, v2: {{artifact: echo.onnx}}}}}}
+stages:
+  closed: {{serve: {{echo: v1}}}}
+  web:
+    serve: {{echo: v1}}
+    canary: {{percent: 100, serve: {{echo: v2}}}}
+    auth: api_key
+    cors: {{origins: ["{origin}"], credentials: true}}
+  every: {{serve: {{echo: v1}}, cors: {{origins: ["*"]}}}}
+"""
+
+CALL = """
+async ([url, key, credentials]) => {
+  try {
+    const response = await fetch(url, {
+      method: "POST",
+      headers: {"content-type": "application/json", "x-api-key": key},
+      body: JSON.stringify({instances: [[1, 2, 3, 4]]}),
+      credentials,
+    });
+    return [response.status, response.headers.get("x-turnout-version"), await response.text()];
+  } catch (error) {
+    return [0, null, String(error)];
+  }
+}
+"""
+
+
+class _Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<title>another origin</title>")
+
+    def log_message(self, *_: Any) -> None:
+        """Nobody reads it."""
+
+
+@pytest.fixture(scope="module")
+def origins() -> Iterator[tuple[str, str]]:
+    """Two origins that serve an empty page."""
+    servers = [ThreadingHTTPServer(("127.0.0.1", 0), _Page) for _ in range(2)]
+    threads = [Thread(target=server.serve_forever) for server in servers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield f"http://127.0.0.1:{servers[0].server_port}", f"http://127.0.0.1:{servers[1].server_port}"
+    finally:
+        for server, thread in zip(servers, threads, strict=True):
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def server(origins: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("cors")
+    write_identity(folder / "echo.onnx")
+    (folder / "models.yaml").write_text(MANIFEST.format(origin=origins[0]))
+    with running_server(folder, "--workers", "1", "--no-access-log") as server:
+        yield server
+
+
+def call(page: Page, server: RunningServer, stage: str, key: str = "x", credentials: str = "omit") -> list[Any]:
+    url = f"http://127.0.0.1:{server.port}/{stage}/models/echo/inference"
+    found: list[Any] = page.evaluate(CALL, [url, key, credentials])
+    return found
+
+
+def test_page_of_an_allowed_origin_reads_answers_and_errors(
+    chromium: Browser, server: RunningServer, origins: tuple[str, str]
+) -> None:
+    key = server.api_key("web")
+    page = chromium.new_page()
+    try:
+        page.goto(origins[0])
+        for credentials in ("omit", "include"):
+            status, version, text = call(page, server, "web", key, credentials)
+            assert (status, version) == (200, "v2"), text
+            status, _, text = call(page, server, "web", "a wrong key", credentials)
+            assert (status, text) == (403, '{"message":"Forbidden"}')
+        assert call(page, server, "closed")[0] == 0
+        assert call(page, server, "every")[:2] == [200, "v1"]
+        assert call(page, server, "every", credentials="include")[0] == 0
+    finally:
+        page.close()
+
+
+def test_page_of_another_origin_reads_nothing(
+    chromium: Browser, server: RunningServer, origins: tuple[str, str]
+) -> None:
+    page = chromium.new_page()
+    try:
+        page.goto(origins[1])
+        assert call(page, server, "web", server.api_key("web"))[0] == 0
+        assert call(page, server, "closed")[0] == 0
+        assert call(page, server, "every")[:2] == [200, "v1"]
+    finally:
+        page.close()

@@ -1,0 +1,64 @@
+"""What is wrong between the keys that say who may call a stage, and from where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from turnout.manifest.access import Cors
+from turnout.manifest.parser import Manifest, parse_manifest
+from turnout.problems import ProblemsError
+
+BEFORE = """\
+platform: acme
+models:
+  iris: {versions: {v1: {artifact: a.onnx}}}
+  spam: {versions: {v1: {artifact: b.onnx}}}
+stages:
+"""
+
+
+def parse(stage: str) -> Manifest:
+    text = f"{BEFORE}  prod: {{serve: {{'*': newest}}, {stage}}}\n"
+    return parse_manifest(text.encode(), path=Path("models.yaml"), source="models.yaml")
+
+
+def message_of(stage: str) -> str:
+    with pytest.raises(ProblemsError) as caught:
+        parse(stage)
+    return str(caught.value)
+
+
+def test_cors_is_read_with_its_defaults() -> None:
+    cors = parse("cors: {origins: [https://a.example]}").stages[0].cors
+    assert cors == Cors(("https://a.example",))
+    assert cors is not None
+    assert (cors.max_age_s, cors.credentials, cors.methods) == (600, False, ("GET", "HEAD", "POST"))
+    full = "cors: {origins: [http://localhost:3000], headers: [x-a], methods: [POST], max_age_s: 5, credentials: true}"
+    assert parse(full).stages[0].cors == Cors(("http://localhost:3000",), ("x-a",), ("POST",), 5, True)
+
+
+@pytest.mark.parametrize(
+    ("cors", "message"),
+    [
+        ('{origins: ["*"], credentials: true}', "stages.prod.cors.credentials: cannot be true with"),
+        ('{origins: ["*", "https://a.example"]}', "stages.prod.cors.origins: `*` allows every origin, so it must"),
+        ("{origins: [https://a.example/]}", "stages.prod.cors.origins.0: must be an origin such as"),
+        ("{origins: [https://A.example]}", "must be an origin such as"),
+        ("{origins: ['https://*.example']}", "without wildcards"),
+        ("{origins: ['null']}", "must be an origin such as"),
+        ("{origins: [a.example]}", "must be an origin such as"),
+        ("{origins: ['https://a.example:443']}", "names the default port, which browsers leave out"),
+        ("{origins: ['http://a.example:80']}", "Write http://a.example."),
+        ("{origins: []}", "stages.prod.cors.origins"),
+        ("{}", "`origins` is missing"),
+        ("{origins: [https://a.example], methods: [PUT]}", "stages.prod.cors.methods.0: must be one of GET, HEAD"),
+        ("{origins: [https://a.example], max_age_s: -1}", "max_age_s: must be 0-86400"),
+        ("{origins: [https://a.example], headers: ['a b']}", "must be a header's name"),
+        ("{origins: [https://a.example], headers: ['*'], credentials: true}", "`*` is not a wildcard with"),
+        (f"{{origins: [{', '.join(f'https://{n}.a-long-name.example' for n in range(20))}]}}", "at most 512 are"),
+    ],
+)
+def test_wrong_cors_is_refused_with_its_place(cors: str, message: str) -> None:
+    assert message in message_of(f"cors: {cors}")

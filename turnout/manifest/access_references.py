@@ -1,0 +1,46 @@
+"""Rules between the keys that say who may call a stage, and from where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from turnout.manifest.schema import Finding
+from turnout.manifest.tree import Tree, mapping, sequence
+from turnout.protocol.aws.cors import ANY_ORIGIN, MOST_CHARACTERS, spell_origins
+from turnout.yaml_text.reader import KeyPath
+
+DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def check_access(path: KeyPath, body: Tree) -> Iterator[Finding]:
+    """What is wrong between the keys of the stage at `path`."""
+    yield from _check_cors((*path, "cors"), mapping(body.get("cors")))
+
+
+def _check_cors(path: KeyPath, cors: Tree) -> Iterator[Finding]:
+    origins = [origin for origin in sequence(cors.get("origins")) if isinstance(origin, str)]
+    if ANY_ORIGIN in origins and len(origins) > 1:
+        yield Finding(
+            (*path, "origins"), "`*` allows every origin, so it must stand alone", "Delete the others, or it."
+        )
+    if ANY_ORIGIN in origins and cors.get("credentials") is True:
+        yield Finding(
+            (*path, "credentials"),
+            'cannot be true with `origins: ["*"]`: every web page could call with its visitor\'s credentials',
+            "Name the origins, or delete `credentials`.",
+        )
+    if "*" in sequence(cors.get("headers")) and cors.get("credentials") is True:
+        yield Finding((*path, "headers"), "`*` is not a wildcard with `credentials: true`", "Name the headers.")
+    for index, origin in enumerate(sequence(cors.get("origins"))):
+        scheme, _, host = origin.partition("://") if isinstance(origin, str) else ("", "", "")
+        if host.endswith(f":{DEFAULT_PORTS.get(scheme, '-')}"):
+            hint = f"Write {scheme}://{host.rpartition(':')[0]}."
+            yield Finding((*path, "origins", index), "names the default port, which browsers leave out", hint)
+    size = len(spell_origins(origins))
+    if size > MOST_CHARACTERS:
+        yield Finding(
+            (*path, "origins"),
+            f"the origins have {size} characters together, at most {MOST_CHARACTERS} are allowed: functions read them "
+            "from a stage variable",
+            "Name fewer origins.",
+        )

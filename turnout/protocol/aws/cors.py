@@ -1,0 +1,83 @@
+"""Cross-origin requests of browsers: which origins a stage allows, and the headers that say so.
+
+API Gateway answers preflights itself, but it passes a proxy answer on as it is: the functions add the headers. A stage
+tells them its origins in stage variables, which a canary's overrides leave alone. Source: API Gateway Developer Guide,
+"CORS for REST APIs"; Fetch Standard, "CORS protocol".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+ORIGINS_VARIABLE = "CorsOrigins"
+"""The stage variable with the allowed origins. Models' variables begin with a lower-case letter: none is called so."""
+
+CREDENTIALS_VARIABLE = "CorsCredentials"
+"""The stage variable that is `true` where browsers may send cookies and HTTP authentication."""
+
+ANY_ORIGIN = "*"
+
+SPELLED_ANY = "any"
+"""`*` as a stage variable: its value may not hold an asterisk."""
+
+MOST_CHARACTERS = 512
+"""Of a stage variable's value."""
+
+EXPOSED = (
+    "Inference-Header-Content-Length, Retry-After, x-amzn-ErrorType, x-amzn-RequestId, x-turnout-canary, "
+    "x-turnout-digest, x-turnout-fallback-from, x-turnout-model, x-turnout-route, x-turnout-version"
+)
+"""What a page may read of an answer beside the headers that are always readable."""
+
+_ALLOW_ORIGIN = "Access-Control-Allow-Origin"
+_ALLOW_CREDENTIALS = "Access-Control-Allow-Credentials"
+_EXPOSE = "Access-Control-Expose-Headers"
+_CONDITION = re.compile(r'\$origin == "([^"]*)"')
+
+
+def spell_origins(origins: Iterable[str]) -> str:
+    """Return the value of `ORIGINS_VARIABLE`."""
+    return ",".join(SPELLED_ANY if origin == ANY_ORIGIN else origin for origin in origins)
+
+
+def allows_origin(variables: Mapping[str, str], origin: str) -> bool:
+    """Whether the stage with these variables names the origin, or allows all."""
+    spelled = variables.get(ORIGINS_VARIABLE, "")
+    return spelled == SPELLED_ANY or (bool(origin) and "," not in origin and origin in spelled.split(","))
+
+
+def cors_headers(event: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a function's answer to an event says to browsers; nothing where the stage has no `cors`."""
+    variables = event.get("stageVariables")
+    if not variables or ORIGINS_VARIABLE not in variables:
+        return {}
+    if variables[ORIGINS_VARIABLE] == SPELLED_ANY:
+        return {_ALLOW_ORIGIN: ANY_ORIGIN, _EXPOSE: EXPOSED}
+    origin = next((value for name, value in (event.get("headers") or {}).items() if name.lower() == "origin"), "")
+    if not allows_origin(variables, origin):
+        return {"Vary": "Origin"}
+    credentials = {_ALLOW_CREDENTIALS: "true"} if variables.get(CREDENTIALS_VARIABLE) == "true" else {}
+    return {_ALLOW_ORIGIN: origin, **credentials, _EXPOSE: EXPOSED, "Vary": "Origin"}
+
+
+def render_origin_template(origins: Iterable[str]) -> str:
+    """Return the mapping template that answers a preflight with its own origin where that is one of these.
+
+    A response parameter is a constant, so only a template can choose. HTTP/2 spells the header in lower case.
+    """
+    condition = " || ".join(f'$origin == "{origin}"' for origin in origins)
+    return "\n".join(
+        (
+            '#set($origin = $input.params().header.get("Origin"))',
+            '#if(!$origin || $origin == "")#set($origin = $input.params().header.get("origin"))#end',
+            f"#if({condition})#set($context.responseOverride.header.{_ALLOW_ORIGIN} = $origin)#end",
+        )
+    )
+
+
+def read_origin_template(template: str) -> tuple[str, ...] | None:
+    """Return the origins that a template of `render_origin_template` allows; None for any other template."""
+    origins = tuple(_CONDITION.findall(template))[1:]
+    return origins if origins and template == render_origin_template(origins) else None
