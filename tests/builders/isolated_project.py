@@ -25,6 +25,7 @@ from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.functions.isolated.keeper import children_of
 from turnout.gateway.functions.isolated.limits import EnvironmentLimits
 from turnout.gateway.functions.isolated.process import FunctionCode
+from turnout.gateway.shared.session_budget import SessionBudget
 
 MANIFEST = """
 platform: turnout
@@ -260,9 +261,11 @@ def play(
     environments: int = 2,
     idle_s: float = 300.0,
     waiting: int = 10_000,
+    budget: SessionBudget | None = None,
 ) -> None:
     """Run a scenario as the server would: on uvloop, everything closed once the loop has ended."""
-    functions = IsolatedFunctions(codes, EnvironmentLimits(environments, idle_s, waiting), serve_invoke=serve_invoke)
+    limits = EnvironmentLimits(environments, idle_s, waiting)
+    functions = IsolatedFunctions(codes, limits, serve_invoke=serve_invoke, budget=budget)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 

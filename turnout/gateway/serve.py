@@ -37,8 +37,10 @@ from turnout.gateway.services.access import Guard, make_guard, make_token
 from turnout.gateway.services.console import Console
 from turnout.gateway.services.registry import ServiceParts, make_services
 from turnout.gateway.shared.samples import SharedSamples
+from turnout.gateway.shared.session_budget import SessionBudget
 from turnout.gateway.shared.state import CAPTURE_LOCK, LINES_LOCK, SAMPLES_LOCK, SharedState
 from turnout.gateway.sockets import bind_sockets
+from turnout.gateway.workers.memory import find_memory_limit, trim_memory
 from turnout.gateway.workers.processors import processors
 from turnout.plan.values import Plan
 from turnout.project.project import Project
@@ -55,6 +57,9 @@ LONGEST_ELEMENTS = 100_000
 BODIES_BYTES = 256 * 1024 * 1024
 LEAST_BODIES_BYTES = 64 * 1024 * 1024
 """Of bodies that are being read or answered, over all workers, and for each of them at least."""
+
+MEMORY_SHARE = 0.8
+"""Of the container's or the machine's memory, what the server may take by default."""
 
 FINISH_S = 2.0
 """How long a worker that stops waits for captured requests that are still being read."""
@@ -77,6 +82,7 @@ def serve(
     capture: Path | None = None,
     services: ServicesMode | None = None,
     isolation: Isolation | None = None,
+    max_memory: int = 0,
     make_console: Callable[[str], Console] | None = None,
     preparing: Callable[[int], AbstractContextManager[Progress]] = lambda _: nullcontext(ignore_progress),
     check_interrupt: Callable[[], None] = lambda: None,
@@ -98,6 +104,8 @@ def serve(
         capture: the file to which every request that reaches a model is added.
         services: who may use the services beside the API; None is `local` on a loopback address, else `token`.
         isolation: how each function runs in processes of its own; None runs all in this one.
+        max_memory: bytes that the server may take; idle versions are unloaded beyond. 0 is `MEMORY_SHARE` of what
+            there is.
         make_console: makes the console of the server at an address; None has none.
         preparing: shows progress while the isolated functions' packages are built; told how many functions there are.
         check_interrupt: raises KeyboardInterrupt if one came and was dropped; called once, before workers start.
@@ -138,12 +146,18 @@ def serve(
             None if captured is None else captured.write,
             line_log if access_log else None,
         )
+        budget = make_budget(max_memory, state, in_process=isolation is None)
         refusals = {int(status): make_refusal(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
 
         def functions_of(edition: Edition, before: EditionFunctions | None) -> EditionFunctions:
             if isolation is None:
                 return edition_functions(
-                    edition, before, running_limit=max(2, -(-processors() // workers)), running=state.running
+                    edition,
+                    before,
+                    running_limit=max(2, -(-processors() // workers)),
+                    running=state.running,
+                    budget=budget,
+                    loads_at_once=max(2, -(-processors() // workers)),
                 )
             with preparing(len(edition.plan.functions)) if before is None else nullcontext(ignore_progress) as progress:
                 return open_isolated(
@@ -153,6 +167,7 @@ def serve(
                     progress=progress,
                     share=workers,
                     make_slots=state.slots.slots_of,
+                    budget=budget,
                     before=before if isinstance(before, IsolatedFunctions) else None,
                 )
 
@@ -192,6 +207,7 @@ def serve(
             refusals=refusals,
             log=partial(log_refusal, refusals, lines.write, log_format) if access_log else None,
             flush=flush,
+            budget=budget,
         )
 
         greet = partial(greet_user, edition, gateway.notes, make_url(host, bound_port), default_stage, capture, console)
@@ -199,6 +215,13 @@ def serve(
         check_interrupt()
         output.redirect()
         supervise(sockets, state, serving, first, is_watching=watch, notify=notify, on_ready=greet, output=output)
+
+
+def make_budget(max_memory: int, state: SharedState, *, in_process: bool) -> SessionBudget | None:
+    """The memory that loaded versions may take; None where there is no limit and the system names none."""
+    limit = max_memory or int(MEMORY_SHARE * find_memory_limit())
+    state.max_memory_bytes = limit
+    return SessionBudget(limit, state.sessions, trim_memory, in_process=in_process) if limit else None
 
 
 def greet_user(

@@ -12,6 +12,7 @@ import pytest
 from tests.builders.running_server import running_server, serve_command
 from tests.builders.waiting import PATIENCE_S
 from turnout.cli.__main__ import main
+from turnout.cli.commands.serve import parse_memory
 
 
 def serve(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,6 +35,28 @@ def test_a_port_in_use_is_1_with_the_remedy(project: Path) -> None:
 def test_an_unknown_stage_is_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "-m", str(project), "--stage", "beta"]) == 2
     assert capsys.readouterr().err == "turnout: unknown stage 'beta'.\n    The stages are: dev, prod.\n"
+
+
+@pytest.mark.parametrize(
+    ("amount", "says"),
+    [
+        ("plenty", "expected an amount of memory such as 2GB or 512MB, got 'plenty'."),
+        ("-2GB", "expected an amount of memory such as 2GB or 512MB, got '-2GB'."),
+        ("2 parsecs", "expected an amount of memory such as 2GB or 512MB, got '2 parsecs'."),
+        ("2", "must be at least 64MB, got '2'."),
+        ("63MiB", "must be at least 64MB, got '63MiB'."),
+    ],
+)
+def test_memory_that_is_no_amount_is_2(
+    project: Path, capsys: pytest.CaptureFixture[str], amount: str, says: str
+) -> None:
+    assert main(["serve", "-m", str(project), "--max-memory", amount]) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_amounts_of_memory() -> None:
+    amounts = {"64MB": 2**26, "1.5 GiB": 3 * 2**29, "2g": 2**31, "1TB": 2**40, "100000000": 10**8, "65536kb": 2**26}
+    assert {text: parse_memory(text) for text in amounts} == amounts
 
 
 def test_an_address_of_another_machine_is_1(project: Path) -> None:

@@ -15,6 +15,7 @@ from turnout.gateway.rules.stages import CanarySettings, StageSettings
 from turnout.gateway.services.prometheus import Sources, kind_of, list_errors, make_prometheus, render_metrics
 from turnout.gateway.shared.counters import BOUNDS_S, ERROR_STATUSES, Counts
 from turnout.gateway.shared.gauges import Event, Load
+from turnout.gateway.shared.sessions import SessionUse
 from turnout.gateway.shared.state import ControlState, SharedState
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -50,6 +51,9 @@ def served() -> SharedState:
         state.become(worker)
         state.counters.record(key, status, seconds, failed=status == 502)
     state.gauges.write(0, Load(sessions=2, running=1, waiting=3, memory_bytes=1000))
+    state.become(0)
+    state.sessions.write(SessionUse(used_bytes=500, loads=3, evictions=1))
+    state.max_memory_bytes = 2000
     state.add_connections(1, 5)
     state.gauges.count(Event.RESTART)
     state.gauges.count(Event.RELOAD)
@@ -93,10 +97,14 @@ def test_workers_and_server() -> None:
         ("turnout_running_calls", 1),
         ("turnout_waiting_calls", 3),
         ("turnout_open_connections", 0),
+        ("turnout_session_memory_bytes", 500),
+        ("turnout_session_loads_total", 3),
+        ("turnout_session_evictions_total", 1),
     ):
         assert look_up(samples, name, worker="0") == number
     assert look_up(samples, "turnout_worker_up", worker="1") == 0
     assert look_up(samples, "turnout_open_connections", worker="1") == 5
+    assert look_up(samples, "turnout_memory_limit_bytes") == 2000
     assert look_up(samples, "turnout_worker_restarts_total") == 1
     assert look_up(samples, "turnout_reloads_total", result="success") == 1
     assert look_up(samples, "turnout_reloads_total", result="failure") == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,25 @@ if TYPE_CHECKING:
     from turnout.console.door import Door
 
 CANNOT_LISTEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT})
+
+
+LEAST_MEMORY_MB = 64
+
+UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+"""Bytes in a unit, by its first letter: `GB`, `Gi`, `GiB` and `g` are meant alike."""
+
+
+def parse_memory(text: str | int) -> int:
+    """Bytes of an amount of memory: `2GB`, `512 MB`, `1.5GiB`."""
+    if isinstance(text, int):
+        return text
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(?:([kmgt])(?:i?b?)|b?)", text.strip().lower())
+    if found is None:
+        raise typer.BadParameter(f"expected an amount of memory such as 2GB or 512MB, got {text!r}.")
+    amount = int(float(found[1]) * UNITS[found[2] or ""])
+    if amount < LEAST_MEMORY_MB * UNITS["m"]:
+        raise typer.BadParameter(f"must be at least {LEAST_MEMORY_MB}MB, got {text!r}.")
+    return amount
 
 
 class LogFormat(StrEnum):
@@ -95,6 +115,16 @@ EnvironmentsOption = Annotated[
 IdleOption = Annotated[
     float, typer.Option(min=0, metavar="SECONDS", help="With --isolated, stop a process after this idle time.")
 ]
+MaxMemoryOption = Annotated[
+    int,
+    typer.Option(
+        metavar="SIZE",
+        parser=parse_memory,
+        help="Memory that the server may take, as 2GB. Idle versions are unloaded beyond it, the one used least "
+        "recently first. Default: 80% of the container's or the machine's memory.",
+        show_default=False,
+    ),
+]
 AllowPortOption = Annotated[
     list[int] | None,
     typer.Option(
@@ -125,6 +155,7 @@ def serve(
     max_environments: EnvironmentsOption = 0,
     idle_timeout: IdleOption = 300.0,
     allow_port: AllowPortOption = None,
+    max_memory: MaxMemoryOption = 0,
 ) -> None:
     """Serve the API on this machine.
 
@@ -170,6 +201,7 @@ def serve(
                 capture=capture,
                 services=services,
                 isolation=isolation,
+                max_memory=max_memory,
                 make_console=None
                 if door is None
                 else partial(make_console, manifest, door, capture=None if capture is None else capture.absolute()),

@@ -14,6 +14,7 @@ from turnout.gateway.functions.in_process.functions import InProcessFunctions
 from turnout.gateway.functions.in_process.hosted_function import Runnable
 from turnout.gateway.functions.in_process.hosted_router import Answering, RouterCode
 from turnout.gateway.functions.lambda_context import Cancellation
+from turnout.gateway.shared.session_budget import estimate_session_bytes
 from turnout.layout import model_lambdas_package, router_lambda_package
 from turnout.manifest.values import Manifest
 from turnout.packaging.catalogue import make_catalogue
@@ -58,6 +59,10 @@ def make_functions(
             for function in here
             if project.artifacts[function.model, function.version].operators.follows_values
         ),
+        session_bytes={
+            function.name: estimate_session_bytes(project.artifacts[function.model, function.version].size_bytes)
+            for function in here
+        },
         **limits,
     )
 

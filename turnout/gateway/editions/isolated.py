@@ -16,6 +16,7 @@ from turnout.gateway.functions.isolated.limits import EnvironmentLimits, LocalSl
 from turnout.gateway.functions.isolated.process import OUTGOING_PORTS, FunctionCode
 from turnout.gateway.services.invoke_api import InvokeApi
 from turnout.gateway.services.invoke_server import invoke_server
+from turnout.gateway.shared.session_budget import SessionBudget
 from turnout.plan.values import Plan
 from turnout.project.project import Project
 
@@ -58,6 +59,7 @@ def open_isolated(
     share: int = 1,
     make_slots: Callable[[str, int], Slots] = lambda _name, count: LocalSlots(count),
     before: IsolatedFunctions | None = None,
+    budget: SessionBudget | None = None,
 ) -> IsolatedFunctions:
     """The plan's functions, each to run in processes of its own; none is started yet.
 
@@ -69,6 +71,7 @@ def open_isolated(
         share: how many processes serve together, each with its share of the environments.
         make_slots: see `IsolatedFunctions`.
         before: see `IsolatedFunctions`; with it the packages are built when they are prepared.
+        budget: see `IsolatedFunctions`.
 
     Raises:
         LayerError: the layer or the runtime cannot be resolved; the message says why.
@@ -80,10 +83,18 @@ def open_isolated(
     if before is not None:
         codes = partial(prepare_codes, project, plan, progress, isolation.ports)
         return IsolatedFunctions(
-            codes, limits, refused=refused, make_slots=make_slots, serve_invoke=serve_invoke, before=before
+            codes,
+            limits,
+            refused=refused,
+            make_slots=make_slots,
+            serve_invoke=serve_invoke,
+            before=before,
+            budget=budget,
         )
     made = prepare_codes(project, plan, progress, isolation.ports)
-    return IsolatedFunctions(made, limits, refused=refused, make_slots=make_slots, serve_invoke=serve_invoke)
+    return IsolatedFunctions(
+        made, limits, refused=refused, make_slots=make_slots, serve_invoke=serve_invoke, budget=budget
+    )
 
 
 def serve_invoke(functions: Current) -> AbstractAsyncContextManager[Mapping[str, str]]:

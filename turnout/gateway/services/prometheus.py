@@ -158,7 +158,7 @@ def _cumulate(durations: Iterable[int]) -> Iterator[tuple[str, float]]:
 
 
 def _make_worker_metrics(state: SharedState) -> Iterator[Metric]:
-    from prometheus_client.metrics_core import GaugeMetricFamily
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
     up = GaugeMetricFamily("turnout_worker_up", "1 for a worker that serves.", labels=["worker"])
     memory = GaugeMetricFamily(
@@ -181,6 +181,27 @@ def _make_worker_metrics(state: SharedState) -> Iterator[Metric]:
         running.add_metric(worker, load.running)
         waiting.add_metric(worker, load.waiting)
     yield from (up, memory, connections, sessions, running, waiting)
+    used = GaugeMetricFamily(
+        "turnout_session_memory_bytes",
+        "Memory of a worker's loaded versions, which --max-memory limits.",
+        labels=["worker"],
+        unit="bytes",
+    )
+    loads = CounterMetricFamily("turnout_session_loads", "Versions that a worker has loaded.", labels=["worker"])
+    evictions = CounterMetricFamily(
+        "turnout_session_evictions", "Idle versions that a worker has unloaded to make room.", labels=["worker"]
+    )
+    for number, use in enumerate(state.sessions.read()):
+        used.add_metric([str(number)], use.used_bytes)
+        loads.add_metric([str(number)], use.loads)
+        evictions.add_metric([str(number)], use.evictions)
+    yield from (used, loads, evictions)
+    yield GaugeMetricFamily(
+        "turnout_memory_limit_bytes",
+        "What --max-memory allows the server to take; 0 is no limit.",
+        value=state.max_memory_bytes,
+        unit="bytes",
+    )
 
 
 def _make_server_metrics(state: SharedState, dropped: Mapping[str, int]) -> Iterator[Metric]:

@@ -20,6 +20,7 @@ from turnout.gateway.shared.counters import Counters
 from turnout.gateway.shared.gauges import SharedGauges
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.running import SharedRunning
+from turnout.gateway.shared.sessions import SharedSessions
 from turnout.gateway.shared.slots import SharedSlots
 
 SETTINGS_BYTES = 16 * 1024 * 1024
@@ -73,15 +74,18 @@ class SharedState:
         buckets: the throttles'.
         slots: the reserved concurrencies'.
         running: what each worker runs.
+        sessions: what each worker's loaded versions take.
         gauges: what each worker has, and restarts and reloads.
         started_s: when it was made, in seconds since 1970.
         replay_token: by which replayed requests are known; a secret of this run.
+        max_memory_bytes: that all processes together may take; 0 where it is not limited.
     """
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.started_s = time.time()
         self.replay_token = secrets.token_urlsafe(24)
+        self.max_memory_bytes = 0
         self.lock = SharedLock()
         loads_bytes = 24 * workers
         sizes = (
@@ -92,6 +96,7 @@ class SharedState:
             SharedSlots.size_of(workers),
             SharedRunning.size_of(workers),
             SharedGauges.size_of(workers),
+            SharedSessions.size_of(workers),
             2 * (SETTINGS_BYTES + _LENGTH.size),
         )
         memory = memoryview(mmap.mmap(-1, sum(sizes)))
@@ -106,7 +111,8 @@ class SharedState:
         self.slots = SharedSlots(parts[4], self.lock, _SLOTS_LOCK, workers=workers)
         self.running = SharedRunning(parts[5])
         self.gauges = SharedGauges(parts[6], workers=workers)
-        self._settings = parts[7]
+        self.sessions = SharedSessions(parts[7], workers=workers)
+        self._settings = parts[8]
 
     # The control state.
 
@@ -171,7 +177,7 @@ class SharedState:
     def become(self, worker: int) -> None:
         """Say which worker this process is, right after it was forked."""
         self.counters.use_rows_of(worker)
-        self.slots.worker = self.running.worker = worker
+        self.slots.worker = self.running.worker = self.sessions.worker = worker
 
     def forget(self, worker: int) -> None:
         """A worker is about to be started: it has no connections and runs nothing."""
@@ -179,6 +185,7 @@ class SharedState:
         self.slots.forget(worker)
         self.running.forget(worker)
         self.gauges.forget(worker)
+        self.sessions.forget(worker)
 
     def add_connections(self, worker: int, number: int) -> None:
         """Count connections given to a worker; called by the one process that gives them."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import resource
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 _STATM = Path("/proc/self/statm")
+_SMAPS_ROLLUP = Path("/proc/self/smaps_rollup")
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -37,4 +39,54 @@ def resident_bytes() -> int:
     try:
         return int(_STATM.read_text().split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError):
+        return 0
+
+
+def proportional_bytes() -> int:
+    """Memory of this process, what it shares with others counted in part; its resident memory where that is unknown."""
+    try:
+        rows = _SMAPS_ROLLUP.read_text().splitlines()
+        return next(int(row.split()[1]) * 1024 for row in rows if row.startswith("Pss:"))
+    except (OSError, ValueError, StopIteration):
+        return resident_bytes()
+
+
+def trim_memory() -> None:
+    """Give what is free in the allocator's heaps back to the system; nothing with another C library than glibc."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def find_memory_limit(root: Path = Path("/")) -> int:
+    """Memory that this process may use: its container's limit, or else what the machine has; 0 where neither is known.
+
+    Args:
+        root: where `proc` and `sys` are.
+    """
+    limits = [_read_number(file) for file in _cgroup_files(root)]
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        rows = (root / "proc/meminfo").read_text().splitlines()
+        limits.append(next(int(row.split()[1]) * 1024 for row in rows if row.startswith("MemTotal:")))
+    return min((limit for limit in limits if limit > 0), default=0)
+
+
+def _cgroup_files(root: Path) -> Iterator[Path]:
+    """Where the limit of this process's control group may be written, and those of the groups around it."""
+    with contextlib.suppress(OSError):
+        for row in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, group = row.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            base, name = (
+                ("sys/fs/cgroup/memory", "memory.limit_in_bytes") if controllers else ("sys/fs/cgroup", "memory.max")
+            )
+            path = PurePosixPath(group.lstrip("/"))
+            yield from (root / base / parent / name for parent in (path, *path.parents))
+
+
+def _read_number(file: Path) -> int:
+    """The number in a file; 0 where there is none, as for `max`."""
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
         return 0

@@ -23,9 +23,10 @@ from turnout.gateway.functions.invocation import Loaded
 from turnout.gateway.http import server as http
 from turnout.gateway.http.messages import Response
 from turnout.gateway.shared.gauges import Load
+from turnout.gateway.shared.session_budget import SessionBudget
 from turnout.gateway.shared.state import SharedState
 from turnout.gateway.workers.channel import Channel, Message
-from turnout.gateway.workers.memory import keep_freed_memory, resident_bytes
+from turnout.gateway.workers.memory import keep_freed_memory, proportional_bytes, resident_bytes
 from turnout.gateway.workers.reload import READ_S
 from turnout.gateway.workers.workers import ACKNOWLEDGED
 
@@ -59,6 +60,7 @@ class ServerParts:
         log: told of what it answers, or None.
         flush: writes out what the access log holds back.
         read_s: how long reading the files may take at a reload.
+        budget: the memory that loaded versions may take.
     """
 
     functions_of: FunctionsOf
@@ -71,6 +73,7 @@ class ServerParts:
     log: http.Log | None
     flush: Callable[[], None]
     read_s: float = READ_S
+    budget: SessionBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ class Worker:
         serving = self._serving
         loop = asyncio.get_running_loop()
         first = self._first
+        if serving.budget is not None:
+            serving.budget.start(proportional_bytes(), resident_bytes())
         functions = first.functions or serving.functions_of(first.edition, None)
         gateway = first.gateway or serving.gateway_of(first.edition, functions)
         self._switch = Switch(
@@ -168,9 +173,16 @@ class Worker:
     def _beat(self) -> None:
         self._state.beat(self._number)
         occupancy = self._switch.functions.occupancy()
-        load = Load(occupancy.open, occupancy.running, occupancy.waiting, resident_bytes())
+        resident = resident_bytes()
+        load = Load(occupancy.open, occupancy.running, occupancy.waiting, resident)
         self._state.gauges.write(self._number, load)
+        self._fit_memory(resident)
         asyncio.get_running_loop().call_later(BEAT_S, self._beat)
+
+    def _fit_memory(self, resident: int) -> None:
+        budget = self._serving.budget
+        if budget is not None and (evicted := budget.look(resident)):
+            asyncio.get_running_loop().run_in_executor(None, budget.drop, evicted)
 
     def _renew(self) -> None:
         """Be started again, once what is in flight is answered: threads run on and on that cannot be ended."""

@@ -22,6 +22,7 @@ from turnout.gateway.functions.in_process.watchdog import Watchdog
 from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES, Invocation, Loaded, answer_bytes
 from turnout.gateway.functions.waiting_time import MOST_GRACED
 from turnout.gateway.shared.running import key_of
+from turnout.gateway.shared.session_budget import SessionBudget
 from turnout.gateway.shared.state import SharedState
 from turnout.manifest.settings import Settings
 from turnout.plan.values import Function
@@ -279,6 +280,91 @@ def test_sessions_preloaded_in_one_loop_serve_in_another() -> None:
 
 async def loads(functions: InProcessFunctions) -> Invocation:
     return await result_of(functions.invoke("f", "live", event(), 20))
+
+
+# --- memory
+
+
+def budget_of(limit: int) -> SessionBudget:
+    state = SharedState(1)
+    state.become(0)
+    return SessionBudget(limit, state.sessions, lambda: None)
+
+
+def test_idle_functions_are_unloaded_for_others_and_loaded_again_once_for_all_who_wait() -> None:
+    fakes = Fakes(dict.fromkeys("abc", echo))
+    budget = budget_of(20)
+    functions = hosting(fakes, budget=budget, session_bytes=dict.fromkeys("abc", 10))
+
+    async def test() -> None:
+        for name in "abac":  # b is the one used least recently when c comes
+            assert (await result_of(functions.invoke(name, "live", event(), 20))).error is None
+        assert functions.occupancy().open == 2
+        waiting = [functions.invoke("b", "live", event(f"{number}"), 20) for number in range(20)]
+        assert [(await result_of(outcome)).answer for outcome in waiting] == [
+            answer(f"{number}") for number in range(20)
+        ]
+        assert (await result_of(functions.invoke("c", "live", event(), 20))).error is None
+
+    run(functions, test())
+    assert fakes.loads == ["a", "b", "c", "b"]
+    assert budget.used_bytes == 20
+
+
+def test_function_that_runs_or_waits_is_not_unloaded() -> None:
+    going, gate = threading.Event(), threading.Event()
+
+    def slow(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        going.set()
+        gate.wait(20)
+        return answer("slow")
+
+    fakes = Fakes({"slow": slow, "other": echo})
+    budget = budget_of(10)
+    functions = hosting(fakes, budget=budget, session_bytes={"slow": 10, "other": 10}, running_limit=1)
+
+    async def test() -> None:
+        calls = [functions.invoke("slow", "live", event(), 20) for _ in range(2)]
+        await wait_on_loop(going.is_set)
+        assert (await result_of(functions.invoke("other", "live", event(), 20))).error is None
+        assert functions.occupancy().open == 2
+        budget.drop(budget.shed())  # other is idle; slow is not
+        assert functions.occupancy().open == 1
+        gate.set()
+        assert [(await result_of(call)).answer for call in calls] == [answer("slow")] * 2
+
+    run(functions, test())
+    assert fakes.loads == ["slow", "other"]
+
+
+def test_load_that_failed_and_function_that_is_retired_take_no_memory(caplog: pytest.LogCaptureFixture) -> None:
+    def loading(name: str) -> None:
+        if name == "bad":
+            raise ValueError("no such kernel")
+
+    budget = budget_of(100)
+    functions = hosting(
+        Fakes({"bad": echo, "good": echo}, loading), budget=budget, session_bytes={"bad": 10, "good": 7}
+    )
+
+    async def test() -> None:
+        for name in ("bad", "good"):
+            await result_of(functions.invoke(name, "live", event(), 20))
+        assert budget.used_bytes == 7
+        functions.retire(hosting(Fakes({})))
+        assert budget.used_bytes == 0
+
+    run(functions, test())
+
+
+def test_preload_ends_where_memory_is_full(caplog: pytest.LogCaptureFixture) -> None:
+    fakes = Fakes(dict.fromkeys("abcde", echo))
+    functions = hosting(fakes, budget=budget_of(30), session_bytes=dict.fromkeys("abcde", 10))
+    seen: list[Loaded] = []
+    run(functions, functions.preload(seen.append, at_once=1))
+    assert fakes.loads == ["a", "b", "c"]
+    assert len(seen) == 3
+    assert "Preloaded 3 of 5 versions: --max-memory is full" in caplog.text
 
 
 # --- on the loop or in a thread

@@ -44,7 +44,10 @@ from tests.builders.isolated_project import (
 from tests.builders.waiting import wait_on_loop
 from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
+from turnout.gateway.functions.isolated.isolated_function import ENVIRONMENT_BYTES
 from turnout.gateway.functions.isolated.process import FunctionCode
+from turnout.gateway.shared.session_budget import SessionBudget
+from turnout.gateway.shared.state import SharedState
 
 CodeOf = Mapping[str, FunctionCode]
 
@@ -231,6 +234,27 @@ def test_what_is_idle_is_ended_and_what_is_busy_is_not(code_of: CodeOf) -> None:
         pid_of(await call(functions, ANSWER))
 
     play([code_of["wild"]], scenario, idle_s=0.3)
+
+
+def test_idle_process_is_ended_when_another_needs_its_memory_and_a_busy_one_is_not(code_of: CodeOf) -> None:
+    state = SharedState(1)
+    state.become(0)
+    budget = SessionBudget(ENVIRONMENT_BYTES, state.sessions, lambda: None, in_process=False)
+
+    async def scenario(functions: IsolatedFunctions) -> None:
+        first = pid_of(await call(functions, ANSWER))
+        await wait_on_loop(lambda: len(functions._functions[code_of["wild"].function.name]._free) == 1)
+        plain = functions._functions[code_of["plain"].function.name]
+        assert await plain.load() == ""
+        await wait_on_loop(lambda: functions.environments() == {plain.function.name: 1}, "the idle process to end")
+        busy = asyncio.ensure_future(call(functions, SLEEP, 1))
+        await wait_on_loop(lambda: functions.occupancy().running == 1, "a call to run")
+        assert await plain.load() == ""
+        assert pid_of(await busy) != first
+
+    play([code_of["wild"], code_of["plain"]], scenario, budget=budget)
+    assert state.sessions.read()[0].loads == 4
+    assert state.sessions.read()[0].evictions >= 2
 
 
 def test_a_process_that_ends_while_idle_is_replaced_at_the_next_call_only(code_of: CodeOf) -> None:

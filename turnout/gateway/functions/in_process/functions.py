@@ -12,11 +12,13 @@ from typing import Any
 
 from turnout.gateway.functions.in_process.hosted_function import ENDING_S, HostedFunction, Runnable, Running
 from turnout.gateway.functions.in_process.hosted_router import HostedRouter, LocalInvoke, RouterCode
+from turnout.gateway.functions.in_process.load_gate import LoadGate
 from turnout.gateway.functions.in_process.threads import LoopThread, Threads
 from turnout.gateway.functions.in_process.watchdog import Watchdog
 from turnout.gateway.functions.in_process.watched import OneAtATime
 from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, Loaded, Occupancy, await_opening, refuse
 from turnout.gateway.functions.lambda_context import Cancellation
+from turnout.gateway.shared.session_budget import SessionBudget
 from turnout.plan.values import Function
 
 log = logging.getLogger("turnout.functions")
@@ -58,6 +60,9 @@ class InProcessFunctions:
         check: called in a thread around a function's loading; raises where its files are not what they were.
         ending_s: see `hosted_function.ENDING_S`.
         running: where it is written down what runs, or None.
+        budget: unloads idle functions when memory is short, or None.
+        session_bytes: name -> memory that the function is expected to take once it is loaded.
+        loads_at_once: functions that are loaded at the same time.
     """
 
     def __init__(
@@ -79,7 +84,12 @@ class InProcessFunctions:
         check: Callable[[Function], None] | None = None,
         ending_s: float = ENDING_S,
         running: Running | None = None,
+        budget: SessionBudget | None = None,
+        session_bytes: Mapping[str, int] | None = None,
+        loads_at_once: int = RUNNING_LIMIT,
     ) -> None:
+        self._budget = budget
+        self._gate: LoadGate = LoadGate(loads_at_once) if before is None else before._gate
         self._one_at_a_time: OneAtATime = OneAtATime() if before is None else before._one_at_a_time
         self._threads: Threads = Threads() if before is None else before._threads
         self._watchdog: Watchdog = Watchdog() if before is None else before._watchdog
@@ -108,6 +118,9 @@ class InProcessFunctions:
                 ending_s=ending_s,
                 running=running,
                 one_at_a_time=self._one_at_a_time,
+                gate=self._gate,
+                budget=budget,
+                session_bytes=(session_bytes or {}).get(function.name, 0),
             )
             self._new.append(hosted)
         self._current: Current = Current(self) if before is None else before._current
@@ -172,13 +185,21 @@ class InProcessFunctions:
         return refuse(name, alias, self._refused, known=hosted is not None or router is not None)
 
     async def preload(self, progress: Callable[[Loaded], None] | None = None, *, at_once: int = RUNNING_LIMIT) -> None:
-        """Open every session, some at once; `progress` hears of each. One that fails is tried again when called."""
+        """Open sessions until memory is full, some at once. One that fails is tried again when called.
+
+        Args:
+            progress: called after each.
+            at_once: sessions that are opened at the same time.
+        """
         gate = asyncio.Semaphore(at_once)
-        done = 0
+        done = left = 0
 
         async def load(hosted: HostedFunction) -> None:
-            nonlocal done
+            nonlocal done, left
             async with gate:
+                if self._budget is not None and not self._budget.has_room(hosted.session_bytes):
+                    left += 1
+                    return
                 started = time.monotonic()
                 reason = await hosted.load()
                 done += 1
@@ -186,6 +207,12 @@ class InProcessFunctions:
                     progress(Loaded(hosted.function, time.monotonic() - started, reason, done, len(self._hosted)))
 
         await asyncio.gather(*map(load, self._hosted.values()))
+        if left and progress is not None:
+            log.warning(
+                "Preloaded %d of %d versions: --max-memory is full, the others are loaded when they are called",
+                done,
+                len(self._hosted),
+            )
 
     async def prepare(self, *, everything: bool) -> str:
         """Open what is new: of those models that were called before, or all; empty, or why one cannot be opened."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import orjson
 
 from turnout.gateway.functions.deferred import is_encoded
+from turnout.gateway.functions.in_process.load_gate import LoadGate
 from turnout.gateway.functions.in_process.pace import LONG_RUN_S, Pace
 from turnout.gateway.functions.in_process.threads import Threads
 from turnout.gateway.functions.in_process.watchdog import Watchdog
@@ -23,6 +24,7 @@ from turnout.gateway.functions.known_shapes import KnownShapes, Shapes
 from turnout.gateway.functions.lambda_context import Cancellation, Context
 from turnout.gateway.functions.waiting_time import GRACE_S, MOST_GRACED, WaitingTime
 from turnout.gateway.shared.running import MOST_DEATHS, key_of
+from turnout.gateway.shared.session_budget import SessionBudget
 from turnout.plan.values import Function
 
 log = logging.getLogger("turnout.functions")
@@ -30,6 +32,8 @@ log = logging.getLogger("turnout.functions")
 ENDING_S = 1.0
 """How long a run that was cancelled may take to end before its place is given to another one: onnxruntime looks between
 two nodes, and a transform does not look at all."""
+
+UNLIMITED_LOADS = 1_000_000
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -107,6 +111,12 @@ class HostedFunction:
         ending_s: see `ENDING_S`.
         running: where each run is written down before it begins, or None.
         one_at_a_time: shared by all functions, for those that are watched.
+        gate: shared by all functions: loads at once; None lets any number.
+        budget: unloads idle functions when memory is short, or None.
+        session_bytes: memory that the function is expected to take once it is loaded.
+
+    Attributes:
+        used_s: when it was called last, on the monotonic clock.
     """
 
     def __init__(
@@ -124,8 +134,15 @@ class HostedFunction:
         ending_s: float = ENDING_S,
         running: Running | None = None,
         one_at_a_time: OneAtATime | None = None,
+        gate: LoadGate | None = None,
+        budget: SessionBudget | None = None,
+        session_bytes: int = 0,
     ) -> None:
         self.function = function
+        self.used_s = 0.0
+        self._gate = gate or LoadGate(UNLIMITED_LOADS)
+        self._budget = budget
+        self._session_bytes = session_bytes
         self._key = key_of(function.name)
         self._running_now = running
         self._one_at_a_time = one_at_a_time or OneAtATime()
@@ -159,7 +176,8 @@ class HostedFunction:
         code = self._code
         # As in Lambda, what opening takes does not count against the function's own limit.
         limit_s = timeout_s if code is None else min(timeout_s, self.function.settings.timeout_s)
-        deadline = time.monotonic() + limit_s
+        self.used_s = now = time.monotonic()
+        deadline = now + limit_s
         if self._deaths >= MOST_DEATHS:
             return self._refuse()
         # Nothing overtakes a call that waits, and no body that may become a large one is read on the loop.
@@ -221,8 +239,12 @@ class HostedFunction:
             return done
         if self._loading is None:
             loading = self._loading = loop.create_future()
+            budget = self._budget
+            evicted: list[Any] = [] if budget is None else budget.begin(self, self._session_bytes)
 
             def job() -> None:
+                if budget is not None:
+                    budget.drop(evicted)
                 try:
                     code = self._load_code()
                 except BaseException as error:  # a transform may even raise SystemExit
@@ -231,11 +253,14 @@ class HostedFunction:
                 else:
                     _report(loop, self._loaded, loading, code, "")
 
-            self._loading_place = self._begin()
-            try:
-                self._threads.submit(job)
-            except RuntimeError as error:
-                loop.call_soon(self._loaded, loading, None, f"{type(error).__name__}: {error}")
+            def start() -> None:
+                self._loading_place = self._begin()
+                try:
+                    self._threads.submit(job)
+                except RuntimeError as error:
+                    loop.call_soon(self._loaded, loading, None, f"{type(error).__name__}: {error}")
+
+            self._gate.enter(self, start)
         return self._loading
 
     @property
@@ -247,6 +272,21 @@ class HostedFunction:
     def is_open(self) -> bool:
         """Whether its session is open."""
         return self._code is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether its session is open, and no call runs or waits; a run that was given up still runs."""
+        return self._code is not None and not (self.running or self._waiting or self._running_calls)
+
+    def evict(self) -> Runnable | None:
+        """Let go of the session, which takes its memory until it is dropped; the next call opens it again."""
+        code, self._code = self._code, None
+        return code
+
+    @property
+    def session_bytes(self) -> int:
+        """Memory that the session is expected to take."""
+        return self._session_bytes
 
     @property
     def waiting(self) -> int:
@@ -261,6 +301,8 @@ class HostedFunction:
     def _let_go_of_code(self) -> None:
         if self._is_retired and not (self.running or self._waiting or self._loading):
             self._code = None
+            if self._budget is not None:
+                self._budget.end(self)
 
     def _load_code(self) -> Runnable:
         if self.check is not None:
@@ -279,7 +321,10 @@ class HostedFunction:
     def _loaded(self, loading: asyncio.Future[str], code: Runnable | None, reason: str) -> None:
         self._loading = None
         self._end(self._loading_place)
+        self._gate.leave(self)
         self._code = code
+        if code is None and self._budget is not None:
+            self._budget.end(self)
         if not loading.done():
             loading.set_result(reason)
         if code is not None:

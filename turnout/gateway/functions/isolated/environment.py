@@ -110,6 +110,11 @@ class Environment:
             return self._out_of_memory(used_mb)
         return self.reason or f"Runtime.ExitError: {exit_text}"
 
+    @property
+    def used_bytes(self) -> int:
+        """Memory of its processes; 0 before they start."""
+        return 0 if self._process is None else 1024 * function_kb(self._process.pid)
+
     def check_memory(self) -> str:
         """Why the process must be killed for what it has taken so far; empty where it need not."""
         used_mb = -(-function_kb(self._process.pid) // 1024) if self._process is not None else 0

@@ -14,6 +14,7 @@ from turnout.gateway.functions.isolated.isolated_function import IsolatedFunctio
 from turnout.gateway.functions.isolated.limits import EnvironmentLimits, LocalSlots, Slots
 from turnout.gateway.functions.isolated.process import FunctionCode
 from turnout.gateway.functions.isolated.warden_client import ProcessGuard
+from turnout.gateway.shared.session_budget import SessionBudget
 
 ServeInvoke = Callable[[Current], AbstractAsyncContextManager[Mapping[str, str]]]
 """Serves Lambda's Invoke API over these functions to one environment, and gives the variables that lead there."""
@@ -35,6 +36,7 @@ class IsolatedFunctions:
             together give one that counts over all of them.
         serve_invoke: what each environment of a router is served.
         before: the functions that these follow; `prepare` takes over those that are the same, with their environments.
+        budget: ends idle environments when memory is short, or None.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class IsolatedFunctions:
         make_slots: Callable[[str, int], Slots] = lambda _name, count: LocalSlots(count),
         serve_invoke: ServeInvoke = serve_nothing,
         before: IsolatedFunctions | None = None,
+        budget: SessionBudget | None = None,
     ) -> None:
+        self._budget = budget
         self._guard: ProcessGuard = ProcessGuard() if before is None else before._guard
         self._current: Current = Current(self) if before is None else before._current
         self._limits = limits
@@ -72,7 +76,7 @@ class IsolatedFunctions:
                 continue
             slots = None if reserved is None else self._make_slots(name, reserved)
             beside = no_sidecar if code.function.kind == "model" else self._serve_routers
-            self._functions[name] = IsolatedFunction(code, self._limits, self._guard, slots, beside)
+            self._functions[name] = IsolatedFunction(code, self._limits, self._guard, slots, beside, self._budget)
 
     def _serve_routers(self) -> AbstractAsyncContextManager[Mapping[str, str]]:
         return self._serve_invoke(self._current)

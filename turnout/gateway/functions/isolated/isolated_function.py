@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from turnout.gateway.functions.invocation import Invocation, title_of
@@ -20,6 +21,7 @@ from turnout.gateway.functions.isolated.process import FunctionCode
 from turnout.gateway.functions.isolated.runtime_api import RuntimeApi, RuntimeCall
 from turnout.gateway.functions.isolated.warden_client import ProcessGuard
 from turnout.gateway.functions.waiting_time import GRACE_S, MOST_GRACED, WaitingTime
+from turnout.gateway.shared.session_budget import SessionBudget
 
 log = logging.getLogger("turnout.environments")
 printed = logging.getLogger("turnout.printed")
@@ -47,6 +49,32 @@ RETIRED = "retired"
 """Why environments end without anything to tell: they had no call for long, or another edition is served."""
 
 
+ENVIRONMENT_BYTES = 100 * 1024 * 1024
+"""What an environment is expected to take before one of its function has run: Python, numpy and onnxruntime."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptEnvironment:
+    """An environment that is ended when it is idle and memory is short; see `session_budget.Evictable`."""
+
+    function: IsolatedFunction
+    environment: Environment
+
+    @property
+    def used_s(self) -> float:
+        """When it was called last."""
+        return self.environment.since
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a call."""
+        return self.function.is_free(self.environment)
+
+    def evict(self) -> None:
+        """End it; the next call starts another."""
+        self.function.end_idle(self.environment)
+
+
 class IsolatedFunction:
     """One function of the plan.
 
@@ -56,6 +84,7 @@ class IsolatedFunction:
         guard: over their memory.
         slots: its reserved concurrency, None where it has none.
         beside: what is served to each environment.
+        budget: ends idle environments when memory is short, or None.
     """
 
     def __init__(
@@ -65,8 +94,12 @@ class IsolatedFunction:
         guard: ProcessGuard,
         slots: Slots | None = None,
         beside: Sidecar = no_sidecar,
+        budget: SessionBudget | None = None,
     ) -> None:
         self.function = code.function
+        self._budget = budget
+        self._kept: dict[Environment, KeptEnvironment] = {}
+        self._usual_bytes = ENVIRONMENT_BYTES
         self.code = code
         self._limits = limits
         self._guard = guard
@@ -162,6 +195,15 @@ class IsolatedFunction:
         """End every environment, now; for when the event loop is gone."""
         for environment in self._environments.values():
             environment.close()
+
+    def is_free(self, environment: Environment) -> bool:
+        """Whether an environment waits for a call."""
+        return environment in self._free
+
+    def end_idle(self, environment: Environment) -> None:
+        """End an environment that waits for a call."""
+        self._withdraw(environment)
+        environment.kill(IDLE)
 
     # What environments report.
 
@@ -305,6 +347,9 @@ class IsolatedFunction:
 
     def _start(self) -> None:
         environment = Environment(self.code, self, self._guard, self._notify, self._beside)
+        if self._budget is not None:
+            kept = self._kept[environment] = KeptEnvironment(self, environment)
+            self._budget.begin(kept, self._usual_bytes)
         self._environments[environment.api] = environment
         self._starting += 1
         life = asyncio.get_running_loop().create_task(self._live(environment))
@@ -406,6 +451,16 @@ class IsolatedFunction:
     def _forget(self, environment: Environment) -> None:
         self._withdraw(environment)
         self._environments.pop(environment.api, None)
+        kept = self._kept.pop(environment, None)
+        if kept is not None and self._budget is not None:
+            self._budget.end(kept)
+
+    def _weigh(self) -> None:
+        """Count what the environments take at this moment."""
+        for environment, kept in self._kept.items():
+            if environment.api.started and self._budget is not None and (used := environment.used_bytes):
+                self._usual_bytes = used
+                self._budget.resize(kept, used)
 
     def _schedule_reap(self) -> None:
         if self._reaper is None:
@@ -419,8 +474,8 @@ class IsolatedFunction:
         now = asyncio.get_running_loop().time()
         for environment in (*self._free, *self._returning):
             if now - environment.since >= self._limits.idle_s:
-                self._withdraw(environment)
-                environment.kill(IDLE)
+                self.end_idle(environment)
+        self._weigh()
         for environment in self._environments.values():
             if not environment.api.started and now - environment.since >= INIT_S + self.function.settings.timeout_s:
                 environment.kill("Sandbox.Timedout: init took too long; killed")

@@ -1,0 +1,70 @@
+"""How much memory the loaded versions of each worker take, and how often workers loaded and unloaded one.
+
+Each worker writes its own numbers and reads those of the others, without a lock: `--max-memory` is shared by all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, fields
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUse:
+    """What one worker's loaded versions take.
+
+    Args:
+        used_bytes: memory of the loaded versions and of those that are being loaded.
+        loads: versions that were loaded since the worker started.
+        evictions: versions that were unloaded because others needed their memory.
+    """
+
+    used_bytes: int = 0
+    loads: int = 0
+    evictions: int = 0
+
+
+_FIELDS = len(fields(SessionUse))
+
+
+class SharedSessions:
+    """The numbers of all workers.
+
+    Args:
+        memory: `size_of(workers)` bytes, zero at first.
+        workers: how many there are.
+
+    Attributes:
+        worker: which one this process is; None in a process that serves nothing.
+    """
+
+    def __init__(self, memory: memoryview, *, workers: int) -> None:
+        self._words = memory.cast("Q")
+        self.workers = workers
+        self.worker: int | None = None
+
+    @staticmethod
+    def size_of(workers: int) -> int:
+        """Bytes for so many workers."""
+        return 8 * workers * _FIELDS
+
+    def write(self, use: SessionUse) -> None:
+        """Replace this worker's numbers."""
+        if self.worker is not None:
+            self._write(self.worker, use)
+
+    def others_bytes(self) -> int:
+        """What the loaded versions of the other workers take."""
+        own = -1 if self.worker is None else self.worker
+        return sum(self._words[at * _FIELDS] for at in range(self.workers) if at != own)
+
+    def read(self) -> list[SessionUse]:
+        """The numbers of every worker, in the order of their numbers."""
+        return [SessionUse(*self._words[at : at + _FIELDS]) for at in range(0, self.workers * _FIELDS, _FIELDS)]
+
+    def forget(self, worker: int) -> None:
+        """A worker is about to be started: it has loaded nothing."""
+        self._write(worker, SessionUse())
+
+    def _write(self, worker: int, use: SessionUse) -> None:
+        for place, value in enumerate(astuple(use), worker * _FIELDS):
+            self._words[place] = value
