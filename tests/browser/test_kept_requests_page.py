@@ -101,3 +101,19 @@ def test_requests_are_filtered_replayed_sent_again_and_saved(visit: Visit, tmp_p
     page.get_by_role("button", name="Save as example").click()
     page.get_by_text("Added example four of echo").wait_for()
     visit.check_silence()
+
+
+def test_the_canary_shows_the_requests_that_disagree_with_both_answers(visit: Visit) -> None:
+    page = visit.page
+    visit.open("stage/dev")
+    page.get_by_text("4 of the latest 8 disagree. 1 could not be compared.").wait_for()
+    shown = page.locator(".disagreements details")
+    bodies = [json.loads(text or "") for text in shown.locator("pre").all_text_contents()]
+    assert [body["inputs"]["x"][0][0] for body in bodies] == [4, 5, 6, 7]
+    pair = shown.first.get_by_role("region", name="y: v1 and v2")
+    assert pair.locator("tr.differs").all_inner_texts() == ["[0, 0]\t4\t8\t4"]
+    assert pair.locator("thead th").all_inner_texts() == ["Element", "v1", "v2", "Difference"]
+    page.get_by_role("button", name="Compare the latest 200").click()
+    page.get_by_role("button", name="Compare the latest 200").wait_for()
+    check_accessible(visit)
+    visit.check_silence()

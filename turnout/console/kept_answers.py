@@ -18,7 +18,7 @@ from turnout.console.kept_requests import (
     find_kept,
     read_kept,
 )
-from turnout.console.replays import Comparing, compare, send_again
+from turnout.console.replays import MOST_SENT, Comparing, compare, send_again
 from turnout.console.subject import Subject
 
 Query = Mapping[str, str]
@@ -74,7 +74,10 @@ class KeptAnswers:
         if not comparing.canary or comparing.canary == comparing.baseline:
             raise WishError(400, "Name two different versions: `canary` and `baseline`.")
         wanted = [row for row in read_kept(self._subject) if filter_of(query, of="of_").wants(row.sample)]
-        *_, report = compare(self._subject, wanted, comparing)
+        limit = query.get("limit", str(MOST_SENT))
+        if not (limit.isascii() and limit.isdigit() and 0 < int(limit) <= MOST_SENT):
+            raise WishError(400, f"`limit` must be a number from 1 to {MOST_SENT:,}.")
+        *_, report = compare(self._subject, wanted, comparing, int(limit))
         return report
 
     def _find(self, query: Query) -> KeptRequest:

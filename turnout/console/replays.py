@@ -30,6 +30,9 @@ MOST_SENT = 1000
 MOST_SHOWN_PAIRS = 20
 """Requests about which the versions disagree that are shown with both answers."""
 
+MOST_SHOWN_BYTES = 2000
+"""Of the body of such a request."""
+
 MOST_SHOWN_VALUES = 64
 """Of one output of such an answer, those that differ before the others."""
 
@@ -79,16 +82,19 @@ def send_again(subject: Subject, row: KeptRequest, stage: str, version: str) -> 
     }
 
 
-def compare(subject: Subject, rows: Sequence[KeptRequest], comparing: Comparing) -> Iterator[dict[str, Any]]:
+def compare(
+    subject: Subject, rows: Sequence[KeptRequest], comparing: Comparing, most: int = MOST_SENT
+) -> Iterator[dict[str, Any]]:
     """Send requests to both versions: how far it is, a row each time, and the report as the last one.
 
     Args:
         subject: where they are sent.
         rows: of the model, the newest first.
         comparing: the two versions.
+        most: requests that are sent, the newest.
     """
     model, canary, baseline = comparing.model, comparing.canary, comparing.baseline
-    chosen = [row for row in rows if row.sample.model == model][:MOST_SENT][::-1]
+    chosen = [row for row in rows if row.sample.model == model][:most][::-1]
     summary = Summary(Side(f"{model}/{baseline}" if baseline else "captured version"), Side(f"{model}/{canary}"))
     rules = rules_of(subject, comparing.stage)
     keys: list[dict[str, Any]] = []
@@ -100,7 +106,8 @@ def compare(subject: Subject, rows: Sequence[KeptRequest], comparing: Comparing)
             summary.add(pair)
             keys.append({"key": row.key, "agrees": pair.agrees})
             if pair.agrees is False and len(shown) < MOST_SHOWN_PAIRS:
-                shown.append({"key": row.key, "time": row.sample.time, **describe_pair(pair)})
+                body = "" if row.sample.header_length else row.sample.body[:MOST_SHOWN_BYTES].decode(errors="replace")
+                shown.append({"key": row.key, "time": row.sample.time, "body": body, **describe_pair(pair)})
             yield {"done": pair.number, "of": len(chosen)}
     digest = hashlib.sha256(b"".join(write_line(row.sample) + b"\n" for row in chosen)).hexdigest()
     source = f"{subject.capture.name if subject.capture else 'samples'}, the latest {len(chosen)} requests"

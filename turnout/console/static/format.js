@@ -63,3 +63,6 @@ export function between(now, then) {
 
 /** @param {string} time `2026-11-30T08:00:00Z` */
 export const moment = (time) => time.replace('T', ' ').replace('Z', ' UTC');
+
+/** @param {number} seconds since 1970 */
+export const clock = (seconds) => new Date(seconds * 1000).toISOString().replace('T', ' ').slice(0, 19);

@@ -4,7 +4,7 @@ import { Fragment, getJson, html, postJson, useEffect, useState } from './lib.js
 import { Answer } from './tryit.js';
 import { Copied } from './dialogs.js';
 import { Differences } from './differences.js';
-import { count, size } from './format.js';
+import { clock, count, size } from './format.js';
 
 const STATUSES = [['', 'any'], ['answered', 'answered'], ['refused', 'refused (4xx)'], ['failed', 'failed (5xx)']];
 const SHARES = [['', 'any'], ['baseline', 'baseline'], ['canary', 'canary']];
@@ -12,9 +12,6 @@ const EMPTY = { stage: '', model: '', version: '', share: '', status: '' };
 
 /** @param {any} filter @param {string} [prefix] */
 const queryOf = (filter, prefix = '') => new URLSearchParams(Object.entries(filter).map(([name, value]) => [prefix + name, String(value)])).toString();
-
-/** @param {number} seconds since 1970 */
-const clock = (seconds) => new Date(seconds * 1000).toISOString().replace('T', ' ').slice(0, 19);
 
 /** @param {{state: any, onDone: (sentence: string) => void}} props */
 export function Requests({ state, onDone }) {

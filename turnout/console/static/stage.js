@@ -1,9 +1,10 @@
 // @ts-check
 // One stage: its canary with verdict and evidence, its history, and what may be done with it.
-import { html, useEffect, useRef, useState } from './lib.js';
+import { getJson, html, useEffect, useRef, useState } from './lib.js';
 import { EvidenceChart, LatencyHistogram } from './charts.js';
+import { Differences } from './differences.js';
 import { ActionDialog } from './dialogs.js';
-import { count, duration, moment, percent } from './format.js';
+import { clock, count, duration, moment, percent } from './format.js';
 
 const WORDS = { start: 'Start a canary', set: 'Set percent', promote: 'Promote', rollback: 'Roll back', return: 'Return' };
 
@@ -64,7 +65,40 @@ function Canary({ stage, report, evidence }) {
         <details><summary>The numbers</summary><table><thead><tr><th class="number">Requests</th><th class="number">For successful</th><th class="number">For failed</th><th class="number">Enough</th></tr></thead><tbody>${(evidence[check.name] || [check.evidence]).slice(-20).map((/** @type {any} */ point) => html`<tr><td class="number">${count(point.count)}</td><td class="number">${point.successful.toFixed(2)}</td><td class="number">${point.failed.toFixed(2)}</td><td class="number">${point.enough.toFixed(2)}</td></tr>`)}</tbody></table></details>`}
       </article>`)}
     </div>
+    ${Object.entries(canary.serve).map(([model, version]) => html`<${Disagreements} key=${`${model} ${version}`} stage=${stage.name} model=${model} version=${version} baseline=${baselineOf(stage, model)} />`)}
     ${(report?.warnings || []).length > 0 && html`<div class="warnings"><h3>Out of step</h3><ul>${report.warnings.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul></div>`}
+  </div>`;
+}
+
+/** The version that most of a stage's baseline sees. @param {any} stage @param {string} model */
+const baselineOf = (stage, model) => stage.cells[model].parts.filter((/** @type {any} */ part) => part.kind !== 'canary').sort((/** @type {any} */ one, /** @type {any} */ other) => other.percent - one.percent)[0].version;
+
+const FEW = 20;
+const MANY = 200;
+
+/** Requests that were kept of late, answered by both versions: those about which they disagree. @param {any} props */
+function Disagreements({ stage, model, version, baseline }) {
+  const [report, setReport] = useState(/** @type {any} */ (null));
+  const [problem, setProblem] = useState('');
+  const [busy, setBusy] = useState(true);
+  const compare = (/** @type {number} */ limit) => {
+    setBusy(true);
+    const query = new URLSearchParams({ stage, model, canary: version, baseline, of_stage: stage, of_model: model, limit: String(limit) });
+    return getJson(`/compare?${query}`)
+      .then((found) => (setReport(found), setProblem('')))
+      .catch((error) => setProblem(error.message))
+      .then(() => setBusy(false));
+  };
+  // A few at once; more cost the models' time, and are compared when somebody wants it.
+  useEffect(() => {
+    compare(FEW);
+  }, []);
+  const sent = report?.requests.length || 0;
+  return html`<div class="disagreements">
+    <h3>${model}: requests about which ${baseline} and ${version} disagree</h3>
+    <div role="status">${problem ? html`<p class="muted">${problem}</p>` : !report ? html`<p class="muted">Comparing...</p>` : sent === 0 ? html`<p class="muted">No requests of ${stage} are kept. <code>turnout serve --capture FILE</code> keeps them; <code>agreement</code> in the canary's judgement has some of them sampled.</p>` : html`<p>${report.compared - report.agreed} of the latest ${count(report.compared)} disagree.${report.undecided > 0 && ` ${count(report.undecided)} could not be compared.`}</p>`}</div>
+    ${(report?.shown || []).map((/** @type {any} */ pair, /** @type {number} */ index) => html`<details key=${pair.key} open=${index === 0}><summary>${clock(pair.time)} UTC: ${pair.outputs.filter((/** @type {any} */ row) => !row.agrees).map((/** @type {any} */ row) => row.name).join(', ') || 'only one version answers'}</summary>${pair.body && html`<pre tabindex="0">${pair.body}</pre>`}<${Differences} pair=${pair} /></details>`)}
+    ${!problem && report && (sent > 0 || busy) && html`<div class="buttons left"><button disabled=${busy} onClick=${() => compare(MANY)}>${busy ? 'Comparing...' : `Compare the latest ${MANY}`}</button></div>`}
   </div>`;
 }
 
