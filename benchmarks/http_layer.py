@@ -33,7 +33,7 @@ def serve_turnout(port: int) -> None:
     import orjson
 
     from tests.builders.http_service import run
-    from turnout.gateway.http.messages import Request, Response
+    from turnout.http_server.messages import Request, Response
 
     def handle(request: Request) -> Response:
         orjson.loads(request.body)

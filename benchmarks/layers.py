@@ -30,9 +30,9 @@ from model_lambdas.onnx_model.session import open_session
 from turnout.gateway.editions.edition import build_gateway, load_keys, make_local_plan
 from turnout.gateway.editions.in_process import make_functions
 from turnout.gateway.functions.invocation import Invocation
-from turnout.gateway.http.connection import Connection, Service
-from turnout.gateway.http.messages import Handler, Response
-from turnout.gateway.http.reader import Limits
+from turnout.http_server.connection import Connection, Service
+from turnout.http_server.messages import Handler, Response
+from turnout.http_server.reader import Limits
 from turnout.project.project import load_project
 
 MANIFEST = """\

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import pulumi
 
-from turnout.system.aws_client import make_aws_client
+from turnout.aws_client import make_aws_client
 
 from .naming import Place
 

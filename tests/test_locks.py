@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from scripts.check_locks import OLDEST_PIP, LockError, make_older, run_uv, try_pip
-from turnout.system.extras import EXTRAS
+from turnout.extras import EXTRAS
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("turnout/runtimes/onnx_layer.lock", "turnout/runtimes/python_layer.lock")

@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from turnout.aws_client import make_aws_client
 from turnout.client.connection import ApiAnswer, ApiConnection
 from turnout.protocol.naming import function_prefix
-from turnout.system.aws_client import make_aws_client
 
 from ..program import deploy
 from .check import AwsCheck, CheckRow

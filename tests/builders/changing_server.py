@@ -18,13 +18,13 @@ from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.editions.edition import Edition, build_gateway, make_edition
 from turnout.gateway.editions.in_process import edition_functions
 from turnout.gateway.functions.invocation import Functions
-from turnout.gateway.http.messages import Request, Response
-from turnout.gateway.http.server import Limits
 from turnout.gateway.observers.counting import count_requests
 from turnout.gateway.shared.state import SharedState
 from turnout.gateway.sockets import bind_sockets
 from turnout.gateway.workers.supervise import supervise
 from turnout.gateway.workers.worker import First, ServerParts
+from turnout.http_server.messages import Request, Response
+from turnout.http_server.server import Limits
 from turnout.project.project import load_project
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from turnout.gateway.api.gateway import Gateway, RestApi
 from turnout.gateway.functions.invocation import Invocation
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.rules.stages import CanarySettings, StageSettings
+from turnout.http_server.messages import Request, Response
 from turnout.manifest.parser import Throttle
 
 API = "a1b2c3d4e5"

@@ -17,9 +17,9 @@ import uvloop
 
 from tests.builders.http_service import serve_http
 from tests.builders.waiting import PATIENCE_S
-from turnout.gateway.http.messages import Handler, Request, Response
-from turnout.gateway.http.server import Limits
-from turnout.gateway.http.service import Admit
+from turnout.http_server.messages import Handler, Request, Response
+from turnout.http_server.server import Limits
+from turnout.http_server.service import Admit
 
 NEW_LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from socket import socket
 from typing import Any
 
-from turnout.gateway.http.messages import Handler, Response
-from turnout.gateway.http.reader import Limits
-from turnout.gateway.http.server import BACKLOG, allow_open_files, new_event_loop, serving
-from turnout.gateway.http.service import Admit, Log, Service
-from turnout.gateway.http.wire import REFUSALS
+from turnout.http_server.messages import Handler, Response
+from turnout.http_server.reader import Limits
+from turnout.http_server.server import BACKLOG, allow_open_files, new_event_loop, serving
+from turnout.http_server.service import Admit, Log, Service
+from turnout.http_server.wire import REFUSALS
 
 _OTHER_FILES = 1024
 """That the process has open beside connections."""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from socket import socket
 from typing import Any
 
-from turnout.gateway.http.connection import Connection, Service
-from turnout.gateway.http.messages import Handler
-from turnout.gateway.http.server import REFUSALS, Limits, sweep
+from turnout.http_server.connection import Connection, Service
+from turnout.http_server.messages import Handler
+from turnout.http_server.server import REFUSALS, Limits, sweep
 
 HIGH_WATER_BYTES = 1000
 

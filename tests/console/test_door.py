@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from turnout.console.door import COOKIE, Door
-from turnout.gateway.http.messages import Request
+from turnout.http_server.messages import Request
 
 DOOR = Door(token="the-token", session="the-session")
 OPEN = Door(token="the-token", session="the-session", is_open=True, may_write=False)

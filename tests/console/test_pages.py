@@ -9,7 +9,7 @@ import pytest
 
 from turnout.console.door import POLICY
 from turnout.console.pages import FOLDER, answer_page, load_pages
-from turnout.gateway.http.messages import Request
+from turnout.http_server.messages import Request
 
 MOST_BYTES = 120_000
 

@@ -14,7 +14,7 @@ import pytest
 
 from turnout.gateway.editions.edition import build_gateway, make_local_plan
 from turnout.gateway.editions.in_process import make_functions
-from turnout.gateway.http.messages import Request, Response
+from turnout.http_server.messages import Request, Response
 from turnout.openapi.document import build_document
 from turnout.project.project import Project, load_project
 

@@ -13,9 +13,9 @@ import pytest
 from tests.builders.documents import API, HOST, FakeFunctions, document, gateway, operation, request, respond, stage
 from turnout.gateway.api.gateway import Gateway, RestApi
 from turnout.gateway.api.proxy_event import Endpoint
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.rules.document import function_of_uri
 from turnout.gateway.rules.stages import CanarySettings, StageSettings
+from turnout.http_server.messages import Request, Response
 
 RECORDED = Path(__file__).resolve().parent.parent / "fixtures" / "aws_recorded"
 EDGE = re.compile(r"CloudFront-.*|Via|X-Amz-Cf-Id|X-Amz-Cf-Pop|X-Cache", re.IGNORECASE)

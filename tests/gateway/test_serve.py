@@ -22,9 +22,9 @@ from turnout.gateway.editions.edition import build_gateway, load_keys, make_loca
 from turnout.gateway.editions.in_process import make_functions
 from turnout.gateway.functions.in_process.functions import InProcessFunctions
 from turnout.gateway.functions.invocation import Loaded
-from turnout.gateway.http.messages import Request, Response
-from turnout.gateway.http.wire import make_refusal
 from turnout.gateway.serve import choose_sample, log_refusal, make_url, notify, print_load
+from turnout.http_server.messages import Request, Response
+from turnout.http_server.wire import make_refusal
 from turnout.project.project import Project, load_project
 from turnout.protocol.aws.access_log import ACCESS_LOG_FIELDS
 

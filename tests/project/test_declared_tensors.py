@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.builders.graphs import write_identity
-from turnout.client.sample_request import make_sample_request
 from turnout.openapi.document import build_document
 from turnout.packaging.catalogue import make_catalogue
 from turnout.plan.planner import make_plan
 from turnout.problems import ProblemsError
 from turnout.project.project import Project, load_project
 from turnout.protocol.tensors.datatypes import TensorSpec
+from turnout.replay.sample_request import make_sample_request
 
 STEPS = "def preprocess(inputs):\n    return inputs\n\n\ndef postprocess(outputs):\n    return outputs\n"
 TEXT = "inputs: {text: {datatype: BYTES, shape: [-1]}}, outputs: {label: {datatype: BYTES, shape: [-1]}}"

@@ -1,1 +1,1 @@
-"""Calls a running API: connection, sample requests, reading responses and captures."""
+"""Calls a running API: connection, responses, lines of a capture. It may use the protocol only."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from turnout import __version__
-from turnout.system.loopback import is_loopback_url
+from turnout.loopback import is_loopback_url
 
 TIMEOUT_S = 60.0
 """Longer than the 29 s after which API Gateway gives up, so that its 504 is seen."""

@@ -14,11 +14,10 @@ from hmac import compare_digest
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
-from turnout.gateway.api.exchange import domain_of
-from turnout.gateway.http.messages import Request, Response
-from turnout.gateway.services.local_only import PROXIES
+from turnout.http_server.clients import PROXIES, domain_of
+from turnout.http_server.messages import Request, Response
+from turnout.loopback import is_loopback, is_loopback_address
 from turnout.protocol.naming import CONSOLE_SEGMENT
-from turnout.system.loopback import is_loopback, is_loopback_address
 
 COOKIE = "turnout_console"
 

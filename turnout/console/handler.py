@@ -18,7 +18,6 @@ from turnout.canary.rollout.log import RolloutLogError
 from turnout.canary.rollout.rollout import RolloutError
 from turnout.canary.rollout.stage_control import StageControlError
 from turnout.client.connection import UnreachableError, read_local_key
-from turnout.client.sample_request import UnknownNameError, make_sample_request
 from turnout.console.actions import WishError, parse_wish, preview, take
 from turnout.console.door import HEADERS, Door, refuse
 from turnout.console.kept_answers import KeptAnswers
@@ -26,10 +25,11 @@ from turnout.console.pages import answer_page
 from turnout.console.plan_page import describe_plan
 from turnout.console.state import make_pulse, make_state
 from turnout.console.subject import Subject
-from turnout.gateway.http.messages import Request, Response
+from turnout.http_server.messages import Request, Response
 from turnout.problems import ProblemsError
 from turnout.project.manifest_file import ManifestChangedError
 from turnout.protocol.naming import CONSOLE_SEGMENT
+from turnout.replay.sample_request import UnknownNameError, make_sample_request
 from turnout.yaml_text.editor import EditError
 
 PULSE_S = 1.0

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from turnout.console.door import Door
-from turnout.gateway.http.messages import Handler, Request, Response
-from turnout.gateway.services.console import Console
+from turnout.http_server.messages import Handler, Request, Response
 from turnout.protocol.naming import CONSOLE_SEGMENT
 
 
-def make_console(manifest: Path, door: Door, url: str, *, capture: Path | None = None) -> Console:
+@dataclass(frozen=True, slots=True)
+class MountedConsole:
+    """The console of one server, as `turnout.gateway.services.console.Console` asks it.
+
+    Args:
+        handle: answers every path below `/console`.
+        front: answers browsers that ask for `/`.
+        address: to open, with this run's token.
+    """
+
+    handle: Handler
+    front: Callable[[Request], Response | None]
+    address: str
+
+
+def make_console(manifest: Path, door: Door, url: str, *, capture: Path | None = None) -> MountedConsole:
     """The console of one server.
 
     Args:
@@ -32,7 +47,7 @@ def make_console(manifest: Path, door: Door, url: str, *, capture: Path | None =
             made.append(ConsoleHandler(subject, door).handle)
         return made[0](request)
 
-    return Console(handle, lead_browsers, f"{url}/{CONSOLE_SEGMENT}?token={door.token}")
+    return MountedConsole(handle, lead_browsers, f"{url}/{CONSOLE_SEGMENT}?token={door.token}")
 
 
 def lead_browsers(request: Request) -> Response | None:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from turnout.console.door import HEADERS
-from turnout.gateway.http.messages import Request, Response
+from turnout.http_server.messages import Request, Response
 
 FOLDER = Path(__file__).resolve().parent / "static"
 

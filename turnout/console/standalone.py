@@ -10,9 +10,9 @@ from turnout.console.door import Door
 from turnout.console.handler import ConsoleHandler
 from turnout.console.mounted import lead_browsers
 from turnout.console.subject import Subject
-from turnout.gateway.http.messages import Request, Response
-from turnout.gateway.http.server import REFUSALS, Limits, new_event_loop, serving
-from turnout.gateway.http.service import Service
+from turnout.http_server.messages import Request, Response
+from turnout.http_server.server import REFUSALS, Limits, new_event_loop, serving
+from turnout.http_server.service import Service
 from turnout.protocol.naming import CONSOLE_SEGMENT
 
 LIMITS = Limits(shutdown_s=2.0)

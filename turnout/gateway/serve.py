@@ -24,9 +24,6 @@ from turnout.gateway.editions.switch import EditionFunctions
 from turnout.gateway.functions.deferred import Deferred
 from turnout.gateway.functions.invocation import Functions, Loaded, title_of
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
-from turnout.gateway.http.messages import Request, Response
-from turnout.gateway.http.reader import Limits
-from turnout.gateway.http.wire import make_refusal
 from turnout.gateway.logs import format_warning, set_up_logs
 from turnout.gateway.observers.access_log import escape, iso_time, json_log, make_json_line, text_log
 from turnout.gateway.observers.capture import CaptureFile
@@ -42,9 +39,12 @@ from turnout.gateway.shared.state import CAPTURE_LOCK, LINES_LOCK, SAMPLES_LOCK,
 from turnout.gateway.sockets import bind_sockets
 from turnout.gateway.workers.memory import find_memory_limit, trim_memory
 from turnout.gateway.workers.processors import processors
+from turnout.http_server.messages import Request, Response
+from turnout.http_server.reader import Limits
+from turnout.http_server.wire import make_refusal
+from turnout.loopback import is_loopback
 from turnout.plan.values import Plan
 from turnout.project.project import Project
-from turnout.system.loopback import is_loopback
 from turnout.system.service_tokens import ServicesMode, announced_services
 from turnout.wording import printable_lines
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from turnout.extras import MissingPackageError
 from turnout.runtimes.registry import DEFAULT_RUNTIME, RUNTIMES
 from turnout.runtimes.runtime import Layer
-from turnout.system.extras import MissingPackageError
 from turnout.system.processes import run_child
 
 PLATFORMS: Mapping[str, str] = {"x86_64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}

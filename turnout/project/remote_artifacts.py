@@ -13,13 +13,13 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from turnout.artifacts.artifact import Artifact, ArtifactError, unremarked
+from turnout.aws_client import check_boto3, make_aws_client
+from turnout.extras import MissingPackageError
 from turnout.manifest.parser import Version
 from turnout.problems import ProblemsError
 from turnout.project.project import CACHE_DIR, Project
 from turnout.runtimes.registry import RUNTIMES
 from turnout.runtimes.runtime import VersionFiles
-from turnout.system.aws_client import check_boto3, make_aws_client
-from turnout.system.extras import MissingPackageError
 
 Download = Callable[[str, str, Path], None]
 """Writes the object `(bucket, key)` into a file; an OSError says why it cannot."""

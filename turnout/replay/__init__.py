@@ -1,1 +1,1 @@
-"""Sends captured requests again, compares the responses and reports."""
+"""Sends examples and captured requests, compares the responses and reports. It may use the client and the plan."""

@@ -21,10 +21,10 @@ from turnout.client.captured_lines import Sample
 from turnout.client.connection import ApiAnswer, ApiConnection, UnreachableError, inference_path
 from turnout.client.outputs import PREDICTIONS, UnreadableAnswerError, read_outputs
 from turnout.client.refusals import find_hint
+from turnout.loopback import is_loopback_url
 from turnout.manifest.judgement import OutputRule
 from turnout.protocol.naming import DIGEST_HEADER, REPLAY_HEADER
 from turnout.replay.comparison import Array, Comparison, compare_outputs
-from turnout.system.loopback import is_loopback_url
 from turnout.system.service_tokens import service_headers
 
 THROTTLED_WAITS_S = (0.2, 0.4, 0.8, 1.6, 3.2)

@@ -1,1 +1,1 @@
-"""What every part needs of this machine: its own addresses, child processes, AWS clients."""
+"""What every part needs of this machine: files, child processes, tokens of services. It may use the protocol only."""

@@ -17,8 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from turnout.loopback import is_loopback
 from turnout.system.files import PRIVATE, write_whole
-from turnout.system.loopback import is_loopback
 
 NAME = "services.json"
 

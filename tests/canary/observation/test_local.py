@@ -11,11 +11,11 @@ from tests.builders.http_server import serving
 from turnout.canary.judging.observed import Arm, Observation
 from turnout.canary.observation.local import LocalSource
 from turnout.canary.observation.source import ObservationError, ObservationStart
-from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.services.metrics import PATH, make_metrics
 from turnout.gateway.services.registry import answer_paths
 from turnout.gateway.shared.counters import BOUNDS_S
 from turnout.gateway.shared.state import SharedState
+from turnout.http_server.messages import Handler, Request, Response
 from turnout.plan.served_by import Serving, Watched
 
 WATCHED = (Watched("iris", Serving("iris_v1", frozenset()), Serving("iris_v2", frozenset())),)

@@ -10,9 +10,9 @@ from tests.builders.control_scene import OVERRIDES, PERCENT, ControlScene, contr
 from tests.builders.http_server import serving
 from turnout.canary.rollout.local_stage import LocalFunctions, LocalStage
 from turnout.canary.rollout.stage_control import ApiGatewayStage, StageControl, StageControlError, StageState
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.services.aws_wire import answer
 from turnout.gateway.services.invoke_api import InvokeApi
+from turnout.http_server.messages import Request, Response
 
 API = "turnout-local_none"
 

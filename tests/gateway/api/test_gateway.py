@@ -25,10 +25,10 @@ from tests.builders.documents import (
 from turnout.gateway.api.exchange import Exchange
 from turnout.gateway.api.gateway import Gateway, RestApi
 from turnout.gateway.functions.invocation import Invocation
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.rules.authorize import ApiKey
-from turnout.gateway.rules.errors import TOO_LARGE_BODY
 from turnout.gateway.rules.stages import CanarySettings, Snapshot, Stages, StageSettings
+from turnout.http_server.messages import Request, Response
+from turnout.http_server.wire import TOO_LARGE_BODY
 from turnout.manifest.parser import Throttle
 
 PATHS = {"/x": {"post": operation("fn_${stageVariables.v}:live")}, "/p/{a}": {"post": operation()}}

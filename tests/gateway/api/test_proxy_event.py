@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from tests.builders.documents import HOST, FakeFunctions, gateway, operation, respond, stage
 from tests.builders.waiting import PATIENCE_S
-from turnout.gateway.api.exchange import domain_of
 from turnout.gateway.api.fields import Fields, parse_query
 from turnout.gateway.api.identifiers import (
     Identifiers,
@@ -25,8 +24,9 @@ from turnout.gateway.api.identifiers import (
     trace_root,
 )
 from turnout.gateway.api.proxy_event import Endpoint
-from turnout.gateway.http.messages import Request
 from turnout.gateway.rules.stages import CanarySettings
+from turnout.http_server.clients import domain_of
+from turnout.http_server.messages import Request
 from turnout.protocol.aws.events import is_canary
 
 PATHS = {"/x": {"x-amazon-apigateway-any-method": operation()}, "/p/{a}/{rest+}": {"get": operation()}}

@@ -19,8 +19,8 @@ from turnout.gateway.editions.edition import Edition, build_gateway, make_editio
 from turnout.gateway.editions.in_process import edition_functions
 from turnout.gateway.editions.rebuild import find_files, rebuild
 from turnout.gateway.functions.invocation import Functions
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.serve import choose_sample
+from turnout.http_server.messages import Request, Response
 from turnout.manifest.parser import check_manifest
 from turnout.openapi.document import build_document
 from turnout.project.project import load_project

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders.documents import API_KEY_SCHEME, HOST, FakeFunctions, gateway, operation, respond, stage
-from turnout.gateway.http.messages import Request
 from turnout.gateway.observers.access_log import escape, json_log, text_log
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.stages import CanarySettings
+from turnout.http_server.messages import Request
 from turnout.protocol.aws.access_log import ACCESS_LOG_FIELDS
 
 PATHS = {"/x": {"post": operation("iris_${stageVariables.v}:live")}, "/{a+}": {"post": operation("plain")}}

@@ -9,11 +9,11 @@ import pytest
 
 from turnout.gateway.api.exchange import Exchange
 from turnout.gateway.api.identifiers import Identifiers
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.observers.counting import count_requests
 from turnout.gateway.rules.stages import FunctionTarget, Share
 from turnout.gateway.shared.counters import CounterKey
 from turnout.gateway.shared.state import SharedState
+from turnout.http_server.messages import Request, Response
 
 VARIABLES = {"iris": "v1", "bertBase": "router", "canary": "false"}
 

@@ -11,11 +11,11 @@ from tests.builders.graphs import write_identity
 from turnout.gateway.api.exchange import Exchange
 from turnout.gateway.editions.edition import make_local_plan
 from turnout.gateway.functions.deferred import Deferred
-from turnout.gateway.http.messages import Response
 from turnout.gateway.observers.registry import Outlets, make_observers
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.gateway.shared.state import SharedState
+from turnout.http_server.messages import Response
 from turnout.project.project import Project, load_project
 
 PATHS = {"/x": {"post": operation("f")}}

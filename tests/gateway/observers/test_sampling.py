@@ -12,7 +12,6 @@ import pytest
 from tests.builders.documents import FakeFunctions, gateway, operation, request, respond, stage
 from tests.builders.graphs import write_identity
 from turnout.gateway.editions.edition import make_local_plan
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.observers.capture import Redactions
 from turnout.gateway.observers.sampling import sample_requests, shares_of
 from turnout.gateway.rules.stages import CanarySettings
@@ -21,6 +20,7 @@ from turnout.gateway.services.registry import answer_paths
 from turnout.gateway.services.samples import PATH, make_samples
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.samples import SharedSamples
+from turnout.http_server.messages import Request, Response
 from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.project.project import Project, load_project
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.builders.documents import FakeFunctions, document, gateway, operation, request, respond, stage
-from turnout.gateway.http.messages import Response
 from turnout.gateway.rules.document import DocumentError, compile_document
+from turnout.http_server.messages import Response
 
 
 @pytest.mark.parametrize(

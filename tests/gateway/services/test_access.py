@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.services.access import make_guard, make_token
+from turnout.http_server.messages import Request, Response
 
 TOKEN = "A1B2" * 10
 

@@ -13,8 +13,8 @@ import pytest
 from tests.builders.aws_clients import aws_client, refusal
 from tests.builders.http_server import RunningServer, serving
 from turnout.gateway.functions.invocation import Invocation
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.services.invoke_api import InvokeApi
+from turnout.http_server.messages import Request, Response
 from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 
 FAILURES = {

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.services.local_only import local_only
+from turnout.http_server.messages import Request, Response
 
 SENT = {
     "X_Amz_Date": "20261130T000000Z",

@@ -3,10 +3,10 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.services.metrics import PATH, make_metrics
 from turnout.gateway.shared.counters import BOUNDS_S
 from turnout.gateway.shared.state import SharedState
+from turnout.http_server.messages import Request, Response
 
 
 def ask(state: SharedState, query: str, method: str = "GET") -> Response:

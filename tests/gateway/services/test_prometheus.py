@@ -10,13 +10,13 @@ import pytest
 from prometheus_client import openmetrics, parser
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.rules.stages import CanarySettings, StageSettings
 from turnout.gateway.services.prometheus import Sources, kind_of, list_errors, make_prometheus, render_metrics
 from turnout.gateway.shared.counters import BOUNDS_S, ERROR_STATUSES, Counts
 from turnout.gateway.shared.gauges import Event, Load
 from turnout.gateway.shared.sessions import SessionUse
 from turnout.gateway.shared.state import ControlState, SharedState
+from turnout.http_server.messages import Request, Response
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

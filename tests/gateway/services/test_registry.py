@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from turnout.gateway.http.messages import Handler, Request, Response
-from turnout.gateway.services.console import Console
+from turnout.console.mounted import MountedConsole
 from turnout.gateway.services.registry import SERVICES, ServiceParts, make_services
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.gateway.shared.state import SharedState
+from turnout.http_server.messages import Handler, Request, Response
 from turnout.manifest.schema import manifest_schema
 from turnout.protocol.naming import CONSOLE_SEGMENT, RESERVED_STAGES, SERVICE_SEGMENTS
 
@@ -33,7 +33,7 @@ def test_every_service_stands_behind_the_guard_or_a_check_of_its_own() -> None:
     def open_page(request: Request) -> Response:
         return Response(200)
 
-    console = Console(open_page, lambda request: None, "http://127.0.0.1")
+    console = MountedConsole(open_page, lambda request: None, "http://127.0.0.1")
     parts = ServiceParts(SharedState(1), SharedSamples(SharedLock(), 0), guard, console=console)
     services = make_services(parts, (), (), None)  # type: ignore[arg-type]
     answers = {name: handle(Request("GET", f"/{name}", "", (), b"")) for name, handle in services.items()}

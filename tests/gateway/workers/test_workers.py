@@ -22,13 +22,13 @@ from turnout.gateway.editions.in_process import edition_functions, make_model_fu
 from turnout.gateway.editions.rebuild import find_files, read_rebuilt, rebuild, take_edition, write_rebuilt
 from turnout.gateway.editions.switch import Served, Switch
 from turnout.gateway.functions.invocation import Functions
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.rules.stages import CanarySettings, StageSettings
 from turnout.gateway.shared.state import ControlState, SharedState
 from turnout.gateway.workers.channel import Channel
 from turnout.gateway.workers.processors import processors
 from turnout.gateway.workers.restarts import Restarts
 from turnout.gateway.workers.supervisor import describe_exit
+from turnout.http_server.messages import Request, Response
 from turnout.manifest.parser import Throttle
 from turnout.project.project import load_project
 

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from turnout.aws_client import check_boto3, make_aws_client
+from turnout.extras import MissingPackageError
+from turnout.loopback import is_loopback_url
 from turnout.problems import TurnoutError
 from turnout.protocol.aws.regions import dns_suffix
-from turnout.system.aws_client import check_boto3, make_aws_client
-from turnout.system.extras import MissingPackageError
-from turnout.system.loopback import is_loopback_url
 
 NOBODY = "Check that `turnout serve` runs there."
 REGION = "Set the region with AWS_REGION or a profile, and credentials as boto3 expects them."

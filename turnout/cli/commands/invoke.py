@@ -18,7 +18,7 @@ from turnout.wording import printable
 
 if TYPE_CHECKING:
     from turnout.client.connection import ApiAnswer
-    from turnout.client.sample_request import SampleRequest
+    from turnout.replay.sample_request import SampleRequest
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -98,7 +98,7 @@ def read_data(data: str) -> bytes:
 
 def sample_request(manifest: Path, model: str, version: str, stage: str, example: str) -> SampleRequest:
     """The request that is sent when none is given."""
-    from turnout.client.sample_request import UnknownNameError, make_sample_request
+    from turnout.replay.sample_request import UnknownNameError, make_sample_request
 
     project = load(manifest)
     try:

@@ -67,7 +67,7 @@ def remove(
 
 def check_names(project: Project, model: str, version: str) -> None:
     """Raise a CommandError unless there is such a version."""
-    from turnout.client.sample_request import UnknownNameError, known
+    from turnout.replay.sample_request import UnknownNameError, known
 
     try:
         row = project.manifest.model(known("model", model, [each.name for each in project.manifest.models]))

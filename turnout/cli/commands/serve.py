@@ -19,7 +19,7 @@ from turnout.cli.commands.build import FULL, building
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
 from turnout.cli.output import CommandError, notify
 from turnout.gateway.interrupt import remembered_interrupt
-from turnout.system.loopback import is_loopback
+from turnout.loopback import is_loopback
 from turnout.system.service_tokens import ServicesMode
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from turnout.wording import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from turnout.client.example_runs import Ask, ExampleRun
     from turnout.gateway.editions.example_calls import CallVersion
     from turnout.manifest.parser import Version
     from turnout.project.project import Project
+    from turnout.replay.example_runs import Ask, ExampleRun
 
 TargetArgument = Annotated[
     str, typer.Argument(metavar="[MODEL[/VERSION]]", help="What to test. Default: everything.", show_default=False)
@@ -68,7 +68,7 @@ def run(
 
     Exit codes: 0 all examples passed; 1 an example failed, or no response; 2 bad input, or nothing to test.
     """
-    from turnout.client.example_runs import RunOutcome, run_examples
+    from turnout.replay.example_runs import RunOutcome, run_examples
 
     if isolated and url:
         raise CommandError(
@@ -96,8 +96,8 @@ def run(
 
 def find_versions(project: Project, target: str) -> Sequence[Version]:
     """The versions that the argument names."""
-    from turnout.client.example_runs import choose_versions
-    from turnout.client.sample_request import UnknownNameError
+    from turnout.replay.example_runs import choose_versions
+    from turnout.replay.sample_request import UnknownNameError
 
     try:
         return choose_versions(project.manifest, target)
@@ -135,8 +135,8 @@ def asking(project: Project, *, isolated: bool, url: str, stage: str, api_key: s
 
 def asking_functions(call: CallVersion) -> Ask:
     """Calls of functions on this machine, without a server."""
-    from turnout.client.example_runs import ExampleReply
     from turnout.protocol.aws.events import read_event
+    from turnout.replay.example_runs import ExampleReply
 
     def ask(version: Version, body: bytes) -> ExampleReply:
         started = time.perf_counter()
@@ -155,7 +155,7 @@ def asking_functions(call: CallVersion) -> Ask:
 def asking_server(url: str, stage: str, key: str, token: str) -> Iterator[Ask]:
     """Requests to a server; the first one that finds none there ends the command."""
     from turnout.client.connection import ApiConnection, UnreachableError, inference_path
-    from turnout.client.example_runs import ExampleReply
+    from turnout.replay.example_runs import ExampleReply
     from turnout.replay.replay import THROTTLED_WAITS_S, replay_headers
 
     try:
@@ -184,7 +184,7 @@ def asking_server(url: str, stage: str, key: str, token: str) -> Iterator[Ask]:
 
 def say_runs(runs: Sequence[ExampleRun]) -> None:
     """A table with a line for each example, then why some failed, then how many passed."""
-    from turnout.client.example_runs import RunOutcome
+    from turnout.replay.example_runs import RunOutcome
 
     headers = ("MODEL", "VERSION", "EXAMPLE", "RESULT", "MS")
     rows = [
@@ -215,7 +215,7 @@ def say_runs(runs: Sequence[ExampleRun]) -> None:
 
 def reasons_text(runs: Sequence[ExampleRun]) -> str:
     """Why versions were skipped, each reason once."""
-    from turnout.client.example_runs import RunOutcome
+    from turnout.replay.example_runs import RunOutcome
 
     reasons = dict.fromkeys(reason for run in runs if run.outcome is RunOutcome.SKIPPED for reason in run.reasons)
     return ", ".join(reasons) or "no versions"
@@ -223,7 +223,7 @@ def reasons_text(runs: Sequence[ExampleRun]) -> str:
 
 def write_junit(path: Path, runs: Sequence[ExampleRun]) -> None:
     """Write the results for a CI system."""
-    from turnout.client.example_runs import make_junit
+    from turnout.replay.example_runs import make_junit
 
     try:
         path.write_bytes(make_junit(runs))

@@ -6,16 +6,16 @@ Made by the core for each request and read by all who follow.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from turnout.gateway.api.fields import HOST, ORIGIN, USER_AGENT, Fields, fields_of
 from turnout.gateway.api.identifiers import RequestTimes, extended_request_id, request_id
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.document import Operation
 from turnout.gateway.rules.errors import GatewayError
 from turnout.gateway.rules.stages import CompiledStage, FunctionTarget, Share
+from turnout.http_server.clients import domain_of
+from turnout.http_server.messages import Request, Response
 
 
 class Routed:
@@ -121,17 +121,6 @@ class Exchange:
             "resourcePath": operation.resource if operation else "",
             "stage": stage.settings.name if stage else "",
         }
-
-
-@lru_cache(maxsize=256)
-def domain_of(host: str) -> tuple[str, str]:
-    """A `Host` field's name without its port, and the name's first label: `api.example.com:8080` is `api`."""
-    name = host
-    if host.startswith("["):
-        name = host.partition("]")[0][1:]
-    elif host.count(":") == 1:
-        name = host.partition(":")[0]
-    return name, name.partition(".")[0]
 
 
 Observer = Callable[[Exchange, Response, float], None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from urllib.parse import parse_qsl
 
-from turnout.gateway.http.messages import Headers, Request
+from turnout.http_server.messages import Headers, Request
 from turnout.protocol.naming import REPLAY_HEADER
 
 _DROPPED = frozenset(

@@ -21,7 +21,6 @@ from turnout.gateway.api.proxy_event import Endpoint, Events, is_too_large
 from turnout.gateway.api.proxy_response import MalformedAnswerError, read_answer
 from turnout.gateway.api.replay_token import is_replay_token
 from turnout.gateway.functions.invocation import Functions, Invocation
-from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.rules.authorize import REFUSAL_OF, Access, ApiKey, ApiKeys
 from turnout.gateway.rules.document import compile_document
 from turnout.gateway.rules.errors import (
@@ -34,9 +33,6 @@ from turnout.gateway.rules.errors import (
     MISCONFIGURED,
     THROTTLED,
     TIMED_OUT,
-    TOO_LARGE_BODY,
-    TOO_LARGE_HEADERS,
-    TOO_LARGE_STATUS,
     UNKNOWN_ROUTE,
     UNKNOWN_STAGE,
     GatewayError,
@@ -51,6 +47,8 @@ from turnout.gateway.rules.stages import (
     StageSettings,
     own_bucket,
 )
+from turnout.http_server.messages import Handler, Request, Response
+from turnout.http_server.wire import TOO_LARGE_BODY, TOO_LARGE_HEADERS, TOO_LARGE_STATUS
 from turnout.plan.routes import HEALTH_PATHS
 from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 

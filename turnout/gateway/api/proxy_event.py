@@ -12,11 +12,12 @@ from typing import Any
 import orjson
 import pybase64
 
-from turnout.gateway.api.exchange import Exchange, Routed, domain_of
+from turnout.gateway.api.exchange import Exchange, Routed
 from turnout.gateway.api.fields import CONTENT_TYPE, FORWARDED_FOR, HOST, TRACE, USER_AGENT
 from turnout.gateway.api.identifiers import RequestTimes, trace_root
 from turnout.gateway.rules.document import Operation
 from turnout.gateway.rules.stages import CompiledStage, Share
+from turnout.http_server.clients import domain_of
 from turnout.protocol.aws.limits import LARGEST_EVENT_BYTES
 from turnout.protocol.naming import CANARY_VARIABLE
 

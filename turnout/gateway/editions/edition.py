@@ -14,9 +14,9 @@ from turnout.gateway.api.gateway import Front, Gateway, RestApi
 from turnout.gateway.api.proxy_event import Endpoint
 from turnout.gateway.editions.api_keys import load_api_keys
 from turnout.gateway.functions.invocation import ACCOUNT_ID, REGION, Functions
-from turnout.gateway.http.messages import Handler
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.stages import BucketOf, own_bucket, stage_settings
+from turnout.http_server.messages import Handler
 from turnout.openapi.document import build_document, lambda_uri, render_document
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Function, Plan

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.editions.edition import Edition
 from turnout.gateway.functions.invocation import Functions, Loaded
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.rules.authorize import ApiKeys
 from turnout.gateway.shared.state import SharedState
+from turnout.http_server.messages import Request, Response
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from turnout.gateway.api.exchange import Exchange, Observer
 from turnout.gateway.api.identifiers import RequestTimes
-from turnout.gateway.http.messages import Response
+from turnout.http_server.messages import Response
 from turnout.protocol.aws.access_log import ACCESS_LOG_FIELDS
 from turnout.protocol.naming import VERSION_HEADER
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from turnout.gateway.api.exchange import Exchange, Observer
 from turnout.gateway.functions.deferred import QUICK_BYTES, Deferred, is_encoded
-from turnout.gateway.http.messages import Response
 from turnout.gateway.rules.errors import EVENT_TOO_LARGE, MISCONFIGURED
+from turnout.http_server.messages import Response
 from turnout.plan.values import Plan
 from turnout.project.project import Project
 from turnout.protocol.codecs.samples import Sample, make_sample, write_line

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from turnout.gateway.api.exchange import Exchange, Observer, Routed
-from turnout.gateway.http.messages import Response
 from turnout.gateway.shared.counters import Counters
+from turnout.http_server.messages import Response
 from turnout.protocol.naming import FALLBACK_HEADER, ROUTER, function_name, variable_name
 
 _INFERENCE = re.compile(r"models/([a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*)/infer")

@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 from turnout.gateway.api.exchange import Exchange, Observer
 from turnout.gateway.functions.deferred import Deferred
-from turnout.gateway.http.messages import Response
 from turnout.gateway.observers.capture import Redactions, sample_of, versions_of, who_answered, with_sample
 from turnout.gateway.shared.samples import SharedSamples
+from turnout.http_server.messages import Response
 from turnout.manifest.parser import Manifest
 from turnout.plan.values import Plan
 from turnout.protocol.codecs.samples import write_line

@@ -9,13 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
-
-TOO_LARGE_STATUS = 413
-TOO_LARGE_HEADERS = (("Content-Type", "text; charset=utf-8"),)
-TOO_LARGE_BODY = f"HTTP content length exceeded {LARGEST_REQUEST_BYTES} bytes.".encode()
-"""What the edge says to a body over 10 MB, before any API is looked at: no ids, no JSON, nothing to customise."""
-
 
 @dataclass(frozen=True, slots=True)
 class GatewayError:

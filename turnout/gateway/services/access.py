@@ -12,9 +12,9 @@ import string
 from collections.abc import Awaitable, Callable, Iterable
 from hmac import compare_digest
 
-from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.services.aws_wire import AwsError
 from turnout.gateway.services.local_only import local_only
+from turnout.http_server.messages import Handler, Request, Response
 
 TOKEN_LENGTH = 40
 _ALPHABET = string.ascii_uppercase + string.digits

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from turnout.gateway.http.messages import Response
+from turnout.http_server.messages import Response
 
 
 class AwsError(Exception):

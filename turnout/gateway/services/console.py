@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Protocol
 
 from turnout.gateway.api.gateway import Front
-from turnout.gateway.http.messages import Handler
+from turnout.http_server.messages import Handler
 
 
-@dataclass(frozen=True, slots=True)
-class Console:
-    """A console of one server.
+class Console(Protocol):
+    """The console of one server."""
 
-    Args:
-        handle: answers everything below `/console`, whoever asks: it has a check of its own.
-        front: answers browsers that ask for `/`.
-        address: to open, with this run's token.
-    """
+    @property
+    def handle(self) -> Handler:
+        """Answers every path below `/console`, whoever asks: it has a check of its own."""
 
-    handle: Handler
-    front: Front
-    address: str
+    @property
+    def front(self) -> Front:
+        """Answers browsers that ask for `/`."""
+
+    @property
+    def address(self) -> str:
+        """To open, with this run's token."""

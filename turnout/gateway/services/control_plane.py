@@ -17,13 +17,13 @@ from urllib.parse import parse_qs, unquote
 
 from turnout.gateway.api.gateway import RestApi
 from turnout.gateway.functions.invocation import ACCOUNT_ID
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.rules.stages import Deployment, StageSettings
 from turnout.gateway.services.aws_wire import AwsError, answer, parse_object
 from turnout.gateway.services.deployments import deploy, parse_deployment
 from turnout.gateway.services.stage_patches import apply_operations, parse_operations
 from turnout.gateway.services.stage_rows import api_row, deployment_row, stage_row
 from turnout.gateway.shared.state import ControlState, SharedState
+from turnout.http_server.messages import Request, Response
 
 log = logging.getLogger("turnout.control")
 """Changes, at level INFO."""

@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, unquote
 
 from turnout.gateway.functions.background import TIMEOUT_S, Background
 from turnout.gateway.functions.invocation import ALIASES, Invocable, Invocation
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.services.aws_wire import AwsError, answer, parse_object
+from turnout.http_server.messages import Request, Response
 from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 from turnout.protocol.naming import INVOKE_SEGMENT, LIVE
 

@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from turnout.gateway.http.messages import Handler
-from turnout.gateway.http.server import REFUSALS, Limits, serving
-from turnout.gateway.http.service import Service
 from turnout.gateway.services.local_only import local_only
+from turnout.http_server.messages import Handler
+from turnout.http_server.server import REFUSALS, Limits, serving
+from turnout.http_server.service import Service
 
 LIMITS = Limits(shutdown_s=1.0)
 """The environment is dead when its server ends: nobody reads what is still to be answered."""

@@ -9,36 +9,15 @@ from another site; nor must strangers by way of a proxy on this machine.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Collection
 
-from turnout.gateway.api.exchange import domain_of
-from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.services.aws_wire import AwsError
-from turnout.system.loopback import is_loopback, is_loopback_address
+from turnout.http_server.clients import PROXIES, domain_of
+from turnout.http_server.messages import Handler, Request, Response
+from turnout.loopback import is_loopback, is_loopback_address
 
 BROWSERS = frozenset({"origin", "sec-fetch-site"})
 """What browsers send with their requests and no other client does."""
-
-PROXIES = re.compile(
-    "|".join(
-        (
-            # RFC 7239, RFC 9110, and what nginx, Apache, HAProxy, Caddy, Traefik, Squid and Envoy add
-            r"via|max-forwards|proxy-.*|forwarded(-.*)?|x-forwarded(-.*)?|x-forward-for|x-real-.*|x-original-.*",
-            r"x-(client|remote|originating|proxyuser)-?(ip|addr|host|user)|client-ip|(x-)?(true|cluster)-client-ip",
-            r"x-cluster-client-ip|x-proxy-.*|x-url-scheme|x-scheme|front-end-https|x-ssl-.*|ssl-client-.*|x-envoy-.*",
-            r"x-haproxy-.*|x-traefik-.*|x-varnish|x-squid-.*|x-bluecoat-.*|surrogate-capability|x-request-start",
-            r"x-queue-start|x-cache.*|x-proxied-.*|x-nginx-.*|x-apache-.*|x-rewrite-url|x-host|x-server-.*",
-            # content networks, load balancers of clouds, tunnels
-            r"cdn-loop|cf-.*|cloudfront-.*|x-amz-cf-id|x-amzn-(trace-id|oidc-.*|mtls-.*|tls-.*)|fastly-.*|x-fastly-.*",
-            r"akamai-.*|x-akamai-.*|x-azure-.*|x-arr-.*|x-fd-.*|x-appengine-.*|x-cloud-trace-context|x-gfe-.*",
-            r"x-goog-(iap|authenticated).*|fly-.*|x-vercel-.*|x-nf-.*|do-connecting-ip|x-oracle-.*|ali-cdn-.*|x-sucuri-.*",
-            r"incap-.*|x-incap-.*|wl-proxy-.*|tailscale-.*|x-tailscale-.*|ngrok-.*|x-ngrok-.*|x-pomerium-.*|x-auth-request-.*",
-            r"x-appgw-.*|x-railway-.*|x-github-codespaces|cdn-.*|x-http-via|x-coming-from|x-lb(-.*)?|x-edge-.*|x-sigsci-.*",
-        )
-    )
-)
-"""Headers that proxies add for a client that is elsewhere."""
 
 
 def local_only(handle: Handler, allowed: Collection[str] = ()) -> Handler:

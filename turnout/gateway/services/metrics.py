@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
-from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.services.aws_wire import AwsError, answer
 from turnout.gateway.shared.counters import BOUNDS_S, Counters
+from turnout.http_server.messages import Handler, Request, Response
 
 PATH = "/turnout/metrics"
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from turnout import __version__
-from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.services.aws_wire import AwsError
 from turnout.gateway.shared.counters import BOUNDS_S, CounterKey, Counts
 from turnout.gateway.shared.gauges import Event
 from turnout.gateway.shared.state import SharedState
+from turnout.http_server.messages import Handler, Request, Response
 from turnout.protocol.naming import METRICS_SEGMENT, split_function_name
 
 if TYPE_CHECKING:

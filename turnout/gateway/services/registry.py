@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from turnout.gateway.api.gateway import RestApi
 from turnout.gateway.functions.invocation import Functions
-from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.services import metrics, replays, samples
 from turnout.gateway.services.access import Guard
 from turnout.gateway.services.aws_wire import AwsError
@@ -22,6 +21,7 @@ from turnout.gateway.services.local_only import local_only
 from turnout.gateway.services.prometheus import Sources, make_prometheus
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.gateway.shared.state import SharedState
+from turnout.http_server.messages import Handler, Request, Response
 from turnout.protocol import naming
 
 

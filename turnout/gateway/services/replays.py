@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import orjson
 
-from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.services.aws_wire import AwsError
+from turnout.http_server.messages import Handler, Request, Response
 
 PATH = "/turnout/replay"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs
 
-from turnout.gateway.http.messages import Handler, Request, Response
 from turnout.gateway.services.aws_wire import AwsError
 from turnout.gateway.shared.samples import SharedSamples
+from turnout.http_server.messages import Handler, Request, Response
 
 PATH = "/turnout/samples"
 

@@ -10,7 +10,6 @@ from socket import socket
 
 from turnout.gateway.editions.edition import Edition, FileStamp
 from turnout.gateway.editions.rebuild import Rebuilt, find_files, rebuild
-from turnout.gateway.http.server import allow_open_files
 from turnout.gateway.output.process import Output
 from turnout.gateway.shared.state import ControlState, SharedState
 from turnout.gateway.workers.channel import Channel
@@ -22,6 +21,7 @@ from turnout.gateway.workers.supervisor import StartError, Supervisor
 from turnout.gateway.workers.watch import Watch
 from turnout.gateway.workers.worker import First, ServerParts, run_worker
 from turnout.gateway.workers.workers import Workers
+from turnout.http_server.server import allow_open_files
 from turnout.system.processes import adopt_orphans, end_descendants
 
 OTHER_FILES = 1024

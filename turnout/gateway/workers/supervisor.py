@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from turnout.gateway.http.server import BACKLOG
 from turnout.gateway.output.process import Output
 from turnout.gateway.workers.channel import Channel
 from turnout.gateway.workers.deaths import Deaths
@@ -25,6 +24,7 @@ from turnout.gateway.workers.heartbeats import LOOK_S, Heartbeats
 from turnout.gateway.workers.reload import Reload
 from turnout.gateway.workers.watch import Watch
 from turnout.gateway.workers.workers import WorkerProcess, Workers
+from turnout.http_server.server import BACKLOG
 from turnout.system.processes import reap_orphans
 
 log = logging.getLogger("turnout.workers")

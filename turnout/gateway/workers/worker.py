@@ -20,8 +20,6 @@ from turnout.gateway.editions.edition import Edition
 from turnout.gateway.editions.rebuild import take_edition
 from turnout.gateway.editions.switch import EditionFunctions, FunctionsOf, GatewayOf, Served, Switch
 from turnout.gateway.functions.invocation import Loaded
-from turnout.gateway.http import server as http
-from turnout.gateway.http.messages import Response
 from turnout.gateway.shared.gauges import Load
 from turnout.gateway.shared.session_budget import SessionBudget
 from turnout.gateway.shared.state import SharedState
@@ -29,6 +27,8 @@ from turnout.gateway.workers.channel import Channel, Message
 from turnout.gateway.workers.memory import keep_freed_memory, proportional_bytes, resident_bytes
 from turnout.gateway.workers.reload import READ_S
 from turnout.gateway.workers.workers import ACKNOWLEDGED
+from turnout.http_server import server as http
+from turnout.http_server.messages import Response
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.functions.isolated.limits import EnvironmentLimits
 from turnout.gateway.functions.isolated.process import FunctionCode
-from turnout.gateway.http.messages import Request, Response
 from turnout.gateway.services.invoke_server import invoke_server
+from turnout.http_server.messages import Request, Response
 
 CodeOf = Mapping[str, FunctionCode]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from turnout.gateway.http.server import new_event_loop
+from turnout.http_server.server import new_event_loop
 
 log = logging.getLogger(__name__)
 

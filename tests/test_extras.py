@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from turnout.artifacts.onnx_file import ArtifactError
+from turnout.aws_client import make_aws_client
 from turnout.canary.rollout.stage_control import StageControlError, StageTarget, make_client
+from turnout.extras import EXTRAS, MissingPackageError, install_hint
 from turnout.packaging.layer import LayerError, find_uv
 from turnout.project.remote_artifacts import download_object
-from turnout.system.aws_client import make_aws_client
-from turnout.system.extras import EXTRAS, MissingPackageError, install_hint
 
 HINT = "The extra turnout[aws] brings it; so does: pip install 'boto3>=1.35'"
 

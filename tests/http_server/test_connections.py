@@ -21,12 +21,12 @@ import pytest
 from tests.builders.http_server import NEW_LOOPS, Client, Gate, RunningServer, collecting_errors, serving
 from tests.builders.http_service import serve_http
 from tests.builders.waiting import PATIENCE_S, wait_until
-from turnout.gateway.http.connection import ASKED_S, LEFT_S
-from turnout.gateway.http.messages import Request, Response
-from turnout.gateway.http.reader import RequestReader
-from turnout.gateway.http.server import Limits
-from turnout.gateway.http.service import Service
-from turnout.gateway.http.wire import RefusedRequest
+from turnout.http_server.connection import ASKED_S, LEFT_S
+from turnout.http_server.messages import Request, Response
+from turnout.http_server.reader import RequestReader
+from turnout.http_server.server import Limits
+from turnout.http_server.service import Service
+from turnout.http_server.wire import RefusedRequest
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 SLOW = b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -676,7 +676,7 @@ def test_given_sockets_are_listened_on() -> None:
 SCRIPT = """
 import asyncio, sys
 from tests.builders.http_service import run
-from turnout.gateway.http.messages import Response
+from turnout.http_server.messages import Response
 {before}
 async def slow(request):
     print("asked", flush=True)

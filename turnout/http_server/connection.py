@@ -15,12 +15,12 @@ from collections import deque
 from functools import partial
 from typing import cast
 
-from turnout.gateway.http.messages import Request, Response
-from turnout.gateway.http.reader import NotHTTPError, RequestReader
-from turnout.gateway.http.service import SMALL_BODY_BYTES, SURELY_IDLE_S, Service, origin_of
-from turnout.gateway.http.wire import CLOSE, CONTINUE, RefusedRequest, make_refusal, render
+from turnout.http_server.messages import Request, Response
+from turnout.http_server.reader import NotHTTPError, RequestReader
+from turnout.http_server.service import SMALL_BODY_BYTES, SURELY_IDLE_S, Service, origin_of
+from turnout.http_server.wire import CLOSE, CONTINUE, RefusedRequest, make_refusal, render
 
-logger = logging.getLogger("turnout.gateway.http.server")
+logger = logging.getLogger("turnout.http_server.server")
 
 _IDLE, _HEAD, _BODY = range(3)
 _JOINED_BYTES = 65_536

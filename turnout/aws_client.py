@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from turnout.system.extras import MissingPackageError
-from turnout.system.loopback import is_loopback_url
+from turnout.extras import MissingPackageError
+from turnout.loopback import is_loopback_url
 
 
 def check_boto3(purpose: str) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from turnout.gateway.http.busy_poll import BusyPoll
-from turnout.gateway.http.messages import Handler, Request, Response
-from turnout.gateway.http.reader import Limits
+from turnout.http_server.busy_poll import BusyPoll
+from turnout.http_server.messages import Handler, Request, Response
+from turnout.http_server.reader import Limits
 
 Log = Callable[[Request, Response, float], None]
 """Told of every answer, with the seconds between the request's last byte and the answer's first."""

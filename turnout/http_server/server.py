@@ -12,12 +12,12 @@ from email.utils import formatdate
 from functools import partial
 from socket import socket
 
-from turnout.gateway.http.busy_poll import BusyPoll
-from turnout.gateway.http.connection import Connection
-from turnout.gateway.http.messages import Handler, Response
-from turnout.gateway.http.reader import Limits
-from turnout.gateway.http.service import SURELY_IDLE_S, Admit, Log, Service
-from turnout.gateway.http.wire import REFUSALS
+from turnout.http_server.busy_poll import BusyPoll
+from turnout.http_server.connection import Connection
+from turnout.http_server.messages import Handler, Response
+from turnout.http_server.reader import Limits
+from turnout.http_server.service import SURELY_IDLE_S, Admit, Log, Service
+from turnout.http_server.wire import REFUSALS
 
 __all__ = ["BACKLOG", "REFUSALS", "Limits", "Log", "new_event_loop", "serve_accepted", "serving"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.builders.graphs import write_identity
-from turnout.client.sample_request import UnknownNameError, known, make_sample_request, served_version
 from turnout.manifest.parser import Manifest, Model, Stage, Version
 from turnout.project.project import Project, load_project
+from turnout.replay.sample_request import UnknownNameError, known, make_sample_request, served_version
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ import orjson
 
 from turnout.artifacts.examples import Example, matches
 from turnout.client.refusals import find_hint
-from turnout.client.sample_request import known
 from turnout.manifest.parser import Manifest, Version
 from turnout.project.project import Project
+from turnout.replay.sample_request import known
 
 MOST_CHARACTERS = 500
 """Of an answer that is shown because it is no answer of ours."""

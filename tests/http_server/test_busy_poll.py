@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from turnout.gateway.http.busy_poll import BusyPoll
+from turnout.http_server.busy_poll import BusyPoll
 
 
 class Loop:

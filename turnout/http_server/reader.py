@@ -9,8 +9,8 @@ from typing import Any
 
 import httptools
 
-from turnout.gateway.http.messages import Request
-from turnout.gateway.http.wire import (
+from turnout.http_server.messages import Request
+from turnout.http_server.wire import (
     CLOSE,
     HOST,
     KEEP,

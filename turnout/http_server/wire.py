@@ -8,8 +8,13 @@ from functools import lru_cache
 from http import HTTPStatus
 from types import MappingProxyType
 
-from turnout.gateway.http.messages import Request, Response
-from turnout.gateway.rules.errors import TOO_LARGE_BODY, TOO_LARGE_HEADERS, TOO_LARGE_STATUS
+from turnout.http_server.messages import Request, Response
+from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
+
+TOO_LARGE_STATUS = 413
+TOO_LARGE_HEADERS = (("Content-Type", "text; charset=utf-8"),)
+TOO_LARGE_BODY = f"HTTP content length exceeded {LARGEST_REQUEST_BYTES} bytes.".encode()
+"""The response to a body over 10 MB, before any API sees the request: no ids, no JSON, nothing to customize."""
 
 # The header fields that decide what the connection does; or-ed together they say which of them a request has. Plain
 # ints: an IntFlag's operators cost more than all the rest of a request.

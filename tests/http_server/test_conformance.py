@@ -11,8 +11,8 @@ import pytest
 
 from tests.builders.http_server import NEW_LOOPS, Gate, RunningServer, collecting_errors, serving
 from tests.builders.waiting import wait_until
-from turnout.gateway.http.messages import Request, Response
-from turnout.gateway.http.server import Limits
+from turnout.http_server.messages import Request, Response
+from turnout.http_server.server import Limits
 
 HOST = b"Host: h\r\n"
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"

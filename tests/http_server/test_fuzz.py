@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from tests.builders.http_server import Answer, collecting_errors, read_answer
 from tests.builders.http_transport import Exchange, FakeTransport
-from turnout.gateway.http.connection import Connection
-from turnout.gateway.http.messages import Handler, Request, Response
-from turnout.gateway.http.server import Limits, drain
+from turnout.http_server.connection import Connection
+from turnout.http_server.messages import Handler, Request, Response
+from turnout.http_server.server import Limits, drain
 
 FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from turnout.system.loopback import is_loopback, is_loopback_url
+from turnout.loopback import is_loopback, is_loopback_url
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""What a request's header fields say about its way here: the host that was asked for, and proxies in between."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+PROXIES = re.compile(
+    "|".join(
+        (
+            # RFC 7239, RFC 9110, and what nginx, Apache, HAProxy, Caddy, Traefik, Squid and Envoy add
+            r"via|max-forwards|proxy-.*|forwarded(-.*)?|x-forwarded(-.*)?|x-forward-for|x-real-.*|x-original-.*",
+            r"x-(client|remote|originating|proxyuser)-?(ip|addr|host|user)|client-ip|(x-)?(true|cluster)-client-ip",
+            r"x-cluster-client-ip|x-proxy-.*|x-url-scheme|x-scheme|front-end-https|x-ssl-.*|ssl-client-.*|x-envoy-.*",
+            r"x-haproxy-.*|x-traefik-.*|x-varnish|x-squid-.*|x-bluecoat-.*|surrogate-capability|x-request-start",
+            r"x-queue-start|x-cache.*|x-proxied-.*|x-nginx-.*|x-apache-.*|x-rewrite-url|x-host|x-server-.*",
+            # content networks, load balancers of clouds, tunnels
+            r"cdn-loop|cf-.*|cloudfront-.*|x-amz-cf-id|x-amzn-(trace-id|oidc-.*|mtls-.*|tls-.*)|fastly-.*|x-fastly-.*",
+            r"akamai-.*|x-akamai-.*|x-azure-.*|x-arr-.*|x-fd-.*|x-appengine-.*|x-cloud-trace-context|x-gfe-.*",
+            r"x-goog-(iap|authenticated).*|fly-.*|x-vercel-.*|x-nf-.*|do-connecting-ip|x-oracle-.*|ali-cdn-.*|x-sucuri-.*",
+            r"incap-.*|x-incap-.*|wl-proxy-.*|tailscale-.*|x-tailscale-.*|ngrok-.*|x-ngrok-.*|x-pomerium-.*|x-auth-request-.*",
+            r"x-appgw-.*|x-railway-.*|x-github-codespaces|cdn-.*|x-http-via|x-coming-from|x-lb(-.*)?|x-edge-.*|x-sigsci-.*",
+        )
+    )
+)
+"""Headers that proxies add for a client that is elsewhere."""
+
+
+@lru_cache(maxsize=256)
+def domain_of(host: str) -> tuple[str, str]:
+    """A `Host` field's name without its port, and the name's first label: `api.example.com:8080` is `api`."""
+    name = host
+    if host.startswith("["):
+        name = host.partition("]")[0][1:]
+    elif host.count(":") == 1:
+        name = host.partition(":")[0]
+    return name, name.partition(".")[0]
