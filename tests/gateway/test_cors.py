@@ -15,7 +15,7 @@ from tests.builders.graphs import write_identity
 from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.editions.edition import build_gateway, make_local_plan
 from turnout.gateway.editions.in_process import make_functions
-from turnout.gateway.http.messages import Request, Response
+from turnout.http_server.messages import Request, Response
 from turnout.project.project import load_project
 
 A, B, EVIL = "https://a.example", "http://localhost:3000", "https://evil.example"
