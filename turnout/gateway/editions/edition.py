@@ -27,7 +27,7 @@ FileStamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Fingerprint:
+class FunctionFingerprint:
     """What a function is made of.
 
     Args:
@@ -57,7 +57,7 @@ class Edition:
     plan: Plan
     apis: tuple[RestApi, ...]
     keys: Mapping[str, str]
-    fingerprints: Mapping[str, Fingerprint]
+    fingerprints: Mapping[str, FunctionFingerprint]
 
     @property
     def documents(self) -> dict[str, Mapping[str, Any]]:
@@ -167,7 +167,7 @@ class FileChangedError(Exception):
     """A file is not what it was when it was read; the message names it."""
 
 
-def check_files(fingerprints: Mapping[str, Fingerprint], function: Function) -> None:
+def check_files(fingerprints: Mapping[str, FunctionFingerprint], function: Function) -> None:
     """Raise a FileChangedError unless the function's files hold what they held; that they were touched does not matter.
 
     Another content under a version's name would be served as what it is not, perhaps half of it.
@@ -179,7 +179,7 @@ def check_files(fingerprints: Mapping[str, Fingerprint], function: Function) -> 
             )
 
 
-def fingerprint_of(project: Project, function: Function) -> Fingerprint:
+def fingerprint_of(project: Project, function: Function) -> FunctionFingerprint:
     """The fingerprint of a function whose artifact is here."""
     version = project.manifest.model(function.model).version(function.version)
     artifact = project.artifacts[function.model, function.version]
@@ -190,7 +190,7 @@ def fingerprint_of(project: Project, function: Function) -> Fingerprint:
     rows = [f"{name} {digest}" for name, (_, digest) in zip(beside, contents, strict=True)]
     declared = repr((version.inputs, version.outputs, version.runtime, version.signature))
     text = "\n".join((repr(function), artifact.sha256, str(artifact.path), version.transform, declared, *rows))
-    return Fingerprint(_digest(text.encode(), 32), stamps_of(files), contents)
+    return FunctionFingerprint(_digest(text.encode(), 32), stamps_of(files), contents)
 
 
 def stamps_of(files: Iterable[Path]) -> tuple[tuple[Path, FileStamp], ...]:
