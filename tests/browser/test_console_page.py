@@ -126,9 +126,18 @@ def test_a_canary_is_started_watched_and_promoted(chromium: Browser, server: Run
             dialog.locator("input[name=typed]").fill("dev")
         dialog.get_by_role("button", name="Promote", exact=True).click()
         page.get_by_text("Promoted: dev serves echo v2 to all requests.").wait_for()
+        record = server.project / "rollouts.jsonl"
+        rollouts = [json.loads(line) for line in record.read_text().splitlines()]
+        promotion, start = page.locator("table.history tbody tr").all()
+        assert rollouts[0]["who"] in start.inner_text()
+        assert f"v2 {rollouts[0]['digests']['echo']['v2']}" in start.inner_text()
+        promotion.get_by_text("Diff").click()
+        assert "+  dev: {serve: {echo: v2}} # the first one" in promotion.locator("pre .added").all_inner_texts()[0]
+        old = {key: value for key, value in rollouts[0].items() if key != "diff"}
+        record.write_text("".join(f"{json.dumps(row)}\n" for row in (old, rollouts[1])))
+        start.get_by_text("diff not recorded").wait_for()
         visit.check_silence()
 
-    rollouts = [json.loads(line) for line in (server.project / "rollouts.jsonl").read_text().splitlines()]
     assert [(row["action"], row["done"]) for row in rollouts] == [("start", True), ("promote", True)]
     answer = server.post("/dev/models/echo/inference", {"instances": [[1.0, 2.0, 3.0, 4.0]]})
     assert answer.headers["x-turnout-version"] == "v2"

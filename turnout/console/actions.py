@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -135,11 +134,9 @@ def preview(subject: Subject, wish: Wish) -> dict[str, Any]:
     check_generation(subject, wish)
     prepared = prepare_wish(subject, wish)
     live = subject.connection(find_stage(subject.project().manifest, wish.stage)).control.read()
-    source = prepared.path.name
-    before, after = prepared.data.decode().splitlines(), prepared.text.splitlines()
     return {
         "sentence": sentence_of(prepared.rollout).partition(": ")[2],
-        "diff": "\n".join(difflib.unified_diff(before, after, source, source, lineterm="", n=2)),
+        "diff": prepared.rollout.diff,
         "operations": [list(map(dict, call)) for call in patch_calls(live, prepared.change)],
         "command": command_of(subject, wish),
         "must_type": must_type(subject, wish),

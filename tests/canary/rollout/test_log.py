@@ -19,6 +19,7 @@ STARTED = Rollout(
     percent=10.0,
     digests={"iris": {"v1": "0" * 12, "v2": "1" * 12}},
     manifest=("a" * 64, "b" * 64),
+    diff="-  old\n+  new",
     change={"variables": {}, "canary": None, "promotes": False},
 )
 
@@ -46,6 +47,7 @@ def test_a_rollout_is_one_line_begun_and_then_done(tmp_path: Path) -> None:
         "verdict": "",
         "digests": {"iris": {"v1": "0" * 12, "v2": "1" * 12}},
         "manifest": ["a" * 64, "b" * 64],
+        "diff": "-  old\n+  new",
         "done": True,
     }
 
@@ -72,6 +74,18 @@ def test_a_line_that_nobody_here_wrote_is_reported_with_its_number(tmp_path: Pat
     with log.path.open("a") as file:
         file.write(f"{line}\n")
     with pytest.raises(RolloutLogError, match=r"rollouts\.jsonl:2: not a line that turnout wrote"):
+        log.read()
+
+
+def test_a_record_of_an_earlier_release_has_no_diff(tmp_path: Path) -> None:
+    log = RolloutLog(tmp_path)
+    log.begin(STARTED)
+    row = json.loads(log.path.read_text())
+    del row["diff"]
+    log.path.write_text(json.dumps(row) + "\n")
+    assert log.read()[0].diff == ""
+    log.path.write_text(json.dumps(row | {"diff": 7}) + "\n")
+    with pytest.raises(RolloutLogError, match="`diff` must be a text"):
         log.read()
 
 

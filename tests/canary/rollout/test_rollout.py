@@ -119,6 +119,8 @@ def test_a_canary_starts_moves_and_is_promoted_in_step(world: World) -> None:
     row = world.do(START)
     assert (row.before, row.after, row.percent) == ({"echo": "v1", "mute": "v1"}, {"echo": "v2", "mute": "v2"}, 10)
     assert set(row.digests["echo"]) == {"v1", "v2"}
+    assert [line for line in row.diff.splitlines() if line[0] in "+-"][:2] == ["--- models.yaml", "+++ models.yaml"]
+    assert any(line.startswith("+") and "canary" in line for line in row.diff.splitlines())
     assert ObservationStart.from_json(row.observed_since) == ObservationStart(1.0)
     assert (row.endpoint_url, row.stack, row.change) == ("http://127.0.0.1:1", "local", {})
     world.assert_in_step()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from turnout.canary.rollout.log import RETURN, Rollout
+from turnout.canary.rollout.manifest_diff import make_diff
 from turnout.canary.rollout.manifest_edits import (
     end_canary,
     find_stage,
@@ -135,6 +136,7 @@ def prepare(
         stack=target.stack if target else "",
         endpoint_url=target.endpoint_url if target else "",
         manifest=(manifest_digest(data), manifest_digest(text.encode())),
+        diff=make_diff(data.decode(), text, old.path.name),
         change=change.to_json(),
         run=run or {},
     )

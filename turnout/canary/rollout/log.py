@@ -47,6 +47,7 @@ class Rollout:
         stack: where the stage was changed at once: the Pulumi stack; empty where `pulumi up` applies it.
         endpoint_url: where the stage was changed at once: the control plane; empty for AWS's own.
         manifest: sha256 of models.yaml before and after.
+        diff: of models.yaml, for people; empty where it stayed as it was, and in records of earlier releases.
         change: what had to be changed of the stage, while it is not done.
         observed_since: from where on the canary is observed since then (`turnout.canary.observation`), or empty.
         run: where `turnout canary run` is since then, or empty.
@@ -67,6 +68,7 @@ class Rollout:
     stack: str = ""
     endpoint_url: str = ""
     manifest: tuple[str, str] = ("", "")
+    diff: str = ""
     change: Mapping[str, Any] = field(default_factory=dict)
     observed_since: Mapping[str, Any] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
@@ -86,6 +88,7 @@ class Rollout:
             "release": self.release,
             "stack": self.stack,
             "endpoint_url": self.endpoint_url,
+            "diff": self.diff,
             "change": dict(self.change),
             "mark": dict(self.observed_since),
             "run": dict(self.run),
@@ -114,6 +117,8 @@ class Rollout:
         since = row.get("mark", {})
         if not isinstance(since, dict):
             raise TypeError("`mark` must be an object")
+        if not isinstance(row.get("diff", ""), str):
+            raise TypeError("`diff` must be a text")
         renamed = {"before": row["from"], "after": row["to"], "manifest": (before, after), "observed_since": since}
         return Rollout(**known | renamed)
 

@@ -3,7 +3,7 @@
 import { getJson, html, useEffect, useRef, useState } from './lib.js';
 import { EvidenceChart, LatencyHistogram } from './charts.js';
 import { Differences } from './differences.js';
-import { ActionDialog } from './dialogs.js';
+import { ActionDialog, diffLines } from './dialogs.js';
 import { clock, count, duration, moment, percent } from './format.js';
 
 const WORDS = { start: 'Start a canary', set: 'Set percent', promote: 'Promote', rollback: 'Roll back', return: 'Return' };
@@ -106,10 +106,11 @@ function Disagreements({ stage, model, version, baseline }) {
 function History({ rows }) {
   return html`<h3>History</h3>
     ${rows.length === 0 ? html`<p class="muted">Nothing was done to a canary of this stage yet.</p>` : html`<div class="wide"><table class="history">
-      <thead><tr><th>Time</th><th>Who</th><th>Action</th><th>Versions</th><th class="number">Share</th><th>Verdict</th></tr></thead>
-      <tbody>${[...rows].reverse().map((row) => html`<tr>
-        <td>${moment(row.time)}</td><td>${row.who}</td><td>${row.action}${!row.done && html` <span class="badge failed">half-done</span>`}</td>
-        <td>${Object.entries(row.to).map(([model, version]) => html`<div>${model} ${row.from[model]} → ${/** @type {any} */ (version)} <code class="small">${row.digests?.[model]?.[/** @type {any} */ (version)] || ''}</code></div>`)}</td>
-        <td class="number">${percent(row.percent)}</td><td>${row.verdict || '-'}</td></tr>`)}</tbody>
+      <thead><tr><th>Time</th><th>Who</th><th>Action</th><th>Versions</th><th class="number">Share</th><th>Verdict</th><th>models.yaml</th></tr></thead>
+      <tbody>${[...rows].reverse().map((row) => html`<tr key=${row.time + row.action}>
+        <td class="nowrap">${moment(row.time)}</td><td>${row.who}</td><td>${row.action}${row.run && html` <span class="badge">run</span>`}${!row.done && html` <span class="badge failed">half-done</span>`}${row.note && html`<div class="muted small">${row.note}</div>`}</td>
+        <td>${Object.entries(row.to).map(([model, version]) => html`<div>${model} ${row.from[model]} → ${/** @type {any} */ (version)}</div>${Object.entries(row.digests?.[model] || {}).map(([name, digest]) => html`<div class="muted small">${name} <code>${/** @type {any} */ (digest)}</code></div>`)}`)}</td>
+        <td class="number">${percent(row.percent)}</td><td>${row.verdict || '-'}</td>
+        <td>${row.diff ? html`<details><summary>Diff</summary><pre class="diff" tabindex="0">${diffLines(row.diff)}</pre></details>` : html`<span class="muted small">${row.manifest[0] === row.manifest[1] ? 'unchanged' : 'diff not recorded'}</span>`}</td></tr>`)}</tbody>
     </table></div>`}`;
 }
