@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from turnout.protocol.aws.events import LambdaHandler
 from turnout.protocol.aws.regions import dns_suffix
 from turnout.protocol.naming import general_router_name, router_name
 from turnout.protocol.routing.invocation import Invoke
@@ -24,10 +25,8 @@ from .tasks import ThreadTasks, run_to_end
 MARGIN_S = 0.3
 """What is kept of the time that Lambda gives, so that the caller hears of a timeout from the router."""
 
-Handler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 
-
-def load_handler(folder: Path, environ: Mapping[str, str]) -> Handler:
+def load_handler(folder: Path, environ: Mapping[str, str]) -> LambdaHandler:
     """The function that Lambda calls.
 
     Args:

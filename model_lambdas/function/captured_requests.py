@@ -16,13 +16,12 @@ from typing import Any
 
 import orjson
 
-from turnout.protocol.aws.events import is_canary, read_event
+from turnout.protocol.aws.events import LambdaHandler, is_canary, read_event
 from turnout.protocol.aws.limits import LARGEST_LOG_LINE_BYTES
 from turnout.protocol.codecs.samples import make_sample, write_line
 from turnout.protocol.naming import REPLAY_HEADER
 from turnout.protocol.routing.choice import is_shadow
 
-from .failed_answers import Handler
 from .runtime import FunctionSpec
 
 log = logging.getLogger("turnout.function")
@@ -44,7 +43,7 @@ class CaptureRule:
 
 
 def capturing_requests(
-    handle: Handler,
+    handle: LambdaHandler,
     spec: FunctionSpec,
     rule: CaptureRule,
     write: Callable[[str], object],
@@ -52,7 +51,7 @@ def capturing_requests(
     random: Callable[[], float] = _RANDOM.random,
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.perf_counter,
-) -> Handler:
+) -> LambdaHandler:
     """The handler that also captures.
 
     Args:

@@ -12,12 +12,13 @@ from typing import Any
 
 import orjson
 
+from turnout.protocol.aws.events import LambdaHandler
 from turnout.protocol.fatal_requests import FatalRequest
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors.datatypes import Signature
 
 from .captured_requests import CaptureRule, capturing_requests
-from .failed_answers import Handler, counting_failures
+from .failed_answers import counting_failures
 from .handler import ModelFunction
 from .runtime import FunctionSpec, find_opener
 
@@ -64,7 +65,7 @@ def _warm_up(function: ModelFunction, request: dict[str, Any]) -> None:
         log.warning("%s %s: the warm-up request was answered %s", spec.model, spec.version, answer["body"])
 
 
-def _make_handler(folder: Path) -> Handler:
+def _make_handler(folder: Path) -> LambdaHandler:
     disable_telemetry()  # before a transform that imports onnxruntime by itself
     row = orjson.loads((folder / "function.json").read_bytes())
     function = load_function(folder, row)

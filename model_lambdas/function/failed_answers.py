@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-Handler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
+from turnout.protocol.aws.events import LambdaHandler
 
 _DIRECTIVE = {
     "Namespace": "Turnout",
@@ -22,8 +22,8 @@ _DIRECTIVE = {
 
 
 def counting_failures(
-    handle: Handler, write: Callable[[str], object], clock: Callable[[], float] = time.time
-) -> Handler:
+    handle: LambdaHandler, write: Callable[[str], object], clock: Callable[[], float] = time.time
+) -> LambdaHandler:
     """The handler that also counts.
 
     Args:

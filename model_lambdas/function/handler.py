@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy.typing as npt
 import orjson
 
 from turnout.protocol.aws.cors import cors_headers
@@ -18,13 +17,12 @@ from turnout.protocol.codecs.requests import InferenceRequest
 from turnout.protocol.codecs.responses import FEW_ELEMENTS, make_tensor_answer
 from turnout.protocol.errors import RequestError
 from turnout.protocol.naming import CANARY_HEADER, DIGEST_HEADER, MODEL_HEADER, VERSION_HEADER
+from turnout.protocol.tensors.datatypes import Array
 from turnout.protocol.tensors.interface import Interface, build_interface, datatype_of
 from turnout.protocol.tensors.output_sizes import OutputSizes
 
 from .runtime import Cancellation, FunctionSpec, Model, OpenModel, RunCancelled
 from .transform import Transform
-
-Array = npt.NDArray[Any]
 
 log = logging.getLogger("turnout.function")
 

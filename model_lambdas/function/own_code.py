@@ -14,16 +14,14 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from turnout.protocol.tensors.datatypes import Array
 from turnout.protocol.tensors.interface import datatype_of
 
 from .runtime import ModelError
 from .transform_modules import TransformModules
 
 log = logging.getLogger("turnout.function")
-
-Array = npt.NDArray[Any]
 Hook = Callable[..., Any]
 
 VALUE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError)

@@ -12,12 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy.typing as npt
-
 from turnout.protocol.fatal_requests import FatalRequest
-from turnout.protocol.tensors.datatypes import Signature
-
-Array = npt.NDArray[Any]
+from turnout.protocol.tensors.datatypes import Array, Signature
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from turnout.protocol.errors import Refused
+from turnout.protocol.tensors.datatypes import Array
 
-from .own_code import VALUE_ERRORS, Array, Doubt, Hook, OwnCode, as_bytes, check_returned, make_writable
+from .own_code import VALUE_ERRORS, Doubt, Hook, OwnCode, as_bytes, check_returned, make_writable
 from .runtime import ModelError
 
 

@@ -14,21 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from turnout.protocol.errors import RequestError
 from turnout.protocol.fatal_requests import refuse_fatal
 from turnout.protocol.sentences import shorten_text
 from turnout.protocol.telemetry import disable_telemetry
-from turnout.protocol.tensors.datatypes import DATATYPES
+from turnout.protocol.tensors.datatypes import DATATYPES, Array
 
 from ..function.runtime import Cancellation, FunctionSpec, ModelError, RunCancelled
 from .private_files import OtherContentError, private_files
 
 if TYPE_CHECKING:
     import onnxruntime
-
-Array = npt.NDArray[Any]
 
 MEMORY_PER_VCPU_MB = 1769
 

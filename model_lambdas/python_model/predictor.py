@@ -16,12 +16,11 @@ from pathlib import Path
 
 from turnout.protocol.artifact_digest import combine_named_digests
 from turnout.protocol.errors import Refused, RequestError
-from turnout.protocol.tensors.datatypes import TensorSpec
+from turnout.protocol.tensors.datatypes import Array, TensorSpec
 from turnout.protocol.tensors.interface import datatype_of
 
 from ..function.own_code import (
     VALUE_ERRORS,
-    Array,
     Doubt,
     Hook,
     OwnCode,

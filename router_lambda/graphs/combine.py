@@ -6,16 +6,12 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from turnout.protocol import bfloat16
 from turnout.protocol.routing.step_tensors import Tensor
-from turnout.protocol.tensors.datatypes import Datatype
-
-Array = npt.NDArray[Any]
+from turnout.protocol.tensors.datatypes import Array, Datatype
 
 
 class CombineError(Exception):

@@ -6,18 +6,15 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy.typing as npt
 import orjson
 
 from turnout.protocol.aws.events import LENGTH_HEADER
 from turnout.protocol.bfloat16 import to_float32
 from turnout.protocol.errors import RequestError
 from turnout.protocol.tensors.binary_tensors import BinaryPart
-from turnout.protocol.tensors.datatypes import DATATYPES
+from turnout.protocol.tensors.datatypes import DATATYPES, Array
 from turnout.protocol.tensors.json_shapes import flatten_nested
 from turnout.protocol.tensors.json_values import infer_datatype, read_values
-
-Array = npt.NDArray[Any]
 
 PREDICTIONS = "predictions"
 """What the one output of a version is called that answers `{"predictions": [...]}` with bare rows."""

@@ -18,7 +18,8 @@ from turnout.console.kept_requests import KeptRequest
 from turnout.console.subject import Subject
 from turnout.manifest.judgement import OutputRule
 from turnout.protocol.codecs.samples import write_line
-from turnout.replay.comparison import Array, OutputComparison
+from turnout.protocol.tensors.datatypes import Array
+from turnout.replay.comparison import OutputComparison
 from turnout.replay.origin import ReplayOrigin, public_url
 from turnout.replay.replay import Pair, Replay, SampleReply
 from turnout.replay.report import render_report

@@ -19,7 +19,7 @@ from turnout.gateway.api.identifiers import RequestTimes
 from turnout.gateway.banner import BannerRequest, render_banner
 from turnout.gateway.editions.edition import Edition, build_gateway, make_edition
 from turnout.gateway.editions.in_process import edition_functions
-from turnout.gateway.editions.isolated import Isolation, Progress, ignore_progress, open_isolated
+from turnout.gateway.editions.isolated import Isolation, open_isolated
 from turnout.gateway.editions.switch import EditionFunctions
 from turnout.gateway.functions.deferred import Deferred
 from turnout.gateway.functions.invocation import Functions, Loaded, title_of
@@ -43,6 +43,7 @@ from turnout.http_server.messages import Request, Response
 from turnout.http_server.reader import Limits
 from turnout.http_server.wire import make_refusal
 from turnout.loopback import is_loopback
+from turnout.packaging.build_progress import BuildProgress, ignore_progress
 from turnout.plan.values import Plan
 from turnout.project.project import Project
 from turnout.system.service_tokens import ServicesMode, announced_services
@@ -84,7 +85,7 @@ def serve(
     isolation: Isolation | None = None,
     max_memory: int = 0,
     make_console: Callable[[str], Console] | None = None,
-    preparing: Callable[[int], AbstractContextManager[Progress]] = lambda _: nullcontext(ignore_progress),
+    preparing: Callable[[int], AbstractContextManager[BuildProgress]] = lambda _: nullcontext(ignore_progress),
     check_interrupt: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight.

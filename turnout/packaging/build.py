@@ -21,6 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from turnout.manifest.parser import Version
+from turnout.packaging.build_progress import BuildProgress, ignore_progress
 from turnout.packaging.bytecode import compile_bytecode, python_version
 from turnout.packaging.contents import FunctionInputs, StoredFile, code_files, to_json
 from turnout.packaging.layer import HERE, LayerSpec, find_python, install_layer, layer_files, resolve_requirements
@@ -90,14 +91,6 @@ class BuildTarget:
         return not self.python
 
 
-Progress = Callable[[str, str], None]
-"""Told `(package name, what happens to it)`: `started`, `built`, `cached`."""
-
-
-def _silent(name: str, event: str) -> None:
-    del name, event
-
-
 def build_packages(
     project: Project,
     *,
@@ -107,7 +100,7 @@ def build_packages(
     optimise: bool = True,
     only: Sequence[tuple[str, str]] | None = None,
     jobs: int = 0,
-    progress: Progress = _silent,
+    progress: BuildProgress = ignore_progress,
 ) -> tuple[BuiltPackage, ...]:
     """Build what is missing in `out`, several at once; layers first, then functions in the manifest's order, routers.
 
@@ -203,7 +196,7 @@ def _build_function(
     out: Path,
     python: Path | None,
     processes: ProcessPoolExecutor | None,
-    progress: Progress,
+    progress: BuildProgress,
 ) -> BuiltPackage:
     name = f"{inputs.version.model}_{inputs.version.name}"
     progress(name, "started")
@@ -235,7 +228,9 @@ def _is_python(name: str) -> bool:
     return name.endswith(".py")
 
 
-def _build_router(inputs: RouterInputs, layer: str, out: Path, python: Path | None, progress: Progress) -> BuiltPackage:
+def _build_router(
+    inputs: RouterInputs, layer: str, out: Path, python: Path | None, progress: BuildProgress
+) -> BuiltPackage:
     name = inputs.package
     progress(name, "started")
     sources: dict[str, Content] = {**router_files(), inputs.file: inputs.content}
@@ -249,7 +244,7 @@ def _build_router(inputs: RouterInputs, layer: str, out: Path, python: Path | No
     return _package(name, "function", out, digest, write, progress, layer=layer, python=python)
 
 
-def _build_layer(spec: LayerSpec, out: Path, python: Path | None, progress: Progress) -> BuiltPackage:
+def _build_layer(spec: LayerSpec, out: Path, python: Path | None, progress: BuildProgress) -> BuiltPackage:
     name = _layer_name(spec)
     progress(name, "started")
     pinned = resolve_requirements(spec, out.parent)
@@ -273,7 +268,7 @@ def _package(
     out: Path,
     digest: str,
     write: Callable[[Path], tuple[str, ...]],
-    progress: Progress,
+    progress: BuildProgress,
     *,
     layer: str = "",
     python: Path | None,

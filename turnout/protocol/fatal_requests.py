@@ -10,11 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy.typing as npt
-
 from turnout.protocol.errors import RequestError
-
-Array = npt.NDArray[Any]
+from turnout.protocol.tensors.datatypes import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from turnout.manifest.judgement import OutputRule
-
-Array = npt.NDArray[Any]
+from turnout.protocol.tensors.datatypes import Array
 
 ARGMAX = OutputRule("argmax")
 """Scores of classes: two good models never score alike, and what is decided is the highest."""

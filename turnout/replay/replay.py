@@ -24,7 +24,8 @@ from turnout.client.refusals import find_hint
 from turnout.loopback import is_loopback_url
 from turnout.manifest.judgement import OutputRule
 from turnout.protocol.naming import DIGEST_HEADER, REPLAY_HEADER
-from turnout.replay.comparison import Array, Comparison, compare_outputs
+from turnout.protocol.tensors.datatypes import Array
+from turnout.replay.comparison import Comparison, compare_outputs
 from turnout.system.service_tokens import service_headers
 
 THROTTLED_WAITS_S = (0.2, 0.4, 0.8, 1.6, 3.2)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from turnout.client.captured_lines import Sample
-from turnout.replay.comparison import Array, OutputComparison
+from turnout.protocol.tensors.datatypes import Array
+from turnout.replay.comparison import OutputComparison
 from turnout.replay.replay import Pair, SampleReply
 
 MOST_DISAGREEMENTS = 50

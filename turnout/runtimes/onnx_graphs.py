@@ -7,7 +7,7 @@ them, and every output of every request has to be equal to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,8 @@ import numpy as np
 from turnout.protocol.sentences import shorten_text
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
+from turnout.runtimes.runtime import Arrays
 from turnout.system.files import check_room
-
-Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 SLACK_BYTES = 65_536
 """How much larger than a tenth more the optimised file may be: small files grow by a header."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Protocol
 
 from turnout.artifacts.artifact import Artifact, Reading
-from turnout.protocol.tensors.datatypes import Signature
+from turnout.protocol.tensors.datatypes import Array, Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,8 @@ class Inspect(Protocol):
         ...
 
 
-Arrays = Mapping[str, np.ndarray[Any, Any]]
+Arrays = Mapping[str, Array]
+"""Input name -> its array."""
 
 Optimise = Callable[[Path, Path, Signature, Sequence[Arrays]], str]
 """Writes an optimised file from the first path to the second; empty, or why the given file is kept. Runs in a process

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from turnout.protocol.fatal_requests import FatalRequest
-from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
-
-Array = npt.NDArray[Any]
+from turnout.protocol.tensors.datatypes import DATATYPES, Array, Signature, TensorSpec
 
 FREE_SIZE = 2
 """What a free dimension is where nothing else is tried."""

@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from turnout.gateway.editions.in_process import make_functions
-from turnout.gateway.editions.isolated import Isolation, Progress, open_isolated
+from turnout.gateway.editions.isolated import Isolation, open_isolated
 from turnout.gateway.functions.invocation import Functions, Invocation
 from turnout.manifest.parser import Version
+from turnout.packaging.build_progress import BuildProgress
 from turnout.plan.values import Plan
 from turnout.project.project import Project
 from turnout.protocol.naming import function_name, function_prefix
@@ -51,7 +52,7 @@ def calling_in_process(project: Project, plan: Plan) -> Iterator[CallVersion]:
 
 
 @contextmanager
-def calling_isolated(project: Project, plan: Plan, progress: Progress) -> Iterator[CallVersion]:
+def calling_isolated(project: Project, plan: Plan, progress: BuildProgress) -> Iterator[CallVersion]:
     """Calls to functions in processes of their own, from the zips that AWS gets.
 
     Raises:

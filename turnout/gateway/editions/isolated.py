@@ -17,6 +17,7 @@ from turnout.gateway.functions.isolated.process import OUTGOING_PORTS, FunctionC
 from turnout.gateway.services.invoke_api import InvokeApi
 from turnout.gateway.services.invoke_server import invoke_server
 from turnout.gateway.shared.session_budget import SessionBudget
+from turnout.packaging.build_progress import BuildProgress, ignore_progress
 from turnout.plan.values import Plan
 from turnout.project.project import Project
 
@@ -25,14 +26,6 @@ RUNTIME = "runtime"
 
 IDLE_S = 300.0
 """How long an environment waits for its next call; Lambda's wait some minutes."""
-
-Progress = Callable[[str, str], None]
-"""Told `(package name, what happens to it)`: `started`, `built`, `cached`."""
-
-
-def ignore_progress(name: str, event: str) -> None:
-    """Tell nobody."""
-    del name, event
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +48,7 @@ def open_isolated(
     plan: Plan,
     isolation: Isolation | None = None,
     *,
-    progress: Progress = ignore_progress,
+    progress: BuildProgress = ignore_progress,
     share: int = 1,
     make_slots: Callable[[str, int], Slots] = lambda _name, count: LocalSlots(count),
     before: IsolatedFunctions | None = None,
@@ -103,7 +96,7 @@ def serve_invoke(functions: Current) -> AbstractAsyncContextManager[Mapping[str,
 
 
 def prepare_codes(
-    project: Project, plan: Plan, progress: Progress = ignore_progress, ports: tuple[int, ...] = OUTGOING_PORTS
+    project: Project, plan: Plan, progress: BuildProgress = ignore_progress, ports: tuple[int, ...] = OUTGOING_PORTS
 ) -> list[FunctionCode]:
     """What each function's environments run: packages built, unpacked and the runtime installed where they are not.
 
@@ -143,7 +136,7 @@ def prepare_codes(
         ]
 
 
-def _install(parent: Path, progress: Progress) -> Path:
+def _install(parent: Path, progress: BuildProgress) -> Path:
     from turnout.packaging.runtime import install_runtime
 
     progress(RUNTIME, "started")

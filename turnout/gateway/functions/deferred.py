@@ -22,7 +22,6 @@ MOST_BYTES = 64 * 1024 * 1024
 QUICK_BYTES = 65_536
 """Largest body without a content encoding that is worth no thread: reading its JSON takes 0.3 ms."""
 
-Job = Callable[[], Any]
 Then = Callable[[Any], object]
 
 
@@ -37,14 +36,14 @@ class Deferred:
     def __init__(self, name: str, most_bytes: int = MOST_BYTES) -> None:
         self._name = name
         self._most_bytes = most_bytes
-        self._jobs: SimpleQueue[tuple[int, Job, Then] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[int, Callable[[], Any], Then] | None] = SimpleQueue()
         self._done: deque[tuple[int, Any, Then]] = deque()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held_bytes = 0
         self.dropped = 0
 
-    def submit(self, size_bytes: int, job: Job, then: Then) -> bool:
+    def submit(self, size_bytes: int, job: Callable[[], Any], then: Then) -> bool:
         """Run `job` in the thread and `then` with its result on the event loop; False where there is no room.
 
         Must be called on the event loop. A job that raises is logged, and `then` is not called.

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from turnout.artifacts.artifact import Artifact
 from turnout.manifest.parser import CallNode, Manifest, Model
 from turnout.plan.checks.graph_signature import signature_of_graph
+from turnout.plan.checks.named_tensors import Signatures
 from turnout.plan.checks.replacements import served_anywhere
 from turnout.plan.values import ServedGraph
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.routing.graph_nodes import calls_of
 from turnout.protocol.tensors.datatypes import Signature
-
-Signatures = Mapping[tuple[str, str], Signature]
 
 UNKNOWN = Signature((), ())
 """The signature of a graph that cannot be told."""

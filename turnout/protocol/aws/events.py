@@ -7,7 +7,7 @@ Events carry the body as text or, since the API declares the binary media type `
 from __future__ import annotations
 
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from turnout.protocol.errors import RequestError
@@ -16,6 +16,9 @@ try:
     import pybase64 as base64
 except ImportError:  # pragma: no cover - a layer without it is slower, 1 ms per 600 KB
     import base64  # type: ignore[no-redef]
+
+LambdaHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
+"""Takes a proxy event and a context, as Lambda passes them, and returns a proxy response."""
 
 LENGTH_HEADER = "inference-header-content-length"
 """Where the JSON of a body with binary tensors ends."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy.typing as npt
 import orjson
 
 from turnout.protocol.codecs.bodies import read_body
@@ -19,13 +18,11 @@ from turnout.protocol.codecs.responses import FEW_ELEMENTS, Answer, check_body, 
 from turnout.protocol.codecs.short_forms import read_named, read_rows, write_named, write_rows
 from turnout.protocol.errors import RequestError, shown
 from turnout.protocol.tensors.binary_tensors import BinaryPart
-from turnout.protocol.tensors.datatypes import DATATYPES
+from turnout.protocol.tensors.datatypes import DATATYPES, Array
 from turnout.protocol.tensors.interface import Interface, build_interface
 from turnout.protocol.tensors.json_constants import read_with_constants
 from turnout.protocol.tensors.json_values import may_hold_booleans
 from turnout.protocol.tensors.long_lists import LONG_BYTES, NotPlainError, read_document
-
-Array = npt.NDArray[Any]
 
 __all__ = ["CODECS", "Answer", "Codec", "InferenceRequest", "build_interface", "decode_request", "encode_answer"]
 

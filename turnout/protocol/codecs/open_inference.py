@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from turnout.protocol.codecs.requests import (
     InferenceRequest,
@@ -25,13 +24,11 @@ from turnout.protocol.codecs.requests import (
 from turnout.protocol.codecs.responses import Answer, write_json
 from turnout.protocol.errors import RequestError, shown
 from turnout.protocol.tensors.binary_tensors import BinaryPart, write_binary
-from turnout.protocol.tensors.datatypes import DATATYPES, Datatype
+from turnout.protocol.tensors.datatypes import DATATYPES, Array, Datatype
 from turnout.protocol.tensors.interface import Input, Interface, datatype_of
 from turnout.protocol.tensors.json_shapes import flatten_to, read_shape
 from turnout.protocol.tensors.json_values import AS_THEY_ARE, FEW, TYPECODES, decode_base64, read_values, write_values
 from turnout.protocol.tensors.long_lists import LongList
-
-Array = npt.NDArray[Any]
 
 _NO_PARAMETERS: dict[str, Any] = {}
 

@@ -11,13 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy.typing as npt
-
 from turnout.protocol.errors import RequestError, shown
 from turnout.protocol.tensors.binary_tensors import BinaryPart
+from turnout.protocol.tensors.datatypes import Array
 from turnout.protocol.tensors.interface import Interface
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(slots=True, eq=False)

@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy.typing as npt
-
 from turnout.protocol.codecs.requests import InferenceRequest, Payload, check_fields, invalid, read_answer_fields
 from turnout.protocol.codecs.responses import Answer, write_json
 from turnout.protocol.errors import RequestError
+from turnout.protocol.tensors.datatypes import Array
 from turnout.protocol.tensors.interface import Interface, datatype_of
 from turnout.protocol.tensors.json_shapes import flatten_nested
 from turnout.protocol.tensors.json_values import infer_datatype, read_values, write_values
-
-Array = npt.NDArray[Any]
 
 _NAMED_FIELDS = frozenset({"id", "inputs", "outputs", "parameters"})
 _ROW_FIELDS = frozenset({"id", "instances", "outputs", "parameters", "signature_name"})

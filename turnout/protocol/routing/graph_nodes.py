@@ -14,7 +14,8 @@ from typing import Any
 EVERY_OUTPUT = "*"
 """In an ensemble's `combine`: every output that is not named."""
 
-KeyPath = tuple[str | int, ...]
+NodePath = tuple[str | int, ...]
+"""Keys from a graph to one of its nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def spell_node(node: Node) -> dict[str, Any]:
             return row | {key: value for key, value in named.items() if value}
 
 
-def children_of(node: Node) -> Iterator[tuple[KeyPath, Node]]:
+def children_of(node: Node) -> Iterator[tuple[NodePath, Node]]:
     """The nodes within a node, each with the keys that lead to it."""
     match node:
         case SequenceNode(steps):
@@ -126,7 +127,7 @@ def children_of(node: Node) -> Iterator[tuple[KeyPath, Node]]:
             yield ("switch", "otherwise"), otherwise
 
 
-def calls_of(node: Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, CallNode]]:
+def calls_of(node: Node, path: NodePath = ()) -> Iterator[tuple[NodePath, CallNode]]:
     """Every call of a graph, each with the keys that lead to it from `path` on."""
     if isinstance(node, CallNode):
         yield path, node

@@ -9,19 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import numpy.typing as npt
 import orjson
 
 from turnout.protocol.aws.events import LENGTH_HEADER
 from turnout.protocol.codecs.bodies import read_body
 from turnout.protocol.errors import RequestError
 from turnout.protocol.tensors.binary_tensors import write_binary
-from turnout.protocol.tensors.datatypes import DATATYPES, Datatype
+from turnout.protocol.tensors.datatypes import DATATYPES, Array, Datatype
 from turnout.protocol.tensors.json_shapes import read_shape
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

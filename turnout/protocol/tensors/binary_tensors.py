@@ -12,9 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from turnout.protocol.errors import RequestError, shown
-from turnout.protocol.tensors.datatypes import DATATYPES, Datatype
-
-Array = npt.NDArray[Any]
+from turnout.protocol.tensors.datatypes import DATATYPES, Array, Datatype
 
 _LENGTH = struct.Struct("<I")
 

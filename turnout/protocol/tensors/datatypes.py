@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+"""Any array of numpy's."""
 
 
 @dataclass(frozen=True, slots=True)

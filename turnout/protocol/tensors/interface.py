@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from turnout.protocol.errors import RequestError, shown
-from turnout.protocol.tensors.datatypes import DATATYPES, Datatype, Signature
+from turnout.protocol.tensors.datatypes import DATATYPES, Array, Datatype, Signature
 from turnout.protocol.tensors.json_shapes import mismatch
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)

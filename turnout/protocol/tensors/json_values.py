@@ -21,14 +21,12 @@ import numpy.typing as npt
 
 from turnout.protocol import bfloat16
 from turnout.protocol.errors import RequestError, shown
-from turnout.protocol.tensors.datatypes import DATATYPES, Datatype
+from turnout.protocol.tensors.datatypes import DATATYPES, Array, Datatype
 
 try:
     import pybase64 as base64
 except ImportError:  # pragma: no cover - a layer without it is slower
     import base64  # type: ignore[no-redef]
-
-Array = npt.NDArray[Any]
 
 _SPELLED: Mapping[str, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 

@@ -16,12 +16,9 @@ from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
-from turnout.protocol.tensors.datatypes import Datatype
-
-Array = npt.NDArray[Any]
+from turnout.protocol.tensors.datatypes import Array, Datatype
 
 LONG_BYTES = 16_384
 """Text from which a list is worth the detour."""

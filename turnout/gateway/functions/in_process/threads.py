@@ -14,8 +14,6 @@ from turnout.http_server.server import new_event_loop
 
 log = logging.getLogger(__name__)
 
-Job = Callable[[], None]
-
 MOST_GIVEN_UP = 8
 """Threads that run on and on for nobody: from here on the process should be replaced by a new one."""
 
@@ -31,7 +29,7 @@ class Threads:
 
     def __init__(self, name: str = "function") -> None:
         self._name = name
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._spare = 0
         self._threads: list[threading.Thread] = []
@@ -49,7 +47,7 @@ class Threads:
         """A job that was given up has ended after all."""
         self._given_up -= 1
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Callable[[], None]) -> None:
         """Run `job` in a thread, soon.
 
         Where the system has no room for another thread the job waits for one that works already.

@@ -1,0 +1,12 @@
+"""Who is informed while packages are built; a module of its own, for the builder itself is slow to import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+BuildProgress = Callable[[str, str], None]
+"""Called with a package's name and `started`, `built` or `cached`, from any thread."""
+
+
+def ignore_progress(name: str, event: str) -> None:
+    """Show nothing."""
