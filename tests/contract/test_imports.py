@@ -40,6 +40,7 @@ GATEWAY = (
     "turnout.gateway.output",
     "turnout.gateway.editions",
     "turnout.gateway.services",
+    "turnout.gateway.docs",
     "turnout.gateway.observers",
     "turnout.gateway.api",
     "turnout.gateway.functions.in_process",

@@ -72,14 +72,8 @@ class Door:
             is_page: whether it asks for the page itself, which a person may open from anywhere but another site.
         """
         headers = {name.lower(): value for name, value in request.headers}
-        host = domain_of(headers.get("host", ""))[0]
-        if not self.is_open:
-            if not is_loopback_address(request.client):
-                return "Only browsers on this machine may use the console."
-            if any(PROXIES.fullmatch(name) for name in headers):
-                return "The console is not served through a proxy."
-            if not is_loopback(host):
-                return f"The request's Host is {host!r}, not an address of this machine."
+        if objection := self.find_objection_to_origin(request):
+            return objection
         site = headers.get("sec-fetch-site", "")
         if site not in (NAVIGATED if is_page else {"same-origin"}):
             return f"The request comes from another site or from no browser: Sec-Fetch-Site is {site!r}."
@@ -87,6 +81,20 @@ class Door:
             return "Open the console by the address that `turnout serve` or `turnout console` prints."
         if request.method not in {"GET", "HEAD"}:
             return self._find_objection_to_write(request, headers)
+        return ""
+
+    def find_objection_to_origin(self, request: Request) -> str:
+        """Why nothing from this client or by this `Host` may come in; empty where it may."""
+        if self.is_open:
+            return ""
+        headers = {name.lower(): value for name, value in request.headers}
+        if not is_loopback_address(request.client):
+            return "Only browsers on this machine may use the console."
+        if any(PROXIES.fullmatch(name) for name in headers):
+            return "The console is not served through a proxy."
+        host = domain_of(headers.get("host", ""))[0]
+        if not is_loopback(host):
+            return f"The request's Host is {host!r}, not an address of this machine."
         return ""
 
     def _has_session(self, cookies: Iterable[str]) -> bool:

@@ -66,6 +66,8 @@ class ConsoleHandler:
         """Answer one request."""
         path = request.path.removeprefix(f"/{CONSOLE_SEGMENT}")
         if path in {"", "/"}:
+            if objection := self._door.find_objection_to_origin(request):
+                return refuse(objection)
             if (entered := self._door.let_in(request)) is not None:
                 return entered
             objection = self._door.find_objection(request, is_page=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from turnout.console.door import Door
 from turnout.http_server.messages import Handler, Request, Response
+from turnout.http_server.navigation import lead_browser
 from turnout.protocol.naming import CONSOLE_SEGMENT
 
 
@@ -47,12 +49,11 @@ def make_console(manifest: Path, door: Door, url: str, *, capture: Path | None =
             made.append(ConsoleHandler(subject, door).handle)
         return made[0](request)
 
-    return MountedConsole(handle, lead_browsers, f"{url}/{CONSOLE_SEGMENT}?token={door.token}")
+    return MountedConsole(handle, partial(lead_browsers, door), f"{url}/{CONSOLE_SEGMENT}?token={door.token}")
 
 
-def lead_browsers(request: Request) -> Response | None:
-    """Lead a browser that asks for `/` to the console; API Gateway's own answer is for everyone else."""
-    accepted = next((value for name, value in request.headers if name.lower() == "accept"), "")
-    if request.method not in {"GET", "HEAD"} or "text/html" not in accepted:
+def lead_browsers(door: Door, request: Request) -> Response | None:
+    """Lead a browser that opens `/` to the console, if it may come in; everyone else gets API Gateway's own answer."""
+    if door.find_objection_to_origin(request):
         return None
-    return Response(302, (("Location", f"/{CONSOLE_SEGMENT}/"),))
+    return lead_browser(request, f"/{CONSOLE_SEGMENT}/")

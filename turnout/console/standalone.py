@@ -44,7 +44,7 @@ async def _serve(subject: Subject, port: int, announce: Callable[[str], None], d
     def handle(request: Request) -> Response | Awaitable[Response]:
         if request.path[1:].partition("/")[0] == CONSOLE_SEGMENT:
             return console.handle(request)
-        return lead_browsers(request) or Response(404, (("Content-Type", "text/plain"),), b"See /console/\n")
+        return lead_browsers(door, request) or Response(404, (("Content-Type", "text/plain"),), b"See /console/\n")
 
     async with serving(Service(handle, LIMITS, REFUSALS, None)) as make_connection:
         server = await loop.create_server(make_connection, "127.0.0.1", port)

@@ -30,6 +30,7 @@ from turnout.gateway.observers.capture import CaptureFile
 from turnout.gateway.observers.line_writer import LineWriter
 from turnout.gateway.observers.registry import Outlets, make_observers
 from turnout.gateway.output.process import Output
+from turnout.gateway.pages import make_docs, make_front, settings_of
 from turnout.gateway.services.access import Guard, make_guard, make_token
 from turnout.gateway.services.console import Console
 from turnout.gateway.services.registry import ServiceParts, make_services
@@ -139,6 +140,7 @@ def serve(
         guard = closing.enter_context(guarded_services(services, project.manifest.path.parent, host, bound_port))
         console = None if make_console is None else make_console(make_url(host, bound_port))
         parts = ServiceParts(state, samples, guard, secrets.token_hex(8), output.dropped, console)
+        is_public = services is ServicesMode.TOKEN
         line_log = json_log(lines.write) if log_format == "json" else text_log(lines.write)
         outlets = Outlets(
             state.counters,
@@ -179,7 +181,10 @@ def serve(
                 captured.flush()
 
         def gateway_of(edition: Edition, functions: Functions) -> Gateway:
-            return build_gateway(
+            docs = make_docs(
+                edition, guard, lambda name: settings_of(gateway, name), is_public=is_public, console=console
+            )
+            gateway = build_gateway(
                 edition.project,
                 edition.plan,
                 functions,
@@ -191,10 +196,11 @@ def serve(
                 bucket_of=state.buckets.bucket_of,
                 services={}
                 if services is ServicesMode.OFF
-                else make_services(parts, edition.apis, [row.name for row in edition.plan.functions], functions),
+                else make_services(parts, edition.apis, [row.name for row in edition.plan.functions], functions, docs),
                 replay_token=state.replay_token,
-                front=None if console is None else console.front,
+                front=None if services is ServicesMode.OFF else make_front(console, docs),
             )
+            return gateway
 
         functions = functions_of(edition, None)
         gateway = gateway_of(edition, functions)

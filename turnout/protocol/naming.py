@@ -59,7 +59,10 @@ INVOKE_SEGMENT = "2015-03-31"
 OWN_SEGMENT = "turnout"
 METRICS_SEGMENT = "metrics"
 CONSOLE_SEGMENT = "console"
-SERVICE_SEGMENTS = frozenset({CONTROL_PLANE_SEGMENT, INVOKE_SEGMENT, OWN_SEGMENT, METRICS_SEGMENT, CONSOLE_SEGMENT})
+DOCS_SEGMENT = "docs"
+SERVICE_SEGMENTS = frozenset(
+    {CONTROL_PLANE_SEGMENT, INVOKE_SEGMENT, OWN_SEGMENT, METRICS_SEGMENT, CONSOLE_SEGMENT, DOCS_SEGMENT}
+)
 """First segments of paths that the local gateway's services answer: no stage may have these names."""
 
 API_SEGMENTS = frozenset({"models", "v2", "health", "openapi"})

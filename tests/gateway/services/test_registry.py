@@ -7,6 +7,7 @@ import re
 import pytest
 
 from turnout.console.mounted import MountedConsole
+from turnout.gateway.docs.handler import DocsHandler, DocsSource
 from turnout.gateway.services.registry import SERVICES, ServiceParts, make_services
 from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.samples import SharedSamples
@@ -35,7 +36,8 @@ def test_every_service_stands_behind_the_guard_or_a_check_of_its_own() -> None:
 
     console = MountedConsole(open_page, lambda request: None, "http://127.0.0.1")
     parts = ServiceParts(SharedState(1), SharedSamples(SharedLock(), 0), guard, console=console)
-    services = make_services(parts, (), (), None)  # type: ignore[arg-type]
+    docs = DocsHandler(DocsSource(lambda: pytest.fail("the guard comes first"), guard))
+    services = make_services(parts, (), (), None, docs)  # type: ignore[arg-type]
     answers = {name: handle(Request("GET", f"/{name}", "", (), b"")) for name, handle in services.items()}
     statuses = {name: answer.status for name, answer in answers.items() if isinstance(answer, Response)}
     assert statuses == {**dict.fromkeys(SERVICES, 403), CONSOLE_SEGMENT: 200}

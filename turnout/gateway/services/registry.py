@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from turnout.gateway.api.gateway import RestApi
+from turnout.gateway.docs.handler import DocsHandler
 from turnout.gateway.functions.invocation import Functions
 from turnout.gateway.services import metrics, replays, samples
 from turnout.gateway.services.access import Guard
@@ -53,6 +54,7 @@ class ServedEdition:
     apis: Sequence[RestApi]
     names: Collection[str]
     functions: Functions
+    docs: DocsHandler | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +92,19 @@ SERVICES: Mapping[str, RegisteredService] = {
     naming.CONSOLE_SEGMENT: RegisteredService(
         lambda parts, _: None if parts.console is None else parts.console.handle, has_own_check=True
     ),
+    naming.DOCS_SEGMENT: RegisteredService(
+        lambda _, served: None if served.docs is None else served.docs.handle, has_own_check=True
+    ),
 }
 """First segment of a service's paths -> the service."""
 
 
 def make_services(
-    parts: ServiceParts, apis: Sequence[RestApi], names: Collection[str], functions: Functions
+    parts: ServiceParts,
+    apis: Sequence[RestApi],
+    names: Collection[str],
+    functions: Functions,
+    docs: DocsHandler | None = None,
 ) -> Mapping[str, Handler]:
     """First segment -> handler of every service, behind the guard or its own check.
 
@@ -104,8 +113,9 @@ def make_services(
         apis: of the edition that is served.
         names: its functions' names.
         functions: what runs them.
+        docs: the edition's pages, or None.
     """
-    served = ServedEdition(apis, names, functions)
+    served = ServedEdition(apis, names, functions, docs)
     made = {segment: (service, service.make(parts, served)) for segment, service in SERVICES.items()}
     return {
         segment: handle if service.has_own_check else parts.guard(handle)

@@ -1,0 +1,62 @@
+"""Who may read the pages: whoever the services let in, and anyone for stages whose document is open to anyone.
+
+The pages show what `/openapi.json` and the catalogue show. Unlike the other services they answer browsers, so another
+site must not be able to read or embed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+
+from turnout.http_server.messages import Handler, Request, Response
+from turnout.http_server.navigation import is_navigation
+
+BROWSER_HEADERS = frozenset({"origin", "sec-fetch-site"})
+"""What the services' guard refuses and a browser sends with every request."""
+
+OWN_SITES = frozenset({"", "none", "same-origin"})
+
+_LET_IN = Response(204)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One who asks.
+
+    Args:
+        is_trusted: whether the services would answer this client: then every stage is shown.
+        refusal: why nothing is shown; empty where something may be.
+    """
+
+    is_trusted: bool
+    refusal: str = ""
+
+
+def find_reader(request: Request, guard: Callable[[Handler], Handler], *, is_public: bool) -> Reader:
+    """Who asks.
+
+    Args:
+        request: any request for a page.
+        guard: of the services.
+        is_public: whether others than the guard's may read about stages without authentication.
+    """
+    headers = {name.lower(): value for name, value in request.headers}
+    if headers.get("sec-fetch-site", "") not in OWN_SITES and not is_navigation(headers):
+        return Reader(is_trusted=False, refusal="Another site may link to this page but not load it.")
+    plain = tuple((name, value) for name, value in request.headers if name.lower() not in BROWSER_HEADERS)
+    asked = Request("GET", request.path, request.query, plain, b"", request.client)
+    answer = guard(lambda _: _LET_IN)(asked)
+    if answer is _LET_IN:
+        return Reader(is_trusted=True)
+    if is_public:
+        return Reader(is_trusted=False)
+    return Reader(is_trusted=False, refusal=_sentence_of(answer))
+
+
+def _sentence_of(answer: object) -> str:
+    """The guard's own sentence."""
+    body = orjson.loads(answer.body) if isinstance(answer, Response) and answer.body else {}
+    return str(body.get("message", "Access denied."))

@@ -1,0 +1,45 @@
+"""The body that a version's example is answered with, written by the same codecs that write the real one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from turnout.artifacts.examples import Example, ExpectedOutput
+from turnout.plan.values import ServedVersion
+from turnout.protocol import bfloat16
+from turnout.protocol.codecs.codecs import build_interface, decode_request, encode_answer
+from turnout.protocol.errors import RequestError
+from turnout.protocol.tensors.datatypes import DATATYPES
+
+_JSON = {"content-type": "application/json"}
+
+
+def write_answer(served: ServedVersion, example: Example) -> bytes | None:
+    """The expected body, with the outputs that the example names; None where it cannot be written as JSON.
+
+    Args:
+        served: the version.
+        example: of it.
+    """
+    version = served.version
+    is_free = bool(version.transform) and not (version.inputs or version.outputs)
+    interface = build_interface(
+        served.signature, version.model, version.name, free_inputs=is_free, free_outputs=is_free
+    )
+    try:
+        request = decode_request(_JSON, orjson.dumps(example.request), interface)
+        wanted = [row for row in example.outputs if not request.outputs or row.name in request.outputs]
+        answer = encode_answer({row.name: _array_of(row) for row in wanted}, request, interface)
+    except (RequestError, ValueError, TypeError, OverflowError, KeyError):
+        return None  # `turnout validate` and `turnout test` report it; the page shows the outputs alone
+    return answer.body if answer.json_length is None else None
+
+
+def _array_of(output: ExpectedOutput) -> npt.NDArray[Any]:
+    if output.datatype == "BF16":
+        return bfloat16.from_float64(np.array(output.data, np.float64)).reshape(output.shape)
+    return np.array(output.data, DATATYPES[output.datatype].dtype).reshape(output.shape)

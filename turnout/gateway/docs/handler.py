@@ -1,0 +1,153 @@
+"""`/docs`: which page a path means, for whom, and at which address its examples call the API."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cached_property
+from urllib.parse import parse_qs, unquote
+
+import orjson
+
+from turnout.gateway.docs.access import Reader, find_reader
+from turnout.gateway.docs.layout import FILES, Frame, answer_file, answer_html, answer_json, answer_text
+from turnout.gateway.docs.shown import Shown, ShownStage
+from turnout.http_server.messages import Handler, Request, Response
+from turnout.http_server.navigation import lead_browser
+from turnout.protocol.naming import DOCS_SEGMENT, GRAPH
+
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,255}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
+
+
+@dataclass(frozen=True)
+class DocsSource:
+    """What the pages are made of, and who may read them.
+
+    Args:
+        make: makes what is shown of the edition; called with the first request.
+        guard: of the services.
+        is_public: whether anyone may read about stages without authentication.
+        has_console: whether the server has a console.
+    """
+
+    make: Callable[[], Shown]
+    guard: Callable[[Handler], Handler]
+    is_public: bool = False
+    has_console: bool = False
+
+    @cached_property
+    def shown(self) -> Shown:
+        """What is shown."""
+        return self.make()
+
+
+class DocsHandler:
+    """Answers everything below `/docs`.
+
+    Args:
+        source: what the pages are made of.
+    """
+
+    def __init__(self, source: DocsSource) -> None:
+        self._source = source
+
+    def handle(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer one request."""
+        if request.method not in {"GET", "HEAD"}:
+            return answer_text(405, f"{request.method} is not a method of /{DOCS_SEGMENT}.")
+        reader = find_reader(request, self._source.guard, is_public=self._source.is_public)
+        if reader.refusal:
+            return answer_text(403, reader.refusal)
+        return asyncio.to_thread(self._answer, request, reader)
+
+    def lead(self, request: Request) -> Response | None:
+        """Lead a browser that opens `/` here, where there is something to read."""
+        reader = find_reader(request, self._source.guard, is_public=self._source.is_public)
+        if reader.refusal or not self._stages_for(reader):
+            return None
+        return lead_browser(request, f"/{DOCS_SEGMENT}")
+
+    def _stages_for(self, reader: Reader) -> dict[str, ShownStage]:
+        stages = self._source.shown.stages
+        return {name: row for name, row in stages.items() if reader.is_trusted or row.plan.auth == "none"}
+
+    def _answer(self, request: Request, reader: Reader) -> Response:
+        parts = [unquote(part) for part in request.path.split("/")[2:] if part]
+        if len(parts) == 1 and parts[0] in FILES:
+            return answer_file(request, parts[0])
+        shown, stages = self._source.shown, self._stages_for(reader)
+        if not stages:
+            return answer_text(403, "Every stage asks who calls it: its documentation is for whoever has the token.")
+        stage = stages.get(parts[0]) if parts else next(iter(stages.values()))
+        if stage is None:
+            return answer_text(404, f"There is no such stage. There are: {', '.join(stages)}.")
+        has_console = self._source.has_console and reader.is_trusted
+        frame = Frame(
+            base=find_base(request),
+            stages=tuple(stages),
+            stage=stage.plan.name,
+            platform=shown.project.manifest.platform,
+            is_open=stage.plan.auth == "none",
+            has_console=has_console,
+        )
+        page = make_stage_page(shown, stage, frame, parts[1:], _words_of(request))
+        if page is not None:
+            return answer_html(request, page)
+        body = find_request(shown, parts[1:])
+        return (
+            answer_text(404, "There is no such page.") if body is None else answer_json(request, body, "request.json")
+        )
+
+
+def make_stage_page(shown: Shown, stage: ShownStage, frame: Frame, parts: list[str], words: str) -> bytes | None:
+    """The page of a path below a stage; None where there is none.
+
+    Args:
+        shown: the edition.
+        stage: that the path names.
+        frame: of the page.
+        parts: of the path behind the stage.
+        words: what the list of models is filtered by.
+    """
+    from turnout.gateway.docs.index_page import make_index
+    from turnout.gateway.docs.model_page import make_model_page
+
+    match parts:
+        case []:
+            return make_index(shown, stage, frame, words)
+        case [model] if model in shown.versions or model in shown.graphs:
+            return make_model_page(shown, stage, frame, model)
+        case [model, version] if any(row.version.name == version for row in shown.versions.get(model, ())):
+            return make_model_page(shown, stage, frame, model, version)
+        case _:
+            return None
+
+
+def find_request(shown: Shown, parts: list[str]) -> bytes | None:
+    """The body of `MODEL/VERSION/NUMBER.json`: a version's example."""
+    if len(parts) != 3 or parts[1] == GRAPH:
+        return None
+    model, version, file = parts
+    number = re.fullmatch(r"([1-9][0-9]{0,6})\.json", file)
+    for row in shown.versions.get(model, ()):
+        if row.version.name == version and number is not None:
+            examples = shown.project.examples_of(row.version)
+            if int(number[1]) <= len(examples):
+                return orjson.dumps(examples[int(number[1]) - 1].request)
+    return None
+
+
+def find_base(request: Request) -> str:
+    """The address by which the reader reaches the server, as its headers say; a `Host` that is none is not repeated."""
+    headers = {name.lower(): value for name, value in request.headers}
+    host = headers.get("host", "")
+    if not _HOST.fullmatch(host):
+        host = "127.0.0.1"
+    scheme = "https" if headers.get("x-forwarded-proto", "").lower() == "https" else "http"
+    return f"{scheme}://{host}"
+
+
+def _words_of(request: Request) -> str:
+    return parse_qs(request.query).get("q", [""])[-1][:200]

@@ -1,0 +1,319 @@
+"""One model of a stage: what each version takes and returns, with examples that run, errors, headers and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from turnout.artifacts.example_request import EXAMPLE_BYTES, count_request, make_request
+from turnout.artifacts.examples import Example
+from turnout.gateway.docs.answers import write_answer
+from turnout.gateway.docs.code_examples import FILE, Call, write_curl, write_javascript, write_python
+from turnout.gateway.docs.html import Child, Html, facts, join, prose, rich, table, tag
+from turnout.gateway.docs.index_page import AUTH_SENTENCES
+from turnout.gateway.docs.layout import Frame, address_of, make_page, try_address
+from turnout.gateway.docs.shown import Operation, Shown, ShownStage
+from turnout.plan.values import ServedVersion
+from turnout.protocol.aws.limits import LARGEST_BODY_BYTES, LARGEST_EVENT_BYTES, LARGEST_REQUEST_BYTES
+from turnout.protocol.naming import GRAPH
+from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
+
+MOST_SECTIONS = 8
+"""Versions that a model's page describes; with more, it describes those that the stage serves and links to the rest."""
+
+MOST_EXAMPLES = 3
+MOST_LABELS = 50
+SHOWN_BYTES = 20_000
+"""The longest answer that is shown whole."""
+
+
+def make_model_page(shown: Shown, stage: ShownStage, frame: Frame, model: str, version: str = "") -> bytes:
+    """The page of a model, or of one of its versions.
+
+    Args:
+        shown: the edition.
+        stage: one of its stages.
+        frame: of the page.
+        model: its name.
+        version: describe this one alone; empty describes them all, or those that are served where there are many.
+    """
+    title = f"{model} {version}".rstrip()
+    versions = shown.versions.get(model, [])
+    shares = stage.shares_of(model)
+    described = [
+        row
+        for row in versions
+        if row.version.name == version
+        or (not version and (len(versions) <= MOST_SECTIONS or row.version.name in shares))
+    ]
+    sections = [_version_section(shown, stage, frame, row, shares) for row in described]
+    if model in shown.graphs:
+        sections = [_graph_section(shown, stage, frame, model)]
+    operation = stage.inference(model) or stage.inference(model, versions[0].version.name if versions else "")
+    return make_page(
+        frame,
+        title,
+        tag("h1", title),
+        prose(shown.plan.descriptions.get(model, "")),
+        _links(frame, model, version),
+        _endpoints(stage, model, version),
+        _list_versions(stage.plan.name, model, versions, described, shares) if len(versions) > 1 else join([]),
+        join(sections),
+        _describe_operation(stage, operation) if operation is not None else join([]),
+        model=model,
+    )
+
+
+def _links(frame: Frame, model: str, version: str) -> Html:
+    links = [tag("a", "All models", href=address_of(frame.stage))]
+    if version:
+        links.append(tag("a", f"All versions of {model}", href=address_of(frame.stage, model)))
+    if frame.has_console:
+        links.append(tag("a", "Try it in the console", href=try_address(model, version)))
+    return tag("p", ((link, " ") for link in links), class_="actions")
+
+
+def _endpoints(stage: ShownStage, model: str, version: str) -> Html:
+    """The operation that leaves the version to the stage."""
+    operation = None if version else stage.inference(model)
+    if operation is None:
+        return join([])
+    chosen = ", ".join(f"{name} ({share})" for name, share in stage.shares_of(model).items() if name != GRAPH)
+    return tag(
+        "p",
+        tag("code", f"{operation.method} /{stage.plan.name}{operation.path}"),
+        f" calls the version that the stage chooses: {chosen}." if chosen else None,
+    )
+
+
+def _list_versions(
+    stage: str, model: str, versions: list[ServedVersion], described: list[ServedVersion], shares: Mapping[str, str]
+) -> Html:
+    here = {row.version.name for row in described}
+    is_described = any(row.version.description for row in versions)
+    rows: list[tuple[Child, ...]] = [
+        (
+            tag("a", name, href=f"#{name}" if name in here else address_of(stage, model, name)),
+            shares.get(name, "none"),
+            *((rich(row.version.description.partition("\n")[0]),) if is_described else ()),
+        )
+        for row in versions
+        for name in [row.version.name]
+    ]
+    headings = ("Version", "Share of the stage's calls", *(("Description",) if is_described else ()))
+    return table(headings, rows, f"Versions of {model}")
+
+
+def _version_section(
+    shown: Shown, stage: ShownStage, frame: Frame, served: ServedVersion, shares: Mapping[str, str]
+) -> Html:
+    version = served.version
+    name = version.name
+    operation = stage.inference(version.model, name)
+    share = shares.get(name)
+    limits = {
+        "Timeout": f"{version.timeout_s} s",
+        "Memory": f"{version.memory_mb:,} MB",
+        "Digest": tag("code", served.sha256[:12]),
+        "Size": f"{served.size_bytes:,} bytes" if served.size_bytes else "",
+    }
+    return tag(
+        "section",
+        tag("h2", f"{version.model} {name} ", tag("span", share, class_="badge") if share else None, id=name),
+        prose(version.description),
+        tag("p", tag("code", f"{operation.method} /{stage.plan.name}{operation.path}")) if operation else None,
+        facts(limits),
+        tag("p", "The transform may read other inputs and return other outputs.")
+        if version.transform and not (version.inputs or version.outputs)
+        else None,
+        _tensors(served.signature.inputs, f"Inputs of {version.model} {name}", is_input=True),
+        _tensors(served.signature.outputs, f"Outputs of {version.model} {name}"),
+        _metadata(served.signature.metadata, f"{version.model} {name}"),
+        _examples(shown, stage, frame, served, operation) if operation else None,
+        aria_labelledby=name,
+    )
+
+
+def _graph_section(shown: Shown, stage: ShownStage, frame: Frame, model: str) -> Html:
+    signature, operation = shown.graphs[model].signature, stage.inference(model)
+    request = _graph_example(signature)
+    return tag(
+        "section",
+        tag("h2", "Tensors", id=GRAPH),
+        tag("p", f"{model} is a graph of other models. Its errors name the step that failed."),
+        _tensors(signature.inputs, f"Inputs of {model}", is_input=True),
+        _tensors(signature.outputs, f"Outputs of {model}"),
+        _code(stage, frame, operation, request) if operation and request else None,
+        aria_labelledby=GRAPH,
+    )
+
+
+def _tensors(tensors: tuple[TensorSpec, ...], caption: str, *, is_input: bool = False) -> Html:
+    if not tensors:
+        return tag("p", f"{caption}: not known, because the model's file is not on this machine.")
+    rows: list[tuple[Child, ...]] = [
+        (
+            tag("code", row.name),
+            row.datatype,
+            tag("code", _spell_shape(row)),
+            *(("yes" if row.required else "no",) if is_input else ()),
+            _describe_values(row),
+        )
+        for row in tensors
+    ]
+    return table(("Name", "Datatype", "Shape", *(("Required",) if is_input else ()), "Values"), rows, caption)
+
+
+def _spell_shape(row: TensorSpec) -> str:
+    if row.shape is None:
+        return "any"
+    names = row.dimension_names or (None,) * len(row.shape)
+    sizes = (name or "-1" if size < 0 else str(size) for size, name in zip(row.shape, names, strict=True))
+    return f"[{', '.join(sizes)}]"
+
+
+def _describe_values(row: TensorSpec) -> Child:
+    if row.labels:
+        labels = ", ".join(map(str, row.labels[:MOST_LABELS])) + (", ..." if len(row.labels) > MOST_LABELS else "")
+        return f"a column per label: {labels}"
+    datatype = DATATYPES[row.datatype]
+    match datatype.kind:
+        case "int":
+            bits = 8 * datatype.size
+            if bits == 64:
+                return f"whole numbers of 64 bits{', 0 and more' if row.datatype.startswith('U') else ''}"
+            low, high = (0, 2**bits - 1) if row.datatype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+            return f"whole numbers, {low:,} to {high:,}"
+        case "float":
+            return join(["numbers, or ", tag("code", '"NaN"'), ", ", tag("code", '"Infinity"')])
+        case "bool":
+            return join([tag("code", "true"), " or ", tag("code", "false")])
+        case _:
+            return "texts"
+
+
+def _metadata(metadata: Mapping[str, str], title: str) -> Html | None:
+    """What the model's file says of itself: its author writes units and descriptions there."""
+    if not metadata:
+        return None
+    rows = [(name, value) for name, value in metadata.items()]
+    return tag("details", tag("summary", "Metadata of the file"), table(("Key", "Value"), rows, f"Metadata of {title}"))
+
+
+def _examples(
+    shown: Shown, stage: ShownStage, frame: Frame, served: ServedVersion, operation: Operation
+) -> Iterator[Html]:
+    version = served.version
+    examples = shown.project.examples_of(version)
+    if not examples:
+        request = _document_example(operation)
+        if request is not None:
+            yield tag("h3", "Example")
+            yield tag("p", "Made from the signature: the version has no examples.")
+            yield _code(stage, frame, operation, request)
+        return
+    for number, example in enumerate(islice(examples, MOST_EXAMPLES)):
+        yield tag("h3", f"Example: {example.name}", id=f"{version.name}-{number + 1}")
+        if description := example.written.get("description"):
+            yield prose(str(description))
+        is_large = len(orjson.dumps(example.request)) > EXAMPLE_BYTES
+        if is_large:
+            file = address_of(stage.plan.name, version.model, version.name, f"{number + 1}.json")
+            yield tag("p", "Save ", tag("a", "this request", href=file, download=FILE), f" as {FILE}.")
+        yield _code(stage, frame, operation, None if is_large else example.request)
+        yield from _answer(served, example)
+    if len(examples) > MOST_EXAMPLES:
+        rest = len(examples) - MOST_EXAMPLES
+        path = f"/{stage.plan.name}/models/{version.model}/{version.name}"
+        yield tag("p", f"{rest} more: ", tag("a", path, href=path), ".")
+
+
+def _document_example(operation: Operation | None) -> Mapping[str, Any] | None:
+    """The request that the document shows for a version."""
+    if operation is None:
+        return None
+    found: Mapping[str, Any] | None = operation.body["requestBody"]["content"]["application/json"].get("example")
+    return found
+
+
+def _graph_example(signature: Signature) -> Mapping[str, Any] | None:
+    """A request that is short enough to be read."""
+    if not signature.outputs or 2 * count_request(signature) > EXAMPLE_BYTES:
+        return None
+    return make_request(signature)
+
+
+def _code(stage: ShownStage, frame: Frame, operation: Operation, request: Mapping[str, Any] | None) -> Html:
+    call = Call(f"{frame.base}/{stage.plan.name}{operation.path}", stage.plan.auth, request)
+    blocks = (("curl", write_curl(call)), ("Python", write_python(call)), ("JavaScript", write_javascript(call)))
+    return join(
+        tag(
+            "details",
+            tag("summary", name),
+            tag("pre", tag("code", text), tabindex=0, aria_label=f"{name} example"),
+            open=name == "curl",
+            class_=name.lower(),
+        )
+        for name, text in blocks
+        if text
+    )
+
+
+def _answer(served: ServedVersion, example: Example) -> Iterator[Html]:
+    body = write_answer(served, example)
+    if body is not None and len(body) <= SHOWN_BYTES:
+        yield tag("p", f"Expected answer (floats within {example.tolerance.absolute:g}):")
+        yield tag("pre", tag("code", body.decode()), class_="answer", tabindex=0, aria_label="Expected answer")
+        return
+    rows = [
+        (tag("code", row.name), row.datatype, tag("code", str(list(row.shape))), tag("code", _spell_values(row.data)))
+        for row in example.outputs
+    ]
+    yield table(("Output", "Datatype", "Shape", "Values"), rows, f"Expected outputs of {example.name}")
+
+
+def _spell_values(values: tuple[object, ...]) -> str:
+    return ", ".join(map(str, values[:20])) + (", ..." if len(values) > 20 else "")
+
+
+def _describe_operation(stage: ShownStage, operation: Operation) -> Iterator[Html]:
+    body = operation.body
+    yield tag("h2", "Request", id="request")
+    yield prose(body["requestBody"]["description"])
+    sent = [(tag("code", "content-type"), "`application/json` or `application/octet-stream`")]
+    sent += [(tag("code", row["name"]), row["description"]) for row in body["parameters"] if row["in"] == "header"]
+    yield table(("Header", "Meaning"), [(name, rich(text)) for name, text in sent], "Request headers")
+    yield tag("p", rich(AUTH_SENTENCES[stage.plan.auth]))
+    yield tag("h2", "Response", id="response")
+    yield prose(body["responses"]["200"]["description"])
+    headers = [
+        (tag("code", name), rich(row["description"])) for name, row in body["responses"]["200"]["headers"].items()
+    ]
+    yield table(("Header", "Meaning"), headers, "Response headers")
+    yield tag("h2", "Errors", id="errors")
+    yield tag(
+        "p",
+        rich(
+            'An error of the model is `{"error": sentence, "code": CODE, "details": {}}`; one of the gateway is '
+            '`{"message": sentence}`.'
+        ),
+    )
+    errors = [(status, rich(row["description"])) for status, row in body["responses"].items() if status != "200"]
+    yield table(("Status", "Meaning"), errors, "Errors")
+    yield tag("h2", "Limits", id="limits")
+    yield facts(_limits_of(stage))
+
+
+def _limits_of(stage: ShownStage) -> dict[str, Child]:
+    settings = stage.live()
+    throttle = stage.plan.throttle if settings is None else settings.throttle
+    event = f"{LARGEST_EVENT_BYTES:,} with the event around it, as Lambda gets it"
+    return {
+        "Request body": f"{LARGEST_REQUEST_BYTES:,} bytes; {event}",
+        "Response body": f"{LARGEST_BODY_BYTES:,} bytes",
+        "Duration": "29 s",
+        "Throttle": f"{throttle.rate:g} requests/s, bursts of {throttle.burst}" if throttle else "none",
+    }

@@ -1,0 +1,143 @@
+"""What the pages show of an edition: each stage with its document, each model with its versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+from turnout.gateway.rules.stages import StageSettings
+from turnout.openapi.inference_operations import VERBS, operation_id
+from turnout.openapi.public_document import publish_document
+from turnout.plan.values import Api, Plan, ServedGraph, ServedVersion, StagePlan
+from turnout.project.project import Project
+from turnout.protocol.naming import GRAPH, ROUTER, route_variable_name, variable_name
+from turnout.protocol.routing.choice import RouteError, parse_route
+from turnout.protocol.tensors.datatypes import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of the document, and where it stands."""
+
+    method: str
+    path: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ShownStage:
+    """One stage.
+
+    Args:
+        plan: the stage as planned.
+        api: that it belongs to.
+        document: of the API, as API Gateway reads it.
+        live: the stage's settings at this moment.
+    """
+
+    plan: StagePlan
+    api: Api
+    document: Mapping[str, Any]
+    live: Callable[[], StageSettings | None]
+
+    @cached_property
+    def operations(self) -> Mapping[str, Operation]:
+        """The operations that callers see, by their ids."""
+        paths = publish_document(self.document)["paths"]
+        return {
+            body["operationId"]: Operation(method.upper(), path, body)
+            for path, item in paths.items()
+            for method, body in item.items()
+        }
+
+    def shares_of(self, model: str) -> dict[str, str]:
+        """Version -> what it gets of the stage's calls that name no version, at this moment."""
+        settings = self.live()
+        variables = self.plan.variables if settings is None else settings.variables
+        canary = self.plan.canary if settings is None else settings.canary
+        shares = _read_shares(variables, model)
+        if canary is not None:
+            changed = _read_shares({**variables, **canary.overrides}, model)
+            shares |= {version: f"canary {canary.percent:g}%" for version in changed if version not in shares}
+        return shares
+
+    def inference(self, model: str, version: str = "", kind: str = "inference") -> Operation | None:
+        """The operation that calls a version, or the one that the stage chooses."""
+        return self.operations.get(operation_id(model, version, VERBS[kind]))
+
+
+def _read_shares(variables: Mapping[str, str], model: str) -> dict[str, str]:
+    served = variables.get(variable_name(model), "")
+    if served != ROUTER:
+        return {served: "served"} if served else {}
+    try:
+        weights = parse_route(variables.get(route_variable_name(model), ""))
+    except RouteError:
+        return {}
+    return {version: "served" if weight >= 100 else f"{weight:g}%" for version, weight in weights.items()}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An edition.
+
+    Args:
+        project: its files.
+        plan: made of them.
+        stages: by name, in the order of models.yaml.
+    """
+
+    project: Project
+    plan: Plan
+    stages: Mapping[str, ShownStage]
+
+    @cached_property
+    def versions(self) -> Mapping[str, list[ServedVersion]]:
+        """Model -> its versions."""
+        versions: dict[str, list[ServedVersion]] = {}
+        for row in self.plan.versions:
+            versions.setdefault(row.version.model, []).append(row)
+        return versions
+
+    @cached_property
+    def graphs(self) -> Mapping[str, ServedGraph]:
+        """Model -> the graph that it is."""
+        return {row.model: row for row in self.plan.graphs}
+
+    def models(self) -> Iterator[tuple[str, str, int]]:
+        """Each model with its description and its number of versions; a graph has none."""
+        for model in (*self.versions, *self.graphs):
+            yield model, self.plan.descriptions.get(model, ""), len(self.versions.get(model, ()))
+
+    def signature_of(self, model: str, version: str) -> Signature:
+        """What a version, or a graph, takes and returns."""
+        if version == GRAPH:
+            return self.graphs[model].signature
+        return next(row.signature for row in self.versions[model] if row.version.name == version)
+
+
+def make_shown(
+    project: Project,
+    plan: Plan,
+    documents: Mapping[str, Mapping[str, Any]],
+    live: Callable[[str], StageSettings | None],
+) -> Shown:
+    """An edition as the pages show it.
+
+    Args:
+        project: its files.
+        plan: made of them.
+        documents: the name of an API -> its document.
+        live: a stage's settings at this moment, by its name.
+    """
+    rows = {stage.name: (stage, api) for api in plan.apis for stage in api.stages}
+    return Shown(
+        project,
+        plan,
+        {
+            row.name: ShownStage(*rows[row.name], documents[rows[row.name][1].name], partial(live, row.name))
+            for row in project.manifest.stages
+        },
+    )

@@ -1,0 +1,44 @@
+"""What browsers get beside the API: the documentation of what is served, and where `/` leads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from turnout.gateway.api.gateway import Front, Gateway
+from turnout.gateway.docs.handler import DocsHandler, DocsSource
+from turnout.gateway.docs.shown import make_shown
+from turnout.gateway.editions.edition import Edition
+from turnout.gateway.rules.stages import StageSettings
+from turnout.gateway.services.access import Guard
+from turnout.gateway.services.console import Console
+from turnout.http_server.messages import Request, Response
+
+
+def make_docs(
+    edition: Edition,
+    guard: Guard,
+    live: Callable[[str], StageSettings | None],
+    *,
+    is_public: bool,
+    console: Console | None,
+) -> DocsHandler:
+    """The API's pages for people, of one edition."""
+    make = partial(make_shown, edition.project, edition.plan, edition.documents, live)
+    return DocsHandler(DocsSource(make, guard, is_public=is_public, has_console=console is not None))
+
+
+def settings_of(gateway: Gateway, stage: str) -> StageSettings | None:
+    """A stage's settings as they are served at this moment."""
+    row = gateway.stages.snapshot.stages.get(stage)
+    return None if row is None else row.settings
+
+
+def make_front(console: Console | None, docs: DocsHandler) -> Front:
+    """Leads browsers that open `/` to the console, or to the documentation for whoever may not have the console."""
+
+    def lead(request: Request) -> Response | None:
+        found = None if console is None else console.front(request)
+        return found if found is not None else docs.lead(request)
+
+    return lead

@@ -1,0 +1,40 @@
+"""Which requests are a person's who opens a page in a browser's tab, and where such a request is led."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from turnout.http_server.messages import Request, Response
+
+
+def is_navigation(headers: dict[str, str]) -> bool:
+    """Whether a person opens a page in a tab. Browsers that send no `Sec-Fetch-*` ask for HTML all the same."""
+    return (
+        headers.get("sec-fetch-mode", "navigate") == "navigate"
+        and headers.get("sec-fetch-dest", "document") == "document"
+        and accepts_html(headers.get("accept", ""))
+    )
+
+
+def accepts_html(accepted: str) -> bool:
+    """Whether an `Accept` header names HTML: `*/*` of a program is not enough."""
+    return any(weight > 0 for media_type, weight in _read_accepted(accepted) if media_type == "text/html")
+
+
+def _read_accepted(accepted: str) -> Iterator[tuple[str, float]]:
+    for row in accepted.split(","):
+        media_type, *parameters = (part.strip().lower() for part in row.split(";"))
+        weights = [value for name, _, value in (part.partition("=") for part in parameters) if name.strip() == "q"]
+        try:
+            yield media_type, float(weights[0]) if weights else 1.0
+        except ValueError:
+            yield media_type, 0.0
+
+
+def lead_browser(request: Request, location: str) -> Response | None:
+    """Lead a browser that opens `/` in a tab to another page; API Gateway's own answer is for everyone else."""
+    headers = {name.lower(): value for name, value in request.headers}
+    if request.method not in {"GET", "HEAD"} or not is_navigation(headers):
+        return None
+    links = '</docs>; rel="service-doc", </openapi.json>; rel="service-desc"'
+    return Response(302, (("Location", location), ("Link", links), ("Cache-Control", "no-store"), ("Vary", "Accept")))
