@@ -122,7 +122,7 @@ def _external_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
     needed: dict[str, int] = {}
     for tensor in tensors_of(model):
         if tensor.data_location == TensorProto.EXTERNAL:
-            rows = {text_of(row.key): text_of(row.value) for row in tensor.external_data}
+            rows = {text_of(pair.key): text_of(pair.value) for pair in tensor.external_data}
             name = _checked_location(rows.get("location", ""), tensor.name, path.name)
             end = _number(rows.get("offset", "0")) + _number(rows.get("length", "0"))
             needed[name] = max(needed.get(name, 0), end)

@@ -50,9 +50,13 @@ def fingerprint_of(paths: tuple[Path, ...]) -> Fingerprint:
     """The fingerprint of files together; OSError where one is missing."""
     rows = [path.stat() for path in paths]
     return Fingerprint(
-        tuple(number for row in rows for number in (row.st_size, row.st_mtime_ns, row.st_ctime_ns, row.st_ino)),
-        sum(row.st_size for row in rows),
-        max(row.st_ctime for row in rows),
+        tuple(
+            number
+            for status in rows
+            for number in (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        ),
+        sum(status.st_size for status in rows),
+        max(status.st_ctime for status in rows),
     )
 
 
@@ -98,17 +102,17 @@ class ArtifactCache:
     def store_digest(self, path: Path, sha256: str, external: tuple[Path, ...], fingerprint: Fingerprint) -> None:
         """Remember the digest of files with that fingerprint."""
         names = [file.relative_to(path.parent).as_posix() for file in external]
-        row = {"path": str(path), "sha256": sha256, "external": names, "fingerprint": list(fingerprint.values)}
-        _write(self._file_entry(path), row)
+        fields = {"path": str(path), "sha256": sha256, "external": names, "fingerprint": list(fingerprint.values)}
+        _write(self._file_entry(path), fields)
 
     def store_inspection(self, sha256: str, inspection: Inspection) -> None:
         """Remember what was read of a model."""
-        row = {
+        fields = {
             "signature": inspection.signature.to_json(),
             "operators": inspection.operators.names,
             "follows_values": inspection.operators.follows_values,
         }
-        _write(self._signature_entry(sha256), row)
+        _write(self._signature_entry(sha256), fields)
 
     def _file_entry(self, path: Path) -> Path:
         return self.folder / "files" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json"
@@ -131,11 +135,11 @@ def _read(path: Path) -> Mapping[str, Any] | None:
     return entry if isinstance(entry, dict) and entry.get("format") == FORMAT else None
 
 
-def _write(path: Path, row: Mapping[str, Any]) -> None:
+def _write(path: Path, fields: Mapping[str, Any]) -> None:
     """Write an entry, or leave it: a folder that cannot be written to only costs time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = orjson.dumps({"format": FORMAT, **row})
+        data = orjson.dumps({"format": FORMAT, **fields})
         write_whole(path, data)
     except (OSError, orjson.JSONEncodeError):
         return

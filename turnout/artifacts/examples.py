@@ -85,7 +85,7 @@ def read_examples(path: Path) -> tuple[Example, ...]:
         raise ExamplesError(f"{path.name}: must be a list of examples, got {_kind(rows)}")
     if _is_deep(rows):
         raise ExamplesError(f"{path.name}: is nested more than {_DEEPEST} levels deep")
-    examples = tuple(_example(row, f"{path.name}: example {number}") for number, row in enumerate(rows))
+    examples = tuple(_example(example, f"{path.name}: example {number}") for number, example in enumerate(rows))
     names = [example.name for example in examples]
     for name in names:
         if names.count(name) > 1:
@@ -97,8 +97,8 @@ def _is_deep(value: Any) -> bool:
     """Whether the value is nested deeper than anything here may walk into."""
     level = [value]
     for _ in range(_DEEPEST):
-        inner = [row.values() if isinstance(row, dict) else row for row in level]
-        level = [item for row in inner for item in row if isinstance(item, list | dict)]
+        inner = [container.values() if isinstance(container, dict) else container for container in level]
+        level = [item for container in inner for item in container if isinstance(item, list | dict)]
     return bool(level)
 
 
@@ -169,22 +169,26 @@ class _Answer:
 def _answers(expected: Example, got: Mapping[str, Any]) -> dict[str, _Answer]:
     outputs = got.get("outputs")
     if isinstance(outputs, list):
-        rows = [row for row in outputs if isinstance(row, Mapping)]
+        rows = [output for output in outputs if isinstance(output, Mapping)]
         return {
-            str(row.get("name")): _Answer(row.get("datatype"), _shape_of(row), _flat(row.get("data"))) for row in rows
+            str(output.get("name")): _Answer(output.get("datatype"), _shape_of(output), _flat(output.get("data")))
+            for output in rows
         }
     if isinstance(outputs, Mapping):
         return {name: _Answer(None, None, _flat(values)) for name, values in outputs.items()}
     predictions = got.get("predictions")
     if not isinstance(predictions, list):
         return {}
-    if predictions and all(isinstance(row, Mapping) for row in predictions):
-        return {name: _Answer(None, None, _flat([row.get(name) for row in predictions])) for name in predictions[0]}
+    if predictions and all(isinstance(prediction, Mapping) for prediction in predictions):
+        return {
+            name: _Answer(None, None, _flat([prediction.get(name) for prediction in predictions]))
+            for name in predictions[0]
+        }
     return {output.name: _Answer(None, None, _flat(predictions)) for output in expected.outputs[:1]}
 
 
-def _shape_of(row: Mapping[str, Any]) -> tuple[int, ...] | None:
-    shape = row.get("shape")
+def _shape_of(fields: Mapping[str, Any]) -> tuple[int, ...] | None:
+    shape = fields.get("shape")
     return tuple(shape) if isinstance(shape, list) else None
 
 
@@ -195,36 +199,36 @@ def _flat(values: Any) -> list[Any]:
     return [leaf for value in values for leaf in _flat(value)]
 
 
-def _example(row: Any, place: str) -> Example:
-    if not isinstance(row, dict):
-        raise ExamplesError(f"{place}: must be an object, got {_kind(row)}")
-    _check_keys(row, {"name", "request", "response"}, {"tolerance", "description"}, place)
-    name = row["name"]
+def _example(fields: Any, place: str) -> Example:
+    if not isinstance(fields, dict):
+        raise ExamplesError(f"{place}: must be an object, got {_kind(fields)}")
+    _check_keys(fields, {"name", "request", "response"}, {"tolerance", "description"}, place)
+    name = fields["name"]
     if not isinstance(name, str) or not name:
         raise ExamplesError(f"{place}: `name` must be a non-empty string, got {_kind(name)}")
     place = f"{place} (`{name}`)"
-    request = row["request"]
+    request = fields["request"]
     if not isinstance(request, dict) or not {"inputs", "instances"} & request.keys():
         raise ExamplesError(f"{place}: `request` must be an object with `inputs` or `instances`")
-    response = row["response"]
+    response = fields["response"]
     if not isinstance(response, dict) or not isinstance(response.get("outputs"), list) or not response["outputs"]:
         raise ExamplesError(f"{place}: `response` must be an object with a non-empty list of `outputs`")
     outputs = tuple(_output(output, f"{place}: output {number}") for number, output in enumerate(response["outputs"]))
-    return Example(name, request, outputs, _tolerance(row.get("tolerance", {}), place), row)
+    return Example(name, request, outputs, _tolerance(fields.get("tolerance", {}), place), fields)
 
 
-def _output(row: Any, place: str) -> ExpectedOutput:
-    if not isinstance(row, dict):
-        raise ExamplesError(f"{place}: must be an object, got {_kind(row)}")
-    _check_keys(row, {"name", "datatype", "shape", "data"}, set(), place)
-    datatype, shape = row["datatype"], row["shape"]
-    if not isinstance(row["name"], str):
-        raise ExamplesError(f"{place}: `name` must be a string, got {_kind(row['name'])}")
+def _output(fields: Any, place: str) -> ExpectedOutput:
+    if not isinstance(fields, dict):
+        raise ExamplesError(f"{place}: must be an object, got {_kind(fields)}")
+    _check_keys(fields, {"name", "datatype", "shape", "data"}, set(), place)
+    datatype, shape = fields["datatype"], fields["shape"]
+    if not isinstance(fields["name"], str):
+        raise ExamplesError(f"{place}: `name` must be a string, got {_kind(fields['name'])}")
     if not isinstance(datatype, str) or datatype not in DATATYPES:
         raise ExamplesError(f"{place}: unknown datatype {datatype!r}; known are {', '.join(DATATYPES)}")
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise ExamplesError(f"{place}: `shape` must be a list of whole numbers, got {shape!r}")
-    data = _flat(row["data"])
+    data = _flat(fields["data"])
     if len(data) != math.prod(shape):
         raise ExamplesError(f"{place}: shape {shape} needs {math.prod(shape)} values, got {len(data)}")
     kind = DATATYPES[datatype].kind
@@ -233,7 +237,7 @@ def _output(row: Any, place: str) -> ExpectedOutput:
     for value, written in zip(values, data, strict=True):
         if type(value) is not wanted or (kind == "int" and not _fits(value, datatype)):
             raise ExamplesError(f"{place}: {written!r} is not valid {datatype}")
-    return ExpectedOutput(row["name"], datatype, tuple(shape), tuple(values))
+    return ExpectedOutput(fields["name"], datatype, tuple(shape), tuple(values))
 
 
 def _fits(value: Any, datatype: str) -> bool:
@@ -243,20 +247,20 @@ def _fits(value: Any, datatype: str) -> bool:
     return bool(low <= value < high)
 
 
-def _tolerance(row: Any, place: str) -> Tolerance:
-    if not isinstance(row, dict):
-        raise ExamplesError(f"{place}: `tolerance` must be an object, got {_kind(row)}")
-    _check_keys(row, set(), {"absolute", "relative"}, f"{place}: tolerance")
-    for key, value in row.items():
+def _tolerance(fields: Any, place: str) -> Tolerance:
+    if not isinstance(fields, dict):
+        raise ExamplesError(f"{place}: `tolerance` must be an object, got {_kind(fields)}")
+    _check_keys(fields, set(), {"absolute", "relative"}, f"{place}: tolerance")
+    for key, value in fields.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
             raise ExamplesError(f"{place}: tolerance: `{key}` must be a number of at least 0, got {value!r}")
-    return Tolerance(**{key: float(value) for key, value in row.items()})
+    return Tolerance(**{key: float(value) for key, value in fields.items()})
 
 
-def _check_keys(row: Mapping[str, Any], required: set[str], optional: set[str], place: str) -> None:
-    if missing := sorted(required - row.keys()):
+def _check_keys(fields: Mapping[str, Any], required: set[str], optional: set[str], place: str) -> None:
+    if missing := sorted(required - fields.keys()):
         raise ExamplesError(f"{place}: `{missing[0]}` is missing")
-    if unknown := sorted(row.keys() - required - optional):
+    if unknown := sorted(fields.keys() - required - optional):
         raise ExamplesError(f"{place}: unknown key `{unknown[0]}`; known are {', '.join(sorted(required | optional))}")
 
 

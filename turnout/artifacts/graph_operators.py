@@ -70,7 +70,7 @@ UNKNOWN_OPERATORS = GraphOperators((), follows_values=True)
 
 def operators_of(model: onnx.ModelProto) -> GraphOperators:
     """The operators of a model that was read."""
-    functions = {(text_of(row.domain), text_of(row.name)) for row in model.functions}
+    functions = {(text_of(function.domain), text_of(function.name)) for function in model.functions}
     names: set[str] = set()
     follows_values = False
     for node, constants in _nodes_of(model):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OVERRIDABLE_FROM_IR = 4
 """Before this IR version every initializer had to be listed as an input too, and none may be sent."""
 
-_DATATYPE_OF_ONNX = {row.onnx: row.name for row in DATATYPES.values()}
+_DATATYPE_OF_ONNX = {datatype.onnx: datatype.name for datatype in DATATYPES.values()}
 _LONGEST_METADATA = 200
 _CAST_HINT = "Put a Cast to a served datatype before it and export the model again."
 _OPTIONAL_HINT = "Export the model with a plain tensor instead."
@@ -141,7 +141,7 @@ def _metadata(model: onnx.ModelProto) -> dict[str, str]:
 
     And `locales`, those that the model needs at run time: onnxruntime cannot open it where the system lacks one.
     """
-    opsets = sorted((text_of(row.domain) or "ai.onnx", row.version) for row in model.opset_import)
+    opsets = sorted((text_of(opset.domain) or "ai.onnx", opset.version) for opset in model.opset_import)
     normalizers = [node for node in nodes_of(model) if _needs_locale(node)]
     rows = {
         "producer": f"{text_of(model.producer_name)} {text_of(model.producer_version)}".strip(),

@@ -66,9 +66,9 @@ def compare_on_aws(
         gaps, versions = dict.fromkeys(canary.serve, f"{stage.name} requires an API key: pass --api-key"), []
     prefix = function_prefix(manifest.platform, stack)
     functions = {
-        function_name(prefix, row.model, row.name): min(1.0, agreement.percent / row.capture.percent)
-        for row in versions
-        if row.capture
+        function_name(prefix, function.model, function.name): min(1.0, agreement.percent / function.capture.percent)
+        for function in versions
+        if function.capture
     }
     return _make_compare(stage, LoggedSamples(logs, functions, clock), url, api_key, gaps)
 

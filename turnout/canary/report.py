@@ -83,7 +83,7 @@ def make_report(
     if connection is not None and target is not None:
         try:
             live = connection.control.read()
-            warnings += [row.sentence for row in find_differences(live, planned, "the live stage")]
+            warnings += [difference.sentence for difference in find_differences(live, planned, "the live stage")]
             if planned.canary and live.canary:
                 start = start_of(since)
                 observation = observe(project, target, connection, live, name, start)
@@ -147,16 +147,16 @@ def compare_outputs(outputs: Mapping[str, Any], planned: StagePlan) -> Iterator[
         RolloutError: the outputs are not those of this project.
     """
     try:
-        row = outputs["stages"][planned.name]
-        canary = row["canary"]
+        deployed_stage = outputs["stages"][planned.name]
+        canary = deployed_stage["canary"]
         deployed = StageState(
-            "", row["variables"], canary and LiveCanary(float(canary["percent"]), canary["overrides"], "")
+            "", deployed_stage["variables"], canary and LiveCanary(float(canary["percent"]), canary["overrides"], "")
         )
     except (KeyError, TypeError, ValueError) as error:
         message = f"the outputs do not contain stage {planned.name}"
         raise RolloutError(message, "Pass the output of `pulumi stack output --json`.") from error
-    for row in find_differences(deployed, planned, "Pulumi's outputs"):
-        yield row.sentence
+    for difference in find_differences(deployed, planned, "Pulumi's outputs"):
+        yield difference.sentence
 
 
 def report_to_json(report: CanaryReport) -> dict[str, Any]:
@@ -188,13 +188,13 @@ def report_to_json(report: CanaryReport) -> dict[str, Any]:
         "verdict": report.verdict,
         "checks": [
             {
-                "name": row.name,
-                "verdict": row.verdict,
-                "sentence": row.sentence,
-                "needed": row.needed,
-                "evidence": row.evidence and asdict(row.evidence),
+                "name": check.name,
+                "verdict": check.verdict,
+                "sentence": check.sentence,
+                "needed": check.needed,
+                "evidence": check.evidence and asdict(check.evidence),
             }
-            for row in report.checks
+            for check in report.checks
         ],
         "warnings": list(report.warnings),
     }

@@ -100,9 +100,9 @@ class RunSettings:
         return judgement if self.bake_minutes is None else replace(judgement, bake_minutes=self.bake_minutes)
 
     @staticmethod
-    def from_json(row: Mapping[str, Any]) -> RunSettings:
+    def from_json(fields: Mapping[str, Any]) -> RunSettings:
         """What `asdict` made, whether or not it was text in between."""
-        return RunSettings(None if row["steps"] is None else tuple(row["steps"]), row["bake_minutes"])
+        return RunSettings(None if fields["steps"] is None else tuple(fields["steps"]), fields["bake_minutes"])
 
 
 class CanaryRun:

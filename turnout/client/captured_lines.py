@@ -60,41 +60,41 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[Line]:
         yield Line(number, len(line), samples)
 
 
-def parse_sample(row: Any) -> Sample:
+def parse_sample(fields: Any) -> Sample:
     """The sample that `turnout.protocol.codecs.samples.write_line` spelled.
 
     Raises:
         ValueError: it spelled none.
     """
-    if not isinstance(row, Mapping) or not isinstance(row.get(CAPTURE_KEY), Mapping):
+    if not isinstance(fields, Mapping) or not isinstance(fields.get(CAPTURE_KEY), Mapping):
         raise ValueError(f"`{CAPTURE_KEY}` must be an object")  # noqa: TRY004 - whatever is wrong is one kind of error
-    row = row[CAPTURE_KEY]
+    fields = fields[CAPTURE_KEY]
     return Sample(
-        time=_field(row, "time", float),
-        stage=_field(row, "stage", str),
-        model=_field(row, "model", str),
-        version=_field(row, "version", str),
-        canary=_field(row, "canary", bool),
-        content_type=_field(row, "content_type", str),
-        header_length=_field(row, "header_length", int) if "header_length" in row else None,
-        body=_body(row),
-        status=_field(row, "status", int),
-        duration_ms=_field(row, "duration_ms", float),
-        resource=_field(row, "resource", str) if "resource" in row else "",
+        time=_field(fields, "time", float),
+        stage=_field(fields, "stage", str),
+        model=_field(fields, "model", str),
+        version=_field(fields, "version", str),
+        canary=_field(fields, "canary", bool),
+        content_type=_field(fields, "content_type", str),
+        header_length=_field(fields, "header_length", int) if "header_length" in fields else None,
+        body=_body(fields),
+        status=_field(fields, "status", int),
+        duration_ms=_field(fields, "duration_ms", float),
+        resource=_field(fields, "resource", str) if "resource" in fields else "",
     )
 
 
-def _body(row: Mapping[str, Any]) -> bytes:
-    if "body" not in row:
-        return base64.b64decode(_field(row, "body_base64", str), validate=True)
+def _body(fields: Mapping[str, Any]) -> bytes:
+    if "body" not in fields:
+        return base64.b64decode(_field(fields, "body_base64", str), validate=True)
     try:
-        return orjson.dumps(row["body"])
+        return orjson.dumps(fields["body"])
     except TypeError as error:  # a number of more than 64 bits, half a surrogate pair
         raise ValueError(f"`body`: {error}") from None
 
 
-def _field(row: Mapping[str, Any], name: str, kind: type) -> Any:
-    value = row.get(name)
+def _field(fields: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = fields.get(name)
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
@@ -118,8 +118,8 @@ def _samples_in(text: str) -> Iterator[Sample]:
         if plain < 0 and quoted < 0:
             return
         if quoted < 0 or 0 <= plain < quoted:
-            row, position = _DECODER.raw_decode(text, plain)
-            yield parse_sample(row)
+            value, position = _DECODER.raw_decode(text, plain)
+            yield parse_sample(value)
             continue
         # A line of the log within JSON, as the AWS command line prints it: `"message": "{\"turnout_capture\": ..."`.
         start = text.rfind('"', 0, quoted)

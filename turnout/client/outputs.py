@@ -46,7 +46,7 @@ def _outputs(document: Mapping[str, Any], part: BinaryPart) -> Iterator[tuple[st
     if PREDICTIONS in document:
         rows = document[PREDICTIONS]
         if rows and isinstance(rows[0], Mapping):
-            yield from ((name, _from_lists(name, [row[name] for row in rows])) for name in rows[0])
+            yield from ((name, _from_lists(name, [instance[name] for instance in rows])) for name in rows[0])
         else:
             yield PREDICTIONS, _from_lists(PREDICTIONS, rows)
     elif isinstance(document["outputs"], Mapping):

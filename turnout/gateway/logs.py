@@ -25,15 +25,15 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's line."""
-        row = {
+        line = {
             "time": self.formatTime(record),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
         if record.exc_info:
-            row["traceback"] = self.formatException(record.exc_info)
-        return printable_json(orjson.dumps(row, default=str).decode())
+            line["traceback"] = self.formatException(record.exc_info)
+        return printable_json(orjson.dumps(line, default=str).decode())
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - logging's
         """UTC, with milliseconds."""

@@ -196,7 +196,9 @@ def serve(
                 bucket_of=state.buckets.bucket_of,
                 services={}
                 if services is ServicesMode.OFF
-                else make_services(parts, edition.apis, [row.name for row in edition.plan.functions], functions, docs),
+                else make_services(
+                    parts, edition.apis, [function.name for function in edition.plan.functions], functions, docs
+                ),
                 replay_token=state.replay_token,
                 front=None if services is ServicesMode.OFF else make_front(console, docs),
             )
@@ -281,18 +283,18 @@ def make_url(host: str, port: int) -> str:
 
 def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, str]) -> BannerRequest | None:
     """A request that fits on a screen: the first model's that does, or the shortest; None where nothing can be read."""
-    served = next(row for row in project.manifest.stages if row.name == stage).serve
+    served = next(entry for entry in project.manifest.stages if entry.name == stage).serve
     requests = project.first_requests
     samples: list[tuple[int, BannerRequest]] = []
-    for row in plan.versions:
-        model, version = row.version.model, row.version.name
+    for entry in plan.versions:
+        model, version = entry.version.model, entry.version.name
         if (model, version) not in project.artifacts or served.get(model, version) != version:
             continue
-        if (model, version) not in requests and count_request(row.signature) > LONGEST_ELEMENTS:
+        if (model, version) not in requests and count_request(entry.signature) > LONGEST_ELEMENTS:
             continue
         is_routed = model not in served or project.manifest.model(model).routing
         path = f"/models/{model}/{version}/inference" if is_routed else f"/models/{model}/inference"
-        body = requests.get((model, version)) or make_request(row.signature)
+        body = requests.get((model, version)) or make_request(entry.signature)
         size = len(orjson.dumps(body))
         samples.append((size, BannerRequest(path, body, stage if stage in keys else "")))
         if size <= SHORT_BYTES:

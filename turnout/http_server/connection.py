@@ -358,7 +358,7 @@ class Connection(asyncio.Protocol):
 
     def _count_bodies(self) -> None:
         """Tell the service how much of bodies is held here: read in part, waiting for their turn, being answered."""
-        held = self._reader.body_bytes + self._answered_bytes + sum(len(row[0].body) for row in self._queue)
+        held = self._reader.body_bytes + self._answered_bytes + sum(len(waiting[0].body) for waiting in self._queue)
         self._service.body_bytes += held - self._body_bytes
         self._body_bytes = held
 

@@ -119,7 +119,11 @@ class Service:
         """Whether there is room for the connection that has just come: an idle one goes, the longest idle first."""
         if len(self.connections) <= self.limits.max_connections:
             return True
-        idle = [(since, id(row), row) for row in self.connections if (since := row.idle_since) is not None]
+        idle = [
+            (since, id(connection), connection)
+            for connection in self.connections
+            if (since := connection.idle_since) is not None
+        ]
         if not idle or self.now - min(idle)[0] < SURELY_IDLE_S:
             return False
         min(idle)[2].drain()

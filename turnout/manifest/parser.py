@@ -97,8 +97,8 @@ def make_manifest(read: YamlSource, *, path: Path) -> Manifest:
 def check_manifest(read: YamlSource) -> tuple[Problem, ...]:
     """All that is wrong with the file, its readable parts included."""
     findings = (*check_schema(read.tree, read.numbers), *check_references(read.tree))
-    readable = (row for row in findings if row.path not in read.unread)
-    return (*read.problems, *(read.problem(row.path, row.message, row.hint) for row in readable))
+    readable = (finding for finding in findings if finding.path not in read.unread)
+    return (*read.problems, *(read.problem(finding.path, finding.message, finding.hint) for finding in readable))
 
 
 def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version, ...]:
@@ -124,8 +124,8 @@ def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version,
             declared = None
             if "signature" in known and not _is_broken(broken, (*path, "signature")):
                 declared = build_signature(known["signature"])
-            row = Version(model, name, **files, inputs=inputs, outputs=outputs, runtime=runtime, signature=declared)
-            readable.append(row)
+            version = Version(model, name, **files, inputs=inputs, outputs=outputs, runtime=runtime, signature=declared)
+            readable.append(version)
     return tuple(readable)
 
 
@@ -190,8 +190,8 @@ def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
 
 def _tensors(fields: Mapping[str, Any]) -> tuple[DeclaredTensor, ...]:
     return tuple(
-        DeclaredTensor(str(name), row["datatype"], tuple(int(size) for size in row["shape"]))
-        for name, row in fields.items()
+        DeclaredTensor(str(name), field["datatype"], tuple(int(size) for size in field["shape"]))
+        for name, field in fields.items()
     )
 
 

@@ -68,8 +68,8 @@ def _section(path: tuple[str, ...], schema: Mapping[str, Any]) -> str:
     title = f"`{'.'.join(path)}`" if path else "The top level"
     lines = [f"## {title}", "", schema["description"], "", "| key | value | default | meaning |", "|---|---|---|---|"]
     for key, value in schema["properties"].items():
-        row = followed(value)
-        cells = (f"`{key}`", _value(row), _default(key, row, schema), row["description"])
+        definition = followed(value)
+        cells = (f"`{key}`", _value(definition), _default(key, definition, schema), definition["description"])
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     examples = [f"- `{flow(example)}`" for example in schema.get("examples", ())]
     return "\n".join([*lines, "", *(["For example:", "", *examples, ""] if examples else [])])

@@ -66,6 +66,6 @@ def _signature(path: KeyPath, fields: Tree, runtime: Runtime) -> Iterator[Findin
         message = f"`signature` is missing: with `runtime: {runtime.name}` models.yaml declares inputs and outputs"
         yield Finding(path, message, f"For example: {SIGNATURE}")
     if not runtime.declares_signature and "signature" in fields:
-        others = listed(f"`runtime: {row.name}`" for row in RUNTIMES.values() if row.declares_signature)
+        others = listed(f"`runtime: {runtime.name}`" for runtime in RUNTIMES.values() if runtime.declares_signature)
         message = f"is for {others}: the signature of {runtime.artifact} is in the file"
         yield Finding((*path, "signature"), message, "Delete it, or name the runtime.")

@@ -217,7 +217,7 @@ def _one_of(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None)
     """Alternatives that differ in nothing but the key that each one requires."""
     if not isinstance(value, dict):
         return []  # its type is told already
-    return [_one_of_keys(path, value, [row["required"][0] for row in schema["oneOf"]], schema)]
+    return [_one_of_keys(path, value, [choice["required"][0] for choice in schema["oneOf"]], schema)]
 
 
 def _one_of_keys(path: KeyPath, value: Any, keys: Iterable[str], schema: Mapping[str, Any]) -> Finding:

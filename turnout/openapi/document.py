@@ -79,8 +79,8 @@ def build_document(
     """
     auth = find_auth_type(api.auth)
     versions = versions_by_model(plan)
-    served = {(row.version.model, row.version.name): row for row in plan.versions}
-    requests = {key: ShownExample.of(row, (examples or {}).get(key)) for key, row in served.items()}
+    served = {(version.version.model, version.version.name): version for version in plan.versions}
+    requests = {key: ShownExample.of(version, (examples or {}).get(key)) for key, version in served.items()}
     paths = {}
     for route in api.routes:
         uri = uri_of(f"{route.function}:${{stageVariables.alias}}")
@@ -88,7 +88,7 @@ def build_document(
             chosen = [served[route.model, route.version]] if route.version else versions.get(route.model, [])
             operation = build_operation(
                 route,
-                {row.version.name: requests[route.model, row.version.name] for row in chosen},
+                {version.version.name: requests[route.model, version.version.name] for version in chosen},
                 description=_describe(plan, route.model, chosen if route.version else []),
                 security=auth.security,
                 uri=uri,
@@ -122,8 +122,8 @@ def build_document(
 def versions_by_model(plan: Plan) -> dict[str, list[ServedVersion]]:
     """Model -> its versions, both in the file's order."""
     versions: dict[str, list[ServedVersion]] = {}
-    for row in plan.versions:
-        versions.setdefault(row.version.model, []).append(row)
+    for version in plan.versions:
+        versions.setdefault(version.version.model, []).append(version)
     return versions
 
 
@@ -154,7 +154,7 @@ def check_document(document: Document) -> tuple[Quota, ...]:
 
 def _describe(plan: Plan, model: str, versions: list[ServedVersion]) -> str:
     """The model's description, then the version's."""
-    texts = [plan.descriptions.get(model, ""), *(row.version.description for row in versions)]
+    texts = [plan.descriptions.get(model, ""), *(version.version.description for version in versions)]
     return "\n\n".join(text for text in texts if text)
 
 

@@ -62,7 +62,7 @@ def _publish_paths(paths: Mapping[str, Any]) -> dict[str, Any]:
             published |= _protocol_paths(HEALTH_PATHS, _published(item["get"]))
         elif path != PROTOCOL_ROOT:
             # HEAD says what GET says, without the body, and browsers send preflights by themselves.
-            shown = {method: row for method, row in item.items() if method not in {"head", PREFLIGHT}}
+            shown = {method: operation for method, operation in item.items() if method not in {"head", PREFLIGHT}}
             published[path] = _each_published(shown)
     return published
 
@@ -80,8 +80,8 @@ def _protocol_paths(
 
 
 def _each_published(rows: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _published(row) for name, row in rows.items()}
+    return {name: _published(member) for name, member in rows.items()}
 
 
-def _published(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key in KEPT or not key.startswith(EXTENSION)}
+def _published(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key in KEPT or not key.startswith(EXTENSION)}

@@ -27,34 +27,34 @@ def build_schemas(
     """The schemas of every model and version, of the graphs, and of the errors."""
     for model, rows in versions.items():
         yield from _of_model(model, rows)
-        for row in rows:
-            yield from _of_version(row)
+        for served in rows:
+            yield from _of_version(served)
     for graph in graphs:
         yield from _of_graph(graph)
     yield ERROR, error_schema()
     yield MESSAGE, message_schema()
 
 
-def _of_version(row: ServedVersion) -> Iterator[tuple[str, Schema]]:
-    model, version = row.version.model, row.version.name
-    inputs = f"Inputs of {model} {version}: {describe_tensors(row.signature.inputs)}."
-    outputs = f"Outputs of {model} {version}: {describe_tensors(row.signature.outputs)}."
-    if row.version.transform and not (row.version.inputs or row.version.outputs):
+def _of_version(served: ServedVersion) -> Iterator[tuple[str, Schema]]:
+    model, version = served.version.model, served.version.name
+    inputs = f"Inputs of {model} {version}: {describe_tensors(served.signature.inputs)}."
+    outputs = f"Outputs of {model} {version}: {describe_tensors(served.signature.outputs)}."
+    if served.version.transform and not (served.version.inputs or served.version.outputs):
         outputs += " The version's transform may read other inputs and return other outputs."
-    yield schema_name(model, version, "Request"), request_schema(inputs, row.signature)
-    yield schema_name(model, version, "Response"), response_schema(outputs, model, [version], row.signature)
+    yield schema_name(model, version, "Request"), request_schema(inputs, served.signature)
+    yield schema_name(model, version, "Response"), response_schema(outputs, model, [version], served.signature)
 
 
 def _of_model(model: str, rows: Sequence[ServedVersion]) -> Iterator[tuple[str, Schema]]:
-    joined = join_signatures([row.signature for row in rows])
-    names = [row.version.name for row in rows]
+    joined = join_signatures([version.signature for version in rows])
+    names = [version.version.name for version in rows]
     subject = f"{model} {', '.join(names)}: the stage's choice; each version's own schema describes its tensors."
     yield served_name(model, "Request"), request_schema(f"Inputs of {subject}", joined)
     yield served_name(model, "Response"), response_schema(f"Outputs of {subject}", model, names, joined)
 
 
-def _of_graph(row: ServedGraph) -> Iterator[tuple[str, Schema]]:
-    model, signature = row.model, row.signature
+def _of_graph(served: ServedGraph) -> Iterator[tuple[str, Schema]]:
+    model, signature = served.model, served.signature
     inputs = f"Inputs of {model}, a graph of other models: {describe_tensors(signature.inputs)}."
     outputs = f"Outputs of {model}: {describe_tensors(signature.outputs)}."
     yield served_name(model, "Request"), request_schema(inputs, signature)

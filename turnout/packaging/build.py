@@ -129,7 +129,7 @@ def build_packages(
     specs = [_layer_spec(version.architecture, target, version.requirements, version.runtime) for version in versions]
     function_inputs = _find_inputs(versions, project, target)
     routers = tuple(routers)
-    router_specs = [_layer_spec(row.architecture, target) if row.with_layer else None for row in routers]
+    router_specs = [_layer_spec(router.architecture, target) if router.with_layer else None for router in routers]
     pool = partial(ProcessPoolExecutor, mp_context=get_context("spawn"), initializer=join_parent)
     with (
         ended_tracker(),

@@ -30,8 +30,8 @@ def make_catalogue(project: Project, plan: Plan, documents: Mapping[str, Mapping
         documents: the name of an API -> its document, where they were built already.
     """
     manifest = project.manifest
-    served = {(row.version.model, row.version.name): row for row in plan.versions}
-    graphs = {row.model: row for row in plan.graphs}
+    served = {(version.version.model, version.version.name): version for version in plan.versions}
+    graphs = {graph.model: graph for graph in plan.graphs}
     models = (_model(project, model, served, graphs.get(model.name)) for model in manifest.models)
     return Catalogue(
         prefix=function_prefix(plan.platform, plan.stack),
@@ -88,7 +88,7 @@ def spell_routing(routing: Routing) -> dict[str, Any]:
 
 def _short_examples(examples: Iterable[Example]) -> tuple[Mapping[str, Any], ...]:
     """The rows of an examples.json as they are there, those that fit on a page."""
-    return tuple(row.written for row in examples if len(orjson.dumps(row.written)) <= EXAMPLE_BYTES)
+    return tuple(example.written for example in examples if len(orjson.dumps(example.written)) <= EXAMPLE_BYTES)
 
 
 def _documents(

@@ -86,9 +86,9 @@ class ColdStart:
 
     def to_json(self) -> dict[str, Any]:
         """Every figure, rounded to 10 us."""
-        row = {field.name: getattr(self, field.name) for field in fields(self)}
-        row["total_ms"] = self.total_ms
-        return {name: round(value, 2) if isinstance(value, float) else value for name, value in row.items()}
+        figures = {field.name: getattr(self, field.name) for field in fields(self)}
+        figures["total_ms"] = self.total_ms
+        return {name: round(value, 2) if isinstance(value, float) else value for name, value in figures.items()}
 
 
 def measure_cold_starts(project: Project) -> Iterator[ColdStart]:
@@ -110,7 +110,7 @@ def _measure(project: Project, version: Version, request: Any) -> ColdStart:
     artifact = project.artifacts[version.model, version.name]
     runtime = RUNTIMES[version.runtime]
     body = base64.b64encode(json.dumps(request).encode()).decode()
-    row = {
+    figures = {
         "package": model_lambdas_package(),
         "opener": runtime.opener,
         "imports": runtime.imports,
@@ -127,15 +127,15 @@ def _measure(project: Project, version: Version, request: Any) -> ColdStart:
         "event": {"headers": {"Content-Type": "application/json"}, "body": body, "isBase64Encoded": True},
     }
     scripts = list(filter(None, (FUNCTION, runtime.bare_script)))
-    runs = ([_run(version, script, row) for script in scripts] for _ in range(REPEATS))
+    runs = ([_run(version, script, figures) for script in scripts] for _ in range(REPEATS))
     samples = [{name: value for run in rows for name, value in run.items()} for rows in runs]
     medians = {name: 1e3 * statistics.median(sample[name] for sample in samples) for name in samples[0]}
     return ColdStart(version.model, version.name, **medians)
 
 
-def _run(version: Version, script: str, row: dict[str, Any]) -> dict[str, float]:
+def _run(version: Version, script: str, fields: dict[str, Any]) -> dict[str, float]:
     variables = {**os.environ, **TELEMETRY_OFF}
-    done = run_child([sys.executable, "-I", "-c", script], stdin=json.dumps(row), env=variables)
+    done = run_child([sys.executable, "-I", "-c", script], stdin=json.dumps(fields), env=variables)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["the process ended without output"])[-1]
         raise ColdStartError(f"{version.model} {version.name} does not start: {reason}")

@@ -16,8 +16,8 @@ def make_route_table(manifest: Manifest, plan: Plan, model: str) -> RouteTable:
     """The table of one model's router: that model and, where it is a graph, all that it reaches."""
     reached = find_reached(manifest, model)
     with_inputs = manifest.model(model).graph is not None
-    signatures = {(row.version.model, row.version.name): row.signature for row in plan.versions}
-    graphs = {row.model: row.signature for row in plan.graphs}
+    signatures = {(version.version.model, version.version.name): version.signature for version in plan.versions}
+    graphs = {graph.model: graph.signature for graph in plan.graphs}
     return RouteTable(
         model=model,
         prefix=function_prefix(plan.platform, plan.stack),

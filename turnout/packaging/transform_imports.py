@@ -184,7 +184,7 @@ def _try(
 ) -> Iterator[Fault]:
     """Load one file in a process of its own."""
     runtime = version.runtime if model is not None else DEFAULT_RUNTIME
-    row = {
+    task = {
         "code": str(_write_code(folder)),
         "site": str(_install(folder, tuple(sorted(version.requirements)), runtime)),
         "file": str(file),
@@ -193,7 +193,7 @@ def _try(
         "later": sorted(find_later_imports(beside)),
         "model": model,
     }
-    result = _run(row, version.environment)
+    result = _run(task, version.environment)
     key = "transform" if model is None else "artifact"
     for name in result.get("missing", ()):
         package = package_of(name)
@@ -213,12 +213,12 @@ def _first_request(project: Project, version: Version) -> Any:
     return dict(examples[0].request) if examples else None
 
 
-def _run(row: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, list[str] | str]:
+def _run(task: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, list[str] | str]:
     variables = {**environment, **TELEMETRY_OFF, "PATH": os.defpath, "LANG": "en_US.UTF-8"}
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", SCRIPT],
-            input=json.dumps(row).encode(),
+            input=json.dumps(task).encode(),
             capture_output=True,
             env=variables,
             timeout=PATIENCE_S,

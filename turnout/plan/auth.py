@@ -37,8 +37,8 @@ class AuthType:
 
 
 AUTH_TYPES: Mapping[str, AuthType] = {
-    row.name: row
-    for row in (
+    auth.name: auth
+    for auth in (
         AuthType("none", scheme=None, local=True),
         AuthType(
             "api_key",
@@ -87,11 +87,11 @@ def find_auth_type(name: str) -> AuthType:
     Raises:
         ValueError: nobody knows the name; the message is for the user.
     """
-    row = AUTH_TYPES.get(name)
-    if row is None:
+    auth = AUTH_TYPES.get(name)
+    if auth is None:
         known = ", ".join(f"`{known}`" for known in AUTH_TYPES)
         raise ValueError(f"unknown kind of authentication `{name}`; known are {known}")
-    return row
+    return auth
 
 
 def build_schemes(auth: AuthType, jwt: Jwt | None) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class CallCosts:
     """
 
     def __init__(self, plan: Plan, manifest: Manifest, call_ms: float) -> None:
-        self._functions = {(row.kind, row.model, row.version): row for row in plan.functions}
+        self._functions = {(function.kind, function.model, function.version): function for function in plan.functions}
         self._manifest = manifest
         self._prices = manifest.prices
         self._call_ms = call_ms
@@ -141,5 +141,5 @@ class CallCosts:
             return self._node(model.graph)
         if version:
             return self._version(name, version)
-        versions = (self._version(name, row.name) for row in model.versions)
+        versions = (self._version(name, version.name) for version in model.versions)
         return max(versions, key=lambda run: run.running).beside(self._shadow(name))

@@ -83,7 +83,7 @@ class Costs:
     @property
     def rest_dollars(self) -> float:
         """A month without calls."""
-        return sum(row.dollars for row in self.rest)
+        return sum(cost.dollars for cost in self.rest)
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -91,14 +91,14 @@ class Costs:
             "currency": "USD",
             "month_at_rest": {
                 "dollars": _rounded(self.rest_dollars),
-                "items": [asdict(row) | {"dollars": _rounded(row.dollars)} for row in self.rest],
+                "items": [asdict(cost) | {"dollars": _rounded(cost.dollars)} for cost in self.rest],
             },
             "million_calls": [
                 {
                     key: _rounded(value) if isinstance(value, float) else value
-                    for key, value in {**asdict(row), "dollars": row.dollars}.items()
+                    for key, value in {**asdict(cost), "dollars": cost.dollars}.items()
                 }
-                for row in self.million
+                for cost in self.million
             ],
             "call_ms": self.call_ms,
             "prices": asdict(self.prices),
@@ -114,7 +114,7 @@ def estimate_costs(plan: Plan, manifest: Manifest, call_ms: float = CALL_MS) -> 
         manifest: has the prices, the shadows and the canaries.
         call_ms: how long a call of a version runs.
     """
-    rest = tuple(row for row in _rest(plan, manifest) if row.amount)
+    rest = tuple(cost for cost in _rest(plan, manifest) if cost.amount)
     million = tuple(CallCosts(plan, manifest, call_ms).rows())
     return Costs(rest, million, manifest.prices, call_ms, tuple(_assumptions(plan, manifest.prices, call_ms)))
 
@@ -122,20 +122,25 @@ def estimate_costs(plan: Plan, manifest: Manifest, call_ms: float = CALL_MS) -> 
 def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
     prices = manifest.prices
     stages = [stage for api in plan.apis for stage in api.stages]
-    metrics = sum(FUNCTION_METRICS + bool(row.settings.slo.p99_ms) for row in plan.functions)
-    metrics += sum(STAGE_METRICS + bool(row.slo.p99_ms) for row in stages)
+    metrics = sum(FUNCTION_METRICS + bool(function.settings.slo.p99_ms) for function in plan.functions)
+    metrics += sum(STAGE_METRICS + bool(stage.slo.p99_ms) for stage in stages)
     yield Rest("alarms", metrics, "metrics", prices.alarm_month)
     yield Rest("dashboard", 1, "", prices.dashboard_month)
     for architecture, price in (
         ("arm64", prices.provisioned_arm64_gb_s),
         ("x86_64", prices.provisioned_x86_64_gb_s),
     ):
-        kept = sum(gigabytes_of(row) * row.settings.warm.provisioned for row in _functions_on(plan, architecture))
+        kept = sum(
+            gigabytes_of(function) * function.settings.warm.provisioned
+            for function in _functions_on(plan, architecture)
+        )
         yield Rest(f"provisioned concurrency, {architecture}", kept * SECONDS, "GB-seconds", price)
-    snapshots = sum(gigabytes_of(row) for row in plan.functions if row.settings.warm.snap_start)
+    snapshots = sum(gigabytes_of(function) for function in plan.functions if function.settings.warm.snap_start)
     yield Rest("snapshots of snap_start", snapshots * SECONDS, "GB-seconds", prices.snap_start_gb_s)
     stored = sum(
-        row.size_bytes for row in plan.versions if not row.version.is_remote and is_stored(row.version, row.size_bytes)
+        version.size_bytes
+        for version in plan.versions
+        if not version.version.is_remote and is_stored(version.version, version.size_bytes)
     )
     yield Rest("models in S3", stored / GIGABYTE, "GB", prices.s3_gb_month)
     judgements = {stage.name: stage.canary.judgement for stage in manifest.stages if stage.canary}
@@ -147,7 +152,7 @@ def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
 
 
 def _functions_on(plan: Plan, architecture: str) -> Iterator[Function]:
-    return (row for row in plan.functions if row.settings.architecture == architecture)
+    return (function for function in plan.functions if function.settings.architecture == architecture)
 
 
 def _assumptions(plan: Plan, prices: Prices, call_ms: float) -> Iterator[str]:
@@ -157,9 +162,9 @@ def _assumptions(plan: Plan, prices: Prices, call_ms: float) -> Iterator[str]:
     yield f"A call of a version runs {call_ms:g} ms (--call-ms); a router's call lasts as long as what it waits for."
     yield f"Each request writes {LOG_LINE_BYTES} bytes of access log."
     yield f"A month has {HOURS} hours."
-    if any(row.settings.warm.provisioned for row in plan.functions):
+    if any(function.settings.warm.provisioned for function in plan.functions):
         yield "Calls that provisioned concurrency answers are counted at the full price of a GB-second."
-    if any(row.settings.warm.snap_start for row in plan.functions):
+    if any(function.settings.warm.snap_start for function in plan.functions):
         yield "One snapshot is kept of each function with snap_start; restoring snapshots is not counted."
     if plan.graphs:
         yield "A graph's switch takes the dearest case, and a step without a version the model's dearest version."

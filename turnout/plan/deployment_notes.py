@@ -47,7 +47,7 @@ def find_canary_routes(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
     earlier ones added while the canary was on. A stage that is new gets the newest deployment.
     """
     deployed, stages = set(outputs.get("functions") or ()), outputs.get("stages") or {}
-    models = {row.model for row in plan.functions if row.name in deployed}
+    models = {function.model for function in plan.functions if function.name in deployed}
     earlier = outputs.get("canary_routes") or {}
     return {
         stage.name: [
@@ -69,7 +69,7 @@ def _moved_routes(plan: Plan, api: Api, stage: StagePlan) -> list[str]:
     """The routes of the versions that a stage's canary moves traffic to."""
     assert stage.canary is not None
     moved = watched_of(plan, stage.variables, stage.canary.overrides)
-    functions = {name.partition(":")[0] for row in moved for name in row.canary.versions - row.baseline.versions}
+    functions = {name.partition(":")[0] for pair in moved for name in pair.canary.versions - pair.baseline.versions}
     return [_name_route(route) for route in api.routes if route.version and route.function in functions]
 
 

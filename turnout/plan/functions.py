@@ -44,13 +44,13 @@ def plan_packages(
     functions: Sequence[Function], versions: Sequence[ServedVersion], graphs: frozenset[str], runtime: RuntimeSizes
 ) -> Iterator[Package]:
     """One per function, in their order. A router needs the layer where it runs a graph, which is arithmetic."""
-    served = {package_name(row.version.model, row.version.name): row for row in versions}
+    served = {package_name(version.version.model, version.version.name): version for version in versions}
     for function in functions:
         if function.kind == "model":
-            row = served[function.package]
-            layer_bytes = runtime.layer_bytes[row.version.runtime][function.settings.architecture]
-            size = 0 if is_stored(row.version, row.size_bytes, runtime) else row.size_bytes
-            yield Package(function.package, row.sha256, size, runtime.code_bytes, layer_bytes)
+            version = served[function.package]
+            layer_bytes = runtime.layer_bytes[version.version.runtime][function.settings.architecture]
+            size = 0 if is_stored(version.version, version.size_bytes, runtime) else version.size_bytes
+            yield Package(function.package, version.sha256, size, runtime.code_bytes, layer_bytes)
         else:
             layer_bytes = runtime.layer_bytes[DEFAULT_RUNTIME][function.settings.architecture]
             needed = layer_bytes if function.model in graphs else 0

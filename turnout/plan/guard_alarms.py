@@ -61,7 +61,7 @@ def find_guard_alarms(plan: Plan, judgement: Judgement, stage: StagePlan) -> Gua
         return GuardAlarms(judgement.alarms, every)
     moved = watched_of(plan, stage.variables, canary.overrides)
     functions = {
-        resource.partition(":")[0] for row in moved for resource in row.canary.versions - row.baseline.versions
+        resource.partition(":")[0] for pair in moved for resource in pair.canary.versions - pair.baseline.versions
     }
     names = tuple(errors_alarm_name(function) for function in sorted(functions))
     own = sum(len(name) + ARN_CHARACTERS for name in names)
@@ -74,7 +74,7 @@ def find_guard_alarms(plan: Plan, judgement: Judgement, stage: StagePlan) -> Gua
 
 def find_ringing(client: Any, alarms: GuardAlarms) -> tuple[str, ...]:
     """Return the names of those alarms that are in ALARM at this moment, through boto3's client of CloudWatch."""
-    return tuple(sorted({name for row in alarm_requests(alarms) for name in _fetch(client, row)}))
+    return tuple(sorted({name for alarm_request in alarm_requests(alarms) for name in _fetch(client, alarm_request)}))
 
 
 def alarm_requests(alarms: GuardAlarms) -> Iterator[Mapping[str, Any]]:

@@ -61,7 +61,7 @@ def make_plan(
         *_check_artifacts(manifest, artifacts),
         *_check_names(manifest, stack),
         *_check_auth(manifest),
-        *(manifest.problem(row.path, row.sentence, row.remedy) for row in exceeded if row.hard and enforce),
+        *(manifest.problem(quota.path, quota.sentence, quota.remedy) for quota in exceeded if quota.hard and enforce),
     )
     if problems:
         raise ProblemsError(problems)

@@ -24,7 +24,7 @@ class RuntimeSizes:
     code_bytes: int = 300_000
     router_bytes: int = 300_000
     layer_bytes: Mapping[str, Mapping[str, int]] = field(
-        default_factory=lambda: {row.name: row.layer.unzipped_bytes for row in RUNTIMES.values()}
+        default_factory=lambda: {runtime.name: runtime.layer.unzipped_bytes for runtime in RUNTIMES.values()}
     )
 
 

@@ -293,7 +293,7 @@ def make_signature(declared: DeclaredSignature) -> Signature:
 
 
 def _specs(tensors: Iterable[DeclaredTensor]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(row.name, row.datatype, row.shape) for row in tensors)
+    return tuple(TensorSpec(tensor.name, tensor.datatype, tensor.shape) for tensor in tensors)
 
 
 def declare_tensors(artifact: Artifact, version: Version) -> Artifact:

@@ -55,13 +55,13 @@ class FatalRequest:
         return {"empty": self.empty, "values": self.values, "operator": self.operator, "ending": self.ending}
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> FatalRequest:
+    def from_json(cls, fields: Mapping[str, Any]) -> FatalRequest:
         """What `to_json` wrote."""
         return cls(
-            empty=tuple((str(name), int(axis)) for name, axis in row["empty"]),
-            values=tuple((str(name), int(value)) for name, value in row["values"]),
-            operator=str(row["operator"]),
-            ending=str(row["ending"]),
+            empty=tuple((str(name), int(axis)) for name, axis in fields["empty"]),
+            values=tuple((str(name), int(value)) for name, value in fields["values"]),
+            operator=str(fields["operator"]),
+            ending=str(fields["ending"]),
         )
 
 

@@ -105,12 +105,12 @@ def choose_versions(manifest: Manifest, target: str) -> tuple[Version, ...]:
     if not target:
         return tuple(version for model in manifest.models for version in model.versions)
     name, slash, version = target.partition("/")
-    model = manifest.model(known("model", name, [row.name for row in manifest.models]))
+    model = manifest.model(known("model", name, [entry.name for entry in manifest.models]))
     if model.graph is not None:
         raise ValueError(f"{name} is a graph: it has neither versions nor examples")
     if not slash:
         return model.versions
-    return (model.version(known(f"version of {name}", version, [row.name for row in model.versions])),)
+    return (model.version(known(f"version of {name}", version, [entry.name for entry in model.versions])),)
 
 
 def run_examples(
@@ -181,16 +181,16 @@ def make_junit(runs: Iterable[ExampleRun]) -> bytes:
         suites.setdefault(f"{run.model}/{run.version}", []).append(run)
     for name, rows in suites.items():
         suite = ElementTree.SubElement(root, "testsuite", {"name": name, **_counts(rows)})
-        for row in rows:
+        for result in rows:
             case = ElementTree.SubElement(
                 suite,
                 "testcase",
                 classname=name,
-                name=_xml_text(row.example or "examples"),
-                time=f"{row.elapsed_ms / 1000:.6f}",
+                name=_xml_text(result.example or "examples"),
+                time=f"{result.elapsed_ms / 1000:.6f}",
             )
-            _add_result(case, row)
-    for key, value in _counts([row for rows in suites.values() for row in rows]).items():
+            _add_result(case, result)
+    for key, value in _counts([run for rows in suites.values() for run in rows]).items():
         root.set(key, value)
     ElementTree.indent(root)
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
@@ -210,14 +210,14 @@ def _add_result(case: ElementTree.Element, run: ExampleRun) -> None:
 
 def _counts(rows: list[ExampleRun]) -> dict[str, str]:
     def count(outcome: RunOutcome) -> str:
-        return str(sum(row.outcome is outcome for row in rows))
+        return str(sum(run.outcome is outcome for run in rows))
 
     return {
         "tests": str(len(rows)),
         "failures": count(RunOutcome.FAILED),
         "errors": count(RunOutcome.ERROR),
         "skipped": count(RunOutcome.SKIPPED),
-        "time": f"{sum(row.elapsed_ms for row in rows) / 1000:.6f}",
+        "time": f"{sum(run.elapsed_ms for run in rows) / 1000:.6f}",
     }
 
 

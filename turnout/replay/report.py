@@ -189,7 +189,13 @@ def _disagreements(summary: Summary) -> Iterator[str]:
     if len(summary.disagreements) >= MOST_DISAGREEMENTS:
         yield f'<p class="soft">The first {len(summary.disagreements)} outputs that differ.</p>'
     rows = [
-        [f"{row.number:,}", _html(row.output), _html(row.baseline), _html(row.canary)] for row in summary.disagreements
+        [
+            f"{disagreement.number:,}",
+            _html(disagreement.output),
+            _html(disagreement.baseline),
+            _html(disagreement.canary),
+        ]
+        for disagreement in summary.disagreements
     ]
     heads = ("line", "output", summary.baseline.name, summary.canary.name)
     yield _table(heads, rows, {2: _VALUE, 3: _VALUE})

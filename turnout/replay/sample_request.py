@@ -66,14 +66,14 @@ def make_sample_request(project: Project, model: str, version: str, stage: str, 
         ValueError: the examples cannot be read, or there are none and no request can be made.
     """
     manifest = project.manifest
-    stage = known("stage", stage or manifest.stages[0].name, [row.name for row in manifest.stages])
-    model = known("model", model, [row.name for row in manifest.models])
+    stage = known("stage", stage or manifest.stages[0].name, [entry.name for entry in manifest.stages])
+    model = known("model", model, [entry.name for entry in manifest.models])
     if manifest.model(model).graph is not None:
         return _graph_request(project, model, version, stage, example)
-    names = [row.name for row in manifest.model(model).versions]
+    names = [entry.name for entry in manifest.model(model).versions]
     version = known(f"version of {model}", version or served_version(manifest, stage, model), names)
-    row = manifest.model(model).version(version)
-    examples = project.examples_of(row)
+    declared = manifest.model(model).version(version)
+    examples = project.examples_of(declared)
     if not examples and not example:
         artifact = project.artifacts.get((model, version))
         if artifact is None:
@@ -111,6 +111,6 @@ def known(kind: str, name: str, names: Iterable[str]) -> str:
 
 def served_version(manifest: Manifest, stage: str, model: str) -> str:
     """The version that gets most of a stage's unversioned calls of a model."""
-    row = next(row for row in manifest.stages if row.name == stage)
-    weights = row.weights.get(model)
-    return max(weights, key=weights.__getitem__) if weights else row.serve[model]
+    candidate = next(candidate for candidate in manifest.stages if candidate.name == stage)
+    weights = candidate.weights.get(model)
+    return max(weights, key=weights.__getitem__) if weights else candidate.serve[model]

@@ -191,8 +191,13 @@ class Summary:
             "versions": [_side_json(side) for side in (self.baseline, self.canary)],
             "outputs": [_output_json(output) for output in self.outputs.values()],
             "disagreements": [
-                {"line": row.number, "output": row.output, "baseline": row.baseline, "canary": row.canary}
-                for row in self.disagreements
+                {
+                    "line": disagreement.number,
+                    "output": disagreement.output,
+                    "baseline": disagreement.baseline,
+                    "canary": disagreement.canary,
+                }
+                for disagreement in self.disagreements
             ],
         }
 

@@ -339,8 +339,8 @@ def add_version(text: str, model: str, version: str, fields: Mapping[str, Any], 
     ProblemsError: the manifest is not right, or would not be with this version.
     """
     manifest = parse_manifest(text.encode(), path=Path(source), source=source)
-    versions = {row.name: [v.name for v in row.versions] for row in manifest.models}
-    if any(row.name == model and row.graph is not None for row in manifest.models):
+    versions = {entry.name: [v.name for v in entry.versions] for entry in manifest.models}
+    if any(entry.name == model and entry.graph is not None for entry in manifest.models):
         raise EditError(f"{model} is a graph and has no versions", "Give the new model another name.")
     if version in versions.get(model, ()):
         raise EditError(f"{model} already has a version {version}", "Versions are immutable: choose a new name.")
@@ -361,7 +361,7 @@ def serving_changes(before: Manifest, after: Manifest) -> tuple[str, ...]:
     """What the stages serve now and did not before, a phrase each: `dev serves iris v3, and served v2`."""
     changes = []
     for stage in after.stages:
-        old = next((row.serve for row in before.stages if row.name == stage.name), {})
+        old = next((candidate.serve for candidate in before.stages if candidate.name == stage.name), {})
         for model, version in stage.serve.items():
             if old.get(model) != version:
                 was = f", and served {old[model]}" if model in old else ""

@@ -64,14 +64,14 @@ def prepare_removal(project: Project, model: str, version: str) -> PreparedRemov
     artifacts = {key: artifact for key, artifact in project.artifacts.items() if key != (model, version)}
     make_plan(new, artifacts, enforce=False)
     root = old.path.parent
-    row = old.model(model).version(version)
+    removed = old.model(model).version(version)
     others = replace(project, manifest=new)
     remaining = [other for each in new.models for other in each.versions]
     kept = {path for other in remaining for path in (*files_of(others, other), *_beside(others, other))}
     folders = {parent for path in kept for parent in path.parents}
-    own = [path for path in files_of(project, row) if path not in kept and _is_below(path, root)]
-    beside = [path for path in _beside(project, row) if path not in kept and _is_below(path, root)]
-    owner = row.artifact if RUNTIMES[row.runtime].takes_folder else row.transform
+    own = [path for path in files_of(project, removed) if path not in kept and _is_below(path, root)]
+    beside = [path for path in _beside(project, removed) if path not in kept and _is_below(path, root)]
+    owner = removed.artifact if RUNTIMES[removed.runtime].takes_folder else removed.transform
     if owner and (root / owner).parent in folders | {root}:
         beside = []  # the folder is not the version's own: what lies there may be somebody else's
     return PreparedRemoval(root, old.path.resolve(), data, text, tuple(dict.fromkeys((*own, *beside))))
@@ -85,8 +85,8 @@ def find_uses(manifest: Manifest, model: str, version: str) -> Iterator[str]:
     for key, named in (("fallback", routing.fallback), ("shadow", routing.shadow_version)):
         if named == version:
             yield f"models.{model}.routing.{key} names it. Name another version there, or delete it."
-    for row in manifest.models:
-        for path, call in calls_of(row.graph, ("models", row.name, "graph")) if row.graph is not None else ():
+    for entry in manifest.models:
+        for path, call in calls_of(entry.graph, ("models", entry.name, "graph")) if entry.graph is not None else ():
             if (call.model, call.version) == (model, version):
                 yield f"{'.'.join(map(str, path))} calls it. Name another version there."
 

@@ -57,10 +57,10 @@ def announced_services(folder: Path, host: str, port: int, token: str) -> Iterat
     Raises:
         OSError: the token cannot be kept. Without one nothing is raised: nobody has to find the server.
     """
-    key, row = str(port), {"host": host, "token": token, "pid": str(os.getpid())}
+    key, entry = str(port), {"host": host, "token": token, "pid": str(os.getpid())}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _change(folder, lambda rows: {**rows, key: row})
+        _change(folder, lambda rows: {**rows, key: entry})
     except OSError:
         if token:
             raise
@@ -68,7 +68,7 @@ def announced_services(folder: Path, host: str, port: int, token: str) -> Iterat
         yield
     finally:
         with suppress(OSError):
-            _change(folder, lambda rows: {name: value for name, value in rows.items() if value != row})
+            _change(folder, lambda rows: {name: value for name, value in rows.items() if value != entry})
 
 
 def find_services(project: Path, url: str) -> RunningServices | None:
@@ -81,8 +81,8 @@ def find_services(project: Path, url: str) -> RunningServices | None:
     try:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        row = _read(project / ".turnout")[str(port)]
-        services = RunningServices(str(row["host"]), str(row["token"]))
+        entry = _read(project / ".turnout")[str(port)]
+        services = RunningServices(str(entry["host"]), str(entry["token"]))
     except (ValueError, KeyError, TypeError):
         return None
     host = parts.hostname or ""
@@ -99,7 +99,7 @@ def read_tokens(project: Path) -> dict[int, str]:
     """Port -> token of the servers of a project that ask for one."""
     rows = _read(project / ".turnout")
     with suppress(ValueError, KeyError, TypeError):
-        return {int(port): str(row["token"]) for port, row in rows.items() if row["token"]}
+        return {int(port): str(server["token"]) for port, server in rows.items() if server["token"]}
     return {}
 
 
@@ -112,7 +112,7 @@ def _read(folder: Path) -> Mapping[str, Mapping[str, str]]:
     """The servers that run; one that was killed could not take its entry back."""
     with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
         rows = json.loads((folder / NAME).read_bytes())
-        return {port: row for port, row in rows.items() if _runs(int(row["pid"]))}
+        return {port: server for port, server in rows.items() if _runs(int(server["pid"]))}
     return {}
 
 

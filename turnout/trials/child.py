@@ -64,8 +64,8 @@ def _limit_memory(size_bytes: int) -> None:
 
 
 def _do(job: Mapping[str, Any], reports: BinaryIO) -> None:
-    def report(**row: Report) -> None:
-        reports.write(json.dumps(row).encode() + b"\n")
+    def report(**fields: Report) -> None:
+        reports.write(json.dumps(fields).encode() + b"\n")
 
     try:
         if job["locate"] is None:
@@ -154,7 +154,7 @@ def _run_whole(model: bytes, inputs: Mapping[str, Any]) -> None:
     options.enable_cpu_mem_arena = False
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    wanted = {row.name for row in session.get_inputs()}
+    wanted = {input_.name for input_ in session.get_inputs()}
     session.run(None, {name: array for name, array in inputs.items() if name in wanted})
 
 

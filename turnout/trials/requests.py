@@ -91,7 +91,7 @@ def _step(
     values: Mapping[str, tuple[int, ...]] | None = None,
 ) -> TrialStep:
     values = values or {}
-    pairs = tuple((name, value) for name, row in values.items() for value in sorted(row))
+    pairs = tuple((name, value) for name, choices in values.items() for value in sorted(choices))
 
     def make() -> dict[str, Array]:
         return {tensor.name: _fill(tensor, empty, values.get(tensor.name, ())) for tensor in inputs}

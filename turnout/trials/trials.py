@@ -166,10 +166,10 @@ class Trials:
 
     def _read(self, sha256: str) -> Trial | None:
         try:
-            row = orjson.loads(self._entry(sha256).read_bytes())
-            if row["format"] != _format():
+            fields = orjson.loads(self._entry(sha256).read_bytes())
+            if fields["format"] != _format():
                 return None
-            return Trial(fatal=tuple(FatalRequest.from_json(kind) for kind in row["fatal"]))
+            return Trial(fatal=tuple(FatalRequest.from_json(kind) for kind in fields["fatal"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
-from turnout.protocol.codecs.samples import MARK, Sample, make_sample, write_line
+from turnout.protocol.codecs.samples import CAPTURE_KEY, Sample, make_sample, write_line
 from turnout.protocol.tensors.binary_tensors import write_binary
 
 JSON = {"content-type": "application/json"}
@@ -39,7 +39,7 @@ def line_of(sample: Sample | None) -> dict[str, Any]:
     assert sample is not None
     line = write_line(sample)
     assert b"\n" not in line
-    row: dict[str, Any] = orjson.loads(line)[MARK]
+    row: dict[str, Any] = orjson.loads(line)[CAPTURE_KEY]
     return row
 
 

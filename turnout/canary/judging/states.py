@@ -71,9 +71,9 @@ class State:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, row: dict[str, Any]) -> State:
+    def from_json(cls, fields: dict[str, Any]) -> State:
         """What `to_json` gave."""
-        return cls(**{**row, "phase": Phase(row["phase"])})
+        return cls(**{**fields, "phase": Phase(fields["phase"])})
 
 
 def start(judgement: Judgement, percent: float, now_s: float) -> State:

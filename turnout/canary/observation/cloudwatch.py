@@ -111,7 +111,7 @@ class CloudWatchSource:
         pages = self._client.get_paginator("get_metric_data")
         for first in range(0, len(wanted), MOST_QUERIES):
             part = wanted[first : first + MOST_QUERIES]
-            queries = [_query(number, *row) for number, row in enumerate(part)]
+            queries = [_query(number, *key) for number, key in enumerate(part)]
             for page in pages.paginate(MetricDataQueries=queries, **span):
                 for result in page["MetricDataResults"]:
                     if result["StatusCode"] not in {"Complete", "PartialData"}:
@@ -136,11 +136,14 @@ class CloudWatchSource:
 def _resources(watched: Sequence[Watched]) -> tuple[list[str], list[str]]:
     """The functions that run for one share only, `name:alias`."""
     shares: tuple[list[str], list[str]] = [], []
-    for row in watched:
-        baseline, canary = row.baseline.versions - row.canary.versions, row.canary.versions - row.baseline.versions
+    for moved in watched:
+        baseline, canary = (
+            moved.baseline.versions - moved.canary.versions,
+            moved.canary.versions - moved.baseline.versions,
+        )
         if not (baseline and canary):
-            both = ", ".join(sorted(row.baseline.versions & row.canary.versions)) or "unknown functions"
-            message = f"CloudWatch cannot distinguish {row.model}'s canary from its baseline: both run {both}"
+            both = ", ".join(sorted(moved.baseline.versions & moved.canary.versions)) or "unknown functions"
+            message = f"CloudWatch cannot distinguish {moved.model}'s canary from its baseline: both run {both}"
             raise ObservationError(message, "Choose a canary version that the baseline's weights do not name.")
         shares[0].extend(sorted(baseline))
         shares[1].extend(sorted(canary))

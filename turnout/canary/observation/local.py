@@ -65,21 +65,21 @@ class LocalSource:
 
 def _arms(metrics: Mapping[str, Any], watched: Sequence[Watched]) -> tuple[Arm, Arm]:
     """The baseline's and the canary's counters."""
-    shares = {False: {row.baseline.function for row in watched}, True: {row.canary.function for row in watched}}
+    shares = {False: {pair.baseline.function for pair in watched}, True: {pair.canary.function for pair in watched}}
     rows: dict[bool, list[Mapping[str, Any]]] = {False: [], True: []}
-    for row in metrics["functions"]:
-        if row["function"] in shares[row["canary"]]:
-            rows[row["canary"]].append(row)
+    for function in metrics["functions"]:
+        if function["function"] in shares[function["canary"]]:
+            rows[function["canary"]].append(function)
     buckets = len(metrics["bounds_s"]) + 1
     return _sum(rows[False], buckets), _sum(rows[True], buckets)
 
 
 def _sum(rows: Iterable[Mapping[str, Any]], buckets: int) -> Arm:
     requests, errors, durations = 0, 0, [0] * buckets
-    for row in rows:
-        requests += sum(row["statuses"])
-        errors += row["failures"]
-        durations = [a + b for a, b in zip(durations, row["durations"], strict=True)]
+    for counters in rows:
+        requests += sum(counters["statuses"])
+        errors += counters["failures"]
+        durations = [a + b for a, b in zip(durations, counters["durations"], strict=True)]
     return Arm(requests, errors, tuple(durations))
 
 

@@ -70,6 +70,6 @@ def fetch_samples(url: str, stage: str, limit: int = 100, token: str = "", *, ke
         path = f"/turnout/samples?{urlencode(query)}"
         answer = connection.request("GET", path, headers=service_headers(token))
     try:
-        return [parse_sample(row) for row in orjson.loads(answer.body)["samples"]]
+        return [parse_sample(sample) for sample in orjson.loads(answer.body)["samples"]]
     except (ValueError, KeyError, TypeError) as error:
         raise UnreachableError(f"{url} returned no samples: HTTP {answer.status}.") from error

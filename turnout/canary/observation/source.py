@@ -43,12 +43,13 @@ class ObservationStart:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> ObservationStart:
+    def from_json(cls, fields: Mapping[str, Any]) -> ObservationStart:
         """What `to_json` gave, whether or not it was text in between."""
         arms = {
-            name: Arm(**{**row[name], "durations": tuple(row[name]["durations"])}) for name in ("baseline", "canary")
+            name: Arm(**{**fields[name], "durations": tuple(fields[name]["durations"])})
+            for name in ("baseline", "canary")
         }
-        return cls(row["time_s"], row["run"], **arms)
+        return cls(fields["time_s"], fields["run"], **arms)
 
 
 class Source(Protocol):

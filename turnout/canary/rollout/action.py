@@ -55,11 +55,13 @@ class Action:
 
 
 EDITS: Mapping[str, Callable[[Manifest, Action], Manifest]] = {
-    "start": lambda manifest, row: start_canary(manifest, row.stage, row.serve, row.percent, release=row.release),
-    "set": lambda manifest, row: set_percent(manifest, row.stage, row.percent),
-    "promote": lambda manifest, row: promote_models(manifest, row.stage, row.serve),
-    "rollback": lambda manifest, row: end_canary(manifest, row.stage),
-    RETURN: lambda manifest, row: return_models(manifest, row.stage, row.serve),
+    "start": lambda manifest, action: start_canary(
+        manifest, action.stage, action.serve, action.percent, release=action.release
+    ),
+    "set": lambda manifest, action: set_percent(manifest, action.stage, action.percent),
+    "promote": lambda manifest, action: promote_models(manifest, action.stage, action.serve),
+    "rollback": lambda manifest, action: end_canary(manifest, action.stage),
+    RETURN: lambda manifest, action: return_models(manifest, action.stage, action.serve),
 }
 """What each kind of action makes of the manifest."""
 
@@ -172,7 +174,7 @@ def _served_then(action: Action, old: Stage, new: Stage) -> tuple[dict[str, str]
 
 def _digests(plan: Plan, stage: Stage, served: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Of every version that takes part, the artifact's sha256, first 12."""
-    known = {(row.version.model, row.version.name): row.sha256[:12] for row in plan.versions}
+    known = {(entry.version.model, entry.version.name): entry.sha256[:12] for entry in plan.versions}
     return {
         model: {version: known[model, version] for version in (*baselines_of(stage, model), *versions_in(text))}
         for model, text in served.items()

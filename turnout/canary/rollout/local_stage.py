@@ -49,7 +49,7 @@ class LocalStage:
 
     def update(self, operations: Sequence[StageOperation]) -> None:
         """Apply all operations in one call, or none of them."""
-        body = json.dumps({"patchOperations": [dict(row) for row in operations]}).encode()
+        body = json.dumps({"patchOperations": [dict(operation) for operation in operations]}).encode()
         self._state(self._send("PATCH", self._path(), body))
 
     def url(self) -> str:
@@ -60,7 +60,7 @@ class LocalStage:
         if not self._id:
             apis = self._send("GET", "/restapis?limit=500")
             try:
-                names = {row["id"]: row["name"] for row in apis["item"]}
+                names = {api["id"]: api["name"] for api in apis["item"]}
             except (LookupError, TypeError):
                 raise self._not_turnout() from None
             self._id = find_api_id(names, self._api, self._url)

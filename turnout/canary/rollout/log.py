@@ -110,16 +110,21 @@ class Rollout:
         }
 
     @staticmethod
-    def from_json(row: Mapping[str, Any]) -> Rollout:
+    def from_json(fields: Mapping[str, Any]) -> Rollout:
         """What `to_json` wrote; keys of a later release are passed over."""
-        known = {key: row[key] for key in Rollout.__slots__ if key in row}
-        before, after = row["manifest"]
-        since = row.get("mark", {})
+        known = {key: fields[key] for key in Rollout.__slots__ if key in fields}
+        before, after = fields["manifest"]
+        since = fields.get("mark", {})
         if not isinstance(since, dict):
             raise TypeError("`mark` must be an object")
-        if not isinstance(row.get("diff", ""), str):
+        if not isinstance(fields.get("diff", ""), str):
             raise TypeError("`diff` must be a text")
-        renamed = {"before": row["from"], "after": row["to"], "manifest": (before, after), "observed_since": since}
+        renamed = {
+            "before": fields["from"],
+            "after": fields["to"],
+            "manifest": (before, after),
+            "observed_since": since,
+        }
         return Rollout(**known | renamed)
 
 
@@ -140,7 +145,7 @@ class RolloutLog:
             RolloutLogError: a line is none that was written here.
         """
         rows = tuple(self._parse(number, line) for number, line in enumerate(self._lines(), 1))
-        return tuple(row for row in rows if not stage or row.stage == stage)
+        return tuple(rollout for rollout in rows if not stage or rollout.stage == stage)
 
     def unfinished(self) -> Rollout | None:
         """The rollout that was begun and not finished; only the last line can be one."""

@@ -104,7 +104,7 @@ def return_models(manifest: Manifest, stage: str, serve: Mapping[str, str]) -> M
         ProblemsError: the manifest would not be right.
     """
     target = find_stage(manifest, stage)
-    known = {row.name: [version.name for version in row.versions] for row in manifest.models}
+    known = {entry.name: [version.name for version in entry.versions] for entry in manifest.models}
     edit = _edit(manifest)
     for model, served in serve.items():
         for version in versions_in(served):
@@ -170,7 +170,7 @@ def plain_number(percent: float) -> int | float:
 
 def _check_version(manifest: Manifest, stage: Stage, model: str, version: str) -> None:
     """Raise an EditError unless the version is one that the stage does not serve yet."""
-    known = {row.name: [known.name for known in row.versions] for row in manifest.models}
+    known = {entry.name: [known.name for known in entry.versions] for entry in manifest.models}
     if model not in known:
         raise EditError(f"unknown model {model}{did_you_mean(model, known)}", f"There are: {listed(known)}.")
     if not known[model]:

@@ -149,7 +149,7 @@ def check_functions(functions: ReachableFunctions, prepared: Prepared) -> None:
     """Raise a RolloutError where the canary's share would reach a function that is not there."""
     if prepared.rollout.action not in OPENING:
         return
-    wanted = sorted({name for row in prepared.opened for name in row.canary.versions})
+    wanted = sorted({name for moved in prepared.opened for name in moved.canary.versions})
     missing = [name for name in wanted if not functions.has(name)]
     if missing:
         message = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not deployed yet"
@@ -251,9 +251,9 @@ def progress_of(manifest: Manifest, rollout: Rollout) -> str:
 
 def says(manifest: Manifest, stage: str, change: StageChange) -> bool:
     """Whether the manifest has the stage as it is after a change."""
-    for row in manifest.stages:
-        if row.name == stage:
-            planned = plan_stage(row, manifest.models)
+    for candidate in manifest.stages:
+        if candidate.name == stage:
+            planned = plan_stage(candidate, manifest.models)
             variables = {name: value for name, value in change.variables.items() if name != ALIAS_VARIABLE}
             return planned.canary == change.canary and variables.items() <= planned.variables.items()
     return False

@@ -5,21 +5,22 @@ from __future__ import annotations
 from turnout.canary.rollout.log import Rollout
 
 
-def sentence_of(row: Rollout) -> str:
+def sentence_of(rollout: Rollout) -> str:
     """What a rollout did: `Started canary on prod: iris v2 gets 10% of requests (baseline v1).`."""
-    after = [f"{model} {version}" for model, version in row.after.items()] + ["the new release"] * row.release
-    before = [f"{model} {version}" for model, version in row.before.items()] + ["the release before"] * row.release
+    after = [f"{model} {version}" for model, version in rollout.after.items()] + ["the new release"] * rollout.release
+    before = [f"{model} {version}" for model, version in rollout.before.items()]
+    before += ["the release before"] * rollout.release
     new, old = " and ".join(after), " and ".join(before)
-    gets = "gets" if len(after) == 1 else "get"
-    baseline = ", ".join(row.before.values()) or "as deployed"
-    match row.action:
+    share = f"{new} {'gets' if len(after) == 1 else 'get'} {rollout.percent:g}% of requests"
+    baseline = ", ".join(rollout.before.values()) or "as deployed"
+    match rollout.action:
         case "promote":
-            return f"Promoted: {row.stage} serves {new} to all requests."
+            return f"Promoted: {rollout.stage} serves {new} to all requests."
         case "return":
-            return f"Rolled back: {row.stage} serves {new} to all requests, instead of {old}."
+            return f"Rolled back: {rollout.stage} serves {new} to all requests, instead of {old}."
         case "rollback":
-            return f"Rolled back: {row.stage} serves {old} to all requests."
+            return f"Rolled back: {rollout.stage} serves {old} to all requests."
         case "set":
-            return f"Updated canary on {row.stage}: {new} {gets} {row.percent:g}% of requests (baseline {baseline})."
+            return f"Updated canary on {rollout.stage}: {share} (baseline {baseline})."
         case _:
-            return f"Started canary on {row.stage}: {new} {gets} {row.percent:g}% of requests (baseline {baseline})."
+            return f"Started canary on {rollout.stage}: {share} (baseline {baseline})."

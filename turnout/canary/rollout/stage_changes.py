@@ -35,10 +35,10 @@ class StageChange:
         return {"variables": dict(self.variables), "canary": canary, "promotes": self.promotes}
 
     @staticmethod
-    def from_json(row: Mapping[str, Any]) -> StageChange:
+    def from_json(fields: Mapping[str, Any]) -> StageChange:
         """What `to_json` wrote."""
-        canary = row["canary"]
-        return StageChange(row["variables"], CanaryPlan(**canary) if canary else None, row["promotes"])
+        canary = fields["canary"]
+        return StageChange(fields["variables"], CanaryPlan(**canary) if canary else None, fields["promotes"])
 
 
 def change_between(before: StagePlan, after: StagePlan, *, promotes: bool) -> StageChange:

@@ -116,7 +116,9 @@ class ApiGatewayStage:
         """Change it in one call, which API Gateway obeys as a whole or not at all."""
         with self._translated_errors():
             self._client.update_stage(
-                restApiId=self._api_id(), stageName=self._stage, patchOperations=[dict(row) for row in operations]
+                restApiId=self._api_id(),
+                stageName=self._stage,
+                patchOperations=[dict(operation) for operation in operations],
             )
 
     def url(self) -> str:
@@ -128,7 +130,7 @@ class ApiGatewayStage:
     def _api_id(self) -> str:
         if not self._id:
             pages = self._client.get_paginator("get_rest_apis").paginate()
-            names = {row["id"]: row["name"] for page in pages for row in page.get("items", [])}
+            names = {api["id"]: api["name"] for page in pages for api in page.get("items", [])}
             self._id = find_api_id(names, self._api, self._where)
         return self._id
 

@@ -206,12 +206,12 @@ def mend(
     with editing_alone(manifest):
         project, log = load(manifest), log_of(manifest)
         if abandon:
-            row = effects.abandon(project.manifest, log)
+            rollout = effects.abandon(project.manifest, log)
         else:
-            row = effects.mend(
+            rollout = effects.mend(
                 project.manifest,
                 log,
-                lambda row: connect(project, recorded_target(project, row, target), row.stage).control,
+                lambda rollout: connect(project, recorded_target(project, rollout, target), rollout.stage).control,
             )
         was_wrong = False
         if target is not None and stage:
@@ -220,14 +220,14 @@ def mend(
     if target is not None and stage:
         done = "Reset" if was_wrong else "Nothing to repair in"
         say(f"{done} the stage variable `canary` of {stage} at {target}.")
-    if row is None and stage:
+    if rollout is None and stage:
         return
-    if row is None:
+    if rollout is None:
         say("Nothing to finish: no command was interrupted.")
     elif abandon:
-        say(f"Closed: `{row.command}` of {row.time}. Nothing else was changed.")
+        say(f"Closed: `{rollout.command}` of {rollout.time}. Nothing else was changed.")
     else:
-        say(f"Finished: {sentence_of(row)}")
+        say(f"Finished: {sentence_of(rollout)}")
 
 
 def history(
@@ -244,7 +244,7 @@ def history(
         if stage and not rows:
             find_stage(load(manifest).manifest, stage)
     if as_json:
-        say_json({"rollouts": [row.to_json() for row in rows]})
+        say_json({"rollouts": [rollout.to_json() for rollout in rows]})
     elif not rows:
         say(f"No canary commands recorded{f' for {stage}' if stage else ''}.")
     else:
@@ -286,13 +286,13 @@ def do(
         say(remark_on_release(prepared.rollout))
 
 
-def remark_on_release(row: Rollout) -> str:
+def remark_on_release(rollout: Rollout) -> str:
     """What a canary with new code and routes asks of whoever deploys next."""
-    if row.action == "rollback":
+    if rollout.action == "rollback":
         return (
             "This checkout still has the new code and routes: the next `pulumi up` would deploy them for all requests."
         )
-    if row.action == "promote":
+    if rollout.action == "promote":
         return "The next `pulumi up` moves the alias `live` to the new code."
     return "`pulumi up` deploys the canary's code and routes."
 
@@ -304,18 +304,18 @@ def say_history(rows: Sequence[Rollout]) -> None:
         headers,
         [
             (
-                row.time.replace("T", " ").removesuffix("Z"),
-                row.who,
-                row.stage,
-                row.action,
+                rollout.time.replace("T", " ").removesuffix("Z"),
+                rollout.who,
+                rollout.stage,
+                rollout.action,
                 ", ".join(
-                    [f"{model} {row.before[model]} > {version}" for model, version in row.after.items()]
-                    + ["new release"] * row.release
+                    [f"{model} {rollout.before[model]} > {version}" for model, version in rollout.after.items()]
+                    + ["new release"] * rollout.release
                 ),
-                f"{row.percent:g}%",
-                row.verdict or ("-" if row.done else "HALF-DONE"),
+                f"{rollout.percent:g}%",
+                rollout.verdict or ("-" if rollout.done else "HALF-DONE"),
             )
-            for row in rows
+            for rollout in rows
         ],
         right=("SHARE",),
     )

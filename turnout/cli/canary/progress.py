@@ -90,7 +90,13 @@ class PlainProgress(RunProgress):
     def show(self, tick: Tick) -> None:
         """Print the look, with its checks, where it says something new."""
         super().show(tick)
-        shown = (tick.at.phase, tick.at.percent, tick.state.phase, tick.problem, [row.verdict for row in tick.checks])
+        shown = (
+            tick.at.phase,
+            tick.at.percent,
+            tick.state.phase,
+            tick.problem,
+            [check.verdict for check in tick.checks],
+        )
         if shown == self._shown and tick.time_s - self._shown_s < QUIET_S:
             return
         self._shown, self._shown_s = shown, tick.time_s

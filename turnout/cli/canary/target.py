@@ -63,7 +63,7 @@ def find_target(endpoint_url: str, stack: str, *, uses_environment: bool = True)
     return StageTarget(stack or "local", endpoint_url)
 
 
-def recorded_target(project: Project, row: Rollout, named: StageTarget | None) -> StageTarget:
+def recorded_target(project: Project, rollout: Rollout, named: StageTarget | None) -> StageTarget:
     """Where a rollout of the record was to change its stage, if the user names the place or it is this project's.
 
     Whoever can write rollouts.jsonl, by a pull request say, must not choose where commands connect to.
@@ -73,11 +73,11 @@ def recorded_target(project: Project, row: Rollout, named: StageTarget | None) -
 
     if named is not None:
         return named
-    if row.endpoint_url and find_services(project.manifest.path.parent, row.endpoint_url) is None:
-        message = f"rollouts.jsonl names {row.endpoint_url}, but no server of this project runs there."
+    if rollout.endpoint_url and find_services(project.manifest.path.parent, rollout.endpoint_url) is None:
+        message = f"rollouts.jsonl names {rollout.endpoint_url}, but no server of this project runs there."
         hint = "If the address is right, pass it: `turnout canary mend --url URL`."
         raise CommandError(message, hint, code=1)
-    return StageTarget(row.stack, row.endpoint_url)
+    return StageTarget(rollout.stack, rollout.endpoint_url)
 
 
 def compare_for(

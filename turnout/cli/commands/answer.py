@@ -47,10 +47,13 @@ def say_answer(answer: ApiAnswer) -> None:
         message = f"the response (HTTP {answer.status}) does not come from a model: {text}"
         raise CommandError(message, "Check that --url is the address of an API that Turnout serves.", code=1)
     say(summary_of(answer))
-    rows = [(row.name, row.datatype or "-", shape_text(row.shape), values_text(row.values)) for row in outputs]
+    rows = [
+        (output.name, output.datatype or "-", shape_text(output.shape), values_text(output.values))
+        for output in outputs
+    ]
     say()
     say_table(("OUTPUT", "DATATYPE", "SHAPE", "VALUES"), rows)
-    if any(len(row.values) > SHOWN_VALUES for row in outputs):
+    if any(len(output.values) > SHOWN_VALUES for output in outputs):
         say("\nLong outputs are truncated. --json prints all of them.")
 
 
@@ -71,13 +74,13 @@ def outputs_of(body: Any) -> Iterator[ShownOutput]:
     """The outputs in an answer of any form: the Open Inference Protocol's list, or nested lists by name or by row."""
     outputs = body.get("outputs", {}) if isinstance(body, Mapping) else {}
     if isinstance(outputs, list):
-        for row in outputs:
-            yield ShownOutput(row["name"], row["datatype"], tuple(row["shape"]), flat(row.get("data", [])))
+        for output in outputs:
+            yield ShownOutput(output["name"], output["datatype"], tuple(output["shape"]), flat(output.get("data", [])))
         return
     if isinstance(body, Mapping) and "predictions" in body:
         predictions = body["predictions"]
-        if predictions and all(isinstance(row, Mapping) for row in predictions):
-            outputs = {name: [row[name] for row in predictions] for name in predictions[0]}
+        if predictions and all(isinstance(prediction, Mapping) for prediction in predictions):
+            outputs = {name: [prediction[name] for prediction in predictions] for name in predictions[0]}
         else:
             outputs = {"predictions": predictions}
     for name, nested in outputs.items():
@@ -86,7 +89,7 @@ def outputs_of(body: Any) -> Iterator[ShownOutput]:
 
 def flat(nested: Any) -> tuple[Any, ...]:
     """Nested lists as one, in row-major order."""
-    return tuple(leaf for row in nested for leaf in flat(row)) if isinstance(nested, list) else (nested,)
+    return tuple(leaf for inner in nested for leaf in flat(inner)) if isinstance(nested, list) else (nested,)
 
 
 def shape_of(nested: Any) -> tuple[int, ...]:

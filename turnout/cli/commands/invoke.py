@@ -120,7 +120,8 @@ def is_listed(manifest: Path, model: str, version: str) -> bool:
     except (OSError, ProblemsError):
         return False
     return any(
-        row.name == model and (not version or version in [each.name for each in row.versions]) for row in read.models
+        entry.name == model and (not version or version in [each.name for each in entry.versions])
+        for entry in read.models
     )
 
 

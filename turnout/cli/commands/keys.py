@@ -45,9 +45,9 @@ def keys(
         say(find_services_token(path.parent, port))
         return
     stages = parse_manifest(path.read_bytes(), path=path, source=str(path)).stages
-    asking = [row.name for row in stages if row.auth == "api_key"]
+    asking = [candidate.name for candidate in stages if candidate.auth == "api_key"]
     if stage:
-        check_stage(stage, [row.name for row in stages], asking)
+        check_stage(stage, [candidate.name for candidate in stages], asking)
     stage_keys = keys_of(path.parent, [stage] if stage else asking)
     if as_json:
         say_json(stage_keys)

@@ -94,12 +94,12 @@ def model_to_json(project: Project, name: str) -> dict[str, Any]:
     rows = []
     for version in model.versions:
         artifact = artifact_of(project, version)
-        row: dict[str, Any] = {"version": version.name, "artifact": version.artifact}
+        entry: dict[str, Any] = {"version": version.name, "artifact": version.artifact}
         if version.sha256:
-            row["sha256"] = version.sha256
+            entry["sha256"] = version.sha256
         if artifact:
-            row |= {"sha256": artifact.sha256, "size_bytes": artifact.size_bytes, **artifact.signature.to_json()}
-        rows.append({**row, "served_by": served_by(project.manifest, version)})
+            entry |= {"sha256": artifact.sha256, "size_bytes": artifact.size_bytes, **artifact.signature.to_json()}
+        rows.append({**entry, "served_by": served_by(project.manifest, version)})
     fields = {"model": model.name, "description": model.description, "versions": rows}
     if model.graph is None:
         return fields

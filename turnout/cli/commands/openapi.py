@@ -70,8 +70,10 @@ def choose_api(plan: Plan, name: str, stage: str, *, first_stage: str) -> Api:
         fitting = [api for api in plan.apis if api.name == name]
         known = ", ".join(api.name for api in plan.apis)
     else:
-        fitting = [api for api in plan.apis if any(row.name == (stage or first_stage) for row in api.stages)]
-        known = ", ".join(row.name for api in plan.apis for row in api.stages)
+        fitting = [
+            api for api in plan.apis if any(candidate.name == (stage or first_stage) for candidate in api.stages)
+        ]
+        known = ", ".join(candidate.name for api in plan.apis for candidate in api.stages)
     if not fitting:
         noun = "API" if name else "stage"
         raise CommandError(f"unknown {noun} {name or stage!r}.", f"There are: {known}.")

@@ -178,14 +178,14 @@ def say_functions(made: Plan) -> None:
     headers = ("FUNCTION", "ARCHITECTURE", "MEMORY", "TIMEOUT", "WARM", "PACKAGE")
     rows = (
         (
-            row.name,
-            row.settings.architecture,
-            f"{row.settings.memory_mb:,} MB",
-            f"{row.settings.timeout_s} s",
-            warm_text(row),
-            row.package,
+            function.name,
+            function.settings.architecture,
+            f"{function.settings.memory_mb:,} MB",
+            f"{function.settings.timeout_s} s",
+            warm_text(function),
+            function.package,
         )
-        for row in made.functions
+        for function in made.functions
     )
     say_table(headers, rows, right=("MEMORY", "TIMEOUT"))
 
@@ -200,7 +200,9 @@ def warm_text(function: Function) -> str:
 def say_routes(routes: Sequence[Route], apis: Sequence[str]) -> None:
     """The routes that some APIs share, and the functions behind them."""
     say_section(f"Routes ({len(routes):,}) of {' and '.join(apis)}")
-    rows = ((row.method, row.path, row.kind, row.function, f"{row.timeout_ms / 1000:g} s") for row in routes)
+    rows = (
+        (route.method, route.path, route.kind, route.function, f"{route.timeout_ms / 1000:g} s") for route in routes
+    )
     say_table(("METHOD", "PATH", "KIND", "FUNCTION", "TIMEOUT"), rows, right=("TIMEOUT",))
 
 
@@ -220,14 +222,14 @@ def say_packages(made: Plan) -> None:
     say_section(f"Packages ({len(made.packages):,}), unzipped")
     rows = (
         (
-            row.name,
-            row.sha256[:12],
-            size_text(row.artifact_bytes),
-            size_text(row.code_bytes),
-            size_text(row.layer_bytes),
-            size_text(row.artifact_bytes + row.code_bytes + row.layer_bytes),
+            package.name,
+            package.sha256[:12],
+            size_text(package.artifact_bytes),
+            size_text(package.code_bytes),
+            size_text(package.layer_bytes),
+            size_text(package.artifact_bytes + package.code_bytes + package.layer_bytes),
         )
-        for row in made.packages
+        for package in made.packages
     )
     headers = ("PACKAGE", "DIGEST", "MODEL", "CODE", "LAYER", "TOTAL")
     say_table(headers, rows, right=("MODEL", "CODE", "LAYER", "TOTAL"))
@@ -238,9 +240,11 @@ def say_quotas(made: Plan) -> None:
     from turnout.plan.checks.quotas import find_tightest
 
     say_section("Quotas, each where it is fullest")
-    fullest = {id(row) for row in find_tightest(made.quotas)}  # two APIs may have equal rows
-    shown = [row for row in made.quotas if row.share >= NEAR or id(row) in fullest]
-    rows = ((row.name, row.subject, amounts_of(row), f"{row.share:.0%}", bar_of(row.share)) for row in shown)
+    fullest = {id(quota) for quota in find_tightest(made.quotas)}  # two APIs may have equal rows
+    shown = [quota for quota in made.quotas if quota.share >= NEAR or id(quota) in fullest]
+    rows = (
+        (quota.name, quota.subject, amounts_of(quota), f"{quota.share:.0%}", bar_of(quota.share)) for quota in shown
+    )
     say_table(("QUOTA", "OF", "USED / ALLOWED", "SHARE", ""), rows, right=("USED / ALLOWED", "SHARE"), spare=True)
 
 
@@ -249,23 +253,23 @@ def say_costs(costs: Costs) -> None:
     say_section(f"Cost on AWS, a month without calls: ${costs.rest_dollars:,.2f}")
     rows = [
         (
-            row.name,
-            f"{row.amount:,.6g} {row.unit}".rstrip(),
-            f"{row.price:.10f}".rstrip("0").rstrip("."),
-            f"{row.dollars:,.2f}",
+            cost.name,
+            f"{cost.amount:,.6g} {cost.unit}".rstrip(),
+            f"{cost.price:.10f}".rstrip("0").rstrip("."),
+            f"{cost.dollars:,.2f}",
         )
-        for row in costs.rest
+        for cost in costs.rest
     ]
     say_table(("ITEM", "AMOUNT", "PRICE", "DOLLARS"), rows, right=("AMOUNT", "PRICE", "DOLLARS"))
     say_section("Cost on AWS, dollars per million calls")
     headers = ("MODEL", "VIA", "API GATEWAY", "CALLS", "RUNNING", "LOG", "TOTAL")
     calls = [
         (
-            f"{row.model} {row.version}".rstrip(),
-            row.via,
-            *(f"{dollars:,.2f}" for dollars in (row.api_gateway, row.calls, row.running, row.log, row.dollars)),
+            f"{cost.model} {cost.version}".rstrip(),
+            cost.via,
+            *(f"{dollars:,.2f}" for dollars in (cost.api_gateway, cost.calls, cost.running, cost.log, cost.dollars)),
         )
-        for row in costs.million
+        for cost in costs.million
     ]
     say_table(headers, calls, right=headers[2:])
     say()

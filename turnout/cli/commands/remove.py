@@ -70,10 +70,10 @@ def check_names(project: Project, model: str, version: str) -> None:
     from turnout.replay.sample_request import UnknownNameError, known
 
     try:
-        row = project.manifest.model(known("model", model, [each.name for each in project.manifest.models]))
-        if row.graph is not None:
+        named = project.manifest.model(known("model", model, [each.name for each in project.manifest.models]))
+        if named.graph is not None:
             raise CommandError(f"{model} is a graph and has no versions.", "Delete it in models.yaml by hand.")
-        known(f"version of {model}", version, [each.name for each in row.versions])
+        known(f"version of {model}", version, [each.name for each in named.versions])
     except UnknownNameError as error:
         raise CommandError(str(error), error.hint) from error
 

@@ -149,7 +149,7 @@ def rules_of(manifest: Path, stage: str) -> Mapping[str, OutputRule]:
     if manifest == DEFAULT_MANIFEST and not path.exists():
         return {}
     read = parse_manifest(path.read_bytes(), path=path.resolve(), source=str(path))
-    stages = [row for row in read.stages if row.name == stage]
+    stages = [candidate for candidate in read.stages if candidate.name == stage]
     judgement = stages[0].canary.judgement if stages and stages[0].canary else read.judgement
     return judgement.agreement.rules if judgement.agreement else {}
 
@@ -276,8 +276,9 @@ def say_summary(summary: Summary, model: str) -> None:
         say(f"{share} agree: {summary.agreed:,} of {counted(summary.compared, 'request')}.")
     if summary.undecided:
         say(f"Not counted: {counted(summary.undecided, 'request')} that neither version answered in time.")
-    for row in summary.disagreements[:SHOWN_DISAGREEMENTS]:
-        say(f"  line {row.number}, {row.output}: {printable(row.baseline)} | {printable(row.canary)}")
+    for disagreement in summary.disagreements[:SHOWN_DISAGREEMENTS]:
+        baseline, canary = printable(disagreement.baseline), printable(disagreement.canary)
+        say(f"  line {disagreement.number}, {disagreement.output}: {baseline} | {canary}")
 
 
 def side_row(side: Side) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ def serve(
     """
     with remembered_interrupt() as check_interrupt:
         project = load(manifest)
-        stages = [row.name for row in project.manifest.stages]
+        stages = [entry.name for entry in project.manifest.stages]
         if stage and stage not in stages:
             raise CommandError(f"unknown stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
         if port in (allow_port or ()):

@@ -85,7 +85,12 @@ def run(
         raise CommandError(f"{target or 'models.yaml'} has nothing to test: {reasons_text(runs)}.", hint)
     counts = Counter(run.outcome for run in runs)
     if as_json:
-        say_json({"counts": {str(row): counts[row] for row in RunOutcome}, "examples": [run.to_json() for run in runs]})
+        say_json(
+            {
+                "counts": {str(outcome): counts[outcome] for outcome in RunOutcome},
+                "examples": [run.to_json() for run in runs],
+            }
+        )
     else:
         say_runs(runs)
     if junit is not None:

@@ -98,14 +98,14 @@ def make_apis(project: Project, plan: Plan) -> tuple[RestApi, ...]:
         document = build_document(plan, api, lambda_uri("aws", REGION, ACCOUNT_ID), examples=examples)
         api_id = _digest(api.name.encode(), 10)
         deployment_id = _digest(render_document(document), 6)
-        stages = tuple(stage_settings(row, api_id, deployment_id) for row in api.stages)
+        stages = tuple(stage_settings(stage, api_id, deployment_id) for stage in api.stages)
         apis.append(RestApi(api_id, document, stages))
     return tuple(apis)
 
 
 def load_keys(project: Project, plan: Plan) -> dict[str, str]:
     """The API keys of the stages that ask for one, made where they are new."""
-    stages = [row.name for api in plan.apis for row in api.stages if row.auth == "api_key"]
+    stages = [stage.name for api in plan.apis for stage in api.stages if stage.auth == "api_key"]
     return load_api_keys(project.manifest.path.parent / ".turnout" / "api_keys.json", stages)
 
 
@@ -201,10 +201,10 @@ def stamps_of(files: Iterable[Path]) -> tuple[tuple[Path, FileStamp], ...]:
 def stamp_of(file: Path) -> FileStamp:
     """One file as it is now; zeros where it is not there."""
     try:
-        row = os.stat(file)  # noqa: PTH116 - Path.stat takes twice as long, and a watch looks at thousands
+        status = os.stat(file)  # noqa: PTH116 - Path.stat takes twice as long, and a watch looks at thousands
     except OSError:
         return 0, 0, 0
-    return row.st_size, row.st_mtime_ns, row.st_ino
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _content(path: Path) -> bytes:

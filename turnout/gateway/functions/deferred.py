@@ -73,14 +73,14 @@ class Deferred:
     def _work(self) -> None:
         loop = self._loop
         assert loop is not None
-        while (row := self._jobs.get()) is not None:
-            size_bytes, job, then = row
+        while (queued := self._jobs.get()) is not None:
+            size_bytes, job, then = queued
             try:
                 self._done.append((size_bytes, job(), then))
             except Exception:
                 log.exception("%s: a request could not be read", self._name)
                 self._done.append((size_bytes, None, _ignore))
-            del row, job, then  # a body must not stay until the next job comes
+            del queued, job, then  # a body must not stay until the next job comes
             try:
                 loop.call_soon_threadsafe(self._hand_on)
             except RuntimeError:  # the loop has closed; `finish` hands on

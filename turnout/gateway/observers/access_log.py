@@ -80,8 +80,8 @@ def json_line(exchange: Exchange, response: Response, duration_s: float, *, time
 
 def make_json_line(**values: Any) -> str:
     """A line with every key of `ACCESS_LOG_FIELDS`; what has no value is `-`, as in API Gateway."""
-    row = {key: values.get(key, "-") for key in ACCESS_LOG_FIELDS}
-    return json.dumps(row, separators=(",", ":")).replace("\x7f", "\\u007f")
+    fields = {key: values.get(key, "-") for key in ACCESS_LOG_FIELDS}
+    return json.dumps(fields, separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
 def text_log(write: Callable[[str], object]) -> Observer:

@@ -87,7 +87,9 @@ def _open_fifo(path: Path) -> int:
 
 def versions_of(plan: Plan) -> Versions:
     """The functions that serve one version."""
-    return {row.name: (row.model, row.version) for row in plan.functions if row.kind == "model"}
+    return {
+        function.name: (function.model, function.version) for function in plan.functions if function.kind == "model"
+    }
 
 
 def redactions_of(project: Project) -> Redactions:

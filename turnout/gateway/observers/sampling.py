@@ -23,7 +23,8 @@ def shares_of(manifest: Manifest) -> dict[str, float]:
     A stage without a canary in models.yaml may be given one while it is served: then `defaults.canary` holds.
     """
     asked = {
-        row.name: (row.canary.judgement if row.canary else manifest.judgement).agreement for row in manifest.stages
+        stage.name: (stage.canary.judgement if stage.canary else manifest.judgement).agreement
+        for stage in manifest.stages
     }
     return {name: agreement.percent for name, agreement in asked.items() if agreement is not None}
 
@@ -49,7 +50,9 @@ def sample_requests(
     if not shares:
         return None
     versions = versions_of(plan)
-    routes = {row.name: route_variable_name(row.model) for row in plan.functions if row.kind == "router"}
+    routes = {
+        function.name: route_variable_name(function.model) for function in plan.functions if function.kind == "router"
+    }
 
     def sample(exchange: Exchange, response: Response, duration_s: float) -> None:
         stage = exchange.stage

@@ -81,9 +81,9 @@ def validator_of(document: Mapping[str, Any], operation: Mapping[str, Any]) -> V
     required: dict[str, list[str]] = {"header": [], "path": [], "query": []}
     if wanted.get("validateRequestParameters"):
         for parameter in operation.get("parameters", ()):
-            row = _resolve(document, parameter)
-            if row.get("required") and row.get("in") in required:
-                required[row["in"]].append(row["name"])
+            definition = _resolve(document, parameter)
+            if definition.get("required") and definition.get("in") in required:
+                required[definition["in"]].append(definition["name"])
     models = _models(document, operation) if wanted.get("validateRequestBody") else {}
     if not models and not any(required.values()):
         return None

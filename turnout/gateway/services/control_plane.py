@@ -70,7 +70,9 @@ class ControlPlane:
             case "PATCH", [api, "stages", name]:
                 return self._update_stage(self._find_api(api), name, _body_of(request))
             case "GET", [api, "deployments"]:
-                return answer(200, {"item": [deployment_row(row) for row in self._deployments(self._find_api(api))]})
+                return answer(
+                    200, {"item": [deployment_row(deployment) for deployment in self._deployments(self._find_api(api))]}
+                )
             case "POST", [api, "deployments"]:
                 return self._create_deployment(self._find_api(api), _body_of(request))
             case "GET", [api, "deployments", deployment]:
@@ -114,7 +116,7 @@ class ControlPlane:
     def _list_stages(self, api: RestApi, deployment: str) -> Response:
         stages = [stage for stage in self._read().stages if stage.api == api.id]
         rows = [stage_row(stage, self._state.started_s) for stage in stages]
-        return answer(200, {"item": [row for row in rows if deployment in {"", row["deploymentId"]}]})
+        return answer(200, {"item": [stage for stage in rows if deployment in {"", stage["deploymentId"]}]})
 
     def _answer_deployment(self, api: RestApi, deployment_id: str) -> Response:
         for deployment in self._deployments(api):
@@ -144,7 +146,10 @@ class ControlPlane:
             state = replace(state, deployments=(*state.deployments, made))
             if wanted.stage is None and wanted.canary is None:
                 return state
-            stage = next((row for row in state.stages if row.api == api.id and row.name == wanted.stage), None)
+            stage = next(
+                (candidate for candidate in state.stages if candidate.api == api.id and candidate.name == wanted.stage),
+                None,
+            )
             return self._with_stage(state, deploy(stage, wanted, made.id))
 
         self._change(change)
@@ -169,7 +174,9 @@ class ControlPlane:
 
     def _with_stage(self, state: ControlState, stage: StageSettings) -> ControlState:
         stage = replace(stage, record=replace(stage.record, updated_s=self._clock()))
-        return replace(state, stages=tuple(stage if row.name == stage.name else row for row in state.stages))
+        return replace(
+            state, stages=tuple(stage if candidate.name == stage.name else candidate for candidate in state.stages)
+        )
 
 
 def _not_found(message: str) -> AwsError:

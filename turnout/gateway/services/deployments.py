@@ -54,10 +54,10 @@ def _object_of(body: Mapping[str, Any], name: str) -> Any:
     return {} if value is None else value
 
 
-def _parse_canary(row: Mapping[str, Any]) -> CanarySettings:
-    percent = parse_number("percentTraffic", str(row.get("percentTraffic", 0.0)), 100.0)
-    overrides = parse_variables(_object_of(row, "stageVariableOverrides"))
-    return CanarySettings(percent, overrides, "", row.get("useStageCache") is True)
+def _parse_canary(fields: Mapping[str, Any]) -> CanarySettings:
+    percent = parse_number("percentTraffic", str(fields.get("percentTraffic", 0.0)), 100.0)
+    overrides = parse_variables(_object_of(fields, "stageVariableOverrides"))
+    return CanarySettings(percent, overrides, "", fields.get("useStageCache") is True)
 
 
 def deploy(stage: StageSettings | None, wanted: WantedDeployment, deployment_id: str) -> StageSettings:

@@ -67,11 +67,11 @@ def parse_operations(body: Mapping[str, Any]) -> tuple[PatchOperation, ...]:
     """
     rows = body.get("patchOperations")
     rows = [] if rows is None else rows
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list) or not all(isinstance(operation, dict) for operation in rows):
         raise bad_request("Invalid patch operations specified: expected a list of objects")
     operations = []
-    for row in rows:
-        texts = [row.get(key) for key in ("op", "path", "value", "from")]
+    for operation in rows:
+        texts = [operation.get(key) for key in ("op", "path", "value", "from")]
         if not all(text is None or isinstance(text, str) for text in texts):
             raise bad_request("Invalid patch operations specified: op, path, value and from must be texts")
         operations.append(PatchOperation(texts[0] or "", texts[1] or "", texts[2], texts[3]))

@@ -23,7 +23,7 @@ _METHOD_SETTINGS = {
 def stage_row(stage: StageSettings, started_s: float) -> dict[str, Any]:
     """One stage; `started_s` is when the gateway started, in seconds since 1970."""
     record, canary, throttle = stage.record, stage.canary, stage.throttle
-    row: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "stageName": stage.name,
         "deploymentId": stage.deployment_id,
         "cacheClusterEnabled": False,
@@ -35,26 +35,26 @@ def stage_row(stage: StageSettings, started_s: float) -> dict[str, Any]:
     }
     if throttle is not None:
         limits = {"throttlingRateLimit": float(throttle.rate), "throttlingBurstLimit": throttle.burst}
-        row["methodSettings"] = {"*/*": {**_METHOD_SETTINGS, **limits}}
+        fields["methodSettings"] = {"*/*": {**_METHOD_SETTINGS, **limits}}
     if record.description:
-        row["description"] = record.description
+        fields["description"] = record.description
     if stage.variables:
-        row["variables"] = dict(stage.variables)
+        fields["variables"] = dict(stage.variables)
     if canary is not None:
-        settings = row["canarySettings"] = {
+        settings = fields["canarySettings"] = {
             "deploymentId": canary.deployment_id,
             "percentTraffic": float(canary.percent),
             "useStageCache": canary.use_stage_cache,
         }
         if canary.overrides:
             settings["stageVariableOverrides"] = dict(canary.overrides)
-    return row
+    return fields
 
 
 def deployment_row(deployment: Deployment) -> dict[str, Any]:
     """One deployment."""
-    row = {"id": deployment.id, "createdDate": int(deployment.created_s)}
-    return {**row, "description": deployment.description} if deployment.description else row
+    fields = {"id": deployment.id, "createdDate": int(deployment.created_s)}
+    return {**fields, "description": deployment.description} if deployment.description else fields
 
 
 def api_row(api_id: str, name: str, started_s: float) -> dict[str, Any]:

@@ -328,7 +328,7 @@ class Supervisor:
             self._workers.send(worker, "stop")
             return
         self._reload.worker_ready(worker)
-        if not self._is_serving and all(row.is_ready for row in self._workers.rows):
+        if not self._is_serving and all(slot.is_ready for slot in self._workers.rows):
             self._is_serving = True
             for listener in self._listeners:
                 listener.listen(BACKLOG)

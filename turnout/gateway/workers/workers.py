@@ -230,7 +230,10 @@ class Workers:
         outcome = Given.FULL if ready else Given.LATER
         for worker in sorted(
             ready,
-            key=lambda row: (self._state.open_connections(row.number), (row.number + self._given) % count),
+            key=lambda candidate: (
+                self._state.open_connections(candidate.number),
+                (candidate.number + self._given) % count,
+            ),
         ):
             if self._state.open_connections(worker.number) >= self._capacity:
                 break  # the others have as many

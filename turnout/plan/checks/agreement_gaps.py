@@ -16,7 +16,9 @@ def find_logging(manifest: Manifest, stage: Stage, model: str) -> tuple[Version,
     """The versions of the canary and its baseline whose functions log requests that can be sent again."""
     if _unsendable(stage):
         return ()
-    return tuple(row for row in _logging(manifest, stage, model) if row.capture and not row.capture.redact)
+    return tuple(
+        version for version in _logging(manifest, stage, model) if version.capture and not version.capture.redact
+    )
 
 
 def find_gap(manifest: Manifest, stage: Stage, model: str) -> str:
@@ -27,7 +29,7 @@ def find_gap(manifest: Manifest, stage: Stage, model: str) -> str:
     if not logging:
         first = _versions(stage, model)[0]
         return f"no request is logged: `capture: {{percent: 5}}` of models.{model}.versions.{first} logs some"
-    redacting = [row.name for row in logging if row.capture and row.capture.redact]
+    redacting = [version.name for version in logging if version.capture and version.capture.redact]
     if redacting:
         return f"requests to {' and '.join(redacting)} are logged redacted (`capture.redact`) and are not sent again"
     return ""
@@ -44,7 +46,7 @@ def _unsendable(stage: Stage) -> str:
 
 def _logging(manifest: Manifest, stage: Stage, model: str) -> tuple[Version, ...]:
     versions = (manifest.model(model).version(name) for name in _versions(stage, model))
-    return tuple(row for row in versions if row.capture and row.capture.percent)
+    return tuple(version for version in versions if version.capture and version.capture.percent)
 
 
 def _versions(stage: Stage, model: str) -> tuple[str, ...]:

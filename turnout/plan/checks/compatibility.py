@@ -46,7 +46,9 @@ def _check_inputs(baseline: Signature, other: Signature) -> tuple[str, ...]:
 
 def _bare_input(signature: Signature) -> str | None:
     """The input that rows which are no objects are for, as turnout/protocol/codecs/short_forms.py reads them."""
-    names = [tensor.name for tensor in signature.inputs if tensor.required] or [row.name for row in signature.inputs]
+    names = [tensor.name for tensor in signature.inputs if tensor.required] or [
+        tensor.name for tensor in signature.inputs
+    ]
     return names[0] if len(names) == 1 else None
 
 
@@ -66,7 +68,9 @@ def _check_outputs(baseline: Signature, other: Signature) -> tuple[str, ...]:
     if not reasons and all(_has_rows(tensor) for tensor in baseline.outputs):
         detail = "with no row per instance: `instances` cannot be answered"
         reasons += [
-            f"output `{row.name}` has the shape {_shape(row)}, {detail}" for row in other.outputs if not _has_rows(row)
+            f"output `{output.name}` has the shape {_shape(output)}, {detail}"
+            for output in other.outputs
+            if not _has_rows(output)
         ]
     if len(baseline.outputs) == 1 and len(other.outputs) > 1:
         reasons.append("there is more than one output: `predictions` of a model with one output are bare values")

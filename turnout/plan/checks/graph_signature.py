@@ -96,17 +96,17 @@ class _Walk:
         signatures = self._signatures_of(call)
         if not signatures:
             raise UnknownError
-        self._check_names((*path, "inputs"), call, call.inputs, [row.inputs for row in signatures])
-        self._check_names((*path, "outputs"), call, call.outputs, [row.outputs for row in signatures])
+        self._check_names((*path, "inputs"), call, call.inputs, [signature.inputs for signature in signatures])
+        self._check_names((*path, "outputs"), call, call.outputs, [signature.outputs for signature in signatures])
         flows = [
             Flow(
-                self._merged(all_of, [{t.name: t} for t in _renamed(row.inputs, call.inputs)], path),
-                {tensor.name: tensor for tensor in _renamed(row.outputs, call.outputs)},
+                self._merged(all_of, [{t.name: t} for t in _renamed(signature.inputs, call.inputs)], path),
+                {tensor.name: tensor for tensor in _renamed(signature.outputs, call.outputs)},
             )
-            for row in signatures
+            for signature in signatures
         ]
-        for flow, row in zip(flows, signatures, strict=True):
-            if len(flow.outputs) < len(row.outputs):
+        for flow, signature in zip(flows, signatures, strict=True):
+            if len(flow.outputs) < len(signature.outputs):
                 self._add_problem(
                     (*path, "outputs"), "two outputs have the same name", "Give each output its own name."
                 )
@@ -115,7 +115,7 @@ class _Walk:
     def _check_names(
         self, path: KeyPath, call: CallNode, names: Iterable[str], tensors: Sequence[Sequence[TensorSpec]]
     ) -> None:
-        known = dict.fromkeys(tensor.name for row in tensors for tensor in row)
+        known = dict.fromkeys(tensor.name for group in tensors for tensor in group)
         for name in names:
             if name not in known:
                 message = f"{' '.join(filter(None, (call.model, call.version)))} has no `{name}`"
@@ -178,7 +178,7 @@ class _Walk:
         outputs = {}
         for name, word in words.items():
             try:
-                outputs[name] = combine_tensors(word, [row[name] for row in given])
+                outputs[name] = combine_tensors(word, [outputs_of[name] for outputs_of in given])
             except ClashError as error:
                 hint = "Choose another way to combine it, or name only the outputs to return."
                 self._add_problem((*path, "combine"), f"cannot compute the {word} of `{name}`: {error}", hint)
@@ -221,8 +221,8 @@ class _Walk:
     ) -> dict[str, TensorSpec]:
         """The tensors by name, those of one name merged."""
         merged: dict[str, TensorSpec] = {}
-        for name in dict.fromkeys(name for row in rows for name in row):
-            tensors = [row[name] for row in rows if name in row]
+        for name in dict.fromkeys(name for mapping in rows for name in mapping):
+            tensors = [mapping[name] for mapping in rows if name in mapping]
             merged[name] = tensors[0]
             if len(tensors) > 1:
                 try:

@@ -177,21 +177,21 @@ def _of_memory(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
     models = [function for function in plan.functions if function.kind == "model"]
     known = account.memory_mb is not None
     allowed = account.memory_mb or NEW_ACCOUNT_MEMORY_MB
-    largest = max(models, key=lambda row: row.settings.memory_mb, default=None)
+    largest = max(models, key=lambda model: model.settings.memory_mb, default=None)
     if largest is None:
         return
-    for row in [row for row in models if known and row.settings.memory_mb > allowed] or [largest]:
-        memory_mb = row.settings.memory_mb
+    for model in [model for model in models if known and model.settings.memory_mb > allowed] or [largest]:
+        memory_mb = model.settings.memory_mb
         yield Count(
             Quota(
                 "memory" if known else "memory, new account",
-                row.name,
-                row.settings.memory_mb,
+                model.name,
+                model.settings.memory_mb,
                 allowed,
                 "MB",
                 raisable=True,
             ),
-            ("models", row.model, "versions", row.version, "memory_mb"),
+            ("models", model.model, "versions", model.version, "memory_mb"),
             f"New accounts get {NEW_ACCOUNT_MEMORY_MB:,} MB at first. `quotas: {{memory_mb: "
             f"{max(memory_mb, allowed)}}}` says that AWS allows yours more; else set `memory_mb` to {allowed}.",
             hard=known,

@@ -103,35 +103,39 @@ def check_replacements(
     breaking = {
         (model.name, version.name) for model in manifest.models for version in model.versions if version.breaking
     }
-    for row in find_replacements(manifest):
-        baseline, target = signatures.get((row.model, row.baseline)), signatures.get((row.model, row.target))
-        if row.baseline == row.target:
+    for replacement in find_replacements(manifest):
+        baseline, target = (
+            signatures.get((replacement.model, replacement.baseline)),
+            signatures.get((replacement.model, replacement.target)),
+        )
+        if replacement.baseline == replacement.target:
             continue
         if baseline is None or target is None:
-            if row.moved and (row.model, row.target) not in breaking:
-                unread = f"cannot check whether `{row.target}` is compatible with `{row.baseline}`"
-                notes.append(Note(".".join(map(str, row.path)), f"{_moves(row)}: {unread}"))
+            if replacement.moved and (replacement.model, replacement.target) not in breaking:
+                unread = f"cannot check whether `{replacement.target}` is compatible with `{replacement.baseline}`"
+                notes.append(Note(".".join(map(str, replacement.path)), f"{_moves(replacement)}: {unread}"))
             continue
         for difference in check_drop_in(baseline, target):
-            sentence = f"`{row.target}` is incompatible with `{row.baseline}`: {difference}"
-            if row.moved:
-                sentence = f"{sentence}. {_moves(row)}"
-            if (row.model, row.target) in breaking:
-                notes.append(Note(".".join(map(str, row.path)), f"{sentence}; allowed by `breaking: true`"))
+            sentence = f"`{replacement.target}` is incompatible with `{replacement.baseline}`: {difference}"
+            if replacement.moved:
+                sentence = f"{sentence}. {_moves(replacement)}"
+            if (replacement.model, replacement.target) in breaking:
+                notes.append(Note(".".join(map(str, replacement.path)), f"{sentence}; allowed by `breaking: true`"))
             else:
-                problems.append(_problem(manifest, row, sentence))
+                problems.append(_problem(manifest, replacement, sentence))
     return tuple(problems), tuple(notes)
 
 
-def _moves(row: Replacement) -> str:
+def _moves(replacement: Replacement) -> str:
     """`"*": newest` and what it moves where."""
-    return f'`"*": newest` moves {listed(row.moved)} from {row.model} {row.baseline} to {row.target}'
+    model, baseline = replacement.model, replacement.baseline
+    return f'`"*": newest` moves {listed(replacement.moved)} from {model} {baseline} to {replacement.target}'
 
 
-def _problem(manifest: Manifest, row: Replacement, sentence: str) -> Problem:
-    allowed = f"`breaking: true` at models.{row.model}.versions.{row.target}"
-    if row.moved:
-        stages = listed(f"stages.{name}" for name in row.moved)
-        allowed += f" (`turnout add --breaking`), or serve `{row.model}: {row.baseline}` in {stages}"
+def _problem(manifest: Manifest, replacement: Replacement, sentence: str) -> Problem:
+    allowed = f"`breaking: true` at models.{replacement.model}.versions.{replacement.target}"
+    if replacement.moved:
+        stages = listed(f"stages.{name}" for name in replacement.moved)
+        allowed += f" (`turnout add --breaking`), or serve `{replacement.model}: {replacement.baseline}` in {stages}"
     remedy = f"If every caller is ready for it, set {allowed}."
-    return manifest.problem(row.path, sentence, remedy)
+    return manifest.problem(replacement.path, sentence, remedy)

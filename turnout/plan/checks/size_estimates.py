@@ -68,19 +68,19 @@ def estimate_document(
     """Bytes of a document that serves these versions and graphs by these routes."""
     names: dict[str, set[str]] = {}
     size = ROOT_BYTES + sum(OPERATION_BYTES for route in routes if route.model and route.kind == "open_inference")
-    for row in versions:
-        signature, model = row.signature, row.version.model
-        size += VERSION_BYTES + NAME_BYTES * len(model + row.version.name)
-        size += estimate_schemas(row) + 2 * _estimate_example(signature.inputs)
+    for version in versions:
+        signature, model = version.signature, version.version.model
+        size += VERSION_BYTES + NAME_BYTES * len(model + version.version.name)
+        size += estimate_schemas(version) + 2 * _estimate_example(signature.inputs)
         names.setdefault(model, set()).update(tensor.name for tensor in (*signature.inputs, *signature.outputs))
     for model, tensors in names.items():
         size += MODEL_BYTES + NAME_BYTES * len(model) + sum(3 + len(name.encode()) for name in tensors)
     return size + sum(MODEL_BYTES + NAME_BYTES * len(graph.model) + estimate_schemas(graph) for graph in graphs)
 
 
-def estimate_schemas(row: ServedVersion | ServedGraph) -> int:
+def estimate_schemas(version: ServedVersion | ServedGraph) -> int:
     """Bytes that a version's tensors take in its schemas: names in an `enum`, and the first ones in words."""
-    inputs, outputs = row.signature.inputs, row.signature.outputs
+    inputs, outputs = version.signature.inputs, version.signature.outputs
     named = sum(3 + len(tensor.name.encode()) for tensor in (*inputs, *outputs, *outputs))
     described = (*inputs[:DESCRIBED_TENSORS], *outputs[:DESCRIBED_TENSORS])
     return named + sum(TENSOR_BYTES + len(tensor.name.encode()) for tensor in described)

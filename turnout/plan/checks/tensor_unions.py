@@ -80,7 +80,7 @@ def _met(tensors: Sequence[TensorSpec]) -> Shape:
             continue
         pairs = list(zip(shape, tensor.shape, strict=False))
         if len(shape) != len(tensor.shape) or any(one != other and -1 not in (one, other) for one, other in pairs):
-            shapes = dict.fromkeys(spell_tensor(row) for row in tensors)
+            shapes = dict.fromkeys(spell_tensor(one_tensor) for one_tensor in tensors)
             raise ClashError(f"the shapes differ: {' and '.join(shapes)}")
         shape = tuple(max(pair) for pair in pairs)
     return shape

@@ -67,50 +67,50 @@ def _read_usual(tensor: Any, payload: Payload, interface: Interface) -> tuple[st
     """
     try:
         name = tensor["name"]
-        row = interface.inputs[name]
+        spec = interface.inputs[name]
         shape, data = tensor["shape"], tensor["data"]
         if (
             len(tensor) != 4
-            or len(shape) != row.rank
+            or len(shape) != spec.rank
             or len(data) > FEW
             or type(data) is not list
-            or tensor["datatype"] != row.datatype.name
+            or tensor["datatype"] != spec.datatype.name
             or payload.booleans
             or interface.free_inputs
         ):
             return None
         count = 1
-        for size, declared in zip(shape, row.shape or (), strict=True):
+        for size, declared in zip(shape, spec.shape or (), strict=True):
             if type(size) is not int or size < 1 or (size != declared and declared >= 0):
                 return None
             count *= size
         if count != len(data):
             return None
-        values = array(TYPECODES[row.datatype.name], data)
+        values = array(TYPECODES[spec.datatype.name], data)
     except (KeyError, TypeError, OverflowError):
         return None
     if values.typecode == "f" and not math.isfinite(sum(values)):
         return None
-    return name, np.ndarray(shape, row.datatype.dtype, values)
+    return name, np.ndarray(shape, spec.datatype.dtype, values)
 
 
 def _read_tensor(tensor: Any, payload: Payload, interface: Interface) -> tuple[str, Array]:
     if type(tensor) is not dict:
         raise invalid("`inputs`", "objects with name, shape, datatype and data", tensor)
     name: Any = tensor.get("name")
-    row = interface.inputs.get(name) if type(name) is str and not interface.free_inputs else None
-    if row is None:
-        row = _find_input(name, interface)
+    spec = interface.inputs.get(name) if type(name) is str and not interface.free_inputs else None
+    if spec is None:
+        spec = _find_input(name, interface)
     if not tensor.keys() <= _TENSOR_FIELDS:
         check_fields(tensor, _TENSOR_FIELDS, f"input `{name[:50]}`")
     shape = read_shape(name, tensor.get("shape"))
-    if row is None:
+    if spec is None:
         datatype = _read_datatype(name, tensor.get("datatype"))
     else:
-        datatype = row.datatype
+        datatype = spec.datatype
         if tensor.get("datatype") != datatype.name:
-            row.check_datatype(tensor.get("datatype"))
-        row.check_shape(shape)
+            spec.check_datatype(tensor.get("datatype"))
+        spec.check_shape(shape)
     return name, _read_data(name, datatype, shape, tensor, payload).reshape(shape)
 
 

@@ -113,7 +113,7 @@ def make_sample(
 
 def write_line(sample: Sample) -> bytes:
     """The sample as one line of JSON, without its end: a JSON body as it is, any other in base64."""
-    row: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "time": round(sample.time, 3),
         "stage": sample.stage,
         "model": sample.model,
@@ -125,8 +125,8 @@ def write_line(sample: Sample) -> bytes:
         "content_type": sample.content_type,
     }
     if sample.header_length is not None:
-        row["header_length"] = sample.header_length
-    return orjson.dumps({CAPTURE_KEY: row | _spelled_body(sample)})
+        fields["header_length"] = sample.header_length
+    return orjson.dumps({CAPTURE_KEY: fields | _spelled_body(sample)})
 
 
 def _spelled_body(sample: Sample) -> dict[str, Any]:
@@ -155,8 +155,9 @@ def _bare(document: dict[str, Any]) -> dict[str, Any]:
     for key, fields in (("inputs", {"name", "shape", "datatype", "data"}), ("outputs", {"name"})):
         if isinstance(kept.get(key), list):
             kept[key] = [
-                {name: value for name, value in row.items() if name in fields} | _parameters(row, _TENSOR_PARAMETERS)
-                for row in kept[key]
+                {name: value for name, value in tensor.items() if name in fields}
+                | _parameters(tensor, _TENSOR_PARAMETERS)
+                for tensor in kept[key]
             ]
     return kept
 
@@ -164,9 +165,9 @@ def _bare(document: dict[str, Any]) -> dict[str, Any]:
 _TENSOR_PARAMETERS = frozenset({"binary_data_size", "binary_data", "content_type"})
 
 
-def _parameters(row: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+def _parameters(fields: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """The parameters by which a request is read and answered, and no others."""
-    parameters = row.get("parameters")
+    parameters = fields.get("parameters")
     kept = {name: value for name, value in parameters.items() if name in names} if isinstance(parameters, dict) else {}
     return {"parameters": kept} if kept else {}
 
@@ -183,10 +184,10 @@ def _redact_document(document: dict[str, Any], names: Collection[str]) -> None:
     elif isinstance(rows, list):
         # Bare rows do not say whose they are.
         document["instances"] = [
-            {name: _blank(value) if name in names else value for name, value in row.items()}
-            if isinstance(row, dict)
-            else _blank(row)
-            for row in rows
+            {name: _blank(value) if name in names else value for name, value in instance.items()}
+            if isinstance(instance, dict)
+            else _blank(instance)
+            for instance in rows
         ]
 
 
@@ -222,5 +223,5 @@ def _is_text(values: Any) -> bool:
 
 def _filled(values: Any, value: str | int) -> Any:
     if isinstance(values, list):
-        return [_filled(row, value) for row in values]
+        return [_filled(inner, value) for inner in values]
     return False if isinstance(values, bool) else value

@@ -38,18 +38,18 @@ def read_named(payload: Payload, interface: Interface) -> InferenceRequest:
 
 
 def _read_nested(name: str, data: Any, interface: Interface, *, booleans: bool, rows: bool = False) -> Array:
-    row = interface.inputs.get(name)
-    if row is None:
+    tensor = interface.inputs.get(name)
+    if tensor is None:
         if not interface.free_inputs:
             raise interface.unknown_input(name)
         flat, shape = flatten_nested(name, data)
         return read_values(name, infer_datatype(flat), flat, booleans=booleans).reshape(shape)
-    flat, shape = flatten_nested(name, data, row.shape)
+    flat, shape = flatten_nested(name, data, tensor.shape)
     if rows and not interface.free_inputs:
-        shape = _as_column(shape, row.shape)
+        shape = _as_column(shape, tensor.shape)
     if not interface.free_inputs:
-        row.check_shape(shape)
-    return read_values(name, row.datatype, flat, booleans=booleans).reshape(shape)
+        tensor.check_shape(shape)
+    return read_values(name, tensor.datatype, flat, booleans=booleans).reshape(shape)
 
 
 def _as_column(shape: tuple[int, ...], declared: tuple[int, ...] | None) -> tuple[int, ...]:

@@ -48,9 +48,9 @@ class VersionEntry:
         }
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> VersionEntry:
+    def from_json(cls, fields: Mapping[str, Any]) -> VersionEntry:
         """The entry that `to_json` wrote."""
-        return cls(**{**row, "examples": tuple(row["examples"])})
+        return cls(**{**fields, "examples": tuple(fields["examples"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +96,11 @@ class ModelEntry:
         }
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> ModelEntry:
+    def from_json(cls, fields: Mapping[str, Any]) -> ModelEntry:
         """The entry that `to_json` wrote."""
-        versions = map(VersionEntry.from_json, row["versions"])
-        calls = tuple((model, version) for model, version in row["calls"])
-        return cls(**{**row, "versions": {version.name: version for version in versions}, "calls": calls})
+        versions = map(VersionEntry.from_json, fields["versions"])
+        calls = tuple((model, version) for model, version in fields["calls"])
+        return cls(**{**fields, "versions": {version.name: version for version in versions}, "calls": calls})
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,8 @@ class Catalogue:
         }
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any], prefix: str) -> Catalogue:
+    def from_json(cls, fields: Mapping[str, Any], prefix: str) -> Catalogue:
         """The catalogue that `to_json` wrote."""
-        models = map(ModelEntry.from_json, row["models"])
-        documents = {stage: document["text"] for document in row["documents"] for stage in document["stages"]}
-        return cls(prefix, row["platform"], row["release"], {model.name: model for model in models}, documents)
+        models = map(ModelEntry.from_json, fields["models"])
+        documents = {stage: document["text"] for document in fields["documents"] for stage in document["stages"]}
+        return cls(prefix, fields["platform"], fields["release"], {model.name: model for model in models}, documents)

@@ -110,9 +110,9 @@ def spell_node(node: Node) -> dict[str, Any]:
             rows = [{case.op: case.value, "then": spell_node(case.then)} for case in cases]
             return {"switch": {"input": name, "cases": rows, "otherwise": spell_node(otherwise)}}
         case CallNode(model, version, inputs, outputs, fallback):
-            row: dict[str, Any] = {"model": model}
+            fields: dict[str, Any] = {"model": model}
             named = {"version": version, "inputs": dict(inputs), "outputs": dict(outputs), "fallback": fallback}
-            return row | {key: value for key, value in named.items() if value}
+            return fields | {key: value for key, value in named.items() if value}
 
 
 def children_of(node: Node) -> Iterator[tuple[NodePath, Node]]:

@@ -88,13 +88,13 @@ class RouteTable:
         }
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any], *, prefix: str) -> RouteTable:
+    def from_json(cls, fields: Mapping[str, Any], *, prefix: str) -> RouteTable:
         """The table that `to_json` wrote."""
         return cls(
-            model=row["model"],
+            model=fields["model"],
             prefix=prefix,
-            models={name: _read_model(route) for name, route in row["models"].items()},
-            override_stages=frozenset(row["override_stages"]),
+            models={name: _read_model(route) for name, route in fields["models"].items()},
+            override_stages=frozenset(fields["override_stages"]),
         )
 
 
@@ -111,15 +111,15 @@ def _spell_model(route: ModelRoute) -> dict[str, Any]:
     }
 
 
-def _read_model(row: Mapping[str, Any]) -> ModelRoute:
+def _read_model(fields: Mapping[str, Any]) -> ModelRoute:
     return ModelRoute(
-        variable=row["variable"],
+        variable=fields["variable"],
         versions={
-            name: VersionRoute(timeout_s, tuple(inputs)) for name, (timeout_s, inputs) in row["versions"].items()
+            name: VersionRoute(timeout_s, tuple(inputs)) for name, (timeout_s, inputs) in fields["versions"].items()
         },
-        sticky=None if row["sticky"] is None else Sticky(*row["sticky"]),
-        shadow=row["shadow"],
-        shadow_percent=row["shadow_percent"],
-        fallback=row["fallback"],
-        graph=None if row["graph"] is None else GraphRoute(build_node(row["graph"][0]), row["graph"][1]),
+        sticky=None if fields["sticky"] is None else Sticky(*fields["sticky"]),
+        shadow=fields["shadow"],
+        shadow_percent=fields["shadow_percent"],
+        fallback=fields["fallback"],
+        graph=None if fields["graph"] is None else GraphRoute(build_node(fields["graph"][0]), fields["graph"][1]),
     )

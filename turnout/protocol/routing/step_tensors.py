@@ -67,10 +67,10 @@ def read_step(headers: Mapping[str, str], body: bytes) -> dict[str, Tensor]:
         if part is None:
             raise BadAnswerError("expected tensors in binary, got none")
         tensors = {}
-        for row in orjson.loads(text)["outputs"]:
-            name, datatype = row["name"], DATATYPES[row["datatype"]]
-            shape = read_shape(name, row["shape"])
-            values = part.take(name, datatype, math.prod(shape), row["parameters"]["binary_data_size"])
+        for output in orjson.loads(text)["outputs"]:
+            name, datatype = output["name"], DATATYPES[output["datatype"]]
+            shape = read_shape(name, output["shape"])
+            values = part.take(name, datatype, math.prod(shape), output["parameters"]["binary_data_size"])
             tensors[name] = Tensor(datatype, values.reshape(shape))
         part.check_finished()
     except RequestError as error:

@@ -97,9 +97,9 @@ def _read_bytes(name: str, body: bytes, start: int, size: int, count: int) -> Ar
 
 def write_binary(datatype: str, values: Array) -> bytes:
     """An array of any shape and memory order as the extension's bytes."""
-    row = DATATYPES[datatype]
-    if row.kind != "bytes":
-        return values.astype(row.dtype, copy=False).tobytes()
+    spec = DATATYPES[datatype]
+    if spec.kind != "bytes":
+        return values.astype(spec.dtype, copy=False).tobytes()
     parts: list[bytes] = []
     for value in values.reshape(-1).tolist():
         element = value.encode() if isinstance(value, str) else value

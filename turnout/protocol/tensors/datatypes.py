@@ -36,8 +36,8 @@ class Datatype:
 
 
 DATATYPES: Mapping[str, Datatype] = {
-    row.name: row
-    for row in (
+    datatype.name: datatype
+    for datatype in (
         Datatype("BOOL", np.dtype("?"), 9, 1, "bool"),
         Datatype("UINT8", np.dtype("u1"), 2, 1, "int"),
         Datatype("UINT16", np.dtype("<u2"), 4, 2, "int"),
@@ -80,26 +80,26 @@ class TensorSpec:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back; what is at its default is left out."""
-        row: dict[str, Any] = {"name": self.name, "datatype": self.datatype}
-        row["shape"] = None if self.shape is None else list(self.shape)
+        fields: dict[str, Any] = {"name": self.name, "datatype": self.datatype}
+        fields["shape"] = None if self.shape is None else list(self.shape)
         if any(self.dimension_names):
-            row["dimension_names"] = list(self.dimension_names)
+            fields["dimension_names"] = list(self.dimension_names)
         if not self.required:
-            row["required"] = False
+            fields["required"] = False
         if self.labels:
-            row["labels"] = list(self.labels)
-        return row
+            fields["labels"] = list(self.labels)
+        return fields
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> TensorSpec:
+    def from_json(cls, fields: Mapping[str, Any]) -> TensorSpec:
         """The spec that `to_json` wrote."""
         return cls(
-            name=row["name"],
-            datatype=row["datatype"],
-            shape=None if row["shape"] is None else tuple(row["shape"]),
-            dimension_names=tuple(row.get("dimension_names", ())),
-            required=row.get("required", True),
-            labels=tuple(row.get("labels", ())),
+            name=fields["name"],
+            datatype=fields["datatype"],
+            shape=None if fields["shape"] is None else tuple(fields["shape"]),
+            dimension_names=tuple(fields.get("dimension_names", ())),
+            required=fields.get("required", True),
+            labels=tuple(fields.get("labels", ())),
         )
 
 
@@ -120,10 +120,10 @@ class Signature:
         }
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Signature:
+    def from_json(cls, fields: Mapping[str, Any]) -> Signature:
         """The signature that `to_json` wrote."""
         return cls(
-            inputs=tuple(TensorSpec.from_json(tensor) for tensor in row["inputs"]),
-            outputs=tuple(TensorSpec.from_json(tensor) for tensor in row["outputs"]),
-            metadata=dict(row.get("metadata", {})),
+            inputs=tuple(TensorSpec.from_json(tensor) for tensor in fields["inputs"]),
+            outputs=tuple(TensorSpec.from_json(tensor) for tensor in fields["outputs"]),
+            metadata=dict(fields.get("metadata", {})),
         )

@@ -73,8 +73,8 @@ class Interface:
         for name in self.required:
             if name not in sent:
                 listed = ", ".join(f"`{sent_name[:50]}`" for sent_name in list(sent)[:10]) or "none"
-                row = self.inputs[name]
-                expected = f"{row.datatype.name} {'of any shape' if row.shape is None else list(row.shape)}"
+                spec = self.inputs[name]
+                expected = f"{spec.datatype.name} {'of any shape' if spec.shape is None else list(spec.shape)}"
                 message = f"input `{name}` is missing: expected {expected}, got inputs: {listed}"
                 raise RequestError("MISSING_INPUT", message, tensor=name, expected=expected, got=list(sent)[:10])
 
@@ -94,11 +94,11 @@ class Interface:
     def check_inputs(self, inputs: Mapping[str, Array]) -> None:
         """Check arrays as a session is to take them; for what a `preprocess` made."""
         for name, values in inputs.items():
-            row = self.inputs.get(name)
-            if row is None:
+            spec = self.inputs.get(name)
+            if spec is None:
                 raise self.unknown_input(name)
-            row.check_datatype(datatype_of(values, row.datatype.name))
-            row.check_shape(values.shape)
+            spec.check_datatype(datatype_of(values, spec.datatype.name))
+            spec.check_shape(values.shape)
         self.check_missing(inputs)
 
 
@@ -127,7 +127,9 @@ def build_interface(
     )
 
 
-_NAMES: Mapping[np.dtype[Any], str] = {row.dtype: row.name for row in DATATYPES.values() if row.name != "BF16"}
+_NAMES: Mapping[np.dtype[Any], str] = {
+    datatype.dtype: datatype.name for datatype in DATATYPES.values() if datatype.name != "BF16"
+}
 
 
 def datatype_of(values: Array, declared: str | None) -> str:

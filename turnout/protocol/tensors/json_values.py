@@ -141,8 +141,10 @@ def decode_base64(name: str, values: Array) -> Array:
 
 
 _READERS: Mapping[str, Callable[[str, Datatype, list[Any]], Array]] = {
-    row.name: {"int": _read_integers, "float": _read_floats, "bool": _read_booleans, "bytes": _read_texts}[row.kind]
-    for row in DATATYPES.values()
+    datatype.name: {"int": _read_integers, "float": _read_floats, "bool": _read_booleans, "bytes": _read_texts}[
+        datatype.kind
+    ]
+    for datatype in DATATYPES.values()
 }
 
 

@@ -102,7 +102,7 @@ class IsolatedFunctions:
 
     def environments(self) -> dict[str, int]:
         """Name -> how many environments a function has, of those that have some."""
-        return {name: row.environments for name, row in self._functions.items() if row.environments}
+        return {name: function.environments for name, function in self._functions.items() if function.environments}
 
     def occupancy(self) -> Occupancy:
         """How busy the functions are; see `Functions.occupancy`."""
@@ -172,7 +172,7 @@ class IsolatedFunctions:
 
     async def _load(self, names: Iterable[str]) -> dict[str, str]:
         chosen = {name: self._functions[name] for name in names}
-        reasons = {name: await await_opening(row.function, row.load()) for name, row in chosen.items()}
+        reasons = {name: await await_opening(function.function, function.load()) for name, function in chosen.items()}
         return {name: reason for name, reason in reasons.items() if reason}
 
     def close(self) -> None:

@@ -133,7 +133,7 @@ def _without_flag(argument: int, flag: int, number: int) -> list[Instruction]:
 def _internet_only() -> list[Instruction]:
     """TCP and UDP over IPv4 and IPv6; netlink, by which the C library looks at interfaces."""
     allow = (_RETURN, 0, 0, _ALLOW)
-    protocols = [row for protocol in _PROTOCOLS for row in ((_JUMP_EQUAL, 0, 1, protocol), allow)]
+    protocols = [instruction for protocol in _PROTOCOLS for instruction in ((_JUMP_EQUAL, 0, 1, protocol), allow)]
     return [
         _argument(0),
         (_JUMP_EQUAL, 0, 1, _NETLINK),
