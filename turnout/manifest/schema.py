@@ -75,7 +75,30 @@ def _validator() -> Validator:
             yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
     extended: type[Validator] = validators.extend(Draft202012Validator, {"pattern": pattern})  # type: ignore[no-untyped-call]
-    return extended(manifest_schema())
+    return extended(inline_references(manifest_schema(), manifest_schema()["$defs"]))
+
+
+def inline_references(schema: Any, definitions: Mapping[str, Any], inside: frozenset[str] = frozenset()) -> Any:
+    """The same schema with each `$ref` replaced by what it names: looking one up takes longer than most checks.
+
+    Args:
+        schema: all of it, or a part.
+        definitions: what its references name.
+        inside: the definitions around the part; a reference to one of them stays.
+    """
+    if isinstance(schema, list):
+        return [inline_references(part, definitions, inside) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    parts = {
+        key: inline_references(part, definitions, inside)
+        for key, part in schema.items()
+        if key != "$defs" and (key != "$ref" or name in inside)
+    }
+    if name and name not in inside:
+        parts |= inline_references(definitions[name], definitions, inside | {name})
+    return {**parts, "$defs": definitions} if "$defs" in schema else parts
 
 
 def _findings(error: ValidationError, numbers: Mapping[KeyPath, str]) -> Iterable[Finding]:

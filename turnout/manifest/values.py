@@ -254,6 +254,10 @@ class Manifest:
     quotas: AccountQuotas = AccountQuotas()
     prices: Prices = Prices()
     read: YamlSource | None = field(default=None, compare=False, repr=False)
+    _by_name: Mapping[str, Model] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", {model.name: model for model in self.models})
 
     @property
     def versions(self) -> tuple[Version, ...]:
@@ -262,10 +266,7 @@ class Manifest:
 
     def model(self, name: str) -> Model:
         """The model of that name; KeyError where there is none."""
-        for model in self.models:
-            if model.name == name:
-                return model
-        raise KeyError(name)
+        return self._by_name[name]
 
     def position_of(self, path: KeyPath) -> Position:
         """Where `path`, or its nearest ancestor that the file holds, stands."""

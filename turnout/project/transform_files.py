@@ -62,7 +62,12 @@ def find_named_files(
         artifact = artifacts.get((version.model, version.name))
         if artifact is not None and not RUNTIMES[version.runtime].takes_folder:
             paths |= {artifact.path, *artifact.external_files}
-    folders = {folder for path in paths for folder in path.parents}
+    folders: set[Path] = set()
+    for path in paths:
+        for folder in path.parents:
+            if folder in folders:
+                break  # and so are all above it
+            folders.add(folder)
     return NamedFiles(root, frozenset(paths), frozenset(folders))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import tempfile
 import threading
 import time
@@ -198,6 +199,7 @@ def _job(artifact: Artifact, name: str, skip: set[int], locate: int | None) -> d
     }
 
 
+@functools.cache
 def _format() -> str:
     return f"{FORMAT} {TRIED.engine} {release_of(TRIED.engine)}"
 

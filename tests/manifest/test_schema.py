@@ -1,0 +1,15 @@
+"""The manifest's schema as the validator gets it."""
+
+from __future__ import annotations
+
+from turnout.manifest.schema import inline_references
+
+
+def test_references_are_replaced_but_those_to_a_definition_around_them() -> None:
+    tree = {"properties": {"child": {"$ref": "#/$defs/tree"}, "leaf": {"$ref": "#/$defs/leaf"}}}
+    leaf = {"type": "string", "description": "A leaf."}
+    schema = {"$defs": {"tree": tree, "leaf": leaf}, "items": [{"description": "Any.", "$ref": "#/$defs/tree"}]}
+    assert inline_references(schema, schema["$defs"]) == {
+        "items": [{"description": "Any.", "properties": {"child": {"$ref": "#/$defs/tree"}, "leaf": leaf}}],
+        "$defs": schema["$defs"],
+    }
