@@ -16,7 +16,7 @@ import pytest
 from tests.builders.documents import FakeFunctions, gateway, operation, request, respond, stage
 from tests.builders.graphs import write_identity
 from turnout.gateway.editions.edition import make_local_plan
-from turnout.gateway.functions.deferred import Deferred, Job, Then
+from turnout.gateway.functions.deferred import Deferred, Then
 from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.observers.capture import CaptureFile, capture_requests
 from turnout.gateway.rules.stages import CanarySettings
@@ -180,7 +180,7 @@ def test_a_body_with_a_content_encoding_is_read_in_a_thread(project: Project) ->
     threads: list[int] = []
 
     class Watched(Deferred):
-        def submit(self, size_bytes: int, job: Job, then: Then) -> bool:
+        def submit(self, size_bytes: int, job: Callable[[], Any], then: Then) -> bool:
             def watched() -> object:
                 threads.append(threading.get_ident())
                 return job()
