@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 
 from turnout.protocol.aws.events import LambdaHandler
-from turnout.protocol.fatal_requests import FatalRequest
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors.datatypes import Signature
+from turnout.protocol.tensors.fatal_requests import FatalRequest
 
 from .captured_requests import CaptureRule, capturing_requests
 from .failed_answers import counting_failures

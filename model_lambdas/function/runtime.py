@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from turnout.protocol.fatal_requests import FatalRequest
 from turnout.protocol.tensors.datatypes import Array, Signature
+from turnout.protocol.tensors.fatal_requests import FatalRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from turnout.protocol.errors import RequestError
-from turnout.protocol.fatal_requests import refuse_fatal
 from turnout.protocol.sentences import shorten_text
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors.datatypes import DATATYPES, Array
+from turnout.protocol.tensors.fatal_requests import refuse_fatal
 
 from ..function.runtime import Cancellation, FunctionSpec, ModelError, RunCancelled
 from .private_files import OtherContentError, private_files

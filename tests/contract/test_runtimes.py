@@ -20,7 +20,7 @@ OWN = {
     "turnout.runtimes": "the rows, and what they read and optimise",
     "turnout.artifacts": "reads ONNX files",
     "turnout.trials": "sends requests that are known to end onnxruntime's process",
-    "turnout.protocol.fatal_requests": "names the operator, or onnxruntime, that ends the process",
+    "turnout.protocol.tensors.fatal_requests": "names the operator, or onnxruntime, that ends the process",
     "turnout.protocol.tensors.datatypes": "the numbers that ONNX gives to datatypes",
     "model_lambdas.onnx_model": "runs ONNX models",
     "infra.aws_check.sample": "deploys the sample models",

@@ -17,7 +17,7 @@ from model_lambdas.onnx_model.session import Model
 from tests.builders.graphs import value, write_graph, write_identity
 from turnout.artifacts.artifact import Artifact, load_artifact
 from turnout.protocol.errors import RequestError
-from turnout.protocol.fatal_requests import FatalRequest
+from turnout.protocol.tensors.fatal_requests import FatalRequest
 from turnout.trials.process import TrialEndedError, TrialProcess, TrialTimeoutError
 from turnout.trials.trials import Trials
 

@@ -19,7 +19,7 @@ from turnout.manifest.parser import Version
 from turnout.packaging.zips import content_digest
 from turnout.protocol.codecs.codecs import decode_request
 from turnout.protocol.errors import RequestError
-from turnout.protocol.fatal_requests import FatalRequest
+from turnout.protocol.tensors.fatal_requests import FatalRequest
 from turnout.protocol.tensors.interface import build_interface
 from turnout.runtimes.registry import RUNTIMES
 from turnout.runtimes.runtime import Runtime

@@ -10,7 +10,7 @@ from turnout.plan.checks.notes import LOCALE_REMEDY
 from turnout.plan.values import Note
 from turnout.problems import Problem, ProblemsError
 from turnout.project.project import CACHE_DIR, Project
-from turnout.protocol.fatal_requests import FatalRequest
+from turnout.protocol.tensors.fatal_requests import FatalRequest
 from turnout.runtimes.registry import RUNTIMES
 from turnout.trials.process import TrialProcess
 from turnout.trials.trials import SOUND, Trial, Trials

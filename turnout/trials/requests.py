@@ -8,8 +8,8 @@ from itertools import permutations
 
 import numpy as np
 
-from turnout.protocol.fatal_requests import FatalRequest
 from turnout.protocol.tensors.datatypes import DATATYPES, Array, Signature, TensorSpec
+from turnout.protocol.tensors.fatal_requests import FatalRequest
 
 FREE_SIZE = 2
 """What a free dimension is where nothing else is tried."""

@@ -26,7 +26,7 @@ import orjson
 from turnout import __version__
 from turnout.artifacts.artifact import Artifact
 from turnout.layout import model_lambdas_package
-from turnout.protocol.fatal_requests import FatalRequest
+from turnout.protocol.tensors.fatal_requests import FatalRequest
 from turnout.runtimes.registry import RUNTIMES
 from turnout.system.files import write_whole
 from turnout.trials.operators import SOUND_OPERATORS

@@ -7,6 +7,7 @@ import errno
 import gzip
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 

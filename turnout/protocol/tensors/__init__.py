@@ -1,1 +1,1 @@
-"""Datatypes, interface checks, numbers in JSON, binary tensors."""
+"""Datatypes, interface checks, numbers in JSON, binary tensors, requests that would end a process."""
