@@ -135,10 +135,10 @@ def main() -> None:
         print(json.dumps(rows))
     else:
         print(f"{'us':14}{'session.run':>14}{'function':>14}{'over it':>14}{'median':>14}{'bar':>10}")
-        for name, row in rows.items():
-            figures = (row["run_us"], row["function_us"], row["over_us"], row["median_over_us"])
-            print(f"{name:14}" + "".join(f"{figure:>14,.1f}" for figure in figures) + f"{row['bar_us']:>10,.0f}")
-    sys.exit(any(row["over_us"] > row["bar_us"] for row in rows.values()))
+        for name, entry in rows.items():
+            figures = (entry["run_us"], entry["function_us"], entry["over_us"], entry["median_over_us"])
+            print(f"{name:14}" + "".join(f"{figure:>14,.1f}" for figure in figures) + f"{entry['bar_us']:>10,.0f}")
+    sys.exit(any(entry["over_us"] > entry["bar_us"] for entry in rows.values()))
 
 
 if __name__ == "__main__":

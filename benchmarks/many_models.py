@@ -135,7 +135,7 @@ def read_metrics(port: int, *names: str) -> list[float]:
     """The sums of some metrics over all workers."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as response:
         rows = response.read().decode().splitlines()
-    return [sum(float(row.rsplit(" ", 1)[1]) for row in rows if row.startswith((f"{n} ", f"{n}{{"))) for n in names]
+    return [sum(float(line.rsplit(" ", 1)[1]) for line in rows if line.startswith((f"{n} ", f"{n}{{"))) for n in names]
 
 
 def percentile(values: Sequence[float], share: float) -> float:

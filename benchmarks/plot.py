@@ -25,24 +25,24 @@ PACKAGES = ("onnxruntime", "numpy", "orjson", "pysimdjson", "uvloop", "httptools
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    loads = [row for row in rows if row["kind"] == "load"]
-    peers = list(dict.fromkeys(row["peer"] for row in loads))
+    loads = [record for record in rows if record["kind"] == "load"]
+    peers = list(dict.fromkeys(load["peer"] for load in loads))
     cells: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in loads:
-        name = f"{row['model']} {row['payload']}"
-        cell = cells.setdefault(name, {}).setdefault(str(row["concurrency"]), {})
-        cell.setdefault(row["peer"], []).append(row)
+    for load in loads:
+        name = f"{load['model']} {load['payload']}"
+        cell = cells.setdefault(name, {}).setdefault(str(load["concurrency"]), {})
+        cell.setdefault(load["peer"], []).append(load)
     for by_clients in cells.values():
         for by_peer in by_clients.values():
             for peer, records in by_peer.items():
                 by_peer[peer] = measured(records)
     starts = {}
     for peer in peers:
-        mine = [row for row in rows if row["kind"] == "start" and row["peer"] == peer]
+        mine = [record for record in rows if record["kind"] == "start" and record["peer"] == peer]
         if mine:
-            first = next((row for row in mine if "pss_after_mb" in row), {})
+            first = next((start for start in mine if "pss_after_mb" in start), {})
             starts[peer] = {
-                "first_answer_s": round(statistics.median(row["seconds"] for row in mine), 2),
+                "first_answer_s": round(statistics.median(start["seconds"] for start in mine), 2),
                 "pss_mb": round(first.get("pss_after_mb", 0)),
             }
     return {
@@ -58,14 +58,14 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def measured(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians over the repeats; `spread` is how far they lie apart."""
-    rates = [row["requests"] / row["seconds"] for row in records]
-    errors = sum(row.get(key, 0) for row in records for key in ("connect", "read", "write", "status", "timeout"))
+    rates = [record["requests"] / record["seconds"] for record in records]
+    errors = sum(record.get(key, 0) for record in records for key in ("connect", "read", "write", "status", "timeout"))
     rate = statistics.median(rates)
     return {
         "rate": round(rate, 1),
-        "p50_ms": round(statistics.median(row["p50_ms"] for row in records), 3),
-        "p99_ms": round(statistics.median(row["p99_ms"] for row in records), 2),
-        "cpu_us": round(statistics.median(row["cpu"] / max(1, row["requests"]) for row in records) * 1e6),
+        "p50_ms": round(statistics.median(record["p50_ms"] for record in records), 3),
+        "p99_ms": round(statistics.median(record["p99_ms"] for record in records), 2),
+        "cpu_us": round(statistics.median(record["cpu"] / max(1, record["requests"]) for record in records) * 1e6),
         "spread": round((max(rates) - min(rates)) / rate, 2),
         "errors": errors,
     }
@@ -79,17 +79,19 @@ def tables(summary: dict[str, Any], ours: str) -> str:
         for peer in summary["peers"]:
             line, ratios = f"| {peer} |", []
             for by_peer in by_clients.values():
-                row = by_peer.get(peer)
-                if row is None:
+                figures = by_peer.get(peer)
+                if figures is None:
                     line += " | | |"
                     continue
-                line += f" {row['rate']:,.0f} | {row['p99_ms']:g} | {row['cpu_us']:,} |"
+                line += f" {figures['rate']:,.0f} | {figures['p99_ms']:g} | {figures['cpu_us']:,} |"
                 if peer != ours and ours in by_peer:
-                    ratios.append(by_peer[ours]["rate"] / row["rate"])
+                    ratios.append(by_peer[ours]["rate"] / figures["rate"])
             out.append(f"{line} {' / '.join(f'{ratio:.1f}' for ratio in ratios)}{' times' if ratios else ''} |")
         out.append("")
     out += ["| | first answer, s | memory, MB PSS |", "|---|--:|--:|"]
-    out += [f"| {peer} | {row['first_answer_s']:.2f} | {row['pss_mb']} |" for peer, row in summary["starts"].items()]
+    out += [
+        f"| {peer} | {start['first_answer_s']:.2f} | {start['pss_mb']} |" for peer, start in summary["starts"].items()
+    ]
     return "\n".join(out)
 
 
@@ -109,23 +111,23 @@ def plot(summary: dict[str, Any]) -> str:
     ]
     for index, (name, by_clients) in enumerate(cells.items()):
         left, top = 20 + index % columns * width, index // columns * panel + 10
-        most = max(row["rate"] for by_peer in by_clients.values() for row in by_peer.values())
+        most = max(figures["rate"] for by_peer in by_clients.values() for figures in by_peer.values())
         parts.append(f'<text x="{left}" y="{top + 10}" font-weight="bold">{escape(name)}, requests/s</text>')
         for group, (clients, by_peer) in enumerate(by_clients.items()):
             x = left + group * (len(peers) * bar + gap)
             base = top + 24 + height
             parts.append(f'<text x="{x}" y="{base + 12}">{clients} client{"s" if clients != "1" else ""}</text>')
             for place, peer in enumerate(peers):
-                row = by_peer.get(peer)
-                if row is None:
+                figures = by_peer.get(peer)
+                if figures is None:
                     continue
-                tall = max(1.0, row["rate"] / most * height)
-                title = f"{peer}, {clients}: {row['rate']:,.0f}/s, p99 {row['p99_ms']:g} ms"
+                tall = max(1.0, figures["rate"] / most * height)
+                title = f"{peer}, {clients}: {figures['rate']:,.0f}/s, p99 {figures['p99_ms']:g} ms"
                 parts.append(
                     f'<rect x="{x + place * bar}" y="{base - tall:.1f}" width="{bar - 2}" height="{tall:.1f}" '
                     f'fill="{COLOURS[place % len(COLOURS)]}"><title>{escape(title)}</title></rect>'
                 )
-            tallest = max(row["rate"] for row in by_peer.values())
+            tallest = max(figures["rate"] for figures in by_peer.values())
             parts.append(f'<text x="{x}" y="{base - tallest / most * height - 3:.1f}">{tallest:,.0f}</text>')
     for place, peer in enumerate(peers):
         x = 20 + place * 110

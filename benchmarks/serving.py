@@ -136,10 +136,10 @@ def wrk(port: int, path: str, body: Any, *, clients: int, seconds: float, folder
     url = f"http://127.0.0.1:{port}{path}"
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s", "-s", script, url]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    row = json.loads(printed.strip().splitlines()[-1])
-    if row["errors"]:
-        raise SystemExit(f"{path}: {row['errors']} of {row['requests']} requests failed")
-    return Load(row["requests"] / row["seconds"], row["p50"], row["p99"])
+    figures = json.loads(printed.strip().splitlines()[-1])
+    if figures["errors"]:
+        raise SystemExit(f"{path}: {figures['errors']} of {figures['requests']} requests failed")
+    return Load(figures["requests"] / figures["seconds"], figures["p50"], figures["p99"])
 
 
 def write_tiny(path: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def folder_argument(model: str) -> Path:
 def write_version(folder: Path, model: onnx.ModelProto, examples: Sequence[Mapping[str, Any]]) -> None:
     """Write model.onnx and examples.json into `folder`."""
     model.ir_version = IR_VERSION
-    domains = sorted(model.opset_import, key=lambda row: row.domain)  # skl2onnx keeps them in a set: no fixed order
+    domains = sorted(model.opset_import, key=lambda opset: opset.domain)  # skl2onnx keeps them in a set: no fixed order
     del model.opset_import[:]
     model.opset_import.extend(domains)
     onnx.checker.check_model(model)
@@ -73,7 +73,7 @@ def plain(array: NDArray[Any]) -> Any:
     return np.round(array.astype(np.float64), DIGITS_KEPT).tolist() if array.dtype.kind == "f" else array.tolist()
 
 
-def _lines(row: Mapping[str, Any]) -> str:
+def _lines(fields: Mapping[str, Any]) -> str:
     """An example with a line for its name, request, response and tolerance each: readable, and diffs stay small."""
-    keys = ",\n".join(f'  "{key}": {orjson.dumps(value).decode()}' for key, value in row.items())
+    keys = ",\n".join(f'  "{key}": {orjson.dumps(value).decode()}' for key, value in fields.items())
     return f" {{\n{keys}\n }}"

@@ -139,7 +139,7 @@ def _list_layers(client: Any, prefix: str) -> Iterator[tuple[str, list[str]]]:
             name = layer["LayerName"]
             if name.startswith(f"{prefix}_"):
                 rows = client.get_paginator("list_layer_versions").paginate(LayerName=name)
-                descriptions = [row.get("Description", "") for page in rows for row in page["LayerVersions"]]
+                descriptions = [version.get("Description", "") for page in rows for version in page["LayerVersions"]]
                 yield name, [text.removeprefix(DIGEST) for text in descriptions if text.startswith(DIGEST)]
 
 
@@ -147,9 +147,9 @@ def _list_old(client: Any, functions: Collection[str], keep: int) -> Iterator[tu
     """One listing of all versions; aliases are asked for only where there are more than may stay."""
     versions: dict[str, list[str]] = {}
     for page in client.get_paginator("list_functions").paginate(FunctionVersion="ALL"):
-        for row in page["Functions"]:
-            if row["FunctionName"] in functions and row["Version"] != "$LATEST":
-                versions.setdefault(row["FunctionName"], []).append(row["Version"])
+        for function in page["Functions"]:
+            if function["FunctionName"] in functions and function["Version"] != "$LATEST":
+                versions.setdefault(function["FunctionName"], []).append(function["Version"])
     for name, versions_of in sorted(versions.items()):
         if len(versions_of) <= keep + 1:
             continue

@@ -114,8 +114,8 @@ def _over_account(
 
 def _elsewhere(plan: Plan, place: Place) -> Iterator[str]:
     """A bucket is in the stack's region, and the key that it is encrypted with in the bucket's."""
-    for row in plan.versions:
-        version = row.version
+    for served in plan.versions:
+        version = served.version
         region = version.kms_key_arn.split(":")[3] if version.kms_key_arn else place.region
         if region != place.region:
             yield (

@@ -178,7 +178,7 @@ def find_kept(
     return [
         KeptLayer(layer, digest)
         for layer, digests in sorted(there.items())
-        for digest in [row for row in dict.fromkeys(digests) if row != present.get(layer)][:keep]
+        for digest in [text for text in dict.fromkeys(digests) if text != present.get(layer)][:keep]
     ]
 
 

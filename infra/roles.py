@@ -84,28 +84,28 @@ def plan_roles(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement
     """(role, the functions that run as it, what they may do): the models share one, unless they read an object."""
     place, plan = args.place, args.plan
     graphs = {graph.model: graph.node for graph in plan.graphs}
-    models = [row for row in plan.functions if row.kind == "model"]
+    models = [function for function in plan.functions if function.kind == "model"]
     stored = {model.package: model for model in args.stored}
-    sharing = [row for row in models if row.package not in stored]
+    sharing = [function for function in models if function.package not in stored]
     if sharing:
-        yield MODELS, [row.name for row in sharing], list(_of_models(place, place.name("*"), sharing))
-    for row in models:
-        if row.package in stored:
-            own, read = list(_of_models(place, row.name, [row])), stored[row.package]
+        yield MODELS, [function.name for function in sharing], list(_of_models(place, place.name("*"), sharing))
+    for function in models:
+        if function.package in stored:
+            own, read = list(_of_models(place, function.name, [function])), stored[function.package]
             named, below = read.arns(place.partition), [read.folder_arn(place.partition)]
             statements = choose_fitting([*own, *_reading(read, named)], [*own, *_reading(read, below)])
-            yield row.package, [row.name], statements
-    for row in plan.functions:
-        if row.kind == "router":
-            called = [place.name(model, "*") for model in sorted(find_called(row.model, graphs))]
+            yield function.package, [function.name], statements
+    for function in plan.functions:
+        if function.kind == "router":
+            called = [place.name(model, "*") for model in sorted(find_called(function.model, graphs))]
             routers = router_name(place.prefix, "*")
-        elif row.kind == "general_router":
-            called, routers = [place.name("*")], row.name
+        elif function.kind == "general_router":
+            called, routers = [place.name("*")], function.name
         else:
             continue
-        log, deny = allow_logs(place, row.name), deny_invoke(place, [routers])
+        log, deny = allow_logs(place, function.name), deny_invoke(place, [routers])
         narrow, wide = allow_invoke(place, called), allow_invoke(place, [place.name("*")])
-        yield row.package, [row.name], choose_fitting([log, narrow, deny], [log, wide, deny])
+        yield function.package, [function.name], choose_fitting([log, narrow, deny], [log, wide, deny])
 
 
 def choose_fitting(narrow: list[Statement], wide: list[Statement]) -> list[Statement]:
@@ -115,7 +115,7 @@ def choose_fitting(narrow: list[Statement], wide: list[Statement]) -> list[State
 
 def _of_models(place: Place, name: str, functions: Sequence[Function]) -> Iterator[Statement]:
     yield allow_logs(place, name)
-    if any(row.settings.tracing for row in functions):
+    if any(function.settings.tracing for function in functions):
         yield TRACE
 
 

@@ -50,16 +50,16 @@ class StoredModel:
 
 def find_stored(plan: Plan, built: Sequence[BuiltPackage], place: Place) -> Iterator[StoredModel]:
     """Every model that its function fetches: where the manifest says, or in the stack's own bucket by its digest."""
-    served = {(row.version.model, row.version.name): row for row in plan.versions}
+    served = {(version.version.model, version.version.name): version for version in plan.versions}
     packages = {package.name: package for package in built}
     for function in plan.functions:
         files = packages[function.package].stored
         if not files:
             continue
-        row = served[function.model, function.version]
-        if row.version.is_remote:
-            parts = urlsplit(row.version.artifact)
+        version = served[function.model, function.version]
+        if version.version.is_remote:
+            parts = urlsplit(version.version.artifact)
             folder = parts.path.rpartition("/")[0].lstrip("/")
-            yield StoredModel(function.package, parts.netloc, folder, files, row.version.kms_key_arn)
+            yield StoredModel(function.package, parts.netloc, folder, files, version.version.kms_key_arn)
         else:
-            yield StoredModel(function.package, place.bucket, f"models/{row.sha256}", files)
+            yield StoredModel(function.package, place.bucket, f"models/{version.sha256}", files)

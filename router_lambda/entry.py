@@ -47,15 +47,15 @@ def load_handler(folder: Path, environ: Mapping[str, str]) -> LambdaHandler:
 def _load_router(folder: Path, function: str, invoke: Invoke) -> Any:
     routes = folder / "routes.json"
     if routes.exists():
-        row = json.loads(routes.read_bytes())
-        table = RouteTable.from_json(row, prefix=function.removesuffix(router_name("", row["model"])))
+        fields = json.loads(routes.read_bytes())
+        table = RouteTable.from_json(fields, prefix=function.removesuffix(router_name("", fields["model"])))
         return Router(table, invoke, tasks=ThreadTasks())
     from turnout.protocol.routing.catalogue import Catalogue
 
     from .general.router import GeneralRouter
 
-    row = json.loads((folder / "catalogue.json").read_bytes())
-    catalogue = Catalogue.from_json(row, prefix=function.removesuffix(general_router_name("")))
+    fields = json.loads((folder / "catalogue.json").read_bytes())
+    catalogue = Catalogue.from_json(fields, prefix=function.removesuffix(general_router_name("")))
     return GeneralRouter(catalogue, invoke, tasks=ThreadTasks())
 
 

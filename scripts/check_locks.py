@@ -54,18 +54,18 @@ def make_older(lock: str) -> tuple[str, str]:
 
     Packages with extras come first: only they have ever failed.
     """
-    for row in sorted(_ROW.finditer(lock), key=lambda row: row["extras"] is None):
-        newest = newest_row(row["name"])
+    for match in sorted(_ROW.finditer(lock), key=lambda match: match["extras"] is None):
+        newest = newest_row(match["name"])
         if newest is None:
             continue
-        if newest["version"] != row["version"]:
-            return lock, row["name"]
-        older = newest_row(f"{row['name']}{row['extras'] or ''}<{newest['version']}")
+        if newest["version"] != match["version"]:
+            return lock, match["name"]
+        older = newest_row(f"{match['name']}{match['extras'] or ''}<{newest['version']}")
         if older is None:
             continue
-        text = lock[: row.start()] + older[0] + lock[row.end() :]
+        text = lock[: match.start()] + older[0] + lock[match.end() :]
         if has_solution(text):
-            return text, row["name"]
+            return text, match["name"]
     raise LockError("no package can be pinned below its newest release")
 
 

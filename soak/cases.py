@@ -87,7 +87,7 @@ def read_values(answer: Answer) -> list[float]:
     values: list[float] = []
     outputs = content.get("outputs", content.get("predictions"))
     if isinstance(outputs, list):
-        outputs = [row["data"] if isinstance(row, dict) and "data" in row else row for row in outputs]
+        outputs = [output["data"] if isinstance(output, dict) and "data" in output else output for output in outputs]
     todo = [outputs]
     while todo:
         value = todo.pop()
@@ -191,8 +191,8 @@ def _instances(_tag: str, datatype: str, values: list[float]) -> tuple[tuple[tup
 def _binary(tag: str, datatype: str, values: list[float]) -> tuple[tuple[tuple[str, str], ...], bytes, bool]:
     kind = "q" if datatype == "INT64" else "f"
     tensor = struct.pack(f"<{len(values)}{kind}", *_numbers(datatype, values))
-    row = _tensor(datatype, values, parameters={"binary_data_size": len(tensor)})
-    content: dict[str, Any] = {"id": tag, "inputs": [row]}
+    tensor_fields = _tensor(datatype, values, parameters={"binary_data_size": len(tensor)})
+    content: dict[str, Any] = {"id": tag, "inputs": [tensor_fields]}
     if datatype == "FP32":
         content["outputs"] = [{"name": "y", "parameters": {"binary_data": True}}]
     header = orjson.dumps(content)

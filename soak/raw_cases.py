@@ -196,4 +196,4 @@ REFUSED: Mapping[str, tuple[int, bytes]] = {
     "name_too_long": (431, get(b"A" * 10_240 + b": b")),
 }
 
-CASES: Mapping[str, RawCase] = {**GOOD, **{name: _refused(*row) for name, row in REFUSED.items()}}
+CASES: Mapping[str, RawCase] = {**GOOD, **{name: _refused(*arguments) for name, arguments in REFUSED.items()}}

@@ -71,7 +71,7 @@ class SchemaValues:
         if not properties:
             return st.dictionaries(st.text(max_size=8), ANY_JSON, max_size=3)
         required = set(schema.get("required", ())) if self._is_strict else set()
-        made = {name: self.values(row) for name, row in properties.items()}
+        made = {name: self.values(schema) for name, schema in properties.items()}
         return st.fixed_dictionaries(
             {name: strategy for name, strategy in made.items() if name in required},
             optional={name: strategy for name, strategy in made.items() if name not in required},

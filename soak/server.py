@@ -82,9 +82,9 @@ class Server:
         """How many established connections a worker holds."""
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         sockets = {
-            f"socket:[{row[9]}]"
-            for row in rows
-            if row[3] == ESTABLISHED and int(row[1].rpartition(":")[2], 16) == self.port
+            f"socket:[{each[9]}]"
+            for each in rows
+            if each[3] == ESTABLISHED and int(each[1].rpartition(":")[2], 16) == self.port
         }
         held = set()
         for entry in Path(f"/proc/{pid}/fd").iterdir():

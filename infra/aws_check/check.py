@@ -143,7 +143,7 @@ class AwsCheck:
             Whether everything held.
         """
         self._try("destroy", self.destroy)
-        return all(row.result == "held" for row in self.rows)
+        return all(step.result == "held" for step in self.rows)
 
     def _try(self, name: str, deed: Callable[[], str]) -> None:
         started = self.clock()
@@ -255,7 +255,7 @@ class AwsCheck:
         """Every function and stage has its alarms, and none of them rings."""
         plan = self._plan()
         pages = self.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=self.prefix)
-        states = {row["AlarmName"]: row["StateValue"] for page in pages for row in page["MetricAlarms"]}
+        states = {alarm["AlarmName"]: alarm["StateValue"] for page in pages for alarm in page["MetricAlarms"]}
         wanted = {errors_alarm_name(function.name) for function in plan.functions}
         missing = sorted(wanted - states.keys())
         if missing:
@@ -377,5 +377,5 @@ class AwsCheck:
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    line = next((row for row in lines if "error:" in row), lines[0] if lines else type(error).__name__)
+    line = next((text for text in lines if "error:" in text), lines[0] if lines else type(error).__name__)
     return line if isinstance(error, CheckFailedError) else f"{type(error).__name__}: {line}"

@@ -156,8 +156,8 @@ def unfinished(home: Path) -> list[Path]:
 
 def open_stack(folder: Path) -> ThrowawayStack:
     """The stack of a check that was killed; nothing is deployed by it any more."""
-    row = json.loads((folder / "check.json").read_bytes())
-    return ThrowawayStack(folder.absolute(), row["stack"], row["region"], lambda: None)
+    fields = json.loads((folder / "check.json").read_bytes())
+    return ThrowawayStack(folder.absolute(), fields["stack"], fields["region"], lambda: None)
 
 
 def make_clients(region: str) -> Callable[[str], Any]:

@@ -24,7 +24,7 @@ def undo_logs_role(client: Client, prefix: str) -> None:
     if (gateway.get_account().get("cloudwatchRoleArn") or "").rpartition("/")[2].startswith(own):
         gateway.update_account(patchOperations=[{"op": "replace", "path": "/cloudwatchRoleArn", "value": ""}])
     for page in iam.get_paginator("list_roles").paginate():
-        for name in [row["RoleName"] for row in page["Roles"] if row["RoleName"].startswith(own)]:
+        for name in [role["RoleName"] for role in page["Roles"] if role["RoleName"].startswith(own)]:
             for policy in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
                 iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
             iam.delete_role(RoleName=name)
@@ -50,7 +50,7 @@ def _list_names(client: Client) -> Iterator[tuple[str, str]]:
         ("events", "list_rules", "Rules", "Name", "rule"),
     ):
         for page in client(service).get_paginator(operation).paginate():
-            for row in page.get(rows, []):
-                yield kind, row[name]
-    for row in client("s3").list_buckets()["Buckets"]:
-        yield "bucket", row["Name"]
+            for entry in page.get(rows, []):
+                yield kind, entry[name]
+    for entry in client("s3").list_buckets()["Buckets"]:
+        yield "bucket", entry["Name"]

@@ -25,33 +25,33 @@ from .runtime import FunctionSpec, find_opener
 log = logging.getLogger("turnout.function")
 
 
-def load_function(folder: Path, row: Mapping[str, Any]) -> ModelFunction:
-    """The function packaged in `folder`, whose `function.json` is `row`, its session open and warmed up.
+def load_function(folder: Path, fields: Mapping[str, Any]) -> ModelFunction:
+    """The function packaged in `folder`, whose `function.json` is `fields`, its session open and warmed up.
 
     Raises:
         ModelError: the artifact or the transform cannot be opened; Lambda reports it as a failed init.
     """
     model = folder
-    if row["stored"]:
+    if fields["stored"]:
         from .stored_model import StoredFile, fetch_model  # with TLS, which no other function waits for
 
-        model = Path(tempfile.gettempdir(), "turnout", row["sha256"])
-        fetch_model([StoredFile(**file) for file in row["stored"]], model / "model", os.environ)
+        model = Path(tempfile.gettempdir(), "turnout", fields["sha256"])
+        fetch_model([StoredFile(**file) for file in fields["stored"]], model / "model", os.environ)
     spec = FunctionSpec(
-        model=row["model"],
-        version=row["version"],
-        sha256=row["sha256"],
-        signature=Signature.from_json(row["signature"]),
-        public=Signature.from_json(row["public"]) if row.get("public") else None,
-        artifact=model / row["artifact"],
-        transform=folder / row["transform"] if row["transform"] else None,
+        model=fields["model"],
+        version=fields["version"],
+        sha256=fields["sha256"],
+        signature=Signature.from_json(fields["signature"]),
+        public=Signature.from_json(fields["public"]) if fields.get("public") else None,
+        artifact=model / fields["artifact"],
+        transform=folder / fields["transform"] if fields["transform"] else None,
         memory_mb=int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024")),
-        fatal=tuple(FatalRequest.from_json(kind) for kind in row["fatal"]),
+        fatal=tuple(FatalRequest.from_json(kind) for kind in fields["fatal"]),
     )
-    function = ModelFunction(spec, find_opener(row["opener"]))
+    function = ModelFunction(spec, find_opener(fields["opener"]))
     function.load()
-    if row["warm_up"] is not None:
-        _warm_up(function, row["warm_up"])
+    if fields["warm_up"] is not None:
+        _warm_up(function, fields["warm_up"])
     return function
 
 
@@ -67,10 +67,10 @@ def _warm_up(function: ModelFunction, request: dict[str, Any]) -> None:
 
 def _make_handler(folder: Path) -> LambdaHandler:
     disable_telemetry()  # before a transform that imports onnxruntime by itself
-    row = orjson.loads((folder / "function.json").read_bytes())
-    function = load_function(folder, row)
+    fields = orjson.loads((folder / "function.json").read_bytes())
+    function = load_function(folder, fields)
     handle = counting_failures(function, print)
-    capture = row["capture"]
+    capture = fields["capture"]
     return capturing_requests(handle, function.spec, CaptureRule(**capture), print) if capture else handle
 
 

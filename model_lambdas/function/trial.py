@@ -20,12 +20,12 @@ BUGS = (NameError, AttributeError, ImportError, NotImplementedError, AssertionEr
 """What no made-up values can be blamed for."""
 
 
-def try_model(artifact: str, row: Mapping[str, Any]) -> dict[str, str]:
+def try_model(artifact: str, fields: Mapping[str, Any]) -> dict[str, str]:
     """Open a version and send it a request.
 
     Args:
         artifact: the file that models.yaml names.
-        row: what its function knows of it, and `request`; `is_example` says that the request must work.
+        fields: what its function knows of it, and `request`; `is_example` says that the request must work.
 
     Returns:
         `fault`: why it cannot be opened or fails; `returned`: what it returned against its signature. Empty where all
@@ -35,34 +35,36 @@ def try_model(artifact: str, row: Mapping[str, Any]) -> dict[str, str]:
         ModuleNotFoundError: it imports what it does not have.
     """
     spec = FunctionSpec(
-        model=row["model"],
-        version=row["version"],
-        sha256=row["sha256"],
-        signature=Signature.from_json(row["signature"]),
+        model=fields["model"],
+        version=fields["version"],
+        sha256=fields["sha256"],
+        signature=Signature.from_json(fields["signature"]),
         artifact=Path(artifact),
-        memory_mb=row["memory_mb"],
-        external_files=tuple(map(Path, row["external_files"])),
+        memory_mb=fields["memory_mb"],
+        external_files=tuple(map(Path, fields["external_files"])),
         copies=Path(artifact).parent,
     )
     owner = f"{spec.model} {spec.version}: "
     try:
-        model = find_opener(row["opener"])(spec)
+        model = find_opener(fields["opener"])(spec)
     except ModelError as error:
         _raise_missing(error)
         return {"fault": str(error).removeprefix(owner)}
     interface = build_interface(spec.signature, spec.model, spec.version)
     try:
-        model.run(decode_request({}, orjson.dumps(row["request"]), interface).inputs)
+        model.run(decode_request({}, orjson.dumps(fields["request"]), interface).inputs)
     except RequestError as error:
         return (
-            {"fault": f"its first example is refused: {error.message.removeprefix(owner)}"} if row["is_example"] else {}
+            {"fault": f"its first example is refused: {error.message.removeprefix(owner)}"}
+            if fields["is_example"]
+            else {}
         )
     except ReturnError as error:
         return {"returned": str(error)}
     except ModuleNotFoundError:
         raise
     except Exception as error:
-        if row["is_example"] or isinstance(error, BUGS):
+        if fields["is_example"] or isinstance(error, BUGS):
             return {"fault": f"predict fails: {type(error).__name__}: {error}"}
     return {}
 

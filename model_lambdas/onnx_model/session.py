@@ -103,10 +103,10 @@ class Model:
         self._refusals = (state.InvalidArgument, state.Fail, state.RuntimeException, UnicodeDecodeError, ValueError)
         self._outputs = {output.name: output for output in spec.signature.outputs}
         self._names = tuple(self._outputs)
-        self._texts = frozenset(row.name for row in spec.signature.inputs if row.datatype == "BYTES")
-        self._halves = frozenset(row.name for row in spec.signature.inputs if row.datatype == "BF16")
-        self._by_value = any(row.datatype == "BF16" for row in spec.signature.outputs)
-        self._labelled = any(row.labels for row in spec.signature.outputs)
+        self._texts = frozenset(tensor.name for tensor in spec.signature.inputs if tensor.datatype == "BYTES")
+        self._halves = frozenset(tensor.name for tensor in spec.signature.inputs if tensor.datatype == "BF16")
+        self._by_value = any(tensor.datatype == "BF16" for tensor in spec.signature.outputs)
+        self._labelled = any(tensor.labels for tensor in spec.signature.outputs)
         if self._by_value and (self._texts or self._labelled):
             message = (
                 f"{self._name}: a model with BF16 outputs can have neither BYTES inputs nor ZipMap outputs: "

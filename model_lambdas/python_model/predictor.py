@@ -47,7 +47,7 @@ class Model:
         self._name = f"{spec.model} {spec.version}"
         self._outputs = spec.signature.outputs
         self._names = tuple(output.name for output in spec.signature.outputs)
-        self._texts = frozenset(row.name for row in spec.signature.inputs if row.datatype == "BYTES")
+        self._texts = frozenset(tensor.name for tensor in spec.signature.inputs if tensor.datatype == "BYTES")
         self._doubt = Doubt(self._name, "predict")
         check_digest(spec)
         self._code = _open_code(spec, self._name)

@@ -142,11 +142,11 @@ def describe_model(model: ModelEntry, version: str, stage: ServedStage) -> dict[
         "name": model.name,
         "versions": list(model.versions),
         "platform": GRAPH_PLATFORM if known is None else known.platform,
-        "inputs": [_tensor(row) for row in signature["inputs"]],
-        "outputs": [_tensor(row) for row in signature["outputs"]],
+        "inputs": [_tensor(tensor) for tensor in signature["inputs"]],
+        "outputs": [_tensor(tensor) for tensor in signature["outputs"]],
     }
 
 
-def _tensor(row: Mapping[str, Any]) -> dict[str, Any]:
+def _tensor(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A tensor's metadata. The shape of one whose rank is not known is null: a list of any length would name a rank."""
-    return {"name": row["name"], "datatype": row["datatype"], "shape": row["shape"]}
+    return {"name": spec["name"], "datatype": spec["datatype"], "shape": spec["shape"]}

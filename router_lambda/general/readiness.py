@@ -71,7 +71,7 @@ class Readiness:
                 if reason:
                     silent.append({"model": model, "version": version, "reason": reason})
         if silent:
-            sentences = "; ".join(" ".join(filter(None, row.values())) for row in silent[:MOST_SHOWN])
+            sentences = "; ".join(" ".join(filter(None, entry.values())) for entry in silent[:MOST_SHOWN])
             more = f"; and {len(silent) - MOST_SHOWN} more" if len(silent) > MOST_SHOWN else ""
             raise RequestError("NOT_READY", f"not ready: {sentences}{more}", not_ready=silent)
 

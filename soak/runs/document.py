@@ -80,9 +80,9 @@ class DocumentAttack:
         self.statuses: Counter[int] = Counter()
         self.requests = 0
         self.operations = [
-            Operation(name, path, row)
+            Operation(name, path, operation)
             for path, operations in document["paths"].items()
-            for method, row in operations.items()
+            for method, operation in operations.items()
             for name in (METHODS if method == ANY_METHOD else (method,))
             if method in {*METHODS, ANY_METHOD}
         ]
@@ -182,7 +182,9 @@ class DocumentAttack:
         kinds = st.sampled_from(["example", "example", "fitting", "fitting", "odd", "odd", "any", "bytes", "none"])
         types = st.sampled_from(["application/json"] * 5 + ["application/octet-stream", "text/plain"])
         texts = st.sampled_from(MODELS) | st.text(min_size=1, max_size=12)
-        names = [row["name"] for row in operation.content.get("parameters", ()) if row["in"] == "path"]
+        names = [
+            parameter["name"] for parameter in operation.content.get("parameters", ()) if parameter["in"] == "path"
+        ]
 
         @st.composite
         def requests(draw: Any) -> bytes:
