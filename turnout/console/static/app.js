@@ -59,11 +59,7 @@ function App() {
       <span class="project">${state.platform || state.folder}</span>
       <span class="muted">${state.place}</span>
       ${!state.may_write && html`<span class="badge">read-only</span>`}
-<<<<<<< HEAD
-      <nav aria-label="Views"><a href="#" aria-current=${where.view === '' ? 'page' : null}>Models</a> <a href="#plan" aria-current=${where.view === 'plan' ? 'page' : null}>Plan</a> <a href="#requests" aria-current=${where.view === 'requests' ? 'page' : null}>Requests</a> <a href="#try" aria-current=${where.view === 'try' ? 'page' : null}>Try it</a></nav>
-=======
-      <nav aria-label="Views"><a href="#" aria-current=${!where.stage && where.model === null && !where.isPlan ? 'page' : null}>Models</a> <a href="#plan" aria-current=${where.isPlan ? 'page' : null}>Plan</a> <a href="#try" aria-current=${where.model !== null ? 'page' : null}>Try it</a>${state.is_served_here && html` <a href="/docs">API</a>`}</nav>
->>>>>>> 470f1be (GET /docs: the API's pages for people, with examples that run)
+      <nav aria-label="Views"><a href="#" aria-current=${where.view === '' ? 'page' : null}>Models</a> <a href="#plan" aria-current=${where.view === 'plan' ? 'page' : null}>Plan</a> <a href="#requests" aria-current=${where.view === 'requests' ? 'page' : null}>Requests</a> <a href="#try" aria-current=${where.view === 'try' ? 'page' : null}>Try it</a>${state.is_served_here && html` <a href="/docs">API</a>`}</nav>
       <span class=${`live ${isLive ? 'on' : ''}`} role="status">${isLive ? 'live' : 'no data'}</span>
     </header>
     <main>
