@@ -29,6 +29,7 @@ from turnout.protocol.naming import function_prefix
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.trials.checks import check_opens, try_versions
 
+from .access.authorizer import Authorizer, AuthorizerArgs, rows_of
 from .account import Account, BotoAccount
 from .api import ApiComponent, RestApiArgs
 from .functions import ServedFunction, ServedFunctionArgs
@@ -168,6 +169,7 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
             # A hyphen, lest a stage be called as a function's package is.
             alarms = tuple(alarms_of_stage(place, api.name, stage))
             Alarms(f"stage-{stage.name}", alarms, settings.alarm_actions)
+    make_authorizer(stack, apis)
     make_guard_rail(stack, apis)
     dashboard = aws.cloudwatch.Dashboard(
         "dashboard", dashboard_name=place.prefix, dashboard_body=render_dashboard(plan, place)
@@ -219,6 +221,14 @@ def make_functions(
         Alarms(function.package, tuple(alarms_of_function(function)), settings.alarm_actions)
 
 
+def make_authorizer(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
+    """The authorizer, where some stage has consumers."""
+    stages = {name: stage for api in apis.values() for name, stage in api.stages.items()}
+    keys = rows_of(stack.plan, stages)
+    if keys:
+        Authorizer("callers", AuthorizerArgs(stack.place, keys, stack.settings.log_retention_days))
+
+
 def make_guard_rail(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
     """The guard rail, where a canary is on that an alarm may end."""
     guarded = list(find_guarded(stack.plan, stack.project.manifest, apis))
@@ -231,6 +241,9 @@ def export(plan: Plan, apis: Mapping[str, ApiComponent], dashboard: aws.cloudwat
     stages = {name: (api, stage) for api in apis.values() for name, stage in api.stages.items()}
     pulumi.export("endpoints", {name: stage.stage.invoke_url for name, (_, stage) in stages.items()})
     pulumi.export("api_keys", {name: stage.key for name, (_, stage) in stages.items() if stage.key is not None})
+    named = {name: stage.consumer_keys for name, (_, stage) in stages.items() if stage.consumer_keys}
+    if named:
+        pulumi.export("consumer_keys", named)
     pulumi.export("rest_apis", {name: api.rest_api_id for name, (api, _) in stages.items()})
     pulumi.export("stages", {stage.name: served_by(stage) for api in plan.apis for stage in api.stages})
     pulumi.export("functions", [function.name for function in plan.functions])

@@ -10,8 +10,8 @@ import pulumi_aws as aws
 
 from turnout.plan.values import StagePlan
 
-from .auth import AUTH_RESOURCES
-from .observability.access_logs import FORMAT, make_log_groups
+from .access.auth import AUTH_RESOURCES, make_consumer
+from .observability.access_logs import make_log_groups, render_format
 
 HEALTH_RATE, HEALTH_BURST = 10_000, 5_000
 """Of health, which the stage's own throttle must not refuse: an account's limits, which hold for all of its APIs."""
@@ -43,6 +43,8 @@ class ApiStageArgs:
 class ApiStage(pulumi.ComponentResource):
     """A stage, `https://ID.execute-api.REGION.amazonaws.com/prod`.
 
+    `key` is the stage's own, None where it has none; `consumer_keys` are those of its consumers, by their names.
+
     While a canary of any kind is on, the stage keeps its own deployment and the canary gets the newest one: API Gateway
     does not associate a stage with another deployment while it has a canary. Source: API Gateway Developer Guide, "Set
     up an API Gateway canary release deployment".
@@ -60,7 +62,10 @@ class ApiStage(pulumi.ComponentResource):
             stage_name=planned.name,
             variables=planned.variables,
             canary_settings=_canary_settings(planned, args.deployment),
-            access_log_settings={"destination_arn": log.arn, "format": FORMAT},
+            access_log_settings={
+                "destination_arn": log.arn,
+                "format": render_format(has_consumers=bool(planned.consumers)),
+            },
             opts=pulumi.ResourceOptions(
                 parent=self, depends_on=args.after, ignore_changes=["deployment"] if planned.canary else None
             ),
@@ -89,6 +94,10 @@ class ApiStage(pulumi.ComponentResource):
                     )
         make_secret = AUTH_RESOURCES.get(planned.auth)
         self.key = None if make_secret is None else make_secret(f"{args.api}_{planned.name}", self.stage, within)
+        self.consumer_keys = {
+            consumer.name: make_consumer(f"{args.api}_{planned.name}_{consumer.name}", self.stage, consumer, within)
+            for consumer in planned.consumers
+        }
         self.register_outputs({})
 
 

@@ -13,12 +13,17 @@ import pulumi
 import pulumi_aws as aws
 
 from turnout.plan.deployment_notes import Outputs
-from turnout.protocol.aws.access_log import ACCESS_LOG_FIELDS
+from turnout.protocol.aws.access_log import ACCESS_LOG_FIELDS, CALLER_FIELD
 
 from ..naming import Place
 from ..policies import API_GATEWAY, render_trust
 
-FORMAT = json.dumps(dict(ACCESS_LOG_FIELDS), separators=(",", ":"))
+
+def render_format(*, has_consumers: bool) -> str:
+    """Return what API Gateway writes of each request of a stage."""
+    fields = {**ACCESS_LOG_FIELDS, **({"caller": CALLER_FIELD} if has_consumers else {})}
+    return json.dumps(fields, separators=(",", ":"))
+
 
 PUSH_TO_LOGS = "service-role/AmazonAPIGatewayPushToCloudWatchLogs"
 """AWS's own policy: API Gateway refuses a role that may less. Its resource is `*`, for it is the role of all APIs."""

@@ -103,9 +103,16 @@ def _line(
         status=status,
         duration_ms=duration_ms,
         resource=event.get("resource", ""),
+        caller=_find_caller(context),
     )
     line = b"" if sample is None else write_line(sample)
     return line.decode() if len(line) <= LARGEST_LOG_LINE_BYTES else _left_out(spec, len(line))
+
+
+def _find_caller(context: Mapping[str, Any]) -> str:
+    """The consumer whose key was sent; empty where an authorizer of another kind, or none, let the request in."""
+    caller = (context.get("authorizer") or {}).get("caller") if (context.get("identity") or {}).get("apiKey") else ""
+    return caller if isinstance(caller, str) else ""
 
 
 def _is_replay(event: Mapping[str, Any], spec: FunctionSpec) -> bool:

@@ -24,10 +24,11 @@ SERVE_OPTIONS: dict[str, tuple[str, ...]] = {
     "production": ("--services", "token"),
     "control-plane": (),
     "browsers": ("--watch",),
+    "consumers": ("--watch",),
 }
 """The options with which each page starts its server."""
 
-MANIFESTS = ("browsers", "canary", "graphs", "routing")
+MANIFESTS = ("browsers", "canary", "consumers", "graphs", "routing")
 """Pages whose first YAML block has stages, and models unless the project of `turnout init` has them."""
 
 
@@ -57,7 +58,7 @@ def test_blocks_do_what_the_page_says(page: str, tmp_path: Path) -> None:
 def test_manifest_on_the_page_is_right(page: str) -> None:
     block = next(block for block in blocks_of(page) if block.language == "yaml")
     text = block.text
-    if "models:" not in text:
+    if not re.search("^models:", text, re.MULTILINE):
         template = (ROOT / "turnout/scaffold/template/models.yaml").read_text()
         text = template[: template.index("stages:")] + text
     if "platform:" not in text:

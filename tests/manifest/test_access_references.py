@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from turnout.manifest.access import Cors
+from turnout.manifest.access import Consumer, Cors, RequestQuota
 from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.problems import ProblemsError
 
@@ -62,3 +62,40 @@ def test_cors_is_read_with_its_defaults() -> None:
 )
 def test_wrong_cors_is_refused_with_its_place(cors: str, message: str) -> None:
     assert message in message_of(f"cors: {cors}")
+
+
+KEYED = "auth: api_key, consumers: "
+
+
+def test_consumers_are_read_with_their_defaults() -> None:
+    assert parse(f"{KEYED}{{web-app: {{}}}}").stages[0].consumers == (Consumer("web-app"),)
+    full = (
+        "{a: {models: [iris], throttle: {rate: 1.5, burst: 3}, quota: {requests: 9, period: week}, "
+        "expires: '2027-01-31', keys: [old, new]}}"
+    )
+    assert parse(f"{KEYED}{full}").stages[0].consumers == (
+        Consumer("a", ("iris",), 1.5, 3, RequestQuota(9, "week"), "2027-01-31", ("old", "new")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ("consumers: {a: {}}", "stages.prod.consumers: are for `auth: api_key`"),
+        (f"{KEYED}{{owner: {{}}}}", "stages.prod.consumers.owner: `owner` is a reserved word"),
+        (f"{KEYED}{{Web: {{}}}}", "a consumer's name must be lower-case words"),
+        (f"{KEYED}{{a: {{models: [irsi]}}}}", "consumers.a.models.0: unknown model `irsi`: did you mean `iris`"),
+        (f"{KEYED}{{a: {{models: []}}}}", "stages.prod.consumers.a.models"),
+        (f"{KEYED}{{a: {{expires: '2026-02-30'}}}}", "there is no day 2026-02-30"),
+        (f"{KEYED}{{a: {{expires: tomorrow}}}}", "must be a day such as"),
+        (f"{KEYED}{{a: {{expires: 2027-01-31}}}}", 'Write it in quotes: "2027-01-31".'),
+        (f"{KEYED}{{a: {{quota: {{requests: 5}}}}}}", "`period` is missing"),
+        (f"{KEYED}{{a: {{quota: {{requests: 5, period: hour}}}}}}", "must be one of day, week, month"),
+        (f"{KEYED}{{a: {{throttle: {{rate: 0, burst: 1}}}}}}", "must be above 0"),
+        (f"{KEYED}{{a: {{keys: [k1, k2, k3]}}}}", "stages.prod.consumers.a.keys"),
+        (f"{KEYED}{{a: {{keys: [k1, k1]}}}}", "stages.prod.consumers.a.keys"),
+        (f"{KEYED}{{a: {{mdoels: [iris]}}}}", "did you mean `models`?"),
+    ],
+)
+def test_wrong_consumers_are_refused_with_their_place(stage: str, message: str) -> None:
+    assert message in message_of(stage)

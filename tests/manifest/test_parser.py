@@ -294,6 +294,11 @@ OTHER: Mapping[str, Any] = {
     "version_override": True,
     "issuer": "https://other",
     "audience": ["other"],
+    "models": ["m"],
+    "requests": 7,
+    "period": "week",
+    "expires": "2027-01-31",
+    "keys": ["other"],
     "origins": ["https://other.example"],
     "headers": ["x-other"],
     "methods": ["POST"],
@@ -340,7 +345,7 @@ BASE: Mapping[str, Any] = {
     },
 }
 
-NAMES = {"models": "m", "versions": "v1", "stages": "dev"}
+NAMES = {"models": "m", "versions": "v1", "stages": "dev", "consumers": "app"}
 
 
 def leaves(schema: Mapping[str, Any], root: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -364,6 +369,11 @@ SCHEMA = json.loads(schema_path("models").read_bytes())
 def test_every_key_of_the_schema_changes_the_manifest(path: tuple[str, ...]) -> None:
     tree = copy.deepcopy(dict(BASE))
     before = parse(flow(tree))
+    if "consumers" in path:
+        limits = {"throttle": {"rate": 1, "burst": 1}, "quota": {"requests": 1, "period": "day"}}
+        tree["stages"]["dev"] |= {"auth": "api_key", "consumers": {"app": limits}}
+        del tree["stages"]["dev"]["jwt"]
+        before = parse(flow(tree))
     holder = tree
     for key in path[:-1]:
         holder = holder.setdefault(key, {})

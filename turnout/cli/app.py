@@ -19,7 +19,6 @@ from turnout.cli.commands import (
     console,
     init,
     invoke,
-    keys,
     models,
     openapi,
     plan,
@@ -30,6 +29,7 @@ from turnout.cli.commands import (
     validate,
 )
 from turnout.cli.group import Group
+from turnout.cli.keys import commands as keys
 from turnout.cli.output import CommandError, notify, print_problems
 from turnout.problems import ProblemsError
 
@@ -131,12 +131,12 @@ for command in (
     add.add,
     remove.remove,
     models.models,
-    keys.keys,
     openapi.openapi,
 ):
     app.command()(command)
 app.command("test")(test.run)  # pytest would collect a function of that name
 
+app.add_typer(keys.keys)
 app.add_typer(canary.canary)
 
 

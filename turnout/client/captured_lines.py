@@ -81,6 +81,7 @@ def parse_sample(fields: Any) -> Sample:
         status=_field(fields, "status", int),
         duration_ms=_field(fields, "duration_ms", float),
         resource=_field(fields, "resource", str) if "resource" in fields else "",
+        caller=_field(fields, "caller", str) if "caller" in fields else "",
     )
 
 

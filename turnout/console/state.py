@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from turnout import __version__
@@ -111,6 +112,7 @@ def describe_stage(subject: Subject, project: Project, stage: Stage, *, may_writ
         "name": stage.name,
         "auth": stage.auth,
         "throttle": stage.throttle and {"rate": stage.throttle.rate, "burst": stage.throttle.burst},
+        "consumers": [asdict(consumer) for consumer in stage.consumers],
         "cells": {model.name: cell for model in project.manifest.models if (cell := describe_cell(stage, model))},
         "canary": stage.canary
         and {

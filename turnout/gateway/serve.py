@@ -148,6 +148,7 @@ def serve(
             deferred,
             None if captured is None else captured.write,
             line_log if access_log else None,
+            state.callers,
         )
         budget = make_budget(max_memory, state, in_process=isolation is None)
         refusals = {int(status): make_refusal(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
@@ -191,6 +192,7 @@ def serve(
                 apis=edition.apis,
                 stage=stage,
                 keys=edition.keys,
+                consumer_keys=edition.consumer_keys,
                 port=bound_port,
                 observers=make_observers(outlets, edition.project, edition.plan),
                 bucket_of=state.buckets.bucket_of,
@@ -237,7 +239,7 @@ def greet_user(
     edition: Edition, notes: Sequence[str], url: str, default_stage: str, capture: Path | None, console: Console | None
 ) -> None:
     """Print where the stages are, how to call one, and what is worth knowing."""
-    notes = [*(f"{note.path}: {note.message}" for note in edition.plan.notes), *notes]
+    notes = [*(f"{note.path}: {note.message}" for note in edition.plan.notes), *notes, *find_missing_keys(edition)]
     if capture is not None:
         notes.append(f"requests are captured to {capture}: it will contain what callers send")
     project, keys = edition.project, edition.keys
@@ -245,6 +247,16 @@ def greet_user(
     if console is not None:
         notify(f"Console: {console.address}")
     notify(render_banner(project.manifest, url, default_stage=default_stage, keys=keys, sample=sample, notes=notes))
+
+
+def find_missing_keys(edition: Edition) -> Iterator[str]:
+    """Say which consumers have no key on this machine."""
+    for stage in edition.project.manifest.stages:
+        known = {key.consumer.name for key in edition.consumer_keys.get(stage.name, ()) if key.consumer is not None}
+        for consumer in stage.consumers:
+            if consumer.name not in known:
+                command = f"turnout keys issue {stage.name} {consumer.name}"
+                yield f"stages.{stage.name}.consumers.{consumer.name}: has no key here: `{command}` makes one"
 
 
 def open_capture(output: Output, capture: Path | None, state: SharedState) -> LineWriter | None:

@@ -1,4 +1,4 @@
-"""From where a stage may be called and by whom: the keys of a stage's `cors`, as frozen values."""
+"""From where a stage may be called and by whom: a stage's `cors` and `consumers`, as frozen values."""
 
 from __future__ import annotations
 
@@ -36,3 +36,58 @@ def read_cors(fields: Mapping[str, Any]) -> Cors:
     """The `cors` of a stage in a tree in which nothing is wrong."""
     readers = {"origins": tuple, "headers": tuple, "methods": tuple, "max_age_s": int, "credentials": bool}
     return Cors(**{key: read(fields[key]) for key, read in readers.items() if key in fields})
+
+
+@dataclass(frozen=True, slots=True)
+class RequestQuota:
+    """How many requests in a `day`, a `week` or a `month`."""
+
+    requests: int
+    period: str
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A named caller of a stage.
+
+    Args:
+        name: in logs, metrics and captures.
+        models: that it may call; None for all of them.
+        rate: requests per second over time, for each of its keys; 0 where they are not limited.
+        burst: how many at once.
+        quota: of each of its keys, or None.
+        expires: the day, UTC, from which its keys are refused; empty for never.
+        keys: the names of its keys, one or two.
+    """
+
+    name: str
+    models: tuple[str, ...] | None = None
+    rate: float = 0.0
+    burst: int = 0
+    quota: RequestQuota | None = None
+    expires: str = ""
+    keys: tuple[str, ...] = ("k1",)
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """What decides whether it may call a model, as `turnout.protocol.aws.callers.may_call` reads it."""
+        models = None if self.models is None else list(self.models)
+        return {"caller": self.name, "models": models, "expires": self.expires}
+
+
+def read_consumers(fields: Mapping[str, Mapping[str, Any]]) -> tuple[Consumer, ...]:
+    """The `consumers` of a stage in a tree in which nothing is wrong, in the file's order."""
+    return tuple(_read_consumer(name, row) for name, row in fields.items())
+
+
+def _read_consumer(name: str, fields: Mapping[str, Any]) -> Consumer:
+    throttle, quota = fields.get("throttle", {}), fields.get("quota")
+    return Consumer(
+        name,
+        tuple(fields["models"]) if "models" in fields else None,
+        float(throttle.get("rate", 0)),
+        int(throttle.get("burst", 0)),
+        RequestQuota(int(quota["requests"]), quota["period"]) if quota is not None else None,
+        fields.get("expires", ""),
+        tuple(fields.get("keys", ("k1",))),
+    )

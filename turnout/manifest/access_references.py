@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from datetime import date
 
 from turnout.manifest.schema import Finding
-from turnout.manifest.tree import Tree, mapping, sequence
+from turnout.manifest.tree import Tree, check_model, mapping, sequence
+from turnout.protocol.aws.callers import OWNER
 from turnout.protocol.aws.cors import ANY_ORIGIN, MOST_CHARACTERS, spell_origins
 from turnout.yaml_text.reader import KeyPath
+
+DAY = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
-def check_access(path: KeyPath, body: Tree) -> Iterator[Finding]:
+def check_access(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:
     """What is wrong between the keys of the stage at `path`."""
     yield from _check_cors((*path, "cors"), mapping(body.get("cors")))
+    yield from _check_consumers(tree, (*path, "consumers"), body)
+
+
+def _check_consumers(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:
+    if "consumers" in body and body.get("auth", "none") != "api_key":
+        yield Finding(path, "are for `auth: api_key`", "Set `auth: api_key`, or delete them.")
+    for name, row in mapping(body.get("consumers")).items():
+        fields = mapping(row)
+        if name == OWNER:
+            yield Finding((*path, name), f"`{OWNER}` is a reserved word", "Rename the consumer.")
+        for index, model in enumerate(sequence(fields.get("models"))):
+            if isinstance(model, str):
+                yield from check_model(tree, (*path, name, "models", index), model)
+        expires = fields.get("expires")
+        if isinstance(expires, str) and DAY.fullmatch(expires) and not _is_day(expires):
+            yield Finding((*path, name, "expires"), f"there is no day {expires}", "Name the month's last day.")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_cors(path: KeyPath, cors: Tree) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from turnout.manifest.access import Cors, read_cors
+from turnout.manifest.access import Consumer, Cors, RequestQuota, read_consumers, read_cors
 from turnout.manifest.judgement import Agreement, Judgement, OutputRule, build_judgement
 from turnout.manifest.references import check_references
 from turnout.manifest.schema import check_schema, schema_default
@@ -48,6 +48,7 @@ __all__ = [
     "Canary",
     "Capture",
     "Case",
+    "Consumer",
     "Cors",
     "EnsembleNode",
     "Judgement",
@@ -58,6 +59,7 @@ __all__ = [
     "OutputRule",
     "Position",
     "Prices",
+    "RequestQuota",
     "Routing",
     "SequenceNode",
     "Slo",
@@ -231,6 +233,7 @@ def _stage(name: str, fields: Mapping[str, Any], newest: Mapping[str, str], judg
         jwt=Jwt(fields["jwt"]["issuer"], tuple(fields["jwt"]["audience"])) if "jwt" in fields else None,
         newest=frozenset(newest.keys() - serve.keys() - weights.keys()),
         cors=read_cors(fields["cors"]) if "cors" in fields else None,
+        consumers=read_consumers(fields.get("consumers", {})),
     )
 
 

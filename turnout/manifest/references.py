@@ -131,7 +131,7 @@ def _stage(tree: Tree, stage: str) -> Iterator[Finding]:
             yield Finding((*path, "serve", model), f"`{model}` is under `weights` too", "Delete one of the two.")
     yield from _left_out(tree, path, body)
     yield from _jwt(path, body)
-    yield from check_access(path, body)
+    yield from check_access(tree, path, body)
     yield from _canary(tree, path, stage, body)
 
 

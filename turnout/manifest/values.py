@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from turnout.manifest.access import Cors
+from turnout.manifest.access import Consumer, Cors
 from turnout.manifest.judgement import Judgement
 from turnout.manifest.settings import Settings, Slo
 from turnout.problems import Problem
@@ -160,6 +160,7 @@ class Stage:
         jwt: the issuer and audience of `auth: jwt`, else None.
         newest: the models of `serve` that `"*": newest` stands for.
         cors: which web pages may call it from a browser, or None.
+        consumers: the named callers of `auth: api_key`.
     """
 
     name: str
@@ -173,6 +174,7 @@ class Stage:
     jwt: Jwt | None = None
     newest: frozenset[str] = field(default=frozenset(), compare=False)  # `serve` says what that comes to
     cors: Cors | None = None
+    consumers: tuple[Consumer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ from turnout.openapi.cors import PREFLIGHT, build_preflight, customize_errors
 from turnout.openapi.general_operations import ANY_METHOD, GENERAL_SCHEMAS, build_general_operation, path_parameters
 from turnout.openapi.inference_operations import ShownExample, build_operation
 from turnout.openapi.schemas import build_schemas
-from turnout.plan.auth import build_schemes, find_auth_type
+from turnout.plan.auth import CALLERS, build_callers_scheme, build_schemes, find_auth_type
 from turnout.plan.checks.quotas import DOCUMENT_BYTES, FEWER_INPUTS, SCHEMA_BYTES, SPLIT, spell_use
 from turnout.plan.values import Api, Plan, Quota, ServedVersion
 from turnout.problems import Problem, ProblemsError
+from turnout.protocol.naming import LIVE, function_prefix
 
 Document = dict[str, Any]
 UriOf = Callable[[str], str]
@@ -33,6 +34,12 @@ GATEWAY_RESPONSES = {
     }
 }
 """What API Gateway answers by itself stays as it is; who is throttled is also told when to come back."""
+
+CALLERS_RESPONSES = {
+    kind: {"statusCode": "403", "responseTemplates": {"application/json": '{"message":"Forbidden"}'}}
+    for kind in ("ACCESS_DENIED", "UNAUTHORIZED")
+}
+"""What an authorizer refuses reads like a key that is refused, and so does a request without one."""
 
 INFO = """Inference with ONNX models, each in many versions.
 
@@ -78,6 +85,10 @@ def build_document(
         credentials: the role by which API Gateway invokes the functions; left out where empty.
     """
     auth = find_auth_type(api.auth)
+    security = [{name: [] for name in (auth.name, CALLERS)}] if api.has_consumers else auth.security
+    schemes = build_schemes(auth, api.jwt)
+    if api.has_consumers:
+        schemes[CALLERS] = build_callers_scheme(uri_of(authorizer_name(plan)), credentials)
     versions = versions_by_model(plan)
     served = {(version.version.model, version.version.name): version for version in plan.versions}
     requests = {key: ShownExample.of(version, (examples or {}).get(key)) for key, version in served.items()}
@@ -90,12 +101,12 @@ def build_document(
                 route,
                 {version.version.name: requests[route.model, version.version.name] for version in chosen},
                 description=_describe(plan, route.model, chosen if route.version else []),
-                security=auth.security,
+                security=security,
                 uri=uri,
                 credentials=credentials,
             )
         else:
-            operation = build_general_operation(route, security=auth.security, uri=uri, credentials=credentials)
+            operation = build_general_operation(route, security=security, uri=uri, credentials=credentials)
         paths[route.path] = {ANY_METHOD if route.method == "ANY" else route.method.lower(): operation}
         if route.method == "GET":
             paths[route.path]["head"] = {**operation, "operationId": f"{operation['operationId']}Head"}
@@ -109,14 +120,21 @@ def build_document(
         "info": {"title": api.name, "version": "1", "description": INFO},
         "x-amazon-apigateway-binary-media-types": list(BINARY_MEDIA_TYPES),
         **dict(auth.extensions),
-        "x-amazon-apigateway-gateway-responses": customize_errors(GATEWAY_RESPONSES, api.cors),
+        "x-amazon-apigateway-gateway-responses": customize_errors(
+            {**GATEWAY_RESPONSES, **(CALLERS_RESPONSES if api.has_consumers else {})}, api.cors
+        ),
         "tags": [_tag(plan, model) for model in (*versions, *(graph.model for graph in plan.graphs))],
         "paths": paths,
         "components": {
             "schemas": {**dict(build_schemas(versions, plan.graphs)), **GENERAL_SCHEMAS},
-            **({"securitySchemes": build_schemes(auth, api.jwt)} if auth.scheme is not None else {}),
+            **({"securitySchemes": schemes} if schemes else {}),
         },
     }
+
+
+def authorizer_name(plan: Plan) -> str:
+    """The function that decides for stages with consumers: `turnout-prod_callers:live`, as the others are called."""
+    return f"{function_prefix(plan.platform, plan.stack)}_{CALLERS}:{LIVE}"
 
 
 def versions_by_model(plan: Plan) -> dict[str, list[ServedVersion]]:

@@ -42,6 +42,7 @@ def _api(api: Api) -> dict[str, Any]:
         "stages": [_stage(stage) for stage in api.stages],
         "jwt": api.jwt and asdict(api.jwt),
         "cors": api.cors and asdict(api.cors),
+        "has_consumers": api.has_consumers,
     }
 
 
@@ -58,6 +59,7 @@ def _stage(stage: StagePlan) -> dict[str, Any]:
         "slo": asdict(stage.slo),
         "jwt": stage.jwt and asdict(stage.jwt),
         "cors": stage.cors and asdict(stage.cors),
+        "consumers": [asdict(row) for row in stage.consumers],
     }
 
 

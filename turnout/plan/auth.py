@@ -74,7 +74,7 @@ AUTH_TYPES: Mapping[str, AuthType] = {
         ),
     )
 }
-"""Every kind of authentication. A new one is one row here (and one in infra/auth.py if it needs AWS resources)."""
+"""Every kind of authentication. A new one is one row here (and one in infra/access/auth.py for AWS resources)."""
 
 
 JWT_ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
@@ -110,3 +110,33 @@ def build_schemes(auth: AuthType, jwt: Jwt | None) -> dict[str, Any]:
             "jwtConfiguration": {"issuers": [issuer], "defaultAlgorithms": list(JWT_ALGORITHMS)},
         }
     return {auth.name: scheme}
+
+
+CALLERS = "callers"
+"""The security scheme of stages with consumers, beside `api_key`; also the last word of its function's name."""
+
+CALLERS_TTL_S = 300
+"""How long API Gateway keeps a decision of the authorizer for a key, a path and a method."""
+
+
+def build_callers_scheme(uri: str, credentials: str) -> dict[str, Any]:
+    """The scheme by which an authorizer decides which models a key may call.
+
+    Args:
+        uri: of the authorizer's function.
+        credentials: the role by which API Gateway invokes it, or empty.
+    """
+    return {
+        "type": "apiKey",
+        "name": "x-api-key",
+        "in": "header",
+        "description": "The key decides which models may be called.",
+        "x-amazon-apigateway-authtype": "custom",
+        "x-amazon-apigateway-authorizer": {
+            "type": "request",
+            "authorizerUri": uri,
+            **({"authorizerCredentials": credentials} if credentials else {}),
+            "identitySource": "method.request.header.x-api-key, context.path, context.httpMethod",
+            "authorizerResultTtlInSeconds": CALLERS_TTL_S,
+        },
+    }

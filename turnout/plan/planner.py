@@ -108,9 +108,9 @@ def find_routed(manifest: Manifest) -> frozenset[str]:
 def api_name(prefix: str, stage: StagePlan) -> str:
     """`turnout-local_api_key`; `turnout-local_jwt_prod` where the document holds what is the stage's own.
 
-    That is its issuer or its CORS. Nothing but the stage's name tells two of these apart for good.
+    That is its issuer, its CORS or its consumers. Nothing but the stage's name tells two of these apart for good.
     """
-    return "_".join((prefix, stage.auth, *((stage.name,) if stage.jwt or stage.cors else ())))
+    return "_".join((prefix, stage.auth, *((stage.name,) if stage.jwt or stage.cors or stage.consumers else ())))
 
 
 def _serve(version: Version, artifacts: Mapping[tuple[str, str], Artifact]) -> ServedVersion:
@@ -135,7 +135,8 @@ def _plan_apis(stages: Sequence[StagePlan], routes: tuple[Route, ...], prefix: s
     for stage in stages:
         shared.setdefault(api_name(prefix, stage), []).append(stage)
     return tuple(
-        Api(name, rows[0].auth, routes, tuple(rows), rows[0].jwt, rows[0].cors) for name, rows in shared.items()
+        Api(name, rows[0].auth, routes, tuple(rows), rows[0].jwt, rows[0].cors, bool(rows[0].consumers))
+        for name, rows in shared.items()
     )
 
 

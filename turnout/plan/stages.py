@@ -52,6 +52,7 @@ def plan_stage(stage: Stage, models: Sequence[Model]) -> StagePlan:
         stage.slo,
         stage.jwt,
         stage.cors,
+        stage.consumers,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from turnout.manifest.parser import Cors, Jwt, Node, Slo, Throttle, Version
+from turnout.manifest.parser import Consumer, Cors, Jwt, Node, Slo, Throttle, Version
 from turnout.manifest.settings import Settings
 from turnout.protocol.tensors.datatypes import Signature
 from turnout.runtimes.registry import RUNTIMES
@@ -97,6 +97,7 @@ class StagePlan:
     slo: Slo = field(default_factory=Slo)
     jwt: Jwt | None = None
     cors: Cors | None = None
+    consumers: tuple[Consumer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class Api:
         stages: those that share it.
         jwt: whose tokens `auth: jwt` takes, else None.
         cors: which web pages may call its stage, or None.
+        has_consumers: whether an authorizer tells its stage's callers apart.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Api:
     stages: tuple[StagePlan, ...]
     jwt: Jwt | None = None
     cors: Cors | None = None
+    has_consumers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ def test_json_line_has_the_keys_of_the_log_on_aws() -> None:
         "time": "09/Apr/2015:12:34:56 +0000",
         "ip": "127.0.0.1",
         "api_key_id": "-",
+        "caller": "-",
         "stage": "dev",
         "method": "POST",
         "resource": "/x",

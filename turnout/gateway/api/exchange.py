@@ -95,6 +95,11 @@ class Exchange:
         self.error: GatewayError | None = None
         self.is_replayed = False
 
+    @property
+    def caller(self) -> str:
+        """The name of the consumer whose key was sent; empty where the stage's callers have no names."""
+        return self.key.consumer.name if self.key is not None and self.key.consumer is not None else ""
+
     def context(self, account_id: str, times: RequestTimes) -> dict[str, Any]:
         """What is known, by `$context` name: for customised errors and the access log, not for the hot path."""
         stage, share, routed = self.stage, self.share, self.routed

@@ -24,6 +24,7 @@ from turnout.gateway.functions.invocation import Functions, Invocation
 from turnout.gateway.rules.authorize import REFUSAL_OF, Access, ApiKey, ApiKeys
 from turnout.gateway.rules.document import compile_document
 from turnout.gateway.rules.errors import (
+    ACCESS_DENIED,
     BAD_PATH,
     BROKEN,
     ERROR_OF_INVOCATION,
@@ -49,7 +50,9 @@ from turnout.gateway.rules.stages import (
 )
 from turnout.http_server.messages import Handler, Request, Response
 from turnout.http_server.wire import TOO_LARGE_BODY, TOO_LARGE_HEADERS, TOO_LARGE_STATUS
+from turnout.manifest.access import Consumer
 from turnout.plan.routes import HEALTH_PATHS
+from turnout.protocol.aws.callers import find_called_model, may_call, utc_day
 from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 
 _LOG = logging.getLogger("turnout.gateway")
@@ -233,14 +236,18 @@ class Gateway:
         if access is not Access.OPEN:
             if access is not Access.API_KEY:
                 return REFUSAL_OF[access]
-            exchange.key = stage.keys.find(known[API_KEY])
-            if exchange.key is None:
+            key = exchange.key = stage.keys.find(known[API_KEY])
+            if key is None:
                 return INVALID_API_KEY
-        if stage.bucket is None or exchange.request.admitted == stage.settings.name:
+            if key.consumer is not None and not _may_call(key.consumer, routed, exchange.now):
+                return ACCESS_DENIED
+        if exchange.request.admitted == stage.settings.name or _asks_for_health(exchange, routed):
             return None
-        if _asks_for_health(exchange, routed) or stage.bucket.take(exchange.started):
+        if stage.bucket is not None and not stage.bucket.take(exchange.started):
+            return THROTTLED
+        if exchange.key is None or exchange.key.consumer is None:
             return None
-        return THROTTLED
+        return stage.limits[exchange.key.id].take(exchange.started, exchange.now)
 
     def _invoke(self, exchange: Exchange, routed: Routed) -> Response | Awaitable[Response]:
         """Validate, make the event and call the function."""
@@ -356,6 +363,12 @@ class Gateway:
                 except Exception:
                     _LOG.exception("request %s could not be observed", exchange.request_id)
         return response
+
+
+def _may_call(consumer: Consumer, routed: Routed, now: float) -> bool:
+    """Whether a consumer may call what a request was routed to: what the authorizer decides on AWS."""
+    model = find_called_model(routed.operation.resource, routed.parameters)
+    return may_call(consumer.rules, model, utc_day(now))
 
 
 def _asks_for_health(exchange: Exchange, routed: Routed) -> bool:

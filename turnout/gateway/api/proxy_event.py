@@ -118,6 +118,9 @@ class Events:
         context["requestTimeEpoch"] = int(exchange.now * 1000)
         context["requestId"] = exchange.request_id
         context["identity"] = identity
+        if key is not None and key.consumer is not None:
+            name = key.consumer.name
+            context["authorizer"] = {"caller": name, "principalId": name, "integrationLatency": 0}
         variables = share.variables
         body, is_binary = encode_body(request.body, is_binary=known[CONTENT_TYPE] in stage.document.binary_media_types)
         event = {

@@ -33,25 +33,26 @@ def load_api_keys(path: Path, stages: Iterable[str]) -> dict[str, str]:
         return {}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(path.parent):
+        with lock_folder(path.parent):
             known = _read_keys(path)
-            missing = {stage: _make_key() for stage in wanted if stage not in known}
+            missing = {stage: make_key() for stage in wanted if stage not in known}
             if missing:
                 _write_keys(path, {**known, **missing})
     except OSError as error:
         log.warning("%s cannot be written (%s): new API keys hold for this run only", path, error.strerror)
         known = _read_keys(path)
-        missing = {stage: _make_key() for stage in wanted if stage not in known}
+        missing = {stage: make_key() for stage in wanted if stage not in known}
     keys = {**known, **missing}
     return {stage: keys[stage] for stage in wanted}
 
 
-def _make_key() -> str:
+def make_key() -> str:
+    """Return a new key."""
     return "".join(secrets.choice(ALPHABET) for _ in range(KEY_LENGTH))
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """One process at a time; the lock is on the folder itself, so that no lock file is left behind."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -47,7 +47,7 @@ def _stages(before: Edition, after: Edition) -> Iterator[str]:
             yield f"stage {name} is new"
         elif name not in new:
             yield f"stage {name} was removed"
-        elif not _is_same(old[name], new[name]) or before.keys.get(name) != after.keys.get(name):
+        elif not _is_same(old[name], new[name]) or before.api_keys.get(name) != after.api_keys.get(name):
             yield f"stage {name} changed"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from turnout.gateway.api.exchange import Observer
 from turnout.gateway.api.gateway import Front, Gateway, RestApi
 from turnout.gateway.api.proxy_event import Endpoint
 from turnout.gateway.editions.api_keys import load_api_keys
+from turnout.gateway.editions.consumer_keys import read_consumer_keys
 from turnout.gateway.functions.invocation import ACCOUNT_ID, REGION, Functions
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.stages import BucketOf, own_bucket, stage_settings
 from turnout.http_server.messages import Handler
+from turnout.manifest.access import Consumer
 from turnout.openapi.document import build_document, lambda_uri, render_document
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Function, Plan
-from turnout.project.project import Project
+from turnout.project.project import CACHE_DIR, Project
+from turnout.protocol.aws.callers import OWNER
 
 FileStamp = tuple[int, int, int]
 """Size, time of the last change in ns, inode: what shows that a file is another than it was."""
@@ -58,6 +61,7 @@ class Edition:
     apis: tuple[RestApi, ...]
     keys: Mapping[str, str]
     fingerprints: Mapping[str, FunctionFingerprint]
+    consumer_keys: Mapping[str, tuple[ApiKey, ...]] = field(default_factory=dict)
 
     @property
     def documents(self) -> dict[str, Mapping[str, Any]]:
@@ -67,7 +71,7 @@ class Edition:
     @property
     def api_keys(self) -> dict[str, tuple[ApiKey, ...]]:
         """Stage name -> its keys, as the gateway takes them."""
-        return make_api_keys(self.keys)
+        return make_api_keys(self.keys, self.consumer_keys)
 
 
 def make_edition(project: Project) -> Edition:
@@ -82,7 +86,8 @@ def make_edition(project: Project) -> Edition:
         for function in plan.functions
         if (function.model, function.version) in project.artifacts
     }
-    return Edition(project, plan, make_apis(project, plan), load_keys(project, plan), fingerprints)
+    keys = load_keys(project, plan)
+    return Edition(project, plan, make_apis(project, plan), keys, fingerprints, load_consumer_keys(project))
 
 
 def make_local_plan(project: Project) -> Plan:
@@ -109,6 +114,21 @@ def load_keys(project: Project, plan: Plan) -> dict[str, str]:
     return load_api_keys(project.manifest.path.parent / ".turnout" / "api_keys.json", stages)
 
 
+def load_consumer_keys(project: Project) -> dict[str, tuple[ApiKey, ...]]:
+    """The keys of the consumers of each stage that has some, as far as they were made on this machine."""
+    stages = [stage for stage in project.manifest.stages if stage.consumers]
+    kept = read_consumer_keys(project.manifest.path.parent / CACHE_DIR) if stages else {}
+    return {
+        stage.name: tuple(
+            ApiKey(_digest(found.digest.encode(), 10), "", found.digest, consumer)
+            for consumer in stage.consumers
+            for key in consumer.keys
+            if (found := kept.get((stage.name, consumer.name, key))) is not None
+        )
+        for stage in stages
+    }
+
+
 def build_gateway(
     project: Project,
     plan: Plan,
@@ -117,6 +137,7 @@ def build_gateway(
     apis: tuple[RestApi, ...] | None = None,
     stage: str = "",
     keys: Mapping[str, str] | None = None,
+    consumer_keys: Mapping[str, tuple[ApiKey, ...]] | None = None,
     port: int = 80,
     observers: Sequence[Observer] = (),
     bucket_of: BucketOf = own_bucket,
@@ -133,6 +154,7 @@ def build_gateway(
         apis: the plan's documents, where they were made already.
         stage: answers paths that name none; empty is the manifest's first.
         keys: stage -> API key, for the stages that ask for one.
+        consumer_keys: stage -> the keys of its consumers, for the stages that have some.
         port: what events say of this place.
         observers: called after each request, in this order.
         bucket_of: makes a throttle's counter.
@@ -149,7 +171,7 @@ def build_gateway(
         functions,
         default_stage=stage or project.manifest.stages[0].name,
         endpoint=Endpoint(account_id=ACCOUNT_ID, port=port),
-        api_keys=make_api_keys(keys or {}),
+        api_keys=make_api_keys(keys or {}, consumer_keys or {}),
         observers=observers,
         bucket_of=bucket_of,
         services=services,
@@ -158,9 +180,21 @@ def build_gateway(
     )
 
 
-def make_api_keys(keys: Mapping[str, str]) -> dict[str, tuple[ApiKey, ...]]:
-    """Stage name -> its keys, as the gateway takes them, with the ids that they would have."""
-    return {name: (ApiKey(_digest(key.encode(), 10), key),) for name, key in keys.items()}
+def make_api_keys(
+    keys: Mapping[str, str], consumers: Mapping[str, tuple[ApiKey, ...]] | None = None
+) -> dict[str, tuple[ApiKey, ...]]:
+    """Stage name -> its keys, as the gateway takes them, with the ids that they would have.
+
+    Where a stage has consumers, its own key has a name as well, `owner`.
+    """
+    consumers = consumers or {}
+    return {
+        name: (
+            ApiKey(_digest(key.encode(), 10), key, consumer=Consumer(OWNER) if name in consumers else None),
+            *consumers.get(name, ()),
+        )
+        for name, key in keys.items()
+    }
 
 
 class FileChangedError(Exception):

@@ -47,10 +47,11 @@ def text_line(exchange: Exchange, response: Response, duration_s: float) -> str:
     if target is not None and target.function:
         function = f"{target.function}:{target.alias}" if target.alias else target.function
     error = f" error={exchange.error.kind}" if exchange.error is not None else ""
+    caller = f" caller={exchange.caller}" if exchange.caller else ""
     return (
         f"{iso_time(exchange.now)} {escape(request.client)} {escape(request.method)} {escape(request.path)} "
         f"{response.status} {duration_s * 1000:.1f}ms {len(response.body)}B function={function} "
-        f"canary={'true' if share is not None and share.is_canary else 'false'} id={exchange.request_id}{error}"
+        f"canary={'true' if share is not None and share.is_canary else 'false'} id={exchange.request_id}{caller}{error}"
     )
 
 
@@ -64,6 +65,7 @@ def json_line(exchange: Exchange, response: Response, duration_s: float, *, time
         request_id=exchange.request_id,
         ip=exchange.request.client,
         api_key_id=exchange.key.id if exchange.key is not None else "-",
+        caller=exchange.caller or "-",
         stage=stage.settings.name if stage else "-",
         method=exchange.request.method,
         resource=exchange.routed.operation.resource if exchange.routed else "-",

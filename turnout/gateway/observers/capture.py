@@ -138,6 +138,7 @@ def sample_of(
         status=response.status,
         duration_ms=duration_s * 1000,
         resource=routed.operation.resource,
+        caller=exchange.caller,
     )
 
 

@@ -13,8 +13,13 @@ _INFERENCE = re.compile(r"models/([a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*)/infer")
 """The Open Inference Protocol's path behind `/v2/`, of a call that leaves the version to the stage."""
 
 
-def count_requests(counters: Counters) -> Observer:
-    """Counts each request; replayed ones are not counted."""
+def count_requests(counters: Counters, callers: Counters | None = None) -> Observer:
+    """Counts each request; replayed ones are not counted.
+
+    Args:
+        counters: by stage, function and share.
+        callers: by stage and consumer, of the requests that a consumer's key came with.
+    """
     record = counters.record
 
     def count(exchange: Exchange, response: Response, duration_s: float) -> None:
@@ -30,6 +35,8 @@ def count_requests(counters: Counters) -> Observer:
             share is not None and share.is_canary,
         )
         record(key, response.status, duration_s, failed=_has_failed(key[1], response))
+        if callers is not None and exchange.caller:
+            callers.record((key[0], exchange.caller, False), response.status, duration_s)
 
     return count
 

@@ -26,6 +26,7 @@ class Outlets:
         deferred: makes the lines of large bodies.
         capture: takes a captured line; None where nothing is captured.
         access_log: writes a line for each request; None where there is none.
+        callers: of all workers, by consumer; None counts none.
     """
 
     counters: Counters
@@ -33,6 +34,7 @@ class Outlets:
     deferred: Deferred
     capture: Callable[[str], object] | None = None
     access_log: Observer | None = None
+    callers: Counters | None = None
 
 
 def make_observers(outlets: Outlets, project: Project, plan: Plan) -> tuple[Observer, ...]:
@@ -45,5 +47,5 @@ def make_observers(outlets: Outlets, project: Project, plan: Plan) -> tuple[Obse
         redactions=redactions_of(project),
     )
     capturing = outlets.capture and capture_requests(outlets.capture, project, plan, outlets.deferred)
-    observers = (capturing, sampling, count_requests(outlets.counters), outlets.access_log)
+    observers = (capturing, sampling, count_requests(outlets.counters, outlets.callers), outlets.access_log)
     return tuple(observe for observe in observers if observe is not None)

@@ -10,11 +10,14 @@ import hashlib
 import hmac
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from turnout.gateway.rules.errors import UNAUTHORIZED, UNSIGNED, GatewayError
+from turnout.manifest.access import Consumer
+from turnout.plan.auth import CALLERS
+from turnout.protocol.aws.callers import digest_key
 
 
 class Access(Enum):
@@ -36,10 +39,19 @@ FEW_KEYS = 3
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key of a usage plan: callers send `value`, functions see both."""
+    """One key of a usage plan: callers send `value`, functions see both.
+
+    Args:
+        id: AWS's identifier, or what stands for it here.
+        value: empty where only the key's digest is kept.
+        digest: as `turnout.protocol.aws.callers.digest_key` makes it; empty where the value is kept.
+        consumer: whose key it is; None where a stage's callers have no names.
+    """
 
     id: str
     value: str
+    digest: str = ""
+    consumer: Consumer | None = None
 
 
 class ApiKeys:
@@ -49,16 +61,19 @@ class ApiKeys:
         keys: the stage's keys; none means that every request is refused.
     """
 
-    __slots__ = ("_few", "_keys", "_salt")
+    __slots__ = ("_by_digest", "_few", "_keys", "_salt", "consumers")
 
     def __init__(self, keys: Iterable[ApiKey]) -> None:
+        keys = tuple(keys)
         self._salt = os.urandom(16)
-        self._keys = {self._digest(key.value): key for key in keys}
-        few = self._keys.values() if len(self._keys) <= FEW_KEYS else ()
+        self._by_digest = {key.digest: key for key in keys if key.digest}
+        self._keys = {self._digest(key.value): key for key in keys if not key.digest}
+        few = self._keys.values() if len(self._keys) <= FEW_KEYS and not self._by_digest else ()
         self._few = tuple((key.value.encode(), key) for key in few)
+        self.consumers = tuple(key for key in keys if key.consumer is not None)
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._keys) + len(self._by_digest)
 
     def find(self, value: str | None) -> ApiKey | None:
         """The key of that value: each of a few compared to its end, or looked up by a keyed digest.
@@ -73,6 +88,9 @@ class ApiKeys:
                 if hmac.compare_digest(known, sent):
                     match = one
             return match
+        key = self._by_digest.get(digest_key(value)) if self._by_digest else None
+        if key is not None:
+            return replace(key, value=value)
         key = self._keys.get(self._digest(value))
         if key is None or not hmac.compare_digest(key.value.encode(), value.encode()):
             return None
@@ -103,6 +121,8 @@ def _access_of_scheme(scheme: object) -> Access:
         return Access.AUTHORIZER
     if str(scheme.get("x-amazon-apigateway-authtype", "")).lower() == "awssigv4":
         return Access.IAM
+    if _is_callers(scheme):
+        return Access.API_KEY
     is_key = (
         scheme.get("type") == "apiKey"
         and scheme.get("in") == "header"
@@ -110,3 +130,10 @@ def _access_of_scheme(scheme: object) -> Access:
         and not any(str(name).startswith("x-amazon-apigateway-auth") for name in scheme)
     )
     return Access.API_KEY if is_key else Access.AUTHORIZER
+
+
+def _is_callers(scheme: Mapping[str, Any]) -> bool:
+    """Whether a scheme is the authorizer of consumers, whose decision is made here from the key alone."""
+    authorizer = scheme.get("x-amazon-apigateway-authorizer")
+    uri = str(authorizer.get("authorizerUri", "")) if isinstance(authorizer, Mapping) else ""
+    return f"_{CALLERS}:" in uri and str(scheme.get("name", "")).lower() == "x-api-key"

@@ -66,6 +66,8 @@ UNSIGNED = UNKNOWN_ROUTE
 """What IAM says to a request without a signature: word for word what an unknown route says."""
 UNKNOWN_STAGE = GatewayError("DEFAULT_4XX", 403, "ForbiddenException", "Forbidden", spaced=False)
 INVALID_API_KEY = GatewayError("INVALID_API_KEY", 403, "ForbiddenException", "Forbidden", spaced=False)
+ACCESS_DENIED = GatewayError("ACCESS_DENIED", 403, "AccessDeniedException", "Forbidden", spaced=False)
+QUOTA_EXCEEDED = GatewayError("QUOTA_EXCEEDED", 429, "LimitExceededException", "Limit Exceeded", spaced=False)
 UNAUTHORIZED = GatewayError("UNAUTHORIZED", 401, "UnauthorizedException", "Unauthorized", spaced=False)
 THROTTLED = GatewayError("THROTTLED", 429, "TooManyRequestsException", "Too Many Requests", spaced=False)
 INVALID_BODY = GatewayError("BAD_REQUEST_BODY", 400, "BadRequestException", "Invalid request body")

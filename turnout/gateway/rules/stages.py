@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from turnout.gateway.rules.authorize import ApiKeys
+from turnout.gateway.rules.caller_limits import CallerLimits
 from turnout.gateway.rules.document import ApiDocument, Operation
 from turnout.gateway.rules.throttle import Bucket, TokenBucket
 from turnout.manifest.parser import Throttle
@@ -152,7 +153,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledStage:
-    """One stage, compiled; `bucket` is the throttle, None for none."""
+    """One stage, compiled; `bucket` is the throttle, None for none; `limits` are those of its consumers' keys by id."""
 
     settings: StageSettings
     document: ApiDocument
@@ -161,6 +162,7 @@ class CompiledStage:
     canary: Share | None
     percent: float
     bucket: Bucket | None
+    limits: Mapping[str, CallerLimits] = field(default_factory=dict)
 
     def share(self, random: Callable[[], float]) -> Share:
         """The share of one request: an independent draw each time, nobody sticks to a side."""
@@ -277,10 +279,11 @@ class Stages:
         if settings.throttle is not None:
             is_kept = old is not None and old.settings.throttle == settings.throttle
             bucket = old.bucket if old is not None and is_kept else self._bucket_of(settings.name, settings.throttle)
+        keys = self._keys.get(settings.name) or ApiKeys(())
         return CompiledStage(
             settings,
             document,
-            self._keys.get(settings.name) or ApiKeys(()),
+            keys,
             _share(document, known, settings.variables, settings.deployment_id, is_canary=False),
             None
             if canary is None
@@ -289,7 +292,17 @@ class Stages:
             ),
             0.0 if canary is None else canary.percent,
             bucket,
+            self._limits_of(settings.name, keys, {} if old is None else old.limits),
         )
+
+    def _limits_of(self, stage: str, keys: ApiKeys, old: Mapping[str, CallerLimits]) -> dict[str, CallerLimits]:
+        """The limits of the consumers' keys; those that did not change keep their counts."""
+        return {
+            key.id: old[key.id]
+            if key.id in old and old[key.id].consumer == key.consumer
+            else CallerLimits(stage, key, self._bucket_of)
+            for key in keys.consumers
+        }
 
 
 def _direct_paths(

@@ -91,8 +91,27 @@ class _Collector:
         """Every metric, one after another."""
         state = self._sources.state
         yield from _make_call_metrics(state.counters.read())
+        yield _make_caller_metric(state.callers.read())
         yield from _make_worker_metrics(state)
         yield from _make_server_metrics(state, self._sources.dropped())
+
+
+def _make_caller_metric(counted: Mapping[CounterKey, Counts]) -> Metric:
+    from prometheus_client.metrics_core import CounterMetricFamily
+
+    requests = CounterMetricFamily(
+        "turnout_caller_requests",
+        "Answered requests by consumer and status; a status of its own for each error.",
+        labels=["stage", "caller", "code_class", "code"],
+    )
+    for key, counts in counted.items():
+        for digit, number in enumerate(counts.statuses, 1):
+            single = {code: number for code, number in counts.errors.items() if code // 100 == digit}
+            for code, errors in single.items():
+                requests.add_metric([key.stage, key.function, f"{digit}xx", str(code)], errors)
+            if rest := number - sum(single.values()):
+                requests.add_metric([key.stage, key.function, f"{digit}xx", ""], rest)
+    return requests
 
 
 def labels_of(key: CounterKey) -> list[str]:

@@ -40,6 +40,7 @@ CAPTURE_LOCK = 5
 """The same, of the file that requests are captured to."""
 SAMPLES_LOCK = 6
 """Held while sampled requests are kept or taken."""
+_CALLERS_LOCK = 7
 _FIRST_BUCKET_LOCK = 16
 
 
@@ -71,6 +72,7 @@ class SharedState:
     Attributes:
         lock: for whoever else needs one between the workers; see the numbers of this module.
         counters: of the worker that this process is; see `become`.
+        callers: the same, by consumer instead of function.
         buckets: the throttles'.
         slots: the reserved concurrencies'.
         running: what each worker runs.
@@ -98,6 +100,7 @@ class SharedState:
             SharedGauges.size_of(workers),
             SharedSessions.size_of(workers),
             2 * (SETTINGS_BYTES + _LENGTH.size),
+            Counters.size_of(workers),
         )
         memory = memoryview(mmap.mmap(-1, sum(sizes)))
         parts = []
@@ -113,6 +116,7 @@ class SharedState:
         self.gauges = SharedGauges(parts[6], workers=workers)
         self.sessions = SharedSessions(parts[7], workers=workers)
         self._settings = parts[8]
+        self.callers = Counters(parts[9], self.lock, _CALLERS_LOCK, workers=workers)
 
     # The control state.
 
@@ -177,6 +181,7 @@ class SharedState:
     def become(self, worker: int) -> None:
         """Say which worker this process is, right after it was forked."""
         self.counters.use_rows_of(worker)
+        self.callers.use_rows_of(worker)
         self.slots.worker = self.running.worker = self.sessions.worker = worker
 
     def forget(self, worker: int) -> None:

@@ -10,6 +10,7 @@ ACCESS_LOG_FIELDS: Mapping[str, str] = {
     "request_id": "$context.requestId",
     "ip": "$context.identity.sourceIp",
     "api_key_id": "$context.identity.apiKeyId",
+    "caller": "-",
     "stage": "$context.stage",
     "method": "$context.httpMethod",
     "resource": "$context.resourcePath",
@@ -30,8 +31,12 @@ ACCESS_LOG_FIELDS: Mapping[str, str] = {
 API Gateway puts each value between the quotes as it is, without escaping. So none of these holds text that a client
 chooses: a quote in it would break the line, or add fields to it. Left out for that reason: the user agent, the path
 (`resource` is the route's own), and the messages of errors, which repeat headers and what a function raised.
+`caller` is `CALLER_FIELD` on a stage with consumers.
 `function` and `version` are known here only: API Gateway has no variable for them. `function_request_id` is Lambda's
 `requestId` of the call, under which the log of the function that was called has its lines.
 A client may choose `request_id`, but only a UUID: anything else is replaced.
 Source: API Gateway Developer Guide, "Access logging for REST APIs".
 """
+
+CALLER_FIELD = "$context.authorizer.caller"
+"""The consumer's name, which models.yaml chose; elsewhere, an authorizer's values are what a client's token says."""

@@ -41,6 +41,7 @@ class Sample:
         status: of the answer.
         duration_ms: what the answer took.
         resource: the route's path as API Gateway spells it, `/models/iris/inference`; empty in captures that are older.
+        caller: the consumer whose key was sent, or empty.
     """
 
     time: float
@@ -54,6 +55,7 @@ class Sample:
     status: int
     duration_ms: float
     resource: str = ""
+    caller: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -75,6 +77,7 @@ def make_sample(
     status: int,
     duration_ms: float,
     resource: str,
+    caller: str = "",
 ) -> Sample | None:
     """The sample of a request; None where there is none to be kept.
 
@@ -93,6 +96,7 @@ def make_sample(
         status: of the answer.
         duration_ms: of the answer.
         resource: of the request's route.
+        caller: of the request.
     """
     if redact and status != 200:
         return None
@@ -108,7 +112,8 @@ def make_sample(
     except (RequestError, orjson.JSONDecodeError):
         return None
     content_type = headers.get("content-type", "")
-    return Sample(time, stage, model, version, canary, content_type, length, body, status, duration_ms, resource)
+    sent = content_type, length, body
+    return Sample(time, stage, model, version, canary, *sent, status, duration_ms, resource, caller)
 
 
 def write_line(sample: Sample) -> bytes:
@@ -126,6 +131,8 @@ def write_line(sample: Sample) -> bytes:
     }
     if sample.header_length is not None:
         fields["header_length"] = sample.header_length
+    if sample.caller:
+        fields["caller"] = sample.caller
     return orjson.dumps({CAPTURE_KEY: fields | _spelled_body(sample)})
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from turnout.cli.group import Group
+from turnout.cli.keys import consumer_keys
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption
 from turnout.cli.output import CommandError, say, say_json, say_table
 
@@ -22,7 +24,30 @@ PortOption = Annotated[
 ]
 
 
-def keys(
+class KeysGroup(Group):
+    """`turnout keys prod` is short for `turnout keys show prod`, as it was before there were other commands."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # as in Group
+        """Put the command's name before its arguments where it was left out."""
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = [SHOW, *args]
+        return super().parse_args(ctx, args)
+
+
+SHOW = "show"
+
+keys = typer.Typer(
+    name="keys",
+    cls=KeysGroup,
+    help="Show the API keys of stages, and manage those of their consumers.",
+    epilog="`turnout keys STAGE` is short for `turnout keys show STAGE`.",
+    rich_markup_mode=None,
+    no_args_is_help=False,
+)
+
+
+@keys.command(SHOW)
+def show(
     stage: StageArgument = "",
     *,
     services: ServicesOption = False,
@@ -89,3 +114,9 @@ def find_services_token(folder: Path, port: int) -> str:
     if len(matching) > 1:
         raise CommandError(f"servers run on ports {', '.join(map(str, sorted(matching)))}.", "Choose one with --port.")
     return next(iter(matching.values()))
+
+
+keys.command("list")(consumer_keys.list_keys)
+keys.command("issue")(consumer_keys.issue)
+keys.command("rotate")(consumer_keys.rotate)
+keys.command("retire")(consumer_keys.retire)

@@ -1,0 +1,1 @@
+"""Who may call: API keys, usage plans, and the authorizer of consumers."""

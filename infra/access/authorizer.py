@@ -1,0 +1,117 @@
+"""The authorizer of stages with consumers: a function that API Gateway asks before it calls any other.
+
+Its code is one file, `turnout.protocol.aws.callers`, and a table of the digests of all keys: it holds no key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from turnout.manifest.parser import Consumer
+from turnout.plan.auth import CALLERS
+from turnout.plan.values import Plan
+from turnout.protocol.aws import callers
+from turnout.protocol.naming import LIVE
+
+from ..naming import Place, log_group_name
+from ..packages import RUNTIME
+from ..policies import LAMBDA, allow_logs, render_policy, render_trust
+from ..stages import ApiStage
+
+SOURCE = Path(callers.__file__)
+
+MEMORY_MB, TIMEOUT_S = 256, 5
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizerArgs:
+    """What the authorizer is made of.
+
+    Args:
+        place: names the resources.
+        keys: of each stage with consumers, what decides about it, as `rows_of` makes them.
+        log_retention_days: of its log.
+    """
+
+    place: Place
+    keys: Mapping[str, list[tuple[dict[str, Any], pulumi.Output[str]]]]
+    log_retention_days: int
+
+
+class Authorizer(pulumi.ComponentResource):
+    """The function with its role and its log; API Gateway calls its alias `live` by the role of the integrations."""
+
+    def __init__(self, name: str, args: AuthorizerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("turnout:infra:Authorizer", name, None, opts)
+        within = pulumi.ResourceOptions(parent=self)
+        place, function_name = args.place, args.place.name(CALLERS)
+        log = aws.cloudwatch.LogGroup(
+            name, name=log_group_name(function_name), retention_in_days=args.log_retention_days, opts=within
+        )
+        role = aws.iam.Role(name, name=function_name, assume_role_policy=render_trust(place, LAMBDA), opts=within)
+        policy = aws.iam.RolePolicy(
+            name,
+            name="turnout",
+            role=role.name,
+            policy=render_policy([allow_logs(place, function_name)]),
+            opts=within,
+        )
+        function = aws.lambda_.Function(
+            name,
+            name=function_name,
+            role=role.arn,
+            runtime=RUNTIME,
+            handler=f"{SOURCE.stem}.handler",
+            code=render_table(args.keys).apply(_make_code),
+            architectures=["arm64"],
+            memory_size=MEMORY_MB,
+            timeout=TIMEOUT_S,
+            publish=True,
+            logging_config={"log_format": "JSON", "log_group": log.name},
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
+        )
+        aws.lambda_.Alias(name, name=LIVE, function_name=function.name, function_version=function.version, opts=within)
+        self.register_outputs({})
+
+
+def render_table(
+    keys: Mapping[str, list[tuple[dict[str, Any], pulumi.Output[str]]]],
+) -> pulumi.Output[str]:
+    """Return the authorizer's table: stage -> digest of a key -> whose it is and what it may call.
+
+    No secret: nothing leads from a digest to its key.
+    """
+
+    def render(values: Mapping[str, list[str]]) -> str:
+        table = {
+            stage: {callers.digest_key(value): row for (row, _), value in zip(rows, values[stage], strict=True)}
+            for stage, rows in keys.items()
+        }
+        return json.dumps(table, sort_keys=True)
+
+    values = pulumi.Output.all(**{stage: [value for _, value in rows] for stage, rows in keys.items()})
+    return pulumi.Output.unsecret(values.apply(render))
+
+
+def _make_code(table: str) -> pulumi.Archive:
+    return pulumi.AssetArchive({SOURCE.name: pulumi.FileAsset(str(SOURCE)), callers.TABLE: pulumi.StringAsset(table)})
+
+
+def rows_of(plan: Plan, stages: Mapping[str, ApiStage]) -> dict[str, list[tuple[dict[str, Any], pulumi.Output[str]]]]:
+    """Return (what decides, the key) of every key of each stage with consumers, the stage's own first."""
+    found: dict[str, list[tuple[dict[str, Any], pulumi.Output[str]]]] = {}
+    for planned in (stage for api in plan.apis for stage in api.stages if stage.consumers):
+        made = stages[planned.name]
+        rows = found[planned.name] = []
+        if made.key is not None:
+            rows.append((Consumer(callers.OWNER).rules, made.key))
+        for consumer in planned.consumers:
+            rows += ((consumer.rules, value) for value in made.consumer_keys[consumer.name].values())
+    return found

@@ -1,0 +1,1 @@
+"""`turnout keys`: the keys of stages and of their consumers."""

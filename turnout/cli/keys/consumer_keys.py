@@ -1,0 +1,207 @@
+"""`turnout keys list|issue|rotate|retire`: the keys of a stage's consumers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from turnout.cli.canary.target import editing_alone
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption
+from turnout.cli.output import CommandError, notify, say, say_json, say_table
+from turnout.wording import did_you_mean, listed
+
+if TYPE_CHECKING:
+    from turnout.gateway.editions.consumer_keys import KeyName
+    from turnout.manifest.parser import Consumer, Manifest
+
+MOST_KEYS = 2
+
+StageArgument = Annotated[str, typer.Argument(metavar="STAGE", help="The stage.")]
+OptionalStage = Annotated[str, typer.Argument(metavar="[STAGE]", help="Only this stage.", show_default=False)]
+ConsumerArgument = Annotated[str, typer.Argument(metavar="CONSUMER", help="The consumer.")]
+KeyOption = Annotated[
+    str, typer.Option("--key", metavar="KEY", help="The key's name. Default: the first one.", show_default=False)
+]
+
+
+def list_keys(
+    stage: OptionalStage = "", *, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption = False
+) -> None:
+    """List the consumers of the stages, and their keys on this machine.
+
+    No key is printed: only its digest is kept.
+    """
+    from turnout.gateway.editions.consumer_keys import read_consumer_keys
+
+    found = _read(manifest)
+    kept = read_consumer_keys(found.path.parent / ".turnout")
+    rows: list[dict[str, Any]] = [
+        {
+            "stage": row.name,
+            "consumer": consumer.name,
+            "key": key,
+            "made": kept[row.name, consumer.name, key].made if (row.name, consumer.name, key) in kept else "",
+            "expires": consumer.expires,
+            "models": None if consumer.models is None else list(consumer.models),
+        }
+        for row in found.stages
+        if stage in {"", row.name}
+        for consumer in row.consumers
+        for key in consumer.keys
+    ]
+    if stage and stage not in {row.name for row in found.stages}:
+        raise _unknown("stage", stage, [row.name for row in found.stages])
+    if as_json:
+        say_json(rows)
+    elif rows:
+        say_table(
+            ("STAGE", "CONSUMER", "KEY", "MADE HERE", "EXPIRES", "MODELS"),
+            [
+                (
+                    row["stage"],
+                    row["consumer"],
+                    row["key"],
+                    row["made"] or "-",
+                    row["expires"] or "-",
+                    "all" if row["models"] is None else ", ".join(row["models"]),
+                )
+                for row in rows
+            ],
+        )
+    else:
+        say("No stage has consumers.")
+
+
+def issue(
+    stage: StageArgument,
+    consumer: ConsumerArgument,
+    *,
+    key: KeyOption = "",
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Make a consumer's key on this machine and print it once.
+
+    Only its digest is kept, in .turnout/consumer_keys.json. A key that exists is not printed again: rotate it, or
+    delete it with `turnout keys retire`.
+    """
+    with editing_alone(manifest):
+        found = _read(manifest)
+        named = _find_consumer(found, stage, consumer)
+        chosen = key or named.keys[0]
+        if chosen not in named.keys:
+            raise _unknown(f"key of {consumer}", chosen, named.keys)
+        value = _make(found.path.parent, (stage, consumer, chosen))
+    if not value:
+        raise CommandError(
+            f"{consumer} of {stage} has the key {chosen} already, and only its digest is kept.",
+            f"Make another with `turnout keys rotate {stage} {consumer}`.",
+        )
+    say(value)
+    notify(f"Made key {chosen} of {consumer}. It is not shown again. Reload the server to accept it.")
+
+
+def rotate(stage: StageArgument, consumer: ConsumerArgument, *, manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
+    """Add a second key to a consumer, and print it once.
+
+    Both keys work until `turnout keys retire` deletes the older one. Edits models.yaml; on AWS, `pulumi up` makes
+    the new key and `pulumi stack output consumer_keys --show-secrets` prints it.
+    """
+    with editing_alone(manifest):
+        found = _read(manifest)
+        named = _find_consumer(found, stage, consumer)
+        if len(named.keys) >= MOST_KEYS:
+            raise CommandError(
+                f"{consumer} of {stage} has {MOST_KEYS} keys already: {listed(named.keys)}.",
+                f"Delete the older one with `turnout keys retire {stage} {consumer}`.",
+            )
+        new = _next_name(named.keys)
+        _write_keys(found, stage, consumer, [*named.keys, new])
+        value = _make(found.path.parent, (stage, consumer, new), anew=True)
+    say(value)
+    notify(
+        f"Added key {new} of {consumer} to {found.source}. It is not shown again. "
+        f"{named.keys[0]} works until `turnout keys retire {stage} {consumer}`."
+    )
+
+
+def retire(
+    stage: StageArgument,
+    consumer: ConsumerArgument,
+    *,
+    key: KeyOption = "",
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Delete a consumer's older key. The last key cannot be deleted: delete the consumer instead."""
+    from turnout.gateway.editions.consumer_keys import drop_consumer_keys
+
+    with editing_alone(manifest):
+        found = _read(manifest)
+        named = _find_consumer(found, stage, consumer)
+        chosen = key or named.keys[0]
+        if chosen not in named.keys:
+            raise _unknown(f"key of {consumer}", chosen, named.keys)
+        left = [name for name in named.keys if name != chosen]
+        if not left:
+            raise CommandError(
+                f"{chosen} is the only key of {consumer}.",
+                f"Rotate it (`turnout keys rotate {stage} {consumer}`), or delete the consumer in {found.source}.",
+            )
+        _write_keys(found, stage, consumer, left)
+        drop_consumer_keys(found.path.parent / ".turnout", [(stage, consumer, chosen)])
+    say(f"Deleted key {chosen} of {consumer} from {found.source}. Reload the server; `pulumi up` deletes it on AWS.")
+
+
+def _read(manifest: Path) -> Manifest:
+    from turnout.manifest.parser import parse_manifest
+    from turnout.project.manifest_file import manifest_path
+
+    path = manifest_path(manifest)
+    return parse_manifest(path.read_bytes(), path=path, source=str(path))
+
+
+def _find_consumer(manifest: Manifest, stage: str, consumer: str) -> Consumer:
+    stages = {row.name: row for row in manifest.stages}
+    if stage not in stages:
+        raise _unknown("stage", stage, list(stages))
+    consumers = {row.name: row for row in stages[stage].consumers}
+    if not consumers:
+        raise CommandError(f"stage {stage} has no consumers.", f"Add them at stages.{stage}.consumers in models.yaml.")
+    if consumer not in consumers:
+        raise _unknown(f"consumer of {stage}", consumer, list(consumers))
+    return consumers[consumer]
+
+
+def _unknown(kind: str, name: str, known: list[str] | tuple[str, ...]) -> CommandError:
+    return CommandError(f"unknown {kind} {name!r}{did_you_mean(name, known)}.", f"Known: {listed(known)}.")
+
+
+def _next_name(taken: tuple[str, ...]) -> str:
+    """The first of `k1`, `k2`, ... after those that are taken, so that no name comes back while its key is in use."""
+    numbers = [int(name[1:]) for name in taken if name[:1] == "k" and name[1:].isdecimal()]
+    return f"k{max(numbers, default=0) + 1}"
+
+
+def _make(folder: Path, name: KeyName, *, anew: bool = False) -> str:
+    """Make a key and return it; empty where there is one, unless it is to be replaced."""
+    from turnout.gateway.editions.consumer_keys import drop_consumer_keys, make_consumer_keys
+
+    if anew:  # of a consumer that had a key of this name before
+        drop_consumer_keys(folder / ".turnout", [name])
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    return make_consumer_keys(folder / ".turnout", [name], today).get(name, "")
+
+
+def _write_keys(manifest: Manifest, stage: str, consumer: str, keys: list[str]) -> None:
+    from turnout.manifest.parser import make_manifest
+    from turnout.project.manifest_file import replace_text
+    from turnout.yaml_text.editor import YamlEdit
+
+    assert manifest.read is not None
+    edit = YamlEdit(manifest.read)
+    edit.set(("stages", stage, "consumers", consumer), "keys", keys)
+    made = edit.finish()
+    make_manifest(made, path=manifest.path)
+    replace_text(manifest.path, made.data.decode(), before=manifest.read.data)

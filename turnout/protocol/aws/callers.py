@@ -1,0 +1,99 @@
+"""Named callers: which models a key may call. One decision, made by the local gateway and by the authorizer on AWS.
+
+This file is the authorizer's whole code: API Gateway calls `handler` before it calls a function. A usage plan cannot do
+it: its throttles per method answer 429 and let some requests pass. The model is found in the route that matched and its
+parameters, as the routers find it, so that no spelling of a path leads past the check.
+Source: API Gateway Developer Guide, "Input to an API Gateway Lambda authorizer", "Output from an API Gateway Lambda
+authorizer".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+KEY_HEADER = "x-api-key"
+
+OWNER = "owner"
+"""The caller that has the stage's own key, which may call everything."""
+
+TABLE = "callers.json"
+"""Beside the authorizer's code: stage -> SHA-256 of a key -> its row."""
+
+_tables: dict[Path, Mapping[str, Any]] = {}
+
+
+def digest_key(value: str) -> str:
+    """Return what is kept of a key. It has 40 random letters and digits: nothing but the key itself leads to it."""
+    return hashlib.sha256(value.encode()).hexdigest()
+
+
+def find_called_model(resource: str, parameters: Mapping[str, str] | None) -> str:
+    """Return the model that a route is about; empty for the catalogue, the document and the server's metadata."""
+    parameters = parameters or {}
+    segments = resource.strip("/").split("/")
+    if segments[0] == "v2" and "proxy" in parameters:
+        segments = ["v2", *map(unquote, parameters["proxy"].split("/"))]
+    if segments[:2] == ["v2", "models"]:
+        segments = segments[1:]
+    if segments[0] != "models" or len(segments) == 1:
+        return ""
+    return unquote(parameters.get("model", "")) if segments[1] == "{model}" else segments[1]
+
+
+def may_call(row: Mapping[str, Any], model: str, today: str) -> bool:
+    """Whether a caller may call a model on a day.
+
+    Args:
+        row: `models`, a list or None for all of them; `expires`, a day or empty.
+        model: as `find_called_model` returns it.
+        today: in UTC, `2026-11-30`.
+    """
+    if row.get("expires") and today >= row["expires"]:
+        return False
+    models = row.get("models")
+    return models is None or not model or model in models
+
+
+def utc_day(seconds: float) -> str:
+    """Return the day in UTC, as models.yaml spells it."""
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+
+
+def handler(
+    event: Mapping[str, Any],
+    _context: object = None,
+    *,
+    folder: Path = Path(__file__).parent,
+    clock: Callable[[], float] = time.time,
+) -> dict[str, Any]:
+    """The authorizer: a policy for the one method that is called, and the caller's name for logs and functions.
+
+    Args:
+        event: API Gateway's, of type `REQUEST`.
+        folder: where the table is.
+        clock: seconds since 1970.
+    """
+    if folder not in _tables:
+        _tables[folder] = json.loads((folder / TABLE).read_bytes())
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    stage = event["requestContext"]["stage"]
+    row = _tables[folder].get(stage, {}).get(digest_key(headers.get(KEY_HEADER, "")))
+    model = find_called_model(event["resource"], event.get("pathParameters"))
+    allowed = row is not None and may_call(row, model, utc_day(clock()))
+    name = "unknown" if row is None else row["caller"]
+    statement = {
+        "Action": "execute-api:Invoke",
+        "Effect": "Allow" if allowed else "Deny",
+        "Resource": event["methodArn"],
+    }
+    return {
+        "principalId": name,
+        "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
+        "context": {"caller": name},
+    }
