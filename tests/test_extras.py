@@ -30,7 +30,7 @@ def test_extras_are_those_of_the_project(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     for name, extra in EXTRAS.items():
         assert extra.requirement in project["optional-dependencies"][extra.name]
-        assert not [row for row in project["dependencies"] if row.startswith(f"{name}>")]
+        assert not [dependency for dependency in project["dependencies"] if dependency.startswith(f"{name}>")]
     assert "turnout[build]" in project["optional-dependencies"]["aws"]
     assert install_hint("boto3") == HINT
 

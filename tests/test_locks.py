@@ -49,9 +49,9 @@ def rows_of(lock: str) -> Iterator[tuple[Requirement, int]]:
 def read_lock(lock: str) -> Mapping[str, Row]:
     """Return what a lock pins for this machine, by name."""
     return {
-        canonicalize_name(row.name): Row(str(row.specifier).removeprefix("=="), frozenset(row.extras), hashes)
-        for row, hashes in rows_of(lock)
-        if row.marker is None or row.marker.evaluate()
+        canonicalize_name(entry.name): Row(str(entry.specifier).removeprefix("=="), frozenset(entry.extras), hashes)
+        for entry, hashes in rows_of(lock)
+        if entry.marker is None or entry.marker.evaluate()
     }
 
 
@@ -64,18 +64,18 @@ def check_pinned(requirements: list[str], lock: str) -> None:
     for requirement in map(Requirement, requirements):
         if requirement.name == "turnout" or (requirement.marker and not requirement.marker.evaluate()):
             continue
-        row = pinned[canonicalize_name(requirement.name)]
-        assert requirement.specifier.contains(row.version, prereleases=True), requirement
-        assert requirement.extras <= row.extras, requirement
+        entry = pinned[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(entry.version, prereleases=True), requirement
+        assert requirement.extras <= entry.extras, requirement
 
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_every_row_pins_one_version_with_hashes(lock: str) -> None:
     rows = list(rows_of(lock))
     assert rows
-    for row, hashes in rows:
-        assert re.fullmatch(r"==[^,*]+", str(row.specifier)), row
-        assert hashes, row
+    for entry, hashes in rows:
+        assert re.fullmatch(r"==[^,*]+", str(entry.specifier)), entry
+        assert hashes, entry
 
 
 def test_locks_pin_what_the_project_asks_for() -> None:
@@ -83,7 +83,7 @@ def test_locks_pin_what_the_project_asks_for() -> None:
     dependencies, extras = result["project"]["dependencies"], result["project"]["optional-dependencies"]
     everything = [*dependencies, *extras["aws"], *extras["build"], *extras["otlp"], *result["dependency-groups"]["dev"]]
     check_pinned(everything, "requirements-dev.lock")
-    build = [row for row in (ROOT / "requirements-build.in").read_text().splitlines() if not row.startswith("#")]
+    build = [line for line in (ROOT / "requirements-build.in").read_text().splitlines() if not line.startswith("#")]
     check_pinned([*dependencies, *build, *result["build-system"]["requires"]], "requirements.lock")
     check_pinned([EXTRAS["uv"].requirement], "requirements-uv.lock")
 
@@ -94,7 +94,7 @@ def test_locks_pin_what_the_project_asks_for() -> None:
 )
 def test_smaller_locks_pin_the_same_versions(lock: str) -> None:
     everything = read_lock("requirements-dev.lock")
-    assert {name: row.version for name, row in read_lock(lock).items()} == {
+    assert {name: entry.version for name, entry in read_lock(lock).items()} == {
         name: everything[name].version for name in read_lock(lock)
     }
 
@@ -106,24 +106,24 @@ def test_serving_is_pinned_without_extras(extra: str) -> None:
 
 def test_what_a_python_has_no_wheels_for_is_not_pinned_for_it() -> None:
     for lock in ("requirements.lock", "requirements-dev.lock", *LAYERS):
-        (row,) = (row for row, _ in rows_of(lock) if row.name == "pysimdjson")
-        assert row.marker is not None
+        (entry,) = (entry for entry, _ in rows_of(lock) if entry.name == "pysimdjson")
+        assert entry.marker is not None
         for version, wanted in (("3.11.7", True), ("3.13.9", True), ("3.14.0", False), ("3.15.0", False)):
             environment = {**default_environment(), "python_full_version": version, "python_version": version[:4]}
-            assert row.marker.evaluate(dict(environment)) is wanted
+            assert entry.marker.evaluate(dict(environment)) is wanted
 
 
 def test_locks_keep_the_extras_that_packages_ask_for_in_each_other() -> None:
     """Else pip before 24 refuses the lock as soon as the index has a newer release."""
     pinned = read_lock("requirements-dev.lock")
     asked = 0
-    for name, row in pinned.items():
+    for name, entry in pinned.items():
         try:
             required = distribution(name).requires or []
         except PackageNotFoundError:
             continue
         for requirement in map(Requirement, required):
-            contexts = [{"extra": extra} for extra in ("", *row.extras)]
+            contexts = [{"extra": extra} for extra in ("", *entry.extras)]
             if not requirement.extras or not any(
                 requirement.marker is None or requirement.marker.evaluate(context) for context in contexts
             ):

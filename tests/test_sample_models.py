@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "models"
 VERSIONS = [
     (model, version)
-    for model, row in yaml.safe_load((ROOT / "models.yaml").read_text())["models"].items()
-    for version in row["versions"]
+    for model, entry in yaml.safe_load((ROOT / "models.yaml").read_text())["models"].items()
+    for version in entry["versions"]
 ]
 SIGNATURES = {
     "iris": ([("measurements", "FP32", (-1, 4))], [("label", "INT64", (-1,)), ("probabilities", "FP32", (-1, 3))]),
@@ -60,13 +60,13 @@ def arrays_of(request: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> dic
     if "instances" in request:
         rows = request["instances"]
         by_name = isinstance(rows[0], dict)
-        values = {row.name: [each[row.name] if by_name else each for each in rows] for row in inputs}
+        values = {entry.name: [each[entry.name] if by_name else each for each in rows] for entry in inputs}
         shapes = {}
     elif isinstance(request["inputs"], dict):
         values, shapes = request["inputs"], {}
     else:
-        values = {row["name"]: row["data"] for row in request["inputs"]}
-        shapes = {row["name"]: row["shape"] for row in request["inputs"]}
+        values = {entry["name"]: entry["data"] for entry in request["inputs"]}
+        shapes = {entry["name"]: entry["shape"] for entry in request["inputs"]}
     dtypes = {tensor.name: DATATYPES[tensor.datatype].dtype for tensor in inputs}
     arrays = {name: np.array(data, dtype=dtypes[name]) for name, data in values.items()}
     return {name: array.reshape(shapes.get(name, array.shape)) for name, array in arrays.items()}
@@ -75,7 +75,7 @@ def arrays_of(request: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> dic
 def answer_of(session: onnxruntime.InferenceSession, feeds: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     names = [output.name for output in session.get_outputs()]
     rows = zip(names, session.run(names, dict(feeds)), strict=True)
-    return {"outputs": [{"name": name, "shape": list(row.shape), "data": row.tolist()} for name, row in rows]}
+    return {"outputs": [{"name": name, "shape": list(entry.shape), "data": entry.tolist()} for name, entry in rows]}
 
 
 EXAMPLES = [
@@ -124,7 +124,7 @@ def test_graph_loads_in_onnxruntime_1_20(model: str, version: str) -> None:
     graph = onnx.load(str(MODELS / model / version / "model.onnx"))
     assert graph.ir_version <= 10
     newest = {"": 21, "ai.onnx.ml": 4, "com.microsoft": 1}
-    assert all(row.version <= newest[row.domain] for row in graph.opset_import)
+    assert all(entry.version <= newest[entry.domain] for entry in graph.opset_import)
 
 
 def test_samples_are_small() -> None:

@@ -244,9 +244,9 @@ def test_links_are_followed_as_onnxruntime_does(tmp_path: Path) -> None:
 def marked_entries(cache: Path) -> None:
     """Change every remembered signature, so that an answer shows whether it was remembered."""
     for entry in (cache / "signatures").glob("*.json"):
-        row = orjson.loads(entry.read_bytes())
-        row["signature"]["metadata"] = {"from": "cache"}
-        entry.write_bytes(orjson.dumps(row))
+        fields = orjson.loads(entry.read_bytes())
+        fields["signature"]["metadata"] = {"from": "cache"}
+        entry.write_bytes(orjson.dumps(fields))
 
 
 def is_remembered(artifact: Artifact) -> bool:
@@ -317,12 +317,12 @@ def test_damaged_cache_is_no_error(tmp_path: Path, damage: bytes | None, folder:
     cache = tmp_path / "cache"
     first = load_artifact(path, cache, clock=later)
     (entry,) = (cache / folder).glob("*.json")
-    row = orjson.loads(entry.read_bytes())
+    fields = orjson.loads(entry.read_bytes())
     if damage is None:
-        damage = orjson.dumps({key: "wrong" if key != "format" else text for key, text in row.items()})
-    entry.write_bytes(damage.replace(b"FORMAT", orjson.dumps(row["format"])))
+        damage = orjson.dumps({key: "wrong" if key != "format" else text for key, text in fields.items()})
+    entry.write_bytes(damage.replace(b"FORMAT", orjson.dumps(fields["format"])))
     assert load_artifact(path, cache, clock=later) == first
-    assert orjson.loads(entry.read_bytes()) == row
+    assert orjson.loads(entry.read_bytes()) == fields
 
 
 def test_digest_in_the_cache_that_is_none_is_not_used(tmp_path: Path) -> None:

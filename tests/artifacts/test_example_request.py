@@ -21,26 +21,26 @@ def test_fixed_dimensions_are_kept_and_free_ones_are_one(shape: tuple[int, ...] 
 
 def test_optional_inputs_are_left_out() -> None:
     inputs = (TensorSpec("x", "FP32", (1,)), TensorSpec("w", "FP32", (1,), required=False))
-    assert [row["name"] for row in make_request(Signature(inputs, ()))["inputs"]] == ["x"]
+    assert [tensor["name"] for tensor in make_request(Signature(inputs, ()))["inputs"]] == ["x"]
 
 
 @given(signatures())
 def test_request_fits_its_signature(tensors: Signature) -> None:
-    rows = {row["name"]: row for row in make_request(tensors)["inputs"]}
+    rows = {entry["name"]: entry for entry in make_request(tensors)["inputs"]}
     assert list(rows) == [tensor.name for tensor in tensors.inputs if tensor.required]
     for tensor in tensors.inputs:
         if tensor.required:
-            row = rows[tensor.name]
-            assert row["datatype"] == tensor.datatype
-            assert len(row["data"]) == int(np.prod(row["shape"], dtype=int))
+            entry = rows[tensor.name]
+            assert entry["datatype"] == tensor.datatype
+            assert len(entry["data"]) == int(np.prod(entry["shape"], dtype=int))
             if tensor.shape is not None:
-                assert all(size in (wanted, 1) for size, wanted in zip(row["shape"], tensor.shape, strict=True))
+                assert all(size in (wanted, 1) for size, wanted in zip(entry["shape"], tensor.shape, strict=True))
 
 
 @pytest.mark.parametrize("name", sorted(DATATYPES))
 def test_value_is_one_that_the_datatype_holds_exactly(name: str) -> None:
-    ((row,),) = make_request(Signature((TensorSpec("x", name, (1,)),), ())).values()
-    (value,) = row["data"]
+    ((tensor,),) = make_request(Signature((TensorSpec("x", name, (1,)),), ())).values()
+    (value,) = tensor["data"]
     kind = {"float": float, "int": int, "bool": bool, "bytes": str}[DATATYPES[name].kind]
     assert type(value) is kind
     if DATATYPES[name].kind == "int":

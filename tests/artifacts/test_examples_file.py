@@ -30,19 +30,19 @@ WRITTEN = """\
 @pytest.mark.parametrize(
     "answer",
     [
-        {"outputs": [{**row, "parameters": {}} for row in EXPECTED]},
+        {"outputs": [{**entry, "parameters": {}} for entry in EXPECTED]},
         {"outputs": {"label": [2], "scores": [[0.25, 0.75]]}},
         {"predictions": [{"label": 2, "scores": [0.25, 0.75]}]},
     ],
 )
 def test_every_form_of_an_answer_gives_the_same_example(answer: dict[str, object]) -> None:
-    row = make_row("new", REQUEST, answer, OUTPUTS)
-    assert row == {"name": "new", "request": {"inputs": {"x": [[1.0]]}}, "response": {"outputs": EXPECTED}}
+    entry = make_row("new", REQUEST, answer, OUTPUTS)
+    assert entry == {"name": "new", "request": {"inputs": {"x": [[1.0]]}}, "response": {"outputs": EXPECTED}}
 
 
 def test_bare_predictions_are_the_only_output() -> None:
-    row = make_row("new", {"instances": [1]}, {"predictions": [[0.5, 0.5]]}, OUTPUTS[1:])
-    assert row["response"]["outputs"] == [{"name": "scores", "shape": [1, 2], "datatype": "FP32", "data": [0.5, 0.5]}]
+    entry = make_row("new", {"instances": [1]}, {"predictions": [[0.5, 0.5]]}, OUTPUTS[1:])
+    assert entry["response"]["outputs"] == [{"name": "scores", "shape": [1, 2], "datatype": "FP32", "data": [0.5, 0.5]}]
 
 
 @pytest.mark.parametrize(

@@ -116,9 +116,13 @@ def test_input_with_an_initializer_is_optional_where_onnxruntime_takes_it(tmp_pa
     onnx.save(model, str(path))
     session = open_session(path)
     inputs = read_signature(path).inputs
-    assert [tensor.name for tensor in inputs if tensor.required] == [row.name for row in session.get_inputs()]
+    assert [tensor.name for tensor in inputs if tensor.required] == [
+        get_input.name for get_input in session.get_inputs()
+    ]
     optional = [tensor.name for tensor in inputs if not tensor.required]
-    assert optional == [row.name for row in session.get_overridable_initializers()]
+    assert optional == [
+        get_overridable_initializer.name for get_overridable_initializer in session.get_overridable_initializers()
+    ]
 
 
 def test_input_with_a_sparse_initializer_is_optional() -> None:

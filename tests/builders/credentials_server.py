@@ -56,10 +56,10 @@ class CredentialsServer:
         if self.body is not None:
             return 200, self.body
         access_key, secret_key, session_token = self.keys
-        row: dict[str, Any] = {"AccessKeyId": access_key, "SecretAccessKey": secret_key, "Token": session_token}
+        fields: dict[str, Any] = {"AccessKeyId": access_key, "SecretAccessKey": secret_key, "Token": session_token}
         if self.expiration is not None:
-            row["Expiration"] = self.expiration
-        return 200, json.dumps(row).encode()
+            fields["Expiration"] = self.expiration
+        return 200, json.dumps(fields).encode()
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def packages_of(plan: Plan, **sizes: int) -> list[BuiltPackage]:
     def package(name: str, kind: str, digest: str, layer: str = "") -> BuiltPackage:
         return BuiltPackage(name, kind, Path(f"/{name}.zip"), digest, cached=False, layer=layer, **size)
 
-    shas = {row.name: row.sha256 or "c" * 64 for row in plan.packages}
+    shas = {entry.name: entry.sha256 or "c" * 64 for entry in plan.packages}
     layers = {function.package: f"layer_{function.settings.architecture}_python3.13" for function in plan.functions}
     layered = {function.package for function in plan.functions if function.kind == "model"}
     return [
@@ -99,9 +99,9 @@ def policy_of(resource: Resource) -> list[dict[str, Any]]:
 def may_invoke(statements: Sequence[dict[str, Any]], arn: str) -> bool:
     """Whether a role's policy lets it call a function's alias: as IAM, a refusal outweighs."""
     effects = {
-        row["Effect"]
-        for row in statements
-        if "lambda:InvokeFunction" in row["Action"]
-        and any(fnmatch.fnmatchcase(arn, pattern) for pattern in row["Resource"])
+        statement["Effect"]
+        for statement in statements
+        if "lambda:InvokeFunction" in statement["Action"]
+        and any(fnmatch.fnmatchcase(arn, pattern) for pattern in statement["Resource"])
     }
     return effects == {"Allow"}

@@ -81,8 +81,8 @@ def artifacts_of(of: Manifest, tensors: Mapping[tuple[str, str], Signature] | No
     given = tensors or {}
     return {
         (version.model, version.name): artifact(version.artifact, given.get((version.model, version.name)))
-        for row in of.models
-        for version in row.versions
+        for model in of.models
+        for version in model.versions
     }
 
 
@@ -92,7 +92,7 @@ def large_manifest(models: int, versions: int, stages: int = 2) -> Manifest:
     return manifest(
         rows,
         tuple(
-            stage(f"s{number}", {row.name: row.versions[-1 if number % 2 == 0 else 0].name for row in rows})
+            stage(f"s{number}", {entry.name: entry.versions[-1 if number % 2 == 0 else 0].name for entry in rows})
             for number in range(stages)
         ),
     )
@@ -162,15 +162,15 @@ def stages_of(draw: st.DrawFn, name: str, models: tuple[Model, ...]) -> Stage:
     serve: dict[str, str] = {}
     weights: dict[str, dict[str, float]] = {}
     overrides: dict[str, str] = {}
-    for row in models:
-        names = [version.name for version in row.versions]
+    for model in models:
+        names = [version.name for version in model.versions]
         if len(names) > 1 and draw(st.integers(0, 3)) == 0:
             share = draw(st.sampled_from([0.5, 10, 12.5, 50, 99.9]))
-            weights[row.name] = {names[0]: 100 - share, names[1]: share}
+            weights[model.name] = {names[0]: 100 - share, names[1]: share}
         else:
-            serve[row.name] = draw(st.sampled_from(names))
+            serve[model.name] = draw(st.sampled_from(names))
         if draw(st.integers(0, 2)) == 0:
-            overrides[row.name] = draw(st.sampled_from(names))
+            overrides[model.name] = draw(st.sampled_from(names))
     canary = Canary(draw(st.sampled_from([0.0, 10.5, 100.0])), overrides, draw(st.booleans()))
     return Stage(
         name,
@@ -205,7 +205,7 @@ def manifests_with_graphs(draw: st.DrawFn) -> Manifest:
     of = draw(manifests())
     models = of.models
     for name in draw(st.lists(model_names, min_size=1, max_size=2, unique=True)):
-        taken = {spell(row.name) for row in models for spell in (variable_name, route_variable_name)}
+        taken = {spell(model.name) for model in models for spell in (variable_name, route_variable_name)}
         if not taken & {variable_name(name), route_variable_name(name)}:
             models = (*models, Model(name, (), graph=draw(graphs_of(models))))
     return replace(of, models=models, open_inference=draw(st.sampled_from(["proxy", "direct", "off"])))

@@ -22,7 +22,7 @@ def is_alive(pid: int) -> bool:
 def connections_of(pid: int, port: int) -> int:
     """How many established connections to the port a process holds."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    inodes = {row[9] for row in rows if row[3] == ESTABLISHED and int(row[1].rpartition(":")[2], 16) == port}
+    inodes = {each[9] for each in rows if each[3] == ESTABLISHED and int(each[1].rpartition(":")[2], 16) == port}
     held = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:

@@ -60,7 +60,7 @@ class Program:
 
     def of(self, kind: str) -> dict[str, Resource]:
         """AWS's resources of a kind, `lambda/function:Function`, or components, by their logical names."""
-        return {row.name: row for row in self.resources if row.type in {kind, f"aws:{kind}"}}
+        return {resource.name: resource for resource in self.resources if resource.type in {kind, f"aws:{kind}"}}
 
     def one(self, kind: str) -> Resource:
         """The only resource of its kind."""

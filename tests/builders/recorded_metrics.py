@@ -36,7 +36,7 @@ class RecordedMetrics:
     @property
     def spans(self) -> set[tuple[datetime, datetime]]:
         """Times between which metrics were asked for."""
-        return {(row["StartTime"], row["EndTime"]) for row in self.asked}
+        return {(entry["StartTime"], entry["EndTime"]) for entry in self.asked}
 
     def _keep(self, params: dict[str, Any], **_: Any) -> None:
         self.asked.append(params)
@@ -56,7 +56,7 @@ class RecordedMetrics:
 
     def _result(self, query: Mapping[str, Any]) -> dict[str, Any]:
         metric, statistic = query["MetricStat"]["Metric"], query["MetricStat"]["Stat"]
-        dimensions = {row["Name"]: row["Value"] for row in metric["Dimensions"]}
+        dimensions = {dimension["Name"]: dimension["Value"] for dimension in metric["Dimensions"]}
         key = (dimensions["FunctionName"], dimensions["Resource"], metric["MetricName"], statistic)
         values = [float(value) for value in self._values.get(key, ())]
         return {

@@ -28,7 +28,7 @@ def nested(data: Sequence[Any], shape: Sequence[int]) -> Any:
     if not shape:
         return data[0]
     step = math.prod(shape[1:])
-    return [nested(data[row * step : (row + 1) * step], shape[1:]) for row in range(shape[0])]
+    return [nested(data[entry * step : (entry + 1) * step], shape[1:]) for entry in range(shape[0])]
 
 
 def is_plain(example: Example) -> bool:
@@ -38,12 +38,12 @@ def is_plain(example: Example) -> bool:
 
 def as_columns(request: Mapping[str, Any]) -> dict[str, Any]:
     """`{"inputs": {name: nested lists}}`."""
-    return {"inputs": {row["name"]: nested(flat(row["data"]), row["shape"]) for row in request["inputs"]}}
+    return {"inputs": {tensor["name"]: nested(flat(tensor["data"]), tensor["shape"]) for tensor in request["inputs"]}}
 
 
 def as_instances(request: Mapping[str, Any]) -> dict[str, Any] | None:
     """`{"instances": [...]}`, or None where the inputs have no common number of rows."""
-    rows = {row["shape"][0] if row["shape"] else None for row in request["inputs"]}
+    rows = {tensor["shape"][0] if tensor["shape"] else None for tensor in request["inputs"]}
     if len(rows) != 1 or None in rows:
         return None
     columns = as_columns(request)["inputs"]
@@ -74,11 +74,11 @@ def decode(datatype: str, raw: bytes) -> list[Any]:
 def as_binary(request: Mapping[str, Any], *, binary_output: bool = False) -> tuple[bytes, int]:
     """The binary form's body and the length of the JSON before the tensors."""
     rows, tensors = [], []
-    for row in request["inputs"]:
-        raw = encode(row["datatype"], flat(row["data"]))
+    for tensor in request["inputs"]:
+        raw = encode(tensor["datatype"], flat(tensor["data"]))
         tensors.append(raw)
         rows.append(
-            {"name": row["name"], "shape": row["shape"], "datatype": row["datatype"]}
+            {"name": tensor["name"], "shape": tensor["shape"], "datatype": tensor["datatype"]}
             | {"parameters": {"binary_data_size": len(raw)}}
         )
     whole: dict[str, Any] = {"inputs": rows}
@@ -92,14 +92,14 @@ def read_binary(body: bytes, head_length: int) -> dict[str, Any]:
     """A binary answer as if it had come as JSON."""
     answer: dict[str, Any] = orjson.loads(body[:head_length])
     at = head_length
-    for row in answer["outputs"]:
-        size = row.get("parameters", {}).get("binary_data_size")
+    for tensor in answer["outputs"]:
+        size = tensor.get("parameters", {}).get("binary_data_size")
         if size is None:
             continue
         raw = body[at : at + size]
         assert len(raw) == size, "the answer is shorter than its sizes say"
         at += size
-        row["data"] = decode(row["datatype"], raw)
-        assert row["datatype"] in DATATYPES
+        tensor["data"] = decode(tensor["datatype"], raw)
+        assert tensor["datatype"] in DATATYPES
     assert at == len(body), "the answer is longer than its sizes say"
     return answer

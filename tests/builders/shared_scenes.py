@@ -112,18 +112,18 @@ def killed_holder() -> object:
 def slots() -> object:
     """A reserved concurrency of 3 over 2 processes; one that ends without giving back is forgotten."""
     state = SharedState(2)
-    row = state.slots.slots_of("f", 3)
+    entry = state.slots.slots_of("f", 3)
 
     def take(which: int) -> None:
         state.become(which)
-        assert row.take()
-        assert row.take() is (which == 0)
+        assert entry.take()
+        assert entry.take() is (which == 0)
 
     in_children(1, take)
     state.become(1)
-    taken = [row.take(), row.take()]
+    taken = [entry.take(), entry.take()]
     state.forget(0)
-    return [*taken, row.take(), row.take(), row.take(), row.give(), row.take()]
+    return [*taken, entry.take(), entry.take(), entry.take(), entry.give(), entry.take()]
 
 
 def lines() -> object:

@@ -118,7 +118,7 @@ def test_a_share_that_leaves_nothing_to_judge_by_is_refused(scene: Scene, percen
     with pytest.raises(RolloutError, match=f"at {percent}% the canary of prod leaves no requests to {whose}") as caught:
         scene.run()
     assert "--steps 5,25,50" in caught.value.hint
-    assert [row.action for row in scene.log.read()] == ["set"]
+    assert [rollout.action for rollout in scene.log.read()] == ["set"]
     scene.judgement = Judgement(strategy="all_at_once")
     assert scene.run().state.percent == 100
 
@@ -127,7 +127,7 @@ def test_a_good_canary_is_walked_to_its_promotion(scene: Scene) -> None:
     ticks = walk(scene.run())
     assert moves(ticks) == [(5, 50), (50, 100)]
     assert ticks[-1].state.phase is Phase.PROMOTED
-    assert [(row.action, row.percent, row.verdict) for row in scene.log.read()] == [
+    assert [(rollout.action, rollout.percent, rollout.verdict) for rollout in scene.log.read()] == [
         ("set", 5, ""),
         ("set", 50, Verdict.SUCCESSFUL),
         ("promote", 100, Verdict.SUCCESSFUL),
@@ -141,7 +141,10 @@ def test_a_bad_canary_is_rolled_back_at_once(scene: Scene) -> None:
     scene.traffic.answer = BAD
     (tick,) = walk(scene.run())
     assert tick.state.phase is Phase.ROLLED_BACK
-    assert [(row.action, row.verdict) for row in scene.log.read()] == [("set", ""), ("rollback", Verdict.FAILED)]
+    assert [(rollout.action, rollout.verdict) for rollout in scene.log.read()] == [
+        ("set", ""),
+        ("rollback", Verdict.FAILED),
+    ]
     assert scene.state().variables["echo"] == "v1"
     assert scene.state().canary is None
     scene.assert_in_step()

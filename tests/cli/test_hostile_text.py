@@ -179,7 +179,7 @@ def hostile_server(status: int, body: bytes) -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize(("status", "body"), [row[1:] for row in bodies()], ids=[row[0] for row in bodies()])
+@pytest.mark.parametrize(("status", "body"), [entry[1:] for entry in bodies()], ids=[entry[0] for entry in bodies()])
 def test_a_hostile_server(status: int, body: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = write_project(tmp_path / "project")
     capture = tmp_path / "captured.jsonl"

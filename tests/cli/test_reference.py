@@ -18,9 +18,9 @@ def test_docs_cli_is_what_help_prints(root: Path) -> None:
 def test_every_option_and_argument_has_a_help_text() -> None:
     group = get_command(app)
     assert isinstance(group, TyperGroup)
-    groups = [group, *(row for row in group.commands.values() if isinstance(row, TyperGroup))]
-    commands = [group, *(row for inner in groups for row in inner.commands.values())]
+    groups = [group, *(entry for entry in group.commands.values() if isinstance(entry, TyperGroup))]
+    commands = [group, *(entry for inner in groups for entry in inner.commands.values())]
     assert len(commands) > 16
     assert not [
-        (command.name, row.name) for command in commands for row in command.params if not getattr(row, "help", "")
+        (command.name, param.name) for command in commands for param in command.params if not getattr(param, "help", "")
     ]

@@ -48,9 +48,9 @@ def test_lines_are_numbered_and_measured() -> None:
 
 
 def with_text(name: str, text: str) -> bytes:
-    row = json.loads(LINE)
-    row["turnout_capture"][name] = text
-    return json.dumps(row).encode()
+    fields = json.loads(LINE)
+    fields["turnout_capture"][name] = text
+    return json.dumps(fields).encode()
 
 
 @pytest.mark.parametrize(

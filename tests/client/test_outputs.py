@@ -50,16 +50,16 @@ def test_each_form(document: Any, expected: Any) -> None:
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("datatype", DATATYPES)
 def test_each_datatype_of_the_protocol(datatype: str, binary: bool) -> None:
-    row = DATATYPES[datatype]
-    values = np.array([b"0", b"1"], object) if row.kind == "bytes" else np.array([0, 1], row.dtype)
+    entry = DATATYPES[datatype]
+    values = np.array([b"0", b"1"], object) if entry.kind == "bytes" else np.array([0, 1], entry.dtype)
     if datatype == "BF16":
-        values = np.array([0, 0x3F80], row.dtype)
+        values = np.array([0, 0x3F80], entry.dtype)
     interface = build_interface(Signature((), (TensorSpec("y", datatype, (2,)),)), "m", "v1")
     answer = encode_answer({"y": values}, InferenceRequest("open", {}, binary_default=binary), interface)
     headers = {} if answer.json_length is None else {"inference-header-content-length": str(answer.json_length)}
     result = read_outputs(headers, answer.body)["y"]
-    assert result.tolist() == ([b"0", b"1"] if row.kind == "bytes" else [0, 1])
-    assert (result.dtype.kind == "f") == (row.kind == "float")
+    assert result.tolist() == ([b"0", b"1"] if entry.kind == "bytes" else [0, 1])
+    assert (result.dtype.kind == "f") == (entry.kind == "float")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,9 @@ def shown(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for path, item in ((path, item) for path, item in document["paths"].items() if "post" in item):
         content = item["post"]["requestBody"]["content"]["application/json"]
         results = (
-            [content["example"]] if "example" in content else [row["value"] for row in content["examples"].values()]
+            [content["example"]]
+            if "example" in content
+            else [example["value"] for example in content["examples"].values()]
         )
         assert results
         yield from ((path, request) for request in results)
@@ -61,5 +63,5 @@ def test_every_example_of_the_document_is_answered(project: Project, given: bool
 
     results = asyncio.run(answers())
     assert len(results) >= sum(route.kind == "inference" for api in plan.apis for route in api.routes)
-    assert [row for row in results if row[1] != 200] == []
+    assert [result for result in results if result[1] != 200] == []
     assert all(orjson.loads(body) for _, _, body in results)

@@ -151,7 +151,7 @@ def modules() -> Mapping[str, Path]:
 def imports() -> tuple[Import, ...]:
     """Every import of every module, wherever it stands."""
     return tuple(
-        row for name, path in modules().items() if "template" not in path.parts for row in _imports_of(name, path)
+        entry for name, path in modules().items() if "template" not in path.parts for entry in _imports_of(name, path)
     )
 
 
@@ -203,9 +203,9 @@ def room_of(name: str) -> str:
 def arrows() -> dict[str, set[str]]:
     """Room -> the rooms that it uses, type checkers' imports aside."""
     result: dict[str, set[str]] = {room: set() for room in ROOMS}
-    for row in imports():
-        if row.imported in modules() and not row.typing:
-            importer, imported = room_of(row.importer), room_of(row.imported)
+    for edge in imports():
+        if edge.imported in modules() and not edge.typing:
+            importer, imported = room_of(edge.importer), room_of(edge.imported)
             if importer != imported:
                 result[importer].add(imported)
     return result
@@ -215,8 +215,8 @@ def test_walk_sees_the_tree() -> None:
     assert {"turnout.plan.planner", "turnout.protocol.tensors.datatypes", "turnout.gateway.api.gateway"} <= set(
         modules()
     )
-    assert any(row.importer == "turnout.plan.planner" and row.imported == "turnout.plan.values" for row in imports())
-    assert any(not row.at_once for row in imports())
+    assert any(edge.importer == "turnout.plan.planner" and edge.imported == "turnout.plan.values" for edge in imports())
+    assert any(not edge.at_once for edge in imports())
 
 
 @pytest.mark.parametrize(
@@ -229,9 +229,9 @@ def test_walk_sees_the_tree() -> None:
     ],
 )
 def test_what_travels_into_lambdas_stands_alone(importer: str, allowed: tuple[str, ...], needs: set[str]) -> None:
-    rows = [row for row in imports() if within(row.importer, importer)]
-    assert [str(row) for row in rows if ours(row.imported) and not within(row.imported, *allowed)] == []
-    foreign = {row.imported.partition(".")[0] for row in rows if not ours(row.imported)}
+    rows = [edge for edge in imports() if within(edge.importer, importer)]
+    assert [str(entry) for entry in rows if ours(entry.imported) and not within(entry.imported, *allowed)] == []
+    foreign = {entry.imported.partition(".")[0] for entry in rows if not ours(entry.imported)}
     assert foreign - needs - sys.stdlib_module_names == set()
 
 
@@ -243,13 +243,13 @@ def test_every_folder_is_a_room_or_part_of_one() -> None:
 
 def test_rooms_use_only_what_their_row_names() -> None:
     broken = [
-        f"{row} ({room_of(row.importer)} may not use {room_of(row.imported)})"
-        for row in imports()
-        if row.imported in modules()
-        and room_of(row.importer) != room_of(row.imported)
-        and not within(room_of(row.imported), *BASE[1:])
-        and room_of(row.imported) != BASE[0]
-        and room_of(row.imported) not in ROOMS[room_of(row.importer)]
+        f"{edge} ({room_of(edge.importer)} may not use {room_of(edge.imported)})"
+        for edge in imports()
+        if edge.imported in modules()
+        and room_of(edge.importer) != room_of(edge.imported)
+        and not within(room_of(edge.imported), *BASE[1:])
+        and room_of(edge.imported) != BASE[0]
+        and room_of(edge.imported) not in ROOMS[room_of(edge.importer)]
     ]
     assert broken == []
 
@@ -310,20 +310,20 @@ def test_every_room_says_what_it_is_for() -> None:
 
 
 def test_nothing_but_the_command_line_imports_the_command_line() -> None:
-    rows = [row for row in imports() if within(row.imported, "turnout.cli")]
-    assert [str(row) for row in rows if not within(row.importer, "turnout.cli")] == []
+    rows = [edge for edge in imports() if within(edge.imported, "turnout.cli")]
+    assert [str(entry) for entry in rows if not within(entry.importer, "turnout.cli")] == []
 
 
 def test_pulumi_is_known_to_infra_only() -> None:
-    rows = [row for row in imports() if within(row.imported, "pulumi", "pulumi_aws")]
-    assert [str(row) for row in rows if not within(row.importer, "infra")] == []
+    rows = [edge for edge in imports() if within(edge.imported, "pulumi", "pulumi_aws")]
+    assert [str(entry) for entry in rows if not within(entry.importer, "infra")] == []
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
     graph: dict[str, set[str]] = {name: set() for name in modules()}
-    for row in imports():
-        if row.at_once and not row.typing and row.imported in graph and row.imported != row.importer:
-            graph[row.importer].add(row.imported)
+    for edge in imports():
+        if edge.at_once and not edge.typing and edge.imported in graph and edge.imported != edge.importer:
+            graph[edge.importer].add(edge.imported)
     while leaves := {name for name, targets in graph.items() if not targets}:
         graph = {name: targets - leaves for name, targets in graph.items() if name not in leaves}
     assert graph == {}
@@ -335,11 +335,11 @@ def test_heavy_modules_wait_until_they_are_needed() -> None:
     while waiting:
         name = waiting.pop()
         seen.add(name)
-        for row in imports():
-            if row.importer == name and row.at_once and not row.typing:
-                if row.imported.partition(".")[0] in HEAVY:
-                    heavy.append(str(row))
-                elif row.imported in modules() and row.imported not in seen:
-                    waiting.append(row.imported)
+        for edge in imports():
+            if edge.importer == name and edge.at_once and not edge.typing:
+                if edge.imported.partition(".")[0] in HEAVY:
+                    heavy.append(str(edge))
+                elif edge.imported in modules() and edge.imported not in seen:
+                    waiting.append(edge.imported)
     assert len(seen) > 5
     assert heavy == []

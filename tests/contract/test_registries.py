@@ -26,7 +26,7 @@ from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 ACCESS_OF = {"none": Access.OPEN, "api_key": Access.API_KEY, "iam": Access.IAM, "jwt": Access.AUTHORIZER}
 """How the gateway lets callers in, or refuses them all."""
 
-every_type = pytest.mark.parametrize("auth", AUTH_TYPES.values(), ids=lambda row: row.name)
+every_type = pytest.mark.parametrize("auth", AUTH_TYPES.values(), ids=lambda entry: entry.name)
 
 
 @every_type
@@ -74,7 +74,9 @@ def test_error_code_is_documented_at_its_status(code: str) -> None:
     document = build_document(plan, plan.apis[0])
     assert code in document["components"]["schemas"]["Error"]["properties"]["code"]["enum"]
     responses = [operation["responses"] for item in document["paths"].values() for operation in item.values()]
-    descriptions = [row[str(STATUS_OF[code])]["description"] for row in responses if str(STATUS_OF[code]) in row]
+    descriptions = [
+        response[str(STATUS_OF[code])]["description"] for response in responses if str(STATUS_OF[code]) in response
+    ]
     assert any(f"`{code}`" in description for description in descriptions)
 
 

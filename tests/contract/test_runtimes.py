@@ -56,10 +56,10 @@ def test_manifest_schema_knows_every_runtime_and_no_other() -> None:
 def test_runtime_is_imported_by_nothing_else(runtime: Runtime) -> None:
     """The shared part finds it by its opener's name."""
     folder = f"model_lambdas.{runtime.package}"
-    rows = [row for row in imports() if within(row.imported, folder) and not within(row.importer, folder)]
-    assert [str(row) for row in rows] == []
-    own = [row for row in imports() if within(row.importer, folder) and within(row.imported, "model_lambdas")]
-    assert [str(row) for row in own if not within(row.imported, folder, "model_lambdas.function")] == []
+    rows = [edge for edge in imports() if within(edge.imported, folder) and not within(edge.importer, folder)]
+    assert [str(entry) for entry in rows] == []
+    own = [edge for edge in imports() if within(edge.importer, folder) and within(edge.imported, "model_lambdas")]
+    assert [str(entry) for entry in own if not within(entry.imported, folder, "model_lambdas.function")] == []
 
 
 def _words(tree: ast.AST) -> Iterator[tuple[int, str]]:

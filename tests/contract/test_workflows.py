@@ -127,9 +127,9 @@ def test_release_publishes_what_was_tested_and_built_without_a_password() -> Non
 
 
 def test_dependabot_looks_where_there_is_something() -> None:
-    for row in load(ROOT / ".github/dependabot.yml")["updates"]:
-        folder = ROOT / row["directory"].lstrip("/")
-        assert list(folder.glob(ECOSYSTEMS[row["package-ecosystem"]])), row
+    for update in load(ROOT / ".github/dependabot.yml")["updates"]:
+        folder = ROOT / update["directory"].lstrip("/")
+        assert list(folder.glob(ECOSYSTEMS[update["package-ecosystem"]])), update
 
 
 @pytest.mark.parametrize("name", ["bug", "feature"])

@@ -94,7 +94,7 @@ def send(server: RunningServer, stage: str, **headers: str) -> list[Sample]:
 def log_samples(logs: Any, samples: list[Sample]) -> None:
     """As functions on AWS log them: each to the log of the version that answered."""
     for version in ("v1", "v2"):
-        lines = [(row.time, write_line(row).decode()) for row in samples if row.version == version]
+        lines = [(sample.time, write_line(sample).decode()) for sample in samples if sample.version == version]
         log_lines(logs, f"shop-{STACK}_step_{version}", lines)
 
 

@@ -163,7 +163,7 @@ def test_canary_of_awss_own_tools_is_marked_and_its_promotion_by_copies_leaves_n
 ) -> None:
     stage = "boto3"
     with aws_client("apigateway", server.port) as client:
-        (api,) = [row["id"] for row in client.get_rest_apis()["items"]]
+        (api,) = [item["id"] for item in client.get_rest_apis()["items"]]
 
         def update(*operations: Operation) -> None:
             client.update_stage(restApiId=api, stageName=stage, patchOperations=list(operations))
@@ -182,11 +182,11 @@ def test_canary_of_awss_own_tools_is_marked_and_its_promotion_by_copies_leaves_n
     assert shares(canary, stage) == {("v2", "false")}
 
     # Status names it, mend repairs it, and the next canary starts.
-    assert any("marks every answer as the canary's" in row for row in canary.status(stage)["warnings"])
+    assert any("marks every answer as the canary's" in warning for warning in canary.status(stage)["warnings"])
     assert "say where it is served" in canary("mend", stage, code=2)
     assert "Reset the stage variable `canary` of boto3 at http" in canary("mend", stage, *canary.endpoint)
     assert "Nothing to repair in" in canary("mend", stage, *canary.endpoint)
-    assert not any("marks every answer" in row for row in canary.status(stage)["warnings"])
+    assert not any("marks every answer" in warning for warning in canary.status(stage)["warnings"])
     canary("promote", stage)
     canary("start", stage, "--model", "mute", "--to", "v2", *canary.now)
     assert canary.status(stage)["warnings"] == []
@@ -195,7 +195,7 @@ def test_canary_of_awss_own_tools_is_marked_and_its_promotion_by_copies_leaves_n
 def test_canary_starts_on_a_stage_whose_marker_a_copy_left(canary: Commands, server: RunningServer) -> None:
     stage = "marked"
     with aws_client("apigateway", server.port) as client:
-        (api,) = [row["id"] for row in client.get_rest_apis()["items"]]
+        (api,) = [item["id"] for item in client.get_rest_apis()["items"]]
         operations = [replacing("/variables/canary", "true")]
         client.update_stage(restApiId=api, stageName=stage, patchOperations=operations)
     assert shares(canary, stage) == {("v1", "false")}
@@ -241,7 +241,7 @@ def test_a_promotion_is_returned_from_with_the_command_that_rollback_offers(cana
     assert canary(*offer).startswith("Rolled back: back serves echo v1 to all requests, instead of echo v2.\n")
     assert (canary.text(), served(canary, "back")) == (before, {"v1"})
     assert canary.status("back")["warnings"] == []
-    assert [row["action"] for row in canary.history("back")] == ["start", "promote", "return"]
+    assert [rollout["action"] for rollout in canary.history("back")] == ["start", "promote", "return"]
     assert "echo v2 > v1" in canary("history", "back")
     assert "no promotion of back to undo" in canary("rollback", "back", "--to-previous", *canary.now, code=2)
 

@@ -115,7 +115,7 @@ def test_a_command_killed_at_any_moment_is_done_or_not_or_mended(
         done += 1
         assert served(server) == moment
         assert canary.status("killed")["warnings"] == []
-        assert [row["done"] for row in canary.history("killed")] == [True] * done
+        assert [rollout["done"] for rollout in canary.history("killed")] == [True] * done
         assert not list(server.project.glob(".*.turnout-*"))
         if half_done == HALF_DONE:
             break
@@ -193,7 +193,7 @@ def test_a_run_that_is_ended_again_and_again_is_promoted_in_the_end(canary: Comm
     assert number > 0
     assert "Promoted: runs serves it to all requests." in rest
     assert {status for status, *_ in answers} == {200}
-    assert [(row["action"], row["percent"]) for row in canary.history("runs")] == [
+    assert [(rollout["action"], rollout["percent"]) for rollout in canary.history("runs")] == [
         ("start", 10),
         ("set", 50),
         ("set", 60),

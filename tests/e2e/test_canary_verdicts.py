@@ -70,7 +70,7 @@ def test_several_models_are_promoted_one_by_one_under_load(canary: Commands, ser
     assert set(others[ended:]) == {(200, "v2", "false")}
     assert canary.status("several")["warnings"] == []
     assert "  several: {serve: {step: v2, other: v2}}  # several\n" in canary.text()
-    assert [(row["action"], row["to"]) for row in canary.history("several")] == [
+    assert [(rollout["action"], rollout["to"]) for rollout in canary.history("several")] == [
         ("start", {"step": "v2", "other": "v2"}),
         ("promote", {"step": "v2"}),
         ("promote", {"other": "v2"}),

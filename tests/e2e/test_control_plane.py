@@ -119,14 +119,14 @@ def test_canary_goes_its_whole_way(server: RunningServer, client: Any) -> None:
     with server.client() as one, server.client() as another:
         clients = (one, another)
         stage.update(replacing(PERCENT, "100"), replacing(f"{OVERRIDES}/iris", "v2"))
-        assert {served_by(row) for row in clients} == {"v2"}
+        assert {served_by(entry) for entry in clients} == {"v2"}
         assert served_by(one, "/prod/models/iris/inference") == "v1"
         stage.update(replacing(PERCENT, "0"))
-        assert {served_by(row) for row in clients} == {"v1"}
+        assert {served_by(entry) for entry in clients} == {"v1"}
         stage.update(*COPIES)
-        assert {served_by(row) for row in clients} == {"v2"}
+        assert {served_by(entry) for entry in clients} == {"v2"}
         assert "canarySettings" not in stage.update(removing("/canarySettings"))
-        assert {served_by(row) for row in clients} == {"v2"}
+        assert {served_by(entry) for entry in clients} == {"v2"}
     changed = "stage dev was changed by UpdateStage"
     wait_until(lambda: server.stderr.read_text().count(changed) >= 4, "the changes in the log")
     assert server.stderr.read_text().count(changed) == 4

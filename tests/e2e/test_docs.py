@@ -69,8 +69,8 @@ def comparable(value: object) -> object:
     if isinstance(value, float):
         return pytest.approx(value, abs=1e-5)
     if isinstance(value, list):
-        return [comparable(row) for row in value]
-    return {name: comparable(row) for name, row in value.items()} if isinstance(value, dict) else value
+        return [comparable(entry) for entry in value]
+    return {name: comparable(entry) for name, entry in value.items()} if isinstance(value, dict) else value
 
 
 @pytest.mark.parametrize("path", ["/docs/prod/iris/v1", "/docs/dev/credit", "/docs/dev/spam"])

@@ -23,8 +23,8 @@ def sample_examples() -> list[tuple[str, str, Example]]:
     models = yaml.safe_load((ROOT / "models.yaml").read_text())["models"]
     return [
         (model, version, example)
-        for model, row in models.items()
-        for version, settings in row["versions"].items()
+        for model, entry in models.items()
+        for version, settings in entry["versions"].items()
         for example in read_examples(ROOT / settings["examples"])
     ]
 
@@ -125,7 +125,7 @@ def test_outputs_can_be_chosen(sample: RunningServer) -> None:
     model, version, example = next(case for case in sample_examples() if is_plain(case[2]))
     name = example.outputs[-1].name
     answer = sample.post(f"/models/{model}/{version}/inference", {**example.request, "outputs": [{"name": name}]})
-    assert [row["name"] for row in answer.json()["outputs"]] == [name]
+    assert [tensor["name"] for tensor in answer.json()["outputs"]] == [name]
 
 
 def test_every_request_has_its_line_in_the_access_log(sample: RunningServer) -> None:

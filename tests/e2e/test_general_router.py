@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 @pytest.mark.parametrize("base", ["", "/dev"])
 def test_endpoints_of_the_catalogue_can_be_called(server: RunningServer, base: str) -> None:
     listed = server.request("GET", f"{base}/models").json()
-    endpoints = {row["name"]: row["endpoint"] for row in listed["models"]}
+    endpoints = {model["name"]: model["endpoint"] for model in listed["models"]}
     assert endpoints["pair"] == f"{base}/models/pair/inference"
     assert server.post(endpoints["pair"], TWO).json()["model_version"] == "v2"
     page = server.request("GET", f"{base}/models/pair").json()

@@ -32,7 +32,7 @@ def test_tritonclient_is_answered_in_binary(
     server: RunningServer, model: str, output: str, expected: list[float]
 ) -> None:
     values = {"a": np.array([1, 2, 3], "f4"), "b": np.array([10, 20, 30], "f4")}
-    tensors = [InferInput(name, [3], "FP32").set_data_from_numpy(row) for name, row in values.items()]
+    tensors = [InferInput(name, [3], "FP32").set_data_from_numpy(value) for name, value in values.items()]
     with InferenceServerClient(f"127.0.0.1:{server.port}", network_timeout=PATIENCE_S) as client:
         assert client.is_model_ready(model)
         answer = client.infer(model, tensors)

@@ -75,8 +75,8 @@ def drive(server: RunningServer, stage: str, requests: int, model: str) -> Count
     # The supervisor gives connections to the workers by turns.
     with server.client() as one, server.client() as other:
         for number in range(requests):
-            row = [float(number % 4 // 2), 0.0, 0.0, 0.0]
-            tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": row}
+            entry = [float(number % 4 // 2), 0.0, 0.0, 0.0]
+            tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": entry}
             answer = (one, other)[number % 2].post(paths[number % 5 == 0], {"inputs": [tensor]})
             seen[answer.headers["x-turnout-version"], answer.status] += 1
     return seen

@@ -113,7 +113,7 @@ def test_a_real_prometheus_scrapes_it(server: RunningServer, tmp_path: Path) -> 
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
     try:
         result = ask_prometheus(port, 'sum(turnout_requests_total{stage="dev",code_class="2xx"})')
-        assert [float(row["value"][1]) for row in result] == [REQUESTS]
+        assert [float(entry["value"][1]) for entry in result] == [REQUESTS]
         (up,) = ask_prometheus(port, 'up{job="turnout"}')
         assert up["value"][1] == "1"
         quantile = "histogram_quantile(0.5, sum by (le) (turnout_request_duration_seconds_bucket))"

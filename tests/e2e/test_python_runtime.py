@@ -112,7 +112,7 @@ def test_a_canary_moves_traffic_from_onnx_to_python(project: Path, capsys: pytes
         canary("start", "prod", "--model", "echo", "--to", "v2", "--percent", "50", *canary.now)
         with server.client() as client:
             answers = [client.post("/prod/models/echo/inference", {"instances": [ROW]}) for _ in range(60)]
-        seen = {(row.headers["x-turnout-version"], row.json()["predictions"][0][0]) for row in answers}
+        seen = {(answer.headers["x-turnout-version"], answer.json()["predictions"][0][0]) for answer in answers}
         assert seen == {("v1", 1.0), ("v2", 10.0)}
         canary("promote", "prod", *canary.now)
         assert predictions(server, "/prod/models/echo") == times(10)
@@ -163,10 +163,10 @@ def test_add_validate_plan_and_build(project: Path, tmp_path: Path, capsys: pyte
     capsys.readouterr()
     assert main(["plan", "--json", "-m", str(project)]) == 0
     plan = json.loads(capsys.readouterr().out)
-    packages = {row["name"]: row for row in plan["packages"]}
+    packages = {package["name"]: package for package in plan["packages"]}
     assert packages["echo_v4"]["layer_bytes"] < packages["echo_v1"]["layer_bytes"]
     assert main(["build", "--here", "--json", "-m", str(project)]) == 0
-    built = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    built = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert built["echo_v4"]["layer"] == built["echo_v2"]["layer"] != built["echo_v1"]["layer"]
     assert main(["remove", "echo", "v4", "--delete-files", "-m", str(project)]) == 0
     assert not folder.exists()

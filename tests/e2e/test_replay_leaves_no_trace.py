@@ -60,7 +60,7 @@ def settle(server: RunningServer, lines: int) -> None:
 
 def counted(server: RunningServer, stage: str) -> dict[tuple[str, bool], int]:
     response = server.request("GET", f"/turnout/metrics?stage={stage}").json()
-    return {(row["function"], row["canary"]): sum(row["statuses"]) for row in response["functions"]}
+    return {(function["function"], function["canary"]): sum(function["statuses"]) for function in response["functions"]}
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def api_names(server: RunningServer, access_key: str) -> list[str]:
         aws_secret_access_key="any",
     )
     try:
-        return [row["name"] for row in client.get_rest_apis()["items"]]
+        return [item["name"] for item in client.get_rest_apis()["items"]]
     finally:
         client.close()
 

@@ -122,8 +122,8 @@ def test_the_log_is_json_when_asked_for(project: Path) -> None:
                 pass
         assert server.stop() == 0
     rows = [json.loads(line) for line in server.stdout.read_text().splitlines()]
-    rows.sort(key=lambda row: row["status"])  # workers write a moment after they have answered, each for itself
-    assert [row["status"] for row in rows] == [200, 400, 502]
+    rows.sort(key=lambda entry: entry["status"])  # workers write a moment after they have answered, each for itself
+    assert [entry["status"] for entry in rows] == [200, 400, 502]
     assert rows[0]["function"] == "turnout-local_echo_v1"
     text = server.stderr.read_text()
     banner, errors = text.split("Note:")[0], [line for line in text.splitlines() if line.startswith("{")]

@@ -133,7 +133,7 @@ def test_routed_model_answers(client: InferenceServerClient) -> None:
 def test_graph_is_a_model_like_others(client: InferenceServerClient) -> None:
     metadata = client.get_model_metadata("chain")
     assert (metadata["platform"], metadata["versions"]) == ("ensemble", [])
-    assert [row["name"] for row in metadata["inputs"]] == ["a", "b"]
+    assert [tensor["name"] for tensor in metadata["inputs"]] == ["a", "b"]
     assert client.is_model_ready("chain")
     for binary in (True, False):
         result = client.infer("chain", pair(binary=binary), outputs=[InferRequestedOutput("y", binary_data=binary)])
@@ -144,7 +144,7 @@ def test_input_forms_and_output_forms_may_be_mixed(client: InferenceServerClient
     inputs = [pair(binary=True)[0], pair(binary=False)[1]]
     outputs = [InferRequestedOutput("difference", binary_data=True), InferRequestedOutput("sum", binary_data=False)]
     result = client.infer("pair", inputs, outputs=outputs)
-    assert [row["name"] for row in result.get_response()["outputs"]] == ["difference", "sum"]
+    assert [tensor["name"] for tensor in result.get_response()["outputs"]] == ["difference", "sum"]
     np.testing.assert_array_equal(result.as_numpy("sum"), [11, 22, 33])
     np.testing.assert_array_equal(result.as_numpy("difference"), [-9, -18, -27])
 

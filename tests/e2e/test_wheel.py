@@ -67,9 +67,11 @@ def test_the_data_files_are_in_the_wheel(installed: Installed, root: Path) -> No
 def test_the_extras_bring_what_their_commands_need(installed: Installed) -> None:
     (metadata,) = installed.site.glob("turnout-*.dist-info/METADATA")
     rows = re.findall(r"^Requires-Dist: (.*)$", metadata.read_text(), re.MULTILINE)
-    named = {extra: {re.split(r"[>;]", row)[0] for row in rows if f"extra == '{extra}'" in row} for extra in EXTRAS}
+    named = {
+        extra: {re.split(r"[>;]", entry)[0] for entry in rows if f"extra == '{extra}'" in entry} for extra in EXTRAS
+    }
     assert named == EXTRAS
-    plain = {re.split(r"[>;]", row)[0] for row in rows if "extra ==" not in row}
+    plain = {re.split(r"[>;]", entry)[0] for entry in rows if "extra ==" not in entry}
     assert "numpy" in plain
     assert not plain & {"boto3", "pulumi", "uv"}
 

@@ -19,7 +19,7 @@ from turnout.project.project import load_project
 def test_the_examples_are_answered_as_the_estimator_answered(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root / "examples/wine", tmp_path / "wine", ignore=shutil.ignore_patterns(".turnout", "__pycache__"))
     project = load_project(tmp_path / "wine")
-    (function,) = (row for row in make_local_plan(project).functions if row.kind == "model")
+    (function,) = (entry for entry in make_local_plan(project).functions if entry.kind == "model")
     made = make_model_functions(project)(function)
     examples = read_examples(tmp_path / "wine/models/wine/v1/examples.json")
     assert len(examples) == 2

@@ -312,7 +312,7 @@ def test_lines_of_many_workers_are_whole(server: RunningServer) -> None:
     line = re.compile(
         r"[\dT:Z-]+ 127\.0\.0\.1 GET /x{3000} 403 [\d.]+ms 42B function=- canary=false id=[0-9a-f-]{36} error=\w+"
     )
-    assert all(line.fullmatch(row) for row in text.splitlines())
+    assert all(line.fullmatch(entry) for entry in text.splitlines())
     assert text.count("\n") == 200
 
 

@@ -52,7 +52,7 @@ class Life:
 
     def stage_named(self, name: str) -> StageSettings:
         """One of several."""
-        (stage,) = (row for (_, result), row in self.world.aws.stages.kept.items() if result == name)
+        (stage,) = (entry for (_, result), entry in self.world.aws.stages.kept.items() if result == name)
         return stage
 
     def alias(self, function: str, alias: str) -> str:
@@ -68,4 +68,4 @@ def touched(rows: Done) -> set[tuple[str, str, str]]:
 
 def functions() -> set[str]:
     """The names of all that the account has."""
-    return {row["FunctionName"] for row in boto3.client("lambda").list_functions()["Functions"]}
+    return {function["FunctionName"] for function in boto3.client("lambda").list_functions()["Functions"]}

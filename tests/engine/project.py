@@ -59,7 +59,7 @@ class ChangingProject:
 
     def build(self, project: Project, plan: Plan) -> Sequence[BuiltPackage]:
         """A zip for each function, and one layer."""
-        artifacts = {f"{model}_{version}": row.sha256 for (model, version), row in project.artifacts.items()}
+        artifacts = {f"{model}_{version}": artifact.sha256 for (model, version), artifact in project.artifacts.items()}
         names = dict.fromkeys(function.package for function in plan.functions)
         zips = self.folder / "zips"
         functions = [write_package(zips, name, "function", artifacts.get(name, "") + self.code) for name in names]

@@ -117,8 +117,8 @@ class Scene:
         return find_leftovers(boto3.client, PREFIX)
 
     def result_of(self, step: str) -> str:
-        (row,) = (row for row in self.check.rows if row.step == step)
-        return row.result
+        (entry,) = (entry for entry in self.check.rows if entry.step == step)
+        return entry.result
 
 
 class ApiGateway:
@@ -149,8 +149,8 @@ class CloudWatch:
         self._client.set_alarm_state(**state)
         if state["StateValue"] == "ALARM":
             (api,) = {api for api, _ in self._world.aws.stages.kept}
-            rules = [row for row in boto3.client("events").list_rules()["Rules"] if "EventPattern" in row]
-            patterns = [json.loads(row["EventPattern"]) for row in rules]
+            rules = [rule for rule in boto3.client("events").list_rules()["Rules"] if "EventPattern" in rule]
+            patterns = [json.loads(rule["EventPattern"]) for rule in rules]
             heard = [arn.rpartition(":alarm:")[2] for pattern in patterns for arn in pattern["resources"]]
             assert state["AlarmName"] in heard
             end_canary(self._world.aws.stages, {"rest_api_id": api, "stage": "prod"}, state["AlarmName"])
@@ -164,11 +164,11 @@ def scene(world: World, tmp_path: Path) -> Scene:
 def test_check_tries_everything_and_leaves_nothing(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     code = scene.run()
     table = capsys.readouterr().out
-    assert [(row.step, row.result, row.seen) for row in scene.check.rows if row.result != "held"] == [], table
+    assert [(step.step, step.result, step.seen) for step in scene.check.rows if step.result != "held"] == [], table
     assert code == 0
     assert not boto3.client("apigateway").get_account().get("cloudwatchRoleArn")
     steps = [name for name, _ in scene.check.steps()]
-    assert [row.step for row in scene.check.rows] == [*steps, "destroy"]
+    assert [step.step for step in scene.check.rows] == [*steps, "destroy"]
     assert f"{len(steps) + 1} of {len(steps) + 1} held." in table
     assert scene.left() == []
     assert unfinished(scene.home) == []
@@ -226,7 +226,7 @@ def test_deployment_that_fails_is_destroyed_and_nothing_else_is_tried(scene: Sce
     scene.world.provider.refuse("aws:apigateway/stage:Stage", "prod", "the stage is refused")
     assert scene.run() == 1
     assert scene.result_of("deploy") == "failed"
-    assert {row.result for row in scene.check.rows[1:-1]} == {"not tried"}
+    assert {step.result for step in scene.check.rows[1:-1]} == {"not tried"}
     assert scene.left() == []
 
 
@@ -241,7 +241,7 @@ def test_step_that_fails_is_reported_and_the_rest_is_tried(scene: Scene, capsys:
         [("deploy", scene.check.deploy), ("one", fail), ("two", crash), ("alarms", scene.check.look_at_alarms)]
     )
     assert scene.run() == 1
-    assert [row.result for row in scene.check.rows] == ["held", "failed", "failed", "held", "held"]
+    assert [step.result for step in scene.check.rows] == ["held", "failed", "failed", "held", "held"]
     table = capsys.readouterr().out
     assert "GET /prod/models: expected 200, got 403" in table
     assert "KeyError" in table

@@ -188,7 +188,7 @@ def test_up_that_fails_in_the_middle_is_continued_by_the_next(two_versions: Life
 
     again = touched(life.up())
     assert ("create", "Function", "digits_v1") in again
-    assert not [row for row in again if row[1] == "Function" and row[2] in done]
+    assert not [entry for entry in again if entry[1] == "Function" and entry[2] in done]
     assert {IRIS, DIGITS} <= functions()
     assert life.stage.variables["iris"] == "v1"
     assert life.up() == []

@@ -63,7 +63,7 @@ def test_new_project_is_deployed_by_its_three_lines(world: World, installed: Ins
     assert layer["LayerName"] == "turnout-test_layer_arm64_python3-13"
     made = boto3.client("lambda").get_function(FunctionName="turnout-test_iris_v1")["Configuration"]
     assert made["Handler"] == "model_lambdas.function.entry.handler"
-    assert [row["Arn"] for row in made["Layers"]] == [layer["LatestMatchingVersion"]["LayerVersionArn"]]
+    assert [entry["Arn"] for entry in made["Layers"]] == [layer["LatestMatchingVersion"]["LayerVersionArn"]]
     (package,) = (folder / ".turnout" / "packages").glob("iris_v1-*.zip")
     assert made["CodeSize"] == package.stat().st_size
     with zipfile.ZipFile(io.BytesIO(package.read_bytes())) as archive:

@@ -45,7 +45,7 @@ def test_stack_lives_from_nothing_to_nothing(life: Life) -> None:
     life.stack.preview(on_output=output.append, diff=True)
     assert any("/models/iris/v2/inference" in line for line in output)
     done = touched(life.up())
-    assert {row for row in done if not row[2].startswith("iris_v2")} == {
+    assert {entry for entry in done if not entry[2].startswith("iris_v2")} == {
         ("update", "RestApi", "turnout-test_api_key"),
         ("create", "Deployment", "turnout-test_api_key"),
         ("update", "Stage", "prod"),
@@ -60,8 +60,8 @@ def test_stack_lives_from_nothing_to_nothing(life: Life) -> None:
     prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
     done = touched(life.up())
     assert ("update", "Stage", "prod") in done
-    assert not [row for row in done if row[1] in {"RestApi", "Deployment", "Alias"}]
-    assert {row for row in done if row[1] == "Function"} == {("create", "Function", "guard-rail")}
+    assert not [entry for entry in done if entry[1] in {"RestApi", "Deployment", "Alias"}]
+    assert {entry for entry in done if entry[1] == "Function"} == {("create", "Function", "guard-rail")}
     assert life.stage.canary is not None
     assert (life.stage.canary.percent, life.stage.canary.overrides["iris"]) == (10.0, "v2")
     assert (life.stage.canary.deployment_id, life.stage.deployment_id) == (second, second)
@@ -135,7 +135,7 @@ def test_release_canary_gets_the_new_code_and_its_baseline_keeps_the_old(life: L
     assert (life.alias(name, "live"), life.alias(name, "next")) == ("2", "2")
     assert (life.stage.deployment_id, life.stage.canary) == (released, None)
     deployments = boto3.client("apigateway").get_deployments(restApiId=life.stage.api)["items"]
-    assert {row["id"] for row in deployments} == {first, released}
+    assert {deployment["id"] for deployment in deployments} == {first, released}
 
 
 def test_role_for_logs_that_somebody_else_set_is_left_alone(life: Life) -> None:
@@ -149,7 +149,7 @@ def test_role_for_logs_that_somebody_else_set_is_left_alone(life: Life) -> None:
     theirs = made["Role"]["Arn"]
     set_logs_role(theirs)
 
-    assert not {row for row in touched(life.up()) if row[1] == "Account"}
+    assert not {entry for entry in touched(life.up()) if entry[1] == "Account"}
     assert f"API Gateway writes logs in {REGION} as {theirs}" in life.result.stdout
     life.stack.destroy(on_output=lambda _: None)
     assert boto3.client("apigateway").get_account()["cloudwatchRoleArn"] == theirs
@@ -162,7 +162,7 @@ def test_stack_that_is_deployed_again_after_its_end_finds_its_role_for_logs(life
     assert life.result.summary.resource_changes.keys() == {"same"}
     life.stack.destroy(on_output=lambda _: None)
 
-    assert not {row for row in touched(life.up()) if row[1] == "Account"}
+    assert not {entry for entry in touched(life.up()) if entry[1] == "Account"}
     assert "which an earlier deployment of this stack set" in life.result.stdout
     assert life.up() == []
 

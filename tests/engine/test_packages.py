@@ -27,7 +27,7 @@ BUCKET = f"turnout-test-123456789012-{REGION}"
 
 
 def keys(bucket: str) -> set[str]:
-    return {row["Key"] for row in boto3.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])}
+    return {entry["Key"] for entry in boto3.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])}
 
 
 def test_changed_artifact_sends_one_zip_and_nothing_else(life: Life) -> None:
@@ -44,7 +44,7 @@ def test_changed_artifact_sends_one_zip_and_nothing_else(life: Life) -> None:
 def test_large_zip_goes_through_the_stacks_own_bucket(life: Life) -> None:
     def build(project: Project, plan: Plan) -> list[BuiltPackage]:
         built = life.project.build(project, plan)
-        return [replace(row, zip_bytes=DIRECT_ZIP_BYTES + 1) if row.name == "iris_v1" else row for row in built]
+        return [replace(entry, zip_bytes=DIRECT_ZIP_BYTES + 1) if entry.name == "iris_v1" else entry for entry in built]
 
     life.stack = life.world.stack(lambda: deploy(life.project.folder, build=build, account=MotoAccount()))
     life.up()
@@ -77,7 +77,7 @@ def test_model_in_s3_is_read_for_its_signature_and_fetched_by_its_function(life:
     def build(project: Project, plan: Plan) -> list[BuiltPackage]:
         stored = (StoredFile("v2.onnx", Path("v2.onnx"), len(artifact), digest),)
         built = life.project.build(project, plan)
-        return [replace(row, stored=stored) if row.name == "iris_v2" else row for row in built]
+        return [replace(entry, stored=stored) if entry.name == "iris_v2" else entry for entry in built]
 
     life.stack = life.world.stack(lambda: deploy(life.project.folder, build=build, account=MotoAccount()))
     life.up()

@@ -15,12 +15,12 @@ LAYER = "turnout-test_layer_arm64_python3-13"
 
 def versions(function: str = IRIS) -> list[str]:
     rows = boto3.client("lambda").list_versions_by_function(FunctionName=function)["Versions"]
-    return sorted((row["Version"] for row in rows if row["Version"] != "$LATEST"), key=int)
+    return sorted((entry["Version"] for entry in rows if entry["Version"] != "$LATEST"), key=int)
 
 
 def layers() -> list[int]:
     result = boto3.client("lambda").list_layer_versions(LayerName=LAYER)["LayerVersions"]
-    return sorted(row["Version"] for row in result)
+    return sorted(entry["Version"] for entry in result)
 
 
 def layer_of(function: str, alias: str) -> int:

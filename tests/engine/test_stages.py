@@ -60,7 +60,7 @@ def test_stages_and_functions_arrive_as_the_manifest_asks(varied: Life) -> None:
     varied.up()
 
     # An API for each kind of authentication, and each stage in its own.
-    apis = {row["name"]: row["id"] for row in boto3.client("apigateway").get_rest_apis()["items"]}
+    apis = {item["name"]: item["id"] for item in boto3.client("apigateway").get_rest_apis()["items"]}
     assert apis.keys() == {"turnout-test_none", "turnout-test_api_key", "turnout-test_iam", "turnout-test_jwt_app"}
     assert {name: varied.stage_named(name).api for name in ("dev", "prod", "ops", "app")} == {
         "dev": apis["turnout-test_none"],
@@ -89,7 +89,10 @@ def test_stages_and_functions_arrive_as_the_manifest_asks(varied: Life) -> None:
     client = boto3.client("lambda")
     assert client.get_function_concurrency(FunctionName="turnout-test_iris_v1")["ReservedConcurrentExecutions"] == 7
     assert "ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName="turnout-test_iris_v2")
-    alarms = {row["AlarmName"]: row for row in boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]}
+    alarms = {
+        metric_alarm["AlarmName"]: metric_alarm
+        for metric_alarm in boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    }
     assert alarms["turnout-test_iris_v2_p99"]["Threshold"] == 200
     assert "turnout-test_iris_v1_p99" not in alarms
 
@@ -120,6 +123,6 @@ def test_stage_with_another_authentication_moves_to_another_api_and_no_other_doe
     assert life.stage_named("dev").api != before["dev"].api
     assert life.stage_named("prod") == before["prod"]
     assert life.result.outputs["api_keys"].value["prod"] == key
-    assert not [row for row in done if row[1] == "Function" or row[2] == "prod"]
-    apis = {row["name"] for row in boto3.client("apigateway").get_rest_apis()["items"]}
+    assert not [entry for entry in done if entry[1] == "Function" or entry[2] == "prod"]
+    apis = {item["name"] for item in boto3.client("apigateway").get_rest_apis()["items"]}
     assert apis == {"turnout-test_iam", "turnout-test_api_key"}

@@ -125,7 +125,9 @@ EVENTS = [
 ]
 
 
-@pytest.mark.parametrize(("key", "method", "path", "query", "headers", "body"), EVENTS, ids=[row[0] for row in EVENTS])
+@pytest.mark.parametrize(
+    ("key", "method", "path", "query", "headers", "body"), EVENTS, ids=[entry[0] for entry in EVENTS]
+)
 def test_event_is_the_recorded_one(
     key: str, method: str, path: str, query: str, headers: tuple[tuple[str, str], ...], body: bytes
 ) -> None:
@@ -146,7 +148,7 @@ def test_event_is_the_recorded_one(
 
 def test_every_recorded_event_is_compared() -> None:
     recordings = recorded("lambda", "test_lambda_aws_proxy_integration")
-    compared = {f"invocation-payload-{row[0]}" for row in EVENTS} | {"invocation-hardcoded"}
+    compared = {f"invocation-payload-{entry[0]}" for entry in EVENTS} | {"invocation-hardcoded"}
 
     assert recordings.keys() <= compared
 
@@ -209,7 +211,7 @@ def as_requests_reads(response: Response) -> dict[str, str]:
     return headers
 
 
-@pytest.mark.parametrize(("key", "status", "answer"), ANSWERS, ids=[row[0] for row in ANSWERS])
+@pytest.mark.parametrize(("key", "status", "answer"), ANSWERS, ids=[entry[0] for entry in ANSWERS])
 def test_answer_is_read_as_recorded(key: str, status: int, answer: Any) -> None:
     functions = FakeFunctions(lambda event: answer)
     under_test = gateway({"/{proxy+}": {"x-amazon-apigateway-any-method": operation()}}, functions)
@@ -228,7 +230,7 @@ def test_answer_is_read_as_recorded(key: str, status: int, answer: Any) -> None:
 def test_every_recorded_answer_is_compared() -> None:
     recordings = recorded("lambda", "test_aws_proxy_response_payload_format_validation")
     # "empty-response" was a function that failed: the test's own function cannot parse the empty body it was sent.
-    compared = {f"invoke-api-{row[0]}" for row in ANSWERS} | {"invoke-api-empty-response"}
+    compared = {f"invoke-api-{entry[0]}" for entry in ANSWERS} | {"invoke-api-empty-response"}
 
     assert recordings.keys() == compared
 

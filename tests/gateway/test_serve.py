@@ -284,9 +284,9 @@ def test_what_the_http_server_refuses_is_logged_and_nothing_twice(log_format: st
     (line,) = lines
     assert "\n" not in line
     if log_format == "json":
-        row = json.loads(line)
-        assert row.keys() == ACCESS_LOG_FIELDS.keys()
-        assert (row["method"], row["status"], row["function"]) == ("POST", 431, "-")
+        fields = json.loads(line)
+        assert fields.keys() == ACCESS_LOG_FIELDS.keys()
+        assert (fields["method"], fields["status"], fields["function"]) == ("POST", 431, "-")
     else:
         assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ 127\.0\.0\.1 POST /a\\x20b\\x0a 431 ", line)
 

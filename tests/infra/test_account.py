@@ -62,7 +62,7 @@ def kept(there: Mapping[str, Sequence[str]], keep: int | None) -> list[str]:
     place = deployed_place()
     of = manifest()
     built = packages_of(make_plan(of, artifacts_of(of)))
-    return [row.digest for row in find_kept(built, there, place, keep)]
+    return [entry.digest for entry in find_kept(built, there, place, keep)]
 
 
 def deployed_place() -> Any:
@@ -121,6 +121,6 @@ def test_copies_go_to_shadows_once() -> None:
     shadowed = manifest((replace(model(), routing=Routing(shadow_version="v2", shadow_percent=5)),))
     made = deployed(shadowed).of("lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
     assert made.keys() == {"iris_v2_live", "iris_v2_next"}
-    for name, row in made.items():
-        assert (row.inputs["maximumRetryAttempts"], row.inputs["maximumEventAgeInSeconds"]) == (0, 60)
-        assert row.inputs["qualifier"] == name.rpartition("_")[2]
+    for name, resource in made.items():
+        assert (resource.inputs["maximumRetryAttempts"], resource.inputs["maximumEventAgeInSeconds"]) == (0, 60)
+        assert resource.inputs["qualifier"] == name.rpartition("_")[2]

@@ -106,7 +106,9 @@ def test_stack_of_an_older_version_keeps_its_names_or_moves_knowingly(stack: str
     assert remedy in str(raised.value)
 
     moved = deployed(manifest(), stack=stack, before=before, new_names="true")
-    (name,) = (row.inputs["name"] for row in moved.of("lambda/function:Function").values() if row.name == "iris_v1")
+    (name,) = (
+        entry.inputs["name"] for entry in moved.of("lambda/function:Function").values() if entry.name == "iris_v1"
+    )
     assert name.startswith(f"turnout-{stack}--")
     assert deployed(manifest(), stack=stack, before={"functions": [name]}).outputs["functions"]
 

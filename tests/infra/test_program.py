@@ -37,14 +37,14 @@ def test_sample_is_a_function_a_log_and_two_aliases_for_each_version(sample: Pro
     assert sample.of("lambda/alias:Alias").keys() == {
         f"{name}_{alias}" for name in served for alias in ("live", "next")
     }
-    logs = {row.inputs["name"] for row in sample.of("cloudwatch/logGroup:LogGroup").values()}
+    logs = {entry.inputs["name"] for entry in sample.of("cloudwatch/logGroup:LogGroup").values()}
     assert {f"/aws/lambda/turnout-prod_{name}" for name in served} <= logs
 
 
 def test_sample_has_an_api_for_each_kind_of_authentication(sample: Program) -> None:
     assert sample.of("apigateway/restApi:RestApi").keys() == {"turnout-prod_none", "turnout-prod_api_key"}
     stages = sample.of("apigateway/stage:Stage")
-    assert {name: row.inputs["restApi"] for name, row in stages.items()} == {
+    assert {name: stage.inputs["restApi"] for name, stage in stages.items()} == {
         "dev": "turnout-prod_none-id",
         "prod": "turnout-prod_api_key-id",
     }
@@ -65,7 +65,7 @@ def test_sample_exports_where_it_is_called_and_with_which_key(sample: Program) -
 
 
 def test_no_resource_stands_outside_of_a_component_but_the_dashboard(sample: Program) -> None:
-    rootless = [row.urn.split("::")[2] for row in sample.resources if row.type.startswith("aws:")]
+    rootless = [resource.urn.split("::")[2] for resource in sample.resources if resource.type.startswith("aws:")]
     assert [kinds for kinds in rootless if "turnout:infra:" not in kinds] == [
         "pulumi:pulumi:Stack$aws:cloudwatch/dashboard:Dashboard"
     ]
@@ -84,13 +84,13 @@ def test_documents_hold_literals_of_the_account_region_and_partition() -> None:
         "arn:aws-us-gov:apigateway:us-gov-west-1:lambda:path/2015-03-31/functions/"
         "arn:aws-us-gov:lambda:us-gov-west-1:999999999999:function:turnout-test_iris_v1:${stageVariables.alias}/invocations"
     )
-    texts = json.dumps([dict(row.inputs) for row in program.resources], default=vars)
+    texts = json.dumps([dict(resource.inputs) for resource in program.resources], default=vars)
     assert "arn:aws:" not in texts
 
 
 def test_stages_wait_for_the_functions_that_they_call(sample: Program) -> None:
-    for row in sample.of("apigateway/stage:Stage").values():
-        kinds = Counter(urn.split("::")[2].rpartition("$")[2] for urn in row.after)
+    for entry in sample.of("apigateway/stage:Stage").values():
+        kinds = Counter(urn.split("::")[2].rpartition("$")[2] for urn in entry.after)
         assert kinds["aws:lambda/alias:Alias"] == 14
         assert kinds["aws:apigateway/account:Account"] == 1
 
@@ -126,9 +126,11 @@ def test_account_wide_setting_is_made_where_none_is_set_and_stays_when_the_stack
     program = deployed(manifest(), logs_role=role, before=before)
     assert len(program.of("apigateway/account:Account")) == makes
     assert program.outputs["account_logging"] is makes
-    kept = [row for row in program.resources if row.name == "api-logs" and row.type.startswith("aws:")]
-    assert all(row.retained for row in kept)
-    assert {row.type.rpartition(":")[2] for row in kept} == (
+    kept = [
+        resource for resource in program.resources if resource.name == "api-logs" and resource.type.startswith("aws:")
+    ]
+    assert all(entry.retained for entry in kept)
+    assert {entry.type.rpartition(":")[2] for entry in kept} == (
         {"Account", "Role", "RolePolicyAttachment"} if makes else set()
     )
     results = [line for line in caplog.messages if "turnout:account_logging: " in line]
@@ -148,7 +150,7 @@ def test_open_stage_and_routes_of_the_canary_alone_are_reported_in_the_preview(
 
 def test_deployment_follows_the_document_and_is_kept() -> None:
     first, other = deployed(manifest()), deployed(manifest((model(versions=("v1", "v2", "v3")),)))
-    triggers = [row.one("apigateway/deployment:Deployment").inputs["triggers"] for row in (first, other)]
+    triggers = [entry.one("apigateway/deployment:Deployment").inputs["triggers"] for entry in (first, other)]
     assert triggers[0] != triggers[1]
     assert first.one("apigateway/deployment:Deployment").retained
 
@@ -215,9 +217,11 @@ def test_configuration_reaches_every_log_and_alarm() -> None:
     topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:alerts"
     guarded = manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),))
     program = deployed(guarded, log_retention_days="90", alarm_topic_arn=topic)
-    assert {row.inputs["retentionInDays"] for row in program.of("cloudwatch/logGroup:LogGroup").values()} == {90}
+    assert {resource.inputs["retentionInDays"] for resource in program.of("cloudwatch/logGroup:LogGroup").values()} == {
+        90
+    }
     alarms = program.of("cloudwatch/metricAlarm:MetricAlarm").values()
-    assert {tuple(row.inputs["alarmActions"]) for row in alarms} == {(topic,)}
+    assert {tuple(alarm.inputs["alarmActions"]) for alarm in alarms} == {(topic,)}
 
 
 def test_routed_model_has_a_router_that_may_be_called() -> None:

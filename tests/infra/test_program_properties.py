@@ -32,7 +32,7 @@ def views(stage: Resource) -> Iterator[dict[str, str]]:
 def integrations(program: Program) -> Iterator[tuple[Resource, dict[str, Any]]]:
     """Each stage with each integration of its API's document."""
     apis = program.of("apigateway/restApi:RestApi").values()
-    documents = {f"{row.name}-id": orjson.loads(row.inputs["body"]) for row in apis}
+    documents = {f"{api.name}-id": orjson.loads(api.inputs["body"]) for api in apis}
     for stage in program.of("apigateway/stage:Stage").values():
         for path in documents[stage.inputs["restApi"]]["paths"].values():
             for operation in path.values():
@@ -52,7 +52,7 @@ def called(program: Program) -> set[tuple[str, str]]:
 
 
 def functions_of(program: Program) -> set[str]:
-    return {row.inputs["name"] for row in program.of("lambda/function:Function").values()}
+    return {resource.inputs["name"] for resource in program.of("lambda/function:Function").values()}
 
 
 def arn_of(function: str, alias: str) -> str:
@@ -60,7 +60,10 @@ def arn_of(function: str, alias: str) -> str:
 
 
 def aliases(program: Program) -> set[tuple[str, str]]:
-    return {(row.inputs["functionName"], row.inputs["name"]) for row in program.of("lambda/alias:Alias").values()}
+    return {
+        (resource.inputs["functionName"], resource.inputs["name"])
+        for resource in program.of("lambda/alias:Alias").values()
+    }
 
 
 @few
@@ -91,7 +94,9 @@ def check_calls(program: Program) -> None:
 def check_credentials(program: Program) -> None:
     """API Gateway calls by the role that may."""
     name = program.of("iam/role:Role")["integration"].inputs["name"]
-    assert {row["credentials"] for _, row in integrations(program)} == {f"arn:aws:iam::{ACCOUNT}:role/{name}"}
+    assert {integration["credentials"] for _, integration in integrations(program)} == {
+        f"arn:aws:iam::{ACCOUNT}:role/{name}"
+    }
 
 
 def check_routers(program: Program, of: Manifest) -> None:
@@ -111,10 +116,13 @@ def check_routers(program: Program, of: Manifest) -> None:
 def check_names(program: Program) -> None:
     """Every name in AWS is the stack's own, and given once."""
     names: dict[str, list[str]] = {}
-    for row in program.resources:
+    for resource in program.resources:
         for key in ("name", "layerName", "dashboardName"):
-            if key in row.inputs and row.type not in {"aws:lambda/alias:Alias", "aws:iam/rolePolicy:RolePolicy"}:
-                names.setdefault(row.type, []).append(row.inputs[key])
+            if key in resource.inputs and resource.type not in {
+                "aws:lambda/alias:Alias",
+                "aws:iam/rolePolicy:RolePolicy",
+            }:
+                names.setdefault(resource.type, []).append(resource.inputs[key])
     for kind, rows in names.items():
         assert len(set(rows)) == len(rows), kind
         assert all("turnout-test" in name for name in rows), kind
@@ -130,8 +138,8 @@ def test_equal_manifests_are_equal_deployments_and_previews_know_what_is_served(
         ("apigateway/deployment:Deployment", ("triggers",)),
         ("apigateway/stage:Stage", ("variables", "stageName")),
     ):
-        known = {name: [row.inputs[key] for key in inputs] for name, row in preview.of(kind).items()}
-        assert known == {name: [row.inputs[key] for key in inputs] for name, row in made.of(kind).items()}
+        known = {name: [entry.inputs[key] for key in inputs] for name, entry in preview.of(kind).items()}
+        assert known == {name: [resource.inputs[key] for key in inputs] for name, resource in made.of(kind).items()}
 
 
 @few
@@ -144,7 +152,7 @@ def test_one_more_version_changes_its_own_resources_and_its_apis_only(
     added = replace(model.versions[0], name=name, artifact=f"models/{model.name}/{name}/model.onnx")
     larger = replace(model, versions=(*model.versions, added))
     before = comparable(deployed(of))
-    after = comparable(deployed(replace(of, models=tuple(larger if row is model else row for row in of.models))))
+    after = comparable(deployed(replace(of, models=tuple(larger if entry is model else entry for entry in of.models))))
 
     assert before.keys() <= after.keys()
     own = f"{model.name}_{name}"
@@ -158,7 +166,7 @@ def test_one_more_version_changes_its_own_resources_and_its_apis_only(
 
 def comparable(program: Program) -> dict[str, Any]:
     """URN -> what the engine compares: inputs, archives by where they lie."""
-    return {row.urn: orjson.dumps(dict(row.inputs), default=_spell) for row in program.resources}
+    return {resource.urn: orjson.dumps(dict(resource.inputs), default=_spell) for resource in program.resources}
 
 
 def _spell(value: Any) -> Any:

@@ -34,7 +34,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
 
 def test_a_python_version_has_the_handler_of_all_and_the_layer_of_its_runtime(program: Program) -> None:
     functions = program.of("lambda/function:Function")
-    layers = {row.name: row for row in program.of("lambda/layerVersion:LayerVersion").values()}
+    layers = {resource.name: resource for resource in program.of("lambda/layerVersion:LayerVersion").values()}
     assert len(layers) == 2
     (python,) = (name for name in layers if "for-python" in name)
     (onnx,) = layers.keys() - {python}

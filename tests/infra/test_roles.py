@@ -26,8 +26,8 @@ def allowed(program: Program, role: str, functions: list[str]) -> list[str]:
 def test_every_role_is_for_one_service_and_demands_no_key_that_the_service_may_not_send() -> None:
     program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
     trusted = {}
-    for name, row in program.of("iam/role:Role").items():
-        (statement,) = json.loads(row.inputs["assumeRolePolicy"])["Statement"]
+    for name, resource in program.of("iam/role:Role").items():
+        (statement,) = json.loads(resource.inputs["assumeRolePolicy"])["Statement"]
         assert statement["Action"] == "sts:AssumeRole"
         trusted[name] = statement["Principal"]["Service"]
         # API Gateway names no account when it assumes a role; Lambda may.
@@ -59,8 +59,8 @@ def test_only_tracing_and_reading_alarms_have_no_resource_to_name() -> None:
     program = deployed(manifest((traced,), stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
     unnamed = [
         statement["Action"]
-        for row in program.of("iam/rolePolicy:RolePolicy").values()
-        for statement in policy_of(row)
+        for resource in program.of("iam/rolePolicy:RolePolicy").values()
+        for statement in policy_of(resource)
         if "*" in statement["Resource"]
     ]
     tracing = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
@@ -69,8 +69,8 @@ def test_only_tracing_and_reading_alarms_have_no_resource_to_name() -> None:
 
 def test_no_policy_names_an_action_by_a_pattern() -> None:
     program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
-    for row in program.of("iam/rolePolicy:RolePolicy").values():
-        assert all("*" not in action for statement in policy_of(row) for action in statement["Action"])
+    for resource in program.of("iam/rolePolicy:RolePolicy").values():
+        assert all("*" not in action for statement in policy_of(resource) for action in statement["Action"])
 
 
 def graphs() -> Manifest:
@@ -107,8 +107,8 @@ def graph_of(models: int) -> Manifest:
 @pytest.mark.parametrize("models", [10, 60])
 def test_policy_of_a_graphs_router_fits_into_its_role_however_many_models_it_calls(models: int) -> None:
     program = deployed(graph_of(models))
-    for row in program.of("iam/rolePolicy:RolePolicy").values():
-        assert len(row.inputs["policy"]) <= POLICY_CHARACTERS
+    for resource in program.of("iam/rolePolicy:RolePolicy").values():
+        assert len(resource.inputs["policy"]) <= POLICY_CHARACTERS
     functions = [f"customer-segment-{models - 1}_v1", "all_router", "router"]
     assert allowed(program, "all_router", functions)[:1] == functions[:1]
     assert "all_router" not in allowed(program, "all_router", functions)
@@ -123,7 +123,7 @@ def test_guard_rail_may_change_its_stages_and_is_called_by_its_rules_only() -> N
         "Resource": [f"arn:aws:apigateway:{REGION}::/restapis/turnout-test_none-id/stages/prod"],
     }
     permissions = program.of("lambda/permission:Permission")
-    assert {row.inputs["principal"] for row in permissions.values()} == {"events.amazonaws.com"}
+    assert {permission.inputs["principal"] for permission in permissions.values()} == {"events.amazonaws.com"}
     assert permissions["prod"].inputs["sourceArn"].endswith("EventRule/turnout-test-guard-rail.prod")
     assert permissions["prod.check"].inputs["sourceArn"].endswith("EventRule/turnout-test-guard-rail.prod.check")
     assert allowed(program, "integration", ["iris_v1"]) == ["iris_v1"]

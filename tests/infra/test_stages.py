@@ -46,26 +46,28 @@ def test_release_canary_leaves_the_baselines_deployment() -> None:
 
 def test_throttle_holds_for_every_method() -> None:
     made = deployed_stage(throttle=Throttle(100.0, 200)).of("apigateway/methodSettings:MethodSettings")
-    (inputs,) = (row.inputs for row in made.values() if row.inputs["methodPath"] == "*/*")
+    (inputs,) = (resource.inputs for resource in made.values() if resource.inputs["methodPath"] == "*/*")
     assert inputs["settings"] == {"throttlingRateLimit": 100, "throttlingBurstLimit": 200}
 
 
 def test_health_has_settings_of_its_own_beside_a_throttle() -> None:
     made = deployed_stage(throttle=Throttle(1.0, 1)).of("apigateway/methodSettings:MethodSettings")
-    settings = {row.inputs["methodPath"]: row.inputs["settings"] for row in made.values()}
+    settings = {resource.inputs["methodPath"]: resource.inputs["settings"] for resource in made.values()}
     del settings["*/*"]
     assert settings.keys() == {
         f"{path}/{method}"
         for path in ("health/live", "health/ready", "v2/health/{check}")
         for method in ("GET", "HEAD")
     }
-    assert all(row == {"throttlingRateLimit": 10_000, "throttlingBurstLimit": 5_000} for row in settings.values())
+    assert all(
+        setting == {"throttlingRateLimit": 10_000, "throttlingBurstLimit": 5_000} for setting in settings.values()
+    )
 
 
 def test_only_health_that_the_api_has_gets_settings() -> None:
     of = replace(manifest(stages=(stage(throttle=Throttle(1.0, 1)),)), open_inference="off")
     made = deployed(of).of("apigateway/methodSettings:MethodSettings")
-    assert {row.inputs["methodPath"].partition("/")[0] for row in made.values()} == {"*", "health"}
+    assert {resource.inputs["methodPath"].partition("/")[0] for resource in made.values()} == {"*", "health"}
 
 
 def test_stage_without_a_throttle_has_no_settings() -> None:
@@ -112,7 +114,7 @@ def test_access_log_is_json_and_reports_the_canary() -> None:
     assert form["time"] == "$context.requestTime"
     assert form["function_request_id"] == "$context.integration.requestId"
     assert len(logged["format"]) < 3 * 1024
-    names = {row.inputs["name"] for row in program.of("cloudwatch/logGroup:LogGroup").values()}
+    names = {resource.inputs["name"] for resource in program.of("cloudwatch/logGroup:LogGroup").values()}
     group = "/aws/apigateway/turnout-test_none/prod"
     assert {group, f"{group}/Canary"} <= names
 

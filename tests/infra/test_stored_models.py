@@ -27,7 +27,7 @@ def deployed_stored(of: Manifest, files: tuple[StoredFile, ...] = FILES) -> Prog
     """With `iris` v2's model beside its zip."""
 
     def build(_project: Any, plan: Any) -> Sequence[BuiltPackage]:
-        return [replace(row, stored=files if row.name == "iris_v2" else ()) for row in packages_of(plan)]
+        return [replace(entry, stored=files if entry.name == "iris_v2" else ()) for entry in packages_of(plan)]
 
     return deployed(of, build=build)
 
@@ -57,12 +57,12 @@ def test_only_its_own_function_may_read_it_and_nothing_beside_it(large: Program)
     folder = environment["TURNOUT_MODEL"].removeprefix("s3://")
     assert read["Resource"] == [f"arn:aws:s3:::{folder}/model.onnx", f"arn:aws:s3:::{folder}/data/weights.bin"]
     assert logs["Resource"][0].endswith(":log-group:/aws/lambda/turnout-test_iris_v2:log-stream:*")
-    assert not any("s3:GetObject" in row["Action"] for row in policy_of(policies["models"]))
+    assert not any("s3:GetObject" in statement["Action"] for statement in policy_of(policies["models"]))
     assert large.of("lambda/function:Function")["iris_v2"].inputs["role"].endswith("/turnout-test_iris_v2")
 
 
 def test_policy_of_a_model_with_many_files_names_their_folder() -> None:
-    many = tuple(StoredFile(f"layers/{row}.bin", Path(f"/models/{row}.bin"), 10, "a" * 64) for row in range(100))
+    many = tuple(StoredFile(f"layers/{entry}.bin", Path(f"/models/{entry}.bin"), 10, "a" * 64) for entry in range(100))
     program = deployed_stored(manifest(), (*FILES, *many))
     policy = program.of("iam/rolePolicy:RolePolicy")["iris_v2"]
     assert len(policy.inputs["policy"]) <= POLICY_CHARACTERS
@@ -96,7 +96,12 @@ def test_bucket_under_a_key_of_your_own_gives_its_role_that_key_only(key: str) -
     of = manifest((replace(only, versions=(only.versions[0], remote)),))
     program = deployed_stored(of, (StoredFile("v2.onnx", Path("/v2.onnx"), 10, "c" * 64),))
     policies = program.of("iam/rolePolicy:RolePolicy")
-    given = [row for name in policies for row in policy_of(policies[name]) if "kms:Decrypt" in row["Action"]]
+    given = [
+        statement
+        for name in policies
+        for statement in policy_of(policies[name])
+        if "kms:Decrypt" in statement["Action"]
+    ]
     assert given == ([{"Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": [key]}] if key else [])
     if key:
         assert given[0] in policy_of(policies["iris_v2"])

@@ -13,17 +13,17 @@ VALUES = [number / 2 for number in range(-4, 15)]
 """Between and beyond all that a generated case compares with."""
 
 
-def holds(row: Row, value: float) -> bool:
-    op, bound = row
+def holds(entry: Row, value: float) -> bool:
+    op, bound = entry
     return {"equals": value == bound, "below": value < bound, "above": value > bound}[op]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["equals", "below", "above"]), st.integers(0, 5)), min_size=1, max_size=6))
 def test_case_is_refused_where_every_value_is_taken_before_it(rows: list[Row]) -> None:
-    chosen = {next((index for index, row in enumerate(rows) if holds(row, value)), len(rows)) for value in VALUES}
+    chosen = {next((index for index, entry in enumerate(rows) if holds(entry, value)), len(rows)) for value in VALUES}
     cases = [{op: bound, "then": {"model": "a"}} for op, bound in rows]
     result = check_cases((), {"input": "k", "cases": cases, "otherwise": {"model": "a"}})
-    places = {len(rows) if row.path == ("otherwise",) else row.path[1] for row in result}
+    places = {len(rows) if entry.path == ("otherwise",) else entry.path[1] for entry in result}
     assert places == set(range(len(rows) + 1)) - chosen
 
 

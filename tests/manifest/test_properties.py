@@ -93,11 +93,11 @@ def check_whole(manifest: Manifest) -> None:
             assert abs(sum(shares.values()) - 100) < 1e-3
             for version in shares:
                 manifest.model(model).version(version)
-    for row in manifest.models:
-        for version in (row.routing.shadow_version, row.routing.fallback):
-            assert not version or row.version(version)
-        assert bool(row.versions) != bool(row.graph)
-        for _, call in calls_of(row.graph) if row.graph else ():
+    for entry in manifest.models:
+        for version in (entry.routing.shadow_version, entry.routing.fallback):
+            assert not version or entry.version(version)
+        assert bool(entry.versions) != bool(entry.graph)
+        for _, call in calls_of(entry.graph) if entry.graph else ():
             called = manifest.model(call.model)
             assert not call.version or called.version(call.version)
 

@@ -29,9 +29,9 @@ def test_a_python_version_has_its_signature_and_requirements() -> None:
     assert problems_of(version) == []
     text = f"models: {{iris: {{versions: {{v1: {{{version}}}}}}}}}\nstages: {{dev: {{serve: {{iris: v1}}}}}}\n"
     manifest = parse_manifest(text.encode(), path=Path("models.yaml"), source="models.yaml")
-    (row,) = manifest.model("iris").versions
-    assert row.runtime == "python"
-    assert row.signature == DeclaredSignature(
+    (entry,) = manifest.model("iris").versions
+    assert entry.runtime == "python"
+    assert entry.signature == DeclaredSignature(
         (DeclaredTensor("x", "FP32", (-1,)),), (DeclaredTensor("y", "INT64", ()),)
     )
 

@@ -67,7 +67,7 @@ def test_own_errors_of_api_gateway_never_allow_credentials_to_an_origin_that_it_
 def test_stage_with_cors_has_an_api_of_its_own() -> None:
     of = manifest(stages=(stage("dev"), stage("web", cors=ONE), stage("shop", cors=ONE)))
     plan = make_plan(of, artifacts_of(of))
-    assert {api.name: [row.name for row in api.stages] for api in plan.apis} == {
+    assert {api.name: [entry.name for entry in api.stages] for api in plan.apis} == {
         "turnout-local_none": ["dev"],
         "turnout-local_none_web": ["web"],
         "turnout-local_none_shop": ["shop"],

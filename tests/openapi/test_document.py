@@ -262,7 +262,7 @@ def test_every_binary_body_has_a_schema_that_nothing_is_checked_by(open_inferenc
     for described in (document, publish_document(document)):
         result = list(media_types(described["paths"], "application/octet-stream"))
         assert len(result) >= 2
-        assert all(row["schema"] == {"type": "string", "format": "binary"} for row in result)
+        assert all(entry["schema"] == {"type": "string", "format": "binary"} for entry in result)
     # With a validator API Gateway would read binary bodies as JSON and refuse them.
     assert not [key for key in document if "request-validator" in key]
     assert "request-validator" not in json.dumps(document["paths"])

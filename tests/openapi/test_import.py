@@ -33,7 +33,7 @@ METHOD_OF_MOTO = {"ANY": "X-AMAZON-APIGATEWAY-ANY-METHOD"}
 
 
 def resources_of(gateway: Any, api_id: str) -> dict[str, Any]:
-    return {row["path"]: row for row in gateway.get_resources(restApiId=api_id, limit=500)["items"]}
+    return {item["path"]: item for item in gateway.get_resources(restApiId=api_id, limit=500)["items"]}
 
 
 def check_imported(gateway: Any, api_id: str, api: Api) -> None:
@@ -48,7 +48,7 @@ def check_imported(gateway: Any, api_id: str, api: Api) -> None:
         assert integration["uri"].endswith(f":function:{route.function}:${{stageVariables.alias}}/invocations")
         assert integration["timeoutInMillis"] == route.timeout_ms
         assert "200" in method["methodResponses"]
-    posted = {path for path, row in resources.items() if "resourceMethods" in row}
+    posted = {path for path, resource in resources.items() if "resourceMethods" in resource}
     assert posted == {route.path for route in api.routes}
 
 

@@ -106,7 +106,7 @@ def test_sample_examples_fit_their_schemas(root: Path) -> None:
             continue
         content = item["post"]["requestBody"]["content"]["application/json"]
         examples = (
-            [content["example"]] if "example" in content else [row["value"] for row in content["examples"].values()]
+            [content["example"]] if "example" in content else [entry["value"] for entry in content["examples"].values()]
         )
         for example in examples:
             if isinstance(example.get("inputs"), list):

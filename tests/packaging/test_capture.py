@@ -53,4 +53,4 @@ def test_the_function_prints_what_the_manifest_asks_for(
     environment = {**os.environ, "LAMBDA_TASK_ROOT": str(tmp_path), "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", CALL], capture_output=True, text=True, check=True, env=environment)
     results = [json.loads(line)["turnout_capture"] for line in done.stdout.splitlines()]
-    assert [row["body"]["inputs"]["x"] for row in results] == lines
+    assert [result["body"]["inputs"]["x"] for result in results] == lines

@@ -34,17 +34,17 @@ def test_versions_are_described_as_they_were_read() -> None:
     iris = catalogue.models["iris"]
     assert (iris.description, iris.variable, iris.route_variable) == ("Iris species.", "iris", "irisRoute")
     assert list(iris.versions) == ["v1", "v2"]
-    row = iris.versions["v1"]
+    version = iris.versions["v1"]
     artifact = artifacts_of(of)["iris", "v1"]
-    assert (row.description, row.sha256, row.size_bytes) == ("Logistic regression.", artifact.sha256, 1000)
-    assert row.signature == signature().to_json()
+    assert (version.description, version.sha256, version.size_bytes) == ("Logistic regression.", artifact.sha256, 1000)
+    assert version.signature == signature().to_json()
     assert catalogue.function_of("iris", "v1") == "turnout-local_iris_v1"
 
 
 def test_version_in_s3_has_the_digest_that_models_yaml_pins() -> None:
     of = manifest((Model("iris", (Version("iris", "v1", "s3://bucket/key", "a" * 64),)),))
-    row = make_catalogue(Project(of, {}), make_plan(of, {})).models["iris"].versions["v1"]
-    assert (row.sha256, row.size_bytes) == ("a" * 64, 0)
+    version = make_catalogue(Project(of, {}), make_plan(of, {})).models["iris"].versions["v1"]
+    assert (version.sha256, version.size_bytes) == ("a" * 64, 0)
 
 
 def test_graph_is_described_with_its_tensors_and_each_call_once() -> None:
@@ -52,7 +52,7 @@ def test_graph_is_described_with_its_tensors_and_each_call_once() -> None:
     chain = catalogue_of(manifest((model(), Model("chain", (), graph=SequenceNode(calls))))).models["chain"]
     assert chain.is_graph
     assert chain.calls == (("iris", "v1"), ("iris", ""))
-    assert [row["name"] for row in chain.signature["inputs"]] == ["x"]
+    assert [tensor["name"] for tensor in chain.signature["inputs"]] == ["x"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_what_any_manifest_describes_is_planned(of: Manifest) -> None:
     assert Catalogue.from_json(orjson.loads(orjson.dumps(catalogue.to_json())), catalogue.prefix) == catalogue
     functions = {function.name for function in plan.functions if function.kind == "model"}
     routes = {f"/prod{route.path}" for route in plan.apis[0].routes if route.method == "POST"}
-    for planned in (row for api in plan.apis for row in api.stages):
+    for planned in (each for api in plan.apis for each in api.stages):
         overrides = planned.canary.overrides if planned.canary else {}
         for variables in (planned.variables, {**planned.variables, **overrides}):
             event = route_event("/models", variables=variables)
@@ -124,8 +124,8 @@ def test_what_any_manifest_describes_is_planned(of: Manifest) -> None:
                 ask(route_event("/models/{model}", variables=variables, model=name), catalogue=catalogue).json
                 for name in catalogue.models
             ]
-            rows = [row for page in pages for row in (page, *page.get("versions", ()))]
-            assert {row["endpoint"] for row in rows} <= routes
+            rows = [entry for page in pages for entry in (page, *page.get("versions", ()))]
+            assert {entry["endpoint"] for entry in rows} <= routes
 
 
 def test_large_project_is_listed_with_little_work_and_within_lambdas_limit() -> None:
@@ -136,6 +136,6 @@ def test_large_project_is_listed_with_little_work_and_within_lambdas_limit() -> 
     )
     page = ask(event, catalogue=catalogue).json
     assert len(page["models"]) == 500
-    assert all(row["serves"] for row in page["models"])
+    assert all(model["serves"] for model in page["models"])
     assert len(orjson.dumps(page)) < LARGEST_BODY_BYTES / 10
     assert count_calls(lambda: ask(event, catalogue=catalogue)) < 500 * 40  # about 12 for each model

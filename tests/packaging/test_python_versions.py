@@ -47,9 +47,9 @@ def test_a_zip_holds_the_folder_the_runtime_and_its_bytecode(built: dict[str, Bu
     assert not any(name.startswith("model_lambdas/onnx_model/") for name in names)
     assert not any(name.startswith("model_lambdas/python_model/") for name in names_of(built["echo_v1"]))
     with zipfile.ZipFile(built["echo_v2"].path) as archive:
-        row = json.loads(archive.read("function.json"))
-    assert (row["opener"], row["artifact"]) == ("python_model.predictor", "model/predict.py")
-    assert row["signature"]["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
+        fields = json.loads(archive.read("function.json"))
+    assert (fields["opener"], fields["artifact"]) == ("python_model.predictor", "model/predict.py")
+    assert fields["signature"]["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
 
 
 def test_each_runtime_has_a_layer_of_its_own(built: dict[str, BuiltPackage]) -> None:
@@ -65,7 +65,10 @@ def test_requirements_go_into_a_layer_of_the_version(folder: Path, built: dict[s
     text = (folder / "models.yaml").read_text()
     (folder / "more.yaml").write_text(text.replace("v3/predict.py,", "v3/predict.py, requirements: [markupsafe],"))
     project = load_project(folder / "more.yaml")
-    again = {row.name: row for row in build_packages(project, out=folder / "out", target=BuildTarget(python=""))}
+    again = {
+        build_package.name: build_package
+        for build_package in build_packages(project, out=folder / "out", target=BuildTarget(python=""))
+    }
     assert again["echo_v2"].path == built["echo_v2"].path
     assert again["echo_v2"].cached
     assert any("/markupsafe/" in name for name in names_of(again[again["echo_v3"].layer]))

@@ -217,7 +217,7 @@ def test_only_the_changed_models_router_is_built_again(
     (tmp_path / "models.yaml").write_text(MANIFEST.replace("fallback: v1", "fallback: v2"))
     changed = load_project(tmp_path / "models.yaml")
     out = built["router"].path.parent
-    routers = [row for row in find_routers(changed, plan_of(changed)) if row.package != "router"]
+    routers = [router for router in find_routers(changed, plan_of(changed)) if router.package != "router"]
     again = build_packages(changed, out=out, target=BuildTarget(python=""), routers=routers, only=[])
     assert [package.name for package in again if not package.cached] == ["iris_router", "vote_router"]
     assert again[1].digest != built["iris_router"].digest

@@ -22,7 +22,7 @@ def test_unknown_name_lists_the_usable_ones(name: str) -> None:
 def test_scheme_stands_under_the_name_that_operations_say(name: str) -> None:
     auth = find_auth_type(name)
     schemes = build_schemes(auth, None)
-    assert [list(row) for row in auth.security] == [[scheme] for scheme in schemes]
+    assert [list(entry) for entry in auth.security] == [[scheme] for scheme in schemes]
 
 
 def test_jwt_authorizer_names_issuer_and_audience_as_botocore_spells_them() -> None:

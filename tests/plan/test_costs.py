@@ -28,7 +28,7 @@ def costs_of(of: Manifest, call_ms: float = CALL_MS) -> Costs:
 
 
 def amounts_of(costs: Costs) -> dict[str, float]:
-    return {row.name: row.amount for row in costs.rest}
+    return {cost.name: cost.amount for cost in costs.rest}
 
 
 STEPS = [{"model": "iris", "outputs": {"y": "x"}}, {"model": "iris"}]
@@ -62,7 +62,7 @@ def test_what_is_kept_warm_costs_all_month() -> None:
     )
     costs = costs_of(manifest_of(*versions))
     seconds = 730 * 3600
-    result = {row.name: row.dollars for row in costs.rest}
+    result = {cost.name: cost.dollars for cost in costs.rest}
     assert result["provisioned concurrency, arm64"] == pytest.approx(4 * seconds * 0.0000033334)
     assert result["provisioned concurrency, x86_64"] == pytest.approx(seconds * 0.0000041667)
     assert result["snapshots of snap_start"] == pytest.approx(seconds * 0.0000015046)
@@ -79,12 +79,12 @@ def test_a_canary_that_is_guarded_is_checked_every_minute() -> None:
 
 
 def test_a_million_calls_cost_requests_calls_seconds_and_logs() -> None:
-    (row,) = costs_of(manifest_of()).million
-    assert (row.model, row.version, row.via) == ("iris", "v1", "direct")
-    assert (row.api_gateway, row.calls) == (3.5, 0.2)
-    assert row.running == pytest.approx(20_000 * 0.0000133334)  # 20 ms of 1 GB, a million times
-    assert row.log == pytest.approx(0.3)
-    assert row.dollars == pytest.approx(4.266668)
+    (cost,) = costs_of(manifest_of()).million
+    assert (cost.model, cost.version, cost.via) == ("iris", "v1", "direct")
+    assert (cost.api_gateway, cost.calls) == (3.5, 0.2)
+    assert cost.running == pytest.approx(20_000 * 0.0000133334)  # 20 ms of 1 GB, a million times
+    assert cost.log == pytest.approx(0.3)
+    assert cost.dollars == pytest.approx(4.266668)
 
 
 @pytest.mark.parametrize(
@@ -98,14 +98,14 @@ def test_a_million_calls_cost_requests_calls_seconds_and_logs() -> None:
     ids=["memory", "architecture", "duration", "nothing"],
 )
 def test_running_follows_memory_architecture_and_duration(version: Version, call_ms: float, dollars: float) -> None:
-    (row,) = costs_of(manifest_of(version), call_ms).million
-    assert row.running == pytest.approx(dollars)
+    (cost,) = costs_of(manifest_of(version), call_ms).million
+    assert cost.running == pytest.approx(dollars)
 
 
 def test_a_router_is_a_second_call_and_a_shadow_a_share_of_a_third() -> None:
     versions = (Version("iris", "v1", "a.onnx"), Version("iris", "v2", "b.onnx"))
     routing = Routing(shadow_version="v2", shadow_percent=10)
-    rows = {(row.version, row.via): row for row in costs_of(manifest_of(*versions, routing=routing)).million}
+    rows = {(cost.version, cost.via): cost for cost in costs_of(manifest_of(*versions, routing=routing)).million}
     assert set(rows) == {("v1", "direct"), ("v1", "router"), ("v2", "direct"), ("v2", "router")}
     assert rows["v1", "router"].calls == pytest.approx(0.2 * 2.1)
     one = 20_000 * 0.0000133334
@@ -125,9 +125,9 @@ def test_a_router_is_a_second_call_and_a_shadow_a_share_of_a_third() -> None:
 def test_a_graph_costs_its_steps_and_its_router(graph: dict[str, object], calls: float, seconds: float) -> None:
     both = Model("both", (), graph=build_node(graph))
     of = manifest_of()
-    (row,) = [row for row in costs_of(replace(of, models=(*of.models, both))).million if row.via == "graph"]
-    assert row.calls == pytest.approx(0.2 * calls)
-    assert row.running == pytest.approx(20_000 * 0.0000133334 * seconds)
+    (cost,) = [cost for cost in costs_of(replace(of, models=(*of.models, both))).million if cost.via == "graph"]
+    assert cost.calls == pytest.approx(0.2 * calls)
+    assert cost.running == pytest.approx(20_000 * 0.0000133334 * seconds)
 
 
 def test_prices_of_models_yaml_hold_and_are_said_to() -> None:
@@ -152,6 +152,6 @@ def test_the_page_the_schema_and_the_program_name_the_same_prices(root: Path) ->
     listed = {key: float(price) for price, key in re.findall(r"\| ([0-9.]+) \| `([a-z0-9_]+)` \|", page)}
     assert listed == asdict(Prices())
     schema = json.loads((root / "schemas" / "models.schema.json").read_text())["properties"]["prices"]["properties"]
-    assert {key: float(row["default"]) for key, row in schema.items()} == asdict(Prices())
+    assert {key: float(entry["default"]) for key, entry in schema.items()} == asdict(Prices())
     assert list(schema) == [field.name for field in fields(Prices)]
     assert f"as of {'November' if NOTED[5:] == '11' else NOTED} {NOTED[:4]}" in page

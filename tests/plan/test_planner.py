@@ -70,7 +70,9 @@ def test_function_has_what_its_version_says() -> None:
         slo=Slo(200, 1),
         capture=Capture(5, ("x",)),
     )
-    version = Version("iris", "v1", "a.onnx", **{row.name: getattr(settings, row.name) for row in fields(settings)})
+    version = Version(
+        "iris", "v1", "a.onnx", **{field.name: getattr(settings, field.name) for field in fields(settings)}
+    )
     plan = plan_of(manifest((Model("iris", (version,)),)))
     function, _ = plan.functions
     assert (function.kind, function.model, function.version) == ("model", "iris", "v1")
@@ -215,7 +217,7 @@ def test_stage_with_an_issuer_has_an_api_of_its_own() -> None:
 )
 def test_router_is_made_for_a_model_that_needs_it_only(of: Manifest) -> None:
     other = model("digits", ("v1",))
-    stages = tuple(replace(row, serve={**row.serve, "digits": "v1"}) for row in of.stages)
+    stages = tuple(replace(entry, serve={**entry.serve, "digits": "v1"}) for entry in of.stages)
     plan = plan_of(replace(of, models=(*of.models, other), stages=stages))
     routers = [function for function in plan.functions if function.kind == "router"]
     assert [(router.name, router.model, router.version) for router in routers] == [
@@ -227,7 +229,7 @@ def test_router_is_made_for_a_model_that_needs_it_only(of: Manifest) -> None:
 def test_stages_with_equal_documents_share_an_api() -> None:
     stages = (stage("dev"), stage("prod", auth="api_key"), stage("test"), stage("live", auth="api_key"))
     apis = plan_of(manifest(stages=stages)).apis
-    assert [(api.name, api.auth, [row.name for row in api.stages]) for api in apis] == [
+    assert [(api.name, api.auth, [entry.name for entry in api.stages]) for api in apis] == [
         ("turnout-local_none", "none", ["dev", "test"]),
         ("turnout-local_api_key", "api_key", ["prod", "live"]),
     ]
@@ -236,7 +238,7 @@ def test_stages_with_equal_documents_share_an_api() -> None:
 
 def test_api_keeps_its_name_when_stages_come_before_it() -> None:
     def names(*stages: Stage) -> dict[str, str]:
-        return {row.name: api.name for api in plan_of(manifest(stages=stages)).apis for row in api.stages}
+        return {stage.name: api.name for api in plan_of(manifest(stages=stages)).apis for stage in api.stages}
 
     before = names(stage("prod", auth="api_key"))
     after = names(stage("dev"), stage("prod", auth="api_key"))
@@ -315,6 +317,8 @@ def test_json_holds_every_field_of_the_plan() -> None:
 def test_artifact_of_another_version_is_not_mixed_up() -> None:
     of = manifest()
     artifacts = artifacts_of(of)
-    digests = {(row.version.model, row.version.name): row.sha256 for row in plan_of(of, artifacts).versions}
+    digests = {
+        (version.version.model, version.version.name): version.sha256 for version in plan_of(of, artifacts).versions
+    }
     assert digests == {key: artifact.sha256 for key, artifact in artifacts.items()}
     assert len(set(digests.values())) == 2

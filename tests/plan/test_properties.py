@@ -34,7 +34,7 @@ quick = settings(max_examples=25, deadline=None)
 def plan_of(of: Manifest) -> Plan:
     """Every version takes and gives one free dimension: a switch may decide by it."""
     free = signature(shape=(-1,))
-    tensors = {(version.model, version.name): free for row in of.models for version in row.versions}
+    tensors = {(version.model, version.name): free for model in of.models for version in model.versions}
     return make_plan(of, artifacts_of(of, tensors), enforce=False)
 
 
@@ -156,13 +156,15 @@ def test_one_more_version_changes_its_own_rows_only(of: Manifest, name: str, dat
     added = replace(model.versions[0], name=name, artifact=f"models/{model.name}/{name}/model.onnx")
     larger = replace(model, versions=(*model.versions, added))
     before = plan_of(of)
-    after = plan_of(replace(of, models=tuple(larger if row is model else row for row in of.models)))
+    after = plan_of(replace(of, models=tuple(larger if entry is model else entry for entry in of.models)))
 
-    assert [row for row in after.functions if (row.model, row.version) != (model.name, name)] == list(before.functions)
-    assert [row for row in after.packages if row.name != f"{model.name}_{name}"] == list(before.packages)
+    assert [
+        function for function in after.functions if (function.model, function.version) != (model.name, name)
+    ] == list(before.functions)
+    assert [package for package in after.packages if package.name != f"{model.name}_{name}"] == list(before.packages)
     for old, new in zip(before.apis, after.apis, strict=True):
         assert new.stages == old.stages
-        assert [row for row in new.routes if (row.model, row.version) != (model.name, name)] == list(old.routes)
+        assert [route for route in new.routes if (route.model, route.version) != (model.name, name)] == list(old.routes)
         assert _own_operations(after, new, model.name, name) == _own_operations(before, old, model.name, name)
 
 
@@ -196,5 +198,7 @@ def test_no_two_names_are_spelled_alike(names: list[tuple[str, str]]) -> None:
 
 def test_names_that_look_alike_are_spelled_apart() -> None:
     rows = [("iris", "v1"), ("iris-v1", "v1"), ("iris", "1"), ("iris", "1-1"), ("iris", "11"), ("irisv", "1")]
-    assert len({schema_name(*row, "Request") for row in rows}) == len(rows)
-    assert len({operation_id(*row) for row in rows} | {operation_id(model, "") for model, _ in rows}) == len(rows) + 3
+    assert len({schema_name(*entry, "Request") for entry in rows}) == len(rows)
+    assert (
+        len({operation_id(*entry) for entry in rows} | {operation_id(model, "") for model, _ in rows}) == len(rows) + 3
+    )

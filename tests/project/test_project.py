@@ -172,7 +172,7 @@ def test_transform_is_not_run_and_any_way_to_define_it_counts(tmp_path: Path, te
 
 
 def without_response(rows: list[dict[str, object]]) -> str:
-    return json.dumps([{key: value for key, value in row.items() if key != "response"} for row in rows])
+    return json.dumps([{key: value for key, value in entry.items() if key != "response"} for entry in rows])
 
 
 @pytest.mark.parametrize(

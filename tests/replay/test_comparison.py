@@ -108,7 +108,7 @@ def test_zeros_are_like_nothing_but_zeros() -> None:
 def test_an_output_that_one_side_lacks_disagrees() -> None:
     result = compare_outputs({"y": np.zeros(1), "z": np.zeros(1)}, {"y": np.zeros(1), "x": np.zeros(1)}, {})
     assert not result.agrees
-    assert {name: row.agrees for name, row in result.outputs.items()} == {"y": True, "z": False, "x": False}
+    assert {name: tensor.agrees for name, tensor in result.outputs.items()} == {"y": True, "z": False, "x": False}
     assert "missing in one of the two responses" in result.outputs["x"].problem
 
 

@@ -40,8 +40,8 @@ def pair(number: int, baseline: SampleReply | None, canary: SampleReply) -> Pair
 
 def summary_of(*pairs: Pair) -> Summary:
     summary = Summary(Side("iris/v1"), Side("iris/v2"))
-    for row in pairs:
-        summary.add(row)
+    for pair in pairs:
+        summary.add(pair)
     return summary
 
 
@@ -77,7 +77,11 @@ def test_a_summary_counts_requests_outputs_and_replies() -> None:
     assert (scores["measure"], scores["compared"], scores["agreed"], scores["argmax_equal"]) == ("argmax", 2, 1, 1)
     assert scores["max_absolute"] == pytest.approx(0.6)
     assert (label["measure"], label["agreed"]) == ("equal", 1)
-    assert [(row["line"], row["output"]) for row in result["disagreements"]] == [(2, "p"), (2, "label"), (3, "-")]
+    assert [(disagreement["line"], disagreement["output"]) for disagreement in result["disagreements"]] == [
+        (2, "p"),
+        (2, "label"),
+        (3, "-"),
+    ]
     json.dumps(result, allow_nan=False)
 
 
@@ -103,7 +107,7 @@ def test_only_the_first_disagreements_are_kept() -> None:
 def test_long_values_and_texts_are_cut() -> None:
     texts = np.array([b"x" * 100], object)
     result = summary_of(pair(1, answered(y=np.arange(20), t=texts), answered(y=np.arange(20) + 1, z=[1.5])))
-    rows = {row.output: (row.baseline, row.canary) for row in result.disagreements}
+    rows = {disagreement.output: (disagreement.baseline, disagreement.canary) for disagreement in result.disagreements}
     assert rows["y"][0] == "0, 1, 2, 3, 4, 5, 6, 7, ... (20 values)"
     assert rows["t"] == ("x" * 40 + "...", "missing")
     assert rows["z"] == ("missing", "1.5")

@@ -74,7 +74,7 @@ def test_base_is_the_callers_path_less_the_resource(
 def test_links_and_servers_lead_where_the_caller_came_from(way: Way) -> None:
     pages = [ask(event_of(way, resource, parameters)).json for resource, parameters in RESOURCES]
     listed, model, version, document = pages
-    assert {row["endpoint"] for row in listed["models"]} >= {f"{way.base}/models/iris/inference"}
+    assert {entry["endpoint"] for entry in listed["models"]} >= {f"{way.base}/models/iris/inference"}
     assert model["endpoint"] == f"{way.base}/models/iris/inference"
     assert version["endpoint"] == f"{way.base}/models/iris/v2/inference"
     assert document["servers"] == [{"url": f"https://{way.host}{way.base}"}]

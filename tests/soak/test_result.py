@@ -23,7 +23,7 @@ def test_json_holds_only_where_every_run_does() -> None:
     made = json.loads(json.dumps(make_json([GOOD, BAD], 7)))
     assert made["holds"] is False
     assert made["seed"] == 7
-    assert [(row["run"], row["holds"]) for row in made["runs"]] == [("fuzz", True), ("crashes", False)]
+    assert [(run["run"], run["holds"]) for run in made["runs"]] == [("fuzz", True), ("crashes", False)]
     assert made["runs"][1]["broken"][0] == "a hang (2 times)"
 
 

@@ -47,7 +47,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 1
     printed = json.loads(capsys.readouterr().out)
     assert (printed["seed"], printed["holds"]) == (4, False)
-    assert [row["run"] for row in printed["runs"]] == ["raw-http", "fuzz"]
+    assert [run["run"] for run in printed["runs"]] == ["raw-http", "fuzz"]
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,8 @@ def test_a_server_that_was_killed_is_not_found(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     (tmp_path / ".turnout").mkdir()
-    row = {"host": "127.0.0.1", "token": "TOKEN", "pid": str(ended.pid)}
-    (tmp_path / ".turnout" / "services.json").write_text(json.dumps({"8080": row}))
+    fields = {"host": "127.0.0.1", "token": "TOKEN", "pid": str(ended.pid)}
+    (tmp_path / ".turnout" / "services.json").write_text(json.dumps({"8080": fields}))
     assert read_tokens(tmp_path) == {}
 
 

@@ -34,7 +34,7 @@ class Use:
 def of_all(datatypes: tuple[str, ...], count: int = 1, output: str = "", **how: Any) -> list[Use]:
     """One use for each datatype, all inputs alike."""
     names = "abc"[:count]
-    return [Use(dict.fromkeys(names, (row, MATRIX)), output or row, **how) for row in datatypes]
+    return [Use(dict.fromkeys(names, (datatype, MATRIX)), output or datatype, **how) for datatype in datatypes]
 
 
 FLOATS = ("FP32", "FP64")
@@ -77,8 +77,8 @@ USES: Mapping[str, list[Use]] = {
     "Where": [Use({"a": ("BOOL", MATRIX), "b": INT, "c": INT}, "INT64")],
     **{name: of_all(NUMBERS, 1, "INT64") for name in ("ArgMax", "ArgMin", "Shape")},
     **{name: of_all(NUMBERS) for name in ("ReduceMax", "ReduceMean", "ReduceSum")},
-    "Cast": [Use({"a": (row, MATRIX)}, to, attributes={"to": number})
-        for row in NUMBERS for to, number in CASTS],
+    "Cast": [Use({"a": (entry, MATRIX)}, to, attributes={"to": number})
+        for entry in NUMBERS for to, number in CASTS],
     "Concat": of_all((*NUMBERS, "BYTES"), 2, attributes={"axis": 1}),
     "Flatten": of_all(NUMBERS),
     "Constant": [Use({}, "INT64", attributes={"value_ints": [1]})],
@@ -133,9 +133,9 @@ def test_no_request_ends_the_process(
         path = write_graph(
             tmp_path / f"{number}.onnx",
             [node],
-            [value(row, datatype, shape) for row, (datatype, shape) in use.inputs.items()],
+            [value(tensor, datatype, shape) for tensor, (datatype, shape) in use.inputs.items()],
             [given],
-            [numpy_helper.from_array(array, row) for row, array in use.constants.items()],
+            [numpy_helper.from_array(array, constant) for constant, array in use.constants.items()],
         )
         trial = trials.of(load_artifact(path, None), "m v1")
         assert (trial.reason, trial.fatal) == ("", ())

@@ -18,7 +18,7 @@ AGREEING = Judgement(agreement=Agreement(5, 0.98))
 
 
 def check(name: str, judgement: Judgement, seen: Observation) -> Check:
-    (result,) = (row for row in judge(judgement, seen) if row.name == name)
+    (result,) = (entry for entry in judge(judgement, seen) if entry.name == name)
     return result
 
 
@@ -141,7 +141,7 @@ def test_agreement_waits_for_answers_to_compare() -> None:
 
 def test_only_what_is_asked_for_is_checked() -> None:
     def names(judgement: Judgement) -> list[str]:
-        return [row.name for row in judge(judgement, GOOD)]
+        return [check.name for check in judge(judgement, GOOD)]
 
     assert names(JUDGEMENT) == ["errors", "latency"]
     assert names(ALL_AT_ONCE) == ["errors"]
@@ -157,7 +157,7 @@ def test_all_at_once_is_judged_without_a_baseline(canary: Arm, verdict: str) -> 
 
 
 def test_no_traffic_is_inconclusive() -> None:
-    assert {row.verdict for row in judge(AGREEING, NOTHING)} == {Verdict.INCONCLUSIVE}
+    assert {check.verdict for check in judge(AGREEING, NOTHING)} == {Verdict.INCONCLUSIVE}
 
 
 def test_needed_requests_shrink_as_they_come() -> None:
@@ -168,8 +168,8 @@ def test_needed_requests_shrink_as_they_come() -> None:
 
 @pytest.mark.parametrize("seen", EVERY)
 def test_only_inconclusive_checks_need_more(seen: Observation) -> None:
-    for row in judge(AGREEING, seen):
-        assert row.needed is None or row.verdict is Verdict.INCONCLUSIVE
+    for check in judge(AGREEING, seen):
+        assert check.needed is None or check.verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(

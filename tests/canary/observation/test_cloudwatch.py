@@ -209,8 +209,8 @@ def test_sums_are_read_as_cloudwatch_adds_them_up(aws: Any) -> None:
 
     def put(metric: str, value: float, age_s: float, alias: str = resource) -> None:
         dimensions = [{"Name": "FunctionName", "Value": "turnout-eu_iris_v2"}, {"Name": "Resource", "Value": alias}]
-        row = {"MetricName": metric, "Dimensions": dimensions, "Value": value, "Timestamp": NOW_S - age_s}
-        aws.put_metric_data(Namespace="AWS/Lambda", MetricData=[row])
+        fields = {"MetricName": metric, "Dimensions": dimensions, "Value": value, "Timestamp": NOW_S - age_s}
+        aws.put_metric_data(Namespace="AWS/Lambda", MetricData=[fields])
 
     put("Invocations", 40, 300)
     put("Invocations", 2, 240)

@@ -30,7 +30,7 @@ def watched(**fields: Any) -> dict[str, tuple[Serving, Serving]]:
     routing = fields.pop("routing", Routing())
     rows = (model("iris", ("v1", "v2", "v3"), routing=routing), SPAM)
     result = watched_of(*planned(manifest(rows, (stage("prod", fields.pop("serve", SERVE), **fields),))))
-    return {row.model: (row.baseline, row.canary) for row in result}
+    return {entry.model: (entry.baseline, entry.canary) for entry in result}
 
 
 def serving(function: str, *versions: str) -> Serving:

@@ -80,11 +80,11 @@ def test_a_line_that_nobody_here_wrote_is_reported_with_its_number(tmp_path: Pat
 def test_a_record_of_an_earlier_release_has_no_diff(tmp_path: Path) -> None:
     log = RolloutLog(tmp_path)
     log.begin(STARTED)
-    row = json.loads(log.path.read_text())
-    del row["diff"]
-    log.path.write_text(json.dumps(row) + "\n")
+    fields = json.loads(log.path.read_text())
+    del fields["diff"]
+    log.path.write_text(json.dumps(fields) + "\n")
     assert log.read()[0].diff == ""
-    log.path.write_text(json.dumps(row | {"diff": 7}) + "\n")
+    log.path.write_text(json.dumps(fields | {"diff": 7}) + "\n")
     with pytest.raises(RolloutLogError, match="`diff` must be a text"):
         log.read()
 

@@ -116,31 +116,35 @@ START = Action("start", "prod", {"echo": "v2", "mute": "v2"}, 10)
 
 
 def test_a_canary_starts_moves_and_is_promoted_in_step(world: World) -> None:
-    row = world.do(START)
-    assert (row.before, row.after, row.percent) == ({"echo": "v1", "mute": "v1"}, {"echo": "v2", "mute": "v2"}, 10)
-    assert set(row.digests["echo"]) == {"v1", "v2"}
-    assert [line for line in row.diff.splitlines() if line[0] in "+-"][:2] == ["--- models.yaml", "+++ models.yaml"]
-    assert any(line.startswith("+") and "canary" in line for line in row.diff.splitlines())
-    assert ObservationStart.from_json(row.observed_since) == ObservationStart(1.0)
-    assert (row.endpoint_url, row.stack, row.change) == ("http://127.0.0.1:1", "local", {})
+    rollout = world.do(START)
+    assert (rollout.before, rollout.after, rollout.percent) == (
+        {"echo": "v1", "mute": "v1"},
+        {"echo": "v2", "mute": "v2"},
+        10,
+    )
+    assert set(rollout.digests["echo"]) == {"v1", "v2"}
+    assert [line for line in rollout.diff.splitlines() if line[0] in "+-"][:2] == ["--- models.yaml", "+++ models.yaml"]
+    assert any(line.startswith("+") and "canary" in line for line in rollout.diff.splitlines())
+    assert ObservationStart.from_json(rollout.observed_since) == ObservationStart(1.0)
+    assert (rollout.endpoint_url, rollout.stack, rollout.change) == ("http://127.0.0.1:1", "local", {})
     world.assert_in_step()
     world.do(Action("set", "prod", percent=50))
     world.assert_in_step()
-    row = world.do(Action("promote", "prod", {"mute": ""}))
-    assert (row.before, row.after, row.percent) == ({"mute": "v1"}, {"mute": "v2"}, 100)
+    rollout = world.do(Action("promote", "prod", {"mute": ""}))
+    assert (rollout.before, rollout.after, rollout.percent) == ({"mute": "v1"}, {"mute": "v2"}, 100)
     world.assert_in_step()
     world.do(Action("promote", "prod"))
     world.assert_in_step()
     assert world.stage.read().canary is None
     assert world.text() == MANIFEST.replace("{echo: v1, mute: v1}", "{echo: v2, mute: v2}")
-    assert [row.action for row in world.log.read()] == ["start", "set", "promote", "promote"]
+    assert [rollout.action for rollout in world.log.read()] == ["start", "set", "promote", "promote"]
 
 
 def test_a_rollback_leaves_every_byte_as_it_was(world: World) -> None:
     first = world.stage.read()
     world.do(START)
-    row = world.do(Action("rollback", "prod"))
-    assert (row.percent, row.observed_since) == (0, {})
+    rollout = world.do(Action("rollback", "prod"))
+    assert (rollout.percent, rollout.observed_since) == (0, {})
     assert world.text() == MANIFEST
     assert world.stage.read() == first
 
@@ -152,8 +156,8 @@ def test_a_stage_that_nobody_observes_is_changed_all_the_same(world: World) -> N
 
 
 def test_without_a_stage_only_manifest_and_record_change(world: World) -> None:
-    row = world.do(START, now=False)
-    assert (row.stack, row.endpoint_url, row.done) == ("", "", True)
+    rollout = world.do(START, now=False)
+    assert (rollout.stack, rollout.endpoint_url, rollout.done) == ("", "", True)
     assert world.stage.states == [world.stage.read()]
 
 
@@ -260,8 +264,8 @@ def test_models_with_routers_are_promoted_through_their_routes(folder: Path) -> 
     assert canary is not None
     assert canary.overrides == {"echoRoute": "v2.100", "mute": "v3", "canary": "true"}
     world.assert_in_step()
-    row = world.do(Action("promote", "prod", {"mute": ""}))
-    assert (row.before, row.after) == ({"mute": "v1.90,v2.10"}, {"mute": "v3"})
+    rollout = world.do(Action("promote", "prod", {"mute": ""}))
+    assert (rollout.before, rollout.after) == ({"mute": "v1.90,v2.10"}, {"mute": "v3"})
     world.assert_in_step()
     world.do(Action("promote", "prod"))
     world.assert_in_step()
@@ -394,7 +398,7 @@ def test_traffic_never_sees_anything_but_the_old_or_the_new(world: World) -> Non
         shares = [(state.variables, 100.0)]
         if state.canary and state.canary.percent:
             shares.append(({**state.variables, **state.canary.overrides}, state.canary.percent))
-        seen.append([(row["echo"], row["mute"], row["canary"]) for row, _ in shares])
+        seen.append([(share["echo"], share["mute"], share["canary"]) for share, _ in shares])
     old, new = ("v1", "v1", "false"), ("v2", "v2", "true")
     assert seen == [[old], [old, new], [("v2", "v2", "false")], [("v2", "v2", "false")]]
 
@@ -416,8 +420,8 @@ def test_what_was_cut_off_later_can_be_left_as_it_is(world: World) -> None:
         world.project().manifest, world.log.read()[-1]
     )
     abandon(world.project().manifest, world.log)
-    (row,) = world.log.read()
-    assert (row.done, row.note) == (True, "abandoned half-done")
+    (rollout,) = world.log.read()
+    assert (rollout.done, rollout.note) == (True, "abandoned half-done")
     assert world.stage.read().canary is None
 
 

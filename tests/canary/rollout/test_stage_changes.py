@@ -104,7 +104,7 @@ canaries = st.none() | st.builds(
     st.floats(0, 100),
     st.dictionaries(st.sampled_from(["iris", "digits"]), values, min_size=1),
 )
-plans = st.builds(lambda chosen, row: plan(row, **chosen), variables, canaries)
+plans = st.builds(lambda chosen, entry: plan(entry, **chosen), variables, canaries)
 
 
 @given(plans, plans, st.booleans())
@@ -163,7 +163,7 @@ def test_a_change_that_stopped_between_two_calls_is_made_whole(before: StagePlan
 )
 def test_each_difference_is_named(actual: StagePlan, planned: StagePlan, sentences: list[str]) -> None:
     live = FakeStage(actual).read()
-    assert [row.sentence for row in find_differences(live, planned, "the live stage")] == sentences
+    assert [difference.sentence for difference in find_differences(live, planned, "the live stage")] == sentences
 
 
 RESET = replace("/variables/canary", "false")

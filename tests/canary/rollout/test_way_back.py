@@ -84,9 +84,9 @@ def test_a_return_undoes_a_promotion_in_manifest_stage_and_record(
 ) -> None:
     first = world.stage.read()
     promotion = world.promote(now=now, **serve)
-    row = world.do(world.way_back(), now=now)
-    assert (row.action, row.before.keys(), row.after) == (RETURN, promotion.after.keys(), promotion.before)
-    assert (row.percent, row.done) == (100, True)
+    rollout = world.do(world.way_back(), now=now)
+    assert (rollout.action, rollout.before.keys(), rollout.after) == (RETURN, promotion.after.keys(), promotion.before)
+    assert (rollout.percent, rollout.done) == (100, True)
     assert load_project(world.folder).manifest.stages == load_manifest(world, MANIFEST)
     assert "# what everybody sees" in world.text()
     assert "# not equal" in world.text()
@@ -147,7 +147,7 @@ def test_a_version_that_was_removed_cannot_be_returned_to(world: World) -> None:
     path.write_text(path.read_text().replace("{versions: {v1: {artifact: same.onnx}, v2", "{versions: {v2", 1))
     with pytest.raises(EditError, match="echo no longer has version v1"):
         world.do(world.way_back())
-    assert [row.action for row in world.log.read()] == ["start", "promote"]
+    assert [rollout.action for rollout in world.log.read()] == ["start", "promote"]
 
 
 def test_a_function_that_is_gone_is_not_returned_to(world: World) -> None:
@@ -193,14 +193,14 @@ def test_a_promotion_of_a_release_alone_has_no_way_back(world: World) -> None:
     ],
 )
 def test_the_offer_names_the_place_of_the_promotion(world: World, stack: str, endpoint_url: str, options: str) -> None:
-    row = Rollout("T", "ana", "prod", "promote", {"echo": "v9"}, {"echo": "v1"}, 100, stack=stack)
+    rollout = Rollout("T", "ana", "prod", "promote", {"echo": "v9"}, {"echo": "v1"}, 100, stack=stack)
     stage = find_stage(load_project(world.folder).manifest, "prod")
-    rows = [Rollout(**{**fields(row), "endpoint_url": endpoint_url})]
+    rows = [Rollout(**{**fields(rollout), "endpoint_url": endpoint_url})]
     assert offer_of(stage, rows) == f"turnout canary rollback prod --to-previous{options}"
 
 
-def fields(row: Rollout) -> dict[str, object]:
-    return {name: getattr(row, name) for name in Rollout.__slots__}
+def fields(rollout: Rollout) -> dict[str, object]:
+    return {name: getattr(rollout, name) for name in Rollout.__slots__}
 
 
 def test_without_a_promotion_nothing_is_offered(world: World) -> None:

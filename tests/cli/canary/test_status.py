@@ -84,7 +84,7 @@ def test_programs_get_the_same(report: CanaryReport) -> None:
         "models": {"echo": {"baseline": "v1", "canary": "v2"}},
     }
     assert body["shares"]["canary"] == {"requests": 1001, "errors": 1, "p50_s": 0.004, "p99_s": 0.004}
-    assert [row["verdict"] for row in body["checks"]] == ["inconclusive", "successful", "failed"]
+    assert [check["verdict"] for check in body["checks"]] == ["inconclusive", "successful", "failed"]
     assert body["verdict"] == "failed"
     assert body["warnings"] == ["the canary's share is 10% in the manifest, 20% in the live stage"]
 

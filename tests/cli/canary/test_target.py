@@ -20,16 +20,16 @@ ROW = Rollout("2026-11-30T00:00:00Z", "ann", "dev", "start", {"echo": "v1"}, {"e
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://10.0.0.7:8080", "http://evil.example"])
 def test_an_address_of_the_record_alone_is_not_connected_to(project: Path, url: str) -> None:
     loaded = load_project(project / "models.yaml")
-    row = replace(ROW, endpoint_url=url)
+    rollout = replace(ROW, endpoint_url=url)
     with pytest.raises(CommandError, match="but no server of this project runs there") as caught:
-        recorded_target(loaded, row, None)
+        recorded_target(loaded, rollout, None)
     assert "--url" in str(caught.value)
-    assert recorded_target(loaded, row, StageTarget("local", url)) == StageTarget("local", url)
+    assert recorded_target(loaded, rollout, StageTarget("local", url)) == StageTarget("local", url)
 
 
 def test_a_server_of_the_project_and_aws_are_connected_to(project: Path) -> None:
     loaded = load_project(project / "models.yaml")
     with announced_services(project / ".turnout", "127.0.0.1", 8080, ""):
-        row = replace(ROW, endpoint_url="http://127.0.0.1:8080")
-        assert recorded_target(loaded, row, None) == StageTarget("local", "http://127.0.0.1:8080")
+        rollout = replace(ROW, endpoint_url="http://127.0.0.1:8080")
+        assert recorded_target(loaded, rollout, None) == StageTarget("local", "http://127.0.0.1:8080")
     assert recorded_target(loaded, replace(ROW, stack="prod"), None) == StageTarget("prod", "")

@@ -57,8 +57,8 @@ def test_sizes_are_held_against_lambdas_limits_and_equal_notes_are_reported_once
     )
     say_built((layer, large), tmp_path)
     reported = capsys.readouterr()
-    row = next(line for line in reported.out.splitlines() if line.startswith("a_v1")).split("  ")
-    assert [cell.strip() for cell in row if cell.strip()] == [
+    entry = next(line for line in reported.out.splitlines() if line.startswith("a_v1")).split("  ")
+    assert [cell.strip() for cell in entry if cell.strip()] == [
         "a_v1", "built", "60.0 MB", "120% OVER", "200.0 MB", "270.0 MB", "108% OVER", "b" * 12,
     ]  # fmt: skip
     assert reported.err == "note: 2 packages: slow\n"

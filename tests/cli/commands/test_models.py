@@ -37,8 +37,8 @@ def test_an_artifact_that_lies_elsewhere_is_listed(project: Path, capsys: pytest
     remote = f"v2: {{artifact: 's3://bucket/model.onnx', sha256: {'ab' * 32}}}"
     path.write_text(path.read_text().replace("v2: {artifact: models/echo/v2/model.onnx}", remote))
     assert main(["models", "-m", str(project)]) == 0
-    row = capsys.readouterr().out.splitlines()[3].split()
-    assert row == ["echo", "v2", "?", "abababababab", "dev,", "prod", "10%", "?"]
+    line = capsys.readouterr().out.splitlines()[3].split()
+    assert line == ["echo", "v2", "?", "abababababab", "dev,", "prod", "10%", "?"]
     assert main(["models", "-m", str(project), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["models"][0]["versions"][1] == {
         "version": "v2",

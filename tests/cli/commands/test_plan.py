@@ -32,14 +32,14 @@ def test_the_plan_reports_stages_functions_routes_packages_and_quotas(
     )
     assert out.count("/models/echo/v1/inference") == 1  # two APIs, the same routes
     assert ["Routes", "(12)", "of", "shop-eu_none", "and", "shop-eu_api_key"] in rows
-    assert any(row[:2] == ["shop-eu_echo_v1", "arm64"] for row in rows)
-    assert any(row[:2] == ["stage", "variables"] and "/" in row for row in rows)
+    assert any(entry[:2] == ["shop-eu_echo_v1", "arm64"] for entry in rows)
+    assert any(entry[:2] == ["stage", "variables"] and "/" in entry for entry in rows)
 
 
 def test_the_plan_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "-m", str(project), "--json"]) == 0
     reported = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in reported["functions"]] == [
+    assert [function["name"] for function in reported["functions"]] == [
         "shop-local_echo_v1",
         "shop-local_echo_v2",
         "shop-local_router",
@@ -57,9 +57,9 @@ def test_the_plan_says_what_it_costs(project: Path, capsys: pytest.CaptureFixtur
     total = costs["month_at_rest"]["dollars"]
     assert f"Cost on AWS, a month without calls: ${total:,.2f}\n" in out
     assert ["alarms", "22", "metrics", "1", "22.00"] in rows
-    versions = [row for row in costs["million_calls"] if row["version"] == "v1"]
+    versions = [million_call for million_call in costs["million_calls"] if million_call["version"] == "v1"]
     assert ["echo", "v1", "direct", "3.50", "0.20", f"{versions[0]['running']:.2f}", "0.30"] in [
-        row[:7] for row in rows
+        entry[:7] for entry in rows
     ]
     for sentence in costs["assumptions"]:
         assert f"  {sentence}\n" in out
@@ -140,8 +140,8 @@ def test_cold_starts_follow_the_plan_when_asked_for(project: Path, capsys: pytes
     assert main(["plan", "-m", str(project), "--cold-start"]) == 0
     lines = capsys.readouterr().out.splitlines()
     table = [line.split() for line in lines[lines.index("Cold starts, milliseconds on this machine") + 2 :]]
-    assert [row[:2] for row in table] == [["echo", "v1"], ["echo", "v2"]]
-    assert all(float(figure) > 0 for row in table for figure in row[2:])
+    assert [entry[:2] for entry in table] == [["echo", "v1"], ["echo", "v2"]]
+    assert all(float(figure) > 0 for entry in table for figure in entry[2:])
 
 
 def test_a_version_that_does_not_start_is_reported(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

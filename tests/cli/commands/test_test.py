@@ -60,7 +60,10 @@ def test_json_has_every_run(project: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["test", "--json", "-m", str(project)]) == 1
     body = json.loads(capsys.readouterr().out)
     assert body["counts"] == {"passed": 2, "failed": 1, "error": 0, "skipped": 1}
-    runs = [(row["version"], row["example"], row["outcome"], len(row["reasons"])) for row in body["examples"]]
+    runs = [
+        (example["version"], example["example"], example["outcome"], len(example["reasons"]))
+        for example in body["examples"]
+    ]
     assert runs == [
         ("v1", "ones", "passed", 0),
         ("v1", "short", "passed", 0),
@@ -100,10 +103,10 @@ def test_a_junit_file_that_cannot_be_written_costs_nobody_the_table(
 
 
 def test_a_version_that_fails_or_refuses_is_1(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    row = [value("x", "FP32", ["batch", 4])], [value("y", "FP32", ["batch", 4])]
+    entry = [value("x", "FP32", ["batch", 4])], [value("y", "FP32", ["batch", 4])]
     nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
     shape = helper.make_tensor("shape", 7, [2], [3, 7])  # no request has 21 values
-    write_graph(project / "models" / "echo" / "v1" / "model.onnx", nodes, *row, [shape])
+    write_graph(project / "models" / "echo" / "v1" / "model.onnx", nodes, *entry, [shape])
     text = (project / "models.yaml").read_text().replace("models/echo/v2/model.onnx", "models/echo/v1/model.onnx")
     (project / "models.yaml").write_text(text)
     assert main(["test", "echo/v1", "-m", str(project)]) == 1

@@ -40,11 +40,11 @@ def test_problems_as_json_stand_on_standard_output(project: Path, capsys: pytest
     out, err = capsys.readouterr()
     reported = json.loads(out)
     assert (reported["ok"], err) == (False, "")
-    assert [(row["path"], row["line"]) for row in reported["problems"]] == [
+    assert [(problem["path"], problem["line"]) for problem in reported["problems"]] == [
         (["stages", "prod", "serve", "echo"], 13),
         (["stages", "prod", "throttle", "rate"], 16),
     ]
-    assert all(row["source"].endswith("models.yaml") and row["message"] for row in reported["problems"])
+    assert all(problem["source"].endswith("models.yaml") and problem["message"] for problem in reported["problems"])
 
 
 def test_a_key_whose_behaviour_comes_later_is_noted(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,7 @@ def _put(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
     check_import(inputs)
     client = client_of("apigateway")
     client.put_rest_api(restApiId=identity, mode="overwrite", failOnWarnings=True, body=inputs["body"])
-    root = next(row["id"] for row in client.get_resources(restApiId=identity)["items"] if row["path"] == "/")
+    root = next(item["id"] for item in client.get_resources(restApiId=identity)["items"] if item["path"] == "/")
     region, account = client.meta.region_name, "123456789012"
     return {
         "rootResourceId": root,
@@ -120,12 +120,14 @@ class Stages:
         check_log_format(inputs)
         operations = list(plan_operations(before, inputs))
         check_deployment_stays(self.kept[api, name], operations)
-        self.patches.append([f"{row.op} {row.path} {row.value or ''}".strip() for row in operations])
+        self.patches.append(
+            [f"{operation.op} {operation.path} {operation.value or ''}".strip() for operation in operations]
+        )
         client = client_of("apigateway")
-        deployments = {row["id"] for row in client.get_deployments(restApiId=api)["items"]}
-        known = [row for row in operations if not row.path.startswith("/accessLogSettings")]
+        deployments = {item["id"] for item in client.get_deployments(restApiId=api)["items"]}
+        known = [operation for operation in operations if not operation.path.startswith("/accessLogSettings")]
         self.kept[api, name] = apply_operations(self.kept[api, name], known, deployments)
-        operations = [_spell(row) for row in known if not row.path.startswith("/canarySettings")]
+        operations = [_spell(entry) for entry in known if not entry.path.startswith("/canarySettings")]
         if operations:
             client.update_stage(restApiId=api, stageName=name, patchOperations=operations)
         return {}
@@ -169,10 +171,10 @@ def check_deployment_stays(stage: StageSettings, operations: Iterable[PatchOpera
     deployment": meanwhile "the stage cannot be associated with another non-canary release deployment".
     """
     is_on, moves = stage.canary is not None, False
-    for row in operations:
-        if row.path.startswith("/canarySettings"):
-            is_on = row.path != "/canarySettings" or row.op != "remove"
-        moves = moves or (row.op == "replace" and row.path == "/deploymentId")
+    for operation in operations:
+        if operation.path.startswith("/canarySettings"):
+            is_on = operation.path != "/canarySettings" or operation.op != "remove"
+        moves = moves or (operation.op == "replace" and operation.path == "/deploymentId")
     if is_on and moves:
         raise RefusedError(f"Stage {stage.name} has a canary: it cannot be associated with another deployment")
 
@@ -253,7 +255,7 @@ METHOD_SETTINGS = Calls(
 
 
 def _make_usage_plan(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    stages = [{"apiId": row["apiId"], "stage": row["stage"]} for row in inputs["apiStages"]]
+    stages = [{"apiId": api_stage["apiId"], "stage": api_stage["stage"]} for api_stage in inputs["apiStages"]]
     return client_of("apigateway").create_usage_plan(name=inputs["name"], apiStages=stages)["id"], {}
 
 

@@ -89,7 +89,7 @@ def _put_alarm(inputs: Inputs) -> tuple[str, dict[str, Any]]:
         "AlarmActions": inputs.get("alarmActions", []),
     }
     if "metricQueries" in inputs:
-        given["Metrics"] = [_metric_query(row) for row in inputs["metricQueries"]]
+        given["Metrics"] = [_metric_query(metric_query) for metric_query in inputs["metricQueries"]]
     else:
         given |= {
             "Namespace": inputs["namespace"],
@@ -106,11 +106,11 @@ def _put_alarm(inputs: Inputs) -> tuple[str, dict[str, Any]]:
     return inputs["name"], {}
 
 
-def _metric_query(row: Inputs) -> dict[str, Any]:
-    given: dict[str, Any] = {"Id": row["id"], "ReturnData": row.get("returnData", False)}
-    if "expression" in row:
-        return given | {"Expression": row["expression"], "Label": row.get("label", "")}
-    metric = row["metric"]
+def _metric_query(inputs: Inputs) -> dict[str, Any]:
+    given: dict[str, Any] = {"Id": inputs["id"], "ReturnData": inputs.get("returnData", False)}
+    if "expression" in inputs:
+        return given | {"Expression": inputs["expression"], "Label": inputs.get("label", "")}
+    metric = inputs["metric"]
     dimensions = [{"Name": name, "Value": value} for name, value in metric["dimensions"].items()]
     inner = {"Namespace": metric["namespace"], "MetricName": metric["metricName"], "Dimensions": dimensions}
     return given | {"MetricStat": {"Metric": inner, "Period": metric["period"], "Stat": metric["stat"]}}

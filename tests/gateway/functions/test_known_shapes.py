@@ -18,9 +18,9 @@ def test_shapes_are_alike_up_to_the_next_power_of_two() -> None:
 
 
 def test_shapes_of_other_inputs_are_others() -> None:
-    row = np.ones(3)
-    assert make_shapes({"a": row}) != make_shapes({"b": row})
-    assert make_shapes({"a": np.ones((3, 3))}) != make_shapes({"a": row, "b": row})
+    entry = np.ones(3)
+    assert make_shapes({"a": entry}) != make_shapes({"b": entry})
+    assert make_shapes({"a": np.ones((3, 3))}) != make_shapes({"a": entry, "b": entry})
 
 
 def test_a_long_run_makes_its_shapes_unknown() -> None:

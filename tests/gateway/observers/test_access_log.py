@@ -69,11 +69,11 @@ def test_json_line_has_the_keys_of_the_log_on_aws() -> None:
 
     line = logged(Request("POST", "/dev/x", "", headers, b""), form="json", percent=100)
 
-    row = json.loads(line)
-    assert row.keys() == ACCESS_LOG_FIELDS.keys()
-    assert re.fullmatch(ID, row.pop("request_id"))
-    assert row.pop("id").endswith("=")
-    assert row == {
+    fields = json.loads(line)
+    assert fields.keys() == ACCESS_LOG_FIELDS.keys()
+    assert re.fullmatch(ID, fields.pop("request_id"))
+    assert fields.pop("id").endswith("=")
+    assert fields == {
         "time": "09/Apr/2015:12:34:56 +0000",
         "ip": "127.0.0.1",
         "api_key_id": "-",
@@ -98,10 +98,10 @@ def test_json_line_has_the_keys_of_the_log_on_aws() -> None:
 
 
 def test_json_line_of_an_error_says_which() -> None:
-    row = json.loads(logged(Request("GET", "/dev/x", "", (), b""), form="json"))
+    fields = json.loads(logged(Request("GET", "/dev/x", "", (), b""), form="json"))
 
-    assert (row["status"], row["error"]) == (403, "MISSING_AUTHENTICATION_TOKEN")
-    assert (row["function"], row["resource"]) == ("-", "-")
+    assert (fields["status"], fields["error"]) == (403, "MISSING_AUTHENTICATION_TOKEN")
+    assert (fields["function"], fields["resource"]) == ("-", "-")
 
 
 def test_key_is_logged_by_its_id_and_never_by_its_value() -> None:

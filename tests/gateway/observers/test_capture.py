@@ -93,13 +93,13 @@ def test_a_request_that_reaches_a_model_is_a_line(project: Project) -> None:
 
 
 def test_the_canarys_requests_are_reported_and_redacted_as_the_version_asks(project: Project) -> None:
-    (row,) = captured(project, percent=100)
-    assert (row["version"], row["canary"], row["body"]) == ("v2", True, {"inputs": {"x": [[0]]}})
+    (entry,) = captured(project, percent=100)
+    assert (entry["version"], entry["canary"], entry["body"]) == ("v2", True, {"inputs": {"x": [[0]]}})
 
 
 def test_a_failure_of_the_model_is_captured(project: Project) -> None:
-    (row,) = captured(project, answer=Invocation(None, "failed", "it crashed"))
-    assert row["status"] == 502
+    (entry,) = captured(project, answer=Invocation(None, "failed", "it crashed"))
+    assert entry["status"] == 502
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_behind_a_router_its_answer_says_who_it_was(
     headers: dict[str, str], versions: list[str], project: Project
 ) -> None:
     rows = captured(project, "/dev/routed", answer={"statusCode": 200, "headers": headers, "body": "{}"})
-    assert [row["version"] for row in rows] == versions
+    assert [entry["version"] for entry in rows] == versions
 
 
 @pytest.mark.parametrize(("path", "version"), [("/dev/nowhere", "v1"), ("/dev/models/iris/inference", "no such")])

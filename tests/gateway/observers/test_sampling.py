@@ -76,7 +76,7 @@ def sampled(
     )
     respond(under_test, request(path, headers={"Content-Type": "application/json"}, body=body))
     result = orjson.loads(answer(samples, "stage=dev").body)
-    return [row["turnout_capture"] for row in result["samples"]]
+    return [sample["turnout_capture"] for sample in result["samples"]]
 
 
 def test_samples_are_redacted_as_captures_are(project: Path) -> None:
@@ -86,13 +86,15 @@ def test_samples_are_redacted_as_captures_are(project: Path) -> None:
         b'"outputs": [{"name": "y", "parameters": {"of": "Ann", "binary_data": false}}]}'
     )
     redactions = {("iris", "v1"): {"x"}, ("iris", "v2"): {"x"}}
-    (row,) = sampled(project, "/dev/models/iris/inference", overrides={"iris": "v2"}, redactions=redactions, body=body)
-    assert row["body"] == {
+    (entry,) = sampled(
+        project, "/dev/models/iris/inference", overrides={"iris": "v2"}, redactions=redactions, body=body
+    )
+    assert entry["body"] == {
         "inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "data": [""]}],
         "outputs": [{"name": "y", "parameters": {"binary_data": False}}],
     }
-    (row,) = sampled(project, "/dev/models/iris/inference", overrides={"iris": "v2"}, body=body)
-    assert row["body"]["id"] == "Ann"
+    (entry,) = sampled(project, "/dev/models/iris/inference", overrides={"iris": "v2"}, body=body)
+    assert entry["body"]["id"] == "Ann"
 
 
 def answer(samples: SharedSamples, query: str, method: str = "GET") -> Response:
@@ -108,8 +110,13 @@ IRIS = "/dev/models/iris/inference"
 def test_both_shares_of_a_model_that_the_canary_overrides_are_sampled(
     drawn: float, version: str, canary: bool, project: Project
 ) -> None:
-    (row,) = sampled(project, IRIS, overrides={"iris": "v2"}, draws=(drawn, 0.0))
-    assert (row["model"], row["version"], row["canary"], row["body"]) == ("iris", version, canary, {"instances": [1]})
+    (entry,) = sampled(project, IRIS, overrides={"iris": "v2"}, draws=(drawn, 0.0))
+    assert (entry["model"], entry["version"], entry["canary"], entry["body"]) == (
+        "iris",
+        version,
+        canary,
+        {"instances": [1]},
+    )
 
 
 def test_a_share_is_sampled(project: Project) -> None:
@@ -118,8 +125,8 @@ def test_a_share_is_sampled(project: Project) -> None:
 
 
 def test_a_canary_of_a_routed_model_is_sampled_behind_the_router(project: Project) -> None:
-    (row,) = sampled(project, "/dev/models/split/inference", overrides={"splitRoute": "v2.100"})
-    assert (row["model"], row["version"]) == ("split", "v2")
+    (entry,) = sampled(project, "/dev/models/split/inference", overrides={"splitRoute": "v2.100"})
+    assert (entry["model"], entry["version"]) == ("split", "v2")
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ def test_apis_stages_and_deployments_are_listed(scene: ControlScene) -> None:
     assert client.get_rest_api(restApiId=API_ID)["name"] == "turnout-local_none"
     assert [stage["stageName"] for stage in client.get_stages(restApiId=API_ID)["item"]] == ["dev"]
     assert client.get_stages(restApiId=API_ID, deploymentId=made)["item"] == []
-    ids = [row["id"] for row in client.get_deployments(restApiId=API_ID)["items"]]
+    ids = [item["id"] for item in client.get_deployments(restApiId=API_ID)["items"]]
     assert (ids[0], ids[-1]) == (FIRST, made)
 
 

@@ -67,7 +67,7 @@ def test_a_stage_without_requests_has_no_functions() -> None:
 
 def test_without_a_stage_all_stages_are_shown() -> None:
     functions = orjson.loads(ask(counted(), "").body)["functions"]
-    results = [(row["stage"], row["function"][-2:]) for row in functions]
+    results = [(function["stage"], function["function"][-2:]) for function in functions]
     assert results == [("dev", "v2"), ("prod", "v1"), ("prod", "v2")]
 
 

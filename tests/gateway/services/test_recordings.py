@@ -33,7 +33,7 @@ CREATED_ELSEWHERE = {"documentationVersion"}
 
 def recording(file: str, test: str) -> Mapping[str, Any]:
     tests = json.loads((FOLDER / f"apigateway_{file}.json").read_text())
-    (result,) = (row["recorded-content"] for name, row in tests.items() if name.endswith(f"::{test}"))
+    (result,) = (entry["recorded-content"] for name, entry in tests.items() if name.endswith(f"::{test}"))
     return result  # type: ignore[no-any-return]
 
 

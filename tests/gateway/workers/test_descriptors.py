@@ -63,8 +63,8 @@ class FakeChannel:
 def handing_out(channel: FakeChannel, *, capacity: int = 10) -> tuple[Workers, SharedState]:
     state = SharedState(1)
     workers = Workers(state, lambda number, channel: 0, lambda: None, capacity=capacity)
-    row = workers.rows[0]
-    row.pid, row.is_ready, row.channel = os.getpid(), True, channel  # type: ignore[assignment]
+    entry = workers.rows[0]
+    entry.pid, entry.is_ready, entry.channel = os.getpid(), True, channel  # type: ignore[assignment]
     return workers, state
 
 

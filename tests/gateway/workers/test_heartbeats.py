@@ -23,7 +23,7 @@ def test_a_worker_that_stands_still_is_found_once_and_the_others_are_not() -> No
     for turn in range(15):
         looking.counts[0] += 1
         results.append((turn, looking.look()))
-    assert [row for row in results if row[1]] == [(10, [1])]
+    assert [result for result in results if result[1]] == [(10, [1])]
 
 
 def test_a_worker_that_has_not_begun_to_count_is_left_alone() -> None:

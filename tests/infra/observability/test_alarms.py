@@ -96,23 +96,23 @@ def test_failing_share_counts_crashes_answers_of_500_and_throttles_but_no_single
 
 def test_metrics_of_failures_are_those_of_both_aliases_and_one_result_is_returned() -> None:
     queries = failure_queries("f")
-    resources = {row["id"]: row["metric"]["dimensions"].get("Resource") for row in queries if "metric" in row}
+    resources = {query["id"]: query["metric"]["dimensions"].get("Resource") for query in queries if "metric" in query}
     assert resources == {
         "errors": None, "throttles": None, "failed_live": "f:live", "failed_next": "f:next", "calls": None
     }  # fmt: skip
-    assert [row["id"] for row in queries if row.get("return_data")] == ["percent"]
+    assert [query["id"] for query in queries if query.get("return_data")] == ["percent"]
 
 
 def test_stage_that_is_called_as_a_function_is_has_alarms_of_its_own() -> None:
     named = manifest((model("none", ("prod",)),), (stage("router", {"none": "prod"}), stage("prod", {"none": "prod"})))
     alarms = deployed(named).of("cloudwatch/metricAlarm:MetricAlarm").values()
-    names = [row.inputs["name"] for row in alarms]
+    names = [alarm.inputs["name"] for alarm in alarms]
     assert len(set(names)) == len(names) == 6
 
 
 def test_metric_math_fills_every_metric_that_may_never_be_written() -> None:
-    for row in deployed(manifest(stages=(stage(auth="api_key"),))).of("cloudwatch/metricAlarm:MetricAlarm").values():
-        queries = row.inputs.get("metricQueries", [])
+    for entry in deployed(manifest(stages=(stage(auth="api_key"),))).of("cloudwatch/metricAlarm:MetricAlarm").values():
+        queries = entry.inputs.get("metricQueries", [])
         metrics = {query["id"] for query in queries if "metric" in query}
         for query in queries:
             for name in metrics - {"calls"}:

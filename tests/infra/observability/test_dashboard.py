@@ -58,14 +58,14 @@ def test_stage_shows_what_it_serves() -> None:
 
 def test_widgets_do_not_overlap() -> None:
     stages = (stage(canary=Canary(10.0, {"iris": "v2"})), stage("dev"))
-    placed = [(row["x"], row["y"]) for row in widgets_of(manifest(stages=stages)).values()]
+    placed = [(entry["x"], entry["y"]) for entry in widgets_of(manifest(stages=stages)).values()]
     assert len(set(placed)) == len(placed) == 15
 
 
 @pytest.mark.parametrize(("models", "stages"), [(45, 5), (90, 2), (60, 10)])
 def test_dashboard_of_many_models_and_stages_keeps_cloudwatchs_quotas(models: int, stages: int) -> None:
     rows = tuple(model(f"m{number}", ("v1", "v2")) for number in range(models))
-    serve, moved = ({row.name: version for row in rows} for version in ("v1", "v2"))
+    serve, moved = ({entry.name: version for entry in rows} for version in ("v1", "v2"))
     auths = ("none", "api_key", "iam")
     canary = Canary(10.0, moved)
     of = manifest(rows, tuple(stage(f"s{n}", serve, canary=canary, auth=auths[n % 3]) for n in range(stages)))
@@ -73,8 +73,8 @@ def test_dashboard_of_many_models_and_stages_keeps_cloudwatchs_quotas(models: in
     body = json.loads(render_dashboard(plan, Place("aws", "eu-west-1", "123456789012", "turnout-test")))
     *graphs, text = body["widgets"]
     assert len(body["widgets"]) <= 500
-    assert sum(len(row["properties"]["metrics"]) for row in graphs) <= 2500
+    assert sum(len(graph["properties"]["metrics"]) for graph in graphs) <= 2500
     assert "more rows are omitted" in text["properties"]["markdown"]
-    titles = [row["properties"]["title"] for row in graphs]
+    titles = [graph["properties"]["title"] for graph in graphs]
     assert {f"s{number}: requests" for number in range(stages)} <= set(titles)
-    assert text["y"] >= max(row["y"] + row["height"] for row in graphs)
+    assert text["y"] >= max(graph["y"] + graph["height"] for graph in graphs)

@@ -119,13 +119,13 @@ def test_every_alarm_is_watched_by_rules_and_an_input_that_eventbridge_accepts(n
     canary = Canary(10.0, {"iris": "v2"}, judgement=Judgement(alarms=names))
     program = deployed(manifest(stages=(stage(canary=canary),)))
     patterns = [
-        row.inputs["eventPattern"]
-        for row in program.of("cloudwatch/eventRule:EventRule").values()
-        if "eventPattern" in row.inputs
+        resource.inputs["eventPattern"]
+        for resource in program.of("cloudwatch/eventRule:EventRule").values()
+        if "eventPattern" in resource.inputs
     ]
     assert all(len(pattern) <= 2048 for pattern in patterns)
-    watched = [row for pattern in patterns for row in json.loads(pattern)["resources"]]
-    assert {row.rpartition(":")[2] for row in watched if isinstance(row, str)} >= set(names)
+    watched = [resource for pattern in patterns for resource in json.loads(pattern)["resources"]]
+    assert {entry.rpartition(":")[2] for entry in watched if isinstance(entry, str)} >= set(names)
     assert len(program.of("lambda/permission:Permission")) == len(patterns) + 1
     checked = program.of("cloudwatch/eventTarget:EventTarget")["prod.check"].inputs["input"]
     assert len(checked) <= 8192

@@ -62,7 +62,7 @@ def test_what_may_stand_in_a_request_may(function: ModelFunction) -> None:
     assert [output["name"] for output in reply.json["outputs"]] == ["pb", "pa"]
     assert (reply.json["id"], reply.json["model_name"], reply.json["model_version"]) == ("q", "test", "v1")
     nulls = {"id": None, "parameters": None, "outputs": None, "model_name": None}
-    inputs = [{**row, "parameters": None} for row in (A, B, C)]
+    inputs = [{**entry, "parameters": None} for entry in (A, B, C)]
     assert "id" not in call(function, {"inputs": inputs, **nulls}).json
     assert call(function, {"inputs": NAMED, "id": "q", "outputs": ["pb"]}).json == {"outputs": {"pb": [3]}, "id": "q"}
     rows = {

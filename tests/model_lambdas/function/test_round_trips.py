@@ -22,7 +22,7 @@ from turnout.protocol.tensors.json_values import write_values
 
 MakeIdentity = Callable[..., ModelFunction]
 
-NUMBERS = [name for name, row in DATATYPES.items() if row.kind in {"int", "float"}]
+NUMBERS = [name for name, entry in DATATYPES.items() if entry.kind in {"int", "float"}]
 SHAPES = [(), (3,), (1, 4), (0, 4), (2, 0), (2, 3, 1), (0,)]
 
 
@@ -42,17 +42,17 @@ def make_identity(tmp_path_factory: pytest.TempPathFactory) -> MakeIdentity:
 
 def sample(datatype: str, shape: tuple[int, ...]) -> Any:
     """Values of that datatype: limits, specials, and random bits."""
-    row, size = DATATYPES[datatype], math.prod(shape)
+    entry, size = DATATYPES[datatype], math.prod(shape)
     generator = np.random.default_rng(size)
-    if row.kind == "bytes":
+    if entry.kind == "bytes":
         values = np.empty(size, object)
         values[:] = [text.encode() for text in ("NaN", "", "é\0", "🙂", "a" * 300, '"')[:size]]
         return values.reshape(shape)
-    if row.kind == "bool":
+    if entry.kind == "bool":
         return (generator.integers(0, 2, size) == 1).reshape(shape)
-    values = np.frombuffer(generator.bytes(size * row.size), row.dtype).copy()
-    if row.kind == "int" and size > 1:
-        values[:2] = [np.iinfo(row.dtype).min, np.iinfo(row.dtype).max]
+    values = np.frombuffer(generator.bytes(size * entry.size), entry.dtype).copy()
+    if entry.kind == "int" and size > 1:
+        values[:2] = [np.iinfo(entry.dtype).min, np.iinfo(entry.dtype).max]
     return values.reshape(shape)
 
 
@@ -74,18 +74,18 @@ def same(datatype: str, left: Any, right: Any) -> bool:
 
 def read_json(datatype: str, data: Any, shape: list[int]) -> Any:
     """An answer's data as a client would read them: by numpy alone, which has no bfloat16."""
-    row = DATATYPES[datatype]
-    if row.kind == "bytes":
+    entry = DATATYPES[datatype]
+    if entry.kind == "bytes":
         values = np.empty(len(data), object)
         values[:] = [text.encode() for text in data]
         return values.reshape(shape)
-    if row.kind == "float":
+    if entry.kind == "float":
         numbers = np.array([float(number) for number in data], np.float64)
         with np.errstate(invalid="ignore"):
-            narrow = bfloat16.from_float64(numbers) if datatype == "BF16" else numbers.astype(row.dtype)
+            narrow = bfloat16.from_float64(numbers) if datatype == "BF16" else numbers.astype(entry.dtype)
         return narrow.reshape(shape)
-    assert all(type(number) is (bool if row.kind == "bool" else int) for number in data)
-    return np.array(data, row.dtype).reshape(shape)
+    assert all(type(number) is (bool if entry.kind == "bool" else int) for number in data)
+    return np.array(data, entry.dtype).reshape(shape)
 
 
 def tensor_of(reply: Reply) -> Any:
@@ -158,7 +158,7 @@ def test_the_short_forms_come_back_nested(make_identity: MakeIdentity, datatype:
     assert (named.status, named.json) == (200, {"outputs": {"y": nested}})
     bare = call(function, {"instances": nested})
     assert (bare.status, bare.json) == (200, {"predictions": nested})
-    rows = call(function, {"instances": [{"x": row} for row in nested]})
+    rows = call(function, {"instances": [{"x": entry} for entry in nested]})
     assert rows.json == bare.json
 
 

@@ -139,10 +139,10 @@ def test_function_answers_with_a_model_that_it_fetched(
     for name, value in environ(objects, f"s3://bucket/models/{artifact.sha256}").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    row = json.loads(json.dumps(inputs.metadata()))
+    fields = json.loads(json.dumps(inputs.metadata()))
     assert inputs.model_files(artifact.path) == {}
 
-    function = load_function(tmp_path / "task", row)
+    function = load_function(tmp_path / "task", fields)
 
     body = json.dumps(inputs.requests[0])
     answer = function({"headers": {"content-type": "application/json"}, "body": body, "isBase64Encoded": False}, None)

@@ -28,7 +28,7 @@ def versions(count: int, **fields: Any) -> Manifest:
 
 
 def sized(of: Manifest, size_bytes: int) -> dict[tuple[str, str], Artifact]:
-    return {key: replace(row, size_bytes=size_bytes) for key, row in artifacts_of(of).items()}
+    return {key: replace(entry, size_bytes=size_bytes) for key, entry in artifacts_of(of).items()}
 
 
 def problems_of(of: Manifest, artifacts: Mapping[tuple[str, str], Artifact] | None = None) -> tuple[Problem, ...]:
@@ -40,7 +40,7 @@ def problems_of(of: Manifest, artifacts: Mapping[tuple[str, str], Artifact] | No
 
 
 def quota(plan: Plan, name: str) -> Any:
-    (result,) = [row for row in plan.quotas if row.name == name]
+    (result,) = [entry for entry in plan.quotas if entry.name == name]
     return result
 
 
@@ -65,7 +65,7 @@ def test_code_storage_that_an_update_would_run_out_of_is_an_error_with_its_line_
 def test_models_in_s3_take_no_code_storage() -> None:
     of = replace(versions(150, sha256="a" * 64), quotas=AccountQuotas(resources=1000))
     remote = replace(of, models=(replace(of.models[0], versions=tuple(
-        replace(row, artifact=S3, ephemeral_storage_mb=1024) for row in of.models[0].versions)),))  # fmt: skip
+        replace(version, artifact=S3, ephemeral_storage_mb=1024) for version in of.models[0].versions)),))  # fmt: skip
     assert problems_of(remote, sized(remote, 900 * MB)) == ()
 
 
@@ -116,7 +116,7 @@ def test_provisioned_concurrency_counts_where_it_is_not_within_a_reservation(
 
 def test_nothing_is_said_of_concurrency_where_no_version_reserves_any() -> None:
     plan = make_plan(versions(2), artifacts_of(versions(2)))
-    assert not [row for row in plan.quotas if row.name == "reserved concurrency, sum"]
+    assert not [quota for quota in plan.quotas if quota.name == "reserved concurrency, sum"]
 
 
 @pytest.mark.parametrize(("memory_mb", "noted"), [(3008, False), (3009, True), (10240, True)])
@@ -135,7 +135,7 @@ def test_memory_over_what_the_account_is_said_to_have_is_an_error_of_each_versio
 
 def test_quotas_that_aws_raised_are_what_is_allowed() -> None:
     rows = tuple(model(f"m{number}", ("v1", "v2")) for number in range(60))
-    of = manifest(rows, (stage(serve={row.name: "v1" for row in rows}),))
+    of = manifest(rows, (stage(serve={entry.name: "v1" for entry in rows}),))
     (problem,) = problems_of(of)
     assert problem.path == ("models",)
     assert "372 used, 300 allowed" in problem.message
@@ -150,9 +150,9 @@ def test_quotas_that_aws_raised_are_what_is_allowed() -> None:
 
 
 def many(models: int, extra: str = "", **version: Any) -> dict[str, Any]:
-    row = {"artifact": "a.onnx", **version}
+    fields = {"artifact": "a.onnx", **version}
     names = [f"m{number}" for number in range(models)]
-    tree: dict[str, Any] = {"models": {name: {"versions": {"v1": dict(row)}} for name in names}, "stages": {"prod": {
+    tree: dict[str, Any] = {"models": {name: {"versions": {"v1": dict(fields)}} for name in names}, "stages": {"prod": {
         "serve": {"*": "newest"}}}}  # fmt: skip
     return tree | (yaml.safe_load(extra) if extra else {})
 
@@ -219,7 +219,9 @@ def follow(tree: Mapping[str, Any], count: Count) -> list[dict[str, Any]]:
 def test_no_remedy_recommends_what_another_rule_refuses(name: str) -> None:
     tree, size_bytes = EXCEEDED[name]
     quota_name = name.split(", with", maxsplit=1)[0].split(", over", maxsplit=1)[0]
-    exceeded = [row for row in counts_of(tree, size_bytes) if row.quota.name == quota_name and row.quota.exceeded]
+    exceeded = [
+        entry for entry in counts_of(tree, size_bytes) if entry.quota.name == quota_name and entry.quota.exceeded
+    ]
     assert exceeded, name
     for count in exceeded:
         assert count.remedy
@@ -228,17 +230,19 @@ def test_no_remedy_recommends_what_another_rule_refuses(name: str) -> None:
             if "open_inference" in changed and changed["open_inference"] == "proxy":
                 continue  # fewer, and perhaps still too many
             assert not [
-                row for row in after if row.quota.subject == count.quota.subject and row.quota.name == quota_name
-                and row.quota.exceeded
+                entry
+                for entry in after
+                if entry.quota.subject == count.quota.subject and entry.quota.name == quota_name
+                and entry.quota.exceeded
             ], changed  # fmt: skip
 
 
 def test_each_remedy_with_a_number_was_followed() -> None:
     followed = {
         name: sum(
-            len(follow(tree, row))
-            for row in counts_of(tree, size)
-            if row.quota.exceeded and row.quota.name == name.split(", with")[0]
+            len(follow(tree, entry))
+            for entry in counts_of(tree, size)
+            if entry.quota.exceeded and entry.quota.name == name.split(", with")[0]
         )
         for name, (tree, size) in EXCEEDED.items()
     }  # fmt: skip

@@ -38,7 +38,7 @@ def capturing(**captures: Capture | None) -> Manifest:
 def test_gap(captures: dict[str, Capture], fields: dict[str, Any], logging: list[str], gap: str) -> None:
     of = capturing(**captures)
     canaried = stage(**{"canary": Canary(10, {"iris": "v2"}), **fields})
-    assert sorted(row.name for row in find_logging(of, canaried, "iris")) == logging
+    assert sorted(entry.name for entry in find_logging(of, canaried, "iris")) == logging
     result = find_gap(of, canaried, "iris")
     assert gap in result
     assert bool(result) == bool(gap)

@@ -15,7 +15,7 @@ Row = tuple[str, str, tuple[int, ...] | None]
 
 
 def signature(inputs: list[Row], outputs: list[Row]) -> Signature:
-    return Signature(tuple(TensorSpec(*row) for row in inputs), tuple(TensorSpec(*row) for row in outputs))
+    return Signature(tuple(TensorSpec(*tensor) for tensor in inputs), tuple(TensorSpec(*tensor) for tensor in outputs))
 
 
 SCALER = signature([("raw", "FP32", (-1, 4))], [("scaled", "FP32", (-1, 4))])
@@ -48,10 +48,10 @@ def read(graph: dict[str, object]) -> tuple[Signature | None, tuple[Finding, ...
 def datatypes_of(signature: Signature | None) -> tuple[dict[str, object], dict[str, object]]:
     assert signature is not None
     inputs, outputs = (
-        {row.name: (row.datatype, row.shape, row.required) for row in rows}
+        {entry.name: (entry.datatype, entry.shape, entry.required) for entry in rows}
         for rows in (signature.inputs, signature.outputs)
     )
-    return {**inputs}, {name: row[:2] for name, row in outputs.items()}
+    return {**inputs}, {name: tensor[:2] for name, tensor in outputs.items()}
 
 
 X = ("FP32", (-1, 4), True)
@@ -141,7 +141,7 @@ def test_graph_takes_and_gives(
 ) -> None:
     result, findings = read(graph)
     if isinstance(outputs, str):
-        assert [f"{'.'.join(map(str, row.path))}: {row.message}" for row in findings] == [outputs]
+        assert [f"{'.'.join(map(str, finding.path))}: {finding.message}" for finding in findings] == [outputs]
     else:
         assert findings == ()
         assert datatypes_of(result) == (inputs, outputs)
@@ -242,7 +242,7 @@ def switch(name: str, value: object, then: object, otherwise: object) -> dict[st
 )
 def test_what_does_not_fit_is_reported_at_its_place(graph: dict[str, object], expected: str) -> None:
     _, findings = read(graph)
-    assert expected in [f"{'.'.join(map(str, row.path))}: {row.message}" for row in findings]
+    assert expected in [f"{'.'.join(map(str, finding.path))}: {finding.message}" for finding in findings]
 
 
 @pytest.mark.parametrize(("op", "value"), [("equals", 1.0), ("below", 0.5), ("above", 2**31 - 2)])

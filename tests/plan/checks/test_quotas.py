@@ -98,7 +98,7 @@ def test_stage_may_have_100_variables() -> None:
 
 def test_stage_with_more_variables_is_refused_at_its_place() -> None:
     rows = tuple(model(f"m{number}", ("v1",)) for number in range(99))
-    serve = {row.name: "v1" for row in rows}
+    serve = {entry.name: "v1" for entry in rows}
     of = raised(manifest(rows, (stage("prod", serve),), positions={("stages", "prod"): Position(120, 3)}))
     problem = problem_of(of)
     assert "101 used, 100 allowed" in problem.message
@@ -108,7 +108,7 @@ def test_stage_with_more_variables_is_refused_at_its_place() -> None:
 
 def test_variables_that_only_the_canary_has_count_too() -> None:
     rows = tuple(model(f"m{number}", ("v1",)) for number in range(98))
-    plain = stage(serve={row.name: "v1" for row in rows}, canary=Canary(10, {"m0": "v1"}))
+    plain = stage(serve={entry.name: "v1" for entry in rows}, canary=Canary(10, {"m0": "v1"}))
     assert quota_of(plan_of(raised(manifest(rows, (plain,)))), "stage variables").used == 100
 
 
@@ -251,7 +251,7 @@ def test_schema_over_400_kb_is_refused() -> None:
 
 def test_tightest_is_the_nearest_to_its_limit_of_each_name() -> None:
     rows = [Quota("a", "x", 1, 10), Quota("b", "x", 5, 10), Quota("a", "y", 3, 10)]
-    assert [(row.name, row.subject) for row in find_tightest(rows)] == [("a", "y"), ("b", "x")]
+    assert [(quota.name, quota.subject) for quota in find_tightest(rows)] == [("a", "y"), ("b", "x")]
 
 
 @pytest.mark.parametrize(

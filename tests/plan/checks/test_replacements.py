@@ -30,10 +30,10 @@ CASES = [
 
 
 @pytest.mark.parametrize(("path", "row", "of_stage"), CASES)
-def test_target_that_cannot_stand_in_is_refused_with_tensor_and_place(path: str, row: Model, of_stage: Stage) -> None:
+def test_target_that_cannot_stand_in_is_refused_with_tensor_and_place(path: str, model: Model, of_stage: Stage) -> None:
     keys = tuple(path.split("."))
     with pytest.raises(ProblemsError) as raised:
-        plan_with_other_v2(manifest((row,), (of_stage,), positions={keys: Position(9, 5)}))
+        plan_with_other_v2(manifest((model,), (of_stage,), positions={keys: Position(9, 5)}))
     for problem in raised.value.problems:
         assert (problem.path, problem.line, problem.column) == (keys, 9, 5)
         assert problem.message.startswith("`v2` is incompatible with `v1`: ")
@@ -43,23 +43,23 @@ def test_target_that_cannot_stand_in_is_refused_with_tensor_and_place(path: str,
 
 
 @pytest.mark.parametrize(("path", "row", "of_stage"), CASES)
-def test_target_that_says_breaking_is_noted(path: str, row: Model, of_stage: Stage) -> None:
-    v1, v2 = row.versions
-    notes = plan_with_other_v2(manifest((replace(row, versions=(v1, replace(v2, breaking=True))),), (of_stage,)))
+def test_target_that_says_breaking_is_noted(path: str, model: Model, of_stage: Stage) -> None:
+    v1, v2 = model.versions
+    notes = plan_with_other_v2(manifest((replace(model, versions=(v1, replace(v2, breaking=True))),), (of_stage,)))
     assert notes
     assert all(note.startswith(f"{path}: ") and "`breaking: true`" in note for note in notes)
 
 
 def test_breaking_on_the_baseline_does_not_count() -> None:
     v1, v2 = model().versions
-    row = Model("iris", (replace(v1, breaking=True), v2))
+    entry = Model("iris", (replace(v1, breaking=True), v2))
     with pytest.raises(ProblemsError):
-        plan_with_other_v2(manifest((row,), (stage(canary=Canary(10, {"iris": "v2"})),)))
+        plan_with_other_v2(manifest((entry,), (stage(canary=Canary(10, {"iris": "v2"})),)))
 
 
 @pytest.mark.parametrize(("path", "row", "of_stage"), CASES)
-def test_equal_signatures_may_take_traffic(path: str, row: Model, of_stage: Stage) -> None:
-    assert plan_with_other_v2(manifest((row,), (of_stage,)), signature()) == ()
+def test_equal_signatures_may_take_traffic(path: str, model: Model, of_stage: Stage) -> None:
+    assert plan_with_other_v2(manifest((model,), (of_stage,)), signature()) == ()
 
 
 def test_stages_that_serve_different_versions_are_no_replacement() -> None:
@@ -85,13 +85,13 @@ def test_fallback_is_held_against_what_a_canary_serves() -> None:
 
 
 def test_fallback_is_held_against_a_version_that_a_graph_lets_it_answer_for() -> None:
-    row = model(routing=Routing(fallback="v1"))
+    changed = model(routing=Routing(fallback="v1"))
     of_stage = stage(serve={"iris": "v1"})
     pinned = Model("triage", (), graph=CallNode("iris", "v2"))
     allowed = replace(pinned, graph=SequenceNode((CallNode("iris", "v2", {}, {"y": "z"}, fallback=True),)))
-    assert plan_with_other_v2(manifest((row, pinned), (of_stage,))) == ()
+    assert plan_with_other_v2(manifest((changed, pinned), (of_stage,))) == ()
     with pytest.raises(ProblemsError) as raised:
-        plan_with_other_v2(manifest((row, allowed), (of_stage,)))
+        plan_with_other_v2(manifest((changed, allowed), (of_stage,)))
     for problem in raised.value.problems:
         assert problem.path == ("models", "triage", "graph", "sequence", 0, "fallback")
         assert problem.message.startswith("`v1` is incompatible with `v2`: ")
@@ -115,8 +115,8 @@ def test_newest_that_cannot_stand_in_is_refused_with_the_stages_that_move() -> N
 
 def test_newest_that_says_breaking_is_noted_with_the_stages_that_move() -> None:
     v1, v2 = model().versions
-    row = Model("iris", (v1, replace(v2, breaking=True)))
-    notes = plan_with_other_v2(manifest((row,), moving("dev")))
+    entry = Model("iris", (v1, replace(v2, breaking=True)))
+    notes = plan_with_other_v2(manifest((entry,), moving("dev")))
     assert notes
     for note in notes:
         assert note.endswith('`"*": newest` moves dev from iris v1 to v2; allowed by `breaking: true`')
@@ -124,16 +124,16 @@ def test_newest_that_says_breaking_is_noted_with_the_stages_that_move() -> None:
 
 def test_newest_is_held_against_the_version_before_it_alone() -> None:
     v1, v2 = model().versions
-    row = Model("iris", (v1, replace(v2, breaking=True), replace(v2, name="v3")))
-    of = manifest((row,), moving("dev")[:1])
+    entry = Model("iris", (v1, replace(v2, breaking=True), replace(v2, name="v3")))
+    of = manifest((entry,), moving("dev")[:1])
     of = replace(of, stages=(replace(of.stages[0], serve={"iris": "v3"}),))
     make_plan(of, artifacts_of(of, {("iris", "v2"): OTHER, ("iris", "v3"): OTHER}))
 
 
 def test_newest_that_is_not_read_is_noted() -> None:
     v1, v2 = model().versions
-    row = Model("iris", (v1, replace(v2, artifact="s3://bucket/v2.onnx", sha256="0" * 64)))
-    of = manifest((row,), moving("dev"))
+    entry = Model("iris", (v1, replace(v2, artifact="s3://bucket/v2.onnx", sha256="0" * 64)))
+    of = manifest((entry,), moving("dev"))
     artifacts = {key: value for key, value in artifacts_of(of).items() if key != ("iris", "v2")}
     (note,) = [note for note in make_plan(of, artifacts).notes if "cannot check whether" in note.message]
     assert note.path == "models.iris.versions.v2"

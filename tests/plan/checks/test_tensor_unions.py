@@ -98,7 +98,9 @@ def test_merged_tensor_has_a_datatype_and_a_rank_of_one_of_them(rows: list[Tenso
         except ClashError:
             continue
         assert merged.datatype == rows[0].datatype
-        assert merged.shape is None or len(merged.shape) in {len(row.shape) for row in rows if row.shape is not None}
+        assert merged.shape is None or len(merged.shape) in {
+            len(entry.shape) for entry in rows if entry.shape is not None
+        }
 
 
 def test_combinations_are_those_of_the_manifests_schema() -> None:

@@ -69,7 +69,7 @@ def test_the_short_way_gives_what_the_long_one_gives_or_nothing(
         assert short[1].tobytes() == long[1].tobytes()
 
 
-@given(st.data(), st.sampled_from([name for name, row in DATATYPES.items() if row.kind in {"int", "float"}]))
+@given(st.data(), st.sampled_from([name for name, entry in DATATYPES.items() if entry.kind in {"int", "float"}]))
 def test_the_short_way_is_right_about_tensors_that_nearly_fit(data: st.DataObject, datatype: str) -> None:
     shape = data.draw(st.lists(st.integers(1, 3), max_size=3))
     declared = tuple(data.draw(st.sampled_from([-1, size, size, size + 1])) for size in shape)

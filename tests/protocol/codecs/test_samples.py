@@ -39,8 +39,8 @@ def line_of(sample: Sample | None) -> dict[str, Any]:
     assert sample is not None
     line = write_line(sample)
     assert b"\n" not in line
-    row: dict[str, Any] = orjson.loads(line)[CAPTURE_KEY]
-    return row
+    line_fields: dict[str, Any] = orjson.loads(line)[CAPTURE_KEY]
+    return line_fields
 
 
 def test_json_stands_in_the_line_as_it_is() -> None:
@@ -60,20 +60,22 @@ def test_json_stands_in_the_line_as_it_is() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{not json", b"\xff\n"])
 def test_what_is_no_json_is_in_base64(body: bytes) -> None:
-    row = line_of(sample(body, status=400))
-    assert base64.b64decode(row["body_base64"]) == body
+    line_fields = line_of(sample(body, status=400))
+    assert base64.b64decode(line_fields["body_base64"]) == body
 
 
 def binary_request(**tensors: np.ndarray[Any, Any]) -> tuple[bytes, dict[str, str]]:
-    parts = {name: write_binary("BYTES" if row.dtype == object else "FP32", row) for name, row in tensors.items()}
+    parts = {
+        name: write_binary("BYTES" if tensor.dtype == object else "FP32", tensor) for name, tensor in tensors.items()
+    }
     rows = [
         {
             "name": name,
-            "shape": list(row.shape),
-            "datatype": "BYTES" if row.dtype == object else "FP32",
+            "shape": list(tensor.shape),
+            "datatype": "BYTES" if tensor.dtype == object else "FP32",
             "parameters": {"binary_data_size": len(parts[name])},
         }
-        for name, row in tensors.items()
+        for name, tensor in tensors.items()
     ]
     rows.append({"name": "n", "shape": [1], "datatype": "INT64", "data": [7]})
     head = orjson.dumps({"inputs": rows})
@@ -84,9 +86,9 @@ def binary_request(**tensors: np.ndarray[Any, Any]) -> tuple[bytes, dict[str, st
 def test_binary_tensors_are_in_base64_with_the_length_of_their_json() -> None:
     body, headers = binary_request(x=np.ones((1, 2), np.float32))
     result = sample(body, headers)
-    row = line_of(result)
-    assert base64.b64decode(row["body_base64"]) == body
-    assert str(row["header_length"]) == headers["inference-header-content-length"]
+    line_fields = line_of(result)
+    assert base64.b64decode(line_fields["body_base64"]) == body
+    assert str(line_fields["header_length"]) == headers["inference-header-content-length"]
     assert result is not None
     assert result.headers == headers
 
@@ -127,7 +129,7 @@ def test_redacted_binary_tensors_are_zeros_of_a_length_that_is_right() -> None:
     assert result is not None
     assert result.header_length is not None
     head, tail = orjson.loads(result.body[: result.header_length]), result.body[result.header_length :]
-    assert [row.get("parameters", {}).get("binary_data_size") for row in head["inputs"]] == [8, 8, 8, None]
+    assert [tensor.get("parameters", {}).get("binary_data_size") for tensor in head["inputs"]] == [8, 8, 8, None]
     assert head["inputs"][3]["data"] == [0]
     assert tail == bytes(16) + x.tobytes()
 

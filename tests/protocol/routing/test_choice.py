@@ -30,7 +30,7 @@ KEYS = [f"user-{number}" for number in range(3000)]
 VERSIONS = ("v1", "v2", "v3", "v4", "v5")
 
 weight = st.floats(0.1, 100)
-weights_of_few = st.lists(weight, min_size=2, max_size=5).map(lambda row: dict(zip(VERSIONS, row, strict=False)))
+weights_of_few = st.lists(weight, min_size=2, max_size=5).map(lambda entry: dict(zip(VERSIONS, entry, strict=False)))
 properties = settings(max_examples=25, deadline=None)
 
 

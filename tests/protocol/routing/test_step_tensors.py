@@ -16,7 +16,7 @@ from turnout.protocol.tensors.binary_tensors import write_binary
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 from turnout.protocol.tensors.interface import build_interface
 
-NUMBERS = sorted(name for name, row in DATATYPES.items() if row.kind != "bytes")
+NUMBERS = sorted(name for name, datatype in DATATYPES.items() if datatype.kind != "bytes")
 
 
 def answer_of(tensors: dict[str, Tensor]) -> tuple[dict[str, str], bytes]:
@@ -37,14 +37,14 @@ def answer_of(tensors: dict[str, Tensor]) -> tuple[dict[str, str], bytes]:
 
 @st.composite
 def tensors(draw: st.DrawFn) -> Tensor:
-    row = DATATYPES[draw(st.sampled_from(sorted(DATATYPES)))]
+    datatype = DATATYPES[draw(st.sampled_from(sorted(DATATYPES)))]
     shape = draw(np_st.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
-    if row.kind == "bytes":
+    if datatype.kind == "bytes":
         count = int(np.prod(shape))
         values = np.empty(count, object)
         values[:] = draw(st.lists(st.binary(max_size=5), min_size=count, max_size=count))
-        return Tensor(row, values.reshape(shape))
-    return Tensor(row, draw(np_st.arrays(row.dtype, shape)))
+        return Tensor(datatype, values.reshape(shape))
+    return Tensor(datatype, draw(np_st.arrays(datatype.dtype, shape)))
 
 
 def assert_same(received: Tensor, sent: Tensor) -> None:

@@ -13,12 +13,12 @@ from turnout.protocol.tensors.binary_tensors import BinaryPart, write_binary
 from turnout.protocol.tensors.datatypes import DATATYPES
 
 
-@pytest.mark.parametrize("datatype", [name for name, row in DATATYPES.items() if row.kind in {"int", "float"}])
+@pytest.mark.parametrize("datatype", [name for name, entry in DATATYPES.items() if entry.kind in {"int", "float"}])
 @given(raw=st.binary(min_size=32, max_size=32), front=st.binary(max_size=3))
 def test_every_bit_of_numbers_survives(datatype: str, raw: bytes, front: bytes) -> None:
-    row = DATATYPES[datatype]
-    result = BinaryPart(front + raw, len(front)).take("x", row, 32 // row.size, 32)
-    assert result.dtype == row.dtype
+    entry = DATATYPES[datatype]
+    result = BinaryPart(front + raw, len(front)).take("x", entry, 32 // entry.size, 32)
+    assert result.dtype == entry.dtype
     assert result.flags.aligned
     assert write_binary(datatype, result) == raw
 

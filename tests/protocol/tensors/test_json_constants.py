@@ -25,8 +25,8 @@ def spelled(document: Any) -> Any:
     if isinstance(document, float) and not math.isfinite(document):
         return ("word", repr(document))
     if isinstance(document, list):
-        return [spelled(row) for row in document]
-    return {key: spelled(row) for key, row in document.items()} if isinstance(document, dict) else document
+        return [spelled(entry) for entry in document]
+    return {key: spelled(entry) for key, entry in document.items()} if isinstance(document, dict) else document
 
 
 @given(DOCUMENTS)

@@ -15,8 +15,8 @@ from turnout.protocol.errors import RequestError
 from turnout.protocol.tensors.datatypes import DATATYPES
 from turnout.protocol.tensors.json_values import infer_datatype, may_hold_booleans, read_values, write_values
 
-INTEGERS = [name for name, row in DATATYPES.items() if row.kind == "int"]
-FLOATS = [name for name, row in DATATYPES.items() if row.kind == "float"]
+INTEGERS = [name for name, entry in DATATYPES.items() if entry.kind == "int"]
+FLOATS = [name for name, entry in DATATYPES.items() if entry.kind == "float"]
 
 
 def read(datatype: str, text: str) -> Any:

@@ -21,7 +21,7 @@ from turnout.protocol.tensors.interface import build_interface
 from turnout.protocol.tensors.long_lists import NotPlainError, load_simdjson, read_document
 
 NEVER = 1 << 40
-NUMERIC = [name for name, row in DATATYPES.items() if row.kind in {"float", "int"}]
+NUMERIC = [name for name, entry in DATATYPES.items() if entry.kind in {"float", "int"}]
 SHORT_CUT = [name for name in NUMERIC if name != "BF16"]
 
 
@@ -245,7 +245,7 @@ def test_a_list_stays_where_it_is_when_it_is_short_or_one_of_too_many() -> None:
     with pytest.raises(NotPlainError):
         read_document(json.dumps({"inputs": rows}).encode(), 100)
     many = read_document(json.dumps({"inputs": rows * 100}).encode(), 1)
-    kinds = [type(row["data"]) for row in many["inputs"]]
+    kinds = [type(tensor["data"]) for tensor in many["inputs"]]
     assert kinds.count(list) == 36
 
 

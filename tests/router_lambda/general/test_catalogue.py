@@ -143,5 +143,5 @@ def test_unknown_model_is_404_whatever_is_asked_of_it() -> None:
 
 def test_catalogue_comes_back_from_json() -> None:
     catalogue = replace(small_catalogue(), documents={"dev": "{}", "prod": "{}", "other": '{"x":1}'})
-    assert [row["stages"] for row in catalogue.to_json()["documents"]] == [["dev", "prod"], ["other"]]
+    assert [document["stages"] for document in catalogue.to_json()["documents"]] == [["dev", "prod"], ["other"]]
     assert Catalogue.from_json(catalogue.to_json(), "turnout-local") == catalogue

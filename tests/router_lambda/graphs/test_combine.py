@@ -13,9 +13,9 @@ from turnout.protocol.tensors.datatypes import DATATYPES
 
 
 def tensor(datatype: str, values: object) -> Tensor:
-    row = DATATYPES[datatype]
+    entry = DATATYPES[datatype]
     array: npt.NDArray[np.generic] = np.asarray(values, np.float32) if datatype == "BF16" else np.asarray(values)
-    return Tensor(row, bfloat16.from_float32(array) if datatype == "BF16" else array.astype(row.dtype))
+    return Tensor(entry, bfloat16.from_float32(array) if datatype == "BF16" else array.astype(entry.dtype))
 
 
 @pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
@@ -61,7 +61,7 @@ def test_vote_is_what_most_members_say(members: list[object], winner: object) ->
 
 
 def test_vote_of_texts() -> None:
-    members = [Tensor(DATATYPES["BYTES"], np.array(row, object)) for row in ([b"a"], [b"bb"], [b"bb"])]
+    members = [Tensor(DATATYPES["BYTES"], np.array(entry, object)) for entry in ([b"a"], [b"bb"], [b"bb"])]
     result = combine("vote", members).values
     assert (result.dtype, result.tolist()) == (np.dtype("O"), [b"bb"])
 

@@ -53,8 +53,8 @@ def run(
 ) -> tuple[dict[str, Any], Callees]:
     """The answer of the graph `triage`, and what it called; `behaviours` by model and version."""
     named = {
-        name: ModelRoute(name, row.versions, row.sticky, graph=row.graph, fallback=row.fallback)
-        for name, row in models.items()
+        name: ModelRoute(name, model.versions, model.sticky, graph=model.graph, fallback=model.fallback)
+        for name, model in models.items()
     }
     callees = Callees({f"p_{name}": behave for name, behave in behaviours.items()})
     event = {
@@ -414,8 +414,8 @@ def test_tensors_between_steps_that_lambda_would_not_take_are_reported() -> None
 
     def unchecked(event: Mapping[str, Any]) -> Answered:
         part = np.zeros((rows, 2), np.float32).tobytes()
-        row = {"name": "y", "datatype": "FP32", "shape": [rows, 2], "parameters": {"binary_data_size": len(part)}}
-        text = json.dumps({"outputs": [row]}).encode()
+        fields = {"name": "y", "datatype": "FP32", "shape": [rows, 2], "parameters": {"binary_data_size": len(part)}}
+        text = json.dumps({"outputs": [fields]}).encode()
         headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(text))}
         body = base64.b64encode(text + part).decode()
         return Answered({"statusCode": 200, "headers": headers, "body": body, "isBase64Encoded": True})

@@ -448,8 +448,8 @@ def test_preloading_starts_one_environment_of_each(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         seen = []
         await functions.preload(seen.append)
-        assert {(row.function.model, bool(row.reason)) for row in seen} == {("plain", False), ("exits", True)}
-        assert [row.done for row in seen] == [1, 2]
+        assert {(entry.function.model, bool(entry.reason)) for entry in seen} == {("plain", False), ("exits", True)}
+        assert [entry.done for entry in seen] == [1, 2]
         assert functions.environments() == {"turnout-local_plain_v1": 1}
         await functions.preload()
         assert functions.environments() == {"turnout-local_plain_v1": 1}

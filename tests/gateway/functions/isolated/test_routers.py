@@ -37,7 +37,7 @@ async def ask(functions: IsolatedFunctions, action: int) -> Invocation:
 def variables_of(code: FunctionCode) -> dict[str, str]:
     (process,) = processes_of([code])
     rows = Path(f"/proc/{process}/environ").read_text().split("\0")
-    return dict(row.split("=", 1) for row in rows if row)
+    return dict(entry.split("=", 1) for entry in rows if entry)
 
 
 def test_router_reaches_a_version_and_falls_back_when_its_process_ends(code_of: CodeOf) -> None:
