@@ -29,11 +29,11 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("path", "row", "of_stage"), CASES)
-def test_target_that_cannot_stand_in_is_refused_with_tensor_and_place(path: str, model: Model, of_stage: Stage) -> None:
+@pytest.mark.parametrize(("path", "of_model", "of_stage"), CASES)
+def test_incompatible_target_is_refused_with_tensor_and_place(path: str, of_model: Model, of_stage: Stage) -> None:
     keys = tuple(path.split("."))
     with pytest.raises(ProblemsError) as raised:
-        plan_with_other_v2(manifest((model,), (of_stage,), positions={keys: Position(9, 5)}))
+        plan_with_other_v2(manifest((of_model,), (of_stage,), positions={keys: Position(9, 5)}))
     for problem in raised.value.problems:
         assert (problem.path, problem.line, problem.column) == (keys, 9, 5)
         assert problem.message.startswith("`v2` is incompatible with `v1`: ")
@@ -42,10 +42,10 @@ def test_target_that_cannot_stand_in_is_refused_with_tensor_and_place(path: str,
     assert any("`y`" in problem.message for problem in raised.value.problems)
 
 
-@pytest.mark.parametrize(("path", "row", "of_stage"), CASES)
-def test_target_that_says_breaking_is_noted(path: str, model: Model, of_stage: Stage) -> None:
-    v1, v2 = model.versions
-    notes = plan_with_other_v2(manifest((replace(model, versions=(v1, replace(v2, breaking=True))),), (of_stage,)))
+@pytest.mark.parametrize(("path", "of_model", "of_stage"), CASES)
+def test_target_that_says_breaking_is_noted(path: str, of_model: Model, of_stage: Stage) -> None:
+    v1, v2 = of_model.versions
+    notes = plan_with_other_v2(manifest((replace(of_model, versions=(v1, replace(v2, breaking=True))),), (of_stage,)))
     assert notes
     assert all(note.startswith(f"{path}: ") and "`breaking: true`" in note for note in notes)
 
@@ -57,9 +57,9 @@ def test_breaking_on_the_baseline_does_not_count() -> None:
         plan_with_other_v2(manifest((entry,), (stage(canary=Canary(10, {"iris": "v2"})),)))
 
 
-@pytest.mark.parametrize(("path", "row", "of_stage"), CASES)
-def test_equal_signatures_may_take_traffic(path: str, model: Model, of_stage: Stage) -> None:
-    assert plan_with_other_v2(manifest((model,), (of_stage,)), signature()) == ()
+@pytest.mark.parametrize(("path", "of_model", "of_stage"), CASES)
+def test_equal_signatures_may_take_traffic(path: str, of_model: Model, of_stage: Stage) -> None:
+    assert plan_with_other_v2(manifest((of_model,), (of_stage,)), signature()) == ()
 
 
 def test_stages_that_serve_different_versions_are_no_replacement() -> None:
