@@ -70,8 +70,10 @@ def main() -> None:
         many = Path(name) / "many"
         many.mkdir()
         write_tiny(many / "tiny.onnx")
-        rows = [f"  m{n}: {{versions: {{v1: {{artifact: tiny.onnx}}}}}}" for n in range(arguments.models)]
-        (many / "models.yaml").write_text("\n".join(["models:", *rows, "stages:", '  dev: {serve: {"*": newest}}', ""]))
+        entries = [f"  m{n}: {{versions: {{v1: {{artifact: tiny.onnx}}}}}}" for n in range(arguments.models)]
+        (many / "models.yaml").write_text(
+            "\n".join(["models:", *entries, "stages:", '  dev: {serve: {"*": newest}}', ""])
+        )
         with serving(many, "/", None, ONE_WORKER) as server:
             report(f"{arguments.models} models, none called, one worker", server.pss_mb(), 200, "MB")
     sys.exit(missed > 0)

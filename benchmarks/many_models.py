@@ -74,7 +74,7 @@ def write_model(path: Path, megabytes: float, seed: int) -> None:
 def make_project(folder: Path, models: int, megabytes: float, versions: int = 1) -> Path:
     """A project of so many models, each of its own file; files of an earlier run are kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    entries = []
     for number in range(models):
         listed = []
         for version in range(1, versions + 1):
@@ -82,8 +82,8 @@ def make_project(folder: Path, models: int, megabytes: float, versions: int = 1)
             if not (folder / artifact).exists():
                 write_model(folder / artifact, megabytes, number * versions + version)
             listed.append(f"v{version}: {{artifact: {artifact}}}")
-        rows.append(f"  m{number}: {{versions: {{{', '.join(listed)}}}}}")
-    text = "\n".join(["models:", *rows, "stages:", '  dev: {serve: {"*": newest}}', ""])
+        entries.append(f"  m{number}: {{versions: {{{', '.join(listed)}}}}}")
+    text = "\n".join(["models:", *entries, "stages:", '  dev: {serve: {"*": newest}}', ""])
     (folder / "models.yaml").write_text(text)
     return folder
 
@@ -134,8 +134,8 @@ async def call_for(port: int, models: int, clients: int, seconds: float, seed: i
 def read_metrics(port: int, *names: str) -> list[float]:
     """The sums of some metrics over all workers."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as response:
-        rows = response.read().decode().splitlines()
-    return [sum(float(line.rsplit(" ", 1)[1]) for line in rows if line.startswith((f"{n} ", f"{n}{{"))) for n in names]
+        lines = response.read().decode().splitlines()
+    return [sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{n} ", f"{n}{{"))) for n in names]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -208,11 +208,11 @@ def main() -> None:
             f"{'models':>7}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'hot p99':>9}{'cold p50':>9}"
             f"{'misses':>9}{'evictions':>11}{'sessions':>10}{'MB':>9}{'start s':>10}{'failures':>9}"
         )
-        found = [
+        results = [
             measure(arguments, arguments.folder or Path(name), int(models)) for models in arguments.models.split(",")
         ]
     if not arguments.max_memory:
-        sys.exit(min(rate for rate, _ in found) < (1 - BAR_RATE) * found[0][0])
+        sys.exit(min(rate for rate, _ in results) < (1 - BAR_RATE) * results[0][0])
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ COLOURS = ("#1b6ca8", "#f2a541", "#7a9e7e", "#b5504b", "#8a6fa8", "#6b6b6b")
 PACKAGES = ("onnxruntime", "numpy", "orjson", "pysimdjson", "uvloop", "httptools")
 
 
-def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    loads = [record for record in rows if record["kind"] == "load"]
+def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
+    loads = [record for record in results if record["kind"] == "load"]
     peers = list(dict.fromkeys(load["peer"] for load in loads))
     cells: dict[str, dict[str, dict[str, Any]]] = {}
     for load in loads:
@@ -38,7 +38,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
                 by_peer[peer] = measured(records)
     starts = {}
     for peer in peers:
-        mine = [record for record in rows if record["kind"] == "start" and record["peer"] == peer]
+        mine = [record for record in results if record["kind"] == "start" and record["peer"] == peer]
         if mine:
             first = next((start for start in mine if "pss_after_mb" in start), {})
             starts[peer] = {

@@ -126,9 +126,9 @@ def main() -> None:
     server.shutdown()
     totals = {}
     print("| way | imports | client and first call | both |\n|---|---|---|---|")
-    for way, rows in measured.items():
-        imports, call = (statistics.median(column) for column in zip(*rows[1:], strict=True))  # the first one compiles
-        totals[way] = statistics.median(map(sum, rows[1:]))
+    for way, times in measured.items():
+        imports, call = (statistics.median(column) for column in zip(*times[1:], strict=True))  # the first one compiles
+        totals[way] = statistics.median(map(sum, times[1:]))
         print(f"| {way} | {imports:.0f} ms | {call:.1f} ms | {totals[way]:.0f} ms |")
     raise SystemExit(totals["by hand (http.client, Signature Version 4)"] >= totals["boto3's client"] / 5)
 

@@ -26,8 +26,8 @@ BAR = 0.05
 def make_project(folder: Path, routes: int) -> Any:
     """Each model has two routes, its version's and the one that follows the stage: the fewest there are is two."""
     folder.mkdir()
-    rows = [f"  m{n}: {{versions: {{v1: {{artifact: tiny.onnx}}}}}}" for n in range(max(1, routes // 2))]
-    text = "\n".join(["models:", *rows, "stages:", '  dev: {serve: {"*": newest}}', ""])
+    entries = [f"  m{n}: {{versions: {{v1: {{artifact: tiny.onnx}}}}}}" for n in range(max(1, routes // 2))]
+    text = "\n".join(["models:", *entries, "stages:", '  dev: {serve: {"*": newest}}', ""])
     (folder / "models.yaml").write_text(text)
     return write_tiny(folder / "tiny.onnx")
 

@@ -96,8 +96,8 @@ def main() -> None:
                     beside.append(wrk(server.port, path, tiny, **load))
                 times += seen
     print(f"{'tiny':22}{'requests/s':>12}{'p50 ms':>10}{'p99 ms':>10}")
-    for label, rows in (("alone", alone), ("beside the slow model", beside)):
-        rate, p50, p99 = (statistics.median(getattr(run, key) for run in rows) for key in ("rate", "p50_ms", "p99_ms"))
+    for label, runs in (("alone", alone), ("beside the slow model", beside)):
+        rate, p50, p99 = (statistics.median(getattr(run, key) for run in runs) for key in ("rate", "p50_ms", "p99_ms"))
         print(f"{label:22}{rate:>12,.0f}{p50:>10.2f}{p99:>10.2f}")
     ratio = statistics.median(b.p99_ms / a.p99_ms for a, b in zip(alone, beside, strict=True))
     print(f"p99 grows {ratio:.2f} times; the slow model took {statistics.median(times):.1f} s ({len(times)} calls)")

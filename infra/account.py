@@ -138,8 +138,8 @@ def _list_layers(client: Any, prefix: str) -> Iterator[tuple[str, list[str]]]:
         for layer in page["Layers"]:
             name = layer["LayerName"]
             if name.startswith(f"{prefix}_"):
-                rows = client.get_paginator("list_layer_versions").paginate(LayerName=name)
-                descriptions = [version.get("Description", "") for page in rows for version in page["LayerVersions"]]
+                pages = client.get_paginator("list_layer_versions").paginate(LayerName=name)
+                descriptions = [version.get("Description", "") for page in pages for version in page["LayerVersions"]]
                 yield name, [text.removeprefix(DIGEST) for text in descriptions if text.startswith(DIGEST)]
 
 

@@ -43,12 +43,12 @@ def post(*lines: bytes, body: bytes = b"", method: bytes = b"POST") -> bytes:
 
 def chunks(*sizes: int, extension: bytes = b"", trailers: bytes = b"") -> bytes:
     """The echo's body in chunks of these sizes, the rest as the last one."""
-    rows, rest = [], ECHO
+    pieces, rest = [], ECHO
     for size in (*sizes, len(ECHO)):
         if piece := rest[:size]:
-            rows.append(b"%x%b\r\n%b\r\n" % (len(piece), extension, piece))
+            pieces.append(b"%x%b\r\n%b\r\n" % (len(piece), extension, piece))
         rest = rest[size:]
-    return b"".join(rows) + b"0\r\n" + trailers + b"\r\n"
+    return b"".join(pieces) + b"0\r\n" + trailers + b"\r\n"
 
 
 def _ok(data: bytes, *statuses: int) -> RawCase:

@@ -37,7 +37,7 @@ def _belongs(name: str, prefix: str) -> bool:
 
 
 def _list_names(client: Client) -> Iterator[tuple[str, str]]:
-    for service, operation, rows, name, kind in (
+    for service, operation, key, name, kind in (
         ("lambda", "list_functions", "Functions", "FunctionName", "function"),
         ("lambda", "list_layers", "Layers", "LayerName", "layer"),
         ("apigateway", "get_rest_apis", "items", "name", "API"),
@@ -50,7 +50,7 @@ def _list_names(client: Client) -> Iterator[tuple[str, str]]:
         ("events", "list_rules", "Rules", "Name", "rule"),
     ):
         for page in client(service).get_paginator(operation).paginate():
-            for entry in page.get(rows, []):
+            for entry in page.get(key, []):
                 yield kind, entry[name]
     for entry in client("s3").list_buckets()["Buckets"]:
         yield "bucket", entry["Name"]

@@ -60,8 +60,8 @@ class SampleProject:
     @property
     def request(self) -> bytes:
         """A request that both versions and the graph answer."""
-        rows = json.loads((self.folder / "models" / MODEL / "v1" / "examples.json").read_bytes())
-        return json.dumps(rows[0]["request"]).encode()
+        examples = json.loads((self.folder / "models" / MODEL / "v1" / "examples.json").read_bytes())
+        return json.dumps(examples[0]["request"]).encode()
 
     def write(self) -> None:
         """Write models.yaml, at once for whoever reads it. JSON is YAML."""

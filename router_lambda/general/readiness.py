@@ -63,9 +63,9 @@ class Readiness:
             RequestError: NOT_READY, with all that do not answer.
         """
         silent: list[dict[str, str]] = []
-        rows = list(reached.items())
-        for start in range(0, len(rows), PINGS_AT_ONCE):
-            batch = rows[start : start + PINGS_AT_ONCE]
+        answers = list(reached.items())
+        for start in range(0, len(answers), PINGS_AT_ONCE):
+            batch = answers[start : start + PINGS_AT_ONCE]
             asking = (self._ask(function, alias, deadline_s - MARGIN_S) for _, function in batch)
             for ((model, version), _), reason in zip(batch, await self._tasks.gather(asking), strict=True):
                 if reason:

@@ -122,9 +122,9 @@ def _external_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
     needed: dict[str, int] = {}
     for tensor in tensors_of(model):
         if tensor.data_location == TensorProto.EXTERNAL:
-            rows = {text_of(pair.key): text_of(pair.value) for pair in tensor.external_data}
-            name = _checked_location(rows.get("location", ""), tensor.name, path.name)
-            end = _number(rows.get("offset", "0")) + _number(rows.get("length", "0"))
+            pairs = {text_of(pair.key): text_of(pair.value) for pair in tensor.external_data}
+            name = _checked_location(pairs.get("location", ""), tensor.name, path.name)
+            end = _number(pairs.get("offset", "0")) + _number(pairs.get("length", "0"))
             needed[name] = max(needed.get(name, 0), end)
     for name, end in needed.items():
         _check_data_file(path, name, end)

@@ -48,15 +48,15 @@ class Fingerprint:
 
 def fingerprint_of(paths: tuple[Path, ...]) -> Fingerprint:
     """The fingerprint of files together; OSError where one is missing."""
-    rows = [path.stat() for path in paths]
+    statuses = [path.stat() for path in paths]
     return Fingerprint(
         tuple(
             number
-            for status in rows
+            for status in statuses
             for number in (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         ),
-        sum(status.st_size for status in rows),
-        max(status.st_ctime for status in rows),
+        sum(status.st_size for status in statuses),
+        max(status.st_ctime for status in statuses),
     )
 
 

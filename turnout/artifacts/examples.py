@@ -76,16 +76,16 @@ def read_examples(path: Path) -> tuple[Example, ...]:
         ExamplesError: the file cannot be read or is not as examples/README.md says; the sentence tells where.
     """
     try:
-        rows = orjson.loads(path.read_bytes())
+        listed = orjson.loads(path.read_bytes())
     except OSError as error:
         raise ExamplesError(f"{path} cannot be read: {error.strerror}") from None
     except orjson.JSONDecodeError as error:
         raise ExamplesError(f"{path.name} is not JSON: {error}") from None
-    if not isinstance(rows, list):
-        raise ExamplesError(f"{path.name}: must be a list of examples, got {_kind(rows)}")
-    if _is_deep(rows):
+    if not isinstance(listed, list):
+        raise ExamplesError(f"{path.name}: must be a list of examples, got {_kind(listed)}")
+    if _is_deep(listed):
         raise ExamplesError(f"{path.name}: is nested more than {_DEEPEST} levels deep")
-    examples = tuple(_example(example, f"{path.name}: example {number}") for number, example in enumerate(rows))
+    examples = tuple(_example(example, f"{path.name}: example {number}") for number, example in enumerate(listed))
     names = [example.name for example in examples]
     for name in names:
         if names.count(name) > 1:
@@ -169,10 +169,10 @@ class _Answer:
 def _answers(expected: Example, got: Mapping[str, Any]) -> dict[str, _Answer]:
     outputs = got.get("outputs")
     if isinstance(outputs, list):
-        rows = [output for output in outputs if isinstance(output, Mapping)]
+        named = [output for output in outputs if isinstance(output, Mapping)]
         return {
             str(output.get("name")): _Answer(output.get("datatype"), _shape_of(output), _flat(output.get("data")))
-            for output in rows
+            for output in named
         }
     if isinstance(outputs, Mapping):
         return {name: _Answer(None, None, _flat(values)) for name, values in outputs.items()}

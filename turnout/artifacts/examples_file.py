@@ -71,9 +71,9 @@ def _dump(value: Any) -> str:
 
 
 def _outputs(answer: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> Iterator[dict[str, Any]]:
-    found = answer.get("outputs")
-    if isinstance(found, list):
-        for tensor in found:
+    outputs = answer.get("outputs")
+    if isinstance(outputs, list):
+        for tensor in outputs:
             if "data" not in tensor:
                 raise ExamplesError(f"output `{tensor.get('name')}` is binary: send the request as JSON")
             yield {key: tensor[key] for key in ("name", "shape", "datatype", "data")}
@@ -91,9 +91,9 @@ def _outputs(answer: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> Iterat
 
 
 def _named(answer: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> Iterator[tuple[str, Any]]:
-    found, rows = answer.get("outputs"), answer.get("predictions")
-    if isinstance(found, dict):
-        yield from found.items()
+    outputs, rows = answer.get("outputs"), answer.get("predictions")
+    if isinstance(outputs, dict):
+        yield from outputs.items()
     elif isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
         yield from ((name, [row[name] for row in rows]) for name in rows[0])
     elif isinstance(rows, list) and len(specs) == 1:

@@ -143,14 +143,14 @@ def _metadata(model: onnx.ModelProto) -> dict[str, str]:
     """
     opsets = sorted((text_of(opset.domain) or "ai.onnx", opset.version) for opset in model.opset_import)
     normalizers = [node for node in nodes_of(model) if _needs_locale(node)]
-    rows = {
+    facts = {
         "producer": f"{text_of(model.producer_name)} {text_of(model.producer_version)}".strip(),
         "ir_version": str(model.ir_version),
         "opsets": ", ".join(dict.fromkeys(f"{domain} {version}" for domain, version in opsets)),
         "locales": ", ".join(sorted({_locale(node) for node in normalizers} - {"C", "POSIX"})),
         "description": " ".join(text_of(model.doc_string or model.graph.doc_string).split()),
     }
-    return {key: _shorten(text) for key, text in rows.items() if text}
+    return {key: _shorten(text) for key, text in facts.items() if text}
 
 
 def _needs_locale(node: onnx.NodeProto) -> bool:

@@ -76,8 +76,8 @@ def make_report(
     """
     stage = find_stage(project.manifest, name)
     planned = plan_stage(stage, project.manifest.models)
-    rows = log.read(name)
-    since = rows[-1] if rows else None
+    rollouts = log.read(name)
+    since = rollouts[-1] if rollouts else None
     warnings = [half_done(project, since)] if since and not since.done else []
     observation = None
     if connection is not None and target is not None:

@@ -133,15 +133,15 @@ class CanaryRun:
         self._agreement: dict[str, AgreementCounts] = {}
         check_finished(around.log)
         canary = find_canary(around.load().manifest, stage)
-        rows = around.log.read(stage)
-        earlier = _earlier(rows[-1], canary, judgement, settings) if rows else None
+        rollouts = around.log.read(stage)
+        earlier = _earlier(rollouts[-1], canary, judgement, settings) if rollouts else None
         self._settings = earlier or settings
         self.judgement = self._settings.over(judgement)
         self.resumed = earlier is not None
         self._state = start(self.judgement, canary.percent, around.clock())
         check_share(stage, self.judgement, self._state.percent)
         if earlier:
-            self._adopt(rows[-1])
+            self._adopt(rollouts[-1])
         else:
             self._carry_out(Action("set", stage, percent=self._state.percent), self._state)
 

@@ -44,11 +44,13 @@ def read_outputs(headers: Mapping[str, str], body: bytes) -> dict[str, Array]:
 
 def _outputs(document: Mapping[str, Any], part: BinaryPart) -> Iterator[tuple[str, Array]]:
     if PREDICTIONS in document:
-        rows = document[PREDICTIONS]
-        if rows and isinstance(rows[0], Mapping):
-            yield from ((name, _from_lists(name, [instance[name] for instance in rows])) for name in rows[0])
+        predictions = document[PREDICTIONS]
+        if predictions and isinstance(predictions[0], Mapping):
+            yield from (
+                (name, _from_lists(name, [instance[name] for instance in predictions])) for name in predictions[0]
+            )
         else:
-            yield PREDICTIONS, _from_lists(PREDICTIONS, rows)
+            yield PREDICTIONS, _from_lists(PREDICTIONS, predictions)
     elif isinstance(document["outputs"], Mapping):
         yield from ((name, _from_lists(name, values)) for name, values in document["outputs"].items())
     else:

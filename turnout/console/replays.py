@@ -149,7 +149,9 @@ def describe_pair(pair: Pair) -> dict[str, Any]:
     return {
         "versions": list(pair.versions),
         "replies": [_describe_reply(pair.baseline), _describe_reply(pair.canary)],
-        "outputs": [_describe_both(name, found, left.get(name), right.get(name)) for name, found in compared.items()],
+        "outputs": [
+            _describe_both(name, comparison, left.get(name), right.get(name)) for name, comparison in compared.items()
+        ],
     }
 
 
@@ -176,14 +178,14 @@ def _describe_reply(reply: SampleReply) -> dict[str, Any]:
     return {"status": reply.status, "ms": reply.duration_ms, "error": reply.error}
 
 
-def _describe_both(name: str, found: OutputComparison, left: Array | None, right: Array | None) -> dict[str, Any]:
+def _describe_both(name: str, comparison: OutputComparison, left: Array | None, right: Array | None) -> dict[str, Any]:
     """An output of both answers: the elements, those that differ first in number, at their places in order."""
     described: dict[str, Any] = {
         "name": name,
-        "measure": found.measure,
-        "agrees": found.agrees,
-        "problem": found.problem,
-        "max_absolute": found.max_absolute if math.isfinite(found.max_absolute) else None,
+        "measure": comparison.measure,
+        "agrees": comparison.agrees,
+        "problem": comparison.problem,
+        "max_absolute": comparison.max_absolute if math.isfinite(comparison.max_absolute) else None,
         "shapes": [None if values is None else list(values.shape) for values in (left, right)],
     }
     if left is None or right is None or left.shape != right.shape:

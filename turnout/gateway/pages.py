@@ -38,7 +38,7 @@ def make_front(console: Console | None, docs: DocsHandler) -> Front:
     """Leads browsers that open `/` to the console, or to the documentation for whoever may not have the console."""
 
     def lead(request: Request) -> Response | None:
-        found = None if console is None else console.front(request)
-        return found if found is not None else docs.lead(request)
+        response = None if console is None else console.front(request)
+        return response if response is not None else docs.lead(request)
 
     return lead

@@ -138,19 +138,19 @@ class _Taken:
 
 def check_cases(path: KeyPath, switch: dict[str, Any]) -> Iterator[Finding]:
     """Cases of several kinds of values, and those that can never hold."""
-    rows = [
+    tests = [
         (index, op, case[op])
         for index, case in enumerate(map(mapping, sequence(switch.get("cases"))))
         for op in COMPARISONS
         if type(case.get(op)) in (KINDS if op == "equals" else (int, float))
     ]
-    kinds = list(dict.fromkeys(KINDS[type(value)] for _, _, value in rows))
+    kinds = list(dict.fromkeys(KINDS[type(value)] for _, _, value in tests))
     if len(kinds) > 1:
         message = f"the cases compare with {' and with '.join(kinds)}: no tensor has both types"
         yield Finding((*path, "cases"), message, "Compare one tensor with values of one kind.")
         return
     taken = _Taken()
-    for index, op, value in rows:
+    for index, op, value in tests:
         if taken.takes(op, value):
             message = f"`{op}: {flow(value)}` never matches: earlier cases match all of its values"
             yield Finding((*path, "cases", index), message, "Delete the case, or move it before the others.")

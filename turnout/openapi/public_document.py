@@ -79,8 +79,8 @@ def _protocol_paths(
         yield path, {method: {**operation, **fields}}
 
 
-def _each_published(rows: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _published(member) for name, member in rows.items()}
+def _each_published(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _published(member) for name, member in members.items()}
 
 
 def _published(node: Mapping[str, Any]) -> dict[str, Any]:

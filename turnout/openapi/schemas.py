@@ -25,9 +25,9 @@ def build_schemas(
     versions: Mapping[str, Sequence[ServedVersion]], graphs: Sequence[ServedGraph] = ()
 ) -> Iterator[tuple[str, Schema]]:
     """The schemas of every model and version, of the graphs, and of the errors."""
-    for model, rows in versions.items():
-        yield from _of_model(model, rows)
-        for served in rows:
+    for model, planned in versions.items():
+        yield from _of_model(model, planned)
+        for served in planned:
             yield from _of_version(served)
     for graph in graphs:
         yield from _of_graph(graph)
@@ -45,9 +45,9 @@ def _of_version(served: ServedVersion) -> Iterator[tuple[str, Schema]]:
     yield schema_name(model, version, "Response"), response_schema(outputs, model, [version], served.signature)
 
 
-def _of_model(model: str, rows: Sequence[ServedVersion]) -> Iterator[tuple[str, Schema]]:
-    joined = join_signatures([version.signature for version in rows])
-    names = [version.version.name for version in rows]
+def _of_model(model: str, planned: Sequence[ServedVersion]) -> Iterator[tuple[str, Schema]]:
+    joined = join_signatures([version.signature for version in planned])
+    names = [version.version.name for version in planned]
     subject = f"{model} {', '.join(names)}: the stage's choice; each version's own schema describes its tensors."
     yield served_name(model, "Request"), request_schema(f"Inputs of {subject}", joined)
     yield served_name(model, "Response"), response_schema(f"Outputs of {subject}", model, names, joined)

@@ -351,5 +351,5 @@ def _digests(files: Mapping[str, Content]) -> dict[str, str]:
 
 def _digest(inputs: Mapping[str, str], python: Path | None, optimiser: str) -> str:
     bytecode = python_version(python) if python else ""
-    rows = [["format", FORMAT], ["bytecode", bytecode], ["optimiser", optimiser], *sorted(map(list, inputs.items()))]
-    return hashlib.sha256(to_json(rows)).hexdigest()
+    facts = [["format", FORMAT], ["bytecode", bytecode], ["optimiser", optimiser], *sorted(map(list, inputs.items()))]
+    return hashlib.sha256(to_json(facts)).hexdigest()

@@ -128,7 +128,7 @@ def _measure(project: Project, version: Version, request: Any) -> ColdStart:
     }
     scripts = list(filter(None, (FUNCTION, runtime.bare_script)))
     runs = ([_run(version, script, figures) for script in scripts] for _ in range(REPEATS))
-    samples = [{name: value for run in rows for name, value in run.items()} for rows in runs]
+    samples = [{name: value for run in passes for name, value in run.items()} for passes in runs]
     medians = {name: 1e3 * statistics.median(sample[name] for sample in samples) for name in samples[0]}
     return ColdStart(version.model, version.name, **medians)
 

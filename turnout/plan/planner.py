@@ -95,7 +95,7 @@ def _assemble(
         descriptions={model.name: model.description for model in manifest.models if model.description},
         graphs=graphs,
         open_inference=manifest.open_inference,
-        resources={choice: count_resources(rows) for choice, rows in routes.items()},
+        resources={choice: count_resources(routes_of) for choice, routes_of in routes.items()},
     )
 
 
@@ -135,8 +135,8 @@ def _plan_apis(stages: Sequence[StagePlan], routes: tuple[Route, ...], prefix: s
     for stage in stages:
         shared.setdefault(api_name(prefix, stage), []).append(stage)
     return tuple(
-        Api(name, rows[0].auth, routes, tuple(rows), rows[0].jwt, rows[0].cors, bool(rows[0].consumers))
-        for name, rows in shared.items()
+        Api(name, group[0].auth, routes, tuple(group), group[0].jwt, group[0].cors, bool(group[0].consumers))
+        for name, group in shared.items()
     )
 
 

@@ -50,8 +50,8 @@ def watched_of(plan: Plan, variables: Mapping[str, str], overrides: Mapping[str,
     prefix = function_prefix(plan.platform, plan.stack)
     seen = {**variables, **overrides}
     models = dict.fromkeys(served.version.model for served in plan.versions)
-    rows = ((model, _serving(prefix, model, variables), _serving(prefix, model, seen)) for model in models)
-    return tuple(Watched(model, baseline, canary) for model, baseline, canary in rows if baseline != canary)
+    servings = ((model, _serving(prefix, model, variables), _serving(prefix, model, seen)) for model in models)
+    return tuple(Watched(model, baseline, canary) for model, baseline, canary in servings if baseline != canary)
 
 
 def _serving(prefix: str, model: str, variables: Mapping[str, str]) -> Serving:

@@ -179,9 +179,9 @@ def make_junit(runs: Iterable[ExampleRun]) -> bytes:
     suites: dict[str, list[ExampleRun]] = {}
     for run in runs:
         suites.setdefault(f"{run.model}/{run.version}", []).append(run)
-    for name, rows in suites.items():
-        suite = ElementTree.SubElement(root, "testsuite", {"name": name, **_counts(rows)})
-        for result in rows:
+    for name, suite_runs in suites.items():
+        suite = ElementTree.SubElement(root, "testsuite", {"name": name, **_counts(suite_runs)})
+        for result in suite_runs:
             case = ElementTree.SubElement(
                 suite,
                 "testcase",
@@ -190,7 +190,7 @@ def make_junit(runs: Iterable[ExampleRun]) -> bytes:
                 time=f"{result.elapsed_ms / 1000:.6f}",
             )
             _add_result(case, result)
-    for key, value in _counts([run for rows in suites.values() for run in rows]).items():
+    for key, value in _counts([run for suite_runs in suites.values() for run in suite_runs]).items():
         root.set(key, value)
     ElementTree.indent(root)
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
@@ -208,16 +208,16 @@ def _add_result(case: ElementTree.Element, run: ExampleRun) -> None:
             result.text = _xml_text("\n".join(run.reasons))
 
 
-def _counts(rows: list[ExampleRun]) -> dict[str, str]:
+def _counts(runs: list[ExampleRun]) -> dict[str, str]:
     def count(outcome: RunOutcome) -> str:
-        return str(sum(run.outcome is outcome for run in rows))
+        return str(sum(run.outcome is outcome for run in runs))
 
     return {
-        "tests": str(len(rows)),
+        "tests": str(len(runs)),
         "failures": count(RunOutcome.FAILED),
         "errors": count(RunOutcome.ERROR),
         "skipped": count(RunOutcome.SKIPPED),
-        "time": f"{sum(run.elapsed_ms for run in rows) / 1000:.6f}",
+        "time": f"{sum(run.elapsed_ms for run in runs) / 1000:.6f}",
     }
 
 

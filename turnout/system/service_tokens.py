@@ -60,7 +60,7 @@ def announced_services(folder: Path, host: str, port: int, token: str) -> Iterat
     key, entry = str(port), {"host": host, "token": token, "pid": str(os.getpid())}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _change(folder, lambda rows: {**rows, key: entry})
+        _change(folder, lambda servers: {**servers, key: entry})
     except OSError:
         if token:
             raise
@@ -68,7 +68,7 @@ def announced_services(folder: Path, host: str, port: int, token: str) -> Iterat
         yield
     finally:
         with suppress(OSError):
-            _change(folder, lambda rows: {name: value for name, value in rows.items() if value != entry})
+            _change(folder, lambda servers: {name: value for name, value in servers.items() if value != entry})
 
 
 def find_services(project: Path, url: str) -> RunningServices | None:
@@ -97,9 +97,9 @@ def find_token(project: Path, url: str) -> str:
 
 def read_tokens(project: Path) -> dict[int, str]:
     """Port -> token of the servers of a project that ask for one."""
-    rows = _read(project / ".turnout")
+    servers = _read(project / ".turnout")
     with suppress(ValueError, KeyError, TypeError):
-        return {int(port): str(server["token"]) for port, server in rows.items() if server["token"]}
+        return {int(port): str(server["token"]) for port, server in servers.items() if server["token"]}
     return {}
 
 
@@ -111,8 +111,8 @@ def service_headers(token: str) -> dict[str, str]:
 def _read(folder: Path) -> Mapping[str, Mapping[str, str]]:
     """The servers that run; one that was killed could not take its entry back."""
     with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
-        rows = json.loads((folder / NAME).read_bytes())
-        return {port: server for port, server in rows.items() if _runs(int(server["pid"]))}
+        servers = json.loads((folder / NAME).read_bytes())
+        return {port: server for port, server in servers.items() if _runs(int(server["pid"]))}
     return {}
 
 

@@ -168,11 +168,11 @@ def _query(number: int, resource: str, index: int) -> dict[str, Any]:
 
 
 def _arm(resources: Sequence[str], totals: Mapping[str, Sequence[float]]) -> Arm:
-    rows = [totals[resource] for resource in resources if resource in totals]
-    if not rows:
+    measured = [totals[resource] for resource in resources if resource in totals]
+    if not measured:
         return Arm(durations=(0,) * (len(BOUNDS_S) + 1))
     # A trimmed count is interpolated, so it may have a fraction.
-    sums = [round(sum(column)) for column in zip(*rows, strict=True)]
+    sums = [round(sum(column)) for column in zip(*measured, strict=True)]
     invocations, throttles, errors, failed_answers, timed, *up_to = sums
     counts = [0, *up_to, timed]
     durations = tuple(max(0, above - below) for below, above in pairwise(counts))

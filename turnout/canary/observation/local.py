@@ -66,17 +66,17 @@ class LocalSource:
 def _arms(metrics: Mapping[str, Any], watched: Sequence[Watched]) -> tuple[Arm, Arm]:
     """The baseline's and the canary's counters."""
     shares = {False: {pair.baseline.function for pair in watched}, True: {pair.canary.function for pair in watched}}
-    rows: dict[bool, list[Mapping[str, Any]]] = {False: [], True: []}
+    counted: dict[bool, list[Mapping[str, Any]]] = {False: [], True: []}
     for function in metrics["functions"]:
         if function["function"] in shares[function["canary"]]:
-            rows[function["canary"]].append(function)
+            counted[function["canary"]].append(function)
     buckets = len(metrics["bounds_s"]) + 1
-    return _sum(rows[False], buckets), _sum(rows[True], buckets)
+    return _sum(counted[False], buckets), _sum(counted[True], buckets)
 
 
-def _sum(rows: Iterable[Mapping[str, Any]], buckets: int) -> Arm:
+def _sum(counted: Iterable[Mapping[str, Any]], buckets: int) -> Arm:
     requests, errors, durations = 0, 0, [0] * buckets
-    for counters in rows:
+    for counters in counted:
         requests += sum(counters["statuses"])
         errors += counters["failures"]
         durations = [a + b for a, b in zip(durations, counters["durations"], strict=True)]

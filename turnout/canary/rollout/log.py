@@ -144,13 +144,13 @@ class RolloutLog:
         Raises:
             RolloutLogError: a line is none that was written here.
         """
-        rows = tuple(self._parse(number, line) for number, line in enumerate(self._lines(), 1))
-        return tuple(rollout for rollout in rows if not stage or rollout.stage == stage)
+        rollouts = tuple(self._parse(number, line) for number, line in enumerate(self._lines(), 1))
+        return tuple(rollout for rollout in rollouts if not stage or rollout.stage == stage)
 
     def unfinished(self) -> Rollout | None:
         """The rollout that was begun and not finished; only the last line can be one."""
-        rows = self.read()
-        return rows[-1] if rows and not rows[-1].done else None
+        rollouts = self.read()
+        return rollouts[-1] if rollouts and not rollouts[-1].done else None
 
     def begin(self, rollout: Rollout) -> None:
         """Write down what is about to be done."""

@@ -240,15 +240,15 @@ def history(
     from turnout.canary.rollout.manifest_edits import find_stage
 
     with reported_errors(manifest):
-        rows = log_of(manifest).read(stage)
-        if stage and not rows:
+        rollouts = log_of(manifest).read(stage)
+        if stage and not rollouts:
             find_stage(load(manifest).manifest, stage)
     if as_json:
-        say_json({"rollouts": [rollout.to_json() for rollout in rows]})
-    elif not rows:
+        say_json({"rollouts": [rollout.to_json() for rollout in rollouts]})
+    elif not rollouts:
         say(f"No canary commands recorded{f' for {stage}' if stage else ''}.")
     else:
-        say_history(rows)
+        say_history(rollouts)
 
 
 def do(
@@ -297,7 +297,7 @@ def remark_on_release(rollout: Rollout) -> str:
     return "`pulumi up` deploys the canary's code and routes."
 
 
-def say_history(rows: Sequence[Rollout]) -> None:
+def say_history(rollouts: Sequence[Rollout]) -> None:
     """A line for each rollout."""
     headers = ("TIME", "WHO", "STAGE", "ACTION", "VERSIONS", "SHARE", "VERDICT")
     say_table(
@@ -315,11 +315,11 @@ def say_history(rows: Sequence[Rollout]) -> None:
                 f"{rollout.percent:g}%",
                 rollout.verdict or ("-" if rollout.done else "HALF-DONE"),
             )
-            for rollout in rows
+            for rollout in rollouts
         ],
         right=("SHARE",),
     )
-    if not rows[-1].done:
+    if not rollouts[-1].done:
         say("\nThe last command was interrupted. Finish it with `turnout canary mend`.")
 
 

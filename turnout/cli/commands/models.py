@@ -91,7 +91,7 @@ def artifact_of(project: Project, version: Version) -> Artifact | None:
 def model_to_json(project: Project, name: str) -> dict[str, Any]:
     """One model for programs."""
     model = project.manifest.model(name)
-    rows = []
+    versions = []
     for version in model.versions:
         artifact = artifact_of(project, version)
         entry: dict[str, Any] = {"version": version.name, "artifact": version.artifact}
@@ -99,8 +99,8 @@ def model_to_json(project: Project, name: str) -> dict[str, Any]:
             entry["sha256"] = version.sha256
         if artifact:
             entry |= {"sha256": artifact.sha256, "size_bytes": artifact.size_bytes, **artifact.signature.to_json()}
-        rows.append({**entry, "served_by": served_by(project.manifest, version)})
-    fields = {"model": model.name, "description": model.description, "versions": rows}
+        versions.append({**entry, "served_by": served_by(project.manifest, version)})
+    fields = {"model": model.name, "description": model.description, "versions": versions}
     if model.graph is None:
         return fields
     from turnout.plan.checks.graphs import graph_signatures

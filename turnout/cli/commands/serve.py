@@ -38,10 +38,10 @@ def parse_memory(text: str | int) -> int:
     """Bytes of an amount of memory: `2GB`, `512 MB`, `1.5GiB`."""
     if isinstance(text, int):
         return text
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(?:([kmgt])(?:i?b?)|b?)", text.strip().lower())
-    if found is None:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(?:([kmgt])(?:i?b?)|b?)", text.strip().lower())
+    if match is None:
         raise typer.BadParameter(f"expected an amount of memory such as 2GB or 512MB, got {text!r}.")
-    amount = int(float(found[1]) * UNITS[found[2] or ""])
+    amount = int(float(match[1]) * UNITS[match[2] or ""])
     if amount < LEAST_MEMORY_MB * UNITS["m"]:
         raise typer.BadParameter(f"must be at least {LEAST_MEMORY_MB}MB, got {text!r}.")
     return amount

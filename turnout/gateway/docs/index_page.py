@@ -43,7 +43,7 @@ def make_index(shown: Shown, stage: ShownStage, frame: Frame, words: str) -> byt
         )
         for model, description, versions in listed
     ]
-    found = (
+    pages = (
         table(("Model", "This stage serves", "Versions", "Description"), rows, f"Models of {name}")
         if rows
         else tag("p", "No model matches. ", tag("a", "Show all", href=address_of(name)), ".")
@@ -55,7 +55,7 @@ def make_index(shown: Shown, stage: ShownStage, frame: Frame, words: str) -> byt
         tag("p", "Address: ", tag("code", f"{frame.base}/{name}"), ". ", rich(AUTH_SENTENCES[stage.plan.auth])),
         _filter(name, words),
         tag("p", sentence, role="status"),
-        found,
+        pages,
         tag("h2", "Other operations", id="operations"),
         table(("Operation", "What it does"), _other_rows(shown, stage), f"Operations of {name} beside inference"),
         tag("h2", "Requests and responses", id="requests"),

@@ -235,8 +235,8 @@ def _document_example(operation: Operation | None) -> Mapping[str, Any] | None:
     """The request that the document shows for a version."""
     if operation is None:
         return None
-    found: Mapping[str, Any] | None = operation.body["requestBody"]["content"]["application/json"].get("example")
-    return found
+    example: Mapping[str, Any] | None = operation.body["requestBody"]["content"]["application/json"].get("example")
+    return example
 
 
 def _graph_example(signature: Signature) -> Mapping[str, Any] | None:

@@ -85,8 +85,8 @@ def choose_functions(project: Project, plan: Plan) -> tuple[list[Function], dict
     """The model functions that can run here, and name -> why of those that cannot."""
     models = [function for function in plan.functions if function.kind == "model"]
     here = [function for function in models if (function.model, function.version) in project.artifacts]
-    found = {function.name for function in here}
-    return here, {function.name: NO_ARTIFACT for function in models if function.name not in found}
+    names = {function.name for function in here}
+    return here, {function.name: NO_ARTIFACT for function in models if function.name not in names}
 
 
 def _runs_own_code(manifest: Manifest, function: Function) -> bool:

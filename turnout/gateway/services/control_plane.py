@@ -115,8 +115,8 @@ class ControlPlane:
 
     def _list_stages(self, api: RestApi, deployment: str) -> Response:
         stages = [stage for stage in self._read().stages if stage.api == api.id]
-        rows = [stage_row(stage, self._state.started_s) for stage in stages]
-        return answer(200, {"item": [stage for stage in rows if deployment in {"", stage["deploymentId"]}]})
+        stages_shown = [stage_row(stage, self._state.started_s) for stage in stages]
+        return answer(200, {"item": [stage for stage in stages_shown if deployment in {"", stage["deploymentId"]}]})
 
     def _answer_deployment(self, api: RestApi, deployment_id: str) -> Response:
         for deployment in self._deployments(api):

@@ -65,12 +65,12 @@ def parse_operations(body: Mapping[str, Any]) -> tuple[PatchOperation, ...]:
     Raises:
         AwsError: they are no list of such objects.
     """
-    rows = body.get("patchOperations")
-    rows = [] if rows is None else rows
-    if not isinstance(rows, list) or not all(isinstance(operation, dict) for operation in rows):
+    listed = body.get("patchOperations")
+    listed = [] if listed is None else listed
+    if not isinstance(listed, list) or not all(isinstance(operation, dict) for operation in listed):
         raise bad_request("Invalid patch operations specified: expected a list of objects")
     operations = []
-    for operation in rows:
+    for operation in listed:
         texts = [operation.get(key) for key in ("op", "path", "value", "from")]
         if not all(text is None or isinstance(text, str) for text in texts):
             raise bad_request("Invalid patch operations specified: op, path, value and from must be texts")

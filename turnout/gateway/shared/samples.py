@@ -86,8 +86,8 @@ class SharedSamples:
         """The newest lines of a stage, at most `limit`, the newest first; whether or not they were taken."""
         since = self._clock() - OLDEST_S
         with self._lock.hold(self._number):
-            found = [row.line for row in self._rows() if row.stage == stage and row.when >= since]
-        return found[: -limit - 1 : -1]
+            lines = [row.line for row in self._rows() if row.stage == stage and row.when >= since]
+        return lines[: -limit - 1 : -1]
 
     def _make_room(self) -> int:
         """Drop what was taken and what is old, or everything where the rest fills more than half; what is used then."""

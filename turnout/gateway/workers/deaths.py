@@ -23,8 +23,8 @@ _FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal
 def count_oom_kills(file: Path = OOM_KILLS) -> int:
     """Processes of this control group that were killed because there was no memory left."""
     try:
-        rows = dict(line.split() for line in file.read_text().splitlines())
-        return int(rows.get("oom_kill", 0))
+        counts = dict(line.split() for line in file.read_text().splitlines())
+        return int(counts.get("oom_kill", 0))
     except (OSError, ValueError):
         return 0
 

@@ -45,8 +45,8 @@ def resident_bytes() -> int:
 def proportional_bytes() -> int:
     """Memory of this process, what it shares with others counted in part; its resident memory where that is unknown."""
     try:
-        rows = _SMAPS_ROLLUP.read_text().splitlines()
-        return next(int(row.split()[1]) * 1024 for row in rows if row.startswith("Pss:"))
+        lines = _SMAPS_ROLLUP.read_text().splitlines()
+        return next(int(row.split()[1]) * 1024 for row in lines if row.startswith("Pss:"))
     except (OSError, ValueError, StopIteration):
         return resident_bytes()
 
@@ -65,8 +65,8 @@ def find_memory_limit(root: Path = Path("/")) -> int:
     """
     limits = [_read_number(file) for file in _cgroup_files(root)]
     with contextlib.suppress(OSError, ValueError, StopIteration):
-        rows = (root / "proc/meminfo").read_text().splitlines()
-        limits.append(next(int(row.split()[1]) * 1024 for row in rows if row.startswith("MemTotal:")))
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        limits.append(next(int(row.split()[1]) * 1024 for row in lines if row.startswith("MemTotal:")))
     return min((limit for limit in limits if limit > 0), default=0)
 
 

@@ -68,7 +68,7 @@ def signature_of_graph(
     except UnknownError:
         return None, tuple(walk.findings)
     walk.check_compared(flow.inputs, flow.compared, path)
-    decided = (TensorSpec(name, DATATYPE_OF_KIND[_kind_of(rows)], None) for name, rows in flow.compared.items())
+    decided = (TensorSpec(name, DATATYPE_OF_KIND[_kind_of(tests)], None) for name, tests in flow.compared.items())
     inputs = {tensor.name: tensor for tensor in decided} | dict(flow.inputs)
     return Signature(tuple(inputs.values()), tuple(flow.outputs.values())), tuple(walk.findings)
 
@@ -217,12 +217,12 @@ class _Walk:
         return Flow(inputs, outputs, self._compared(flows, path))
 
     def _merged(
-        self, merge: Callable[[Sequence[TensorSpec]], TensorSpec], rows: Sequence[Tensors], path: KeyPath
+        self, merge: Callable[[Sequence[TensorSpec]], TensorSpec], mappings: Sequence[Tensors], path: KeyPath
     ) -> dict[str, TensorSpec]:
         """The tensors by name, those of one name merged."""
         merged: dict[str, TensorSpec] = {}
-        for name in dict.fromkeys(name for mapping in rows for name in mapping):
-            tensors = [mapping[name] for mapping in rows if name in mapping]
+        for name in dict.fromkeys(name for mapping in mappings for name in mapping):
+            tensors = [mapping[name] for mapping in mappings if name in mapping]
             merged[name] = tensors[0]
             if len(tensors) > 1:
                 try:
@@ -234,9 +234,9 @@ class _Walk:
     def _compared(self, flows: Sequence[Flow], path: KeyPath) -> dict[str, tuple[Condition, ...]]:
         compared: dict[str, tuple[Condition, ...]] = {}
         for flow in flows:
-            for name, rows in flow.compared.items():
-                compared[name] = tuple(dict.fromkeys((*compared.get(name, ()), *rows)))
-                if _kind_of(compared[name]) != _kind_of(rows):
+            for name, tests in flow.compared.items():
+                compared[name] = tuple(dict.fromkeys((*compared.get(name, ()), *tests)))
+                if _kind_of(compared[name]) != _kind_of(tests):
                     self._add_problem(path, f"`{name}` is compared with different kinds of values")
         return compared
 

@@ -67,8 +67,8 @@ def _concatenate(tensors: Sequence[TensorSpec]) -> Shape:
     if any(tensor.shape == () for tensor in tensors):
         raise ClashError("a scalar has no first axis")
     rest = _met([tensor if tensor.shape is None else replace(tensor, shape=tensor.shape[1:]) for tensor in tensors])
-    rows = [-1 if tensor.shape is None else tensor.shape[0] for tensor in tensors]
-    return None if rest is None else (-1 if -1 in rows else sum(rows), *rest)
+    sizes = [-1 if tensor.shape is None else tensor.shape[0] for tensor in tensors]
+    return None if rest is None else (-1 if -1 in sizes else sum(sizes), *rest)
 
 
 def _met(tensors: Sequence[TensorSpec]) -> Shape:

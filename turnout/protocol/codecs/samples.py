@@ -180,7 +180,7 @@ def _parameters(fields: Mapping[str, Any], names: Collection[str]) -> dict[str, 
 
 
 def _redact_document(document: dict[str, Any], names: Collection[str]) -> None:
-    inputs, rows = document.get("inputs"), document.get("instances")
+    inputs, instances = document.get("inputs"), document.get("instances")
     if isinstance(inputs, list):
         for tensor in inputs:
             if tensor["name"] in names:
@@ -188,13 +188,13 @@ def _redact_document(document: dict[str, Any], names: Collection[str]) -> None:
     elif isinstance(inputs, dict):
         for name in inputs.keys() & set(names):
             inputs[name] = _blank(inputs[name])
-    elif isinstance(rows, list):
+    elif isinstance(instances, list):
         # Bare rows do not say whose they are.
         document["instances"] = [
             {name: _blank(value) if name in names else value for name, value in instance.items()}
             if isinstance(instance, dict)
             else _blank(instance)
-            for instance in rows
+            for instance in instances
         ]
 
 

@@ -107,8 +107,8 @@ def spell_node(node: Node) -> dict[str, Any]:
         case EnsembleNode(members, combine):
             return {"ensemble": [spell_node(member) for member in members], "combine": dict(combine)}
         case SwitchNode(name, cases, otherwise):
-            rows = [{case.op: case.value, "then": spell_node(case.then)} for case in cases]
-            return {"switch": {"input": name, "cases": rows, "otherwise": spell_node(otherwise)}}
+            spelled = [{case.op: case.value, "then": spell_node(case.then)} for case in cases]
+            return {"switch": {"input": name, "cases": spelled, "otherwise": spell_node(otherwise)}}
         case CallNode(model, version, inputs, outputs, fallback):
             fields: dict[str, Any] = {"model": model}
             named = {"version": version, "inputs": dict(inputs), "outputs": dict(outputs), "fallback": fallback}

@@ -38,7 +38,7 @@ class BadAnswerError(Exception):
 def write_step(inputs: Tensors) -> tuple[dict[str, str], bytes]:
     """Headers and body of a request that asks for all outputs in binary."""
     parts = {name: write_binary(tensor.datatype.name, tensor.values) for name, tensor in inputs.items()}
-    rows = [
+    spelled = [
         {
             "name": name,
             "datatype": tensor.datatype.name,
@@ -47,7 +47,7 @@ def write_step(inputs: Tensors) -> tuple[dict[str, str], bytes]:
         }
         for name, tensor in inputs.items()
     ]
-    text = orjson.dumps({"inputs": rows, "parameters": {"binary_data_output": True}})
+    text = orjson.dumps({"inputs": spelled, "parameters": {"binary_data_output": True}})
     headers = {"content-type": "application/octet-stream", LENGTH_HEADER: str(len(text))}
     return headers, b"".join((text, *parts.values()))
 

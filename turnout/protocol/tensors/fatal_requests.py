@@ -43,8 +43,8 @@ class FatalRequest:
     @property
     def sentence(self) -> str:
         """`FeatureVectorizer ends the process (SIGABRT) when `a` has no rows`."""
-        rows = [f"`{name}`" for name, axis in self.empty if axis == 0]
-        parts = [f"{_and(rows)} {'has' if len(rows) == 1 else 'have'} no rows"] if rows else []
+        inputs = [f"`{name}`" for name, axis in self.empty if axis == 0]
+        parts = [f"{_and(inputs)} {'has' if len(inputs) == 1 else 'have'} no rows"] if inputs else []
         parts += [f"`{name}` has size 0 in dimension {axis}" for name, axis in self.empty if axis]
         parts += [f"`{name}` holds {value}" for name, value in self.values]
         when = f"when {' and '.join(parts)}" if parts else "for every request"

@@ -28,7 +28,7 @@ class OutputSizes:
             tensor.name: tuple((axis, name) for axis, name in enumerate(tensor.dimension_names) if name)
             for tensor in signature.inputs
         }
-        bound = {name for rows in self._inputs.values() for _, name in rows}
+        bound = {name for dimensions in self._inputs.values() for _, name in dimensions}
         shapes = {tensor.name: _spell(tensor) for tensor in signature.outputs}
         self._outputs: dict[str, tuple[Dimension, ...]] = {
             name: shape

@@ -114,10 +114,10 @@ def _has_own_users() -> bool:
     """Whether the users exist here: a container may map fewer."""
     try:
         with open("/proc/self/uid_map", "rb") as stream:  # noqa: PTH123
-            rows = [tuple(map(int, line.split())) for line in stream]
+            ranges = [tuple(map(int, line.split())) for line in stream]
     except (OSError, ValueError):
         return True
-    return any(first <= FIRST_USER and first + count > LAST_USER for first, _, count in rows)
+    return any(first <= FIRST_USER and first + count > LAST_USER for first, _, count in ranges)
 
 
 def are_open_to_all(paths: Iterable[str]) -> bool:
