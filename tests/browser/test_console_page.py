@@ -134,11 +134,11 @@ def test_a_canary_is_started_watched_and_promoted(chromium: Browser, server: Run
         promotion.get_by_text("Diff").click()
         assert "+  dev: {serve: {echo: v2}} # the first one" in promotion.locator("pre .added").all_inner_texts()[0]
         old = {key: value for key, value in rollouts[0].items() if key != "diff"}
-        record.write_text("".join(f"{json.dumps(row)}\n" for row in (old, rollouts[1])))
+        record.write_text("".join(f"{json.dumps(entry)}\n" for entry in (old, rollouts[1])))
         start.get_by_text("diff not recorded").wait_for()
         visit.check_silence()
 
-    assert [(row["action"], row["done"]) for row in rollouts] == [("start", True), ("promote", True)]
+    assert [(rollout["action"], rollout["done"]) for rollout in rollouts] == [("start", True), ("promote", True)]
     answer = server.post("/dev/models/echo/inference", {"instances": [[1.0, 2.0, 3.0, 4.0]]})
     assert answer.headers["x-turnout-version"] == "v2"
 
@@ -196,7 +196,7 @@ def test_files_give_the_request_that_the_python_client_gives(
 ) -> None:
     values = np.array([[0.1, -2.5, 3e-7, 4], [5, 6, 7, 8.25]], np.float32)
     np.save(tmp_path / "rows.npy", values)
-    (tmp_path / "rows.csv").write_text("a,b,c,d\n" + "\n".join(",".join(map(repr, row)) for row in values.tolist()))
+    (tmp_path / "rows.csv").write_text("a,b,c,d\n" + "\n".join(",".join(map(repr, entry)) for entry in values.tolist()))
     expected = {"name": "x", "datatype": "FP32", "shape": [2, 4]}
     with visiting(chromium, server) as visit:
         visit.open("try/echo/v1")
@@ -282,7 +282,9 @@ def test_axe_finds_nothing(chromium: Browser, server: RunningServer, scheme: str
             if not place:
                 visit.page.get_by_role("button", name="▸ echo", exact=True).click()
             result = Axe().run(visit.page)
-            results = [(row["id"], row["nodes"][0]["html"][:120]) for row in result.response["violations"]]
+            results = [
+                (violation["id"], violation["nodes"][0]["html"][:120]) for violation in result.response["violations"]
+            ]
             assert results == [], place
 
 

@@ -84,8 +84,8 @@ def server(origins: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 def call(page: Page, server: RunningServer, stage: str, key: str = "x", credentials: str = "omit") -> list[Any]:
     url = f"http://127.0.0.1:{server.port}/{stage}/models/echo/inference"
-    found: list[Any] = page.evaluate(CALL, [url, key, credentials])
-    return found
+    result: list[Any] = page.evaluate(CALL, [url, key, credentials])
+    return result
 
 
 def test_page_of_an_allowed_origin_reads_answers_and_errors(

@@ -64,7 +64,7 @@ def check_accessible(visit: Visit) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width, width
         if width == 1280:
             rows = Axe().run(page).response["violations"]
-            assert [(row["id"], row["nodes"][0]["html"][:120]) for row in rows] == []
+            assert [(entry["id"], entry["nodes"][0]["html"][:120]) for entry in rows] == []
 
 
 def test_requests_are_filtered_replayed_sent_again_and_saved(visit: Visit, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_state_events_and_a_canary_from_start_to_promotion(browser: Browser) -> 
     assert [model["name"] for model in state["models"]] == ["echo"]
     dev = state["stages"][0]
     assert dev["cells"]["echo"]["parts"] == [{"version": "v1", "percent": 100.0, "kind": "serve"}]
-    assert {row["action"] for row in dev["actions"] if row["allowed"]} == {"start"}
+    assert {action["action"] for action in dev["actions"] if action["allowed"]} == {"start"}
 
     start = wish(browser, "start", serve={"echo": "v2"}, percent=50)
     shown = browser.request("POST", "/preview", start).json()
@@ -108,10 +108,10 @@ def test_state_events_and_a_canary_from_start_to_promotion(browser: Browser) -> 
         browser.server.post("/dev/models/echo/inference", {"instances": [[1.0, 2.0, 3.0, 4.0]]}).headers
         for _ in range(60)
     ]
-    assert {row["x-turnout-version"] for row in versions} == {"v1", "v2"}
+    assert {version["x-turnout-version"] for version in versions} == {"v1", "v2"}
 
     pulse = orjson.loads(re.search(rb"data: (.*)", browser.request("GET", "/events").body)[1])  # type: ignore[index]
-    assert sum(row["requests"] for row in pulse["traffic"]["rows"]) == 60
+    assert sum(entry["requests"] for entry in pulse["traffic"]["rows"]) == 60
     report = pulse["canaries"]["dev"]
     assert report["shares"]["baseline"]["requests"] + report["shares"]["canary"]["requests"] == 60
     assert {check["name"] for check in report["checks"]} == {"errors", "latency"}
@@ -123,11 +123,11 @@ def test_state_events_and_a_canary_from_start_to_promotion(browser: Browser) -> 
     assert browser.request("POST", "/act", {**promote, "typed": "dev"}).status == 200
     dev = browser.state()["stages"][0]
     assert dev["cells"]["echo"]["parts"][0]["version"] == "v2"
-    assert [row["action"] for row in dev["history"]] == ["start", "promote"]
-    assert all(row["done"] for row in dev["history"])
+    assert [entry["action"] for entry in dev["history"]] == ["start", "promote"]
+    assert all(entry["done"] for entry in dev["history"])
     answer = browser.server.post("/dev/models/echo/inference", {"instances": [[1.0, 2.0, 3.0, 4.0]]})
     assert (answer.headers["x-turnout-version"], answer.headers["x-turnout-canary"]) == ("v2", "false")
-    assert {row["action"] for row in dev["actions"] if row["allowed"]} == {"start", "return"}
+    assert {action["action"] for action in dev["actions"] if action["allowed"]} == {"start", "return"}
     assert browser.request("POST", "/act", wish(browser, "return")).status == 200
     assert browser.state()["stages"][0]["cells"]["echo"]["parts"][0]["version"] == "v1"
 

@@ -66,16 +66,16 @@ def ask(browser: Browser, path: str, **query: Any) -> Any:
 
 
 def rows_of(browser: Browser, **query: Any) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = ask(browser, "requests", **query)["rows"]
-    return found
+    result: list[Mapping[str, Any]] = ask(browser, "requests", **query)["rows"]
+    return result
 
 
 def test_the_latest_come_first_each_once_though_it_is_sampled_too(browser: Browser) -> None:
-    found = ask(browser, "requests")
-    assert found["sources"] == {"capture": "capture.jsonl", "is_readable": True, "sampled": ["dev"]}
-    times = [row["time"] for row in found["rows"]]
+    response = ask(browser, "requests")
+    assert response["sources"] == {"capture": "capture.jsonl", "is_readable": True, "sampled": ["dev"]}
+    times = [entry["time"] for entry in response["rows"]]
     assert times == sorted(times, reverse=True)
-    assert found["kept"] == len(times) == 27
+    assert response["kept"] == len(times) == 27
     browser.server.request("GET", "/turnout/samples?stage=dev&limit=5&keep=true")
     taken = browser.server.request("GET", "/turnout/samples?stage=dev&limit=100").json()["samples"]
     assert len(taken) == 20, "the console leaves samples to the canary's run"
@@ -100,24 +100,24 @@ def test_filters(browser: Browser, query: dict[str, str], count: int) -> None:
 def test_shares_are_told_apart(browser: Browser) -> None:
     canary, baseline = rows_of(browser, share="canary"), rows_of(browser, share="baseline")
     assert len(canary) + len(baseline) == 27
-    assert {row["version"] for row in canary} <= {"v1", "v2"}
+    assert {entry["version"] for entry in canary} <= {"v1", "v2"}
 
 
 def test_a_request_is_sent_again_to_any_version_and_not_counted(browser: Browser) -> None:
-    row = rows_of(browser, status="answered")[-1]
-    shown = ask(browser, "request", key=row["key"])
+    entry = rows_of(browser, status="answered")[-1]
+    shown = ask(browser, "request", key=entry["key"])
     assert json.loads(shown["body"]) == {"inputs": {"x": [[0, 0, 0, 0]]}, "id": "alice"}
-    row = rows_of(browser, status="answered")[-3]
+    entry = rows_of(browser, status="answered")[-3]
     for version, first in (("v1", 2.0), ("v2", 4.0)):
-        answer = ask(browser, "resend", key=row["key"], stage="dev", version=version)
+        answer = ask(browser, "resend", key=entry["key"], stage="dev", version=version)
         assert (answer["status"], answer["version"]) == (200, version)
         assert answer["outputs"][0]["data"] == [first, 0.0, 0.0, 0.0]
     refused = rows_of(browser, status="refused")[0]
     assert ask(browser, "resend", key=refused["key"], stage="dev", version="v2")["status"] == 400
     assert ask(browser, "requests")["kept"] == 27, "what is sent again is not captured"
     assert ask(browser, "resend", key="0" * 16)[0] == 404
-    assert ask(browser, "resend", key=row["key"], stage="nothing")[0] == 404
-    assert ask(browser, "resend", key=row["key"], version="v9") == (404, "echo has no version 'v9'.")
+    assert ask(browser, "resend", key=entry["key"], stage="nothing")[0] == 404
+    assert ask(browser, "resend", key=entry["key"], version="v9") == (404, "echo has no version 'v9'.")
 
 
 def test_two_versions_are_compared_with_both_answers(browser: Browser) -> None:
@@ -125,13 +125,13 @@ def test_two_versions_are_compared_with_both_answers(browser: Browser) -> None:
     report = ask(browser, "compare", **query)
     # The rule of the canary: 2 x may be off by 3.5, so 0-3 agree, 4, 5 and the twenty of 9 do not.
     assert (report["compared"], report["agreed"]) == (26, 4)
-    assert [row["agrees"] for row in report["requests"]] == [True] * 4 + [False] * 22
+    assert [request["agrees"] for request in report["requests"]] == [True] * 4 + [False] * 22
     pair = report["shown"][0]
     assert pair["versions"] == ["v1", "v2"]
     (output,) = pair["outputs"]
     assert (output["name"], output["measure"], output["differing"], output["size"]) == ("y", "absolute", 1, 4)
     assert output["rows"][0] == {"at": [0, 0], "values": [4.0, 8.0], "differs": True}
-    assert not any(row["differs"] for row in output["rows"][1:])
+    assert not any(entry["differs"] for entry in output["rows"][1:])
     assert report["html"].startswith("<!doctype html>")
     assert "--against echo/v2 --against echo/v1 --stage dev" in report["command"]
     assert ask(browser, "compare", stage="dev", model="echo", canary="v2", baseline="v2")[0] == 400
@@ -189,7 +189,7 @@ def test_damaged_lines_and_pipes_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "capture.jsonl"
     sample = Sample(1.0, "dev", "echo", "v1", False, "application/json", None, b'{"a":1}', 200, 1.5, "/r")
     path.write_bytes(b"\n".join([b"half of a li", write_line(sample), b'{"other": 1}', write_line(sample)[:20]]))
-    assert [row.sample for row in read_capture(path)] == [sample]
+    assert [entry.sample for entry in read_capture(path)] == [sample]
     assert list(read_capture(tmp_path / "nothing")) == []
     os.mkfifo(tmp_path / "pipe")
     assert list(read_capture(tmp_path / "pipe")) == []

@@ -26,10 +26,10 @@ def test_vendored_files_are_those_that_were_fetched() -> None:
     listed = json.loads((FOLDER / "vendor" / "vendor.json").read_text())
     files = {path.name for path in (FOLDER / "vendor").iterdir()} - {"vendor.json"}
     assert set(listed) == files
-    for name, row in listed.items():
-        assert hashlib.sha256((FOLDER / "vendor" / name).read_bytes()).hexdigest() == row["sha256"]
-        assert row["license"] in {"MIT", "Apache-2.0"}
-        assert "@" in row["from"]
+    for name, entry in listed.items():
+        assert hashlib.sha256((FOLDER / "vendor" / name).read_bytes()).hexdigest() == entry["sha256"]
+        assert entry["license"] in {"MIT", "Apache-2.0"}
+        assert "@" in entry["from"]
 
 
 def test_every_file_that_the_page_names_is_there() -> None:

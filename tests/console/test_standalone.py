@@ -122,7 +122,7 @@ def test_read_only_changes_nothing(server: RunningServer) -> None:
     before = (server.project / "models.yaml").read_bytes()
     with console(server.project, "--url", f"http://127.0.0.1:{server.port}", "--read-only") as page:
         state = page.get("/state")
-        assert not any(row["allowed"] for row in state["stages"][0]["actions"])
+        assert not any(action["allowed"] for action in state["stages"][0]["actions"])
         wish = {"action": "start", "stage": "dev", "serve": {"echo": "v2"}, "generation": state["generation"]}
         assert page.send("POST", "/console/act", wish)[0].status == 403
     assert (server.project / "models.yaml").read_bytes() == before
@@ -133,10 +133,12 @@ def test_the_plan_is_that_of_the_command(server: RunningServer) -> None:
     printed = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S).stdout)
     with console(server.project, "--url", f"http://127.0.0.1:{server.port}") as page:
         shown = page.get("/plan")
-    assert [row["name"] for row in shown["functions"]] == [row["name"] for row in printed["functions"]]
+    assert [function["name"] for function in shown["functions"]] == [
+        function["name"] for function in printed["functions"]
+    ]
     assert shown["costs"] == printed["costs"]
     assert len(shown["quotas"]) == len(printed["quotas"])
-    assert shown["quotas"][0]["share"] == max(row["share"] for row in shown["quotas"])
+    assert shown["quotas"][0]["share"] == max(quota["share"] for quota in shown["quotas"])
 
 
 def test_a_place_must_be_named(tmp_path: Path) -> None:

@@ -36,14 +36,14 @@ def make_row(
     return {"name": name, "request": kept, "response": {"outputs": list(_outputs(answer, tuple(outputs)))}}
 
 
-def insert_row(text: str, row: Mapping[str, Any]) -> str:
+def insert_row(text: str, example: Mapping[str, Any]) -> str:
     """The text of an examples file with one more row at its end; an empty text becomes a list of one.
 
     Raises:
         ExamplesError: the text is not a JSON list.
     """
     if not text.strip():
-        return f"[\n{_spell(row, '  ')}\n]\n"
+        return f"[\n{_spell(example, '  ')}\n]\n"
     try:
         rows = json.loads(text)
     except ValueError as error:
@@ -52,17 +52,17 @@ def insert_row(text: str, row: Mapping[str, Any]) -> str:
         raise ExamplesError("the file must be a list of examples")
     end = text.rindex("]")
     if not rows:
-        return f"[\n{_spell(row, '  ')}\n]{text[end + 1 :] or ''}"
+        return f"[\n{_spell(example, '  ')}\n]{text[end + 1 :] or ''}"
     before = text[:end].rstrip()
     opening = re.match(r"\s*\[(\s*)", text)
     assert opening is not None  # it is a list
     indent = opening[1].rpartition("\n")[2] if "\n" in opening[1] else "  "
-    return f"{before},\n{_spell(row, indent)}\n{text[end:]}"
+    return f"{before},\n{_spell(example, indent)}\n{text[end:]}"
 
 
-def _spell(row: Mapping[str, Any], indent: str) -> str:
+def _spell(example: Mapping[str, Any], indent: str) -> str:
     """A row with a line for each key: numbers of a tensor, one a line, would fill pages."""
-    inner = [f"{indent}{indent}{json.dumps(key)}: {_dump(value)}" for key, value in row.items()]
+    inner = [f"{indent}{indent}{json.dumps(key)}: {_dump(value)}" for key, value in example.items()]
     return f"{indent}{{\n" + ",\n".join(inner) + f"\n{indent}}}"
 
 
@@ -79,7 +79,7 @@ def _outputs(answer: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> Iterat
             yield {key: tensor[key] for key in ("name", "shape", "datatype", "data")}
         return
     for name, values in _named(answer, specs):
-        datatype = next((row.datatype for row in specs if row.name == name), "")
+        datatype = next((spec.datatype for spec in specs if spec.name == name), "")
         if not datatype:
             message = f"the answer does not say the datatype of `{name}`: send the request in the protocol's form"
             raise ExamplesError(message)
@@ -94,8 +94,8 @@ def _named(answer: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> Iterator
     outputs, rows = answer.get("outputs"), answer.get("predictions")
     if isinstance(outputs, dict):
         yield from outputs.items()
-    elif isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
-        yield from ((name, [row[name] for row in rows]) for name in rows[0])
+    elif isinstance(rows, list) and rows and all(isinstance(prediction, dict) for prediction in rows):
+        yield from ((name, [prediction[name] for prediction in rows]) for name in rows[0])
     elif isinstance(rows, list) and len(specs) == 1:
         yield specs[0].name, rows
     else:

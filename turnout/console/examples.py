@@ -71,23 +71,27 @@ def save_example(subject: Subject, wish: ExampleWish) -> str:
         WishError: there is no such request, or it cannot be an example.
         ManifestChangedError: somebody saved one of the files at this moment.
     """
-    row = find_kept(subject, wish.key)
-    if row is None:
+    kept = find_kept(subject, wish.key)
+    if kept is None:
         raise WishError(404, "This request is gone: newer ones have taken its place.", "Look again.")
-    if row.sample.model != wish.model:
-        raise WishError(422, f"The request is one of {row.sample.model}, not of {wish.model}.")
-    if row.sample.header_length is not None:
+    if kept.sample.model != wish.model:
+        raise WishError(422, f"The request is one of {kept.sample.model}, not of {wish.model}.")
+    if kept.sample.header_length is not None:
         raise WishError(422, "The request has binary tensors.", "Examples are JSON: send it as JSON and save that.")
-    if len(row.sample.body) > MOST_EXAMPLE_BYTES:
-        raise WishError(422, f"The request has {len(row.sample.body):,} bytes.", "Save a smaller one.")
-    answer = send_again(subject, row, row.sample.stage, wish.version)
+    if len(kept.sample.body) > MOST_EXAMPLE_BYTES:
+        raise WishError(422, f"The request has {len(kept.sample.body):,} bytes.", "Save a smaller one.")
+    answer = send_again(subject, kept, kept.sample.stage, wish.version)
     if answer["status"] != 200:
         message = f"{wish.model} {wish.version} answers it with HTTP {answer['status']}."
         raise WishError(422, message, "An example is a request that the version answers.")
-    request = orjson.loads(without_version(row.sample).body)
+    request = orjson.loads(without_version(kept.sample).body)
     with editing(subject.manifest, lambda: None):
         project = subject.project()
-        named = (row for row in project.manifest.versions if (row.model, row.name) == (wish.model, wish.version))
+        named = (
+            version
+            for version in project.manifest.versions
+            if (version.model, version.name) == (wish.model, wish.version)
+        )
         version = next(named, None)
         if version is None:
             raise WishError(422, f"models.yaml has no {wish.model} {wish.version}.")
@@ -101,8 +105,8 @@ def _write(project: Project, version: Version, wish: ExampleWish, request: Any, 
     path = (folder / name).resolve()
     before = path.read_bytes() if path.exists() else b""
     try:
-        row = make_row(wish.name, request, answer, artifact.signature.outputs if artifact else ())
-        text = insert_row(before.decode(), row)
+        example = make_row(wish.name, request, answer, artifact.signature.outputs if artifact else ())
+        text = insert_row(before.decode(), example)
     except (ExamplesError, UnicodeDecodeError) as error:
         raise WishError(422, f"{name}: {error}.") from error
     hooks = free_hooks(version, hooks_of(folder / version.transform)) if version.transform else frozenset()
@@ -118,7 +122,9 @@ def _write(project: Project, version: Version, wish: ExampleWish, request: Any, 
     replace_text(path, text, before)
     if edited:
         replace_text(manifest.path.resolve(), edited, bytes_of(manifest))
-    shared = [row.name for row in manifest.model(version.model).versions if row.examples == name and row != version]
+    shared = [
+        other.name for other in manifest.model(version.model).versions if other.examples == name and other != version
+    ]
     also = f" {' and '.join(shared)} {'have' if len(shared) > 1 else 'has'} the same file." if shared else ""
     return f"Added example {wish.name} of {version.model} {version.name} to {name}.{also}"
 

@@ -137,9 +137,9 @@ class ConsoleHandler:
         sample = make_sample_request(project, model, version, "")
         examples: list[Mapping[str, Any]] = []
         named = project.manifest.model(model)
-        for row in named.versions:
-            if row.name == sample.version and row.examples:
-                read = read_examples(project.manifest.path.parent / row.examples)
+        for declared in named.versions:
+            if declared.name == sample.version and declared.examples:
+                read = read_examples(project.manifest.path.parent / declared.examples)
                 examples = [{"name": example.name, "request": example.request} for example in read]
         return answer_json(200, {"version": sample.version, "request": sample.request, "examples": examples})
 

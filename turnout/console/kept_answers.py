@@ -50,10 +50,10 @@ class KeptAnswers:
     def _list(self, query: Query) -> dict[str, Any]:
         self._check_place()
         kept = read_kept(self._subject)
-        wanted = [row for row in kept if filter_of(query).wants(row.sample)]
+        wanted = [kept_request for kept_request in kept if filter_of(query).wants(kept_request.sample)]
         return {
             "sources": describe_sources(self._subject),
-            "rows": [describe_kept(row) for row in wanted[:MOST_ROWS]],
+            "rows": [describe_kept(kept_request) for kept_request in wanted[:MOST_ROWS]],
             "wanted": len(wanted),
             "kept": len(kept),
         }
@@ -62,10 +62,10 @@ class KeptAnswers:
         return describe_body(self._subject, self._find(query))
 
     def _send_again(self, query: Query) -> dict[str, Any]:
-        row = self._find(query)
-        stage, version = query.get("stage") or row.sample.stage, query.get("version", "")
-        self._check_names(stage, row.sample.model, version)
-        return send_again(self._subject, row, stage, version)
+        kept = self._find(query)
+        stage, version = query.get("stage") or kept.sample.stage, query.get("version", "")
+        self._check_names(stage, kept.sample.model, version)
+        return send_again(self._subject, kept, stage, version)
 
     def _compare(self, query: Query) -> dict[str, Any]:
         self._check_place()
@@ -73,7 +73,11 @@ class KeptAnswers:
         self._check_names(comparing.stage, comparing.model, comparing.canary, comparing.baseline)
         if not comparing.canary or comparing.canary == comparing.baseline:
             raise WishError(400, "Name two different versions: `canary` and `baseline`.")
-        wanted = [row for row in read_kept(self._subject) if filter_of(query, of="of_").wants(row.sample)]
+        wanted = [
+            kept_request
+            for kept_request in read_kept(self._subject)
+            if filter_of(query, of="of_").wants(kept_request.sample)
+        ]
         limit = query.get("limit", str(MOST_SENT))
         if not (limit.isascii() and limit.isdigit() and 0 < int(limit) <= MOST_SENT):
             raise WishError(400, f"`limit` must be a number from 1 to {MOST_SENT:,}.")
@@ -82,10 +86,10 @@ class KeptAnswers:
 
     def _find(self, query: Query) -> KeptRequest:
         self._check_place()
-        row = find_kept(self._subject, query.get("key", ""))
-        if row is None:
+        kept = find_kept(self._subject, query.get("key", ""))
+        if kept is None:
             raise WishError(404, "This request is gone: newer ones have taken its place.", "Look again.")
-        return row
+        return kept
 
     def _check_place(self) -> None:
         """Requests hold what callers sent, and on AWS they are in the functions' logs."""
@@ -97,9 +101,9 @@ class KeptAnswers:
 
     def _check_names(self, stage: str, model: str, *versions: str) -> None:
         manifest = self._subject.project().manifest
-        if stage not in {row.name for row in manifest.stages}:
+        if stage not in {candidate.name for candidate in manifest.stages}:
             raise WishError(404, f"There is no stage {stage!r}.")
-        known = {row.name for row in manifest.versions if row.model == model}
+        known = {candidate.name for candidate in manifest.versions if candidate.model == model}
         for version in versions:
             if version and version not in known:
                 raise WishError(404, f"{model} has no version {version!r}.")

@@ -84,13 +84,13 @@ def read_kept(subject: Subject) -> list[KeptRequest]:
     Raises:
         UnreachableError: the server does not answer.
     """
-    kept = {row.key: row for row in (*_sampled(subject), *read_capture(subject.capture))}
-    return sorted(kept.values(), key=lambda row: row.sample.time, reverse=True)
+    kept = {kept_request.key: kept_request for kept_request in (*_sampled(subject), *read_capture(subject.capture))}
+    return sorted(kept.values(), key=lambda kept_request: kept_request.sample.time, reverse=True)
 
 
 def find_kept(subject: Subject, key: str) -> KeptRequest | None:
     """The request with that key; None where it is gone."""
-    return next((row for row in read_kept(subject) if row.key == key), None)
+    return next((kept_request for kept_request in read_kept(subject) if kept_request.key == key), None)
 
 
 def read_capture(path: Path | None) -> Iterator[KeptRequest]:
@@ -111,9 +111,9 @@ def describe_sources(subject: Subject) -> dict[str, Any]:
     """Where requests come from: the capture, and the stages of which some are sampled."""
     stages = subject.project().manifest.stages
     sampled = [
-        row.name
-        for row in stages
-        if subject.target.is_local and row.canary is not None and row.canary.judgement.agreement is not None
+        stage.name
+        for stage in stages
+        if subject.target.is_local and stage.canary is not None and stage.canary.judgement.agreement is not None
     ]
     capture = subject.capture
     return {
@@ -123,12 +123,12 @@ def describe_sources(subject: Subject) -> dict[str, Any]:
     }
 
 
-def describe_kept(row: KeptRequest) -> dict[str, Any]:
+def describe_kept(kept: KeptRequest) -> dict[str, Any]:
     """A request without its body."""
-    sample = row.sample
+    sample = kept.sample
     return {
-        "key": row.key,
-        "source": row.source,
+        "key": kept.key,
+        "source": kept.source,
         "time": sample.time,
         "stage": sample.stage,
         "model": sample.model,
@@ -142,9 +142,9 @@ def describe_kept(row: KeptRequest) -> dict[str, Any]:
     }
 
 
-def describe_body(subject: Subject, row: KeptRequest) -> dict[str, Any]:
+def describe_body(subject: Subject, kept: KeptRequest) -> dict[str, Any]:
     """A request with its body as text, and the inputs whose values were redacted when it was kept."""
-    sample = row.sample
+    sample = kept.sample
     is_binary = sample.header_length is not None
     shown = sample.body[: sample.header_length] if is_binary else sample.body
     text = shown[:MOST_SHOWN_BYTES].decode(errors="replace")
@@ -154,7 +154,7 @@ def describe_body(subject: Subject, row: KeptRequest) -> dict[str, Any]:
             if (model.name, version.name) == (sample.model, sample.version) and version.capture is not None:
                 redacted = tuple(version.capture.redact)
     return {
-        **describe_kept(row),
+        **describe_kept(kept),
         "body": text,
         "is_cut": len(shown) > MOST_SHOWN_BYTES,
         "binary_bytes": len(sample.body) - len(shown),

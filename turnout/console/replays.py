@@ -57,7 +57,7 @@ class Comparing:
     baseline: str = ""
 
 
-def send_again(subject: Subject, row: KeptRequest, stage: str, version: str) -> dict[str, Any]:
+def send_again(subject: Subject, kept: KeptRequest, stage: str, version: str) -> dict[str, Any]:
     """A request's answer from a version, or from whatever the stage serves where none is named.
 
     It is marked as a replay: neither counted nor captured.
@@ -65,7 +65,7 @@ def send_again(subject: Subject, row: KeptRequest, stage: str, version: str) -> 
     Raises:
         UnreachableError: there is no answer.
     """
-    sample = row.sample
+    sample = kept.sample
     url = subject.target.endpoint_url
     with closing(Replay(url, sample.model, version, stage=stage, headers=subject.headers(stage))) as replay:
         answer = replay.ask(version, sample)
@@ -95,22 +95,22 @@ def compare(
         most: requests that are sent, the newest.
     """
     model, canary, baseline = comparing.model, comparing.canary, comparing.baseline
-    chosen = [row for row in rows if row.sample.model == model][:most][::-1]
+    chosen = [kept for kept in rows if kept.sample.model == model][:most][::-1]
     summary = Summary(Side(f"{model}/{baseline}" if baseline else "captured version"), Side(f"{model}/{canary}"))
     rules = rules_of(subject, comparing.stage)
     keys: list[dict[str, Any]] = []
     shown: list[dict[str, Any]] = []
     url, headers = subject.target.endpoint_url, subject.headers(comparing.stage)
     with closing(Replay(url, model, canary, baseline, stage=comparing.stage, headers=headers, rules=rules)) as replay:
-        for pair in replay.run((number, row.sample) for number, row in enumerate(chosen, 1)):
-            row = chosen[pair.number - 1]
+        for pair in replay.run((number, kept.sample) for number, kept in enumerate(chosen, 1)):
+            kept = chosen[pair.number - 1]
             summary.add(pair)
-            keys.append({"key": row.key, "agrees": pair.agrees})
+            keys.append({"key": kept.key, "agrees": pair.agrees})
             if pair.agrees is False and len(shown) < MOST_SHOWN_PAIRS:
-                body = "" if row.sample.header_length else row.sample.body[:MOST_SHOWN_BYTES].decode(errors="replace")
-                shown.append({"key": row.key, "time": row.sample.time, "body": body, **describe_pair(pair)})
+                body = "" if kept.sample.header_length else kept.sample.body[:MOST_SHOWN_BYTES].decode(errors="replace")
+                shown.append({"key": kept.key, "time": kept.sample.time, "body": body, **describe_pair(pair)})
             yield {"done": pair.number, "of": len(chosen)}
-    digest = hashlib.sha256(b"".join(write_line(row.sample) + b"\n" for row in chosen)).hexdigest()
+    digest = hashlib.sha256(b"".join(write_line(kept.sample) + b"\n" for kept in chosen)).hexdigest()
     source = f"{subject.capture.name if subject.capture else 'samples'}, the latest {len(chosen)} requests"
     origin = ReplayOrigin(datetime.now(UTC), public_url(url), comparing.stage, source, digest)
     yield {
@@ -126,7 +126,7 @@ def compare(
 def rules_of(subject: Subject, stage: str) -> Mapping[str, OutputRule]:
     """The rules of a stage's canary; those of `defaults.canary` where it has none."""
     manifest = subject.project().manifest
-    canary = next((row.canary for row in manifest.stages if row.name == stage), None)
+    canary = next((candidate.canary for candidate in manifest.stages if candidate.name == stage), None)
     agreement = (canary.judgement if canary else manifest.judgement).agreement
     return agreement.rules if agreement else {}
 

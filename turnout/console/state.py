@@ -124,8 +124,8 @@ def describe_stage(subject: Subject, project: Project, stage: Stage, *, may_writ
             "bake_minutes": stage.canary.judgement.bake_minutes,
             "confidence": stage.canary.judgement.confidence,
         },
-        "actions": [row.to_json() for row in list_actions(stage, rollouts, may_write=may_write)],
-        "history": [row.to_json() for row in rollouts[-HISTORY:]],
+        "actions": [action.to_json() for action in list_actions(stage, rollouts, may_write=may_write)],
+        "history": [rollout.to_json() for rollout in rollouts[-HISTORY:]],
     }
 
 
@@ -182,16 +182,16 @@ def describe_traffic(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _rows_of(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for row in metrics["functions"]:
-        model, version = split_function_name(row["function"])
+    for function in metrics["functions"]:
+        model, version = split_function_name(function["function"])
         if model:
             yield {
-                "stage": row["stage"],
+                "stage": function["stage"],
                 "model": model,
                 "version": version,
-                "canary": row["canary"],
-                "requests": sum(row["statuses"]),
-                "errors": row["failures"],
-                "seconds": row["seconds"],
-                "durations": row["durations"],
+                "canary": function["canary"],
+                "requests": sum(function["statuses"]),
+                "errors": function["failures"],
+                "seconds": function["seconds"],
+                "durations": function["durations"],
             }

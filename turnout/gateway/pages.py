@@ -30,8 +30,8 @@ def make_docs(
 
 def settings_of(gateway: Gateway, stage: str) -> StageSettings | None:
     """A stage's settings as they are served at this moment."""
-    row = gateway.stages.snapshot.stages.get(stage)
-    return None if row is None else row.settings
+    stage_state = gateway.stages.snapshot.stages.get(stage)
+    return None if stage_state is None else stage_state.settings
 
 
 def make_front(console: Console | None, docs: DocsHandler) -> Front:

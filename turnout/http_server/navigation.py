@@ -22,8 +22,8 @@ def accepts_html(accepted: str) -> bool:
 
 
 def _read_accepted(accepted: str) -> Iterator[tuple[str, float]]:
-    for row in accepted.split(","):
-        media_type, *parameters = (part.strip().lower() for part in row.split(";"))
+    for media_range in accepted.split(","):
+        media_type, *parameters = (part.strip().lower() for part in media_range.split(";"))
         weights = [value for name, _, value in (part.partition("=") for part in parameters) if name.strip() == "q"]
         try:
             yield media_type, float(weights[0]) if weights else 1.0

@@ -91,8 +91,8 @@ def test_nothing_of_the_project_becomes_markup(odd: Project) -> None:
         assert not {"script", "img", "b", "i", "iframe"} & set(page.tags), path
         assert page.handlers == []
     assert "<script>alert(1)</script>" in page_of(handler, "/docs/dev/odd").text
-    found = page_of(handler, "/docs/dev", "q=%22%3E%3Cscript%3E")
-    assert "script" not in found.tags
+    result = page_of(handler, "/docs/dev", "q=%22%3E%3Cscript%3E")
+    assert "script" not in result.tags
 
 
 def test_a_version_says_what_it_takes_and_returns(odd: Project) -> None:
@@ -228,9 +228,9 @@ def test_a_thousand_models_are_one_list_that_is_filtered() -> None:
     page = read_page(gzip.decompress(answer.body))
     assert len([link for link in page.links if link.startswith(f"/docs/{stage}/")]) == 1000
     assert len(answer.body) < 60_000
-    found = page_of(handler, f"/docs/{stage}", f"q={name}")
-    assert "of 1000 models" in found.text
-    assert f"/docs/{stage}/{name}" in found.links
+    result = page_of(handler, f"/docs/{stage}", f"q={name}")
+    assert "of 1000 models" in result.text
+    assert f"/docs/{stage}/{name}" in result.links
     assert "No model matches" in page_of(handler, f"/docs/{stage}", "q=zzzz").text
 
 

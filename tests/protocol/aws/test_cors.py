@@ -25,10 +25,10 @@ def test_nothing_is_said_without_cors() -> None:
 
 @pytest.mark.parametrize("name", ["Origin", "origin", "ORIGIN"])
 def test_a_named_origin_is_answered_with_itself(name: str) -> None:
-    found = cors_headers(event("https://b.example", name, CorsOrigins="https://a.example,https://b.example"))
-    assert (found["Access-Control-Allow-Origin"], found["Vary"]) == ("https://b.example", "Origin")
-    assert "x-turnout-version" in found["Access-Control-Expose-Headers"]
-    assert "Access-Control-Allow-Credentials" not in found
+    result = cors_headers(event("https://b.example", name, CorsOrigins="https://a.example,https://b.example"))
+    assert (result["Access-Control-Allow-Origin"], result["Vary"]) == ("https://b.example", "Origin")
+    assert "x-turnout-version" in result["Access-Control-Expose-Headers"]
+    assert "Access-Control-Allow-Credentials" not in result
 
 
 @pytest.mark.parametrize(

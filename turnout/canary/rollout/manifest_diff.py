@@ -21,7 +21,7 @@ def make_diff(before: str, after: str, name: str) -> str:
         name: the file's name.
     """
     rows = difflib.unified_diff(before.splitlines(), after.splitlines(), name, name, lineterm="", n=CONTEXT_LINES)
-    lines = [row if len(row) <= MOST_LINE_CHARACTERS else f"{row[:MOST_LINE_CHARACTERS]}..." for row in rows]
+    lines = [line if len(line) <= MOST_LINE_CHARACTERS else f"{line[:MOST_LINE_CHARACTERS]}..." for line in rows]
     left_out = len(lines) - MOST_LINES
     shown = lines if left_out <= 0 else [*lines[:MOST_LINES], f"... {left_out} more lines"]
     return "\n".join(shown)

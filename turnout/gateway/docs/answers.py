@@ -32,8 +32,8 @@ def write_answer(served: ServedVersion, example: Example) -> bytes | None:
     )
     try:
         request = decode_request(_JSON, orjson.dumps(example.request), interface)
-        wanted = [row for row in example.outputs if not request.outputs or row.name in request.outputs]
-        answer = encode_answer({row.name: _array_of(row) for row in wanted}, request, interface)
+        wanted = [tensor for tensor in example.outputs if not request.outputs or tensor.name in request.outputs]
+        answer = encode_answer({output.name: _array_of(output) for output in wanted}, request, interface)
     except (RequestError, ValueError, TypeError, OverflowError, KeyError):
         return None  # `turnout validate` and `turnout test` report it; the page shows the outputs alone
     return answer.body if answer.json_length is None else None

@@ -71,7 +71,7 @@ class DocsHandler:
 
     def _stages_for(self, reader: Reader) -> dict[str, ShownStage]:
         stages = self._source.shown.stages
-        return {name: row for name, row in stages.items() if reader.is_trusted or row.plan.auth == "none"}
+        return {name: stage for name, stage in stages.items() if reader.is_trusted or stage.plan.auth == "none"}
 
     def _answer(self, request: Request, reader: Reader) -> Response:
         parts = [unquote(part) for part in request.path.split("/")[2:] if part]
@@ -119,7 +119,7 @@ def make_stage_page(shown: Shown, stage: ShownStage, frame: Frame, parts: list[s
             return make_index(shown, stage, frame, words)
         case [model] if model in shown.versions or model in shown.graphs:
             return make_model_page(shown, stage, frame, model)
-        case [model, version] if any(row.version.name == version for row in shown.versions.get(model, ())):
+        case [model, version] if any(candidate.version.name == version for candidate in shown.versions.get(model, ())):
             return make_model_page(shown, stage, frame, model, version)
         case _:
             return None
@@ -131,9 +131,9 @@ def find_request(shown: Shown, parts: list[str]) -> bytes | None:
         return None
     model, version, file = parts
     number = re.fullmatch(r"([1-9][0-9]{0,6})\.json", file)
-    for row in shown.versions.get(model, ()):
-        if row.version.name == version and number is not None:
-            examples = shown.project.examples_of(row.version)
+    for candidate in shown.versions.get(model, ()):
+        if candidate.version.name == version and number is not None:
+            examples = shown.project.examples_of(candidate.version)
             if int(number[1]) <= len(examples):
                 return orjson.dumps(examples[int(number[1]) - 1].request)
     return None

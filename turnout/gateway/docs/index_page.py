@@ -65,10 +65,10 @@ def make_index(shown: Shown, stage: ShownStage, frame: Frame, words: str) -> byt
 
 def _find_models(shown: Shown, words: str) -> Iterator[tuple[str, str, int]]:
     wanted = words.lower().split()
-    for row in shown.models():
-        text = f"{row[0]} {row[1]}".lower()
+    for model in shown.models():
+        text = f"{model[0]} {model[1]}".lower()
         if all(word in text for word in wanted):
-            yield row
+            yield model
 
 
 def _served(stage: ShownStage, model: str) -> str:

@@ -44,12 +44,12 @@ def make_model_page(shown: Shown, stage: ShownStage, frame: Frame, model: str, v
     versions = shown.versions.get(model, [])
     shares = stage.shares_of(model)
     described = [
-        row
-        for row in versions
-        if row.version.name == version
-        or (not version and (len(versions) <= MOST_SECTIONS or row.version.name in shares))
+        described_version
+        for described_version in versions
+        if described_version.version.name == version
+        or (not version and (len(versions) <= MOST_SECTIONS or described_version.version.name in shares))
     ]
-    sections = [_version_section(shown, stage, frame, row, shares) for row in described]
+    sections = [_version_section(shown, stage, frame, described_version, shares) for described_version in described]
     if model in shown.graphs:
         sections = [_graph_section(shown, stage, frame, model)]
     operation = stage.inference(model) or stage.inference(model, versions[0].version.name if versions else "")
@@ -92,16 +92,16 @@ def _endpoints(stage: ShownStage, model: str, version: str) -> Html:
 def _list_versions(
     stage: str, model: str, versions: list[ServedVersion], described: list[ServedVersion], shares: Mapping[str, str]
 ) -> Html:
-    here = {row.version.name for row in described}
-    is_described = any(row.version.description for row in versions)
+    here = {described_version.version.name for described_version in described}
+    is_described = any(described_version.version.description for described_version in versions)
     rows: list[tuple[Child, ...]] = [
         (
             tag("a", name, href=f"#{name}" if name in here else address_of(stage, model, name)),
             shares.get(name, "none"),
-            *((rich(row.version.description.partition("\n")[0]),) if is_described else ()),
+            *((rich(described_version.version.description.partition("\n")[0]),) if is_described else ()),
         )
-        for row in versions
-        for name in [row.version.name]
+        for described_version in versions
+        for name in [described_version.version.name]
     ]
     headings = ("Version", "Share of the stage's calls", *(("Description",) if is_described else ()))
     return table(headings, rows, f"Versions of {model}")
@@ -156,36 +156,40 @@ def _tensors(tensors: tuple[TensorSpec, ...], caption: str, *, is_input: bool = 
         return tag("p", f"{caption}: not known, because the model's file is not on this machine.")
     rows: list[tuple[Child, ...]] = [
         (
-            tag("code", row.name),
-            row.datatype,
-            tag("code", _spell_shape(row)),
-            *(("yes" if row.required else "no",) if is_input else ()),
-            _describe_values(row),
+            tag("code", tensor.name),
+            tensor.datatype,
+            tag("code", _spell_shape(tensor)),
+            *(("yes" if tensor.required else "no",) if is_input else ()),
+            _describe_values(tensor),
         )
-        for row in tensors
+        for tensor in tensors
     ]
     return table(("Name", "Datatype", "Shape", *(("Required",) if is_input else ()), "Values"), rows, caption)
 
 
-def _spell_shape(row: TensorSpec) -> str:
-    if row.shape is None:
+def _spell_shape(tensor: TensorSpec) -> str:
+    if tensor.shape is None:
         return "any"
-    names = row.dimension_names or (None,) * len(row.shape)
-    sizes = (name or "-1" if size < 0 else str(size) for size, name in zip(row.shape, names, strict=True))
+    names = tensor.dimension_names or (None,) * len(tensor.shape)
+    sizes = (name or "-1" if size < 0 else str(size) for size, name in zip(tensor.shape, names, strict=True))
     return f"[{', '.join(sizes)}]"
 
 
-def _describe_values(row: TensorSpec) -> Child:
-    if row.labels:
-        labels = ", ".join(map(str, row.labels[:MOST_LABELS])) + (", ..." if len(row.labels) > MOST_LABELS else "")
+def _describe_values(tensor: TensorSpec) -> Child:
+    if tensor.labels:
+        labels = ", ".join(map(str, tensor.labels[:MOST_LABELS])) + (
+            ", ..." if len(tensor.labels) > MOST_LABELS else ""
+        )
         return f"a column per label: {labels}"
-    datatype = DATATYPES[row.datatype]
+    datatype = DATATYPES[tensor.datatype]
     match datatype.kind:
         case "int":
             bits = 8 * datatype.size
             if bits == 64:
-                return f"whole numbers of 64 bits{', 0 and more' if row.datatype.startswith('U') else ''}"
-            low, high = (0, 2**bits - 1) if row.datatype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+                return f"whole numbers of 64 bits{', 0 and more' if tensor.datatype.startswith('U') else ''}"
+            low, high = (
+                (0, 2**bits - 1) if tensor.datatype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+            )
             return f"whole numbers, {low:,} to {high:,}"
         case "float":
             return join(["numbers, or ", tag("code", '"NaN"'), ", ", tag("code", '"Infinity"')])
@@ -269,8 +273,13 @@ def _answer(served: ServedVersion, example: Example) -> Iterator[Html]:
         yield tag("pre", tag("code", body.decode()), class_="answer", tabindex=0, aria_label="Expected answer")
         return
     rows = [
-        (tag("code", row.name), row.datatype, tag("code", str(list(row.shape))), tag("code", _spell_values(row.data)))
-        for row in example.outputs
+        (
+            tag("code", tensor.name),
+            tensor.datatype,
+            tag("code", str(list(tensor.shape))),
+            tag("code", _spell_values(tensor.data)),
+        )
+        for tensor in example.outputs
     ]
     yield table(("Output", "Datatype", "Shape", "Values"), rows, f"Expected outputs of {example.name}")
 
@@ -284,13 +293,17 @@ def _describe_operation(stage: ShownStage, operation: Operation) -> Iterator[Htm
     yield tag("h2", "Request", id="request")
     yield prose(body["requestBody"]["description"])
     sent = [(tag("code", "content-type"), "`application/json` or `application/octet-stream`")]
-    sent += [(tag("code", row["name"]), row["description"]) for row in body["parameters"] if row["in"] == "header"]
+    sent += [
+        (tag("code", parameter["name"]), parameter["description"])
+        for parameter in body["parameters"]
+        if parameter["in"] == "header"
+    ]
     yield table(("Header", "Meaning"), [(name, rich(text)) for name, text in sent], "Request headers")
     yield tag("p", rich(AUTH_SENTENCES[stage.plan.auth]))
     yield tag("h2", "Response", id="response")
     yield prose(body["responses"]["200"]["description"])
     headers = [
-        (tag("code", name), rich(row["description"])) for name, row in body["responses"]["200"]["headers"].items()
+        (tag("code", name), rich(header["description"])) for name, header in body["responses"]["200"]["headers"].items()
     ]
     yield table(("Header", "Meaning"), headers, "Response headers")
     yield tag("h2", "Errors", id="errors")
@@ -301,7 +314,9 @@ def _describe_operation(stage: ShownStage, operation: Operation) -> Iterator[Htm
             '`{"message": sentence}`.'
         ),
     )
-    errors = [(status, rich(row["description"])) for status, row in body["responses"].items() if status != "200"]
+    errors = [
+        (status, rich(response["description"])) for status, response in body["responses"].items() if status != "200"
+    ]
     yield table(("Status", "Meaning"), errors, "Errors")
     yield tag("h2", "Limits", id="limits")
     yield facts(_limits_of(stage))

@@ -97,14 +97,14 @@ class Shown:
     def versions(self) -> Mapping[str, list[ServedVersion]]:
         """Model -> its versions."""
         versions: dict[str, list[ServedVersion]] = {}
-        for row in self.plan.versions:
-            versions.setdefault(row.version.model, []).append(row)
+        for version in self.plan.versions:
+            versions.setdefault(version.version.model, []).append(version)
         return versions
 
     @cached_property
     def graphs(self) -> Mapping[str, ServedGraph]:
         """Model -> the graph that it is."""
-        return {row.model: row for row in self.plan.graphs}
+        return {graph.model: graph for graph in self.plan.graphs}
 
     def models(self) -> Iterator[tuple[str, str, int]]:
         """Each model with its description and its number of versions; a graph has none."""
@@ -115,7 +115,7 @@ class Shown:
         """What a version, or a graph, takes and returns."""
         if version == GRAPH:
             return self.graphs[model].signature
-        return next(row.signature for row in self.versions[model] if row.version.name == version)
+        return next(candidate.signature for candidate in self.versions[model] if candidate.version.name == version)
 
 
 def make_shown(
@@ -137,7 +137,7 @@ def make_shown(
         project,
         plan,
         {
-            row.name: ShownStage(*rows[row.name], documents[rows[row.name][1].name], partial(live, row.name))
-            for row in project.manifest.stages
+            entry.name: ShownStage(*rows[entry.name], documents[rows[entry.name][1].name], partial(live, entry.name))
+            for entry in project.manifest.stages
         },
     )

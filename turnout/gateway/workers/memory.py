@@ -46,7 +46,7 @@ def proportional_bytes() -> int:
     """Memory of this process, what it shares with others counted in part; its resident memory where that is unknown."""
     try:
         lines = _SMAPS_ROLLUP.read_text().splitlines()
-        return next(int(row.split()[1]) * 1024 for row in lines if row.startswith("Pss:"))
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
     except (OSError, ValueError, StopIteration):
         return resident_bytes()
 
@@ -66,15 +66,15 @@ def find_memory_limit(root: Path = Path("/")) -> int:
     limits = [_read_number(file) for file in _cgroup_files(root)]
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = (root / "proc/meminfo").read_text().splitlines()
-        limits.append(next(int(row.split()[1]) * 1024 for row in lines if row.startswith("MemTotal:")))
+        limits.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:")))
     return min((limit for limit in limits if limit > 0), default=0)
 
 
 def _cgroup_files(root: Path) -> Iterator[Path]:
     """Where the limit of this process's control group may be written, and those of the groups around it."""
     with contextlib.suppress(OSError):
-        for row in (root / "proc/self/cgroup").read_text().splitlines():
-            _, controllers, group = row.split(":", 2)
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
             if controllers and "memory" not in controllers.split(","):
                 continue
             base, name = (
