@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -17,11 +17,13 @@ from turnout.protocol.codecs.requests import InferenceRequest
 from turnout.protocol.codecs.responses import FEW_ELEMENTS, make_tensor_answer
 from turnout.protocol.errors import RequestError
 from turnout.protocol.naming import CANARY_HEADER, DIGEST_HEADER, MODEL_HEADER, VERSION_HEADER
+from turnout.protocol.run_times import wants_run_times, with_run_times
 from turnout.protocol.tensors.datatypes import Array
 from turnout.protocol.tensors.interface import Interface, build_interface, datatype_of
 from turnout.protocol.tensors.output_sizes import OutputSizes
 
 from .runtime import Cancellation, FunctionSpec, Model, OpenModel, RunCancelled
+from .timed_model import TimedModel
 from .transform import Transform
 
 log = logging.getLogger("turnout.function")
@@ -102,20 +104,27 @@ class ModelFunction:
             RunCancelled: `context.cancellation` was used, or `may_run` said no.
         """
         headers = self._headers["true" if is_canary(event) else "false"] | cors_headers(event)
+        times: list[tuple[int, int]] = []
         try:
-            return self._answer(event, context, headers)
+            answer = self._answer(event, context, headers, times)
         except RequestError as error:
-            return _failure(error, headers)
+            answer = _failure(error, headers)
         except (RunCancelled, MemoryError):
             raise  # neither is an answer; Lambda ends a function that has no memory left
         except Exception:
             log.exception("%s %s failed", self.spec.model, self.spec.version)
-            return _failure(RequestError("MODEL_FAILED", f"{self.spec.model} {self.spec.version} failed"), headers)
+            answer = _failure(RequestError("MODEL_FAILED", f"{self.spec.model} {self.spec.version} failed"), headers)
+        return with_run_times(answer, times) if times else answer
 
-    def _answer(self, event: Mapping[str, Any], context: Any, headers: dict[str, str]) -> dict[str, Any]:
+    def _answer(
+        self, event: Mapping[str, Any], context: Any, headers: dict[str, str], times: list[tuple[int, int]]
+    ) -> dict[str, Any]:
         loaded = self._loaded or self._load()
-        if "turnout" in event and is_ping(event):
-            return make_answer(200, headers, b'{"ready":true}')
+        if "turnout" in event:
+            if is_ping(event):
+                return make_answer(200, headers, b'{"ready":true}')
+            if wants_run_times(event):
+                loaded = replace(loaded, model=TimedModel(loaded.model, times))
         request_headers, body = read_event(event)
         request = decode_request(request_headers, body, loaded.interface)
         may_run = getattr(context, "may_run", None)

@@ -41,6 +41,7 @@ GATEWAY = (
     "turnout.gateway.editions",
     "turnout.gateway.services",
     "turnout.gateway.docs",
+    "turnout.gateway.tracing",
     "turnout.gateway.observers",
     "turnout.gateway.api",
     "turnout.gateway.functions.in_process",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,15 +13,22 @@ from tritonclient.utils import InferenceServerException
 
 from tests.builders.isolated_project import share_packages
 from tests.builders.open_inference_project import write_open_inference_project
+from tests.builders.otlp_receiver import CALLER, OtlpReceiver, otlp_receiver, tree_of
 from tests.builders.running_server import RunningServer, running_server
 from tests.builders.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def receiver() -> Iterator[OtlpReceiver]:
+    with otlp_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def server(receiver: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     project = write_open_inference_project(tmp_path_factory.mktemp("isolated-clients"))
     share_packages(project, tmp_path_factory)
-    with running_server(project, "--workers", "1", "--isolated") as running:
+    with running_server(project, "--workers", "1", "--isolated", "--otlp-endpoint", receiver.url) as running:
         yield running
 
 
@@ -61,3 +69,19 @@ def test_kserves_client_is_answered_in_json(server: RunningServer) -> None:
             return result
 
     assert asyncio.run(ask()) == [2, 4]
+
+
+def test_spans_cross_the_processes_of_routers_and_versions(server: RunningServer, receiver: OtlpReceiver) -> None:
+    trace = secrets.token_hex(16)
+    body = {"inputs": {"a": [1.0, 2.0], "b": [3.0, 4.0]}}
+    answer = server.post("/models/routed/inference", body, traceparent=f"00-{trace}-{CALLER}-01")
+    assert answer.status == 200
+    spans = receiver.trace(trace, 4)
+    route, version = "POST /models/routed/inference", f"routed {answer.headers['x-turnout-version']}"
+    assert tree_of(spans) == {
+        route: "caller",
+        "routed router": route,
+        version: "routed router",
+        "session.run": version,
+    }
+    assert b"turnout" not in answer.body

@@ -38,6 +38,7 @@ from turnout.gateway.shared.samples import SharedSamples
 from turnout.gateway.shared.session_budget import SessionBudget
 from turnout.gateway.shared.state import CAPTURE_LOCK, LINES_LOCK, SAMPLES_LOCK, SharedState
 from turnout.gateway.sockets import bind_sockets
+from turnout.gateway.tracing_parts import open_tracing
 from turnout.gateway.workers.memory import find_memory_limit, trim_memory
 from turnout.gateway.workers.processors import processors
 from turnout.http_server.messages import Request, Response
@@ -85,6 +86,7 @@ def serve(
     services: ServicesMode | None = None,
     isolation: Isolation | None = None,
     max_memory: int = 0,
+    otlp_endpoint: str = "",
     make_console: Callable[[str], Console] | None = None,
     preparing: Callable[[int], AbstractContextManager[BuildProgress]] = lambda _: nullcontext(ignore_progress),
     check_interrupt: Callable[[], None] = lambda: None,
@@ -108,6 +110,7 @@ def serve(
         isolation: how each function runs in processes of its own; None runs all in this one.
         max_memory: bytes that the server may take; idle versions are unloaded beyond. 0 is `MEMORY_SHARE` of what
             there is.
+        otlp_endpoint: the address of an OpenTelemetry collector that gets spans; empty traces nothing.
         make_console: makes the console of the server at an address; None has none.
         preparing: shows progress while the isolated functions' packages are built; told how many functions there are.
         check_interrupt: raises KeyboardInterrupt if one came and was dropped; called once, before workers start.
@@ -142,6 +145,7 @@ def serve(
         parts = ServiceParts(state, samples, guard, secrets.token_hex(8), output.dropped, console)
         is_public = services is ServicesMode.TOKEN
         line_log = json_log(lines.write) if log_format == "json" else text_log(lines.write)
+        tracing = open_tracing(otlp_endpoint, project.manifest.platform, state.spans)
         outlets = Outlets(
             state.counters,
             samples,
@@ -149,6 +153,7 @@ def serve(
             None if captured is None else captured.write,
             line_log if access_log else None,
             state.callers,
+            tracing.observe,
         )
         budget = make_budget(max_memory, state, in_process=isolation is None)
         refusals = {int(status): make_refusal(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
@@ -162,6 +167,7 @@ def serve(
                     running=state.running,
                     budget=budget,
                     loads_at_once=max(2, -(-processors() // workers)),
+                    wrap=tracing.wrap,
                 )
             with preparing(len(edition.plan.functions)) if before is None else nullcontext(ignore_progress) as progress:
                 return open_isolated(
@@ -172,23 +178,26 @@ def serve(
                     share=workers,
                     make_slots=state.slots.slots_of,
                     budget=budget,
+                    wrap=tracing.wrap,
                     before=before if isinstance(before, IsolatedFunctions) else None,
                 )
 
         def flush() -> None:
+            tracing.close()
             deferred.finish(FINISH_S)
             lines.flush()
             if captured is not None:
                 captured.flush()
 
         def gateway_of(edition: Edition, functions: Functions) -> Gateway:
+            called = tracing.wrap(functions)
             docs = make_docs(
                 edition, guard, lambda name: settings_of(gateway, name), is_public=is_public, console=console
             )
             gateway = build_gateway(
                 edition.project,
                 edition.plan,
-                functions,
+                called,
                 apis=edition.apis,
                 stage=stage,
                 keys=edition.keys,
@@ -199,10 +208,11 @@ def serve(
                 services={}
                 if services is ServicesMode.OFF
                 else make_services(
-                    parts, edition.apis, [function.name for function in edition.plan.functions], functions, docs
+                    parts, edition.apis, [function.name for function in edition.plan.functions], called, docs
                 ),
                 replay_token=state.replay_token,
                 front=None if services is ServicesMode.OFF else make_front(console, docs),
+                tracer=tracing.tracer,
             )
             return gateway
 

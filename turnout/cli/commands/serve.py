@@ -18,6 +18,7 @@ import typer
 from turnout.cli.commands.build import FULL, building
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
 from turnout.cli.output import CommandError, notify
+from turnout.extras import MissingPackageError
 from turnout.gateway.interrupt import remembered_interrupt
 from turnout.loopback import is_loopback
 from turnout.system.service_tokens import ServicesMode
@@ -103,6 +104,15 @@ ConsoleWriteOption = Annotated[
     bool,
     typer.Option("--console-write", help="Let the console change stages also where other machines can reach it."),
 ]
+OtlpOption = Annotated[
+    str,
+    typer.Option(
+        "--otlp-endpoint",
+        metavar="URL",
+        help="Send traces to this OpenTelemetry collector over OTLP/HTTP, such as http://127.0.0.1:4318.",
+        show_default=False,
+    ),
+]
 IsolatedOption = Annotated[
     bool, typer.Option("--isolated", help="Run each version in its own processes, as Lambda does.")
 ]
@@ -151,6 +161,7 @@ def serve(
     services: ServicesOption = None,
     console: ConsoleOption = None,
     console_write: ConsoleWriteOption = False,
+    otlp_endpoint: OtlpOption = "",
     isolated: IsolatedOption = False,
     max_environments: EnvironmentsOption = 0,
     idle_timeout: IdleOption = 300.0,
@@ -181,6 +192,7 @@ def serve(
         from turnout.packaging.layer import LayerError
         from turnout.project.manifest_file import manifest_path
 
+        check_otlp(otlp_endpoint)
         door = make_door(host, services, is_wanted=console, may_write=console_write)
         isolation = None
         if isolated:
@@ -202,6 +214,7 @@ def serve(
                 services=services,
                 isolation=isolation,
                 max_memory=max_memory,
+                otlp_endpoint=otlp_endpoint,
                 make_console=None
                 if door is None
                 else partial(make_console, manifest, door, capture=None if capture is None else capture.absolute()),
@@ -230,6 +243,21 @@ def serve(
                 else ""
             )
             raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or error}.", hint, code=1) from error
+
+
+def check_otlp(endpoint: str) -> None:
+    """Refuse an endpoint that is none, and any where what sends spans is not installed; empty is fine."""
+    if not endpoint:
+        return
+    try:
+        from turnout.gateway.tracing.tracing import check_endpoint
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        missing = MissingPackageError("opentelemetry-exporter-otlp-proto-http", "--otlp-endpoint")
+        raise CommandError(f"{missing.message}.", missing.hint) from None
+    if problem := check_endpoint(endpoint):
+        raise CommandError(f"--otlp-endpoint: {problem}.")
 
 
 def make_door(host: str, services: ServicesMode | None, *, is_wanted: bool | None, may_write: bool) -> Door | None:

@@ -6,7 +6,7 @@ Made by the core for each request and read by all who follow.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from turnout.gateway.api.fields import HOST, ORIGIN, USER_AGENT, Fields, fields_of
 from turnout.gateway.api.identifiers import RequestTimes, extended_request_id, request_id
@@ -49,6 +49,7 @@ class Exchange:
         routed: None until the path and the method have led to an operation.
         target: None until the request has been admitted and validated.
         trace: of the event; empty until there is one.
+        span: of OpenTelemetry, where requests are traced and a function is called; else None.
         error: why the gateway answered itself, or None.
         is_replayed: whether it is a replay, which is neither captured nor counted.
 
@@ -70,6 +71,7 @@ class Exchange:
         "request_id",
         "routed",
         "share",
+        "span",
         "stage",
         "stage_path",
         "started",
@@ -93,6 +95,7 @@ class Exchange:
         self.key: ApiKey | None = None
         self.trace = ""
         self.error: GatewayError | None = None
+        self.span: Any = None
         self.is_replayed = False
 
     @property
@@ -126,6 +129,14 @@ class Exchange:
             "resourcePath": operation.resource if operation else "",
             "stage": stage.settings.name if stage else "",
         }
+
+
+class Tracer(Protocol):
+    """Traces exchanges."""
+
+    def begin(self, exchange: Exchange, event: dict[str, Any]) -> dict[str, Any]:
+        """Begin an exchange's span; return the event with which its function is called."""
+        ...
 
 
 Observer = Callable[[Exchange, Response, float], None]

@@ -14,13 +14,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.gateway.api.exchange import Exchange, Observer, Routed
+from turnout.gateway.api.exchange import Exchange, Observer, Routed, Tracer
 from turnout.gateway.api.fields import ACCEPT, API_KEY, CONTENT_TYPE, ORIGIN, REPLAY, fields_of, parse_query
 from turnout.gateway.api.identifiers import Identifiers, RequestTimes, trace_of_answer
 from turnout.gateway.api.proxy_event import Endpoint, Events, is_too_large
 from turnout.gateway.api.proxy_response import MalformedAnswerError, read_answer
 from turnout.gateway.api.replay_token import is_replay_token
-from turnout.gateway.functions.invocation import Functions, Invocation
+from turnout.gateway.functions.invocation import Invocable, Invocation
 from turnout.gateway.rules.authorize import REFUSAL_OF, Access, ApiKey, ApiKeys
 from turnout.gateway.rules.document import compile_document
 from turnout.gateway.rules.errors import (
@@ -91,6 +91,7 @@ class Gateway:
             control plane and others that are not the API's.
         replay_token: the header's value by which replayed requests are known; empty knows none.
         front: answers browsers that ask for `/`; None, or an answer of None, leaves it to the stages.
+        tracer: begins a span for each request that reaches a function, or None.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -100,7 +101,7 @@ class Gateway:
     def __init__(
         self,
         apis: Iterable[RestApi],
-        functions: Functions,
+        functions: Invocable,
         *,
         default_stage: str = "",
         endpoint: Endpoint | None = None,
@@ -113,6 +114,7 @@ class Gateway:
         services: Mapping[str, Handler] | None = None,
         replay_token: str = "",
         front: Front | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         apis = tuple(apis)
         endpoint = endpoint or Endpoint()
@@ -134,6 +136,7 @@ class Gateway:
         self._services = services or {}
         self._replay_token = replay_token
         self._front = front
+        self._tracer = tracer
         self._clock = clock
         self._monotonic = monotonic
         self._random = random
@@ -271,6 +274,8 @@ class Gateway:
         event = self._events.build(exchange, routed, query)
         if is_too_large(event, request.body):
             return self._refuse(exchange, EVENT_TOO_LARGE)
+        if self._tracer is not None:
+            event = self._tracer.begin(exchange, event)
         invocation = self._functions.invoke(target.function, target.alias, event, target.timeout_s)
         if isinstance(invocation, Invocation):
             return self._respond(exchange, routed, target, invocation)

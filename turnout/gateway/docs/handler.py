@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote
 import orjson
 
 from turnout.gateway.docs.access import Reader, find_reader
-from turnout.gateway.docs.layout import FILES, Frame, answer_file, answer_html, answer_json, answer_text
+from turnout.gateway.docs.layout import FILES, PageFrame, answer_file, answer_html, answer_json, answer_text
 from turnout.gateway.docs.shown import Shown, ShownStage
 from turnout.http_server.messages import Handler, Request, Response
 from turnout.http_server.navigation import lead_browser
@@ -84,7 +84,7 @@ class DocsHandler:
         if stage is None:
             return answer_text(404, f"There is no such stage. There are: {', '.join(stages)}.")
         has_console = self._source.has_console and reader.is_trusted
-        frame = Frame(
+        frame = PageFrame(
             base=find_base(request),
             stages=tuple(stages),
             stage=stage.plan.name,
@@ -101,7 +101,7 @@ class DocsHandler:
         )
 
 
-def make_stage_page(shown: Shown, stage: ShownStage, frame: Frame, parts: list[str], words: str) -> bytes | None:
+def make_stage_page(shown: Shown, stage: ShownStage, frame: PageFrame, parts: list[str], words: str) -> bytes | None:
     """The page of a path below a stage; None where there is none.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from turnout.gateway.docs.html import Html, prose, rich, table, tag
-from turnout.gateway.docs.layout import Frame, address_of, make_page
+from turnout.gateway.docs.layout import PageFrame, address_of, make_page
 from turnout.gateway.docs.shown import Shown, ShownStage
 from turnout.openapi.document import INFO
 from turnout.plan.auth import AUTH_TYPES
@@ -21,7 +21,7 @@ AUTH_SENTENCES = {
 assert AUTH_SENTENCES.keys() == AUTH_TYPES.keys()
 
 
-def make_index(shown: Shown, stage: ShownStage, frame: Frame, words: str) -> bytes:
+def make_index(shown: Shown, stage: ShownStage, frame: PageFrame, words: str) -> bytes:
     """The page.
 
     Args:

@@ -32,7 +32,7 @@ FILES = {"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class PageFrame:
     """What a page knows of the request.
 
     Args:
@@ -63,7 +63,7 @@ def try_address(model: str, version: str = "") -> str:
     return f"/{CONSOLE_SEGMENT}/#try/{quote(model, safe='')}" + (f"/{quote(version, safe='')}" if version else "")
 
 
-def make_page(frame: Frame, title: str, *content: Child, model: str = "") -> bytes:
+def make_page(frame: PageFrame, title: str, *content: Child, model: str = "") -> bytes:
     """A whole page.
 
     Args:

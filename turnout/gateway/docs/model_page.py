@@ -14,8 +14,8 @@ from turnout.gateway.docs.answers import write_answer
 from turnout.gateway.docs.code_examples import FILE, Call, write_curl, write_javascript, write_python
 from turnout.gateway.docs.html import Child, Html, facts, join, prose, rich, table, tag
 from turnout.gateway.docs.index_page import AUTH_SENTENCES
-from turnout.gateway.docs.layout import Frame, address_of, make_page, try_address
-from turnout.gateway.docs.shown import Operation, Shown, ShownStage
+from turnout.gateway.docs.layout import PageFrame, address_of, make_page, try_address
+from turnout.gateway.docs.shown import Shown, ShownOperation, ShownStage
 from turnout.plan.values import ServedVersion
 from turnout.protocol.aws.limits import LARGEST_BODY_BYTES, LARGEST_EVENT_BYTES, LARGEST_REQUEST_BYTES
 from turnout.protocol.naming import GRAPH
@@ -30,7 +30,7 @@ SHOWN_BYTES = 20_000
 """The longest answer that is shown whole."""
 
 
-def make_model_page(shown: Shown, stage: ShownStage, frame: Frame, model: str, version: str = "") -> bytes:
+def make_model_page(shown: Shown, stage: ShownStage, frame: PageFrame, model: str, version: str = "") -> bytes:
     """The page of a model, or of one of its versions.
 
     Args:
@@ -67,7 +67,7 @@ def make_model_page(shown: Shown, stage: ShownStage, frame: Frame, model: str, v
     )
 
 
-def _links(frame: Frame, model: str, version: str) -> Html:
+def _links(frame: PageFrame, model: str, version: str) -> Html:
     links = [tag("a", "All models", href=address_of(frame.stage))]
     if version:
         links.append(tag("a", f"All versions of {model}", href=address_of(frame.stage, model)))
@@ -108,7 +108,7 @@ def _list_versions(
 
 
 def _version_section(
-    shown: Shown, stage: ShownStage, frame: Frame, served: ServedVersion, shares: Mapping[str, str]
+    shown: Shown, stage: ShownStage, frame: PageFrame, served: ServedVersion, shares: Mapping[str, str]
 ) -> Html:
     version = served.version
     name = version.name
@@ -137,7 +137,7 @@ def _version_section(
     )
 
 
-def _graph_section(shown: Shown, stage: ShownStage, frame: Frame, model: str) -> Html:
+def _graph_section(shown: Shown, stage: ShownStage, frame: PageFrame, model: str) -> Html:
     signature, operation = shown.graphs[model].signature, stage.inference(model)
     request = _graph_example(signature)
     return tag(
@@ -208,7 +208,7 @@ def _metadata(metadata: Mapping[str, str], title: str) -> Html | None:
 
 
 def _examples(
-    shown: Shown, stage: ShownStage, frame: Frame, served: ServedVersion, operation: Operation
+    shown: Shown, stage: ShownStage, frame: PageFrame, served: ServedVersion, operation: ShownOperation
 ) -> Iterator[Html]:
     version = served.version
     examples = shown.project.examples_of(version)
@@ -235,7 +235,7 @@ def _examples(
         yield tag("p", f"{rest} more: ", tag("a", path, href=path), ".")
 
 
-def _document_example(operation: Operation | None) -> Mapping[str, Any] | None:
+def _document_example(operation: ShownOperation | None) -> Mapping[str, Any] | None:
     """The request that the document shows for a version."""
     if operation is None:
         return None
@@ -250,7 +250,7 @@ def _graph_example(signature: Signature) -> Mapping[str, Any] | None:
     return make_request(signature)
 
 
-def _code(stage: ShownStage, frame: Frame, operation: Operation, request: Mapping[str, Any] | None) -> Html:
+def _code(stage: ShownStage, frame: PageFrame, operation: ShownOperation, request: Mapping[str, Any] | None) -> Html:
     call = Call(f"{frame.base}/{stage.plan.name}{operation.path}", stage.plan.auth, request)
     blocks = (("curl", write_curl(call)), ("Python", write_python(call)), ("JavaScript", write_javascript(call)))
     return join(
@@ -288,7 +288,7 @@ def _spell_values(values: tuple[object, ...]) -> str:
     return ", ".join(map(str, values[:20])) + (", ..." if len(values) > 20 else "")
 
 
-def _describe_operation(stage: ShownStage, operation: Operation) -> Iterator[Html]:
+def _describe_operation(stage: ShownStage, operation: ShownOperation) -> Iterator[Html]:
     body = operation.body
     yield tag("h2", "Request", id="request")
     yield prose(body["requestBody"]["description"])

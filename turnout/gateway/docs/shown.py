@@ -18,7 +18,7 @@ from turnout.protocol.tensors.datatypes import Signature
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ShownOperation:
     """One operation of the document, and where it stands."""
 
     method: str
@@ -43,11 +43,11 @@ class ShownStage:
     live: Callable[[], StageSettings | None]
 
     @cached_property
-    def operations(self) -> Mapping[str, Operation]:
+    def operations(self) -> Mapping[str, ShownOperation]:
         """The operations that callers see, by their ids."""
         paths = publish_document(self.document)["paths"]
         return {
-            body["operationId"]: Operation(method.upper(), path, body)
+            body["operationId"]: ShownOperation(method.upper(), path, body)
             for path, item in paths.items()
             for method, body in item.items()
         }
@@ -63,7 +63,7 @@ class ShownStage:
             shares |= {version: f"canary {canary.percent:g}%" for version in changed if version not in shares}
         return shares
 
-    def inference(self, model: str, version: str = "", kind: str = "inference") -> Operation | None:
+    def inference(self, model: str, version: str = "", kind: str = "inference") -> ShownOperation | None:
         """The operation that calls a version, or the one that the stage chooses."""
         return self.operations.get(operation_id(model, version, VERBS[kind]))
 

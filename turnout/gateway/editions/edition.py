@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from turnout.gateway.api.exchange import Observer
+from turnout.gateway.api.exchange import Observer, Tracer
 from turnout.gateway.api.gateway import Front, Gateway, RestApi
 from turnout.gateway.api.proxy_event import Endpoint
 from turnout.gateway.editions.api_keys import load_api_keys
 from turnout.gateway.editions.consumer_keys import read_consumer_keys
-from turnout.gateway.functions.invocation import ACCOUNT_ID, REGION, Functions
+from turnout.gateway.functions.invocation import ACCOUNT_ID, REGION, Invocable
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.stages import BucketOf, own_bucket, stage_settings
 from turnout.http_server.messages import Handler
@@ -132,7 +132,7 @@ def load_consumer_keys(project: Project) -> dict[str, tuple[ApiKey, ...]]:
 def build_gateway(
     project: Project,
     plan: Plan,
-    functions: Functions,
+    functions: Invocable,
     *,
     apis: tuple[RestApi, ...] | None = None,
     stage: str = "",
@@ -144,6 +144,7 @@ def build_gateway(
     services: Mapping[str, Handler] | None = None,
     replay_token: str = "",
     front: Front | None = None,
+    tracer: Tracer | None = None,
 ) -> Gateway:
     """The whole API without sockets.
 
@@ -161,6 +162,7 @@ def build_gateway(
         services: what answers beside the API, by the first segment of its paths.
         replay_token: by which replayed requests are known; empty knows none.
         front: answers browsers that ask for `/`; None leaves it to the stages.
+        tracer: traces requests, or None.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -177,6 +179,7 @@ def build_gateway(
         services=services,
         replay_token=replay_token,
         front=front,
+        tracer=tracer,
     )
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from turnout.gateway.editions.in_process import choose_functions
-from turnout.gateway.functions.invocation import Current
+from turnout.gateway.functions.invocation import Current, Invocable, Wrap, no_wrap
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.functions.isolated.limits import EnvironmentLimits, LocalSlots, Slots
 from turnout.gateway.functions.isolated.process import OUTGOING_PORTS, FunctionCode
@@ -53,6 +53,7 @@ def open_isolated(
     make_slots: Callable[[str, int], Slots] = lambda _name, count: LocalSlots(count),
     before: IsolatedFunctions | None = None,
     budget: SessionBudget | None = None,
+    wrap: Wrap = no_wrap,
 ) -> IsolatedFunctions:
     """The plan's functions, each to run in processes of its own; none is started yet.
 
@@ -65,6 +66,7 @@ def open_isolated(
         make_slots: see `IsolatedFunctions`.
         before: see `IsolatedFunctions`; with it the packages are built when they are prepared.
         budget: see `IsolatedFunctions`.
+        wrap: see `IsolatedFunctions`.
 
     Raises:
         LayerError: the layer or the runtime cannot be resolved; the message says why.
@@ -83,16 +85,23 @@ def open_isolated(
             serve_invoke=serve_invoke,
             before=before,
             budget=budget,
+            wrap=wrap,
         )
     made = prepare_codes(project, plan, progress, isolation.ports)
     return IsolatedFunctions(
-        made, limits, refused=refused, make_slots=make_slots, serve_invoke=serve_invoke, budget=budget
+        made,
+        limits,
+        refused=refused,
+        make_slots=make_slots,
+        serve_invoke=serve_invoke,
+        budget=budget,
+        wrap=wrap,
     )
 
 
-def serve_invoke(functions: Current) -> AbstractAsyncContextManager[Mapping[str, str]]:
+def serve_invoke(functions: Invocable, names: Current) -> AbstractAsyncContextManager[Mapping[str, str]]:
     """Lambda's Invoke API over these functions, for one environment of a router."""
-    return invoke_server(InvokeApi(functions, functions).handle)
+    return invoke_server(InvokeApi(functions, names).handle)
 
 
 def prepare_codes(

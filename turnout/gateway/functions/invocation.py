@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -49,6 +49,15 @@ class Invocable(Protocol):
     ) -> Invocation | Awaitable[Invocation]:
         """Call one function. An answer that is quick may come at once; a slow one is awaited, off the event loop."""
         ...
+
+
+Wrap = Callable[[Invocable], Invocable]
+"""What is put around the functions that routers call."""
+
+
+def no_wrap(functions: Invocable) -> Invocable:
+    """Nothing."""
+    return functions
 
 
 class Named(Invocable, Protocol):

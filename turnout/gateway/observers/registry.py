@@ -27,6 +27,7 @@ class Outlets:
         capture: takes a captured line; None where nothing is captured.
         access_log: writes a line for each request; None where there is none.
         callers: of all workers, by consumer; None counts none.
+        trace: ends the span of each request; None where requests are not traced.
     """
 
     counters: Counters
@@ -35,6 +36,7 @@ class Outlets:
     capture: Callable[[str], object] | None = None
     access_log: Observer | None = None
     callers: Counters | None = None
+    trace: Observer | None = None
 
 
 def make_observers(outlets: Outlets, project: Project, plan: Plan) -> tuple[Observer, ...]:
@@ -47,5 +49,6 @@ def make_observers(outlets: Outlets, project: Project, plan: Plan) -> tuple[Obse
         redactions=redactions_of(project),
     )
     capturing = outlets.capture and capture_requests(outlets.capture, project, plan, outlets.deferred)
-    observers = (capturing, sampling, count_requests(outlets.counters, outlets.callers), outlets.access_log)
+    counting = count_requests(outlets.counters, outlets.callers)
+    observers = (capturing, sampling, counting, outlets.access_log, outlets.trace)
     return tuple(observe for observe in observers if observe is not None)

@@ -240,6 +240,12 @@ def _make_server_metrics(state: SharedState, dropped: Mapping[str, int]) -> Iter
     for stream, number in dropped.items():
         lines.add_metric([stream], number)
     yield lines
+    yield CounterMetricFamily("turnout_exported_spans", "Spans that the collector took.", value=state.spans.exported())
+    yield CounterMetricFamily(
+        "turnout_dropped_spans",
+        "Spans that were dropped: the queue was full, or the collector did not take them.",
+        value=state.spans.dropped(),
+    )
     percent = GaugeMetricFamily("turnout_canary_percent", "The canary's share of a stage's requests.", labels=["stage"])
     generation, control = state.read() if state.generation() else (0, None)
     for stage in control.stages if control is not None else ():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from turnout.gateway.api.gateway import RestApi
 from turnout.gateway.docs.handler import DocsHandler
-from turnout.gateway.functions.invocation import Functions
+from turnout.gateway.functions.invocation import Invocable
 from turnout.gateway.services import metrics, replays, samples
 from turnout.gateway.services.access import Guard
 from turnout.gateway.services.aws_wire import AwsError
@@ -53,7 +53,7 @@ class ServedEdition:
 
     apis: Sequence[RestApi]
     names: Collection[str]
-    functions: Functions
+    functions: Invocable
     docs: DocsHandler | None = None
 
 
@@ -103,7 +103,7 @@ def make_services(
     parts: ServiceParts,
     apis: Sequence[RestApi],
     names: Collection[str],
-    functions: Functions,
+    functions: Invocable,
     docs: DocsHandler | None = None,
 ) -> Mapping[str, Handler]:
     """First segment -> handler of every service, behind the guard or its own check.

@@ -12,6 +12,7 @@ import struct
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.stages import Deployment, StageSettings
@@ -22,6 +23,7 @@ from turnout.gateway.shared.lock import SharedLock
 from turnout.gateway.shared.running import SharedRunning
 from turnout.gateway.shared.sessions import SharedSessions
 from turnout.gateway.shared.slots import SharedSlots
+from turnout.gateway.shared.span_counts import SharedSpanCounts
 
 SETTINGS_BYTES = 16 * 1024 * 1024
 """The largest state that can be published; pages never written cost nothing."""
@@ -41,6 +43,7 @@ CAPTURE_LOCK = 5
 SAMPLES_LOCK = 6
 """Held while sampled requests are kept or taken."""
 _CALLERS_LOCK = 7
+_SPANS_LOCK = 8
 _FIRST_BUCKET_LOCK = 16
 
 
@@ -78,6 +81,7 @@ class SharedState:
         running: what each worker runs.
         sessions: what each worker's loaded versions take.
         gauges: what each worker has, and restarts and reloads.
+        spans: how many were exported and dropped.
         started_s: when it was made, in seconds since 1970.
         replay_token: by which replayed requests are known; a secret of this run.
         max_memory_bytes: that all processes together may take; 0 where it is not limited.
@@ -101,6 +105,7 @@ class SharedState:
             SharedSessions.size_of(workers),
             2 * (SETTINGS_BYTES + _LENGTH.size),
             Counters.size_of(workers),
+            SharedSpanCounts.size_of(workers),
         )
         memory = memoryview(mmap.mmap(-1, sum(sizes)))
         parts = []
@@ -117,6 +122,7 @@ class SharedState:
         self.sessions = SharedSessions(parts[7], workers=workers)
         self._settings = parts[8]
         self.callers = Counters(parts[9], self.lock, _CALLERS_LOCK, workers=workers)
+        self.spans = SharedSpanCounts(parts[10], partial(self.lock.hold, _SPANS_LOCK), workers=workers)
 
     # The control state.
 
@@ -182,7 +188,7 @@ class SharedState:
         """Say which worker this process is, right after it was forked."""
         self.counters.use_rows_of(worker)
         self.callers.use_rows_of(worker)
-        self.slots.worker = self.running.worker = self.sessions.worker = worker
+        self.slots.worker = self.running.worker = self.sessions.worker = self.spans.worker = worker
 
     def forget(self, worker: int) -> None:
         """A worker is about to be started: it has no connections and runs nothing."""

@@ -16,7 +16,17 @@ from turnout.gateway.functions.in_process.load_gate import LoadGate
 from turnout.gateway.functions.in_process.threads import LoopThread, Threads
 from turnout.gateway.functions.in_process.watchdog import Watchdog
 from turnout.gateway.functions.in_process.watched import OneAtATime
-from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, Loaded, Occupancy, await_opening, refuse
+from turnout.gateway.functions.invocation import (
+    ALIASES,
+    Current,
+    Invocation,
+    Loaded,
+    Occupancy,
+    Wrap,
+    await_opening,
+    no_wrap,
+    refuse,
+)
 from turnout.gateway.functions.lambda_context import Cancellation
 from turnout.gateway.shared.session_budget import SessionBudget
 from turnout.plan.values import Function
@@ -63,6 +73,7 @@ class InProcessFunctions:
         budget: unloads idle functions when memory is short, or None.
         session_bytes: name -> memory that the function is expected to take once it is loaded.
         loads_at_once: functions that are loaded at the same time.
+        wrap: put around what routers call.
     """
 
     def __init__(
@@ -87,6 +98,7 @@ class InProcessFunctions:
         budget: SessionBudget | None = None,
         session_bytes: Mapping[str, int] | None = None,
         loads_at_once: int = RUNNING_LIMIT,
+        wrap: Wrap = no_wrap,
     ) -> None:
         self._budget = budget
         self._gate: LoadGate = LoadGate(loads_at_once) if before is None else before._gate
@@ -124,7 +136,7 @@ class InProcessFunctions:
             )
             self._new.append(hosted)
         self._current: Current = Current(self) if before is None else before._current
-        invoke = LocalInvoke(self._current)
+        invoke = LocalInvoke(wrap(self._current))
         self._routers = {code.function.name: HostedRouter(code, invoke, self._beside) for code in routers}
         self._models_before = frozenset() if before is None else before.wanted_models()
         self.busy_after_close = 0

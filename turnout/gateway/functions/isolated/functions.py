@@ -8,7 +8,18 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from turnout.gateway.functions.invocation import ALIASES, Current, Invocation, Loaded, Occupancy, await_opening, refuse
+from turnout.gateway.functions.invocation import (
+    ALIASES,
+    Current,
+    Invocable,
+    Invocation,
+    Loaded,
+    Occupancy,
+    Wrap,
+    await_opening,
+    no_wrap,
+    refuse,
+)
 from turnout.gateway.functions.isolated.environment import no_sidecar
 from turnout.gateway.functions.isolated.isolated_function import IsolatedFunction
 from turnout.gateway.functions.isolated.limits import EnvironmentLimits, LocalSlots, Slots
@@ -16,11 +27,12 @@ from turnout.gateway.functions.isolated.process import FunctionCode
 from turnout.gateway.functions.isolated.warden_client import ProcessGuard
 from turnout.gateway.shared.session_budget import SessionBudget
 
-ServeInvoke = Callable[[Current], AbstractAsyncContextManager[Mapping[str, str]]]
-"""Serves Lambda's Invoke API over these functions to one environment, and gives the variables that lead there."""
+ServeInvoke = Callable[[Invocable, Current], AbstractAsyncContextManager[Mapping[str, str]]]
+"""Serves Lambda's Invoke API over functions to one environment, and gives the variables that lead there. The second
+argument says which names there are."""
 
 
-def serve_nothing(_functions: Current) -> AbstractAsyncContextManager[Mapping[str, str]]:
+def serve_nothing(_functions: Invocable, _names: Current) -> AbstractAsyncContextManager[Mapping[str, str]]:
     """No Invoke API: for functions without routers."""
     return no_sidecar()
 
@@ -37,6 +49,7 @@ class IsolatedFunctions:
         serve_invoke: what each environment of a router is served.
         before: the functions that these follow; `prepare` takes over those that are the same, with their environments.
         budget: ends idle environments when memory is short, or None.
+        wrap: put around what routers call.
     """
 
     def __init__(
@@ -49,9 +62,11 @@ class IsolatedFunctions:
         serve_invoke: ServeInvoke = serve_nothing,
         before: IsolatedFunctions | None = None,
         budget: SessionBudget | None = None,
+        wrap: Wrap = no_wrap,
     ) -> None:
         self._budget = budget
         self._guard: ProcessGuard = ProcessGuard() if before is None else before._guard
+        self._wrap = wrap
         self._current: Current = Current(self) if before is None else before._current
         self._limits = limits
         self._refused = refused or {}
@@ -79,7 +94,7 @@ class IsolatedFunctions:
             self._functions[name] = IsolatedFunction(code, self._limits, self._guard, slots, beside, self._budget)
 
     def _serve_routers(self) -> AbstractAsyncContextManager[Mapping[str, str]]:
-        return self._serve_invoke(self._current)
+        return self._serve_invoke(self._wrap(self._current), self._current)
 
     async def _make_codes(self) -> None:
         if self._codes is not None:

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from turnout.protocol.run_times import asking_for_run_times, take_run_times, wants_run_times, with_run_times
+
+
+def test_an_event_asks_and_keeps_what_routers_wrote() -> None:
+    event = {"body": "b", "turnout": {"hop": 2, "shadow": True}}
+    asking = asking_for_run_times(event)
+    assert wants_run_times(asking)
+    assert asking["turnout"]["hop"] == 2
+    assert not wants_run_times(event)
+    assert not wants_run_times({"turnout": {"ping": True}})
+    assert not wants_run_times({"turnout": "x"})
+
+
+def test_an_answer_says_them_until_they_are_taken() -> None:
+    answer = {"statusCode": 200, "body": "{}"}
+    rest, times = take_run_times(with_run_times(answer, [(5, 7), (8, 8)]))
+    assert rest == answer
+    assert list(times) == [(5, 7), (8, 8)]
+    assert take_run_times(None)[0] is None
+    assert take_run_times(answer)[0] is answer
+
+
+@pytest.mark.parametrize(
+    "said", [5, {}, {"run_times": 5}, {"run_times": [5, [1], ["a", "b"], [2, 1], [True, 1], [-1, 5], [0, 5]]}]
+)
+def test_what_is_no_time_is_left_out(said: Any) -> None:
+    rest, times = take_run_times({"statusCode": 200, "turnout": said})
+    assert rest == {"statusCode": 200}
+    assert list(times) == []

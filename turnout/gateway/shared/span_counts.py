@@ -1,0 +1,61 @@
+"""How many spans each worker exported and dropped since the server's start, and whether the collector takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+_FAILING = 0
+_FIRST = 1
+_PER_WORKER = 2
+
+
+class SharedSpanCounts:
+    """The numbers of all workers. Each writes its own, which stay when it is started again.
+
+    Args:
+        memory: `size_of(workers)` bytes, zero at first.
+        hold: held while a worker notes whether the collector takes spans.
+        workers: how many there are.
+
+    Attributes:
+        worker: which one this process is.
+    """
+
+    def __init__(
+        self, memory: memoryview, hold: Callable[[], AbstractContextManager[None]] = nullcontext, *, workers: int
+    ) -> None:
+        self._words = memory.cast("Q")
+        self._hold = hold
+        self._workers = workers
+        self.worker = 0
+
+    @staticmethod
+    def size_of(workers: int) -> int:
+        """Bytes for so many workers."""
+        return 8 * (_FIRST + workers * _PER_WORKER)
+
+    def count_exported(self, number: int) -> None:
+        """Count spans that the collector took."""
+        self._words[_FIRST + self.worker * _PER_WORKER] += number
+
+    def count_dropped(self, number: int) -> None:
+        """Count spans that nobody took."""
+        self._words[_FIRST + self.worker * _PER_WORKER + 1] += number
+
+    def exported(self) -> int:
+        """Of all workers."""
+        return sum(self._words[_FIRST::_PER_WORKER])
+
+    def dropped(self) -> int:
+        """Of all workers."""
+        return sum(self._words[_FIRST + 1 :: _PER_WORKER])
+
+    def note_failing(self, *, failing: bool) -> bool:
+        """Note whether the collector takes spans; whether that has changed, for one worker alone to say so."""
+        if self._words[_FAILING] == failing:
+            return False
+        with self._hold():
+            has_changed = bool(self._words[_FAILING] != failing)
+            self._words[_FAILING] = failing
+            return has_changed

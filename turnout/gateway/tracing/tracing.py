@@ -1,0 +1,107 @@
+"""One server's tracing: the exporter, the queue of each process, and what hangs on them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+
+from turnout import __version__
+from turnout.gateway.functions.invocation import Invocable
+from turnout.gateway.shared.span_counts import SharedSpanCounts
+from turnout.gateway.tracing.functions import TracedFunctions
+from turnout.gateway.tracing.requests import RequestTracer
+from turnout.gateway.tracing.span_queue import SpanQueue
+
+log = logging.getLogger("turnout.tracing")
+
+SIGNAL_PATH = "/v1/traces"
+
+EXPORT_S = 5.0
+"""How long one batch may take, tries included."""
+
+FLUSH_S = 2.0
+"""How long a worker that stops waits for the collector."""
+
+
+class Tracing:
+    """What traces requests and calls. Made before workers are forked, and nothing of it runs until the first span.
+
+    Args:
+        endpoint: the collector's address, with or without `/v1/traces`.
+        attributes: of the server, as the resource of every span. `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`
+            come before them. `OTEL_TRACES_SAMPLER` says which traces that begin here are recorded.
+        counts: of all workers.
+    """
+
+    def __init__(self, endpoint: str, attributes: Mapping[str, str], counts: SharedSpanCounts) -> None:
+        self._url = find_url(endpoint)
+        self._counts = counts
+        self._last = _LastRecord()
+        exporter_log = logging.getLogger("opentelemetry.exporter")
+        exporter_log.propagate = False  # a line for each failed batch; ours is one for all
+        exporter_log.addHandler(self._last)
+        self._queue = SpanQueue(
+            OTLPSpanExporter(self._url, timeout=EXPORT_S), counts.count_exported, counts.count_dropped, self._report
+        )
+        provider = TracerProvider(resource=make_resource(attributes), shutdown_on_exit=False)
+        provider.add_span_processor(self._queue)
+        self._tracer = provider.get_tracer("turnout", __version__)
+        self.requests = RequestTracer(self._tracer)
+
+    def wrap(self, functions: Invocable) -> TracedFunctions:
+        """The same functions, each of whose calls is a span."""
+        return TracedFunctions(functions, self._tracer)
+
+    def close(self) -> None:
+        """Send what waits, within `FLUSH_S`."""
+        self._queue.close(FLUSH_S)
+
+    def _report(self, is_exported: bool) -> None:  # noqa: FBT001 - one outcome
+        """Warn once, whatever the number of workers and batches, and say when it is over."""
+        if self._counts.note_failing(failing=not is_exported):
+            if is_exported:
+                log.warning("spans are exported to %s again", self._url)
+            else:
+                reason = self._last.text or "no answer"
+                log.warning("spans cannot be exported to %s and are dropped: %s", self._url, reason)
+
+
+class _LastRecord(logging.Handler):
+    """Keeps the exporter's last message: the only place where it says why it failed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one message."""
+        self.text = record.getMessage()
+
+
+def find_url(endpoint: str) -> str:
+    """Where spans are sent: `http://127.0.0.1:4318` is `http://127.0.0.1:4318/v1/traces`."""
+    base = endpoint.rstrip("/")
+    return base if base.endswith(SIGNAL_PATH) else f"{base}{SIGNAL_PATH}"
+
+
+def check_endpoint(endpoint: str) -> str:
+    """Why an endpoint is none; empty where it is one."""
+    try:
+        parts = urlsplit(endpoint)
+        is_right = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    else:
+        is_right = is_right and not (parts.query or parts.fragment or parts.username) and " " not in endpoint
+    return "" if is_right else f"expected http://HOST:PORT or https://HOST:PORT, got {endpoint!r}"
+
+
+def make_resource(attributes: Mapping[str, str]) -> Resource:
+    """What every span says of its server."""
+    sdk = {name: value for name, value in Resource.create().attributes.items() if name.startswith("telemetry.")}
+    return Resource({**sdk, **attributes}).merge(OTELResourceDetector().detect())

@@ -1,0 +1,48 @@
+"""Where tracing takes hold of a server; without an endpoint nothing does, and OpenTelemetry is not imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from turnout import __version__
+from turnout.gateway.api.exchange import Observer, Tracer
+from turnout.gateway.functions.invocation import Wrap, no_wrap
+from turnout.gateway.shared.span_counts import SharedSpanCounts
+
+
+def do_nothing() -> None:
+    """Nothing was opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class TracingParts:
+    """What a server does with spans.
+
+    Args:
+        tracer: begins the span of a request, or None.
+        observe: ends it, or None.
+        wrap: put around functions, so that each call is a span.
+        close: sends what waits, within a limit of time.
+    """
+
+    tracer: Tracer | None = None
+    observe: Observer | None = None
+    wrap: Wrap = no_wrap
+    close: Callable[[], None] = do_nothing
+
+
+def open_tracing(endpoint: str, platform: str, counts: SharedSpanCounts) -> TracingParts:
+    """The parts for a collector; those that do nothing where the endpoint is empty.
+
+    Args:
+        endpoint: the collector's address.
+        platform: the project's name, the service's unless `OTEL_SERVICE_NAME` says another.
+        counts: of all workers.
+    """
+    if not endpoint:
+        return TracingParts()
+    from turnout.gateway.tracing.tracing import Tracing
+
+    tracing = Tracing(endpoint, {"service.name": platform, "service.version": __version__}, counts)
+    return TracingParts(tracing.requests, tracing.requests.observe, tracing.wrap, tracing.close)

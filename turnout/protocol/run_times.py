@@ -1,0 +1,46 @@
+"""When a function's model ran: asked for in an event, said in its answer, both under the key `turnout`.
+
+API Gateway makes no such key, so no client can ask; the gateway that asked takes it out of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+KEY = "turnout"
+ASKED = "run_times"
+
+MOST_RUNS = 100
+
+
+def asking_for_run_times(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The same event, which asks for them."""
+    return {**event, KEY: {**(event.get(KEY) or {}), ASKED: True}}
+
+
+def wants_run_times(event: Mapping[str, Any]) -> bool:
+    """Whether an event asks for them."""
+    said = event.get(KEY)
+    return isinstance(said, Mapping) and bool(said.get(ASKED))
+
+
+def with_run_times(answer: dict[str, Any], times: list[tuple[int, int]]) -> dict[str, Any]:
+    """The answer, which says them: start and end of each run, in ns since 1970."""
+    return {**answer, KEY: {ASKED: [list(row) for row in times]}}
+
+
+def take_run_times(answer: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, Iterator[tuple[int, int]]]:
+    """The answer without them, and those that are as they should be: a function may run anybody's code."""
+    if answer is None or KEY not in answer:
+        return answer, iter(())
+    rest = {name: value for name, value in answer.items() if name != KEY}
+    said = answer[KEY]
+    rows = said.get(ASKED) if isinstance(said, Mapping) else None
+    return rest, _read(rows if isinstance(rows, list) else [])
+
+
+def _read(rows: list[Any]) -> Iterator[tuple[int, int]]:
+    for row in rows[:MOST_RUNS]:
+        if isinstance(row, list) and len(row) == 2 and all(type(time) is int for time in row) and 0 < row[0] <= row[1]:
+            yield row[0], row[1]
