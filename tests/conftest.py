@@ -30,6 +30,7 @@ SLOW = (
     "tests/browser",
     "tests/console/test_console.py",
     "tests/console/test_kept_requests.py",
+    "tests/console/test_runs.py",
     "tests/console/test_standalone.py",
     "tests/e2e",
     "tests/engine",

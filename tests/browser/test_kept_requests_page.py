@@ -1,4 +1,4 @@
-"""The tab of kept requests and the canary's disagreements in a real browser: one server and one tab for all tests."""
+"""Kept requests, a canary's disagreements and its run in a real browser: one server and one tab for all tests."""
 
 from __future__ import annotations
 
@@ -19,15 +19,20 @@ if TYPE_CHECKING:
 
 MANIFEST = """\
 platform: turnout
+defaults:
+  canary: {confidence: 0.51}
 models:
   echo: # answers what it is sent
     versions:
       v1: {artifact: models/echo.onnx} # the plain one
       v2: {artifact: models/scaled.onnx}
+  same:
+    versions: {v1: {artifact: models/echo.onnx}, v2: {artifact: models/echo.onnx}}
 stages:
   dev:
-    serve: {echo: v1}
+    serve: {echo: v1, same: v1}
     canary: {percent: 50, serve: {echo: v2}, agreement: {floor: 0.5, percent: 100, rules: {y: {absolute: 3.5}}}}
+  steady: {serve: {echo: v1, same: v1}, canary: {percent: 20, serve: {same: v2}}}
 """
 
 
@@ -116,4 +121,34 @@ def test_the_canary_shows_the_requests_that_disagree_with_both_answers(visit: Vi
     page.get_by_role("button", name="Compare the latest 200").click()
     page.get_by_role("button", name="Compare the latest 200").wait_for()
     check_accessible(visit)
+    visit.check_silence()
+
+
+def test_a_run_is_started_seen_to_move_and_stopped(visit: Visit, server: RunningServer) -> None:
+    page = visit.page
+    visit.open("stage/steady")
+    page.get_by_role("button", name="Run", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Steps in percent").fill("30, 60")
+    dialog.get_by_label("At least per step").fill("3s")
+    dialog.get_by_text("Then steady goes through 30%, 60%; at least 3 seconds per step;").wait_for()
+    dialog.get_by_text("turnout canary run steady --steps 30,60 --bake 3s").wait_for()
+    dialog.get_by_role("button", name="Start the run").click()
+    page.get_by_text("Run: step 1 of 2, 30%.").wait_for()
+    second = page.get_by_text("Run: step 2 of 2, 60%.")
+    with server.client() as client:
+
+        def moved() -> bool:
+            for _ in range(200):
+                client.post("/steady/models/same/inference", {"inputs": {"x": [[1, 0, 0, 0]]}})
+            return bool(second.count())
+
+        wait_until(moved, "the second step")
+    page.locator(".track [aria-current]", has_text="60%").wait_for()
+    check_accessible(visit)
+    page.get_by_role("button", name="Stop the run").click()
+    page.get_by_text("Stopped the run. The canary stays at 60%.").wait_for()
+    page.get_by_text("and no console drives it").wait_for()
+    assert "serve: {same: v2}" in (server.project / "models.yaml").read_text()
+    assert "percent: 60" in (server.project / "models.yaml").read_text()
     visit.check_silence()

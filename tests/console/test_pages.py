@@ -46,6 +46,7 @@ def test_every_file_that_the_page_names_is_there() -> None:
 def test_the_page_asks_no_other_host_and_runs_no_inline_script() -> None:
     for path in (*FOLDER.glob("*.js"), *FOLDER.glob("*.html"), *FOLDER.glob("*.css")):
         text = path.read_text()
+        assert not re.search(r"^(<<<<<<<|>>>>>>>) ", text, re.MULTILINE), f"{path.name} holds a merge conflict"
         hosts = set(re.findall(r"https?://[\w.-]+", text)) - {"http://www.w3.org"}
         assert hosts == set(), path.name
     html = (FOLDER / "index.html").read_text()

@@ -15,15 +15,32 @@ from turnout.canary.judging.observed import AgreementCounts
 from turnout.canary.observation.logged_samples import LoggedSamples
 from turnout.canary.observation.samples import GatewaySamples, Samples
 from turnout.canary.observation.source import ObservationError
-from turnout.canary.rollout.stage_control import StageControlError
+from turnout.canary.rollout.rollout import StageConnection
+from turnout.canary.rollout.stage_control import StageControlError, StageTarget, make_client
 from turnout.canary.run import Compare
 from turnout.client.captured_lines import Sample
-from turnout.client.connection import UnreachableError
+from turnout.client.connection import UnreachableError, read_local_key
 from turnout.manifest.judgement import Agreement, OutputRule
 from turnout.manifest.parser import Canary, Manifest, Stage
 from turnout.plan.checks.agreement_gaps import find_gap, find_logging
+from turnout.project.project import Project
 from turnout.protocol.naming import function_name, function_prefix
 from turnout.replay.replay import Replay, replay_headers
+from turnout.system.service_tokens import find_token
+
+
+def compare_for(
+    project: Project, stage: Stage, target: StageTarget, connection: StageConnection, api_key: str = ""
+) -> Compare | None:
+    """The comparison of outputs that a stage's canary asks for; None where it asks for none."""
+    if stage.canary is None or stage.canary.judgement.agreement is None:
+        return None
+    if target.is_local:
+        folder = project.manifest.path.parent
+        key = api_key or read_local_key(target.endpoint_url, folder, stage.name)
+        return compare_here(stage, target.endpoint_url, key, find_token(folder, target.endpoint_url))
+    logs = make_client("logs", replace(target, endpoint_url=""))
+    return compare_on_aws(project.manifest, stage, target.stack, logs, connection.control.url, api_key)
 
 
 def compare_here(stage: Stage, url: str, api_key: str, token: str = "") -> Compare:

@@ -134,7 +134,7 @@ class CanaryRun:
         check_finished(around.log)
         canary = find_canary(around.load().manifest, stage)
         rollouts = around.log.read(stage)
-        earlier = _earlier(rollouts[-1], canary, judgement, settings) if rollouts else None
+        earlier = find_earlier(rollouts[-1], canary, judgement, settings) if rollouts else None
         self._settings = earlier or settings
         self.judgement = self._settings.over(judgement)
         self.resumed = earlier is not None
@@ -249,7 +249,7 @@ def check_share(stage: str, judgement: Judgement, percent: float) -> None:
     raise RolloutError(f"at {percent:g}% the canary of {stage} leaves no requests to {whose}", hint)
 
 
-def _earlier(last: Rollout, canary: Canary, judgement: Judgement, given: RunSettings) -> RunSettings | None:
+def find_earlier(last: Rollout, canary: Canary, judgement: Judgement, given: RunSettings) -> RunSettings | None:
     """The settings of the run that the record's last line is of, where it is to go on; else None."""
     if not last.run:
         return None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from turnout.canary.report import make_report
 from turnout.canary.rollout.action import Action, Prepared, prepare
@@ -16,10 +16,15 @@ from turnout.canary.rollout.rollout import carry_out, check_finished
 from turnout.canary.rollout.sentences import sentence_of
 from turnout.canary.rollout.stage_changes import patch_calls
 from turnout.canary.rollout.way_back import describe, find_promotion, make_return, offer_of
+from turnout.canary.run import RunSettings
+from turnout.canary.run_settings import parse_bake, parse_steps
+from turnout.console.runs import prepare_run, start_run
 from turnout.console.subject import Subject
 from turnout.manifest.parser import Stage
 from turnout.problems import TurnoutError
 from turnout.project.manifest_file import editing
+
+T = TypeVar("T")
 
 PRODUCTION = "prod"
 """Stages whose names begin with this want their name typed before they are promoted."""
@@ -30,7 +35,7 @@ class Allowed:
     """Whether an action may be taken now.
 
     Args:
-        action: `start`, `set`, `promote`, `rollback` or `return`.
+        action: one of `ACTIONS`.
         allowed: whether.
         reason: why not, a sentence; empty where it is allowed.
         note: what the action comes to, where that is not plain from its name.
@@ -55,6 +60,7 @@ class Wish:
         stage: the stage's name.
         serve: to start: model -> version; to promote: the models, all where it is empty.
         percent: to start and to set.
+        settings: to run.
         generation: of the state that was on the page.
         typed: the stage's name, where it had to be typed.
     """
@@ -63,6 +69,7 @@ class Wish:
     stage: str
     serve: Mapping[str, str] = field(default_factory=dict)
     percent: float = 10.0
+    settings: RunSettings = field(default_factory=RunSettings)
     generation: str = ""
     typed: str = ""
 
@@ -94,15 +101,36 @@ def parse_wish(body: Any) -> Wish:
     percent = body.get("percent", 10.0)
     if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
         raise WishError(400, "`percent` must be a number from 0 to 100.")
-    typed = body.get("typed", "")
-    return Wish(body["action"], body["stage"], serve, float(percent), body["generation"], str(typed))
+    settings = RunSettings(_setting(body, "steps", parse_steps), _setting(body, "bake", parse_bake))
+    typed = str(body.get("typed", ""))
+    return Wish(body["action"], body["stage"], serve, float(percent), settings, body["generation"], typed)
 
 
-ACTIONS = ("start", "set", "promote", "rollback", RETURN)
+def _setting(body: Mapping[str, Any], key: str, parse: Callable[[str], T]) -> T:
+    text = body.get(key, "")
+    if not isinstance(text, str):
+        raise WishError(400, f"`{key}` must be a text.")
+    try:
+        return parse(text.strip())
+    except ValueError as error:
+        raise WishError(400, f"`{key}` {error}.") from error
 
 
-def list_actions(stage: Stage, rollouts: Sequence[Rollout], *, may_write: bool) -> list[Allowed]:
-    """Each action with whether it may be taken, and why not."""
+RUN = "run"
+"""The action of `turnout canary run STAGE`."""
+
+ACTIONS = ("start", "set", RUN, "promote", "rollback", RETURN)
+
+
+def list_actions(stage: Stage, rollouts: Sequence[Rollout], *, may_write: bool, is_running: bool) -> list[Allowed]:
+    """Each action with whether it may be taken, and why not.
+
+    Args:
+        stage: as models.yaml has it.
+        rollouts: of the stage, the oldest first.
+        may_write: whether this console may change anything.
+        is_running: whether a console drives a run of its canary.
+    """
     blocked = "This console is read-only." if not may_write else ""
     if not blocked and rollouts and not rollouts[-1].done:
         blocked = f"`{rollouts[-1].command}` was cut off: `turnout canary mend` finishes it."
@@ -114,6 +142,7 @@ def list_actions(stage: Stage, rollouts: Sequence[Rollout], *, may_write: bool) 
     reasons = {
         "start": f"{stage.name} has a canary already: promote it or roll it back first." if has_canary else "",
         "set": "" if has_canary else none,
+        RUN: none if not has_canary else f"A run of {stage.name} is on." if is_running else "",
         "promote": "" if has_canary else none,
         "rollback": "" if has_canary else none,
         RETURN: "" if back else "There is no promotion to return from.",
@@ -132,14 +161,20 @@ def preview(subject: Subject, wish: Wish) -> dict[str, Any]:
         EditError, ProblemsError, RolloutError, StageControlError: it cannot be done.
     """
     check_generation(subject, wish)
-    prepared = prepare_wish(subject, wish)
+    sentence = ""
+    if wish.action == RUN:
+        sentence, prepared = prepare_run(subject, wish.stage, wish.settings)
+    else:
+        prepared = prepare_wish(subject, wish)
+    shown = {"command": command_of(subject, wish), "must_type": must_type(subject, wish)}
+    if prepared is None:
+        return {"sentence": sentence, "diff": "", "operations": [], **shown}
     live = subject.connection(find_stage(subject.project().manifest, wish.stage)).control.read()
     return {
-        "sentence": sentence_of(prepared.rollout).partition(": ")[2],
+        "sentence": sentence or sentence_of(prepared.rollout).partition(": ")[2],
         "diff": prepared.rollout.diff,
         "operations": [list(map(dict, call)) for call in patch_calls(live, prepared.change)],
-        "command": command_of(subject, wish),
-        "must_type": must_type(subject, wish),
+        **shown,
     }
 
 
@@ -150,12 +185,15 @@ def take(subject: Subject, wish: Wish) -> str:
         WishError: it is out of date, or the stage's name was to be typed.
         EditError, ProblemsError, RolloutError, StageControlError, ManifestChangedError: it cannot be done.
     """
+    if wish.action == RUN:
+        check_generation(subject, wish)
+        check_typed(subject, wish)
+        return start_run(subject, wish.stage, wish.settings)
     with editing(subject.manifest, lambda: None):
         check_generation(subject, wish)
         check_finished(subject.log)
         prepared = prepare_wish(subject, wish)
-        if must_type(subject, wish) and wish.typed != wish.stage:
-            raise WishError(422, f"Type the stage's name, {wish.stage}, to promote it.")
+        check_typed(subject, wish)
         stage = find_stage(subject.project().manifest, wish.stage)
         carry_out(prepared, subject.log, subject.connection(stage))
     return sentence_of(prepared.rollout)
@@ -178,12 +216,18 @@ def prepare_wish(subject: Subject, wish: Wish) -> Prepared:
     return prepare(project, action, subject.target, now_s=time.time())
 
 
+def check_typed(subject: Subject, wish: Wish) -> None:
+    """Raise a WishError where the stage's name was to be typed and was not."""
+    if must_type(subject, wish) and wish.typed != wish.stage:
+        raise WishError(422, f"Type the stage's name, {wish.stage}, to promote it.")
+
+
 def must_type(subject: Subject, wish: Wish) -> bool:
-    """Whether the stage's name has to be typed: to promote in production, or against the verdict."""
-    if wish.action != "promote":
+    """Whether the stage's name has to be typed: to promote in production, by a run, too, or against the verdict."""
+    if wish.action not in {"promote", RUN}:
         return False
-    if wish.stage.startswith(PRODUCTION):
-        return True
+    if wish.stage.startswith(PRODUCTION) or wish.action == RUN:
+        return wish.stage.startswith(PRODUCTION)
     project = subject.project()
     connection = subject.connection(find_stage(project.manifest, wish.stage))
     report = make_report(project, wish.stage, subject.log, target=subject.target, connection=connection)
@@ -204,5 +248,10 @@ def command_of(subject: Subject, wish: Wish) -> str:
     if wish.action in {"start", "set"}:
         words += ["--percent", f"{wish.percent:g}"]
     target = subject.target
-    words += ["--now", *(("--url", target.endpoint_url) if target.endpoint_url else ("--stack", target.stack))]
+    if wish.action == RUN:
+        words += ["--steps", ",".join(f"{step:g}" for step in wish.settings.steps)] if wish.settings.steps else []
+        words += ["--bake", f"{wish.settings.bake_minutes * 60:g}s"] if wish.settings.bake_minutes is not None else []
+    else:
+        words.append("--now")
+    words += [*(("--url", target.endpoint_url) if target.endpoint_url else ("--stack", target.stack))]
     return shlex.join(words)

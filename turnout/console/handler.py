@@ -13,33 +13,25 @@ from urllib.parse import parse_qs
 import orjson
 
 from turnout.artifacts.examples import read_examples
-from turnout.canary.observation.source import ObservationError
-from turnout.canary.rollout.log import RolloutLogError
-from turnout.canary.rollout.rollout import RolloutError
-from turnout.canary.rollout.stage_control import StageControlError
 from turnout.client.connection import UnreachableError, read_local_key
 from turnout.console.actions import WishError, parse_wish, preview, take
 from turnout.console.door import HEADERS, Door, refuse
 from turnout.console.kept_answers import KeptAnswers
 from turnout.console.pages import answer_page
 from turnout.console.plan_page import describe_plan
+from turnout.console.runs import stop_run
 from turnout.console.state import make_pulse, make_state
 from turnout.console.subject import Subject
 from turnout.http_server.messages import Request, Response
-from turnout.problems import ProblemsError
-from turnout.project.manifest_file import ManifestChangedError
+from turnout.problems import ProblemsError, TurnoutError
 from turnout.protocol.naming import CONSOLE_SEGMENT
 from turnout.replay.sample_request import UnknownNameError, make_sample_request
-from turnout.yaml_text.editor import EditError
 
 PULSE_S = 1.0
 """Between two events; what is asked for more often is answered with the last one."""
 
 PULSE_ON_AWS_S = 30.0
 """The same for a stack: each event asks CloudWatch, which is paid by the question and has a number a minute."""
-
-REFUSED = (EditError, RolloutError, StageControlError, ManifestChangedError, ObservationError)
-"""What the rollout code raises where something cannot be done; each has a message and a hint."""
 
 _JSON = (("Content-Type", "application/json"), ("Cache-Control", "no-cache"), *HEADERS)
 
@@ -87,6 +79,7 @@ class ConsoleHandler:
             ("GET", "/key"): self._answer_key,
             ("POST", "/preview"): self._answer_preview,
             ("POST", "/act"): self._answer_act,
+            ("POST", "/stop-run"): self._answer_stop_run,
             ("POST", "/example"): lambda asked: answer_json(200, self._kept.save(_body_of(asked))),
         }
         answer = answers.get((request.method, path))
@@ -102,14 +95,12 @@ class ConsoleHandler:
             return answer_json(422, {"error": "models.yaml would not be right with this.", "problems": problems})
         except WishError as error:
             return answer_json(error.status, {"error": error.message, "hint": error.hint})
-        except REFUSED as error:
-            return answer_json(422, {"error": error.message, "hint": error.hint})
         except UnknownNameError as error:
             return answer_json(404, {"error": str(error), "hint": error.hint})
         except UnreachableError as error:
             return answer_json(502, {"error": str(error)})
-        except RolloutLogError as error:
-            return answer_json(422, {"error": str(error), "hint": "It is one JSON object a line: mend it by hand."})
+        except TurnoutError as error:
+            return answer_json(422, {"error": error.message, "hint": error.hint})
 
     def _answer_state(self, request: Request) -> Response:
         data = orjson.dumps(make_state(self._subject, may_write=self._door.may_write))
@@ -160,6 +151,12 @@ class ConsoleHandler:
     def _answer_act(self, request: Request) -> Response:
         sentence = take(self._subject, parse_wish(_body_of(request)))
         return answer_json(200, {"sentence": sentence, "generation": self._subject.generation()})
+
+    def _answer_stop_run(self, request: Request) -> Response:
+        body = _body_of(request)
+        if not isinstance(body, dict) or not isinstance(body.get("stage"), str):
+            raise WishError(400, "`stage` must be a text.")
+        return answer_json(200, {"sentence": stop_run(self._subject, body["stage"])})
 
 
 def answer_json(status: int, body: Any) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from turnout import __version__
 from turnout.canary.observation.source import ObservationError
 from turnout.canary.report import make_report, report_to_json
+from turnout.canary.rollout.log import RolloutLogError
 from turnout.canary.rollout.stage_control import StageControlError
 from turnout.client.connection import UnreachableError
 from turnout.console.actions import list_actions
+from turnout.console.runs import describe_run, files_of
 from turnout.console.subject import Subject
 from turnout.manifest.parser import Model, Stage, Version
 from turnout.plan.checks.graphs import graph_signatures
@@ -55,7 +58,14 @@ def make_state(subject: Subject, *, may_write: bool) -> dict[str, Any]:
 
 def make_pulse(subject: Subject) -> dict[str, Any]:
     """What moves each second: the counters, the verdicts, and the generation of everything else."""
-    pulse: dict[str, Any] = {"generation": subject.generation(), "traffic": None, "canaries": {}, "warning": ""}
+    pulse: dict[str, Any] = {
+        "generation": subject.generation(),
+        "time": time.time(),
+        "traffic": None,
+        "canaries": {},
+        "runs": {},
+        "warning": "",
+    }
     try:
         pulse["traffic"] = describe_traffic(subject.traffic())
         project = subject.project()
@@ -63,7 +73,14 @@ def make_pulse(subject: Subject) -> dict[str, Any]:
         return {**pulse, "warning": str(error)}
     except ProblemsError:
         return pulse
+    try:
+        rollouts = subject.log.read()
+    except RolloutLogError as error:
+        return {**pulse, "warning": f"{error.message}. {error.hint}"}
     for stage in project.manifest.stages:
+        run = describe_run(subject, stage, tuple(row for row in rollouts if row.stage == stage.name))
+        if run is not None:
+            pulse["runs"][stage.name] = run
         if stage.canary is not None:
             pulse["canaries"][stage.name] = describe_canary(subject, project, stage)
     return pulse
@@ -108,6 +125,7 @@ def describe_version(project: Project, version: Version) -> dict[str, Any]:
 def describe_stage(subject: Subject, project: Project, stage: Stage, *, may_write: bool) -> dict[str, Any]:
     """A stage: what it serves of each model, its canary, its history and what may be done with it."""
     rollouts = subject.log.read(stage.name)
+    is_running = files_of(subject, stage.name).is_driven()
     return {
         "name": stage.name,
         "auth": stage.auth,
@@ -124,7 +142,9 @@ def describe_stage(subject: Subject, project: Project, stage: Stage, *, may_writ
             "bake_minutes": stage.canary.judgement.bake_minutes,
             "confidence": stage.canary.judgement.confidence,
         },
-        "actions": [action.to_json() for action in list_actions(stage, rollouts, may_write=may_write)],
+        "actions": [
+            action.to_json() for action in list_actions(stage, rollouts, may_write=may_write, is_running=is_running)
+        ],
         "history": [rollout.to_json() for rollout in rollouts[-HISTORY:]],
     }
 

@@ -12,8 +12,8 @@ from turnout.canary.judging.checks import Check, Verdict
 from turnout.canary.judging.observed import Arm, Observation
 from turnout.canary.judging.states import Phase, State
 from turnout.canary.run import Tick
+from turnout.canary.run_settings import ending_of
 from turnout.cli.canary.progress import CHART_WIDTH, LiveProgress, PlainProgress, spark
-from turnout.cli.canary.run import ending_of
 from turnout.cli.canary.status import quantile_text
 from turnout.manifest.judgement import Judgement
 

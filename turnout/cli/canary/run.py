@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from turnout.cli.canary.percents import find_percent
 from turnout.cli.canary.progress import LiveProgress, PlainProgress
 from turnout.cli.canary.status import WIDTH
 from turnout.cli.canary.target import (
@@ -22,7 +19,6 @@ from turnout.cli.canary.target import (
     EndpointOption,
     StackOption,
     StageArgument,
-    compare_for,
     find_target,
     log_of,
     reported_errors,
@@ -37,13 +33,7 @@ if TYPE_CHECKING:
     from turnout.canary.judging.states import State
     from turnout.canary.run import CanaryRun
 
-LOCAL_INTERVAL_S = 2.0
-AWS_INTERVAL_S = 30.0
-"""CloudWatch counts whole minutes."""
-
-LOOKS_PER_BAKE = 10
-SHORTEST_INTERVAL_S = 0.2
-UNITS_MINUTES = {"s": 1 / 60, "m": 1.0, "h": 60.0}
+T = TypeVar("T")
 
 StepsOption = Annotated[
     str,
@@ -86,13 +76,15 @@ def run(
 
     Exit codes: 0 promoted; 1 rolled back, failed, inconclusive, or ended by another command; 130 Ctrl-C.
     """
+    from turnout.canary.agreement import compare_for
+    from turnout.canary.connection import connect
     from turnout.canary.judging.states import Phase
     from turnout.canary.report import judgement_of
     from turnout.canary.rollout.manifest_edits import find_canary, find_stage
     from turnout.canary.run import CanaryRun, RunSettings, Surroundings
+    from turnout.canary.run_settings import parse_bake, parse_steps
 
-    settings = RunSettings(parse_steps(steps), parse_bake(bake))
-    from turnout.canary.connection import connect
+    settings = RunSettings(parse_option("--steps", parse_steps, steps), parse_option("--bake", parse_bake, bake))
 
     target = find_target(endpoint_url, stack)
     if target is None:
@@ -121,50 +113,16 @@ def run(
 
 def watch(going: CanaryRun, stage: str, *, is_local: bool) -> State:
     """Show a run until it is over; the state that it ends in."""
-    bake_s = going.judgement.bake_minutes * 60
-    longest_s = LOCAL_INTERVAL_S if is_local else AWS_INTERVAL_S
+    from turnout.canary.run_settings import ending_of, interval_of, plan_text
+
     progress = (PlainProgress if is_plain(sys.stdout) else LiveProgress)(going.judgement)
-    say(f"{'Resumed canary run' if going.resumed else 'Canary run'}: {plan_text(going)}")
+    say(f"{'Resumed canary run' if going.resumed else 'Canary run'}: {plan_text(going.judgement, going.state.percent)}")
     with progress:
-        for tick in going.ticks(max(SHORTEST_INTERVAL_S, min(longest_s, bake_s / LOOKS_PER_BAKE))):
+        for tick in going.ticks(interval_of(going.judgement, is_local=is_local)):
             progress.show(tick)
     for line in ending_of(going.state, stage).splitlines():
         say(textwrap.fill(line, WIDTH, break_long_words=False))
     return going.state
-
-
-def plan_text(going: CanaryRun) -> str:
-    """`5%, 25%, 50%; at least 10 minutes per step; judged with 95% confidence.`."""
-    from turnout.canary.judging.checks import shares_of
-
-    judgement = going.judgement
-    shares = ", ".join(f"{share:g}%" for share in shares_of(judgement) or (going.state.percent,))
-    confidence = f"judged with {100 * judgement.confidence:g}% confidence"
-    return f"{shares}; at least {duration_text(judgement.bake_minutes)} per step; {confidence}."
-
-
-def duration_text(minutes: float) -> str:
-    """`10 minutes`, `90 seconds`."""
-    return f"{minutes:g} minutes" if minutes >= 2 else f"{minutes * 60:g} seconds"
-
-
-def ending_of(state: State, stage: str) -> str:
-    """What a run ended in, and what there is to do."""
-    from turnout.canary.judging.states import Phase
-
-    match state.phase:
-        case Phase.PROMOTED:
-            return f"Promoted: {stage} serves it to all requests."
-        case Phase.ROLLED_BACK:
-            return f"Rolled back: {state.reason}."
-        case Phase.PAUSED:
-            then = f"`auto_rollback` is off. End the canary with `turnout canary rollback {stage}`."
-            return f"Failed, stopped at {state.percent:g}%: {state.reason}.\n{then}"
-    then = (
-        f"Decide with `turnout canary promote {stage}` or `turnout canary rollback {stage}`, or run again "
-        "with a longer --bake."
-    )
-    return f"Stopped at {state.percent:g}%: inconclusive. {state.reason}.\n{then}"
 
 
 @contextmanager
@@ -195,23 +153,9 @@ def interruptible(going: CanaryRun, stage: str, manifest: Path) -> Iterator[None
         raise
 
 
-def parse_steps(text: str) -> tuple[float, ...] | None:
-    """`5,25,50`, rising; None for an empty text."""
-    if not text:
-        return None
-    percents = [find_percent(part.strip()) for part in text.split(",")]
-    steps = tuple(step for step in percents if step)
-    is_rising = all(low < high for low, high in pairwise(steps))
-    if not is_rising or len(steps) < len(percents) or steps == (100.0,):
-        raise CommandError(f"--steps must be increasing percentages such as 5,25,50, not {text!r}.")
-    return steps
-
-
-def parse_bake(text: str) -> float | None:
-    """Minutes; None for an empty text."""
-    if not text:
-        return None
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", text)
-    if not match:
-        raise CommandError(f"--bake must be a number with s, m or h, such as 90s or 10m, not {text!r}.")
-    return float(match[1]) * UNITS_MINUTES[match[2]]
+def parse_option(name: str, parse: Callable[[str], T], text: str) -> T:
+    """What an option says; its error names it."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise CommandError(f"{name} {error}.") from error

@@ -14,7 +14,6 @@ from turnout.cli.canary.target import (
     EndpointOption,
     StackOption,
     StageArgument,
-    compare_for,
     find_target,
     log_of,
     reported_errors,
@@ -60,6 +59,7 @@ def status(
     has an agreement check, sends recent requests to both versions: samples of a local gateway, or the last hour of the
     functions' logs on AWS.
     """
+    from turnout.canary.agreement import compare_for
     from turnout.canary.connection import connect
     from turnout.canary.report import judgement_of, make_report, report_to_json
     from turnout.canary.rollout.manifest_edits import find_stage

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,10 +15,7 @@ from turnout.problems import TurnoutError
 
 if TYPE_CHECKING:
     from turnout.canary.rollout.log import Rollout, RolloutLog
-    from turnout.canary.rollout.rollout import StageConnection
     from turnout.canary.rollout.stage_control import StageTarget
-    from turnout.canary.run import Compare
-    from turnout.manifest.parser import Stage
     from turnout.project.project import Project
 
 StageArgument = Annotated[str, typer.Argument(metavar="STAGE", help="The stage's name.")]
@@ -78,25 +74,6 @@ def recorded_target(project: Project, rollout: Rollout, named: StageTarget | Non
         hint = "If the address is right, pass it: `turnout canary mend --url URL`."
         raise CommandError(message, hint, code=1)
     return StageTarget(rollout.stack, rollout.endpoint_url)
-
-
-def compare_for(
-    project: Project, stage: Stage, target: StageTarget, connection: StageConnection, api_key: str
-) -> Compare | None:
-    """The comparison of outputs that a stage's canary asks for; None where it asks for none."""
-    from turnout.canary.agreement import compare_here, compare_on_aws
-    from turnout.canary.rollout.stage_control import make_client
-    from turnout.client.connection import read_local_key
-    from turnout.system.service_tokens import find_token
-
-    if stage.canary is None or stage.canary.judgement.agreement is None:
-        return None
-    if target.is_local:
-        folder = project.manifest.path.parent
-        key = api_key or read_local_key(target.endpoint_url, folder, stage.name)
-        return compare_here(stage, target.endpoint_url, key, find_token(folder, target.endpoint_url))
-    logs = make_client("logs", replace(target, endpoint_url=""))
-    return compare_on_aws(project.manifest, stage, target.stack, logs, connection.control.url, api_key)
 
 
 def log_of(manifest: Path) -> RolloutLog:

@@ -19,6 +19,7 @@ function App() {
   const history = useRef(/** @type {any[]} */ ([]));
   const evidence = useRef(/** @type {any} */ ({}));
   const generation = useRef('');
+  const runs = useRef('');
   const load = () =>
     getJson('/state')
       .then((found) => {
@@ -37,7 +38,9 @@ function App() {
         history.current = [...history.current.slice(-KEPT), found];
         collectEvidence(evidence.current, found.canaries);
         setPulse(found);
-        if (generation.current && found.generation !== generation.current) load();
+        const driven = Object.entries(found.runs).filter(([, run]) => /** @type {any} */ (run).is_driven).map(([stage]) => stage).join();
+        if (generation.current && (found.generation !== generation.current || driven !== runs.current)) load();
+        runs.current = driven;
       },
       () => setLive(false),
     );

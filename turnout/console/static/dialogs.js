@@ -3,18 +3,20 @@
 import { html, postJson, useEffect, useRef, useState } from './lib.js';
 import { percent } from './format.js';
 
-const TITLES = { start: 'Start a canary', set: 'Change the share', promote: 'Promote', rollback: 'Roll back', return: 'Return to what was served before' };
+const TITLES = { start: 'Start a canary', set: 'Change the share', run: 'Run through the steps', promote: 'Promote', rollback: 'Roll back', return: 'Return to what was served before' };
 
 /** @param {{action: string, stage: any, state: any, onClose: () => void, onDone: (sentence: string) => void}} props */
 export function ActionDialog({ action, stage, state, onClose, onDone }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const [serve, setServe] = useState(/** @type {Record<string, string>} */ ({}));
   const [share, setShare] = useState(String(stage.canary?.percent ?? 10));
+  const [steps, setSteps] = useState((stage.canary?.steps || []).join(', '));
+  const [bake, setBake] = useState(stage.canary ? bakeText(stage.canary.bake_minutes) : '');
   const [typed, setTyped] = useState('');
   const [shown, setShown] = useState(/** @type {any} */ (null));
   const [problem, setProblem] = useState('');
   const [busy, setBusy] = useState(false);
-  const wish = { action, stage: stage.name, serve, percent: Number(share), generation: state.generation, typed };
+  const wish = { action, stage: stage.name, serve, percent: Number(share), generation: state.generation, typed, ...(action === 'run' && { steps, bake }) };
   const incomplete = (action === 'start' && !Object.keys(serve).length) || ((action === 'start' || action === 'set') && !(share !== '' && Number(share) >= 0 && Number(share) <= 100));
   useEffect(() => dialog.current?.showModal(), []);
   useEffect(() => {
@@ -31,7 +33,7 @@ export function ActionDialog({ action, stage, state, onClose, onDone }) {
       current = false;
       clearTimeout(timer);
     };
-  }, [JSON.stringify(serve), share, state.generation]);
+  }, [JSON.stringify(serve), share, steps, bake, state.generation]);
   const act = async (/** @type {Event} */ event) => {
     event.preventDefault();
     setBusy(true);
@@ -49,6 +51,8 @@ export function ActionDialog({ action, stage, state, onClose, onDone }) {
       <h2 id="dialog-title">${TITLES[/** @type {keyof typeof TITLES} */ (action)]}: ${stage.name}</h2>
       ${action === 'start' && html`<${Choices} stage=${stage} state=${state} serve=${serve} onChange=${setServe} />`}
       ${(action === 'start' || action === 'set') && html`<label>Share of the stage's requests <input type="number" min="0" max="100" step="any" value=${share} onInput=${(/** @type {any} */ event) => setShare(event.target.value)} /> %</label>`}
+      ${action === 'run' && html`<div class="choose"><label>Steps in percent <input value=${steps} placeholder="5, 25, 50" onInput=${(/** @type {any} */ event) => setSteps(event.target.value)} /></label>
+        <label>At least per step <input value=${bake} placeholder="90s, 10m or 1h" onInput=${(/** @type {any} */ event) => setBake(event.target.value)} /></label></div>`}
       ${shown && html`<p class="says">Then ${shown.sentence}</p>
         <h3>models.yaml</h3>${shown.diff ? html`<pre class="diff" tabindex="0">${diffLines(shown.diff)}</pre>` : html`<p class="muted">Stays as it is.</p>`}
         <h3>UpdateStage</h3>${shown.operations.length ? html`<pre tabindex="0">${shown.operations.map((/** @type {any[]} */ call) => call.map((row) => JSON.stringify(row)).join('\n')).join('\n\nthen\n\n')}</pre>` : html`<p class="muted">The stage stays as it is.</p>`}
@@ -64,8 +68,11 @@ export function ActionDialog({ action, stage, state, onClose, onDone }) {
   </dialog>`;
 }
 
+/** @param {number} minutes */
+const bakeText = (minutes) => (minutes >= 1 ? `${minutes}m` : `${Number((minutes * 60).toFixed(3))}s`);
+
 /** @param {string} action @param {string} share */
-const confirmText = (action, share) => ({ start: `Start at ${percent(Number(share))}`, set: `Set to ${percent(Number(share))}`, promote: 'Promote', rollback: 'Roll back', return: 'Return' })[action];
+const confirmText = (action, share) => ({ start: `Start at ${percent(Number(share))}`, set: `Set to ${percent(Number(share))}`, run: 'Start the run', promote: 'Promote', rollback: 'Roll back', return: 'Return' })[action];
 
 /** @param {any} props */
 function Choices({ stage, state, serve, onChange }) {
@@ -90,7 +97,7 @@ function Choices({ stage, state, serve, onChange }) {
 }
 
 /** @param {string} diff */
-export const diffLines = (diff) => diff.split('\n').map((line) => html`<span class=${line.startsWith('+') && !line.startsWith('+++') ? 'added' : line.startsWith('-') && !line.startsWith('---') ? 'removed' : ''}>${line}\n</span>`);
+export const diffLines = (diff) => diff.split('\n').map((line) => html`<span class=${line.startsWith('+') && !line.startsWith('+++') ? 'added' : line.startsWith('-') && !line.startsWith('---') ? 'removed' : ''}>${`${line}\n`}</span>`);
 
 /** A text that can be copied. @param {{text: string}} props */
 export function Copied({ text }) {

@@ -66,3 +66,6 @@ export const moment = (time) => time.replace('T', ' ').replace('Z', ' UTC');
 
 /** @param {number} seconds since 1970 */
 export const clock = (seconds) => new Date(seconds * 1000).toISOString().replace('T', ' ').slice(0, 19);
+
+/** @param {number} seconds `9 min 40 s` */
+export const span = (seconds) => [seconds >= 60 && `${Math.floor(Math.ceil(seconds) / 60)} min`, (seconds < 600 || Math.ceil(seconds) % 60 > 0) && `${Math.ceil(seconds) % 60} s`].filter(Boolean).join(' ');

@@ -1,12 +1,12 @@
 // @ts-check
 // One stage: its canary with verdict and evidence, its history, and what may be done with it.
-import { getJson, html, useEffect, useRef, useState } from './lib.js';
+import { getJson, html, postJson, useEffect, useRef, useState } from './lib.js';
 import { EvidenceChart, LatencyHistogram } from './charts.js';
 import { Differences } from './differences.js';
 import { ActionDialog, diffLines } from './dialogs.js';
-import { clock, count, duration, moment, percent } from './format.js';
+import { clock, count, duration, moment, percent, span } from './format.js';
 
-const WORDS = { start: 'Start a canary', set: 'Set percent', promote: 'Promote', rollback: 'Roll back', return: 'Return' };
+const WORDS = { start: 'Start a canary', set: 'Set percent', run: 'Run', promote: 'Promote', rollback: 'Roll back', return: 'Return' };
 
 /** @param {{stage: any, state: any, pulse: any, evidence: any, onClose: () => void, onDone: (sentence: string) => void}} props */
 export function StagePanel({ stage, state, pulse, evidence, onClose, onDone }) {
@@ -14,6 +14,7 @@ export function StagePanel({ stage, state, pulse, evidence, onClose, onDone }) {
   const heading = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => heading.current?.focus(), [stage.name]);
   const report = pulse?.canaries?.[stage.name];
+  const run = pulse?.runs?.[stage.name];
   const finished = (/** @type {string} */ sentence) => {
     setAction('');
     onDone(sentence);
@@ -30,14 +31,42 @@ export function StagePanel({ stage, state, pulse, evidence, onClose, onDone }) {
       </span>`)}
     </div>
     <p class="muted small">${[...new Set(stage.actions.filter((/** @type {any} */ row) => !row.allowed && row.action !== 'return').map((/** @type {any} */ row) => row.reason))].join(' ')}</p>
-    ${stage.canary ? html`<${Canary} stage=${stage} report=${report} evidence=${evidence[stage.name] || {}} />` : html`<p>${stage.name} has no canary. Every request sees what the stage serves.</p>`}
+    ${run && html`<${Run} stage=${stage} run=${run} now=${pulse.time} mayWrite=${state.may_write} onDone=${onDone} />`}
+    ${stage.canary ? html`<${Canary} stage=${stage} run=${run} report=${report} evidence=${evidence[stage.name] || {}} />` : html`<p>${stage.name} has no canary. Every request sees what the stage serves.</p>`}
     <${History} rows=${stage.history} />
     ${action && html`<${ActionDialog} action=${action} stage=${stage} state=${state} onClose=${() => setAction('')} onDone=${finished} />`}
   </section>`;
 }
 
+const PHASES = { baking: 'The canary has its share and is watched', waiting: 'Nothing can be decided yet' };
+
+/** Where a run is, or how it ended. @param {any} props */
+function Run({ stage, run, now, mayWrite, onDone }) {
+  const [problem, setProblem] = useState('');
+  const [busy, setBusy] = useState(false);
+  const stop = async () => {
+    setBusy(true);
+    setProblem('');
+    try {
+      onDone((await postJson('/stop-run', { stage: stage.name })).sentence);
+    } catch (error) {
+      setProblem(/** @type {Error} */ (error).message);
+    }
+    setBusy(false);
+  };
+  const left = Math.max(0, run.step_started_s + run.bake_s - now);
+  return html`<div class=${`run ${run.is_driven ? 'on' : ''}`} role="group" aria-label="Run">
+    ${run.is_over ? html`<p class="says">${run.ending}</p>` : run.is_driven ? html`<p class="says">Run: step ${run.step + 1} of ${run.steps.length}, ${percent(run.percent)}. ${PHASES[/** @type {keyof typeof PHASES} */ (run.phase)] || run.phase}${left > 0 ? `, for at least ${span(left)} more` : ''}.</p>
+      <progress max=${run.bake_s || 1} value=${run.bake_s - left} aria-label="Of the least time at this step"></progress>` : html`<p class="says">A run is at step ${run.step + 1} of ${run.steps.length}, ${percent(run.percent)}, and no console drives it. ${run.ending}</p><p class="muted small">It was stopped, or a terminal drives it. <em>Run</em> goes on where it is.</p>`}
+    ${!run.is_over && run.reason && html`<p>${run.reason}.</p>`}
+    ${run.problem && html`<p class="problem">${run.problem}</p>`}
+    ${problem && html`<p class="problem" role="alert">${problem}</p>`}
+    ${run.is_driven && mayWrite && html`<button disabled=${busy} onClick=${stop}>${busy ? 'Stopping...' : 'Stop the run'}</button>`}
+  </div>`;
+}
+
 /** @param {any} props */
-function Canary({ stage, report, evidence }) {
+function Canary({ stage, run, report, evidence }) {
   const canary = stage.canary;
   const shares = report?.shares || {};
   const total = (shares.baseline?.requests || 0) + (shares.canary?.requests || 0);
@@ -45,7 +74,7 @@ function Canary({ stage, report, evidence }) {
   const band = total ? 100 * 2.576 * Math.sqrt(((canary.percent / 100) * (1 - canary.percent / 100)) / total) : 0;
   return html`<div>
     <p class=${`verdict ${report?.verdict || ''}`}>${report?.verdict ? `Verdict: ${report.verdict}` : 'Nothing observed yet.'}</p>
-    <ol class="track">${(canary.steps.length ? [...canary.steps, 100] : [canary.percent, 100]).map((/** @type {number} */ step) => html`<li class=${step < canary.percent ? 'done' : step === canary.percent ? 'current' : ''} aria-current=${step === canary.percent ? 'step' : null}>${percent(step)}</li>`)}</ol>
+    <ol class="track">${[...(run?.steps || (canary.steps.length ? canary.steps : [canary.percent])), 100].map((/** @type {number} */ step) => html`<li class=${step < canary.percent ? 'done' : step === canary.percent ? 'current' : ''} aria-current=${step === canary.percent ? 'step' : null}>${percent(step)}</li>`)}</ol>
     <dl class="facts">
       <div><dt>Canary</dt><dd>${Object.entries(canary.serve).map(([model, version]) => html`<div>${model} <strong>${/** @type {any} */ (version)}</strong> instead of ${report?.canary?.models?.[model]?.baseline || '-'}</div>`)}${canary.release && html`<div>the new release</div>`}</dd></div>
       <div><dt>Share wanted</dt><dd>${percent(canary.percent)}</dd></div>
