@@ -21,6 +21,7 @@ from turnout.protocol.routing.choice import (
     parse_route,
 )
 from turnout.protocol.routing.invocation import Answered, Invoke
+from turnout.protocol.routing.packed_choices import find_choice
 from turnout.protocol.routing.route_table import ModelRoute, RouteTable
 from turnout.protocol.routing.sticky import read_header, read_sticky_key
 
@@ -110,7 +111,7 @@ class Calls:
         """
         route = self._table.models[model]
         variables = caller.get("stageVariables") or {}
-        version = variables.get(route.variable, "")
+        version = find_choice(variables, route.variable)
         if version != ROUTER:
             if version not in route.versions:
                 raise RouteError(f"stage variable {route.variable}: expected a version of {model}, got {version!r}")

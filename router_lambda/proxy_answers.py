@@ -35,8 +35,9 @@ FAILURES: Mapping[str, GatewayError] = {
     "too_large": GatewayError(502, "InternalServerErrorException", "Internal server error"),
     "request_too_large": GatewayError(413, "BadRequestException", "Request Too Long"),
     "unknown_function": GatewayError(500, "InternalServerErrorException", "Internal server error"),
+    "unknown_route": GatewayError(403, "MissingAuthenticationTokenException", "Missing Authentication Token"),
 }
-"""By `Answered.error`."""
+"""By `Answered.error`; `unknown_route` is for a path that API Gateway would not have."""
 
 
 def check_answered(answered: Answered) -> Answered:
@@ -86,7 +87,9 @@ def answer_failure(error: str) -> dict[str, Any]:
     """The proxy answer to a call that failed: what API Gateway would say."""
     failure = FAILURES.get(error, FAILURES["failed"])
     headers = {"Content-Type": "application/json", "x-amzn-ErrorType": failure.kind, **_retry_after(failure.status)}
-    return make_answer(failure.status, headers, json.dumps({"message": failure.message}).encode())
+    # As API Gateway spells it, which is without a space where a request has no route.
+    body = json.dumps({"message": failure.message}, separators=(",", ":") if failure.status == 403 else None)
+    return make_answer(failure.status, headers, body.encode())
 
 
 def answer_error(error: RequestError) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The general router: the catalogue, health, the document and the Open Inference Protocol's tree."""
+"""The general router: catalogue, health, document, the Open Inference Protocol, and models without their own routes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from urllib.parse import unquote
 
 from turnout.protocol.errors import RequestError
 from turnout.protocol.routing.catalogue import Catalogue
+from turnout.protocol.routing.choice import handed_on
 from turnout.protocol.routing.invocation import Invoke
 
-from ..proxy_answers import answer_error, answer_failure, with_cors, with_headers
+from ..proxy_answers import answer_error, answer_failure, check_answered, with_cors, with_headers
 from ..tasks import AsyncioTasks, Tasks
 from .catalogue import find_model, find_version, list_models, show_model, show_version
 from .open_inference import OpenInference
@@ -43,6 +44,7 @@ class GeneralRouter:
         tasks: Tasks | None = None,
     ) -> None:
         self._catalogue = catalogue
+        self._invoke = invoke
         self._readiness = Readiness(invoke, tasks or AsyncioTasks(), clock)
         self._open_inference = OpenInference(catalogue, invoke, self._readiness)
 
@@ -77,9 +79,23 @@ class GeneralRouter:
                 return answer_json({"live": True})
             case "/openapi.json":
                 return self._show_document(stage)
+            case "/models/{model}/inference" | "/models/{model}/{version}/inference":
+                return await self._infer(event, stage, deadline_s)
             case "/models" | "/models/{model}" | "/models/{model}/{version}":
                 return self._show_catalogue(stage, **(event.get("pathParameters") or {}))
         raise RequestError("UNKNOWN_PATH", f"the general router does not serve {event['resource']}")
+
+    async def _infer(self, event: Mapping[str, Any], stage: ServedStage, deadline_s: float) -> dict[str, Any]:
+        """Hand a call on to its version or its model's router; answer as API Gateway does where there is none."""
+        parameters = event["pathParameters"]
+        model, version = self._catalogue.models.get(parameters["model"]), parameters.get("version", "")
+        if model is None or (version and version not in model.versions):
+            return answer_failure("unknown_route")
+        path = f"/models/{model.name}/{version}/inference" if version else f"/models/{model.name}/inference"
+        handed = {**handed_on(event), "resource": path, "pathParameters": None}
+        function = self._catalogue.function_of(model.name, version or stage.choice_of(model))
+        answered = check_answered(await self._invoke(function, stage.alias, handed, deadline_s=deadline_s))
+        return answer_failure(answered.error) if answered.answer is None else dict(answered.answer)
 
     def _show_catalogue(self, stage: ServedStage, model: str = "", version: str = "") -> dict[str, Any]:
         if not model:

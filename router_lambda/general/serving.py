@@ -11,6 +11,7 @@ from turnout.protocol.aws.events import is_canary
 from turnout.protocol.naming import ALIAS_VARIABLE, LIVE, ROUTER
 from turnout.protocol.routing.catalogue import Catalogue, ModelEntry
 from turnout.protocol.routing.choice import RouteError, parse_route
+from turnout.protocol.routing.packed_choices import find_choice
 
 Reached = tuple[str, str]
 """Model and version; the version is empty where the stage names none."""
@@ -57,7 +58,7 @@ class ServedStage:
 
     def choice_of(self, model: ModelEntry) -> str:
         """What the model's calls without a version reach: a version, or `router`."""
-        return self.variables.get(model.variable, "")
+        return find_choice(self.variables, model.variable)
 
     def shares_of(self, model: ModelEntry) -> dict[str, float]:
         """Version -> its percent of the model's calls; empty for a graph, and where the stage names no version."""

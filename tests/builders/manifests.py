@@ -62,12 +62,13 @@ def manifest(
     stages: tuple[Stage, ...] | None = None,
     platform: str = "turnout",
     positions: Mapping[tuple[str | int, ...], Position] | None = None,
+    routes: str = "auto",
 ) -> Manifest:
     """`iris` v1 and v2 on one stage, where nothing else is said."""
     models = (model(),) if models is None else models
     stages = (stage(),) if stages is None else stages
     path = Path("models.yaml").absolute()
-    return Manifest(platform, models, stages, path=path, source="models.yaml", positions=positions or {})
+    return Manifest(platform, models, stages, path=path, source="models.yaml", positions=positions or {}, routes=routes)
 
 
 def artifact(seed: str, tensors: Signature | None = None, size_bytes: int = 1000) -> Artifact:
@@ -87,7 +88,7 @@ def artifacts_of(of: Manifest, tensors: Mapping[tuple[str, str], Signature] | No
 
 
 def large_manifest(models: int, versions: int, stages: int = 2) -> Manifest:
-    """`m0`... with `v1`..., on `s0`...; the stages serve the newest and the oldest in turn."""
+    """`m0`... with `v1`..., on `s0`...; the stages serve the newest and the oldest in turn. Routes are direct."""
     rows = tuple(model(f"m{number}", tuple(f"v{index + 1}" for index in range(versions))) for number in range(models))
     return manifest(
         rows,
@@ -95,6 +96,7 @@ def large_manifest(models: int, versions: int, stages: int = 2) -> Manifest:
             stage(f"s{number}", {entry.name: entry.versions[-1 if number % 2 == 0 else 0].name for entry in rows})
             for number in range(stages)
         ),
+        routes="direct",
     )
 
 

@@ -228,3 +228,21 @@ def test_one_up_adds_a_version_and_starts_its_canary(life: Life) -> None:
     assert life.stage.deployment_id not in {first, second}
     assert life.stage.canary is None
     assert life.up() == []
+
+    # With shared routes, versions and models that are added while a canary is on change no document.
+    project.tree["routes"] = "shared"
+    life.up()
+    prod["canary"] = {"percent": 10, "serve": {"iris": "v1"}}
+    life.up()
+    shared, canary = life.stage.deployment_id, life.stage.canary.deployment_id
+    project.tree["models"]["digits"]["versions"]["v3"] = {"artifact": "models/digits/v2/model.onnx"}
+    project.tree["models"]["added"] = {"versions": {"v1": {"artifact": "models/digits/v1/model.onnx"}}}
+    prod["serve"]["added"] = "v1"
+    done = touched(life.up())
+    assert ("create", "Function", "digits_v3") in done
+    assert ("create", "Function", "added_v1") in done
+    assert not {kind for _, kind, _ in done} & {"RestApi", "Deployment"}
+    assert "only the canary's share sees" not in life.result.stdout
+    assert life.stage.variables["added"] == "v1"
+    assert (life.stage.deployment_id, life.stage.canary.deployment_id) == (shared, canary)
+    assert canary_of(life.stage) == (10.0, {"iris": "v1", "canary": "true"})

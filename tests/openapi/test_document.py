@@ -21,6 +21,7 @@ from turnout.openapi.inference_operations import ERRORS
 from turnout.openapi.public_document import publish_document
 from turnout.plan.auth import AUTH_TYPES
 from turnout.plan.planner import make_plan
+from turnout.plan.routes import SHARED_PATHS
 from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 
@@ -79,7 +80,7 @@ def test_integration_is_bound_by_the_argument() -> None:
     document = document_of(manifest(), uri_of=lambda function: f"<{function}>")
     bound = {path: operation["x-amazon-apigateway-integration"]["uri"] for path, operation in operations(document)}
     general = {path: uri for path, uri in bound.items() if uri == "<turnout-local_router:${stageVariables.alias}>"}
-    assert set(general) == set(PURPOSES)
+    assert set(general) == set(PURPOSES) - set(SHARED_PATHS)
     assert {path: uri for path, uri in bound.items() if path not in general} == {
         "/models/iris/inference": "<turnout-local_iris_${stageVariables.iris}:${stageVariables.alias}>",
         "/models/iris/v1/inference": "<turnout-local_iris_v1:${stageVariables.alias}>",

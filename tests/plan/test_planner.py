@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from tests.builders.manifests import Artifacts, artifacts_of, manifest, model, signature, stage
+from tests.builders.manifests import Artifacts, artifacts_of, large_manifest, manifest, model, signature, stage
 from turnout.manifest.parser import (
     Canary,
     Capture,
@@ -27,6 +27,7 @@ from turnout.plan.as_json import plan_to_json
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Api, Plan, RuntimeSizes, StagePlan
 from turnout.problems import Problem, ProblemsError
+from turnout.protocol.routing.packed_choices import unpack_choices
 
 
 def plan_of(of: Manifest, artifacts: Artifacts | None = None, **options: object) -> Plan:
@@ -322,3 +323,52 @@ def test_artifact_of_another_version_is_not_mixed_up() -> None:
     }
     assert digests == {key: artifact.sha256 for key, artifact in artifacts.items()}
     assert len(set(digests.values())) == 2
+
+
+def test_models_share_their_routes_where_an_api_has_no_room_for_all() -> None:
+    few, many = (replace(large_manifest(number, 2), routes="auto") for number in (48, 49))
+    assert make_plan(few, artifacts_of(few)).shared == frozenset()
+    plan = make_plan(many, artifacts_of(many))
+    assert plan.shared == {row.name for row in many.models}
+    assert plan.resources["proxy"] < 20
+    # Each still has a variable of its own, until there are too many for a stage.
+    assert plan.apis[0].stages[0].variables["m0"] == "v2"
+    more = replace(large_manifest(97, 1), routes="auto")
+    variables = make_plan(more, artifacts_of(more)).apis[0].stages[0].variables
+    assert variables["choice1"].startswith("m0.v1,m1.v1,")
+    assert "m0" not in variables
+
+
+def test_named_models_keep_their_own_routes_and_variables() -> None:
+    of = replace(large_manifest(200, 1), routes="auto")
+    of = replace(of, models=tuple(replace(row, is_direct=row.name == "m7") for row in of.models))
+    plan = make_plan(of, artifacts_of(of))
+    assert plan.shared == {row.name for row in of.models} - {"m7"}
+    assert [route.path for route in plan.apis[0].routes if route.model] == [
+        "/models/m7/inference",
+        "/models/m7/v1/inference",
+    ]
+    variables = plan.apis[0].stages[0].variables
+    assert variables["m7"] == "v1"
+    assert "m7" not in unpack_choices(variables)
+
+
+def test_canary_of_packed_choices_overrides_the_variable_of_its_model() -> None:
+    of = replace(large_manifest(200, 2, stages=1), routes="shared")
+    (only,) = of.stages
+    of = replace(of, stages=(replace(only, canary=Canary(10, {"m199": "v1"})),))
+    (planned,) = make_plan(of, artifacts_of(of)).apis[0].stages
+    assert planned.canary is not None
+    (name,) = planned.canary.overrides.keys() - {"canary"}
+    seen = unpack_choices({**planned.variables, **planned.canary.overrides})
+    assert {row for row, version in seen.items() if version != "v2"} == {"m199"}
+    assert name in planned.variables
+
+
+def test_model_that_is_called_as_packed_choices_are_is_refused() -> None:
+    of = manifest((model("choice1"), model("choice")), (stage(serve={"choice1": "v1", "choice": "v1"}),))
+    with pytest.raises(
+        ProblemsError, match=r"models\.choice1: `choice1` is what a stage variable .* is called"
+    ) as raised:
+        make_plan(of, artifacts_of(of))
+    assert [problem.path for problem in raised.value.problems] == [("models", "choice1")]

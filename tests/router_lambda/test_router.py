@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from router_lambda.proxy_answers import FAILURES
 from router_lambda.router import Router
 from tests.builders.callees import Behaviour, Callees, answering, failing, hanging
-from turnout.gateway.rules.errors import ERROR_OF_INVOCATION, EVENT_TOO_LARGE
+from turnout.gateway.rules.errors import ERROR_OF_INVOCATION, EVENT_TOO_LARGE, UNKNOWN_ROUTE
 from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES
 from turnout.protocol.routing.choice import MOST_HOPS
 from turnout.protocol.routing.invocation import Answered
@@ -315,7 +315,8 @@ def test_without_time_left_nothing_is_called() -> None:
 @pytest.mark.parametrize("error", sorted(FAILURES))
 def test_a_failure_is_reported_as_by_api_gateway(error: str) -> None:
     response = answer(three(one=failing(error)), event())
-    expected = {**ERROR_OF_INVOCATION, "request_too_large": EVENT_TOO_LARGE}[error]
+    named = {"request_too_large": EVENT_TOO_LARGE, "unknown_route": UNKNOWN_ROUTE}
+    expected = {**ERROR_OF_INVOCATION, **named}[error]
     assert (response["statusCode"], json.loads(response["body"])) == (expected.status, {"message": expected.message})
     assert response["headers"]["x-amzn-ErrorType"] == expected.code
     assert response["headers"]["x-turnout-version"] == "v1"

@@ -21,7 +21,7 @@ from turnout.manifest.judgement import Judgement
 from turnout.manifest.parser import Stage
 from turnout.plan.planner import make_plan
 from turnout.plan.served_by import watched_of
-from turnout.plan.stages import plan_stage
+from turnout.plan.stages import find_packed, plan_stage
 from turnout.plan.values import StagePlan
 from turnout.project.project import Project
 
@@ -75,7 +75,7 @@ def make_report(
         RolloutError: the outputs are not those of this project.
     """
     stage = find_stage(project.manifest, name)
-    planned = plan_stage(stage, project.manifest.models)
+    planned = plan_stage(stage, project.manifest.models, packed=find_packed(project.manifest))
     rollouts = log.read(name)
     since = rollouts[-1] if rollouts else None
     warnings = [half_done(project, since)] if since and not since.done else []

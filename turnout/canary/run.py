@@ -24,7 +24,7 @@ from turnout.manifest.judgement import Judgement
 from turnout.manifest.parser import Canary
 from turnout.plan.planner import make_plan
 from turnout.plan.served_by import Watched, watched_of
-from turnout.plan.stages import plan_stage
+from turnout.plan.stages import find_packed, plan_stage
 from turnout.project.manifest_file import ManifestChangedError, editing
 from turnout.project.project import Project
 
@@ -236,7 +236,9 @@ class CanaryRun:
         self._start = ObservationStart.from_json(rollout.observed_since) if rollout.observed_since else None
         project, stack = self._around.load(), self._around.target.stack
         plan = make_plan(project.manifest, project.artifacts, stack=stack, enforce=False)
-        stage = plan_stage(find_stage(project.manifest, self._stage), project.manifest.models)
+        stage = plan_stage(
+            find_stage(project.manifest, self._stage), project.manifest.models, packed=find_packed(project.manifest)
+        )
         self._watched = watched_of(plan, stage.variables, stage.canary.overrides) if stage.canary else ()
 
 

@@ -153,6 +153,7 @@ def build_manifest(read: YamlSource, *, path: Path) -> Manifest:
         positions=read.positions,
         read=read,
         open_inference=tree.get("open_inference", schema_default("open_inference")),
+        routes=tree.get("routes", schema_default("routes")),
         judgement=build_judgement(judged),
         quotas=AccountQuotas(**{key: int(value) for key, value in tree.get("quotas", {}).items()}),
         prices=Prices(**{key: float(value) for key, value in tree.get("prices", {}).items()}),
@@ -167,6 +168,7 @@ def _model(name: str, fields: Mapping[str, Any], defaults: Mapping[str, Any]) ->
         description=fields.get("description", ""),
         routing=_routing(fields.get("routing", {})),
         graph=build_node(fields["graph"]) if "graph" in fields else None,
+        is_direct=fields.get("direct", False),
     )
 
 

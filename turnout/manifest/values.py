@@ -109,6 +109,7 @@ class Model:
     description: str = ""
     routing: Routing = Routing()
     graph: Node | None = None
+    is_direct: bool = False
 
     def version(self, name: str) -> Version:
         """The version of that name; KeyError where there is none."""
@@ -239,6 +240,7 @@ class Manifest:
         source: the file's name as the user gave it, for messages.
         positions: key path -> where it stands, for problems found later (`position_of` finds the nearest).
         open_inference: `proxy`, `direct` or `off`: how AWS serves the Open Inference Protocol's paths.
+        routes: `auto`, `direct` or `shared`: how AWS reaches versions by `/models/...`.
         judgement: how a canary is judged in a stage that has none yet: `defaults.canary`.
         quotas: what AWS allows the account.
         prices: what AWS charges.
@@ -252,6 +254,7 @@ class Manifest:
     source: str
     positions: Mapping[KeyPath, Position]
     open_inference: str = "proxy"
+    routes: str = "auto"
     judgement: Judgement = field(default_factory=Judgement)
     quotas: AccountQuotas = AccountQuotas()
     prices: Prices = Prices()

@@ -78,7 +78,8 @@ def build_document(
     """The document of one API. Parts of it are shared: it is to be read or written out, not changed.
 
     Args:
-        plan: the whole plan.
+        plan: the whole plan. Models that share their routes leave no trace in the document, so that a new one changes
+            nothing in it; callers get the document of `plan.as_called(api)`.
         api: one of `plan.apis`.
         uri_of: binds the integrations.
         examples: (model, version) -> a request that works; a version without one gets one made from its signature.
@@ -89,8 +90,10 @@ def build_document(
     schemes = build_schemes(auth, api.jwt)
     if api.has_consumers:
         schemes[CALLERS] = build_callers_scheme(uri_of(authorizer_name(plan)), credentials)
-    versions = versions_by_model(plan)
-    served = {(version.version.model, version.version.name): version for version in plan.versions}
+    own = {route.model for route in api.routes}
+    versions = {model: rows for model, rows in versions_by_model(plan).items() if model in own}
+    graphs = [graph for graph in plan.graphs if graph.model in own]
+    served = {(row.version.model, row.version.name): row for rows in versions.values() for row in rows}
     requests = {key: ShownExample.of(version, (examples or {}).get(key)) for key, version in served.items()}
     paths = {}
     for route in api.routes:
@@ -123,10 +126,10 @@ def build_document(
         "x-amazon-apigateway-gateway-responses": customize_errors(
             {**GATEWAY_RESPONSES, **(CALLERS_RESPONSES if api.has_consumers else {})}, api.cors
         ),
-        "tags": [_tag(plan, model) for model in (*versions, *(graph.model for graph in plan.graphs))],
+        "tags": [_tag(plan, model) for model in (*versions, *(graph.model for graph in graphs))],
         "paths": paths,
         "components": {
-            "schemas": {**dict(build_schemas(versions, plan.graphs)), **GENERAL_SCHEMAS},
+            "schemas": {**dict(build_schemas(versions, graphs)), **GENERAL_SCHEMAS},
             **({"securitySchemes": schemes} if schemes else {}),
         },
     }

@@ -57,6 +57,22 @@ PURPOSES: Mapping[str, Purpose] = {
         "Version",
         ("403", "404", "405", "429"),
     ),
+    "/models/{model}/inference": Purpose(
+        "infer",
+        "Inference",
+        "Inference with the version of a model that the stage serves",
+        "The response of the version.",
+        "",
+        tuple(ERRORS),
+    ),
+    "/models/{model}/{version}/inference": Purpose(
+        "inferVersion",
+        "Inference",
+        "Inference with a version of a model",
+        "The response of the version.",
+        "",
+        tuple(ERRORS),
+    ),
     "/health/live": Purpose(
         "getLive", "Health", "Liveness: whether the server receives requests", "`live` is true.", "Live", ()
     ),

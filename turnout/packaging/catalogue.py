@@ -96,7 +96,10 @@ def _documents(
 ) -> Iterator[tuple[str, str]]:
     """Stage -> its document; named as the platform is, so that every stack has the same."""
     for api in plan.apis:
-        document = documents[api.name] if documents else build_document(plan, api, examples=project.first_requests)
+        if documents and not plan.shared:
+            document = documents[api.name]
+        else:
+            document = build_document(plan, plan.as_called(api), examples=project.first_requests)
         published = publish_document(document)
         published["info"] = {**published["info"], "title": plan.platform}
         text = render_document(published).decode()

@@ -22,6 +22,8 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "graphs": [_graph(graph) for graph in plan.graphs],
         "open_inference": plan.open_inference,
         "resources": dict(plan.resources),
+        "shared": sorted(plan.shared),
+        "caller_routes": [asdict(route) for route in plan.caller_routes],
         "quotas": [asdict(quota) for quota in plan.quotas],
         "notes": [asdict(note) for note in plan.notes],
     }

@@ -22,7 +22,7 @@ class MillionCalls:
     Args:
         model: the model's name.
         version: the version's name; empty for a graph.
-        via: `direct`, `router` or `graph`.
+        via: `direct`, `shared` (through the general router), `router` or `graph`.
         api_gateway: the requests.
         calls: the functions' calls.
         running: the functions' seconds.
@@ -82,6 +82,7 @@ class CallCosts:
 
     def __init__(self, plan: Plan, manifest: Manifest, call_ms: float) -> None:
         self._functions = {(function.kind, function.model, function.version): function for function in plan.functions}
+        self._shared, self._general = plan.shared, self._functions["general_router", "", ""]
         self._manifest = manifest
         self._prices = manifest.prices
         self._call_ms = call_ms
@@ -90,15 +91,21 @@ class CallCosts:
         """A row for each version, called by its own path; another through its model's router; one for each graph."""
         for model in self._manifest.models:
             router = self._functions.get(("router", model.name, ""))
+            shared = model.name in self._shared
             for version in model.versions:
                 run = self._version(model.name, version.name)
-                yield self._row(model.name, version.name, "direct", run)
+                if shared:
+                    run = run.beside(self._run(self._general, run.duration_ms))
+                yield self._row(model.name, version.name, "shared" if shared else "direct", run)
                 if router is not None:
                     through = run.beside(self._shadow(model.name)).beside(self._run(router, run.duration_ms))
                     yield self._row(model.name, version.name, "router", through)
             if model.graph is not None and router is not None:
                 steps = self._node(model.graph)
-                yield self._row(model.name, "", "graph", steps.beside(self._run(router, steps.duration_ms)))
+                run = steps.beside(self._run(router, steps.duration_ms))
+                if shared:
+                    run = run.beside(self._run(self._general, run.duration_ms))
+                yield self._row(model.name, "", "graph", run)
 
     def _row(self, model: str, version: str, via: str, run: Run) -> MillionCalls:
         log = MILLION * LOG_LINE_BYTES / 1e9 * self._prices.log_gb

@@ -17,7 +17,10 @@ Outputs = Mapping[str, Any]
 
 MOST_NAMED = 5
 
-DEPLOY_FIRST = "Better deploy first: add the versions, run `pulumi up`, and start the canary with the next `pulumi up`"
+DEPLOY_FIRST = (
+    "Better deploy first: add the versions, run `pulumi up`, and start the canary with the next `pulumi up`. Or set "
+    "`routes: shared`: then new versions need no routes and are served at once, through one function more"
+)
 
 
 def find_deployment_notes(plan: Plan, outputs: Outputs | None) -> Iterator[Note]:
@@ -34,10 +37,14 @@ def find_deployment_notes(plan: Plan, outputs: Outputs | None) -> Iterator[Note]
                 yield Note(f"stages.{stage.name}.auth", _describe_open(stage))
             if stage.canary is None:
                 continue
-            if outputs is None:
+            if outputs is None and not all(model in plan.shared for model in _models_of(plan)):
                 yield Note(f"stages.{stage.name}.canary", _describe_unknown(_moved_routes(plan, api, stage)))
-            elif only.get(stage.name):
+            if only.get(stage.name):
                 yield Note(f"stages.{stage.name}.canary", _describe_routes(only[stage.name]))
+
+
+def _models_of(plan: Plan) -> Iterator[str]:
+    yield from (function.model for function in plan.functions if function.kind == "model")
 
 
 def find_canary_routes(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:

@@ -12,14 +12,21 @@ from turnout.plan.auth import find_auth_type
 from turnout.plan.checks.graphs import plan_graphs
 from turnout.plan.checks.named_tensors import check_named_tensors
 from turnout.plan.checks.notes import find_idle_keys, find_locale_notes
-from turnout.plan.checks.quotas import Count, count_quotas, count_resources
+from turnout.plan.checks.quotas import (
+    DOCUMENT_BYTES,
+    Count,
+    count_quotas,
+    count_resources,
+)
 from turnout.plan.checks.replacements import check_replacements
+from turnout.plan.checks.size_estimates import estimate_document
 from turnout.plan.functions import plan_functions, plan_packages
 from turnout.plan.routes import OPEN_INFERENCE, plan_routes
-from turnout.plan.stages import plan_stage
+from turnout.plan.stages import find_packed, find_routed, plan_stage
 from turnout.plan.values import Api, Note, Plan, Route, RuntimeSizes, ServedGraph, ServedVersion, StagePlan
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.naming import function_prefix, route_variable_name, variable_name
+from turnout.protocol.routing.packed_choices import is_packed
 from turnout.protocol.tensors.datatypes import Signature
 
 UNREAD = Signature((), ())
@@ -80,9 +87,13 @@ def _assemble(
 ) -> Plan:
     """The plan but for its quotas and notes, whether it can work or not."""
     prefix = function_prefix(manifest.platform, stack)
-    stages = tuple(plan_stage(stage, manifest.models) for stage in manifest.stages)
-    functions = tuple(plan_functions(manifest.models, find_routed(manifest), prefix))
-    routes = {choice: tuple(plan_routes(manifest.models, prefix, choice)) for choice in OPEN_INFERENCE}
+    routed = find_routed(manifest)
+    functions = tuple(plan_functions(manifest.models, routed, prefix))
+    direct = tuple(plan_routes(manifest.models, prefix, manifest.open_inference))
+    packed = find_packed(manifest)
+    shared = choose_shared(manifest, versions, graphs, direct)
+    stages = tuple(plan_stage(stage, manifest.models, packed=packed) for stage in manifest.stages)
+    routes = {choice: tuple(plan_routes(manifest.models, prefix, choice, shared=shared)) for choice in OPEN_INFERENCE}
     return Plan(
         platform=manifest.platform,
         stack=stack,
@@ -96,13 +107,36 @@ def _assemble(
         graphs=graphs,
         open_inference=manifest.open_inference,
         resources={choice: count_resources(routes_of) for choice, routes_of in routes.items()},
+        shared=shared,
+        caller_routes=direct if shared else (),
     )
 
 
-def find_routed(manifest: Manifest) -> frozenset[str]:
-    """The models that have a router: some stage weighs them, their `routing` asks for it, or they are graphs."""
-    weighted = {name for stage in manifest.stages for name in stage.weights}
-    return frozenset(weighted | {model.name for model in manifest.models if model.routing or model.graph is not None})
+def choose_shared(
+    manifest: Manifest,
+    versions: Sequence[ServedVersion],
+    graphs: Sequence[ServedGraph],
+    direct: Sequence[Route],
+) -> frozenset[str]:
+    """The models without routes of their own: with `auto` those of an API that has no room for direct routes.
+
+    Args:
+        manifest: says `auto`, `direct` or `shared`, and which models are direct whatever it says.
+        versions: of all models.
+        graphs: the models that are graphs.
+        direct: the routes of an API in which each model has its own.
+    """
+    if manifest.routes == "direct":
+        return frozenset()
+    if manifest.routes == "auto":
+        fits = (
+            count_resources(direct) <= manifest.quotas.resources
+            and not find_packed(manifest)
+            and estimate_document(versions, direct, graphs) <= DOCUMENT_BYTES
+        )
+        if fits:
+            return frozenset()
+    return frozenset(model.name for model in manifest.models if not model.is_direct)
 
 
 def api_name(prefix: str, stage: StagePlan) -> str:
@@ -160,6 +194,10 @@ def _check_names(manifest: Manifest, stack: str) -> Iterator[Problem]:
         if other is not None:
             message = f"`{other}` and the route of `{name}` share the stage variable `{route_variable_name(name)}`"
             yield manifest.problem(("models", other), message, "Rename one of the two models.")
+    for model in manifest.models:
+        if is_packed(model.name):
+            message = f"`{model.name}` is what a stage variable with the choices of many models is called"
+            yield manifest.problem(("models", model.name), message, "Rename the model.")
 
 
 def _check_auth(manifest: Manifest) -> Iterator[Problem]:

@@ -11,6 +11,14 @@ from turnout.protocol.naming import function_name, general_router_name, variable
 INTEGRATION_TIMEOUT_MS = 29_000
 """Of every route: the function's own timeout ends its work; a cold start, which Lambda does not count, needs room."""
 
+SHARED_ROUTES = (
+    ("POST", "/models/{model}/inference", "inference"),
+    ("POST", "/models/{model}/{version}/inference", "inference"),
+)
+"""What the general router answers for models without routes of their own."""
+
+SHARED_PATHS = tuple(path for _, path, _ in SHARED_ROUTES)
+
 OPEN_INFERENCE = ("proxy", "direct", "off")
 """How the Open Inference Protocol's paths may be served."""
 
@@ -35,16 +43,23 @@ HEALTH_PATHS = tuple(path for _, path, kind in (*GENERAL_ROUTES, *OPEN_INFERENCE
 """Never throttled: a probe that is refused would take a healthy service out of its balancer."""
 
 
-def plan_routes(models: Sequence[Model], prefix: str, open_inference: str) -> Iterator[Route]:
+def plan_routes(
+    models: Sequence[Model], prefix: str, open_inference: str, *, shared: frozenset[str] = frozenset()
+) -> Iterator[Route]:
     """Per version a direct route, per model one that a stage variable turns, then the general router's.
 
     Args:
         models: in the file's order.
         prefix: of the functions' names.
         open_inference: `direct` adds the protocol's own paths for inference, `off` leaves the protocol out.
+        shared: models that share two routes instead.
     """
+    models = [model for model in models if model.name not in shared]
     yield from _inference(models, prefix, "/models/{model}/inference", "/models/{model}/{version}/inference")
     general = general_router_name(prefix)
+    if shared:
+        for method, path, kind in SHARED_ROUTES:
+            yield Route(method, path, "", "", general, INTEGRATION_TIMEOUT_MS, kind)
     for method, path, kind in (*GENERAL_ROUTES, *(OPEN_INFERENCE_ROUTES if open_inference != "off" else ())):
         yield Route(method, path, "", "", general, INTEGRATION_TIMEOUT_MS, kind)
     if open_inference == "direct":

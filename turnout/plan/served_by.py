@@ -15,6 +15,7 @@ from turnout.protocol.naming import (
     variable_name,
 )
 from turnout.protocol.routing.choice import RouteError, parse_route
+from turnout.protocol.routing.packed_choices import expand_choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ def watched_of(plan: Plan, variables: Mapping[str, str], overrides: Mapping[str,
         overrides: its canary's.
     """
     prefix = function_prefix(plan.platform, plan.stack)
-    seen = {**variables, **overrides}
+    seen = expand_choices({**variables, **overrides})
+    variables = expand_choices(variables)
     models = dict.fromkeys(served.version.model for served in plan.versions)
     servings = ((model, _serving(prefix, model, variables), _serving(prefix, model, seen)) for model in models)
     return tuple(Watched(model, baseline, canary) for model, baseline, canary in servings if baseline != canary)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from turnout.manifest.parser import Model, Stage
+from turnout.manifest.parser import Manifest, Model, Stage
+from turnout.plan.checks.quotas import VARIABLES_PER_STAGE
 from turnout.plan.values import CanaryPlan, StagePlan
 from turnout.protocol.aws.cors import CREDENTIALS_VARIABLE, ORIGINS_VARIABLE, spell_origins
 from turnout.protocol.naming import (
@@ -22,12 +23,43 @@ from turnout.protocol.naming import (
     variable_name,
 )
 from turnout.protocol.routing.choice import spell_route
+from turnout.protocol.routing.packed_choices import arrange_models, pack_choices
+
+OWN_VARIABLES = 4
+"""Stage variables beside those of the models: the alias, the canary's mark, and two for CORS."""
 
 
-def plan_stage(stage: Stage, models: Sequence[Model]) -> StagePlan:
-    """The stage as API Gateway takes it; its variables name every model."""
-    variables: dict[str, str] = {}
-    for model in models:
+def find_routed(manifest: Manifest) -> frozenset[str]:
+    """The models that have a router: some stage weighs them, their `routing` asks for it, or they are graphs."""
+    weighted = {name for stage in manifest.stages for name in stage.weights}
+    return frozenset(weighted | {model.name for model in manifest.models if model.routing or model.graph is not None})
+
+
+def find_packed(manifest: Manifest) -> frozenset[str]:
+    """The models whose choices stand together in stage variables: where there is no variable for each of them.
+
+    Those with a router, and those with routes of their own, have variables of their own.
+    """
+    routed = find_routed(manifest)
+    needed = len(manifest.models) + len(routed) + OWN_VARIABLES
+    if manifest.routes == "direct" or needed <= VARIABLES_PER_STAGE:
+        return frozenset()
+    return frozenset(model.name for model in manifest.models if not model.is_direct) - routed
+
+
+def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] = frozenset()) -> StagePlan:
+    """The stage as API Gateway takes it; its variables name every model.
+
+    Args:
+        stage: of models.yaml.
+        models: in the file's order.
+        packed: see `find_packed`.
+    """
+    named = [model for model in models if model.name not in packed]
+    longest = {model.name: max(len(row.name) for row in model.versions) for model in models if model.name in packed}
+    groups = tuple(arrange_models(longest))
+    variables = pack_choices(stage.serve, groups)
+    for model in named:
         if model.graph is not None:
             variables |= {variable_name(model.name): ROUTER, route_variable_name(model.name): GRAPH}
             continue
@@ -45,7 +77,7 @@ def plan_stage(stage: Stage, models: Sequence[Model]) -> StagePlan:
     return StagePlan(
         stage.name,
         variables,
-        _plan_canary(stage, models),
+        _plan_canary(stage, named, groups),
         stage.auth,
         stage.throttle,
         stage.version_override,
@@ -56,11 +88,12 @@ def plan_stage(stage: Stage, models: Sequence[Model]) -> StagePlan:
     )
 
 
-def _plan_canary(stage: Stage, models: Sequence[Model]) -> CanaryPlan | None:
+def _plan_canary(stage: Stage, models: Sequence[Model], groups: Sequence[tuple[str, ...]]) -> CanaryPlan | None:
     """What the canary puts over the variables: one hop to its version, or the router's choice where a router stays."""
     if stage.canary is None:
         return None
-    overrides: dict[str, str] = {}
+    baseline, moved = (pack_choices(served, groups) for served in (stage.serve, {**stage.serve, **stage.canary.serve}))
+    overrides = {name: value for name, value in moved.items() if baseline[name] != value}
     for model in models:
         version = stage.canary.serve.get(model.name)
         if version is None:

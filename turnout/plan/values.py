@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from turnout.manifest.parser import Consumer, Cors, Jwt, Node, Slo, Throttle, Version
 from turnout.manifest.settings import Settings
@@ -214,6 +214,8 @@ class Plan:
         graphs: the same of the models that are graphs, in the file's order.
         open_inference: `proxy`, `direct` or `off`.
         resources: what each choice of `open_inference` takes of an API's resources.
+        shared: the models that share two routes, through the general router.
+        caller_routes: where models share routes: the routes that callers see, those of every model and version.
         quotas: every limit that can be known.
         notes: keys that do nothing on this machine, and what else the user should know.
         descriptions: model -> its description; models without one are left out.
@@ -231,3 +233,9 @@ class Plan:
     graphs: tuple[ServedGraph, ...] = ()
     open_inference: str = "proxy"
     resources: Mapping[str, int] = field(default_factory=dict)
+    shared: frozenset[str] = frozenset()
+    caller_routes: tuple[Route, ...] = ()
+
+    def as_called(self, api: Api) -> Api:
+        """The same API with the routes that its callers see."""
+        return replace(api, routes=self.caller_routes) if self.shared else api

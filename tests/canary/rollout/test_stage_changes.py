@@ -18,7 +18,10 @@ from turnout.canary.rollout.stage_changes import (
     patch_calls,
 )
 from turnout.canary.rollout.stage_control import LiveCanary, StageState
+from turnout.manifest.parser import Canary, Model, Stage, Version
+from turnout.plan.stages import plan_stage
 from turnout.plan.values import CanaryPlan, StagePlan
+from turnout.protocol.routing.packed_choices import expand_choices, unpack_choices
 
 BASE = {"iris": "v1", "digits": "v1", "alias": "live", "canary": "false"}
 
@@ -186,3 +189,57 @@ def test_marker_is_repaired_in_both_shares() -> None:
     assert reset_marker(wrong)
     assert not reset_marker(wrong)
     assert marker_operations(StageState("base", {})) == ()
+
+
+MANY = tuple(
+    Model(name, (Version(name, "v1", "m.onnx"), Version(name, "v2", "m.onnx")))
+    for name in (f"model-m{number}" for number in range(3000))
+)
+
+
+def stage_of_many(canary: Canary | None = None, **served: str) -> StagePlan:
+    serve = {model.name: "v1" for model in MANY} | {name.replace("_", "-"): value for name, value in served.items()}
+    stage = Stage(name="prod", serve=serve, weights={}, canary=canary, auth="none", throttle=None)
+    return plan_stage(stage, MANY, packed=frozenset(serve))
+
+
+def test_canary_of_one_model_of_three_thousand_moves_only_it() -> None:
+    before, after = stage_of_many(), stage_of_many(Canary(10.0, {"model-m1500": "v2"}))
+    ((percent, cache, moved, marker),) = calls(before, after)
+    assert (percent, cache) == (replace(PERCENT, "10.0"), replace("/canarySettings/useStageCache", "false"))
+    assert marker == replace(f"{OVERRIDES}/canary", "true")
+    name = moved["path"].rpartition("/")[2]
+    baseline = unpack_choices(before.variables)
+    seen = unpack_choices({**before.variables, name: moved["value"]})
+    assert {model: version for model, version in seen.items() if baseline[model] != version} == {"modelM1500": "v2"}
+
+    # Promoted: one variable of the baseline, and the canary ends.
+    (promoting, removing) = calls(after, stage_of_many(model_m1500="v2"), promotes=True)
+    assert promoting == [replace(PERCENT, "0.0"), replace(f"/variables/{name}", moved["value"])]
+    assert removing == [{"op": "remove", "path": "/canarySettings"}]
+
+
+def test_another_model_of_the_same_variable_is_promoted_beside_a_canary() -> None:
+    before = stage_of_many(Canary(10.0, {"model-m0": "v2"}))
+    after = stage_of_many(Canary(10.0, {"model-m0": "v2"}), model_m1="v2")
+    ((variable, override),) = calls(before, after)
+    assert variable["path"] == "/variables/choice1"
+    assert override["path"] == f"{OVERRIDES}/choice1"
+    assert [unpack_choices({"choice1": row["value"]})["modelM1"] for row in (variable, override)] == ["v2", "v2"]
+    assert [unpack_choices({"choice1": row["value"]})["modelM0"] for row in (variable, override)] == ["v1", "v2"]
+
+
+def test_differences_of_packed_choices_name_the_models() -> None:
+    planned = stage_of_many(Canary(10.0, {"model-m0": "v2"}))
+    assert list(find_differences(FakeStage(planned).read(), planned, "it")) == []
+    # Each model's own variable says the same.
+    same = StageState(
+        "base", expand_choices(planned.variables), LiveCanary(10.0, {"modelM0": "v2", "canary": "true"}, "base")
+    )
+    assert list(find_differences(same, planned, "it")) == []
+    other = FakeStage(stage_of_many(Canary(10.0, {"model-m7": "v2"}), model_m5="v2")).read()
+    assert {row.subject: row.sentence for row in find_differences(other, planned, "it")} == {
+        "modelM5": "modelM5 is v1 in the manifest, v2 in it",
+        "modelM0": "the canary's modelM0 is v2 in the manifest, not set in it",
+        "modelM7": "the canary's modelM7 is not set in the manifest, v2 in it",
+    }

@@ -135,7 +135,7 @@ def test_memory_over_what_the_account_is_said_to_have_is_an_error_of_each_versio
 
 def test_quotas_that_aws_raised_are_what_is_allowed() -> None:
     rows = tuple(model(f"m{number}", ("v1", "v2")) for number in range(60))
-    of = manifest(rows, (stage(serve={entry.name: "v1" for entry in rows}),))
+    of = manifest(rows, (stage(serve={entry.name: "v1" for entry in rows}),), routes="direct")
     (problem,) = problems_of(of)
     assert problem.path == ("models",)
     assert "372 used, 300 allowed" in problem.message
@@ -162,7 +162,7 @@ def stages_of(count: int) -> dict[str, Any]:
 
 
 EXCEEDED: Mapping[str, tuple[dict[str, Any], int]] = {
-    "resources": (many(120, "open_inference: direct"), 1000),
+    "resources": (many(120, "{open_inference: direct, routes: direct}"), 1000),
     "stages": (stages_of(11), 1000),
     "code storage, estimated": (many(130), 170 * MB),
     "reserved concurrency, sum": (many(2, "quotas: {concurrency: 200}", reserved_concurrency=100), 1000),
@@ -246,7 +246,7 @@ def test_each_remedy_with_a_number_was_followed() -> None:
         )
         for name, (tree, size) in EXCEEDED.items()
     }  # fmt: skip
-    assert followed["resources"] == 2
+    assert followed["resources"] == 3
     assert followed["model fetched to /tmp, with SnapStart"] == 1
     assert all(followed[name] for name in ("stages", "code storage, estimated", "reserved concurrency, sum", "memory"))
 

@@ -99,7 +99,8 @@ def test_stage_may_have_100_variables() -> None:
 def test_stage_with_more_variables_is_refused_at_its_place() -> None:
     rows = tuple(model(f"m{number}", ("v1",)) for number in range(99))
     serve = {entry.name: "v1" for entry in rows}
-    of = raised(manifest(rows, (stage("prod", serve),), positions={("stages", "prod"): Position(120, 3)}))
+    positions = {("stages", "prod"): Position(120, 3)}
+    of = raised(manifest(rows, (stage("prod", serve),), positions=positions, routes="direct"))
     problem = problem_of(of)
     assert "101 used, 100 allowed" in problem.message
     assert (problem.line, problem.column) == (120, 3)
@@ -109,7 +110,7 @@ def test_stage_with_more_variables_is_refused_at_its_place() -> None:
 def test_variables_that_only_the_canary_has_count_too() -> None:
     rows = tuple(model(f"m{number}", ("v1",)) for number in range(98))
     plain = stage(serve={entry.name: "v1" for entry in rows}, canary=Canary(10, {"m0": "v1"}))
-    assert quota_of(plan_of(raised(manifest(rows, (plain,)))), "stage variables").used == 100
+    assert quota_of(plan_of(raised(manifest(rows, (plain,), routes="direct"))), "stage variables").used == 100
 
 
 def test_route_longer_than_a_variable_may_be_is_refused() -> None:

@@ -28,7 +28,7 @@ from turnout.plan.checks.replacements import baselines_of
 from turnout.plan.guard_alarms import GuardAlarms, find_guard_alarms
 from turnout.plan.planner import make_plan
 from turnout.plan.served_by import Watched, watched_of
-from turnout.plan.stages import plan_stage
+from turnout.plan.stages import find_packed, plan_stage
 from turnout.plan.values import Plan, StagePlan
 from turnout.project.project import Project
 from turnout.protocol.routing.choice import spell_route
@@ -121,7 +121,10 @@ def prepare(
     data, text = bytes_of(old), bytes_of(new).decode()
     plan = make_plan(new, project.artifacts, stack=target.stack if target else "local", enforce=False)
     old_stage, new_stage = find_stage(old, action.stage), find_stage(new, action.stage)
-    before, after = plan_stage(old_stage, old.models), plan_stage(new_stage, new.models)
+    before, after = (
+        plan_stage(stage, manifest.models, packed=find_packed(manifest))
+        for stage, manifest in ((old_stage, old), (new_stage, new))
+    )
     change = change_between(before, after, promotes=action.kind == "promote")
     served, is_release = _served_then(action, old_stage, new_stage)
     rollout = Rollout(

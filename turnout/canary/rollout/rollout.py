@@ -18,10 +18,11 @@ from turnout.canary.rollout.stage_changes import CANARY, StageChange, find_diffe
 from turnout.canary.rollout.stage_control import ReachableFunctions, StageControl, StageControlError, StageState
 from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.plan.guard_alarms import GuardAlarms
-from turnout.plan.stages import plan_stage
+from turnout.plan.stages import find_packed, plan_stage
 from turnout.problems import TurnoutError
 from turnout.project.manifest_file import ManifestChangedError, check_unchanged, replace_text
 from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE
+from turnout.protocol.routing.packed_choices import expand_choices
 
 WriteText = Callable[[Path, str, bytes], None]
 """Replaces a file's content, unless that is no longer the bytes given last."""
@@ -136,7 +137,8 @@ def check_in_step(live: StageState, prepared: Prepared) -> None:
     if prepared.rollout.action not in CAREFUL:
         return
     canary = prepared.change.canary
-    subjects = {CANARY, *prepared.change.variables, *(canary.overrides if canary else ())} - {CANARY_VARIABLE}
+    changed = {**prepared.change.variables, **(canary.overrides if canary else {})}
+    subjects = {CANARY, *expand_choices(changed)} - {CANARY_VARIABLE}
     differences = find_differences(live, prepared.before, "the live stage")
     sentences = [difference.sentence for difference in differences if difference.subject in subjects]
     if sentences:
@@ -253,7 +255,7 @@ def says(manifest: Manifest, stage: str, change: StageChange) -> bool:
     """Whether the manifest has the stage as it is after a change."""
     for candidate in manifest.stages:
         if candidate.name == stage:
-            planned = plan_stage(candidate, manifest.models)
+            planned = plan_stage(candidate, manifest.models, packed=find_packed(manifest))
             variables = {name: value for name, value in change.variables.items() if name != ALIAS_VARIABLE}
             return planned.canary == change.canary and variables.items() <= planned.variables.items()
     return False

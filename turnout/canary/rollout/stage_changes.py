@@ -9,6 +9,7 @@ from typing import Any
 from turnout.canary.rollout.stage_control import LiveCanary, StageOperation, StageState
 from turnout.plan.values import CanaryPlan, StagePlan
 from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE, LIVE
+from turnout.protocol.routing.packed_choices import expand_choices, is_packed, unpack_choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,8 @@ class Difference:
 
 def find_differences(actual: StageState, plan: StagePlan, whose: str) -> Iterator[Difference]:
     """Each thing in which a stage differs from its plan; `whose` is what it is called: `the live stage`."""
-    for name, planned, value in _unequal(plan.variables, actual.variables):
+    planned_choices, actual_choices = expand_choices(plan.variables), expand_choices(actual.variables)
+    for name, planned, value in _unequal(planned_choices, actual_choices):
         if name == CANARY_VARIABLE and value == CANARY_VALUES[True]:
             yield Difference(name, f"{whose} marks every answer as the canary's (`x-turnout-canary: true`): {RESET}")
             continue
@@ -153,12 +155,23 @@ def find_differences(actual: StageState, plan: StagePlan, whose: str) -> Iterato
     if planned_percent != percent:
         sentence = f"the canary's share is {planned_percent:g}% in the manifest, {percent:g}% in {whose}"
         yield Difference(SHARE, sentence)
-    for name, planned, value in _unequal(plan.canary.overrides, actual.canary.overrides):
+    wanted = _list_moved(plan.variables, plan.canary.overrides)
+    for name, planned, value in _unequal(wanted, _list_moved(actual.variables, actual.canary.overrides)):
         if name == CANARY_VARIABLE:
             yield Difference(name, f"{whose} does not mark the answers of the canary (`x-turnout-canary`): {RESET}")
             continue
         where = f"{planned or 'not set'} in the manifest, {value or 'not set'} in {whose}"
         yield Difference(name, f"the canary's {name} is {where}")
+
+
+def _list_moved(variables: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
+    """What overrides say of each model; of packed choices those that differ from the baseline's."""
+    if not any(map(is_packed, overrides)):
+        return dict(overrides)
+    baseline = unpack_choices(variables)
+    moved = unpack_choices({**variables, **overrides})
+    others = {name: value for name, value in overrides.items() if not is_packed(name)}
+    return {**{name: value for name, value in moved.items() if baseline.get(name) != value}, **others}
 
 
 def _unequal(planned: Mapping[str, str], actual: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

@@ -125,6 +125,7 @@ def say_plan(made: Plan, costs: Costs | None = None) -> None:
         say_routes(routes, [api.name for api in made.apis if api.routes == routes])
     if made.resources:
         say(f"\n{open_inference_text(made)}")
+        say(shared_text(made))
     say_packages(made)
     say_quotas(made)
     if costs is not None:
@@ -214,6 +215,19 @@ def open_inference_text(made: Plan) -> str:
     return (
         f"Open Inference Protocol: {chosen}, {made.resources[chosen]:,}{allowed} resources per API. "
         f"Alternatives: {others}."
+    )
+
+
+def shared_text(made: Plan) -> str:
+    """Which models have routes of their own, and what the others cost."""
+    models = list(dict.fromkeys(function.model for function in made.functions if function.model))
+    own = [name for name in models if name not in made.shared]
+    if not made.shared:
+        return "Routes: direct, one hop from API Gateway to each version. `routes: shared` takes about 20 resources."
+    direct = f" Direct: {', '.join(own)}." if own else ""
+    return (
+        f"Routes: shared by {counted(len(made.shared), 'model')}. Each call goes through {made.functions[-1].name}: "
+        f"about 1 ms more when it is warm, and one more call of a function (see the costs).{direct}"
     )
 
 

@@ -8,12 +8,14 @@ from functools import cached_property, partial
 from typing import Any
 
 from turnout.gateway.rules.stages import StageSettings
+from turnout.openapi.document import build_document
 from turnout.openapi.inference_operations import VERBS, operation_id
 from turnout.openapi.public_document import publish_document
 from turnout.plan.values import Api, Plan, ServedGraph, ServedVersion, StagePlan
 from turnout.project.project import Project
 from turnout.protocol.naming import GRAPH, ROUTER, route_variable_name, variable_name
 from turnout.protocol.routing.choice import RouteError, parse_route
+from turnout.protocol.routing.packed_choices import find_choice
 from turnout.protocol.tensors.datatypes import Signature
 
 
@@ -69,7 +71,7 @@ class ShownStage:
 
 
 def _read_shares(variables: Mapping[str, str], model: str) -> dict[str, str]:
-    served = variables.get(variable_name(model), "")
+    served = find_choice(variables, variable_name(model))
     if served != ROUTER:
         return {served: "served"} if served else {}
     try:
@@ -133,6 +135,9 @@ def make_shown(
         live: a stage's settings at this moment, by its name.
     """
     rows = {stage.name: (stage, api) for api in plan.apis for stage in api.stages}
+    if plan.shared:
+        examples = project.first_requests
+        documents = {api.name: build_document(plan, plan.as_called(api), examples=examples) for api in plan.apis}
     return Shown(
         project,
         plan,

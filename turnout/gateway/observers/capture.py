@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from turnout.gateway.api.exchange import Exchange, Observer
+from turnout.gateway.api.exchange import Exchange, Observer, Routed
 from turnout.gateway.functions.deferred import QUICK_BYTES, Deferred, is_encoded
 from turnout.gateway.rules.errors import EVENT_TOO_LARGE, MISCONFIGURED
 from turnout.http_server.messages import Response
+from turnout.plan.routes import SHARED_PATHS
 from turnout.plan.values import Plan
 from turnout.project.project import Project
 from turnout.protocol.codecs.samples import Sample, make_sample, write_line
@@ -137,9 +138,19 @@ def sample_of(
         canary=routed.share.is_canary,
         status=response.status,
         duration_ms=duration_s * 1000,
-        resource=routed.operation.resource,
+        resource=_resource_of(routed),
         caller=exchange.caller,
     )
+
+
+def _resource_of(routed: Routed) -> str:
+    """The resource that was called; a model's own also where models share one."""
+    resource = routed.operation.resource
+    if resource not in SHARED_PATHS:
+        return resource
+    for name, value in (routed.parameters or {}).items():
+        resource = resource.replace(f"{{{name}}}", value)
+    return resource
 
 
 def with_sample(

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from turnout.gateway.api.exchange import Exchange, Observer, Routed
 from turnout.gateway.shared.counters import Counters
 from turnout.http_server.messages import Response
+from turnout.plan.routes import SHARED_PATHS
 from turnout.protocol.naming import FALLBACK_HEADER, ROUTER, function_name, variable_name
+from turnout.protocol.routing.packed_choices import find_choice
 
 _INFERENCE = re.compile(r"models/([a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*)/infer")
 """The Open Inference Protocol's path behind `/v2/`, of a call that leaves the version to the stage."""
 
 
-def count_requests(counters: Counters, callers: Counters | None = None) -> Observer:
+def count_requests(counters: Counters, callers: Counters | None = None, *, known: Collection[str] = ()) -> Observer:
     """Counts each request; replayed ones are not counted.
 
     Args:
         counters: by stage, function and share.
         callers: by stage and consumer, of the requests that a consumer's key came with.
+        known: names of the functions: a call by a shared route counts as that of the function behind it.
     """
     record = counters.record
 
@@ -29,6 +33,9 @@ def count_requests(counters: Counters, callers: Counters | None = None) -> Obser
         function = "" if target is None else target.function
         if function and routed is not None and routed.parameters and "proxy" in routed.parameters:
             function = _function_behind(routed, function) or function
+        elif function and routed is not None and routed.operation.resource in SHARED_PATHS:
+            behind = _function_shared(routed, function)
+            function = behind if behind in known else function
         key = (
             stage.settings.name if stage is not None else "",
             function,
@@ -48,6 +55,14 @@ def _has_failed(function: str, response: Response) -> bool:
     return function.endswith(f"_{ROUTER}") and any(name == FALLBACK_HEADER for name, _ in response.headers)
 
 
+def _function_shared(routed: Routed, general: str) -> str:
+    """The function that a call by a shared route reaches: of the version that it names, or of the stage's choice."""
+    parameters, variables = routed.parameters or {}, routed.share.variables or {}
+    model = parameters["model"]
+    chosen = parameters.get("version") or find_choice(variables, variable_name(model))
+    return function_name(general.removesuffix(f"_{ROUTER}"), model, chosen)
+
+
 def _function_behind(routed: Routed, general: str) -> str:
     """The function that the stage calls for a model, of an inference that came by way of the general router.
 
@@ -57,5 +72,5 @@ def _function_behind(routed: Routed, general: str) -> str:
     if match is None or variables is None:
         return ""
     # Only names that the stage knows: a caller must not fill the table with others.
-    chosen = variables.get(variable_name(match[1]))
+    chosen = find_choice(variables, variable_name(match[1]))
     return function_name(general.removesuffix(f"_{ROUTER}"), match[1], chosen) if chosen else ""

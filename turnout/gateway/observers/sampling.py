@@ -6,15 +6,18 @@ import random as random_module
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from turnout.gateway.api.exchange import Exchange, Observer
+from turnout.gateway.api.exchange import Exchange, Observer, Routed
 from turnout.gateway.functions.deferred import Deferred
 from turnout.gateway.observers.capture import Redactions, sample_of, versions_of, who_answered, with_sample
+from turnout.gateway.rules.stages import Share
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.http_server.messages import Response
 from turnout.manifest.parser import Manifest
+from turnout.plan.routes import SHARED_PATHS
 from turnout.plan.values import Plan
 from turnout.protocol.codecs.samples import write_line
-from turnout.protocol.naming import route_variable_name
+from turnout.protocol.naming import route_variable_name, variable_name
+from turnout.protocol.routing.packed_choices import find_choice
 
 
 def shares_of(manifest: Manifest) -> dict[str, float]:
@@ -85,6 +88,16 @@ def _is_decided(exchange: Exchange, routes: Mapping[str, str]) -> bool:
     if routed is None or canary_share is None:
         return False
     stage, operation = routed.stage, routed.operation
+    if operation.resource in SHARED_PATHS:
+        return _moves_model(routed, stage.baseline, canary_share)
     baseline, canary = (share.targets[operation.index].function for share in (stage.baseline, canary_share))
     settings = stage.settings.canary
     return baseline != canary or (settings is not None and routes.get(canary) in settings.overrides)
+
+
+def _moves_model(routed: Routed, baseline: Share, canary: Share) -> bool:
+    """The same of a call by a shared route, which leads both shares to the general router."""
+    parameters = routed.parameters or {}
+    names = variable_name(parameters["model"]), route_variable_name(parameters["model"])
+    shares = ([find_choice(share.variables or {}, name) for name in names] for share in (baseline, canary))
+    return "version" not in parameters and next(shares) != next(shares)

@@ -43,6 +43,8 @@ KEPT_VERSIONS = 2
 
 DEFAULT_QUOTAS = AccountQuotas()
 
+SHARED_RESOURCES = 20
+
 SPLIT = "Split the models over several models.yaml, each with a `platform` of its own."
 FEWER_INPUTS = "Export the model with fewer inputs: weights that are listed as inputs count too."
 
@@ -214,7 +216,8 @@ def _of_api(plan: Plan, api: Api, account: AccountQuotas) -> Iterator[Count]:
     yield Count(
         Quota("resources", api.name, resources, account.resources, raisable=True),
         ("models",),
-        f"{cheaper}Shard: split the models over several models.yaml, each with a `platform` of its own. "
+        f"{cheaper}`routes: shared` takes about {SHARED_RESOURCES}. "
+        "Shard: split the models over several models.yaml, each with a `platform` of its own. "
         f"Or ask AWS to raise `Resources per API`: `quotas: {{resources: "
         f"{max(resources, account.resources)}}}` records that it did.",
     )
@@ -229,14 +232,18 @@ def _of_api(plan: Plan, api: Api, account: AccountQuotas) -> Iterator[Count]:
 
 def _of_document(api: Api, plan: Plan) -> Iterator[Count]:
     """Estimates: `turnout.openapi.document.check_document` counts, and refuses."""
-    size = estimate_document(plan.versions, api.routes, plan.graphs)
+    versions = [version for version in plan.versions if version.version.model not in plan.shared]
+    graphs = [graph for graph in plan.graphs if graph.model not in plan.shared]
+    size = estimate_document(versions, api.routes, graphs)
     yield Count(
         Quota("document, estimated", api.name, size, DOCUMENT_BYTES, "bytes"),
         ("models",),
         SPLIT,
         hard=False,
     )
-    largest = max(plan.versions, key=estimate_schemas)
+    if not versions:
+        return
+    largest = max(versions, key=estimate_schemas)
     size = EMPTY_SCHEMA_BYTES + estimate_schemas(largest)
     subject = f"{largest.version.model} {largest.version.name}"
     yield Count(
@@ -252,8 +259,8 @@ def _of_stage(stage: StagePlan) -> Iterator[Count]:
     yield Count(
         Quota("stage variables", stage.name, len(values), VARIABLES_PER_STAGE),
         ("stages", stage.name),
-        "A model takes one, a routed model two, and two are Turnout's own: split the models over several models.yaml, "
-        "each with a `platform` of its own.",
+        "A model takes one, a routed model two, and two are Turnout's own: use `routes: shared`, or split the models "
+        "over several models.yaml, each with a `platform` of its own.",
     )
     longest = max(stage.variables.values(), key=len)
     yield Count(

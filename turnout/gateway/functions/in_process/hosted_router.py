@@ -20,6 +20,7 @@ from turnout.gateway.functions.deferred import is_encoded
 from turnout.gateway.functions.in_process.hosted_function import body_size, check_answer
 from turnout.gateway.functions.in_process.threads import LoopThread
 from turnout.gateway.functions.invocation import Invocable, Invocation
+from turnout.plan.routes import SHARED_PATHS
 from turnout.plan.values import Function
 from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
 from turnout.protocol.routing.invocation import Answered, Invoke
@@ -118,7 +119,11 @@ class HostedRouter:
         deadline_s = time.monotonic() + limit_s
         try:
             async with asyncio.timeout(limit_s):
-                if self._computes or body_size(event) > LARGEST_ON_LOOP or is_encoded(event.get("headers") or {}):
+                if (
+                    self._must_leave_loop(event)
+                    or body_size(event) > LARGEST_ON_LOOP
+                    or is_encoded(event.get("headers") or {})
+                ):
                     answer = await self._beside.run(self._answer(event, deadline_s))
                 else:
                     answer = await self._answer(event, deadline_s)
@@ -128,6 +133,12 @@ class HostedRouter:
         except Exception as error:
             log.exception("%s: the router raised", self.function.name)
             return Invocation(None, "failed", f"{self.function.name} raised {type(error).__name__}: {error}")
+
+    def _must_leave_loop(self, event: Mapping[str, Any]) -> bool:
+        """Whether the router computes, or reads a large body; handing a call on, once its code is made, is no work."""
+        if event.get("resource") in SHARED_PATHS:
+            return self._code is None
+        return self._computes or body_size(event) > LARGEST_ON_LOOP or is_encoded(event.get("headers") or {})
 
     async def _answer(self, event: Mapping[str, Any], deadline_s: float) -> Mapping[str, Any]:
         if self._code is None:  # always in the thread beside

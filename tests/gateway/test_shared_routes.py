@@ -1,0 +1,187 @@
+"""Models with routes of their own and models that share two: callers see no difference."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.builders.open_inference_project import write_open_inference_project
+from turnout.gateway.api.gateway import Gateway
+from turnout.gateway.editions.edition import build_gateway, make_local_plan
+from turnout.gateway.editions.in_process import make_functions
+from turnout.gateway.observers.counting import count_requests
+from turnout.gateway.shared.state import SharedState
+from turnout.http_server.messages import Request, Response
+from turnout.openapi.document import build_document
+from turnout.openapi.public_document import publish_document
+from turnout.plan.values import Plan
+from turnout.project.project import Project, load_project
+
+WAYS = ("direct", "shared", "packed")
+MANY = 90
+"""Models more, with which a stage has no variable for each."""
+
+FP32 = {"inputs": [{"name": "x", "shape": [4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
+PAIR = {"inputs": [{"name": name, "shape": [2], "datatype": "FP32", "data": [1, 2]} for name in ("a", "b")]}
+BINARY = b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}}]}'
+
+CASES: list[tuple[str, str, Any, dict[str, str]]] = [
+    ("POST", "/models/fp32/inference", FP32, {}),
+    ("POST", "/dev/models/fp32/inference/", FP32, {}),
+    ("POST", "/models/fp32/v1/inference", FP32, {}),
+    ("POST", "/models/fp32/v1/inference", FP32, {"x-turnout-version": "v9"}),
+    ("POST", "/models/fp32/inference", {"instances": [1, 2]}, {}),
+    ("POST", "/models/fp32/inference", {"inputs": {"x": [float(number) for number in range(30_000)]}}, {}),
+    (
+        "POST",
+        "/models/fp32/inference",
+        BINARY + b"\0\0\x80?",
+        {"content-type": "application/octet-stream", "inference-header-content-length": str(len(BINARY))},
+    ),
+    ("POST", "/models/pair/inference", PAIR, {}),
+    ("POST", "/models/pair/1/inference", PAIR, {}),
+    ("POST", "/models/pair/v2/inference", PAIR, {"origin": "https://a.example"}),
+    ("POST", "/models/pair/inference", FP32, {}),
+    ("POST", "/models/pair/inference", b"{", {}),
+    ("POST", "/models/pair/inference", b"", {}),
+    ("POST", "/models/pair/inference", PAIR, {"content-type": "text/plain"}),
+    ("POST", "/models/bytes/inference", {"inputs": {"x": ["a", "ä"]}}, {}),
+    ("POST", "/models/routed/v2/inference", PAIR, {}),
+    ("POST", "/keyed/models/routed/inference", PAIR, {"x-api-key": "secret"}),
+    ("POST", "/models/chain/inference", PAIR, {}),
+    ("POST", "/models/failing/inference", PAIR, {}),
+    ("POST", "/models/failing/v1/inference", PAIR, {}),
+    ("POST", "/keyed/models/fp32/inference", FP32, {"x-api-key": "secret"}),
+    ("POST", "/keyed/models/fp32/inference", FP32, {}),
+    ("POST", "/models/nothing/inference", FP32, {}),
+    ("POST", "/models/fp32/v9/inference", FP32, {}),
+    ("POST", "/models/chain/v1/inference", FP32, {}),
+    ("POST", "/models/fp32/router/inference", FP32, {}),
+    ("POST", "/models/FP32/inference", FP32, {}),
+    ("POST", "/models/fp32", FP32, {}),
+    ("POST", "/models/fp32/v1", FP32, {}),
+    ("GET", "/models/fp32/inference", None, {}),
+    ("GET", "/models/fp32/v1/inference", None, {}),
+    ("PUT", "/models/fp32/inference", FP32, {}),
+    ("GET", "/models", None, {}),
+    ("HEAD", "/models/pair", None, {}),
+    ("GET", "/models/pair", None, {}),
+    ("GET", "/models/pair/v2", None, {}),
+    ("GET", "/models/nothing", None, {}),
+    ("GET", "/keyed/models/routed", None, {"x-api-key": "secret"}),
+    ("GET", "/health/ready", None, {}),
+    ("GET", "/openapi.json", None, {}),
+    ("POST", "/v2/models/pair/infer", PAIR, {}),
+    ("GET", "/v2/models/pair", None, {}),
+    ("GET", "/v2/models/routed/ready", None, {}),
+]
+
+
+def send(gateway: Gateway, method: str, path: str, body: Any, headers: dict[str, str]) -> Response:
+    content = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
+    fields = {"Host": "here", "content-type": "application/json", **headers}
+
+    async def ask() -> Response:
+        outcome: Response | Awaitable[Response] = gateway.handle(
+            Request(method, path, "", list(fields.items()), content)
+        )
+        return outcome if isinstance(outcome, Response) else await asyncio.wait_for(outcome, 60)
+
+    return asyncio.run(ask())
+
+
+def seen_by_caller(response: Response) -> tuple[int, list[tuple[str, str]], bytes]:
+    """A response without what is different in each."""
+    own = re.compile(r"x-amzn-requestid|x-amz-apigw-id|x-amzn-trace-id|date", re.IGNORECASE)
+    return response.status, sorted(row for row in response.headers if not own.fullmatch(row[0])), response.body
+
+
+@pytest.fixture(scope="module")
+def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Project]:
+    """The same models in three ways; many more stand at the end of the file of the last."""
+    found = {}
+    for way in WAYS:
+        folder = write_open_inference_project(tmp_path_factory.mktemp(way))
+        file = folder / "models.yaml"
+        text = f"routes: {'direct' if way == 'direct' else 'shared'}\n{file.read_text()}"
+        if way == "packed":
+            more = [f"  more{n}: {{versions: {{v1: {{artifact: models/FP32.onnx}}}}}}" for n in range(MANY)]
+            text = text.replace("\nstages:", "\n".join(["", *more, "", "stages:"]))
+        file.write_text(text)
+        found[way] = load_project(file)
+    return found
+
+
+@pytest.fixture(scope="module")
+def plans(projects: dict[str, Project]) -> dict[str, Plan]:
+    return {way: make_local_plan(project) for way, project in projects.items()}
+
+
+@pytest.fixture(scope="module")
+def gateways(projects: dict[str, Project], plans: dict[str, Plan]) -> Iterator[dict[str, Gateway]]:
+    functions = {way: make_functions(projects[way], plans[way]) for way in WAYS}
+    yield {way: build_gateway(projects[way], plans[way], functions[way], keys={"keyed": "secret"}) for way in WAYS}
+    for made in functions.values():
+        made.close(10)
+
+
+@pytest.mark.parametrize(("method", "path", "body", "headers"), CASES)
+def test_callers_see_no_difference(
+    gateways: dict[str, Gateway], method: str, path: str, body: Any, headers: dict[str, str]
+) -> None:
+    direct, shared, packed = (seen_by_caller(send(gateways[way], method, path, body, headers)) for way in WAYS)
+    assert shared == direct
+    if b"more0" not in packed[2]:  # what lists all models lists more of them
+        assert packed == direct
+    else:
+        assert packed[0] == direct[0]
+
+
+def test_an_api_takes_few_resources_however_many_models_there_are(plans: dict[str, Plan]) -> None:
+    counts = {way: plan.resources["proxy"] for way, plan in plans.items()}
+    assert counts["shared"] == counts["packed"] < 20 < counts["direct"]
+    variables = plans["packed"].apis[0].stages[0].variables
+    assert len(variables) < 20
+    assert variables["routed"] == "router"
+    assert {"fp32.v1", "more89.v1"} <= {entry for name in variables for entry in variables[name].split(",")}
+    assert "fp32" in plans["shared"].apis[0].stages[0].variables
+
+
+def test_a_new_model_or_version_changes_nothing_in_the_document(plans: dict[str, Plan]) -> None:
+    shared, packed = ([build_document(plans[way], api) for api in plans[way].apis] for way in ("shared", "packed"))
+    assert shared == packed
+    assert shared[0]["tags"] == []
+    assert not any("Fp32" in name for name in shared[0]["components"]["schemas"])
+
+
+def test_callers_read_of_every_model_in_the_document(plans: dict[str, Plan]) -> None:
+    direct, shared = (
+        publish_document(build_document(plan, plan.as_called(plan.apis[0])))
+        for plan in (plans["direct"], plans["shared"])
+    )
+    assert direct == shared
+    assert "/models/pair/v2/inference" in direct["paths"]
+
+
+def test_calls_count_as_those_of_the_function_behind(projects: dict[str, Project], plans: dict[str, Plan]) -> None:
+    for way in ("shared", "packed"):
+        state = SharedState(1)
+        state.become(0)
+        functions = make_functions(projects[way], plans[way])
+        counting = count_requests(state.counters, known=frozenset(row.name for row in plans[way].functions))
+        gateway = build_gateway(projects[way], plans[way], functions, observers=[counting])
+        for path in ("fp32/inference", "pair/1/inference", "routed/inference", "nothing/inference", "fp32/x/inference"):
+            send(gateway, "POST", f"/models/{path}", FP32, {})
+        functions.close(10)
+        counted = {key.function: sum(counts.statuses) for key, counts in state.counters.read().items()}
+        assert counted == {
+            "turnout-local_fp32_v1": 1,
+            "turnout-local_pair_1": 1,
+            "turnout-local_routed_router": 1,
+            "turnout-local_router": 2,
+        }

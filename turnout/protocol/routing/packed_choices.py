@@ -1,0 +1,89 @@
+"""What a stage serves of thousands of models, in a few stage variables: `choice1=iris.v1,digits.v2,...`.
+
+A stage has 100 variables of 512 characters. Which models stand together depends on the names alone, not on what is
+served, so a choice that changes changes its own variable and nothing else in it. A canary's overrides are made in the
+same way: they hold the other models of their variable as the baseline has them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+
+from turnout.protocol.naming import variable_name
+
+VARIABLE_CHARACTERS = 512
+"""Of a stage variable's value. Source: API Gateway Developer Guide, "Quotas"."""
+
+_PACKED = re.compile(r"choice[1-9][0-9]*")
+
+
+def is_packed(name: str) -> bool:
+    """Whether a stage variable of that name holds packed choices."""
+    return _PACKED.fullmatch(name) is not None
+
+
+def arrange_models(longest: Mapping[str, int]) -> Iterator[tuple[str, ...]]:
+    """The models of each variable.
+
+    Args:
+        longest: model -> characters of its longest version's name.
+    """
+    group: list[str] = []
+    size = 0
+    for model, characters in longest.items():
+        needed = len(model) + 1 + characters
+        if group and size + 1 + needed > VARIABLE_CHARACTERS:
+            yield tuple(group)
+            group, size = [], 0
+        size += needed + (1 if group else 0)
+        group.append(model)
+    if group:
+        yield tuple(group)
+
+
+def pack_choices(choices: Mapping[str, str], groups: Iterable[tuple[str, ...]]) -> dict[str, str]:
+    """The stage variables that hold the version of each model.
+
+    Args:
+        choices: model -> version.
+        groups: as `arrange_models` returned them.
+    """
+    return {
+        f"choice{number}": ",".join(f"{model}.{choices[model]}" for model in group)
+        for number, group in enumerate(groups, 1)
+    }
+
+
+def unpack_choices(variables: Mapping[str, str]) -> Mapping[str, str]:
+    """Stage variable of a model -> its version, of the models whose choices are packed."""
+    return _read(_texts(variables))
+
+
+def find_choice(variables: Mapping[str, str], variable: str) -> str:
+    """What a stage serves of a model, whose own stage variable is given; empty where it says nothing."""
+    return variables.get(variable) or unpack_choices(variables).get(variable, "")
+
+
+def expand_choices(variables: Mapping[str, str]) -> dict[str, str]:
+    """The same variables with one for each model in place of those that hold many."""
+    others = {name: value for name, value in variables.items() if not is_packed(name)}
+    return {**unpack_choices(variables), **others}
+
+
+def _texts(variables: Mapping[str, str]) -> tuple[str, ...]:
+    names = [name for name in variables if name.startswith("choice") and is_packed(name)]
+    return tuple(variables[name] for name in sorted(names, key=lambda name: int(name[6:])))
+
+
+@lru_cache(maxsize=8)
+def _read(texts: tuple[str, ...]) -> Mapping[str, str]:
+    """The first one counts where a model is named twice; what cannot be read names nothing."""
+    found: dict[str, str] = {}
+    for text in texts:
+        for entry in text.split(","):
+            model, _, version = entry.partition(".")
+            if model and version:
+                found.setdefault(variable_name(model), version)
+    return found
