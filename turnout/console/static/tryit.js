@@ -2,6 +2,7 @@
 // Send a request to one version, or to two beside each other: from fields, a table, a file, a picture, or JSON.
 import { getJson, html, useEffect, useRef, useState } from './lib.js';
 import { Copied } from './dialogs.js';
+import { Output } from './outputs.js';
 import { fromNpy, fromPixels, fromTable, imageLayout, makeRequest, spell, toTable } from './tensors.js';
 
 /** @param {{state: any, model: string, version: string}} props */
@@ -187,23 +188,6 @@ export function Answer({ answer, other }) {
     ${outputs ? outputs.map((/** @type {any} */ output) => html`<${Output} output=${output} other=${other?.json?.outputs?.find?.((/** @type {any} */ row) => row.name === output.name)} />`) : html`<pre tabindex="0">${answer.json ? JSON.stringify(answer.json, null, 1) : answer.text}</pre>`}
     <details><summary>Headers and body</summary><pre tabindex="0">${answer.headers.map((/** @type {string[]} */ [name, value]) => `${name}: ${value}`).join('\n')}\n\n${answer.text}</pre></details>
   </article>`;
-}
-
-/** One output: a table, with bars where it is probabilities, and what differs from the other version's. @param {any} props */
-function Output({ output, other }) {
-  const data = output.data.flat(Infinity);
-  const width = output.shape.length < 2 ? 1 : output.shape.slice(1).reduce((/** @type {number} */ product, /** @type {number} */ length) => product * length, 1);
-  const rows = [];
-  for (let at = 0; at < data.length && rows.length < 20; at += Math.max(1, width)) rows.push(data.slice(at, at + Math.max(1, width)));
-  const numbers = data.every((/** @type {any} */ value) => typeof value === 'number');
-  const isProbability = numbers && width > 1 && rows.every((row) => Math.abs(row.reduce((/** @type {number} */ sum, /** @type {number} */ value) => sum + value, 0) - 1) < 1e-3 && row.every((/** @type {number} */ value) => value >= 0));
-  const others = other?.data?.flat?.(Infinity);
-  const worst = others && numbers && others.length === data.length ? Math.max(...data.map((/** @type {number} */ value, /** @type {number} */ index) => Math.abs(value - others[index])), 0) : null;
-  const differs = others && (others.length !== data.length || data.some((/** @type {any} */ value, /** @type {number} */ index) => value !== others[index]));
-  return html`<div class="output"><h4><code>${output.name}</code> <span class="muted">${output.datatype} [${output.shape.join(', ')}]</span> ${others && html`<span class=${`badge ${differs ? 'inconclusive' : 'successful'}`}>${differs ? (worst === null ? 'differs' : `differs by up to ${Number(worst.toPrecision(3))}`) : 'equal'}</span>`}</h4>
-    <div class="wide"><table><tbody>${rows.map((row) => html`<tr>${row.slice(0, 30).map((/** @type {any} */ value) => html`<td class="number">${typeof value === 'number' ? Number(value.toPrecision(6)) : String(value)}${isProbability && html`<svg class="probability" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true"><rect width=${100 * value} height="4" /></svg>`}</td>`)}</tr>`)}</tbody></table></div>
-    ${data.length > rows.length * Math.max(1, width) && html`<p class="muted small">The first ${rows.length} rows of ${Math.ceil(data.length / Math.max(1, width))}.</p>`}
-  </div>`;
 }
 
 /** The inputs of a request in the protocol's form or as named arrays; null for others. @param {any} request @param {any} signature */

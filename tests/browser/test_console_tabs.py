@@ -1,15 +1,19 @@
-"""Kept requests, a canary's disagreements and its run in a real browser: one server and one tab for all tests."""
+"""Kept requests, disagreements, runs and pictures in a real browser: one server and one tab for all tests."""
 
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
-from tests.browser.test_console_page import Visit, visiting
+from tests.browser.test_console_page import Visit, send_and_read, visiting
 from tests.builders.graphs import write_identity, write_scaled
 from tests.builders.running_server import RunningServer, running_server
 from tests.builders.waiting import wait_until
@@ -28,12 +32,15 @@ models:
       v2: {artifact: models/scaled.onnx}
   same:
     versions: {v1: {artifact: models/echo.onnx}, v2: {artifact: models/echo.onnx}}
+  picture: {versions: {v1: {artifact: models/picture.onnx}}}
 stages:
   dev:
-    serve: {echo: v1, same: v1}
+    serve: {echo: v1, same: v1, picture: v1}
     canary: {percent: 50, serve: {echo: v2}, agreement: {floor: 0.5, percent: 100, rules: {y: {absolute: 3.5}}}}
-  steady: {serve: {echo: v1, same: v1}, canary: {percent: 20, serve: {same: v2}}}
+  steady: {serve: {echo: v1, same: v1, picture: v1}, canary: {percent: 20, serve: {same: v2}}}
 """
+
+HEIGHT, WIDTH = 12, 16
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     project = tmp_path_factory.mktemp("requests")
     write_identity(project / "models" / "echo.onnx")
     write_scaled(project / "models" / "scaled.onnx", 2.0)
+    write_identity(project / "models" / "picture.onnx", shape=("batch", 3, HEIGHT, WIDTH))
     (project / "models.yaml").write_text(MANIFEST)
     capture = project / "capture.jsonl"
     with running_server(project, "--workers", "1", "--no-access-log", "--capture", str(capture)) as server:
@@ -152,3 +160,92 @@ def test_a_run_is_started_seen_to_move_and_stopped(visit: Visit, server: Running
     assert "serve: {same: v2}" in (server.project / "models.yaml").read_text()
     assert "percent: 60" in (server.project / "models.yaml").read_text()
     visit.check_silence()
+
+
+def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    """An RGB picture. Source: PNG specification, "5 Datastream structure"."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+
+
+def test_a_picture_is_sent_as_python_sends_it_and_its_answer_is_shown(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    pixels = np.random.default_rng(7).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    write_png(tmp_path / "picture.png", pixels)
+    visit.open("try/picture/v1")
+    page.get_by_label("Picture, CSV or .npy").set_input_files(tmp_path / "picture.png")
+    page.get_by_text("From picture.png").wait_for()
+    (sent,) = send_and_read(visit)["inputs"]
+    expected = (pixels / 255).astype(np.float32).transpose(2, 0, 1)[np.newaxis]
+    assert sent["shape"] == list(expected.shape)
+    assert np.array(sent["data"], np.float32).tobytes() == expected.tobytes()
+
+    canvas = page.get_by_role("img", name=f"y as a picture, {WIDTH} by {HEIGHT}")
+    canvas.wait_for()
+    page.get_by_text("values 0 to 1").wait_for()
+    drawn = canvas.evaluate(
+        "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]"
+    )
+    assert np.array_equal(np.array(drawn, np.uint8).reshape(HEIGHT, WIDTH, 4)[:, :, :3], pixels)
+    check_accessible(visit)
+    for view in ("Table", "Raw", "Picture"):
+        page.get_by_role("tab", name=view).click()
+    visit.check_silence()
+
+
+SHAPES: list[tuple[list[int], str, list[object] | None]] = [
+    ([28, 28], "FP32", [28, 28, 1, False]),
+    ([1, 28, 32], "FP32", [28, 32, 1, True]),
+    ([28, 32, 1], "UINT8", [28, 32, 1, True]),
+    ([28, 32, 3], "UINT8", [28, 32, 3, True]),
+    ([28, 32, 4], "UINT8", [28, 32, 4, True]),
+    ([1, 28, 32, 3], "FP32", [28, 32, 3, True]),
+    ([1, 4, 28, 32], "FP32", [28, 32, 4, True]),
+    ([2, 3, 28, 32], "FP32", None),
+    ([5, 28, 32], "FP32", None),
+    ([1, 10], "FP32", None),
+    ([3, 4], "FP32", None),
+    ([28], "FP32", None),
+    ([28, 28], "BYTES", None),
+]
+
+
+def test_outputs_that_look_like_pictures(visit: Visit) -> None:
+    visit.open()
+    script = """async (cases) => {
+        const { pictureLayout } = await import('/console/static/outputs.js');
+        return cases.map(([shape, datatype]) => {
+            const found = pictureLayout({ shape, datatype });
+            return found && [found.height, found.width, found.channels, found.isSure];
+        });
+    }"""
+    assert visit.page.evaluate(script, [[shape, datatype] for shape, datatype, _ in SHAPES]) == [
+        row[2] for row in SHAPES
+    ]
+
+
+def test_values_become_pixels(visit: Visit) -> None:
+    script = """async ([values, datatype]) => {
+        const { pixelsOf } = await import('/console/static/outputs.js');
+        const layout = { height: 1, width: values.length, channels: 1, first: true, isSure: true };
+        const { pixels, note } = pixelsOf(values, layout, datatype);
+        return [values.map((_, place) => pixels[4 * place]), note];
+    }"""
+    for values, datatype, expected, note in (
+        ([0, 0.5, 1], "FP32", [0, 128, 255], "values 0 to 1"),
+        ([0, 7, 255], "UINT8", [0, 7, 255], "values 0 to 255"),
+        ([0, 1, 1], "UINT8", [0, 1, 1], "values 0 to 255"),
+        ([-1, 0, 3], "FP32", [0, 64, 255], "values -1 to 3, stretched"),
+        ([True, False], "BOOL", [255, 0], "values 0 to 1"),
+        ([2, 2], "INT32", [2, 2], "values 0 to 255"),
+        ([0, 1000], "INT32", [0, 255], "values 0 to 1000, stretched"),
+        (["NaN", 1, "Infinity"], "FP32", [0, 255, 255], "values 0 to 1"),
+    ):
+        assert visit.page.evaluate(script, [values, datatype]) == [expected, note], values
