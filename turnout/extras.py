@@ -1,7 +1,7 @@
 """Packages that only some commands need: which extra of Turnout brings them, and what to do where one is missing.
 
 Serving on this machine is the smallest installation. `turnout[build]` adds what makes packages for Lambda,
-`turnout[aws]` what speaks to AWS, `turnout[otlp]` what sends spans.
+`turnout[aws]` what speaks to AWS, `turnout[otlp]` what sends spans, `turnout[jwt]` what checks tokens.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Extra:
 EXTRAS: Mapping[str, Extra] = {
     "boto3": Extra("aws", "boto3>=1.35"),
     "uv": Extra("build", "uv>=0.5"),
+    "pyjwt": Extra("jwt", "pyjwt[crypto]>=2.8"),
     "opentelemetry-exporter-otlp-proto-http": Extra("otlp", "opentelemetry-exporter-otlp-proto-http>=1.30"),
 }
 

@@ -11,7 +11,7 @@ from turnout.artifacts.example_request import make_request
 from turnout.gateway.rules.authorize import Access
 from turnout.gateway.rules.document import compile_document
 from turnout.gateway.rules.errors import GatewayError
-from turnout.manifest.parser import CallNode, Model, SequenceNode
+from turnout.manifest.parser import CallNode, Jwt, Model, SequenceNode
 from turnout.manifest.schema import manifest_schema
 from turnout.openapi.document import build_document
 from turnout.openapi.general_operations import PURPOSES, path_parameters
@@ -23,7 +23,7 @@ from turnout.plan.routes import GENERAL_ROUTES, OPEN_INFERENCE_ROUTES
 from turnout.protocol.errors import STATUS_OF
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
-ACCESS_OF = {"none": Access.OPEN, "api_key": Access.API_KEY, "iam": Access.IAM, "jwt": Access.AUTHORIZER}
+ACCESS_OF = {"none": Access.OPEN, "api_key": Access.API_KEY, "iam": Access.IAM, "jwt": Access.JWT}
 """How the gateway lets callers in, or refuses them all."""
 
 every_type = pytest.mark.parametrize("auth", AUTH_TYPES.values(), ids=lambda entry: entry.name)
@@ -40,7 +40,8 @@ def test_auth_type_has_a_scheme_that_api_gateway_takes(auth: AuthType) -> None:
 
 @every_type
 def test_auth_type_stands_in_the_document_and_is_obeyed_by_the_gateway(auth: AuthType) -> None:
-    of = manifest(stages=(stage(auth=auth.name),))
+    jwt = Jwt("https://login.example", ("app",)) if auth.name == "jwt" else None
+    of = manifest(stages=(stage(auth=auth.name, jwt=jwt),))
     plan = make_plan(of, artifacts_of(of))
     compiled = compile_document(plan.apis[0].name, build_document(plan, plan.apis[0]))
     for operation in compiled.operations:

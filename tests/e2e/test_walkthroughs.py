@@ -25,10 +25,11 @@ SERVE_OPTIONS: dict[str, tuple[str, ...]] = {
     "control-plane": (),
     "browsers": ("--watch",),
     "consumers": ("--watch",),
+    "callers": ("--watch",),
 }
 """The options with which each page starts its server."""
 
-MANIFESTS = ("browsers", "canary", "consumers", "graphs", "routing")
+MANIFESTS = ("browsers", "callers", "canary", "consumers", "graphs", "routing")
 """Pages whose first YAML block has stages, and models unless the project of `turnout init` has them."""
 
 

@@ -294,6 +294,7 @@ OTHER: Mapping[str, Any] = {
     "version_override": True,
     "issuer": "https://other",
     "audience": ["other"],
+    "jwks": "other.json",
     "models": ["m"],
     "requests": 7,
     "period": "week",

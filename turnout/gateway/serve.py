@@ -14,6 +14,7 @@ from pathlib import Path
 import orjson
 
 from turnout.artifacts.example_request import count_request, make_request
+from turnout.extras import install_hint
 from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.api.identifiers import RequestTimes
 from turnout.gateway.banner import BannerRequest, render_banner
@@ -31,6 +32,7 @@ from turnout.gateway.observers.line_writer import LineWriter
 from turnout.gateway.observers.registry import Outlets, make_observers
 from turnout.gateway.output.process import Output
 from turnout.gateway.pages import make_docs, make_front, settings_of
+from turnout.gateway.rules.tokens import is_installed
 from turnout.gateway.services.access import Guard, make_guard, make_token
 from turnout.gateway.services.console import Console
 from turnout.gateway.services.registry import ServiceParts, make_services
@@ -260,13 +262,15 @@ def greet_user(
 
 
 def find_missing_keys(edition: Edition) -> Iterator[str]:
-    """Say which consumers have no key on this machine."""
+    """Say which consumers have no key on this machine, and what is missing to check tokens."""
     for stage in edition.project.manifest.stages:
         known = {key.consumer.name for key in edition.consumer_keys.get(stage.name, ()) if key.consumer is not None}
         for consumer in stage.consumers:
             if consumer.name not in known:
                 command = f"turnout keys issue {stage.name} {consumer.name}"
                 yield f"stages.{stage.name}.consumers.{consumer.name}: has no key here: `{command}` makes one"
+        if stage.jwt is not None and not is_installed():
+            yield f"stages.{stage.name}.jwt: tokens cannot be checked without pyjwt. {install_hint('pyjwt')}"
 
 
 def open_capture(output: Output, capture: Path | None, state: SharedState) -> LineWriter | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import date
+from pathlib import PurePosixPath
 
 from turnout.manifest.schema import Finding
 from turnout.manifest.tree import Tree, check_model, mapping, sequence
 from turnout.protocol.aws.callers import OWNER
 from turnout.protocol.aws.cors import ANY_ORIGIN, MOST_CHARACTERS, spell_origins
+from turnout.wording import shorten
 from turnout.yaml_text.reader import KeyPath
 
 DAY = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
@@ -21,6 +23,10 @@ def check_access(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:
     """What is wrong between the keys of the stage at `path`."""
     yield from _check_cors((*path, "cors"), mapping(body.get("cors")))
     yield from _check_consumers(tree, (*path, "consumers"), body)
+    jwks = mapping(body.get("jwt")).get("jwks")
+    if isinstance(jwks, str) and (jwks.startswith(("/", "~")) or ".." in PurePosixPath(jwks).parts):
+        message = f'must be a path below this file\'s folder, got "{shorten(jwks)}"'
+        yield Finding((*path, "jwt", "jwks"), message, "Copy or link the file into this folder.")
 
 
 def _check_consumers(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:

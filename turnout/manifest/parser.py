@@ -232,11 +232,15 @@ def _stage(name: str, fields: Mapping[str, Any], newest: Mapping[str, str], judg
         throttle=Throttle(float(throttle["rate"]), int(throttle["burst"])) if throttle is not None else None,
         version_override=fields.get("version_override", False),
         slo=read_slo(fields.get("slo", {})),
-        jwt=Jwt(fields["jwt"]["issuer"], tuple(fields["jwt"]["audience"])) if "jwt" in fields else None,
+        jwt=_jwt(fields["jwt"]) if "jwt" in fields else None,
         newest=frozenset(newest.keys() - serve.keys() - weights.keys()),
         cors=read_cors(fields["cors"]) if "cors" in fields else None,
         consumers=read_consumers(fields.get("consumers", {})),
     )
+
+
+def _jwt(fields: Mapping[str, Any]) -> Jwt:
+    return Jwt(fields["issuer"], tuple(fields["audience"]), fields.get("jwks", ""))
 
 
 def _canary(fields: Mapping[str, Any], judged: Mapping[str, Any]) -> Canary:

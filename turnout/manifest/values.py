@@ -131,10 +131,14 @@ class Canary:
 
 @dataclass(frozen=True, slots=True)
 class Jwt:
-    """Whose tokens a stage takes: the `iss` that they must have, and the `aud`, one of these."""
+    """Whose tokens a stage takes: the `iss` that they must have, and the `aud`, one of these.
+
+    `jwks` is the path of a file with the issuer's keys, which the local gateway uses; empty where it asks the issuer.
+    """
 
     issuer: str
     audience: tuple[str, ...]
+    jwks: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ AUTH_TYPES: Mapping[str, AuthType] = {
                 "description": "AWS Signature Version 4.",
                 "x-amazon-apigateway-authtype": "awsSigv4",
             },
-            local=False,
+            local=True,
         ),
         AuthType(
             "jwt",
@@ -70,7 +70,7 @@ AUTH_TYPES: Mapping[str, AuthType] = {
                 "in": "header",
                 "description": "A JSON Web Token, `Bearer ...`.",
             },
-            local=False,
+            local=True,
         ),
     )
 }

@@ -31,8 +31,8 @@ SCHEMES = {
         ([{}], Access.OPEN, ""),
         ([{"key": []}], Access.API_KEY, ""),
         ([{}, {"key": []}], Access.API_KEY, ""),  # an alternative without a scheme opens nothing
-        ([{"iam": []}], Access.IAM, "iam"),
-        ([{"key": [], "iam": []}], Access.IAM, "iam"),
+        ([{"iam": []}], Access.IAM, ""),
+        ([{"key": [], "iam": []}], Access.IAM, ""),
         ([{"key": []}, {"jwt": []}], Access.AUTHORIZER, "jwt"),
         ([{"sneaky": []}], Access.AUTHORIZER, "sneaky"),
         ([{"query": []}], Access.AUTHORIZER, "query"),
@@ -105,6 +105,9 @@ def test_key_of_another_stage_is_refused() -> None:
 
 def test_gateway_says_what_it_cannot_check() -> None:
     assert secured("jwt").notes == ("'jwt' cannot be checked on this machine: every request to POST /x is refused",)
+    assert secured("iam").notes == (
+        "stage 'dev' requires signatures and no access key is known: every request is rejected",
+    )
     assert secured("key").notes == ("stage 'dev' requires an API key and has none: every request is rejected",)
     assert secured("key", api_keys={"dev": [ApiKey("id1", "right")]}).notes == ()
 

@@ -36,7 +36,6 @@ def with_version(**fields: object) -> Manifest:
         (manifest((model(routing=Routing(Sticky("api_key"))),)), "models.iris.routing.sticky"),
         (with_version(timeout_s=30), "models.iris.versions.v1.timeout_s"),
         (manifest(stages=(stage(canary=Canary(10, {}, release=True)),)), "stages.prod.canary.release"),
-        (manifest(stages=(stage(auth="iam"),)), "stages.prod.auth"),
     ],
 )
 def test_key_that_does_nothing_here_is_noted(of: Manifest, path: str) -> None:
@@ -47,6 +46,7 @@ def test_key_that_does_nothing_here_is_noted(of: Manifest, path: str) -> None:
     "of",
     [
         manifest(),
+        manifest(stages=(stage(auth="iam"),)),
         manifest((model(routing=Routing(Sticky("header", "x-user"), "v2", 5, "v1")),)),
         manifest((model(routing=Routing(Sticky("api_key"))),), (stage(auth="api_key"),)),
         manifest(stages=(stage(serve={}, weights={"iris": {"v1": 90, "v2": 10}}, version_override=True),)),

@@ -59,6 +59,8 @@ def show(
 
     `turnout serve` makes a key for each stage with `auth: api_key` and keeps it in .turnout/api_keys.json. With STAGE,
     prints only its key: `curl -H "x-api-key: $(turnout keys prod)" ...`.
+
+    For a stage with `auth: iam`, prints the access key that signs requests on this machine, for `eval`.
     """
     from turnout.manifest.parser import parse_manifest
     from turnout.project.manifest_file import manifest_path
@@ -71,6 +73,9 @@ def show(
         return
     stages = parse_manifest(path.read_bytes(), path=path, source=str(path)).stages
     asking = [candidate.name for candidate in stages if candidate.auth == "api_key"]
+    if stage in {candidate.name for candidate in stages if candidate.auth == "iam"}:
+        say_signing_key(path.parent, as_json=as_json)
+        return
     if stage:
         check_stage(stage, [candidate.name for candidate in stages], asking)
     stage_keys = keys_of(path.parent, [stage] if stage else asking)
@@ -82,6 +87,17 @@ def show(
         say_table(("STAGE", "KEY"), stage_keys.items())
     else:
         say("No stage requires an API key.")
+
+
+def say_signing_key(folder: Path, *, as_json: bool) -> None:
+    """Print the access key that signs requests to stages with `auth: iam`, for `eval` or as JSON."""
+    from turnout.gateway.editions.signing_keys import load_signing_key
+
+    access, secret = load_signing_key(folder / ".turnout")
+    if as_json:
+        say_json({"access_key_id": access, "secret_access_key": secret})
+    else:
+        say(f"export AWS_ACCESS_KEY_ID={access} AWS_SECRET_ACCESS_KEY={secret}")
 
 
 def check_stage(stage: str, stages: Iterable[str], asking: Iterable[str]) -> None:

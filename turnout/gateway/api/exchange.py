@@ -5,7 +5,7 @@ Made by the core for each request and read by all who follow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from turnout.gateway.api.fields import HOST, ORIGIN, USER_AGENT, Fields, fields_of
@@ -48,6 +48,8 @@ class Exchange:
         stage: None until the path has led to one; so is `share`.
         routed: None until the path and the method have led to an operation.
         target: None until the request has been admitted and validated.
+        signer: the access key whose signature the request has, or empty.
+        claims: of the token that came with it, or None.
         trace: of the event; empty until there is one.
         span: of OpenTelemetry, where requests are traced and a function is called; else None.
         error: why the gateway answered itself, or None.
@@ -61,6 +63,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "claims",
         "error",
         "extended_request_id",
         "is_replayed",
@@ -71,6 +74,7 @@ class Exchange:
         "request_id",
         "routed",
         "share",
+        "signer",
         "span",
         "stage",
         "stage_path",
@@ -93,6 +97,8 @@ class Exchange:
         self.routed: Routed | None = None
         self.target: FunctionTarget | None = None
         self.key: ApiKey | None = None
+        self.signer = ""
+        self.claims: Mapping[str, Any] | None = None
         self.trace = ""
         self.error: GatewayError | None = None
         self.span: Any = None

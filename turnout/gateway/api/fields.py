@@ -46,8 +46,11 @@ _SLOTS = (
     "x-forwarded-for",
     REPLAY_HEADER,
     "origin",
+    "authorization",
 )
-ACCEPT, CONTENT_TYPE, HOST, USER_AGENT, TRACE, API_KEY, FORWARDED_FOR, REPLAY, ORIGIN = range(1, len(_SLOTS))
+ACCEPT, CONTENT_TYPE, HOST, USER_AGENT, TRACE, API_KEY, FORWARDED_FOR, REPLAY, ORIGIN, AUTHORIZATION = range(
+    1, len(_SLOTS)
+)
 
 
 @lru_cache(maxsize=1024)

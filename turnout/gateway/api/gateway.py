@@ -10,27 +10,26 @@ import logging
 import random as random_module
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from turnout.gateway.api.authorizing import CallerChecks
 from turnout.gateway.api.exchange import Exchange, Observer, Routed, Tracer
-from turnout.gateway.api.fields import ACCEPT, API_KEY, CONTENT_TYPE, ORIGIN, REPLAY, fields_of, parse_query
+from turnout.gateway.api.fields import ACCEPT, CONTENT_TYPE, ORIGIN, REPLAY, fields_of, parse_query
 from turnout.gateway.api.identifiers import Identifiers, RequestTimes, trace_of_answer
 from turnout.gateway.api.proxy_event import Endpoint, Events, is_too_large
 from turnout.gateway.api.proxy_response import MalformedAnswerError, read_answer
 from turnout.gateway.api.replay_token import is_replay_token
 from turnout.gateway.functions.invocation import Invocable, Invocation
-from turnout.gateway.rules.authorize import REFUSAL_OF, Access, ApiKey, ApiKeys
+from turnout.gateway.rules.authorize import Access, ApiKey, ApiKeys
 from turnout.gateway.rules.document import compile_document
 from turnout.gateway.rules.errors import (
-    ACCESS_DENIED,
     BAD_PATH,
     BROKEN,
     ERROR_OF_INVOCATION,
     EVENT_TOO_LARGE,
     FAILED,
-    INVALID_API_KEY,
     MISCONFIGURED,
     THROTTLED,
     TIMED_OUT,
@@ -48,11 +47,10 @@ from turnout.gateway.rules.stages import (
     StageSettings,
     own_bucket,
 )
+from turnout.gateway.rules.tokens import KeysNeededError, TokenKeys
 from turnout.http_server.messages import Handler, Request, Response
 from turnout.http_server.wire import TOO_LARGE_BODY, TOO_LARGE_HEADERS, TOO_LARGE_STATUS
-from turnout.manifest.access import Consumer
 from turnout.plan.routes import HEALTH_PATHS
-from turnout.protocol.aws.callers import find_called_model, may_call, utc_day
 from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 
 _LOG = logging.getLogger("turnout.gateway")
@@ -92,6 +90,7 @@ class Gateway:
         replay_token: the header's value by which replayed requests are known; empty knows none.
         front: answers browsers that ask for `/`; None, or an answer of None, leaves it to the stages.
         tracer: begins a span for each request that reaches a function, or None.
+        checks: of signatures and tokens; without them, stages that ask for either are closed.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -115,6 +114,7 @@ class Gateway:
         replay_token: str = "",
         front: Front | None = None,
         tracer: Tracer | None = None,
+        checks: CallerChecks | None = None,
     ) -> None:
         apis = tuple(apis)
         endpoint = endpoint or Endpoint()
@@ -132,6 +132,8 @@ class Gateway:
             for name, stage in self.stages.snapshot.stages.items()
             if not stage.keys and any(operation.access is Access.API_KEY for operation in stage.document.operations)
         )
+        self._checks = checks or CallerChecks()
+        self.notes += tuple(self._find_closed())
         self._functions = functions
         self._services = services or {}
         self._replay_token = replay_token
@@ -146,6 +148,16 @@ class Gateway:
         self._account_id = endpoint.account_id
         self._events = Events(endpoint, self._times)
         self._throttled_logged = float("-inf")
+
+    def _find_closed(self) -> Iterator[str]:
+        """Say which stages nobody can call here."""
+        for name, stage in self.stages.snapshot.stages.items():
+            operations = stage.document.operations
+            if not self._checks.signing_keys and any(row.access is Access.IAM for row in operations):
+                yield f"stage {name!r} requires signatures and no access key is known: every request is rejected"
+            issuers = {row.tokens.issuer for row in operations if row.tokens is not None}
+            for issuer in sorted(issuers - self._checks.tokens.keys()):
+                yield f"stage {name!r} requires tokens of {issuer}, which cannot be checked: every request is rejected"
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request; nothing that a request holds makes it raise."""
@@ -179,7 +191,9 @@ class Gateway:
         exchange = Exchange(request, self._identifiers.take(), self._clock(), self._monotonic())
         try:
             routed = self._route(exchange, snapshot, direct)
-            error = routed if isinstance(routed, GatewayError) else self._admit(exchange, routed)
+            error = routed if isinstance(routed, GatewayError) else self._admit(exchange, routed, is_whole=False)
+        except KeysNeededError:
+            return None  # they are read when the whole request is there
         except Exception:  # the whole request will be told
             _LOG.exception("request %s failed inside the gateway", exchange.request_id)
             return None
@@ -198,10 +212,20 @@ class Gateway:
         routed = self._route(exchange, snapshot, direct)
         if isinstance(routed, GatewayError):
             return self._refuse(exchange, routed)
-        error = self._admit(exchange, routed)
+        try:
+            error = self._admit(exchange, routed, is_whole=True)
+        except KeysNeededError as needed:
+            return self._answer_with_keys(exchange, routed, needed.keys)
         if error is not None:
             return self._refuse(exchange, error)
         return self._invoke(exchange, routed)
+
+    async def _answer_with_keys(self, exchange: Exchange, routed: Routed, keys: TokenKeys) -> Response:
+        """The same once an issuer's keys are read, in a thread: that takes a while."""
+        await asyncio.to_thread(keys.refresh)
+        error = self._admit(exchange, routed, is_whole=True)
+        response = self._invoke(exchange, routed) if error is None else self._refuse(exchange, error)
+        return response if isinstance(response, Response) else await response
 
     def _route(self, exchange: Exchange, snapshot: Snapshot, direct: DirectPath | None) -> Routed | GatewayError:
         """Find stage, share and operation."""
@@ -229,21 +253,19 @@ class Gateway:
         routed = exchange.routed = Routed(stage, share, *match, fields_of(request))
         return routed
 
-    def _admit(self, exchange: Exchange, routed: Routed) -> GatewayError | None:
-        """Authorize, then throttle."""
+    def _admit(self, exchange: Exchange, routed: Routed, *, is_whole: bool) -> GatewayError | None:
+        """Authorize, then throttle; `is_whole` says whether the body has arrived.
+
+        Raises:
+            KeysNeededError: an issuer's keys are to be read first.
+        """
         stage, known = routed.stage, routed.fields.known
         sent = known[REPLAY]
         if sent is not None:
             exchange.is_replayed = is_replay_token(sent, self._replay_token)
-        access = routed.operation.access
-        if access is not Access.OPEN:
-            if access is not Access.API_KEY:
-                return REFUSAL_OF[access]
-            key = exchange.key = stage.keys.find(known[API_KEY])
-            if key is None:
-                return INVALID_API_KEY
-            if key.consumer is not None and not _may_call(key.consumer, routed, exchange.now):
-                return ACCESS_DENIED
+        error = self._checks.authorize(exchange, routed, is_whole=is_whole)
+        if error is not None:
+            return error
         if exchange.request.admitted == stage.settings.name or _asks_for_health(exchange, routed):
             return None
         if stage.bucket is not None and not stage.bucket.take(exchange.started):
@@ -368,12 +390,6 @@ class Gateway:
                 except Exception:
                     _LOG.exception("request %s could not be observed", exchange.request_id)
         return response
-
-
-def _may_call(consumer: Consumer, routed: Routed, now: float) -> bool:
-    """Whether a consumer may call what a request was routed to: what the authorizer decides on AWS."""
-    model = find_called_model(routed.operation.resource, routed.parameters)
-    return may_call(consumer.rules, model, utc_day(now))
 
 
 def _asks_for_health(exchange: Exchange, routed: Routed) -> bool:

@@ -103,6 +103,10 @@ class Events:
             identity = _IDENTITY_WITH_KEY.copy()
             identity["apiKey"] = key.value
             identity["apiKeyId"] = key.id
+        if exchange.signer:
+            arn = f"arn:aws:iam::{self._account_id}:user/local"
+            identity |= {"accessKey": exchange.signer, "accountId": self._account_id, "caller": exchange.signer}
+            identity |= {"user": exchange.signer, "userArn": arn}
         identity["sourceIp"] = client
         identity["userAgent"] = known[USER_AGENT]
         # What is the same for all requests to a route is kept with the stage's share, and goes when that goes.
@@ -113,6 +117,8 @@ class Events:
         context["httpMethod"] = request.method
         context["extendedRequestId"] = exchange.extended_request_id
         context["requestTime"] = self._times.at(exchange.now)
+        if exchange.claims is not None:
+            context["authorizer"] = {"claims": {name: _spell_claim(value) for name, value in exchange.claims.items()}}
         context["path"] = exchange.stage_path
         context["domainName"], context["domainPrefix"] = domain_of(known[HOST] or "")
         context["requestTimeEpoch"] = int(exchange.now * 1000)
@@ -166,6 +172,11 @@ class Events:
         if stage.canary is not None or (share.variables or {}).get(CANARY_VARIABLE) == "true":
             context["isCanaryRequest"] = share.is_canary
         return context
+
+
+def _spell_claim(value: Any) -> str:
+    """A claim as API Gateway writes it into an event: every one is text."""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def encode_body(body: bytes, *, is_binary: bool) -> tuple[str | None, bool]:

@@ -13,10 +13,9 @@ from turnout.plan.auth import AUTH_TYPES
 AUTH_SENTENCES = {
     "none": "No authentication.",
     "api_key": "Every request but health needs the header `x-api-key`. `turnout keys` prints this server's keys.",
-    "iam": "Every request but health is signed with AWS Signature Version 4. `turnout serve` rejects them all "
-    "with 403.",
-    "jwt": "Every request but health needs the header `authorization: Bearer TOKEN`. `turnout serve` rejects them all "
-    "with 403.",
+    "iam": "Every request but health is signed with AWS Signature Version 4. `turnout keys STAGE` prints this server's "
+    "access key.",
+    "jwt": "Every request but health needs the header `authorization: Bearer TOKEN`.",
 }
 assert AUTH_SENTENCES.keys() == AUTH_TYPES.keys()
 

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from turnout.gateway.api.authorizing import CallerChecks
 from turnout.gateway.api.exchange import Observer, Tracer
 from turnout.gateway.api.gateway import Front, Gateway, RestApi
 from turnout.gateway.api.proxy_event import Endpoint
 from turnout.gateway.editions.api_keys import load_api_keys
 from turnout.gateway.editions.consumer_keys import read_consumer_keys
+from turnout.gateway.editions.signing_keys import load_signing_key
 from turnout.gateway.functions.invocation import ACCOUNT_ID, REGION, Invocable
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.stages import BucketOf, own_bucket, stage_settings
+from turnout.gateway.rules.tokens import is_installed, keys_of_file, keys_of_issuer
 from turnout.http_server.messages import Handler
 from turnout.manifest.access import Consumer
 from turnout.openapi.document import build_document, lambda_uri, render_document
@@ -145,6 +148,7 @@ def build_gateway(
     replay_token: str = "",
     front: Front | None = None,
     tracer: Tracer | None = None,
+    checks: CallerChecks | None = None,
 ) -> Gateway:
     """The whole API without sockets.
 
@@ -163,6 +167,7 @@ def build_gateway(
         replay_token: by which replayed requests are known; empty knows none.
         front: answers browsers that ask for `/`; None leaves it to the stages.
         tracer: traces requests, or None.
+        checks: of signatures and tokens; None makes those of the project.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -180,7 +185,18 @@ def build_gateway(
         replay_token=replay_token,
         front=front,
         tracer=tracer,
+        checks=make_checks(project) if checks is None else checks,
     )
+
+
+def make_checks(project: Project) -> CallerChecks:
+    """What stages with `auth: iam` and `auth: jwt` check their callers with."""
+    folder, stages = project.manifest.path.parent, project.manifest.stages
+    signing = dict([load_signing_key(folder / CACHE_DIR)]) if any(row.auth == "iam" for row in stages) else {}
+    tokens = {}
+    for jwt in (row.jwt for row in stages if row.jwt is not None and is_installed()):
+        tokens[jwt.issuer] = keys_of_file(folder / jwt.jwks) if jwt.jwks else keys_of_issuer(jwt.issuer)
+    return CallerChecks(signing, tokens)
 
 
 def make_api_keys(

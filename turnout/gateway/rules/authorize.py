@@ -1,7 +1,7 @@
 """Who may call: an operation's `security`, and a stage's API keys.
 
-Open is an operation that names no scheme; an API key is checked; everything else (IAM, JWT, Cognito, a Lambda
-authorizer, a scheme nobody knows) cannot be checked on this machine and is refused, every time.
+Open is an operation that names no scheme. API keys, signatures and tokens are checked. Everything else (Cognito, a
+Lambda authorizer, a scheme nobody knows) cannot be checked on this machine and is refused, every time.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from enum import Enum
 from typing import Any
 
 from turnout.gateway.rules.errors import UNAUTHORIZED, UNSIGNED, GatewayError
+from turnout.gateway.rules.tokens import TokenRules
 from turnout.manifest.access import Consumer
-from turnout.plan.auth import CALLERS
+from turnout.plan.auth import CALLERS, JWT_ALGORITHMS
 from turnout.protocol.aws.callers import digest_key
 
 
@@ -25,7 +26,8 @@ class Access(Enum):
 
     OPEN = "none"
     API_KEY = "api_key"
-    IAM = "iam"  # refused as AWS refuses an unsigned request
+    IAM = "iam"  # where no access key is known, refused as AWS refuses an unsigned request
+    JWT = "jwt"
     AUTHORIZER = "authorizer"  # refused as AWS refuses a request without a token
 
 
@@ -109,11 +111,32 @@ def access_of(operation: Mapping[str, Any], schemes: Mapping[str, Any]) -> tuple
     security = operation.get("security") or ()
     names = [name for alternative in security for name in alternative]
     kinds = {name: _access_of_scheme(schemes.get(name)) for name in names}
-    for refused in (Access.IAM, Access.AUTHORIZER):
-        for name, kind in kinds.items():
-            if kind is refused:
-                return refused, name
+    for name, kind in kinds.items():
+        if kind is Access.AUTHORIZER:
+            return kind, name
+    for checked in (Access.IAM, Access.JWT):
+        if checked in kinds.values():
+            return checked, ""
     return (Access.API_KEY if names else Access.OPEN), ""
+
+
+def token_rules_of(operation: Mapping[str, Any], schemes: Mapping[str, Any]) -> TokenRules | None:
+    """Which tokens an operation accepts; None where it asks for none."""
+    names = [name for alternative in operation.get("security") or () for name in alternative]
+    rules = [_read_token_rules(schemes[name]) for name in names if isinstance(schemes.get(name), Mapping)]
+    return next((found for found in rules if found is not None), None)
+
+
+def _read_token_rules(scheme: Mapping[str, Any]) -> TokenRules | None:
+    authorizer = scheme.get("x-amazon-apigateway-authorizer")
+    if not isinstance(authorizer, Mapping) or str(authorizer.get("type", "")).lower() != "jwt":
+        return None
+    configuration = authorizer.get("jwtConfiguration") or {}
+    issuers: list[Mapping[str, Any]] = configuration.get("issuers") or []
+    if len(issuers) != 1 or authorizer.get("identitySource") != "method.request.header.Authorization":
+        return None
+    allowed = tuple(name for name in configuration.get("defaultAlgorithms") or () if name in JWT_ALGORITHMS)
+    return TokenRules(str(issuers[0]["issuer"]), tuple(issuers[0].get("audiences") or ()), allowed)
 
 
 def _access_of_scheme(scheme: object) -> Access:
@@ -123,6 +146,8 @@ def _access_of_scheme(scheme: object) -> Access:
         return Access.IAM
     if _is_callers(scheme):
         return Access.API_KEY
+    if _read_token_rules(scheme) is not None:
+        return Access.JWT
     is_key = (
         scheme.get("type") == "apiKey"
         and scheme.get("in") == "header"

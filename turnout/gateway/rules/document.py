@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.gateway.rules.authorize import Access, access_of
+from turnout.gateway.rules.authorize import Access, access_of, token_rules_of
 from turnout.gateway.rules.gateway_responses import GatewayResponses, parse_gateway_responses
 from turnout.gateway.rules.matching import ANY, PathError, Routes
 from turnout.gateway.rules.media_types import BinaryMediaTypes
 from turnout.gateway.rules.mock import Mock, parse_mock
+from turnout.gateway.rules.tokens import TokenRules
 from turnout.gateway.rules.validate import Validator, validator_of
 
 METHODS: Mapping[str, str] = {
@@ -60,6 +61,7 @@ class Operation:
         access: how callers are let in.
         validator: or None.
         mock: what answers instead of a function, or None.
+        tokens: which tokens it accepts, or None.
     """
 
     index: int
@@ -72,6 +74,7 @@ class Operation:
     access: Access
     validator: Validator | None
     mock: Mock | None = None
+    tokens: TokenRules | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,6 +172,7 @@ def _read_operation(
         access=access,
         validator=validator,
         mock=parse_mock(integration) if kind == "mock" else None,
+        tokens=token_rules_of(operation, document.get("components", {}).get("securitySchemes", {})),
     )
 
 

@@ -1,0 +1,85 @@
+"""Who sent a request, and whether they may: what API Gateway checks between matching a route and throttling it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from turnout.gateway.api.exchange import Exchange, Routed
+from turnout.gateway.api.fields import API_KEY, AUTHORIZATION
+from turnout.gateway.rules.authorize import REFUSAL_OF, Access
+from turnout.gateway.rules.errors import ACCESS_DENIED, INVALID_API_KEY, UNAUTHORIZED, GatewayError
+from turnout.gateway.rules.sigv4 import SignedRequest, check_signature
+from turnout.gateway.rules.tokens import TokenKeys, check_token
+from turnout.manifest.access import Consumer
+from turnout.protocol.aws.callers import find_called_model, may_call, utc_day
+
+
+@dataclass(frozen=True, slots=True)
+class CallerChecks:
+    """What callers prove themselves with, beside API keys.
+
+    Args:
+        signing_keys: access key -> secret key; without one, every stage with `auth: iam` is closed.
+        tokens: issuer -> its keys; every other issuer's tokens are refused.
+    """
+
+    signing_keys: Mapping[str, str] = field(default_factory=dict)
+    tokens: Mapping[str, TokenKeys] = field(default_factory=dict)
+
+    def authorize(self, exchange: Exchange, routed: Routed, *, is_whole: bool) -> GatewayError | None:
+        """Find out who sent a request; the error where it is refused.
+
+        Args:
+            exchange: is told who it was.
+            routed: what the request is for.
+            is_whole: whether its body has arrived.
+
+        Raises:
+            KeysNeededError: an issuer's keys are to be read first.
+        """
+        match routed.operation.access:
+            case Access.OPEN:
+                return None
+            case Access.API_KEY:
+                return _check_key(exchange, routed)
+            case Access.IAM if self.signing_keys:
+                return self._check_signature(exchange, is_whole=is_whole)
+            case Access.JWT:
+                return self._check_token(exchange, routed)
+            case access:
+                return REFUSAL_OF[access]
+
+    def _check_signature(self, exchange: Exchange, *, is_whole: bool) -> GatewayError | None:
+        request = exchange.request
+        signed = SignedRequest(
+            request.method, request.path, request.query, request.headers, request.body if is_whole else None
+        )
+        signer = check_signature(signed, self.signing_keys, exchange.now)
+        if isinstance(signer, GatewayError):
+            return signer
+        exchange.signer = signer
+        return None
+
+    def _check_token(self, exchange: Exchange, routed: Routed) -> GatewayError | None:
+        rules = routed.operation.tokens
+        keys = self.tokens.get(rules.issuer) if rules is not None else None
+        if rules is None or keys is None:
+            return UNAUTHORIZED
+        exchange.claims = check_token(routed.fields.known[AUTHORIZATION], rules, keys)
+        return UNAUTHORIZED if exchange.claims is None else None
+
+
+def _check_key(exchange: Exchange, routed: Routed) -> GatewayError | None:
+    key = exchange.key = routed.stage.keys.find(routed.fields.known[API_KEY])
+    if key is None:
+        return INVALID_API_KEY
+    if key.consumer is not None and not _may_call(key.consumer, routed, exchange.now):
+        return ACCESS_DENIED
+    return None
+
+
+def _may_call(consumer: Consumer, routed: Routed, now: float) -> bool:
+    """Whether a consumer may call what a request was routed to: what the authorizer decides on AWS."""
+    model = find_called_model(routed.operation.resource, routed.parameters)
+    return may_call(consumer.rules, model, utc_day(now))

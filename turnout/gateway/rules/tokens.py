@@ -1,0 +1,209 @@
+"""Checks JSON Web Tokens for `auth: jwt`: signature, issuer, audience and time, against keys that are kept.
+
+The cryptography is PyJWT's, from the extra `turnout[jwt]`. A key is chosen by the token's `kid` alone. The algorithm
+must be one that the stage allows and that fits the key. None of them is symmetric: no public key can pass for a secret.
+Source: API Gateway Developer Guide, "JWT authorizers"; RFC 8725, "JSON Web Token Best Current Practices".
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+log = logging.getLogger("turnout.gateway")
+
+MAX_AGE_S = 300.0
+"""How long keys are used before they are read again."""
+
+RETRY_S = 30.0
+"""A token with an unknown `kid` makes the keys be read again, at most this often."""
+
+FETCH_TIMEOUT_S = 5.0
+MOST_BYTES = 1_000_000
+DISCOVERY = "/.well-known/openid-configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRules:
+    """Which tokens a document accepts.
+
+    Args:
+        issuer: the `iss`.
+        audiences: the `aud`, or else the `client_id`, must be one of these.
+        algorithms: of signatures.
+    """
+
+    issuer: str
+    audiences: tuple[str, ...]
+    algorithms: tuple[str, ...]
+
+
+class KeysNeededError(Exception):
+    """A token cannot be checked before the keys are read; whoever catches it calls `refresh`, and checks again."""
+
+    def __init__(self, keys: TokenKeys) -> None:
+        super().__init__()
+        self.keys = keys
+
+
+class TokenKeys:
+    """An issuer's keys, read when they are needed.
+
+    Args:
+        name: of the issuer or the file, for messages.
+        load: reads the JWKS; takes its time.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, name: str, load: Callable[[], Mapping[str, Any]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._name = name
+        self._load = load
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._keys: Mapping[str, PublicKey] = {}
+        self._tried = float("-inf")
+
+    def find(self, kid: str) -> PublicKey | None:
+        """The key of that id; None where the issuer has none.
+
+        Raises:
+            KeysNeededError: they are to be read first.
+        """
+        age_s = self._clock() - self._tried
+        if age_s > MAX_AGE_S or (kid not in self._keys and age_s > RETRY_S):
+            raise KeysNeededError(self)
+        return self._keys.get(kid)
+
+    def refresh(self) -> None:
+        """Read the keys again; where that fails, the old ones stay."""
+        with self._lock:
+            if self._clock() - self._tried <= RETRY_S:
+                return  # another request did it meanwhile
+            try:
+                self._keys = read_keys(self._load())
+            except Exception as error:
+                log.warning("the keys of %s cannot be read: %s", self._name, error)
+            finally:
+                self._tried = self._clock()
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """One key of an issuer, and the algorithms that it is for."""
+
+    key: Any
+    algorithms: frozenset[str]
+
+
+_OF_RSA = frozenset({"RS256", "RS384", "RS512"})
+_OF_CURVE = {"P-256": frozenset({"ES256"}), "P-384": frozenset({"ES384"}), "P-521": frozenset({"ES512"})}
+
+
+def read_keys(jwks: Mapping[str, Any]) -> dict[str, PublicKey]:
+    """Return `kid` -> key of those that check signatures; keys of other kinds are left out."""
+    import jwt
+
+    keys: dict[str, PublicKey] = {}
+    for row in jwks["keys"]:
+        fitting = _OF_RSA if row.get("kty") == "RSA" else _OF_CURVE.get(row.get("crv"), frozenset())
+        algorithms = fitting & {row["alg"]} if "alg" in row else fitting
+        kid = row.get("kid")
+        if not algorithms or not isinstance(kid, str) or row.get("use", "sig") != "sig":
+            continue
+        try:
+            keys[kid] = PublicKey(jwt.PyJWK.from_dict(row).key, algorithms)
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            log.warning("the key %r cannot be used: %s", kid, error)
+    return keys
+
+
+def is_installed() -> bool:
+    """Whether tokens can be checked."""
+    return find_spec("jwt") is not None and find_spec("cryptography") is not None
+
+
+def keys_of_file(path: Path) -> TokenKeys:
+    """The keys in a JWKS file."""
+
+    def load() -> Mapping[str, Any]:
+        found: Mapping[str, Any] = json.loads(path.read_bytes())
+        return found
+
+    return TokenKeys(path.name, load)
+
+
+def keys_of_issuer(issuer: str) -> TokenKeys:
+    """The keys that an issuer publishes."""
+
+    def load() -> Mapping[str, Any]:
+        described = fetch_json(f"{issuer.rstrip('/')}{DISCOVERY}")
+        if described.get("issuer") != issuer:
+            raise ValueError(f"it says that it is {described.get('issuer')!r}")
+        return fetch_json(str(described["jwks_uri"]))
+
+    return TokenKeys(issuer, load)
+
+
+def fetch_json(url: str) -> Mapping[str, Any]:
+    """The object at an address.
+
+    Raises:
+        ValueError: the address does not begin with https://, or what is there is too large or no object.
+    """
+    if not url.startswith("https://"):
+        raise ValueError(f"{url} does not begin with https://")
+    request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - https, as checked above
+    with urlopen(request, timeout=FETCH_TIMEOUT_S) as response:  # noqa: S310
+        data = response.read(MOST_BYTES + 1)
+    found = json.loads(data) if len(data) <= MOST_BYTES else None
+    if not isinstance(found, dict):
+        raise ValueError(f"{url} holds no object of at most {MOST_BYTES:,} bytes")  # noqa: TRY004 - one kind of error
+    return found
+
+
+def check_token(authorization: str | None, rules: TokenRules, keys: TokenKeys) -> Mapping[str, Any] | None:
+    """Return the claims of a token, or None where it is refused.
+
+    Args:
+        authorization: the request's header.
+        rules: of the stage.
+        keys: of the issuer.
+
+    Raises:
+        KeysNeededError: the keys are to be read first.
+    """
+    import jwt
+
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    try:
+        header = jwt.get_unverified_header(token)
+        algorithm, kid = header.get("alg"), header.get("kid")
+        if algorithm not in rules.algorithms or not isinstance(kid, str) or "crit" in header:
+            return None
+        key = keys.find(kid)
+        if key is None or algorithm not in key.algorithms:
+            return None
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key.key,
+            algorithms=[algorithm],
+            issuer=rules.issuer,
+            options={"require": ["exp", "iss"], "verify_aud": False},
+        )
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return None
+    named = claims.get("aud", claims.get("client_id"))
+    audiences = named if isinstance(named, list) else [named]
+    return claims if any(audience in rules.audiences for audience in audiences) else None
