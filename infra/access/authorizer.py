@@ -91,7 +91,7 @@ def render_table(
 
     def render(values: Mapping[str, list[str]]) -> str:
         table = {
-            stage: {callers.digest_key(value): row for (row, _), value in zip(rows, values[stage], strict=True)}
+            stage: {callers.digest_key(value): caller for (caller, _), value in zip(rows, values[stage], strict=True)}
             for stage, rows in keys.items()
         }
         return json.dumps(table, sort_keys=True)
@@ -106,12 +106,12 @@ def _make_code(table: str) -> pulumi.Archive:
 
 def rows_of(plan: Plan, stages: Mapping[str, ApiStage]) -> dict[str, list[tuple[dict[str, Any], pulumi.Output[str]]]]:
     """Return (what decides, the key) of every key of each stage with consumers, the stage's own first."""
-    found: dict[str, list[tuple[dict[str, Any], pulumi.Output[str]]]] = {}
+    by_stage: dict[str, list[tuple[dict[str, Any], pulumi.Output[str]]]] = {}
     for planned in (stage for api in plan.apis for stage in api.stages if stage.consumers):
         made = stages[planned.name]
-        rows = found[planned.name] = []
+        rows = by_stage[planned.name] = []
         if made.key is not None:
             rows.append((Consumer(callers.OWNER).rules, made.key))
         for consumer in planned.consumers:
             rows += ((consumer.rules, value) for value in made.consumer_keys[consumer.name].values())
-    return found
+    return by_stage

@@ -50,8 +50,8 @@ def read_spans(body: bytes) -> list[ReceivedSpan]:
             span.kind,
             span.start_time_unix_nano,
             span.end_time_unix_nano,
-            {row.key: _value(row.value) for row in span.attributes},
-            {row.key: _value(row.value) for row in resource.resource.attributes},
+            {attribute.key: _value(attribute.value) for attribute in span.attributes},
+            {attribute.key: _value(attribute.value) for attribute in resource.resource.attributes},
             span.status.code == 2,
             span.trace_state,
         )
@@ -86,11 +86,11 @@ class OtlpReceiver:
     def trace(self, trace: str, count: int) -> list[ReceivedSpan]:
         """The spans of a trace, once there are so many, the earliest first."""
 
-        def found() -> list[ReceivedSpan]:
+        def result() -> list[ReceivedSpan]:
             return sorted((span for span in tuple(self.spans) if span.trace == trace), key=lambda span: span.start_ns)
 
-        wait_until(lambda: len(found()) >= count, lambda: f"{count} spans, got {[span.name for span in found()]}")
-        return found()
+        wait_until(lambda: len(result()) >= count, lambda: f"{count} spans, got {[span.name for span in result()]}")
+        return result()
 
 
 @contextlib.contextmanager

@@ -59,18 +59,18 @@ def run_of(browser: Browser, stage: str) -> Any:
             "Sec-Fetch-Site: same-origin\r\n\r\n".encode()
         )
         with connection.makefile("rb") as stream:
-            line = next(row for row in stream if row.startswith(b"data: "))
+            line = next(line_of_stream for line_of_stream in stream if line_of_stream.startswith(b"data: "))
     return json.loads(line[6:])["runs"].get(stage)
 
 
 def allowed(browser: Browser, stage: str) -> set[str]:
-    found = next(row for row in browser.state()["stages"] if row["name"] == stage)
-    return {row["action"] for row in found["actions"] if row["allowed"]}
+    result = next(candidate for candidate in browser.state()["stages"] if candidate["name"] == stage)
+    return {action["action"] for action in result["actions"] if action["allowed"]}
 
 
 def rollouts(browser: Browser, stage: str) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in (browser.server.project / "rollouts.jsonl").read_text().splitlines()]
-    return [row for row in rows if row["stage"] == stage]
+    return [entry for entry in rows if entry["stage"] == stage]
 
 
 def test_a_run_moves_is_stopped_and_goes_on(browser: Browser) -> None:
@@ -120,8 +120,8 @@ def test_a_run_moves_is_stopped_and_goes_on(browser: Browser) -> None:
     wait_until(promoted, "the promotion")
     wait_until(lambda: run_of(browser, "dev")["is_over"] and not run_of(browser, "dev")["is_driven"], "the run's end")
     assert run_of(browser, "dev")["ending"] == "Promoted: dev serves it to all requests."
-    assert [row["action"] for row in rollouts(browser, "dev")] == ["set", "set", "promote"]
-    assert all(row["done"] for row in rollouts(browser, "dev"))
+    assert [rollout["action"] for rollout in rollouts(browser, "dev")] == ["set", "set", "promote"]
+    assert all(rollout["done"] for rollout in rollouts(browser, "dev"))
 
 
 def test_a_run_whose_canary_disagrees_is_rolled_back(browser: Browser) -> None:

@@ -1,10 +1,13 @@
-"""One name, one thing: two classes of one name in two rooms make a reader look twice at every import."""
+"""Names of classes and variables: one name for one thing, and the field's term for what a variable holds."""
 
 from __future__ import annotations
 
 import ast
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -15,6 +18,98 @@ SAME_THING = {
     "StoredFile": "a model's file in S3, as it is packaged and as a function reads it",
 }
 """Names that two packages have for the same thing since zips share no code with the rest, or that are agreed upon."""
+
+PACKAGES = ("turnout", "infra", "model_lambdas", "router_lambda", "soak", "benchmarks", "scripts", "examples", "tests")
+
+CATCH_ALLS = {
+    "told": "Name the message, the problems or the callback.",
+    "tell": "Use `print_...`, `notify`, `report` or `send`.",
+    "found": "Name the result: the match, the files, the entry.",
+    "mark": "Use `start`, `position`, `token` or `fingerprint`.",
+    "marks": "Use the plural of one of these.",
+    "row": "Name the entry, unless it is a row of a table, a matrix or a tensor (see `TABLES`).",
+}
+"""Names that say nothing about their value, and what to use instead."""
+
+NOWHERE = {"told", "tell"}
+"""Those that are not part of a longer name either."""
+
+TABLES = {
+    "examples/credit/train.py": "a data set's rows",
+    "infra/aws_check/command.py": "the table that the command prints",
+    "infra/observability/dashboard.py": "a dashboard's rows of widgets",
+    "model_lambdas/onnx_model/session.py": "a tensor's rows",
+    "scripts/check_locks.py": "a lock's rows",
+    "tests/browser/": "the page's tables",
+    "tests/gateway/shared/": "tables in shared memory",
+    "turnout/cli/commands/build.py": "the table that the command prints",
+    "turnout/cli/keys/consumer_keys.py": "the table that the command prints",
+    "turnout/cli/output.py": "the table that a command prints",
+    "turnout/console/replays.py": "a tensor's rows",
+    "turnout/gateway/docs/html.py": "the page's tables",
+    "turnout/gateway/shared/": "tables in shared memory",
+    "turnout/protocol/codecs/short_forms.py": "the rows of `instances`",
+    "turnout/replay/comparison.py": "a tensor's rows",
+    "turnout/replay/report.py": "the report's tables",
+}
+"""Files and folders where `row` is a row, and of what."""
+
+
+def bound_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Return (line, name) of every variable, parameter, attribute, function and class that a module defines."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+                yield node.lineno, name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                if not name.startswith("test_"):  # a sentence
+                    yield node.lineno, name
+            case ast.alias(asname=str(name)):
+                yield node.lineno, name
+
+
+def catch_all_of(name: str, path: str) -> str:
+    """The catch-all that a name is, or is made with; empty where it is none."""
+    plain = name.strip("_")
+    plain = plain if plain in {"ROW", "Row"} else plain.lower()  # those are a tensor's, and a type
+    if plain in CATCH_ALLS:
+        is_row = plain == "row" and any(path.startswith(place) for place in TABLES)
+        return "" if is_row else plain
+    return next((part for part in plain.split("_") if part in NOWHERE), "")
+
+
+def test_a_name_says_what_it_holds() -> None:
+    offences = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            place = path.relative_to(ROOT).as_posix()
+            for line, name in bound_names(ast.parse(path.read_bytes())):
+                if word := catch_all_of(name, place):
+                    offences.append(f"{place}:{line}: `{name}`. {CATCH_ALLS[word]}")
+    assert offences == []
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("told = 1", ["told"]),
+        ("def f(row, *, found=1): self._mark = row", ["row", "found", "mark"]),
+        ("def tell_error(): pass", ["tell"]),
+        ("async def f():\n    for told_of, (row, x) in y: pass", ["told", "row"]),
+        ("import x as found", ["found"]),
+        ("def test_what_is_told(): pass", []),
+        ("x = stream.tell() + pytest.mark.slow + node.start_mark", []),
+        ("rows = not_found = 1", []),
+    ],
+)
+def test_catch_alls_are_recognized(source: str, words: list[str]) -> None:
+    names = (name for _, name in bound_names(ast.parse(source)))
+    assert sorted(filter(None, (catch_all_of(name, "turnout/x.py") for name in names))) == sorted(words)
+
+
+def test_every_table_is_there() -> None:
+    for place in TABLES:
+        assert (ROOT / place).exists(), place
 
 
 def test_a_public_class_has_a_name_of_its_own() -> None:

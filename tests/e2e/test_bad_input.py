@@ -23,7 +23,7 @@ MAGIC = 10_000
 """How deep the deepest body is nested."""
 
 
-def row(**changes: Any) -> dict[str, Any]:
+def request_with(**changes: Any) -> dict[str, Any]:
     """The good request with its input changed; `...` takes a key out."""
     changed = {key: value for key, value in {**ROW, **changes}.items() if value is not ...}
     return {"inputs": [changed]}
@@ -84,23 +84,23 @@ def test_a_body_that_is_no_request_is_refused(sample: RunningServer, body: bytes
 
 REQUESTS: dict[str, tuple[Any, int, str]] = {
     "no inputs": ({"inputs": []}, 400, "MISSING_INPUT"),
-    "another input": (row(name="other"), 400, "UNKNOWN_INPUT"),
+    "another input": (request_with(name="other"), 400, "UNKNOWN_INPUT"),
     "one input too many": ({"inputs": [ROW, {**ROW, "name": "other"}]}, 400, "UNKNOWN_INPUT"),
     "one input twice": ({"inputs": [ROW, ROW]}, 400, "DUPLICATE_INPUT"),
     "an output nobody has": ({**GOOD, "outputs": [{"name": "other"}]}, 400, "UNKNOWN_OUTPUT"),
-    "another datatype": (row(datatype="INT64", data=[1, 2, 3, 4]), 400, "DATATYPE_MISMATCH"),
-    "a shape of another rank": (row(shape=[4]), 400, "SHAPE_MISMATCH"),
-    "a fixed dimension": (row(shape=[1, 3], data=[1, 2, 3]), 400, "SHAPE_MISMATCH"),
-    "too few values": (row(data=[1, 2, 3]), 400, "SHAPE_MISMATCH"),
-    "too many values": (row(data=[1, 2, 3, 4, 5]), 400, "SHAPE_MISMATCH"),
-    "a shape too large for memory": (row(shape=[10**15, 4]), 400, "SHAPE_MISMATCH"),
-    "a shape past 64 bits": (row(shape=[2**62, 4]), 400, "SHAPE_MISMATCH"),
+    "another datatype": (request_with(datatype="INT64", data=[1, 2, 3, 4]), 400, "DATATYPE_MISMATCH"),
+    "a shape of another rank": (request_with(shape=[4]), 400, "SHAPE_MISMATCH"),
+    "a fixed dimension": (request_with(shape=[1, 3], data=[1, 2, 3]), 400, "SHAPE_MISMATCH"),
+    "too few values": (request_with(data=[1, 2, 3]), 400, "SHAPE_MISMATCH"),
+    "too many values": (request_with(data=[1, 2, 3, 4, 5]), 400, "SHAPE_MISMATCH"),
+    "a shape too large for memory": (request_with(shape=[10**15, 4]), 400, "SHAPE_MISMATCH"),
+    "a shape past 64 bits": (request_with(shape=[2**62, 4]), 400, "SHAPE_MISMATCH"),
     "uneven nested lists": ({"inputs": {"measurements": [[1, 2, 3, 4], [1, 2, 3]]}}, 400, "SHAPE_MISMATCH"),
     "lists where numbers stand": ({"inputs": {"measurements": [[1, 2, 3, [4]]]}}, 400, "SHAPE_MISMATCH"),
-    "a number past FP32": (row(data=[1e39, 1, 1, 1]), 400, "VALUE_OUT_OF_RANGE"),
-    "a text for a number": (row(data=["5.1", 1, 1, 1]), 400, "INVALID_VALUE"),
-    "a boolean for a number": (row(data=[True, 1, 1, 1]), 400, "INVALID_VALUE"),
-    "an object for a number": (row(data=[{}, 1, 1, 1]), 400, "INVALID_VALUE"),
+    "a number past FP32": (request_with(data=[1e39, 1, 1, 1]), 400, "VALUE_OUT_OF_RANGE"),
+    "a text for a number": (request_with(data=["5.1", 1, 1, 1]), 400, "INVALID_VALUE"),
+    "a boolean for a number": (request_with(data=[True, 1, 1, 1]), 400, "INVALID_VALUE"),
+    "an object for a number": (request_with(data=[{}, 1, 1, 1]), 400, "INVALID_VALUE"),
 }
 
 
@@ -112,25 +112,25 @@ def test_a_request_that_does_not_fit_is_refused(sample: RunningServer, request_:
 
 
 ODD: dict[str, bytes] = {
-    "no datatype": orjson.dumps(row(datatype=...)),
-    "a datatype nobody knows": orjson.dumps(row(datatype="FLOAT")),
-    "a datatype that is a number": orjson.dumps(row(datatype=1)),
-    "no name": orjson.dumps(row(name=...)),
-    "a name that is null": orjson.dumps(row(name=None)),
-    "no shape": orjson.dumps(row(shape=...)),
-    "a shape of -1": orjson.dumps(row(shape=[-1, 4])),
-    "a shape of fractions": orjson.dumps(row(shape=[1.0, 4])),
-    "a shape of booleans": orjson.dumps(row(shape=[True, 4])),
-    "a shape of texts": orjson.dumps(row(shape=["1", "4"])),
-    "a shape of a thousand": orjson.dumps(row(shape=[1] * 1000 + [4])),
-    "a number past 64 bits in the shape": orjson.dumps(row()).replace(b"[1,4]", b"[1" + b"0" * 400 + b",4]"),
-    "no data": orjson.dumps(row(data=...)),
-    "data an object": orjson.dumps(row(data={"0": 1})),
-    "data a text": orjson.dumps(row(data="1,2,3,4")),
-    "a number past FP64": orjson.dumps(row()).replace(b"5.1", b"1e400"),
-    "a whole number of 400 digits": orjson.dumps(row()).replace(b"5.1", b"1" + b"0" * 400),
-    "parameters a list": orjson.dumps(row(parameters=[])),
-    "binary data without binary": orjson.dumps(row(data=..., parameters={"binary_data_size": 16})),
+    "no datatype": orjson.dumps(request_with(datatype=...)),
+    "a datatype nobody knows": orjson.dumps(request_with(datatype="FLOAT")),
+    "a datatype that is a number": orjson.dumps(request_with(datatype=1)),
+    "no name": orjson.dumps(request_with(name=...)),
+    "a name that is null": orjson.dumps(request_with(name=None)),
+    "no shape": orjson.dumps(request_with(shape=...)),
+    "a shape of -1": orjson.dumps(request_with(shape=[-1, 4])),
+    "a shape of fractions": orjson.dumps(request_with(shape=[1.0, 4])),
+    "a shape of booleans": orjson.dumps(request_with(shape=[True, 4])),
+    "a shape of texts": orjson.dumps(request_with(shape=["1", "4"])),
+    "a shape of a thousand": orjson.dumps(request_with(shape=[1] * 1000 + [4])),
+    "a number past 64 bits in the shape": orjson.dumps(request_with()).replace(b"[1,4]", b"[1" + b"0" * 400 + b",4]"),
+    "no data": orjson.dumps(request_with(data=...)),
+    "data an object": orjson.dumps(request_with(data={"0": 1})),
+    "data a text": orjson.dumps(request_with(data="1,2,3,4")),
+    "a number past FP64": orjson.dumps(request_with()).replace(b"5.1", b"1e400"),
+    "a whole number of 400 digits": orjson.dumps(request_with()).replace(b"5.1", b"1" + b"0" * 400),
+    "parameters a list": orjson.dumps(request_with(parameters=[])),
+    "binary data without binary": orjson.dumps(request_with(data=..., parameters={"binary_data_size": 16})),
     "an id that is a list": orjson.dumps({**GOOD, "id": [1]}),
     "outputs a text": orjson.dumps({**GOOD, "outputs": "label"}),
     "instances a number": b'{"instances": 4}',
@@ -189,7 +189,7 @@ VALUES = np.array([5.1, 3.5, 1.4, 0.2], "<f4").tobytes()
 
 def binary(size: Any = 16, tail: bytes = VALUES, length: str | None = None, **changes: Any) -> tuple[bytes, str]:
     """A binary request whose lengths may lie, and what its header says."""
-    head = orjson.dumps(row(**{"data": ..., "parameters": {"binary_data_size": size}, **changes}))
+    head = orjson.dumps(request_with(**{"data": ..., "parameters": {"binary_data_size": size}, **changes}))
     return head + tail, str(len(head)) if length is None else length
 
 
@@ -327,7 +327,7 @@ def test_no_bytes_break_the_server(sample: RunningServer, body: bytes) -> None:
 @given(key=st.sampled_from([*ROW, "parameters", "extra"]), value=JSON)
 def test_no_value_in_an_input_breaks_the_server(sample: RunningServer, key: str, value: Any) -> None:
     with sample.client() as client:
-        check_never_ours(client, client.post(PATH, row(**{key: value})))
+        check_never_ours(client, client.post(PATH, request_with(**{key: value})))
 
 
 @SETTINGS

@@ -171,7 +171,9 @@ def test_a_collector_that_is_down_costs_one_warning_and_no_request(tmp_path: Pat
 
             def dropped() -> float:
                 text = server.request("GET", "/metrics").body.decode()
-                (line,) = (row for row in text.splitlines() if row.startswith("turnout_dropped_spans_total "))
+                (line,) = (
+                    text_line for text_line in text.splitlines() if text_line.startswith("turnout_dropped_spans_total ")
+                )
                 return float(line.split()[1])
 
             wait_until(lambda: dropped() == 15, "15 dropped spans")

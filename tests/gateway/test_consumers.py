@@ -99,7 +99,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder: Path = tmp_path_factory.mktemp("consumers")
     write_identity(folder / "echo.onnx")
     (folder / "models.yaml").write_text(MANIFEST)
-    names = [("prod", row, "k1") for row in ("narrow", "graph-only", "wide", "slow", "counted", "gone")]
+    names = [("prod", entry, "k1") for entry in ("narrow", "graph-only", "wide", "slow", "counted", "gone")]
     made = make_consumer_keys(folder / ".turnout", [*names, ("prod", "narrow", "k2")], "2026-11-30")
     project = load_project(folder, cache=False)
     edition = make_edition(project)
@@ -228,13 +228,13 @@ def decide(site: Site, tmp_path: Path) -> Callable[..., Any]:
     (tmp_path / callers.TABLE).write_text(json.dumps({"prod": rows}))
 
     def ask(key: str, method: str, path: str, stage: str = "prod") -> Any:
-        found = site.gateway.stages.snapshot.stages["prod"].document.routes.match(method, path)
-        assert found is not None
+        result = site.gateway.stages.snapshot.stages["prod"].document.routes.match(method, path)
+        assert result is not None
         event = {
             "type": "REQUEST",
             "methodArn": f"arn:aws:execute-api:eu-west-1:1:abc/{stage}/{method}{path}",
-            "resource": found[0].resource,
-            "pathParameters": found[1],
+            "resource": result[0].resource,
+            "pathParameters": result[1],
             "headers": {"X-Api-Key": key},
             "requestContext": {"stage": stage},
         }

@@ -39,7 +39,7 @@ def test_each_consumer_has_a_usage_plan_with_its_limits(program: Program) -> Non
 
 def test_each_key_belongs_to_its_consumers_plan_and_is_a_secret_output(program: Program) -> None:
     links = program.of("apigateway/usagePlanKey:UsagePlanKey")
-    assert {name: row.inputs["usagePlanId"] for name, row in links.items()} == {
+    assert {name: link.inputs["usagePlanId"] for name, link in links.items()} == {
         "turnout-test_api_key_prod_prod": "turnout-test_api_key_prod_prod-id",
         "turnout-test_api_key_prod_prod_web-app_k1": "turnout-test_api_key_prod_prod_web-app-id",
         "turnout-test_api_key_prod_prod_web-app_k2": "turnout-test_api_key_prod_prod_web-app-id",
@@ -75,8 +75,8 @@ def test_authorizer_has_a_table_of_digests_and_no_key(program: Program) -> None:
 
 def test_document_names_the_authorizer_beside_the_key(program: Program) -> None:
     documents = {
-        row.inputs["name"]: orjson.loads(row.inputs["body"])
-        for row in program.of("apigateway/restApi:RestApi").values()
+        resource.inputs["name"]: orjson.loads(resource.inputs["body"])
+        for resource in program.of("apigateway/restApi:RestApi").values()
     }
     document = documents["turnout-test_api_key_prod"]
     scheme: dict[str, Any] = document["components"]["securitySchemes"]["callers"]
@@ -95,7 +95,7 @@ def test_document_names_the_authorizer_beside_the_key(program: Program) -> None:
 
 def test_access_log_names_the_caller_where_there_are_consumers(program: Program) -> None:
     stages = program.of("apigateway/stage:Stage")
-    formats = {name: json.loads(row.inputs["accessLogSettings"]["format"]) for name, row in stages.items()}
+    formats = {name: json.loads(stage.inputs["accessLogSettings"]["format"]) for name, stage in stages.items()}
     assert formats["prod"]["caller"] == "$context.authorizer.caller"
     assert formats["dev"]["caller"] == "-"
 

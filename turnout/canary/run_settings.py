@@ -37,10 +37,10 @@ def parse_steps(text: str) -> tuple[float, ...] | None:
     """
     if not text:
         return None
-    found = [find_percent(part.strip()) for part in text.split(",")]
-    steps = tuple(step for step in found if step)
+    percents = [find_percent(part.strip()) for part in text.split(",")]
+    steps = tuple(step for step in percents if step)
     is_rising = all(low < high for low, high in pairwise(steps))
-    if not is_rising or len(steps) < len(found) or steps == (100.0,):
+    if not is_rising or len(steps) < len(percents) or steps == (100.0,):
         raise ValueError(f"must be increasing percentages such as 5,25,50, not {text!r}")
     return steps
 
@@ -53,10 +53,10 @@ def parse_bake(text: str) -> float | None:
     """
     if not text:
         return None
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", text)
-    if not found:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", text)
+    if not match:
         raise ValueError(f"must be a number with s, m or h, such as 90s or 10m, not {text!r}")
-    return float(found[1]) * UNITS_MINUTES[found[2]]
+    return float(match[1]) * UNITS_MINUTES[match[2]]
 
 
 def interval_of(judgement: Judgement, *, is_local: bool) -> float:

@@ -85,19 +85,19 @@ class RunFiles:
         self._path("stop").unlink(missing_ok=True)
         self._path("json").unlink(missing_ok=True)
 
-    def note(self, **row: Any) -> None:
+    def note(self, **fields: Any) -> None:
         """Write down the last look, for the pages."""
         made = self._path("json.new")
-        made.write_text(json.dumps(row))
+        made.write_text(json.dumps(fields))
         made.replace(self._path("json"))
 
     def noted(self) -> Mapping[str, Any]:
         """The last look; empty where there is none."""
         try:
-            row = json.loads(self._path("json").read_text())
+            note = json.loads(self._path("json").read_text())
         except (OSError, ValueError):
             return {}
-        return row if isinstance(row, dict) else {}
+        return note if isinstance(note, dict) else {}
 
     def ask_to_stop(self) -> None:
         """Ask the run to stop; it sees that within `LOOK_FOR_STOP_S`."""
@@ -166,8 +166,8 @@ def prepare_run(subject: Subject, stage: str, settings: RunSettings) -> tuple[st
         EditError, RolloutError, ProblemsError: it cannot begin.
     """
     project = subject.project()
-    found = find_stage(project.manifest, stage)
-    canary, judgement = find_canary(project.manifest, stage), judgement_of(found, subject.target)
+    stage_settings = find_stage(project.manifest, stage)
+    canary, judgement = find_canary(project.manifest, stage), judgement_of(stage_settings, subject.target)
     rows = subject.log.read(stage)
     earlier = find_earlier(rows[-1], canary, judgement, settings) if rows else None
     own = (earlier or settings).over(judgement)
@@ -221,10 +221,10 @@ def _lock_soon(files: RunFiles) -> int | None:
 
 def _make_run(subject: Subject, stage: str, settings: RunSettings, sleep: Callable[[float], None]) -> CanaryRun:
     project = subject.project()
-    found = find_stage(project.manifest, stage)
-    judgement = judgement_of(found, subject.target)
-    connection = subject.connection(found)
-    compare = compare_for(project, found, subject.target, connection)
+    stage_settings = find_stage(project.manifest, stage)
+    judgement = judgement_of(stage_settings, subject.target)
+    connection = subject.connection(stage_settings)
+    compare = compare_for(project, stage_settings, subject.target, connection)
     around = Surroundings(
         subject.project, subject.manifest, subject.log, subject.target, connection, compare, time.time, sleep
     )

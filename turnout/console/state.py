@@ -78,7 +78,7 @@ def make_pulse(subject: Subject) -> dict[str, Any]:
     except RolloutLogError as error:
         return {**pulse, "warning": f"{error.message}. {error.hint}"}
     for stage in project.manifest.stages:
-        run = describe_run(subject, stage, tuple(row for row in rollouts if row.stage == stage.name))
+        run = describe_run(subject, stage, tuple(rollout for rollout in rollouts if rollout.stage == stage.name))
         if run is not None:
             pulse["runs"][stage.name] = run
         if stage.canary is not None:

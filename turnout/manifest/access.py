@@ -77,7 +77,7 @@ class Consumer:
 
 def read_consumers(fields: Mapping[str, Mapping[str, Any]]) -> tuple[Consumer, ...]:
     """The `consumers` of a stage in a tree in which nothing is wrong, in the file's order."""
-    return tuple(_read_consumer(name, row) for name, row in fields.items())
+    return tuple(_read_consumer(name, field) for name, field in fields.items())
 
 
 def _read_consumer(name: str, fields: Mapping[str, Any]) -> Consumer:

@@ -32,8 +32,8 @@ def check_access(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:
 def _check_consumers(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:
     if "consumers" in body and body.get("auth", "none") != "api_key":
         yield Finding(path, "are for `auth: api_key`", "Set `auth: api_key`, or delete them.")
-    for name, row in mapping(body.get("consumers")).items():
-        fields = mapping(row)
+    for name, value in mapping(body.get("consumers")).items():
+        fields = mapping(value)
         if name == OWNER:
             yield Finding((*path, name), f"`{OWNER}` is a reserved word", "Rename the consumer.")
         for index, model in enumerate(sequence(fields.get("models"))):

@@ -61,7 +61,7 @@ def _stage(stage: StagePlan) -> dict[str, Any]:
         "slo": asdict(stage.slo),
         "jwt": stage.jwt and asdict(stage.jwt),
         "cors": stage.cors and asdict(stage.cors),
-        "consumers": [asdict(row) for row in stage.consumers],
+        "consumers": [asdict(consumer) for consumer in stage.consumers],
     }
 
 

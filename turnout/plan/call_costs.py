@@ -96,18 +96,18 @@ class CallCosts:
                 run = self._version(model.name, version.name)
                 if shared:
                     run = run.beside(self._run(self._general, run.duration_ms))
-                yield self._row(model.name, version.name, "shared" if shared else "direct", run)
+                yield self._estimate(model.name, version.name, "shared" if shared else "direct", run)
                 if router is not None:
                     through = run.beside(self._shadow(model.name)).beside(self._run(router, run.duration_ms))
-                    yield self._row(model.name, version.name, "router", through)
+                    yield self._estimate(model.name, version.name, "router", through)
             if model.graph is not None and router is not None:
                 steps = self._node(model.graph)
                 run = steps.beside(self._run(router, steps.duration_ms))
                 if shared:
                     run = run.beside(self._run(self._general, run.duration_ms))
-                yield self._row(model.name, "", "graph", run)
+                yield self._estimate(model.name, "", "graph", run)
 
-    def _row(self, model: str, version: str, via: str, run: Run) -> MillionCalls:
+    def _estimate(self, model: str, version: str, via: str, run: Run) -> MillionCalls:
         log = MILLION * LOG_LINE_BYTES / 1e9 * self._prices.log_gb
         calls = run.calls * self._prices.lambda_million
         return MillionCalls(model, version, via, self._prices.api_gateway_million, calls, run.running, log)

@@ -149,7 +149,7 @@ def _problem(read: YamlSource, version: Version, key: str, message: str, hint: s
     return read.problem(("models", version.model, "versions", version.name, key), message, hint)
 
 
-Found = tuple[str, str, str]
+FileProblem = tuple[str, str, str]
 """A version's key, what is wrong with the file that it names, and the remedy."""
 
 
@@ -165,12 +165,12 @@ class _Files:
         self._reading = reading
         self._cache_dir = folder / CACHE_DIR if cache else None
 
-    def check_artifact(self, version: Version) -> Iterator[Found]:
+    def check_artifact(self, version: Version) -> Iterator[FileProblem]:
         """What is wrong with the artifact of a version whose runtime knows all its files."""
         if version.artifact and not version.is_remote and not self._runtimes[version.runtime].takes_folder:
             yield from self._artifact(version)
 
-    def check_folder(self, version: Version, versions: Iterable[Version]) -> Iterator[Found]:
+    def check_folder(self, version: Version, versions: Iterable[Version]) -> Iterator[FileProblem]:
         """What is wrong with the artifact of a version to which everything beside it belongs."""
         if not (version.artifact and self._runtimes[version.runtime].takes_folder) or version.is_remote:
             return
@@ -185,7 +185,7 @@ class _Files:
                 return
         yield from self._artifact(version, tuple(beside.values()))
 
-    def check(self, version: Version) -> Iterator[Found]:
+    def check(self, version: Version) -> Iterator[FileProblem]:
         """What is wrong with a version's transform and examples."""
         yield from self._file("transform", version.transform, lambda path: filter(None, (check_transform(path),)))
         yield from self._file("examples", version.examples, lambda path: self._check_examples(path, version))
@@ -201,7 +201,7 @@ class _Files:
                 except TransformFilesError as error:
                     yield version, "transform", error.message, error.hint
 
-    def _artifact(self, version: Version, files: tuple[Path, ...] = ()) -> Iterator[Found]:
+    def _artifact(self, version: Version, files: tuple[Path, ...] = ()) -> Iterator[FileProblem]:
         runtime = self._runtimes[version.runtime]
         if missing := self._missing(version.artifact, runtime.suffix):
             yield ("artifact", *missing)
@@ -222,7 +222,7 @@ class _Files:
                 f"{version.name} is immutable: add a new version with `turnout add {version.model}`.",
             )
 
-    def _declared(self, version: Version) -> Iterator[Found]:
+    def _declared(self, version: Version) -> Iterator[FileProblem]:
         """Tensors that are declared although nothing changes them."""
         transform = self.folder / version.transform
         hooks = hooks_of(transform) if version.transform else frozenset()
@@ -244,7 +244,7 @@ class _Files:
         self.examples[version.model, version.name] = examples
         return check_all_examples(examples, path.name, artifact, free_hooks(version, hooks))
 
-    def _file(self, key: str, name: str, check: Callable[[Path], Iterable[str]]) -> Iterator[Found]:
+    def _file(self, key: str, name: str, check: Callable[[Path], Iterable[str]]) -> Iterator[FileProblem]:
         """What is wrong with the transform or the examples; nothing where the version names none."""
         if not name:
             return

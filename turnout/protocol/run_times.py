@@ -27,7 +27,7 @@ def wants_run_times(event: Mapping[str, Any]) -> bool:
 
 def with_run_times(answer: dict[str, Any], times: list[tuple[int, int]]) -> dict[str, Any]:
     """The answer, which says them: start and end of each run, in ns since 1970."""
-    return {**answer, KEY: {ASKED: [list(row) for row in times]}}
+    return {**answer, KEY: {ASKED: [list(span) for span in times]}}
 
 
 def take_run_times(answer: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, Iterator[tuple[int, int]]]:
@@ -41,6 +41,11 @@ def take_run_times(answer: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] 
 
 
 def _read(rows: list[Any]) -> Iterator[tuple[int, int]]:
-    for row in rows[:MOST_RUNS]:
-        if isinstance(row, list) and len(row) == 2 and all(type(time) is int for time in row) and 0 < row[0] <= row[1]:
-            yield row[0], row[1]
+    for times in rows[:MOST_RUNS]:
+        if (
+            isinstance(times, list)
+            and len(times) == 2
+            and all(type(time) is int for time in times)
+            and 0 < times[0] <= times[1]
+        ):
+            yield times[0], times[1]

@@ -29,7 +29,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> t
 def keys_of(project: Path, consumer: str) -> tuple[str, ...]:
     path = project / "models.yaml"
     stages = parse_manifest(path.read_bytes(), path=path, source="models.yaml").stages
-    return next(row.keys for stage in stages for row in stage.consumers if row.name == consumer)
+    return next(entry.keys for stage in stages for entry in stage.consumers if entry.name == consumer)
 
 
 def test_key_is_printed_once_and_only_its_digest_is_kept(keyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,7 +44,7 @@ def test_key_is_printed_once_and_only_its_digest_is_kept(keyed: Path, capsys: py
     assert "turnout keys rotate keyed app" in run(capsys, "issue", "keyed", "app", "-m", str(keyed), code=2)[1]
     listed, _ = run(capsys, "list", "-m", str(keyed), "--json")
     assert key not in listed
-    assert [(row["consumer"], row["key"], bool(row["made"])) for row in json.loads(listed)] == [
+    assert [(entry["consumer"], entry["key"], bool(entry["made"])) for entry in json.loads(listed)] == [
         ("app", "k1", True),
         ("other", "a", False),
         ("other", "b", False),
@@ -57,7 +57,7 @@ def test_rotation_keeps_the_old_key_until_it_is_retired(keyed: Path, capsys: pyt
     assert old != new
     assert keys_of(keyed, "app") == ("k1", "k2")
     assert "# callers" in (keyed / "models.yaml").read_text()
-    digests = {name[2]: row.digest for name, row in read_consumer_keys(keyed / ".turnout").items()}
+    digests = {name[2]: consumer_key.digest for name, consumer_key in read_consumer_keys(keyed / ".turnout").items()}
     assert digests == {"k1": digest_key(old), "k2": digest_key(new)}
     assert "has 2 keys already" in run(capsys, "rotate", "keyed", "app", "-m", str(keyed), code=2)[1]
     run(capsys, "retire", "keyed", "app", "-m", str(keyed))

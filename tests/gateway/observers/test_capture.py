@@ -65,7 +65,7 @@ def captured(
         stage(variables={"iris": version}, canary=CanarySettings(percent, {"iris": "v2"}, "d1")),
         observers=[
             capture_requests(lines.append, project, make_local_plan(project)),
-            lambda *row: others.append(row[1].status),
+            lambda *exchange: others.append(exchange[1].status),
         ],
         clock=lambda: 1790000000.0,
         monotonic=lambda: next(ticks),

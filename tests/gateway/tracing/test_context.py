@@ -17,9 +17,9 @@ def parent_of(*headers: tuple[str, str]) -> SpanContext:
 
 @pytest.mark.parametrize("name", ["traceparent", "Traceparent", "TRACEPARENT"])
 def test_a_callers_span_is_the_parent(name: str) -> None:
-    found = parent_of((name, f" {PARENT} "), ("TraceState", "a=1"), ("tracestate", "b=2"))
-    assert (f"{found.trace_id:032x}", f"{found.span_id:016x}", found.trace_flags) == (TRACE, SPAN, 1)
-    assert found.trace_state.to_header() == "a=1,b=2"
+    result = parent_of((name, f" {PARENT} "), ("TraceState", "a=1"), ("tracestate", "b=2"))
+    assert (f"{result.trace_id:032x}", f"{result.span_id:016x}", result.trace_flags) == (TRACE, SPAN, 1)
+    assert result.trace_state.to_header() == "a=1,b=2"
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def test_an_event_goes_on_with_another_parent_and_is_not_changed() -> None:
     span = SpanContext(
         int(TRACE, 16), 5, is_remote=False, trace_flags=TraceFlags(1), trace_state=TraceState([("k", "v")])
     )
-    found = with_context(event, span)
+    result = with_context(event, span)
     assert event == before
     named = {"traceparent": f"00-{TRACE}-{5:016x}-01", "tracestate": "k=v"}
-    assert found["headers"] == {"accept": "x", **named}
-    assert found["multiValueHeaders"] == {"accept": ["x", "y"], **{name: [value] for name, value in named.items()}}
-    assert get_current_span(read_event_context(found)).get_span_context().span_id == 5
+    assert result["headers"] == {"accept": "x", **named}
+    assert result["multiValueHeaders"] == {"accept": ["x", "y"], **{name: [value] for name, value in named.items()}}
+    assert get_current_span(read_event_context(result)).get_span_context().span_id == 5
 
 
 @pytest.mark.parametrize("event", [{}, {"headers": None}, {"headers": []}, {"headers": {"traceparent": 5}}])

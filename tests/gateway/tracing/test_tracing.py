@@ -42,8 +42,8 @@ def test_the_environments_name_comes_before_the_platforms(monkeypatch: pytest.Mo
     assert make_resource({"service.name": "shop"}).attributes["service.name"] == "shop"
     monkeypatch.setenv("OTEL_SERVICE_NAME", "checkout")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=prod")
-    found = make_resource({"service.name": "shop"}).attributes
-    assert (found["service.name"], found["deployment.environment.name"]) == ("checkout", "prod")
+    result = make_resource({"service.name": "shop"}).attributes
+    assert (result["service.name"], result["deployment.environment.name"]) == ("checkout", "prod")
 
 
 def test_clients_cannot_make_names_of_methods() -> None:

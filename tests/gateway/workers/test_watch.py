@@ -120,11 +120,11 @@ def test_looking_takes_a_small_share_of_the_time(file: Path) -> None:
     slow = looking.clock
     slow.now += 1
 
-    def tell_time() -> float:
+    def read_clock() -> float:
         slow.now += 0.5
         return slow.now
 
-    looking.watch._clock = tell_time
+    looking.watch._clock = read_clock
     looking.watch.poll()
     looking.watch._clock = slow
     assert looking.watch.wait_s() >= 9

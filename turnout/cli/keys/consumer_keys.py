@@ -36,24 +36,26 @@ def list_keys(
     """
     from turnout.gateway.editions.consumer_keys import read_consumer_keys
 
-    found = _read(manifest)
-    kept = read_consumer_keys(found.path.parent / ".turnout")
+    read = _read(manifest)
+    kept = read_consumer_keys(read.path.parent / ".turnout")
     rows: list[dict[str, Any]] = [
         {
-            "stage": row.name,
+            "stage": consumer_key.name,
             "consumer": consumer.name,
             "key": key,
-            "made": kept[row.name, consumer.name, key].made if (row.name, consumer.name, key) in kept else "",
+            "made": kept[consumer_key.name, consumer.name, key].made
+            if (consumer_key.name, consumer.name, key) in kept
+            else "",
             "expires": consumer.expires,
             "models": None if consumer.models is None else list(consumer.models),
         }
-        for row in found.stages
-        if stage in {"", row.name}
-        for consumer in row.consumers
+        for consumer_key in read.stages
+        if stage in {"", consumer_key.name}
+        for consumer in consumer_key.consumers
         for key in consumer.keys
     ]
-    if stage and stage not in {row.name for row in found.stages}:
-        raise _unknown("stage", stage, [row.name for row in found.stages])
+    if stage and stage not in {candidate.name for candidate in read.stages}:
+        raise _unknown("stage", stage, [candidate.name for candidate in read.stages])
     if as_json:
         say_json(rows)
     elif rows:
@@ -88,12 +90,12 @@ def issue(
     delete it with `turnout keys retire`.
     """
     with editing_alone(manifest):
-        found = _read(manifest)
-        named = _find_consumer(found, stage, consumer)
+        read = _read(manifest)
+        named = _find_consumer(read, stage, consumer)
         chosen = key or named.keys[0]
         if chosen not in named.keys:
             raise _unknown(f"key of {consumer}", chosen, named.keys)
-        value = _make(found.path.parent, (stage, consumer, chosen))
+        value = _make(read.path.parent, (stage, consumer, chosen))
     if not value:
         raise CommandError(
             f"{consumer} of {stage} has the key {chosen} already, and only its digest is kept.",
@@ -110,19 +112,19 @@ def rotate(stage: StageArgument, consumer: ConsumerArgument, *, manifest: Manife
     the new key and `pulumi stack output consumer_keys --show-secrets` prints it.
     """
     with editing_alone(manifest):
-        found = _read(manifest)
-        named = _find_consumer(found, stage, consumer)
+        read = _read(manifest)
+        named = _find_consumer(read, stage, consumer)
         if len(named.keys) >= MOST_KEYS:
             raise CommandError(
                 f"{consumer} of {stage} has {MOST_KEYS} keys already: {listed(named.keys)}.",
                 f"Delete the older one with `turnout keys retire {stage} {consumer}`.",
             )
         new = _next_name(named.keys)
-        _write_keys(found, stage, consumer, [*named.keys, new])
-        value = _make(found.path.parent, (stage, consumer, new), anew=True)
+        _write_keys(read, stage, consumer, [*named.keys, new])
+        value = _make(read.path.parent, (stage, consumer, new), anew=True)
     say(value)
     notify(
-        f"Added key {new} of {consumer} to {found.source}. It is not shown again. "
+        f"Added key {new} of {consumer} to {read.source}. It is not shown again. "
         f"{named.keys[0]} works until `turnout keys retire {stage} {consumer}`."
     )
 
@@ -138,8 +140,8 @@ def retire(
     from turnout.gateway.editions.consumer_keys import drop_consumer_keys
 
     with editing_alone(manifest):
-        found = _read(manifest)
-        named = _find_consumer(found, stage, consumer)
+        read = _read(manifest)
+        named = _find_consumer(read, stage, consumer)
         chosen = key or named.keys[0]
         if chosen not in named.keys:
             raise _unknown(f"key of {consumer}", chosen, named.keys)
@@ -147,11 +149,11 @@ def retire(
         if not left:
             raise CommandError(
                 f"{chosen} is the only key of {consumer}.",
-                f"Rotate it (`turnout keys rotate {stage} {consumer}`), or delete the consumer in {found.source}.",
+                f"Rotate it (`turnout keys rotate {stage} {consumer}`), or delete the consumer in {read.source}.",
             )
-        _write_keys(found, stage, consumer, left)
-        drop_consumer_keys(found.path.parent / ".turnout", [(stage, consumer, chosen)])
-    say(f"Deleted key {chosen} of {consumer} from {found.source}. Reload the server; `pulumi up` deletes it on AWS.")
+        _write_keys(read, stage, consumer, left)
+        drop_consumer_keys(read.path.parent / ".turnout", [(stage, consumer, chosen)])
+    say(f"Deleted key {chosen} of {consumer} from {read.source}. Reload the server; `pulumi up` deletes it on AWS.")
 
 
 def _read(manifest: Path) -> Manifest:
@@ -163,10 +165,10 @@ def _read(manifest: Path) -> Manifest:
 
 
 def _find_consumer(manifest: Manifest, stage: str, consumer: str) -> Consumer:
-    stages = {row.name: row for row in manifest.stages}
+    stages = {candidate.name: candidate for candidate in manifest.stages}
     if stage not in stages:
         raise _unknown("stage", stage, list(stages))
-    consumers = {row.name: row for row in stages[stage].consumers}
+    consumers = {candidate.name: candidate for candidate in stages[stage].consumers}
     if not consumers:
         raise CommandError(f"stage {stage} has no consumers.", f"Add them at stages.{stage}.consumers in models.yaml.")
     if consumer not in consumers:

@@ -36,7 +36,9 @@ def read_consumer_keys(folder: Path) -> dict[KeyName, KeptKey]:
     path = folder / FILE
     try:
         rows = json.loads(path.read_bytes() or b"[]")
-        return {(row["stage"], row["consumer"], row["key"]): KeptKey(row["sha256"], row["made"]) for row in rows}
+        return {
+            (entry["stage"], entry["consumer"], entry["key"]): KeptKey(entry["sha256"], entry["made"]) for entry in rows
+        }
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, KeyError, TypeError) as error:

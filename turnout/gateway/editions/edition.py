@@ -123,10 +123,10 @@ def load_consumer_keys(project: Project) -> dict[str, tuple[ApiKey, ...]]:
     kept = read_consumer_keys(project.manifest.path.parent / CACHE_DIR) if stages else {}
     return {
         stage.name: tuple(
-            ApiKey(_digest(found.digest.encode(), 10), "", found.digest, consumer)
+            ApiKey(_digest(known.digest.encode(), 10), "", known.digest, consumer)
             for consumer in stage.consumers
             for key in consumer.keys
-            if (found := kept.get((stage.name, consumer.name, key))) is not None
+            if (known := kept.get((stage.name, consumer.name, key))) is not None
         )
         for stage in stages
     }

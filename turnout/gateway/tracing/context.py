@@ -47,8 +47,8 @@ def read_event_context(event: Mapping[str, Any]) -> Context:
 
 def is_unsampled(context: Context) -> bool:
     """Whether the context says that its trace is not recorded."""
-    found = get_current_span(context).get_span_context()
-    return found.is_valid and not found.trace_flags.sampled
+    span = get_current_span(context).get_span_context()
+    return span.is_valid and not span.trace_flags.sampled
 
 
 def with_context(event: Mapping[str, Any], span: SpanContext) -> dict[str, Any]:

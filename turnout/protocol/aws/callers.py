@@ -46,17 +46,17 @@ def find_called_model(resource: str, parameters: Mapping[str, str] | None) -> st
     return unquote(parameters.get("model", "")) if segments[1] == "{model}" else segments[1]
 
 
-def may_call(row: Mapping[str, Any], model: str, today: str) -> bool:
+def may_call(caller: Mapping[str, Any], model: str, today: str) -> bool:
     """Whether a caller may call a model on a day.
 
     Args:
-        row: `models`, a list or None for all of them; `expires`, a day or empty.
+        caller: `models`, a list or None for all of them; `expires`, a day or empty.
         model: as `find_called_model` returns it.
         today: in UTC, `2026-11-30`.
     """
-    if row.get("expires") and today >= row["expires"]:
+    if caller.get("expires") and today >= caller["expires"]:
         return False
-    models = row.get("models")
+    models = caller.get("models")
     return models is None or not model or model in models
 
 
@@ -83,10 +83,10 @@ def handler(
         _tables[folder] = json.loads((folder / TABLE).read_bytes())
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     stage = event["requestContext"]["stage"]
-    row = _tables[folder].get(stage, {}).get(digest_key(headers.get(KEY_HEADER, "")))
+    caller = _tables[folder].get(stage, {}).get(digest_key(headers.get(KEY_HEADER, "")))
     model = find_called_model(event["resource"], event.get("pathParameters"))
-    allowed = row is not None and may_call(row, model, utc_day(clock()))
-    name = "unknown" if row is None else row["caller"]
+    allowed = caller is not None and may_call(caller, model, utc_day(clock()))
+    name = "unknown" if caller is None else caller["caller"]
     statement = {
         "Action": "execute-api:Invoke",
         "Effect": "Allow" if allowed else "Deny",
