@@ -65,7 +65,7 @@ SLOW = (
     "tests/http_server/test_connections.py",
     "tests/http_server/test_fuzz.py",
     "tests/model_lambdas/function/test_fuzz.py",
-    "tests/model_lambdas/function/test_transform_modules.py",
+    "tests/model_lambdas/function/test_own_modules.py",
     "tests/manifest/test_properties.py",
     "tests/openapi/test_document.py",
     "tests/openapi/test_import.py",

@@ -18,8 +18,8 @@ import numpy as np
 from turnout.protocol.tensors.datatypes import Array
 from turnout.protocol.tensors.interface import datatype_of
 
+from .own_modules import OwnModules
 from .runtime import ModelError
-from .transform_modules import TransformModules
 
 log = logging.getLogger("turnout.function")
 Hook = Callable[..., Any]
@@ -51,7 +51,7 @@ class OwnCode:
         if path.suffix != ".py":
             raise ModelError(f"{owner}: {path.name} is not a Python file")
         try:
-            modules = TransformModules(path, owner, files)
+            modules = OwnModules(path, owner, files)
         except OSError as error:
             raise ModelError(f"{owner}: {error.filename} cannot be read: {error.strerror}") from error
         self._owner = owner
@@ -68,7 +68,7 @@ class OwnCode:
         return function
 
 
-def _load(modules: TransformModules, path: Path, owner: str) -> ModuleType:
+def _load(modules: OwnModules, path: Path, owner: str) -> ModuleType:
     try:
         return modules.load()
     except (Exception, SystemExit) as error:

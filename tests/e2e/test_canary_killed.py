@@ -188,6 +188,7 @@ def test_a_run_that_is_ended_again_and_again_is_promoted_in_the_end(canary: Comm
                 process.wait()
             if process.returncode == 0:
                 break
+            assert kill is not None, rest
             assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}[kill], rest
             assert canary("mend").startswith(("Nothing to finish: no command was interrupted.", "Finished: "))
     assert number > 0

@@ -84,7 +84,7 @@ def deploy(world: World, installed: Installed, folder: Path) -> dict[str, dict[s
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_S,
+        timeout=5 * PATIENCE_S,  # a whole deployment
     )
     assert done.returncode == 0, done.stdout + done.stderr
     body: dict[str, dict[str, object]] = json.loads(done.stdout.splitlines()[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from turnout.packaging import layer
 from turnout.packaging.layer import LayerError
 from turnout.packaging.runtime import RIC_LOCK, install_runtime
 
@@ -34,6 +36,17 @@ def test_a_runtime_that_cannot_be_resolved_is_an_error(tmp_path: Path, monkeypat
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     with pytest.raises(LayerError):
         install_runtime(tmp_path / "runtime")
+    assert list((tmp_path / "runtime").iterdir()) == []
+
+
+def test_a_full_disk_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uv = tmp_path / "uv"
+    uv.write_text("#!/bin/sh\necho 'error: failed to copy: No space left on device (os error 28)' >&2\nexit 2\n")
+    uv.chmod(0o755)
+    monkeypatch.setattr(layer, "find_uv", lambda: str(uv))
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        install_runtime(tmp_path / "runtime")
+    assert caught.value.errno == errno.ENOSPC
     assert list((tmp_path / "runtime").iterdir()) == []
 
 

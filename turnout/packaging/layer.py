@@ -6,6 +6,7 @@ compilers, and what the runtime's row names.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -138,9 +139,16 @@ def _platform(spec: LayerSpec) -> list[str]:
 def run_uv(
     arguments: Sequence[str], *, stdin: str | None = None, cwd: Path | None = None, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run uv, which never downloads an interpreter here."""
+    """Run uv, which never downloads an interpreter here.
+
+    Raises:
+        LayerError: uv failed; with `check` only.
+        OSError: the disk is full: `ENOSPC`.
+    """
     variables = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
     done = run_child([find_uv(), *arguments], stdin=stdin, cwd=cwd, env=variables)
     if check and done.returncode != 0:
+        if os.strerror(errno.ENOSPC) in done.stderr:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise LayerError(done.stderr.strip() or f"uv {arguments[0]} failed with exit code {done.returncode}")
     return done

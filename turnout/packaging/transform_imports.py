@@ -59,8 +59,8 @@ try:
     import importlib.util
     from pathlib import Path
     if row["model"] is None:
-        from model_lambdas.function.transform_modules import TransformModules
-        modules = TransformModules(Path(row["file"]), row["owner"], row["files"])
+        from model_lambdas.function.own_modules import OwnModules
+        modules = OwnModules(Path(row["file"]), row["owner"], row["files"])
         restate = modules.restate
         modules.load()
     else:

@@ -1,7 +1,7 @@
-"""Imports of what lies beside a version's transform, in a namespace that no other version shares.
+"""Imports of a version's own modules, which lie next to its Python file, in a namespace that no other version shares.
 
-Several versions run in one process, and each may have a `helper.py`. So `import helper` in a transform loads the module
-under a name of this version's own (`_turnout_iris_v1_1.helper`). Code beside the transform runs with builtins whose
+Several versions run in one process, and each may have a `helper.py`. So `import helper` in such a file loads the module
+under a name of this version's own (`_turnout_iris_v1_1.helper`). Code next to it runs with builtins whose
 `__import__` looks beside it first, as Python does for a script. That holds for imports within functions, too, whenever
 they run. Python's modules, installed packages and other versions never see these modules.
 
@@ -30,37 +30,37 @@ UNCHECKED_HASH = 0b01
 """The flags of bytecode that `turnout build` compiled (PEP 552): valid whatever the source's time."""
 
 
-class TransformModules:
-    """The modules beside one transform.
+class OwnModules:
+    """The modules next to one version's Python file.
 
     Args:
-        transform: the transform's file.
+        file: a transform or the artifact of `runtime: python`.
         owner: `iris v1`, for the modules' names.
-        files: what may be imported, relative to the transform's folder; None for everything in it.
+        files: what may be imported, relative to its folder; None for everything in it.
     """
 
-    def __init__(self, transform: Path, owner: str, files: Iterable[str] | None = None) -> None:
+    def __init__(self, file: Path, owner: str, files: Iterable[str] | None = None) -> None:
         self.name = f"_turnout_{re.sub(r'[^0-9a-zA-Z]', '_', owner)}_{next(_numbers)}"
-        self._folder = transform.parent
+        self._folder = file.parent
         self._files = frozenset(_walk(self._folder) if files is None else files)
-        self._transform = transform
-        self._own = re.sub(r"\W", "_", transform.stem)
+        self._file = file
+        self._own = re.sub(r"\W", "_", file.stem)
         self._sources = {
             str(self._folder / name): (self._folder / name).read_bytes()
-            for name in self._files | {transform.name}
+            for name in self._files | {file.name}
             if name.endswith(".py")
         }
         self._kinds = _kinds_of(self._files)
         self.builtins = {**builtins.__dict__, "__import__": self._import}
 
     def load(self) -> ModuleType:
-        """Run the transform; whatever it raises comes through, and leaves nothing behind."""
+        """Run the file; whatever it raises comes through, and leaves nothing behind."""
         _finder.add(self)
         try:
             start = str(self._folder / "__init__.py")
             self._sources.setdefault(start, b"")
             self._run(self._spec(self.name, start, [str(self._folder)]))
-            return self._run(self._spec(f"{self.name}.{self._own}", str(self._transform)))
+            return self._run(self._spec(f"{self.name}.{self._own}", str(self._file)))
         except BaseException:
             self.unload()
             raise
@@ -95,7 +95,7 @@ class TransformModules:
         return self._sources.get(path)
 
     def import_module(self, name: str, package: str | None = None) -> ModuleType:
-        """`importlib.import_module`, as code beside the transform finds it."""
+        """`importlib.import_module`, as code next to the file finds it."""
         if self._holds(name, None):
             name = f"{self.name}.{name}"
         elif name.startswith(".") and package and self._holds(package, None):
@@ -139,7 +139,7 @@ class TransformModules:
         return stand_in
 
     def _holds(self, name: str, importer: Mapping[str, Any] | None) -> bool:
-        """Whether an absolute import means a module beside the transform."""
+        """Whether an absolute import means a module next to the file."""
         top, _, rest = name.partition(".")
         kind = self._kinds.get(top)
         if kind is None or top in sys.builtin_module_names:
@@ -147,7 +147,7 @@ class TransformModules:
         if kind == "folder":  # Python takes a folder without __init__.py only where there is nothing else of that name
             return not _is_elsewhere(top)
         if top == self._own and (importer or {}).get("__name__") == f"{self.name}.{self._own}":
-            return False  # `import json` in a transform that is itself called json.py
+            return False  # `import json` in a file that is itself called json.py
         return kind == "package" or not rest  # `turnout.protocol` is not in a turnout.py
 
     def restate(self, text: str) -> str:
@@ -181,7 +181,7 @@ class _Loader(SourceFileLoader):
     Python tells stale bytecode by seconds and size: an edit within a second that keeps the size would not be seen.
     """
 
-    def __init__(self, fullname: str, path: str, modules: TransformModules) -> None:
+    def __init__(self, fullname: str, path: str, modules: OwnModules) -> None:
         super().__init__(fullname, path)
         self._modules = modules
 
@@ -205,14 +205,14 @@ class _Finder(MetaPathFinder):
     """Finds the modules of every namespace; first in `sys.meta_path` once there is one."""
 
     def __init__(self) -> None:
-        self._namespaces: dict[str, TransformModules] = {}
+        self._namespaces: dict[str, OwnModules] = {}
 
-    def add(self, modules: TransformModules) -> None:
+    def add(self, modules: OwnModules) -> None:
         self._namespaces[modules.name] = modules
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
 
-    def remove(self, modules: TransformModules) -> None:
+    def remove(self, modules: OwnModules) -> None:
         self._namespaces.pop(modules.name, None)
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model_lambdas.function.own_modules import OwnModules
 from model_lambdas.function.runtime import ModelError
 from model_lambdas.function.transform import Transform
-from model_lambdas.function.transform_modules import TransformModules
 
 USES_HELPER = """
 import helper
@@ -114,7 +114,7 @@ SHADOWING = (
     "statistics",
     "handler",
     "session",
-    "transform_modules",
+    "own_modules",
     "errors",
     "numpy_tools",
     "turnout",
@@ -276,7 +276,7 @@ def test_bytecode_of_a_package_is_used_and_other_bytecode_is_not(tmp_path: Path)
 
 def test_unloading_removes_every_module(tmp_path: Path) -> None:
     write(tmp_path, {"transform.py": "import pkg.deep.leaf", **helpers(1)})
-    modules = TransformModules(tmp_path / "transform.py", "iris v1")
+    modules = OwnModules(tmp_path / "transform.py", "iris v1")
     modules.load()
     assert any(name.startswith(f"{modules.name}.pkg") for name in sys.modules)
     modules.unload()
