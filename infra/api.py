@@ -28,6 +28,7 @@ class RestApiArgs:
         log_retention_days: of the access logs.
         after: what must exist before a stage sends it traffic.
         roles: the roles that the document names; they exist before API Gateway imports it.
+        disable_execute_api: whether the API is reached through a domain alone.
     """
 
     api: Api
@@ -35,6 +36,7 @@ class RestApiArgs:
     log_retention_days: int
     after: Sequence[pulumi.Resource] = ()
     roles: Sequence[pulumi.Resource] = ()
+    disable_execute_api: bool = False
 
 
 IMPORT = {"ignore": "documentation"}
@@ -61,6 +63,7 @@ class ApiComponent(pulumi.ComponentResource):
             body=args.document,
             parameters=IMPORT,
             endpoint_configuration={"types": "REGIONAL"},
+            disable_execute_api_endpoint=True if args.disable_execute_api else None,
             opts=pulumi.ResourceOptions(parent=self, depends_on=args.roles),
         )
         deployment = aws.apigateway.Deployment(

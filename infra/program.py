@@ -14,6 +14,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from turnout.manifest.parser import Domain
 from turnout.openapi.document import build_document, check_document, lambda_uri, render_document
 from turnout.packaging.build import BuiltPackage, build_packages
 from turnout.packaging.layer import LayerError
@@ -30,6 +31,7 @@ from turnout.protocol.telemetry import disable_telemetry
 from turnout.trials.checks import check_opens, try_versions
 
 from .access.authorizer import Authorizer, AuthorizerArgs, rows_of
+from .access.domain import ProjectDomain, ProjectDomainArgs, read_domain_settings
 from .account import Account, BotoAccount
 from .api import ApiComponent, RestApiArgs
 from .functions import ServedFunction, ServedFunctionArgs
@@ -88,6 +90,7 @@ def deploy(
     account = account or BotoAccount()
     try:
         project = load(folder)
+        domain = read_domain_settings(project.manifest.domain)
         plan = make_plan(project.manifest, project.artifacts, stack=pulumi.get_stack())
         place = find_place(function_prefix(plan.platform, plan.stack))
         documents = dict(render_documents(project, plan, place))
@@ -107,7 +110,7 @@ def deploy(
         logging = plan_logging(place, account.logs_role(place), outputs)
     if logging.note:
         pulumi.warn(f"turnout:account_logging: {logging.note}")
-    make_stack(Stack(project, plan, place, settings, account, logging, outputs), documents, built)
+    make_stack(Stack(project, plan, place, settings, account, logging, outputs, domain), documents, built)
 
 
 def find_place(prefix: str) -> Place:
@@ -141,6 +144,7 @@ class Stack:
     account: Account
     logging: LoggingPlan
     outputs: Outputs | None
+    domain: Domain | None = None
 
     @property
     def is_release(self) -> bool:
@@ -160,7 +164,15 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
         after.append(AccountLogging("api-logs", place))
     apis = {
         api.name: ApiComponent(
-            api.name, RestApiArgs(api, documents[api.name], settings.log_retention_days, after, [roles])
+            api.name,
+            RestApiArgs(
+                api,
+                documents[api.name],
+                settings.log_retention_days,
+                after,
+                [roles],
+                disable_execute_api=stack.domain is not None and stack.domain.disable_execute_api,
+            ),
         )
         for api in plan.apis
     }
@@ -170,6 +182,7 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
             alarms = tuple(alarms_of_stage(place, api.name, stage))
             Alarms(f"stage-{stage.name}", alarms, settings.alarm_actions)
     make_authorizer(stack, apis)
+    make_domain(stack, apis)
     make_guard_rail(stack, apis)
     dashboard = aws.cloudwatch.Dashboard(
         "dashboard", dashboard_name=place.prefix, dashboard_body=render_dashboard(plan, place)
@@ -227,6 +240,18 @@ def make_authorizer(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
     keys = rows_of(stack.plan, stages)
     if keys:
         Authorizer("callers", AuthorizerArgs(stack.place, keys, stack.settings.log_retention_days))
+
+
+def make_domain(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
+    """The domain, where one is named, and its exports: the stages' addresses do not depend on their APIs."""
+    domain = stack.domain
+    if domain is None:
+        return
+    stages = {name: stage for api in apis.values() for name, stage in api.stages.items()}
+    default = stack.project.manifest.stages[0].name
+    made = ProjectDomain("domain", ProjectDomainArgs(domain, stages, default))
+    addresses = {name: f"https://{domain.name}/{domain.path_of(name)}" for name in stages}
+    pulumi.export("domain", {"name": domain.name, "target": made.target, "addresses": addresses})
 
 
 def make_guard_rail(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:

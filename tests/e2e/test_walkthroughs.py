@@ -26,10 +26,11 @@ SERVE_OPTIONS: dict[str, tuple[str, ...]] = {
     "browsers": ("--watch",),
     "consumers": ("--watch",),
     "callers": ("--watch",),
+    "domains": ("--watch",),
 }
 """The options with which each page starts its server."""
 
-MANIFESTS = ("browsers", "callers", "canary", "consumers", "graphs", "routing")
+MANIFESTS = ("browsers", "callers", "canary", "consumers", "domains", "graphs", "routing")
 """Pages whose first YAML block has stages, and models unless the project of `turnout init` has them."""
 
 

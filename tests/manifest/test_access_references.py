@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from turnout.manifest.access import Consumer, Cors, RequestQuota
+from turnout.manifest.access import Consumer, Cors, Domain, RequestQuota
 from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.problems import ProblemsError
 
@@ -99,3 +99,36 @@ def test_consumers_are_read_with_their_defaults() -> None:
 )
 def test_wrong_consumers_are_refused_with_their_place(stage: str, message: str) -> None:
     assert message in message_of(stage)
+
+
+def with_domain(fields: str) -> Manifest:
+    text = f"domain: {fields}\n{BEFORE}  prod: {{serve: {{'*': newest}}}}\n"
+    return parse_manifest(text.encode(), path=Path("models.yaml"), source="models.yaml")
+
+
+def test_domain_is_read_with_its_defaults() -> None:
+    assert with_domain("{name: ml.example.com}").domain == Domain("ml.example.com")
+    assert with_domain("{name: ml.example.com, base_path: a/b, create: false}").domain == Domain(
+        "ml.example.com", base_path="a/b", create=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("{}", "`name` is missing"),
+        ("{name: 'https://ml.example.com'}", "domain.name: must be a host name in lower case"),
+        ("{name: ML.example.com}", "must be a host name in lower case"),
+        ("{name: 'ml.example.com:443'}", "must be a host name in lower case"),
+        ("{name: localhost}", "must be a host name in lower case"),
+        ("{name: ml.example.com, base_path: /a}", "domain.base_path: must be path segments"),
+        ("{name: ml.example.com, base_path: a/}", "domain.base_path: must be path segments"),
+        ("{name: ml.example.com, certificate_arn: x}", "must be the ARN of a certificate"),
+        ("{name: ml.example.com, tls_policy: SSL_3}", "must be TLS_1_2, TLS_1_0"),
+        ("{name: ml.example.com, zone: x}", "unknown key `zone`"),
+    ],
+)
+def test_wrong_domain_is_refused_with_its_place(fields: str, message: str) -> None:
+    with pytest.raises(ProblemsError) as caught:
+        with_domain(fields)
+    assert message in str(caught.value)

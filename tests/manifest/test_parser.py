@@ -295,6 +295,13 @@ OTHER: Mapping[str, Any] = {
     "issuer": "https://other",
     "audience": ["other"],
     "jwks": "other.json",
+    "name": "other.example.com",
+    "certificate_arn": "arn:aws:acm:eu-west-1:123456789012:certificate/2",
+    "hosted_zone_id": "Z2",
+    "base_path": "other/path",
+    "tls_policy": "TLS_1_0",
+    "create": False,
+    "disable_execute_api": True,
     "models": ["m"],
     "requests": 7,
     "period": "week",
@@ -346,6 +353,8 @@ BASE: Mapping[str, Any] = {
     },
 }
 
+DOMAIN = {"name": "ml.example.com"}
+
 NAMES = {"models": "m", "versions": "v1", "stages": "dev", "consumers": "app"}
 
 
@@ -370,6 +379,9 @@ SCHEMA = json.loads(schema_path("models").read_bytes())
 def test_every_key_of_the_schema_changes_the_manifest(path: tuple[str, ...]) -> None:
     tree = copy.deepcopy(dict(BASE))
     before = parse(flow(tree))
+    if "domain" in path:
+        tree["domain"] = dict(DOMAIN)
+        before = parse(flow(tree))
     if "consumers" in path:
         limits = {"throttle": {"rate": 1, "burst": 1}, "quota": {"requests": 1, "period": "day"}}
         tree["stages"]["dev"] |= {"auth": "api_key", "consumers": {"app": limits}}

@@ -1,4 +1,4 @@
-"""From where a stage may be called and by whom: a stage's `cors` and `consumers`, as frozen values."""
+"""From where a stage may be called and by whom: `cors` and `consumers` of a stage, `domain`, as frozen values."""
 
 from __future__ import annotations
 
@@ -91,3 +91,44 @@ def _read_consumer(name: str, fields: Mapping[str, Any]) -> Consumer:
         fields.get("expires", ""),
         tuple(fields.get("keys", ("k1",))),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """One host name for every stage and API.
+
+    Args:
+        name: the host.
+        certificate_arn: of its certificate; empty where only the local gateway answers it.
+        hosted_zone_id: of the zone that gets its record, or empty.
+        base_path: before the stage's name in every path; empty for nothing.
+        tls_policy: API Gateway's security policy.
+        create: whether the stack makes the domain.
+        disable_execute_api: whether the APIs are reached through the domain alone.
+    """
+
+    name: str
+    certificate_arn: str = ""
+    hosted_zone_id: str = ""
+    base_path: str = ""
+    tls_policy: str = "TLS_1_2"
+    create: bool = True
+    disable_execute_api: bool = False
+
+    def path_of(self, stage: str = "") -> str:
+        """The base path of a stage's mapping, or of the default stage's: `models-a/prod`."""
+        return "/".join(filter(None, (self.base_path, stage)))
+
+    def strip(self, path: str) -> str | None:
+        """A path of this host without the base path; None where it is outside of it."""
+        if not self.base_path:
+            return path
+        before = f"/{self.base_path}"
+        if path == before:
+            return "/"
+        return path.removeprefix(before) if path.startswith(f"{before}/") else None
+
+
+def read_domain(fields: Mapping[str, Any]) -> Domain:
+    """The `domain` of a tree in which nothing is wrong."""
+    return Domain(**fields)

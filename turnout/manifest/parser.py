@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from turnout.manifest.access import Consumer, Cors, RequestQuota, read_consumers, read_cors
+from turnout.manifest.access import Consumer, Cors, Domain, RequestQuota, read_consumers, read_cors, read_domain
 from turnout.manifest.judgement import Agreement, Judgement, OutputRule, build_judgement
 from turnout.manifest.references import check_references
 from turnout.manifest.schema import check_schema, schema_default
@@ -50,6 +50,7 @@ __all__ = [
     "Case",
     "Consumer",
     "Cors",
+    "Domain",
     "EnsembleNode",
     "Judgement",
     "Jwt",
@@ -156,6 +157,7 @@ def build_manifest(read: YamlSource, *, path: Path) -> Manifest:
         routes=tree.get("routes", schema_default("routes")),
         judgement=build_judgement(judged),
         quotas=AccountQuotas(**{key: int(value) for key, value in tree.get("quotas", {}).items()}),
+        domain=read_domain(tree["domain"]) if "domain" in tree else None,
         prices=Prices(**{key: float(value) for key, value in tree.get("prices", {}).items()}),
     )
 

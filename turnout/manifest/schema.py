@@ -65,6 +65,13 @@ def check_signature(tree: Any) -> list[Finding]:
     return list(dict.fromkeys(finding for error in part.iter_errors(tree) for finding in _findings(error, {})))
 
 
+def check_domain(tree: Any) -> list[str]:
+    """All that the schema has against a `domain` by itself, a sentence each."""
+    part = _validator().evolve(schema=manifest_schema()["properties"]["domain"])
+    findings = (finding for error in part.iter_errors(tree) for finding in _findings(error, {}))
+    return [f"{'.'.join(map(str, finding.path))}: {finding.message}".removeprefix(": ") for finding in findings]
+
+
 @functools.cache
 def _validator() -> Validator:
     from jsonschema import Draft202012Validator, ValidationError, validators

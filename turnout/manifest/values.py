@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from turnout.manifest.access import Consumer, Cors
+from turnout.manifest.access import Consumer, Cors, Domain
 from turnout.manifest.judgement import Judgement
 from turnout.manifest.settings import Settings, Slo
 from turnout.problems import Problem
@@ -248,6 +248,7 @@ class Manifest:
         judgement: how a canary is judged in a stage that has none yet: `defaults.canary`.
         quotas: what AWS allows the account.
         prices: what AWS charges.
+        domain: the host name of all stages, or None.
         read: the file as it was read, which edits start from; None for a manifest that was made without one.
     """
 
@@ -262,6 +263,7 @@ class Manifest:
     judgement: Judgement = field(default_factory=Judgement)
     quotas: AccountQuotas = AccountQuotas()
     prices: Prices = Prices()
+    domain: Domain | None = None
     read: YamlSource | None = field(default=None, compare=False, repr=False)
     _by_name: Mapping[str, Model] = field(init=False, compare=False, repr=False)
 

@@ -6,6 +6,7 @@ Made by the core for each request and read by all who follow.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from turnout.gateway.api.fields import HOST, ORIGIN, USER_AGENT, Fields, fields_of
@@ -41,6 +42,14 @@ class Routed:
         self.fields = fields
 
 
+@dataclass(frozen=True, slots=True)
+class DomainPath:
+    """A path of the domain's host name: as it was sent, and without the base path, None where it is outside of it."""
+
+    sent: str
+    inner: str | None
+
+
 class Exchange:
     """One request and what became of it, which grows step by step.
 
@@ -48,6 +57,7 @@ class Exchange:
         stage: None until the path has led to one; so is `share`.
         routed: None until the path and the method have led to an operation.
         target: None until the request has been admitted and validated.
+        domain: where the request came by the domain's host name, else None.
         signer: the access key whose signature the request has, or empty.
         claims: of the token that came with it, or None.
         trace: of the event; empty until there is one.
@@ -64,6 +74,7 @@ class Exchange:
 
     __slots__ = (
         "claims",
+        "domain",
         "error",
         "extended_request_id",
         "is_replayed",
@@ -97,6 +108,7 @@ class Exchange:
         self.routed: Routed | None = None
         self.target: FunctionTarget | None = None
         self.key: ApiKey | None = None
+        self.domain: DomainPath | None = None
         self.signer = ""
         self.claims: Mapping[str, Any] | None = None
         self.trace = ""
@@ -125,7 +137,7 @@ class Exchange:
             "httpMethod": self.request.method,
             "identity.sourceIp": self.request.client,
             "identity.userAgent": fields.known[USER_AGENT] or "",
-            "path": self.stage_path,
+            "path": self.stage_path if self.domain is None else self.domain.sent,
             "protocol": "HTTP/1.1",
             "request.origin": fields.known[ORIGIN] or "",
             "requestId": self.request_id,

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnout.gateway.api.authorizing import CallerChecks
-from turnout.gateway.api.exchange import Exchange, Observer, Routed, Tracer
-from turnout.gateway.api.fields import ACCEPT, CONTENT_TYPE, ORIGIN, REPLAY, fields_of, parse_query
+from turnout.gateway.api.exchange import DomainPath, Exchange, Observer, Routed, Tracer
+from turnout.gateway.api.fields import ACCEPT, CONTENT_TYPE, HOST, ORIGIN, REPLAY, fields_of, parse_query
 from turnout.gateway.api.identifiers import Identifiers, RequestTimes, trace_of_answer
 from turnout.gateway.api.proxy_event import Endpoint, Events, is_too_large
 from turnout.gateway.api.proxy_response import MalformedAnswerError, read_answer
@@ -48,8 +48,10 @@ from turnout.gateway.rules.stages import (
     own_bucket,
 )
 from turnout.gateway.rules.tokens import KeysNeededError, TokenKeys
+from turnout.http_server.clients import domain_of
 from turnout.http_server.messages import Handler, Request, Response
 from turnout.http_server.wire import TOO_LARGE_BODY, TOO_LARGE_HEADERS, TOO_LARGE_STATUS
+from turnout.manifest.access import Domain
 from turnout.plan.routes import HEALTH_PATHS
 from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 
@@ -91,6 +93,7 @@ class Gateway:
         front: answers browsers that ask for `/`; None, or an answer of None, leaves it to the stages.
         tracer: begins a span for each request that reaches a function, or None.
         checks: of signatures and tokens; without them, stages that ask for either are closed.
+        domain: a host name that reaches the stages alone, below its base path; None for none.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -115,6 +118,7 @@ class Gateway:
         front: Front | None = None,
         tracer: Tracer | None = None,
         checks: CallerChecks | None = None,
+        domain: Domain | None = None,
     ) -> None:
         apis = tuple(apis)
         endpoint = endpoint or Endpoint()
@@ -133,6 +137,7 @@ class Gateway:
             if not stage.keys and any(operation.access is Access.API_KEY for operation in stage.document.operations)
         )
         self._checks = checks or CallerChecks()
+        self._domain = domain
         self.notes += tuple(self._find_closed())
         self._functions = functions
         self._services = services or {}
@@ -162,6 +167,8 @@ class Gateway:
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request; nothing that a request holds makes it raise."""
         snapshot = self.stages.snapshot
+        if self._domain is not None and self._is_domain(request):
+            return self._handle_domain(request, snapshot, self._domain)
         direct = snapshot.direct.get(request.path)
         if direct is None:
             service = self._services.get(request.path[1:].partition("/")[0])
@@ -169,7 +176,23 @@ class Gateway:
                 return service(request)
             if request.path == "/" and self._front is not None and (page := self._front(request)) is not None:
                 return page
+        return self._handle_api(request, snapshot, direct)
+
+    def _handle_domain(self, request: Request, snapshot: Snapshot, domain: Domain) -> Response | Awaitable[Response]:
+        """Answer a request to the domain's host name: the stages alone, below the base path."""
+        path = domain.strip(request.path)
+        direct = None if path is None else snapshot.direct.get(path)
+        return self._handle_api(request, snapshot, direct, DomainPath(request.path, path))
+
+    def _is_domain(self, request: Request) -> bool:
+        host = fields_of(request).known[HOST]
+        return self._domain is not None and host is not None and domain_of(host)[0].lower() == self._domain.name
+
+    def _handle_api(
+        self, request: Request, snapshot: Snapshot, direct: DirectPath | None, domain: DomainPath | None = None
+    ) -> Response | Awaitable[Response]:
         exchange = Exchange(request, self._identifiers.take(), self._clock(), self._monotonic())
+        exchange.domain = domain
         try:
             response = self._answer(exchange, snapshot, direct)
         except Exception:
@@ -185,10 +208,14 @@ class Gateway:
         What it takes from its stage's throttle is not taken again when its body has come.
         """
         snapshot = self.stages.snapshot
-        direct = snapshot.direct.get(request.path)
-        if direct is None and request.path[1:].partition("/")[0] in self._services:
+        domain = None
+        if self._domain is not None and self._is_domain(request):
+            domain = DomainPath(request.path, self._domain.strip(request.path))
+        direct = snapshot.direct.get((request.path if domain is None else domain.inner) or "")
+        if domain is None and direct is None and request.path[1:].partition("/")[0] in self._services:
             return None
         exchange = Exchange(request, self._identifiers.take(), self._clock(), self._monotonic())
+        exchange.domain = domain
         try:
             routed = self._route(exchange, snapshot, direct)
             error = routed if isinstance(routed, GatewayError) else self._admit(exchange, routed, is_whole=False)
@@ -238,6 +265,10 @@ class Gateway:
                 routed = exchange.routed = Routed(direct[0], share, operation, None, fields_of(request))
                 return routed
         path = request.path
+        if exchange.domain is not None:
+            if exchange.domain.inner is None:
+                return UNKNOWN_STAGE
+            path = exchange.domain.inner
         if not path.startswith("/") or not (path.isascii() and path.isprintable()) or " " in path:
             return BAD_PATH
         if "%" in path and _BAD_ESCAPE.search(path) is not None:

@@ -117,21 +117,20 @@ class Events:
         context["httpMethod"] = request.method
         context["extendedRequestId"] = exchange.extended_request_id
         context["requestTime"] = self._times.at(exchange.now)
-        if exchange.claims is not None:
-            context["authorizer"] = {"claims": {name: _spell_claim(value) for name, value in exchange.claims.items()}}
-        context["path"] = exchange.stage_path
+        domain = exchange.domain
+        context["path"] = exchange.stage_path if domain is None else domain.sent
         context["domainName"], context["domainPrefix"] = domain_of(known[HOST] or "")
         context["requestTimeEpoch"] = int(exchange.now * 1000)
         context["requestId"] = exchange.request_id
         context["identity"] = identity
-        if key is not None and key.consumer is not None:
-            name = key.consumer.name
-            context["authorizer"] = {"caller": name, "principalId": name, "integrationLatency": 0}
+        if (authorizer := _authorizer_of(exchange)) is not None:
+            context["authorizer"] = authorizer
         variables = share.variables
         body, is_binary = encode_body(request.body, is_binary=known[CONTENT_TYPE] in stage.document.binary_media_types)
         event = {
             "resource": operation.resource,
-            "path": exchange.path,
+            # Behind a custom domain it holds the mapping's base path. Source: localstack/localstack#12296.
+            "path": exchange.path if domain is None else domain.sent,
             "httpMethod": request.method,
             "headers": single,
             "multiValueHeaders": multiple,
@@ -172,6 +171,14 @@ class Events:
         if stage.canary is not None or (share.variables or {}).get(CANARY_VARIABLE) == "true":
             context["isCanaryRequest"] = share.is_canary
         return context
+
+
+def _authorizer_of(exchange: Exchange) -> dict[str, Any] | None:
+    """What the authorizer of consumers, or of tokens, says of the caller; None where no authorizer is asked."""
+    if exchange.claims is not None:
+        return {"claims": {name: _spell_claim(value) for name, value in exchange.claims.items()}}
+    name = exchange.caller
+    return {"caller": name, "principalId": name, "integrationLatency": 0} if name else None
 
 
 def _spell_claim(value: Any) -> str:

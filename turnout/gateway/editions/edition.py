@@ -186,6 +186,7 @@ def build_gateway(
         front=front,
         tracer=tracer,
         checks=make_checks(project) if checks is None else checks,
+        domain=project.manifest.domain,
     )
 
 
