@@ -69,9 +69,9 @@ class Console:
     async def live(self, awaited: int) -> None:
         """Open the page and follow the events until cancelled."""
         head, _ = await self._ask(f"/console?token={self._token}", "none")
-        found = re.search(r"(?i)set-cookie: ([^;\r]+)", head)
-        assert found is not None, head
-        self._cookie = found[1]
+        match = re.search(r"(?i)set-cookie: ([^;\r]+)", head)
+        assert match is not None, head
+        self._cookie = match[1]
         for file in FILES:
             await self._ask(f"/console/{file}", "same-origin" if file else "none")
         await self._read_state()
@@ -92,9 +92,9 @@ class Console:
             await asyncio.sleep(retry_s)  # the stream has ended, and a browser asks again
 
     async def _obey(self, line: str) -> None:
-        found = re.search(r'"generation":"([^"]*)"', line)
-        if found is not None and found[1] != self._generation:
-            self._generation = found[1]
+        match = re.search(r'"generation":"([^"]*)"', line)
+        if match is not None and match[1] != self._generation:
+            self._generation = match[1]
             await self._read_state()
 
     async def _read_state(self) -> None:
@@ -145,9 +145,9 @@ def open_consoles(server: Server, folder: Path, count: int) -> Iterator[Visits]:
     if not count:
         yield visits
         return
-    found = re.search(r"console\?token=(\S+)", (folder / "server.log").read_text())
-    assert found is not None
-    consoles = [Console(server.port, found[1], visits) for _ in range(count)]
+    match = re.search(r"console\?token=(\S+)", (folder / "server.log").read_text())
+    assert match is not None
+    consoles = [Console(server.port, match[1], visits) for _ in range(count)]
     loop = asyncio.new_event_loop()
 
     async def live() -> None:

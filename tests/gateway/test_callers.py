@@ -68,8 +68,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     write_identity(folder / "echo.onnx")
     (folder / "models.yaml").write_text(MANIFEST)
     (folder / "keys").mkdir()
-    row = {**json.loads(RSAAlgorithm.to_jwk(PRIVATE.public_key())), "kid": "one"}
-    (folder / "keys" / "jwks.json").write_text(json.dumps({"keys": [row]}))
+    fields = {**json.loads(RSAAlgorithm.to_jwk(PRIVATE.public_key())), "kid": "one"}
+    (folder / "keys" / "jwks.json").write_text(json.dumps({"keys": [fields]}))
     project = load_project(folder, cache=False)
     plan = make_local_plan(project)
     events: list[dict[str, Any]] = []

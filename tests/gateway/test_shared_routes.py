@@ -98,13 +98,13 @@ def send(gateway: Gateway, method: str, path: str, body: Any, headers: dict[str,
 def seen_by_caller(response: Response) -> tuple[int, list[tuple[str, str]], bytes]:
     """A response without what is different in each."""
     own = re.compile(r"x-amzn-requestid|x-amz-apigw-id|x-amzn-trace-id|date", re.IGNORECASE)
-    return response.status, sorted(row for row in response.headers if not own.fullmatch(row[0])), response.body
+    return response.status, sorted(header for header in response.headers if not own.fullmatch(header[0])), response.body
 
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Project]:
     """The same models in three ways; many more stand at the end of the file of the last."""
-    found = {}
+    results = {}
     for way in WAYS:
         folder = write_open_inference_project(tmp_path_factory.mktemp(way))
         file = folder / "models.yaml"
@@ -113,8 +113,8 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Project]:
             more = [f"  more{n}: {{versions: {{v1: {{artifact: models/FP32.onnx}}}}}}" for n in range(MANY)]
             text = text.replace("\nstages:", "\n".join(["", *more, "", "stages:"]))
         file.write_text(text)
-        found[way] = load_project(file)
-    return found
+        results[way] = load_project(file)
+    return results
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_calls_count_as_those_of_the_function_behind(projects: dict[str, Project
         state = SharedState(1)
         state.become(0)
         functions = make_functions(projects[way], plans[way])
-        counting = count_requests(state.counters, known=frozenset(row.name for row in plans[way].functions))
+        counting = count_requests(state.counters, known=frozenset(function.name for function in plans[way].functions))
         gateway = build_gateway(projects[way], plans[way], functions, observers=[counting])
         for path in ("fp32/inference", "pair/1/inference", "routed/inference", "nothing/inference", "fp32/x/inference"):
             send(gateway, "POST", f"/models/{path}", FP32, {})

@@ -329,7 +329,7 @@ def test_models_share_their_routes_where_an_api_has_no_room_for_all() -> None:
     few, many = (replace(large_manifest(number, 2), routes="auto") for number in (48, 49))
     assert make_plan(few, artifacts_of(few)).shared == frozenset()
     plan = make_plan(many, artifacts_of(many))
-    assert plan.shared == {row.name for row in many.models}
+    assert plan.shared == {model.name for model in many.models}
     assert plan.resources["proxy"] < 20
     # Each still has a variable of its own, until there are too many for a stage.
     assert plan.apis[0].stages[0].variables["m0"] == "v2"
@@ -341,9 +341,9 @@ def test_models_share_their_routes_where_an_api_has_no_room_for_all() -> None:
 
 def test_named_models_keep_their_own_routes_and_variables() -> None:
     of = replace(large_manifest(200, 1), routes="auto")
-    of = replace(of, models=tuple(replace(row, is_direct=row.name == "m7") for row in of.models))
+    of = replace(of, models=tuple(replace(model, is_direct=model.name == "m7") for model in of.models))
     plan = make_plan(of, artifacts_of(of))
-    assert plan.shared == {row.name for row in of.models} - {"m7"}
+    assert plan.shared == {model.name for model in of.models} - {"m7"}
     assert [route.path for route in plan.apis[0].routes if route.model] == [
         "/models/m7/inference",
         "/models/m7/v1/inference",
@@ -361,7 +361,7 @@ def test_canary_of_packed_choices_overrides_the_variable_of_its_model() -> None:
     assert planned.canary is not None
     (name,) = planned.canary.overrides.keys() - {"canary"}
     seen = unpack_choices({**planned.variables, **planned.canary.overrides})
-    assert {row for row, version in seen.items() if version != "v2"} == {"m199"}
+    assert {name for name, version in seen.items() if version != "v2"} == {"m199"}
     assert name in planned.variables
 
 

@@ -93,7 +93,7 @@ def build_document(
     own = {route.model for route in api.routes}
     versions = {model: rows for model, rows in versions_by_model(plan).items() if model in own}
     graphs = [graph for graph in plan.graphs if graph.model in own]
-    served = {(row.version.model, row.version.name): row for rows in versions.values() for row in rows}
+    served = {(version.version.model, version.version.name): version for rows in versions.values() for version in rows}
     requests = {key: ShownExample.of(version, (examples or {}).get(key)) for key, version in served.items()}
     paths = {}
     for route in api.routes:

@@ -56,7 +56,9 @@ def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] 
         packed: see `find_packed`.
     """
     named = [model for model in models if model.name not in packed]
-    longest = {model.name: max(len(row.name) for row in model.versions) for model in models if model.name in packed}
+    longest = {
+        model.name: max(len(version.name) for version in model.versions) for model in models if model.name in packed
+    }
     groups = tuple(arrange_models(longest))
     variables = pack_choices(stage.serve, groups)
     for model in named:

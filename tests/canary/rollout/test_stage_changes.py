@@ -225,8 +225,14 @@ def test_another_model_of_the_same_variable_is_promoted_beside_a_canary() -> Non
     ((variable, override),) = calls(before, after)
     assert variable["path"] == "/variables/choice1"
     assert override["path"] == f"{OVERRIDES}/choice1"
-    assert [unpack_choices({"choice1": row["value"]})["modelM1"] for row in (variable, override)] == ["v2", "v2"]
-    assert [unpack_choices({"choice1": row["value"]})["modelM0"] for row in (variable, override)] == ["v1", "v2"]
+    assert [unpack_choices({"choice1": operation["value"]})["modelM1"] for operation in (variable, override)] == [
+        "v2",
+        "v2",
+    ]
+    assert [unpack_choices({"choice1": operation["value"]})["modelM0"] for operation in (variable, override)] == [
+        "v1",
+        "v2",
+    ]
 
 
 def test_differences_of_packed_choices_name_the_models() -> None:
@@ -238,7 +244,7 @@ def test_differences_of_packed_choices_name_the_models() -> None:
     )
     assert list(find_differences(same, planned, "it")) == []
     other = FakeStage(stage_of_many(Canary(10.0, {"model-m7": "v2"}), model_m5="v2")).read()
-    assert {row.subject: row.sentence for row in find_differences(other, planned, "it")} == {
+    assert {difference.subject: difference.sentence for difference in find_differences(other, planned, "it")} == {
         "modelM5": "modelM5 is v1 in the manifest, v2 in it",
         "modelM0": "the canary's modelM0 is v2 in the manifest, not set in it",
         "modelM7": "the canary's modelM7 is not set in the manifest, v2 in it",

@@ -158,9 +158,9 @@ class Gateway:
         """Say which stages nobody can call here."""
         for name, stage in self.stages.snapshot.stages.items():
             operations = stage.document.operations
-            if not self._checks.signing_keys and any(row.access is Access.IAM for row in operations):
+            if not self._checks.signing_keys and any(operation.access is Access.IAM for operation in operations):
                 yield f"stage {name!r} requires signatures and no access key is known: every request is rejected"
-            issuers = {row.tokens.issuer for row in operations if row.tokens is not None}
+            issuers = {operation.tokens.issuer for operation in operations if operation.tokens is not None}
             for issuer in sorted(issuers - self._checks.tokens.keys()):
                 yield f"stage {name!r} requires tokens of {issuer}, which cannot be checked: every request is rejected"
 

@@ -193,9 +193,11 @@ def build_gateway(
 def make_checks(project: Project) -> CallerChecks:
     """What stages with `auth: iam` and `auth: jwt` check their callers with."""
     folder, stages = project.manifest.path.parent, project.manifest.stages
-    signing = dict([load_signing_key(folder / CACHE_DIR)]) if any(row.auth == "iam" for row in stages) else {}
+    signing = (
+        dict([load_signing_key(folder / CACHE_DIR)]) if any(candidate.auth == "iam" for candidate in stages) else {}
+    )
     tokens = {}
-    for jwt in (row.jwt for row in stages if row.jwt is not None and is_installed()):
+    for jwt in (candidate.jwt for candidate in stages if candidate.jwt is not None and is_installed()):
         tokens[jwt.issuer] = keys_of_file(folder / jwt.jwks) if jwt.jwks else keys_of_issuer(jwt.issuer)
     return CallerChecks(signing, tokens)
 

@@ -28,8 +28,8 @@ def load_signing_key(folder: Path) -> tuple[str, str]:
     path = folder / FILE
     with lock_folder(folder):
         try:
-            row = json.loads(path.read_bytes())
-            return str(row["access_key_id"]), str(row["secret_access_key"])
+            fields = json.loads(path.read_bytes())
+            return str(fields["access_key_id"]), str(fields["secret_access_key"])
         except FileNotFoundError:
             pass
         except (ValueError, KeyError, TypeError):

@@ -124,7 +124,7 @@ def token_rules_of(operation: Mapping[str, Any], schemes: Mapping[str, Any]) -> 
     """Which tokens an operation accepts; None where it asks for none."""
     names = [name for alternative in operation.get("security") or () for name in alternative]
     rules = [_read_token_rules(schemes[name]) for name in names if isinstance(schemes.get(name), Mapping)]
-    return next((found for found in rules if found is not None), None)
+    return next((rule for rule in rules if rule is not None), None)
 
 
 def _read_token_rules(scheme: Mapping[str, Any]) -> TokenRules | None:

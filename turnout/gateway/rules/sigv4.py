@@ -119,14 +119,14 @@ def _read_claim(request: SignedRequest, headers: Mapping[str, str]) -> _Claim | 
     algorithm, _, rest = sent.partition(" ")
     if algorithm != ALGORITHM:
         return UNSIGNED
-    found = {match[1]: match[2] for part in rest.split(",") if (match := _FIELD.fullmatch(part))}
-    missing = [name for name in ("Credential", "Signature", "SignedHeaders") if name not in found]
+    values = {match[1]: match[2] for part in rest.split(",") if (match := _FIELD.fullmatch(part))}
+    missing = [name for name in ("Credential", "Signature", "SignedHeaders") if name not in values]
     moment = headers.get("x-amz-date", "")
     if missing or not moment:
         names = [f"'{name}' parameter" for name in missing]
         return _incomplete(f"Authorization header requires {' and '.join([*names, *([] if moment else ['a date'])])}.")
-    access_key, *scope = found["Credential"].split("/")
-    return _Claim(access_key, tuple(scope), moment, tuple(found["SignedHeaders"].split(";")), found["Signature"])
+    access_key, *scope = values["Credential"].split("/")
+    return _Claim(access_key, tuple(scope), moment, tuple(values["SignedHeaders"].split(";")), values["Signature"])
 
 
 def _read_presigned(query: str) -> _Claim | GatewayError:

@@ -114,14 +114,14 @@ def read_keys(jwks: Mapping[str, Any]) -> dict[str, PublicKey]:
     import jwt
 
     keys: dict[str, PublicKey] = {}
-    for row in jwks["keys"]:
-        fitting = _OF_RSA if row.get("kty") == "RSA" else _OF_CURVE.get(row.get("crv"), frozenset())
-        algorithms = fitting & {row["alg"]} if "alg" in row else fitting
-        kid = row.get("kid")
-        if not algorithms or not isinstance(kid, str) or row.get("use", "sig") != "sig":
+    for jwk in jwks["keys"]:
+        fitting = _OF_RSA if jwk.get("kty") == "RSA" else _OF_CURVE.get(jwk.get("crv"), frozenset())
+        algorithms = fitting & {jwk["alg"]} if "alg" in jwk else fitting
+        kid = jwk.get("kid")
+        if not algorithms or not isinstance(kid, str) or jwk.get("use", "sig") != "sig":
             continue
         try:
-            keys[kid] = PublicKey(jwt.PyJWK.from_dict(row).key, algorithms)
+            keys[kid] = PublicKey(jwt.PyJWK.from_dict(jwk).key, algorithms)
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             log.warning("the key %r cannot be used: %s", kid, error)
     return keys
@@ -136,8 +136,8 @@ def keys_of_file(path: Path) -> TokenKeys:
     """The keys in a JWKS file."""
 
     def load() -> Mapping[str, Any]:
-        found: Mapping[str, Any] = json.loads(path.read_bytes())
-        return found
+        keys: Mapping[str, Any] = json.loads(path.read_bytes())
+        return keys
 
     return TokenKeys(path.name, load)
 
@@ -165,10 +165,10 @@ def fetch_json(url: str) -> Mapping[str, Any]:
     request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - https, as checked above
     with urlopen(request, timeout=FETCH_TIMEOUT_S) as response:  # noqa: S310
         data = response.read(MOST_BYTES + 1)
-    found = json.loads(data) if len(data) <= MOST_BYTES else None
-    if not isinstance(found, dict):
+    document = json.loads(data) if len(data) <= MOST_BYTES else None
+    if not isinstance(document, dict):
         raise ValueError(f"{url} holds no object of at most {MOST_BYTES:,} bytes")  # noqa: TRY004 - one kind of error
-    return found
+    return document
 
 
 def check_token(authorization: str | None, rules: TokenRules, keys: TokenKeys) -> Mapping[str, Any] | None:

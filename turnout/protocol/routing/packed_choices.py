@@ -80,10 +80,10 @@ def _texts(variables: Mapping[str, str]) -> tuple[str, ...]:
 @lru_cache(maxsize=8)
 def _read(texts: tuple[str, ...]) -> Mapping[str, str]:
     """The first one counts where a model is named twice; what cannot be read names nothing."""
-    found: dict[str, str] = {}
+    choices: dict[str, str] = {}
     for text in texts:
         for entry in text.split(","):
             model, _, version = entry.partition(".")
             if model and version:
-                found.setdefault(variable_name(model), version)
-    return found
+                choices.setdefault(variable_name(model), version)
+    return choices
