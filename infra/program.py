@@ -14,7 +14,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from turnout.manifest.parser import Domain
+from turnout.manifest.parser import Domain, Manifest
 from turnout.openapi.document import build_document, check_document, lambda_uri, render_document
 from turnout.packaging.build import BuiltPackage, build_packages
 from turnout.packaging.layer import LayerError
@@ -91,6 +91,7 @@ def deploy(
     try:
         project = load(folder)
         domain = read_domain_settings(project.manifest.domain)
+        check_asynchronous(project.manifest)
         plan = make_plan(project.manifest, project.artifacts, stack=pulumi.get_stack())
         place = find_place(function_prefix(plan.platform, plan.stack))
         documents = dict(render_documents(project, plan, place))
@@ -111,6 +112,25 @@ def deploy(
     if logging.note:
         pulumi.warn(f"turnout:account_logging: {logging.note}")
     make_stack(Stack(project, plan, place, settings, account, logging, outputs, domain), documents, built)
+
+
+def check_asynchronous(manifest: Manifest) -> None:
+    """Reject stages that accept asynchronous requests, which AWS would answer with errors.
+
+    Raises:
+        ProblemsError: there is such a stage.
+    """
+    problems = tuple(
+        manifest.problem(
+            ("stages", stage.name, "async"),
+            "asynchronous requests are served by `turnout serve` only",
+            "Deploy from a models.yaml without it.",
+        )
+        for stage in manifest.stages
+        if stage.asynchronous is not None
+    )
+    if problems:
+        raise ProblemsError(problems)
 
 
 def find_place(prefix: str) -> Place:

@@ -10,6 +10,7 @@ from typing import Any
 from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES
 from turnout.protocol.errors import RequestError
 from turnout.protocol.naming import ALIAS_VARIABLE, LIVE, ROUTER, VERSION_HEADER, function_name, route_variable_of
+from turnout.protocol.requests.runs import read_draw
 from turnout.protocol.routing.choice import (
     RouteError,
     choose_by_draw,
@@ -120,7 +121,8 @@ class Calls:
         key = read_sticky_key(route.sticky, caller) if route.sticky is not None else None
         if key is not None:
             return choose_for_key(weights, key, model), "sticky"
-        return choose_by_draw(weights, self._random()), "weight"
+        draw = read_draw(caller, model)
+        return choose_by_draw(weights, self._random() if draw is None else draw), "weight"
 
     async def call(
         self,

@@ -16,7 +16,8 @@ from turnout.protocol.aws.events import make_answer
 from turnout.protocol.errors import RequestError
 from turnout.protocol.routing.invocation import Answered
 
-_KEYS = frozenset({"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"})
+_KEYS = frozenset({"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded", "turnout"})
+"""The last names the file that holds the body, of an asynchronous run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ SLOW = (
     "tests/canary/observation/test_logged_samples.py",
     "tests/canary/rollout/test_stage_control.py",
     "tests/contract/test_telemetry.py",
+    "tests/gateway/requests/test_queue_model.py",
     "tests/http_server/test_connections.py",
     "tests/http_server/test_fuzz.py",
     "tests/model_lambdas/function/test_fuzz.py",

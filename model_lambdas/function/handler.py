@@ -14,9 +14,10 @@ from turnout.protocol.aws.cors import cors_headers
 from turnout.protocol.aws.events import is_canary, is_ping, make_answer, read_event
 from turnout.protocol.codecs.codecs import check_sizes, decode_request, encode_answer
 from turnout.protocol.codecs.requests import InferenceRequest
-from turnout.protocol.codecs.responses import FEW_ELEMENTS, make_tensor_answer
+from turnout.protocol.codecs.responses import FEW_ELEMENTS, make_tensor_answer, write_answer_file
 from turnout.protocol.errors import RequestError
 from turnout.protocol.naming import CANARY_HEADER, DIGEST_HEADER, MODEL_HEADER, VERSION_HEADER
+from turnout.protocol.requests.runs import LARGE_BYTES, read_run
 from turnout.protocol.run_times import wants_run_times, with_run_times
 from turnout.protocol.tensors.datatypes import Array
 from turnout.protocol.tensors.interface import Interface, build_interface, datatype_of
@@ -127,6 +128,9 @@ class ModelFunction:
                 loaded = replace(loaded, model=TimedModel(loaded.model, times))
         request_headers, body = read_event(event)
         request = decode_request(request_headers, body, loaded.interface)
+        run = read_run(event) if "turnout" in event else None
+        if run is not None and run.answer_file:
+            request.largest_bytes = run.max_answer_bytes
         may_run = getattr(context, "may_run", None)
         if may_run is not None and not may_run(request.inputs):
             raise RunCancelled
@@ -137,6 +141,8 @@ class ModelFunction:
         else:
             outputs = self._run_transformed(loaded, loaded.transform, request, cancellation)
         answer = encode_answer(outputs, request, loaded.interface)
+        if run is not None and run.answer_file and len(answer.body) > LARGE_BYTES:
+            return write_answer_file(headers, answer, run.answer_file)
         return make_tensor_answer(headers, answer)
 
     def _run_transformed(

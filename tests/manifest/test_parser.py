@@ -314,6 +314,13 @@ OTHER: Mapping[str, Any] = {
     "credentials": True,
     "rate": 7.5,
     "burst": 7,
+    "async": True,
+    "time_to_live_s": 77,
+    "max_attempts": 7,
+    "max_body_mb": 7,
+    "max_stored_mb": 7,
+    "callback_hosts": ["other.example.com"],
+    "allow_private_callbacks": True,
     "*": "newest",
     **dict.fromkeys((field.name for field in fields(Prices)), 7.5),
 }
@@ -349,6 +356,7 @@ BASE: Mapping[str, Any] = {
             "jwt": {"issuer": "https://a", "audience": ["a"]},
             "throttle": {"rate": 1, "burst": 1},
             "cors": {"origins": ["https://a.example"]},
+            "async": {},
         }
     },
 }

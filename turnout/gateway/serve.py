@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import sys
 import time
@@ -21,7 +22,7 @@ from turnout.gateway.banner import BannerRequest, render_banner
 from turnout.gateway.editions.edition import Edition, build_gateway, make_edition
 from turnout.gateway.editions.in_process import edition_functions
 from turnout.gateway.editions.isolated import Isolation, open_isolated
-from turnout.gateway.editions.switch import EditionFunctions
+from turnout.gateway.editions.switch import EditionFunctions, Switch
 from turnout.gateway.functions.deferred import Deferred
 from turnout.gateway.functions.invocation import Functions, Loaded, title_of
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
@@ -32,6 +33,12 @@ from turnout.gateway.observers.line_writer import LineWriter
 from turnout.gateway.observers.registry import Outlets, make_observers
 from turnout.gateway.output.process import Output
 from turnout.gateway.pages import make_docs, make_front, settings_of
+from turnout.gateway.requests.api import RequestsApi
+from turnout.gateway.requests.observing import observe_runs
+from turnout.gateway.requests.policies import make_policies
+from turnout.gateway.requests.queue import FOLDER as QUEUE_FOLDER
+from turnout.gateway.requests.queue import Queue
+from turnout.gateway.requests.work import work
 from turnout.gateway.rules.tokens import is_installed
 from turnout.gateway.services.access import Guard, make_guard, make_token
 from turnout.gateway.services.console import Console
@@ -142,6 +149,7 @@ def serve(
         captured = open_capture(output, capture, state)
         samples = SharedSamples(state.lock, SAMPLES_LOCK)
         deferred = Deferred("captured requests")
+        queue = Queue(project.manifest.path.parent / ".turnout" / QUEUE_FOLDER)
         guard = closing.enter_context(guarded_services(services, project.manifest.path.parent, host, bound_port))
         console = None if make_console is None else make_console(make_url(host, bound_port))
         parts = ServiceParts(state, samples, guard, secrets.token_hex(8), output.dropped, console)
@@ -215,6 +223,11 @@ def serve(
                 replay_token=state.replay_token,
                 front=None if services is ServicesMode.OFF else make_front(console, docs),
                 tracer=tracing.tracer,
+                requests=RequestsApi(
+                    queue,
+                    make_policies(edition.plan),
+                    observe_runs(state.counters, edition.project, edition.plan, outlets.capture, deferred),
+                ),
             )
             return gateway
 
@@ -231,6 +244,7 @@ def serve(
             log=partial(log_refusal, refusals, lines.write, log_format) if access_log else None,
             flush=flush,
             budget=budget,
+            beside=partial(work_queue, queue, workers),
         )
 
         greet = partial(greet_user, edition, gateway.notes, make_url(host, bound_port), default_stage, capture, console)
@@ -245,6 +259,15 @@ def make_budget(max_memory: int, state: SharedState, *, in_process: bool) -> Ses
     limit = max_memory or int(MEMORY_SHARE * find_memory_limit())
     state.max_memory_bytes = limit
     return SessionBudget(limit, state.sessions, trim_memory, in_process=in_process) if limit else None
+
+
+async def work_queue(queue: Queue, workers: int, switch: Switch, stop: asyncio.Event) -> None:
+    """Run asynchronous requests in this worker until `stop` is set."""
+    served = (lambda: switch.functions, lambda: switch.gateway.requests)
+    try:
+        await work(queue, *served, stop, workers=workers, processors=processors())
+    finally:
+        queue.database.close(FINISH_S)
 
 
 def greet_user(

@@ -15,7 +15,7 @@ from collections import deque
 from functools import partial
 from typing import cast
 
-from turnout.http_server.messages import Request, Response
+from turnout.http_server.messages import BodySink, FileBody, Request, Response
 from turnout.http_server.reader import NotHTTPError, RequestReader
 from turnout.http_server.service import SMALL_BODY_BYTES, SURELY_IDLE_S, Service, origin_of
 from turnout.http_server.wire import CLOSE, CONTINUE, RefusedRequest, make_refusal, render
@@ -24,6 +24,8 @@ logger = logging.getLogger("turnout.http_server.server")
 
 _IDLE, _HEAD, _BODY = range(3)
 _JOINED_BYTES = 65_536
+_PIECE_BYTES = 262_144
+"""Of a file that is sent."""
 
 LEFT_S = 0.05
 """After a client closed its writing side and before it is asked whether it still reads. Most answers come earlier."""
@@ -52,6 +54,8 @@ class Connection(asyncio.Protocol):
         "_queue",
         "_reader",
         "_reading",
+        "_resumed",
+        "_sending",
         "_served",
         "_service",
         "_since",
@@ -78,6 +82,8 @@ class Connection(asyncio.Protocol):
         self._eof = False  # nothing more comes in
         self._lingering = False  # refused; the client is given time to see it
         self._served = False
+        self._sending = False  # a file, piece by piece
+        self._resumed: asyncio.Future[None] | None = None  # the client reads again
         self._phase = _IDLE
         self._since = service.now  # when the phase began
         self._moved = service.now  # when the client last took bytes
@@ -91,7 +97,7 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         client = peer[0] if isinstance(peer, tuple) else "127.0.0.1"
         self._transport = cast("asyncio.Transport", transport)
-        self._reader = RequestReader(service.limits, client, self._take)
+        self._reader = RequestReader(service.limits, client, self._take, service.receive)
         self._origin = origin_of(client)
         service.connections.add(self)
         if service.draining and not self._poll(select.POLLIN):
@@ -134,6 +140,8 @@ class Connection(asyncio.Protocol):
         if self._queue and self._reading and not self._deaf:
             self._reading = False
             self._transport.pause_reading()
+        if reader.sink is not None and not self._deaf:
+            self._follow_sink(reader.sink)
         if self._service.busy_poll is not None:
             self._service.busy_poll.prolong()
 
@@ -153,6 +161,10 @@ class Connection(asyncio.Protocol):
         """The client has read."""
         self._stalled = False
         self._since = self._service.now
+        if self._resumed is not None:
+            if not self._resumed.done():
+                self._resumed.set_result(None)
+            return
         self._advance()
 
     # What the server calls.
@@ -287,21 +299,70 @@ class Connection(asyncio.Protocol):
                 logger.exception("%s %s: the answer cannot be written", request.method, request.path)
                 response = make_refusal(500, service.refusals)
                 head, body = render(request, response, service.date, connection)
-            if len(body) > _JOINED_BYTES:
-                # Not writelines: asyncio's never pauses a protocol in Python 3.12.0-3.12.8 and 3.13.0-3.13.1
-                # (CVE-2024-12254), so a client that does not read would fill the memory.
-                transport.write(head)
-                transport.write(body)
-            else:
-                transport.write(head + body)
+            self._write_body(request, response, head, body, connection)
             self._served = True
-            if connection is CLOSE:
+            if connection is CLOSE and not self._sending:
                 self._hang_up()
+        elif response.file is not None:
+            response.file.file.close()
         if service.log is not None:
             try:
                 service.log(request, response, time.perf_counter() - started)
             except Exception:
                 logger.exception("the access log failed")
+
+    def _write_body(self, request: Request, response: Response, head: bytes, body: bytes, connection: str) -> None:
+        transport = self._transport
+        if response.file is not None:
+            transport.write(head)
+            if request.method == "HEAD":
+                response.file.file.close()
+            else:
+                self._send(response.file, connection)
+        elif len(body) > _JOINED_BYTES:
+            # Not writelines: asyncio's never pauses a protocol in Python 3.12.0-3.12.8 and 3.13.0-3.13.1
+            # (CVE-2024-12254), so a client that does not read would fill the memory.
+            transport.write(head)
+            transport.write(body)
+        else:
+            transport.write(head + body)
+
+    def _send(self, body: FileBody, connection: str) -> None:
+        """Send a file; the next answer waits for its end."""
+        self._sending = True
+        task = asyncio.ensure_future(self._send_pieces(body))
+        self._awaited = cast("asyncio.Future[Response]", task)
+        task.add_done_callback(partial(self._end_sending, connection))
+
+    async def _send_pieces(self, body: FileBody) -> bool:
+        """Whether all of it was sent."""
+        loop, left = asyncio.get_running_loop(), body.length
+        with body.file as file:
+            file.seek(body.offset)
+            while left and not self._transport.is_closing():
+                piece = await loop.run_in_executor(None, file.read, min(_PIECE_BYTES, left))
+                if not piece or self._transport.is_closing():
+                    return False  # somebody cut the file, or nobody reads it
+                left -= len(piece)
+                self._transport.write(piece)
+                if self._stalled:
+                    self._resumed = loop.create_future()
+                    await self._resumed
+                    self._resumed = None
+        return not left
+
+    def _end_sending(self, connection: str, task: asyncio.Future[bool]) -> None:
+        self._awaited = self._resumed = None
+        self._sending = False
+        self._since = self._service.now
+        if self._transport.is_closing():
+            return
+        if task.cancelled() or task.exception() is not None or not task.result():
+            self._transport.abort()  # the client must not take a part for the whole
+        elif connection is CLOSE:
+            self._hang_up()
+        else:
+            self._advance()
 
     def _write_refusal(self, request: Request, response: Response, *, patient: bool = True) -> None:
         self._lingering = patient
@@ -329,6 +390,20 @@ class Connection(asyncio.Protocol):
             # Time to read it is given while there is room: those who have so many connections may want as many more.
             self._refuse(503, patient=4 * len(self._service.connections) < 3 * self._service.limits.max_connections)
 
+    def _follow_sink(self, sink: BodySink) -> None:
+        """Part of a large body has come, whose client has time for as long as it sends; wait for the disk."""
+        self._since = self._service.now
+        if sink.is_behind and self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+            sink.notify_drained(self._go_on_with_body)
+
+    def _go_on_with_body(self) -> None:
+        """The sink has caught up."""
+        self._since = self._service.now
+        if not self._deaf and not self._transport.is_closing() and not self._queue:
+            self._resume_reading()
+
     def _check_body(self) -> None:
         """A head has come and its body has not: refuse what can be refused by now, or what there is no room for."""
         service, reader = self._service, self._reader
@@ -341,6 +416,8 @@ class Connection(asyncio.Protocol):
                 self._refuse_with(request, refusal)
                 return
         self._count_bodies()
+        if request.sink is not None:
+            return
         size_bytes = max(reader.length, reader.body_bytes)
         others_bytes = service.body_bytes - reader.body_bytes
         if size_bytes > SMALL_BODY_BYTES and others_bytes + size_bytes > service.limits.max_bodies_bytes:
@@ -358,7 +435,7 @@ class Connection(asyncio.Protocol):
 
     def _count_bodies(self) -> None:
         """Tell the service how much of bodies is held here: read in part, waiting for their turn, being answered."""
-        held = self._reader.body_bytes + self._answered_bytes + sum(len(waiting[0].body) for waiting in self._queue)
+        held = self._reader.held_bytes + self._answered_bytes + sum(len(waiting[0].body) for waiting in self._queue)
         self._service.body_bytes += held - self._body_bytes
         self._body_bytes = held
 
@@ -368,7 +445,7 @@ class Connection(asyncio.Protocol):
         A closed connection looks like one whose client has closed its writing side only, until it is sent something.
         `100 Continue` is what each client of HTTP/1.1 must skip.
         """
-        if self._awaited is None or self._transport.is_closing():
+        if self._awaited is None or self._sending or self._transport.is_closing():
             return
         if self._poll(0):
             self._transport.abort()

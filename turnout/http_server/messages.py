@@ -7,10 +7,40 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 Headers = Sequence[tuple[str, str]]
 """Header fields in the order and case of the wire, repeated ones repeated; names and values as Latin-1 text."""
+
+
+class BodySink(Protocol):
+    """Takes a large body piece by piece, so that no process has to hold it."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether nothing more should be read for now."""
+        ...
+
+    def write(self, piece: bytes) -> None:
+        """Take the next piece. A `RefusedRequest` where the body is too long."""
+        ...
+
+    def notify_drained(self, notify: Callable[[], None]) -> None:
+        """Call it on the event loop once the sink is no longer behind."""
+        ...
+
+    def abandon(self) -> None:
+        """The rest will not come."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class FileBody:
+    """Part of an open file as a response's body. Whoever sends it closes it."""
+
+    file: BinaryIO
+    offset: int
+    length: int
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +57,7 @@ class Request:
         kept: what a reader of the headers makes of them and of the client alone, and wants to find again: a client's
             requests with the same headers share it.
         admitted: the stage whose throttle let the request in before its body was read; None where nobody was asked.
+        sink: took the body, which is empty here; None where it did not.
     """
 
     method: str
@@ -37,15 +68,24 @@ class Request:
     client: str = "127.0.0.1"
     kept: dict[str, Any] = field(default_factory=dict, repr=False)
     admitted: str | None = None
+    sink: BodySink | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Response:
-    """One response. The server adds `Content-Length`, `Date` and what the connection needs, and nothing else."""
+    """One response. The server adds `Content-Length`, `Date` and what the connection needs, and nothing else.
+
+    Args:
+        status: HTTP status.
+        headers: in the order of the wire.
+        body: the bytes.
+        file: the body in their stead, sent piece by piece; None for `body`.
+    """
 
     status: int
     headers: Headers = field(default_factory=tuple)
     body: bytes = b""
+    file: FileBody | None = None
 
 
 Handler = Callable[[Request], "Response | Awaitable[Response]"]

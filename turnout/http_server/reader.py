@@ -9,7 +9,7 @@ from typing import Any
 
 import httptools
 
-from turnout.http_server.messages import Request
+from turnout.http_server.messages import BodySink, Request
 from turnout.http_server.wire import (
     CLOSE,
     HOST,
@@ -79,6 +79,7 @@ class RequestReader:
         limits: of a request's size.
         client: the peer's address, for the requests.
         take: called with each request, and with the `Connection` line that its answer must carry.
+        receive: called with each head; returns what takes the body, or None to keep it in memory.
     """
 
     __slots__ = (
@@ -96,6 +97,7 @@ class RequestReader:
         "_query",
         "_raw",
         "_raw_before",
+        "_receive",
         "_replaying",
         "_stray_bytes",
         "_take",
@@ -107,10 +109,17 @@ class RequestReader:
         "target",
     )
 
-    def __init__(self, limits: Limits, client: str, take: Callable[[Request, str], None]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        client: str,
+        take: Callable[[Request, str], None],
+        receive: Callable[[Request], BodySink | None] | None = None,
+    ) -> None:
         self._limits = limits
         self._client = client
         self._take = take
+        self._receive = receive
         self._parser = httptools.HttpRequestParser(self)
         self.target = b""  # not empty from the request's line to its end
         self.request: Request | None = None  # from the end of the head to the end of the body
@@ -218,17 +227,29 @@ class RequestReader:
             self._parser.get_method().decode("ascii"), self.target.decode("latin-1"), "", (), b"", self._client
         )
 
+    @property
+    def sink(self) -> BodySink | None:
+        """What takes the body that is being read, or None."""
+        return None if self.request is None else self.request.sink
+
+    @property
+    def held_bytes(self) -> int:
+        """What is held in memory of the body that is being read."""
+        return self.body_bytes if self.sink is None else 0
+
     def drop_body(self) -> None:
         """Let go of what was read of a body that is not wanted. Nothing may be fed any more."""
+        if self.sink is not None:
+            self.sink.abandon()
         self._pieces = []
         self.body_bytes = 0
 
     def close(self) -> None:
         """Let go of the parser, which holds our callbacks and so us."""
         self.target = b""
-        self.request = None
         self.drop_body()
-        del self._parser, self._take
+        self.request = None
+        del self._parser, self._take, self._receive
 
     # What the parser calls.
 
@@ -269,17 +290,24 @@ class RequestReader:
                 self._connection = CLOSE
             elif version == "1.0":
                 self._connection = KEEP_1_0
-        if length > self._limits.max_body_bytes:
+        request = Request(method, self._path, self._query, fields, b"", self._client, self._kept)
+        if self._receive is not None:
+            request.sink = self._receive(request)
+        if length > self._limits.max_body_bytes and request.sink is None:
             raise RefusedRequest(413)
         self.length = length
         # Trailers go to a list of their own, or the head kept for comparison would grow by them.
         self._raw = []
-        self.request = Request(method, self._path, self._query, fields, b"", self._client, self._kept)
+        self.request = request
 
     def on_body(self, piece: bytes) -> None:  # noqa: D102
         self._fresh = True
         self.continue_due = False
         self.body_bytes += len(piece)
+        sink = self.sink
+        if sink is not None:
+            sink.write(piece)
+            return
         if self.body_bytes > self._limits.max_body_bytes:
             raise RefusedRequest(413)
         pieces = self._pieces
@@ -299,7 +327,7 @@ class RequestReader:
         if self._pieces:
             request.body = b"".join(self._pieces)
             self._pieces = []
-            self.body_bytes = 0
+        self.body_bytes = 0
         self.request = None
         self.target = b""
         self.continue_due = False

@@ -16,7 +16,7 @@ from turnout.http_server.busy_poll import BusyPoll
 from turnout.http_server.connection import Connection
 from turnout.http_server.messages import Handler, Response
 from turnout.http_server.reader import Limits
-from turnout.http_server.service import SURELY_IDLE_S, Admit, Log, Service
+from turnout.http_server.service import SURELY_IDLE_S, Admit, Log, Receive, Service
 from turnout.http_server.wire import REFUSALS
 
 __all__ = ["BACKLOG", "REFUSALS", "Limits", "Log", "new_event_loop", "serve_accepted", "serving"]
@@ -95,6 +95,7 @@ async def serve_accepted(
     refusals: Mapping[int, Response] = REFUSALS,
     log: Log | None = None,
     admit: Admit | None = None,
+    receive: Receive | None = None,
 ) -> None:
     """Serve connections that another process accepts until `stop` is set; requests in flight are finished.
 
@@ -107,9 +108,10 @@ async def serve_accepted(
         refusals: the answers that the server gives by itself, by status.
         log: told of every answer.
         admit: asked before a body is read.
+        receive: asked where a body goes.
     """
     loop = asyncio.get_running_loop()
-    service = Service(handle, limits or Limits(), refusals, log, admit)
+    service = Service(handle, limits or Limits(), refusals, log, admit, receive)
     service.on_close = on_close
     service.busy_poll = BusyPoll(loop)
     beginning: set[asyncio.Task[None]] = set()

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from turnout.http_server.busy_poll import BusyPoll
-from turnout.http_server.messages import Handler, Request, Response
+from turnout.http_server.messages import BodySink, Handler, Request, Response
 from turnout.http_server.reader import Limits
 
 Log = Callable[[Request, Response, float], None]
@@ -17,6 +17,9 @@ Log = Callable[[Request, Response, float], None]
 
 Admit = Callable[[Request], "Response | None"]
 """Refuses a request whose head has come and whose body has not, or returns None."""
+
+Receive = Callable[[Request], "BodySink | None"]
+"""Returns what takes the body of a request whose head has come, or None to keep it in memory."""
 
 SMALL_BODY_BYTES = 65_536
 """A body up to this size is read whatever the others hold: 4,096 of them take 256 MB."""
@@ -73,6 +76,7 @@ class Service:
         refusals: the answers given without the handler, by status.
         log: told of every answer, or None.
         admit: asked before a body is read, or None.
+        receive: asked where a body goes, or None.
 
     Attributes:
         now: seconds, of a clock that is read once per sweep.
@@ -90,7 +94,9 @@ class Service:
         refusals: Mapping[int, Response],
         log: Log | None,
         admit: Admit | None = None,
+        receive: Receive | None = None,
     ) -> None:
+        self.receive = receive
         self.handle = handle
         self.limits = limits
         self.refusals = refusals

@@ -232,5 +232,6 @@ def render(request: Request, response: Response, date: str, connection: str) -> 
         raise TypeError(f"a response's body must be bytes, got {type(body).__name__}")
     if response.status in _WITHOUT_BODY:
         return f"{text}\r\n{date}{connection}\r\n".encode("latin-1"), b""
-    head = f"{text}\r\n{date}Content-Length: {len(body)}\r\n{connection}\r\n".encode("latin-1")
+    length = len(body) if response.file is None else response.file.length
+    head = f"{text}\r\n{date}Content-Length: {length}\r\n{connection}\r\n".encode("latin-1")
     return head, b"" if request.method == "HEAD" else body

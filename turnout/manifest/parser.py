@@ -14,6 +14,7 @@ from turnout.manifest.settings import Capture, Slo, Warm, read_settings, read_sl
 from turnout.manifest.values import (
     NEWEST,
     AccountQuotas,
+    Asynchronous,
     Canary,
     DeclaredSignature,
     DeclaredTensor,
@@ -44,6 +45,7 @@ __all__ = [
     "NEWEST",
     "AccountQuotas",
     "Agreement",
+    "Asynchronous",
     "CallNode",
     "Canary",
     "Capture",
@@ -234,6 +236,7 @@ def _stage(name: str, fields: Mapping[str, Any], newest: Mapping[str, str], judg
         throttle=Throttle(float(throttle["rate"]), int(throttle["burst"])) if throttle is not None else None,
         version_override=fields.get("version_override", False),
         slo=read_slo(fields.get("slo", {})),
+        asynchronous=_asynchronous(fields["async"]) if "async" in fields else None,
         jwt=_jwt(fields["jwt"]) if "jwt" in fields else None,
         newest=frozenset(newest.keys() - serve.keys() - weights.keys()),
         cors=read_cors(fields["cors"]) if "cors" in fields else None,
@@ -243,6 +246,15 @@ def _stage(name: str, fields: Mapping[str, Any], newest: Mapping[str, str], judg
 
 def _jwt(fields: Mapping[str, Any]) -> Jwt:
     return Jwt(fields["issuer"], tuple(fields["audience"]), fields.get("jwks", ""))
+
+
+def _asynchronous(fields: Mapping[str, Any]) -> Asynchronous:
+    numbers = ("time_to_live_s", "max_attempts", "max_body_mb", "max_stored_mb")
+    return Asynchronous(
+        **{key: int(fields[key]) for key in numbers if key in fields},
+        callback_hosts=tuple(fields.get("callback_hosts", ())),
+        allow_private_callbacks=fields.get("allow_private_callbacks", False),
+    )
 
 
 def _canary(fields: Mapping[str, Any], judged: Mapping[str, Any]) -> Canary:

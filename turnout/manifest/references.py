@@ -42,7 +42,7 @@ STRATEGY_OF = {"steps": "canary", "step_percent": "linear"}
 
 def check_references(tree: Tree) -> list[Finding]:
     """All that is wrong between the parts."""
-    findings = [*_names(tree), *_spellings(tree), *check_graphs(tree), *check_judgements(tree)]
+    findings = [*_names(tree), *_spellings(tree), *check_graphs(tree), *check_judgements(tree), *_asynchronous(tree)]
     for model in mapping(tree.get("models")):
         findings += _model(tree, model)
     for stage in stages_of(tree):
@@ -61,6 +61,17 @@ def _names(tree: Tree) -> Iterator[Finding]:
     for stage in stages_of(tree):
         if stage in naming.RESERVED_STAGES:
             yield _reserved(("stages", stage), "stage")
+
+
+def _asynchronous(tree: Tree) -> Iterator[Finding]:
+    """A version that says `async: true` where no stage accepts asynchronous requests."""
+    if any("async" in mapping(body) for body in stages_of(tree).values()):
+        return
+    for model in models_of(tree):
+        for name, fields in mapping(mapping(models_of(tree)[model]).get("versions")).items():
+            if mapping(fields).get("async") is True:
+                path = ("models", model, "versions", name, "async")
+                yield Finding(path, "no stage accepts asynchronous requests", "Add `async: {}` to a stage.")
 
 
 def _reserved(path: KeyPath, kind: str) -> Finding:

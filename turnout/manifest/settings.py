@@ -43,6 +43,7 @@ class Settings:
         architecture: `arm64` or `x86_64`.
         memory_mb: 128-10240; 1,769 MB is one vCPU.
         timeout_s: 1-900; API Gateway ends a call at 29 s.
+        asynchronous: whether asynchronous runs may take the whole `timeout_s`.
         warm: provisioned concurrency or SnapStart.
         reserved_concurrency: how many calls may run at once; None where the account's limit alone holds.
         ephemeral_storage_mb: the function's /tmp, 512-10240.
@@ -55,6 +56,7 @@ class Settings:
     architecture: str = "arm64"
     memory_mb: int = 1024
     timeout_s: int = 15
+    asynchronous: bool = False
     warm: Warm = Warm()
     reserved_concurrency: int | None = None
     ephemeral_storage_mb: int = 512
@@ -81,6 +83,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "architecture": str,
     "memory_mb": int,  # 512.0 is a whole number too
     "timeout_s": int,
+    "async": bool,
     "warm": _read_warm,
     "reserved_concurrency": int,
     "ephemeral_storage_mb": int,
@@ -91,7 +94,10 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
 }
 """Key of a version -> what makes its value of what the file says."""
 
+FIELD_OF: Mapping[str, str] = {"async": "asynchronous"}
+"""Key of a version -> its field, where Python does not allow the key as a name."""
+
 
 def read_settings(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `Settings` that a version names, in a tree in which nothing is wrong."""
-    return {key: read(fields[key]) for key, read in READERS.items() if key in fields}
+    return {FIELD_OF.get(key, key): read(fields[key]) for key, read in READERS.items() if key in fields}

@@ -150,6 +150,27 @@ class Throttle:
 
 
 @dataclass(frozen=True, slots=True)
+class Asynchronous:
+    """How a stage treats asynchronous requests.
+
+    Args:
+        time_to_live_s: how long a request may wait to begin, and how long its answer is kept.
+        max_attempts: runs of one request until it counts as failed.
+        max_body_mb: the largest body and the largest answer.
+        max_stored_mb: bodies and answers that `turnout serve` keeps at once.
+        callback_hosts: where results may be sent, `host` or `host:port`.
+        allow_private_callbacks: whether those hosts may have private addresses.
+    """
+
+    time_to_live_s: int = 86_400
+    max_attempts: int = 3
+    max_body_mb: int = 1024
+    max_stored_mb: int = 10_240
+    callback_hosts: tuple[str, ...] = ()
+    allow_private_callbacks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One stage. `serve` names every model that has versions and no entry in `weights` (`"*": newest` is spelled out).
 
@@ -163,6 +184,7 @@ class Stage:
         version_override: whether the header `x-turnout-version` may choose among a routed model's versions.
         slo: what is promised of the stage.
         jwt: the issuer and audience of `auth: jwt`, else None.
+        asynchronous: how it treats asynchronous requests; None accepts none.
         newest: the models of `serve` that `"*": newest` stands for.
         cors: which web pages may call it from a browser, or None.
         consumers: the named callers of `auth: api_key`.
@@ -177,6 +199,7 @@ class Stage:
     version_override: bool = False
     slo: Slo = field(default_factory=Slo)
     jwt: Jwt | None = None
+    asynchronous: Asynchronous | None = None
     newest: frozenset[str] = field(default=frozenset(), compare=False)  # `serve` says what that comes to
     cors: Cors | None = None
     consumers: tuple[Consumer, ...] = ()

@@ -13,6 +13,7 @@ import orjson
 from turnout.openapi.cors import PREFLIGHT, build_preflight, customize_errors
 from turnout.openapi.general_operations import ANY_METHOD, GENERAL_SCHEMAS, build_general_operation, path_parameters
 from turnout.openapi.inference_operations import ShownExample, build_operation
+from turnout.openapi.request_operations import REQUEST_SCHEMAS, build_request_operation, with_async
 from turnout.openapi.schemas import build_schemas
 from turnout.plan.auth import CALLERS, build_callers_scheme, build_schemes, find_auth_type
 from turnout.plan.checks.quotas import DOCUMENT_BYTES, FEWER_INPUTS, SCHEMA_BYTES, SPLIT, spell_use
@@ -95,7 +96,8 @@ def build_document(
     graphs = [graph for graph in plan.graphs if graph.model in own]
     served = {(version.version.model, version.version.name): version for rows in versions.values() for version in rows}
     requests = {key: ShownExample.of(version, (examples or {}).get(key)) for key, version in served.items()}
-    paths = {}
+    asynchronous = any(route.kind == "request" for route in api.routes)
+    paths: dict[str, dict[str, Any]] = {}
     for route in api.routes:
         uri = uri_of(f"{route.function}:${{stageVariables.alias}}")
         if route.model:
@@ -108,16 +110,21 @@ def build_document(
                 uri=uri,
                 credentials=credentials,
             )
+            if asynchronous:
+                operation = with_async(operation)
+        elif route.kind == "request":
+            operation = build_request_operation(route, security=security, uri=uri, credentials=credentials)
         else:
             operation = build_general_operation(route, security=security, uri=uri, credentials=credentials)
-        paths[route.path] = {ANY_METHOD if route.method == "ANY" else route.method.lower(): operation}
+        item = paths.setdefault(route.path, {})
+        item[ANY_METHOD if route.method == "ANY" else route.method.lower()] = operation
         if route.method == "GET":
-            paths[route.path]["head"] = {**operation, "operationId": f"{operation['operationId']}Head"}
-        if api.cors is not None:
+            item["head"] = {**operation, "operationId": f"{operation['operationId']}Head"}
+        if api.cors is not None and PREFLIGHT not in item:
             preflight = build_preflight(api.cors, f"{operation['operationId']}Preflight")
             if parameters := path_parameters(route.path):
                 preflight["parameters"] = parameters
-            paths[route.path][PREFLIGHT] = preflight
+            item[PREFLIGHT] = preflight
     return {
         "openapi": "3.0.3",
         "info": {"title": api.name, "version": "1", "description": INFO},
@@ -129,7 +136,11 @@ def build_document(
         "tags": [_tag(plan, model) for model in (*versions, *(graph.model for graph in graphs))],
         "paths": paths,
         "components": {
-            "schemas": {**dict(build_schemas(versions, graphs)), **GENERAL_SCHEMAS},
+            "schemas": {
+                **dict(build_schemas(versions, graphs)),
+                **GENERAL_SCHEMAS,
+                **(REQUEST_SCHEMAS if asynchronous else {}),
+            },
             **({"securitySchemes": schemes} if schemes else {}),
         },
     }

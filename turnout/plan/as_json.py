@@ -62,6 +62,7 @@ def _stage(stage: StagePlan) -> dict[str, Any]:
         "jwt": stage.jwt and asdict(stage.jwt),
         "cors": stage.cors and asdict(stage.cors),
         "consumers": [asdict(consumer) for consumer in stage.consumers],
+        "async": stage.asynchronous and asdict(stage.asynchronous),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from turnout.manifest.parser import Model, Version
 from turnout.manifest.settings import Settings
@@ -11,6 +12,9 @@ from turnout.plan.routes import INTEGRATION_TIMEOUT_MS
 from turnout.plan.values import Function, Package, RuntimeSizes, ServedVersion
 from turnout.protocol.naming import ROUTER, function_name, general_router_name, router_name
 from turnout.runtimes.registry import DEFAULT_RUNTIME
+
+LONGEST_TIMEOUT_S = 900
+"""Of a Lambda function."""
 
 ROUTER_SETTINGS = Settings(architecture="arm64", memory_mb=512, timeout_s=INTEGRATION_TIMEOUT_MS // 1000)
 
@@ -22,12 +26,18 @@ def package_name(model: str, version: str) -> str:
 
 def plan_functions(models: Sequence[Model], routed: frozenset[str], prefix: str) -> Iterator[Function]:
     """A model's versions, then its router where it has one; last the general router."""
+    longest_s = max(
+        (version.timeout_s for model in models for version in model.versions if version.asynchronous), default=0
+    )
+    settings = ROUTER_SETTINGS
+    if longest_s >= settings.timeout_s:  # it waits for the version, and has its own work to do
+        settings = replace(settings, timeout_s=min(LONGEST_TIMEOUT_S, longest_s + settings.timeout_s))
     for model in models:
         for version in model.versions:
             yield _model_function(version, prefix, is_shadow=version.name == model.routing.shadow_version)
         if model.name in routed:
-            yield _router("router", router_name(prefix, model.name), model.name)
-    yield _router("general_router", general_router_name(prefix), "")
+            yield _router("router", router_name(prefix, model.name), model.name, settings)
+    yield _router("general_router", general_router_name(prefix), "", settings)
 
 
 def _model_function(version: Version, prefix: str, *, is_shadow: bool) -> Function:
@@ -36,8 +46,8 @@ def _model_function(version: Version, prefix: str, *, is_shadow: bool) -> Functi
     return Function(name, "model", version.model, version.name, package, version.settings, is_shadow)
 
 
-def _router(kind: str, name: str, model: str) -> Function:
-    return Function(name, kind, model, "", package_name(model, ROUTER) if model else ROUTER, ROUTER_SETTINGS)
+def _router(kind: str, name: str, model: str, settings: Settings) -> Function:
+    return Function(name, kind, model, "", package_name(model, ROUTER) if model else ROUTER, settings)
 
 
 def plan_packages(

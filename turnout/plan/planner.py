@@ -89,11 +89,15 @@ def _assemble(
     prefix = function_prefix(manifest.platform, stack)
     routed = find_routed(manifest)
     functions = tuple(plan_functions(manifest.models, routed, prefix))
-    direct = tuple(plan_routes(manifest.models, prefix, manifest.open_inference))
+    asynchronous = any(stage.asynchronous is not None for stage in manifest.stages)
+    direct = tuple(plan_routes(manifest.models, prefix, manifest.open_inference, asynchronous=asynchronous))
     packed = find_packed(manifest)
     shared = choose_shared(manifest, versions, graphs, direct)
     stages = tuple(plan_stage(stage, manifest.models, packed=packed) for stage in manifest.stages)
-    routes = {choice: tuple(plan_routes(manifest.models, prefix, choice, shared=shared)) for choice in OPEN_INFERENCE}
+    routes = {
+        choice: tuple(plan_routes(manifest.models, prefix, choice, shared=shared, asynchronous=asynchronous))
+        for choice in OPEN_INFERENCE
+    }
     return Plan(
         platform=manifest.platform,
         stack=stack,

@@ -43,8 +43,25 @@ HEALTH_PATHS = tuple(path for _, path, kind in (*GENERAL_ROUTES, *OPEN_INFERENCE
 """Never throttled: a probe that is refused would take a healthy service out of its balancer."""
 
 
+REQUEST_ROUTES = (
+    ("GET", "/requests/{id}", "request"),
+    ("PUT", "/requests/{id}", "request"),
+    ("DELETE", "/requests/{id}", "request"),
+    ("GET", "/requests/{id}/answer", "request"),
+    ("POST", "/uploads", "request"),
+)
+"""Asynchronous requests, where a stage accepts them."""
+
+REQUEST_PATHS = frozenset(path for _, path, _ in REQUEST_ROUTES)
+
+
 def plan_routes(
-    models: Sequence[Model], prefix: str, open_inference: str, *, shared: frozenset[str] = frozenset()
+    models: Sequence[Model],
+    prefix: str,
+    open_inference: str,
+    *,
+    shared: frozenset[str] = frozenset(),
+    asynchronous: bool = False,
 ) -> Iterator[Route]:
     """Per version a direct route, per model one that a stage variable turns, then the general router's.
 
@@ -53,6 +70,7 @@ def plan_routes(
         prefix: of the functions' names.
         open_inference: `direct` adds the protocol's own paths for inference, `off` leaves the protocol out.
         shared: models that share two routes instead.
+        asynchronous: whether a stage accepts asynchronous requests.
     """
     models = [model for model in models if model.name not in shared]
     yield from _inference(models, prefix, "/models/{model}/inference", "/models/{model}/{version}/inference")
@@ -60,7 +78,11 @@ def plan_routes(
     if shared:
         for method, path, kind in SHARED_ROUTES:
             yield Route(method, path, "", "", general, INTEGRATION_TIMEOUT_MS, kind)
-    for method, path, kind in (*GENERAL_ROUTES, *(OPEN_INFERENCE_ROUTES if open_inference != "off" else ())):
+    for method, path, kind in (
+        *GENERAL_ROUTES,
+        *(REQUEST_ROUTES if asynchronous else ()),
+        *(OPEN_INFERENCE_ROUTES if open_inference != "off" else ()),
+    ):
         yield Route(method, path, "", "", general, INTEGRATION_TIMEOUT_MS, kind)
     if open_inference == "direct":
         paths = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")

@@ -87,6 +87,7 @@ def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] 
         stage.jwt,
         stage.cors,
         stage.consumers,
+        stage.asynchronous,
     )
 
 

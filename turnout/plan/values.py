@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from turnout.manifest.parser import Consumer, Cors, Jwt, Node, Slo, Throttle, Version
+from turnout.manifest.parser import Asynchronous, Consumer, Cors, Jwt, Node, Slo, Throttle, Version
 from turnout.manifest.settings import Settings
 from turnout.protocol.tensors.datatypes import Signature
 from turnout.runtimes.registry import RUNTIMES
@@ -56,14 +56,14 @@ class Route:
     """One endpoint of the API.
 
     Args:
-        method: `POST`, `GET` or `ANY`.
+        method: `POST`, `GET`, `PUT`, `DELETE` or `ANY`.
         path: API Gateway's spelling, `/models/iris/v1/inference`.
         model: the model it serves; empty where it serves all of them.
         version: the version it serves; empty where a stage variable chooses.
         function: the function's name with stage variables in it: `turnout-local_iris_${stageVariables.iris}`.
         timeout_ms: the integration's timeout, at most 29,000.
-        kind: `inference`, `catalogue`, `health`, `document` or `open_inference`; health asks for no key or signature,
-            all else for what the API asks for.
+        kind: `inference`, `catalogue`, `health`, `document`, `request` or `open_inference`; health asks for no key or
+            signature, all else for what the API asks for.
     """
 
     method: str
@@ -98,6 +98,7 @@ class StagePlan:
     jwt: Jwt | None = None
     cors: Cors | None = None
     consumers: tuple[Consumer, ...] = ()
+    asynchronous: Asynchronous | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,12 @@ LIVE = "live"
 NEXT = "next"
 """The Lambda alias that a release canary calls: it follows the newest code."""
 
+UPLOAD_HEADER = "x-turnout-upload"
+"""Of an asynchronous request: the upload that is its body."""
+
+CALLBACK_HEADER = "x-turnout-callback"
+"""Of an asynchronous request: where its result is sent."""
+
 MODEL_HEADER = "x-turnout-model"
 VERSION_HEADER = "x-turnout-version"
 """Of a response: the version that answered. Of a request, where the stage allows it: the version to call."""
@@ -65,10 +71,15 @@ SERVICE_SEGMENTS = frozenset(
 )
 """First segments of paths that the local gateway's services answer: no stage may have these names."""
 
-API_SEGMENTS = frozenset({"models", "v2", "health", "openapi"})
+API_SEGMENTS = frozenset({"models", "v2", "health", "openapi", "requests", "uploads"})
 """First segments of the API's own paths, which a path without a stage begins with."""
 
-RESERVED_STAGES = (API_SEGMENTS | SERVICE_SEGMENTS | {"runtime"}) - {INVOKE_SEGMENT}  # no stage begins with a digit
+TRANSFER_SEGMENT = "transfers"
+"""First segment of the signed addresses of bodies and answers, which are no part of the API: on AWS they are S3's."""
+
+RESERVED_STAGES = (API_SEGMENTS | SERVICE_SEGMENTS | {"runtime", TRANSFER_SEGMENT}) - {
+    INVOKE_SEGMENT
+}  # no stage begins with a digit
 
 
 def function_prefix(platform: str, stack: str) -> str:

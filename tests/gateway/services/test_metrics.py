@@ -58,6 +58,7 @@ def test_a_stages_functions_are_reported_for_all_workers() -> None:
                 "durations": [*durations[:-1], 1],
             },
         ],
+        "asynchronous": [],
     }
 
 

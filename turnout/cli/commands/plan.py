@@ -161,6 +161,8 @@ def say_stage(stage: StagePlan, api: Api) -> None:
     if stage.version_override:
         facts.append("callers may choose the version")
     facts.append(f"throttle {throttle.rate:g}/s, burst {throttle.burst}" if throttle else "no throttle")
+    if stage.asynchronous:
+        facts.append(f"asynchronous requests, kept for {stage.asynchronous.time_to_live_s} s")
     overrides = stage.canary.overrides if stage.canary else {}
     if stage.canary:
         facts.append(f"canary {stage.canary.percent:g}%{', with the new release' if stage.canary.release else ''}")

@@ -11,7 +11,6 @@ from turnout.gateway.rules.authorize import REFUSAL_OF, Access
 from turnout.gateway.rules.errors import ACCESS_DENIED, INVALID_API_KEY, UNAUTHORIZED, GatewayError
 from turnout.gateway.rules.sigv4 import SignedRequest, check_signature
 from turnout.gateway.rules.tokens import TokenKeys, check_token
-from turnout.manifest.access import Consumer
 from turnout.protocol.aws.callers import find_called_model, may_call, utc_day
 
 
@@ -74,12 +73,13 @@ def _check_key(exchange: Exchange, routed: Routed) -> GatewayError | None:
     key = exchange.key = routed.stage.keys.find(routed.fields.known[API_KEY])
     if key is None:
         return INVALID_API_KEY
-    if key.consumer is not None and not _may_call(key.consumer, routed, exchange.now):
-        return ACCESS_DENIED
-    return None
+    return None if may_call_operation(exchange, routed) else ACCESS_DENIED
 
 
-def _may_call(consumer: Consumer, routed: Routed, now: float) -> bool:
-    """Whether a consumer may call what a request was routed to: what the authorizer decides on AWS."""
+def may_call_operation(exchange: Exchange, routed: Routed) -> bool:
+    """Whether the consumer whose key was sent, if any, may call an operation: what the authorizer decides on AWS."""
+    consumer = None if exchange.key is None else exchange.key.consumer
+    if consumer is None:
+        return True
     model = find_called_model(routed.operation.resource, routed.parameters)
-    return may_call(consumer.rules, model, utc_day(now))
+    return may_call(consumer.rules, model, utc_day(exchange.now))

@@ -14,9 +14,10 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.gateway.api.authorizing import CallerChecks
+from turnout.gateway.api.asynchronous import AsyncCall, AsyncRequests
+from turnout.gateway.api.authorizing import CallerChecks, may_call_operation
 from turnout.gateway.api.exchange import DomainPath, Exchange, Observer, Routed, Tracer
-from turnout.gateway.api.fields import ACCEPT, CONTENT_TYPE, HOST, ORIGIN, REPLAY, fields_of, parse_query
+from turnout.gateway.api.fields import ACCEPT, CONTENT_TYPE, HOST, ORIGIN, PREFER, REPLAY, fields_of, parse_query
 from turnout.gateway.api.identifiers import Identifiers, RequestTimes, trace_of_answer
 from turnout.gateway.api.proxy_event import Endpoint, Events, is_too_large
 from turnout.gateway.api.proxy_response import MalformedAnswerError, read_answer
@@ -25,6 +26,7 @@ from turnout.gateway.functions.invocation import Invocable, Invocation
 from turnout.gateway.rules.authorize import Access, ApiKey, ApiKeys
 from turnout.gateway.rules.document import compile_document
 from turnout.gateway.rules.errors import (
+    ACCESS_DENIED,
     BAD_PATH,
     BROKEN,
     ERROR_OF_INVOCATION,
@@ -38,6 +40,7 @@ from turnout.gateway.rules.errors import (
     GatewayError,
 )
 from turnout.gateway.rules.gateway_responses import GatewayResponses
+from turnout.gateway.rules.matching import ANY
 from turnout.gateway.rules.stages import (
     BucketOf,
     DirectPath,
@@ -49,11 +52,13 @@ from turnout.gateway.rules.stages import (
 )
 from turnout.gateway.rules.tokens import KeysNeededError, TokenKeys
 from turnout.http_server.clients import domain_of
-from turnout.http_server.messages import Handler, Request, Response
+from turnout.http_server.messages import BodySink, Handler, Request, Response
 from turnout.http_server.wire import TOO_LARGE_BODY, TOO_LARGE_HEADERS, TOO_LARGE_STATUS
 from turnout.manifest.access import Domain
-from turnout.plan.routes import HEALTH_PATHS
+from turnout.plan.routes import HEALTH_PATHS, REQUEST_PATHS
 from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
+from turnout.protocol.naming import TRANSFER_SEGMENT
+from turnout.protocol.requests.preferences import asks_for_async
 
 _LOG = logging.getLogger("turnout.gateway")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -69,6 +74,9 @@ class RestApi:
     document: Mapping[str, Any]
     stages: tuple[StageSettings, ...]
 
+
+Query = tuple[dict[str, str] | None, dict[str, list[str]] | None]
+"""What `parse_query` returns."""
 
 Front = Callable[[Request], Response | None]
 
@@ -94,6 +102,7 @@ class Gateway:
         tracer: begins a span for each request that reaches a function, or None.
         checks: of signatures and tokens; without them, stages that ask for either are closed.
         domain: a host name that reaches the stages alone, below its base path; None for none.
+        requests: accepts asynchronous requests; None accepts none.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -119,6 +128,7 @@ class Gateway:
         tracer: Tracer | None = None,
         checks: CallerChecks | None = None,
         domain: Domain | None = None,
+        requests: AsyncRequests | None = None,
     ) -> None:
         apis = tuple(apis)
         endpoint = endpoint or Endpoint()
@@ -144,6 +154,7 @@ class Gateway:
         self._replay_token = replay_token
         self._front = front
         self._tracer = tracer
+        self.requests = requests
         self._clock = clock
         self._monotonic = monotonic
         self._random = random
@@ -167,13 +178,15 @@ class Gateway:
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request; nothing that a request holds makes it raise."""
         snapshot = self.stages.snapshot
-        if self._domain is not None and self._is_domain(request):
+        if self._domain is not None and self._is_domain(request) and not _is_transfer(request):
             return self._handle_domain(request, snapshot, self._domain)
         direct = snapshot.direct.get(request.path)
         if direct is None:
             service = self._services.get(request.path[1:].partition("/")[0])
             if service is not None:
                 return service(request)
+            if self.requests is not None and _is_transfer(request):
+                return self.requests.transfer(request)
             if request.path == "/" and self._front is not None and (page := self._front(request)) is not None:
                 return page
         return self._handle_api(request, snapshot, direct)
@@ -208,6 +221,8 @@ class Gateway:
         What it takes from its stage's throttle is not taken again when its body has come.
         """
         snapshot = self.stages.snapshot
+        if self.requests is not None and _is_transfer(request):
+            return self.requests.admit_transfer(request)
         domain = None
         if self._domain is not None and self._is_domain(request):
             domain = DomainPath(request.path, self._domain.strip(request.path))
@@ -229,6 +244,12 @@ class Gateway:
         if isinstance(routed, Routed):
             request.admitted = routed.stage.settings.name
         return None
+
+    def receive(self, request: Request) -> BodySink | None:
+        """Return what takes a request's body, by its head; None where it is kept in memory."""
+        if self.requests is None or not _is_transfer(request):
+            return None
+        return self.requests.receive(request)
 
     def _answer(
         self, exchange: Exchange, snapshot: Snapshot, direct: DirectPath | None
@@ -320,10 +341,13 @@ class Gateway:
         if operation.mock is not None:
             status, headers = operation.mock.answer(routed.fields.known[ORIGIN] or "")
             return Response(status, (*headers, *self._own_headers(exchange)), b"")
+        if self.requests is not None and (
+            operation.resource in REQUEST_PATHS or self._is_asynchronous(self.requests, routed)
+        ):
+            return self._take_later(self.requests, exchange, routed, query)
         target = exchange.target = routed.share.targets[operation.index]
         if target.problem:
-            _LOG.error("%s %s: %s", operation.method, operation.resource, target.problem)
-            return self._refuse(exchange, MISCONFIGURED)
+            return self._refuse_target(exchange, routed, target)
         event = self._events.build(exchange, routed, query)
         if is_too_large(event, request.body):
             return self._refuse(exchange, EVENT_TOO_LARGE)
@@ -333,6 +357,53 @@ class Gateway:
         if isinstance(invocation, Invocation):
             return self._respond(exchange, routed, target, invocation)
         return self._wait_for_function(exchange, routed, target, invocation)
+
+    def _refuse_target(self, exchange: Exchange, routed: Routed, target: FunctionTarget) -> Response:
+        _LOG.error("%s %s: %s", routed.operation.method, routed.operation.resource, target.problem)
+        return self._refuse(exchange, MISCONFIGURED)
+
+    def _is_asynchronous(self, requests: AsyncRequests, routed: Routed) -> bool:
+        """Whether a request asks for an asynchronous inference, and its stage accepts one."""
+        prefer = routed.fields.known[PREFER]
+        if prefer is None or not asks_for_async(prefer):
+            return False
+        path = (routed.parameters or {}).get("proxy", routed.operation.resource)
+        is_inference = routed.operation.method in {"POST", ANY} and path.endswith(("/inference", "/infer"))
+        return is_inference and requests.accepts(routed.stage.settings.name)
+
+    def _take_later(
+        self, requests: AsyncRequests, exchange: Exchange, routed: Routed, parameters: Query
+    ) -> Response | Awaitable[Response]:
+        """Whatever is asked of requests: `PUT` makes one of the inference that its query names."""
+        query = parameters[0] or {}
+        if routed.operation.resource not in REQUEST_PATHS:
+            return self._accept(requests, exchange, routed, parameters)
+        if exchange.request.method != "PUT" or not requests.accepts(routed.stage.settings.name):
+            return requests.answer(exchange, routed)
+        model, version = query.get("model", ""), query.get("version", "")
+        if not model:
+            message = "the query has no `model`: PUT /requests/ID?model=NAME, and `&version=NAME` for one version"
+            return requests.refuse(exchange, "INVALID_TARGET", message)
+        path = f"/models/{model}/{version}/inference" if version else f"/models/{model}/inference"
+        match = routed.stage.document.routes.match("POST", path)
+        if match is None:
+            return requests.refuse(exchange, "INVALID_TARGET", f"there is no {f'{model} {version}'.strip()[:100]}")
+        exchange.path = path
+        called = Routed(routed.stage, routed.share, match[0], match[1], routed.fields)
+        if not may_call_operation(exchange, called):
+            return self._refuse(exchange, ACCESS_DENIED)
+        return self._accept(requests, exchange, called, _NO_QUERY, (routed.parameters or {}).get("id", ""))
+
+    def _accept(
+        self, requests: AsyncRequests, exchange: Exchange, routed: Routed, query: Query, identifier: str = ""
+    ) -> Response | Awaitable[Response]:
+        """Have a call stored, to be made later. The share, its variables and its function are those of this moment."""
+        target = routed.share.targets[routed.operation.index]
+        if target.problem:
+            return self._refuse_target(exchange, routed, target)
+        event = self._events.build(exchange, routed, query)
+        event["httpMethod"] = event["requestContext"]["httpMethod"] = "POST"
+        return requests.accept(AsyncCall(exchange, routed, target, event, exchange.path, identifier))
 
     async def _wait(self, exchange: Exchange, pending: Awaitable[Response]) -> Response:
         """The response of a function that takes its time."""
@@ -421,6 +492,11 @@ class Gateway:
                 except Exception:
                     _LOG.exception("request %s could not be observed", exchange.request_id)
         return response
+
+
+def _is_transfer(request: Request) -> bool:
+    """Whether a request goes to a signed address, which is no stage's and the same under every host name."""
+    return request.path.startswith(f"/{TRANSFER_SEGMENT}/")
 
 
 def _asks_for_health(exchange: Exchange, routed: Routed) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from turnout.gateway.api.asynchronous import AsyncRequests
 from turnout.gateway.api.authorizing import CallerChecks
 from turnout.gateway.api.exchange import Observer, Tracer
 from turnout.gateway.api.gateway import Front, Gateway, RestApi
@@ -149,6 +150,7 @@ def build_gateway(
     front: Front | None = None,
     tracer: Tracer | None = None,
     checks: CallerChecks | None = None,
+    requests: AsyncRequests | None = None,
 ) -> Gateway:
     """The whole API without sockets.
 
@@ -168,6 +170,7 @@ def build_gateway(
         front: answers browsers that ask for `/`; None leaves it to the stages.
         tracer: traces requests, or None.
         checks: of signatures and tokens; None makes those of the project.
+        requests: accepts asynchronous requests; None accepts none.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -187,6 +190,7 @@ def build_gateway(
         tracer=tracer,
         checks=make_checks(project) if checks is None else checks,
         domain=project.manifest.domain,
+        requests=requests,
     )
 
 

@@ -20,7 +20,7 @@ from turnout.gateway.editions.edition import Edition
 from turnout.gateway.functions.invocation import Functions, Loaded
 from turnout.gateway.rules.authorize import ApiKeys
 from turnout.gateway.shared.state import SharedState
-from turnout.http_server.messages import Request, Response
+from turnout.http_server.messages import BodySink, Request, Response
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +131,15 @@ class Switch:
         if self._generation[0] != self._seen:
             self.look()
         return self._served.gateway.admit(request)
+
+    @property
+    def gateway(self) -> Gateway:
+        """The one that answers requests now."""
+        return self._served.gateway
+
+    def receive(self, request: Request) -> BodySink | None:
+        """Return what takes a request's body; None where it is kept in memory."""
+        return self._served.gateway.receive(request)
 
     def look(self) -> None:
         """Obey the control state as it is now."""

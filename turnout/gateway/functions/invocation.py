@@ -107,6 +107,11 @@ class Occupancy:
 class Functions(Invocable, Protocol):
     """Whatever runs functions: in this process, or each in a process of its own."""
 
+    @property
+    def takes_files(self) -> bool:
+        """Whether functions reach files of this process, which asynchronous runs with large bodies need."""
+        ...
+
     def occupancy(self) -> Occupancy:
         """How busy they are."""
         ...

@@ -6,10 +6,11 @@ Read by turnout.canary.observation.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import parse_qs
 
 from turnout.gateway.services.aws_wire import AwsError, answer
-from turnout.gateway.shared.counters import BOUNDS_S, Counters
+from turnout.gateway.shared.counters import ASYNC, BOUNDS_S, CounterKey, Counters, Counts
 from turnout.http_server.messages import Handler, Request, Response
 
 PATH = "/turnout/metrics"
@@ -34,20 +35,30 @@ def make_metrics(
         stage = parse_qs(request.query).get("stage", [""])[-1]
         if request.method not in {"GET", "HEAD"}:
             return AwsError(400, "BadRequestException", f"Ask with GET {PATH} or {PATH}?stage=NAME").response()
-        functions = [
-            {
-                "stage": key.stage,
-                "function": key.function,
-                "canary": key.is_canary,
-                "statuses": counts.statuses,
-                "failures": counts.failures,
-                "seconds": counts.seconds,
-                "durations": counts.durations,
-            }
-            for key, counts in counters.read().items()
-            if key.function and stage in {"", key.stage}
-        ]
-        metrics = {"stage": stage, "run": run, "time": clock(), "bounds_s": BOUNDS_S, "functions": functions}
+        functions: dict[str, list[dict[str, Any]]] = {"": [], ASYNC: []}
+        for key, counts in counters.read().items():
+            if key.function and stage in {"", key.stage}:
+                functions[key.kind].append(_describe(key, counts))
+        metrics = {
+            "stage": stage,
+            "run": run,
+            "time": clock(),
+            "bounds_s": BOUNDS_S,
+            "functions": functions[""],
+            "asynchronous": functions[ASYNC],
+        }
         return answer(200, metrics if dropped is None else {**metrics, "dropped_lines": dropped()})
 
     return answer_metrics
+
+
+def _describe(key: CounterKey, counts: Counts) -> dict[str, Any]:
+    return {
+        "stage": key.stage,
+        "function": key.function,
+        "canary": key.is_canary,
+        "statuses": counts.statuses,
+        "failures": counts.failures,
+        "seconds": counts.seconds,
+        "durations": counts.durations,
+    }

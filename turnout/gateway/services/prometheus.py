@@ -145,8 +145,23 @@ def _make_call_metrics(counted: Mapping[CounterKey, Counts]) -> Iterator[Metric]
         labels=CALL_LABELS,
         unit="seconds",
     )
+    runs = CounterMetricFamily(
+        "turnout_async_runs", "Runs of asynchronous requests by their status.", labels=[*CALL_LABELS, "code_class"]
+    )
+    run_durations = HistogramMetricFamily(
+        "turnout_async_run_duration_seconds",
+        "From a run's begin to its answer.",
+        labels=CALL_LABELS,
+        unit="seconds",
+    )
     for key, counts in counted.items():
         labels = labels_of(key)
+        if key.kind:
+            for digit, number in enumerate(counts.statuses, 1):
+                if number:
+                    runs.add_metric([*labels, f"{digit}xx"], number)
+            run_durations.add_metric(labels, list(_cumulate(counts.durations)), counts.seconds)
+            continue
         for digit, number in enumerate(counts.statuses, 1):
             if number:
                 requests.add_metric([*labels, f"{digit}xx"], number)
@@ -155,6 +170,8 @@ def _make_call_metrics(counted: Mapping[CounterKey, Counts]) -> Iterator[Metric]
         failures.add_metric(labels, counts.failures)
         durations.add_metric(labels, list(_cumulate(counts.durations)), counts.seconds)
     yield from (requests, errors, failures, durations)
+    if run_durations.samples:  # a project without asynchronous requests has no such metrics
+        yield from (runs, run_durations)
 
 
 def list_errors(counts: Counts) -> list[tuple[str, str, int]]:

@@ -63,6 +63,13 @@ _STATUS_COLUMNS = {status: _STATUSES + place for place, status in enumerate(ERRO
 _ROW_BYTES = 8 * _COLUMNS
 
 
+ASYNC = "async"
+"""The kind of asynchronous runs."""
+
+Key = tuple[str, str, bool] | tuple[str, str, bool, str]
+"""The fields of a `CounterKey`."""
+
+
 @dataclass(frozen=True, slots=True)
 class CounterKey:
     """What is counted apart.
@@ -71,11 +78,13 @@ class CounterKey:
         stage: its name; empty for requests that found none.
         function: the function that the route led to; empty for requests that were refused before.
         is_canary: which share of the stage's traffic.
+        kind: `async` for runs of asynchronous requests, which wait and take as long as they like; else empty.
     """
 
     stage: str
     function: str
     is_canary: bool
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +128,7 @@ class Counters:
         self._table = memory[end : self.size_of(workers)].cast("Q")
         self._workers = workers
         self._first = worker * (CAPACITY + 1) * _COLUMNS
-        self._places: dict[tuple[str, str, bool], int] = {}
+        self._places: dict[Key, int] = {}
 
     @staticmethod
     def size_of(workers: int) -> int:
@@ -131,11 +140,11 @@ class Counters:
         self._first = worker * (CAPACITY + 1) * _COLUMNS
         self._places.clear()
 
-    def record(self, key: tuple[str, str, bool], status: int, seconds: float, *, failed: bool = False) -> None:
+    def record(self, key: Key, status: int, seconds: float, *, failed: bool = False) -> None:
         """Count one answer.
 
         Args:
-            key: stage, function, whether canary.
+            key: stage, function, whether canary, and the kind where it has one.
             status: 100-599.
             seconds: how long it took.
             failed: whether the function failed it.
@@ -158,7 +167,7 @@ class Counters:
             CounterKey(*json.loads(name)): _sum(self._rows(row)) for name, row in sorted(self._directory.rows().items())
         }
 
-    def _place(self, key: tuple[str, str, bool]) -> int:
+    def _place(self, key: Key) -> int:
         try:
             row = self._directory.number_of(json.dumps(key))
         except DirectoryFullError:

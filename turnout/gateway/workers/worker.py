@@ -12,8 +12,9 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.editions.edition import Edition
@@ -38,11 +39,17 @@ RETRY_S = 0.01
 BEAT_S = 1.0
 """How often a worker counts that its event loop turns."""
 
+BESIDE_S = 2.0
+"""How long what runs beside the requests may take to end after they have ended."""
+
 WORN = 4
 """The exit code of a worker with too many runs that cannot be ended."""
 
 UNPREPARED = 3
 """The exit code of a worker that has to be started again with what is served now."""
+
+
+Beside = Callable[[Switch, asyncio.Event], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,7 @@ class ServerParts:
         flush: writes out what the access log holds back.
         read_s: how long reading the files may take at a reload.
         budget: the memory that loaded versions may take.
+        beside: runs in each worker beside the requests until the event is set; or None.
     """
 
     functions_of: FunctionsOf
@@ -74,6 +82,7 @@ class ServerParts:
     flush: Callable[[], None]
     read_s: float = READ_S
     budget: SessionBudget | None = None
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +151,12 @@ class Worker:
             on_unprepared=self._give_up,
         )
         functions.notify_worn(self._renew)
+        beside: asyncio.Task[None] | None = None
         try:
             if serving.preload:
                 await functions.preload(serving.progress if self._number == 0 else None)
+            if serving.beside is not None:
+                beside = loop.create_task(serving.beside(self._switch, self._stop))
             await http.serve_accepted(
                 self._switch.handle,
                 stop=self._stop,
@@ -154,8 +166,10 @@ class Worker:
                 refusals=serving.refusals,
                 log=serving.log,
                 admit=self._switch.admit,
+                receive=self._switch.receive,
             )
         finally:
+            await self._end(beside)
             loop.remove_reader(self._channel.fileno())
             for task in tuple(self._tasks):
                 task.cancel()
@@ -163,6 +177,15 @@ class Worker:
             serving.flush()
             self._switch.functions.close()
         return self._code
+
+    async def _end(self, beside: asyncio.Task[None] | None) -> None:
+        """Let what runs beside the requests end, which it has had the time for."""
+        if beside is None:
+            return
+        self._stop.set()
+        await asyncio.wait([beside], timeout=BESIDE_S)
+        beside.cancel()
+        await asyncio.gather(beside, return_exceptions=True)
 
     def _open(self, attach: Callable[[socket.socket], None]) -> None:
         self._attach = attach

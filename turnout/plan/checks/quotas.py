@@ -279,7 +279,7 @@ def _of_function(function: Function) -> Iterator[Count]:
         path,
         "Shorten the platform's, the stack's, the model's or the version's name.",
     )
-    if function.kind == "model":
+    if function.kind == "model" and not function.settings.asynchronous:
         yield Count(
             Quota("timeout", function.name, function.settings.timeout_s, INTEGRATION_TIMEOUT_S, "s"),
             (*path, "timeout_s"),

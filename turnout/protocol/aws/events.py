@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from turnout.protocol.errors import RequestError
+from turnout.protocol.requests.runs import map_file, read_run
 
 try:
     import pybase64 as base64
@@ -49,13 +50,16 @@ def is_canary(event: Mapping[str, Any]) -> bool:
 def read_event(event: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
     """The request's headers, names in lower case, and its body; no header and no body where the event has null.
 
+    The body of an asynchronous run may be a mapped file instead of bytes.
+
     Raises:
         RequestError: INVALID_REQUEST where the body is not the base64 that the event says it is.
     """
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     body = event.get("body")
     if body is None:
-        return headers, b""
+        run = read_run(event)
+        return headers, map_file(run.body_file) if run is not None and run.body_file else b""
     if type(body) is not str:
         message = "the event's body: expected text, got a value of another type"
         raise RequestError("INVALID_REQUEST", message, expected="text", got=type(body).__name__)

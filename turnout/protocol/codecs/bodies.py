@@ -40,7 +40,7 @@ def read_body(headers: Mapping[str, str], body: bytes) -> tuple[bytes, BinaryPar
                 "in front of the tensors, got none"
             )
             raise RequestError("INVALID_BINARY", message, expected="Inference-Header-Content-Length", got=None)
-        return body, None
+        return body if type(body) is bytes else bytes(body), None  # JSON of a mapped file
     # The text is checked before it is a number: int() takes signs, underscores and other scripts' digits.
     if not (length.isascii() and length.isdigit() and len(length) < 20 and 0 < int(length) <= len(body)):
         expected = f"1 to {len(body)}, the body's length"

@@ -132,8 +132,11 @@ def check_sizes(counts: Mapping[str, int], request: InferenceRequest, interface:
     wanted = {name: count for name, count in counts.items() if not request.outputs or name in request.outputs}
     if sum(wanted.values()) > FEW_ELEMENTS:
         check_counts(
-            (count, DATATYPES[interface.outputs[name]].dtype, request.wants_binary(name))
-            for name, count in wanted.items()
+            (
+                (count, DATATYPES[interface.outputs[name]].dtype, request.wants_binary(name))
+                for name, count in wanted.items()
+            ),
+            request.largest_bytes,
         )
 
 
@@ -157,7 +160,8 @@ def encode_answer(outputs: Mapping[str, Array], request: InferenceRequest, inter
     for values in outputs.values():
         elements += values.size
     if elements > FEW_ELEMENTS:
-        check_elements((values, request.wants_binary(name)) for name, values in outputs.items())
+        wanted = ((values, request.wants_binary(name)) for name, values in outputs.items())
+        check_elements(wanted, request.largest_bytes)
     answer = CODECS[request.form].write(outputs, request, interface)
-    check_body(answer)
+    check_body(answer, request.largest_bytes)
     return answer

@@ -44,6 +44,7 @@ class InferenceRequest:
         binary: output name -> whether it was asked for in binary, where the request says so.
         binary_default: whether the other outputs are.
         rows: how many instances there were; -1 in the other forms.
+        largest_bytes: of the answer's body as it is; None for what Lambda takes, escaped or in base64.
     """
 
     form: str
@@ -53,6 +54,7 @@ class InferenceRequest:
     binary: Mapping[str, bool] | None = None
     binary_default: bool = False
     rows: int = -1
+    largest_bytes: int | None = None
 
     def wants_binary(self, output: str) -> bool:
         """Whether that output's answer goes behind the JSON."""

@@ -54,6 +54,20 @@ def make_tensor_answer(headers: dict[str, str], answer: Answer) -> dict[str, Any
     return make_answer(200, headers, answer.body, binary=True)
 
 
+def write_answer_file(headers: dict[str, str], answer: Answer, path: str) -> dict[str, Any]:
+    """Write an answer's body to a file: the proxy answer of status 200, without the body.
+
+    Args:
+        headers: for JSON; it is changed where the answer is binary.
+        answer: as a form wrote it.
+        path: of a file that is not there yet.
+    """
+    with open(path, "xb") as file:  # noqa: PTH123 - Path is not imported where routers start
+        file.write(answer.body)
+    made = make_tensor_answer(headers, Answer(b"", answer.json_length))
+    return {**made, "turnout": {"answer_file": path}}
+
+
 def write_json(build: Callable[..., dict[str, Any]], *arguments: Any) -> bytes:
     """JSON of what `build` makes of the arguments; with `spelled=True` where orjson wrote NaN or infinity as null."""
     text = orjson.dumps(build(*arguments), option=orjson.OPT_SERIALIZE_NUMPY)
@@ -62,30 +76,29 @@ def write_json(build: Callable[..., dict[str, Any]], *arguments: Any) -> bytes:
     return text
 
 
-def check_elements(tensors: Iterable[tuple[NDArray[Any], bool]]) -> None:
+def check_elements(tensors: Iterable[tuple[NDArray[Any], bool]], largest_bytes: int | None = None) -> None:
     """Refuse arrays whose shortest spelling is more than Lambda takes: ANSWER_TOO_LARGE.
 
     Args:
         tensors: each with whether it is written in binary.
+        largest_bytes: see `InferenceRequest.largest_bytes`.
     """
-    least = sum(_least_bytes(values, is_binary=is_binary) for values, is_binary in tensors)
-    if least > LARGEST_BODY_BYTES:
-        raise _too_large(f"{least} or more")
+    check_counts(((values.size, values.dtype, is_binary) for values, is_binary in tensors), largest_bytes)
 
 
-def check_counts(counts: Iterable[tuple[int, np.dtype[Any], bool]]) -> None:
+def check_counts(counts: Iterable[tuple[int, np.dtype[Any], bool]], largest_bytes: int | None = None) -> None:
     """As `check_elements`, before the arrays are there.
 
     Args:
         counts: of each tensor its number of elements, its dtype, and whether it is written in binary.
+        largest_bytes: see `InferenceRequest.largest_bytes`.
     """
-    least = sum(_least_bytes_of(count, dtype, is_binary=is_binary) for count, dtype, is_binary in counts)
-    if least > LARGEST_BODY_BYTES:
-        raise _too_large(f"{least} or more")
-
-
-def _least_bytes(values: NDArray[Any], *, is_binary: bool) -> int:
-    return _least_bytes_of(values.size, values.dtype, is_binary=is_binary)
+    least = 0
+    for count, dtype, is_binary in counts:
+        size = _least_bytes_of(count, dtype, is_binary=is_binary)
+        least += size if largest_bytes is None or not is_binary else size * 3 // 4
+    if least > (LARGEST_BODY_BYTES if largest_bytes is None else largest_bytes):
+        raise _too_large(f"{least} or more", largest_bytes)
 
 
 def _least_bytes_of(count: int, dtype: np.dtype[Any], *, is_binary: bool) -> int:
@@ -94,9 +107,18 @@ def _least_bytes_of(count: int, dtype: np.dtype[Any], *, is_binary: bool) -> int
     return count * _LEAST_BYTES.get(dtype.kind, _LEAST_BYTES_OF_INTEGERS)
 
 
-def check_body(answer: Answer) -> None:
-    """Refuse a body that is more than Lambda takes, in base64 or with its quotes and backslashes escaped."""
+def check_body(answer: Answer, largest_bytes: int | None = None) -> None:
+    """Refuse a body that is more than Lambda takes, in base64 or with its quotes and backslashes escaped.
+
+    Args:
+        answer: as a form wrote it.
+        largest_bytes: see `InferenceRequest.largest_bytes`.
+    """
     body = answer.body
+    if largest_bytes is not None:
+        if len(body) > largest_bytes:
+            raise _too_large(str(len(body)), largest_bytes)
+        return
     if len(body) <= _SURELY_SMALL_BYTES:
         return
     is_text = answer.json_length is None
@@ -105,7 +127,10 @@ def check_body(answer: Answer) -> None:
         raise _too_large(str(size))
 
 
-def _too_large(got: str) -> RequestError:
+def _too_large(got: str, largest_bytes: int | None = None) -> RequestError:
+    if largest_bytes is not None:
+        message = f"the answer: expected at most {largest_bytes} bytes, got {got}: send fewer rows, or ask for less"
+        return RequestError("ANSWER_TOO_LARGE", message, expected=largest_bytes, got=got)
     message = (
         f"the answer: expected at most {LARGEST_BODY_BYTES} bytes, escaped or in base64 as Lambda hands it on, got "
         f"{got}: send fewer rows, ask for fewer `outputs`, or for them in binary"

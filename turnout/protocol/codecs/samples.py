@@ -42,6 +42,7 @@ class Sample:
         duration_ms: what the answer took.
         resource: the route's path as API Gateway spells it, `/models/iris/inference`; empty in captures that are older.
         caller: the consumer whose key was sent, or empty.
+        asynchronous: whether it is an asynchronous request.
     """
 
     time: float
@@ -56,6 +57,7 @@ class Sample:
     duration_ms: float
     resource: str = ""
     caller: str = ""
+    asynchronous: bool = False
 
     @property
     def headers(self) -> dict[str, str]:
@@ -129,6 +131,8 @@ def write_line(sample: Sample) -> bytes:
         "resource": sample.resource,
         "content_type": sample.content_type,
     }
+    if sample.asynchronous:
+        fields["asynchronous"] = True
     if sample.header_length is not None:
         fields["header_length"] = sample.header_length
     if sample.caller:

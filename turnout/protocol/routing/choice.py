@@ -15,6 +15,9 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
+ASYNCHRONOUS = "asynchronous"
+"""Key of what an event says of an asynchronous run (`turnout.protocol.requests.runs`)."""
+
 MOST_HOPS = 4
 """So many routers may stand one behind the other: the general router and the model's own are two."""
 
@@ -119,5 +122,8 @@ def handed_on(event: Mapping[str, Any], *, shadow: bool = False) -> dict[str, An
         event: what came; it is not changed.
         shadow: whether this is a copy; a copy's copies are, too.
     """
-    replay = {"replay": True} if is_replay(event) else {}
-    return {**event, "turnout": {"hop": read_hop(event) + 1, "shadow": shadow or is_shadow(event), **replay}}
+    said = event.get("turnout") or {}
+    kept = {key: said[key] for key in ("replay", ASYNCHRONOUS) if said.get(key)}
+    if shadow:
+        kept.pop(ASYNCHRONOUS, None)  # its answer has no place
+    return {**event, "turnout": {"hop": read_hop(event) + 1, "shadow": shadow or is_shadow(event), **kept}}

@@ -167,6 +167,8 @@ class InProcessFunctions:
         """Of those that run here."""
         return self._hosted.keys() | self._routers.keys()
 
+    takes_files = True
+
     def occupancy(self) -> Occupancy:
         """How busy the functions are; see `Functions.occupancy`."""
         hosted = self._hosted.values()

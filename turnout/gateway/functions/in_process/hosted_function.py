@@ -26,6 +26,7 @@ from turnout.gateway.functions.waiting_time import GRACE_S, MOST_GRACED, Waiting
 from turnout.gateway.shared.running import MOST_DEATHS, key_of
 from turnout.gateway.shared.session_budget import SessionBudget
 from turnout.plan.values import Function
+from turnout.protocol.requests.runs import is_asynchronous
 
 log = logging.getLogger("turnout.functions")
 
@@ -73,6 +74,7 @@ class PendingCall:
         "future",
         "given_up",
         "is_alone",
+        "is_asynchronous",
         "kept_until",
         "latest",
         "place",
@@ -89,6 +91,7 @@ class PendingCall:
         self.given_up = False
         self.kept_until = 0.0  # see `waiting_time.Waiting`
         self.is_alone = False
+        self.is_asynchronous = is_asynchronous(event)  # runs beside the function's places and takes none
         self.place = -1
         self.future: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
         self.timer: asyncio.TimerHandle | None = None
@@ -170,6 +173,7 @@ class HostedFunction:
         self._code: Runnable | None = None
         self._loading: asyncio.Future[str] | None = None
         self._running_calls: set[PendingCall] = set()
+        self._beside = 0  # asynchronous runs
 
     def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:
         """Run at once where that is surely short; else in a thread, in order of arrival."""
@@ -180,6 +184,8 @@ class HostedFunction:
         deadline = now + limit_s
         if self._deaths >= MOST_DEATHS:
             return self._refuse()
+        if code is not None and not self._deaths and "turnout" in event and is_asynchronous(event):
+            return self._start_asynchronous(alias, event, deadline)
         # Nothing overtakes a call that waits, and no body that may become a large one is read on the loop.
         if code is not None and self._loop_limit_s > 0 and not self._waiting and not self._deaths:
             size = body_size(event)
@@ -208,6 +214,15 @@ class HostedFunction:
             self.load()
         else:
             self._start_waiting()
+        return call.future
+
+    def _start_asynchronous(self, alias: str, event: Mapping[str, Any], deadline: float) -> asyncio.Future[Invocation]:
+        """Run in a thread beside all others: the queue bounds such runs, and no synchronous call may wait for one."""
+        loop = asyncio.get_running_loop()
+        call = PendingCall(alias, event, deadline, self._make_cancellation())
+        call.timer = loop.call_at(loop.time() + deadline - time.monotonic(), self._expire, call)
+        call.future.add_done_callback(lambda _: self._let_go(call))
+        self._start(call)
         return call.future
 
     def note_deaths(self, count: int) -> None:
@@ -299,7 +314,7 @@ class HostedFunction:
         self._let_go_of_code()
 
     def _let_go_of_code(self) -> None:
-        if self._is_retired and not (self.running or self._waiting or self._loading):
+        if self._is_retired and not (self.running or self._beside or self._waiting or self._loading):
             self._code = None
             if self._budget is not None:
                 self._budget.end(self)
@@ -394,7 +409,8 @@ class HostedFunction:
             cost_s = time.thread_time() - started
             _report(loop, self._ran, call, invocation, cost_s, time.monotonic() - began, context.shapes)
 
-        self.running += 1
+        self.running += not call.is_asynchronous
+        self._beside += call.is_asynchronous
         call.started = True
         call.place = self._begin()
         self._running_calls.add(call)
@@ -407,8 +423,7 @@ class HostedFunction:
         if call.given_up:
             self._threads.take_back()
         else:
-            self.running -= 1
-            self._leave_alone(call)
+            self._free_place(call)
         self._running_calls.discard(call)
         self._pace.learn(body_size(call.event), cost_s, on_loop=False)
         if shapes is not None:
@@ -425,6 +440,11 @@ class HostedFunction:
     def _end(self, place: int) -> None:
         if self._running_now is not None:
             self._running_now.end(place)
+
+    def _free_place(self, call: PendingCall) -> None:
+        self.running -= not call.is_asynchronous
+        self._beside -= call.is_asynchronous
+        self._leave_alone(call)
 
     def _leave_alone(self, call: PendingCall) -> None:
         """A run has ended that had to run alone."""
@@ -496,8 +516,7 @@ class HostedFunction:
         if call not in self._running_calls:
             return
         call.given_up = True
-        self.running -= 1
-        self._leave_alone(call)
+        self._free_place(call)
         log.warning("%s: a run does not end; its place is given to another one", self.function.name)
         self._threads.give_up()
         self._start_waiting()

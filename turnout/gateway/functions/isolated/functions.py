@@ -115,6 +115,8 @@ class IsolatedFunctions:
         """Of those that run here."""
         return self._functions.keys()
 
+    takes_files = False
+
     def environments(self) -> dict[str, int]:
         """Name -> how many environments a function has, of those that have some."""
         return {name: function.environments for name, function in self._functions.items() if function.environments}

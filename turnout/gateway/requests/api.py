@@ -1,0 +1,340 @@
+"""Asynchronous requests over HTTP: accept, show, answer, cancel, announce a body."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import sqlite3
+from collections.abc import Awaitable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from turnout.gateway.api.asynchronous import AsyncCall
+from turnout.gateway.api.exchange import Exchange, Routed
+from turnout.gateway.api.fields import HOST, fields_of
+from turnout.gateway.requests import store
+from turnout.gateway.requests.acceptance import (
+    CallFingerprint,
+    check_callback,
+    check_identifier,
+    find_caller,
+    fingerprint_call,
+    is_same,
+    make_request,
+)
+from turnout.gateway.requests.policies import MB, Policies
+from turnout.gateway.requests.pump import Observe
+from turnout.gateway.requests.queue import Queue, refusing_when_full
+from turnout.gateway.requests.rows import Content, NewRequest, Stored
+from turnout.gateway.requests.signing import sign_address
+from turnout.gateway.requests.transfers import Transfers, answer_path, part_path
+from turnout.gateway.requests.uploads import (
+    PART_BYTES,
+    UPLOAD_S,
+    Upload,
+    announce,
+    describe_upload,
+    find_upload,
+    read_wish,
+    take_content,
+)
+from turnout.http_server.messages import BodySink, Request, Response
+from turnout.manifest.values import Asynchronous
+from turnout.protocol.naming import CALLBACK_HEADER, UPLOAD_HEADER
+from turnout.protocol.requests.description import describe, spell_time
+from turnout.protocol.requests.refusals import Refusal
+from turnout.protocol.requests.states import RequestState, StepError
+
+log = logging.getLogger("turnout.requests")
+
+RETRY_AFTER_S = 1
+LARGEST_DIRECT_BYTES = 4 * MB
+"""The largest answer that `/requests/{id}/answer` returns itself: what fits into a function's answer in base64."""
+
+ADDRESS_S = 3600.0
+"""How long a signed address of an answer can be used."""
+
+QUICK_BYTES = 65_536
+"""A body up to this size is digested on the event loop, 0.1 ms."""
+
+_JSON = ("Content-Type", "application/json")
+
+
+class RequestsApi:
+    """Answers for one edition; see `turnout.gateway.api.asynchronous.AsyncRequests`.
+
+    Args:
+        queue: of the project.
+        policies: of the edition.
+        observe: called after each run, or None.
+    """
+
+    def __init__(self, queue: Queue, policies: Policies, observe: Observe | None = None) -> None:
+        self._queue = queue
+        self.policies = policies
+        self.observe = observe
+        self._transfers = Transfers(queue)
+
+    def accepts(self, stage: str) -> bool:
+        """Whether a stage accepts asynchronous requests."""
+        return stage in self.policies.stages
+
+    async def accept(self, call: AsyncCall) -> Response:
+        """Store a call."""
+        return await self._answer_or_refuse(call.exchange, self._accept(call))
+
+    async def answer(self, exchange: Exchange, routed: Routed) -> Response:
+        """Answer what is asked of a request or an upload."""
+        return await self._answer_or_refuse(exchange, self._answer(exchange, routed))
+
+    def refuse(self, exchange: Exchange, code: str, message: str) -> Response:
+        """Refuse a request."""
+        return _refused(exchange, Refusal(code, message))
+
+    def receive(self, request: Request) -> BodySink | None:
+        """Return what takes the part of an upload."""
+        return self._transfers.receive(request)
+
+    def transfer(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer a request to a signed address."""
+        return self._transfers.handle(request)
+
+    def admit_transfer(self, request: Request) -> Response | None:
+        """Refuse a request to a signed address before its body is read."""
+        return self._transfers.admit(request)
+
+    async def _answer_or_refuse(self, exchange: Exchange, answering: Awaitable[Response]) -> Response:
+        try:
+            with refusing_when_full():
+                return await answering
+        except Refusal as refusal:
+            return _refused(exchange, refusal)
+
+    # Accept.
+
+    async def _accept(self, call: AsyncCall) -> Response:
+        queue, exchange = self._queue, call.exchange
+        stage = call.routed.stage.settings.name
+        policy = self.policies.stages[stage]
+        headers = {name.lower(): value for name, value in call.event["headers"].items()}
+        callback, upload_id = headers.get(CALLBACK_HEADER, ""), headers.get(UPLOAD_HEADER, "")
+        _check_call(call, policy, callback, upload_id)
+        identifier = call.identifier or exchange.request_id
+        called = fingerprint_call(call, callback)
+        if call.identifier and upload_id:
+            there = await queue.database.run(lambda database: store.find(database, stage, identifier), reads=True)
+            if there is not None and is_same(there.fingerprint, called, "", upload_id):
+                return self._accepted(exchange, _own(exchange, there), is_new=False)
+        content, digest = await self._take_body(exchange, stage, policy, exchange.request.body, upload_id)
+        new = make_request(
+            call,
+            identifier=identifier,
+            fingerprint=CallFingerprint(called, digest, upload_id),
+            content=content,
+            policy=policy,
+            max_answer_bytes=policy.max_body_mb * MB,
+            callback=callback,
+            now=queue.clock(),
+        )
+        stored, is_new = await self._store(new, policy.max_stored_mb * MB, upload_id)
+        unused = (upload_id if is_new else content.file) if content.file else ""
+        if unused:
+            await asyncio.to_thread(queue.files.delete, unused)
+        if is_new:
+            queue.kick()
+        return self._accepted(exchange, stored, is_new=is_new)
+
+    async def _store(self, new: NewRequest, max_stored_bytes: int, upload_id: str) -> tuple[Stored, bool]:
+        """The stored request, and whether it was not there before."""
+        queue = self._queue
+        call, digest, _ = new.fingerprint.split(":")
+
+        def job(database: sqlite3.Connection) -> tuple[Stored, bool]:
+            there = store.find(database, new.stage, new.id)
+            if there is not None and there.key_id == new.key_id and is_same(there.fingerprint, call, digest, ""):
+                return there, False
+            store.accept(database, new, max_stored_bytes, upload_id)
+            made = store.find(database, new.stage, new.id)
+            assert made is not None
+            return made, True
+
+        try:
+            return await asyncio.shield(queue.database.run(job))
+        except Exception:  # a caller who went away changes nothing: the request may be accepted at this moment
+            if new.body.file:
+                await asyncio.to_thread(queue.files.delete, new.body.file)
+            raise
+
+    async def _take_body(
+        self, exchange: Exchange, stage: str, policy: Asynchronous, body: bytes, upload_id: str
+    ) -> tuple[Content, str]:
+        """The stored body, and its SHA-256."""
+        queue = self._queue
+        if upload_id:
+            upload = await queue.database.run(lambda database: find_upload(database, upload_id), reads=True)
+            if upload is None or upload.stage != stage or upload.key_id != find_caller(exchange):
+                raise Refusal("UNKNOWN_UPLOAD", f"there is no upload {upload_id[:50]}")
+            queue.check_disk(upload.size)
+            return await asyncio.to_thread(take_content, queue.files, upload)
+        if len(body) > policy.max_body_mb * MB:
+            message = f"the body: expected at most {policy.max_body_mb * MB} bytes, got {len(body)}"
+            raise Refusal("BODY_TOO_LARGE", message, expected=policy.max_body_mb * MB, got=len(body))
+        if len(body) <= QUICK_BYTES:
+            queue.check_disk(len(body))
+        if len(body) <= QUICK_BYTES // 4:
+            return queue.files.keep(body), hashlib.sha256(body).hexdigest()
+        return await asyncio.to_thread(lambda: (queue.files.keep(body), hashlib.sha256(body).hexdigest()))
+
+    def _accepted(self, exchange: Exchange, stored: Stored, *, is_new: bool) -> Response:
+        headers = [("Location", f"{_prefix(exchange)}/requests/{stored.description.id}")]
+        if not stored.progress.has_ended:
+            headers.append(("Retry-After", str(RETRY_AFTER_S)))
+        if exchange.request.method == "POST":
+            headers.append(("Preference-Applied", "respond-async"))
+        return self._shown(exchange, stored, 202 if is_new else 200, headers)
+
+    # Show, answer, cancel.
+
+    async def _answer(self, exchange: Exchange, routed: Routed) -> Response:
+        stage, method = routed.stage.settings.name, exchange.request.method
+        if not self.accepts(stage):
+            message = f"the stage {stage} accepts no asynchronous requests: models.yaml has no `async` there"
+            raise Refusal("ASYNC_NOT_ENABLED", message)
+        if routed.operation.resource == "/uploads":
+            return await self._announce(exchange, stage)
+        identifier = (routed.parameters or {}).get("id", "")
+        check_identifier(identifier)
+        if method == "DELETE":
+            return await self._cancel(exchange, stage, identifier)
+        stored = await self._find(exchange, stage, identifier)
+        if routed.operation.resource.endswith("/answer"):
+            return await self._give_answer(exchange, stored)
+        headers = [] if stored.progress.has_ended else [("Retry-After", str(RETRY_AFTER_S))]
+        return self._shown(exchange, stored, 200, headers)
+
+    async def _find(self, exchange: Exchange, stage: str, identifier: str) -> Stored:
+        stored = await self._queue.database.run(lambda database: store.find(database, stage, identifier), reads=True)
+        if stored is None:
+            raise _unknown(identifier)
+        return _own(exchange, stored)
+
+    async def _cancel(self, exchange: Exchange, stage: str, identifier: str) -> Response:
+        await self._find(exchange, stage, identifier)
+        now = self._queue.clock()
+        try:
+            cancelled = await asyncio.shield(
+                self._queue.database.run(lambda database: store.cancel(database, stage, identifier, now))
+            )
+        except StepError as error:
+            message = f"the request cannot be cancelled: it is {error.state}"
+            raise Refusal("HAS_BEGUN", message, state=str(error.state)) from None
+        if cancelled is None:
+            raise _unknown(identifier)
+        return self._shown(exchange, cancelled, 200, [])
+
+    async def _give_answer(self, exchange: Exchange, stored: Stored) -> Response:
+        state, answer = stored.progress.state, stored.answer
+        if state is RequestState.FAILED:
+            status = answer.status if answer.status >= 400 else 500
+            return Response(status, (_JSON, *_own_headers(exchange)), orjson.dumps(dict(answer.failure)))
+        if state is not RequestState.DONE:
+            message = f"the request has no answer: it is {state}"
+            raise Refusal("NOT_DONE", message, state=str(state))
+        if answer.content.size > LARGEST_DIRECT_BYTES:
+            address = self._answer_address(exchange, stored)
+            return Response(303, (("Location", address), *_own_headers(exchange)))
+        body = await asyncio.to_thread(self._queue.files.read, answer.content)
+        return Response(answer.status, (*answer.headers, *_own_headers(exchange)), body)
+
+    def _shown(self, exchange: Exchange, stored: Stored, status: int, headers: list[tuple[str, str]]) -> Response:
+        known = stored.description
+        address = f"{_prefix(exchange)}/requests/{known.id}/answer"
+        if known.answer_bytes > LARGEST_DIRECT_BYTES:
+            address = self._answer_address(exchange, stored)
+        shown = describe(stored.progress, replace(known, answer_address=address))
+        return _json(exchange, status, shown, headers)
+
+    def _answer_address(self, exchange: Exchange, stored: Stored) -> str:
+        now, known = self._queue.clock(), stored.description
+        expires = min(now + ADDRESS_S, stored.progress.expires)
+        path = answer_path(known.stage, known.id)
+        return _base(exchange) + sign_address(self._queue.secret, "GET", path, expires, known.answer_bytes)
+
+    # Announce.
+
+    async def _announce(self, exchange: Exchange, stage: str) -> Response:
+        queue, policy = self._queue, self.policies.stages[stage]
+        size, digest = read_wish(exchange.request.body, policy.max_body_mb * MB)
+        queue.check_disk(size)
+        expires = queue.clock() + UPLOAD_S
+        upload = Upload(queue.files.new_name(), stage, find_caller(exchange), size, digest, PART_BYTES, expires)
+        max_stored_bytes = policy.max_stored_mb * MB
+        await queue.database.run(lambda database: announce(database, upload, max_stored_bytes))
+        base = _base(exchange)
+        addresses = [
+            base + sign_address(queue.secret, "PUT", part_path(stage, upload.id, number), expires, part_size)
+            for number, part_size in enumerate(upload.part_sizes)
+        ]
+        return _json(exchange, 201, describe_upload(upload, addresses, spell_time(expires)), [])
+
+
+def _check_call(call: AsyncCall, policy: Asynchronous, callback: str, upload_id: str) -> None:
+    """Refuse what a caller says of its request.
+
+    Raises:
+        Refusal: INVALID_IDENTIFIER, INVALID_CALLBACK or INVALID_UPLOAD.
+    """
+    if call.identifier:
+        check_identifier(call.identifier)
+    if callback:
+        check_callback(callback, policy)
+    if upload_id and call.exchange.request.body:
+        raise Refusal("INVALID_UPLOAD", f"the request has a body and the header {UPLOAD_HEADER}: send one of them")
+
+
+def _own(exchange: Exchange, stored: Stored) -> Stored:
+    """The request, if it is the caller's.
+
+    Raises:
+        Refusal: UNKNOWN_REQUEST: another caller does not learn that it is there.
+    """
+    if stored.key_id != find_caller(exchange):
+        raise _unknown(stored.description.id)
+    return stored
+
+
+def _unknown(identifier: str) -> Refusal:
+    return Refusal("UNKNOWN_REQUEST", f"there is no request {identifier}: it is unknown, or too old", id=identifier)
+
+
+def _prefix(exchange: Exchange) -> str:
+    """What stands before the API's own paths in the caller's address: a domain's base path, the stage, or nothing."""
+    path = exchange.request.path
+    if exchange.request.method == "POST" and path.endswith(exchange.path):
+        return path[: -len(exchange.path)]
+    return path.rpartition("/requests/")[0]
+
+
+def _base(exchange: Exchange) -> str:
+    """The server's address as the caller knows it."""
+    fields = fields_of(exchange.request)
+    scheme = next((value for name, value in exchange.request.headers if name.lower() == "x-forwarded-proto"), "http")
+    return f"{scheme if scheme in {'http', 'https'} else 'http'}://{fields.known[HOST] or 'localhost'}"
+
+
+def _own_headers(exchange: Exchange) -> tuple[tuple[str, str], ...]:
+    return (("x-amzn-RequestId", exchange.request_id), ("x-amz-apigw-id", exchange.extended_request_id))
+
+
+def _json(exchange: Exchange, status: int, value: Mapping[str, Any], headers: list[tuple[str, str]]) -> Response:
+    return Response(status, (_JSON, *headers, *_own_headers(exchange)), orjson.dumps(value))
+
+
+def _refused(exchange: Exchange, refusal: Refusal) -> Response:
+    headers = []
+    if refusal.code in {"NOT_DONE", "QUEUE_FULL", "STORAGE_FULL"}:
+        headers.append(("Retry-After", str(RETRY_AFTER_S if refusal.code == "NOT_DONE" else 60)))
+    return _json(exchange, refusal.status, refusal.body(), headers)

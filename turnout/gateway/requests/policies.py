@@ -1,0 +1,65 @@
+"""What a project says of asynchronous requests, as the queue needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from turnout.manifest.values import Asynchronous
+from turnout.plan.routes import INTEGRATION_TIMEOUT_MS
+from turnout.plan.values import Function, Plan
+from turnout.protocol.naming import split_function_name
+
+MB = 1024 * 1024
+
+SYNCHRONOUS_S = INTEGRATION_TIMEOUT_MS / 1000
+"""How long a run may take of a version that does not say `async: true`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What the plan that is served says.
+
+    Args:
+        stages: name -> how it treats asynchronous requests, of those that accept them.
+        timeouts_s: function -> how long a run may take.
+    """
+
+    stages: Mapping[str, Asynchronous] = field(default_factory=dict)
+    timeouts_s: Mapping[str, float] = field(default_factory=dict)
+
+    def timeout_s(self, function: str) -> float:
+        """How long a run of a function may take."""
+        return self.timeouts_s.get(function, SYNCHRONOUS_S)
+
+    @property
+    def max_stored_bytes(self) -> dict[str, int]:
+        """Stage -> what it may store."""
+        return {name: stage.max_stored_mb * MB for name, stage in self.stages.items()}
+
+
+def make_policies(plan: Plan) -> Policies:
+    """Return the policies of a plan."""
+    stages = {
+        stage.name: stage.asynchronous for api in plan.apis for stage in api.stages if stage.asynchronous is not None
+    }
+    return Policies(stages, {function.name: _timeout_s(function) for function in plan.functions} if stages else {})
+
+
+def _timeout_s(function: Function) -> float:
+    settings = function.settings
+    if function.kind == "model" and not settings.asynchronous:
+        return min(float(settings.timeout_s), SYNCHRONOUS_S)
+    return float(settings.timeout_s)
+
+
+def called_by(function: str, path: str) -> tuple[str, str]:
+    """Return the model and the version that a call reaches, each empty where only a router will tell."""
+    model, version = split_function_name(function)
+    if version == "router":
+        version = ""
+    if not model:
+        parts = path.strip("/").split("/")
+        model = parts[parts.index("models") + 1] if "models" in parts[:-1] else ""
+        version = parts[parts.index("versions") + 1] if "versions" in parts[:-1] else ""
+    return model, version

@@ -1,0 +1,83 @@
+"""The queue as a process has it: its folder, database, files, secret and clock. May be made before a fork."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from turnout.gateway.requests.database import Database
+from turnout.gateway.requests.files import Files
+from turnout.gateway.requests.signing import load_secret
+from turnout.protocol.requests.refusals import Refusal
+
+FOLDER = "requests"
+"""Of the queue, in `.turnout`."""
+
+LEAST_FREE_BYTES = 256 * 1024 * 1024
+"""What is left free on the disk."""
+
+
+class Queue:
+    """What everything in this room works with.
+
+    Args:
+        folder: made when the first request comes.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self.folder = folder
+        self.clock = clock
+        self.database = Database(folder)
+        self.files = Files(folder)
+        self._kick: Callable[[], None] = lambda: None
+
+    @cached_property
+    def secret(self) -> str:
+        """The project's secret, made when it is first needed. Reads a file."""
+        return load_secret(self.folder)
+
+    def on_kick(self, kick: Callable[[], None]) -> None:
+        """Call it whenever there is something new to run."""
+        self._kick = kick
+
+    def kick(self) -> None:
+        """Say that there is something new to run."""
+        self._kick()
+
+    def check_disk(self, size: int) -> None:
+        """Refuse what would fill the disk.
+
+        Raises:
+            Refusal: STORAGE_FULL.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.folder).free
+        if free - size < LEAST_FREE_BYTES:
+            message = f"the server's disk has {free} bytes left, too few for {size} more"
+            raise Refusal("STORAGE_FULL", message, free=free)
+
+
+@contextmanager
+def refusing_when_full() -> Iterator[None]:
+    """Turn the errors of a full disk into a refusal.
+
+    Raises:
+        Refusal: STORAGE_FULL.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise
+        raise Refusal("STORAGE_FULL", "the server's disk is full") from error
+    except sqlite3.OperationalError as error:
+        if "full" not in str(error):
+            raise
+        raise Refusal("STORAGE_FULL", "the server's disk is full") from error

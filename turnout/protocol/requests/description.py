@@ -1,0 +1,83 @@
+"""An asynchronous request as its caller sees it: what `GET /requests/{id}` returns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnout.protocol.requests.states import Progress, RequestState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What is known of a request beside its progress.
+
+    Args:
+        id: its identifier.
+        stage: that accepted it.
+        is_canary: whether it belongs to the canary's share.
+        model: that it calls; empty where the path does not tell.
+        version: that it calls, or that answered; empty while a router has not chosen.
+        path: of the call, without the stage.
+        status: of the answer; 0 where there is none.
+        content_type: of the answer.
+        answer_bytes: size of the answer.
+        answer_sha256: its digest.
+        answer_address: where it can be fetched.
+        failure: the error, in the API's shape, of one that failed.
+        callback: state of the webhook; empty where there is none.
+    """
+
+    id: str
+    stage: str
+    is_canary: bool = False
+    model: str = ""
+    version: str = ""
+    path: str = ""
+    status: int = 0
+    content_type: str = ""
+    answer_bytes: int = 0
+    answer_sha256: str = ""
+    answer_address: str = ""
+    failure: Mapping[str, Any] = field(default_factory=dict)
+    callback: str = ""
+
+
+def describe(progress: Progress, known: Description) -> dict[str, Any]:
+    """Return the JSON object that describes a request."""
+    described: dict[str, Any] = {
+        "id": known.id,
+        "state": str(progress.state),
+        "stage": known.stage,
+        "share": "canary" if known.is_canary else "baseline",
+        "model": known.model,
+        "version": known.version,
+        "path": known.path,
+        "attempts": progress.attempts,
+        "accepted": spell_time(progress.accepted),
+        "begun": spell_time(progress.begun),
+        "ended": spell_time(progress.ended),
+        "expires": spell_time(progress.expires),
+    }
+    if progress.state is RequestState.DONE:
+        described["answer"] = {
+            "address": known.answer_address,
+            "status": known.status,
+            "content_type": known.content_type,
+            "bytes": known.answer_bytes,
+            "sha256": known.answer_sha256,
+        }
+    if known.failure and progress.state is not RequestState.DONE:
+        described["error"] = {**known.failure, "status": known.status} if known.status else dict(known.failure)
+    if known.callback:
+        described["callback"] = known.callback
+    return described
+
+
+def spell_time(seconds: float | None) -> str | None:
+    """`2026-11-30T12:00:00.000Z`; None for None."""
+    if seconds is None:
+        return None
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int(seconds * 1000) % 1000:03d}Z"

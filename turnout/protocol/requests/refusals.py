@@ -1,0 +1,42 @@
+"""Why an asynchronous request, or what is asked of one, is refused: codes, statuses, and the API's error shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+STATUS_OF: Mapping[str, int] = {
+    "INVALID_IDENTIFIER": 400,
+    "INVALID_UPLOAD": 400,  # the description of an upload, or a part of it
+    "INVALID_CALLBACK": 400,  # no address, or a host that the stage does not name
+    "INVALID_TARGET": 400,  # PUT /requests/{id} without a model, or with one that is not there
+    "EXPIRED_ADDRESS": 403,  # a signed address that is too old, or that nobody signed
+    "UNKNOWN_REQUEST": 404,
+    "UNKNOWN_UPLOAD": 404,
+    "ASYNC_NOT_ENABLED": 404,  # the stage has no `async`
+    "IDENTIFIER_TAKEN": 409,  # by another request
+    "HAS_BEGUN": 409,  # too late to cancel
+    "NOT_DONE": 409,  # there is no answer yet, or none at all
+    "UPLOAD_INCOMPLETE": 409,
+    "BODY_TOO_LARGE": 413,
+    "RANGE_NOT_SATISFIABLE": 416,
+    "DIGEST_MISMATCH": 422,
+    "QUEUE_FULL": 503,  # too many requests wait
+    "STORAGE_FULL": 507,  # too many bodies and answers are stored
+}
+"""HTTP status of every code."""
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not a failure of ours
+    """What is asked cannot be done; the message is a whole sentence, `status` the code's HTTP status."""
+
+    def __init__(self, code: str, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+        self.status = STATUS_OF[code]
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON object that the caller gets."""
+        return {"error": self.message, "code": self.code, "details": self.details}

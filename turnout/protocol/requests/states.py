@@ -1,0 +1,172 @@
+"""The states of an asynchronous request and the steps between them, as pure functions.
+
+Whoever stores requests reads a `Progress`, takes one step and writes the result, all in one transaction. A step that
+does not fit the state raises, so no order of events can run a request twice or lose it.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+LONGEST_BACK_OFF_S = 60.0
+THROTTLED_S = 1.0
+"""Until a request that found no room is tried again. That is no attempt."""
+
+
+class RequestState(enum.StrEnum):
+    """Where a request is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+ENDED = frozenset({RequestState.DONE, RequestState.FAILED, RequestState.EXPIRED, RequestState.CANCELLED})
+"""States that only `redrive` leaves."""
+
+REDRIVEN = frozenset({RequestState.FAILED, RequestState.EXPIRED, RequestState.CANCELLED})
+"""States that `redrive` leaves."""
+
+
+class StepError(Exception):
+    """A step that does not fit the state, which `state` holds."""
+
+    def __init__(self, step: str, state: RequestState) -> None:
+        super().__init__(f"cannot {step} a request that is {state}")
+        self.state = state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a request has come. Times are seconds since 1970.
+
+    Args:
+        state: where it is.
+        accepted: when it was accepted.
+        expires: of a queued request, when it may no longer begin; of an ended one, when it is forgotten.
+        time_to_live_s: what `expires` is reckoned with.
+        max_attempts: runs until it counts as failed.
+        attempts: runs so far, the present one included.
+        not_before: when a queued request may begin.
+        begun: when its last run began, or None.
+        ended: when it ended, or None.
+    """
+
+    state: RequestState
+    accepted: float
+    expires: float
+    time_to_live_s: float
+    max_attempts: int
+    attempts: int = 0
+    not_before: float = 0.0
+    begun: float | None = None
+    ended: float | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more becomes of it by itself."""
+        return self.state in ENDED
+
+
+def accept(now: float, time_to_live_s: float, max_attempts: int) -> Progress:
+    """Return a new request, which waits."""
+    return Progress(
+        state=RequestState.QUEUED,
+        accepted=now,
+        expires=now + time_to_live_s,
+        time_to_live_s=time_to_live_s,
+        max_attempts=max_attempts,
+        not_before=now,
+    )
+
+
+def may_begin(progress: Progress, now: float) -> bool:
+    """Whether a run of it may begin."""
+    return progress.state is RequestState.QUEUED and progress.not_before <= now < progress.expires
+
+
+def begin(progress: Progress, now: float) -> Progress:
+    """Begin a run."""
+    if not may_begin(progress, now):
+        raise StepError("begin", progress.state)
+    return replace(progress, state=RequestState.RUNNING, attempts=progress.attempts + 1, begun=now)
+
+
+def succeed(progress: Progress, now: float) -> Progress:
+    """End a run that gave an answer."""
+    return _end(_running(progress, "finish"), RequestState.DONE, now)
+
+
+def fail(progress: Progress, now: float, *, is_final: bool = False) -> Progress:
+    """End a run without an answer: it is repeated, or the request has failed.
+
+    Args:
+        progress: of a request that runs.
+        now: the time.
+        is_final: whether another run would fail as well.
+    """
+    again = now + back_off_s(_running(progress, "fail").attempts)
+    if is_final or progress.attempts >= progress.max_attempts or again >= progress.expires:
+        return _end(progress, RequestState.FAILED, now)
+    return replace(progress, state=RequestState.QUEUED, not_before=again)
+
+
+def give_back(progress: Progress, now: float, wait_s: float = 0.0) -> Progress:
+    """End a run that does not count: there was no room for it, or the server stops."""
+    attempts = _running(progress, "give back").attempts - 1
+    return replace(progress, state=RequestState.QUEUED, attempts=attempts, not_before=now + wait_s)
+
+
+def cancel(progress: Progress, now: float) -> Progress:
+    """Cancel a request that has not begun; one that is cancelled stays so."""
+    if progress.state is RequestState.CANCELLED:
+        return progress
+    if progress.state is not RequestState.QUEUED:
+        raise StepError("cancel", progress.state)
+    return _end(progress, RequestState.CANCELLED, now)
+
+
+def expire(progress: Progress, now: float) -> Progress:
+    """End a request that waited too long."""
+    if progress.state is not RequestState.QUEUED or now < progress.expires:
+        raise StepError("expire", progress.state)
+    return _end(progress, RequestState.EXPIRED, now)
+
+
+def redrive(progress: Progress, now: float) -> Progress:
+    """Queue a request again that ended without an answer."""
+    if progress.state not in REDRIVEN:
+        raise StepError("redrive", progress.state)
+    return replace(
+        progress,
+        state=RequestState.QUEUED,
+        attempts=0,
+        not_before=now,
+        expires=now + progress.time_to_live_s,
+        begun=None,
+        ended=None,
+    )
+
+
+def is_forgotten(progress: Progress, now: float) -> bool:
+    """Whether a request that ended need not be kept any longer."""
+    return progress.has_ended and now >= progress.expires
+
+
+def back_off_s(attempts: int) -> float:
+    """How long to wait after so many failed runs: 1, 2, 4 seconds and so on."""
+    return min(LONGEST_BACK_OFF_S, 2.0 ** max(0, attempts - 1))
+
+
+def _running(progress: Progress, step: str) -> Progress:
+    if progress.state is not RequestState.RUNNING:
+        raise StepError(step, progress.state)
+    return progress
+
+
+def _end(progress: Progress, state: RequestState, now: float) -> Progress:
+    return replace(progress, state=state, ended=now, expires=now + progress.time_to_live_s)
