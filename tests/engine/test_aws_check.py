@@ -187,7 +187,7 @@ def signal_at(scene: Scene, step: str, number: signal.Signals) -> Iterator[None]
 
 @pytest.mark.parametrize(
     ("step", "number"),
-    [("deploy", signal.SIGTERM), ("routes", signal.SIGINT), ("version canary is promoted", signal.SIGTERM)],
+    [("deploy", signal.SIGTERM), ("version canary is promoted", signal.SIGINT)],
 )
 def test_signal_ends_the_steps_and_destroys_everything(scene: Scene, step: str, number: signal.Signals) -> None:
     before = signal.getsignal(number)
