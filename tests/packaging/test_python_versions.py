@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.python_project import PREDICT, write_python_project
+from tests.builders.shared_layers import shared_layers
 from turnout.packaging.build import BuildTarget, BuiltPackage, build_packages
 from turnout.packaging.transform_imports import ImportsReport, check_transform_imports
 from turnout.project.project import load_project
@@ -21,11 +22,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def built(folder: Path) -> dict[str, BuiltPackage]:
-    project = load_project(folder)
-    return {
-        package.name: package for package in build_packages(project, out=folder / "out", target=BuildTarget(python=""))
-    }
+def built(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, BuiltPackage]:
+    with shared_layers(folder / "out", tmp_path_factory) as out:
+        packages = build_packages(load_project(folder), out=out, target=BuildTarget(python=""))
+    return {package.name: package for package in packages}
 
 
 def names_of(package: BuiltPackage) -> set[str]:

@@ -20,6 +20,7 @@ from model_lambdas.onnx_model.session import Model
 from tests.builders.credentials_server import serve_credentials
 from tests.builders.general_router import route_event, v2_event
 from tests.builders.invoke_api import InvokeApi, Reply, Seen, invoke_api
+from tests.builders.shared_layers import shared_layers
 from turnout.packaging.build import BuildTarget, BuiltPackage, build_packages
 from turnout.packaging.routers import find_routers
 from turnout.plan.planner import make_plan
@@ -79,7 +80,8 @@ def plan_of(project: Project, stack: str = "local") -> Plan:
 @pytest.fixture(scope="module")
 def built(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, BuiltPackage]:
     out, routers = tmp_path_factory.mktemp("packages"), find_routers(project, plan_of(project))
-    packages = build_packages(project, out=out, target=BuildTarget(python=""), routers=routers, only=[])
+    with shared_layers(out, tmp_path_factory):
+        packages = build_packages(project, out=out, target=BuildTarget(python=""), routers=routers, only=[])
     return {package.name: package for package in packages}
 
 

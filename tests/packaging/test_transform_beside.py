@@ -10,8 +10,10 @@ import zipfile
 from pathlib import Path
 
 import orjson
+import pytest
 
 from tests.builders.helper_project import write_helper_project
+from tests.builders.shared_layers import shared_layers
 from turnout.packaging.build import BuildTarget, BuiltPackage, build_packages
 from turnout.packaging.unpack import unpack_zip
 from turnout.project.project import load_project
@@ -27,14 +29,17 @@ print(handler({"headers": {"content-type": "application/json"}, "body": body, "i
 """
 
 
-def build(project: Path) -> dict[str, BuiltPackage]:
-    built = build_packages(load_project(project / "models.yaml"), out=project / "out", target=BuildTarget(python=""))
+def build(project: Path, factory: pytest.TempPathFactory) -> dict[str, BuiltPackage]:
+    with shared_layers(project / "out", factory) as out:
+        built = build_packages(load_project(project / "models.yaml"), out=out, target=BuildTarget(python=""))
     return {package.name: package for package in built}
 
 
-def test_what_lies_beside_is_in_the_zip_and_runs_from_it(tmp_path: Path) -> None:
+def test_what_lies_beside_is_in_the_zip_and_runs_from_it(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     project = write_helper_project(tmp_path)
-    built = build(project)
+    built = build(project, tmp_path_factory)
     names = set(zipfile.ZipFile(built["echo_v1"].path).namelist())
     expected = {"transform.py", "helper.py", "pkg/__init__.py", "pkg/later.py", "factor.txt"}
     assert {f"transform/{name}" for name in expected} <= names
@@ -61,10 +66,12 @@ def test_what_lies_beside_is_in_the_zip_and_runs_from_it(tmp_path: Path) -> None
         assert orjson.loads(done.stdout)["outputs"]["y"] == [[factor, 2 * factor, 3 * factor, 4 * factor]]
 
 
-def test_an_edit_of_a_helper_makes_a_new_package_of_its_version_alone(tmp_path: Path) -> None:
+def test_an_edit_of_a_helper_makes_a_new_package_of_its_version_alone(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     project = write_helper_project(tmp_path)
-    before = build(project)
+    before = build(project, tmp_path_factory)
     (project / "models/echo/v2/pkg/later.py").write_text("def factor():\n    return 8\n")
-    after = build(project)
+    after = build(project, tmp_path_factory)
     changed = {name for name, package in after.items() if package.digest != before[name].digest}
     assert changed == {"echo_v2"}

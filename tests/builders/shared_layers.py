@@ -1,0 +1,30 @@
+"""Layers that are built once for all tests of a run: a package's name holds the digest of its inputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def shared_layers(out: Path, factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder to build packages into, with the layers that other tests built; new ones are for the next test."""
+    base = factory.getbasetemp()
+    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "shared-layers"
+    for folder in (shared, out):
+        folder.mkdir(parents=True, exist_ok=True)
+    _link(shared, out)
+    yield out
+    _link(out, shared)
+
+
+def _link(source: Path, target: Path) -> None:
+    """The zips, then what says that they are whole."""
+    for pattern in ("layer_*.zip", "layer_*.json"):
+        for file in source.glob(pattern):
+            with suppress(FileExistsError):
+                (target / file.name).hardlink_to(file)
