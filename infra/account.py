@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pulumi
 
 from turnout.aws_client import make_aws_client
+from turnout.protocol.naming import ALIAS_VARIABLE, NEXT
 
 from .naming import Place
 
@@ -49,6 +50,15 @@ class Account(Protocol):
 
     def layers(self, place: Place) -> Mapping[str, Sequence[str]]:
         """The stack's layers by name, each with its versions' digests, the newest first."""
+        ...
+
+    def next_stages(self, place: Place, rest_apis: Mapping[str, str]) -> Collection[str] | None:
+        """The deployed stages that call functions by the alias `next`; None where that cannot be read.
+
+        Args:
+            place: where.
+            rest_apis: stage -> the identifier of its API.
+        """
         ...
 
     def prune(self, place: Place, functions: Collection[str], keep: int) -> Sequence[tuple[str, str]]:
@@ -100,6 +110,17 @@ class BotoAccount:
             pulumi.warn(f"layers of earlier deployments cannot be listed, and only the newest ones stay: {error}")
             return {}
 
+    def next_stages(self, place: Place, rest_apis: Mapping[str, str]) -> Collection[str] | None:
+        """See `Account`; needs `apigateway:GET` on the stages."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            client = self._client(place, "apigateway")
+            return None if client is None else find_next_stages(client, rest_apis)
+        except (BotoCoreError, ClientError) as error:
+            pulumi.log.debug(f"the stages cannot be read: {error}")
+            return None
+
     def prune(self, place: Place, functions: Collection[str], keep: int) -> Sequence[tuple[str, str]]:
         """See `Account`; needs `lambda:ListFunctions`, `lambda:ListAliases` and `lambda:DeleteFunction`."""
         from botocore.exceptions import BotoCoreError, ClientError
@@ -131,6 +152,25 @@ class BotoAccount:
         return make_aws_client(
             service, session=session, config=Config(retries={"mode": "adaptive", "max_attempts": 10})
         )
+
+
+def find_next_stages(client: Any, rest_apis: Mapping[str, str]) -> set[str]:
+    """Return the stages whose variables, or whose canary's, name the alias `next`; a stage that is gone names nothing.
+
+    Args:
+        client: boto3's client of API Gateway.
+        rest_apis: stage -> the identifier of its API.
+    """
+    result = set()
+    for name, rest_api in rest_apis.items():
+        try:
+            stage = client.get_stage(restApiId=rest_api, stageName=name)
+        except client.exceptions.NotFoundException:
+            continue
+        overrides = (stage.get("canarySettings") or {}).get("stageVariableOverrides") or {}
+        if NEXT in {(stage.get("variables") or {}).get(ALIAS_VARIABLE), overrides.get(ALIAS_VARIABLE)}:
+            result.add(name)
+    return result
 
 
 def _list_layers(client: Any, prefix: str) -> Iterator[tuple[str, list[str]]]:

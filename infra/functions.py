@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -10,11 +10,11 @@ import pulumi_aws as aws
 
 from turnout.packaging.build import HANDLER
 from turnout.packaging.routers import ROUTER_HANDLER
+from turnout.plan.log_groups import log_group_name
 from turnout.plan.values import Function
 from turnout.protocol.naming import LIVE, NEXT
 from turnout.protocol.telemetry import TELEMETRY_OFF
 
-from .naming import log_group_name
 from .packages import RUNTIME, PackageCode
 
 
@@ -27,7 +27,9 @@ class ServedFunctionArgs:
         role_arn: what it runs as.
         code: where its zip is.
         layers: ARNs.
-        log_retention_days: of its log.
+        log_group: that several functions write to; None where it gets one of its own.
+        log_retention_days: of its own log.
+        has_next: whether it also has the alias `next`, which only a release canary calls.
         keep_live: whether the alias `live` stays at the code that it names now: a stage has a release canary.
         environment: variables of our own beside the manifest's.
         after: what its code needs when it starts; with SnapStart it starts while it is published.
@@ -38,13 +40,15 @@ class ServedFunctionArgs:
     code: PackageCode
     layers: list[pulumi.Input[str]]
     log_retention_days: int
+    log_group: pulumi.Input[str] | None = None
+    has_next: bool = False
     keep_live: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     after: Sequence[pulumi.Resource] = ()
 
 
 class ServedFunction(pulumi.ComponentResource):
-    """A function that API Gateway and the routers call by its aliases `live` and `next`.
+    """A function that API Gateway and the routers call by its alias `live`, in a release canary by `next`.
 
     Attributes:
         aliased: the version of each alias, known once the alias is what it is to be.
@@ -56,9 +60,9 @@ class ServedFunction(pulumi.ComponentResource):
         planned, settings = args.function, args.function.settings
         own = TELEMETRY_OFF if planned.kind == "model" else {}
         variables = {**own, **settings.environment, **args.environment}
-        log = aws.cloudwatch.LogGroup(
-            name, name=log_group_name(planned.name), retention_in_days=args.log_retention_days, opts=within
-        )
+        log_group = args.log_group
+        if log_group is None:
+            log_group = make_log_group(name, log_group_name(planned.name), args.log_retention_days, within).name
         made = aws.lambda_.Function(
             name,
             name=planned.name,
@@ -73,7 +77,7 @@ class ServedFunction(pulumi.ComponentResource):
             # An empty block would differ from AWS's answer at each refresh.
             environment={"variables": variables} if variables else None,
             ephemeral_storage={"size": settings.ephemeral_storage_mb},
-            logging_config={"log_format": "JSON", "log_group": log.name},
+            logging_config={"log_format": "JSON", "log_group": log_group},
             tracing_config={"mode": "Active" if settings.tracing else "PassThrough"},
             snap_start={"apply_on": "PublishedVersions"} if settings.warm.snap_start else None,
             # -1 is the provider's word for "no reservation": left out, one that was made would stay.
@@ -89,7 +93,7 @@ class ServedFunction(pulumi.ComponentResource):
             made,
             pulumi.ResourceOptions(parent=self, ignore_changes=["functionVersion"] if args.keep_live else None),
         )
-        aliases = {LIVE: live, NEXT: _make_alias(name, NEXT, made, within)}
+        aliases = {LIVE: live} | ({NEXT: _make_alias(name, NEXT, made, within)} if args.has_next else {})
         self.aliased = [alias.function_version for alias in aliases.values()]
         if planned.is_shadow:
             for alias, of in aliases.items():
@@ -102,6 +106,26 @@ class ServedFunction(pulumi.ComponentResource):
                 provisioned_concurrent_executions=settings.warm.provisioned,
                 opts=within,
             )
+        self.register_outputs({})
+
+
+def make_log_group(
+    name: str, log_group: str, retention_days: int, opts: pulumi.ResourceOptions
+) -> aws.cloudwatch.LogGroup:
+    """Make a log group whose events are kept so many days."""
+    return aws.cloudwatch.LogGroup(name, name=log_group, retention_in_days=retention_days, opts=opts)
+
+
+class SharedLogs(pulumi.ComponentResource):
+    """The log groups that several functions write to: one for each model, or one for all."""
+
+    def __init__(self, name: str, groups: Collection[str], retention_days: int) -> None:
+        super().__init__("turnout:infra:SharedLogs", name, None, None)
+        within = pulumi.ResourceOptions(parent=self)
+        made = {
+            group: make_log_group(group.rpartition("_")[2], group, retention_days, within) for group in sorted(groups)
+        }
+        self.names: Mapping[str, pulumi.Output[str]] = {group: entry.name for group, entry in made.items()}
         self.register_outputs({})
 
 

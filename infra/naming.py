@@ -83,11 +83,6 @@ class Place:
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}"
 
 
-def log_group_name(function: str) -> str:
-    """Where Lambda writes a function's log."""
-    return f"/aws/lambda/{function}"
-
-
 def stage_alarm_name(place: Place, stage: str, kind: str) -> str:
     """An alarm of a stage. A dot, which no function's name has: a function's alarms start with its name."""
     return f"{place.prefix}.{stage}_{kind}"

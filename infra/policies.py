@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from .naming import Place, log_group_name
+from .naming import Place
 
 Statement = dict[str, Any]
 
@@ -43,9 +43,9 @@ def allow(actions: Sequence[str], resources: Sequence[str]) -> Statement:
     return {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
 
 
-def allow_logs(place: Place, function: str) -> Statement:
-    """Writing a function's log; the group itself is there already."""
-    return allow(["logs:CreateLogStream", "logs:PutLogEvents"], [place.log_stream_arns(log_group_name(function))])
+def allow_logs(place: Place, log_group: str) -> Statement:
+    """Writing to a log group, which is there already; `*` in its name is IAM's."""
+    return allow(["logs:CreateLogStream", "logs:PutLogEvents"], [place.log_stream_arns(log_group)])
 
 
 def allow_invoke(place: Place, functions: Sequence[str]) -> Statement:

@@ -6,6 +6,7 @@ All that can be wrong with the files is told before the first resource, in the w
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,10 @@ from turnout.packaging.build import BuiltPackage, build_packages
 from turnout.packaging.layer import LayerError
 from turnout.packaging.routers import find_routers
 from turnout.packaging.transform_imports import require_imports
+from turnout.plan.budget import compare_costs, describe_difference, export_costs, require_budget
+from turnout.plan.costs import Costs, find_alarmed
 from turnout.plan.deployment_notes import Outputs, find_canary_routes, find_deployment_notes
+from turnout.plan.log_groups import PER_FUNCTION, log_group_name
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan, StagePlan
 from turnout.problems import ProblemsError
@@ -34,7 +38,7 @@ from .access.authorizer import Authorizer, AuthorizerArgs, rows_of
 from .access.domain import ProjectDomain, ProjectDomainArgs, read_domain_settings
 from .account import Account, BotoAccount
 from .api import ApiComponent, RestApiArgs
-from .functions import ServedFunction, ServedFunctionArgs
+from .functions import ServedFunction, ServedFunctionArgs, SharedLogs
 from .limits import check_limits, check_names
 from .naming import Place
 from .observability.access_logs import AccountLogging, LoggingPlan, plan_logging
@@ -93,6 +97,7 @@ def deploy(
         domain = read_domain_settings(project.manifest.domain)
         check_asynchronous(project.manifest)
         plan = make_plan(project.manifest, project.artifacts, stack=pulumi.get_stack())
+        costs = require_budget(plan, project.manifest)
         place = find_place(function_prefix(plan.platform, plan.stack))
         documents = dict(render_documents(project, plan, place))
         built = build(project, plan)
@@ -111,7 +116,13 @@ def deploy(
         logging = plan_logging(place, account.logs_role(place), outputs)
     if logging.note:
         pulumi.warn(f"turnout:account_logging: {logging.note}")
-    make_stack(Stack(project, plan, place, settings, account, logging, outputs, domain), documents, built)
+    differences = compare_costs(costs, outputs or {})
+    if differences:
+        pulumi.info(f"a month without calls costs about {describe_difference(differences[0])}")
+    stack = Stack(project, plan, place, settings, account, logging, outputs, costs, domain)
+    if stack.has_next and not stack.is_release and settings.next_alias is None:
+        pulumi.info(KEPT_NEXT)
+    make_stack(stack, documents, built)
 
 
 def check_asynchronous(manifest: Manifest) -> None:
@@ -153,7 +164,12 @@ def render_documents(project: Project, plan: Plan, place: Place) -> Iterator[tup
         yield api.name, render_document(document).decode()
 
 
-@dataclass(frozen=True, slots=True)
+KEPT_NEXT = (
+    "the alias `next` stays until the next `pulumi up`, because a stage calls functions by it until this one is done"
+)
+
+
+@dataclass(frozen=True)
 class Stack:
     """What is deployed and where to."""
 
@@ -164,7 +180,24 @@ class Stack:
     account: Account
     logging: LoggingPlan
     outputs: Outputs | None
+    costs: Costs
     domain: Domain | None = None
+
+    @functools.cached_property
+    def has_next(self) -> bool:
+        """Whether functions have the alias `next`: a release canary is on, or asked for, or has just ended.
+
+        A stage that calls `next` until this deployment changes it, or after `turnout canary promote --now`, must not
+        lose it: the deployment after it takes the alias away.
+        """
+        if self.is_release or self.settings.next_alias is not None:
+            return self.is_release or self.settings.next_alias is True
+        known = self.outputs or {}
+        # Stacks that an older version deployed have the alias and do not say so.
+        if self.outputs is not None and not known.get("next_alias", bool(known.get("functions"))):
+            return False
+        calling = self.account.next_stages(self.place, known.get("rest_apis") or {})
+        return calling is None or self.outputs is None or bool(calling)
 
     @property
     def is_release(self) -> bool:
@@ -177,7 +210,7 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     plan, place, settings = stack.plan, stack.place, stack.settings
     # A stage sends no traffic before its functions are there, nor writes a log before it may.
     stored = tuple(find_stored(plan, built, place))
-    roles = Roles("roles", RolesArgs(place, plan, stored))
+    roles = Roles("roles", RolesArgs(place, plan, stored, settings.log_groups))
     functions = [*make_functions(stack, built, stored, roles)]
     after: list[pulumi.Resource] = [*functions]
     if stack.logging.makes:
@@ -208,6 +241,8 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
         "dashboard", dashboard_name=place.prefix, dashboard_body=render_dashboard(plan, place)
     )
     prune_versions(stack, functions, apis)
+    pulumi.export("costs", export_costs(stack.costs))
+    pulumi.export("next_alias", stack.has_next)
     pulumi.export("account_logging", stack.logging.makes)
     pulumi.export("canary_routes", find_canary_routes(plan, stack.outputs or {}))
     export(plan, apis, dashboard)
@@ -238,6 +273,11 @@ def make_functions(
     plan, place, settings = stack.plan, stack.place, stack.settings
     kept = find_kept(built, stack.account.layers(place), place, None if stack.is_release else settings.keep_versions)
     packages = Packages("packages", PackagesArgs(place, built, stored, kept))
+    alarmed = {entry.name for entry in find_alarmed(plan, stack.project.manifest)}
+    groups = {entry.name: log_group_name(entry.name, settings.log_groups) for entry in plan.functions}
+    shared: Mapping[str, pulumi.Output[str]] = {}
+    if settings.log_groups != PER_FUNCTION:
+        shared = SharedLogs("logs", set(groups.values()), settings.log_retention_days).names
     locations = {model.package: {LOCATION: model.location} for model in stored}
     for function in plan.functions:
         args = ServedFunctionArgs(
@@ -246,12 +286,15 @@ def make_functions(
             packages.code_of(function.package),
             packages.layers_of(function.package),
             settings.log_retention_days,
+            shared.get(groups[function.name]),
+            has_next=stack.has_next,
             keep_live=stack.is_release,
             environment=locations.get(function.package, {}),
             after=[packages, roles],
         )
         yield ServedFunction(function.package, args)
-        Alarms(function.package, tuple(alarms_of_function(function)), settings.alarm_actions)
+        if function.name in alarmed:
+            Alarms(function.package, tuple(alarms_of_function(function)), settings.alarm_actions)
 
 
 def make_authorizer(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from turnout.plan.log_groups import PER_FUNCTION, log_group_name
 from turnout.plan.values import Function, Plan
 from turnout.protocol.naming import router_name
 from turnout.protocol.routing.graph_nodes import Node, calls_of
@@ -44,11 +45,13 @@ class RolesArgs:
         place: names the resources.
         plan: names the functions, and the models that a graph calls.
         stored: the models that functions fetch.
+        log_groups: which functions share a log group, one of `LOG_GROUPINGS`.
     """
 
     place: Place
     plan: Plan
     stored: Sequence[StoredModel] = ()
+    log_groups: str = PER_FUNCTION
 
 
 POLICY_CHARACTERS = 10_240
@@ -88,10 +91,17 @@ def plan_roles(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement
     stored = {model.package: model for model in args.stored}
     sharing = [function for function in models if function.package not in stored]
     if sharing:
-        yield MODELS, [function.name for function in sharing], list(_of_models(place, place.name("*"), sharing))
+        yield (
+            MODELS,
+            [function.name for function in sharing],
+            list(_of_models(place, f"/aws/lambda/{place.name('*')}", sharing)),
+        )
     for function in models:
         if function.package in stored:
-            own, read = list(_of_models(place, function.name, [function])), stored[function.package]
+            own, read = (
+                list(_of_models(place, log_group_name(function.name, args.log_groups), [function])),
+                stored[function.package],
+            )
             named, below = read.arns(place.partition), [read.folder_arn(place.partition)]
             statements = choose_fitting([*own, *_reading(read, named)], [*own, *_reading(read, below)])
             yield function.package, [function.name], statements
@@ -103,7 +113,8 @@ def plan_roles(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement
             called, routers = [place.name("*")], function.name
         else:
             continue
-        log, deny = allow_logs(place, function.name), deny_invoke(place, [routers])
+        log = allow_logs(place, log_group_name(function.name, args.log_groups))
+        deny = deny_invoke(place, [routers])
         narrow, wide = allow_invoke(place, called), allow_invoke(place, [place.name("*")])
         yield function.package, [function.name], choose_fitting([log, narrow, deny], [log, wide, deny])
 
@@ -113,8 +124,8 @@ def choose_fitting(narrow: list[Statement], wide: list[Statement]) -> list[State
     return narrow if len(render_policy(narrow)) <= POLICY_CHARACTERS else wide
 
 
-def _of_models(place: Place, name: str, functions: Sequence[Function]) -> Iterator[Statement]:
-    yield allow_logs(place, name)
+def _of_models(place: Place, log_group: str, functions: Sequence[Function]) -> Iterator[Statement]:
+    yield allow_logs(place, log_group)
     if any(function.settings.tracing for function in functions):
         yield TRACE
 

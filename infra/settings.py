@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pulumi
 
 from turnout.plan.checks.quotas import KEPT_VERSIONS
+from turnout.plan.log_groups import LOG_GROUPINGS, PER_FUNCTION
 
 RETENTION_DAYS = frozenset(
     {1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
@@ -27,6 +28,9 @@ class StackSettings:
         alarm_topic_arn: the SNS topic that alarms are sent to, or empty.
         keep_versions: how many old versions of each function and layer stay, beside those in use.
         new_names: whether a stack that an older version deployed may get other names, and with them other addresses.
+        log_groups: which functions share a log group, one of `LOG_GROUPINGS`.
+        next_alias: whether functions have the alias `next` while no release canary is on; None keeps it as long as a
+            stage calls it.
         account_logging: whether this stack sets API Gateway's role for logs, one for all of an account and region.
     """
 
@@ -35,6 +39,8 @@ class StackSettings:
     account_logging: bool = True
     keep_versions: int = KEPT_VERSIONS
     new_names: bool = False
+    log_groups: str = PER_FUNCTION
+    next_alias: bool | None = None
 
     @property
     def alarm_actions(self) -> list[str]:
@@ -62,4 +68,15 @@ def read_settings() -> StackSettings:
     keep = KEPT_VERSIONS if keep is None else keep
     if not 0 <= keep <= MOST_KEPT_VERSIONS:
         raise pulumi.RunError(f"turnout:keep_versions: must be 0-{MOST_KEPT_VERSIONS}, got {keep}")
-    return StackSettings(days, topic, account_logging is not False, keep, config.get_bool("new_names") is True)
+    groups = config.get("log_groups") or PER_FUNCTION
+    if groups not in LOG_GROUPINGS:
+        raise pulumi.RunError(f"turnout:log_groups: must be one of {', '.join(LOG_GROUPINGS)}, got {groups!r}")
+    return StackSettings(
+        days,
+        topic,
+        account_logging is not False,
+        keep,
+        config.get_bool("new_names") is True,
+        groups,
+        config.get_bool("next_alias"),
+    )

@@ -16,11 +16,12 @@ import pulumi_aws as aws
 
 from turnout.manifest.parser import Consumer
 from turnout.plan.auth import CALLERS
+from turnout.plan.log_groups import log_group_name
 from turnout.plan.values import Plan
 from turnout.protocol.aws import callers
 from turnout.protocol.naming import LIVE
 
-from ..naming import Place, log_group_name
+from ..naming import Place
 from ..packages import RUNTIME
 from ..policies import LAMBDA, allow_logs, render_policy, render_trust
 from ..stages import ApiStage
@@ -60,7 +61,7 @@ class Authorizer(pulumi.ComponentResource):
             name,
             name="turnout",
             role=role.name,
-            policy=render_policy([allow_logs(place, function_name)]),
+            policy=render_policy([allow_logs(place, log_group_name(function_name))]),
             opts=within,
         )
         function = aws.lambda_.Function(

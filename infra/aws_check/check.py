@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from turnout.client.connection import ApiAnswer, UnreachableError
+from turnout.manifest.parser import Manifest
+from turnout.plan.costs import find_alarmed
 from turnout.plan.guard_alarms import errors_alarm_name
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan
@@ -209,13 +211,14 @@ class AwsCheck:
 
     def promote_release_canary(self) -> str:
         """The baseline follows."""
+        name = f"{self.prefix}_{MODEL}_v1"
+        following = self._alias(name, "next")
         del self.project.prod["canary"]
         self._up()
-        name = f"{self.prefix}_{MODEL}_v1"
-        live, following = self._alias(name, "live"), self._alias(name, "next")
+        live = self._alias(name, "live")
         if live != following:
-            raise CheckFailedError(f"live is at version {live}, next at {following}")
-        return f"live and next {live}; {self._until_drawn({('v2', 'false')})}"
+            raise CheckFailedError(f"live is at version {live}, next was at {following}")
+        return f"live {live}; {self._until_drawn({('v2', 'false')})}"
 
     def ring_an_alarm(self) -> str:
         """The alarm of a canary's version ends the canary by itself."""
@@ -252,11 +255,10 @@ class AwsCheck:
         return f"{len(lines)} requests in the access log, canary: {dict(shares)}"
 
     def look_at_alarms(self) -> str:
-        """Every function and stage has its alarms, and none of them rings."""
-        plan = self._plan()
+        """Every function that takes traffic has its alarms, and none of them rings."""
         pages = self.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=self.prefix)
-        states = {alarm["AlarmName"]: alarm["StateValue"] for page in pages for alarm in page["MetricAlarms"]}
-        wanted = {errors_alarm_name(function.name) for function in plan.functions}
+        states = {entry["AlarmName"]: entry["StateValue"] for page in pages for entry in page["MetricAlarms"]}
+        wanted = {errors_alarm_name(function.name) for function in find_alarmed(*self._planned())}
         missing = sorted(wanted - states.keys())
         if missing:
             raise CheckFailedError(f"no alarm {missing[0]}")
@@ -292,8 +294,11 @@ class AwsCheck:
     # What the steps are made of.
 
     def _plan(self) -> Plan:
+        return self._planned()[0]
+
+    def _planned(self) -> tuple[Plan, Manifest]:
         project = load_project(self.project.folder)
-        return make_plan(project.manifest, project.artifacts, stack=self.name)
+        return make_plan(project.manifest, project.artifacts, stack=self.name), project.manifest
 
     def _up(self, *, refresh: bool = False) -> None:
         self.project.write()

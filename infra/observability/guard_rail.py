@@ -18,10 +18,11 @@ import pulumi_aws as aws
 
 from turnout.manifest.parser import Manifest
 from turnout.plan.guard_alarms import ERRORS, GuardAlarms, find_guard_alarms
+from turnout.plan.log_groups import log_group_name
 from turnout.plan.values import CanaryPlan, Plan
 
 from ..api import ApiComponent
-from ..naming import Place, log_group_name
+from ..naming import Place
 from ..packages import RUNTIME
 from ..policies import DESCRIBE_ALARMS, LAMBDA, allow, allow_logs, render_policy, render_trust
 
@@ -95,7 +96,7 @@ class GuardRail(pulumi.ComponentResource):
         policy = pulumi.Output.all(*stages).apply(
             lambda arns: render_policy(
                 [
-                    allow_logs(args.place, function_name),
+                    allow_logs(args.place, log_group_name(function_name)),
                     allow(["apigateway:GET", "apigateway:PATCH"], arns),
                     DESCRIBE_ALARMS,
                 ]

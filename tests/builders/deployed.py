@@ -48,6 +48,7 @@ class KnownAccount:
     known: AccountSettings | None = None
     role: str | None = ""
     there: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    calling: Collection[str] | None = ()
     pruned: list[tuple[list[str], int]] = field(default_factory=list)
 
     def settings(self, place: Place) -> AccountSettings | None:
@@ -58,6 +59,9 @@ class KnownAccount:
 
     def layers(self, place: Place) -> Mapping[str, Sequence[str]]:
         return self.there
+
+    def next_stages(self, place: Place, rest_apis: Mapping[str, str]) -> Collection[str] | None:
+        return self.calling
 
     def prune(self, place: Place, functions: Collection[str], keep: int) -> Sequence[tuple[str, str]]:
         self.pruned.append((sorted(functions), keep))
@@ -71,6 +75,7 @@ def deployed(
     account: AccountSettings | None = None,
     logs_role: str | None = "",
     layers: Mapping[str, Sequence[str]] | None = None,
+    calling: Collection[str] | None = (),
     **run: Any,
 ) -> Program:
     """What a manifest, or a folder with one, comes to.
@@ -81,9 +86,10 @@ def deployed(
         account: what AWS allows it; None where that cannot be read.
         logs_role: by which API Gateway writes logs; None where that cannot be read.
         layers: name -> digests of the versions that are there, the newest first.
+        calling: the stages that call the alias `next`; None where that cannot be read.
         run: of `run_program`.
     """
-    known = KnownAccount(account, logs_role, layers or {})
+    known = KnownAccount(account, logs_role, layers or {}, calling)
     if isinstance(of, Manifest):
         project = project_of(of)
         return run_program(lambda: deploy(Path(), load=lambda _: project, build=build, account=known), **run)

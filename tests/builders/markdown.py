@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,14 +41,19 @@ def run_block(block: Block, server: RunningServer) -> str:
     """What the block prints, run in the server's project."""
     text = PORT.sub(str(server.port), block.text)
     lines = [line for line in text.splitlines() if not STARTS_SERVER.match(line)]
+    at = Block(block.language, "\n".join(lines), block.output)
+    printed = run_in(at, server.project, {"TURNOUT_URL": f"http://127.0.0.1:{server.port}"})
+    return printed.replace(f":{server.port}", ":8080")
+
+
+def run_in(block: Block, folder: Path, variables: Mapping[str, str]) -> str:
+    """What the block prints, run in a folder."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    url = f"http://127.0.0.1:{server.port}"
-    environment = {**os.environ, "PATH": path, "NO_COLOR": "1", "TURNOUT_URL": url}
+    environment = {**os.environ, "PATH": path, "NO_COLOR": "1", **variables}
     start = ["bash", "-euo", "pipefail", "-c"] if block.language == "sh" else [sys.executable, "-c"]
-    script = "\n".join(lines)
     done = subprocess.run(
-        [*start, script],
-        cwd=server.project,
+        [*start, block.text],
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
@@ -55,7 +61,7 @@ def run_block(block: Block, server: RunningServer) -> str:
         timeout=5 * PATIENCE_S,  # `turnout build` installs packages
     )
     assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
-    return done.stdout.replace(f":{server.port}", ":8080")
+    return done.stdout
 
 
 def comparable(text: str) -> tuple[str, list[float]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.markdown import Block, comparable, read_blocks, run_block
+from tests.builders.markdown import Block, comparable, read_blocks, run_block, run_in
 from tests.builders.running_server import running_server
 from turnout.manifest.parser import parse_manifest
 from turnout.scaffold.new_project import create_project
@@ -29,6 +29,9 @@ SERVE_OPTIONS: dict[str, tuple[str, ...]] = {
     "domains": ("--watch",),
 }
 """The options with which each page starts its server."""
+
+WITHOUT_SERVER = ("prices",)
+"""Pages whose commands need no server."""
 
 MANIFESTS = ("browsers", "callers", "canary", "consumers", "domains", "graphs", "routing")
 """Pages whose first YAML block has stages, and models unless the project of `turnout init` has them."""
@@ -54,6 +57,18 @@ def test_blocks_do_what_the_page_says(page: str, tmp_path: Path) -> None:
             printed = run_block(block, server)
             if block.output is not None:
                 assert words_of(printed) == words_of(block.output)
+
+
+@pytest.mark.parametrize("page", WITHOUT_SERVER)
+def test_blocks_without_a_server_do_what_the_page_says(page: str, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    create_project(project)
+    blocks = [block for block in blocks_of(page) if block.language == "sh"]
+    assert blocks
+    for block in blocks:
+        printed = run_in(block, project, {})
+        if block.output is not None:
+            assert words_of(printed) == words_of(block.output)
 
 
 @pytest.mark.parametrize("page", MANIFESTS)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from infra.account import AccountSettings, BotoAccount
+from infra.account import AccountSettings, BotoAccount, find_next_stages
 from infra.naming import Place
+from tests.engine.stand_in.gateway_resources import Stages
 
 
 @dataclass
@@ -13,6 +15,11 @@ class MotoAccount(BotoAccount):
     """Lists and deletes with boto3; `known` is what AWS allows."""
 
     known: AccountSettings | None = field(default=None)
+    stages: Stages | None = None
+
+    def next_stages(self, place: Place, rest_apis: Mapping[str, str]) -> Collection[str] | None:
+        """What the stand-in's stages say: moto drops canaries."""
+        return None if self.stages is None else find_next_stages(self.stages, rest_apis)
 
     def settings(self, place: Place) -> AccountSettings | None:
         """What the test says."""

@@ -55,4 +55,8 @@ def life(world: World, tmp_path: Path) -> Life:
     folder = tmp_path / "project"
     folder.mkdir()
     project = ChangingProject(folder)
-    return Life(world, project, world.stack(lambda: deploy(folder, build=project.build, account=MotoAccount())))
+    return Life(
+        world,
+        project,
+        world.stack(lambda: deploy(folder, build=project.build, account=MotoAccount(stages=world.aws.stages))),
+    )

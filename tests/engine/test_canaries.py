@@ -96,7 +96,7 @@ def test_release_that_is_given_up_leaves_the_old_code_for_everybody(life: Life) 
     del prod["canary"]
     life.up()
     assert life.stage.canary is None
-    assert (life.alias(IRIS, "live"), life.alias(IRIS, "next")) == ("3", "3")
+    assert life.alias(IRIS, "live") == "3"
     assert live_of(IRIS)["CodeSha256"] == old
     assert live_of(IRIS)["MemorySize"] == 1024
 
@@ -145,6 +145,8 @@ def set_alarm(name: str, state: str) -> None:
 
 def test_canary_that_starts_while_its_alarm_is_in_alarm_is_ended_at_once(two_versions: Life) -> None:
     life, prod = two_versions, two_versions.project.prod
+    # A fallback gets requests, so it has an alarm.
+    life.project.tree["models"]["iris"]["routing"] = {"fallback": "v2"}
     life.up()
     alarm = "turnout-test_iris_v2_errors"
     set_alarm(alarm, "ALARM")
@@ -152,19 +154,19 @@ def test_canary_that_starts_while_its_alarm_is_in_alarm_is_ended_at_once(two_ver
     # EventBridge reports changes of a state only, and this one has changed before.
     prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
     life.up()
-    assert canary_of(life.stage) == (0.0, {"iris": "v2", "canary": "true"})
+    assert canary_of(life.stage) == (0.0, {"irisRoute": "v2.100", "canary": "true"})
     assert f"because the alarm {alarm} was in ALARM" in life.result.stdout
 
     # The same where a canary that is on is given a larger share.
     prod["canary"]["percent"] = 25
     life.up()
-    assert canary_of(life.stage) == (0.0, {"iris": "v2", "canary": "true"})
+    assert canary_of(life.stage) == (0.0, {"irisRoute": "v2.100", "canary": "true"})
 
     # Once the alarm is OK, it starts.
     set_alarm(alarm, "OK")
     prod["canary"]["percent"] = 30
     life.up()
-    assert canary_of(life.stage) == (30.0, {"iris": "v2", "canary": "true"})
+    assert canary_of(life.stage) == (30.0, {"irisRoute": "v2.100", "canary": "true"})
 
     # However it started, the state is checked every minute.
     set_alarm(alarm, "ALARM")

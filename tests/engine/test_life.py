@@ -114,7 +114,7 @@ def test_release_canary_gets_the_new_code_and_its_baseline_keeps_the_old(life: L
     life.up()
     first = life.stage.deployment_id
     name = "turnout-test_iris_v1"
-    assert (life.alias(name, "live"), life.alias(name, "next")) == ("1", "1")
+    assert aliases(name) == {"live": "1"}
 
     # New code and another document, for a tenth of the traffic.
     project.code = "2"
@@ -136,6 +136,28 @@ def test_release_canary_gets_the_new_code_and_its_baseline_keeps_the_old(life: L
     assert (life.stage.deployment_id, life.stage.canary) == (released, None)
     deployments = boto3.client("apigateway").get_deployments(restApiId=life.stage.api)["items"]
     assert {deployment["id"] for deployment in deployments} == {first, released}
+
+    # No stage calls `next` any more, so it goes; before that, a request may still have been on its way to it.
+    assert "the alias `next` stays until the next `pulumi up`" in life.result.stdout
+    assert {entry[:2] for entry in touched(life.up())} == {("delete", "Alias")}
+    assert aliases(name) == {"live": "2"}
+    assert life.up() == []
+
+
+def aliases(function: str) -> dict[str, str]:
+    """The version of each alias of a function."""
+    rows = boto3.client("lambda").list_aliases(FunctionName=function)["Aliases"]
+    return {entry["Name"]: entry["FunctionVersion"] for entry in rows}
+
+
+def test_project_over_its_budget_is_refused_before_anything_is_made(life: Life) -> None:
+    life.project.tree["budget"] = 2
+    assert "budget: a month without calls costs" in life.fail()
+    assert functions() == set()
+    life.project.tree["budget"] = 20
+    life.up()
+    assert life.result.outputs["costs"].value["month"] == pytest.approx(5, abs=0.1)
+    assert "a month without calls costs about $5" in life.result.stdout
 
 
 def test_role_for_logs_that_somebody_else_set_is_left_alone(life: Life) -> None:

@@ -120,7 +120,9 @@ def test_copies_go_to_shadows_once() -> None:
     assert deployed(manifest()).of("lambda/functionEventInvokeConfig:FunctionEventInvokeConfig") == {}
     shadowed = manifest((replace(model(), routing=Routing(shadow_version="v2", shadow_percent=5)),))
     made = deployed(shadowed).of("lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
-    assert made.keys() == {"iris_v2_live", "iris_v2_next"}
-    for name, resource in made.items():
-        assert (resource.inputs["maximumRetryAttempts"], resource.inputs["maximumEventAgeInSeconds"]) == (0, 60)
-        assert resource.inputs["qualifier"] == name.rpartition("_")[2]
+    assert made.keys() == {"iris_v2_live"}
+    released = deployed(shadowed, next_alias="true").of("lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
+    assert released.keys() == {"iris_v2_live", "iris_v2_next"}
+    for name, entry in released.items():
+        assert (entry.inputs["maximumRetryAttempts"], entry.inputs["maximumEventAgeInSeconds"]) == (0, 60)
+        assert entry.inputs["qualifier"] == name.rpartition("_")[2]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import replace
 
+import pulumi
 import pytest
 
-from tests.builders.deployed import deployed, packages_of
+from tests.builders.deployed import deployed, packages_of, policy_of
 from tests.builders.manifests import manifest, model, stage
-from tests.builders.pulumi_program import Program
-from turnout.manifest.parser import Canary, Manifest, Warm
+from tests.builders.pulumi_program import ACCOUNT, REGION, Program
+from turnout.manifest.parser import Canary, Manifest, Model, Routing, Warm
+from turnout.protocol.routing.graph_nodes import build_node
 
 
 def with_version(**fields: object) -> Manifest:
@@ -91,7 +94,106 @@ def test_live_stays_where_it_is_while_a_release_canary_is_on(release: bool) -> N
     program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"}, release)),)))
     aliases = program.of("lambda/alias:Alias")
     assert aliases["iris_v1_live"].ignored == (("functionVersion",) if release else ())
-    assert aliases["iris_v1_next"].ignored == ()
+    assert ("iris_v1_next" in aliases) == release
+    assert not release or aliases["iris_v1_next"].ignored == ()
+
+
+NEXT_ON = {"functions": ["turnout-test_iris_v1"], "next_alias": True}
+
+
+@pytest.mark.parametrize(
+    ("before", "calling", "asked", "has"),
+    [
+        ({}, (), "", False),
+        ({}, None, "", False),
+        ({}, (), "true", True),
+        (NEXT_ON, ("prod",), "", True),
+        (NEXT_ON, (), "", False),
+        (NEXT_ON, None, "", True),
+        (NEXT_ON, ("prod",), "false", False),
+        ({"functions": ["turnout-test_iris_v1"]}, ("prod",), "", True),
+        ({"functions": ["turnout-test_iris_v1"]}, (), "", False),
+        ({"functions": ["turnout-test_iris_v1"], "next_alias": False}, None, "", False),
+    ],
+    ids=[
+        "new stack",
+        "new stack that cannot be read",
+        "asked for",
+        "release that just ended",
+        "release that ended one update ago",
+        "stages that cannot be read",
+        "asked to remove it",
+        "older Turnout, stage on next",
+        "older Turnout",
+        "no release before",
+    ],
+)
+def test_next_stays_as_long_as_a_deployed_stage_calls_it(
+    before: dict[str, object], calling: tuple[str, ...] | None, asked: str, *, has: bool
+) -> None:
+    settings = {"next_alias": asked} if asked else {}
+    program = deployed(manifest(), before=before, calling=calling, **settings)
+    assert {name for name in program.of("lambda/alias:Alias") if name.endswith("_next")} == (
+        {f"{name}_next" for name in ("iris_v1", "iris_v2", "router")} if has else set()
+    )
+    assert program.outputs["next_alias"] is has
+
+
+def test_version_that_nothing_uses_takes_four_resources() -> None:
+    larger = manifest((model(versions=("v1", "v2", "v3", "v4")),))
+    before, after = deployed(manifest()), deployed(larger)
+    added = [entry for entry in after.resources if entry.urn not in {known.urn for known in before.resources}]
+    kinds = ["ServedFunction", "LogGroup", "Function", "Alias"]
+    assert sorted(entry.type.rpartition(":")[2] for entry in added) == sorted(2 * kinds)
+
+
+def test_alarms_are_of_versions_with_traffic_and_of_routers() -> None:
+    versions = ("served", "tested", "shadow", "rescue", "stepped", "idle")
+    weighed = model("digits", ("served", "weighed", "idle"))
+    shadowed = model("iris", versions, routing=Routing(shadow_version="shadow", shadow_percent=1, fallback="rescue"))
+    graph = build_node({"sequence": [{"model": "iris", "version": "stepped"}]})
+    one = stage(
+        serve={"iris": "served"},
+        weights={"digits": {"served": 100.0, "weighed": 0.0}},
+        canary=Canary(5.0, {"iris": "tested"}),
+    )
+    program = deployed(manifest((weighed, shadowed, Model("both", (), graph=graph)), (one,)))
+    alarmed = {name.rpartition("_errors")[0] for name in program.of("cloudwatch/metricAlarm:MetricAlarm")} - {""}
+    assert alarmed == {
+        *(f"iris_{version}" for version in versions if version != "idle"),
+        "digits_served", "digits_weighed", "iris_router", "digits_router", "both_router", "router", "stage-prod",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("grouping", "groups"),
+    [
+        ("function", {"iris_v1", "iris_v2", "router"}),
+        ("model", {"iris", "router"}),
+        ("stack", {"functions"}),
+    ],
+)
+def test_log_groups_are_shared_as_asked_and_every_function_may_write_to_its_own(
+    grouping: str, groups: set[str]
+) -> None:
+    program = deployed(manifest(), log_groups=grouping)
+    made = {entry.inputs["name"] for entry in program.of("cloudwatch/logGroup:LogGroup").values()}
+    assert {name for name in made if "/lambda/" in name} == {f"/aws/lambda/turnout-test_{name}" for name in groups}
+    for name in ("iris_v1", "router"):
+        function = program.of("lambda/function:Function")[name].inputs
+        group = function["loggingConfig"]["logGroup"]
+        assert group in made
+        role = "models" if name == "iris_v1" else name
+        stream = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}:log-stream:s"
+        assert any(
+            "logs:PutLogEvents" in entry["Action"] and fnmatch.fnmatchcase(stream, entry["Resource"][0])
+            for entry in policy_of(program.of("iam/rolePolicy:RolePolicy")[role])
+        )
+
+
+def test_unknown_grouping_is_refused_before_anything_is_made() -> None:
+    with pytest.raises(pulumi.RunError, match="turnout:log_groups: must be one of function, model, stack, got 'all'"):
+        deployed(manifest(), log_groups="all")
 
 
 def test_zip_over_50_mb_goes_through_s3_by_its_digest() -> None:

@@ -29,14 +29,12 @@ def sample(root: Path) -> Program:
     return deployed(root, stack="prod")
 
 
-def test_sample_is_a_function_a_log_and_two_aliases_for_each_version(sample: Program) -> None:
+def test_sample_is_a_function_a_log_and_an_alias_for_each_version(sample: Program) -> None:
     served = {"iris_v1", "iris_v2", "digits_v1", "digits_v2", "spam_v1", "credit_v1", "router"}
     functions = sample.of("lambda/function:Function")
     assert functions.keys() == served | {"guard-rail"}
     assert {functions[name].inputs["name"] for name in served} == {f"turnout-prod_{name}" for name in served}
-    assert sample.of("lambda/alias:Alias").keys() == {
-        f"{name}_{alias}" for name in served for alias in ("live", "next")
-    }
+    assert sample.of("lambda/alias:Alias").keys() == {f"{name}_live" for name in served}
     logs = {entry.inputs["name"] for entry in sample.of("cloudwatch/logGroup:LogGroup").values()}
     assert {f"/aws/lambda/turnout-prod_{name}" for name in served} <= logs
 
@@ -91,7 +89,7 @@ def test_documents_hold_literals_of_the_account_region_and_partition() -> None:
 def test_stages_wait_for_the_functions_that_they_call(sample: Program) -> None:
     for entry in sample.of("apigateway/stage:Stage").values():
         kinds = Counter(urn.split("::")[2].rpartition("$")[2] for urn in entry.after)
-        assert kinds["aws:lambda/alias:Alias"] == 14
+        assert kinds["aws:lambda/alias:Alias"] == 7
         assert kinds["aws:apigateway/account:Account"] == 1
 
 

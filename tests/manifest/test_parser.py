@@ -17,6 +17,7 @@ from tests.builders.work import count_calls
 from turnout.layout import schema_path
 from turnout.manifest.parser import (
     Agreement,
+    Budget,
     CallNode,
     Capture,
     Case,
@@ -36,6 +37,7 @@ from turnout.manifest.parser import (
     Warm,
     parse_manifest,
 )
+from turnout.problems import ProblemsError
 from turnout.yaml_text.quoting import flow
 
 WHOLE = """\
@@ -323,6 +325,7 @@ OTHER: Mapping[str, Any] = {
     "allow_private_callbacks": True,
     "*": "newest",
     **dict.fromkeys((field.name for field in fields(Prices)), 7.5),
+    "budget": 50,
 }
 """Another value for every key that is a value and not a mapping."""
 
@@ -415,6 +418,39 @@ def test_every_key_of_the_schema_changes_the_manifest(path: tuple[str, ...]) -> 
         return
     after = parse(flow(tree))
     assert replace(after, positions={}) != replace(before, positions={})
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("50", Budget(month=50.0)),
+        ("0", Budget(month=0.0)),
+        ("{month: 12.5}", Budget(month=12.5)),
+        ("{million_calls: 8}", Budget(million_calls=8.0)),
+        ("{month: 1, million_calls: 8}", Budget(1.0, 8.0)),
+    ],
+)
+def test_budget_is_a_number_or_a_mapping(text: str, budget: Budget) -> None:
+    given = flow({**BASE, "budget": "GIVEN"}).replace("GIVEN", text)
+    assert parse(given).budget == budget
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        (-1, "must be at least 0, got -1"),
+        ("a lot", 'must be a number or a mapping, got "a lot"'),
+        (True, "must be a number or a mapping, got true"),
+        ([1], "must be a number or a mapping, got a list"),
+        ({}, "must not be empty"),
+        ({"month": "x"}, 'must be a number, at least 0, got "x"'),
+        ({"week": 1}, "unknown key `week`"),
+    ],
+)
+def test_bad_budget_is_refused(budget: Any, message: str) -> None:
+    with pytest.raises(ProblemsError) as raised:
+        parse(flow({**BASE, "budget": budget}))
+    assert message in str(raised.value)
 
 
 def test_schema_is_a_schema_with_closed_mappings_described_throughout() -> None:

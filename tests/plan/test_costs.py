@@ -48,6 +48,13 @@ def test_alarms_and_the_dashboard_cost_when_nobody_calls() -> None:
     assert costs.rest_dollars == pytest.approx(1.4 + 3.0)
 
 
+def test_version_that_no_stage_uses_has_no_alarms_to_pay_for() -> None:
+    versions = tuple(Version("iris", f"v{number}", f"{number}.onnx") for number in range(1, 40))
+    costs = costs_of(manifest_of(*versions))
+    assert amounts_of(costs)["alarms"] == 14
+    assert "Versions that no stage uses have no alarms: 38 of 39." in costs.assumptions
+
+
 def test_each_promise_of_latency_is_a_metric_more() -> None:
     version = Version("iris", "v1", "m.onnx", slo=Slo(p99_ms=50))
     promised = replace(stage(), slo=Slo(p99_ms=100))

@@ -15,6 +15,7 @@ from turnout.manifest.values import (
     NEWEST,
     AccountQuotas,
     Asynchronous,
+    Budget,
     Canary,
     DeclaredSignature,
     DeclaredTensor,
@@ -46,6 +47,7 @@ __all__ = [
     "AccountQuotas",
     "Agreement",
     "Asynchronous",
+    "Budget",
     "CallNode",
     "Canary",
     "Capture",
@@ -161,7 +163,14 @@ def build_manifest(read: YamlSource, *, path: Path) -> Manifest:
         quotas=AccountQuotas(**{key: int(value) for key, value in tree.get("quotas", {}).items()}),
         domain=read_domain(tree["domain"]) if "domain" in tree else None,
         prices=Prices(**{key: float(value) for key, value in tree.get("prices", {}).items()}),
+        budget=_budget(tree["budget"]) if "budget" in tree else None,
     )
+
+
+def _budget(given: Any) -> Budget:
+    """A number is what a month without calls may cost."""
+    rows = given if isinstance(given, dict) else {"month": given}
+    return Budget(**{key: float(value) for key, value in rows.items()})
 
 
 def _model(name: str, fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> Model:

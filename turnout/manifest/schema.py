@@ -132,9 +132,24 @@ def _alternative(
             if inner.schema_path[0] == 1:
                 yield from _findings(inner, numbers)
         return
+    if "enum" not in followed(word):
+        yield from _number_or_mapping(error, word, mapping, numbers)
+        return
     choices = followed(word)["enum"]
     message = f"must be one of {listed(choices)}, or a mapping, got {show(error.instance)}"
     yield Finding(tuple(error.absolute_path), f"{message}{did_you_mean(error.instance, choices)}", _example(mapping))
+
+
+def _number_or_mapping(
+    error: ValidationError, number: Mapping[str, Any], mapping: Mapping[str, Any], numbers: Mapping[KeyPath, str]
+) -> Iterator[Finding]:
+    """A number, or a mapping in its stead: what is wrong with the number."""
+    path: KeyPath = tuple(error.absolute_path)
+    if isinstance(error.instance, int | float) and not isinstance(error.instance, bool):
+        yield from _limits(path, error.instance, number, numbers.get(path))
+        return
+    message = f"must be a number or a mapping, got {show(error.instance, numbers.get(path))}"
+    yield Finding(path, message, _type_hint("number", error.instance, {}, None) or _example(mapping))
 
 
 def _type(path: KeyPath, value: Any, schema: Mapping[str, Any], written: str | None) -> list[Finding]:

@@ -256,6 +256,19 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What the project may cost, US dollars; None where nobody said.
+
+    Args:
+        month: a month without calls.
+        million_calls: a million calls of any version.
+    """
+
+    month: float | None = None
+    million_calls: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The whole file, checked.
 
@@ -272,6 +285,7 @@ class Manifest:
         quotas: what AWS allows the account.
         prices: what AWS charges.
         domain: the host name of all stages, or None.
+        budget: what the project may cost, or None.
         read: the file as it was read, which edits start from; None for a manifest that was made without one.
     """
 
@@ -287,6 +301,7 @@ class Manifest:
     quotas: AccountQuotas = AccountQuotas()
     prices: Prices = Prices()
     domain: Domain | None = None
+    budget: Budget | None = None
     read: YamlSource | None = field(default=None, compare=False, repr=False)
     _by_name: Mapping[str, Model] = field(init=False, compare=False, repr=False)
 

@@ -13,6 +13,7 @@ from turnout.manifest.parser import Manifest, Prices
 from turnout.plan.call_costs import LOG_LINE_BYTES, CallCosts, MillionCalls, gigabytes_of
 from turnout.plan.checks.quotas import is_stored
 from turnout.plan.guard_alarms import find_guard_alarms
+from turnout.plan.used_versions import find_used_versions
 from turnout.plan.values import Function, Plan
 
 NOTED = "2026-11"
@@ -116,13 +117,13 @@ def estimate_costs(plan: Plan, manifest: Manifest, call_ms: float = CALL_MS) -> 
     """
     rest = tuple(cost for cost in _rest(plan, manifest) if cost.amount)
     million = tuple(CallCosts(plan, manifest, call_ms).rows())
-    return Costs(rest, million, manifest.prices, call_ms, tuple(_assumptions(plan, manifest.prices, call_ms)))
+    return Costs(rest, million, manifest.prices, call_ms, tuple(_assumptions(plan, manifest, call_ms)))
 
 
 def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
     prices = manifest.prices
     stages = [stage for api in plan.apis for stage in api.stages]
-    metrics = sum(FUNCTION_METRICS + bool(function.settings.slo.p99_ms) for function in plan.functions)
+    metrics = sum(FUNCTION_METRICS + bool(function.settings.slo.p99_ms) for function in find_alarmed(plan, manifest))
     metrics += sum(STAGE_METRICS + bool(stage.slo.p99_ms) for stage in stages)
     yield Rest("alarms", metrics, "metrics", prices.alarm_month)
     yield Rest("dashboard", 1, "", prices.dashboard_month)
@@ -151,17 +152,27 @@ def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
     yield Rest("guard rail's calls", guarded * CHECKS / 1e6, "million calls", prices.lambda_million)
 
 
+def find_alarmed(plan: Plan, manifest: Manifest) -> tuple[Function, ...]:
+    """Return the functions that have alarms: routers, and versions that the manifest sends traffic to."""
+    used = find_used_versions(manifest)
+    return tuple(entry for entry in plan.functions if entry.kind != "model" or (entry.model, entry.version) in used)
+
+
 def _functions_on(plan: Plan, architecture: str) -> Iterator[Function]:
     return (function for function in plan.functions if function.settings.architecture == architecture)
 
 
-def _assumptions(plan: Plan, prices: Prices, call_ms: float) -> Iterator[str]:
+def _assumptions(plan: Plan, manifest: Manifest, call_ms: float) -> Iterator[str]:
+    prices = manifest.prices
     own = [key for key, value in asdict(prices).items() if value != getattr(Prices(), key)]
     listed = f"List prices in {REGION}, US dollars, noted in {NOTED}, without the free tier"
     yield f"{listed}; from models.yaml: {', '.join(own)}." if own else f"{listed}."
     yield f"A call of a version runs {call_ms:g} ms (--call-ms); a router's call lasts as long as what it waits for."
     yield f"Each request writes {LOG_LINE_BYTES} bytes of access log."
     yield f"A month has {HOURS} hours."
+    idle = len(plan.functions) - len(find_alarmed(plan, manifest))
+    if idle:
+        yield f"Versions that no stage uses have no alarms: {idle:,} of {len(plan.versions):,}."
     if any(function.settings.warm.provisioned for function in plan.functions):
         yield "Calls that provisioned concurrency answers are counted at the full price of a GB-second."
     if any(function.settings.warm.snap_start for function in plan.functions):

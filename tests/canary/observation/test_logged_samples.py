@@ -98,9 +98,18 @@ def test_no_more_than_an_hour_is_read(logs: Any) -> None:
 
 def test_functions_share_what_one_look_takes(logs: Any) -> None:
     for name in (V1, V2):
-        log_lines(logs, name, [line_of(SAMPLE, duration_ms=float(number)) for number in range(MOST_SAMPLES)])
+        version = name.rpartition("_")[2]
+        lines = [line_of(SAMPLE, version=version, duration_ms=float(number)) for number in range(MOST_SAMPLES)]
+        log_lines(logs, name, lines)
     result = take(logs, v1=1.0, v2=1.0)
     assert [sample.duration_ms for sample in result] == 2 * [float(number) for number in range(MOST_SAMPLES // 2)]
+
+
+@pytest.mark.parametrize("group", ["shop-live_iris", "shop-live_functions"])
+def test_functions_that_share_a_log_group_are_told_apart(logs: Any, group: str) -> None:
+    rows = [line_of(SAMPLE), line_of(SAMPLE, version="v2"), line_of(SAMPLE, model="digits"), line_of(SAMPLE)]
+    log_lines(logs, group, rows)
+    assert [sample.version for sample in take(logs, v1=1.0, v2=1.0)] == ["v1", "v1", "v2"]
 
 
 def test_a_part_of_what_is_logged_is_taken(logs: Any) -> None:

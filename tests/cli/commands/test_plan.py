@@ -46,6 +46,46 @@ def test_the_plan_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
+def test_plan_over_its_budget_is_refused_by_plan_and_by_validate(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = project / "models.yaml"
+    text = manifest.read_text()
+    manifest.write_text(f"budget: {{month: 5, million_calls: 4}}\n{text}")
+    for command in ("plan", "validate"):
+        assert main([command, "-m", str(project)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "models.yaml:1:10: budget.month: a month without calls costs $5.21, $5.00 allowed" in err
+        assert "models.yaml:1:20: budget.million_calls: a million calls of echo v1 cost" in err
+    manifest.write_text(f"budget: 5.21\n{text}")
+    for command in ("plan", "validate"):
+        assert main([command, "-m", str(project)]) == 0
+
+
+def test_plan_compares_its_cost_with_what_is_deployed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = project / "outputs.json"
+    outputs.write_text(json.dumps({"costs": {"month": 4.2, "million_calls": {"echo v1": 4.27, "gone v1": 9}}}))
+    assert main(["plan", "-m", str(project), "--outputs", str(outputs)]) == 0
+    out = capsys.readouterr().out
+    compared = out[out.index("Cost compared with what is deployed") :].splitlines()
+    assert compared[0] == "Cost compared with what is deployed"
+    assert "A month without calls: $5.21, $1.01 more than deployed." in compared
+    assert "A million calls of echo v2: $4.27, not deployed yet." in compared
+    assert "A million calls of gone v1: removed, $9.00 deployed." in compared
+    assert main(["plan", "-m", str(project), "--outputs", str(outputs), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["costs"]["compared_with_deployed"]
+    assert rows[0] == {
+        "name": "a month without calls",
+        "deployed": 4.2,
+        "planned": 5.2088,
+        "dollars": 1.0088,
+    }
+    outputs.write_text(json.dumps({"functions": ["shop-local_echo_v1"]}))
+    assert main(["plan", "-m", str(project), "--outputs", str(outputs)]) == 0
+    assert "Unknown: an older version of Turnout deployed the stack." in capsys.readouterr().out
+
+
 def test_the_plan_says_what_it_costs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = project / "models.yaml"
     manifest.write_text(f"prices: {{alarm_month: 1}}\n{manifest.read_text()}")

@@ -134,8 +134,21 @@ class Stages:
 
     def get_stage(self, **where: str) -> dict[str, Any]:
         """GetStage, as boto3 has it."""
-        canary = self.kept[where["restApiId"], where["stageName"]].canary
-        return {} if canary is None else {"canarySettings": {"percentTraffic": canary.percent}}
+        stage = self.kept.get((where["restApiId"], where["stageName"]))
+        if stage is None:
+            raise self.exceptions.NotFoundException({"Error": {"Code": "NotFoundException"}}, "GetStage")
+        result: dict[str, Any] = {"variables": dict(stage.variables)}
+        if stage.canary is None:
+            return result
+        overrides = dict(stage.canary.overrides)
+        return result | {
+            "canarySettings": {"percentTraffic": stage.canary.percent, "stageVariableOverrides": overrides}
+        }
+
+    @property
+    def exceptions(self) -> Any:
+        """The client's own classes of errors, as boto3 has them."""
+        return client_of("apigateway").exceptions
 
     def update_stage(self, *, patchOperations: list[dict[str, str]], **where: str) -> None:  # noqa: N803 - boto3's
         """UpdateStage, as boto3 has it, by others than the engine."""

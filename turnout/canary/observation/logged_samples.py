@@ -15,7 +15,9 @@ from typing import Any
 from turnout.canary.observation.samples import MOST_SAMPLES
 from turnout.canary.observation.source import ObservationError
 from turnout.client.captured_lines import CaptureError, Sample, read_lines
+from turnout.plan.log_groups import LOG_GROUPINGS, log_group_name
 from turnout.protocol.codecs.samples import CAPTURE_KEY
+from turnout.protocol.naming import split_function_name
 
 LAG_S = 60.0
 """Lines are not there at once; what comes later than this is passed over."""
@@ -76,23 +78,31 @@ class LoggedSamples:
             with suppress(CaptureError):  # a line that was cut
                 for line in read_lines([message.encode()]):
                     for sample in line.samples:
-                        if sample.stage == stage and _is_decided(sample) and self._random() < part:
+                        is_own = split_function_name(function) == (sample.model, sample.version)
+                        if is_own and sample.stage == stage and _is_decided(sample) and self._random() < part:
                             yield sample
                             most -= 1
             if most <= 0:
                 return
 
     def _messages(self, function: str, start_s: float, end_s: float) -> Iterator[str]:
-        """The log's lines with captured requests, the oldest first."""
-        pages = self._client.get_paginator("filter_log_events").paginate(
-            logGroupName=f"/aws/lambda/{function}",
-            startTime=round(start_s * 1000),
-            endTime=round(end_s * 1000) - 1,  # included
-            filterPattern=CAPTURE_KEY,
-        )
-        for number, page in enumerate(pages, 1):
-            yield from (event["message"] for event in page["events"])
-            if number == MOST_PAGES:
+        """Yield the lines with captured requests, the oldest first, of the group that the stack's functions have."""
+        for group in (log_group_name(function, grouping) for grouping in LOG_GROUPINGS):
+            pages = self._client.get_paginator("filter_log_events").paginate(
+                logGroupName=group,
+                startTime=round(start_s * 1000),
+                endTime=round(end_s * 1000) - 1,  # included
+                filterPattern=CAPTURE_KEY,
+            )
+            try:
+                for number, page in enumerate(pages, 1):
+                    yield from (event["message"] for event in page["events"])
+                    if number == MOST_PAGES:
+                        return
+            except self._client.exceptions.ResourceNotFoundException:
+                if group == log_group_name(function, LOG_GROUPINGS[-1]):
+                    raise
+            else:
                 return
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from turnout.packaging.cold_start import ColdStart
+    from turnout.plan.budget import CostDifference
     from turnout.plan.costs import Costs
     from turnout.plan.values import Api, Function, Plan, Quota, Route, StagePlan
     from turnout.project.project import Project
@@ -50,12 +51,13 @@ def plan(
     Shows stages with their variables and canaries, functions, routes, packages, quotas, and the estimated cost on AWS:
     a month without calls, and a million calls, at list prices or those of `prices` in models.yaml.
 
-    Creates nothing and does not call AWS. Rejects a plan that exceeds a quota known in advance. With --outputs, notes
-    list the new routes that only a canary would serve.
+    Creates nothing and does not call AWS. Rejects a plan that exceeds a quota known in advance, or the `budget` of
+    models.yaml. With --outputs, compares the cost with what is deployed, and notes list the new routes that only a
+    canary would serve.
     """
     from turnout.packaging.transform_imports import require_imports
     from turnout.plan.as_json import plan_to_json
-    from turnout.plan.costs import estimate_costs
+    from turnout.plan.budget import compare_costs, require_budget
     from turnout.plan.deployment_notes import find_deployment_notes
     from turnout.plan.planner import make_plan
     from turnout.plan.values import Note
@@ -63,17 +65,22 @@ def plan(
 
     project = load(manifest)
     made = make_plan(project.manifest, project.artifacts, stack=stack)
+    costs = require_budget(made, project.manifest, call_ms)
+    deployed = read_outputs(outputs)
+    differences = None if deployed is None else compare_costs(costs, deployed)
     tried = try_all(project)
     opened = (Note("", text) for text in require_imports(project, models_only=True).notes)
-    notes = (*find_deployment_notes(made, read_outputs(outputs)), *find_notes(tried), *opened)
+    notes = (*find_deployment_notes(made, deployed), *find_notes(tried), *opened)
     made = replace(made, notes=(*made.notes, *notes))
-    costs = estimate_costs(made, project.manifest, call_ms)
     starts = measure(project) if cold_start else None
     if as_json:
         rows = {} if starts is None else {"cold_starts": [start.to_json() for start in starts]}
-        say_json({**plan_to_json(made), "costs": costs.to_json(), **rows})
+        compared = {} if differences is None else {"compared_with_deployed": [*map(difference_to_json, differences)]}
+        say_json({**plan_to_json(made), "costs": {**costs.to_json(), **compared}, **rows})
         return
     say_plan(made, costs)
+    if deployed is not None:
+        say_differences(differences)
     if starts is not None:
         say_cold_starts(starts)
 
@@ -291,6 +298,24 @@ def say_costs(costs: Costs) -> None:
     say()
     for sentence in costs.assumptions:
         say(f"  {sentence}")
+
+
+def say_differences(differences: Sequence[CostDifference] | None) -> None:
+    """What changes of the cost of what is deployed."""
+    from turnout.plan.budget import REST, describe_difference
+
+    say_section("Cost compared with what is deployed")
+    if differences is None:
+        say("Unknown: an older version of Turnout deployed the stack. The next `pulumi up` records its cost.")
+        return
+    for entry in differences:
+        name = entry.name.capitalize() if entry.name == REST else f"A million calls of {entry.name}"
+        say(f"{name}: {describe_difference(entry)}.")
+
+
+def difference_to_json(entry: CostDifference) -> dict[str, Any]:
+    """One amount that differs, for programs."""
+    return {**asdict(entry), "dollars": round(entry.dollars, 6)}
 
 
 def amounts_of(quota: Quota) -> str:

@@ -20,15 +20,18 @@ def validate(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption
 
     Reports all problems at once, each with file, line and column. Opens every model with onnxruntime in a separate
     process and tries requests that are known to crash processes; results are cached by digest. Transforms are imported
-    with the packages that their versions get. `turnout plan` also checks the quotas of AWS.
+    with the packages that their versions get. Rejects a project whose estimated cost exceeds `budget`. `turnout plan`
+    also checks the quotas of AWS.
     """
     from turnout.packaging.transform_imports import require_imports
+    from turnout.plan.budget import require_budget
     from turnout.plan.planner import make_plan
     from turnout.trials.checks import find_notes
 
     try:
         project = load(manifest)
         plan = make_plan(project.manifest, project.artifacts, enforce=False)
+        require_budget(plan, project.manifest)
         tried_notes = tuple(find_notes(try_all(project)))
         transforms = require_imports(project)
     except ProblemsError as error:
