@@ -331,7 +331,7 @@ def export(plan: Plan, apis: Mapping[str, ApiComponent], dashboard: aws.cloudwat
     pulumi.export("api_keys", {name: stage.key for name, (_, stage) in stages.items() if stage.key is not None})
     named = {name: stage.consumer_keys for name, (_, stage) in stages.items() if stage.consumer_keys}
     if named:
-        pulumi.export("consumer_keys", named)
+        pulumi.export("consumer_keys", pulumi.Output.secret(named))
     pulumi.export("rest_apis", {name: api.rest_api_id for name, (api, _) in stages.items()})
     pulumi.export("stages", {stage.name: served_by(stage) for api in plan.apis for stage in api.stages})
     pulumi.export("functions", [function.name for function in plan.functions])

@@ -105,11 +105,15 @@ class ProjectDomain(pulumi.ComponentResource):
 
 
 def _map(name: str, host: pulumi.Input[str], path: str, stage: ApiStage, opts: pulumi.ResourceOptions) -> None:
-    """Lead a path of the domain to a stage. REST API's own mappings have one segment; those of version 2 have more."""
+    """Lead a path of the domain to a stage. REST API's own mappings have one segment; those of version 2 have more.
+
+    The provider may replace a mapping of version 2 whose API changes: the path is taken until the old one is deleted.
+    """
     api, stage_name = stage.stage.rest_api, stage.stage.stage_name
     if "/" in path:
+        replaced = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True))
         aws.apigatewayv2.ApiMapping(
-            name, api_id=api, domain_name=host, stage=stage_name, api_mapping_key=path, opts=opts
+            name, api_id=api, domain_name=host, stage=stage_name, api_mapping_key=path, opts=replaced
         )
     else:
         aws.apigateway.BasePathMapping(

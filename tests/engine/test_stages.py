@@ -113,7 +113,26 @@ def test_stages_and_functions_arrive_as_the_manifest_asks(varied: Life) -> None:
 
 def test_stage_with_another_authentication_moves_to_another_api_and_no_other_does(life: Life) -> None:
     life.project.tree["stages"]["dev"] = {"serve": {"iris": "v1", "digits": "v1"}}
+    life.project.prod["consumers"] = {
+        "web-app": {
+            "models": ["iris"],
+            "throttle": {"rate": 10, "burst": 20},
+            "quota": {"requests": 9, "period": "day"},
+        }
+    }
+    life.project.prod["cors"] = {"origins": ["https://app.example.com"]}
+    certificate = "arn:aws:acm:eu-central-1:123456789012:certificate/1"
+    life.project.tree["domain"] = {"name": "ml.example.com", "certificate_arn": certificate, "hosted_zone_id": "Z1"}
     life.up()
+    domains, addresses = life.world.aws.domains, life.result.outputs["domain"].value
+    prod_api = life.stage_named("prod").api
+    assert domains.paths == {
+        ("ml.example.com", "prod"): (prod_api, "prod"),
+        ("ml.example.com", "dev"): (life.stage_named("dev").api, "dev"),
+        ("ml.example.com", ""): (prod_api, "prod"),
+    }
+    assert domains.records == {"ml.example.com": addresses["target"]}
+    check_consumers(life)
     before = {name: life.stage_named(name) for name in ("dev", "prod")}
     key = life.result.outputs["api_keys"].value["prod"]
 
@@ -125,4 +144,31 @@ def test_stage_with_another_authentication_moves_to_another_api_and_no_other_doe
     assert life.result.outputs["api_keys"].value["prod"] == key
     assert not [entry for entry in done if entry[1] == "Function" or entry[2] == "prod"]
     apis = {item["name"] for item in boto3.client("apigateway").get_rest_apis()["items"]}
-    assert apis == {"turnout-test_iam", "turnout-test_api_key"}
+    assert apis == {"turnout-test_iam", "turnout-test_api_key_prod"}
+
+    # The address stays: its path leads to the other API, and did before the old one was deleted.
+    assert life.result.outputs["domain"].value == addresses
+    assert domains.changes == [("ml.example.com", "dev")]
+    assert domains.paths["ml.example.com", "dev"] == (life.stage_named("dev").api, "dev")
+
+    # A second key leaves the first one, and the table of the authorizer knows both.
+    old = life.result.outputs["consumer_keys"].value["prod"]["web-app"]
+    life.project.prod["consumers"]["web-app"]["keys"] = ["k1", "k2"]
+    life.up()
+    new = life.result.outputs["consumer_keys"].value["prod"]["web-app"]
+    assert (new["k1"], set(new)) == (old["k1"], {"k1", "k2"})
+    assert (life.alias("turnout-test_callers", "live"), life.up()) == ("2", [])
+
+
+def check_consumers(life: Life) -> None:
+    """What the consumers' usage plan allows, and that the authorizer is there to be called."""
+    client = boto3.client("apigateway")
+    plans = {item["name"]: item for item in client.get_usage_plans()["items"]}
+    plan = plans["turnout-test_api_key_prod_prod_web-app"]
+    assert (plan["throttle"]["rateLimit"], plan["throttle"]["burstLimit"]) == (10.0, 20)
+    assert (plan["quota"]["limit"], plan["quota"]["period"]) == (9, "DAY")
+    (key,) = client.get_usage_plan_keys(usagePlanId=plan["id"])["items"]
+    value = client.get_api_key(apiKey=key["id"], includeValue=True)["value"]
+    output = life.result.outputs["consumer_keys"]
+    assert (output.value, output.secret) == ({"prod": {"web-app": {"k1": value}}}, True)
+    assert life.alias("turnout-test_callers", "live") == "1"

@@ -11,6 +11,7 @@ from tests.engine.stand_in import gateway_resources as gateway
 from tests.engine.stand_in import lambda_resources as lambdas
 from tests.engine.stand_in import plain_resources as plain
 from tests.engine.stand_in.clients import client_of
+from tests.engine.stand_in.domain_resources import Domains
 from tests.engine.stand_in.provider import Inputs, Resource, StandIn
 
 ACCOUNT_ID = "123456789012"
@@ -30,6 +31,7 @@ class Aws:
         snap_start: function -> which of its versions start from a snapshot.
         event_configs: `function:alias` -> retries of asynchronous calls, seconds in the queue.
         attachments: role -> the policy of AWS's own that it has.
+        domains: with the paths that lead to stages.
     """
 
     sent: list[str] = field(default_factory=list)
@@ -38,6 +40,7 @@ class Aws:
     snap_start: dict[str, str] = field(default_factory=dict)
     event_configs: dict[str, tuple[int, int]] = field(default_factory=dict)
     attachments: dict[str, str] = field(default_factory=dict)
+    domains: Domains = field(default_factory=Domains)
 
     def check_canary(self, event: dict[str, Any]) -> dict[str, Any]:
         """What the guard rail's function does when it is called once a minute, and by `pulumi up`."""
@@ -46,11 +49,12 @@ class Aws:
     def resources(self) -> Mapping[str, Resource]:
         """Type token -> how it is carried out."""
         return {
+            **self.domains.resources(),
             "aws:apigateway/account:Account": gateway.ACCOUNT,
             "aws:apigateway/apiKey:ApiKey": gateway.API_KEY,
             "aws:apigateway/deployment:Deployment": gateway.DEPLOYMENT,
             "aws:apigateway/methodSettings:MethodSettings": gateway.METHOD_SETTINGS,
-            "aws:apigateway/restApi:RestApi": gateway.REST_API,
+            "aws:apigateway/restApi:RestApi": gateway.make_rest_api(self.domains.check_unmapped),
             "aws:apigateway/stage:Stage": self.stages,
             "aws:apigateway/usagePlan:UsagePlan": gateway.USAGE_PLAN,
             "aws:apigateway/usagePlanKey:UsagePlanKey": gateway.USAGE_PLAN_KEY,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,32 @@ def check_import(inputs: Inputs) -> None:
         raise RefusedError(f"Maximum number of documentation parts for this API has been reached: {parts}")
     for role in credentials_of(document):
         assume_role(role, API_GATEWAY)
+    check_mocks(document)
+
+
+def check_mocks(document: Mapping[str, Any]) -> None:
+    """Refuse a mock whose answer sets a header that its method does not declare."""
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            for answer in _mock_responses(operation):
+                declared = operation["responses"].get(str(answer["statusCode"]), {}).get("headers", {})
+                names = {name.removeprefix("method.response.header.") for name in answer.get("responseParameters", {})}
+                if names - declared.keys():
+                    raise RefusedError(f"Invalid mapping expression specified: {method} {path}: {names}")
+
+
+def _mock_responses(operation: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    integration = operation["x-amazon-apigateway-integration"]
+    return integration["responses"].values() if integration["type"] == "mock" else ()
+
+
+def without_mocks(body: str) -> str:
+    """The document as moto can read it: it fails on mocks, which have no URI."""
+    document = json.loads(body)
+    for item in document["paths"].values():
+        for method in [name for name, operation in item.items() if tuple(_mock_responses(operation))]:
+            del item[method]
+    return json.dumps(document)
 
 
 def _import(inputs: Inputs) -> tuple[str, dict[str, Any]]:
@@ -48,7 +74,7 @@ def _import(inputs: Inputs) -> tuple[str, dict[str, Any]]:
 def _put(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
     check_import(inputs)
     client = client_of("apigateway")
-    client.put_rest_api(restApiId=identity, mode="overwrite", failOnWarnings=True, body=inputs["body"])
+    client.put_rest_api(restApiId=identity, mode="overwrite", failOnWarnings=True, body=without_mocks(inputs["body"]))
     root = next(item["id"] for item in client.get_resources(restApiId=identity)["items"] if item["path"] == "/")
     region, account = client.meta.region_name, "123456789012"
     return {
@@ -58,12 +84,15 @@ def _put(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
     }
 
 
-REST_API = Calls(
-    make=_import,
-    change=_put,
-    remove=lambda identity, _: client_of("apigateway").delete_rest_api(restApiId=identity),
-    computed=("rootResourceId", "arn", "executionArn"),
-)
+def make_rest_api(check_unmapped: Callable[[str], None]) -> Calls:
+    """REST APIs; `check_unmapped` refuses to delete one that a domain leads to."""
+
+    def remove(identity: str, _: Inputs) -> None:
+        check_unmapped(identity)
+        client_of("apigateway").delete_rest_api(restApiId=identity)
+
+    return Calls(make=_import, change=_put, remove=remove, computed=("rootResourceId", "arn", "executionArn"))
+
 
 DEPLOYMENT = Calls(
     make=lambda inputs: (client_of("apigateway").create_deployment(restApiId=inputs["restApi"])["id"], {}),
@@ -269,7 +298,13 @@ METHOD_SETTINGS = Calls(
 
 def _make_usage_plan(inputs: Inputs) -> tuple[str, dict[str, Any]]:
     stages = [{"apiId": api_stage["apiId"], "stage": api_stage["stage"]} for api_stage in inputs["apiStages"]]
-    return client_of("apigateway").create_usage_plan(name=inputs["name"], apiStages=stages)["id"], {}
+    throttle, quota = inputs.get("throttleSettings"), inputs.get("quotaSettings")
+    limits: dict[str, Any] = {}
+    if throttle:
+        limits["throttle"] = {"rateLimit": throttle["rateLimit"], "burstLimit": int(throttle["burstLimit"])}
+    if quota:
+        limits["quota"] = {"limit": int(quota["limit"]), "period": quota["period"]}
+    return client_of("apigateway").create_usage_plan(name=inputs["name"], apiStages=stages, **limits)["id"], {}
 
 
 USAGE_PLAN = Calls(

@@ -31,7 +31,8 @@ def read_code(inputs: Inputs) -> dict[str, Any]:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, asset in sorted(code["assets"].items()):
-            archive.writestr(zipfile.ZipInfo(name), Path(asset["path"]).read_bytes())
+            data = Path(asset["path"]).read_bytes() if "path" in asset else asset["text"].encode()
+            archive.writestr(zipfile.ZipInfo(name), data)
     return {"ZipFile": packed.getvalue()}
 
 
