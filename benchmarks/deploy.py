@@ -2,7 +2,7 @@
 
 Run: `.venv/bin/python -m benchmarks.deploy [MODELS VERSIONS]`, with `pulumi` on the PATH or built by `make engine`. All
 programs run under the real engine over the tests' stand-in for AWS, with the same routes, of 30 models with 10 versions
-each. Counted are the calls by which the stand-in changes the account; the released provider also reads everything once
+each. It counts the calls with which the stand-in changes the account; the released provider also reads everything once
 more. Seconds are of this machine without a network: AWS takes ten calls in a second for an account's whole API Gateway,
 and fewer of some, which is what `at least` makes of them.
 """

@@ -3,7 +3,7 @@
 Runs Turnout's server, a bare protocol of 25 lines (what httptools and uvloop can do at best) and, where it can be
 imported, uvicorn's raw ASGI application, one process each, one after the other in each round, with `wrk` as the client.
 Prints medians and their ratios: ratios travel between machines, figures do not. The server's processor time per request
-(Linux only) also stands where other work shares the machine.
+(Linux only) also holds where other work shares the machine.
 
     python benchmarks/http_layer.py [--seconds 3] [--rounds 3] [--clients 1 8 32] [--uvicorn-python PATH]
 """
@@ -144,7 +144,7 @@ def measure(name: str, python: str, script: Path, clients: list[int], seconds: i
 
 
 def read_cpu_s(pid: int) -> float:
-    """Processor seconds that a process has used; 0.0 where the system does not tell."""
+    """Processor seconds that a process has used; 0.0 where the system does not report it."""
     path = Path(f"/proc/{pid}/stat")
     if not path.exists():
         return 0.0

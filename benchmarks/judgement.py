@@ -2,7 +2,7 @@
 
     python benchmarks/judgement.py
 
-One step of a run with the default judgement, which asks for errors and latency; somebody looks every 20 requests.
+One step of a run with the default judgement, which asks for errors and latency; it is looked at every 20 requests.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def looks(rates: tuple[float, float], share: float, seed: int) -> Iterator[tuple
 
 
 def requests_until(evidence: Evidence, enough: float, rates: tuple[float, float], share: float, seed: int) -> float:
-    """Requests to the canary until it is told."""
+    """Requests to the canary until the test decides."""
     for baseline, canary in looks(rates, share, seed):
         if evidence(baseline, canary) >= enough:
             return canary.count
@@ -49,7 +49,7 @@ def requests_until(evidence: Evidence, enough: float, rates: tuple[float, float]
 
 
 def count_false_alarms(rate: float, share: float) -> int:
-    """Runs in which a test of its own told equal rates apart, at one of a thousand looks."""
+    """Runs in which a test distinguished equal rates at one of a thousand looks."""
     return sum(
         any(
             evidence_of_more(*seen) >= threshold(1 - CONFIDENCE)

@@ -83,7 +83,7 @@ def serving(project: Path, path: str, body: Any, options: Sequence[str] = ("--no
     turnout = Path(sys.executable).with_name("turnout")
     command = [turnout, "serve", "--manifest", project, "--port", str(port), *options]
     started = time.perf_counter()
-    # Its output goes to a file: nobody reads a pipe here, and a full one would stop the server.
+    # Its output goes to a file: nothing reads a pipe here, and a full one would stop the server.
     with (project / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:

@@ -1,4 +1,4 @@
-"""Where a stack stands, and how its resources are called there: names and ARNs known before anything is made."""
+"""A stack's place, and its resources' names and ARNs, known before anything is made."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Place:
         return f"{self.prefix}-guard-rail"
 
     def guard_rail_rule(self, stage: str) -> str:
-        """The rule that hears the alarms of a stage's canary. A dot, which neither a prefix nor a stage has."""
+        """The rule that receives the alarms of a stage's canary. A dot, which neither a prefix nor a stage has."""
         return f"{self.guard_rail}.{stage}"
 
     def guard_rail_check(self, stage: str) -> str:

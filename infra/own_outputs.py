@@ -15,7 +15,7 @@ READ = "pulumi:pulumi:readStackOutputs"
 
 
 def read_own_outputs() -> Mapping[str, Any] | None:
-    """Return the outputs, empty where nothing is deployed; None where the engine does not tell."""
+    """Return the outputs, empty where nothing is deployed; None where the engine does not know."""
     name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
     try:
         answer = pulumi.runtime.invoke(READ, {"name": name}).value

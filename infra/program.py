@@ -1,6 +1,6 @@
 """The program: everything that a models.yaml asks for, from the file to the stack's exports.
 
-All that can be wrong with the files is told before the first resource, in the words of `turnout validate`.
+Every problem of the files is reported before the first resource, as `turnout validate` reports it.
 """
 
 from __future__ import annotations
@@ -325,7 +325,7 @@ def make_guard_rail(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
 
 
 def export(plan: Plan, apis: Mapping[str, ApiComponent], dashboard: aws.cloudwatch.Dashboard) -> None:
-    """What `pulumi stack output` tells: by stage where it is called, with which key, its API, and what it serves."""
+    """What `pulumi stack output` prints: each stage's address, key and API, and what it serves."""
     stages = {name: (api, stage) for api in apis.values() for name, stage in api.stages.items()}
     pulumi.export("endpoints", {name: stage.stage.invoke_url for name, (_, stage) in stages.items()})
     pulumi.export("api_keys", {name: stage.key for name, (_, stage) in stages.items() if stage.key is not None})

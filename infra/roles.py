@@ -131,7 +131,7 @@ def _of_models(place: Place, log_group: str, functions: Sequence[Function]) -> I
 
 
 def _reading(model: StoredModel, objects: Sequence[str]) -> Iterator[Statement]:
-    """Getting a model's files; a bucket under a customer's key is read by whoever may use that key, too."""
+    """Getting a model's files; a bucket under a customer's key also needs permission to use that key."""
     yield allow(["s3:GetObject"], objects)
     if model.kms_key_arn:
         yield allow(["kms:Decrypt"], [model.kms_key_arn])

@@ -1,4 +1,4 @@
-"""Settings: where a stack stands and who hears of it. What is served stands in models.yaml and nowhere else."""
+"""A stack's settings: its place, and who receives its alarms. Only models.yaml says what is served."""
 
 from __future__ import annotations
 

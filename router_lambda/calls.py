@@ -30,7 +30,7 @@ from .proxy_answers import check_answered, status_of
 from .tasks import Tasks
 
 SHADOW_TIMEOUT_S = 5.0
-"""So long a copy may take to be accepted; nobody waits for it."""
+"""Longest time for a copy to be accepted. No caller waits for it."""
 
 _LOG = logging.getLogger("turnout.router")
 
@@ -138,7 +138,7 @@ class Calls:
 
         Args:
             model: its name.
-            version: as `choose` chose it, or as somebody asks for it.
+            version: as `choose` chose it, or as the caller asks for it.
             how: `Outcome.route` of the first call.
             event: what the function gets, but for what `handed_on` adds.
             deadline_s: when the caller gives up, by the clock.

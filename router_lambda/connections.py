@@ -1,7 +1,7 @@
 """HTTP connections to one endpoint, kept open between requests and shared by threads.
 
-A kept connection may have been closed by the other side, surely where Lambda has frozen the process for minutes. That
-shows when the request is sent or before any byte of an answer: then, and only then, the request is sent again.
+A kept connection may have been closed by the other side, above all where Lambda has frozen the process for minutes.
+That shows when the request is sent or before any byte of an answer: then, and only then, the request is sent again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Connections:
 
     Args:
         endpoint: `https://lambda.eu-west-1.amazonaws.com`; a path is not part of it.
-        clock: a monotonic one, in seconds, which deadlines are told by.
+        clock: monotonic clock in seconds, also used for deadlines.
     """
 
     def __init__(self, endpoint: str, *, clock: Callable[[], float] = time.monotonic) -> None:

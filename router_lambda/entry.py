@@ -23,7 +23,7 @@ from .router import Router
 from .tasks import ThreadTasks, run_to_end
 
 MARGIN_S = 0.3
-"""What is kept of the time that Lambda gives, so that the caller hears of a timeout from the router."""
+"""What is kept of the time that Lambda gives, so that the router, not Lambda, reports a timeout to the caller."""
 
 
 def load_handler(folder: Path, environ: Mapping[str, str]) -> LambdaHandler:

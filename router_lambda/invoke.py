@@ -40,7 +40,7 @@ class LambdaInvoke:
         region: for the signature.
         environ: holds the credentials or says where they are served, and the trace of the call that is being answered.
         wall_clock: seconds since 1970, for the signature.
-        clock: a monotonic one, in seconds, which deadlines are told by.
+        clock: monotonic clock in seconds, also used for deadlines.
     """
 
     def __init__(

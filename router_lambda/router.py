@@ -32,7 +32,7 @@ class Router:
         table: of that model and of those that its graph reaches.
         invoke: calls a function; several calls may be under way at once.
         random: 0 up to but not 1.
-        clock: a monotonic one, in seconds, which deadlines are told by.
+        clock: monotonic clock in seconds, also used for deadlines.
         tasks: runs things at the same time; asyncio's where nothing else is said.
     """
 

@@ -23,7 +23,7 @@ _TAG = re.compile(rb"soak([0-9a-f]{10})([0-9a-f]{8})")
 
 
 def make_tag(client: int, number: int) -> str:
-    """A text that no other request has. Its check sum tells a real tag from one that a mutation made."""
+    """A text that no other request has. Its checksum distinguishes a real tag from one that a mutation made."""
     digits = f"{client:02x}{number:08x}"
     return f"soak{digits}{zlib.crc32(digits.encode()):08x}"
 

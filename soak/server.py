@@ -65,7 +65,7 @@ class Server:
         return [int(child) for child in text.split() if is_alive(int(child))]
 
     def processes(self) -> list[int]:
-        """Every process that runs for this server, whoever its parent is."""
+        """Every process that runs for this server, with any parent."""
         wanted = f"{RUN_VARIABLE}={self.run_id}".encode()
         pids = []
         for entry in Path("/proc").iterdir():

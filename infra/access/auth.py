@@ -1,6 +1,6 @@
 """What a kind of authentication needs of AWS beside the document: for API keys, a usage plan and a key.
 
-`AUTH_RESOURCES` has a row for each kind of `turnout.plan.auth.AUTH_TYPES` that has resources; the others stand in the
+`AUTH_RESOURCES` has a row for each kind of `turnout.plan.auth.AUTH_TYPES` that has resources; the others are in the
 document alone.
 """
 
@@ -49,4 +49,4 @@ def _make_key(name: str, usage: aws.apigateway.UsagePlan, opts: pulumi.ResourceO
 AUTH_RESOURCES: Mapping[str, Callable[[str, aws.apigateway.Stage, pulumi.ResourceOptions], pulumi.Output[str]]] = {
     "api_key": make_key,
 }
-"""Kind of authentication -> what makes its resources and tells the secret that callers send."""
+"""Kind of authentication -> what makes its resources and returns the secret that callers send."""

@@ -91,7 +91,7 @@ class AwsCheck:
         pause_s: between two looks.
         clock: a monotonic one.
         sleep: waits.
-        begin: hears of each step before it is tried.
+        begin: called with each step before it is tried.
     """
 
     project: SampleProject
@@ -173,7 +173,9 @@ class AwsCheck:
                     answer = self._until_status(stage.name, call.method, call.path, body, 200)
                     version = answer.headers.get("x-turnout-version", "")
                     if call.version and version != call.version:
-                        raise CheckFailedError(f"{call.path} was answered by {version or 'nobody'}, not {call.version}")
+                        raise CheckFailedError(
+                            f"{call.path} was answered by {version or 'no version'}, not {call.version}"
+                        )
                     count += 1
         return f"{count} calls answered with 200"
 

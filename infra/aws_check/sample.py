@@ -64,7 +64,7 @@ class SampleProject:
         return json.dumps(examples[0]["request"]).encode()
 
     def write(self) -> None:
-        """Write models.yaml, at once for whoever reads it. JSON is YAML."""
+        """Write models.yaml atomically. JSON is YAML."""
         target = self.folder / "models.yaml"
         written = target.with_suffix(".new")
         written.write_text(json.dumps(self.tree, indent=2))

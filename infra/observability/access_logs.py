@@ -32,7 +32,7 @@ PUSH_TO_LOGS = "service-role/AmazonAPIGatewayPushToCloudWatchLogs"
 def make_log_groups(
     name: str, api: str, stage: str, retention_days: int, opts: pulumi.ResourceOptions
 ) -> aws.cloudwatch.LogGroup:
-    """The stage's log group; the canary's stands beside it."""
+    """The stage's log group; the canary has one of its own."""
     group = f"/aws/apigateway/{api}/{stage}"
     log = aws.cloudwatch.LogGroup(name, name=group, retention_in_days=retention_days, opts=opts)
     aws.cloudwatch.LogGroup(f"{name}_canary", name=f"{group}/Canary", retention_in_days=retention_days, opts=opts)

@@ -64,7 +64,7 @@ class Alarms(pulumi.ComponentResource):
                 comparison_operator="GreaterThanThreshold",
                 threshold=alarm.threshold,
                 evaluation_periods=1,
-                treat_missing_data="notBreaching",  # what nobody calls is well
+                treat_missing_data="notBreaching",  # a function without calls is healthy
                 alarm_actions=actions,
                 ok_actions=actions,
                 opts=pulumi.ResourceOptions(parent=self),

@@ -2,7 +2,7 @@
 
 Put around the handler at init, in Lambda only; `turnout replay` reads what CloudWatch exports.
 
-Nothing of it may cost the caller the answer: what cannot be captured is told in the log and left.
+A capture never costs the caller the answer: a request that cannot be captured is logged and skipped.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ class OwnModules:
 class _Loader(SourceFileLoader):
     """Runs a module with its version's builtins; takes bytecode from a package only, never from `__pycache__` here.
 
-    Python tells stale bytecode by seconds and size: an edit within a second that keeps the size would not be seen.
+    Python recognizes stale bytecode by seconds and size: an edit within a second that keeps the size would not be seen.
     """
 
     def __init__(self, fullname: str, path: str, modules: OwnModules) -> None:

@@ -31,7 +31,7 @@ class FunctionSpec:
         external_files: the other files that belong to the artifact, beside it.
         copies: where a runtime that maps files into memory copies them first. With it the version owns its bytes, and
             their digest is checked as they are read. None opens the files where they lie: those that belong to a
-            function, in Lambda or an environment of its own, which nobody else writes to.
+            function, in Lambda or an environment of its own, which nothing else writes to.
         transform_files: what the transform may import, relative to its folder; None for everything there.
         fatal: requests that end the process; they are refused.
         public: the inputs and outputs that clients see, where they are declared for the transform.

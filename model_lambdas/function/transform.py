@@ -50,12 +50,12 @@ class Transform:
 
     @property
     def has_preprocess(self) -> bool:
-        """Whether something stands before the session."""
+        """Whether `preprocess` runs before the session."""
         return self._preprocess is not None
 
     @property
     def has_postprocess(self) -> bool:
-        """Whether something stands behind the session."""
+        """Whether `postprocess` runs after the session."""
         return self._postprocess is not None
 
     def preprocess(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

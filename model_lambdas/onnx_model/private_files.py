@@ -1,7 +1,7 @@
 """A model's bytes, read once, checked, and out of everybody's reach while its session lives.
 
-onnxruntime maps external data into memory: whoever overwrites the file then changes the answers of a model that is
-served, and whoever truncates it kills the process. So a session here is opened on copies that are deleted once it is
+onnxruntime maps external data into memory: overwriting the file then changes the answers of a model that is
+served, and truncating it kills the process. So a session here is opened on copies that are deleted once it is
 open. The digest is taken of the same bytes in the same reading, so that nothing else can be served under it.
 
 Measured with 100 MB of external data (onnxruntime 1.32, two busy cores): the file itself 0.2 s and 164 MB resident; an
@@ -116,6 +116,6 @@ def _sweep(folder: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left, ignore_errors=True)
         except OSError:
-            pass  # somebody is opening it
+            pass  # it is being opened
         finally:
             os.close(lock)

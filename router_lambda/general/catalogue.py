@@ -1,6 +1,6 @@
 """The catalogue's pages: all models, one model, one version.
 
-All models stand on one page, so it tells of each only its names and what the stage serves; tensors stand on a model's
+One page lists all models, so it has only their names and what the stage serves; tensors are on a model's
 page, examples on a version's.
 """
 
@@ -69,7 +69,7 @@ def find_version(model: ModelEntry, name: str) -> VersionEntry:
 
 
 def _place(stage: ServedStage) -> Page:
-    """Whose variables were read: a canary's share may be told something else than the rest."""
+    """Whose variables were read: a canary's share may see other versions than the rest."""
     return {"stage": stage.name, "canary": stage.is_canary}
 
 

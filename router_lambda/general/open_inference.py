@@ -72,7 +72,7 @@ class OpenInference:
     Args:
         catalogue: what there is.
         invoke: calls a function.
-        readiness: tells who does not answer.
+        readiness: reports which versions do not answer.
     """
 
     def __init__(self, catalogue: Catalogue, invoke: Invoke, readiness: Readiness) -> None:

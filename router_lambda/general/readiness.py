@@ -22,10 +22,10 @@ FRESH_S = 5.0
 PINGS_AT_ONCE = 50
 
 MARGIN_S = 0.5
-"""What is left of the caller's time to tell who did not answer."""
+"""Time kept from the caller's limit to report which versions did not answer."""
 
 MOST_SHOWN = 3
-"""So many stand in the error's sentence; all are among its details."""
+"""Versions named in the error's sentence; its details name all."""
 
 NOTHING_SERVED = "is not served: no stage variable names a version of it"
 
@@ -42,7 +42,7 @@ class Readiness:
     Args:
         invoke: calls a function.
         tasks: runs the pings at the same time.
-        clock: a monotonic one, in seconds, which deadlines are told by.
+        clock: monotonic clock in seconds, also used for deadlines.
     """
 
     def __init__(self, invoke: Invoke, tasks: Tasks, clock: Callable[[], float]) -> None:

@@ -31,7 +31,7 @@ class GeneralRouter:
     Args:
         catalogue: what there is.
         invoke: calls a function; several calls may be under way at once.
-        clock: a monotonic one, in seconds, which deadlines are told by.
+        clock: monotonic clock in seconds, also used for deadlines.
         tasks: runs things at the same time; asyncio's where nothing else is said.
     """
 

@@ -19,11 +19,11 @@ Reached = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ServedStage:
-    """A stage as one event tells it.
+    """A stage as one event describes it.
 
     Args:
         name: `prod`.
-        base: what stands before our paths in the caller's: `/prod`, nothing on a domain of the stage's own, or the base
+        base: the prefix of the caller's paths: `/prod`, nothing on a domain of the stage's own, or the base
             path of its mapping, with the stage behind it where the mapping names none.
         origin: scheme and host of the caller's address.
         variables: the stage's, with its canary's over them where the event belongs to the canary.
@@ -76,7 +76,7 @@ class ServedStage:
 def find_base(path: str, resource: str, parameters: Mapping[str, str]) -> str | None:
     """The caller's path less the resource that it matched; None where it does not end in it.
 
-    `event["path"]` does not tell: behind a custom domain it holds the mapping's base path, and the stage where the
+    `event["path"]` does not say it: behind a custom domain it holds the mapping's base path, and the stage where the
     mapping names none, as `requestContext.path` does. Source: recorded events, localstack/localstack#12296.
 
     Args:

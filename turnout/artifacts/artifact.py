@@ -68,7 +68,7 @@ def load_artifact(
     Args:
         path: the ONNX file; a relative path is relative to the working directory.
         cache_dir: where inspected files are remembered; `None` inspects anew. It need not exist, or be writable.
-        clock: tells whether a file has just been written; its digest is not remembered then.
+        clock: shows whether a file has just been written; its digest is not cached then.
         reading: entered while the digest is taken; not where it is remembered.
 
     Raises:

@@ -1,6 +1,6 @@
 """Whether a version's examples fit its inputs and outputs, found out without running it.
 
-An example that cannot be right fails every test of its version, and whoever tries it from the documentation. So it is
+An example that cannot be right fails every test of its version, and every reader who tries it. So it is
 refused where it is added.
 """
 

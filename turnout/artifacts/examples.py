@@ -21,7 +21,7 @@ _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class ExamplesError(ValueError):
-    """An examples file is not as examples/README.md says; the sentence tells where."""
+    """An examples file is not as examples/README.md says; the sentence names the place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Example:
     Args:
         name: unique in its file.
         request: the body as it is sent: the Open Inference Protocol's JSON or a short form.
-        outputs: what is expected, whatever form the request has; outputs that are not told are not compared.
+        outputs: what is expected, whatever form the request has; outputs that are not named are not compared.
         tolerance: for the float outputs.
         written: the row of the file, as it is there.
     """
@@ -73,7 +73,7 @@ def read_examples(path: Path) -> tuple[Example, ...]:
     """The examples in a file, in its order.
 
     Raises:
-        ExamplesError: the file cannot be read or is not as examples/README.md says; the sentence tells where.
+        ExamplesError: the file cannot be read or is not as examples/README.md says; the sentence names the place.
     """
     try:
         listed = orjson.loads(path.read_bytes())
@@ -159,7 +159,7 @@ def _float(value: Any) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """An output as the answer tells it; None for what its form does not tell."""
+    """An output as the answer describes it; None for what its form leaves out."""
 
     datatype: str | None
     shape: tuple[int, ...] | None

@@ -1,6 +1,6 @@
 """Adds an example to the text of an examples file; what is there already keeps its characters.
 
-Loading and dumping the whole list would lay out anew rows that nobody asked to change.
+Loading and dumping the whole list would reformat entries that did not change.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
 
 
 def refuse_other_kinds(name: str, head: bytes) -> None:
-    """Raise an ArtifactError where the file's first 64 bytes tell that it is something else than ONNX."""
+    """Raise an ArtifactError where the file's first 64 bytes show that it is not ONNX."""
     if not head:
         raise ArtifactError(f"{name} is empty", "Check that the download or copy is complete.")
     for offset, magic, kind, hint in _NOT_ONNX:
@@ -153,7 +153,7 @@ def _attribute_tensors(attribute: onnx.AttributeProto) -> Iterator[onnx.TensorPr
 
 
 def _slim(file: BinaryIO, end: int, descriptor: Any, depth: int) -> bytes:
-    """The message that ends at `end`, without the data of large tensors; the file stands behind it afterwards."""
+    """The message that ends at `end`, without the data of large tensors; the file's position is its end afterwards."""
     if depth > _MAX_DEPTH:
         raise _MalformedError
     dropped = _TENSOR_DATA if descriptor.name == "TensorProto" else frozenset()
@@ -164,7 +164,7 @@ def _slim(file: BinaryIO, end: int, descriptor: Any, depth: int) -> bytes:
         field = descriptor.fields_by_number.get(tag >> 3)
         name = "" if field is None else field.name
         if name in lists:
-            # Lists of numbers are not packed here: millions of fields in a tree ensemble. Tensors stand before them.
+            # Lists of numbers are not packed here: millions of fields in a tree ensemble. Tensors come before them.
             file.seek(start)
             return bytes(out + _read(file, end - start))
         if tag & 7 != _LENGTH_DELIMITED:

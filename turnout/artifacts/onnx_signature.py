@@ -137,7 +137,7 @@ def _has_type(value: onnx.ValueInfoProto) -> bool:
 
 
 def _metadata(model: onnx.ModelProto) -> dict[str, str]:
-    """What the catalogue tells: `producer`, `ir_version`, `opsets` (`ai.onnx 17, ai.onnx.ml 3`), `description`.
+    """What the catalogue shows: `producer`, `ir_version`, `opsets` (`ai.onnx 17, ai.onnx.ml 3`), `description`.
 
     And `locales`, those that the model needs at run time: onnxruntime cannot open it where the system lacks one.
     """

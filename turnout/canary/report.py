@@ -1,4 +1,4 @@
-"""How a stage's canary stands: what it serves, what was seen of it, and what is out of step."""
+"""A report on a stage's canary: what it serves, what was observed, and where the stage and models.yaml differ."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from turnout.project.project import Project
 
 @dataclass(frozen=True, slots=True)
 class CanaryReport:
-    """How a canary stands.
+    """A report on a canary.
 
     Args:
         stage: as the manifest has it.
         baseline: model -> what the baseline serves, of the models that the canary moves.
         since: the last rollout of the stage, None where there is none.
-        observation: what was seen since then, None where nobody was asked or could say.
+        observation: what was seen since then, None where no source was asked or could answer.
         checks: of the judgement; empty without an observation.
         verdict: over all checks; empty without an observation.
         warnings: what is out of step, half-done, or could not be asked, a sentence each.
@@ -59,7 +59,7 @@ def make_report(
     compare: Compare | None = None,
     outputs: Mapping[str, Any] | None = None,
 ) -> CanaryReport:
-    """Gather how a stage's canary stands; nothing is changed.
+    """Make the report on a stage's canary; changes nothing.
 
     Args:
         project: as it is now.

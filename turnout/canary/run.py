@@ -1,6 +1,6 @@
 """A canary's run as it happens: look, judge, move, write down, wait, until it is promoted, rolled back or left.
 
-Where a run is stands in rollouts.jsonl, so it may be ended anywhere and goes on when it is started again: each of its
+rollouts.jsonl records how far a run is, so it may be ended anywhere and continues when it is started again: each of its
 moves is a rollout like any other. What cannot be reached for a while is asked again at the next look.
 """
 
@@ -154,7 +154,7 @@ class CanaryRun:
         """Look, and move where it is time, every so many seconds until the run is over.
 
         Raises:
-            RolloutError: somebody else changed the canary.
+            RolloutError: the canary was changed by another command.
             EditError, ProblemsError: models.yaml cannot be edited any more.
         """
         while True:
@@ -184,7 +184,7 @@ class CanaryRun:
     def _observe(self) -> Observation:
         """What was seen since the step began, with how the two versions' outputs agree."""
         source = self._around.connection.source
-        if self._start is None:  # nobody could say when the step began
+        if self._start is None:  # no source could say when the step began
             self._start = source.start(self._stage, self._watched)
         observation = source.observe(self._stage, self._watched, self._start)
         if self._around.compare is not None and self.judgement.agreement is not None:
@@ -215,7 +215,7 @@ class CanaryRun:
         self._adopt(around.log.read(self._stage)[-1])
 
     def _keep_up(self) -> State:
-        """Finish a move of this run that could not be finished, and see that nobody else has moved the canary."""
+        """Finish an unfinished move of this run, and check that no other command has moved the canary."""
         around = self._around
         with editing(around.manifest):
             unfinished = around.log.unfinished()

@@ -19,7 +19,7 @@ from turnout.protocol.telemetry import disable_telemetry
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     arguments = debug_first(sys.argv[1:] if arguments is None else arguments)
-    # A stream that was closed before the start (`>&-`) is None, and nobody expects that.
+    # A stream that was closed before the start (`>&-`) is None, which no code expects.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):

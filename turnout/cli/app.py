@@ -94,7 +94,7 @@ app = typer.Typer(
 
 
 def print_version(value: bool) -> None:  # noqa: FBT001  # typer calls it so
-    """Print the version and stop, when `--version` stands there."""
+    """Print the version and stop, when `--version` is given."""
     if value:
         typer.echo(f"turnout {__version__}")
         raise typer.Exit

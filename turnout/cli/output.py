@@ -55,7 +55,7 @@ def say(text: str = "") -> None:
 def notify(text: str) -> None:
     """Print one remark or error to standard error, after the results that it follows."""
     sys.stdout.flush()
-    with suppress(BrokenPipeError):  # nobody reads the remarks: the exit code still tells
+    with suppress(BrokenPipeError):  # nothing reads the remarks: the exit code still reports it
         sys.stderr.write(f"{printable_lines(text)}\n")
         sys.stderr.flush()
 

@@ -22,7 +22,7 @@ _SENDABLE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class CaptureError(ValueError):
-    """A line that should hold a captured request and cannot be read; the sentence tells its number and what is odd."""
+    """A line that should hold a captured request and cannot be read; the sentence names its number and the fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ _KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", float: "a nu
 
 
 def _samples_in(text: str) -> Iterator[Sample]:
-    """The samples in a line, wherever they stand."""
+    """The samples in a line, at any place in it."""
     position = 0
     while True:
         plain, quoted = text.find(_OBJECT, position), text.find(_QUOTED_OBJECT, position)

@@ -52,7 +52,7 @@ class ApiConnection:
     """Requests to one place, one after the other, over a connection that stays open between them.
 
     Args:
-        url: where; a path in it stands before each request's.
+        url: the server's address; its path is the prefix of each request's path.
         timeout_s: how long an answer may take.
 
     Raises:
@@ -123,7 +123,7 @@ def read_local_key(url: str, project: Path, stage: str) -> str:
     """The API key that the gateway wrote for `stage` into the project's folder, for a server on this machine only.
 
     Args:
-        url: where the request goes; a key made here is told to no other machine.
+        url: the request's address; a key made here is sent to no other machine.
         project: the folder of the manifest.
         stage: the stage's name; empty takes the only key there is.
 

@@ -53,7 +53,7 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody asks for in the page.
+    """An action that the page asks for.
 
     Args:
         action: one of `Allowed.action`.

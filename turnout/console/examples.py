@@ -32,7 +32,7 @@ MOST_EXAMPLE_BYTES = 256_000
 
 @dataclass(frozen=True, slots=True)
 class ExampleWish:
-    """What somebody asks to save.
+    """An example that the page asks to save.
 
     Args:
         key: of the kept request.
@@ -69,7 +69,7 @@ def save_example(subject: Subject, wish: ExampleWish) -> str:
 
     Raises:
         WishError: there is no such request, or it cannot be an example.
-        ManifestChangedError: somebody saved one of the files at this moment.
+        ManifestChangedError: one of the files was saved at this moment.
     """
     kept = find_kept(subject, wish.key)
     if kept is None:

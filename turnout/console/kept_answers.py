@@ -110,5 +110,5 @@ class KeptAnswers:
 
 
 def filter_of(query: Query, of: str = "") -> Filter:
-    """The filter in a query; `of` stands before each of its names."""
+    """The filter in a query; `of` is the prefix of each of its names."""
     return Filter(*(query.get(f"{of}{name}", "") for name in ("stage", "model", "version", "share", "status")))

@@ -104,7 +104,7 @@ class RunFiles:
         self._path("stop").touch()
 
     def is_to_stop(self) -> bool:
-        """Whether somebody asked it to stop."""
+        """Whether it was asked to stop."""
         return self._path("stop").exists()
 
     def _path(self, suffix: str) -> Path:
@@ -211,7 +211,7 @@ def describe_run(subject: Subject, stage: Stage, rollouts: tuple[Rollout, ...]) 
 
 
 def _lock_soon(files: RunFiles) -> int | None:
-    """The lock; whoever only looks whether a run is driven has it for a moment."""
+    """The lock; a check whether a run is driven holds it for a moment."""
     for _ in range(LOCK_TRIES):
         if (descriptor := files.lock()) is not None:
             return descriptor

@@ -35,7 +35,7 @@ def settings_of(gateway: Gateway, stage: str) -> StageSettings | None:
 
 
 def make_front(console: Console | None, docs: DocsHandler) -> Front:
-    """Leads browsers that open `/` to the console, or to the documentation for whoever may not have the console."""
+    """Leads browsers that open `/` to the console, or readers without access to the console to the documentation."""
 
     def lead(request: Request) -> Response | None:
         response = None if console is None else console.front(request)

@@ -121,7 +121,7 @@ def serve(
             there is.
         otlp_endpoint: the address of an OpenTelemetry collector that gets spans; empty traces nothing.
         make_console: makes the console of the server at an address; None has none.
-        preparing: shows progress while the isolated functions' packages are built; told how many functions there are.
+        preparing: shows progress while the isolated functions' packages are built; called with the number of functions.
         check_interrupt: raises KeyboardInterrupt if one came and was dropped; called once, before workers start.
 
     Raises:
@@ -305,7 +305,7 @@ def open_capture(output: Output, capture: Path | None, state: SharedState) -> Li
 
 @contextmanager
 def guarded_services(services: ServicesMode, project: Path, host: str, port: int) -> Iterator[Guard]:
-    """The check that stands before the services; commands find the server and its token while it runs."""
+    """The check before the services; commands find the server and its token while it runs."""
     token = make_token() if services is ServicesMode.TOKEN else ""
     with nullcontext() if services is ServicesMode.OFF else announced_services(project / ".turnout", host, port, token):
         yield make_guard(token)
@@ -325,8 +325,8 @@ def redirected_output(log_format: str, capture: Path | None) -> Iterator[Output]
 
 
 def make_url(host: str, port: int) -> str:
-    """An address to paste: one that stands for all of a machine's becomes its loopback address."""
-    shown = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - told, not bound
+    """An address to paste: a wildcard becomes the loopback address."""
+    shown = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - shown, not bound
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
@@ -355,7 +355,7 @@ def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, s
 
 
 def notify(text: str) -> None:
-    """Say something to whoever started the server, if it can be said: a full disk keeps nothing from being served."""
+    """Print a line for the user. A full disk does not keep requests from being served."""
     with suppress(OSError, ValueError):
         sys.stderr.write(f"{printable_lines(text)}\n")
         sys.stderr.flush()

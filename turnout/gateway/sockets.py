@@ -1,4 +1,4 @@
-"""Sockets that are bound before anything slow happens, so that a port in use is told at once."""
+"""Sockets that are bound before anything slow happens, so that a port in use is reported at once."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class BusyPoll:
         self._until = 0.0
 
     def prolong(self) -> None:
-        """Something was read: stay awake from now on, for a while."""
+        """Something was read: stay awake for a while."""
         self._requests += 1
         if not self._is_awake:
             self._is_awake = True

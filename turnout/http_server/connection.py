@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._answered_bytes = 0  # of its request's body
         self._is_asked = False  # whether its client, which sends no more, still reads
         self._is_counted = False  # among its address's connections without a whole request
-        self._body_bytes = 0  # of all bodies here, as the service was told
+        self._body_bytes = 0  # of all bodies here, as reported to the service
         self._stalled = False  # the client does not read
         self._reading = True  # we do
         self._deaf = False  # what still comes in is thrown away
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
             self._expect_request()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """The connection is gone, and nobody waits for its answers."""
+        """The connection is gone, and its answers have no reader."""
         self._deaf = True
         self._queue.clear()
         self._reader.close()
@@ -287,7 +287,7 @@ class Connection(asyncio.Protocol):
         self._resume_reading()
 
     def _write(self, request: Request, response: Response, connection: str, started: float) -> None:
-        """Write one answer, if there is still somebody to read it, and close if it is the last one."""
+        """Write one answer, if the client is still there, and close if it is the last one."""
         service = self._service
         transport = self._transport
         if not transport.is_closing():

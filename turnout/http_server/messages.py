@@ -50,13 +50,14 @@ class Request:
     Args:
         method: `POST`, as sent.
         path: the target's path as sent, still percent-encoded, without the query string.
-        query: what stands behind the `?`, as sent; empty where there is none.
+        query: the text after the `?`, as sent; empty where there is none.
         headers: as sent.
         body: decoded from its transfer encoding, not from its content encoding.
         client: the peer's address.
         kept: what a reader of the headers makes of them and of the client alone, and wants to find again: a client's
             requests with the same headers share it.
-        admitted: the stage whose throttle let the request in before its body was read; None where nobody was asked.
+        admitted: the stage whose throttle let the request in before its body was read; None where no throttle was
+            asked.
         sink: took the body, which is empty here; None where it did not.
     """
 

@@ -260,7 +260,7 @@ class RequestReader:
             raise RefusedRequest(414)
 
     def on_header(self, name: bytes, value: bytes) -> None:  # noqa: D102
-        # Trailers come here, too, when the head has been read: nobody looks at them.
+        # Trailers arrive here, too, when the head has been read: they are ignored.
         self._raw.append((name, value))
 
     def on_headers_complete(self) -> None:  # noqa: D102

@@ -1,4 +1,4 @@
-"""The HTTP/1.1 server: serves the connections that the supervisor accepts, until it is told to stop."""
+"""The HTTP/1.1 server: serves the connections that the supervisor accepts, until it is stopped."""
 
 from __future__ import annotations
 
@@ -102,11 +102,11 @@ async def serve_accepted(
     Args:
         handle: answers each request.
         stop: ends the service.
-        on_ready: told what to call with each connected socket, which then belongs to the server.
-        on_close: told of every such socket that is closed, whether it could be served or not.
+        on_ready: called with the function that takes each connected socket, which then belongs to the server.
+        on_close: called for every such socket that is closed, whether it could be served or not.
         limits: what one client may take.
         refusals: the answers that the server gives by itself, by status.
-        log: told of every answer.
+        log: called with every answer.
         admit: asked before a body is read.
         receive: asked where a body goes.
     """

@@ -74,7 +74,7 @@ class Service:
         handle: answers requests.
         limits: what clients may take.
         refusals: the answers given without the handler, by status.
-        log: told of every answer, or None.
+        log: called with every answer, or None.
         admit: asked before a body is read, or None.
         receive: asked where a body goes, or None.
 
@@ -83,7 +83,7 @@ class Service:
         date: the `Date` line of this second.
         draining: the server stops; every answer is its connection's last.
         body_bytes: of bodies that are being read or whose requests are being answered.
-        on_close: told of every connection that is gone, or None.
+        on_close: called for every closed connection, or None.
         busy_poll: keeps the loop awake between requests, or None.
     """
 

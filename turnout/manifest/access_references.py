@@ -55,9 +55,7 @@ def _is_day(text: str) -> bool:
 def _check_cors(path: KeyPath, cors: Tree) -> Iterator[Finding]:
     origins = [origin for origin in sequence(cors.get("origins")) if isinstance(origin, str)]
     if ANY_ORIGIN in origins and len(origins) > 1:
-        yield Finding(
-            (*path, "origins"), "`*` allows every origin, so it must stand alone", "Delete the others, or it."
-        )
+        yield Finding((*path, "origins"), "`*` allows every origin, so it must be alone", "Delete the others, or it.")
     if ANY_ORIGIN in origins and cors.get("credentials") is True:
         yield Finding(
             (*path, "credentials"),

@@ -127,7 +127,7 @@ def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version,
             )
             runtime = sound.get("runtime", DEFAULT_RUNTIME)
             if (*path, "runtime") in broken:
-                files["artifact"] = ""  # nobody can tell how to read it
+                files["artifact"] = ""  # it is unknown how to read it
             declared = None
             if "signature" in known and not _is_broken(broken, (*path, "signature")):
                 declared = build_signature(known["signature"])

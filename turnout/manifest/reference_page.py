@@ -24,7 +24,7 @@ Rules that hold everywhere:
 - Every key is one of those below; anything else is refused.
 - Files are named relative to the folder of models.yaml, with `/`, and lie below it: no absolute paths, no `..`. A link
   may lead elsewhere.
-- A value that YAML readers take for different things (`on`, `010`, `1e3`, `2024-01-01`) stands in quotes where text is
+- A value that YAML readers take for different things (`on`, `010`, `1e3`, `2024-01-01`) must be in quotes where text is
   meant. A version may be called `010`: it is a text as a key, and `"010"` where it is served.
 - Anchors, aliases, merge keys, tags, several documents and byte order marks are refused, and files above
   {MAX_BYTES // 1_000_000} MB.
@@ -32,7 +32,7 @@ Rules that hold everywhere:
   has no versions: every stage serves it, and none names it.
 - `weights` add up to 100. A canary serves something else than its stage does, or has `release: true`. A shadow is not
   what every stage serves anyway.
-- A model called `<name>-route` cannot stand beside one called `<name>`: both would need the same stage variable,
+- A model called `<name>-route` is not allowed next to one called `<name>`: both would need the same stage variable,
   `<name>Route`.
 """
 
@@ -47,7 +47,7 @@ def render_manifest_reference() -> str:
 def _mappings(
     path: tuple[str, ...], schema: Mapping[str, Any], within: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Every mapping that has keys of its own, with where it stands; a definition within itself is told once."""
+    """Every mapping that has keys of its own, with its place; a recursive definition is described once."""
     name = schema.get("$ref", "")
     if name and name in within:
         return
@@ -85,7 +85,7 @@ _KINDS = {
 
 
 def _value(schema: Mapping[str, Any]) -> str:
-    """What may stand there, in a few words."""
+    """The allowed values, in a few words."""
     if "anyOf" in schema:
         return " or ".join(_value(followed(alternative)) for alternative in schema["anyOf"])
     if "enum" in schema:

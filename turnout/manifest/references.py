@@ -1,7 +1,7 @@
 """What the manifest's parts say of each other: names that must exist, sums, spellings that collide.
 
 The tree may break its schema anywhere. Each rule looks at what is well-formed and is silent about the rest, which the
-schema's check tells; so a user gets both at once and nothing twice.
+schema's check reports; so a user gets both at once and nothing twice.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from turnout.wording import listed, shorten
 from turnout.yaml_text.reader import KeyPath
 
 REST = "*"
-"""The key of a stage's `serve` that stands for every model not named."""
+"""The key of a stage's `serve` for every model not named."""
 
 
 STRATEGY_OF = {"steps": "canary", "step_percent": "linear"}
@@ -89,7 +89,7 @@ def _spellings(tree: Tree) -> Iterator[Finding]:
 
 
 def _model(tree: Tree, model: str) -> Iterator[Finding]:
-    """What stands within one model."""
+    """The checks within one model."""
     body = mapping(models_of(tree)[model])
     for version, fields in mapping(body.get("versions")).items():
         yield from _paths(("models", model, "versions", version), mapping(fields))
@@ -216,7 +216,7 @@ def _canary(tree: Tree, path: KeyPath, stage: str, body: Tree) -> Iterator[Findi
 
 
 def _serves(tree: Tree, stage: str, model: str) -> set[str]:
-    """All the versions of the model that the stage's traffic may see; empty where that cannot be told."""
+    """All the versions of the model that the stage's traffic may see; empty where that is unknown."""
     body = mapping(stages_of(tree).get(stage))
     seen = mapping(mapping(body.get("canary")).get("serve")).get(model)
     return _baseline(tree, body, model) | ({seen} if isinstance(seen, str) else set())

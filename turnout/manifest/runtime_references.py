@@ -61,7 +61,7 @@ def _artifact(path: KeyPath, fields: Tree, runtime: Runtime) -> Iterator[Finding
 
 
 def _signature(path: KeyPath, fields: Tree, runtime: Runtime) -> Iterator[Finding]:
-    """The signature is declared where nothing else tells it."""
+    """The signature must be declared where the files do not have it."""
     if runtime.declares_signature and "signature" not in fields:
         message = f"`signature` is missing: with `runtime: {runtime.name}` models.yaml declares inputs and outputs"
         yield Finding(path, message, f"For example: {SIGNATURE}")

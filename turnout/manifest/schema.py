@@ -1,6 +1,6 @@
-"""The manifest's tree against its JSON Schema, told in sentences about the file.
+"""Checks the manifest's tree against its JSON Schema; problems are sentences about the file.
 
-The sentences for names and paths stand in the schema itself, as `patternErrorMessage`, which editors show too.
+The sentences for names and paths are in the schema itself, as `patternErrorMessage`, which editors show too.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _findings(error: ValidationError, numbers: Mapping[KeyPath, str]) -> Iterabl
     if "propertyNames" in error.absolute_schema_path:
         path = (*path, str(error.instance))
     describe = _DESCRIPTIONS.get(str(error.validator))
-    if describe is None:  # a keyword that the schema began to use: tell it plainly rather than not at all
+    if describe is None:  # a new keyword of the schema: report it plainly
         return [Finding(path, error.message)]
     return describe(path, error.instance, schema, numbers.get(path))
 
@@ -261,7 +261,7 @@ def _too_many(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | Non
 def _one_of(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
     """Alternatives that differ in nothing but the key that each one requires."""
     if not isinstance(value, dict):
-        return []  # its type is told already
+        return []  # its type is reported already
     return [_one_of_keys(path, value, [choice["required"][0] for choice in schema["oneOf"]], schema)]
 
 

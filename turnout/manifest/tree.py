@@ -23,17 +23,17 @@ def sequence(value: Any) -> list[Any]:
 
 
 def models_of(tree: Tree) -> dict[str, Any]:
-    """The models by name, whatever stands there."""
+    """The models by name, with unchecked values."""
     return mapping(tree.get("models"))
 
 
 def stages_of(tree: Tree) -> dict[str, Any]:
-    """The stages by name, whatever stands there."""
+    """The stages by name, with unchecked values."""
     return mapping(tree.get("stages"))
 
 
 def versions_of(tree: Tree, model: str) -> list[str] | None:
-    """The model's versions, or None where they cannot be told."""
+    """The model's versions, or None where they cannot be read."""
     versions = mapping(models_of(tree).get(model)).get("versions")
     return list(versions) if isinstance(versions, dict) and versions else None
 
@@ -53,7 +53,7 @@ def check_model(tree: Tree, path: KeyPath, model: str) -> Iterator[Finding]:
 
 
 def check_version(tree: Tree, path: KeyPath, model: str, version: Any) -> Iterator[Finding]:
-    """Whether the model has the version; silent where either cannot be told."""
+    """Report an unknown version; silent where either cannot be read."""
     versions = versions_of(tree, model)
     if not isinstance(version, str) or versions is None or version in versions:
         return

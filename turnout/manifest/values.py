@@ -33,7 +33,7 @@ class DeclaredTensor:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredSignature:
-    """The inputs and outputs of a version whose files do not tell them."""
+    """The inputs and outputs of a version whose files do not have them."""
 
     inputs: tuple[DeclaredTensor, ...]
     outputs: tuple[DeclaredTensor, ...]
@@ -185,7 +185,7 @@ class Stage:
         slo: what is promised of the stage.
         jwt: the issuer and audience of `auth: jwt`, else None.
         asynchronous: how it treats asynchronous requests; None accepts none.
-        newest: the models of `serve` that `"*": newest` stands for.
+        newest: the models of `serve` that `"*": newest` covers.
         cors: which web pages may call it from a browser, or None.
         consumers: the named callers of `auth: api_key`.
     """
@@ -213,8 +213,8 @@ class AccountQuotas:
         resources: of an API.
         stages: of an API.
         code_storage_gb: of all functions' versions and layers.
-        concurrency: calls that run at once; None where nobody said.
-        memory_mb: of a function; None where nobody said.
+        concurrency: calls that run at once; None where not set.
+        memory_mb: of a function; None where not set.
     """
 
     resources: int = 300
@@ -278,7 +278,7 @@ class Manifest:
         stages: in the file's order; the first one answers where a path names no stage.
         path: the file, absolute; artifacts are relative to its folder.
         source: the file's name as the user gave it, for messages.
-        positions: key path -> where it stands, for problems found later (`position_of` finds the nearest).
+        positions: key path -> its position, for problems found later (`position_of` returns the nearest).
         open_inference: `proxy`, `direct` or `off`: how AWS serves the Open Inference Protocol's paths.
         routes: `auto`, `direct` or `shared`: how AWS reaches versions by `/models/...`.
         judgement: how a canary is judged in a stage that has none yet: `defaults.canary`.
@@ -318,7 +318,7 @@ class Manifest:
         return self._by_name[name]
 
     def position_of(self, path: KeyPath) -> Position:
-        """Where `path`, or its nearest ancestor that the file holds, stands."""
+        """The position of `path`, or of its nearest ancestor in the file."""
         return nearest_position(self.positions, path)
 
     def problem(self, path: KeyPath, message: str, hint: str = "") -> Problem:

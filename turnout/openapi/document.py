@@ -34,7 +34,7 @@ GATEWAY_RESPONSES = {
         "responseTemplates": {"application/json": '{"message":$context.error.messageString}'},
     }
 }
-"""What API Gateway answers by itself stays as it is; who is throttled is also told when to come back."""
+"""API Gateway's own responses stay as they are; a throttled caller also gets `Retry-After`."""
 
 CALLERS_RESPONSES = {
     kind: {"statusCode": "403", "responseTemplates": {"application/json": '{"message":"Forbidden"}'}}
@@ -65,7 +65,7 @@ def lambda_uri(partition: str, region: str, account: str) -> UriOf:
 
 
 local_uri = lambda_uri("aws", "us-east-1", "000000000000")
-"""What the local gateway binds: AWS's own spelling with an account that nobody has."""
+"""The local gateway's ARNs: AWS's own spelling with an account that does not exist."""
 
 
 def build_document(

@@ -154,7 +154,7 @@ def build_general_operation(
 
 
 def path_parameters(path: str) -> list[dict[str, Any]]:
-    """What stands in braces in a path."""
+    """The parameter names in a path's braces."""
     return [
         {"name": name, "in": "path", "required": True, "description": PARAMETERS[name], "schema": {"type": "string"}}
         for name in _PARAMETER.findall(path)

@@ -1,6 +1,6 @@
 """An inference in the document: what a client sends to a route, what it gets, and which function answers.
 
-Parameters stand on the operation and responses are written out at each, since API Gateway knows neither a path's
+Parameters are part of the operation and responses are written out at each, since API Gateway knows neither a path's
 parameters (moto fails on them) nor references to shared responses.
 """
 
@@ -182,7 +182,7 @@ def spell_integration(route: Route, uri: str, credentials: str) -> dict[str, Any
 
 
 def _examples(route: Route, requests: Mapping[str, ShownExample]) -> dict[str, Any]:
-    """A version's example; on a model's route the example of each version by its name. Each stands there once."""
+    """A version's example; on a model's route the example of each version by its name, each once."""
     if route.kind != "inference":
         return {}
     known = {version: request.example for version, request in requests.items() if request.example is not None}

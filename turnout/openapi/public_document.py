@@ -1,6 +1,6 @@
 """The document for those who call the API: without what concerns API Gateway and its account.
 
-API Gateway has one route for all paths of the Open Inference Protocol; here each of them is told by itself.
+API Gateway has one route for all paths of the Open Inference Protocol; here each of them is an operation of its own.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ CONTENT: Mapping[str, Any] = {"application/json": {"schema": {"type": "object"}}
 
 
 def publish_document(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The same API as its callers see it; `servers` is left to whoever knows the address.
+    """The same API as its callers see it; `servers` is left to the caller, who knows the address.
 
-    Extensions stand at the root, on operations and on security schemes; what lies deeper is shared with the document.
+    Extensions are at the root, on operations and on security schemes; deeper objects are shared with the document.
     """
     components = dict(document["components"])
     if "securitySchemes" in components:

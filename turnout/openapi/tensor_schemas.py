@@ -1,7 +1,7 @@
 """A version's request and response as JSON Schema, in the dialect that API Gateway imports.
 
 API Gateway takes draft 4 without `oneOf`, `anyOf`, `additionalProperties`, `example` and a number's `format`, so one
-schema tells one form, the Open Inference Protocol's; the short forms are told in words. Tensor names hold anything, so
+schema describes one form, the Open Inference Protocol's; words describe the short forms. Tensor names hold anything, so
 they are values of an `enum` and words of a description, never a key. Source: API Gateway Developer Guide, "Important
 notes for REST APIs"; Open Inference Protocol, "Inference".
 """
@@ -48,7 +48,7 @@ def request_schema(description: str, signature: Signature) -> Schema:
 
 
 def response_schema(description: str, model: str, versions: Sequence[str], signature: Signature) -> Schema:
-    """The Open Inference Protocol's response. Declared output shapes lie, in rank too: they are told, not fixed."""
+    """The Open Inference Protocol's response. Output shapes are described, not fixed: declarations may be wrong."""
     return {
         "type": "object",
         "description": description,

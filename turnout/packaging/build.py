@@ -2,7 +2,7 @@
 
 A function's zip: `function.json`, `model/` (the graph and its external data), `transform/` (the transform and what lies
 beside it), the handler and `turnout/protocol`; a router's: its table or the catalogue, `router_lambda` and
-`turnout/protocol`. Both with bytecode of the target's Python where that interpreter is at hand.
+`turnout/protocol`. Both with bytecode of the target's Python where that interpreter is installed.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def build_packages(
         optimise: whether graphs are optimised where that changes nothing.
         only: `(model, version)` pairs; all versions when None.
         jobs: how many at once; 0 is one per core.
-        progress: told as packages start and end, from other threads.
+        progress: called as packages start and end, from other threads.
 
     Raises:
         LayerError: a layer cannot be resolved for its platform.
@@ -273,7 +273,7 @@ def _package(
     layer: str = "",
     python: Path | None,
 ) -> BuiltPackage:
-    """Write the zip if it is not there; its notes lie beside it, so that a cached package tells them again."""
+    """Write the zip if it is missing; its notes are next to it, so that a cached package reports them again."""
     path = out / f"{name}-{digest[:16]}.zip"
     package = _read_package(path)
     if package is None:

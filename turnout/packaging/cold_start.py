@@ -24,7 +24,7 @@ from turnout.runtimes.registry import RUNTIMES
 from turnout.system.processes import run_child
 
 REPEATS = 3
-"""Processes per figure; the median is told."""
+"""Processes per figure; the median is reported."""
 
 FUNCTION = """
 import json, sys, time

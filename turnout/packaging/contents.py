@@ -51,7 +51,7 @@ class FunctionInputs:
     requests: tuple[Mapping[str, Any], ...] = ()
 
     def examples(self) -> list[dict[str, np.ndarray[Any, Any]]]:
-        """The examples as the graph's inputs; none where a transform stands between, or where one is not a request."""
+        """The examples as the graph's inputs; none where the version has a transform, or where one is not a request."""
         if self.version.transform:
             return []
         interface = build_interface(self.artifact.signature)

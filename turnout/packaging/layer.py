@@ -25,7 +25,7 @@ PLATFORMS: Mapping[str, str] = {"x86_64": "x86_64-manylinux_2_28", "arm64": "aar
 """Lambda's architectures as uv names the platforms; Amazon Linux 2023 has glibc 2.34."""
 
 HERE = "here"
-"""The architecture that stands for this machine's own platform and Python: what isolated functions run on."""
+"""The name for this machine's own platform and Python, on which isolated functions run."""
 
 LEFT_OUT = (
     "bin/*",

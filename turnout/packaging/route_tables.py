@@ -1,4 +1,4 @@
-"""What each router is told of the models that it calls: the `routes.json` of its zip."""
+"""What each router knows of the models that it calls: the `routes.json` of its zip."""
 
 from __future__ import annotations
 

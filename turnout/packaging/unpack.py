@@ -1,4 +1,4 @@
-"""Packages unpacked: each zip becomes a folder once, whole or not at all, whoever else does the same at that moment."""
+"""Unpacks each zip once, atomically, also when several processes try."""
 
 from __future__ import annotations
 

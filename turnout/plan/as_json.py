@@ -30,7 +30,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
 
 
 def _function(function: Function) -> dict[str, Any]:
-    """Settings stand beside the other keys."""
+    """Settings are next to the other keys."""
     fields = {**asdict(function), **asdict(function.settings)}
     del fields["settings"]
     return fields

@@ -85,7 +85,7 @@ def find_auth_type(name: str) -> AuthType:
     """The row of that name.
 
     Raises:
-        ValueError: nobody knows the name; the message is for the user.
+        ValueError: unknown name; the message is for the user.
     """
     auth = AUTH_TYPES.get(name)
     if auth is None:

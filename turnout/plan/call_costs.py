@@ -121,7 +121,7 @@ class CallCosts:
         return self._run(self._functions["model", model, version], self._call_ms)
 
     def _shadow(self, model: str) -> Run:
-        """The copies that a router sends; nobody waits for them."""
+        """The copies that a router sends without waiting for answers."""
         routing = self._manifest.model(model).routing
         if not routing.shadow_version:
             return Run()

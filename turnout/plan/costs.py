@@ -1,4 +1,4 @@
-"""What a plan costs on AWS: a month in which nobody calls, and a million calls.
+"""What a plan costs on AWS: a month without calls, and a million calls.
 
 Estimates, from list prices and the assumptions that `Costs` spells out.
 """
@@ -43,7 +43,7 @@ CHECKS = HOURS * 60
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """One line of what a month costs in which nobody calls.
+    """One line of the cost of a month without calls.
 
     Args:
         name: what is paid for.

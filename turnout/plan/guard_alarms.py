@@ -78,7 +78,7 @@ def find_ringing(client: Any, alarms: GuardAlarms) -> tuple[str, ...]:
 
 
 def alarm_requests(alarms: GuardAlarms) -> Iterator[Mapping[str, Any]]:
-    """Yield the arguments of the DescribeAlarms calls that tell which alarms ring."""
+    """Yield the arguments of the DescribeAlarms calls that find which alarms ring."""
     for first in range(0, len(alarms.names), MOST_NAMES):
         yield {"AlarmNames": list(alarms.names[first : first + MOST_NAMES])}
     if alarms.prefix:

@@ -47,7 +47,7 @@ def make_plan(
         manifest: checked by `parse_manifest`.
         artifacts: (model, version) -> what was read of it; a version in S3 may be missing.
         stack: Pulumi's stack; part of every function's name.
-        runtime: what stands beside a model in its function.
+        runtime: the other files beside a model in its function.
         enforce: refuse a plan that AWS would refuse for its quotas. Without it, exceeded quotas are notes, so that a
             manifest too large for AWS can still be served here.
 
@@ -146,7 +146,7 @@ def choose_shared(
 def api_name(prefix: str, stage: StagePlan) -> str:
     """`turnout-local_api_key`; `turnout-local_jwt_prod` where the document holds what is the stage's own.
 
-    That is its issuer, its CORS or its consumers. Nothing but the stage's name tells two of these apart for good.
+    That is its issuer, its CORS or its consumers. Only the stage's name distinguishes two of these for good.
     """
     return "_".join((prefix, stage.auth, *((stage.name,) if stage.jwt or stage.cors or stage.consumers else ())))
 

@@ -36,7 +36,7 @@ def find_routed(manifest: Manifest) -> frozenset[str]:
 
 
 def find_packed(manifest: Manifest) -> frozenset[str]:
-    """The models whose choices stand together in stage variables: where there is no variable for each of them.
+    """The models whose choices share stage variables: where there is no variable for each of them.
 
     Those with a router, and those with routes of their own, have variables of their own.
     """

@@ -13,7 +13,7 @@ from turnout.runtimes.registry import RUNTIMES
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSizes:
-    """What stands beside a model in its function, unzipped bytes; estimates until the packages are built.
+    """Sizes of the other files in a model's function, unzipped bytes; estimates until the packages are built.
 
     Args:
         code_bytes: handler and protocol of a model's function.
@@ -103,7 +103,7 @@ class StagePlan:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One REST API: the stages whose documents are equal share it (authentication and CORS stand in the document).
+    """One REST API: the stages whose documents are equal share it (authentication and CORS are part of the document).
 
     Args:
         name: `turnout-local_none`.
@@ -112,7 +112,7 @@ class Api:
         stages: those that share it.
         jwt: whose tokens `auth: jwt` takes, else None.
         cors: which web pages may call its stage, or None.
-        has_consumers: whether an authorizer tells its stage's callers apart.
+        has_consumers: whether an authorizer distinguishes its stage's callers.
     """
 
     name: str

@@ -24,7 +24,7 @@ class ManifestChangedError(TurnoutError):
 
 
 def manifest_path(path: Path) -> Path:
-    """The file that `--manifest` means: a folder stands for its models.yaml."""
+    """The file that `--manifest` means: a folder means its models.yaml."""
     return path / DEFAULT_NAME if path.is_dir() else path
 
 
@@ -40,7 +40,7 @@ def editing(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[
     """
     try:
         folder = os.open(manifest_path(path).resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
-    except (OSError, RuntimeError):  # what is wrong is told by who reads the manifest
+    except (OSError, RuntimeError):  # reading the manifest reports the problem
         yield
         return
     try:
@@ -58,7 +58,7 @@ def check_unchanged(path: Path, before: bytes) -> None:
     """Check that a file still has the content that a command read.
 
     Raises:
-        ManifestChangedError: somebody saved it since, or deleted it: what they wrote is not overwritten.
+        ManifestChangedError: it was saved or deleted since; that change is not overwritten.
     """
     try:
         is_same = path.read_bytes() == before

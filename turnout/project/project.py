@@ -120,9 +120,7 @@ def complete_project(
     files = _Files(manifest_files.path.absolute().parent, runtimes, reading, cache=cache)
     for version in manifest_files.versions:
         problems += (_problem(read, version, *problem) for problem in files.check_artifact(version))
-    for (
-        version
-    ) in manifest_files.versions:  # what belongs to no other version can only be told when the others are read
+    for version in manifest_files.versions:  # the others must be read first
         problems += (
             _problem(read, version, *problem) for problem in files.check_folder(version, manifest_files.versions)
         )
@@ -283,7 +281,7 @@ class _Files:
 
 
 def declared_signature(version: Version) -> Signature | None:
-    """The signature that models.yaml declares, where the version's files do not tell it."""
+    """The signature that models.yaml declares, where the version's files do not have it."""
     return None if version.signature is None else make_signature(version.signature)
 
 

@@ -22,7 +22,7 @@ def check_transform(path: Path) -> str:
 
 
 def hooks_of(transform: Path) -> frozenset[str]:
-    """Which of `preprocess` and `postprocess` a transform defines; both where only running it would tell."""
+    """Which of `preprocess` and `postprocess` a transform defines; both where only running it would show that."""
     try:
         names = read_names(transform)
     except PythonFileError:

@@ -118,7 +118,7 @@ def _is_skipped(name: str) -> bool:
 
 
 def _files_below(folder: Path, base: Path, named: NamedFiles, seen: set[tuple[int, int]]) -> Iterator[tuple[str, Path]]:
-    """Every file of a folder that belongs to nobody else; links are followed, circles once."""
+    """Every file of a folder that belongs to no other version; links are followed, circles once."""
     try:
         status = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 
 def to_float32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
-    """The numbers that BF16 bits stand for; exact."""
+    """The numbers that BF16 bits encode; exact."""
     return np.left_shift(bits.astype(np.uint32), np.uint32(16)).view(np.float32)
 
 

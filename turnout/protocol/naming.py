@@ -18,7 +18,7 @@ ALIAS_VARIABLE = "alias"
 """The stage variable that names the Lambda alias, `live` or `next`."""
 
 CANARY_VARIABLE = "canary"
-"""The stage variable that tells a function which share of the traffic it serves, `true` or `false`."""
+"""The stage variable that says which share of the traffic a function serves, `true` or `false`."""
 
 ROUTER = "router"
 """The value of a model's stage variable where its router answers."""
@@ -85,7 +85,7 @@ RESERVED_STAGES = (API_SEGMENTS | SERVICE_SEGMENTS | {"runtime", TRANSFER_SEGMEN
 def function_prefix(platform: str, stack: str) -> str:
     """Return what every function's name starts with: `turnout-prod`, or `shop-eu-prod--1f0a3c` for a stack `eu-prod`.
 
-    Different platforms and stacks have different prefixes, also for services that do not tell upper from lower case
+    Different platforms and stacks have different prefixes, also for services that ignore case
     (roles, buckets). Without the digest, `shop` with the stack `eu-prod` would be `shop-eu` with `prod`, and the roles
     of `Prod` those of `prod`. A platform has no two hyphens in a row, so a plain prefix is never one with a digest.
     """
@@ -104,7 +104,7 @@ def plain_prefix(platform: str, stack: str) -> str:
 
 
 def function_name(prefix: str, model: str, version: str) -> str:
-    """`turnout-prod_iris_v1`: underscores part what hyphens may stand in."""
+    """`turnout-prod_iris_v1`: underscores separate names that may have hyphens."""
     return f"{prefix}_{model}_{version}"
 
 
@@ -148,7 +148,7 @@ def general_router_name(prefix: str) -> str:
 def schema_name(model: str, version: str, kind: str) -> str:
     """The OpenAPI schema of one version: `bert-base`, `1-2`, `Request` is `BertBaseV1X2Request`.
 
-    Letters and digits only. A version holds no capital but the `X` that stands for a hyphen, so the last `V` before
+    Letters and digits only. A version holds no capital but the `X` that replaces a hyphen, so the last `V` before
     `kind` parts model and version without doubt.
     """
     words = "".join(word.capitalize() for word in model.split("-"))

@@ -35,7 +35,7 @@ class OutputComparison:
         value: what was measured: for `equal` and `argmax` the share of elements or rows that are equal, otherwise the
             error or the cosine.
         agrees: whether the rule is kept.
-        max_absolute: largest difference of two elements; infinite where there is none to be told.
+        max_absolute: largest difference of two elements; infinite where it cannot be measured.
         max_relative: largest difference as a part of the larger magnitude of the two elements, 0-2; infinite as above.
         cosine: of the two rows that are least alike, a row being the last dimension; 1 for equal ones.
         argmax_equal: whether all rows have their largest element in the same place.
@@ -112,7 +112,7 @@ def _compare(baseline: Array | None, canary: Array | None, rule: OutputRule | No
 def _compare_numbers(baseline: Array, canary: Array, rule: OutputRule) -> OutputComparison:
     same = (baseline == canary) | (_is_nan(baseline) & _is_nan(canary))
     left, right = baseline.astype(np.float64), canary.astype(np.float64)
-    with np.errstate(all="ignore"):  # infinities and NaN are told apart below
+    with np.errstate(all="ignore"):  # infinities and NaN are distinguished below
         absolute = np.where(same, 0.0, np.nan_to_num(np.abs(left - right), nan=math.inf, posinf=math.inf))
         larger = np.maximum(np.abs(left), np.abs(right))
         relative = np.where(same, 0.0, np.nan_to_num(absolute / larger, nan=math.inf, posinf=math.inf))

@@ -69,7 +69,7 @@ class OutputTally:
         max_absolute: the largest of all.
         max_relative: the largest of all.
         cosine: the least of all.
-        differences: the largest difference of each request, where one could be told.
+        differences: the largest difference of each request, where it could be measured.
         problems: how often which stood in the way of measuring.
     """
 

@@ -1,7 +1,7 @@
 """A new version of a model: its files copied into the project, its digest pinned, models.yaml edited.
 
-A failure at any point leaves the project as it was. What nobody can clean up after, a kill or a power cut, leaves at
-worst copied files that models.yaml does not name: adding them again takes them.
+A failure at any point leaves the project as it was. A kill or a power cut, which no program can clean up after, leaves
+at worst copied files that models.yaml does not name: adding them again takes them.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def prepare_version(
         transform: its transform, or `None`.
         signature: a file with the inputs and outputs, as models.yaml has them, where the runtime needs them declared.
         requirements: the packages that its own Python imports.
-        breaking: whether it may take traffic of versions that it cannot stand in for.
+        breaking: whether it may take traffic of versions that it cannot replace.
 
     Raises:
         NewVersionError: its folder is there, or a file is not what it should be.
@@ -163,7 +163,7 @@ def prepare_version(
 def collect_files(
     runtime: Runtime, artifact: Artifact, examples: Path | None, transform: Path | None
 ) -> dict[str, Path]:
-    """Name within the version's folder -> file: data files keep their names, which stand in the model."""
+    """Name within the version's folder -> file: data files keep their names, which are part of the model."""
     external = {file.relative_to(artifact.path.parent).as_posix(): file for file in artifact.external_files}
     own = {runtime.model_file or artifact.path.name: artifact.path}
     if examples:
@@ -194,7 +194,7 @@ def collect_files(
 
 
 def read_signature(runtime: Runtime, path: Path, file: Path | None) -> dict[str, Any]:
-    """Return what stands under `signature` in models.yaml, as a file has it; nothing where the model file tells it.
+    """Return the value of `signature` in models.yaml, read from a file; nothing where the model file has it.
 
     Raises:
         NewVersionError: the runtime needs a file and there is none, or the other way round, or it is not one.
@@ -206,7 +206,7 @@ def read_signature(runtime: Runtime, path: Path, file: Path | None) -> dict[str,
         return {}
     if file is None:
         raise NewVersionError(
-            f"{path.name} is {runtime.artifact}, which does not tell its inputs and outputs.",
+            f"{path.name} is {runtime.artifact}, which does not describe its inputs and outputs.",
             f"Write them into a file and name it with --signature, for example:\n    {SIGNATURE_FILE}",
         )
     try:
@@ -277,7 +277,7 @@ def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = la
 
     Raises:
         NewVersionError: a file changed since it was read.
-        ManifestChangedError: somebody saved models.yaml since it was read.
+        ManifestChangedError: models.yaml was saved since it was read.
         OSError: the disk is full, or something may not be written.
     """
     with folders_for(prepared.folder.parent, prepared.root / CACHE_DIR):
@@ -292,7 +292,7 @@ def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = la
 
 
 def put_files(prepared: PreparedVersion, advance: Callable[[int], None]) -> None:
-    """Copy the version's files to where nobody looks, then make that their folder."""
+    """Copy the version's files to a temporary folder, then rename it."""
     beside, prefix = prepared.root / CACHE_DIR, "adding-"
     if beside.stat().st_dev != prepared.folder.parent.stat().st_dev:  # models/ may be a link to a larger disk
         beside, prefix = prepared.folder.parent, ".adding-"
@@ -326,13 +326,13 @@ def add_version(text: str, model: str, version: str, fields: Mapping[str, Any], 
     """The manifest with one more version, the newest of its model.
 
     A model that is not there is made, and every stage that does not serve `"*": newest` then serves it: a stage that
-    leaves a model out is not right. `serving_changes` tells what that means.
+    leaves a model out is not right. `serving_changes` says what that means.
 
     Args:
         text: the manifest.
         model: the model's name.
         version: the version's name.
-        fields: what stands in the version: `artifact`, `sha256` and so on, in this order.
+        fields: the version's keys: `artifact`, `sha256` and so on, in this order.
         source: the file's name, for messages.
 
     Raises: EditError: the version is there already, or the layout of the file cannot be edited automatically.

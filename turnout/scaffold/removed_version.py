@@ -73,7 +73,7 @@ def prepare_removal(project: Project, model: str, version: str) -> PreparedRemov
     beside = [path for path in _beside(project, removed) if path not in kept and _is_below(path, root)]
     owner = removed.artifact if RUNTIMES[removed.runtime].takes_folder else removed.transform
     if owner and (root / owner).parent in folders | {root}:
-        beside = []  # the folder is not the version's own: what lies there may be somebody else's
+        beside = []  # the folder is not the version's own: other files there may not be its own
     return PreparedRemoval(root, old.path.resolve(), data, text, tuple(dict.fromkeys((*own, *beside))))
 
 
@@ -139,7 +139,7 @@ def remove_version(prepared: PreparedRemoval, *, delete_files: bool) -> tuple[Pa
         The files that were deleted.
 
     Raises:
-        ManifestChangedError: somebody saved models.yaml since it was read; nothing was done.
+        ManifestChangedError: models.yaml was saved since it was read; nothing was done.
         OSError: models.yaml is edited, and a file could not be deleted.
     """
     replace_text(prepared.manifest, prepared.text, prepared.data)

@@ -1,6 +1,6 @@
 """Processes of ours that must not outlive the one that started them, however it ends.
 
-Linux tells a process of its parent's end by a signal (prctl(2), PR_SET_PDEATHSIG) and hands orphans to the next
+Linux notifies a process of its parent's end by a signal (prctl(2), PR_SET_PDEATHSIG) and hands orphans to the next
 ancestor that asked for them (PR_SET_CHILD_SUBREAPER). Elsewhere these two calls do nothing.
 """
 
@@ -133,7 +133,7 @@ def adopt_orphans() -> None:
 
 
 def reap_orphans(known: Collection[int]) -> None:
-    """Bury adopted processes that have ended; those that are `known` are somebody else's to wait for."""
+    """Bury adopted processes that have ended; those that are `known` are waited for elsewhere."""
     for pid in _children():
         if pid not in known:
             with contextlib.suppress(ChildProcessError):

@@ -55,7 +55,7 @@ def announced_services(folder: Path, host: str, port: int, token: str) -> Iterat
         token: that its services ask for, or empty.
 
     Raises:
-        OSError: the token cannot be kept. Without one nothing is raised: nobody has to find the server.
+        OSError: the token cannot be kept. Without a token nothing is raised: no command has to find the server.
     """
     key, entry = str(port), {"host": host, "token": token, "pid": str(os.getpid())}
     try:
@@ -90,7 +90,7 @@ def find_services(project: Path, url: str) -> RunningServices | None:
 
 
 def find_token(project: Path, url: str) -> str:
-    """The token of the server at an address, or an empty text; no other machine is told one."""
+    """The token of the server at an address, or an empty text, always for other machines."""
     services = find_services(project, url)
     return services.token if services is not None else ""
 

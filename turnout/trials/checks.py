@@ -67,7 +67,7 @@ def try_versions(
     Args:
         project: whose versions are tried.
         process: tries them.
-        progress: told a version's name, how many were tried before it, and how many there are.
+        progress: called with a version's name, how many were tried before it, and how many there are.
     """
     trials = make_trials(project, process)
     try:

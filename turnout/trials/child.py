@@ -1,7 +1,7 @@
 """The process in which versions are tried: jobs come as lines on standard input, and what happens goes out as lines.
 
-Each line says what is about to be done, so that whoever reads them knows what the last one was if this process ends.
-Nothing that a model does may reach the terminal, take all of the memory, or outlive whoever started this.
+Each line says what is about to be done, so that the parent knows what the last step was if this process ends.
+Nothing that a model does may reach the terminal, take all of the memory, or outlive the parent.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
 def _read(jobs: SimpleQueue[bytes]) -> None:
     for line in sys.stdin.buffer:
         jobs.put(line)
-    os._exit(0)  # whoever wanted this has gone
+    os._exit(0)  # the parent has ended
 
 
 def _limit_memory(size_bytes: int) -> None:
@@ -145,7 +145,7 @@ def _locate(job: Mapping[str, Any], report: Report) -> None:
 
 
 def _run_whole(model: bytes, inputs: Mapping[str, Any]) -> None:
-    """Run a model as it stands: an optimizer might join the operator that is looked for with another one."""
+    """Run a model unoptimized: an optimizer might join the operator under test with another one."""
     disable_telemetry()
     import onnxruntime
 

@@ -87,7 +87,7 @@ class TrialProcess:
             stderr=subprocess.DEVNULL,
             bufsize=0,
             env={**os.environ, **TELEMETRY_OFF},
-            start_new_session=True,  # a terminal's Ctrl-C is for whoever started this
+            start_new_session=True,  # a terminal's Ctrl-C is for the parent
         )
         self._write(line)
 

@@ -23,7 +23,7 @@ MOST_STEPS = 400
 
 @dataclass(frozen=True, slots=True)
 class TrialStep:
-    """One request: what it stands for, and what makes its tensors."""
+    """One request: what it tests, and what makes its tensors."""
 
     kind: FatalRequest
     make: Callable[[], dict[str, Array]]

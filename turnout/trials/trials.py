@@ -1,6 +1,6 @@
 """Whether versions can be opened and which requests end the process, tried once for each digest and remembered.
 
-Every version is tried but those whose operators are all among `SOUND_OPERATORS`: nobody knows all operators that end
+Every version is tried but those whose operators are all among `SOUND_OPERATORS`: it is unknown which operators end
 the process, so each is suspected that was not tried by itself. A process imports onnxruntime once for all versions,
 opens each and sends it some dozens of tiny requests, which takes about 10 ms for a small model. The outcome is kept by
 digest and release of onnxruntime: each of a thousand versions is tried once, when it is added, built or first called.
@@ -41,7 +41,7 @@ LOCATE_S = 60.0
 """For finding the operator: a session for each node."""
 
 MOST_FATAL = 12
-"""Kinds of fatal requests that are told apart; with so many the version is refused."""
+"""Most kinds of fatal requests; with so many the version is refused."""
 
 LARGEST_LOCATED_BYTES = 32 * 1024 * 1024
 """The largest model that is run node by node to find the operator."""
@@ -125,7 +125,7 @@ class Trials:
             except TrialTimeoutError:
                 if now < 0:
                     return Trial(fatal=tuple(fatal))  # it opens very slowly: nothing is known against it
-                continue  # a run that does not end ends nobody's process
+                continue  # a run that does not end crashes no process
             except TrialEndedError as ended:
                 if now < 0:
                     return Trial(f"onnxruntime crashes the process ({ended.ending}) when it opens {artifact.path.name}")

@@ -1,7 +1,7 @@
 """Edits of a YAML file that touch nothing but what they change: comments, order, quotes and spacing stay.
 
 An edit changes characters at one place, which the positions of the YAML nodes give, in the style of the entries there.
-Loading and dumping, even with comments kept, would lay out anew lines that nobody asked to change. What an edit made is
+Loading and dumping, even with comments kept, would reformat lines that did not change. What an edit made is
 read again and compared with what it should have made, so a file that is laid out in a way not foreseen here is refused
 rather than spoilt.
 """
@@ -232,7 +232,7 @@ def _block_cut(text: str, node: Any, index: int) -> tuple[int, int]:
 
 
 def _end(node: Any) -> int:
-    """Where a node's last character is: a block mapping's own end mark stands only before the next token."""
+    """Where a node's last character is: a block mapping's own end mark is only before the next token."""
     while isinstance(node, yaml.MappingNode) and not node.flow_style:
         node = node.value[-1][1]
     index: int = node.end_mark.index

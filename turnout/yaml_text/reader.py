@@ -53,7 +53,7 @@ def find_forbidden(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a key stands in the file, 1-based."""
+    """A key's position in the file, 1-based."""
 
     line: int
     column: int
@@ -74,10 +74,10 @@ class YamlSource:
         source: the file's name, for messages.
         data: its bytes.
         tree: mappings, lists, text, numbers, booleans, `None` and `Ambiguous`; keys are always text.
-        positions: key path -> where the key (or the list's item) stands.
+        positions: key path -> the position of the key (or of the list's item).
         numbers: key path -> a number as it was written, where that differs from how we would write it.
         problems: what is wrong and yet leaves the rest readable: a duplicate key (the first one counts), an anchor.
-        unread: key paths whose value is told under `problems` and is `None` in the tree: aliases.
+        unread: key paths whose value is reported in `problems` and is `None` in the tree: aliases.
     """
 
     source: str

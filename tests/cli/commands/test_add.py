@@ -456,7 +456,7 @@ def python_version(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("signature", "message", "hint"),
     [
-        (None, "predict.py is a Python file, which does not tell its inputs and outputs", "--signature"),
+        (None, "predict.py is a Python file, which does not describe its inputs and outputs", "--signature"),
         ("[1]", "signature.yaml:1:1: must be a mapping", "For example"),
         ("{inputs: {", "signature.yaml:1:", "For example"),
         ("{inputs: {}}", "must hold `inputs` and `outputs`", "For example"),

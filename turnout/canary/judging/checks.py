@@ -1,4 +1,4 @@
-"""The checks of a canary: is it as good as the baseline, is it worse, or can nobody tell yet?
+"""The checks of a canary: is it as good as the baseline, is it worse, or is it undecided?
 
 Pure.
 
@@ -39,7 +39,8 @@ SLOW_SHARE = 0.05
 """Slow is what takes longer than the bound that at most this share of the baseline's requests exceeds: its p95."""
 
 AGREEMENT_MARGIN = 0.01
-"""An agreement is good once it is surely over the floor less this much: exactly at the floor nothing could tell."""
+"""An agreement is good once it is proved to be above the floor minus this margin: a rate exactly at the floor would
+never be decided."""
 
 MISSING = "MISSING"
 """The state of an alarm that is not there."""
@@ -83,7 +84,7 @@ class Check:
         verdict: the answer.
         sentence: the answer with its numbers, for people.
         needed: of an inconclusive check, about how many more requests to the canary (of `agreement`: comparisons) until
-            it can tell, should the rates stay as they are; None where nobody can say.
+            it is decided, should the rates stay as they are; None where that is unknown.
         evidence: how far both claims have got; None of a check that counts nothing, or nothing yet.
     """
 
@@ -246,7 +247,7 @@ def _answer(
     Args:
         name: the check's.
         trials: what decides.
-        claim: what can be told of trials, with so many times all the requests.
+        claim: the verdict on trials, with so many times all the requests.
         measured: the sentence that says what was seen.
         counted: what the trials are.
     """

@@ -45,7 +45,7 @@ class AgreementCounts:
     note: str = ""
 
     def plus(self, later: AgreementCounts) -> AgreementCounts:
-        """Both together; what was not compared is told of the later ones."""
+        """Both together, with the later one's reason for not comparing."""
         return AgreementCounts(self.compared + later.compared, self.agreed + later.agreed, later.note)
 
 

@@ -1,6 +1,6 @@
 """Sequential tests of rates that stay valid however often one looks, and whenever one stops.
 
-The e-value is a likelihood ratio. Above stands a mixture over all rates (the mean likelihood under a Beta prior for
+The e-value is a likelihood ratio. Its numerator is a mixture over all rates (the mean likelihood under a Beta prior for
 each arm), below the largest likelihood that the hypothesis allows:
 
     E = mean over rates of L(rates) / max over rates in H of L(rates)
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 PRIOR = (0.5, 10.0)
-"""Alpha and beta of the Beta prior: faults are rare, mostly under 10%. It decides how soon a test can tell, never
+"""Alpha and beta of the Beta prior: faults are rare, mostly under 10%. It decides how soon a test decides, never
 whether it is right."""
 
 MOST_TRIALS = 10_000_000
@@ -84,11 +84,11 @@ def evidence_of_under(trials: ArmTrials, rate: float) -> float:
 
 
 def project(trials: ArmTrials, is_decided: Callable[[float], bool]) -> int | None:
-    """How many more requests until something can be told, if their rates stay as they are.
+    """How many more requests a decision needs, if the rates stay as they are.
 
     Args:
         trials: those of the arm whose further requests are counted.
-        is_decided: whether it can be told once there are so many times the requests; once true it stays true.
+        is_decided: whether so many times the requests decide it; once true it stays true.
 
     Returns:
         At least 1, rounded up to two digits; None where it takes more than `MOST_TRIALS`.

@@ -30,18 +30,18 @@ __all__ = [
 ]
 
 MOST_BAKES = 3
-"""A step that nothing can be told of is watched for so many bakes; then the canary is left as it is."""
+"""An undecided step is watched for so many bakes; then the canary is left as it is."""
 
 
 class Phase(StrEnum):
     """Where a run is."""
 
     BAKING = "baking"  # the canary has its share, and is watched for at least the bake
-    WAITING = "waiting"  # the bake is over, and nobody can tell yet
+    WAITING = "waiting"  # the bake is over, and the checks are undecided
     PROMOTED = "promoted"  # every step was successful: all traffic goes to the new versions
     ROLLED_BACK = "rolled_back"  # a check failed: no traffic does
-    PAUSED = "paused"  # a check failed, and `auto_rollback` is off: it keeps its share until somebody decides
-    LEFT = "left"  # nobody could tell for too long: it keeps its share until somebody decides
+    PAUSED = "paused"  # a check failed, and `auto_rollback` is off: it keeps its share until a user decides
+    LEFT = "left"  # undecided for too long: it keeps its share until a user decides
 
 
 TERMINAL = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK, Phase.PAUSED, Phase.LEFT})

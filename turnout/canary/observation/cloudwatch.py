@@ -35,7 +35,7 @@ LAG_S = 120.0
 """Metrics of the last minutes are not all there yet, and errors come after the requests that they belong to."""
 
 LONGEST_S = 15 * 24 * 3600.0
-"""Metrics of whole minutes are kept so long; of what is older CloudWatch tells nothing by the minute."""
+"""Metrics of whole minutes are kept so long; CloudWatch has no older values by the minute."""
 
 MOST_QUERIES = 500
 """Of one GetMetricData call."""

@@ -1,4 +1,4 @@
-"""What can be asked of whoever saw a stage's traffic, and what it is asked about.
+"""The interface of sources that saw a stage's traffic.
 
 `Source` is what turnout.canary.rollout.rollout sees of turnout.canary.observation.local and
 turnout.canary.observation.cloudwatch.

@@ -114,7 +114,7 @@ def prepare(
 
     Raises:
         EditError: a name is not known, a canary is on or none is, or models.yaml cannot be edited.
-        ProblemsError: models.yaml would not be right: above all, a version that cannot stand in for another.
+        ProblemsError: models.yaml would not be right: above all, a version that cannot replace another.
     """
     old = project.manifest
     new = EDITS[action.kind](old, action)

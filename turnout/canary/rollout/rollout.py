@@ -74,7 +74,7 @@ def carry_out(
     Raises:
         RolloutError: another rollout is half-done, the live stage is not what the manifest says, or a function is
             missing.
-        ManifestChangedError: somebody saved the manifest since it was read; nothing was done.
+        ManifestChangedError: the manifest was saved since it was read; nothing was done.
         StageControlError: the stage cannot be read or changed.
     """
     check_finished(log)
@@ -97,7 +97,7 @@ def carry_out(
 
 
 def _begin_observation(source: Source, prepared: Prepared) -> dict[str, Any]:
-    """From where on the canary is observed; nothing where it ends, or where nobody can say."""
+    """When the observation of the canary starts; empty where the canary ends, or where no source answers."""
     if not prepared.watched:
         return {}
     try:
@@ -189,7 +189,7 @@ def mend(
 
     Raises:
         RolloutError: models.yaml was changed by hand since, to something else, or the record does not say what to do.
-        ManifestChangedError: somebody saved models.yaml at this moment.
+        ManifestChangedError: models.yaml was saved at this moment.
         StageControlError: the stage cannot be read or changed.
     """
     rollout = log.unfinished()

@@ -78,7 +78,7 @@ def patch_calls(live: StageState, change: StageChange) -> tuple[tuple[StageOpera
     Each call is one switch of the traffic. A canary that ends by promotion takes two: one moves the baseline and sends
     it everything, the other removes the canary, which by then sees nothing (AWS's documented order). AWS also offers
     to copy the overrides onto the variables; that would leave the baseline telling its functions that it is the canary.
-    Where somebody did that, every change resets it.
+    Where that was done, every change resets it.
     """
     wanted = dict(change.variables)
     if live.variables.get(CANARY_VARIABLE, CANARY_VALUES[False]) != CANARY_VALUES[False]:
@@ -129,7 +129,7 @@ class Difference:
 
     Args:
         subject: a stage variable, `CANARY` where only one of the two has a canary, `SHARE` where the shares differ.
-        sentence: the two values and where they stand.
+        sentence: the two values and their places.
     """
 
     subject: str

@@ -165,7 +165,7 @@ class LambdaFunctions:
     def has(self, name: str) -> bool:
         """Whether there is a function of that name and alias, `shop-local_iris_v2:live`: asked without running it.
 
-        True also where nobody can say: who may not call it may still move the traffic.
+        True also where that is unknown: a user without permission to call it may still move the traffic.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 

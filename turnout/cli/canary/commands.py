@@ -267,7 +267,7 @@ def do(
     if target is not None and not now:
         raise CommandError("--url and --stack have no effect without --now.", "Add --now.")
     with editing_alone(manifest):
-        check_finished(log_of(manifest))  # else a half-done promotion is told as `prod has no canary`
+        check_finished(log_of(manifest))  # else a half-done promotion is reported as `prod has no canary`
         project = load(manifest)
         action = make_action(find_stage(project.manifest, stage))
         try:
@@ -287,7 +287,7 @@ def do(
 
 
 def remark_on_release(rollout: Rollout) -> str:
-    """What a canary with new code and routes asks of whoever deploys next."""
+    """What the next deployment must do after a canary with new code and routes."""
     if rollout.action == "rollback":
         return (
             "This checkout still has the new code and routes: the next `pulumi up` would deploy them for all requests."

@@ -22,7 +22,7 @@ CHART_WIDTH = 50
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = "_.:-=+*#"
 LEAST_TOP = 0.01
-"""The error rate that a full block stands for at the least."""
+"""The smallest error rate that fills a block."""
 
 QUIET_S = 60.0
 """In a pipe a line is printed so often, even where nothing changes."""

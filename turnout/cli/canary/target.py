@@ -86,7 +86,7 @@ def log_of(manifest: Path) -> RolloutLog:
 
 @contextmanager
 def editing_alone(manifest: Path) -> Iterator[None]:
-    """While nobody else edits the manifest; what cannot be done is told."""
+    """While no other command edits the manifest; turns errors into command errors."""
     from turnout.project.manifest_file import editing
 
     with (

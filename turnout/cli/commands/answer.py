@@ -23,12 +23,12 @@ SHOWN_CHARACTERS = 60
 """Characters of one text value that are printed."""
 
 MOST_BYTES = 500
-"""Of an error that nobody here wrote, a page of a proxy say."""
+"""Characters shown of an error that Turnout did not write, such as a proxy's page."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownOutput:
-    """One output, whatever form the answer came in; an empty `datatype` where the form does not tell."""
+    """One output, whatever form the answer came in; `datatype` is empty where the form leaves it out."""
 
     name: str
     datatype: str
@@ -93,7 +93,7 @@ def flat(nested: Any) -> tuple[Any, ...]:
 
 
 def shape_of(nested: Any) -> tuple[int, ...]:
-    """The dimensions of nested lists, as the first element of each tells."""
+    """The dimensions of nested lists, read from the first element of each."""
     if not isinstance(nested, list):
         return ()
     return (len(nested), *(shape_of(nested[0]) if nested else ()))

@@ -32,7 +32,7 @@ def models(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption =
 
 
 def table_rows(project: Project) -> Iterator[tuple[str, ...]]:
-    """A line per tensor; what belongs to the version stands on the version's first."""
+    """A line per tensor; the version's own columns are on its first line."""
     from turnout.plan.checks.graphs import graph_signatures
 
     graphs = graph_signatures(project.manifest, project.artifacts)

@@ -223,7 +223,7 @@ def find_first(samples: Iterator[tuple[int, Sample]], file: Path, model: str) ->
 
 
 def check_version(sender: Replay, model: str, version: str, sample: Sample, *, is_known: Callable[[str], bool]) -> None:
-    """Have a version answer once, uncounted: its model is loaded then, and what would fail each time is told once."""
+    """Call a version once without counting it: that loads the model, and reports a lasting failure once."""
     from turnout.client.connection import UnreachableError
 
     try:

@@ -87,7 +87,7 @@ ServicesOption = Annotated[
     ServicesMode | None,
     typer.Option(
         help="Who may call /restapis, Lambda's Invoke API, /turnout and /metrics: programs on this machine (local), "
-        "callers with the token that `turnout keys --services` prints (token), or nobody (off). Default: "
+        "callers with the token that `turnout keys --services` prints (token), or no one (off). Default: "
         "`local` on a loopback address, else `token`.",
         show_default=False,
     ),

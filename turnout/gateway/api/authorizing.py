@@ -30,7 +30,7 @@ class CallerChecks:
         """Find out who sent a request; the error where it is refused.
 
         Args:
-            exchange: is told who it was.
+            exchange: gets the caller.
             routed: what the request is for.
             is_whole: whether its body has arrived.
 

@@ -166,7 +166,7 @@ class Gateway:
         self._throttled_logged = float("-inf")
 
     def _find_closed(self) -> Iterator[str]:
-        """Say which stages nobody can call here."""
+        """Yield a sentence for each stage that cannot be called here."""
         for name, stage in self.stages.snapshot.stages.items():
             operations = stage.document.operations
             if not self._checks.signing_keys and any(operation.access is Access.IAM for operation in operations):
@@ -413,7 +413,7 @@ class Gateway:
             _LOG.exception("request %s failed inside the gateway", exchange.request_id)
             response = self._refuse(exchange, BROKEN)
         except asyncio.CancelledError:
-            # The client hung up: the log says so (499, as web servers do), nobody reads the response.
+            # The client hung up: the log says so (499, as web servers do), nothing reads the response.
             self._finish(exchange, Response(499))
             raise
         return self._finish(exchange, response)

@@ -56,7 +56,7 @@ class Identifiers:
     def _refill(self) -> None:
         self._digits = self._random_bytes(_DIGITS // 2 * _BATCH).hex()
         # Twelve bytes are sixteen characters. Where the last byte is 0, the first fifteen spell the other eleven, and
-        # the last one stands where their padding would.
+        # the last one takes the place of their padding.
         extended = bytearray(self._random_bytes(12 * _BATCH))
         extended[11::12] = bytes(_BATCH)
         self._extended = pybase64.urlsafe_b64encode(extended).decode("ascii")

@@ -1,4 +1,4 @@
-"""Who may read the pages: whoever the services let in, and anyone for stages whose document is open to anyone.
+"""Who may read the pages: callers that the services admit, and anyone for stages without authentication.
 
 The pages show what `/openapi.json` and the catalogue show. Unlike the other services they answer browsers, so another
 site must not be able to read or embed them.

@@ -79,7 +79,7 @@ class DocsHandler:
             return answer_file(request, parts[0])
         shown, stages = self._source.shown, self._stages_for(reader)
         if not stages:
-            return answer_text(403, "Every stage asks who calls it: its documentation is for whoever has the token.")
+            return answer_text(403, "Every stage requires authentication: its documentation needs the token.")
         stage = stages.get(parts[0]) if parts else next(iter(stages.values()))
         if stage is None:
             return answer_text(404, f"There is no such stage. There are: {', '.join(stages)}.")

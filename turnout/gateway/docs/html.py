@@ -41,7 +41,7 @@ def join(children: Iterable[Child]) -> Html:
 
 
 def prose(text: str) -> Html:
-    """A description: paragraphs at empty lines, and what stands in backticks as code."""
+    """A description: paragraphs at empty lines, and text in backticks as code."""
     return join(tag("p", rich(part)) for part in re.split(r"\n\s*\n", text.strip()) if part)
 
 

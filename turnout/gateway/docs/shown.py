@@ -21,7 +21,7 @@ from turnout.protocol.tensors.datatypes import Signature
 
 @dataclass(frozen=True, slots=True)
 class ShownOperation:
-    """One operation of the document, and where it stands."""
+    """One operation of the document, and its place."""
 
     method: str
     path: str

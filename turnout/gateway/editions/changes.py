@@ -52,7 +52,7 @@ def _stages(before: Edition, after: Edition) -> Iterator[str]:
 
 
 def carry_over(state: ControlState, before: Edition, after: Edition) -> ControlState:
-    """The control state under a new edition: a stage whose plan did not change stays as somebody may have set it.
+    """The control state under a new edition. A stage whose plan did not change keeps what the control plane set.
 
     Args:
         state: the present one.

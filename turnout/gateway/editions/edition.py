@@ -157,7 +157,7 @@ def build_gateway(
     Args:
         project: the manifest and its artifacts.
         plan: made of them.
-        functions: what runs the plan's functions; closed by whoever made it.
+        functions: what runs the plan's functions; closed by its maker.
         apis: the plan's documents, where they were made already.
         stage: answers paths that name none; empty is the manifest's first.
         keys: stage -> API key, for the stages that ask for one.

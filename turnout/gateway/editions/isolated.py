@@ -22,7 +22,7 @@ from turnout.plan.values import Plan
 from turnout.project.project import Project
 
 RUNTIME = "runtime"
-"""The runtime's name where progress is told."""
+"""The runtime's name where progress is shown."""
 
 IDLE_S = 300.0
 """How long an environment waits for its next call; Lambda's wait some minutes."""
@@ -61,7 +61,7 @@ def open_isolated(
         project: the manifest and its artifacts.
         plan: made of them.
         isolation: limits; the defaults where it is None.
-        progress: told as packages are built, from other threads.
+        progress: called as packages are built, from other threads.
         share: how many processes serve together, each with its share of the environments.
         make_slots: see `IsolatedFunctions`.
         before: see `IsolatedFunctions`; with it the packages are built when they are prepared.

@@ -42,7 +42,7 @@ class Rebuilt:
 
     Args:
         edition: None where something is wrong.
-        problems: what is wrong, as `turnout validate` tells it; empty where nothing is.
+        problems: as `turnout validate` reports them; empty where there are none.
         files: everything that the outcome depends on, as it was when it was read or earlier.
     """
 
@@ -62,7 +62,7 @@ def rebuild(path: Path, before: Edition, *, functions_of: FunctionsOf, gateway_o
         functions_of: makes functions.
         gateway_of: makes a gateway.
     """
-    logging.disable()  # what goes wrong here is told as a problem of the files
+    logging.disable()  # errors here are reported as problems of the files
     manifest_stamp = stamps_of([path.absolute()])
     manifest = find_what_is_there(path)
     versions = manifest.versions if manifest else ()
@@ -136,7 +136,7 @@ def find_files(path: Path, edition: Edition | None = None, versions: Sequence[Ve
 
     Args:
         path: the manifest.
-        edition: it tells the artifacts' data files, too, and what all its files were when they were read.
+        edition: has the artifacts' data files, too, and the state of all its files when they were read.
         versions: those that the manifest names; empty where nothing of it could be read.
     """
     files = [path.absolute()]

@@ -33,7 +33,7 @@ class EditionFunctions(Functions, Protocol):
         ...
 
     def notify_opened(self, callback: Callable[[str], None]) -> None:
-        """Tell the name of every function opened from now on, where an open one outlives a change of its files."""
+        """Report the name of every function that is opened later, where an open one outlives a change of its files."""
         ...
 
     def note_deaths(self, deaths: Mapping[str, tuple[str, int]]) -> None:
@@ -85,8 +85,8 @@ class Switch:
         functions_of: makes functions of further editions.
         gateway_of: makes gateways of further editions.
         preload: open everything that is new in an edition before going over to it.
-        on_open: told of every function that is opened, or None.
-        on_unprepared: told when a request finds an edition named that is not there; the worker must end.
+        on_open: called with every function that is opened, or None.
+        on_unprepared: called when the control state names an edition that this worker lacks; the worker must end.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Calls of functions that nobody waits for: asynchronous invocations and the copies that shadow versions get.
+"""Calls whose answers are not awaited: asynchronous invocations and the copies that shadow versions get.
 
 All state is the event loop's.
 
@@ -17,7 +17,7 @@ from turnout.gateway.functions.invocation import Invocable, Invocation
 log = logging.getLogger("turnout.functions")
 
 LIMIT = 256
-"""Calls at once in one process; more are refused, so that what nobody waits for never fills the memory."""
+"""Calls at once in one process; more are refused, so that these calls never fill the memory."""
 
 TIMEOUT_S = 900.0
 """Lambda's longest; a function's own timeout ends its calls before."""

@@ -73,7 +73,7 @@ class Current:
     """The functions of the edition that is served at this moment: what calls them may outlive its own edition.
 
     Args:
-        functions: those of the first edition; whoever goes over to another sets it.
+        functions: those of the first edition; set on every switch to another.
     """
 
     def __init__(self, functions: Named) -> None:
@@ -175,7 +175,7 @@ REGION = "local"
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """One session opened, or not: what `preload` tells while it works.
+    """One session opened, or not: what `preload` reports while it works.
 
     Args:
         function: which.

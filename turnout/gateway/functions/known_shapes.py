@@ -1,6 +1,6 @@
 """The shapes with which a function's runs were short.
 
-What a run costs follows its inputs' shapes, and a body's size does not tell them: 40,000 numbers are added in
+What a run costs follows its inputs' shapes, and a body's size does not show them: 40,000 numbers are added in
 microseconds to one number, and for seconds where 20,000 in rows meet 20,000 in columns. So a run goes on the event loop
 only with shapes that were short in a thread.
 """

@@ -53,7 +53,7 @@ class CaptureFile:
         return len(text)
 
     def write_bytes(self, lines: bytes) -> None:
-        """Add lines; whoever calls keeps other processes from doing so meanwhile.
+        """Add lines; the caller keeps other processes from doing so meanwhile.
 
         Raises:
             OSError: they could not be written, or the file is as large as it may be.

@@ -28,7 +28,7 @@ class LineWriter:
 
     Args:
         stream: where lines go. While it takes none (its reader has gone, its disk is full) lines are dropped and the
-            server goes on; a warning tells when that began, and when it ended.
+            server goes on; a warning says when that began, and when it ended.
         lock: held while lines are written, by processes that share the stream.
         delay_s: how long a line may wait.
         name: what the lines are, for warnings.

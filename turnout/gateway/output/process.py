@@ -96,7 +96,7 @@ class Output:
             self._real[name] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
 
     def redirect(self) -> None:
-        """Start the output process, and print to it from now on; nothing where that is done already.
+        """Start the output process and print to it afterwards; does nothing where that is already done.
 
         Raises:
             OutputError: the system has no room for another process.

@@ -1,7 +1,7 @@
 """Who may call: an operation's `security`, and a stage's API keys.
 
 Open is an operation that names no scheme. API keys, signatures and tokens are checked. Everything else (Cognito, a
-Lambda authorizer, a scheme nobody knows) cannot be checked on this machine and is refused, every time.
+Lambda authorizer, an unknown scheme) cannot be checked on this machine and is refused, every time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Access(Enum):
 
 
 REFUSAL_OF: Mapping[Access, GatewayError] = {Access.IAM: UNSIGNED, Access.AUTHORIZER: UNAUTHORIZED}
-"""What a request is told where this machine cannot check its credentials."""
+"""The error where this machine cannot check a request's credentials."""
 
 
 FEW_KEYS = 3
@@ -44,7 +44,7 @@ class ApiKey:
     """One key of a usage plan: callers send `value`, functions see both.
 
     Args:
-        id: AWS's identifier, or what stands for it here.
+        id: AWS's identifier, or its local substitute.
         value: empty where only the key's digest is kept.
         digest: as `turnout.protocol.aws.callers.digest_key` makes it; empty where the value is kept.
         consumer: whose key it is; None where a stage's callers have no names.

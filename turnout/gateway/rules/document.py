@@ -79,7 +79,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ApiDocument:
-    """A document, compiled. `notes` tells what the user should know, a sentence each."""
+    """A document, compiled. `notes` are sentences that the user should read."""
 
     operations: tuple[Operation, ...]
     routes: Routes[Operation]

@@ -107,8 +107,8 @@ def _allowed_headers(
 ) -> Iterator[tuple[str, str]]:
     """The headers of an error as the page of that origin gets them.
 
-    AWS sends a constant origin whoever asks, and the browser compares; of several it names whichever asks. Here only an
-    origin that the stage allows is ever named, as in the answers of functions.
+    AWS sends a constant origin to every caller, and the browser compares; of several it names whichever asks. Here only
+    an origin that the stage allows is ever named, as in the answers of functions.
     """
     for name, value in headers:
         if name.lower() != _ALLOW_ORIGIN or value == ANY_ORIGIN:

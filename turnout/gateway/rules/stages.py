@@ -33,7 +33,7 @@ class CanarySettings:
         percent: 0-100, fractions count.
         overrides: merged over the stage's variables; may add new ones.
         deployment_id: may be the stage's own.
-        use_stage_cache: kept and told; there is no cache here.
+        use_stage_cache: kept and returned; there is no cache here.
     """
 
     percent: float
@@ -59,7 +59,7 @@ class StageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A snapshot of an API that somebody had made; here all of them run the same code and routes.
+    """A snapshot of an API that was made through the control plane; here all of them run the same code and routes.
 
     Args:
         id: six letters and digits.
@@ -98,7 +98,7 @@ class StageSettings:
 
 
 def own_bucket(stage: str, throttle: Throttle) -> Bucket:  # noqa: ARG001 - a process alone needs no name
-    """A counter that nobody else sees."""
+    """A counter that no other process sees."""
     return TokenBucket(throttle)
 
 
@@ -165,7 +165,7 @@ class CompiledStage:
     limits: Mapping[str, CallerLimits] = field(default_factory=dict)
 
     def share(self, random: Callable[[], float]) -> Share:
-        """The share of one request: an independent draw each time, nobody sticks to a side."""
+        """The share of one request: an independent draw each time; no caller keeps a side."""
         canary = self.canary
         if canary is None or random() * 100 >= self.percent:
             return self.baseline
@@ -183,8 +183,8 @@ class Snapshot:
     Args:
         stages: by name.
         default: or None.
-        direct: raw path -> where it leads, for every path that is a route as it stands: what `locate` and the routes
-            would find, found at once.
+        direct: raw path -> where it leads, for every path that is a route without parameters: what `locate` and the
+            routes would find, found at once.
     """
 
     stages: Mapping[str, CompiledStage]
@@ -192,7 +192,7 @@ class Snapshot:
     direct: Mapping[str, DirectPath]
 
     def locate(self, path: str) -> tuple[CompiledStage | None, str, str]:
-        """The stage of a raw path, the path within the stage, and the path as `requestContext` tells it.
+        """The stage of a raw path, the path within the stage, and the path as `requestContext` has it.
 
         Recorded from AWS: slashes before the stage vanish everywhere, slashes behind it vanish from the path only.
         """

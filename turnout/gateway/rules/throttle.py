@@ -45,7 +45,7 @@ class TokenBucket:
         self._last: float | None = None
 
     def take(self, now: float) -> bool:
-        """Take one token; a clock that goes back counts as one that stands still."""
+        """Take one token; a clock that goes back counts as one that stopped."""
         if self._last is None:
             self._last = now
         elif now > self._last:

@@ -47,7 +47,7 @@ class TokenRules:
 
 
 class KeysNeededError(Exception):
-    """A token cannot be checked before the keys are read; whoever catches it calls `refresh`, and checks again."""
+    """A token cannot be checked before the keys are read; the caller calls `refresh` and checks again."""
 
     def __init__(self, keys: TokenKeys) -> None:
         super().__init__()

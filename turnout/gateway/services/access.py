@@ -1,6 +1,6 @@
-"""Who may use the services beside the API: programs on this machine, whoever has this run's token, or nobody.
+"""Who may use the services: programs on this machine, callers with this run's token, or no one.
 
-A check of addresses cannot tell a program on this machine from a stranger behind a proxy on this machine that adds no
+A check of addresses cannot distinguish a program on this machine from a stranger behind a local proxy that adds no
 header, as nginx's plain `proxy_pass` does. Whoever puts a proxy in front takes `token` or `off`.
 """
 
@@ -34,7 +34,7 @@ def make_token() -> str:
 
 
 def make_guard(token: str) -> Guard:
-    """What lets in whoever has the token, or programs on this machine where there is none."""
+    """The check that admits callers with the token, or programs on this machine where there is none."""
     return (lambda handle: with_token(handle, token)) if token else local_only
 
 

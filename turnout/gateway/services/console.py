@@ -13,7 +13,7 @@ class Console(Protocol):
 
     @property
     def handle(self) -> Handler:
-        """Answers every path below `/console`, whoever asks: it has a check of its own."""
+        """Answers every path below `/console`: it has a check of its own."""
 
     @property
     def front(self) -> Front:

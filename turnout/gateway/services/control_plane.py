@@ -57,7 +57,7 @@ class ControlPlane:
             return error.response()
 
     def _answer(self, request: Request, segments: list[str]) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method  # whoever sends the answer drops its body
+        method = "GET" if request.method == "HEAD" else request.method  # the HTTP server drops its body
         match method, segments:
             case "GET", []:
                 return answer(200, {"item": [self._api_row(api) for api in self._apis.values()]})
@@ -97,7 +97,7 @@ class ControlPlane:
         raise _not_found("Invalid stage identifier specified")
 
     def _deployments(self, api: RestApi, state: ControlState | None = None) -> list[Deployment]:
-        """Those that the API's stages were planned on or are on, and those that somebody made."""
+        """Those that the API's stages were planned on or are on, and those that clients made."""
         state = state or self._read()
         made = [deployment for deployment in state.deployments if deployment.api == api.id]
         live = [stage for stage in state.stages if stage.api == api.id]

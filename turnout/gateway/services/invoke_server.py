@@ -16,7 +16,7 @@ from turnout.http_server.server import REFUSALS, Limits, serving
 from turnout.http_server.service import Service
 
 LIMITS = Limits(shutdown_s=1.0)
-"""The environment is dead when its server ends: nobody reads what is still to be answered."""
+"""The environment is dead when its server ends: its remaining answers have no reader."""
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""`GET /turnout/metrics?stage=prod`: what the counters of a stage say, or of all, for whoever judges its canary.
+"""`GET /turnout/metrics?stage=prod`: a stage's counters, or all stages', for judging canaries.
 
 Read by turnout.canary.observation.
 """

@@ -252,7 +252,7 @@ def _make_server_metrics(state: SharedState, dropped: Mapping[str, int]) -> Iter
     reloads.add_metric(["failure"], gauges.counted(Event.FAILED_RELOAD))
     yield reloads
     lines = CounterMetricFamily(
-        "turnout_dropped_lines", "Lines of output that nobody read in time and that were dropped.", labels=["stream"]
+        "turnout_dropped_lines", "Lines of output that were not read in time and were dropped.", labels=["stream"]
     )
     for stream, number in dropped.items():
         lines.add_metric([stream], number)

@@ -33,7 +33,7 @@ class ServiceParts:
     Args:
         state: of all workers.
         samples: of all workers.
-        guard: the check that stands before every service.
+        guard: the check before every service.
         run: names this run of the server.
         dropped: lines of output and of the capture that were dropped since the start, by stream.
         console: the page for browsers, or None.

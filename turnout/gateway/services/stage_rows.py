@@ -1,4 +1,4 @@
-"""Stages, deployments and APIs as API Gateway tells them.
+"""Stages, deployments and APIs as API Gateway returns them.
 
 Source: botocore's model of API Gateway; which members are left out when they are empty was recorded from AWS.
 """

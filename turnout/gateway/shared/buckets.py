@@ -97,7 +97,7 @@ class SharedBucket:
         self._lock = lock
         self._number = number
         self._throttle = throttle
-        self._generation = generation + 1  # 0 is a row that nobody has used
+        self._generation = generation + 1  # 0 is a row that was never used
         self._held = 0  # tokens on lease
         self._held_until = 0.0
         self._lease = 0  # how many the next one may be: it doubles while they are spent in time

@@ -1,6 +1,6 @@
 """How many requests went where, how they ended and how long they took: counted by every worker, summed on reading.
 
-Each worker has rows of its own that nobody else writes, so counting takes no lock; a worker that is started again
+Each worker has rows of its own that no other process writes, so counting takes no lock; a worker that is started again
 counts on in the rows of the one that died.
 """
 
@@ -21,7 +21,7 @@ BOUNDS_S = (
 """Upper bounds of the histogram's buckets, each included; one more bucket holds what took longer."""
 
 CAPACITY = 4096
-"""Rows: stages times functions times two, where called. What comes after them is not told; one row more takes it."""
+"""Rows: stages times functions times two, where called. What comes after them is counted in one further row."""
 
 
 ERROR_STATUSES = (
@@ -136,7 +136,7 @@ class Counters:
         return Directory.size_of(CAPACITY) + workers * (CAPACITY + 1) * _ROW_BYTES
 
     def use_rows_of(self, worker: int) -> None:
-        """Write that worker's rows from now on: a forked process says who it is."""
+        """Start writing that worker's rows: a forked process calls it with its number."""
         self._first = worker * (CAPACITY + 1) * _COLUMNS
         self._places.clear()
 

@@ -40,7 +40,7 @@ class Directory:
         return HEAD_BYTES + capacity * ROW_BYTES
 
     def number_of(self, name: str) -> int:
-        """The row of a name, which has one from then on; names too long to store are told apart by their digest.
+        """The row of a name, which has one from then on; names too long to store are distinguished by their digest.
 
         Raises:
             DirectoryFullError: there is no row left.

@@ -1,6 +1,6 @@
 """What each worker has at this moment, and how often workers and the project's files were replaced, for `/metrics`.
 
-Each worker writes its own numbers once a second and nobody else does, so that takes no lock; the supervisor alone
+Each worker writes its own numbers once a second and no other process does, so that takes no lock; the supervisor alone
 counts restarts and reloads.
 """
 

@@ -16,7 +16,7 @@ class SharedLock:
     """As many locks as are asked for, each a byte of a file without a name.
 
     POSIX record locks belong to a process, so threads of one process exclude each other by a lock of their own. Locking
-    and unlocking takes 1.5 us where nobody waits.
+    and unlocking takes 1.5 us where no process waits.
     """
 
     def __init__(self) -> None:

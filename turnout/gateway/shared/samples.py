@@ -1,4 +1,4 @@
-"""Sampled requests, kept for whoever checks a canary's agreement, whichever worker answered them and is asked.
+"""Sampled requests of all workers, kept for checking a canary's agreement; any worker returns them.
 
 They lie in anonymous memory only, a bounded part of it, and for a bounded time.
 """

@@ -40,7 +40,7 @@ class SharedSpanCounts:
         self._words[_FIRST + self.worker * _PER_WORKER] += number
 
     def count_dropped(self, number: int) -> None:
-        """Count spans that nobody took."""
+        """Count dropped spans."""
         self._words[_FIRST + self.worker * _PER_WORKER + 1] += number
 
     def exported(self) -> int:

@@ -55,7 +55,7 @@ class ControlState:
         edition: which reading of the project's files is served; only a reload changes it.
         stages: every stage.
         api_keys: stage name -> its keys.
-        deployments: those that somebody had made, beside the ones that the stages start with.
+        deployments: those made through the control plane, besides the ones that the stages start with.
         deaths: name of a function -> what it was made of, and how many workers it ended or may have ended.
     """
 
@@ -73,7 +73,7 @@ class SharedState:
         workers: how many there are.
 
     Attributes:
-        lock: for whoever else needs one between the workers; see the numbers of this module.
+        lock: for other uses between the workers; see the numbers of this module.
         counters: of the worker that this process is; see `become`.
         callers: the same, by consumer instead of function.
         buckets: the throttles'.
@@ -132,7 +132,7 @@ class SharedState:
         return number
 
     def generation_word(self) -> memoryview:
-        """Where that number lies, for whoever looks at it before each request: `[0]` reads it in 0.05 us."""
+        """That number's memory, for a look before each request: `[0]` reads it in 0.05 us."""
         return self._head[_GENERATION : _GENERATION + 1]
 
     def read(self) -> tuple[int, ControlState]:
@@ -152,7 +152,7 @@ class SharedState:
         return self.update(lambda _: state)
 
     def update(self, change: Callable[[ControlState | None], ControlState]) -> int:
-        """Change the state as it is now, which nobody else does meanwhile; otherwise as `publish`.
+        """Change the current state under the lock; otherwise as `publish`.
 
         Args:
             change: makes the new state out of the present one, None before the first; what it raises changes nothing.
@@ -207,7 +207,7 @@ class SharedState:
         self._loads[2 * worker + 1] += 1
 
     def open_connections(self, worker: int) -> int:
-        """Those given to a worker that it has not told closed, answered or not."""
+        """Those given to a worker that it has not reported as closed, answered or not."""
         open_now: int = self._loads[2 * worker] - self._loads[2 * worker + 1]
         return open_now
 

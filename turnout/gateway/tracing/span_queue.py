@@ -29,9 +29,9 @@ class SpanQueue(SpanProcessor):
 
     Args:
         exporter: sends a batch, and takes its time.
-        count_exported: told how many spans the collector took.
-        count_dropped: told how many were dropped.
-        report: told whether the collector takes spans, after each batch.
+        count_exported: called with the number of spans that the collector took.
+        count_dropped: called with the number of dropped spans.
+        report: called after each batch with whether the collector takes spans.
         most_waiting: see `MOST_WAITING`.
         delay_s: see `DELAY_S`.
     """

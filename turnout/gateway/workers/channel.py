@@ -51,7 +51,7 @@ class Channel:
         return Channel(one), Channel(other)
 
     def fileno(self) -> int:
-        """For whoever waits until something comes in."""
+        """The descriptor to wait on for messages."""
         return self._socket.fileno()
 
     def move_up(self) -> None:

@@ -1,7 +1,7 @@
 """Versions that end workers: counted, and not served any more after the second time.
 
 A worker that ends while one function runs was ended by it. While several run each of them is suspected, and from then
-on only one of the suspected runs at a time in each worker: the next end tells which it is.
+on only one of the suspected runs at a time in each worker: the next end shows which it is.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""Where Linux tells a control group's share of time: `200000 100000` is two processors, `max 100000` all of them."""
+"""Where Linux has a control group's share of time: `200000 100000` is two processors, `max 100000` all of them."""
 
 
 def processors(quota: Path = QUOTA) -> int:

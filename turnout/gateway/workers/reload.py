@@ -74,7 +74,7 @@ class Reload:
 
     Attributes:
         current: what is served; workers that are started get this.
-        on_files: told which files the last reading depended on.
+        on_files: called with the files that the last reading depended on.
         pid: of the process that reads; 0 where none does.
     """
 
@@ -145,7 +145,7 @@ class Reload:
         """Read the files now, or again after the reading that goes on.
 
         Args:
-            repeat: tell problems again that were told already.
+            repeat: report problems again that were reported already.
         """
         if repeat:
             self._reported = ""
@@ -199,7 +199,7 @@ class Reload:
             self.phase = ReloadPhase.PREPARING
             self._phase_began_s = self._clock()
             self._awaited = set(self._workers.broadcast("prepare", self._next.number, files=(self._file,)))
-            # One that is starting was forked with what is served now, and has to be told once it is ready.
+            # One that is starting was forked with what is served now, and needs the message once it is ready.
             self._awaited |= set(self._workers.alive())
             self._commit_if_ready()
 

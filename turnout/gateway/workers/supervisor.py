@@ -283,7 +283,7 @@ class Supervisor:
     # Workers.
 
     def hear(self, worker: WorkerProcess, channel: Channel) -> None:
-        """Take in what a worker tells."""
+        """Handle a worker's messages."""
         try:
             while (message := channel.receive()) is not None:
                 match message.kind:
@@ -383,7 +383,7 @@ _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class _Hearing:
-    """Called when a worker has told something; it keeps the channel, which a later life of the worker replaces."""
+    """Called when a worker has sent a message; it keeps the channel, which a later life of the worker replaces."""
 
     def __init__(self, supervisor: Supervisor, worker: WorkerProcess) -> None:
         assert worker.channel is not None

@@ -1,7 +1,7 @@
 """Whether files have changed, and whether they are whole.
 
 Files are looked at one by one: a look at 600 of them takes a few milliseconds, and it sees what notifications of the
-kernel do not tell of: network file systems, mounts of a virtual machine, folders that come later, links that lead
+kernel do not report: network file systems, mounts of a virtual machine, folders that come later, links that lead
 elsewhere.
 """
 
@@ -34,7 +34,7 @@ class Watch:
     Args:
         files: files and folders, there or not, as they were when they were read; of a folder only its entries count.
         clock: monotonic seconds.
-        is_written: whether somebody has a file open for writing.
+        is_written: whether a process has a file open for writing.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Watch:
         self._due_s = clock() + LOOK_EVERY_S
 
     def replace_files(self, files: Mapping[Path, FileStamp]) -> None:
-        """Watch these from now on; what has changed in those that were watched before is still told."""
+        """Watch these files; changes of those that were watched before are still reported."""
         self._reported = {file: self._reported.get(file, stamp) for file, stamp in files.items()}
         self._seen = self._look(files)
 
@@ -88,7 +88,7 @@ class Watch:
 def is_open_for_writing(file: Path) -> bool:
     """Whether some process has the file open for writing; False where that cannot be known.
 
-    Linux gives a read lease only on a file that nobody writes; other systems, some file systems and other people's
+    Linux gives a read lease only on a file that no process writes; other systems, some file systems and other people's
     files give none.
     """
     try:
@@ -100,7 +100,7 @@ def is_open_for_writing(file: Path) -> bool:
     except OSError as error:
         return error.errno == errno.EAGAIN
     else:
-        # A writer who comes in this very moment is told to wait, and we to let go, by a signal that is ignored.
+        # A writer that opens the file at this very moment waits; the signal that asks us to let go is ignored.
         with contextlib.suppress(OSError):
             fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         return False

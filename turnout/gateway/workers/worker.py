@@ -61,10 +61,10 @@ class ServerParts:
         gateway_of: makes an edition's gateway.
         preload: open every session before the first request.
         opens_together: what one worker opens all open, so that each has it when its files are edited and broken.
-        progress: hears of every session that is preloaded.
+        progress: called with every session that is preloaded.
         limits: what one client may take.
         refusals: the answers that the HTTP server gives by itself.
-        log: told of what it answers, or None.
+        log: called with each answer, or None.
         flush: writes out what the access log holds back.
         read_s: how long reading the files may take at a reload.
         budget: the memory that loaded versions may take.
@@ -133,7 +133,7 @@ class Worker:
         self._switch: Switch
 
     async def run(self) -> int:
-        """Serve until told to stop; the exit code."""
+        """Serve until the supervisor says stop; returns the exit code."""
         serving = self._serving
         loop = asyncio.get_running_loop()
         first = self._first

@@ -278,7 +278,7 @@ class Workers:
                 worker.channel.close()
 
     def kill(self, *, starting_only: bool = False) -> None:
-        """End all of them at once, or those that serve nobody yet."""
+        """End all of them at once, or those that serve no client yet."""
         for worker in self.alive():
             if not (starting_only and worker.is_ready):
                 with contextlib.suppress(ProcessLookupError):  # called by a signal's handler amid its burial

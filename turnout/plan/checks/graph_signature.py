@@ -19,7 +19,7 @@ from turnout.wording import listed
 from turnout.yaml_text.reader import KeyPath
 
 SignaturesOf = Callable[[CallNode], Sequence[Signature]]
-"""The signatures of all that a call may meet; none where they are not known, and told elsewhere."""
+"""The signatures of every version that a call may reach; none where they are unknown, which is reported elsewhere."""
 
 Tensors = Mapping[str, TensorSpec]
 
@@ -55,11 +55,11 @@ class UnknownError(Exception):
 def signature_of_graph(
     node: Node, signatures_of: SignaturesOf, path: KeyPath = ()
 ) -> tuple[Signature | None, tuple[Finding, ...]]:
-    """The graph's signature and what does not fit in it; None where it cannot be told.
+    """The graph's signature and what does not fit in it; None where it is unknown.
 
     Args:
         node: the graph's outermost node.
-        signatures_of: told a call, the signatures of all that it may meet.
+        signatures_of: returns the signatures of every version that a call may reach.
         path: the keys that lead to the node, for the findings.
     """
     walk = _Walk(signatures_of)

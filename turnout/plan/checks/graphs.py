@@ -15,7 +15,7 @@ from turnout.protocol.routing.graph_nodes import calls_of
 from turnout.protocol.tensors.datatypes import Signature
 
 UNKNOWN = Signature((), ())
-"""The signature of a graph that cannot be told."""
+"""The signature of a graph that is unknown."""
 
 
 def plan_graphs(manifest: Manifest, signatures: Signatures) -> tuple[tuple[ServedGraph, ...], tuple[Problem, ...]]:
@@ -23,7 +23,7 @@ def plan_graphs(manifest: Manifest, signatures: Signatures) -> tuple[tuple[Serve
 
     Args:
         manifest: checked by `parse_manifest`: the models that are called exist, and none calls itself.
-        signatures: (model, version) -> what was read of it; a version that was not read is told elsewhere.
+        signatures: (model, version) -> what was read of it; a version that was not read is reported elsewhere.
     """
     reader = _Reader(manifest, signatures)
     graphs = tuple(
@@ -47,7 +47,7 @@ def graph_signatures(manifest: Manifest, artifacts: Mapping[tuple[str, str], Art
 
 
 class _Reader:
-    """The signatures of graphs, each told once however often it is called."""
+    """The signatures of graphs, each with its problems once however often it is called."""
 
     def __init__(self, manifest: Manifest, signatures: Signatures) -> None:
         self.problems: list[Problem] = []

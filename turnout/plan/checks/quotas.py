@@ -57,7 +57,7 @@ class Count:
         quota: the number used and the number allowed.
         path: the key of the manifest that decides it.
         remedy: what to do where it is exceeded, a sentence.
-        hard: whether AWS would refuse the whole; where not, the user is told and the plan stands.
+        hard: whether AWS would refuse the deployment; otherwise it is only noted.
     """
 
     quota: Quota
@@ -98,7 +98,7 @@ def is_stored(version: Version, size_bytes: int, runtime: RuntimeSizes | None = 
     Args:
         version: as the manifest has it.
         size_bytes: of its artifact.
-        runtime: what stands beside it in its function.
+        runtime: the other files in its function.
     """
     runtime = runtime or RuntimeSizes()
     beside = runtime.code_bytes + runtime.layer_bytes[version.runtime][version.architecture]

@@ -87,7 +87,7 @@ def estimate_schemas(version: ServedVersion | ServedGraph) -> int:
 
 
 def _estimate_example(inputs: Sequence[TensorSpec]) -> int:
-    """An example stands at its version's operation and at its model's, where it is small enough."""
+    """An example is at its version's operation and at its model's, where it is small enough."""
     size = sum(50 + len(tensor.name) + 4 * count_elements(tensor) for tensor in inputs if tensor.required)
     return size if size <= EXAMPLE_BYTES else 0
 

@@ -2,7 +2,7 @@
 
 Pure.
 
-A free dimension and a fixed one go together, since only a call can tell; two fixed ones that differ do not.
+A free dimension and a fixed one go together, since only a call can decide; two fixed ones that differ do not.
 """
 
 from __future__ import annotations

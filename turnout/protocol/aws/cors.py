@@ -1,7 +1,7 @@
 """Cross-origin requests of browsers: which origins a stage allows, and the headers that say so.
 
 API Gateway answers preflights itself, but it passes a proxy answer on as it is: the functions add the headers. A stage
-tells them its origins in stage variables, which a canary's overrides leave alone. Source: API Gateway Developer Guide,
+gets its origins from stage variables, which a canary's overrides leave alone. Source: API Gateway Developer Guide,
 "CORS for REST APIs"; Fetch Standard, "CORS protocol".
 """
 

@@ -145,7 +145,7 @@ def _is_local(host: str) -> bool:
 
 
 def _authorization(environ: Mapping[str, str]) -> dict[str, str]:
-    """The `Authorization` header; a token's file is read anew, since whoever wrote it replaces it."""
+    """The `Authorization` header; a token's file is read again each time, since it is replaced."""
     name, file = TOKEN, environ.get(TOKEN_FILE)
     if file:
         name = TOKEN_FILE

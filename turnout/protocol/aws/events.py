@@ -1,7 +1,7 @@
 """API Gateway's proxy events (version 1), read, and its proxy answers, made.
 
 Events carry the body as text or, since the API declares the binary media type `*/*`, in base64 whatever it holds:
-`isBase64Encoded` alone tells which. Text goes back as text, binary bodies in base64.
+only `isBase64Encoded` says which. Text goes back as text, binary bodies in base64.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Payload limits of API Gateway and Lambda, in bytes. Every other module imports them from here.
 
 The module travels in every zip and imports nothing, so that routers start without numpy.
-Source: API Gateway and Lambda quotas. The two numbers near 6 MB stand in Lambda's own messages: "Request must be
+Source: API Gateway and Lambda quotas. The two numbers near 6 MB are in Lambda's own messages: "Request must be
 smaller than 6291456 bytes for the InvokeFunction operation", "Response payload size exceeded maximum allowed payload
 size (6291556 bytes)".
 """

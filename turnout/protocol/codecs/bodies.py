@@ -13,7 +13,7 @@ from turnout.protocol.codecs.content_encoding import inflate
 from turnout.protocol.errors import RequestError
 from turnout.protocol.tensors.binary_tensors import BinaryPart
 
-# The last is what `curl -d` says when nobody tells it otherwise; a body that is a form is then no JSON, and a 400.
+# The last is the default of `curl -d`; a body that is a form is then no JSON, and a 400.
 _JSON_TYPES = frozenset(
     {"", "application/json", "text/json", "application/x-json", "application/x-www-form-urlencoded"}
 )
@@ -21,7 +21,7 @@ _BINARY_TYPE = "application/octet-stream"
 
 
 def read_body(headers: Mapping[str, str], body: bytes) -> tuple[bytes, BinaryPart | None]:
-    """The JSON text and what stands behind it, None where the request has no binary part.
+    """The JSON text and the binary part after it, None where there is none.
 
     Raises:
         RequestError: UNSUPPORTED_MEDIA_TYPE, UNSUPPORTED_ENCODING, PAYLOAD_TOO_LARGE, INVALID_BINARY, INVALID_REQUEST.

@@ -84,7 +84,7 @@ def _read(document: Any, text: bytes, part: BinaryPart | None, interface: Interf
 
 
 def _not_json(text: bytes, error: orjson.JSONDecodeError) -> RequestError:
-    """INVALID_JSON, saying what stands where."""
+    """INVALID_JSON, with the place and the text there."""
     if not text:
         return RequestError("INVALID_JSON", "the body: expected JSON in UTF-8, got nothing")
     try:

@@ -39,7 +39,7 @@ _TENSOR_FIELDS = frozenset({"name", "shape", "datatype", "parameters", "data"})
 def read_open(payload: Payload, interface: Interface) -> InferenceRequest:
     """The protocol's request: `{"inputs": [{"name", "shape", "datatype", "data"}]}`.
 
-    `model_name` and `model_version` may stand in it (KServe's client sends them) if they name who answers.
+    `model_name` and `model_version` are allowed (KServe's client sends them) if they name the version that answers.
     """
     document = payload.document
     if not document.keys() <= _FIELDS:
@@ -115,7 +115,7 @@ def _read_tensor(tensor: Any, payload: Payload, interface: Interface) -> tuple[s
 
 
 def _find_input(name: Any, interface: Interface) -> Input | None:
-    """What the session takes by that name; None where a `preprocess` stands before it and anything may be sent."""
+    """The session's input of that name; None where a `preprocess` runs first and anything may be sent."""
     if type(name) is not str:
         raise interface.unknown_input(name)
     if interface.free_inputs:

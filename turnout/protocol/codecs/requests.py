@@ -24,7 +24,7 @@ class Payload:
     Args:
         document: the JSON.
         part: the binary tensors behind it, or None.
-        booleans: whether `true` or `false` can stand in the JSON at all.
+        booleans: whether `true` or `false` can be in the JSON at all.
     """
 
     document: dict[str, Any]

@@ -1,7 +1,7 @@
 """An answer's body, JSON that holds arrays, and what Lambda takes of it.
 
 An answer over Lambda's limit would reach the caller as a bare 502, after the function had spent seconds and gigabytes
-on its digits: so it is refused by name, and where the number of elements tells, before a digit is written.
+on its digits: so it is refused by name and, where the number of elements suffices, before a digit is written.
 """
 
 from __future__ import annotations

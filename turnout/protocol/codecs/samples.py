@@ -27,7 +27,7 @@ CAPTURE_KEY = "turnout_capture"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request, without its answer: versions are immutable, so that whoever gave it gives it again.
+    """One request, without its answer: versions are immutable, so its version gives the same answer again.
 
     Args:
         time: when it was answered, seconds since 1970.
@@ -84,7 +84,7 @@ def make_sample(
     """The sample of a request; None where there is none to be kept.
 
     That is where its content encoding cannot be undone, and where something is to be redacted in a request that was
-    refused: nobody knows what stands where in it.
+    refused: the places of its values are unknown.
 
     Args:
         headers: names in lower case.
@@ -203,7 +203,7 @@ def _redact_document(document: dict[str, Any], names: Collection[str]) -> None:
 
 
 def _redact_binary(inputs: list[dict[str, Any]], tail: bytes, names: Collection[str]) -> bytes:
-    """What stands behind the JSON; the inputs' sizes are changed where they are others now."""
+    """The bytes after the JSON; the inputs' sizes are changed where they differ now."""
     parts = []
     position = 0
     for tensor in inputs:

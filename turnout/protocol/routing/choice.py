@@ -19,11 +19,11 @@ ASYNCHRONOUS = "asynchronous"
 """Key of what an event says of an asynchronous run (`turnout.protocol.requests.runs`)."""
 
 MOST_HOPS = 4
-"""So many routers may stand one behind the other: the general router and the model's own are two."""
+"""Most routers in a chain of calls: the general router and the model's own are two."""
 
 
 class RouteError(ValueError):
-    """A route variable that cannot be read; the message says what stands in it."""
+    """A route variable that cannot be read; the message quotes it."""
 
 
 def spell_weight(percent: float) -> str:
@@ -106,7 +106,7 @@ def read_hop(event: Mapping[str, Any]) -> int:
 
 
 def is_shadow(event: Mapping[str, Any]) -> bool:
-    """Whether an event is a copy whose answer nobody sees."""
+    """Whether an event is a copy whose answer is dropped."""
     return bool((event.get("turnout") or {}).get("shadow"))
 
 

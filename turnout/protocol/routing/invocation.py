@@ -32,13 +32,13 @@ class Invoke(Protocol):
     def __call__(
         self, function: str, alias: str, event: Mapping[str, Any], *, deadline_s: float, asynchronous: bool = False
     ) -> Awaitable[Answered]:
-        """Call it, and wait for its answer; what goes wrong is told, not raised.
+        """Call it, and wait for its answer; failures are returned, not raised.
 
         Args:
             function: its name.
             alias: `live` or `next`.
             event: JSON.
             deadline_s: when the caller gives up, a moment of `time.monotonic()`.
-            asynchronous: only have the call accepted; nobody hears what becomes of it.
+            asynchronous: only have the call accepted; its outcome is dropped.
         """
         ...

@@ -1,6 +1,6 @@
 """What a stage serves of thousands of models, in a few stage variables: `choice1=iris.v1,digits.v2,...`.
 
-A stage has 100 variables of 512 characters. Which models stand together depends on the names alone, not on what is
+A stage has 100 variables of 512 characters. Which models share a variable depends on the names alone, not on what is
 served, so a choice that changes changes its own variable and nothing else in it. A canary's overrides are made in the
 same way: they hold the other models of their variable as the baseline has them.
 """

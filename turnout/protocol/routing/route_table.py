@@ -33,7 +33,7 @@ class GraphRoute:
 
     Args:
         node: its steps.
-        signature: its inputs and outputs, as `Signature.to_json` spells them: read only where numpy is at hand.
+        signature: its inputs and outputs, as `Signature.to_json` spells them: read only where numpy is installed.
     """
 
     node: Node
@@ -47,7 +47,7 @@ class ModelRoute:
     Args:
         variable: the stage variable that holds its version; the one with `Route` behind it holds a router's choice.
         versions: by name; none where it is a graph.
-        sticky: where its callers' keys stand.
+        sticky: where its callers' keys are.
         shadow: the version that gets copies, or empty.
         shadow_percent: of how many calls, 0-100.
         fallback: the version that answers when another fails, or empty.

@@ -22,7 +22,7 @@ from turnout.protocol.tensors.json_shapes import read_shape
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """An array and what the wire calls it, which the array alone does not tell: BF16 and UINT16 look alike."""
+    """An array and its datatype on the wire, which the array alone does not have: BF16 and UINT16 look alike."""
 
     datatype: Datatype
     values: Array

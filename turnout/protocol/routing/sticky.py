@@ -14,7 +14,7 @@ from turnout.protocol.errors import RequestError
 
 @dataclass(frozen=True, slots=True)
 class Sticky:
-    """Where the key stands.
+    """Where the key is.
 
     Args:
         kind: a key of `KEY_READERS`.
@@ -48,7 +48,7 @@ def _read_query(event: Mapping[str, Any], name: str) -> str | None:
 
 
 def _read_api_key(event: Mapping[str, Any], _name: str) -> str | None:
-    """The key's id, not the key: whoever gets a new key under the same id stays where it was."""
+    """The key's id, not the key: a caller with a new key under the same id keeps its version."""
     identity = (event.get("requestContext") or {}).get("identity") or {}
     key: str | None = identity.get("apiKeyId")
     return key

@@ -18,7 +18,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class BinaryPart:
-    """What stands behind the JSON, handed out from front to back."""
+    """The binary part after the JSON, handed out from front to back."""
 
     __slots__ = ("_body", "_position")
 

@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Datatype:
-    """One row of the table: a wire name and what stands behind it.
+    """One row of the table: a wire name and its meaning.
 
     Args:
         name: the wire's spelling, `FP32`.

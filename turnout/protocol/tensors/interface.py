@@ -55,9 +55,9 @@ class Interface:
         inputs: by name, in the graph's order.
         required: names of those that every request must have.
         outputs: name -> datatype, in the graph's order.
-        free_inputs: whether a `preprocess` stands before the session, so that a request may hold other tensors;
+        free_inputs: whether a `preprocess` runs before the session, so that a request may hold other tensors;
             `check_inputs` then sees what it made.
-        free_outputs: whether a `postprocess` stands behind it, so that the answer may hold other tensors.
+        free_outputs: whether a `postprocess` runs after it, so that the answer may hold other tensors.
     """
 
     model: str

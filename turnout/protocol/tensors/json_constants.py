@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 NUMBERS: Mapping[str, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""What the words stand for."""
+"""The numbers that the words mean."""
 
 SPELLED: Mapping[str, str] = {name: name for name in NUMBERS}
 """The words as strings, as which a float tensor holds them, too."""

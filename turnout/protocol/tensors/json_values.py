@@ -56,7 +56,7 @@ def read_values(name: str, datatype: Datatype, values: list[Any], *, booleans: b
         booleans: `may_hold_booleans` of the text that they came from.
 
     Raises:
-        RequestError: INVALID_VALUE, VALUE_OUT_OF_RANGE, or SHAPE_MISMATCH where a list stands among the values.
+        RequestError: INVALID_VALUE, VALUE_OUT_OF_RANGE, or SHAPE_MISMATCH where a list is among the values.
     """
     if not values:
         return np.empty(0, datatype.dtype)
@@ -130,7 +130,7 @@ def _read_texts(name: str, datatype: Datatype, values: list[Any]) -> Array:
 
 
 def decode_base64(name: str, values: Array) -> Array:
-    """BYTES that were sent in base64, as what they stand for: INVALID_VALUE where one is other text."""
+    """BYTES that were sent in base64, decoded: INVALID_VALUE where one is other text."""
     decoded = np.empty(len(values), values.dtype)
     for index, value in enumerate(values.tolist()):
         try:

@@ -27,7 +27,7 @@ _MOST_LISTS = 64
 
 _KEPT_BYTES = 4 << 20
 _PARSERS: deque[Any] = deque(maxlen=2)
-"""Parsers that nobody uses now. A new one for each list would be given fresh memory by the system, twelve times the
+"""Parsers that are not in use. A new one for each list would be given fresh memory by the system, twelve times the
 text, page by page, which takes longer than the reading. Any thread takes one out and puts it back."""
 
 _KEY = b'"data"'

@@ -1,4 +1,4 @@
-"""How many elements a model's outputs have, where a request's shapes tell before it runs."""
+"""How many elements a model's outputs have, where a request's shapes show that before the run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OutputSizes:
         self._safe_size = self._find_safe_size(few)
 
     def _find_safe_size(self, few: int) -> int:
-        """The largest size of a dimension with which all outputs together surely have few elements."""
+        """The largest size of a dimension with which all outputs together always have few elements."""
         parts = [
             (prod(size for size in shape if isinstance(size, int)), sum(isinstance(size, str) for size in shape))
             for shape in self._outputs.values()
@@ -54,7 +54,7 @@ class OutputSizes:
         return low
 
     def count(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
-        """Output -> its number of elements, of those where the request tells it; empty where they are surely few."""
+        """Output -> its number of elements, where the request determines it; empty where they are always few."""
         safe_size = self._safe_size
         for values in inputs.values():
             for size in values.shape:

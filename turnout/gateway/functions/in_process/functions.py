@@ -142,7 +142,7 @@ class InProcessFunctions:
         self.busy_after_close = 0
 
     def notify_opened(self, callback: Callable[[str], None]) -> None:
-        """Tell the name of every function that is opened from now on."""
+        """Report the name of every function that is opened later."""
         for hosted in self._hosted.values():
             hosted.on_open = callback
 

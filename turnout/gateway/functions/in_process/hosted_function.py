@@ -176,7 +176,7 @@ class HostedFunction:
         self._beside = 0  # asynchronous runs
 
     def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:
-        """Run at once where that is surely short; else in a thread, in order of arrival."""
+        """Run at once where the run is known to be short; else in a thread, in order of arrival."""
         code = self._code
         # As in Lambda, what opening takes does not count against the function's own limit.
         limit_s = timeout_s if code is None else min(timeout_s, self.function.settings.timeout_s)
@@ -280,7 +280,7 @@ class HostedFunction:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody has called it: its session is open, or about to be."""
+        """Whether it was called: its session is open, or about to be."""
         return self._code is not None or self._loading is not None
 
     @property
@@ -549,7 +549,7 @@ def _settle(call: PendingCall, invocation: Invocation) -> None:
 
 
 def _report(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: Any) -> None:
-    """Call back on the loop from a thread; nothing where the loop has closed meanwhile: nobody waits any more."""
+    """Call back on the loop from a thread; nothing where the loop has closed meanwhile: then no caller waits."""
     try:
         loop.call_soon_threadsafe(callback, *arguments)
     except RuntimeError:

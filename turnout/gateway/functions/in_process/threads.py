@@ -15,7 +15,7 @@ from turnout.http_server.server import new_event_loop
 log = logging.getLogger(__name__)
 
 MOST_GIVEN_UP = 8
-"""Threads that run on and on for nobody: from here on the process should be replaced by a new one."""
+"""Abandoned threads still running. At this number the process should be replaced."""
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Threads:
         self.on_worn: Callable[[], None] = lambda: None
 
     def give_up(self) -> None:
-        """A job cannot be ended and nobody waits for it any more; with `MOST_GIVEN_UP` of them `on_worn` is called."""
+        """A job cannot be ended and its caller no longer waits; with `MOST_GIVEN_UP` of them `on_worn` is called."""
         self._given_up += 1
         if self._given_up == MOST_GIVEN_UP:
             self.on_worn()

@@ -21,7 +21,7 @@ from turnout.gateway.functions.isolated.landlock import SIGNALS_ABI, TCP_ABI, la
 from turnout.gateway.functions.isolated.seccomp import refuse_system_calls
 
 FIRST_USER, LAST_USER = 61_184, 65_519
-"""The range that systemd has for users that exist while a service runs: nobody owns files there."""
+"""The range that systemd has for users that exist while a service runs: no files belong to them."""
 
 PROCESSES = 1024
 """Of one environment, threads included; Lambda's limit."""
@@ -171,7 +171,7 @@ def _python() -> list[str]:
 
 
 def _become_own_user(scratch: str, *, keep_reading: bool) -> None:
-    """Become a user that nobody else is, and give up every power.
+    """Become a user that no other process has, and give up all capabilities.
 
     Args:
         scratch: given to that user.
@@ -192,7 +192,7 @@ def _become_own_user(scratch: str, *, keep_reading: bool) -> None:
             raise OSError(ctypes.get_errno(), "capset")
         libc.prctl(_CAP_AMBIENT, _CAP_AMBIENT_RAISE, _DAC_READ_SEARCH, 0, 0)
     resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES, PROCESSES))
-    libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # for its own sake: nobody else has this user
+    libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # for its own sake: no other process has this user
 
 
 def _libc() -> ctypes.CDLL:

@@ -32,10 +32,10 @@ class Environment:
 
     Args:
         code: what it runs.
-        owner: hears what becomes of its calls.
+        owner: receives the outcome of its calls.
         guard: kills it when it takes too much memory.
         notify: called with each line that it prints.
-        beside: what is served to it while it lives, giving the variables that tell it so.
+        beside: what is served to it while it lives; returns the environment variables with its address.
 
     Attributes:
         api: takes its calls.
@@ -62,7 +62,7 @@ class Environment:
         self._connections: set[RuntimeConnection] = set()
 
     async def live(self) -> str:
-        """From the process's start to its end, whoever ends it: a sentence that says how it ended."""
+        """From the process's start to its end; returns a sentence that says how it ended."""
         bound = socket.create_server(("127.0.0.1", 0), backlog=16)
         try:
             loop = asyncio.get_running_loop()

@@ -131,7 +131,7 @@ class IsolatedFunctions:
         )
 
     async def preload(self, progress: Callable[[Loaded], None] | None = None) -> None:
-        """Start one environment of each function, some at once; `progress` hears of each.
+        """Start one environment of each function, some at once; `progress` is called with each.
 
         They belong to the event loop that this runs on. One whose init fails is tried again when called.
         """
@@ -151,13 +151,13 @@ class IsolatedFunctions:
         await asyncio.gather(*map(load, self._functions.values()))
 
     def notify_opened(self, callback: Callable[[str], None]) -> None:
-        """Nothing is told: environments run from copies of their files."""
+        """Does nothing: environments run from copies of their files."""
 
     def note_deaths(self, deaths: Mapping[str, tuple[str, int]]) -> None:
         """Nothing: an environment ends alone."""
 
     def notify_worn(self, callback: Callable[[], None]) -> None:
-        """Nothing is told: an environment that does not answer is killed."""
+        """Does nothing: an environment that does not answer is killed."""
 
     def open(self, name: str) -> None:
         """Nothing: environments start when they are needed."""

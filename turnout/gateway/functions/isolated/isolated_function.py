@@ -32,7 +32,7 @@ INIT_S = 10.0
 
 RETRIES_S = (0.0, 0.0, 0.5, 1.0, 2.0, 5.0)
 """After so many inits that failed one after the other no new one is tried for so long: starting takes a processor.
-The first is tried again at once, as Lambda does, and no caller hears of it."""
+The first is tried again at once, as Lambda does, and no caller notices."""
 
 LOOK_AFTER_S = 0.005
 """A call that took longer may have filled memory and freed it between two looks of the warden: its process is looked
@@ -46,7 +46,7 @@ LEAVING_S = 0.5
 
 IDLE = "idle"
 RETIRED = "retired"
-"""Why environments end without anything to tell: they had no call for long, or another edition is served."""
+"""Reasons to end that are not logged: no call for long, or another edition is served."""
 
 
 ENVIRONMENT_BYTES = 100 * 1024 * 1024
@@ -245,7 +245,7 @@ class IsolatedFunction:
             self._assign(environment, following)
 
     def left(self, api: RuntimeApi) -> None:
-        """An environment does not wait any more: give its process a moment to end, so that it is told how."""
+        """An environment no longer waits: wait briefly for its process, so that its exit status can be reported."""
         environment = self._environments.get(api)
         if environment is not None:
             self._withdraw(environment)

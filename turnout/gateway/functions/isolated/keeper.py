@@ -5,7 +5,7 @@ such orphans to the nearest ancestor that asked for them (PR_SET_CHILD_SUBREAPER
 all when the function's process ends, when it gets SIGTERM, or when the gateway is gone: standard input is a pipe whose
 other end the gateway holds.
 
-It runs as whoever runs the gateway, without the function's limits, so that a function cannot signal it where it has a
+It runs as the gateway's user, without the function's limits, so that a function cannot signal it where it has a
 user of its own or where Landlock keeps signals in. Imports nothing of ours: the bootstrap loads it.
 """
 

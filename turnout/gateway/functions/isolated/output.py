@@ -126,7 +126,7 @@ class Drain:
         self._nowhere = nowhere
 
     def read(self) -> bool:
-        """Read once; False at the end, when nobody can print any more."""
+        """Read once; False at the end, when no process can print any more."""
         try:
             if self._lines.is_flooded:
                 # The kernel moves the pages: none of them passes through here.

@@ -33,11 +33,11 @@ touched (onnxruntime and numpy: 50 MB with one processor). The warden looks at w
 be taken between two of its looks."""
 
 KILL_PATIENCE_S = 5.0
-"""Between asking a keeper to end and ending it with all below it: one that was stopped does not hear."""
+"""Between asking a keeper to end and ending it with all below it: a stopped keeper does not react."""
 
 OUTGOING_PORTS = (443,)
 """TCP ports that functions may connect to beside their own Runtime API: HTTPS, where no machine keeps what is its own
-(port 80 is where clouds give credentials to whoever asks)."""
+(on port 80, clouds return credentials to any process)."""
 
 MEMORY_PER_VCPU_MB = 1769
 LEAST_VCPUS = 2
@@ -77,7 +77,7 @@ def make_variables(
         code: what it runs.
         runtime_api: host and port.
         log_stream: the environment's name.
-        more: what else the process is told.
+        more: further instructions to the process.
     """
     function = code.function
     # On a machine with many more processors numpy would reserve memory for each.
@@ -107,7 +107,7 @@ def make_variables(
 
 
 def make_settings(code: FunctionCode, variables: Mapping[str, str], scratch: str) -> str:
-    """What the bootstrap is told on its command line, as JSON.
+    """The bootstrap's instructions on its command line, as JSON.
 
     Args:
         code: what it runs.

@@ -102,7 +102,7 @@ class RuntimeCall:
         self._ends = time.time() + remaining_s
 
     def deliver(self) -> bytes:
-        """The event with what Lambda says about it; from now on a process has it."""
+        """The event with what Lambda says about it; a process has it afterwards."""
         self.delivered = True
         event = self._event  # kept: a process that dies before it has read it is replaced by another
         return _EVENT % (self._id, self._ends * 1000, self._arn, self._trace, len(event), event)
@@ -131,7 +131,7 @@ def trace_of(event: Mapping[str, Any]) -> bytes:
 
 
 class Owner(Protocol):
-    """Who gives calls to an environment and hears what becomes of them; each is told with the environment's API."""
+    """Gives calls to an environment and receives their outcomes, each with the environment's API."""
 
     def ready(self, api: RuntimeApi) -> None:
         """It asks for an event and has none: `assign` will deliver at once."""
@@ -162,7 +162,7 @@ class RuntimeApi:
     """One environment's Runtime API.
 
     Args:
-        owner: told of everything that happens.
+        owner: called on every event.
 
     Attributes:
         call: what was assigned and is not over.
@@ -207,7 +207,7 @@ class RuntimeApi:
             self.call.delivered = False
 
     def leave(self, waiter: Waiter) -> None:
-        """A connection is gone; where it waited for an event nobody gets one any more."""
+        """A connection is gone; if it waited for an event, no other one gets it."""
         if self._waiter is waiter:
             self._owner.left(self)
 
@@ -217,7 +217,7 @@ class RuntimeApi:
             call = self.call
             if call is None or not call.delivered or not path.startswith(call.path):
                 return UNKNOWN_REQUEST_ID
-            self._holder = None  # it has read the event, whatever it leaves unread from now on
+            self._holder = None  # it has read the event, whatever it leaves unread afterwards
             verb = path[len(call.path) :]
             if verb == b"response":
                 return self._end_call(call, read_answer(body))

@@ -1,4 +1,4 @@
-"""The gateway's end of the warden: says which environments to watch by their keepers, hears which were killed.
+"""The gateway's end of the warden: sends the keepers to watch, receives which were killed.
 
 A warden that is gone is started anew at the next call.
 """
@@ -24,7 +24,7 @@ class ProcessGuard:
         self._reports = b""
 
     def add(self, group: int, limit_mb: int) -> None:
-        """Watch an environment from now on, named by its keeper."""
+        """Start watching an environment, named by its keeper."""
         self._limits_kb[group] = limit_mb * 1024
         self._send(b"watch %d %d\n" % (group, limit_mb * 1024))
 
