@@ -22,7 +22,7 @@ from turnout.manifest.parser import Stage
 from turnout.plan.planner import make_plan
 from turnout.plan.served_by import watched_of
 from turnout.plan.stages import find_packed, plan_stage
-from turnout.plan.values import StagePlan
+from turnout.plan.values import Plan, StagePlan
 from turnout.project.project import Project
 
 
@@ -58,6 +58,7 @@ def make_report(
     connection: StageConnection | None = None,
     compare: Compare | None = None,
     outputs: Mapping[str, Any] | None = None,
+    plan: Plan | None = None,
 ) -> CanaryReport:
     """Make the report on a stage's canary; changes nothing.
 
@@ -69,6 +70,7 @@ def make_report(
         connection: to it, or None.
         compare: lets both versions answer the requests sampled lately, or None.
         outputs: what `pulumi stack output --json` printed, or None.
+        plan: the project's, for whoever asks often; None makes one.
 
     Raises:
         EditError: there is no such stage.
@@ -86,7 +88,7 @@ def make_report(
             warnings += [difference.sentence for difference in find_differences(live, planned, "the live stage")]
             if planned.canary and live.canary:
                 start = start_of(since)
-                observation = observe(project, target, connection, live, name, start)
+                observation = observe(connection, live, name, start, plan or plan_for(project, target))
                 observation = replace(observation, agreement=compare(start.time_s) if compare else {})
         except (ObservationError, StageControlError) as error:
             warnings.append(error.message)
@@ -116,17 +118,16 @@ def judgement_of(stage: Stage, target: StageTarget | None) -> Judgement:
     return replace(judgement, alarms=()) if target is not None and target.is_local else judgement
 
 
+def plan_for(project: Project, target: StageTarget) -> Plan:
+    """The plan by which a target's functions are named."""
+    return make_plan(project.manifest, project.artifacts, stack=target.stack, enforce=False)
+
+
 def observe(
-    project: Project,
-    target: StageTarget,
-    connection: StageConnection,
-    live: StageState,
-    name: str,
-    start: ObservationStart,
+    connection: StageConnection, live: StageState, name: str, start: ObservationStart, plan: Plan
 ) -> Observation:
     """What was seen since then."""
     assert live.canary is not None
-    plan = make_plan(project.manifest, project.artifacts, stack=target.stack, enforce=False)
     watched = watched_of(plan, live.variables, live.canary.overrides)
     return connection.source.observe(name, watched, start)
 

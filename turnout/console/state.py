@@ -176,7 +176,9 @@ def describe_canary(subject: Subject, project: Project, stage: Stage) -> dict[st
     target = subject.target
     try:
         connection = subject.connection(stage)
-        report = make_report(project, stage.name, subject.log, target=target, connection=connection)
+        report = make_report(
+            project, stage.name, subject.log, target=target, connection=connection, plan=subject.plan()
+        )
     except (ObservationError, StageControlError) as error:
         return {"warnings": [error.message], "checks": [], "verdict": None, "shares": {}}
     described = report_to_json(report)
