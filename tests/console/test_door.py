@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from turnout.console.door import COOKIE, Door
+from turnout.console.door import Door
 from turnout.http_server.messages import Request
 
 DOOR = Door(token="the-token", session="the-session")
 OPEN = Door(token="the-token", session="the-session", is_open=True, may_write=False)
 
-BROWSER = {"host": "127.0.0.1:8080", "sec-fetch-site": "same-origin", "cookie": f"{COOKIE}=the-session"}
+BROWSER = {"host": "127.0.0.1:8080", "sec-fetch-site": "same-origin", "cookie": f"{DOOR.cookie}=the-session"}
 WRITE = {**BROWSER, "content-type": "application/json", "origin": "http://127.0.0.1:8080"}
 
 
@@ -27,7 +27,7 @@ def test_the_address_is_exchanged_for_a_cookie() -> None:
     assert answer.status == 303
     headers = dict(answer.headers)
     assert headers["Location"] == "/console/"
-    assert headers["Set-Cookie"] == f"{COOKIE}=the-session; Path=/console; HttpOnly; SameSite=Strict"
+    assert headers["Set-Cookie"] == f"{DOOR.cookie}=the-session; Path=/console; HttpOnly; SameSite=Strict"
 
 
 @pytest.mark.parametrize("query", ["token=another", "token=the-token%00", "token=the-tokenn"])
@@ -54,8 +54,8 @@ def test_without_a_token_nothing_is_exchanged() -> None:
         ({"sec-fetch-site": "none"}, "another site"),
         ({"sec-fetch-site": ""}, "another site"),
         ({"cookie": ""}, "Open the console by the address"),
-        ({"cookie": f"{COOKIE}=guessed"}, "Open the console by the address"),
-        ({"cookie": f"other=the-session; {COOKIE}="}, "Open the console by the address"),
+        ({"cookie": f"{DOOR.cookie}=guessed"}, "Open the console by the address"),
+        ({"cookie": f"other=the-session; {DOOR.cookie}="}, "Open the console by the address"),
         ({"x-forwarded-for": "192.0.2.1"}, "proxy"),
         ({"via": "1.1 proxy"}, "proxy"),
     ],
@@ -108,3 +108,56 @@ def test_each_run_has_its_own_secrets() -> None:
     assert len({first.token, first.session, second.token, second.session}) == 4
     assert first.token not in repr(first)
     assert first.session not in repr(first)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        "theme=dark; {own}",
+        'bad[name]={{"a": 1}}; {own}; more',
+        "{name}=of-another; {own}",
+        "{own}; {name}=of-another",
+        " {own} ",
+    ],
+)
+def test_cookies_of_other_programs_on_this_machine_do_not_matter(others: str) -> None:
+    cookie = others.format(own=f"{DOOR.cookie}=the-session", name=DOOR.cookie)
+    assert DOOR.find_objection(ask({**BROWSER, "cookie": cookie})) == ""
+
+
+def test_two_servers_on_one_machine_have_two_cookies() -> None:
+    assert Door().cookie != Door().cookie
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {
+            "upgrade": "websocket",
+            "sec-fetch-site": "cross-site",
+            "sec-fetch-mode": "websocket",
+        },
+        {"accept": "text/event-stream", "sec-fetch-site": "same-site"},  # EventSource of http://127.0.0.1:3000
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "script"},
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"},
+    ],
+)
+def test_other_origins_reach_nothing_with_the_cookie_either(headers: dict[str, str]) -> None:
+    assert "another site" in DOOR.find_objection(ask({**BROWSER, **headers}))
+    assert "another site" in DOOR.find_objection(ask({**BROWSER, **headers}), is_page=True)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "text/plain"},  # a form with enctype="text/plain"
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": ""},
+        {"origin": "null"},  # of a sandboxed frame, or after a redirect
+        {"origin": "http://127.0.0.1:3000"},
+        {"origin": ""},
+        {"origin": "http://evil.example#127.0.0.1:8080"},
+    ],
+)
+def test_no_form_and_no_other_origin_changes_anything(headers: dict[str, str]) -> None:
+    assert DOOR.find_objection(ask({**WRITE, **headers}, method="POST"))

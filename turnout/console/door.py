@@ -7,11 +7,11 @@ bodies, `frame-ancestors`), and strangers behind a proxy.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hmac import compare_digest
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from turnout.http_server.clients import PROXIES, domain_of
@@ -54,6 +54,11 @@ class Door:
     is_open: bool = False
     may_write: bool = True
 
+    @property
+    def cookie(self) -> str:
+        """The cookie's name. Cookies know no ports, so two servers on one machine need two names."""
+        return f"{COOKIE}_{hashlib.sha256(self.session.encode()).hexdigest()[:8]}"
+
     def let_in(self, request: Request) -> Response | None:
         """What a visitor with the printed address gets: a cookie, and the page without the token in its address."""
         offered = parse_qs(request.query).get("token", [""])[-1]
@@ -61,7 +66,7 @@ class Door:
             return None
         if not compare_digest(offered.encode(), self.token.encode()):
             return refuse("This address is of another run. `turnout serve` prints the one of this run.")
-        cookie = f"{COOKIE}={self.session}; Path=/{CONSOLE_SEGMENT}; HttpOnly; SameSite=Strict"
+        cookie = f"{self.cookie}={self.session}; Path=/{CONSOLE_SEGMENT}; HttpOnly; SameSite=Strict"
         return Response(303, (("Location", f"/{CONSOLE_SEGMENT}/"), ("Set-Cookie", cookie), *HEADERS))
 
     def find_objection(self, request: Request, *, is_page: bool = False) -> str:
@@ -98,14 +103,11 @@ class Door:
         return ""
 
     def _has_session(self, cookies: Iterable[str]) -> bool:
-        for text in cookies:
-            try:
-                morsel = SimpleCookie(text).get(COOKIE)
-            except CookieError:
-                continue
-            if morsel is not None and compare_digest(morsel.value.encode(), self.session.encode()):
-                return True
-        return False
+        """Whether one of the cookies is this run's. Others on this machine may have any name, value and number."""
+        pairs = (pair.strip().partition("=") for text in cookies for pair in text.split(";"))
+        return any(
+            name == self.cookie and compare_digest(value.encode(), self.session.encode()) for name, _, value in pairs
+        )
 
     def _find_objection_to_write(self, request: Request, headers: dict[str, str]) -> str:
         if request.method != "POST":
