@@ -9,13 +9,17 @@ from pathlib import Path
 from shutil import copyfile, rmtree
 
 import boto3
+import pytest
+import yaml
 
 from infra.program import deploy
+from tests.builders.python_project import SIGNATURE, write_version
+from tests.builders.shared_layers import shared_layers
 from tests.engine.account import MotoAccount
 from tests.engine.life import LEAVES_LOOPS, Life, functions
 from tests.engine.stand_in.aws import REGION
 from tests.engine.world import REPOSITORY
-from turnout.packaging.build import BuiltPackage
+from turnout.packaging.build import HANDLER, BuildTarget, BuiltPackage, build_packages
 from turnout.packaging.contents import StoredFile
 from turnout.plan.checks.quotas import DIRECT_ZIP_BYTES
 from turnout.plan.values import Plan
@@ -30,15 +34,35 @@ def keys(bucket: str) -> set[str]:
     return {entry["Key"] for entry in boto3.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])}
 
 
-def test_changed_artifact_sends_one_zip_and_nothing_else(life: Life) -> None:
+def test_changed_artifact_sends_one_zip_and_nothing_else(life: Life, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Of an ONNX version and of one of `runtime: python`, whose packages are the real ones."""
+    predict = write_version(life.project.folder / "models/echo/v1", 10)
+    echo = {"runtime": "python", "artifact": "models/echo/v1/predict.py", "signature": yaml.safe_load(SIGNATURE)}
+    life.project.tree["models"]["echo"] = {"versions": {"v1": echo}}
+    life.project.prod["serve"]["echo"] = "v1"
+
+    def build(project: Project, plan: Plan) -> list[BuiltPackage]:
+        others = [entry for entry in life.project.build(project, plan) if entry.name != "echo_v1"]
+        with shared_layers(life.project.folder / "out", tmp_path_factory) as out:
+            return [*others, *build_packages(project, out=out, target=BuildTarget(python=""), only=[("echo", "v1")])]
+
+    life.stack = life.world.stack(lambda: deploy(life.project.folder, build=build, account=MotoAccount()))
     life.up()
+    client = boto3.client("lambda")
+    made = client.get_function_configuration(FunctionName="turnout-test_echo_v1")
+    onnx = client.get_function_configuration(FunctionName="turnout-test_iris_v1")
+    assert made["Handler"] == onnx["Handler"] == HANDLER
+    (layer,), (other,) = made["Layers"], onnx["Layers"]
+    assert "for-python" in layer["Arn"]
+    assert layer["Arn"] != other["Arn"]
+
     copyfile(life.project.folder / "models/iris/v2/model.onnx", life.project.folder / "models/iris/v1/model.onnx")
-
+    predict.with_name("factor.json").write_text("20")
     life.up()
 
-    assert life.world.aws.sent == ["turnout-test_iris_v1"]
-    assert life.alias("turnout-test_iris_v1", "live") == "2"
-    assert life.alias("turnout-test_digits_v1", "live") == "1"
+    assert sorted(life.world.aws.sent) == ["turnout-test_echo_v1", "turnout-test_iris_v1"]
+    for name, version in (("iris_v1", "2"), ("echo_v1", "2"), ("digits_v1", "1")):
+        assert life.alias(f"turnout-test_{name}", "live") == version
 
 
 def test_large_zip_goes_through_the_stacks_own_bucket(life: Life) -> None:
