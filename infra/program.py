@@ -21,6 +21,7 @@ from turnout.packaging.build import BuiltPackage, build_packages
 from turnout.packaging.layer import LayerError
 from turnout.packaging.routers import find_routers
 from turnout.packaging.transform_imports import require_imports
+from turnout.plan.auth import CALLERS
 from turnout.plan.budget import compare_costs, describe_difference, export_costs, require_budget
 from turnout.plan.costs import Costs, find_alarmed
 from turnout.plan.deployment_notes import Outputs, find_canary_routes, find_deployment_notes
@@ -251,6 +252,8 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
 def prune_versions(stack: Stack, functions: Sequence[ServedFunction], apis: Mapping[str, ApiComponent]) -> None:
     """Delete the functions' old versions once every alias and stage is what it is to be; never in a preview."""
     names = [function.name for function in stack.plan.functions]
+    if any(api.has_consumers for api in stack.plan.apis):
+        names.append(stack.place.name(CALLERS))
     settled: list[pulumi.Input[Any]] = [version for function in functions for version in function.aliased]
     settled += [stage.stage.id for api in apis.values() for stage in api.stages.values()]
 

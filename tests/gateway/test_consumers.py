@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.builders.graphs import write_identity
+from turnout.client.captured_lines import parse_sample
 from turnout.gateway.api.exchange import Exchange
 from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.api.identifiers import RequestTimes
@@ -20,9 +21,11 @@ from turnout.gateway.editions.consumer_keys import make_consumer_keys
 from turnout.gateway.editions.edition import Edition, make_api_keys, make_apis, make_edition
 from turnout.gateway.editions.in_process import make_functions
 from turnout.gateway.observers.access_log import json_line, text_line
+from turnout.gateway.observers.capture import sample_of
 from turnout.http_server.messages import Request, Response
 from turnout.project.project import load_project
 from turnout.protocol.aws import callers
+from turnout.protocol.codecs.samples import write_line
 
 MANIFEST = """\
 platform: turnout
@@ -60,6 +63,7 @@ class Site:
         self.now = NOW
         self.lines: list[dict[str, Any]] = []
         self.texts: list[str] = []
+        self.captured = b""
         self.contexts: list[dict[str, Any]] = []
         self._functions = functions
         times = RequestTimes()
@@ -67,6 +71,8 @@ class Site:
         def observe(exchange: Exchange, response: Response, duration_s: float) -> None:
             self.lines.append(json.loads(json_line(exchange, response, duration_s, times=times)))
             self.texts.append(text_line(exchange, response, duration_s))
+            sample = sample_of(exchange, response, duration_s, ("iris", "v1"))
+            self.captured = b"" if sample is None else write_line(sample)
 
         self.gateway = Gateway(
             make_apis(edition.project, edition.plan),
@@ -209,12 +215,14 @@ def test_functions_and_logs_see_the_callers_name(site: Site) -> None:
     assert context["identity"]["apiKey"] == site.keys["narrow/k1"]
     assert site.lines[-1]["caller"] == "narrow"
     assert " caller=narrow" in site.texts[-1]
+    assert parse_sample(json.loads(site.captured)).caller == "narrow"
     site.call("/prod/models/digits/inference", site.keys["narrow/k1"])
     assert (site.lines[-1]["caller"], site.lines[-1]["status"]) == ("narrow", 403)
     site.call("/prod/models/iris/inference", site.owner)
     assert site.lines[-1]["caller"] == "owner"
     site.call("/plain/models/iris/inference", site.plain)
     assert site.lines[-1]["caller"] == "-"
+    assert "caller" not in json.loads(site.captured)["turnout_capture"]
     assert "authorizer" not in site.contexts[-1]
 
 

@@ -9,9 +9,11 @@ import orjson
 import pytest
 
 from tests.builders.deployed import deployed
-from tests.builders.manifests import manifest, stage
+from tests.builders.manifests import artifacts_of, manifest, stage
 from tests.builders.pulumi_program import Program
 from turnout.manifest.access import Consumer, Cors, RequestQuota
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Plan
 from turnout.protocol.aws.callers import TABLE, digest_key
 
 CONSUMERS = (
@@ -113,3 +115,15 @@ def test_preflights_pass_by_the_authorizer() -> None:
     denied = document["x-amazon-apigateway-gateway-responses"]["ACCESS_DENIED"]
     assert denied["statusCode"] == "403"
     assert "gatewayresponse.header.Access-Control-Allow-Origin" in denied["responseParameters"]
+
+
+def test_plan_counts_usage_plans_and_notes_too_many() -> None:
+    def plan_of(count: int) -> Plan:
+        of = manifest(stages=(stage(auth="api_key", consumers=tuple(Consumer(f"c{n}") for n in range(count))),))
+        return make_plan(of, artifacts_of(of))
+
+    (quota,) = (row for row in plan_of(2).quotas if row.name == "usage plans")
+    assert (quota.used, quota.allowed) == (3, 300)
+    assert [note.path for note in plan_of(300).notes] == ["stages.prod.consumers"]
+    assert plan_of(299).notes == ()
+    assert not [row for row in plan_of(0).quotas if row.name == "usage plans"]

@@ -122,6 +122,9 @@ CALLERS_TTL_S = 300
 def build_callers_scheme(uri: str, credentials: str) -> dict[str, Any]:
     """The scheme by which an authorizer decides which models a key may call.
 
+    The path and the method are part of what a decision is kept under, so that it answers for nothing else. Source: AWS
+    SAM Developer Guide, "LambdaRequestAuthorizationIdentity".
+
     Args:
         uri: of the authorizer's function.
         credentials: the role by which API Gateway invokes it, or empty.

@@ -165,6 +165,10 @@ def say_stage(stage: StagePlan, api: Api) -> None:
     facts = [f"API {api.name}", f"auth {stage.auth}"]
     if stage.jwt:
         facts.append(f"tokens of {stage.jwt.issuer}")
+    if stage.consumers:
+        facts.append(counted(len(stage.consumers), "consumer"))
+    if stage.cors:
+        facts.append(f"web pages of {', '.join(stage.cors.origins)}")
     if stage.version_override:
         facts.append("callers may choose the version")
     facts.append(f"throttle {throttle.rate:g}/s, burst {throttle.burst}" if throttle else "no throttle")

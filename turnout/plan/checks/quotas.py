@@ -41,6 +41,9 @@ UNRESERVED_CONCURRENCY = 100
 KEPT_VERSIONS = 2
 """So many old versions of each function and layer stay, beside those in use, where a stack says nothing else."""
 
+USAGE_PLANS = 300
+"""Of an account and region. Source: API Gateway Developer Guide, "Quotas for configuring and running a REST API"."""
+
 DEFAULT_QUOTAS = AccountQuotas()
 
 SHARED_RESOURCES = 20
@@ -146,6 +149,7 @@ def _of_account(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
         "or ask AWS to raise `Function and layer storage`: `quotas: {code_storage_gb: "
         f"{max(account.code_storage_gb + 1, math.ceil(size / GB))}}}` records that it did.",
     )
+    yield from _of_usage_plans(plan)
     reserving = [function for function in plan.functions if reserved_calls(function)]
     if reserving:
         reserved = sum(map(reserved_calls, reserving))
@@ -162,6 +166,19 @@ def _of_account(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
             hard=known is not None,
         )
     yield from _of_memory(plan, account)
+
+
+def _of_usage_plans(plan: Plan) -> Iterator[Count]:
+    """One for each stage with API keys and one for each consumer; told where there are consumers."""
+    keyed = [stage for api in plan.apis for stage in api.stages if stage.auth == "api_key"]
+    consumers = [(stage.name, consumer.name) for stage in keyed for consumer in stage.consumers]
+    if consumers:
+        yield Count(
+            Quota("usage plans", plan.platform, len(keyed) + len(consumers), USAGE_PLANS, raisable=True),
+            ("stages", consumers[-1][0], "consumers"),
+            "Ask AWS to raise `Usage plans per account per Region`, or let callers with equal limits share a consumer.",
+            hard=False,
+        )
 
 
 def reserved_calls(function: Function) -> int:
