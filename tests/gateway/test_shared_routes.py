@@ -125,7 +125,12 @@ def plans(projects: dict[str, Project]) -> dict[str, Plan]:
 @pytest.fixture(scope="module")
 def gateways(projects: dict[str, Project], plans: dict[str, Plan]) -> Iterator[dict[str, Gateway]]:
     functions = {way: make_functions(projects[way], plans[way]) for way in WAYS}
-    yield {way: build_gateway(projects[way], plans[way], functions[way], keys={"keyed": "secret"}) for way in WAYS}
+    built = {way: build_gateway(projects[way], plans[way], functions[way], keys={"keyed": "secret"}) for way in WAYS}
+    for way in WAYS[1:]:  # and through the general router, as on AWS and with --isolated
+        built[f"{way}, routed"] = build_gateway(
+            projects[way], plans[way], functions[way], keys={"keyed": "secret"}, shortens_shared_routes=False
+        )
+    yield built
     for made in functions.values():
         made.close(10)
 
@@ -134,12 +139,13 @@ def gateways(projects: dict[str, Project], plans: dict[str, Plan]) -> Iterator[d
 def test_callers_see_no_difference(
     gateways: dict[str, Gateway], method: str, path: str, body: Any, headers: dict[str, str]
 ) -> None:
-    direct, shared, packed = (seen_by_caller(send(gateways[way], method, path, body, headers)) for way in WAYS)
-    assert shared == direct
-    if b"more0" not in packed[2]:  # what lists all models lists more of them
-        assert packed == direct
+    seen = {way: seen_by_caller(send(gateway, method, path, body, headers)) for way, gateway in gateways.items()}
+    assert seen["shared"] == seen["shared, routed"] == seen["direct"]
+    assert seen["packed"] == seen["packed, routed"]
+    if b"more0" in seen["packed"][2]:  # what lists all models lists more of them
+        assert seen["packed"][0] == seen["direct"][0]
     else:
-        assert packed[0] == direct[0]
+        assert seen["packed"] == seen["direct"]
 
 
 def test_an_api_takes_few_resources_however_many_models_there_are(plans: dict[str, Plan]) -> None:
@@ -168,13 +174,19 @@ def test_callers_read_of_every_model_in_the_document(plans: dict[str, Plan]) -> 
     assert "/models/pair/v2/inference" in direct["paths"]
 
 
-def test_calls_count_as_those_of_the_function_behind(projects: dict[str, Project], plans: dict[str, Plan]) -> None:
+@pytest.mark.parametrize("through_router", [False, True])
+def test_calls_count_as_those_of_the_function_behind(
+    projects: dict[str, Project], plans: dict[str, Plan], *, through_router: bool
+) -> None:
     for way in ("shared", "packed"):
         state = SharedState(1)
         state.become(0)
         functions = make_functions(projects[way], plans[way])
-        counting = count_requests(state.counters, known=frozenset(function.name for function in plans[way].functions))
-        gateway = build_gateway(projects[way], plans[way], functions, observers=[counting])
+        known = frozenset(function.name for function in plans[way].functions if function.model)
+        counting = count_requests(state.counters, known=known)
+        gateway = build_gateway(
+            projects[way], plans[way], functions, observers=[counting], shortens_shared_routes=not through_router
+        )
         for path in ("fp32/inference", "pair/1/inference", "routed/inference", "nothing/inference", "fp32/x/inference"):
             send(gateway, "POST", f"/models/{path}", FP32, {})
         functions.close(10)

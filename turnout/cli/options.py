@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from turnout.cli.output import passing_remark
+from turnout.system.collections import without_collections
 from turnout.wording import size_text
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def load(path: Path) -> Project:
     """The project behind `--manifest`: checked, its artifacts read; a ProblemsError where something is wrong."""
     from turnout.project.project import load_project
 
-    return load_project(path, reading=remark_large)
+    with without_collections():
+        return load_project(path, reading=remark_large)
 
 
 def remark_large(name: str, size_bytes: int) -> AbstractContextManager[None]:

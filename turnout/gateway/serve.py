@@ -222,6 +222,7 @@ def serve(
                 ),
                 replay_token=state.replay_token,
                 front=None if services is ServicesMode.OFF else make_front(console, docs),
+                shortens_shared_routes=isolation is None,
                 tracer=tracing.tracer,
                 requests=RequestsApi(
                     queue,

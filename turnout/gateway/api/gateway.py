@@ -41,6 +41,7 @@ from turnout.gateway.rules.errors import (
 )
 from turnout.gateway.rules.gateway_responses import GatewayResponses
 from turnout.gateway.rules.matching import ANY
+from turnout.gateway.rules.shared_routes import SharedRoutes, as_direct
 from turnout.gateway.rules.stages import (
     BucketOf,
     DirectPath,
@@ -103,6 +104,7 @@ class Gateway:
         checks: of signatures and tokens; without them, stages that ask for either are closed.
         domain: a host name that reaches the stages alone, below its base path; None for none.
         requests: accepts asynchronous requests; None accepts none.
+        shared_routes: finds the functions behind routes that models share; None leaves all to the general router.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -129,6 +131,7 @@ class Gateway:
         checks: CallerChecks | None = None,
         domain: Domain | None = None,
         requests: AsyncRequests | None = None,
+        shared_routes: SharedRoutes | None = None,
     ) -> None:
         apis = tuple(apis)
         endpoint = endpoint or Endpoint()
@@ -155,6 +158,7 @@ class Gateway:
         self._front = front
         self._tracer = tracer
         self.requests = requests
+        self._shared_routes = shared_routes
         self._clock = clock
         self._monotonic = monotonic
         self._random = random
@@ -349,6 +353,8 @@ class Gateway:
         if target.problem:
             return self._refuse_target(exchange, routed, target)
         event = self._events.build(exchange, routed, query)
+        if self._shared_routes is not None:
+            target, event = self._shorten(self._shared_routes, exchange, target, event)
         if is_too_large(event, request.body):
             return self._refuse(exchange, EVENT_TOO_LARGE)
         if self._tracer is not None:
@@ -357,6 +363,19 @@ class Gateway:
         if isinstance(invocation, Invocation):
             return self._respond(exchange, routed, target, invocation)
         return self._wait_for_function(exchange, routed, target, invocation)
+
+    @staticmethod
+    def _shorten(
+        shared: SharedRoutes, exchange: Exchange, target: FunctionTarget, event: dict[str, Any]
+    ) -> tuple[FunctionTarget, dict[str, Any]]:
+        """The function behind a route that models share, and what it gets; both as they are where there is none."""
+        routed = exchange.routed
+        assert routed is not None
+        behind = shared.find(routed.operation.resource, routed.parameters, routed.share, target)
+        if behind is None:
+            return target, event
+        exchange.target = behind
+        return behind, as_direct(event)
 
     def _refuse_target(self, exchange: Exchange, routed: Routed, target: FunctionTarget) -> Response:
         _LOG.error("%s %s: %s", routed.operation.method, routed.operation.resource, target.problem)

@@ -19,6 +19,7 @@ from turnout.gateway.editions.consumer_keys import read_consumer_keys
 from turnout.gateway.editions.signing_keys import load_signing_key
 from turnout.gateway.functions.invocation import ACCOUNT_ID, REGION, Invocable
 from turnout.gateway.rules.authorize import ApiKey
+from turnout.gateway.rules.shared_routes import SharedRoutes
 from turnout.gateway.rules.stages import BucketOf, own_bucket, stage_settings
 from turnout.gateway.rules.tokens import is_installed, keys_of_file, keys_of_issuer
 from turnout.http_server.messages import Handler
@@ -151,6 +152,7 @@ def build_gateway(
     tracer: Tracer | None = None,
     checks: CallerChecks | None = None,
     requests: AsyncRequests | None = None,
+    shortens_shared_routes: bool = True,
 ) -> Gateway:
     """The whole API without sockets.
 
@@ -171,6 +173,7 @@ def build_gateway(
         tracer: traces requests, or None.
         checks: of signatures and tokens; None makes those of the project.
         requests: accepts asynchronous requests; None accepts none.
+        shortens_shared_routes: whether calls by a route that models share skip the general router.
 
     Raises:
         DocumentError: a document asks for what is not supported here.
@@ -191,6 +194,7 @@ def build_gateway(
         checks=make_checks(project) if checks is None else checks,
         domain=project.manifest.domain,
         requests=requests,
+        shared_routes=find_shared_routes(plan) if shortens_shared_routes else None,
     )
 
 
@@ -204,6 +208,13 @@ def make_checks(project: Project) -> CallerChecks:
     for jwt in (candidate.jwt for candidate in stages if candidate.jwt is not None and is_installed()):
         tokens[jwt.issuer] = keys_of_file(folder / jwt.jwks) if jwt.jwks else keys_of_issuer(jwt.issuer)
     return CallerChecks(signing, tokens)
+
+
+def find_shared_routes(plan: Plan) -> SharedRoutes | None:
+    """What spares calls the hop through the general router; None where there is no such hop."""
+    if not plan.shared:
+        return None
+    return SharedRoutes([function.name for function in plan.functions if function.model in plan.shared])
 
 
 def make_api_keys(

@@ -20,6 +20,7 @@ from turnout.problems import Problem, ProblemsError
 from turnout.project.project import FoundManifest, complete_project, find_manifest
 from turnout.project.transform_files import TransformFilesError, find_named_files, find_transform_files
 from turnout.runtimes.registry import RUNTIMES
+from turnout.system.collections import without_collections
 
 SHORTAGES = (
     "can't start new thread",
@@ -51,6 +52,7 @@ class Rebuilt:
     files: Mapping[Path, FileStamp]
 
 
+@without_collections()
 def rebuild(path: Path, before: Edition, *, functions_of: FunctionsOf, gateway_of: GatewayOf) -> Rebuilt:
     """Read everything, and try what is new: its document and routes, its sessions and transforms.
 

@@ -22,7 +22,7 @@ def count_requests(counters: Counters, callers: Counters | None = None, *, known
     Args:
         counters: by stage, function and share.
         callers: by stage and consumer, of the requests that a consumer's key came with.
-        known: names of the functions: a call by a shared route counts as that of the function behind it.
+        known: names of versions' functions and models' routers: a call of theirs by a shared route counts as theirs.
     """
     record = counters.record
 
@@ -31,11 +31,12 @@ def count_requests(counters: Counters, callers: Counters | None = None, *, known
             return
         stage, share, routed, target = exchange.stage, exchange.share, exchange.routed, exchange.target
         function = "" if target is None else target.function
-        if function and routed is not None and routed.parameters and "proxy" in routed.parameters:
-            function = _function_behind(routed, function) or function
-        elif function and routed is not None and routed.operation.resource in SHARED_PATHS:
-            behind = _function_shared(routed, function)
-            function = behind if behind in known else function
+        if function and routed is not None and routed.parameters and function not in known:
+            if "proxy" in routed.parameters:
+                function = _function_behind(routed, function) or function
+            elif routed.operation.resource in SHARED_PATHS:
+                behind = _function_shared(routed, function)
+                function = behind if behind in known else function
         key = (
             stage.settings.name if stage is not None else "",
             function,

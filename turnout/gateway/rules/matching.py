@@ -44,6 +44,11 @@ class _Node(Generic[T]):
     leaves: dict[str, _Leaf[T]] = field(default_factory=dict)
 
 
+MOST_KEPT = 10_000
+LONGEST_KEPT = 200
+"""So many paths with parameters, of so many characters, are found again without a search: those of shared routes."""
+
+
 class Routes(Generic[T]):
     """The routes of one API, compiled: matching costs the same with one route and with a thousand.
 
@@ -51,11 +56,12 @@ class Routes(Generic[T]):
         routes: `(method, path template, target)`; the method may be `ANY`.
     """
 
-    __slots__ = ("_root", "_static")
+    __slots__ = ("_matches", "_root", "_static")
 
     def __init__(self, routes: Iterable[tuple[str, str, T]]) -> None:
         self._root: _Node[T] = _Node()
         self._static: dict[str, dict[str, T]] = {}
+        self._matches: dict[tuple[str, str], tuple[T, Mapping[str, str]]] = {}
         for method, template, target in routes:
             self._add(method, template, target)
 
@@ -72,6 +78,9 @@ class Routes(Generic[T]):
                 return methods[method], None
             if ANY in methods:
                 return methods[ANY], None
+        match = self._matches.get((method, path))
+        if match is not None:
+            return match[0], {**match[1]}  # a function may change what it gets
         trimmed = path.strip("/")
         if not trimmed:
             result = _search(self._root, [], 0, method)
@@ -80,7 +89,14 @@ class Routes(Generic[T]):
         if result is None:
             return None
         leaf, values = result
-        return leaf.target, dict(zip(leaf.names, values, strict=True)) if leaf.names else None
+        if not leaf.names:
+            return leaf.target, None
+        parameters = dict(zip(leaf.names, values, strict=True))
+        if len(path) <= LONGEST_KEPT:
+            if len(self._matches) >= MOST_KEPT:
+                self._matches.clear()
+            self._matches[method, path] = leaf.target, parameters
+        return leaf.target, {**parameters}
 
     def _add(self, method: str, template: str, target: T) -> None:
         names, node, leaves = [], self._root, self._root.leaves

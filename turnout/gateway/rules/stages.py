@@ -142,6 +142,7 @@ class Share:
         variables: the effective ones, None where there are none.
         targets: by `Operation.index`.
         contexts: by `Operation.index`, what the events of a route have in common; filled when it is first called.
+        behind: by model and version, the functions behind routes that models share; filled in the same way.
     """
 
     is_canary: bool
@@ -149,6 +150,7 @@ class Share:
     variables: Mapping[str, str] | None
     targets: tuple[FunctionTarget, ...]
     contexts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    behind: dict[tuple[str, str], FunctionTarget] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -234,7 +234,8 @@ def _of_api(plan: Plan, api: Api, account: AccountQuotas) -> Iterator[Count]:
         Quota("resources", api.name, resources, account.resources, raisable=True),
         ("models",),
         f"{cheaper}`routes: shared` takes about {SHARED_RESOURCES}. "
-        "Shard: split the models over several models.yaml, each with a `platform` of its own. "
+        f"Shard: split the models over {max(2, math.ceil(resources / account.resources))} models.yaml, each with a "
+        "`platform` of its own, under one domain. "
         f"Or ask AWS to raise `Resources per API`: `quotas: {{resources: "
         f"{max(resources, account.resources)}}}` records that it did.",
     )
@@ -273,11 +274,12 @@ def _of_document(api: Api, plan: Plan) -> Iterator[Count]:
 
 def _of_stage(stage: StagePlan) -> Iterator[Count]:
     values = dict(stage.variables) | dict(stage.canary.overrides if stage.canary else {})
+    projects = math.ceil(len(values) / VARIABLES_PER_STAGE)
     yield Count(
         Quota("stage variables", stage.name, len(values), VARIABLES_PER_STAGE),
         ("stages", stage.name),
         "A model takes one, a routed model two, and two are Turnout's own: use `routes: shared`, or split the models "
-        "over several models.yaml, each with a `platform` of its own.",
+        f"over {max(2, projects)} models.yaml, each with a `platform` of its own, under one domain.",
     )
     longest = max(stage.variables.values(), key=len)
     yield Count(
