@@ -193,9 +193,10 @@ def main() -> None:
                 outcome = simulate(design, models, rate, seconds, parameters, arguments.seed)
                 number = len(outcome.seconds)
                 print(
-                    f"| {models:,} | {rate:,g} | {design} | {outcome.cold / number:.2%} | "
-                    f"{outcome.loads / number:.2%} | {outcome.percentile_ms(0.5):.0f} | {outcome.percentile_ms(0.99):.0f} | "
-                    f"{outcome.million_dollars(parameters):.2f} |",
+                    f"| {models:,} | {rate:,g} | {design} "
+                    f"| {outcome.cold / number:.2%} | {outcome.loads / number:.2%} "
+                    f"| {outcome.percentile_ms(0.5):.0f} | {outcome.percentile_ms(0.99):.0f} "
+                    f"| {outcome.million_dollars(parameters):.2f} |",
                     flush=True,
                 )
 
