@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +114,28 @@ def fetch(server: RunningServer, address: str, **headers: str) -> Answer:
     """The answer at a path, or at an address of this server."""
     path = "/" + address.split("/", 3)[3] if address.startswith("http") else address
     return server.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+@contextlib.contextmanager
+def webhook_receiver() -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """A port, and the bodies that were sent to it."""
+    received: list[dict[str, Any]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_address[1], received
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

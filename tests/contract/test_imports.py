@@ -102,6 +102,7 @@ INSIDE = {
     "turnout.cli.commands": "turnout.cli",
     "turnout.cli.canary": "turnout.cli",
     "turnout.cli.keys": "turnout.cli",
+    "turnout.cli.requests": "turnout.cli",
     "infra.observability": "infra",
     "infra.access": "infra",
     "router_lambda.general": "router_lambda",

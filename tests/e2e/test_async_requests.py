@@ -23,6 +23,7 @@ from tests.builders.async_project import (
     body_of,
     fetch,
     submit,
+    webhook_receiver,
     write_async_project,
 )
 from tests.builders.processes import children
@@ -132,9 +133,9 @@ def test_only_what_has_not_begun_can_be_cancelled(server: RunningServer) -> None
     waiting = submit(server, 1, 2, 3)
     early = server.request("GET", f"{running}/answer")
     assert (early.status, early.json()["code"], early.headers["retry-after"]) == (409, "NOT_DONE", "1")
-    cancelled = server.request("DELETE", waiting)
-    assert (cancelled.status, cancelled.json()["state"]) == (200, "cancelled")
-    assert server.request("DELETE", waiting).json()["state"] == "cancelled"
+    canceled = server.request("DELETE", waiting)
+    assert (canceled.status, canceled.json()["state"]) == (200, "canceled")
+    assert server.request("DELETE", waiting).json()["state"] == "canceled"
     late = server.request("DELETE", running)
     assert (late.status, late.json()["code"]) == (409, "HAS_BEGUN")
     assert server.post(PATH, body_of(1)).status == 200, "a synchronous call does not wait"
@@ -305,3 +306,16 @@ def test_nothing_accepted_is_lost(tmp_path: Path) -> None:
         for value, state in enumerate(states[1:]):
             answer = fetch(running, state["answer"]["address"]).json()
             assert answer["outputs"][0]["data"] == [value + 1, 1]
+
+
+def test_result_is_sent_to_the_callback(tmp_path: Path) -> None:
+    with webhook_receiver() as (port, received):
+        project = write_async_project(tmp_path, port)
+        with running_server(project, "--workers", "1", "--no-access-log") as running:
+            address = submit(running, 1, 2, 3, x_turnout_callback=f"http://127.0.0.1:{port}/done")
+            wait_until(lambda: received, "the webhook")
+            assert received[0]["answer"]["address"] == f"{address}/answer"
+            wait_until(lambda: running.request("GET", address).json()["callback"] == "delivered", "its state")
+            refused = running.post(PATH, body_of(1), prefer="respond-async", x_turnout_callback="https://evil.example/")
+            assert (refused.status, refused.json()["code"]) == (400, "INVALID_CALLBACK")
+        assert len(received) == 1

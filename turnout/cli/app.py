@@ -31,6 +31,7 @@ from turnout.cli.commands import (
 from turnout.cli.group import Group
 from turnout.cli.keys import commands as keys
 from turnout.cli.output import CommandError, notify, print_problems
+from turnout.cli.requests import commands as requests
 from turnout.problems import ProblemsError
 
 
@@ -138,6 +139,7 @@ app.command("test")(test.run)  # pytest would collect a function of that name
 
 app.add_typer(keys.keys)
 app.add_typer(canary.canary)
+app.add_typer(requests.requests)
 
 
 def run(arguments: Sequence[str]) -> int:

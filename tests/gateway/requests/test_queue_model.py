@@ -185,7 +185,7 @@ class QueueMachine(RuleBasedStateMachine):
         try:
             self.do(lambda database: store.cancel(database, "dev", identifier, self.now))
         except StepError:
-            assert before not in {"queued", "cancelled"}
+            assert before not in {"queued", "canceled"}
 
     @rule(identifier=st.sampled_from(IDS))
     def redrive(self, identifier: str) -> None:
@@ -193,7 +193,7 @@ class QueueMachine(RuleBasedStateMachine):
         try:
             self.do(lambda database: store.redrive(database, "dev", identifier, self.now))
         except StepError:
-            assert before not in {"failed", "expired", "cancelled"}
+            assert before not in {"failed", "expired", "canceled"}
 
     @rule(wait_s=st.sampled_from((0.5, 3.0, 70.0)), at=st.sampled_from((SURVIVES, SURVIVES, 1, 2)))
     def wait(self, wait_s: float, at: int) -> None:

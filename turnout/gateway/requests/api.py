@@ -225,15 +225,15 @@ class RequestsApi:
         await self._find(exchange, stage, identifier)
         now = self._queue.clock()
         try:
-            cancelled = await asyncio.shield(
+            canceled = await asyncio.shield(
                 self._queue.database.run(lambda database: store.cancel(database, stage, identifier, now))
             )
         except StepError as error:
-            message = f"the request cannot be cancelled: it is {error.state}"
+            message = f"the request cannot be canceled: it is {error.state}"
             raise Refusal("HAS_BEGUN", message, state=str(error.state)) from None
-        if cancelled is None:
+        if canceled is None:
             raise _unknown(identifier)
-        return self._shown(exchange, cancelled, 200, [])
+        return self._shown(exchange, canceled, 200, [])
 
     async def _give_answer(self, exchange: Exchange, stored: Stored) -> Response:
         state, answer = stored.progress.state, stored.answer

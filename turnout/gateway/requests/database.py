@@ -273,3 +273,40 @@ def _settle(future: asyncio.Future[Any], result: Any, problem: BaseException | N
         future.set_result(result)
     else:
         future.set_exception(problem)
+
+
+OWNERS_FILE = "owners.lock"
+"""Locked by each process that runs requests, a byte for each. The kernel releases a lock when its holder ends, however
+it ends: no clock decides, and a process that stands still for an hour keeps its requests."""
+
+
+class QueueOwner:
+    """This process as an owner. Made after a fork, within a transaction, once per process.
+
+    Args:
+        connection: of the queue's database.
+        folder: the queue's.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
+        # POSIX locks: not inherited by children, and gone when this process closes the file, so it is opened once.
+        self._file = os.open(folder / OWNERS_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        number = connection.execute("INSERT INTO owners DEFAULT VALUES").lastrowid
+        assert number is not None
+        self.id = number
+        fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self.id)
+
+    def is_gone(self, other: int) -> bool:
+        """Whether another owner has ended."""
+        if other == self.id:
+            return False
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, other)
+        except BlockingIOError:
+            return False
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, other)
+        return True
+
+    def close(self) -> None:
+        """Give up the lock: what this process still owns is for others to take."""
+        os.close(self._file)

@@ -24,12 +24,12 @@ import pybase64
 from turnout.gateway.api.proxy_response import MalformedAnswerError, read_answer
 from turnout.gateway.functions.invocation import Functions, Invocation
 from turnout.gateway.requests import store
-from turnout.gateway.requests.database import DatabaseError
+from turnout.gateway.requests.database import DatabaseError, QueueOwner
 from turnout.gateway.requests.files import digest_of, sync
-from turnout.gateway.requests.owners import QueueOwner
 from turnout.gateway.requests.policies import Policies
 from turnout.gateway.requests.queue import Queue, refusing_when_full
 from turnout.gateway.requests.rows import Claim, Content, StoredAnswer
+from turnout.gateway.requests.webhooks import CallbackError, Delivery, claim_deliveries, deliver, end_delivery
 from turnout.protocol.naming import VERSION_HEADER
 from turnout.protocol.requests import states
 from turnout.protocol.requests.outcomes import Outcome, judge_error, judge_status
@@ -44,6 +44,9 @@ LOOK_S = 0.25
 
 CLEAN_S = 30.0
 """Between two looks for what has expired."""
+
+DELIVERIES = 4
+"""Webhooks that a worker sends at once."""
 
 IN_EVENT_BYTES = 4 * 1024 * 1024
 """The largest body that an event holds; a larger one is a file beside it."""
@@ -111,11 +114,12 @@ class Pump:
         self._look_s = look_s
         self._owner: QueueOwner | None = None
         self._runs: set[asyncio.Task[None]] = set()
+        self._deliveries: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._clean_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run requests until `stop` is set; then let those that run end. When cancelled, give them back."""
+        """Run requests until `stop` is set; then let those that run end. When canceled, give them back."""
         self._queue.on_kick(self._wake.set)
         stopping = asyncio.ensure_future(stop.wait())
         try:
@@ -130,9 +134,10 @@ class Pump:
                 await asyncio.wait(self._runs)
         finally:
             stopping.cancel()
-            for run in tuple(self._runs):
-                run.cancel()
-            await asyncio.gather(*self._runs, return_exceptions=True)
+            tasks = (*self._runs, *self._deliveries)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._leave()
 
     def _is_needed(self) -> bool:
@@ -154,6 +159,7 @@ class Pump:
                 self._clean_at = now + CLEAN_S
                 await self._clean(now)
             await self._take_over(now)
+            await self._call_back(now)
             for claim in await self._claim(now):
                 task = asyncio.get_running_loop().create_task(self._run(claim))
                 self._runs.add(task)
@@ -194,6 +200,27 @@ class Pump:
             taken = await database.run(lambda connection: store.take_from_gone(connection, owner.is_gone, now))
             if taken:
                 log.warning("%d asynchronous requests were taken over from a process that ended", taken)
+
+    async def _call_back(self, now: float) -> None:
+        """Send the webhooks that are due, beside everything else."""
+        room = DELIVERIES - len(self._deliveries)
+        database = self._queue.database
+        if room <= 0 or not await database.run(lambda connection: store.has_callback(connection, now), reads=True):
+            return
+        for delivery in await database.run(lambda connection: claim_deliveries(connection, now, room)):
+            task = asyncio.get_running_loop().create_task(self._deliver(delivery))
+            self._deliveries.add(task)
+            task.add_done_callback(self._deliveries.discard)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        queue, is_delivered = self._queue, False
+        try:
+            await asyncio.to_thread(deliver, delivery, queue.secret, queue.clock())
+            is_delivered = True
+        except CallbackError as error:
+            log.warning("the webhook of request %s, try %d: %s", delivery.identifier, delivery.attempt, error)
+        with suppress(DatabaseError, sqlite3.Error):
+            await queue.database.run(lambda database: end_delivery(database, delivery, is_delivered=is_delivered))
 
     async def _clean(self, now: float) -> None:
         queue = self._queue

@@ -95,6 +95,12 @@ def find(connection: sqlite3.Connection, stage: str, identifier: str) -> Stored 
     return None if row is None else read_stored(row)
 
 
+def stages_of(connection: sqlite3.Connection, identifier: str) -> list[str]:
+    """Return the stages that have a request of this identifier."""
+    rows = connection.execute("SELECT DISTINCT stage FROM requests WHERE id = ? ORDER BY stage", (identifier,))
+    return [row[0] for row in rows]
+
+
 def list_requests(
     connection: sqlite3.Connection, *, stages: Collection[str] = (), wanted: Collection[str] = (), most: int = 1000
 ) -> list[Stored]:
@@ -311,11 +317,17 @@ def expire(connection: sqlite3.Connection, now: float, most: int = 500) -> list[
 
 
 def has_work(connection: sqlite3.Connection, now: float) -> bool:
-    """Whether a request may begin, or a webhook is due."""
+    """Whether a request may begin."""
     due = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'queued' AND not_before <= ?) "
-        "OR EXISTS (SELECT 1 FROM requests WHERE callback_state = 'waiting' AND callback_at <= ?)",
-        (now, now),
+        "SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'queued' AND not_before <= ?)", (now,)
+    )
+    return bool(due.fetchone()[0])
+
+
+def has_callback(connection: sqlite3.Connection, now: float) -> bool:
+    """Whether a webhook is due."""
+    due = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM requests WHERE callback_state = 'waiting' AND callback_at <= ?)", (now,)
     )
     return bool(due.fetchone()[0])
 
@@ -331,7 +343,7 @@ def files_in_use(connection: sqlite3.Connection) -> set[str]:
 
 def _calls_back(row: sqlite3.Row, after: Progress, now: float) -> dict[str, Any]:
     """Columns that make the webhook due, where there is one and the request has ended."""
-    if not row["callback"] or not after.has_ended or after.state is RequestState.CANCELLED:
+    if not row["callback"] or not after.has_ended or after.state is RequestState.CANCELED:
         return {}
     return {"callback_state": "waiting", "callback_tries": 0, "callback_at": now}
 

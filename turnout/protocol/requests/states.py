@@ -22,13 +22,13 @@ class RequestState(enum.StrEnum):
     DONE = "done"
     FAILED = "failed"
     EXPIRED = "expired"
-    CANCELLED = "cancelled"
+    CANCELED = "canceled"
 
 
-ENDED = frozenset({RequestState.DONE, RequestState.FAILED, RequestState.EXPIRED, RequestState.CANCELLED})
+ENDED = frozenset({RequestState.DONE, RequestState.FAILED, RequestState.EXPIRED, RequestState.CANCELED})
 """States that only `redrive` leaves."""
 
-REDRIVEN = frozenset({RequestState.FAILED, RequestState.EXPIRED, RequestState.CANCELLED})
+REDRIVEN = frozenset({RequestState.FAILED, RequestState.EXPIRED, RequestState.CANCELED})
 """States that `redrive` leaves."""
 
 
@@ -122,12 +122,12 @@ def give_back(progress: Progress, now: float, wait_s: float = 0.0) -> Progress:
 
 
 def cancel(progress: Progress, now: float) -> Progress:
-    """Cancel a request that has not begun; one that is cancelled stays so."""
-    if progress.state is RequestState.CANCELLED:
+    """Cancel a request that has not begun; one that is canceled stays so."""
+    if progress.state is RequestState.CANCELED:
         return progress
     if progress.state is not RequestState.QUEUED:
         raise StepError("cancel", progress.state)
-    return _end(progress, RequestState.CANCELLED, now)
+    return _end(progress, RequestState.CANCELED, now)
 
 
 def expire(progress: Progress, now: float) -> Progress:

@@ -1,0 +1,207 @@
+"""Where webhooks may go, how they are signed, and when they are tried again."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from turnout.gateway.requests import store
+from turnout.gateway.requests.acceptance import check_callback
+from turnout.gateway.requests.database import connect, transaction
+from turnout.gateway.requests.rows import Content, NewRequest, StoredAnswer
+from turnout.gateway.requests.signing import webhook_secret
+from turnout.gateway.requests.webhooks import (
+    MOST_TRIES,
+    CallbackError,
+    Delivery,
+    check_address_is_public,
+    claim_deliveries,
+    deliver,
+    end_delivery,
+)
+from turnout.manifest.values import Asynchronous
+from turnout.protocol.requests import states
+from turnout.protocol.requests.refusals import Refusal
+
+PUBLIC = Asynchronous(callback_hosts=("hooks.example.com", "other.example.com:8443"))
+PRIVATE = replace(PUBLIC, allow_private_callbacks=True, callback_hosts=("10.0.0.1", "localhost:8000"))
+
+
+@pytest.mark.parametrize(
+    ("address", "policy"),
+    [
+        ("https://hooks.example.com/done?x=1", PUBLIC),
+        ("https://hooks.example.com:443/", PUBLIC),
+        ("https://other.example.com:8443/", PUBLIC),
+        ("http://localhost:8000/", PRIVATE),
+        ("https://10.0.0.1/", PRIVATE),
+    ],
+)
+def test_callback_to_a_named_host_is_allowed(address: str, policy: Asynchronous) -> None:
+    check_callback(address, policy)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://hooks.example.com/",
+        "https://hooks.example.com:8443/",
+        "https://other.example.com/",
+        "https://hooks.example.com@evil.example/",
+        "https://evil.example#hooks.example.com",
+        "https://hooks.example.com.evil.example/",
+        "https://hooks.example.com:x/",
+        "https://hooks.example.com/\u00e9",
+        "file:///etc/passwd",
+        "hooks.example.com",
+        "https://user@hooks.example.com/",
+    ],
+)
+def test_callback_to_anywhere_else_is_refused(address: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        check_callback(address, PUBLIC)
+    assert refused.value.code == "INVALID_CALLBACK"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "::1",
+        "fe80::1%eth0",
+        "fd00::1",
+        "::ffff:10.0.0.1",
+        "2002:7f00:1::",
+        "64:ff9b:1::1",
+        "64:ff9b::10.0.0.1",
+    ],
+)
+def test_private_addresses_are_not_called(address: str) -> None:
+    with pytest.raises(CallbackError, match="not a public address"):
+        check_address_is_public(address, may_be_private=False)
+    check_address_is_public(address, may_be_private=True)
+
+
+def test_public_addresses_are_called() -> None:
+    for address in ("93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"):
+        check_address_is_public(address, may_be_private=False)
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Keeps what it is sent; answers with the status that its path asks for."""
+
+    received: list[tuple[str, dict[str, str], bytes]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.received.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+        self.send_response(int(self.path.rpartition("=")[2] or 200))
+        self.send_header("Location", "http://127.0.0.1:1/")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OwnReceiver", (Receiver,), {"received": []}))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def delivery_to(port: int, path: str = "/", *, may_be_private: bool = True) -> Delivery:
+    return Delivery(1, 1, f"http://hooks.example.com:{port}{path}", may_be_private, b'{"id":"a"}', "a")
+
+
+def test_webhook_is_signed(receiver: ThreadingHTTPServer) -> None:
+    port = receiver.server_address[1]
+    deliver(delivery_to(port, "/done?status=204"), "secret", 1234.5, resolve=lambda *_: ["127.0.0.1"])
+    path, headers, body = receiver.RequestHandlerClass.received[-1]  # type: ignore[attr-defined]
+    assert (path, headers["host"], body) == ("/done?status=204", f"hooks.example.com:{port}", b'{"id":"a"}')
+    expected = hmac.new(webhook_secret("secret").encode(), b"1234." + body, hashlib.sha256).hexdigest()
+    assert headers["x-turnout-signature"] == f"t=1234,v1={expected}"
+
+
+@pytest.mark.parametrize("status", [302, 400, 500])
+def test_other_statuses_are_failures(receiver: ThreadingHTTPServer, status: int) -> None:
+    before = len(receiver.RequestHandlerClass.received)  # type: ignore[attr-defined]
+    with pytest.raises(CallbackError, match=f"status {status}"):
+        deliver(
+            delivery_to(receiver.server_address[1], f"/?status={status}"), "s", 1.0, resolve=lambda *_: ["127.0.0.1"]
+        )
+    assert len(receiver.RequestHandlerClass.received) == before + 1  # type: ignore[attr-defined]
+
+
+def test_name_that_leads_to_a_private_address_is_not_called(receiver: ThreadingHTTPServer) -> None:
+    before = len(receiver.RequestHandlerClass.received)  # type: ignore[attr-defined]
+    delivery = delivery_to(receiver.server_address[1], may_be_private=False)
+    for addresses in (["127.0.0.1"], ["93.184.216.34", "127.0.0.1"]):
+        with pytest.raises(CallbackError, match="not a public address"):
+            deliver(delivery, "s", 1.0, resolve=lambda *_, addresses=addresses: addresses)
+    assert len(receiver.RequestHandlerClass.received) == before  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    opened = connect(tmp_path)
+    yield opened
+    opened.close()
+
+
+def test_webhook_is_tried_until_it_is_delivered(connection: sqlite3.Connection) -> None:
+    new = NewRequest(
+        id="a",
+        stage="dev",
+        key_id="",
+        fingerprint="a:b:",
+        progress=states.accept(0.0, 1e6, 3),
+        function="f",
+        alias="live",
+        is_canary=False,
+        model="m",
+        version="v1",
+        path="/models/m/inference",
+        event=b"{}",
+        body=Content(),
+        max_answer_bytes=1,
+        callback="https://hooks.example.com/",
+    )
+    with transaction(connection):
+        store.accept(connection, new, 1 << 30)
+        assert claim_deliveries(connection, 1.0, 9) == []
+        (claim,) = store.claim(connection, 1, 1.0, most=1, most_running=1, max_stored_bytes={})
+        store.finish(connection, claim, lambda progress: states.succeed(progress, 2.0), StoredAnswer(200), 2.0)
+    now, tries = 2.0, 0
+    while store.has_callback(connection, now):
+        with transaction(connection):
+            (delivery,) = claim_deliveries(connection, now, 9)
+            assert claim_deliveries(connection, now, 9) == [], "nobody else delivers it meanwhile"
+            assert json.loads(delivery.body)["answer"]["address"] == "/dev/requests/a/answer"
+            end_delivery(connection, delivery, is_delivered=False)
+        now, tries = now + 10_000, tries + 1
+        assert delivery.attempt == tries
+    assert tries == MOST_TRIES
+    stored = store.find(connection, "dev", "a")
+    assert stored is not None
+    assert stored.description.callback == "failed"

@@ -1,0 +1,1 @@
+"""`turnout requests`: the asynchronous requests of the project's queue."""
