@@ -24,7 +24,7 @@ EXTRAS: Mapping[str, Extra] = {
     "boto3": Extra("aws", "boto3>=1.35"),
     "uv": Extra("build", "uv>=0.5"),
     "pyjwt": Extra("jwt", "pyjwt[crypto]>=2.8"),
-    "opentelemetry-exporter-otlp-proto-http": Extra("otlp", "opentelemetry-exporter-otlp-proto-http>=1.30"),
+    "opentelemetry-exporter-otlp-proto-http": Extra("otlp", "opentelemetry-exporter-otlp-proto-http>=1.35"),
 }
 
 
