@@ -26,7 +26,7 @@ def program(domain: Domain | None, *stages: Stage, config: str = "") -> Program:
 def mappings(made: Program) -> dict[str, tuple[str, str]]:
     """Base path -> API and stage."""
     rows = made.of("apigateway/basePathMapping:BasePathMapping").values()
-    return {row.inputs.get("basePath", ""): (row.inputs["restApi"], row.inputs["stageName"]) for row in rows}
+    return {entry.inputs.get("basePath", ""): (entry.inputs["restApi"], entry.inputs["stageName"]) for entry in rows}
 
 
 def test_every_stage_and_the_default_one_are_mapped_whatever_their_api() -> None:
@@ -50,12 +50,12 @@ def test_every_stage_and_the_default_one_are_mapped_whatever_their_api() -> None
 @pytest.mark.parametrize(
     "changed",
     [stage(auth="iam"), stage(auth="api_key", cors=Cors(("*",))), stage(auth="none")],
-    ids=lambda row: row.auth,
+    ids=lambda entry: entry.auth,
 )
 def test_no_change_of_a_stages_api_changes_its_address(changed: Stage) -> None:
     before, after = program(DOMAIN), program(DOMAIN, stage("dev"), changed)
     for kind in ("apigateway/basePathMapping:BasePathMapping", "apigateway/domainName:DomainName"):
-        assert [row.urn for row in before.of(kind).values()] == [row.urn for row in after.of(kind).values()]
+        assert [entry.urn for entry in before.of(kind).values()] == [entry.urn for entry in after.of(kind).values()]
     assert mappings(before)["prod"] != mappings(after)["prod"]
     assert before.outputs["domain"]["addresses"] == after.outputs["domain"]["addresses"]
 
@@ -63,7 +63,7 @@ def test_no_change_of_a_stages_api_changes_its_address(changed: Stage) -> None:
 def test_base_path_of_several_segments_is_mapped_by_version_two() -> None:
     made = program(replace(DOMAIN, base_path="team/a"))
     rows = made.of("apigatewayv2/apiMapping:ApiMapping").values()
-    assert {row.inputs["apiMappingKey"]: row.inputs["stage"] for row in rows} == {
+    assert {entry.inputs["apiMappingKey"]: entry.inputs["stage"] for entry in rows} == {
         "team/a": "dev",
         "team/a/dev": "dev",
         "team/a/prod": "prod",
@@ -82,7 +82,7 @@ def test_domain_that_exists_is_only_mapped() -> None:
 def test_execute_api_is_disabled_when_asked(disabled: bool) -> None:
     made = program(replace(DOMAIN, disable_execute_api=disabled))
     apis = made.of("apigateway/restApi:RestApi").values()
-    assert [row.inputs.get("disableExecuteApiEndpoint", False) for row in apis] == [disabled, disabled]
+    assert [api.inputs.get("disableExecuteApiEndpoint", False) for api in apis] == [disabled, disabled]
 
 
 def test_stacks_configuration_replaces_keys_of_the_manifest() -> None:
