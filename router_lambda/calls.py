@@ -37,7 +37,7 @@ _LOG = logging.getLogger("turnout.router")
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """What became of one call.
+    """The outcome of one call.
 
     Args:
         answered: a proxy answer, or why there is none.

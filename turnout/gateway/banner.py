@@ -1,4 +1,4 @@
-"""What `turnout serve` prints once it listens: where, which stages, how to call it."""
+"""The banner of `turnout serve`: the address, the stages, and a call to try."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ LOG_FORMATS: Mapping[str, logging.Formatter] = {
     "text": TextFormatter("%(levelname)s %(name)s: %(message)s"),
     "json": JsonFormatter(),
 }
-"""How a record is spelled."""
+"""The record as text."""
 
 SHOWN_LOGGERS = ("turnout.control", "turnout.environments", "turnout.printed")
 """Loggers shown at INFO: changes of stages, isolated functions' cold starts, and what they print."""

@@ -1,4 +1,4 @@
-"""What browsers get beside the API: the documentation of what is served, and where `/` leads them."""
+"""The pages for browsers: the documentation, and the redirect from `/`."""
 
 from __future__ import annotations
 

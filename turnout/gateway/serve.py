@@ -64,7 +64,7 @@ SHORT_BYTES = 400
 """A request that one can read in a terminal."""
 
 LONGEST_ELEMENTS = 100_000
-"""What is tried for it: a signature may ask for more values than there is memory."""
+"""Elements of the sample request: a signature may ask for more values than there is memory."""
 
 BODIES_BYTES = 256 * 1024 * 1024
 LEAST_BODIES_BYTES = 64 * 1024 * 1024
@@ -74,7 +74,7 @@ MEMORY_SHARE = 0.8
 """Of the container's or the machine's memory, what the server may take by default."""
 
 FINISH_S = 2.0
-"""How long a worker that stops waits for captured requests that are still being read."""
+"""Time that a stopping worker waits for captured requests that are still being read."""
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread that computes in Python may keep the interpreter from the event loop; Python's default is 5 ms."""
@@ -298,7 +298,7 @@ def find_missing_keys(edition: Edition) -> Iterator[str]:
 
 
 def open_capture(output: Output, capture: Path | None, state: SharedState) -> LineWriter | None:
-    """What adds lines to a capture, in each worker; None where nothing is captured."""
+    """The writer of captured lines in each worker; None where nothing is captured."""
     if capture is None:
         return None
     return LineWriter(output.capture, partial(state.lock.hold, CAPTURE_LOCK), name=f"the capture {capture}")

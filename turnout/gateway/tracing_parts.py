@@ -1,4 +1,4 @@
-"""Where tracing takes hold of a server; without an endpoint nothing does, and OpenTelemetry is not imported."""
+"""Connects tracing to a server. Without an endpoint, nothing is traced and OpenTelemetry is not imported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def do_nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class TracingParts:
-    """What a server does with spans.
+    """A server's tracing.
 
     Args:
         tracer: begins the span of a request, or None.

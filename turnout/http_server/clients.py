@@ -1,4 +1,4 @@
-"""What a request's header fields say about its way here: the host that was asked for, and proxies in between."""
+"""The host that a request asked for and the proxies that it passed, read from its header fields."""
 
 from __future__ import annotations
 

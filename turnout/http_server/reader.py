@@ -35,7 +35,7 @@ _METHODS = {b"GET": "GET", b"POST": "POST"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one client may take. Times are checked by a sweep, so they end up to a second later than they say.
+    """Limits of one client. Times are checked by a sweep, so they end up to a second later than they say.
 
     Args:
         max_body_bytes: of a request's body, its transfer encoding undone (API Gateway: 10 MB); more is a 413.
@@ -69,7 +69,7 @@ class Limits:
 
 
 class NotHTTPError(Exception):
-    """What came first is no request but TLS: no answer in plain text would be understood."""
+    """The first bytes are TLS: the client would not understand an answer in plain text."""
 
 
 class RequestReader:
@@ -218,7 +218,7 @@ class RequestReader:
         return self._parser.get_http_version() == "1.1"
 
     def describe(self) -> Request:
-        """What is known of the request being read, `-` for what is not."""
+        """The known parts of the request being read, `-` for the others."""
         if self.request is not None:
             return self.request
         if not self.target:
@@ -229,12 +229,12 @@ class RequestReader:
 
     @property
     def sink(self) -> BodySink | None:
-        """What takes the body that is being read, or None."""
+        """The handler of the body that is being read, or None."""
         return None if self.request is None else self.request.sink
 
     @property
     def held_bytes(self) -> int:
-        """What is held in memory of the body that is being read."""
+        """Bytes in memory of the body that is being read."""
         return self.body_bytes if self.sink is None else 0
 
     def drop_body(self) -> None:

@@ -1,4 +1,4 @@
-"""What all connections of one server share: the handler, the limits, and what they hold together."""
+"""The state that all connections of one server share: the handler, the limits, and the memory in use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SURELY_IDLE_S = 1.0
 
 
 class ClientAddress(NamedTuple):
-    """Where connections come from that are counted together.
+    """One group of client addresses whose connections are counted together.
 
     Args:
         name: an address, or an IPv6 network.
@@ -68,7 +68,7 @@ class Member(Protocol):
 
 
 class Service:
-    """What all connections share.
+    """The state that all connections share.
 
     Args:
         handle: answers requests.
@@ -155,7 +155,7 @@ class Service:
             del self._incomplete[origin]
 
     def most_incomplete(self, origin: ClientAddress) -> int:
-        """How many connections without a whole request one address may have: a quarter of all, or half on loopback."""
+        """The most connections without a whole request from one address: a quarter of all, or half on loopback."""
         limits = self.limits
         if origin.is_loopback:
             return min(limits.max_incomplete_loopback, max(2, limits.max_connections // 2))
@@ -164,7 +164,7 @@ class Service:
 
 @lru_cache(maxsize=4096)
 def origin_of(client: str) -> ClientAddress:
-    """Whose connections are counted together: an IPv4 address', or those of an IPv6 network of 64 bits.
+    """The group of an address: the IPv4 address itself, or the IPv6 network of 64 bits.
 
     One client usually has a whole such network.
     """

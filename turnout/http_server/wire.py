@@ -65,7 +65,7 @@ _ABSOLUTE = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
 
 _WITHOUT_BODY = frozenset({204, 304})
 _RETRIED = frozenset({429, 503})
-"""Where trying again is the remedy: the answer says when."""
+"""Statuses whose remedy is to try again: the answer says when."""
 
 
 REFUSALS: Mapping[int, Response] = MappingProxyType(
@@ -74,7 +74,7 @@ REFUSALS: Mapping[int, Response] = MappingProxyType(
         500: Response(500, (("Content-Type", "application/json"),), b'{"message": "Internal server error"}'),
     }
 )
-"""What the server answers by itself, in API Gateway's words; a status that is not here gets its reason phrase."""
+"""The server's own answers, in API Gateway's words; other statuses get their reason phrase."""
 
 
 def make_refusal(status: int, refusals: Mapping[int, Response] = REFUSALS) -> Response:

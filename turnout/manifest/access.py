@@ -40,7 +40,7 @@ def read_cors(fields: Mapping[str, Any]) -> Cors:
 
 @dataclass(frozen=True, slots=True)
 class RequestQuota:
-    """How many requests in a `day`, a `week` or a `month`."""
+    """The number of requests allowed in a `day`, a `week` or a `month`."""
 
     requests: int
     period: str
@@ -70,7 +70,7 @@ class Consumer:
 
     @property
     def rules(self) -> dict[str, Any]:
-        """What decides whether it may call a model, as `turnout.protocol.aws.callers.may_call` reads it."""
+        """The rules that `turnout.protocol.aws.callers.may_call` reads."""
         models = None if self.models is None else list(self.models)
         return {"caller": self.name, "models": models, "expires": self.expires}
 

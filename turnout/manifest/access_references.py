@@ -20,7 +20,7 @@ DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 def check_access(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:
-    """What is wrong between the keys of the stage at `path`."""
+    """Check the keys of the stage at `path` against each other."""
     yield from _check_cors((*path, "cors"), mapping(body.get("cors")))
     yield from _check_consumers(tree, (*path, "consumers"), body)
     jwks = mapping(body.get("jwt")).get("jwks")

@@ -1,4 +1,4 @@
-"""How a canary is judged: the keys of `defaults.canary` and of a stage's `canary`, as frozen values."""
+"""The judgement of canaries: the keys of `defaults.canary` and of a stage's `canary`, as frozen values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OutputRule:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How much the two versions must agree.
+    """The agreement that is required of the two versions.
 
     Args:
         percent: the share of the requests that both versions answer, 0-100.
@@ -37,7 +37,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How a canary moves and what is asked of it.
+    """A canary's steps and checks.
 
     Args:
         strategy: `canary`, `linear` or `all_at_once`.

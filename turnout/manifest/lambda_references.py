@@ -20,7 +20,7 @@ SNAP_START_DISK_MB = 512
 
 
 def check_version_keys(path: KeyPath, fields: Tree) -> Iterator[Finding]:
-    """What is wrong between the keys of the version at `path`."""
+    """Check the keys of the version at `path` against each other."""
     warm = mapping(fields.get("warm"))
     disk_mb = _number(fields.get("ephemeral_storage_mb"))
     if warm.get("snap_start") is True and disk_mb is not None and disk_mb > SNAP_START_DISK_MB:

@@ -1,4 +1,4 @@
-"""What the manifest's parts say of each other: names that must exist, sums, spellings that collide.
+"""Checks of the manifest's parts against each other: names that must exist, sums, colliding spellings.
 
 The tree may break its schema anywhere. Each rule looks at what is well-formed and is silent about the rest, which the
 schema's check reports; so a user gets both at once and nothing twice.
@@ -127,7 +127,7 @@ def _paths(path: KeyPath, fields: Tree) -> Iterator[Finding]:
 
 
 def _stage(tree: Tree, stage: str) -> Iterator[Finding]:
-    """What one stage says of the models."""
+    """Check what one stage says about the models."""
     path = ("stages", stage)
     body = stages_of(tree)[stage]
     if not isinstance(body, dict):

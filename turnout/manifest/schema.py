@@ -48,7 +48,7 @@ def manifest_schema() -> Mapping[str, Any]:
 
 
 def schema_default(key: str) -> Any:
-    """What a top-level key, or one of the definitions, is when it is left out."""
+    """The default of a top-level key, or of one of the definitions."""
     schema = manifest_schema()
     return (schema["properties"].get(key) or schema["$defs"][key])["default"]
 
@@ -109,7 +109,7 @@ def inline_references(schema: Any, definitions: Mapping[str, Any], inside: froze
 
 
 def _findings(error: ValidationError, numbers: Mapping[KeyPath, str]) -> Iterable[Finding]:
-    """What one error of the validator means."""
+    """Describe one error of the validator."""
     schema = error.schema if isinstance(error.schema, Mapping) else {}
     if error.validator == "anyOf":
         return _alternative(error, schema, numbers)
@@ -337,4 +337,4 @@ _DESCRIPTIONS: Mapping[str, Callable[[KeyPath, Any, Mapping[str, Any], str | Non
     "required": _missing,
     "additionalProperties": _unknown,
 }
-"""What each keyword of the schema says when it is not kept."""
+"""Keyword of the schema -> the description of its error."""

@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Warm:
-    """What keeps a version from starting cold; at most one of the two."""
+    """Settings against cold starts; at most one of the two."""
 
     provisioned: int = 0
     snap_start: bool = False
@@ -21,7 +21,7 @@ class Warm:
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """What is promised of a version or a stage; 0 where nothing is."""
+    """Objectives of a version or a stage; 0 where there is none."""
 
     p99_ms: float = 0.0
     error_percent: float = 0.0
@@ -37,7 +37,7 @@ class Capture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What models.yaml asks of a version's function.
+    """A version's settings of its function.
 
     Args:
         architecture: `arm64` or `x86_64`.

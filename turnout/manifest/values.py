@@ -77,7 +77,7 @@ class Version(Settings):
 
     @property
     def settings(self) -> Settings:
-        """What its function takes over as it is."""
+        """The settings that its function takes over unchanged."""
         return Settings(**{key.name: getattr(self, key.name) for key in fields(Settings)})
 
     @property
@@ -88,7 +88,7 @@ class Version(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """What needs the model's router. None, empty strings and 0 mean: not asked for."""
+    """The settings that need the model's router. None, empty strings and 0 mean: not set."""
 
     sticky: Sticky | None = None
     shadow_version: str = ""
@@ -131,7 +131,7 @@ class Canary:
 
 @dataclass(frozen=True, slots=True)
 class Jwt:
-    """Whose tokens a stage takes: the `iss` that they must have, and the `aud`, one of these.
+    """The tokens that a stage accepts: their `iss`, and their `aud`, one of these.
 
     `jwks` is the path of a file with the issuer's keys, which the local gateway uses; empty where it asks the issuer.
     """
@@ -151,7 +151,7 @@ class Throttle:
 
 @dataclass(frozen=True, slots=True)
 class Asynchronous:
-    """How a stage treats asynchronous requests.
+    """A stage's settings for asynchronous requests.
 
     Args:
         time_to_live_s: how long a request may wait to begin, and how long its answer is kept.
@@ -207,7 +207,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class AccountQuotas:
-    """What AWS allows the account, where it can be raised or is lower for new accounts.
+    """The account's quotas on AWS, where they can be raised or are lower for new accounts.
 
     Args:
         resources: of an API.
@@ -226,7 +226,7 @@ class AccountQuotas:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What AWS charges, US dollars: list prices in us-east-1, without the free tier (docs/prices.md has the date).
+    """AWS's prices, US dollars: list prices in us-east-1, without the free tier (docs/prices.md has the date).
 
     Args:
         api_gateway_million: a million requests of a REST API.
@@ -257,7 +257,7 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the project may cost, US dollars; None where nobody said.
+    """The project's budget, US dollars; None where not set.
 
     Args:
         month: a month without calls.
@@ -322,5 +322,5 @@ class Manifest:
         return nearest_position(self.positions, path)
 
     def problem(self, path: KeyPath, message: str, hint: str = "") -> Problem:
-        """What is wrong at `path`, with the place of the key or of its nearest ancestor in the file."""
+        """Return a problem at `path`, with the position of the key or of its nearest ancestor in the file."""
         return problem_at(self.positions, self.source, path, message, hint)

@@ -38,7 +38,7 @@ FORMAT = "1"
 """Part of every digest: a change of what goes into a zip, or how, makes new packages."""
 
 HANDLER = "model_lambdas.function.entry.handler"
-"""What Lambda calls in a function's zip."""
+"""The handler in a function's zip."""
 
 LAMBDA_PYTHON = "3.13"
 
@@ -81,7 +81,7 @@ class BuiltPackage:
 
 @dataclass(frozen=True, slots=True)
 class BuildTarget:
-    """What the packages are for: Lambda's Python, or this machine's (`python` empty)."""
+    """The target of the packages: Lambda's Python, or this machine's (`python` empty)."""
 
     python: str = LAMBDA_PYTHON
 
@@ -169,7 +169,7 @@ def build_packages(
 
 
 def _find_inputs(versions: Sequence[Version], project: Project, target: BuildTarget) -> list[FunctionInputs]:
-    """What each version's zip is made of; versions that were never tried are tried now.
+    """The parts of each version's zip. Versions without a trial are tried now.
 
     A model is fetched from S3 on AWS only: here it is on the disk.
     """

@@ -1,4 +1,4 @@
-"""Who is informed while packages are built; a module of its own, for the builder itself is slow to import."""
+"""The interface for build progress. A module of its own because the builder is slow to import."""
 
 from __future__ import annotations
 

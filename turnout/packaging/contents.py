@@ -1,4 +1,4 @@
-"""What a function's zip holds beside its bytecode: metadata, model files, transform, handler and protocol."""
+"""The contents of a function's zip besides its bytecode: metadata, model files, transform, handler and protocol."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRANSFORM_FOLDER = "transform"
 
 @dataclass(frozen=True, slots=True)
 class FunctionInputs:
-    """What a function's zip is made of.
+    """The parts of a function's zip.
 
     Args:
         version: as the manifest has it.
@@ -93,7 +93,7 @@ class FunctionInputs:
         return {f"model/{self.artifact.path.name}": graph} | external
 
     def stored_files(self) -> tuple[StoredFile, ...]:
-        """What the function fetches at init; nothing where the model lies in the zip."""
+        """The files that the function fetches at init; none where the model is in the zip."""
         if not self.is_stored:
             return ()
         given, external = self.artifact.path, self.artifact.external_files
@@ -122,7 +122,7 @@ class StoredFile:
     sha256: str
 
     def to_json(self) -> dict[str, Any]:
-        """As the function reads it."""
+        """The JSON that the function reads."""
         return {"name": self.name, "bytes": self.bytes, "sha256": self.sha256}
 
 

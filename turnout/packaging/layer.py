@@ -55,7 +55,7 @@ class LayerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LayerSpec:
-    """What decides a layer's contents.
+    """The inputs that determine a layer's contents.
 
     Args:
         architecture: `arm64`, `x86_64`, or `here`.
@@ -71,7 +71,7 @@ class LayerSpec:
 
     @property
     def layer(self) -> Layer:
-        """What the runtime itself needs."""
+        """The runtime's own requirements."""
         return RUNTIMES[self.runtime].layer
 
 

@@ -1,4 +1,4 @@
-"""What a router's zip holds beside its bytecode: the routers' code, the protocol, and the table or the catalogue."""
+"""The contents of a router's zip besides its bytecode: code, the protocol, and the table or the catalogue."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from turnout.plan.values import Plan
 from turnout.project.project import Project
 
 ROUTER_HANDLER = "router_lambda.entry.handler"
-"""What Lambda calls in a router's zip."""
+"""The handler in a router's zip."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouterInputs:
-    """What a router's zip is made of.
+    """The parts of a router's zip.
 
     Args:
         package: its name, `iris_router`.

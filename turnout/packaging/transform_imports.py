@@ -78,7 +78,7 @@ os._exit(0)
 
 @dataclass(frozen=True, slots=True)
 class ImportsReport:
-    """What became of loading versions' own code.
+    """The result of loading the versions' own code.
 
     Args:
         problems: what cannot be imported or opened.
@@ -123,13 +123,13 @@ def require_imports(project: Project, *, models_only: bool = False) -> ImportsRe
 
 
 def imports_folder(project: Project) -> Path:
-    """Where packages and code are put for that."""
+    """The folders for packages and code."""
     return project.manifest.path.parent / ".turnout" / "imports"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a version's own code.
+    """Problems of a version's own code.
 
     Args:
         key: of the version, which names what is at fault.
@@ -261,7 +261,7 @@ def _imports_in(body: Iterable[ast.AST]) -> Iterator[str]:
 
 
 def package_of(module: str) -> str:
-    """What to write under `requirements` for a module, pinned where this machine has it."""
+    """The line for `requirements` that provides a module, pinned where this machine has it."""
     top = module.partition(".")[0]
     installed = packages_distributions().get(top)
     if installed:

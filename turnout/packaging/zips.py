@@ -67,6 +67,6 @@ def content_digest(content: Content) -> str:
 
 
 def unzipped_bytes(path: Path) -> int:
-    """What Lambda's limit of 250 MB counts: the sum of the entries' sizes."""
+    """The size that Lambda's limit of 250 MB applies to: the sum of the entries' sizes."""
     with zipfile.ZipFile(path) as archive:
         return sum(entry.file_size for entry in archive.infolist())

@@ -89,14 +89,14 @@ class YamlSource:
     unread: frozenset[KeyPath] = frozenset()
 
     def problem(self, path: KeyPath, message: str, hint: str = "") -> Problem:
-        """What is wrong at `path`, with the place of the key or of its nearest ancestor in the file."""
+        """Return a problem at `path`, with the position of the key or of its nearest ancestor in the file."""
         return problem_at(self.positions, self.source, path, message, hint)
 
 
 def problem_at(
     positions: Mapping[KeyPath, Position], source: str, path: KeyPath, message: str, hint: str = ""
 ) -> Problem:
-    """What is wrong at `path` of a file whose keys are at `positions`."""
+    """Return a problem at `path` of a file whose keys are at `positions`."""
     at = nearest_position(positions, path)
     return Problem(message, path, source, at.line, at.column, hint)
 

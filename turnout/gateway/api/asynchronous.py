@@ -1,4 +1,4 @@
-"""What the gateway asks of whoever accepts asynchronous requests; `turnout.gateway.requests` does."""
+"""The interface of the queue of asynchronous requests; `turnout.gateway.requests` implements it."""
 
 from __future__ import annotations
 

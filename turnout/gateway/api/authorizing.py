@@ -1,4 +1,4 @@
-"""Who sent a request, and whether they may: what API Gateway checks between matching a route and throttling it."""
+"""Checks who sent a request and whether they may, between matching its route and throttling it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from turnout.protocol.aws.callers import find_called_model, may_call, utc_day
 
 @dataclass(frozen=True, slots=True)
 class CallerChecks:
-    """What callers prove themselves with, beside API keys.
+    """The keys that verify callers, besides API keys.
 
     Args:
         signing_keys: access key -> secret key; without one, every stage with `auth: iam` is closed.

@@ -20,7 +20,7 @@ from turnout.http_server.messages import Request, Response
 
 
 class Routed:
-    """What answers a request, once its path and method have led to an operation.
+    """The operation and share that answer a request, once its path and method are matched.
 
     Args:
         stage: the stage.
@@ -122,7 +122,7 @@ class Exchange:
         return self.key.consumer.name if self.key is not None and self.key.consumer is not None else ""
 
     def context(self, account_id: str, times: RequestTimes) -> dict[str, Any]:
-        """What is known, by `$context` name: for customised errors and the access log, not for the hot path."""
+        """The known values by `$context` name: for customised errors and the access log, not for the hot path."""
         stage, share, routed = self.stage, self.share, self.routed
         operation = None if routed is None else routed.operation
         fields = fields_of(self.request)

@@ -77,7 +77,7 @@ class RestApi:
 
 
 Query = tuple[dict[str, str] | None, dict[str, list[str]] | None]
-"""What `parse_query` returns."""
+"""The return type of `parse_query`."""
 
 Front = Callable[[Request], Response | None]
 

@@ -1,4 +1,4 @@
-"""What every request is given: its ids and its time, in AWS's spellings, cheaply."""
+"""The ids and the time of every request, in AWS's spellings, made cheaply."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def request_id(taken: str) -> str:
 
 
 def extended_request_id(taken: str) -> str:
-    """As API Gateway's `x-amz-apigw-id`, eleven bytes in base64: `FiV9AHvHoAMFtsg=`."""
+    """An id like API Gateway's `x-amz-apigw-id`, eleven bytes in base64: `FiV9AHvHoAMFtsg=`."""
     return f"{taken[72:87]}="
 
 

@@ -27,7 +27,7 @@ _SURELY_SMALL_BYTES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What the events say of the place where requests arrive.
+    """The fields of events about the place where requests arrive.
 
     Args:
         account_id: twelve digits.
@@ -174,7 +174,7 @@ class Events:
 
 
 def _authorizer_of(exchange: Exchange) -> dict[str, Any] | None:
-    """What the authorizer of consumers, or of tokens, says of the caller; None where no authorizer is asked."""
+    """The authorizer's context for the caller; None where there is no authorizer."""
     if exchange.claims is not None:
         return {"claims": {name: _spell_claim(value) for name, value in exchange.claims.items()}}
     name = exchange.caller

@@ -147,7 +147,7 @@ def _read_multiple(multiple: object) -> tuple[list[tuple[str, str]], dict[str, s
 
 @lru_cache(maxsize=1024)
 def _sent_as(name: str) -> tuple[str, str]:
-    """How a function's field is called on the wire (empty: not sent), and its name in lower case.
+    """The name of a function's field on the wire (empty: not sent), and its name in lower case.
 
     Raises:
         MalformedAnswerError: no field can have that name.

@@ -15,7 +15,7 @@ from turnout.http_server.messages import Handler, Request, Response
 from turnout.http_server.navigation import is_navigation
 
 BROWSER_HEADERS = frozenset({"origin", "sec-fetch-site"})
-"""What the services' guard refuses and a browser sends with every request."""
+"""Header fields that the services' guard refuses and that browsers send with every request."""
 
 OWN_SITES = frozenset({"", "none", "same-origin"})
 
@@ -36,7 +36,7 @@ class Reader:
 
 
 def find_reader(request: Request, guard: Callable[[Handler], Handler], *, is_public: bool) -> Reader:
-    """Who asks.
+    """The reader of a page.
 
     Args:
         request: any request for a page.

@@ -18,7 +18,7 @@ TOKEN_VARIABLE = "TURNOUT_TOKEN"  # noqa: S105 - a variable's name
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is called, and how callers show who they are.
+    """A call to show in examples, and its authentication.
 
     Args:
         url: of the operation.

@@ -23,7 +23,7 @@ _HOST = re.compile(r"[A-Za-z0-9.-]{1,255}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d
 
 @dataclass(frozen=True)
 class DocsSource:
-    """What the pages are made of, and who may read them.
+    """The source of the pages, and the check of their readers.
 
     Args:
         make: makes what is shown of the edition; called with the first request.
@@ -39,7 +39,7 @@ class DocsSource:
 
     @cached_property
     def shown(self) -> Shown:
-        """What is shown."""
+        """The shown state."""
         return self.make()
 
 

@@ -1,4 +1,4 @@
-"""What every page has in common: its frame, its headers, and the addresses of the others."""
+"""The common parts of all pages: frame, headers, and the addresses of the other pages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FILES = {"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
 
 @dataclass(frozen=True, slots=True)
 class PageFrame:
-    """What a page knows of the request.
+    """The parts of the request that a page needs.
 
     Args:
         base: the server's address as the reader reaches it, `http://127.0.0.1:8080`.

@@ -200,7 +200,7 @@ def _describe_values(tensor: TensorSpec) -> Child:
 
 
 def _metadata(metadata: Mapping[str, str], title: str) -> Html | None:
-    """What the model's file says of itself: its author writes units and descriptions there."""
+    """The model file's metadata, where its author writes units and descriptions."""
     if not metadata:
         return None
     rows = [(name, value) for name, value in metadata.items()]

@@ -1,4 +1,4 @@
-"""What the pages show of an edition: each stage with its document, each model with its versions."""
+"""The contents of the pages for one edition: each stage with its document, each model with its versions."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Shown:
             yield model, self.plan.descriptions.get(model, ""), len(self.versions.get(model, ()))
 
     def signature_of(self, model: str, version: str) -> Signature:
-        """What a version, or a graph, takes and returns."""
+        """The signature of a version or a graph."""
         if version == GRAPH:
             return self.graphs[model].signature
         return next(candidate.signature for candidate in self.versions[model] if candidate.version.name == version)

@@ -63,7 +63,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def _read_keys(path: Path) -> dict[str, str]:
-    """What the file holds, empty where there is none."""
+    """The file's contents, empty where there is no file."""
     try:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""What differs between two editions, and what of the present control state outlives a reload."""
+"""Compares two editions, and carries the control state over a reload."""
 
 from __future__ import annotations
 

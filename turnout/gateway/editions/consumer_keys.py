@@ -21,7 +21,7 @@ KeyName = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class KeptKey:
-    """What is kept of a key: its SHA-256, and the day on which it was made."""
+    """A stored key: its SHA-256, and the day on which it was made."""
 
     digest: str
     made: str

@@ -199,7 +199,7 @@ def build_gateway(
 
 
 def make_checks(project: Project) -> CallerChecks:
-    """What stages with `auth: iam` and `auth: jwt` check their callers with."""
+    """The checks of callers for stages with `auth: iam` and `auth: jwt`."""
     folder, stages = project.manifest.path.parent, project.manifest.stages
     signing = (
         dict([load_signing_key(folder / CACHE_DIR)]) if any(candidate.auth == "iam" for candidate in stages) else {}

@@ -131,7 +131,7 @@ def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
 
 
 def make_cancellation() -> Cancellation:
-    """What stops one run."""
+    """Stops one run."""
     made: Cancellation = _shared_code().Cancellation()
     return made
 

@@ -30,7 +30,7 @@ IDLE_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """How functions are isolated.
+    """Settings of isolated functions.
 
     Args:
         max_environments: of one function at once; 0 is one per processor.
@@ -107,7 +107,7 @@ def serve_invoke(functions: Invocable, names: Current) -> AbstractAsyncContextMa
 def prepare_codes(
     project: Project, plan: Plan, progress: BuildProgress = ignore_progress, ports: tuple[int, ...] = OUTGOING_PORTS
 ) -> list[FunctionCode]:
-    """What each function's environments run: packages built, unpacked and the runtime installed where they are not.
+    """The code of each function's environments: builds and unpacks packages and installs the runtime where missing.
 
     Raises:
         LayerError: the layer or the runtime cannot be resolved.

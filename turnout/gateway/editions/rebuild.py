@@ -39,7 +39,7 @@ CLOCK_STEP_NS = 20_000_000
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What became of reading the files.
+    """The result of reading the files.
 
     Args:
         edition: None where something is wrong.
@@ -126,7 +126,7 @@ def _problem(edition: Edition, name: str, reason: str) -> Problem:
 
 
 def find_what_is_there(path: Path) -> FoundManifest | None:
-    """What the manifest holds, right or wrong; None where nothing of it can be read."""
+    """The manifest's contents, valid or not; None where it cannot be read."""
     try:
         return find_manifest(path)
     except ProblemsError:
@@ -174,7 +174,7 @@ def write_rebuilt(rebuilt: Rebuilt, file: int) -> None:
 
 
 def read_rebuilt(file: int) -> Rebuilt:
-    """What another process wrote; the file stays open, its position where it was, which all who have it share."""
+    """Read another process's output; the file stays open, with its shared position unchanged."""
     rebuilt = pickle.loads(os.pread(file, os.fstat(file).st_size, 0))  # noqa: S301 - from a process forked with this one
     assert isinstance(rebuilt, Rebuilt)
     return rebuilt

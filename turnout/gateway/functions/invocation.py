@@ -27,7 +27,7 @@ OPEN_S_PER_MB = 0.01
 
 @dataclass(slots=True, eq=False)
 class Invocation:
-    """What became of one call.
+    """The outcome of one call.
 
     Args:
         answer: what the function returned, None when it failed.
@@ -42,7 +42,7 @@ class Invocation:
 
 
 class Invocable(Protocol):
-    """Where functions can be called."""
+    """An object that calls functions."""
 
     def invoke(
         self, name: str, alias: str, event: Mapping[str, Any], timeout_s: float
@@ -52,7 +52,7 @@ class Invocable(Protocol):
 
 
 Wrap = Callable[[Invocable], Invocable]
-"""What is put around the functions that routers call."""
+"""A wrapper of the functions that routers call."""
 
 
 def no_wrap(functions: Invocable) -> Invocable:
@@ -91,7 +91,7 @@ class Current:
 
 @dataclass(frozen=True, slots=True)
 class Occupancy:
-    """How busy functions are at this moment, all together.
+    """The load of all functions at this moment.
 
     Args:
         open: sessions in this process, or environments.
@@ -105,7 +105,7 @@ class Occupancy:
 
 
 class Functions(Invocable, Protocol):
-    """Whatever runs functions: in this process, or each in a process of its own."""
+    """Runs functions: in this process, or each in a process of its own."""
 
     @property
     def takes_files(self) -> bool:
@@ -113,7 +113,7 @@ class Functions(Invocable, Protocol):
         ...
 
     def occupancy(self) -> Occupancy:
-        """How busy they are."""
+        """Their load."""
         ...
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ async def await_opening(function: Function, opening: asyncio.Future[str]) -> str
 
 
 def title_of(function: Function) -> str:
-    """What a function is called where people read it: `iris v1`, `iris router`, `router`."""
+    """A function's name in output: `iris v1`, `iris router`, `router`."""
     return f"{function.model} {function.version or 'router'}".lstrip()
 
 

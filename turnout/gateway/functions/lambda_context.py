@@ -1,4 +1,4 @@
-"""What Lambda passes beside the event, for functions that run here.
+"""Lambda's context object, for functions that run here.
 
 Made by a hosted function for each run, so nothing is computed before it is asked for.
 """
@@ -17,7 +17,7 @@ from turnout.plan.values import Function
 
 
 class Cancellation(Protocol):
-    """What stops a run from another thread."""
+    """Stops a run from another thread."""
 
     @property
     def cancelled(self) -> bool:
@@ -30,7 +30,7 @@ class Cancellation(Protocol):
 
 
 class Context:
-    """What Lambda passes beside the event, under Lambda's names, and the run's `cancellation`.
+    """Lambda's context, under Lambda's names, and the run's `cancellation`.
 
     Args:
         function: which one runs.
@@ -94,7 +94,7 @@ class Context:
 
     @property
     def log_group_name(self) -> str:
-        """Where Lambda would log."""
+        """The name of Lambda's log stream."""
         return f"/aws/lambda/{self._function.name}"
 
     @property

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class LineStream(Protocol):
-    """What lines can be written to."""
+    """A stream that lines can be written to."""
 
     def write(self, text: str, /) -> int:
         """Take the text; OSError or ValueError where it cannot."""

@@ -18,7 +18,7 @@ from turnout.project.project import Project
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Where observers put what they see, in this process and for every edition.
+    """The outputs of the observers, in this process and for every edition.
 
     Args:
         counters: of all workers.

@@ -116,7 +116,7 @@ class Output:
 
     @property
     def capture(self) -> CaptureStream:
-        """Where captured lines go."""
+        """The destination of captured lines."""
         return CaptureStream(self._pipes["capture"])
 
     def dropped(self) -> Mapping[str, int]:

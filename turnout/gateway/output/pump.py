@@ -168,7 +168,7 @@ def _lines(number: int) -> str:
 
 
 def write_all(file: int) -> Callable[[bytes], None]:
-    """What writes to a descriptor, waiting for room; also where it was made non-blocking."""
+    """Writes to a descriptor, waiting for room; also where it was made non-blocking."""
 
     def write(lines: bytes) -> None:
         data = memoryview(lines)

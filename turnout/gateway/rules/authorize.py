@@ -1,4 +1,4 @@
-"""Who may call: an operation's `security`, and a stage's API keys.
+"""Access rules: an operation's `security`, and a stage's API keys.
 
 Open is an operation that names no scheme. API keys, signatures and tokens are checked. Everything else (Cognito, a
 Lambda authorizer, an unknown scheme) cannot be checked on this machine and is refused, every time.
@@ -22,7 +22,7 @@ from turnout.protocol.aws.callers import digest_key
 
 
 class Access(Enum):
-    """How an operation lets callers in."""
+    """The way in which an operation authenticates callers."""
 
     OPEN = "none"
     API_KEY = "api_key"
@@ -103,7 +103,7 @@ class ApiKeys:
 
 
 def access_of(operation: Mapping[str, Any], schemes: Mapping[str, Any]) -> tuple[Access, str]:
-    """How an operation lets callers in, and the name of a scheme that cannot be checked here, or empty.
+    """The operation's authentication, and the name of a scheme that cannot be checked here, or empty.
 
     The document's root `security` doesn't count, as on AWS. All schemes of all alternatives are taken together, so
     an alternative without a scheme opens nothing.

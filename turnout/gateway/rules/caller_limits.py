@@ -1,4 +1,4 @@
-"""What a usage plan limits of one key: requests per second, and requests per day, week or month."""
+"""The limits of one key in a usage plan: requests per second, and requests per day, week or month."""
 
 from __future__ import annotations
 

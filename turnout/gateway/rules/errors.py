@@ -1,4 +1,4 @@
-"""What API Gateway itself answers when a request reaches no function: status, body, `x-amzn-ErrorType`.
+"""API Gateway's own answers to requests that reach no function: status, body, `x-amzn-ErrorType`.
 
 Bodies are spelled as AWS spells them: what is refused before a method's own request is read has no space behind the
 colon (`content-length: 42` for a missing token, 23 for a wrong key, 31 for a throttle), the rest has one.
@@ -63,7 +63,7 @@ UNKNOWN_ROUTE = GatewayError(
     spaced=False,
 )
 UNSIGNED = UNKNOWN_ROUTE
-"""What IAM says to a request without a signature: word for word what an unknown route says."""
+"""IAM's error for a request without a signature: the same words as for an unknown route."""
 UNKNOWN_STAGE = GatewayError("DEFAULT_4XX", 403, "ForbiddenException", "Forbidden", spaced=False)
 INVALID_API_KEY = GatewayError("INVALID_API_KEY", 403, "ForbiddenException", "Forbidden", spaced=False)
 ACCESS_DENIED = GatewayError("ACCESS_DENIED", 403, "AccessDeniedException", "Forbidden", spaced=False)
@@ -92,4 +92,4 @@ ERROR_OF_INVOCATION: Mapping[str, GatewayError] = {
     "throttled": THROTTLED,
     "too_large": FAILED,
 }
-"""What becomes of each `Invocation.error`."""
+"""`Invocation.error` -> API Gateway's error."""

@@ -20,7 +20,7 @@ from turnout.gateway.rules.errors import UNSIGNED, GatewayError
 ALGORITHM = "AWS4-HMAC-SHA256"
 SERVICE = "execute-api"
 SKEW_S = 300
-"""How far a request's time may be off."""
+"""The largest difference of a request's time."""
 
 LONGEST_PRESIGNED_S = 7 * 86_400
 
@@ -54,7 +54,7 @@ def _invalid(what: str) -> GatewayError:
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """What a signature covers.
+    """The parts of a request that its signature covers.
 
     Args:
         method: `POST`.
@@ -73,7 +73,7 @@ class SignedRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """What a request says of its signature."""
+    """The fields of a request's signature."""
 
     access_key: str
     scope: tuple[str, ...]
@@ -145,7 +145,7 @@ def _read_presigned(query: str) -> _Claim | GatewayError:
 
 
 def _check_claim(claim: _Claim, headers: Mapping[str, str], now: float) -> GatewayError | None:
-    """What is wrong with the time, the scope or the signed headers."""
+    """Check the time, the scope and the signed headers."""
     if _MOMENT.fullmatch(claim.moment) is None:
         return _invalid(f"Date must be in ISO-8601 'basic format'. Got '{claim.moment[:30]}'.")
     if len(claim.scope) != 4 or claim.scope[0] != claim.moment[:8] or claim.scope[3] != "aws4_request":

@@ -44,7 +44,7 @@ class CanarySettings:
 
 @dataclass(frozen=True, slots=True)
 class StageRecord:
-    """What the control plane keeps of a stage and no request feels.
+    """The part of a stage that the control plane keeps and that affects no request.
 
     Args:
         description: or empty.
@@ -117,7 +117,7 @@ def stage_settings(stage: StagePlan, api: str, deployment_id: str) -> StageSetti
 
 @dataclass(frozen=True, slots=True)
 class FunctionTarget:
-    """Where a route leads in one share.
+    """The target of a route in one share.
 
     Args:
         function: the function's name.
@@ -338,7 +338,7 @@ def _share(
 
 
 def target_of(operation: Operation, variables: Mapping[str, str]) -> FunctionTarget:
-    """Where an operation leads with these variables; an undefined variable is empty text, as on AWS."""
+    """The target of an operation with these variables; an undefined variable is empty text, as on AWS."""
     timeout_s = operation.timeout_ms / 1000
     undefined = [name for name in _VARIABLE.findall(operation.function) if name not in variables]
     rendered = _VARIABLE.sub(lambda match: variables.get(match[1], ""), operation.function)

@@ -1,4 +1,4 @@
-"""How many requests a stage takes: a token bucket with API Gateway's two numbers, rate and burst."""
+"""A stage's throttle: a token bucket with API Gateway's two numbers, rate and burst."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ROUNDING = 1e-9
 
 
 class Bucket(Protocol):
-    """Where tokens are counted: in this process, or in memory that several share."""
+    """The storage of tokens: in this process, or in memory that several share."""
 
     def take(self, now: float) -> bool:
         """Take one token at `now`, seconds of a clock that never goes back; False where there is none."""

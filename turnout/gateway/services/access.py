@@ -50,7 +50,7 @@ def with_token(handle: Handler, token: str) -> Handler:
 
 
 def find_tokens(headers: Iterable[tuple[str, str]]) -> list[str]:
-    """What a request offers as a token: the access key of a signature, or a bearer token."""
+    """The tokens in a request: the access key of a signature, or a bearer token."""
     sent = [value for name, value in headers if name.lower() == "authorization"]
     matches = [pattern.match(value) for value in sent for pattern in (_CREDENTIAL, _BEARER)]
     return [match[1] for match in matches if match is not None]

@@ -15,7 +15,7 @@ from turnout.http_server.messages import Response
 
 
 class AwsError(Exception):
-    """What AWS refuses: boto3 raises it as `ClientError` with this code and message.
+    """A refusal in AWS's form: boto3 raises it as `ClientError` with this code and message.
 
     Args:
         status: HTTP status.
@@ -31,7 +31,7 @@ class AwsError(Exception):
         self.more = more
 
     def response(self) -> Response:
-        """As it is sent."""
+        """The response."""
         return answer(self.status, {"message": str(self), **self.more}, ("x-amzn-ErrorType", self.code))
 
 

@@ -17,7 +17,7 @@ INVALID = "Invalid deployment content specified."
 
 @dataclass(frozen=True, slots=True)
 class WantedDeployment:
-    """What `CreateDeployment` asks for.
+    """The arguments of `CreateDeployment`.
 
     Args:
         stage: the stage to move, or None.
@@ -33,7 +33,7 @@ class WantedDeployment:
 
 
 def parse_deployment(body: Mapping[str, Any]) -> WantedDeployment:
-    """What a request asks for.
+    """The parsed request.
 
     Raises:
         AwsError: a member is of another type than the API's.

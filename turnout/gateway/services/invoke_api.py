@@ -51,7 +51,7 @@ class Wanted:
 
     @property
     def arn(self) -> str:
-        """What errors call it."""
+        """Its name in errors."""
         qualifier = f":{self.qualifier}" if self.qualifier else ""
         return f"arn:aws:lambda:local:000000000000:function:{self.name}{qualifier}"
 

@@ -1,4 +1,4 @@
-"""Who may use what is not the API: programs on this machine, whatever address the server listens on.
+"""Admits only programs on this machine, whatever address the server listens on.
 
 Put around the control plane, Lambda's Invoke API and every other service of the gateway, which all act without asking
 for a signature.
@@ -17,7 +17,7 @@ from turnout.http_server.messages import Handler, Request, Response
 from turnout.loopback import is_loopback, is_loopback_address
 
 BROWSERS = frozenset({"origin", "sec-fetch-site"})
-"""What browsers send with their requests and no other client does."""
+"""Header fields that only browsers send."""
 
 
 def local_only(handle: Handler, allowed: Collection[str] = ()) -> Handler:

@@ -41,7 +41,7 @@ CALL_LABELS = ("stage", "model", "version", "share")
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What is shown.
+    """The shown state.
 
     Args:
         state: counters and gauges of all workers, and the stages' settings.
@@ -82,7 +82,7 @@ def render_metrics(sources: Sources, accepted: str = "") -> tuple[str, bytes]:
 
 
 class _Collector:
-    """What the library's encoders ask for metrics."""
+    """The interface that the library's encoders need."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
@@ -121,7 +121,7 @@ def labels_of(key: CounterKey) -> list[str]:
 
 
 def kind_of(status: int) -> str:
-    """What kind of error a status is."""
+    """The kind of error of a status."""
     return KINDS.get(status, "bad_request" if status < 500 else "failed")
 
 

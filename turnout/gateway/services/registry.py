@@ -28,7 +28,7 @@ from turnout.protocol import naming
 
 @dataclass(frozen=True, slots=True)
 class ServiceParts:
-    """What services work with, whatever edition is served.
+    """The parts that services use, independent of the edition.
 
     Args:
         state: of all workers.

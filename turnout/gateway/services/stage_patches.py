@@ -21,7 +21,7 @@ from turnout.manifest.parser import Throttle
 MOST_VARIABLES = 100
 ACCOUNT_RATE = 10_000.0
 ACCOUNT_BURST = 5_000
-"""What holds for a method that says nothing of its own."""
+"""The default settings of a method."""
 
 VALID_PATHS = (
     "[/deploymentId, /description, /cacheClusterEnabled, /cacheClusterSize, /clientCertificateId, /accessLogSettings, "
@@ -37,7 +37,7 @@ VALID_PATHS = (
     "/*/*/caching/requireAuthorizationForCacheControl, /*/*/caching/unauthorizedCacheControlHeaderStrategy, "
     "/variables/{variable_name}, /tracingEnabled]"
 )
-"""As AWS lists them, its missing commas with it."""
+"""AWS's list, with its missing commas."""
 
 _NOT_HERE = re.compile(
     r"/cacheCluster(Enabled|Size)|/clientCertificateId|/accessLogSettings(/destinationArn|/format)?"

@@ -1,1 +1,1 @@
-"""What all workers share, in memory that they all see: settings, throttle budgets, counters, running calls."""
+"""The state that all workers share, in shared memory: settings, throttle budgets, counters, running calls."""

@@ -1,4 +1,4 @@
-"""How many requests went where, how they ended and how long they took: counted by every worker, summed on reading.
+"""Counters of requests by function, with outcomes and durations: each worker counts, readers add up.
 
 Each worker has rows of its own that no other process writes, so counting takes no lock; a worker that is started again
 counts on in the rows of the one that died.
@@ -72,7 +72,7 @@ Key = tuple[str, str, bool] | tuple[str, str, bool, str]
 
 @dataclass(frozen=True, slots=True)
 class CounterKey:
-    """What is counted apart.
+    """The key of one counter.
 
     Args:
         stage: its name; empty for requests that found none.

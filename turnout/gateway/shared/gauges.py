@@ -1,4 +1,4 @@
-"""What each worker has at this moment, and how often workers and the project's files were replaced, for `/metrics`.
+"""Gauges of each worker, and counts of restarts and reloads, for `/metrics`.
 
 Each worker writes its own numbers once a second and no other process does, so that takes no lock; the supervisor alone
 counts restarts and reloads.
@@ -12,7 +12,7 @@ from enum import IntEnum
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one worker has.
+    """Gauges of one worker.
 
     Args:
         sessions: functions that are open: sessions in process, environments with `--isolated`.
@@ -28,7 +28,7 @@ class Load:
 
 
 class Event(IntEnum):
-    """What the supervisor counts."""
+    """Events that the supervisor counts."""
 
     RESTART = 0
     RELOAD = 1
@@ -75,6 +75,6 @@ class SharedGauges:
         self._words[event] += 1
 
     def counted(self, event: Event) -> int:
-        """How often it happened since the start."""
+        """The count since the start."""
         number: int = self._words[event]
         return number

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 
 class SharedLock:
-    """As many locks as are asked for, each a byte of a file without a name.
+    """Any number of locks, each a byte of a file without a name.
 
     POSIX record locks belong to a process, so threads of one process exclude each other by a lock of their own. Locking
     and unlocking takes 1.5 us where no process waits.

@@ -1,4 +1,4 @@
-"""What each worker runs at this moment, for the supervisor that finds it dead.
+"""The calls that each worker runs at this moment, for the supervisor that finds it dead.
 
 A worker that a run ended cannot say which run that was, so each writes down what begins before it begins.
 """

@@ -1,4 +1,4 @@
-"""How much memory the loaded versions of each worker take, and how often workers loaded and unloaded one.
+"""Memory of each worker's loaded versions, and counts of loads and unloads.
 
 Each worker writes its own numbers and reads those of the others, without a lock: `--max-memory` is shared by all.
 """
@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, fields
 
 @dataclass(frozen=True, slots=True)
 class SessionUse:
-    """What one worker's loaded versions take.
+    """Memory of one worker's loaded versions.
 
     Args:
         used_bytes: memory of the loaded versions and of those that are being loaded.
@@ -53,7 +53,7 @@ class SharedSessions:
             self._write(self.worker, use)
 
     def others_bytes(self) -> int:
-        """What the loaded versions of the other workers take."""
+        """Memory of the other workers' loaded versions."""
         own = -1 if self.worker is None else self.worker
         return sum(self._words[at * _FIELDS] for at in range(self.workers) if at != own)
 

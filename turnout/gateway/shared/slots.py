@@ -1,4 +1,4 @@
-"""How many calls of a function run at once, over all workers: its reserved concurrency.
+"""Limits the calls of a function that run at once, over all workers: its reserved concurrency.
 
 Each worker counts its own; one that was killed holds nothing once it is started again.
 """

@@ -1,4 +1,4 @@
-"""How many spans each worker exported and dropped since the server's start, and whether the collector takes them."""
+"""Counts of the spans that each worker exported and dropped, and whether the collector takes them."""
 
 from __future__ import annotations
 

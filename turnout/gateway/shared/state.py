@@ -1,4 +1,4 @@
-"""What all workers share: the stages' settings and API keys, throttle budgets, counters, and who serves how much.
+"""The state that all workers share: stages' settings and API keys, throttle budgets, counters, and connections.
 
 Made before the workers are forked; it lives in anonymous memory and goes with the last of them.
 """
@@ -49,7 +49,7 @@ _FIRST_BUCKET_LOCK = 16
 
 @dataclass(frozen=True, slots=True)
 class ControlState:
-    """What a control plane sees and changes.
+    """The state that the control plane reads and changes.
 
     Args:
         edition: which reading of the project's files is served; only a reload changes it.
@@ -179,7 +179,7 @@ class SharedState:
         return generation, state
 
     def _half(self, generation: int) -> int:
-        """Where a generation lies: beside the one before it, which stays whole until it is out of date."""
+        """The place of a generation: next to the one before it, which stays whole until it is out of date."""
         return (generation % 2) * (SETTINGS_BYTES + _LENGTH.size)
 
     # Who serves how much.
@@ -218,6 +218,6 @@ class SharedState:
         self._loads[2 * self.workers + worker] += 1
 
     def beats(self, worker: int) -> int:
-        """How many turns a worker has counted; as long as the number stays the same, its event loop is held up."""
+        """The turns that a worker has counted. While the number does not change, its event loop is blocked."""
         number: int = self._loads[2 * self.workers + worker]
         return number

@@ -107,7 +107,7 @@ def method_of(method: str) -> str:
 
 
 def describe_answer(headers: Any) -> dict[str, str]:
-    """What an answer's headers say of who gave it."""
+    """The version that answered, read from the answer's headers."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
     named = ((ATTRIBUTE_OF.get(str(name).lower()), value) for name, value in pairs)
     return {attribute: value for attribute, value in named if attribute is not None and isinstance(value, str)}

@@ -29,7 +29,7 @@ FLUSH_S = 2.0
 
 
 class Tracing:
-    """What traces requests and calls. Made before workers are forked, and nothing of it runs until the first span.
+    """Traces requests and calls. Made before workers are forked, and nothing of it runs until the first span.
 
     Args:
         endpoint: the collector's address, with or without `/v1/traces`.
@@ -84,7 +84,7 @@ class _LastRecord(logging.Handler):
 
 
 def find_url(endpoint: str) -> str:
-    """Where spans are sent: `http://127.0.0.1:4318` is `http://127.0.0.1:4318/v1/traces`."""
+    """The address that spans are sent to: `http://127.0.0.1:4318` is `http://127.0.0.1:4318/v1/traces`."""
     base = endpoint.rstrip("/")
     return base if base.endswith(SIGNAL_PATH) else f"{base}{SIGNAL_PATH}"
 
@@ -102,6 +102,6 @@ def check_endpoint(endpoint: str) -> str:
 
 
 def make_resource(attributes: Mapping[str, str]) -> Resource:
-    """What every span says of its server."""
+    """The attributes of every span that describe its server."""
     sdk = {name: value for name, value in Resource.create().attributes.items() if name.startswith("telemetry.")}
     return Resource({**sdk, **attributes}).merge(OTELResourceDetector().detect())

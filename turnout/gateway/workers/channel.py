@@ -23,7 +23,7 @@ _TEXT_CHARACTERS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What came in.
+    """A received message.
 
     Args:
         kind: what it is about.

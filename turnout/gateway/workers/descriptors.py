@@ -40,13 +40,13 @@ def count_open() -> int:
 
 
 def soft_limit() -> int:
-    """How many descriptors this process may have."""
+    """The number of descriptors that this process may have."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return 1 << 20 if soft == resource.RLIM_INFINITY else soft
 
 
 def connections_allowed(wanted: int, limit: int, open_now: int) -> int:
-    """How many connections one worker may have under a limit of open files.
+    """The most connections of one worker under a limit of open files.
 
     Args:
         wanted: where the limit is no matter.

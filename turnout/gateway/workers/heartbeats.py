@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 LOOK_S = 2.0
-"""How often the supervisor looks at least."""
+"""Longest time between the supervisor's looks."""
 
 STALLED_AFTER_S = 20.0
 """An event loop is never held up that long by design: what may take time runs in threads. Long enough for a machine on

@@ -71,7 +71,7 @@ def find_memory_limit(root: Path = Path("/")) -> int:
 
 
 def _cgroup_files(root: Path) -> Iterator[Path]:
-    """Where the limit of this process's control group may be written, and those of the groups around it."""
+    """The files with the limits of this process's control group and its parents."""
     with contextlib.suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)

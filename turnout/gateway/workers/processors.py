@@ -1,4 +1,4 @@
-"""How many processors this process may use: what the machine has, what it is allowed, what its container pays for.
+"""The processors that this process may use, by the machine, its affinity and its container's limit.
 
 Called where `turnout serve` decides how many workers it starts.
 """
@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""Where Linux has a control group's share of time: `200000 100000` is two processors, `max 100000` all of them."""
+"""Linux's file of a control group's share of time: `200000 100000` is two processors, `max 100000` all of them."""
 
 
 def processors(quota: Path = QUOTA) -> int:

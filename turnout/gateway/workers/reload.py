@@ -44,7 +44,7 @@ LONGEST_RETRY_S = 30.0
 
 
 class ReloadPhase(Enum):
-    """What a reload waits for."""
+    """The phases of a reload."""
 
     IDLE = "nothing"
     BUILDING = "the process that reads the files"

@@ -33,10 +33,10 @@ AT_ONCE = 32
 """Connections accepted before something else is looked at."""
 
 NO_FILES_PAUSE_S = 0.1
-"""How long nothing is accepted after the system had no more file descriptors."""
+"""Pause in accepting connections after the system ran out of file descriptors."""
 
 STOP_MARGIN_S = 10.0
-"""What a worker gets beyond the time for its requests in flight before it is killed."""
+"""Time beyond that for its requests in flight before a worker is killed."""
 
 OUTPUT_LOOK_S = 1.0
 """Between two looks at the output process."""

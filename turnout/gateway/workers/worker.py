@@ -37,10 +37,10 @@ RETRY_S = 0.01
 """After which a message is sent again that the supervisor had no room for."""
 
 BEAT_S = 1.0
-"""How often a worker counts that its event loop turns."""
+"""Seconds between the turns that a worker counts."""
 
 BESIDE_S = 2.0
-"""How long what runs beside the requests may take to end after they have ended."""
+"""Time for background work to end after the last request."""
 
 WORN = 4
 """The exit code of a worker with too many runs that cannot be ended."""
@@ -54,7 +54,7 @@ Beside = Callable[[Switch, asyncio.Event], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True, slots=True)
 class ServerParts:
-    """What all workers serve with, whatever the edition.
+    """The parts of the server that do not depend on the edition.
 
     Args:
         functions_of: makes an edition's functions.
@@ -87,7 +87,7 @@ class ServerParts:
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """What a worker serves first.
+    """The first edition that a worker serves.
 
     Args:
         number: the edition's number.
@@ -103,7 +103,7 @@ class First:
 
 
 class Worker:
-    """What one worker process does.
+    """Runs one worker process.
 
     Args:
         number: which one it is, from 0.

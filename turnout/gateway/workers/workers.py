@@ -40,7 +40,7 @@ MOST_TRIES = 50
 
 
 class Given(Enum):
-    """What became of a connection that was to be handed out."""
+    """The outcome of handing out a connection."""
 
     TAKEN = "a worker has it"
     LATER = "a worker will take it, or be started"

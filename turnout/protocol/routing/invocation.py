@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What became of one call.
+    """The outcome of one call.
 
     Args:
         answer: the proxy answer that the function gave; None where it failed, and for an asynchronous call.

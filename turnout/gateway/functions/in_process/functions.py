@@ -170,7 +170,7 @@ class InProcessFunctions:
     takes_files = True
 
     def occupancy(self) -> Occupancy:
-        """How busy the functions are; see `Functions.occupancy`."""
+        """The functions' load; see `Functions.occupancy`."""
         hosted = self._hosted.values()
         return Occupancy(
             open=sum(function.is_open for function in hosted),

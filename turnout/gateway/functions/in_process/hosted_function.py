@@ -40,7 +40,7 @@ _NO_HEADERS: Mapping[str, str] = {}
 
 
 class Runnable(Protocol):
-    """What a function's code looks like from here: `model_lambdas.function.handler.ModelFunction`."""
+    """The interface of a function's code: `model_lambdas.function.handler.ModelFunction`."""
 
     def load(self) -> None:
         """Open the session and import the transform; raises where that fails."""
@@ -52,7 +52,7 @@ class Runnable(Protocol):
 
 
 class Running(Protocol):
-    """Where it is written down what runs: `turnout.gateway.shared.running.SharedRunning`."""
+    """The record of running calls: `turnout.gateway.shared.running.SharedRunning`."""
 
     def begin(self, key: int) -> int:
         """A function runs; where that is written down."""
@@ -234,7 +234,7 @@ class HostedFunction:
                 _settle(call, self._refuse())
 
     def _refuse(self) -> Invocation:
-        """What is answered for a function that ends workers."""
+        """The error of a function that ended workers."""
         function = self.function
         sentence = f"{function.model} {function.version} is not served: it has ended {self._deaths} processes"
         body = orjson.dumps({"error": sentence, "code": "NOT_READY", "details": {}}).decode()

@@ -1,4 +1,4 @@
-"""How long a function's runs take, by the size of their bodies: short ones may run on the event loop."""
+"""Run times of a function by body size: short runs may be on the event loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DOUBTED_RUNS = 8
 
 @dataclass(slots=True)
 class Band:
-    """What is known of bodies between two powers of two.
+    """Run times of bodies between two powers of two.
 
     Args:
         cost_s: a moving mean, of the last ten runs or so.

@@ -8,7 +8,7 @@ import time
 from turnout.gateway.functions.lambda_context import Cancellation
 
 PERIOD_S = 0.05
-"""How late a run may be ended."""
+"""The most that a run may exceed its deadline."""
 
 IDLE_PERIODS = 20
 """Looks at an idle loop before the thread sleeps until the next run: waking it costs more than a run that is short."""

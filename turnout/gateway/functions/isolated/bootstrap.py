@@ -10,7 +10,7 @@ import resource
 import sys
 
 OPEN_FILES = 1024
-"""What Lambda allows."""
+"""Lambda's limit."""
 
 
 def limit(data_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""What an environment's process may reach of this machine: its own packages, a folder for its files, its Runtime API.
+"""Confines an environment's process to its own packages, a folder for its files and its Runtime API.
 
 Applied by the bootstrap in the process itself before any code of a model runs, and inherited by whatever that starts.
 What the kernel or the user of this process does not allow is left out; `find_boundary` says what there is.
@@ -56,7 +56,7 @@ SYSTEM = (
     "/sys/kernel/mm",
     *ETC,
 )
-"""What programs need of the system, to read: programs, libraries, certificates, names."""
+"""System paths that programs need to read: programs, libraries, certificates, names."""
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
@@ -68,7 +68,7 @@ _SET_NO_NEW_PRIVS = 38
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """What separates environments from the machine here.
+    """The means on this machine that confine environments.
 
     Args:
         landlock: the kernel's version of Landlock; 0 for none.
@@ -80,7 +80,7 @@ class Boundary:
 
     @property
     def missing(self) -> list[str]:
-        """What a function could do that it should not, as short phrases."""
+        """Short phrases for what a function could do despite its confinement."""
         names = []
         if not self.landlock:
             names.append("read this user's files" if not self.own_user else "read files that are open to every user")
@@ -100,7 +100,7 @@ class Boundary:
 
 
 def find_boundary(paths: Sequence[str] = ()) -> Boundary:
-    """What can be had here.
+    """The available means.
 
     Args:
         paths: what environments read; without Landlock a user of its own must reach it like everybody.

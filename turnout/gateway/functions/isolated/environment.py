@@ -23,7 +23,7 @@ Sidecar = Callable[[], AbstractAsyncContextManager[Mapping[str, str]]]
 
 
 def no_sidecar() -> AbstractAsyncContextManager[Mapping[str, str]]:
-    """What most functions are served: nothing but events."""
+    """The default: only events are served."""
     return nullcontext({})
 
 

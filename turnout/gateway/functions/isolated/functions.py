@@ -122,7 +122,7 @@ class IsolatedFunctions:
         return {name: function.environments for name, function in self._functions.items() if function.environments}
 
     def occupancy(self) -> Occupancy:
-        """How busy the functions are; see `Functions.occupancy`."""
+        """The functions' load; see `Functions.occupancy`."""
         functions = self._functions.values()
         return Occupancy(
             open=sum(function.environments for function in functions),

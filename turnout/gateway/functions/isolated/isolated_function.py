@@ -25,7 +25,7 @@ from turnout.gateway.shared.session_budget import SessionBudget
 
 log = logging.getLogger("turnout.environments")
 printed = logging.getLogger("turnout.printed")
-"""What functions print, at level INFO."""
+"""The logger of functions' output, at level INFO."""
 
 INIT_S = 10.0
 """Lambda's time for an init; one that takes longer goes on for as long as a call may take."""
@@ -50,7 +50,7 @@ RETIRED = "retired"
 
 
 ENVIRONMENT_BYTES = 100 * 1024 * 1024
-"""What an environment is expected to take before one of its function has run: Python, numpy and onnxruntime."""
+"""The expected memory of an environment before one of its function has run: Python, numpy and onnxruntime."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,7 +124,7 @@ class IsolatedFunction:
 
     @property
     def environments(self) -> int:
-        """How many there are, starting ones too."""
+        """The number of environments, starting ones included."""
         return len(self._environments)
 
     @property
@@ -335,7 +335,7 @@ class IsolatedFunction:
     # Environments.
 
     def _start_for_waiting(self) -> None:
-        """As many starts as calls wait for one, and as there may be environments."""
+        """Start one environment for each waiting call, within the limit."""
         if not self._waiting:
             return
         if asyncio.get_running_loop().time() < self._retry_at:

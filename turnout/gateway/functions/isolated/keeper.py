@@ -21,7 +21,8 @@ from typing import NoReturn
 
 _SET_CHILD_SUBREAPER = 36
 _ROUNDS = 100
-"""How often new processes are looked for while their parents are stopped; each round stops what the last one missed."""
+"""Rounds of looking for new processes while their parents are stopped; each round stops those that the last one
+missed."""
 
 
 def fork_kept(scratch: str) -> None:

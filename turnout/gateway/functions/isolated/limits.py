@@ -1,4 +1,4 @@
-"""How much one isolated function may take: environments, waiting calls, calls at once."""
+"""Limits of one isolated function: environments, waiting calls, calls at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentLimits:
-    """What one function may take here.
+    """Limits of one function.
 
     Args:
         environments: at once; more calls wait.

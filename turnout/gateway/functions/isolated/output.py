@@ -1,4 +1,4 @@
-r"""What an environment's process prints, as bounded lines of the gateway's log.
+r"""Turns the output of an environment's process into bounded lines of the gateway's log.
 
 The pipe is always emptied, so that a print never waits; what is too much is thrown away unseen.
 """
@@ -74,7 +74,7 @@ class Lines:
             self._end_line()
 
     def feed(self, data: bytes) -> None:
-        """What was printed next."""
+        """Handle further output."""
         *whole, rest = _END.split(data)
         for piece in whole:
             self._add(piece)

@@ -41,12 +41,12 @@ OUTGOING_PORTS = (443,)
 
 MEMORY_PER_VCPU_MB = 1769
 LEAST_VCPUS = 2
-"""What Lambda shows at any memory size."""
+"""Lambda's value at any memory size."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionCode:
-    """What an environment of one function runs.
+    """The code of one function's environments.
 
     Args:
         function: of the plan.

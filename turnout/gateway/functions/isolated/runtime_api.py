@@ -254,7 +254,7 @@ TOO_LARGE = Invocation(None, "too_large", f"the answer is more than {LARGEST_ANS
 
 
 def read_answer(body: bytes) -> Invocation:
-    """What a function returned, or why it cannot be handed on."""
+    """A function's answer, or the reason why it cannot be passed on."""
     try:
         return Invocation(orjson.loads(body))
     except ValueError as error:

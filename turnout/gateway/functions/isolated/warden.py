@@ -27,10 +27,10 @@ LOOK_S = 0.1
 """Between two looks at the functions' processes."""
 
 LOOKS_PER_SCAN = 10
-"""What they have started is looked for this seldom."""
+"""Seconds between looks for the processes that they started."""
 
 PATIENCE_S = 2.0
-"""How long keepers have to end everything below them when the gateway is gone."""
+"""Time for keepers to end all their descendants after the gateway ended."""
 
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 
@@ -107,7 +107,7 @@ def is_running(pid: int) -> bool:
 
 
 class Warden:
-    """What is watched, and what was seen of it."""
+    """A watched environment and its last measurements."""
 
     def __init__(self) -> None:
         self.limits_kb: dict[int, int] = {}

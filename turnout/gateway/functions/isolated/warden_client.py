@@ -34,7 +34,7 @@ class ProcessGuard:
             self._send(b"forget %d\n" % group)
 
     def used_mb(self, group: int) -> int:
-        """What a dead environment had taken when the warden killed it; 0 where it did not."""
+        """The memory that a dead environment had when the warden killed it; 0 where it did not."""
         process = self._process
         if process is not None and process.stdout is not None:
             with contextlib.suppress(BlockingIOError):
