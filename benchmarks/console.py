@@ -1,4 +1,4 @@
-"""What open consoles cost: requests/s of a tiny model without and with five of them, and the server's time when idle.
+"""Measures the cost of open consoles: requests/s of a tiny model with and without five, and the idle server's time.
 
 A console here is what the page is to the server: its files and its state once, then its events for as long as it is
 open, and the state again whenever the events name another generation. Rounds without and with consoles follow each
@@ -42,7 +42,7 @@ FILES = ("", "static/app.js", "static/lib.js", "static/style.css", "static/vendo
 
 @dataclass
 class Visits:
-    """What the consoles saw.
+    """The consoles' measurements.
 
     Args:
         events: that they got.
@@ -140,7 +140,7 @@ class Console:
 
 @contextlib.contextmanager
 def open_consoles(server: Server, folder: Path, count: int) -> Iterator[Visits]:
-    """So many consoles, in a thread of their own, from the first event of the last one on."""
+    """Open so many consoles in a thread of their own; starts after the last one's first event."""
     visits = Visits()
     if not count:
         yield visits

@@ -1,4 +1,4 @@
-"""What deploying 300 versions takes, beside the same API written one resource per path, as the usual tutorials do.
+"""Measures the deployment of 300 versions, and of the same API with one resource per path, as in tutorials.
 
 Run: `.venv/bin/python -m benchmarks.deploy [MODELS VERSIONS]`, with `pulumi` on the PATH or built by `make engine`. All
 programs run under the real engine over the tests' stand-in for AWS, with the same routes, of 30 models with 10 versions
@@ -64,7 +64,7 @@ class Measured:
 
     @property
     def least_s(self) -> float:
-        """What API Gateway's limits alone make of it."""
+        """The time that API Gateway's rate limits alone require."""
         gateway = {name: count for name, count in self.calls.items() if name.startswith("apigateway.")}
         own = [gateway.get(f"apigateway.{name}", 0) / rate for name, rate in SLOWER_PER_S.items()]
         return max([sum(gateway.values()) / CALLS_PER_S, *own])

@@ -1,4 +1,4 @@
-"""How many requests to a canary it takes until it is judged: the table of docs/judgement.md, by simulation.
+"""Measures how many requests a canary needs for its judgement: the table of docs/judgement.md, by simulation.
 
     python benchmarks/judgement.py
 
@@ -29,7 +29,7 @@ Evidence = Callable[[ArmTrials, ArmTrials], float]
 
 
 def looks(rates: tuple[float, float], share: float, seed: int) -> Iterator[tuple[ArmTrials, ArmTrials]]:
-    """What is seen of both shares of one traffic, look after look."""
+    """Simulate the observations of both shares, look after look."""
     rng = np.random.default_rng(seed)
     is_canary = rng.random(MOST_REQUESTS) < share
     faults = rng.random(MOST_REQUESTS) < np.where(is_canary, rates[1], rates[0])

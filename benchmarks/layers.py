@@ -1,4 +1,4 @@
-"""Where a tiny request's processor time goes, without sockets: the HTTP server, the gateway, the function, the run.
+"""Measures the processor time of a tiny request, without sockets: HTTP server, gateway, function, run.
 
 Feeds the bytes of requests to the server's connections, eight at once, and takes what they write. Four servers in turn:
 one that answers a constant, the gateway over a function that answers a constant, the gateway over the real function,

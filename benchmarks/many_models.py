@@ -45,7 +45,7 @@ COLD_CALLS = 100
 
 @dataclass
 class Calls:
-    """What the clients saw: seconds of each call, and again of those of the `HOT` models called most."""
+    """The clients' measurements: seconds of each call, and of calls of the `HOT` most called models."""
 
     seconds: list[float] = field(default_factory=list)
     hot: list[float] = field(default_factory=list)

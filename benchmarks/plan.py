@@ -1,4 +1,4 @@
-"""How long a large manifest takes: 1,000 models of 3 versions each, on two stages.
+"""Measures the time to read and plan a large manifest: 1,000 models of 3 versions each, on two stages.
 
 Run: `.venv/bin/python -m benchmarks.plan [MODELS VERSIONS]`. Prints the median of 5 runs of each part: parsing the text
 of models.yaml, planning with artifacts that are already inspected, building the document, and writing it; then of whole
@@ -46,7 +46,7 @@ def write_manifest(models: int, versions: int) -> bytes:
 
 
 def make_artifacts(manifest: Manifest) -> dict[tuple[str, str], Artifact]:
-    """What `load_project` would find in the cache: three inputs and two outputs each."""
+    """Artifacts as `load_project` would read them from the cache: three inputs and two outputs each."""
     signature = Signature(
         tuple(TensorSpec(f"input_{n}", "FP32", (-1, 8), ("batch", None)) for n in range(3)),
         (TensorSpec("label", "INT64", (-1,)), TensorSpec("probabilities", "FP32", (-1, 3))),

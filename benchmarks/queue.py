@@ -1,4 +1,4 @@
-"""What it costs to keep a request so that a power cut does not lose it: SQLite, or a file for each.
+"""Measures the cost of storing requests durably: in SQLite, or in a file for each.
 
 Run: `.venv/bin/python -m benchmarks.queue [FOLDER]`; FOLDER is on the disk that is measured. Each request of 2 KB is
 accepted, begun and ended. With files, each step writes a new state beside the old one and renames it, as several
@@ -28,7 +28,7 @@ BODY = secrets.token_bytes(2048)
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one way costs: milliseconds a request, and a list of what waits among 10,000."""
+    """The cost of one way: milliseconds per request, and of listing the waiting ones among 10,000."""
 
     name: str
     together: int

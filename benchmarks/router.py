@@ -1,4 +1,4 @@
-"""What a router adds to a warm local call: a tiny model called directly, and through its router in several ways.
+"""Measures the time that a router adds to a warm local call of a tiny model, for several ways of routing.
 
 One client over one connection, the ways in turn, several rounds; the same version answers all of them.
 The bar: weights, stickiness and a fallback that is not needed add less than 1 ms to the p50. Exits with 1 where not.

@@ -108,7 +108,7 @@ def serving(project: Path, path: str, body: Any, options: Sequence[str] = ("--no
 
 @dataclass(frozen=True)
 class Load:
-    """What one run of `wrk` saw."""
+    """The result of one run of `wrk`."""
 
     rate: float
     p50_ms: float

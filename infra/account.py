@@ -19,7 +19,7 @@ from turnout.protocol.naming import ALIAS_VARIABLE, NEXT
 from .naming import Place
 
 DIGEST = "sha256 "
-"""What a layer version's description begins with; the rest is its zip's digest."""
+"""The prefix of a layer version's description; the rest is its zip's digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class AccountSettings:
 
 
 class Account(Protocol):
-    """What the program asks of the account."""
+    """The program's questions to the account."""
 
     def settings(self, place: Place) -> AccountSettings | None:
         """Lambda's settings; None where they cannot be read."""

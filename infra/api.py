@@ -20,7 +20,7 @@ from .stages import ApiStage, ApiStageArgs
 
 @dataclass(frozen=True, slots=True)
 class RestApiArgs:
-    """What an API is made of.
+    """The parts of an API.
 
     Args:
         api: as planned.

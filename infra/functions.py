@@ -20,7 +20,7 @@ from .packages import RUNTIME, PackageCode
 
 @dataclass(frozen=True, slots=True)
 class ServedFunctionArgs:
-    """What a function is made of.
+    """The parts of a function.
 
     Args:
         function: as planned.
@@ -130,7 +130,7 @@ class SharedLogs(pulumi.ComponentResource):
 
 
 SHADOW_AGE_S = 60
-"""How long a copy may wait for its function, in Lambda's queue: the least that Lambda allows."""
+"""Time that a copy may wait in Lambda's queue: the least that Lambda allows."""
 
 
 def _make_event_config(

@@ -94,7 +94,7 @@ def check_limits(
 def _over_account(
     plan: Plan, built: Sequence[BuiltPackage], keep_versions: int, account: AccountSettings
 ) -> Iterator[str]:
-    """What the account's own quotas would refuse in the middle of an update."""
+    """Check the account's quotas, which would stop an update in the middle."""
     needed = sum(package.zip_bytes for package in built) * (keep_versions + 2)
     if needed > account.code_bytes:
         yield (

@@ -1,4 +1,4 @@
-"""What this stack's last `pulumi up` exported, read before anything is made.
+"""Reads the outputs of this stack's last `pulumi up` before anything is made.
 
 The engine answers it from its state, in a preview, too. After `pulumi destroy` there is nothing.
 """

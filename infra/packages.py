@@ -81,7 +81,7 @@ class Packages(pulumi.ComponentResource):
         self.register_outputs({})
 
     def code_of(self, package: str) -> PackageCode:
-        """Where the zip of a function is."""
+        """The path of a function's zip."""
         return self._code[package]
 
     def layers_of(self, package: str) -> list[pulumi.Input[str]]:

@@ -146,7 +146,7 @@ def check_asynchronous(manifest: Manifest) -> None:
 
 
 def find_place(prefix: str) -> Place:
-    """Where the provider's credentials and configuration lead."""
+    """The account and region of the provider's credentials and configuration."""
     return Place(aws.get_partition().partition, aws.get_region().region, aws.get_caller_identity().account_id, prefix)
 
 
@@ -172,7 +172,7 @@ KEPT_NEXT = (
 
 @dataclass(frozen=True)
 class Stack:
-    """What is deployed and where to."""
+    """The plan and the place of a deployment."""
 
     project: Project
     plan: Plan

@@ -39,7 +39,7 @@ MODELS = "models"
 
 @dataclass(frozen=True, slots=True)
 class RolesArgs:
-    """What the roles are made of.
+    """The parts of the roles.
 
     Args:
         place: names the resources.

@@ -12,7 +12,7 @@ from turnout.plan.log_groups import LOG_GROUPINGS, PER_FUNCTION
 RETENTION_DAYS = frozenset(
     {1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
 )
-"""What CloudWatch Logs takes. Source: botocore, `PutRetentionPolicy.retentionInDays`."""
+"""The values that CloudWatch Logs accepts. Source: botocore, `PutRetentionPolicy.retentionInDays`."""
 
 
 MOST_KEPT_VERSIONS = 1000

@@ -19,7 +19,7 @@ HEALTH_RATE, HEALTH_BURST = 10_000, 5_000
 
 @dataclass(frozen=True, slots=True)
 class ApiStageArgs:
-    """What a stage is made of.
+    """The parts of a stage.
 
     Args:
         stage: as planned.

@@ -158,7 +158,7 @@ class Calls:
         return CallOutcome(second, fallback, "fallback", instead_of=version)
 
     def _reserve_s(self, route: ModelRoute, fallback: str, deadline_s: float) -> float:
-        """What of the time left is the fallback's: as long as it may run, half of it at most."""
+        """The fallback's part of the remaining time: its own limit, at most half."""
         if not fallback:
             return 0.0
         return min(float(route.versions[fallback].timeout_s), max(deadline_s - self._clock(), 0.0) / 2)

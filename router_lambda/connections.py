@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 MOST_IDLE = 16
-"""So many connections are kept: the members of a large ensemble."""
+"""The most kept connections: enough for the members of a large ensemble."""
 
 _CLOSED = (
     ConnectionResetError,

@@ -1,4 +1,4 @@
-"""What Lambda imports: the router that the zip's files describe, made at init.
+"""Lambda's entry point: makes the router that the zip's files describe at init.
 
 No event loop: the coroutines that the routers are written as never suspend here.
 """
@@ -23,7 +23,7 @@ from .router import Router
 from .tasks import ThreadTasks, run_to_end
 
 MARGIN_S = 0.3
-"""What is kept of the time that Lambda gives, so that the router, not Lambda, reports a timeout to the caller."""
+"""Time kept from Lambda's limit, so that the router, not Lambda, reports a timeout to the caller."""
 
 
 def load_handler(folder: Path, environ: Mapping[str, str]) -> LambdaHandler:

@@ -27,7 +27,7 @@ _ERROR_OF_STATUS: Mapping[int, str] = {
     413: "request_too_large",
     429: "throttled",
 }
-"""What Lambda's own statuses say; those of 5xx are failures of Lambda, and no answers either."""
+"""Lambda's own statuses and their errors; 5xx are failures of Lambda."""
 
 _ERROR_OF_TYPE: Mapping[str, str] = {"Sandbox.Timedout": "timed_out", "Function.ResponseSizeTooLarge": "too_large"}
 
@@ -109,7 +109,7 @@ def _spell(event: Mapping[str, Any]) -> bytes:
 
 
 def _read(answer: HttpAnswer) -> Answered:
-    """What Lambda's answer says; the function's own is one only where Lambda marks no error."""
+    """Read Lambda's answer; it is the function's own only where Lambda reports no error."""
     if answer.status == 202:
         return Answered(None)
     if answer.status != 200:

@@ -22,7 +22,7 @@ _KEYS = frozenset({"statusCode", "headers", "multiValueHeaders", "body", "isBase
 
 @dataclass(frozen=True, slots=True)
 class GatewayError:
-    """What API Gateway says: status, `x-amzn-ErrorType` and message."""
+    """API Gateway's error: status, `x-amzn-ErrorType` and message."""
 
     status: int
     kind: str
@@ -50,7 +50,7 @@ def check_answered(answered: Answered) -> Answered:
 
 
 def _find_wrong(answer: Any) -> str:
-    """What is wrong with a function's answer; empty where nothing is."""
+    """The fault of a function's answer; empty where there is none."""
     if not isinstance(answer, Mapping):
         return f"must be an object, got {type(answer).__name__}"
     unknown = next((key for key in answer if key not in _KEYS), None)

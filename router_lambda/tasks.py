@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_BESIDE = 64
-"""So many things may run beside the callers' requests; what comes then is left out, and the log says so."""
+"""The most background tasks; further ones are dropped and logged."""
 
 _LOG = logging.getLogger("turnout.router")
 
@@ -26,7 +26,7 @@ class Tasks(Protocol):
     """Runs coroutines at the same time."""
 
     async def gather(self, work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-        """What each of them returns, in their order; the first exception where one raises."""
+        """Return the results, in order; raises the first exception."""
         ...
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -103,7 +103,7 @@ class _Run:
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns that never suspends.
+    """Run a coroutine that never suspends, and return its result.
 
     Raises:
         RuntimeError: it did suspend.

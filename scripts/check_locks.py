@@ -20,7 +20,7 @@ from uv import find_uv_bin
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ("requirements-dev.lock", "requirements.lock")
 OLDEST_PIP = "23.2.1"
-"""What `python -m venv` of Python 3.11.7 brings."""
+"""The pip of `python -m venv` in Python 3.11.7."""
 
 _ROW = re.compile(r"^(?P<name>[a-z0-9-]+)(?P<extras>\[[^\]]+\])?==(?P<version>\S+).*?\n(?:    .*\n)+", re.MULTILINE)
 

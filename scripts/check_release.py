@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def check_release(tag: str, module: str, changelog: str) -> list[str]:
-    """What is wrong with a tag, a sentence each.
+    """Return the problems of a tag, a sentence each.
 
     Args:
         tag: `v1.2.3`.

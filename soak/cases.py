@@ -67,7 +67,7 @@ class Case:
         return render(self.method, self.target, self.headers, self.body)
 
     def check(self, answer: Answer) -> str:
-        """What is wrong with the answer to this request as it is; empty where nothing is."""
+        """The fault of the answer to this unchanged request; empty where there is none."""
         if answer.status not in self.statuses:
             return f"status {answer.status} instead of {self.statuses}: {answer.body[:200]!r}"
         if self.shows_tag and not self.is_head and self.tag.encode() not in answer.body:

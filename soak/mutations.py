@@ -196,7 +196,7 @@ def change_bytes(data: bytes, source: random.Random) -> bytes:
 
 
 def _read_json(case: Case) -> tuple[int, Any]:
-    """How long the JSON is in a binary body, 0 in another; and its content, None where it has none."""
+    """The length of the JSON in a binary body, 0 in another; and its content, or None."""
     body = case.body or b""
     length = next((int(value) for name, value in case.headers if name == LENGTH and value.isdecimal()), 0)
     try:

@@ -1,4 +1,4 @@
-"""What a run saw, and how it is printed: one row of a table, or JSON."""
+"""A run's result, printed as one row of a table, or as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_PRINTED = 10
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a run is made.
+    """Settings of a run.
 
     Args:
         seconds: how long to attack; what comes before and after is not counted.
@@ -36,7 +36,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one run saw.
+    """The result of one run.
 
     Args:
         run: its name.

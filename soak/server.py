@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PATIENCE_S = 60.0
-"""How long a start, a stop or an answer may take on a busy machine before the soak calls it a hang."""
+"""Time of a start, a stop or an answer on a busy machine before the soak reports a hang."""
 
 RUN_VARIABLE = "TURNOUT_SOAK_RUN"
 """The environment variable by which all processes of one server are known, also those that left its session."""
@@ -23,7 +23,7 @@ RUN_VARIABLE = "TURNOUT_SOAK_RUN"
 HOST = "127.0.0.1"
 ESTABLISHED = "01"
 ALARMS = re.compile(r"Traceback|failed inside the gateway|killed by SIG|exited with|broke the server|Segmentation")
-"""What a healthy server never prints."""
+"""Text that a healthy server never prints."""
 
 
 class SoakError(Exception):
@@ -79,7 +79,7 @@ class Server:
         return sum(pss_mb(pid) for pid in self.processes())
 
     def connections_of(self, pid: int) -> int:
-        """How many established connections a worker holds."""
+        """The number of established connections of a worker."""
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         sockets = {
             f"socket:[{each[9]}]"

@@ -1,4 +1,4 @@
-"""Where our own data files and packages are: beside the package in a checkout, inside it when installed from a wheel.
+"""Paths of Turnout's own data files and packages: beside the package in a checkout, inside it in a wheel.
 
 Source: the wheel's mapping in pyproject.toml.
 """

@@ -1,4 +1,4 @@
-"""How messages list, shorten and count things, each on one line."""
+"""Lists, shortens and counts things for messages, each on one line."""
 
 from __future__ import annotations
 

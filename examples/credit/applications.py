@@ -27,7 +27,7 @@ Columns = dict[str, NDArray[Any]]
 
 
 def make_applications(count: int, seed: int) -> tuple[Columns, NDArray[np.bool_]]:
-    """So many applications, and whether each defaulted (about a fifth)."""
+    """Generate applications, and whether each defaulted (about a fifth)."""
     source = np.random.default_rng(seed)
     columns = {
         "age": source.integers(18, 80, count),

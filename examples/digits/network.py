@@ -32,7 +32,7 @@ def initial_weights(channels: tuple[int, ...], random: np.random.Generator) -> W
 
 
 def probabilities(weights: Weights, images: Array) -> Array:
-    """What the net answers, [N,10]; each row adds up to 1."""
+    """The network's output, [N,10]; each row adds up to 1."""
     return _forward(weights, images)[0]
 
 

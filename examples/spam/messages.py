@@ -50,7 +50,7 @@ WORDS = {
 
 
 def make_messages(count: int, seed: int) -> tuple[list[str], list[str]]:
-    """So many messages and their labels, `ham` or `spam`, about a third of them spam."""
+    """Generate messages and their labels, `ham` or `spam`, about a third of them spam."""
     source = random.Random(seed)
     labels = ["spam" if source.random() < 0.35 else "ham" for _ in range(count)]
     return [_message(label, source) for label in labels], labels

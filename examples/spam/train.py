@@ -32,7 +32,7 @@ SHOWN = (
     "Grüße aus Köln 👋 see you at six thirty",
 )
 TOKEN = "[a-zA-Z0-9_]+"
-"""What a word is. scikit-learn's own default (two letters or more, of any alphabet) has no equal in ONNX."""
+"""The pattern of a word. scikit-learn's own default (two letters or more, of any alphabet) has no equal in ONNX."""
 
 
 def main(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a kind of authentication needs of AWS beside the document: for API keys, a usage plan and a key.
+"""The resources of a kind of authentication besides the document: for API keys, a usage plan and a key.
 
 `AUTH_RESOURCES` has a row for each kind of `turnout.plan.auth.AUTH_TYPES` that has resources; the others are in the
 document alone.

@@ -33,7 +33,7 @@ MEMORY_MB, TIMEOUT_S = 256, 5
 
 @dataclass(frozen=True, slots=True)
 class AuthorizerArgs:
-    """What the authorizer is made of.
+    """The parts of the authorizer.
 
     Args:
         place: names the resources.

@@ -47,7 +47,7 @@ def read_domain_settings(named: Domain | None) -> Domain | None:
 
 @dataclass(frozen=True, slots=True)
 class ProjectDomainArgs:
-    """What a domain is made of.
+    """The parts of a domain.
 
     Args:
         domain: as models.yaml and the configuration have it.

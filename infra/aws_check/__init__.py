@@ -1,4 +1,4 @@
-"""What only an account of AWS can settle: the sample is deployed to a throwaway stack, tried, and destroyed.
+"""Checks what only an AWS account can show: deploys the sample to a throwaway stack, tries it, and destroys it.
 
 `scripts/aws-check` runs it; `python -m turnout.infra.aws_check` does where Turnout is installed.
 """

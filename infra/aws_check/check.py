@@ -27,7 +27,7 @@ from .sample import MODEL, PLATFORM, SampleProject
 from .stack import Deployed
 
 PATIENCE_S = 180.0
-"""How long AWS may take to obey: a new key a minute, a log line or an alarm two."""
+"""Time that AWS may take to apply a change: a new key a minute, a log line or an alarm two."""
 
 PAUSE_S = 3.0
 DRAWS = 60
@@ -62,7 +62,7 @@ class Caller(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CheckRow:
-    """What became of one step.
+    """The result of one step.
 
     Args:
         step: its name.
@@ -109,7 +109,7 @@ class AwsCheck:
 
     @property
     def prefix(self) -> str:
-        """What every name of the stack begins with."""
+        """The prefix of every name of the stack."""
         return function_prefix(PLATFORM, self.name)
 
     def steps(self) -> Iterator[tuple[str, Callable[[], str]]]:

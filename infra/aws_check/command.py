@@ -180,7 +180,7 @@ def call_aws(deployed: Deployed, stage: str, method: str, path: str, body: bytes
 
 
 def render_table(rows: Sequence[CheckRow]) -> str:
-    """What held, one line a step."""
+    """The results as a table, one line a step."""
     wide = max((len(row.step) for row in rows), default=0)
     lines = [f"{row.step:{wide}}  {row.result:9}  {row.seconds:6.0f} s  {row.seen}" for row in rows]
     held = sum(row.result == "held" for row in rows)

@@ -1,4 +1,4 @@
-"""What of a stack the account still has: nothing, once it is destroyed."""
+"""Finds resources of a stack that the account still has: none, once it is destroyed."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What the stack exports: by stage where it is called, its key, its API's identifier."""
+    """The stack's outputs: each stage's address and key, and its API's identifier."""
 
     endpoints: Mapping[str, str]
     keys: Mapping[str, str]
@@ -95,7 +95,7 @@ class ThrowawayStack:
         shutil.rmtree(self.home)
 
     def _wait_for(self, update: Callable[[], Any]) -> Any:
-        """What an update returns, which goes on where the wait is interrupted.
+        """Return an update's result; the update continues where the wait is interrupted.
 
         Were it interrupted itself, the engine would be killed while AWS makes something, and not know of it.
         """

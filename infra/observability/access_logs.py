@@ -41,7 +41,7 @@ def make_log_groups(
 
 @dataclass(frozen=True, slots=True)
 class LoggingPlan:
-    """What a stack does about the account's role for logs.
+    """A stack's handling of the account's role for logs.
 
     Args:
         makes: whether the stack has the role and the setting among its resources.

@@ -22,7 +22,7 @@ ERROR_PERCENT = 5.0
 """The share of failing calls that raises an alarm where no `slo` says another."""
 
 FEWEST_FAILURES = 3
-"""So many calls have to fail within `PERIOD_S` before their share counts: one of one is 100%, and proves nothing. Of
+"""The calls that must fail within `PERIOD_S` before their share counts: one of one is 100%, and proves nothing. Of
 functions that fail 5% of their calls, one in 8,000 fails the first three.
 """
 
@@ -103,7 +103,7 @@ def alarms_of_function(function: Function) -> Iterator[Alarm]:
 
 
 def alarms_of_stage(place: Place, api: str, stage: StagePlan) -> Iterator[Alarm]:
-    """What its callers see."""
+    """Alarms on what its callers see."""
     percent = stage.slo.error_percent or ERROR_PERCENT
     where = {"ApiName": api, "Stage": stage.name}
     yield Alarm(

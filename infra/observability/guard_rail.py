@@ -34,7 +34,7 @@ PATTERN_CHARACTERS = 2_048
 AlarmPattern = str | dict[str, str]
 
 CHECKED = "rate(1 minute)"
-"""How often the alarms' states are checked while a canary is on."""
+"""The interval of checking the alarms while a canary is on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Guarded:
 
 @dataclass(frozen=True, slots=True)
 class GuardRailArgs:
-    """What the guard rail is made of."""
+    """The parts of the guard rail."""
 
     place: Place
     guarded: Sequence[Guarded]

@@ -1,1 +1,1 @@
-"""What every runtime shares: entry, handler, transform, capture, metrics, stored models, and what a runtime must be."""
+"""The code that all runtimes share: entry, handler, transform, capture, metrics, stored models, and their interface."""

@@ -36,7 +36,7 @@ _RANDOM = random_module.SystemRandom()
 
 @dataclass(frozen=True, slots=True)
 class CaptureRule:
-    """What the manifest's `capture` says: a share of the requests, 0-100, and inputs whose values are left out."""
+    """The manifest's `capture`: a share of the requests, 0-100, and inputs whose values are left out."""
 
     percent: float
     redact: Collection[str]
@@ -127,6 +127,6 @@ def _is_replay(event: Mapping[str, Any], spec: FunctionSpec) -> bool:
 
 
 def _left_out(spec: FunctionSpec, size_bytes: int) -> str:
-    """What is logged of a request whose line CloudWatch would cut."""
+    """The log line for a request whose own line CloudWatch would cut."""
     fields = {"model": spec.model, "version": spec.version, "bytes": size_bytes, "most_bytes": LARGEST_LOG_LINE_BYTES}
     return orjson.dumps({"turnout_capture_left_out": fields}).decode()

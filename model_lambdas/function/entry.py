@@ -1,4 +1,4 @@
-"""What Lambda imports: the session is opened and warmed up at init, so that a SnapStart snapshot holds both."""
+"""Lambda's entry point: opens and warms up the session at init, so that a SnapStart snapshot has both."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ log = logging.getLogger("turnout.function")
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """What `load` opened."""
+    """The open model."""
 
     model: Model
     interface: Interface

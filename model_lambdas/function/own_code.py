@@ -25,14 +25,14 @@ log = logging.getLogger("turnout.function")
 Hook = Callable[..., Any]
 
 VALUE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError)
-"""What Python raises for a number that is none, text that is not UTF-8 or JSON, a key or column that is missing."""
+"""Python's exceptions for an invalid number, text that is not UTF-8 or JSON, a missing key or column."""
 
 DOUBT = 5
-"""So many failures in a row without one success: then it is not the values."""
+"""Failures in a row without a success after which the code is blamed, not the values."""
 
 
 class ReturnError(Exception):
-    """What the code returned cannot be served; for the log."""
+    """The code's return value cannot be served; the message is for the log."""
 
 
 class OwnCode:

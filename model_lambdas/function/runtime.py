@@ -1,4 +1,4 @@
-"""What a model's runtime and the function around it agree on.
+"""The interface between a model's runtime and the function around it.
 
 A runtime is a folder beside this one. One module in it has a class `Model`, which opens a version: `Model(spec)`.
 """
@@ -60,7 +60,7 @@ class RunCancelled(Exception):  # noqa: N818 - nothing went wrong: someone asked
 
 
 class Stoppable(Protocol):
-    """What a runtime looks at during a run: the run ends once `terminate` is true."""
+    """Options that a runtime reads during a run: the run ends once `terminate` is true."""
 
     terminate: bool
 

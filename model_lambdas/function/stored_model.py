@@ -116,7 +116,7 @@ class BucketFolder:
         return f"{self._location.rstrip('/')}/{name}"
 
     def url_of(self, name: str) -> str:
-        """Where a file is requested."""
+        """The URL of a file."""
         scheme = "https" if self._open is HTTPSConnection else "http"
         return f"{scheme}://{self._host}{self._path_of(name)}"
 
@@ -169,7 +169,7 @@ def is_in_certificate(bucket: str) -> bool:
 
 
 def find_endpoint(bucket: str, region: str) -> str:
-    """Where a bucket is reached: at a host of its own, or by its name in the path.
+    """The address of a bucket: a host of its own, or its name in the path.
 
     Source: Amazon S3 User Guide, "Virtual hosting of buckets", limitations.
     """

@@ -59,7 +59,7 @@ class Transform:
         return self._postprocess is not None
 
     def preprocess(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """What the file makes of the client's tensors; whatever it raises comes through, but `VALUE_ERRORS`.
+        """Run the file's `preprocess` on the client's tensors; its exceptions pass, except `VALUE_ERRORS`.
 
         Raises:
             Refused: it could not use the values.
@@ -76,7 +76,7 @@ class Transform:
         return arrays
 
     def postprocess(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
-        """What the file makes of the session's outputs; whatever it raises comes through."""
+        """Run the file's `postprocess` on the session's outputs; its exceptions pass."""
         assert self._postprocess is not None
         taken = {name: as_bytes(values) if values.dtype.kind == "O" else values for name, values in outputs.items()}
         return check_returned("postprocess", self._postprocess(taken))

@@ -17,7 +17,7 @@ from .own_code import ReturnError
 from .runtime import FunctionSpec, ModelError, find_opener
 
 BUGS = (NameError, AttributeError, ImportError, NotImplementedError, AssertionError)
-"""What no made-up values can be blamed for."""
+"""Exceptions that generated values cannot cause."""
 
 
 def try_model(artifact: str, fields: Mapping[str, Any]) -> dict[str, str]:

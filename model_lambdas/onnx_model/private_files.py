@@ -39,7 +39,7 @@ class OtherContentError(Exception):
 def private_files(
     artifact: Path, external_files: Sequence[Path], sha256: str, folder: Path | None
 ) -> Iterator[Path | bytes]:
-    """What onnxruntime opens: the model's bytes, or the path of a copy that is deleted afterwards.
+    """The input of onnxruntime: the model's bytes, or the path of a copy that is deleted afterwards.
 
     Args:
         artifact: the ONNX file.

@@ -34,7 +34,7 @@ LONGEST_REASON = 1000
 
 
 def threads_for(memory_mb: int) -> int:
-    """How many threads a run takes: one per vCPU that Lambda gives for the memory size, at least one."""
+    """The threads of a run: one per vCPU of Lambda's memory size, at least one."""
     return max(1, round(memory_mb / MEMORY_PER_VCPU_MB))
 
 

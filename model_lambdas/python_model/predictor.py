@@ -127,7 +127,7 @@ def _check_output(spec: TensorSpec, outputs: Mapping[str, Array]) -> None:
 
 
 def _files_of(spec: FunctionSpec) -> tuple[str, ...] | None:
-    """What the file may import; None for everything, in a function that has its folder for itself."""
+    """The modules that the file may import; None for all, in a function that has its folder for itself."""
     if spec.copies is None:
         return None
     folder = spec.artifact.parent

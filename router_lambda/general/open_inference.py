@@ -28,14 +28,14 @@ from .serving import ServedStage, reach, reach_all
 EXTENSIONS = ("binary_tensor_data",)
 
 GRAPH_PLATFORM = "ensemble"
-"""What Triton calls a model that is made of others."""
+"""Triton's platform name for a model that is made of others."""
 
 METHOD_OF = {"metadata": "GET", "live": "GET", "ready": "GET", "infer": "POST"}
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a path asks for.
+    """The parsed path.
 
     Args:
         what: a key of `METHOD_OF`.
@@ -49,7 +49,7 @@ class Asked:
 
 
 def parse_path(proxy: str) -> Asked | None:
-    """What `/v2/` with this path parameter asks for; None where there is no such path."""
+    """Parse the path parameter of `/v2/`; None where there is no such path."""
     match [unquote(part) for part in proxy.split("/")]:
         case [""]:
             return Asked("metadata")

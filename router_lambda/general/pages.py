@@ -1,4 +1,4 @@
-"""What the general router says itself: JSON, and the refusal of methods that a path has not.
+"""The general router's own answers: JSON, and the refusal of methods that a path does not have.
 
 The standard library's json, since routers have no layer.
 """

@@ -17,7 +17,7 @@ from ..tasks import Tasks
 from .serving import Reached
 
 FRESH_S = 5.0
-"""How long an answer is taken for the present one."""
+"""Time for which an answer counts as current."""
 
 PINGS_AT_ONCE = 50
 

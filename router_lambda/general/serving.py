@@ -1,4 +1,4 @@
-"""What a stage serves at this moment, read from the variables that its events carry."""
+"""Reads what a stage serves from the variables in its events."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ServedStage:
         return self.variables.get(ALIAS_VARIABLE, LIVE)
 
     def choice_of(self, model: ModelEntry) -> str:
-        """What the model's calls without a version reach: a version, or `router`."""
+        """The target of the model's calls without a version: a version, or `router`."""
         return find_choice(self.variables, model.variable)
 
     def shares_of(self, model: ModelEntry) -> dict[str, float]:

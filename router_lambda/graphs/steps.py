@@ -70,7 +70,7 @@ def read_outcome(model: str, outcome: CallOutcome) -> Tensors:
 
 
 def _refused(step: str, answer: Mapping[str, Any]) -> RequestError:
-    """What a model said instead of an answer: a client's fault keeps its code, all else is the step's."""
+    """The error of a step whose model failed: a client's error keeps its code, others are the step's."""
     status = status_of(answer)
     try:
         said = json.loads(answer.get("body") or "")

@@ -13,7 +13,7 @@ from soak.server import PATIENCE_S, serving
 CALLS = 320
 WORKERS = 2
 QUEUE_S = CALLS / (WORKERS * SLOW_AT_ONCE) * LONG_S
-"""How long all calls would take, were they run."""
+"""Seconds that all calls would take if they ran."""
 
 BOUND_S = QUEUE_S / 2
 """The next caller waits for the runs that have begun, and for its own."""

@@ -16,7 +16,7 @@ from soak.server import Server, serving
 
 CONNECTIONS = 150
 CONNECTIONS_IN_A_SHORT_RUN = 60
-"""Where the run has less than ten seconds."""
+"""For runs of less than ten seconds."""
 
 BODY_BYTES = 9_000_000
 WORKERS = 2
@@ -28,7 +28,7 @@ SPARE_MB = 150.0
 
 BOUND_MB = BODIES_MB + WORKERS * SPARE_MB
 HELD_S = 30.0
-"""How long clients hold back their last byte at most. The server's limit for a body is 60 s."""
+"""The longest time that clients hold back their last byte. The server's limit for a body is 60 s."""
 
 PATIENCE_S = 150.0
 

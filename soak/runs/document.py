@@ -41,7 +41,7 @@ class Operation:
 
     @property
     def name(self) -> str:
-        """What findings call it."""
+        """Its name in findings."""
         return f"{self.method.upper()} {self.path}"
 
 

@@ -23,7 +23,7 @@ MUTATED = 0.7
 RAW = 0.1
 
 NOT_OURS = frozenset({501, 505})
-"""What an odd head rightly gets: a transfer encoding, a method or a version of HTTP that does not exist here."""
+"""The valid statuses for an odd head: a transfer encoding, a method or a version of HTTP that does not exist here."""
 
 
 def run(settings: Settings) -> Result:

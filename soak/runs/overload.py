@@ -53,7 +53,7 @@ class Call:
 
     @property
     def took_s(self) -> float:
-        """How long its client waited."""
+        """Seconds that its client waited."""
         return self.answered - self.sent
 
 

@@ -47,7 +47,7 @@ class Artifact:
 
     @property
     def graph_signature(self) -> Signature:
-        """What the session takes and gives."""
+        """The session's inputs and outputs."""
         return self.signature if self.graph is None else self.graph
 
 

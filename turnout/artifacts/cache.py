@@ -62,7 +62,7 @@ def fingerprint_of(paths: tuple[Path, ...]) -> Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was read of a graph, whatever file it lies in."""
+    """The cached reading of a graph, whatever its file."""
 
     signature: Signature
     operators: GraphOperators
@@ -89,7 +89,7 @@ class ArtifactCache:
             return None
 
     def inspection(self, sha256: str) -> Inspection | None:
-        """What was read of the model with that digest."""
+        """The cached reading of the model with that digest."""
         entry = _read(self._signature_entry(sha256))
         try:
             if entry is None:

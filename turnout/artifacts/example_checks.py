@@ -20,7 +20,7 @@ from turnout.protocol.tensors.interface import build_interface
 def check_examples(
     examples: Sequence[Example], signature: Signature, hooks: Collection[str] = (), *, source: str
 ) -> tuple[str, ...]:
-    """What does not fit, a sentence each.
+    """Return the problems, a sentence each.
 
     Args:
         examples: of one version.

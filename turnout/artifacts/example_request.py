@@ -11,7 +11,8 @@ from typing import Any
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 VALUES: dict[str, Any] = {"float": 0.5, "int": 1, "bool": True, "bytes": "text"}
-"""What most graphs take, per kind of datatype: 0.5 is exact in every float, 1 is an id, a length and a mask."""
+"""Values that most graphs accept, per kind of datatype: 0.5 is exact in every float, 1 is an id, a length and a
+mask."""
 
 EXAMPLE_BYTES = 8 * 1024
 """The largest example that a document shows: larger ones would soon fill the 6 MB that it may have."""
@@ -25,12 +26,12 @@ def make_shape(tensor: TensorSpec) -> tuple[int, ...]:
 
 
 def count_elements(tensor: TensorSpec) -> int:
-    """How many elements the smallest tensor holds."""
+    """The number of elements of the smallest tensor."""
     return prod(make_shape(tensor))
 
 
 def count_request(signature: Signature) -> int:
-    """How many elements `make_request` writes out; a shape may ask for more than any machine holds."""
+    """The number of elements that `make_request` writes; a shape may ask for more than any machine holds."""
     return sum(count_elements(tensor) for tensor in signature.inputs if tensor.required)
 
 

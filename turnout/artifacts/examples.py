@@ -26,7 +26,7 @@ class ExamplesError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far a float may be off: `absolute + relative * |expected|`. Everything else must be equal."""
+    """The allowed difference of a float: `absolute + relative * |expected|`. Everything else must be equal."""
 
     absolute: float = 1e-5
     relative: float = 1e-5
@@ -103,7 +103,7 @@ def _is_deep(value: Any) -> bool:
 
 
 def matches(expected: Example, got: Mapping[str, Any]) -> list[str]:
-    """What differs between the expected outputs and an answer's body, as sentences; empty where nothing does.
+    """The differences between the expected outputs and an answer's body, as sentences.
 
     Args:
         expected: the example.

@@ -53,7 +53,7 @@ _UNLESS_CONSTANT: Mapping[str, tuple[int, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class GraphOperators:
-    """What a graph is made of.
+    """The operators of a graph.
 
     Args:
         names: each operator once, sorted: `Abs`, `ai.onnx.ml:Scaler`. Those of subgraphs and of functions too.

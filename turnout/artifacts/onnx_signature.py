@@ -1,4 +1,4 @@
-"""What goes into a model and what comes out, read from the ONNX graph without running it.
+"""Reads a model's inputs and outputs from the ONNX graph without running it.
 
 Source: onnx.proto (ValueInfoProto, TypeProto); onnx.ml, ZipMap.
 """

@@ -1,4 +1,4 @@
-"""What a Python file defines, read without running it."""
+"""Reads the names that a Python file defines, without running it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How two versions agree on requests that a stage's canary decided about: both answer each, outputs are compared.
+"""Measures how often two versions agree: both answer the same requests, and their outputs are compared.
 
 Whatever keeps it from comparing is a note and no error: the other checks still are to take a bad canary back.
 """
@@ -124,7 +124,7 @@ def _asked(stage: Stage) -> tuple[Canary, Agreement]:
 
 
 def main_version(stage: Stage, model: str) -> str:
-    """What the baseline serves of a model; of several versions the one with the most weight."""
+    """The baseline's version of a model; of several versions the one with the most weight."""
     weights = stage.weights.get(model)
     return stage.serve[model] if weights is None else max(weights, key=lambda version: weights[version])
 
@@ -140,7 +140,7 @@ def replay_pair(
     headers: Mapping[str, str] | None = None,
     rules: Mapping[str, OutputRule] | None = None,
 ) -> AgreementCounts:
-    """How often the two versions agree over the model's samples; see `Pair.agrees` for what is not counted.
+    """Count how often the two versions agree on the model's samples; `Pair.agrees` says which are not counted.
 
     Args:
         url: and the others as `Replay` has them.

@@ -107,13 +107,13 @@ def make_report(
 
 
 def half_done(project: Project, rollout: Rollout) -> str:
-    """What a rollout that was cut off left."""
+    """The warning about an unfinished rollout."""
     how_far = progress_of(project.manifest, rollout)
     return f"`{rollout.command}` was interrupted: {how_far}. Finish it with `turnout canary mend`"
 
 
 def judgement_of(stage: Stage, target: StageTarget | None) -> Judgement:
-    """What is asked of a stage's canary; a gateway here has no alarms."""
+    """The judgement of a stage's canary; a local gateway has no alarms."""
     judgement = stage.canary.judgement if stage.canary else Judgement()
     return replace(judgement, alarms=()) if target is not None and target.is_local else judgement
 
@@ -126,7 +126,7 @@ def plan_for(project: Project, target: StageTarget) -> Plan:
 def observe(
     connection: StageConnection, live: StageState, name: str, start: ObservationStart, plan: Plan
 ) -> Observation:
-    """What was seen since then."""
+    """The observation since then."""
     assert live.canary is not None
     watched = watched_of(plan, live.variables, live.canary.overrides)
     return connection.source.observe(name, watched, start)
@@ -142,7 +142,7 @@ def start_of(since: Rollout | None) -> ObservationStart:
 
 
 def compare_outputs(outputs: Mapping[str, Any], planned: StagePlan) -> Iterator[str]:
-    """What differs between a stage's plan and what Pulumi deployed last.
+    """Differences between a stage's plan and Pulumi's last deployment.
 
     Raises:
         RolloutError: the outputs are not those of this project.

@@ -37,7 +37,7 @@ VERDICTS: Mapping[Phase, Verdict] = {
     Phase.PAUSED: Verdict.FAILED,
     Phase.LEFT: Verdict.INCONCLUSIVE,
 }
-"""What the record says of a run that ends so."""
+"""The verdict that the record keeps of a run that ends in this phase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a run works with.
+    """The parts that a run works with.
 
     Args:
         load: reads the project.
@@ -88,7 +88,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What the command line says over the manifest's judgement; None where it says nothing."""
+    """The command line's overrides of the manifest's judgement; None where there is none."""
 
     steps: tuple[float, ...] | None = None
     bake_minutes: float | None = None
@@ -101,7 +101,7 @@ class RunSettings:
 
     @staticmethod
     def from_json(fields: Mapping[str, Any]) -> RunSettings:
-        """What `asdict` made, whether or not it was text in between."""
+        """Inverse of `asdict`, also after JSON."""
         return RunSettings(None if fields["steps"] is None else tuple(fields["steps"]), fields["bake_minutes"])
 
 
@@ -147,7 +147,7 @@ class CanaryRun:
 
     @property
     def state(self) -> State:
-        """Where it is."""
+        """Its present state."""
         return self._state
 
     def ticks(self, interval_s: float) -> Iterator[Tick]:
@@ -182,7 +182,7 @@ class CanaryRun:
         return Tick(now_s, at, self._state, observation, checks, problem)
 
     def _observe(self) -> Observation:
-        """What was seen since the step began, with how the two versions' outputs agree."""
+        """The observation since the step began, with the agreement of the two versions."""
         source = self._around.connection.source
         if self._start is None:  # no source could say when the step began
             self._start = source.start(self._stage, self._watched)

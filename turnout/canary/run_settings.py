@@ -83,7 +83,7 @@ def duration_text(minutes: float) -> str:
 
 
 def ending_of(state: State, stage: str) -> str:
-    """What a run ended in, and what there is to do."""
+    """Describes how a run ended, and the next command."""
     match state.phase:
         case Phase.PROMOTED:
             return f"Promoted: {stage} serves it to all requests."

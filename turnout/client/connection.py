@@ -27,7 +27,7 @@ class UnreachableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ApiAnswer:
-    """What came back.
+    """An answer of the API.
 
     Args:
         status: HTTP status.

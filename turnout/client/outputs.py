@@ -17,7 +17,7 @@ from turnout.protocol.tensors.json_shapes import flatten_nested
 from turnout.protocol.tensors.json_values import infer_datatype, read_values
 
 PREDICTIONS = "predictions"
-"""What the one output of a version is called that answers `{"predictions": [...]}` with bare rows."""
+"""The name for the only output of a version that answers `{"predictions": [...]}` with bare values."""
 
 
 class UnreadableAnswerError(ValueError):

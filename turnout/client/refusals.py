@@ -1,4 +1,4 @@
-"""What API Gateway's own refusals mean, and what to do about them: its words don't say."""
+"""Explains API Gateway's own refusals and their remedies, which its messages leave out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be done to a stage's canary, what it would change, and doing it, all through the rollout code of the CLI."""
+"""The actions on a stage's canary: lists, previews and carries them out with the command line's code."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def list_actions(stage: Stage, rollouts: Sequence[Rollout], *, may_write: bool, 
 
 
 def preview(subject: Subject, wish: Wish) -> dict[str, Any]:
-    """What a wish comes to: what is served then, the diff, the calls of UpdateStage and the same as a command.
+    """A preview of an action: what is served then, the diff, the calls of UpdateStage and the command.
 
     Raises:
         WishError: it is out of date.

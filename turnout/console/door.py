@@ -1,4 +1,4 @@
-"""Who may use the console: a browser on this machine that was given this run's address.
+"""Admits to the console only a browser on this machine that opened this run's address.
 
 The page acts without another question, so what another page or a stranger could do to it is refused here: other hosts
 by name (DNS rebinding), other sites' forms, fetches and frames (`Sec-Fetch-Site`, a `SameSite=Strict` cookie, JSON
@@ -60,7 +60,7 @@ class Door:
         return f"{COOKIE}_{hashlib.sha256(self.session.encode()).hexdigest()[:8]}"
 
     def let_in(self, request: Request) -> Response | None:
-        """What a visitor with the printed address gets: a cookie, and the page without the token in its address."""
+        """The answer to a visitor with the printed address: a cookie, and a redirect without the token."""
         offered = parse_qs(request.query).get("token", [""])[-1]
         if request.method != "GET" or not offered:
             return None

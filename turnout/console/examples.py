@@ -130,7 +130,7 @@ def _write(project: Project, version: Version, wish: ExampleWish, request: Any, 
 
 
 def _new_name(version: Version) -> str:
-    """Where the examples of a version go that has none: beside its artifact."""
+    """The path for the examples of a version that has none: beside its artifact."""
     if version.is_remote:
         return f"models/{version.model}/{version.name}/{EXAMPLES_FILE}"
     beside = PurePosixPath(version.artifact).parent

@@ -79,7 +79,7 @@ class Filter:
 
 
 def read_kept(subject: Subject) -> list[KeptRequest]:
-    """What the server kept lately, the newest first, each request once.
+    """The requests that the server kept, the newest first, each once.
 
     Raises:
         UnreachableError: the server does not answer.
@@ -108,7 +108,7 @@ def read_capture(path: Path | None) -> Iterator[KeptRequest]:
 
 
 def describe_sources(subject: Subject) -> dict[str, Any]:
-    """Where requests come from: the capture, and the stages of which some are sampled."""
+    """The sources of requests: the capture, and the stages that are sampled."""
     stages = subject.project().manifest.stages
     sampled = [
         stage.name

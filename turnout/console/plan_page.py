@@ -1,4 +1,4 @@
-"""What the page shows of the plan: functions, quotas, costs and notes, the same as `turnout plan --json`."""
+"""The plan in the page: functions, quotas, costs and notes, the same as `turnout plan --json`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def describe_plan(subject: Subject) -> dict[str, Any]:
 
 
 def describe_warm(function: Function) -> str:
-    """What keeps a function warm; empty where nothing does."""
+    """A function's setting against cold starts; empty where there is none."""
     warm = function.settings.warm
     if warm.snap_start:
         return "SnapStart"

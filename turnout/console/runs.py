@@ -41,7 +41,7 @@ LOCK_TRIES = 5
 LOCK_WAIT_S = 0.05
 
 STOPPING_S = 10.0
-"""How long a request to stop waits for the run to have stopped."""
+"""Time that a request to stop waits for the run's end."""
 
 
 class Stopped(Exception):  # noqa: N818 - asked for, not a failure
@@ -160,7 +160,7 @@ def stop_run(subject: Subject, stage: str) -> str:
 
 
 def prepare_run(subject: Subject, stage: str, settings: RunSettings) -> tuple[str, Prepared | None]:
-    """What a run would do, in words, and its first move; None where it goes on with one that stopped.
+    """The preview of a run, and its first move; None where it continues a stopped run.
 
     Raises:
         EditError, RolloutError, ProblemsError: it cannot begin.
@@ -182,7 +182,7 @@ def prepare_run(subject: Subject, stage: str, settings: RunSettings) -> tuple[st
 
 
 def describe_run(subject: Subject, stage: Stage, rollouts: tuple[Rollout, ...]) -> dict[str, Any] | None:
-    """Where the stage's run is, or how the last one ended; None where the last thing done to the stage was no run."""
+    """The state of the stage's run, or the end of the last one; None where the stage's last change was no run."""
     files = files_of(subject, stage.name)
     is_driven = files.is_driven()
     last = rollouts[-1] if rollouts else None

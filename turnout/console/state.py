@@ -1,4 +1,4 @@
-"""What the page shows, as one JSON document: models, stages, canaries with their verdicts, and what may be done."""
+"""The page's contents as one JSON document: models, stages, canaries with their verdicts, and actions."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def make_state(subject: Subject, *, may_write: bool) -> dict[str, Any]:
 
 
 def make_pulse(subject: Subject) -> dict[str, Any]:
-    """What moves each second: the counters, the verdicts, and the generation of everything else."""
+    """The parts that change each second: counters, verdicts, and the generation of everything else."""
     pulse: dict[str, Any] = {
         "generation": subject.generation(),
         "time": time.time(),
@@ -100,7 +100,7 @@ def describe_model(project: Project, model: Model) -> dict[str, Any]:
 
 
 def describe_version(project: Project, version: Version) -> dict[str, Any]:
-    """What a version is made of."""
+    """A version's files and settings."""
     artifact = project.artifacts.get((version.model, version.name))
     flags = {
         "breaking": version.breaking,
@@ -150,7 +150,7 @@ def describe_stage(subject: Subject, project: Project, stage: Stage, *, may_writ
 
 
 def describe_cell(stage: Stage, model: Model) -> dict[str, Any]:
-    """What a stage serves of one model: shares of versions that add up to 100, and the versions beside them."""
+    """A stage's versions of one model: shares that add up to 100, and further versions."""
     weights = stage.weights.get(model.name) or {stage.serve.get(model.name, ""): 100.0}
     canary = stage.canary.serve.get(model.name) if stage.canary else None
     percent = stage.canary.percent if stage.canary and canary else 0.0

@@ -1,4 +1,4 @@
-"""What a console shows and moves: one project, and the place where it is served."""
+"""The subject of a console: one project, and the place where it is served."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Subject:
         return replay_headers(url, read_local_key(url, self.folder, stage), find_token(self.folder, url))
 
     def generation(self) -> str:
-        """What models.yaml and the record are at this moment, in short: a change of either changes it."""
+        """A short fingerprint of models.yaml and the record: a change of either changes it."""
         digest = hashlib.sha256(manifest_path(self.manifest).read_bytes())
         log = self.log.path
         digest.update(log.read_bytes() if log.exists() else b"")

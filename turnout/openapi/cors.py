@@ -16,7 +16,7 @@ PREFLIGHT = "options"
 """The method of a preflight: no path of ours has it otherwise."""
 
 REQUESTED_ORIGIN = "method.request.header.Origin"
-"""How a gateway response refers to the request's origin."""
+"""The reference to the request's origin in a gateway response."""
 
 
 def build_preflight(cors: Cors, operation_id: str) -> dict[str, Any]:

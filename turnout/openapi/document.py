@@ -40,7 +40,7 @@ CALLERS_RESPONSES = {
     kind: {"statusCode": "403", "responseTemplates": {"application/json": '{"message":"Forbidden"}'}}
     for kind in ("ACCESS_DENIED", "UNAUTHORIZED")
 }
-"""What an authorizer refuses reads like a key that is refused, and so does a request without one."""
+"""An authorizer's refusal reads like that of an API key, and so does a request without one."""
 
 INFO = """Inference with ONNX models, each in many versions.
 
@@ -165,7 +165,7 @@ def render_document(document: Document, *, indent: bool = False) -> bytes:
 
 
 def check_document(document: Document) -> tuple[Quota, ...]:
-    """What API Gateway would refuse to import for its size: the whole, and the largest schema.
+    """Sizes that API Gateway could refuse to import: the whole document, and the largest schema.
 
     Raises:
         ProblemsError: one of them is too large.

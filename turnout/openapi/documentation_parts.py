@@ -1,4 +1,4 @@
-"""How many documentation parts API Gateway makes of a document, where an import keeps them.
+"""Counts the documentation parts that API Gateway makes of a document, where an import keeps them.
 
 `pulumi up` imports with `ignore=documentation` and keeps none. An import by hand makes one of every entity with a
 `description` or a `summary`, and fails in the middle past 2,000.
@@ -20,7 +20,7 @@ def count_documentation_parts(document: Mapping[str, Any]) -> int:
 
 
 def _entities(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What a documentation part can describe: the API, models, authorizers, methods, parameters, bodies, responses."""
+    """Locations of a documentation part: the API, models, authorizers, methods, parameters, bodies, responses."""
     yield document["info"]
     components = document.get("components", {})
     yield from components.get("schemas", {}).values()

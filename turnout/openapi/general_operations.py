@@ -18,7 +18,7 @@ ANY_METHOD = "x-amazon-apigateway-any-method"
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What one of the paths is for.
+    """The purpose of a path.
 
     Args:
         id: the operation's.

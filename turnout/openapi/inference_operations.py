@@ -170,7 +170,7 @@ def build_operation(
 
 
 def spell_integration(route: Route, uri: str, credentials: str) -> dict[str, Any]:
-    """How API Gateway calls the route's function; `credentials` is the role for it, or empty."""
+    """The integration that calls the route's function; `credentials` is the role for it, or empty."""
     return {
         "type": "aws_proxy",
         "httpMethod": "POST",

@@ -78,7 +78,7 @@ def with_async(operation: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class RequestPurpose:
-    """What one of the operations is for."""
+    """The purpose of an operation."""
 
     id: str
     summary: str

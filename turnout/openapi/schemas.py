@@ -10,10 +10,10 @@ from turnout.protocol.errors import STATUS_OF
 from turnout.protocol.naming import GRAPH, schema_name
 
 ERROR = "Error"
-"""What a function answers a mistake with."""
+"""The schema of a function's errors."""
 
 MESSAGE = "Message"
-"""What API Gateway itself answers."""
+"""The schema of API Gateway's own errors."""
 
 
 def served_name(model: str, kind: str) -> str:

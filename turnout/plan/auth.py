@@ -95,7 +95,7 @@ def find_auth_type(name: str) -> AuthType:
 
 
 def build_schemes(auth: AuthType, jwt: Jwt | None) -> dict[str, Any]:
-    """What the document says under `securitySchemes`; `jwt` is whose tokens `auth: jwt` takes.
+    """The document's `securitySchemes`; `jwt` names the issuer of tokens for `auth: jwt`.
 
     API Gateway reads the issuer's OpenID Connect discovery document when it makes the authorizer.
     """
@@ -116,7 +116,7 @@ CALLERS = "callers"
 """The security scheme of stages with consumers, beside `api_key`; also the last word of its function's name."""
 
 CALLERS_TTL_S = 300
-"""How long API Gateway keeps a decision of the authorizer for a key, a path and a method."""
+"""Time that API Gateway caches the authorizer's decision for a key, a path and a method."""
 
 
 def build_callers_scheme(uri: str, credentials: str) -> dict[str, Any]:

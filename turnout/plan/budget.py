@@ -1,4 +1,4 @@
-"""What a plan may cost (`budget` in models.yaml), and what it costs more or less than what is deployed."""
+"""Compares a plan's costs with `budget` in models.yaml, and with the deployed plan's."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def name_of(cost: MillionCalls) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CostDifference:
-    """What a plan costs, and what was deployed last.
+    """A plan's costs, and those of the last deployment.
 
     Args:
         name: `a month without calls`, or whose million calls.
@@ -76,7 +76,7 @@ class CostDifference:
 
     @property
     def dollars(self) -> float:
-        """How much more it will be."""
+        """The difference to the last deployment."""
         return (self.planned or 0.0) - (self.deployed or 0.0)
 
 

@@ -1,4 +1,4 @@
-"""What a million calls of each version and graph cost on AWS."""
+"""Estimates the costs of a million calls of each version and graph on AWS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class MillionCalls:
-    """What a million calls cost, dollars.
+    """The costs of a million calls, dollars.
 
     Args:
         model: the model's name.
@@ -45,7 +45,7 @@ class MillionCalls:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What runs for a request.
+    """The functions that run for a request.
 
     Args:
         calls: of functions.

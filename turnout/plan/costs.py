@@ -1,4 +1,4 @@
-"""What a plan costs on AWS: a month without calls, and a million calls.
+"""Estimates a plan's costs on AWS: a month without calls, and a million calls.
 
 Estimates, from list prices and the assumptions that `Costs` spells out.
 """
@@ -27,7 +27,7 @@ HOURS = 730
 SECONDS = HOURS * 3600
 
 CALL_MS = 20.0
-"""How long a call of a version runs, where the user says nothing else."""
+"""The default duration of a version's call."""
 
 GIGABYTE = 1024**3
 
@@ -65,7 +65,7 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a plan costs.
+    """A plan's costs.
 
     Args:
         rest: a month without calls.

@@ -1,4 +1,4 @@
-"""What a user should know before a deployment: stages that are open, and routes that only a canary's share sees.
+"""Notes before a deployment: stages that are open, and routes that only a canary's share sees.
 
 `turnout plan` prints it, and the Pulumi program warns of it in the preview.
 """

@@ -187,7 +187,7 @@ def _check_artifacts(manifest: Manifest, artifacts: Mapping[tuple[str, str], Art
 
 
 def _check_names(manifest: Manifest, stack: str) -> Iterator[Problem]:
-    """What parse_manifest cannot know, the stack, and what would silently send one model's traffic to another."""
+    """Checks that need the stack, and that find traffic that would silently reach another model."""
     if not re.fullmatch(r"[A-Za-z0-9-]+", stack):
         yield manifest.problem(
             (), f"the stack's name `{stack}` is part of every function's name: letters, digits, hyphens"

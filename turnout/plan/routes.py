@@ -15,12 +15,12 @@ SHARED_ROUTES = (
     ("POST", "/models/{model}/inference", "inference"),
     ("POST", "/models/{model}/{version}/inference", "inference"),
 )
-"""What the general router answers for models without routes of their own."""
+"""The general router's routes for models without routes of their own."""
 
 SHARED_PATHS = tuple(path for _, path, _ in SHARED_ROUTES)
 
 OPEN_INFERENCE = ("proxy", "direct", "off")
-"""How the Open Inference Protocol's paths may be served."""
+"""The ways to serve the Open Inference Protocol's paths."""
 
 GENERAL_ROUTES = (
     ("GET", "/models", "catalogue"),

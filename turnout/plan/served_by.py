@@ -20,7 +20,7 @@ from turnout.protocol.routing.packed_choices import expand_choices
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What answers a model's unversioned calls in one share of a stage's traffic.
+    """The versions that answer a model's unversioned calls in one share of a stage's traffic.
 
     Args:
         function: the one that the stage calls: a version's, or the model's router.

@@ -92,7 +92,7 @@ def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] 
 
 
 def _plan_canary(stage: Stage, models: Sequence[Model], groups: Sequence[tuple[str, ...]]) -> CanaryPlan | None:
-    """What the canary puts over the variables: one hop to its version, or the router's choice where a router stays."""
+    """The canary's overrides of the variables: its version, or the router's choice where the model keeps a router."""
     if stage.canary is None:
         return None
     baseline, moved = (pack_choices(served, groups) for served in (stage.serve, {**stage.serve, **stage.canary.serve}))

@@ -164,12 +164,12 @@ class _Files:
         self._cache_dir = folder / CACHE_DIR if cache else None
 
     def check_artifact(self, version: Version) -> Iterator[FileProblem]:
-        """What is wrong with the artifact of a version whose runtime knows all its files."""
+        """Check the artifact of a version whose runtime knows all its files."""
         if version.artifact and not version.is_remote and not self._runtimes[version.runtime].takes_folder:
             yield from self._artifact(version)
 
     def check_folder(self, version: Version, versions: Iterable[Version]) -> Iterator[FileProblem]:
-        """What is wrong with the artifact of a version to which everything beside it belongs."""
+        """Check the artifact of a version whose whole folder belongs to it."""
         if not (version.artifact and self._runtimes[version.runtime].takes_folder) or version.is_remote:
             return
         path = self.folder / version.artifact
@@ -184,12 +184,12 @@ class _Files:
         yield from self._artifact(version, tuple(beside.values()))
 
     def check(self, version: Version) -> Iterator[FileProblem]:
-        """What is wrong with a version's transform and examples."""
+        """Check a version's transform and examples."""
         yield from self._file("transform", version.transform, lambda path: filter(None, (check_transform(path),)))
         yield from self._file("examples", version.examples, lambda path: self._check_examples(path, version))
 
     def check_beside(self, versions: Iterable[Version]) -> Iterator[tuple[Version, str, str, str]]:
-        """What is wrong with the files beside transforms; to be called when every artifact is read."""
+        """Check the files beside transforms; call it when every artifact is read."""
         named = find_named_files(self.folder, versions, self.artifacts)
         for version in versions:
             transform = self.folder / version.transform
@@ -243,7 +243,7 @@ class _Files:
         return check_all_examples(examples, path.name, artifact, free_hooks(version, hooks))
 
     def _file(self, key: str, name: str, check: Callable[[Path], Iterable[str]]) -> Iterator[FileProblem]:
-        """What is wrong with the transform or the examples; nothing where the version names none."""
+        """Check the transform or the examples; nothing where the version names none."""
         if not name:
             return
         if missing := self._missing(name):
@@ -310,7 +310,7 @@ def free_hooks(version: Version, hooks: Collection[str]) -> frozenset[str]:
 
 
 def check_examples_file(path: Path, artifact: Artifact | None, hooks: Collection[str] = ()) -> tuple[str, ...]:
-    """What is wrong with an examples file, and with its examples for the version that they are of.
+    """Check an examples file, and its examples against their version.
 
     Args:
         path: the file.
@@ -327,7 +327,7 @@ def check_examples_file(path: Path, artifact: Artifact | None, hooks: Collection
 def check_all_examples(
     examples: Sequence[Example], source: str, artifact: Artifact | None, hooks: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """What is wrong with examples that were read; nothing where the version's artifact was not."""
+    """Check examples that were read; nothing where the version's artifact was not."""
     if artifact is None or not artifact.signature.outputs or not examples:
         return ()
     from turnout.artifacts.example_checks import (

@@ -11,7 +11,7 @@ HOOKS = frozenset({"preprocess", "postprocess"})
 
 
 def check_transform(path: Path) -> str:
-    """What is wrong with a transform file, without running it; empty where nothing is."""
+    """Return the problems of a transform file, without running it."""
     try:
         names = read_names(path)
     except PythonFileError as error:

@@ -1,4 +1,4 @@
-"""What lies beside a version's transform: the files that it may import or read, and that go into its package with it.
+"""Finds the files beside a version's transform that it may import or read, and that are packaged with it.
 
 The transform's folder, without what belongs to others: files that models.yaml names for some version, folders that hold
 one, hidden files, virtual environments. Another version's transform in the same folder belongs to it only where this
@@ -96,7 +96,7 @@ def find_transform_files(transform: Path, named: NamedFiles, *, is_limited: bool
 
 
 def find_imported_files(transform: Path, *, is_limited: bool = True) -> dict[str, Path]:
-    """What a transform outside of any project needs of its folder: the modules that it imports, the files it names."""
+    """The files of its folder that a transform outside of a project needs: imported modules, named files."""
     root = transform.parent
     files = {transform.name: transform, **_referenced(transform, NamedFiles(root, frozenset(), frozenset()))}
     _check_size(transform, files, is_limited=is_limited)
@@ -155,7 +155,7 @@ def _referenced(transform: Path, named: NamedFiles) -> dict[str, Path]:
 
 
 def _resolve(folder: Path, name: str, named: NamedFiles) -> Iterator[tuple[str, Path]]:
-    """What a name in a source means of a folder: `helper`, `package/module`, `vocab.txt`, `data`."""
+    """The files of a folder that a name in a source means: `helper`, `package/module`, `vocab.txt`, `data`."""
     top = PurePosixPath(name).parts[0]
     if _is_skipped(top) or top == "..":
         return

@@ -1,4 +1,4 @@
-"""How the digests of a model's files become the artifact's digest."""
+"""Combines the digests of a model's files into the artifact's digest."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class RequestError(Exception):
 
 
 class Refused(RequestError):  # noqa: N818 - reads `raise Refused(...)` in a user's transform
-    """What a transform raises to refuse what a client sent: a 422 with its sentence, and no traceback in the log."""
+    """Raised by a transform to refuse a request: a 422 with its sentence, and no traceback in the log."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__("REFUSED_BY_TRANSFORM", message, **details)

@@ -49,7 +49,7 @@ CANARY_HEADER = "x-turnout-canary"
 """Whether the canary's share of the stage answered: `true` or `false`."""
 
 ROUTE_HEADER = "x-turnout-route"
-"""How a router chose the version."""
+"""The reason of a router's choice."""
 
 FALLBACK_HEADER = "x-turnout-fallback-from"
 """Of a router's response: what failed before another version answered. A graph names the models, too: `iris v2`."""

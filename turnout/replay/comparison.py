@@ -145,7 +145,7 @@ def _mean(flags: npt.NDArray[np.bool_]) -> float:
 
 
 def _rows(values: Array) -> Array:
-    """As rows of the last dimension; what has but one dimension, or none, is one row."""
+    """The values as rows of the last dimension; those with one dimension, or none, are one row."""
     return values.reshape(-1, values.shape[-1]) if values.ndim > 1 else values.reshape(1, -1)
 
 

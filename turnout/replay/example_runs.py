@@ -29,7 +29,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class RunOutcome(StrEnum):
-    """What became of one example."""
+    """The outcome of one example."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -42,7 +42,7 @@ class RunOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExampleReply:
-    """What came back for one request.
+    """The answer to one request.
 
     Args:
         status: HTTP status; 0 where there was no answer.

@@ -1,4 +1,4 @@
-"""What a replay was: when, where and with which captured requests. A report without it proves nothing later."""
+"""A replay's origin: when, where and with which captured requests, so that a report stays evidence."""
 
 from __future__ import annotations
 

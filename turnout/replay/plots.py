@@ -38,7 +38,7 @@ class Frame:
         return self.width - self.left - self.right
 
     def y_of(self, share: float) -> float:
-        """Where a share, 0-1, is on the vertical axis."""
+        """The position of a share, 0-1, on the vertical axis."""
         return self.height - self.bottom - share * (self.height - self.top - self.bottom)
 
 
@@ -71,7 +71,7 @@ def plot_durations(series: Mapping[str, Sequence[float]], frame: Frame = WIDE) -
 
 
 def plot_differences(name: str, values: Sequence[float], frame: Frame = WIDE) -> str:
-    """How many requests had a largest difference of which decade."""
+    """A histogram of the requests' largest differences, by decade."""
     finite = [value for value in values if math.isfinite(value)]
     if not any(finite):
         return ""

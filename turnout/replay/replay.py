@@ -32,7 +32,7 @@ THROTTLED_WAITS_S = (0.2, 0.4, 0.8, 1.6, 3.2)
 """Waited after each answer of 429 before the request is sent again: the stage's throttle is no version's fault."""
 
 REPLAYS_PATH = "/turnout/replay"
-"""Where a gateway on this machine hands out the token of replayed requests."""
+"""The path at which a local gateway returns the token of replayed requests."""
 
 _UNPROVED = "1"
 
@@ -42,7 +42,7 @@ NO_VERDICTS = frozenset({0, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPS
 
 @dataclass(frozen=True, slots=True)
 class SampleReply:
-    """What one version made of a sample.
+    """One version's reply to a sample.
 
     Args:
         status: of the answer, 0 where none came.

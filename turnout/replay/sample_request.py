@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from turnout.protocol.tensors.datatypes import Signature
 
 MOST_ELEMENTS = 20_000_000
-"""What is still made from a signature: more is over any server's limit, and a shape may ask for more than there is."""
+"""The most elements of a request made from a signature: more would exceed any server's limit."""
 
 
 class UnknownNameError(TurnoutError):

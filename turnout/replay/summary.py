@@ -1,4 +1,4 @@
-"""What a replay comes to: agreement by output, latency and errors of each version, the requests that disagree."""
+"""Summarizes a replay: agreement by output, latency and errors of each version, requests that disagree."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class OutputTally:
 
 @dataclass(slots=True)
 class Captured:
-    """What is known of when and where the requests were captured.
+    """The time and place of the captured requests, as far as known.
 
     Args:
         first: time of the earliest one, in seconds of Unix time; infinite without any.

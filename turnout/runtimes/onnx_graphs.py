@@ -21,15 +21,15 @@ from turnout.runtimes.runtime import Arrays
 from turnout.system.files import check_room
 
 SLACK_BYTES = 65_536
-"""How much larger than a tenth more the optimised file may be: small files grow by a header."""
+"""Bytes that the optimised file may grow beyond a tenth: small files grow by a header."""
 
 DRAWS = 3
-"""How many requests are drawn where there is no example."""
+"""Random requests where there is no example."""
 
 
 @dataclass(frozen=True, slots=True)
 class Optimisation:
-    """What came of it: `kept` is empty when the optimised file is in use, else why the given one is."""
+    """The result: `kept` is empty when the optimised file is used, else the reason against it."""
 
     kept: str
 

@@ -14,7 +14,7 @@ from turnout.protocol.tensors.datatypes import Signature
 from turnout.runtimes.runtime import Layer, Runtime, VersionFiles
 
 FUNCTIONS = {"load": "def load(folder): ...", "predict": "def predict(inputs): ..."}
-"""What the file must define."""
+"""The functions that the file must define."""
 
 
 def inspect(source: VersionFiles, cache_dir: Path | None, *, reading: Reading) -> Artifact:

@@ -1,4 +1,4 @@
-"""What the rest of Turnout asks of a model runtime."""
+"""The interface of a model runtime."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ of its own: a function of a module."""
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What a runtime's functions import beside their own code.
+    """The packages that a runtime's functions import.
 
     Args:
         lock: the pinned packages, with hashes.

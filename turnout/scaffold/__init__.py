@@ -1,1 +1,1 @@
-"""What `turnout init` and `turnout add` write, all or nothing."""
+"""Writes the files of `turnout init` and `turnout add`, all or nothing."""

@@ -19,7 +19,7 @@ REQUIREMENTS = Path("requirements.txt")
 """The file of the template that gets the version of Turnout which makes the project."""
 
 IGNORED = frozenset({".git", ".venv"})
-"""What a folder may hold and still count as empty."""
+"""Files in a folder that still counts as empty."""
 
 
 class OccupiedError(Exception):
@@ -28,7 +28,7 @@ class OccupiedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What became of the project's files, relative to its folder, in order."""
+    """The project's files, relative to its folder, in order, and what was done to each."""
 
     written: tuple[Path, ...]
     kept: tuple[Path, ...]

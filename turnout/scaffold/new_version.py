@@ -50,7 +50,7 @@ class NewVersionError(TurnoutError):
 
 @dataclass(frozen=True, slots=True)
 class PreparedVersion:
-    """What will be written.
+    """A planned version; nothing is written yet.
 
     Args:
         root: the project's folder, absolute.
@@ -257,7 +257,7 @@ def holds_files(folder: Path, files: Mapping[str, Path]) -> bool:
 
 
 def try_version(artifact: Artifact, name: str, root: Path) -> Trial:
-    """What came of trying the model; a NewVersionError where onnxruntime cannot open it: an operator, a locale."""
+    """Try the model; raises a NewVersionError where onnxruntime cannot open it: an operator, a locale."""
     trials = Trials(root / CACHE_DIR / "trials")
     try:
         trial = trials.of(artifact, name)
@@ -358,7 +358,7 @@ def add_version(text: str, model: str, version: str, fields: Mapping[str, Any], 
 
 
 def serving_changes(before: Manifest, after: Manifest) -> tuple[str, ...]:
-    """What the stages serve now and did not before, a phrase each: `dev serves iris v3, and served v2`."""
+    """The changes in what stages serve, a phrase each: `dev serves iris v3, and served v2`."""
     changes = []
     for stage in after.stages:
         old = next((candidate.serve for candidate in before.stages if candidate.name == stage.name), {})

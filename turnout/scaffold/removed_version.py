@@ -21,7 +21,7 @@ from turnout.yaml_text.editor import EditError, remove_entry
 
 @dataclass(frozen=True, slots=True)
 class PreparedRemoval:
-    """What will be removed; nothing is yet.
+    """A planned removal; nothing is removed yet.
 
     Args:
         root: the project's folder, absolute.
@@ -116,7 +116,7 @@ def files_of(project: Project, version: Version) -> Iterator[Path]:
 
 
 def _beside(project: Project, version: Version) -> Iterator[Path]:
-    """What belongs to a version for lying beside its transform, or its artifact."""
+    """The files that belong to a version because they are beside its transform or its artifact."""
     yield from project.transforms.get((version.model, version.name), {}).values()
     artifact = project.artifacts.get((version.model, version.name))
     if artifact is not None and RUNTIMES[version.runtime].takes_folder:

@@ -1,1 +1,1 @@
-"""What every part needs of this machine: files, child processes, tokens of services. It may use the protocol only."""
+"""This machine: files, child processes, tokens of services. It may use the protocol only."""

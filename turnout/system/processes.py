@@ -111,7 +111,7 @@ def allow_children() -> None:
 
 
 def join_parent(parent: int) -> None:
-    """What each process of a pool does first: it ends with its parent, and leaves a terminal's Ctrl-C to it."""
+    """Prepare a process of a pool: it ends with its parent, and leaves a terminal's Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent(parent)
 

@@ -24,7 +24,7 @@ NAME = "services.json"
 
 
 class ServicesMode(StrEnum):
-    """Who may use the services."""
+    """The callers that services admit."""
 
     LOCAL = "local"
     TOKEN = "token"  # noqa: S105 - a choice, and no secret

@@ -1,4 +1,4 @@
-"""What the trials of a project's versions mean to its owner: problems of models.yaml, and notes."""
+"""Turns the trials of a project's versions into problems of models.yaml, and notes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(r"Failed to construct locale with name"), LOCALE_REMEDY),
 )
-"""What onnxruntime says, and what to do about it; the braces take the pattern's groups."""
+"""onnxruntime's errors and their remedies; the braces take the pattern's groups."""
 
 
 def try_versions(
@@ -108,12 +108,12 @@ def find_notes(tried: Mapping[Key, Trial]) -> Iterator[Note]:
 
 
 def note_of(kind: FatalRequest) -> str:
-    """What the owner of a version reads of its fatal requests."""
+    """The note on a version's fatal requests."""
     return f"{kind.sentence}: such requests get a 422"
 
 
 def explain(reason: str) -> tuple[str, str]:
-    """What is wrong, with the release of onnxruntime, and the remedy or nothing."""
+    """The error, with the release of onnxruntime, and the remedy or nothing."""
     message = reason.replace("onnxruntime ", f"onnxruntime {release_of('onnxruntime')} ", 1)
     for pattern, remedy in _REMEDIES:
         if match := pattern.search(reason):

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from turnout.protocol.telemetry import disable_telemetry
 
 RUN_S = 2.0
-"""What one run gets: what takes longer does not end the process, and that is all that is asked."""
+"""Time of one run: a longer run does not end the process, which is all that a trial tests."""
 
 IDLE_S = 20.0
 """After so long without a job the process ends; the next job starts another one."""

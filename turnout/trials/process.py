@@ -38,7 +38,7 @@ class TrialProcess:
         self._unread = b""
 
     def do(self, job: Mapping[str, Any], open_s: float, run_s: float) -> Iterator[dict[str, Any]]:
-        """What the process reports of one job, up to the last report.
+        """The process's reports on one job, up to the last one.
 
         Args:
             job: see `turnout.trials.child`.

@@ -12,7 +12,7 @@ from turnout.protocol.tensors.datatypes import DATATYPES, Array, Signature, Tens
 from turnout.protocol.tensors.fatal_requests import FatalRequest
 
 FREE_SIZE = 2
-"""What a free dimension is where nothing else is tried."""
+"""The size of a free dimension where no other is tried."""
 
 LARGEST_ELEMENTS = 4_000_000
 """Of one input: a model with larger ones is opened, and not tried."""

@@ -54,7 +54,7 @@ FORMAT = f"{__version__}/1"
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of trying a version.
+    """The result of a trial.
 
     Args:
         reason: why it cannot be opened, in onnxruntime's words; empty where it can.
@@ -69,7 +69,7 @@ SOUND = Trial()
 
 
 class Trials:
-    """What is known of versions' digests; what is not is tried. Safe in several threads and processes at once.
+    """Trial results by digest; unknown ones are tried. Safe in several threads and processes at once.
 
     Args:
         folder: where it is remembered, `.turnout/trials`; it need not exist, or be writable.
@@ -82,7 +82,7 @@ class Trials:
         self._lock = threading.Lock()
 
     def of(self, artifact: Artifact, name: str, *, whether_it_opens: bool = True) -> Trial:
-        """What came of trying a version, now or earlier.
+        """Return a version's trial, made now or earlier.
 
         Args:
             artifact: the version's.
@@ -205,4 +205,4 @@ def _format() -> str:
 
 
 Try = Callable[[Artifact, str], Trial]
-"""What came of trying an artifact, under a name for messages."""
+"""Return an artifact's trial; the name is for messages."""

@@ -153,7 +153,7 @@ def _child(node: Any, key: str) -> Any:
 
 
 def _in_flow(text: str, node: Any, key: str, value: Any) -> tuple[int, int, str]:
-    """What to put for which characters, in a mapping within braces."""
+    """The characters to replace and their replacement, in a mapping within braces."""
     entry = f"{flow(key)}: {flow(value)}"
     if not node.value:
         after, close = node.start_mark.index + 1, node.end_mark.index - 1
@@ -169,7 +169,7 @@ def _in_flow(text: str, node: Any, key: str, value: Any) -> tuple[int, int, str]
 
 
 def _in_block(text: str, node: Any, key: str, value: Any) -> tuple[int, int, str]:
-    """What to put for which characters, in a mapping of indented lines."""
+    """The characters to replace and their replacement, in a mapping of indented lines."""
     name, last = node.value[-1]
     lines = _lines(key, value, node.start_mark.column, last)
     before = text[: name.start_mark.index].split("\n")
@@ -232,7 +232,7 @@ def _block_cut(text: str, node: Any, index: int) -> tuple[int, int]:
 
 
 def _end(node: Any) -> int:
-    """Where a node's last character is: a block mapping's own end mark is only before the next token."""
+    """The position of a node's last character: a block mapping's own end mark is only before the next token."""
     while isinstance(node, yaml.MappingNode) and not node.flow_style:
         node = node.value[-1][1]
     index: int = node.end_mark.index

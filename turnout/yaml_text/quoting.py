@@ -1,4 +1,4 @@
-"""How values of a YAML text are quoted: in messages, and in text that is written back."""
+"""Quotes values of a YAML text: in messages, and in text that is written back."""
 
 from __future__ import annotations
 

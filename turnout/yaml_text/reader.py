@@ -102,7 +102,7 @@ def problem_at(
 
 
 def nearest_position(positions: Mapping[KeyPath, Position], path: KeyPath) -> Position:
-    """Where `path`, or its nearest ancestor that the file holds, is."""
+    """The position of `path`, or of its nearest ancestor in the file."""
     while path and path not in positions:
         path = path[:-1]
     return positions.get(path, Position(1, 1))
@@ -237,7 +237,7 @@ class _Reader:
         return True
 
     def _next_path(self, event: Any, frame: _Frame | None) -> KeyPath:
-        """Where the value that begins here belongs."""
+        """The key path of the value that begins here."""
         if frame is None:
             self.positions[()] = _position(event)
             return ()
@@ -304,7 +304,7 @@ class _Reader:
 
 
 def resolve(text: str) -> Any:
-    """What a value without quotes is: nothing, a boolean, a number, text, or `Ambiguous`."""
+    """The meaning of a value without quotes: nothing, a boolean, a number, text, or `Ambiguous`."""
     if text in _NULLS:
         return None
     if text in _BOOLEANS:

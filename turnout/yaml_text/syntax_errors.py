@@ -1,4 +1,4 @@
-"""What is wrong where a file is not YAML, in words about the file rather than about the parser."""
+"""Describes YAML syntax errors in words about the file, not about the parser."""
 
 from __future__ import annotations
 

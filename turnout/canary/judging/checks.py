@@ -46,11 +46,11 @@ MISSING = "MISSING"
 """The state of an alarm that is not there."""
 
 REQUESTS = "requests to the canary"
-"""What most checks count."""
+"""The unit that most checks count."""
 
 
 class Verdict(StrEnum):
-    """What can be said of a canary."""
+    """The verdicts on a canary."""
 
     SUCCESSFUL = "successful"
     FAILED = "failed"
@@ -163,7 +163,7 @@ def ask_alarms(judgement: Judgement, observation: Observation) -> Iterator[Quest
 
 
 def ask_agreement(judgement: Judgement, observation: Observation) -> Iterator[Question]:
-    """How often the two versions' outputs agree, against the floor."""
+    """Check how often the two versions' outputs agree, against the floor."""
     if judgement.agreement is None:
         return
     floor = judgement.agreement.floor
@@ -186,7 +186,7 @@ CHECKS: Mapping[str, Callable[[Judgement, Observation], Iterator[Question]]] = {
     "alarms": ask_alarms,
     "agreement": ask_agreement,
 }
-"""What is asked of a canary; nothing, where the judgement does not ask for it."""
+"""The checks of a canary that the judgement asks for."""
 
 
 def _wait(name: str, sentence: str, _enough: float) -> Check:

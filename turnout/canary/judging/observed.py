@@ -1,4 +1,4 @@
-"""What was seen of a stage's two shares while its canary was on, as frozen values.
+"""Observations of a stage's two shares during its canary, as frozen values.
 
 Made by turnout.canary.observation, read by turnout.canary.judging.checks and by `turnout canary status`.
 """
@@ -32,7 +32,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class AgreementCounts:
-    """How two versions of a model agree.
+    """Counts of the agreement of two versions.
 
     Args:
         compared: requests that both answered, or that one answered and the other did not.

@@ -50,12 +50,12 @@ class ArmTrials:
         return self.faults / self.count if self.count else 0.0
 
     def scaled(self, factor: float) -> ArmTrials:
-        """As many times the requests, with the same rate."""
+        """So many times the requests, with the same rate."""
         return ArmTrials(self.count * factor, self.faults * factor)
 
 
 def threshold(error_probability: float) -> float:
-    """What the evidence must reach so that a true hypothesis is rejected with this probability at most."""
+    """The evidence at which a true hypothesis is rejected with at most this probability."""
     return -math.log(error_probability)
 
 

@@ -34,7 +34,7 @@ MOST_BAKES = 3
 
 
 class Phase(StrEnum):
-    """Where a run is."""
+    """The phases of a run."""
 
     BAKING = "baking"  # the canary has its share, and is watched for at least the bake
     WAITING = "waiting"  # the bake is over, and the checks are undecided
@@ -72,7 +72,7 @@ class State:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> State:
-        """What `to_json` gave."""
+        """Inverse of `to_json`."""
         return cls(**{**fields, "phase": Phase(fields["phase"])})
 
 
@@ -107,7 +107,7 @@ def step(judgement: Judgement, state: State, observation: Observation | None, no
 
 
 def _bakes(judgement: Judgement, state: State, now_s: float) -> float:
-    """How many bakes long the step is; one that takes no time is over at once."""
+    """The number of bakes that the step has lasted; a bake of no time is over at once."""
     bake_s = judgement.bake_minutes * 60
     return (now_s - state.step_started_s) / bake_s if bake_s else 1.0
 

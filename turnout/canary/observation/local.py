@@ -39,7 +39,7 @@ class LocalSource:
         return ObservationStart(metrics["time"], metrics["run"], *_arms(metrics, watched))
 
     def observe(self, stage: str, watched: Sequence[Watched], since: ObservationStart) -> Observation:
-        """What has been counted since."""
+        """The counts since then."""
         metrics = self._read(stage)
         baseline, canary = _arms(metrics, watched)
         if metrics["run"] == since.run:

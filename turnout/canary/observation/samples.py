@@ -34,7 +34,7 @@ class Samples(Protocol):
 
 
 class GatewaySamples:
-    """What a local gateway sampled; it forgets what is taken.
+    """Samples of a local gateway, which forgets those that are taken.
 
     Args:
         url: `http://127.0.0.1:8080`.

@@ -44,7 +44,7 @@ class ObservationStart:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> ObservationStart:
-        """What `to_json` gave, whether or not it was text in between."""
+        """Inverse of `to_json`."""
         arms = {
             name: Arm(**{**fields[name], "durations": tuple(fields[name]["durations"])})
             for name in ("baseline", "canary")

@@ -1,4 +1,4 @@
-"""What one step of a canary's life will change, worked out and checked before anything is done."""
+"""Plans and checks one action on a canary before anything is changed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from turnout.protocol.routing.choice import spell_route
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What shall be done to a stage's canary.
+    """An action on a stage's canary.
 
     Args:
         kind: a key of `EDITS`.
@@ -63,12 +63,12 @@ EDITS: Mapping[str, Callable[[Manifest, Action], Manifest]] = {
     "rollback": lambda manifest, action: end_canary(manifest, action.stage),
     RETURN: lambda manifest, action: return_models(manifest, action.stage, action.serve),
 }
-"""What each kind of action makes of the manifest."""
+"""The edit of the manifest by each kind of action."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What will be done; nothing of it is yet.
+    """A prepared action; nothing is changed yet.
 
     Args:
         path: the manifest's file, links resolved: the file itself is what is replaced.
@@ -160,7 +160,7 @@ def action_of(rollout: Rollout) -> Action:
 
 
 def served_text(stage: Stage, model: str) -> str:
-    """What a stage's baseline serves of a model: `v1`, or `v1.90,v2.10` where it has weights."""
+    """The version that a stage's baseline serves of a model: `v1`, or `v1.90,v2.10` where it has weights."""
     weights = stage.weights.get(model)
     return stage.serve[model] if weights is None else spell_route(weights)
 
@@ -195,7 +195,7 @@ def manifest_digest(data: bytes) -> str:
 
 
 def _user() -> str:
-    """Who does it, as far as the system knows."""
+    """The user's name, as far as the system knows it."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

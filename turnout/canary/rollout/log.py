@@ -77,7 +77,7 @@ class Rollout:
 
     @property
     def command(self) -> str:
-        """What the user called: `turnout canary promote prod`."""
+        """The user's command: `turnout canary promote prod`."""
         if self.action == RETURN:
             return f"turnout canary rollback {self.stage} --to-previous"
         return f"turnout canary {self.action} {self.stage}"
@@ -111,7 +111,7 @@ class Rollout:
 
     @staticmethod
     def from_json(fields: Mapping[str, Any]) -> Rollout:
-        """What `to_json` wrote; keys of a later release are passed over."""
+        """Read what `to_json` wrote; ignores keys of a later release."""
         known = {key: fields[key] for key in Rollout.__slots__ if key in fields}
         before, after = fields["manifest"]
         since = fields.get("mark", {})

@@ -1,4 +1,4 @@
-"""What an edit changes in models.yaml, as a unified diff for people."""
+"""The unified diff of an edit of models.yaml."""
 
 from __future__ import annotations
 

@@ -243,7 +243,7 @@ def abandon(manifest: Manifest, log: RolloutLog) -> Rollout | None:
 
 
 def progress_of(manifest: Manifest, rollout: Rollout) -> str:
-    """How far a rollout got that was cut off, and what is missing."""
+    """The progress of an unfinished rollout, and what is missing."""
     if manifest_digest(manifest.path.read_bytes()) == rollout.manifest[0]:
         return f"neither {manifest.source} nor the stage is changed yet"
     return f"{manifest.source} is edited, and " + (

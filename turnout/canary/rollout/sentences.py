@@ -1,4 +1,4 @@
-"""What a rollout did, as one sentence for people."""
+"""Describes a rollout in one sentence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from turnout.canary.rollout.log import Rollout
 
 
 def sentence_of(rollout: Rollout) -> str:
-    """What a rollout did: `Started canary on prod: iris v2 gets 10% of requests (baseline v1).`."""
+    """The sentence on a rollout: `Started canary on prod: iris v2 gets 10% of requests (baseline v1).`."""
     after = [f"{model} {version}" for model, version in rollout.after.items()] + ["the new release"] * rollout.release
     before = [f"{model} {version}" for model, version in rollout.before.items()]
     before += ["the release before"] * rollout.release

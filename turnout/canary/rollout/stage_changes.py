@@ -14,7 +14,7 @@ from turnout.protocol.routing.packed_choices import expand_choices, is_packed, u
 
 @dataclass(frozen=True, slots=True)
 class StageChange:
-    """What one command changes of a stage; all else of it stays as it is.
+    """The changes of a stage by one command.
 
     Args:
         variables: those of the baseline that get another value.
@@ -27,7 +27,7 @@ class StageChange:
     promotes: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As the record of a rollout keeps it."""
+        """The JSON in the record of a rollout."""
         canary = self.canary and {
             "percent": self.canary.percent,
             "overrides": dict(self.canary.overrides),
@@ -37,13 +37,13 @@ class StageChange:
 
     @staticmethod
     def from_json(fields: Mapping[str, Any]) -> StageChange:
-        """What `to_json` wrote."""
+        """Read what `to_json` wrote."""
         canary = fields["canary"]
         return StageChange(fields["variables"], CanaryPlan(**canary) if canary else None, fields["promotes"])
 
 
 def change_between(before: StagePlan, after: StagePlan, *, promotes: bool) -> StageChange:
-    """What an edit of the manifest changes of a stage.
+    """The changes of a stage by an edit of the manifest.
 
     A release that is promoted leaves the stage at the alias that the canary called: the new code is behind it already,
     and behind `live` only after the next `pulumi up`.
@@ -165,7 +165,7 @@ def find_differences(actual: StageState, plan: StagePlan, whose: str) -> Iterato
 
 
 def _list_moved(variables: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
-    """What overrides say of each model; of packed choices those that differ from the baseline's."""
+    """The overrides of each model; of packed choices those that differ from the baseline's."""
     if not any(map(is_packed, overrides)):
         return dict(overrides)
     baseline = unpack_choices(variables)

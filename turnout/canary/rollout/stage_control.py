@@ -57,12 +57,12 @@ class StageControl(Protocol):
         """Change it, all of the operations or none."""
 
     def url(self) -> str:
-        """Where AWS answers its API's calls; the stage's name is the first segment of a path there."""
+        """The address of the API on AWS; the stage's name is the first segment of its paths."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageTarget:
-    """Where a stage is served.
+    """The place of a stage.
 
     Args:
         stack: the Pulumi stack, part of the API's name; `local` for a gateway here.
@@ -136,7 +136,7 @@ class ApiGatewayStage:
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        """What the client raises, as a sentence: no server, no credentials, a refusal."""
+        """Translate the client's exceptions to sentences: no server, no credentials, a refusal."""
         from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
         try:

@@ -53,7 +53,7 @@ def make_return(stage: Stage, rollouts: Iterable[Rollout]) -> Action:
 
 
 def describe(promotion: Rollout) -> str:
-    """What was served before a promotion: `iris v1, digits v2`."""
+    """The versions served before a promotion: `iris v1, digits v2`."""
     return listed(f"{model} {served}" for model, served in promotion.before.items())
 
 

@@ -1,4 +1,4 @@
-"""How a run is shown: live on a terminal, as lines elsewhere; both with a small chart of share and error rates."""
+"""Shows a run: live on a terminal, as lines elsewhere; both with a small chart of share and error rates."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUIET_S = 60.0
 
 
 class RunProgress:
-    """What a run has shown so far.
+    """The state of a run's display.
 
     Args:
         judgement: of the run.

@@ -154,7 +154,7 @@ def interruptible(going: CanaryRun, stage: str, manifest: Path) -> Iterator[None
 
 
 def parse_option(name: str, parse: Callable[[str], T], text: str) -> T:
-    """What an option says; its error names it."""
+    """Parse an option; its error names the option."""
     try:
         return parse(text)
     except ValueError as error:

@@ -43,7 +43,7 @@ WHERE = "Pass --url http://127.0.0.1:8080 for a local gateway, or --stack NAME f
 
 
 def find_target(endpoint_url: str, stack: str, *, uses_environment: bool = True) -> StageTarget | None:
-    """Where the stage is served: as the options say or else TURNOUT_URL; None where nothing does."""
+    """The place of the stage, from the options or else TURNOUT_URL; None without either."""
     from turnout.canary.rollout.stage_control import StageTarget
     from turnout.client.connection import ApiConnection
 
@@ -60,7 +60,7 @@ def find_target(endpoint_url: str, stack: str, *, uses_environment: bool = True)
 
 
 def recorded_target(project: Project, rollout: Rollout, named: StageTarget | None) -> StageTarget:
-    """Where a rollout of the record was to change its stage, if the user names the place or it is this project's.
+    """The place of a recorded rollout's stage, if the user names it or it is a server of this project.
 
     Whoever can write rollouts.jsonl, by a pull request say, must not choose where commands connect to.
     """

@@ -15,7 +15,7 @@ from turnout.cli.output import CommandError, console_of, counted, notify, say, s
 from turnout.wording import printable, size_text
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What the system says where a file has no room."""
+"""Error numbers of a full disk."""
 
 if TYPE_CHECKING:
     from turnout.packaging.build import BuiltPackage

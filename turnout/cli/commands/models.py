@@ -84,7 +84,7 @@ def served_by(manifest: Manifest, version: Version) -> list[str]:
 
 
 def artifact_of(project: Project, version: Version) -> Artifact | None:
-    """What was read of a version's file; `None` for one that does not lie on this machine."""
+    """The artifact of a version; `None` for one that is not on this machine."""
     return project.artifacts.get((version.model, version.name))
 
 

@@ -205,7 +205,7 @@ def say_functions(made: Plan) -> None:
 
 
 def warm_text(function: Function) -> str:
-    """What keeps a function warm, in the manifest's words."""
+    """A function's setting against cold starts, in the manifest's words."""
     if function.settings.warm.snap_start:
         return "snap_start"
     return f"provisioned {function.settings.warm.provisioned}" if function.settings.warm.provisioned else "-"
@@ -221,7 +221,7 @@ def say_routes(routes: Sequence[Route], apis: Sequence[str]) -> None:
 
 
 def open_inference_text(made: Plan) -> str:
-    """How the protocol is served, with the resources of an API that this takes and that the other ways would."""
+    """The way in which the protocol is served, with its resources in an API and those of the other ways."""
     chosen = made.open_inference
     allowed = next((f" of {quota.allowed:,g}" for quota in made.quotas if quota.name == "resources"), "")
     others = " and ".join(f"{count:,} with {name}" for name, count in made.resources.items() if name != chosen)
@@ -305,7 +305,7 @@ def say_costs(costs: Costs) -> None:
 
 
 def say_differences(differences: Sequence[CostDifference] | None) -> None:
-    """What changes of the cost of what is deployed."""
+    """The change of costs compared with the deployed plan."""
     from turnout.plan.budget import REST, describe_difference
 
     say_section("Cost compared with what is deployed")

@@ -91,7 +91,7 @@ def lost_ways_back(project: Project, manifest: Path, model: str, version: str) -
 
 
 def say_files(prepared: PreparedRemoval, deleted: tuple[Path, ...], *, delete_files: bool) -> None:
-    """What became of the version's files."""
+    """The sentence on the version's files."""
     if not delete_files:
         here = [prepared.name_of(path) for path in prepared.files if path.exists()]
         if here:

@@ -261,7 +261,7 @@ def check_otlp(endpoint: str) -> None:
 
 
 def make_door(host: str, services: ServicesMode | None, *, is_wanted: bool | None, may_write: bool) -> Door | None:
-    """Who may use the console; None where there is none.
+    """The console's check of visitors; None without a console.
 
     Args:
         host: that the server listens on.

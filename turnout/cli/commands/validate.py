@@ -54,7 +54,7 @@ def validate(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption
 
 
 def counts_of(manifest: Manifest) -> dict[str, int]:
-    """How many there are of what."""
+    """The counts of models, versions and stages."""
     versions = sum(len(model.versions) for model in manifest.models)
     return {"models": len(manifest.models), "versions": versions, "stages": len(manifest.stages)}
 

@@ -36,7 +36,7 @@ FileStamp = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class FunctionFingerprint:
-    """What a function is made of.
+    """The parts of a function.
 
     Args:
         digest: of its plan, its artifact's digest, its transform and what lies beside it: equal for equal functions.

@@ -1,1 +1,1 @@
-"""What a plan cannot do or should mention: replacements, graphs, quotas, notes."""
+"""Checks of a plan: replacements, graphs, quotas, notes."""

@@ -1,4 +1,4 @@
-"""Whose requests both versions of a canaried model can answer on AWS, and why not all.
+"""Finds why a canary on AWS cannot compare the answers of both versions for some requests.
 
 Pure.
 """

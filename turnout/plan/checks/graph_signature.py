@@ -1,4 +1,4 @@
-"""What a graph takes and gives: its signature, made of those of the models that it calls.
+"""Makes a graph's signature from those of the models that it calls.
 
 Where a call may meet several versions, or a switch has several cases, the graph gives what all of them give, and
 requires what all of them require.
@@ -27,7 +27,7 @@ Condition = tuple[str, str | float | bool]
 """A case's word, `equals`, `below` or `above`, and its value."""
 
 KIND_OF_VALUE: Mapping[type, str] = {str: "bytes", bool: "bool", int: "number", float: "number"}
-"""What the value of a case can be compared with."""
+"""The kinds of inputs that a case's value can be compared with."""
 
 DATATYPE_OF_KIND = {"bytes": "BYTES", "bool": "BOOL", "number": "FP64"}
 """The datatype of a switch's input that no model takes."""
@@ -35,7 +35,7 @@ DATATYPE_OF_KIND = {"bytes": "BYTES", "bool": "BOOL", "number": "FP64"}
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What a node takes and gives, by name.
+    """A node's inputs and outputs, by name.
 
     Args:
         inputs: the tensors that models take.
@@ -81,7 +81,7 @@ class _Walk:
         self._signatures_of = signatures_of
 
     def flow(self, node: Node, path: KeyPath) -> Flow:
-        """What the node takes and gives."""
+        """The node's inputs and outputs."""
         match node:
             case CallNode():
                 return self._call(node, path)
@@ -201,7 +201,7 @@ class _Walk:
         return Flow(inputs, flow.outputs, compared)
 
     def _one_of(self, flows: Sequence[Flow], path: KeyPath) -> Flow:
-        """What one of several ways takes and gives, whichever it is."""
+        """The common inputs and outputs of several ways."""
         if len(flows) == 1:
             return flows[0]
         inputs = self._merged(any_of, [flow.inputs for flow in flows], path)
@@ -249,7 +249,7 @@ def _renamed(tensors: Iterable[TensorSpec], names: Mapping[str, str]) -> list[Te
 
 
 def _kind_of(compared: Sequence[Condition]) -> str:
-    """What the values can be compared with, a key of `DATATYPE_OF_KIND`."""
+    """The kind of input that the values can be compared with, a key of `DATATYPE_OF_KIND`."""
     return KIND_OF_VALUE[type(compared[0][1])]
 
 

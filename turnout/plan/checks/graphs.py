@@ -35,7 +35,7 @@ def plan_graphs(manifest: Manifest, signatures: Signatures) -> tuple[tuple[Serve
 
 
 def graph_signatures(manifest: Manifest, artifacts: Mapping[tuple[str, str], Artifact]) -> dict[str, Signature]:
-    """What each graph takes and gives.
+    """The signature of each graph.
 
     Raises:
         ProblemsError: something in one of them does not fit.
@@ -81,7 +81,7 @@ def versions_met(manifest: Manifest, call: CallNode) -> tuple[str, ...]:
 
 
 def _check_readable(manifest: Manifest) -> Iterator[Problem]:
-    """What lies in S3 is not read, so nothing could be checked of a graph that calls it."""
+    """An artifact in S3 is not read, so a graph that calls its version cannot be checked."""
     for model in manifest.models:
         for path, call in calls_of(model.graph, ("models", model.name, "graph")) if model.graph else ():
             called = manifest.model(call.model)

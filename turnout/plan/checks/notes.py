@@ -97,7 +97,7 @@ LOCALE_REMEDY = (
 
 
 def locale_notes(signature: Signature) -> Iterator[str]:
-    """What a model that needs a locale will run into on AWS; nothing for any other."""
+    """Notes on models that need a locale, which AWS does not have."""
     if locales := signature.metadata.get("locales"):
         what = f"the model needs the locale {locales}, and Lambda has C and POSIX only: it cannot start there"
         yield f"{what}. {LOCALE_REMEDY}"

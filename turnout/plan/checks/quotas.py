@@ -32,14 +32,15 @@ SCHEMA_BYTES = 400 * 1024
 
 MOST_DISK_MB = 10_240
 NEW_ACCOUNT_MEMORY_MB = 3_008
-"""What a new account's functions may have until AWS has raised it."""
+"""The memory limit of a new account's functions until AWS has raised it."""
 
 DEFAULT_CONCURRENCY = 1_000
 UNRESERVED_CONCURRENCY = 100
-"""What AWS keeps of an account's concurrency for functions that reserve none. Source: Lambda's own error message."""
+"""The part of an account's concurrency that AWS keeps for functions that reserve none. Source: Lambda's own error
+message."""
 
 KEPT_VERSIONS = 2
-"""So many old versions of each function and layer stay, beside those in use, where a stack says nothing else."""
+"""The default number of old versions of each function and layer that stay, besides those in use."""
 
 USAGE_PLANS = 300
 """Of an account and region. Source: API Gateway Developer Guide, "Quotas for configuring and running a REST API"."""
@@ -70,7 +71,7 @@ class Count:
 
     @property
     def sentence(self) -> str:
-        """What is used and what is allowed."""
+        """The used and the allowed amount."""
         return spell_use(self.quota)
 
 
@@ -140,7 +141,7 @@ def count_quotas(plan: Plan, account: AccountQuotas = DEFAULT_QUOTAS) -> Iterato
 
 
 def _of_account(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
-    """What all functions share; an update stops in the middle where it runs out."""
+    """Quotas that all functions share; an update stops in the middle where one is exceeded."""
     size = estimate_code_storage(plan)
     yield Count(
         Quota("code storage, estimated", plan.platform, size, account.code_storage_gb * GB, "bytes", raisable=True),

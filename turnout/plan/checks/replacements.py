@@ -1,4 +1,4 @@
-"""Who takes traffic from whom, and whether their signatures allow it.
+"""Checks that versions which take traffic from others have compatible signatures.
 
 Canaries, weights, shadows and fallbacks send a request that was made for one version to another one.
 """
@@ -97,7 +97,7 @@ def served_anywhere(manifest: Manifest, model: str) -> Iterator[str]:
 def check_replacements(
     manifest: Manifest, signatures: Mapping[tuple[str, str], Signature]
 ) -> tuple[tuple[Problem, ...], tuple[Note, ...]]:
-    """What differs between each target and what it replaces; versions without a signature are passed over."""
+    """The differences between each target and the version it replaces; skips versions without a signature."""
     problems: list[Problem] = []
     notes: list[Note] = []
     breaking = {

@@ -14,7 +14,7 @@ from turnout.plan.values import Route, ServedGraph, ServedVersion
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 ROOT_BYTES = 16_000
-"""What every document holds beside its models, the general router's operations among it."""
+"""Bytes of every document besides its models, the general router's operations included."""
 
 OPERATION_BYTES = 3_500
 """The operation of a route that the protocol has for a model or version, beside the usual one."""
@@ -26,7 +26,7 @@ VERSION_BYTES = 4_700
 """The direct operation, and its two schemas."""
 
 NAME_BYTES = 16
-"""How often a model's or a version's name is spelled, about."""
+"""The approximate number of times that a model's or a version's name is written."""
 
 EMPTY_SCHEMA_BYTES = 800
 """A schema beside its tensors."""

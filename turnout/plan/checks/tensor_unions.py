@@ -27,7 +27,7 @@ def spell_tensor(tensor: TensorSpec) -> str:
 
 
 def any_of(tensors: Sequence[TensorSpec]) -> TensorSpec:
-    """What can be said of a tensor that is one of these."""
+    """The common description of a tensor that is one of these."""
     first = _of_one_datatype(tensors)
     shape = first.shape
     for tensor in tensors[1:]:
@@ -42,14 +42,14 @@ def any_of(tensors: Sequence[TensorSpec]) -> TensorSpec:
 
 
 def all_of(tensors: Sequence[TensorSpec]) -> TensorSpec:
-    """What a tensor must be that goes to all of these."""
+    """The requirements of a tensor that is sent to all of these."""
     first = _of_one_datatype(tensors)
     shape = _met(tensors)
     return replace(first, shape=shape, dimension_names=(), required=any(tensor.required for tensor in tensors))
 
 
 def combine_tensors(word: str, tensors: Sequence[TensorSpec]) -> TensorSpec:
-    """What an ensemble makes of its members' tensors; `word` is a key of `COMBINATIONS`."""
+    """The tensor that an ensemble combines from its members'; `word` is a key of `COMBINATIONS`."""
     first = _of_one_datatype(tensors)
     if any(tensor.labels != first.labels for tensor in tensors):
         raise ClashError(f"the columns are {' and '.join(dict.fromkeys(listed(map(str, t.labels)) for t in tensors))}")
@@ -104,5 +104,5 @@ COMBINATIONS: Mapping[str, Callable[[Sequence[TensorSpec]], Shape]] = {
     "vote": _met,
     "concatenate": _concatenate,
 }
-"""How members' tensors become one, and the shape that this gives. A new one is one row here, its word in the manifest's
-schema, and its arithmetic in the router."""
+"""Ways to combine members' tensors, with the shape of the result. A new one is one entry here, its word in the
+manifest's schema, and its arithmetic in the router."""

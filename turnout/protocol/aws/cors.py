@@ -29,7 +29,7 @@ EXPOSED = (
     "Inference-Header-Content-Length, Retry-After, x-amzn-ErrorType, x-amzn-RequestId, x-turnout-canary, "
     "x-turnout-digest, x-turnout-fallback-from, x-turnout-model, x-turnout-route, x-turnout-version"
 )
-"""What a page may read of an answer beside the headers that are always readable."""
+"""Headers that a page may read in an answer, besides those that are always readable."""
 
 _ALLOW_ORIGIN = "Access-Control-Allow-Origin"
 _ALLOW_CREDENTIALS = "Access-Control-Allow-Credentials"

@@ -26,7 +26,7 @@ REFRESHED_S = 300.0
 """Credentials are replaced this long before they expire. AWS offers new ones at least five minutes before."""
 
 RETRIED_S = 10.0
-"""How long usable credentials are kept after a refresh failed."""
+"""Time that usable credentials are kept after a refresh failed."""
 
 ATTEMPTS = 3
 ATTEMPT_S = 2.0

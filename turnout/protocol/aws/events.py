@@ -22,7 +22,7 @@ LambdaHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
 """Takes a proxy event and a context, as Lambda passes them, and returns a proxy response."""
 
 LENGTH_HEADER = "inference-header-content-length"
-"""Where the JSON of a body with binary tensors ends."""
+"""The length of the JSON in a body with binary tensors."""
 
 PING: Mapping[str, Any] = {"turnout": {"ping": True}}
 """The event that asks a model function whether it is there. API Gateway makes no key `turnout`: no client sends it."""

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who calls: what Lambda puts into a function's environment for its role."""
+    """The caller's credentials: for a function, Lambda sets them in the environment."""
 
     access_key: str
     secret_key: str

@@ -1,4 +1,4 @@
-"""What a request's headers say of its body: media type, content encoding, and where the JSON ends.
+"""Reads a request's body by its headers: media type, content encoding, and the length of the JSON.
 
 `Inference-Header-Content-Length` makes the body a binary one, whether its media type is octet-stream, JSON or missing
 (tritonclient sends none). The length counts the body after its content encoding is undone.

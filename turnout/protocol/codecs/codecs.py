@@ -29,7 +29,7 @@ __all__ = ["CODECS", "Answer", "Codec", "InferenceRequest", "build_interface", "
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How one form is read and written."""
+    """Reads and writes one form."""
 
     read: Callable[[Payload, Interface], InferenceRequest]
     write: Callable[[Mapping[str, Array], InferenceRequest, Interface], Answer]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEW_ELEMENTS = 500_000
-"""So many elements may fit in an answer, whatever their datatype and form."""
+"""Elements that fit in an answer in every datatype and form."""
 
 _SURELY_SMALL_BYTES = 1_000_000
 
@@ -29,7 +29,7 @@ _SURELY_SMALL_BYTES = 1_000_000
 _LEAST_BYTES = {"f": 4, "b": 5, "O": 5}
 _LEAST_BYTES_OF_INTEGERS = 2
 _LENGTH_BYTES = 4
-"""What a text without characters takes in binary."""
+"""Bytes of an empty text in binary."""
 
 
 @dataclass(slots=True, eq=False)

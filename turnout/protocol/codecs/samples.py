@@ -61,7 +61,7 @@ class Sample:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the request needs to be read as it was."""
+        """The headers that are needed to read the request again."""
         sent = {"content-type": self.content_type} if self.content_type else {}
         return sent if self.header_length is None else sent | {LENGTH_HEADER: str(self.header_length)}
 

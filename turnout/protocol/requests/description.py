@@ -12,7 +12,7 @@ from turnout.protocol.requests.states import Progress, RequestState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What is known of a request beside its progress.
+    """A request's description, which does not change with its progress.
 
     Args:
         id: its identifier.

@@ -1,4 +1,4 @@
-"""What the answer of a run means for its request."""
+"""Decides from a run's answer whether its request is done, failed or tried again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class Outcome(enum.Enum):
-    """What follows from a run."""
+    """The outcome of a run for its request."""
 
     DONE = "done"
     FINAL = "failed, as every further run would"
@@ -15,7 +15,7 @@ class Outcome(enum.Enum):
 
 
 def judge_status(status: int) -> Outcome:
-    """What a function's answer with this status means."""
+    """The outcome of an answer with this status."""
     if status < 400:
         return Outcome.DONE
     if status == 429:
@@ -24,7 +24,7 @@ def judge_status(status: int) -> Outcome:
 
 
 def judge_error(error: str) -> Outcome:
-    """What it means that a call gave no answer; `error` as in `Invocation.error`."""
+    """The outcome of a call without an answer; `error` as in `Invocation.error`."""
     if error == "throttled":
         return Outcome.NO_ROOM
     return Outcome.FINAL if error in {"unknown_function", "too_large", "request_too_large"} else Outcome.AGAIN

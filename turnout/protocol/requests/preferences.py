@@ -1,4 +1,4 @@
-"""What a caller says of an asynchronous request: `Prefer`, and the identifier that it chose itself."""
+"""A caller's preferences for an asynchronous request: `Prefer`, and an identifier of its own."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ STATUS_OF: Mapping[str, int] = {
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not a failure of ours
-    """What is asked cannot be done; the message is a whole sentence, `status` the code's HTTP status."""
+    """A refused request; the message is a whole sentence, `status` the code's HTTP status."""
 
     def __init__(self, code: str, message: str, **details: Any) -> None:
         super().__init__(message)

@@ -15,7 +15,7 @@ THROTTLED_S = 1.0
 
 
 class RequestState(enum.StrEnum):
-    """Where a request is."""
+    """The states of a request."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -42,7 +42,7 @@ class StepError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a request has come. Times are seconds since 1970.
+    """A request's progress. Times are seconds since 1970.
 
     Args:
         state: where it is.
@@ -158,7 +158,7 @@ def is_forgotten(progress: Progress, now: float) -> bool:
 
 
 def back_off_s(attempts: int) -> float:
-    """How long to wait after so many failed runs: 1, 2, 4 seconds and so on."""
+    """The pause after so many failed runs: 1, 2, 4 seconds and so on."""
     return min(LONGEST_BACK_OFF_S, 2.0 ** max(0, attempts - 1))
 
 

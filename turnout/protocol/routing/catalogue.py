@@ -1,4 +1,4 @@
-"""What there is to be called, as the general router knows it: models, their versions, what each of them takes.
+"""The general router's catalogue: models, their versions and signatures.
 
 What a page only hands on, signatures and examples, stays the JSON that it is, so that a cold start with thousands of
 versions reads no tensor, and numpy is not imported.

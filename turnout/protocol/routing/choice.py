@@ -100,7 +100,7 @@ def is_worth_fallback(error: str, status: int) -> bool:
 
 
 def read_hop(event: Mapping[str, Any]) -> int:
-    """How many routers an event has been through."""
+    """The number of routers that an event has passed."""
     hop: int = (event.get("turnout") or {}).get("hop", 0)
     return hop
 

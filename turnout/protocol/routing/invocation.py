@@ -1,4 +1,4 @@
-"""What a router asks for and gets: one call of another function.
+"""One call of a function by a router, and its outcome.
 
 Implemented over Lambda's Invoke API in the router's own Lambda and over its own functions by the local gateway; called
 by the routers.

@@ -1,4 +1,4 @@
-"""What a stage serves of thousands of models, in a few stage variables: `choice1=iris.v1,digits.v2,...`.
+"""Packs the choices of thousands of models into a few stage variables: `choice1=iris.v1,digits.v2,...`.
 
 A stage has 100 variables of 512 characters. Which models share a variable depends on the names alone, not on what is
 served, so a choice that changes changes its own variable and nothing else in it. A canary's overrides are made in the
@@ -62,7 +62,7 @@ def unpack_choices(variables: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def find_choice(variables: Mapping[str, str], variable: str) -> str:
-    """What a stage serves of a model, whose own stage variable is given; empty where it says nothing."""
+    """The version that a stage serves of a model, whose own stage variable is given; empty where there is none."""
     return variables.get(variable) or unpack_choices(variables).get(variable, "")
 
 

@@ -1,4 +1,4 @@
-"""What a router knows of the models that it calls, written once into its zip as `routes.json`.
+"""A router's table of the models that it calls, written into its zip as `routes.json`.
 
 Made by `turnout.packaging.route_tables`, read by the routers. The live choice is not in it: that is in the stage's
 variables.

@@ -1,4 +1,4 @@
-"""What makes a caller come back to the same version: a value that each of its requests holds."""
+"""Sticky routing: a value in each of a caller's requests decides its version."""
 
 from __future__ import annotations
 

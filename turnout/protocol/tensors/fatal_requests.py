@@ -16,7 +16,7 @@ from turnout.protocol.tensors.datatypes import Array
 
 @dataclass(frozen=True, slots=True)
 class FatalRequest:
-    """What every fatal request of one kind has in common. With nothing at all it is every request.
+    """The pattern of one kind of fatal requests. An empty pattern matches every request.
 
     Args:
         empty: inputs with the axes that have size 0.
@@ -56,7 +56,7 @@ class FatalRequest:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> FatalRequest:
-        """What `to_json` wrote."""
+        """Read what `to_json` wrote."""
         return cls(
             empty=tuple((str(name), int(axis)) for name, axis in fields["empty"]),
             values=tuple((str(name), int(value)) for name, value in fields["values"]),

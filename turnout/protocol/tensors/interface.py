@@ -1,4 +1,4 @@
-"""What a model takes, laid out once for quick checks of many requests: names, datatypes, ranks, fixed dimensions.
+"""A model's inputs, prepared once for quick checks of many requests: names, datatypes, ranks, dimensions.
 
 Outputs are only known by name: the shapes that graphs declare for them are often wrong.
 """
@@ -79,14 +79,14 @@ class Interface:
                 raise RequestError("MISSING_INPUT", message, tensor=name, expected=expected, got=list(sent)[:10])
 
     def unknown_input(self, name: Any) -> RequestError:
-        """What to raise for a name that the model has no input of."""
+        """The error for an unknown input."""
         got = shown(name) if not isinstance(name, str) else name[:50]
         listed = ", ".join(f"`{known}`" for known in list(self.inputs)[:10])
         sentence = f"unknown input: expected {listed}, got `{got}`"
         return RequestError("UNKNOWN_INPUT", sentence, tensor=got, expected=list(self.inputs)[:10], got=got)
 
     def unknown_output(self, name: str, known: Iterable[str]) -> RequestError:
-        """What to raise for a name that there is no output of."""
+        """The error for an unknown output."""
         listed = list(known)[:10]
         sentence = f"unknown output: expected {', '.join(f'`{known}`' for known in listed)}, got `{name[:50]}`"
         return RequestError("UNKNOWN_OUTPUT", sentence, tensor=name[:50], expected=listed, got=name[:50])

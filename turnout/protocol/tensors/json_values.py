@@ -179,7 +179,7 @@ def _wrong(code: str, name: str, index: int, expected: str, value: Any) -> Reque
 
 
 def infer_datatype(values: Sequence[Any]) -> Datatype:
-    """What values without a datatype are read as: BYTES, BOOL, INT64 (UINT64 where it must be), else FP64."""
+    """The datatype of values that have none: BYTES, BOOL, INT64 (UINT64 where it must be), else FP64."""
     kinds = set(map(type, values))
     if kinds == {str}:
         return DATATYPES["BYTES"]
@@ -195,7 +195,7 @@ AS_THEY_ARE = frozenset(DATATYPES) - {"BYTES", "BF16"}
 
 
 def write_values(name: str, datatype: str, values: Array, *, spelled: bool = False) -> Any:
-    """What `orjson.dumps(..., option=OPT_SERIALIZE_NUMPY)` writes as nested lists of `values`' shape.
+    """Nested lists of `values`' shape, as `orjson.dumps(..., option=OPT_SERIALIZE_NUMPY)` writes them.
 
     orjson writes an array by itself, each float with the shortest digits that its own width needs, but NaN and the
     infinities as null: the caller looks for `null` in what it wrote and comes back with `spelled`.

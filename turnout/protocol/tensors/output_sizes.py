@@ -1,4 +1,4 @@
-"""How many elements a model's outputs have, where a request's shapes show that before the run."""
+"""Counts the elements of a model's outputs before the run, where a request's shapes determine them."""
 
 from __future__ import annotations
 
