@@ -243,6 +243,7 @@ def decide(site: Site, tmp_path: Path) -> Callable[..., Any]:
             "methodArn": f"arn:aws:execute-api:eu-west-1:1:abc/{stage}/{method}{path}",
             "resource": result[0].resource,
             "pathParameters": result[1],
+            "httpMethod": method,
             "headers": {"X-Api-Key": key},
             "requestContext": {"stage": stage},
         }
@@ -267,3 +268,21 @@ def test_authorizer_on_aws_decides_as_the_gateway_does(site: Site, decide: Calla
 def test_authorizer_knows_no_key_of_another_stage(site: Site, decide: Callable[..., Any]) -> None:
     policy = decide(site.keys["wide/k1"], "GET", "/models", stage="plain")
     assert policy["policyDocument"]["Statement"][0]["Effect"] == "Deny"
+
+
+@pytest.mark.parametrize(("name", "effect"), [("narrow/k1", "Deny"), ("wide/k1", "Allow"), ("gone/k1", "Deny")])
+def test_authorizer_lets_no_query_choose_the_model(site: Site, tmp_path: Path, name: str, effect: str) -> None:
+    keys = site.gateway.stages.snapshot.stages["prod"].keys.consumers
+    rules = {key.digest: key.consumer.rules for key in keys if key.digest and key.consumer is not None}
+    (tmp_path / callers.TABLE).write_text(json.dumps({"prod": rules}))
+    event = {
+        "methodArn": "arn:aws:execute-api:eu-west-1:1:abc/prod/PUT/requests/1",
+        "httpMethod": "PUT",
+        "resource": "/requests/{id}",
+        "pathParameters": {"id": "1"},
+        "queryStringParameters": {"model": "iris"},
+        "headers": {"x-api-key": site.keys[name]},
+        "requestContext": {"stage": "prod"},
+    }
+    policy = callers.handler(event, None, folder=tmp_path, clock=lambda: site.now)
+    assert policy["policyDocument"]["Statement"][0]["Effect"] == effect

@@ -8,9 +8,11 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.builders.documents import FakeFunctions, gateway, operation, respond, stage
 from tests.builders.graphs import write_identity
 from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.editions.edition import build_gateway, make_local_plan
@@ -179,3 +181,25 @@ def test_published_document_shows_no_preflights(site: Site) -> None:
     paths = json.loads(asyncio.run(answer()))["paths"]
     assert paths
     assert [path for path, item in paths.items() if "options" in item] == []
+
+
+class _Requests:
+    """Answers whatever is asked of asynchronous requests, without functions."""
+
+    def accepts(self, stage: str) -> bool:
+        return True
+
+    async def answer(self, exchange: Any, routed: Any) -> Response:
+        return Response(200, (("Content-Type", "application/json"),), b"{}")
+
+
+@pytest.mark.parametrize(("origin", "said"), [(A, A), (EVIL, None)])
+def test_answers_about_asynchronous_requests_name_their_origin(origin: str, said: str | None) -> None:
+    under_test = gateway(
+        {"/requests/{id}": {"get": operation()}},
+        FakeFunctions(),
+        stage(variables={"CorsOrigins": A}),
+        requests=_Requests(),
+    )
+    headers = dict(respond(under_test, Request("GET", "/dev/requests/1", "", [("Origin", origin)], b"")).headers)
+    assert (headers.get("Access-Control-Allow-Origin"), headers["Vary"]) == (said, "Origin")

@@ -24,6 +24,7 @@ class Cors:
         "Authorization",
         "Content-Type",
         "Inference-Header-Content-Length",
+        "Prefer",
         "x-api-key",
         "x-turnout-version",
     )

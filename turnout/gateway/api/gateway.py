@@ -11,7 +11,7 @@ import random as random_module
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from turnout.gateway.api.asynchronous import AsyncCall, AsyncRequests
@@ -57,6 +57,7 @@ from turnout.http_server.messages import BodySink, Handler, Request, Response
 from turnout.http_server.wire import TOO_LARGE_BODY, TOO_LARGE_HEADERS, TOO_LARGE_STATUS
 from turnout.manifest.access import Domain
 from turnout.plan.routes import HEALTH_PATHS, REQUEST_PATHS
+from turnout.protocol.aws.cors import ORIGINS_VARIABLE, cors_headers
 from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 from turnout.protocol.naming import TRANSFER_SEGMENT
 from turnout.protocol.requests.preferences import asks_for_async
@@ -348,7 +349,7 @@ class Gateway:
         if self.requests is not None and (
             operation.resource in REQUEST_PATHS or self._is_asynchronous(self.requests, routed)
         ):
-            return self._take_later(self.requests, exchange, routed, query)
+            return _answer_pages(routed, self._take_later(self.requests, exchange, routed, query))
         target = exchange.target = routed.share.targets[operation.index]
         if target.problem:
             return self._refuse_target(exchange, routed, target)
@@ -516,6 +517,24 @@ class Gateway:
 def _is_transfer(request: Request) -> bool:
     """Whether a request goes to a signed address, which is no stage's and the same under every host name."""
     return request.path.startswith(f"/{TRANSFER_SEGMENT}/")
+
+
+def _answer_pages(routed: Routed, response: Response | Awaitable[Response]) -> Response | Awaitable[Response]:
+    """The same response with the headers that a function would add for web pages, where the stage has `cors`."""
+    variables = routed.share.variables or {}
+    if ORIGINS_VARIABLE not in variables:
+        return response
+    headers = cors_headers({"stageVariables": variables, "headers": {"origin": routed.fields.known[ORIGIN] or ""}})
+
+    def with_headers(response: Response) -> Response:
+        there = {name.lower() for name, _ in response.headers}
+        added = tuple((name, value) for name, value in headers.items() if name.lower() not in there)
+        return replace(response, headers=(*response.headers, *added))
+
+    async def wait(pending: Awaitable[Response]) -> Response:
+        return with_headers(await pending)
+
+    return with_headers(response) if isinstance(response, Response) else wait(response)
 
 
 def _asks_for_health(exchange: Exchange, routed: Routed) -> bool:

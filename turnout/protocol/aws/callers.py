@@ -86,6 +86,10 @@ def handler(
     caller = _tables[folder].get(stage, {}).get(digest_key(headers.get(KEY_HEADER, "")))
     model = find_called_model(event["resource"], event.get("pathParameters"))
     allowed = caller is not None and may_call(caller, model, utc_day(clock()))
+    if caller is not None and caller.get("models") is not None:
+        # A decision is kept for the path and the method: the query could name another model a moment later.
+        names_model_in_query = event["resource"].startswith("/requests/") and event["httpMethod"] == "PUT"
+        allowed = allowed and not names_model_in_query
     name = "unknown" if caller is None else caller["caller"]
     statement = {
         "Action": "execute-api:Invoke",

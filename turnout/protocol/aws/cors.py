@@ -26,8 +26,8 @@ MOST_CHARACTERS = 512
 """Of a stage variable's value."""
 
 EXPOSED = (
-    "Inference-Header-Content-Length, Retry-After, x-amzn-ErrorType, x-amzn-RequestId, x-turnout-canary, "
-    "x-turnout-digest, x-turnout-fallback-from, x-turnout-model, x-turnout-route, x-turnout-version"
+    "Inference-Header-Content-Length, Location, Preference-Applied, Retry-After, x-amzn-ErrorType, x-amzn-RequestId, "
+    "x-turnout-canary, x-turnout-digest, x-turnout-fallback-from, x-turnout-model, x-turnout-route, x-turnout-version"
 )
 """Headers that a page may read in an answer, besides those that are always readable."""
 
