@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.builders.documents import FakeFunctions, gateway, operation, respond, stage
+from tests.builders.documents import API, FakeFunctions, document, operation
+from tests.builders.documents import stage as make_stage
 from tests.builders.graphs import write_identity
-from turnout.gateway.api.gateway import Gateway
+from turnout.gateway.api.gateway import Gateway, RestApi
 from turnout.gateway.editions.edition import build_gateway, make_local_plan
 from turnout.gateway.editions.in_process import make_functions
 from turnout.http_server.messages import Request, Response
@@ -195,11 +196,13 @@ class _Requests:
 
 @pytest.mark.parametrize(("origin", "said"), [(A, A), (EVIL, None)])
 def test_answers_about_asynchronous_requests_name_their_origin(origin: str, said: str | None) -> None:
-    under_test = gateway(
-        {"/requests/{id}": {"get": operation()}},
-        FakeFunctions(),
-        stage(variables={"CorsOrigins": A}),
-        requests=_Requests(),
-    )
-    headers = dict(respond(under_test, Request("GET", "/dev/requests/1", "", [("Origin", origin)], b"")).headers)
+    made = document({"/requests/{id}": {"get": operation()}})
+    stages = (make_stage(variables={"CorsOrigins": A}),)
+    under_test = Gateway([RestApi(API, made, stages)], FakeFunctions(), requests=_Requests())  # type: ignore[arg-type]
+
+    async def answer() -> Response:
+        response = under_test.handle(Request("GET", "/dev/requests/1", "", [("Origin", origin)], b""))
+        return await response if inspect.isawaitable(response) else response
+
+    headers = dict(asyncio.run(answer()).headers)
     assert (headers.get("Access-Control-Allow-Origin"), headers["Vary"]) == (said, "Origin")

@@ -297,6 +297,8 @@ OTHER: Mapping[str, Any] = {
     "issuer": "https://other",
     "audience": ["other"],
     "jwks": "other.json",
+    "routes": "shared",
+    "direct": True,
     "name": "other.example.com",
     "certificate_arn": "arn:aws:acm:eu-west-1:123456789012:certificate/2",
     "hosted_zone_id": "Z2",
