@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -319,3 +320,43 @@ def test_result_is_sent_to_the_callback(tmp_path: Path) -> None:
             refused = running.post(PATH, body_of(1), prefer="respond-async", x_turnout_callback="https://evil.example/")
             assert (refused.status, refused.json()["code"]) == (400, "INVALID_CALLBACK")
         assert len(received) == 1
+
+
+def test_transfers_take_no_memory(server: RunningServer) -> None:
+    """80 MB up and down, in two parts, 20 million elements: only the process that runs the request holds them."""
+    values = np.zeros(20_000_000, np.float32)
+    wish = {"name": "x", "shape": [values.size], "datatype": "FP32", "parameters": {"binary_data_size": values.nbytes}}
+    text = orjson.dumps({"inputs": [wish], "parameters": {"binary_data_output": True}})
+    body = text + values.tobytes()
+    before = peaks_mb(server)
+    upload = server.post("/dev/uploads", {"bytes": len(body)}).json()
+    assert len(upload["parts"]) == 2
+    for part in upload["parts"]:
+        piece = body[part["first_byte"] : part["first_byte"] + part["bytes"]]
+        assert put(server, part["address"], piece)[0] == 200
+    assert max(grown_mb(before, peaks_mb(server))) < 24
+    headers = {
+        "prefer": "respond-async",
+        "x-turnout-upload": upload["id"],
+        "content-type": "application/octet-stream",
+        "inference-header-content-length": str(len(text)),
+    }
+    described = await_end(server, server.request("POST", PATH, b"", headers).headers["location"])
+    assert described["state"] == "done", described
+    answer = fetch(server, described["answer"]["address"])
+    assert hashlib.sha256(answer.body).hexdigest() == described["answer"]["sha256"]
+    *others, largest = sorted(grown_mb(before, peaks_mb(server)))
+    assert max(others) < 24, "the other worker"
+    assert largest < 6 * 80, "the one that ran it"
+
+
+def peaks_mb(server: RunningServer) -> dict[int, int]:
+    """The most memory that each worker has had."""
+    pattern = re.compile(r"VmHWM:\s+(\d+) kB")
+    texts = {child: Path(f"/proc/{child}/status").read_text() for child in children(server.process.pid)}
+    return {child: int(match[1]) // 1024 for child, text in texts.items() if (match := pattern.search(text))}
+
+
+def grown_mb(before: dict[int, int], after: dict[int, int]) -> list[int]:
+    """How much each process has grown."""
+    return [after[child] - size for child, size in before.items() if child in after]

@@ -75,7 +75,8 @@ def decode_request(
 def _read(document: Any, text: bytes, part: BinaryPart | None, interface: Interface) -> InferenceRequest:
     """The request that a document is."""
     form = _form_of(document)
-    request = CODECS[form].read(Payload(document, part, may_hold_booleans(text)), interface)
+    size = len(text) if part is None else len(part)
+    request = CODECS[form].read(Payload(document, part, may_hold_booleans(text), size), interface)
     if not interface.free_inputs and len(request.inputs) < len(interface.inputs):
         interface.check_missing(request.inputs)
     if part is not None:

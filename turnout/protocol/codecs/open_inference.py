@@ -103,7 +103,7 @@ def _read_tensor(tensor: Any, payload: Payload, interface: Interface) -> tuple[s
         spec = _find_input(name, interface)
     if not tensor.keys() <= _TENSOR_FIELDS:
         check_fields(tensor, _TENSOR_FIELDS, f"input `{name[:50]}`")
-    shape = read_shape(name, tensor.get("shape"))
+    shape = read_shape(name, tensor.get("shape"), payload.size)
     if spec is None:
         datatype = _read_datatype(name, tensor.get("datatype"))
     else:

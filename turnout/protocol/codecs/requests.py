@@ -25,11 +25,13 @@ class Payload:
         document: the JSON.
         part: the binary tensors behind it, or None.
         booleans: whether `true` or `false` can be in the JSON at all.
+        size: of the whole body, in bytes.
     """
 
     document: dict[str, Any]
     part: BinaryPart | None
     booleans: bool
+    size: int = 0
 
 
 @dataclass(slots=True, eq=False)

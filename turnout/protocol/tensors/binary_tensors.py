@@ -26,6 +26,10 @@ class BinaryPart:
         self._body = body
         self._position = position
 
+    def __len__(self) -> int:
+        """Bytes of the whole body."""
+        return len(self._body)
+
     def take(self, name: str, datatype: Datatype, count: int, size: Any) -> Array:
         """The next `size` bytes as `count` elements, one-dimensional, perhaps read-only.
 

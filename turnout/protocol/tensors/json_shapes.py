@@ -14,12 +14,21 @@ MAX_RANK = 32
 """numpy 1.26 holds no array of more dimensions."""
 
 MAX_ELEMENTS = 1 << 24
-"""No request of API Gateway's 10 MB holds as many elements; bounds what a shape like [0, 1073741824] makes a model
-allocate, too: dimensions of 0 do not count."""
+"""No request of API Gateway's 10 MB holds as many elements, and a larger, asynchronous one holds at most one a byte.
+
+Bounds what a shape like [0, 1073741824] makes a model allocate, too: dimensions of 0 do not count.
+"""
 
 
-def read_shape(name: str, shape: Any) -> tuple[int, ...]:
-    """A request's `shape`, checked to be one: INVALID_REQUEST, or SHAPE_MISMATCH where no array is so large."""
+def read_shape(name: str, shape: Any, body_bytes: int = 0) -> tuple[int, ...]:
+    """A request's `shape`, checked to be one: INVALID_REQUEST, or SHAPE_MISMATCH where no array is so large.
+
+    Args:
+        name: the input's.
+        shape: what was sent.
+        body_bytes: size of the whole body.
+    """
+    largest = max(MAX_ELEMENTS, body_bytes)
     if type(shape) is not list:
         raise RequestError(
             "INVALID_REQUEST",
@@ -40,8 +49,8 @@ def read_shape(name: str, shape: Any) -> tuple[int, ...]:
             )
         if size:
             elements *= size
-        if elements > MAX_ELEMENTS:
-            raise mismatch(name, f"at most {MAX_ELEMENTS} elements", "a shape of more")
+        if elements > largest:
+            raise mismatch(name, f"at most {largest} elements", "a shape of more")
     if len(shape) > MAX_RANK:
         raise mismatch(name, f"at most {MAX_RANK} dimensions", f"{len(shape)}")
     return tuple(shape)
