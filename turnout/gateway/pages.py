@@ -25,7 +25,9 @@ def make_docs(
 ) -> DocsHandler:
     """The API's pages for people, of one edition."""
     make = partial(make_shown, edition.project, edition.plan, edition.documents, live)
-    return DocsHandler(DocsSource(make, guard, is_public=is_public, has_console=console is not None))
+    is_open = any(stage.auth == "none" for api in edition.plan.apis for stage in api.stages)
+    source = DocsSource(make, guard, is_public=is_public, has_console=console is not None, has_open_stage=is_open)
+    return DocsHandler(source)
 
 
 def settings_of(gateway: Gateway, stage: str) -> StageSettings | None:

@@ -16,7 +16,7 @@ from tests.builders.graphs import value, write_graph
 from tests.builders.html_pages import Page, read_page
 from tests.builders.manifests import large_manifest
 from turnout.gateway.docs.handler import DocsHandler, DocsSource, find_base
-from turnout.gateway.docs.shown import make_shown
+from turnout.gateway.docs.shown import Shown, make_shown
 from turnout.gateway.editions.edition import make_apis, make_local_plan
 from turnout.gateway.rules.stages import CanarySettings, StageSettings
 from turnout.gateway.services.access import make_guard
@@ -245,3 +245,36 @@ def test_a_model_of_many_versions_describes_those_that_are_served() -> None:
     assert page.text.count("Inputs of") == 1
     links = [link for link in page.links if link.startswith(f"/docs/{stage.name}/{model.name}/")]
     assert len(links) == 29
+
+
+def test_nothing_is_made_to_lead_a_browser() -> None:
+    def make() -> Shown:
+        raise AssertionError("the documents of 1,000 models take a second")
+
+    tab = (("host", "127.0.0.1"), ("accept", "text/html"))
+    source = DocsSource(make, make_guard(""))
+    assert DocsHandler(source).lead(Request("GET", "/", "", tab, b"")) is not None
+    stranger = (("host", "api.example"), ("accept", "text/html"))
+    for is_open in (True, False):
+        public = DocsSource(make, make_guard("secret"), is_public=True, has_open_stage=is_open)
+        led = DocsHandler(public).lead(Request("GET", "/", "", stranger, b"", "192.0.2.7"))
+        assert (led is not None) == is_open
+
+
+SHARED = """
+platform: turnout
+routes: shared
+models:
+  odd: {versions: {v1: {artifact: odd.onnx}}}
+stages:
+  dev: {serve: {odd: v1}}
+"""
+
+
+def test_models_that_share_routes_are_documented_like_others(odd: Project) -> None:
+    manifest = odd.manifest.path.with_name("shared.yaml")
+    manifest.write_text(SHARED)
+    page = page_of(handler_of(load_project(manifest)), "/docs/dev/odd")
+    assert "POST /dev/models/odd/v1/inference" in page.text
+    assert page.of("curl")
+    assert "DATATYPE_MISMATCH" in page.text

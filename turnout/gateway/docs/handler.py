@@ -30,12 +30,14 @@ class DocsSource:
         guard: of the services.
         is_public: whether anyone may read about stages without authentication.
         has_console: whether the server has a console.
+        has_open_stage: whether a stage asks for no authentication.
     """
 
     make: Callable[[], Shown]
     guard: Callable[[Handler], Handler]
     is_public: bool = False
     has_console: bool = False
+    has_open_stage: bool = True
 
     @cached_property
     def shown(self) -> Shown:
@@ -65,8 +67,8 @@ class DocsHandler:
     def lead(self, request: Request) -> Response | None:
         """Lead a browser that opens `/` here, where there is something to read."""
         reader = find_reader(request, self._source.guard, is_public=self._source.is_public)
-        if reader.refusal or not self._stages_for(reader):
-            return None
+        if reader.refusal or not (reader.is_trusted or self._source.has_open_stage):
+            return None  # nothing is made for that: this runs on the event loop
         return lead_browser(request, f"/{DOCS_SEGMENT}")
 
     def _stages_for(self, reader: Reader) -> dict[str, ShownStage]:
