@@ -65,14 +65,15 @@ def cors_headers(event: Mapping[str, Any]) -> dict[str, str]:
 def render_origin_template(origins: Iterable[str]) -> str:
     """Return the mapping template that answers a preflight with its own origin where that is one of these.
 
-    A response parameter is a constant, so only a template can choose. HTTP/2 spells the header in lower case.
+    A response parameter is a constant, so only a template can choose. HTTP/2 spells the header in lower case. The text
+    is what the Serverless Framework writes, which many stages on AWS have: one that is missing is empty text there.
     """
     condition = " || ".join(f'$origin == "{origin}"' for origin in origins)
     return "\n".join(
         (
-            '#set($origin = $input.params().header.get("Origin"))',
-            '#if(!$origin || $origin == "")#set($origin = $input.params().header.get("origin"))#end',
-            f"#if({condition})#set($context.responseOverride.header.{_ALLOW_ORIGIN} = $origin)#end",
+            '#set($origin = $input.params("Origin"))',
+            '#if($origin == "") #set($origin = $input.params("origin")) #end',
+            f"#if({condition}) #set($context.responseOverride.header.{_ALLOW_ORIGIN} = $origin) #end",
         )
     )
 
