@@ -122,8 +122,8 @@ def test_plan_counts_usage_plans_and_notes_too_many() -> None:
         of = manifest(stages=(stage(auth="api_key", consumers=tuple(Consumer(f"c{n}") for n in range(count))),))
         return make_plan(of, artifacts_of(of))
 
-    (quota,) = (row for row in plan_of(2).quotas if row.name == "usage plans")
+    (quota,) = (entry for entry in plan_of(2).quotas if entry.name == "usage plans")
     assert (quota.used, quota.allowed) == (3, 300)
     assert [note.path for note in plan_of(300).notes] == ["stages.prod.consumers"]
     assert plan_of(299).notes == ()
-    assert not [row for row in plan_of(0).quotas if row.name == "usage plans"]
+    assert not [entry for entry in plan_of(0).quotas if entry.name == "usage plans"]
