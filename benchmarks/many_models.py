@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 import statistics
@@ -33,7 +34,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from serving import post, serving
+from serving import Server, post, serving
 
 COLUMNS = 64
 BAR_RATE = 0.10
@@ -41,6 +42,23 @@ HOT = 20
 """Models that are called so often that they are never unloaded: their calls are hits."""
 
 COLD_CALLS = 100
+
+COUNTERS = ("turnout_session_loads_total", "turnout_session_evictions_total")
+HEADERS = (
+    "models",
+    "requests/s",
+    "of one",
+    "p50 ms",
+    "p99 ms",
+    "hot p99",
+    "cold p50",
+    "misses",
+    "evictions",
+    "sessions",
+    "MB",
+    "start s",
+    "failures",
+)
 
 
 @dataclass
@@ -153,42 +171,46 @@ def time_cold(port: int, models: int) -> float:
     return percentile(times, 0.5)
 
 
-def measure(arguments: argparse.Namespace, root: Path, models: int) -> tuple[float, float]:
-    """Serve so many models, print a row, and return requests/s and the p99."""
-    folder = make_project(root / f"{models}-{arguments.mb:g}", models, arguments.mb)
-    options = ["--no-access-log", "--workers", str(arguments.workers)]
-    if arguments.max_memory:
-        options += ["--max-memory", arguments.max_memory]
-    rates, p50s, p99s, hot, failures = [], [], [], [], 0
-    with serving(folder, "/models/m0/inference", make_body(), options) as server:
-        asyncio.run(call_for(server.port, models, arguments.clients, arguments.warm, 0))
-        before = read_metrics(server.port, "turnout_session_loads_total", "turnout_session_evictions_total")
-        most = server.pss_mb()
-        for turn in range(1, arguments.rounds + 1):
-            calls = asyncio.run(call_for(server.port, models, arguments.clients, arguments.seconds, turn))
-            rates.append(len(calls.seconds) / arguments.seconds)
-            p50s.append(percentile(calls.seconds, 0.5))
-            p99s.append(percentile(calls.seconds, 0.99))
-            hot.append(percentile(calls.hot, 0.99))
-            failures += len(calls.failures)
-            most = max(most, server.pss_mb())
-            for failure in calls.failures[:3]:
-                print(failure, file=sys.stderr)
-        after = read_metrics(server.port, "turnout_session_loads_total", "turnout_session_evictions_total")
-        sessions = read_metrics(server.port, "turnout_open_sessions")[0]
-        cold = time_cold(server.port, models)
-    calls_made = sum(rates) * arguments.seconds
-    loads, evictions = (now - then for now, then in zip(after, before, strict=True))
-    rate, p50, p99, hot_p99 = (statistics.median(values) for values in (rates, p50s, p99s, hot))
-    print(
-        f"{models:>7,}{rate:>12,.0f}{p50:>9.2f}{p99:>9.2f}{hot_p99:>9.2f}{cold:>9.2f}"
-        f"{loads / calls_made:>9.2%}{evictions:>11,.0f}{sessions:>10,.0f}{most:>9,.0f}{server.seconds:>10.2f}"
-        f"{failures:>9}",
-        flush=True,
-    )
-    if failures:
-        sys.exit(1)
-    return rate, p99
+@dataclass
+class Measured:
+    """One server and what was seen of it."""
+
+    models: int
+    server: Server
+    counted: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    p50s: list[float] = field(default_factory=list)
+    p99s: list[float] = field(default_factory=list)
+    hot: list[float] = field(default_factory=list)
+    failures: int = 0
+    megabytes: float = 0.0
+
+    def call(self, arguments: argparse.Namespace, turn: int) -> None:
+        """One round of calls."""
+        calls = asyncio.run(call_for(self.server.port, self.models, arguments.clients, arguments.seconds, turn))
+        self.rates.append(len(calls.seconds) / arguments.seconds)
+        self.p50s.append(percentile(calls.seconds, 0.5))
+        self.p99s.append(percentile(calls.seconds, 0.99))
+        self.hot.append(percentile(calls.hot, 0.99))
+        self.failures += len(calls.failures)
+        self.megabytes = max(self.megabytes, self.server.pss_mb())
+        for failure in calls.failures[:3]:
+            print(failure, file=sys.stderr)
+
+    def report(self, arguments: argparse.Namespace, share: float) -> None:
+        """One row of the table."""
+        counted = read_metrics(self.server.port, *COUNTERS)
+        sessions = read_metrics(self.server.port, "turnout_open_sessions")[0]
+        cold = time_cold(self.server.port, self.models)
+        loads, evictions = (now - then for now, then in zip(counted, self.counted, strict=True))
+        misses = loads / (sum(self.rates) * arguments.seconds)
+        p50, p99, hot = (statistics.median(values) for values in (self.p50s, self.p99s, self.hot))
+        print(
+            f"| {self.models:,} | {statistics.median(self.rates):,.0f} | {share:.0%} | {p50:.2f} | {p99:.2f} "
+            f"| {hot:.2f} | {cold:.1f} | {misses:.2%} | {evictions:,.0f} | {sessions:,.0f} | {self.megabytes:,.0f} "
+            f"| {self.server.seconds:.1f} | {self.failures} |",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -203,16 +225,33 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of which the median counts")
     parser.add_argument("--folder", type=Path, help="where projects are kept for another run")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        print(
-            f"{'models':>7}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'hot p99':>9}{'cold p50':>9}"
-            f"{'misses':>9}{'evictions':>11}{'sessions':>10}{'MB':>9}{'start s':>10}{'failures':>9}"
-        )
-        results = [
-            measure(arguments, arguments.folder or Path(name), int(models)) for models in arguments.models.split(",")
+    options = ["--no-access-log", "--workers", str(arguments.workers)]
+    if arguments.max_memory:
+        options += ["--max-memory", arguments.max_memory]
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        root = arguments.folder or Path(name)
+        rows = []
+        for models in map(int, arguments.models.split(",")):
+            folder = make_project(root / f"{models}-{arguments.mb:g}", models, arguments.mb)
+            server = stack.enter_context(serving(folder, "/models/m0/inference", make_body(), options))
+            asyncio.run(call_for(server.port, models, arguments.clients, arguments.warm, 0))
+            rows.append(Measured(models, server, read_metrics(server.port, *COUNTERS)))
+        for turn in range(arguments.rounds):
+            for index in range(len(rows)):
+                rows[(turn + index) % len(rows)].call(arguments, turn + 1)
+        # Each round against its own mean: what disturbs the machine for a while disturbs all of them.
+        means = [statistics.mean(row.rates[turn] for row in rows) for turn in range(arguments.rounds)]
+        shares = [
+            statistics.median(rate / mean for rate, mean in zip(row.rates, means, strict=True)) / len(rows)
+            for row in rows
         ]
-    if not arguments.max_memory:
-        sys.exit(min(rate for rate, _ in results) < (1 - BAR_RATE) * results[0][0])
+        shares = [share / shares[0] for share in shares]
+        print("| " + " | ".join(HEADERS) + " |")
+        print("|--:" * len(HEADERS) + "|")
+        for row, share in zip(rows, shares, strict=True):
+            row.report(arguments, share)
+    if any(row.failures for row in rows) or (not arguments.max_memory and min(shares) < 1 - BAR_RATE):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

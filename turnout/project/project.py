@@ -190,6 +190,9 @@ class _Files:
 
     def check_beside(self, versions: Iterable[Version]) -> Iterator[tuple[Version, str, str, str]]:
         """Check the files beside transforms; call it when every artifact is read."""
+        versions = tuple(versions)
+        if not any(version.transform for version in versions):
+            return
         named = find_named_files(self.folder, versions, self.artifacts)
         for version in versions:
             transform = self.folder / version.transform

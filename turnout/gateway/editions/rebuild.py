@@ -158,10 +158,15 @@ def find_files(path: Path, edition: Edition | None = None, versions: Sequence[Ve
 
 def _beside_transforms(root: Path, versions: Sequence[Version]) -> Iterator[Path]:
     """Every file beside a transform, or an artifact that takes its folder, and the folders where one may be missing."""
-    named = find_named_files(root, versions, {})
-    for version in versions:
-        owners = [version.transform, version.artifact if RUNTIMES[version.runtime].takes_folder else ""]
-        for owner in filter(None, owners):
+    owners = [
+        owner
+        for version in versions
+        for owner in (version.transform, version.artifact if RUNTIMES[version.runtime].takes_folder else "")
+        if owner
+    ]
+    if owners:
+        named = find_named_files(root, versions, {})
+        for owner in owners:
             with contextlib.suppress(TransformFilesError, OSError):
                 beside = find_transform_files(root / owner, named, is_limited=False).values()
                 yield from {*beside, *(file.parent for file in beside)}
