@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,16 @@ class Browser:
             headers |= {"content-type": "application/json", "origin": f"http://{host}"}
         headers |= {name.replace("_", "-"): value for name, value in changed.items()}
         return self.server.request(method, f"/console{path}", None if body is None else orjson.dumps(body), headers)
+
+    def pulse(self) -> Mapping[str, Any]:
+        """The first event of a stream."""
+        with closing(self.server.connect()) as connection, connection.makefile("rb") as stream:
+            connection.sendall(
+                f"GET /console/events HTTP/1.1\r\nHost: 127.0.0.1:{self.server.port}\r\nCookie: {self.cookie}\r\n"
+                "Sec-Fetch-Site: same-origin\r\n\r\n".encode()
+            )
+            found: Mapping[str, Any] = next(orjson.loads(line[6:]) for line in stream if line.startswith(b"data: "))
+            return found
 
     def state(self) -> Mapping[str, Any]:
         result: Mapping[str, Any] = self.request("GET", "/state").json()
@@ -110,7 +121,7 @@ def test_state_events_and_a_canary_from_start_to_promotion(browser: Browser) -> 
     ]
     assert {version["x-turnout-version"] for version in versions} == {"v1", "v2"}
 
-    pulse = orjson.loads(re.search(rb"data: (.*)", browser.request("GET", "/events").body)[1])  # type: ignore[index]
+    pulse = browser.pulse()
     assert sum(entry["requests"] for entry in pulse["traffic"]["rows"]) == 60
     report = pulse["canaries"]["dev"]
     assert report["shares"]["baseline"]["requests"] + report["shares"]["canary"]["requests"] == 60
@@ -174,7 +185,26 @@ def test_broken_models_yaml_is_shown(browser: Browser) -> None:
     state = browser.state()
     assert len(state["problems"]) == 1
     assert "v7" in state["problems"][0]
-    assert browser.request("GET", "/events").status == 200
+    assert browser.pulse()["traffic"] is not None
+
+
+def test_events_come_in_one_open_stream_which_does_not_hold_up_a_stop(browser: Browser) -> None:
+    with closing(browser.server.connect()) as connection, connection.makefile("rb") as stream:
+        connection.sendall(
+            f"GET /console/events HTTP/1.1\r\nHost: 127.0.0.1:{browser.server.port}\r\nCookie: {browser.cookie}\r\n"
+            "Sec-Fetch-Site: same-origin\r\n\r\n".encode()
+        )
+        head = list(iter(stream.readline, b"\r\n"))
+        assert b"Content-Type: text/event-stream\r\n" in head
+        assert b"Transfer-Encoding: chunked\r\n" in head
+        events = (line for line in stream if line.startswith(b"data: "))
+        times = [orjson.loads(next(events)[6:])["time"] for _ in range(3)]
+        assert times == sorted(set(times))
+        browser.server.signal(signal.SIGHUP)  # a reload keeps it
+        next(events)
+        browser.server.signal()
+        assert stream.read().endswith(b"0\r\n\r\n")
+    assert browser.server.wait() == 0
 
 
 def test_samples_and_keys(looking: Browser) -> None:

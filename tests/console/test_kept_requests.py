@@ -62,6 +62,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 def ask(browser: Browser, path: str, **query: Any) -> Any:
     answer = browser.request("GET", f"/{path}?{urlencode(query)}")
+    if path == "compare" and answer.status == 200:
+        return [json.loads(line) for line in answer.body.splitlines()]
     return answer.json() if answer.status == 200 else (answer.status, answer.json()["error"])
 
 
@@ -122,7 +124,8 @@ def test_a_request_is_sent_again_to_any_version_and_not_counted(browser: Browser
 
 def test_two_versions_are_compared_with_both_answers(browser: Browser) -> None:
     query = {"stage": "dev", "model": "echo", "canary": "v2", "baseline": "v1", "of_status": "answered"}
-    report = ask(browser, "compare", **query)
+    *progress, report = ask(browser, "compare", **query)
+    assert progress == [{"done": number, "of": 26} for number in range(1, 27)]
     # The rule of the canary: 2 x may be off by 3.5, so 0-3 agree, 4, 5 and the twenty of 9 do not.
     assert (report["compared"], report["agreed"]) == (26, 4)
     assert [request["agrees"] for request in report["requests"]] == [True] * 4 + [False] * 22

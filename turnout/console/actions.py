@@ -230,7 +230,9 @@ def must_type(subject: Subject, wish: Wish) -> bool:
         return wish.stage.startswith(PRODUCTION)
     project = subject.project()
     connection = subject.connection(find_stage(project.manifest, wish.stage))
-    report = make_report(project, wish.stage, subject.log, target=subject.target, connection=connection)
+    report = make_report(
+        project, wish.stage, subject.log, target=subject.target, connection=connection, plan=subject.plan()
+    )
     return report.verdict != "successful"
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,6 +20,7 @@ from turnout.console.pages import answer_page
 from turnout.console.plan_page import describe_plan
 from turnout.console.runs import stop_run
 from turnout.console.state import make_pulse, make_state
+from turnout.console.streams import Pulse, send_rows
 from turnout.console.subject import Subject
 from turnout.http_server.messages import Request, Response
 from turnout.problems import ProblemsError, TurnoutError
@@ -28,7 +28,7 @@ from turnout.protocol.naming import CONSOLE_SEGMENT
 from turnout.replay.sample_request import UnknownNameError, make_sample_request
 
 PULSE_S = 1.0
-"""Between two events; what is asked for more often is answered with the last one."""
+"""Between two events of a stream."""
 
 PULSE_ON_AWS_S = 30.0
 """The same for a stack: each event asks CloudWatch, which is paid by the question and has a number a minute."""
@@ -48,10 +48,8 @@ class ConsoleHandler:
     def __init__(self, subject: Subject, door: Door, clock: Callable[[], float] = time.monotonic) -> None:
         self._subject = subject
         self._door = door
-        self._clock = clock
-        self._pulse_s = PULSE_S if subject.target.is_local else PULSE_ON_AWS_S
-        self._pulse: tuple[float, bytes] = (float("-inf"), b"")
-        self._lock = threading.Lock()
+        every_s = PULSE_S if subject.target.is_local else PULSE_ON_AWS_S
+        self._pulse = Pulse(lambda: make_pulse(subject), every_s, clock)
         self._kept = KeptAnswers(subject, door)
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
@@ -73,7 +71,7 @@ class ConsoleHandler:
     async def _answer_data(self, request: Request, path: str) -> Response:
         answers: Mapping[tuple[str, str], Callable[[Request], Response]] = {
             ("GET", "/state"): self._answer_state,
-            ("GET", "/events"): self._answer_events,
+            ("GET", "/events"): lambda _: self._answer_events(),
             ("GET", "/plan"): self._answer_plan,
             ("GET", "/sample"): self._answer_sample,
             ("GET", "/key"): self._answer_key,
@@ -86,6 +84,8 @@ class ConsoleHandler:
         if request.method == "GET" and path in self._kept.reading:
             read = self._kept.reading[path]
             answer = lambda asked: answer_json(200, read(_query_of(asked)))  # noqa: E731
+        if (request.method, path) == ("GET", "/compare"):
+            answer = lambda asked: self._answer_rows(self._kept.compare(_query_of(asked)))  # noqa: E731
         if answer is None:
             return answer_json(404, {"error": f"There is nothing at {request.method} /{CONSOLE_SEGMENT}{path}."})
         try:
@@ -110,15 +110,14 @@ class ConsoleHandler:
             return Response(304, (("ETag", etag), *_JSON))
         return Response(200, (("ETag", etag), *_JSON), data)
 
-    def _answer_events(self, _request: Request) -> Response:
-        """One event, and when to ask for the next: browsers come back by themselves, over the same connection."""
-        with self._lock:
-            at, data = self._pulse
-            if self._clock() - at >= self._pulse_s / 2:
-                data = orjson.dumps({"every_s": self._pulse_s, **make_pulse(self._subject)})
-                self._pulse = (self._clock(), data)
-        text = b"retry: %d\nevent: pulse\ndata: %b\n\n" % (self._pulse_s * 1000, data)
-        return Response(200, (("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), *HEADERS), text)
+    def _answer_events(self) -> Response:
+        """One open stream: an event a second."""
+        headers = (("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), *HEADERS)
+        return Response(200, headers, chunks=self._pulse.follow())
+
+    def _answer_rows(self, rows: Generator[dict[str, Any]]) -> Response:
+        headers = (("Content-Type", "application/x-ndjson"), ("Cache-Control", "no-cache"), *HEADERS)
+        return Response(200, headers, chunks=send_rows(rows))
 
     def _answer_sample(self, request: Request) -> Response:
         """Requests to begin with: a version's examples, or one made from its signature."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from turnout.console.actions import WishError
@@ -39,7 +39,6 @@ class KeptAnswers:
             "/requests": self._list,
             "/request": self._show,
             "/resend": self._send_again,
-            "/compare": self._compare,
         }
 
     def save(self, body: Any) -> dict[str, Any]:
@@ -67,7 +66,12 @@ class KeptAnswers:
         self._check_names(stage, kept.sample.model, version)
         return send_again(self._subject, kept, stage, version)
 
-    def _compare(self, query: Query) -> dict[str, Any]:
+    def compare(self, query: Query) -> Generator[dict[str, Any]]:
+        """How far a comparison of two versions is, and at the end its report.
+
+        Raises:
+            WishError: a name is not known, or requests are not shown here.
+        """
         self._check_place()
         comparing = Comparing(*(query.get(name, "") for name in ("stage", "model", "canary", "baseline")))
         self._check_names(comparing.stage, comparing.model, comparing.canary, comparing.baseline)
@@ -79,10 +83,9 @@ class KeptAnswers:
             if filter_of(query, of="of_").wants(kept_request.sample)
         ]
         limit = query.get("limit", str(MOST_SENT))
-        if not (limit.isascii() and limit.isdigit() and 0 < int(limit) <= MOST_SENT):
+        if not (limit.isascii() and limit.isdigit() and len(limit) < 5 and 0 < int(limit) <= MOST_SENT):
             raise WishError(400, f"`limit` must be a number from 1 to {MOST_SENT:,}.")
-        *_, report = compare(self._subject, wanted, comparing, int(limit))
-        return report
+        return compare(self._subject, wanted, comparing, int(limit))
 
     def _find(self, query: Query) -> KeptRequest:
         self._check_place()

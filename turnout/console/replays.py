@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -85,7 +85,7 @@ def send_again(subject: Subject, kept: KeptRequest, stage: str, version: str) ->
 
 def compare(
     subject: Subject, rows: Sequence[KeptRequest], comparing: Comparing, most: int = MOST_SENT
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any]]:
     """Send requests to both versions: how far it is, a row each time, and the report as the last one.
 
     Args:

@@ -12,13 +12,22 @@ import select
 import sys
 import time
 from collections import deque
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import cast
 
 from turnout.http_server.messages import BodySink, FileBody, Request, Response
 from turnout.http_server.reader import NotHTTPError, RequestReader
 from turnout.http_server.service import SMALL_BODY_BYTES, SURELY_IDLE_S, Service, origin_of
-from turnout.http_server.wire import CLOSE, CONTINUE, RefusedRequest, make_refusal, render
+from turnout.http_server.streaming import ChunkStream
+from turnout.http_server.wire import (
+    CLOSE,
+    CONTINUE,
+    RefusedRequest,
+    make_refusal,
+    render,
+    render_stream_head,
+)
 
 logger = logging.getLogger("turnout.http_server.server")
 
@@ -60,6 +69,7 @@ class Connection(asyncio.Protocol):
         "_service",
         "_since",
         "_stalled",
+        "_stream",
         "_transport",
         "_unsent_bytes",
     )
@@ -76,6 +86,7 @@ class Connection(asyncio.Protocol):
         self._is_asked = False  # whether its client, which sends no more, still reads
         self._is_counted = False  # among its address's connections without a whole request
         self._body_bytes = 0  # of all bodies here, as reported to the service
+        self._stream: ChunkStream | None = None  # an answer in chunks, the last one here
         self._stalled = False  # the client does not read
         self._reading = True  # we do
         self._deaf = False  # what still comes in is thrown away
@@ -115,6 +126,8 @@ class Connection(asyncio.Protocol):
         if self._awaited is not None:
             # Not at once: a task that has not begun would never learn of it.
             asyncio.get_running_loop().call_soon(self._awaited.cancel)
+        if self._stream is not None:
+            self._stream.cancel()
         if self._is_counted:
             self._service.discount_incomplete(self._origin)
         self._count_bodies()
@@ -156,11 +169,15 @@ class Connection(asyncio.Protocol):
         """The client does not read: answer nothing more until it does."""
         self._stalled = True
         self._unsent_bytes = sys.maxsize
+        if self._stream is not None:
+            self._stream.pause()
 
     def resume_writing(self) -> None:
         """The client has read."""
         self._stalled = False
         self._since = self._service.now
+        if self._stream is not None:
+            self._stream.resume()
         if self._resumed is not None:
             if not self._resumed.done():
                 self._resumed.set_result(None)
@@ -174,25 +191,33 @@ class Connection(asyncio.Protocol):
         if self._stalled or self._transport.is_closing():
             self._check_unsent()
             return
-        limits = self._service.limits
         waited_s = self._service.now - self._since
         if self._lingering:
-            if waited_s > limits.linger_s:
+            if waited_s > self._service.limits.linger_s:
+                self._transport.abort()
+        elif self._stream is not None:
+            if self._poll(_CLOSED):
                 self._transport.abort()
         elif self._awaited is not None:
             if self._eof or (not self._reading and self._poll(_CLOSED)):
                 self._ask_whether_read()
-        elif self._deaf:
-            return
-        elif self._phase != _IDLE:
+        elif not self._deaf:
+            self._check_request(waited_s)
+
+    def _check_request(self, waited_s: float) -> None:
+        """End the connection if its client takes too long to send a request, or to begin one."""
+        limits = self._service.limits
+        if self._phase != _IDLE:
             if waited_s > (limits.body_timeout_s if self._phase == _BODY else limits.header_timeout_s):
                 self._refuse(408)
         elif waited_s > (limits.keep_alive_s if self._served else limits.header_timeout_s):
             self._close()
 
     def drain(self) -> None:
-        """The server stops: close unless a request has come; its answer will say `close`."""
-        if self._phase == _IDLE and self._awaited is None and not self._queue and not self._poll(select.POLLIN):
+        """The server stops: close unless a request has come; its answer will say `close`. Chunks end at once."""
+        if self._stream is not None:
+            self._stream.cancel()
+        elif self._phase == _IDLE and self._awaited is None and not self._queue and not self._poll(select.POLLIN):
             self._close()
 
     @property
@@ -290,7 +315,9 @@ class Connection(asyncio.Protocol):
         """Write one answer, if the client is still there, and close if it is the last one."""
         service = self._service
         transport = self._transport
-        if not transport.is_closing():
+        if isinstance(response, Response) and response.chunks is not None:
+            response = self._begin_stream(request, response, response.chunks)
+        if self._stream is None and not transport.is_closing():
             if service.draining and not self._queue:
                 connection = CLOSE
             try:
@@ -363,6 +390,29 @@ class Connection(asyncio.Protocol):
             self._hang_up()
         else:
             self._advance()
+
+    def _begin_stream(self, request: Request, response: Response, chunks: AsyncGenerator[bytes]) -> Response:
+        """Send the head of an answer in chunks and begin to send those, or return what is answered instead."""
+        service = self._service
+        if request.method == "HEAD" or self._transport.is_closing() or service.draining:
+            return Response(response.status, response.headers)
+        if service.streams >= service.limits.max_streams:
+            return make_refusal(503, service.refusals)
+        is_framed = self._reader.is_current
+        try:
+            head = render_stream_head(response, service.date, is_chunked=is_framed)
+        except Exception:
+            logger.exception("%s %s: the answer cannot be written", request.method, request.path)
+            return make_refusal(500, service.refusals)
+        # The last answer here: requests behind this one are not answered, and reading on tells when the client goes.
+        self._deaf = True
+        self._queue.clear()
+        self._resume_reading()
+        self._served = True
+        self._since = service.now
+        self._transport.write(head)
+        self._stream = ChunkStream(service, self._transport, chunks, is_framed=is_framed)
+        return response
 
     def _write_refusal(self, request: Request, response: Response, *, patient: bool = True) -> None:
         self._lingering = patient

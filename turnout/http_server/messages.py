@@ -5,7 +5,7 @@ The HTTP server makes requests and writes responses; the gateway's core answers 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
@@ -77,16 +77,19 @@ class Response:
     """One response. The server adds `Content-Length`, `Date` and what the connection needs, and nothing else.
 
     Args:
-        status: HTTP status.
-        headers: in the order of the wire.
-        body: the bytes.
-        file: the body in their stead, sent piece by piece; None for `body`.
+        status: 200-599.
+        headers: in the order and case of the wire.
+        body: all of it, unless there is a file or there are chunks.
+        file: the body in its stead, sent piece by piece; None for `body`.
+        chunks: what is sent instead of a body, as it comes. The generator is closed when its client has gone or the
+            server stops; while the client does not read, nothing more is asked of it. The connection ends with it.
     """
 
     status: int
     headers: Headers = field(default_factory=tuple)
     body: bytes = b""
     file: FileBody | None = None
+    chunks: AsyncGenerator[bytes] | None = None
 
 
 Handler = Callable[[Request], "Response | Awaitable[Response]"]

@@ -44,6 +44,7 @@ class Limits:
         max_connections: at one time; more get a 503 where no idle one can be closed instead.
         max_incomplete: connections of one address that have not sent a whole request; more get a 503.
         max_incomplete_loopback: the same for an address of this machine, which may be a proxy's.
+        max_streams: answers in chunks at one time; more get a 503.
         max_bodies_bytes: of all bodies that are being read or answered; what is more and not small gets a 503.
         header_timeout_s: from a connection's start, or a request's first bytes, to the end of its head.
         body_timeout_s: from the end of a head to the end of its body.
@@ -59,6 +60,7 @@ class Limits:
     max_connections: int = 4_096
     max_incomplete: int = 1_024
     max_incomplete_loopback: int = 2_048
+    max_streams: int = 64
     max_bodies_bytes: int = 256 * 1024 * 1024
     header_timeout_s: float = 20.0
     body_timeout_s: float = 60.0

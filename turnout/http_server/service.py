@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from turnout.http_server.busy_poll import BusyPoll
 from turnout.http_server.messages import BodySink, Handler, Request, Response
@@ -82,6 +82,7 @@ class Service:
         now: seconds, of a clock that is read once per sweep.
         date: the `Date` line of this second.
         draining: the server stops; every answer is its connection's last.
+        streams: answers that come in chunks and have not ended.
         body_bytes: of bodies that are being read or whose requests are being answered.
         on_close: called for every closed connection, or None.
         busy_poll: keeps the loop awake between requests, or None.
@@ -107,7 +108,8 @@ class Service:
         self.draining = False
         self.body_bytes = 0
         self.connections: set[Member] = set()
-        self.tasks: set[asyncio.Future[Response]] = set()
+        self.tasks: set[asyncio.Future[Any]] = set()
+        self.streams = 0
         self.emptied = asyncio.Event()
         self.on_close: Callable[[], None] | None = None
         self.busy_poll: BusyPoll | None = None

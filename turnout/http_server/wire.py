@@ -217,6 +217,43 @@ def render(request: Request, response: Response, date: str, connection: str) -> 
         ValueError: a status, name or value that must not reach the wire, such as one with a line break.
         TypeError: a name, value or body of another type than the contract's.
     """
+    text = _render_fields(response)
+    body = response.body
+    if not isinstance(body, bytes):
+        raise TypeError(f"a response's body must be bytes, got {type(body).__name__}")
+    if response.status in _WITHOUT_BODY:
+        return f"{text}\r\n{date}{connection}\r\n".encode("latin-1"), b""
+    length = len(body) if response.file is None else response.file.length
+    head = f"{text}\r\n{date}Content-Length: {length}\r\n{connection}\r\n".encode("latin-1")
+    return head, b"" if request.method == "HEAD" else body
+
+
+def render_stream_head(response: Response, date: str, *, is_chunked: bool) -> bytes:
+    """The head of an answer whose body comes in chunks, the last one of its connection.
+
+    Args:
+        response: what a handler made.
+        date: the finished `Date` line.
+        is_chunked: whether the chunks are framed; HTTP/1.0 knows no frames, and its body ends with the connection.
+
+    Raises:
+        ValueError: as `render`.
+        TypeError: as `render`.
+    """
+    framing = "Transfer-Encoding: chunked\r\n" if is_chunked else ""
+    return f"{_render_fields(response)}\r\n{date}{framing}{CLOSE}\r\n".encode("latin-1")
+
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def frame_chunk(data: bytes) -> bytes:
+    """A chunk with its length. Source: RFC 9112, section 7.1."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _render_fields(response: Response) -> str:
+    """The status line and the handler's fields, without the line break behind them."""
     lines = [_render_status(response.status)]
     for name, value in response.headers:
         prefix = _render_name(name)
@@ -227,11 +264,4 @@ def render(request: Request, response: Response, date: str, connection: str) -> 
     # Names are tokens; so any further line break, and any NUL, came with a value.
     if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
         raise ValueError("a header's value holds a line break or NUL")
-    body = response.body
-    if not isinstance(body, bytes):
-        raise TypeError(f"a response's body must be bytes, got {type(body).__name__}")
-    if response.status in _WITHOUT_BODY:
-        return f"{text}\r\n{date}{connection}\r\n".encode("latin-1"), b""
-    length = len(body) if response.file is None else response.file.length
-    head = f"{text}\r\n{date}Content-Length: {length}\r\n{connection}\r\n".encode("latin-1")
-    return head, b"" if request.method == "HEAD" else body
+    return text

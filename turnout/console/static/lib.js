@@ -44,22 +44,69 @@ async function answer(response) {
 }
 
 /**
- * Follow the server's events: `onPulse` once a second, `onGone` while nothing comes.
+ * Rows of JSON as they come: `onRow` gets each, and the last one is returned.
+ * @param {string} path @param {(row: any) => void} onRow @returns {Promise<any>}
+ */
+export async function getRows(path, onRow) {
+  const response = await fetch(BASE + path, { credentials: 'same-origin' });
+  if (!response.ok || !response.body) return answer(response);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  let last = null;
+  for (;;) {
+    const { done, value } = await reader.read();
+    text += value || '';
+    const lines = text.split('\n');
+    text = lines.pop() || '';
+    for (const line of lines) onRow((last = JSON.parse(line)));
+    if (done) break;
+  }
+  if (!last) throw new Error('The server has stopped.');
+  if (last.error) throw new Refused(200, last);
+  return last;
+}
+
+const AGAIN_MS = 5000;
+
+/**
+ * Follow the server's events: `onPulse` once a second, `onGone` while nothing comes. A page that nobody sees follows
+ * nothing: a browser has six connections to a server, for all of its tabs.
  * @param {(pulse: any) => void} onPulse @param {() => void} onGone
  */
 export function follow(onPulse, onGone) {
-  const source = new EventSource(BASE + '/events');
+  /** @type {EventSource | null} */
+  let source = null;
   let heard = Date.now();
   let between = 1000;
-  source.addEventListener('pulse', (event) => {
+  const open = () => {
+    source = new EventSource(BASE + '/events');
+    source.addEventListener('pulse', (event) => {
+      heard = Date.now();
+      const pulse = JSON.parse(event.data);
+      between = 1000 * pulse.every_s;
+      onPulse(pulse);
+    });
     heard = Date.now();
-    const pulse = JSON.parse(event.data);
-    between = 1000 * pulse.every_s;
-    onPulse(pulse);
-  });
-  const timer = setInterval(() => Date.now() - heard > 4 * between + 1000 && onGone(), 1000);
+  };
+  const close = () => {
+    source?.close();
+    source = null;
+  };
+  const look = () => (document.hidden ? close() : source || open());
+  const timer = setInterval(() => {
+    if (document.hidden) return;
+    if (Date.now() - heard > 4 * between + 1000) onGone();
+    // A browser does not come back by itself where it was refused.
+    if (source?.readyState === EventSource.CLOSED && Date.now() - heard > AGAIN_MS) {
+      close();
+      open();
+    }
+  }, 1000);
+  document.addEventListener('visibilitychange', look);
+  look();
   return () => {
     clearInterval(timer);
-    source.close();
+    document.removeEventListener('visibilitychange', look);
+    close();
   };
 }

@@ -1,6 +1,6 @@
 // @ts-check
 // Requests that the server kept: look at one, send it again, save it as an example, replay all of them.
-import { Fragment, getJson, html, postJson, useEffect, useState } from './lib.js';
+import { Fragment, getJson, getRows, html, postJson, useEffect, useState } from './lib.js';
 import { Answer } from './tryit.js';
 import { Copied } from './dialogs.js';
 import { Differences } from './differences.js';
@@ -142,6 +142,7 @@ function pretty(body) {
 /** Replay the requests in sight on two versions. @param {any} props */
 function Replay({ filter, model, stage, report, onReport }) {
   const names = model.versions.map((/** @type {any} */ row) => row.name);
+  const [done, setDone] = useState(/** @type {any} */ (null));
   const [canary, setCanary] = useState(names[names.length - 1]);
   const [baseline, setBaseline] = useState('');
   const [problem, setProblem] = useState('');
@@ -150,9 +151,12 @@ function Replay({ filter, model, stage, report, onReport }) {
     event.preventDefault();
     setBusy(true);
     setProblem('');
+    setDone(null);
     onReport(null);
     try {
-      onReport(await getJson(`/compare?${queryOf({ stage, model: model.name, canary, baseline })}&${queryOf(filter, 'of_')}`));
+      const found = await getRows(`/compare?${queryOf({ stage, model: model.name, canary, baseline })}&${queryOf(filter, 'of_')}`, (row) => row.of && setDone(row));
+      if (!found.requests) throw new Error('The server stopped before the end.');
+      onReport(found);
     } catch (error) {
       setProblem(/** @type {Error} */ (error).message);
     }
@@ -163,6 +167,7 @@ function Replay({ filter, model, stage, report, onReport }) {
       <${Choice} label="compared with" value=${baseline} options=${[['', 'the version that answered'], ...names.filter((/** @type {string} */ name) => name !== canary).map((/** @type {string} */ name) => [name, name])]} onChange=${setBaseline} />
       <button class="main" disabled=${busy}>${busy ? 'Replaying...' : 'Replay'}</button>
     </form>
+    ${busy && done && html`<p class="small"><progress max=${done.of} value=${done.done} aria-label="Replayed"></progress>${count(done.done)} of ${count(done.of)}</p>`}
     <div role="alert">${problem && html`<p class="problem">${problem}</p>`}</div>
     ${report && html`<${Report} report=${report} />`}`;
 }

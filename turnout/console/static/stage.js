@@ -1,6 +1,6 @@
 // @ts-check
 // One stage: its canary with verdict and evidence, its history, and what may be done with it.
-import { getJson, html, postJson, useEffect, useRef, useState } from './lib.js';
+import { getRows, html, postJson, useEffect, useRef, useState } from './lib.js';
 import { EvidenceChart, LatencyHistogram } from './charts.js';
 import { Differences } from './differences.js';
 import { ActionDialog, diffLines } from './dialogs.js';
@@ -113,8 +113,8 @@ function Disagreements({ stage, model, version, baseline }) {
   const compare = (/** @type {number} */ limit) => {
     setBusy(true);
     const query = new URLSearchParams({ stage, model, canary: version, baseline, of_stage: stage, of_model: model, limit: String(limit) });
-    return getJson(`/compare?${query}`)
-      .then((found) => (setReport(found), setProblem('')))
+    return getRows(`/compare?${query}`, () => {})
+      .then((found) => (found.requests ? (setReport(found), setProblem('')) : setProblem('The server stopped before the end.')))
       .catch((error) => setProblem(error.message))
       .then(() => setBusy(false));
   };

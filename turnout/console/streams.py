@@ -1,0 +1,78 @@
+"""What the page follows: the pulse as server-sent events, and the rows of long work as lines of JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from turnout.client.connection import UnreachableError
+from turnout.problems import ProblemsError, TurnoutError
+
+RETRY_MS = 1000
+"""When a browser comes back whose stream has ended: the server has stopped, or is another one now."""
+
+
+class Pulse:
+    """The latest pulse, made once for all streams that this process sends.
+
+    Args:
+        make: makes one; it asks the server, and so may take a while.
+        every_s: between two of them.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, make: Callable[[], dict[str, Any]], every_s: float, clock: Callable[[], float]) -> None:
+        self._make = make
+        self._every_s = every_s
+        self._clock = clock
+        self._latest: tuple[float, bytes] = (float("-inf"), b"")
+        self._lock = threading.Lock()
+
+    async def follow(self) -> AsyncGenerator[bytes]:
+        """Server-sent events, one now and one each `every_s`, until whoever follows has gone.
+
+        Source: WHATWG HTML, "Server-sent events".
+        """
+        yield b"retry: %d\n\n" % RETRY_MS
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            yield b"event: pulse\ndata: %b\n\n" % await asyncio.to_thread(self.read)
+            # A look that took long, or a client that did not read, is not made up for.
+            due = max(due + self._every_s, loop.time())
+            await asyncio.sleep(due - loop.time())
+
+    def read(self) -> bytes:
+        """The latest pulse as JSON; a new one where it is not of this moment."""
+        with self._lock:
+            at, data = self._latest
+            if self._clock() - at >= self._every_s / 2:
+                data = orjson.dumps({"every_s": self._every_s, **self._make_surely()})
+                self._latest = (self._clock(), data)
+            return data
+
+    def _make_surely(self) -> dict[str, Any]:
+        try:
+            return self._make()
+        except (TurnoutError, OSError) as error:
+            pulse = {"generation": "", "time": time.time(), "traffic": None, "canaries": {}, "runs": {}}
+            return {**pulse, "warning": getattr(error, "message", str(error))}
+
+
+async def send_rows(rows: Generator[dict[str, Any]]) -> AsyncGenerator[bytes]:
+    """Rows as lines of JSON, each as it is made in a thread; an error is the last one."""
+    try:
+        while (row := await asyncio.to_thread(next, rows, None)) is not None:
+            yield orjson.dumps(row) + b"\n"
+    except (TurnoutError, ProblemsError, UnreachableError) as error:
+        yield orjson.dumps({"error": str(error), "hint": getattr(error, "hint", "")}) + b"\n"
+    finally:
+        # Amid a row the generator cannot be closed: it is when its thread lets go of it.
+        with suppress(ValueError):
+            rows.close()

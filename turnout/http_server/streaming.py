@@ -1,0 +1,71 @@
+"""An answer whose body comes in chunks: sent one after the other, as fast as its client reads, until it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+
+from turnout.http_server.service import Service
+from turnout.http_server.wire import LAST_CHUNK, frame_chunk
+
+logger = logging.getLogger(__name__)
+
+
+class ChunkStream:
+    """The chunks of one answer, on their way; nothing is asked of their generator while the client does not read.
+
+    Args:
+        service: whose answer it is.
+        transport: to the client; it is closed at the end, or aborted where the generator fails.
+        chunks: the generator, which is closed whatever ends the answer.
+        is_framed: whether each chunk is sent with its length.
+    """
+
+    def __init__(
+        self, service: Service, transport: asyncio.Transport, chunks: AsyncGenerator[bytes], *, is_framed: bool
+    ) -> None:
+        self._transport = transport
+        self._chunks = chunks
+        self._is_framed = is_framed
+        self._may_write = asyncio.Event()
+        self._may_write.set()
+        self._task = asyncio.get_running_loop().create_task(self._send())
+        self._service = service
+        service.streams += 1
+        service.tasks.add(self._task)
+        self._task.add_done_callback(self._end)
+
+    def pause(self) -> None:
+        """The client does not read."""
+        self._may_write.clear()
+
+    def resume(self) -> None:
+        """The client has read."""
+        self._may_write.set()
+
+    def cancel(self) -> None:
+        """End the answer: its client has gone, or the server stops, which does not wait for one that does not read."""
+        self._task.cancel()
+        if not self._may_write.is_set():
+            self._transport.abort()
+
+    async def _send(self) -> None:
+        try:
+            async for chunk in self._chunks:
+                if chunk:
+                    self._transport.write(frame_chunk(chunk) if self._is_framed else chunk)
+                await self._may_write.wait()
+        finally:
+            await self._chunks.aclose()
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._service.streams -= 1
+        self._service.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("an answer in chunks failed", exc_info=error)
+            self._transport.abort()  # its client sees that it was cut
+        elif not self._transport.is_closing():
+            if self._is_framed:
+                self._transport.write(LAST_CHUNK)
+            self._transport.close()
