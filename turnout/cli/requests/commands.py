@@ -36,7 +36,7 @@ OptionalIdArgument = Annotated[
 requests = typer.Typer(
     name="requests",
     cls=Group,
-    help="List, cancel and redrive the asynchronous requests of `turnout serve`.",
+    help="List, cancel and redrive asynchronous requests.",
     rich_markup_mode=None,
     no_args_is_help=False,
 )
