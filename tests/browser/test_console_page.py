@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.builders.graphs import write_identity
-from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
+from tests.builders.running_server import PATIENCE_S, TURNOUT, RunningServer, running_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -303,3 +305,82 @@ def test_the_page_without_the_address_is_refused(chromium: Browser, server: Runn
     finally:
         context.close()
     assert (server.project / "models.yaml").read_text() == MANIFEST
+
+
+KILLER = """
+import os, sys
+log, *pids = sys.argv[1:]
+inode = os.stat(log).st_ino
+print("ready", flush=True)
+while os.stat(log).st_ino == inode:
+    pass
+for pid in map(int, pids):
+    os.kill(pid, 9)
+"""
+"""Kills processes the moment that the record is written: a move has begun, and has its effects before it."""
+
+MOST_KILLS = 4
+
+
+def processes_of(server: RunningServer) -> list[str]:
+    """The supervisor and everything below it."""
+    found = [str(server.process.pid)]
+    for pid in found:
+        found += Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return found
+
+
+def promote_and_kill(visit: Visit, record: Path) -> None:
+    """Promote in the page, and kill the server as the promotion begins."""
+    page = visit.page
+    page.get_by_role("button", name="Promote", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.locator("input[name=typed]").fill("dev")
+    command = (sys.executable, "-c", KILLER, str(record), *processes_of(visit.server))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killer:
+        assert killer.stdout is not None
+        assert killer.stdout.readline() == "ready\n"
+        dialog.get_by_role("button", name="Promote", exact=True).click()
+        assert killer.wait(PATIENCE_S) == 0
+    visit.server.process.wait(PATIENCE_S)
+
+
+def test_a_promotion_whose_server_is_killed_is_mended(chromium: Browser, tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    record = project / "rollouts.jsonl"
+    for _ in range(MOST_KILLS):  # on a busy machine a kill may come when all is done
+        with (
+            running_server(project, "--workers", "2", "--no-access-log") as server,
+            visiting(chromium, server) as visit,
+        ):
+            start_canary(visit, "30")
+            visit.page.get_by_text("Started canary on dev").wait_for()
+            promote_and_kill(visit, record)
+        last = json.loads(record.read_text().splitlines()[-1])
+        if not last["done"]:
+            break
+        (project / "models.yaml").write_text(MANIFEST)
+    assert (last["action"], last["done"]) == ("promote", False)
+
+    with running_server(project, "--workers", "1", "--no-access-log") as server:
+        with visiting(chromium, server) as visit:
+            page = visit.page
+            page.get_by_role("button", name="dev", exact=True).click()
+            page.get_by_text("`turnout canary promote dev` was cut off: `turnout canary mend` finishes it.").wait_for()
+            assert page.get_by_role("button", name="Start a canary").is_disabled()
+            url = f"http://127.0.0.1:{server.port}"
+            command = (*TURNOUT, "canary", "mend", "--url", url, "--manifest", str(project))
+            mended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+            assert mended.returncode == 0, mended.stderr
+            page.reload()
+            page.wait_for_selector("table.history tbody tr")
+            assert page.locator("table.history").get_by_text("half-done").count() == 0
+            page.get_by_role("button", name=re.compile("dev: v2$")).wait_for()
+            page.get_by_text("dev has no canary. Every request sees what the stage serves.").wait_for()
+            assert page.get_by_role("button", name="Start a canary").is_enabled()
+            visit.check_silence()
+        body = {"instances": [[1.0, 2.0, 3.0, 4.0]]}
+        versions = {server.post("/dev/models/echo/inference", body).headers["x-turnout-version"] for _ in range(20)}
+    assert versions == {"v2"}
+    assert "dev: {serve: {echo: v2}} # the first one" in (project / "models.yaml").read_text()
+    assert not list(project.glob(".*.turnout-*"))
