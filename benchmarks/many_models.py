@@ -240,17 +240,17 @@ def main() -> None:
             for index in range(len(rows)):
                 rows[(turn + index) % len(rows)].call(arguments, turn + 1)
         # Each round against its own mean: what disturbs the machine for a while disturbs all of them.
-        means = [statistics.mean(row.rates[turn] for row in rows) for turn in range(arguments.rounds)]
+        means = [statistics.mean(result.rates[turn] for result in rows) for turn in range(arguments.rounds)]
         shares = [
-            statistics.median(rate / mean for rate, mean in zip(row.rates, means, strict=True)) / len(rows)
-            for row in rows
+            statistics.median(rate / mean for rate, mean in zip(result.rates, means, strict=True)) / len(rows)
+            for result in rows
         ]
         shares = [share / shares[0] for share in shares]
         print("| " + " | ".join(HEADERS) + " |")
         print("|--:" * len(HEADERS) + "|")
-        for row, share in zip(rows, shares, strict=True):
-            row.report(arguments, share)
-    if any(row.failures for row in rows) or (not arguments.max_memory and min(shares) < 1 - BAR_RATE):
+        for result, share in zip(rows, shares, strict=True):
+            result.report(arguments, share)
+    if any(result.failures for result in rows) or (not arguments.max_memory and min(shares) < 1 - BAR_RATE):
         sys.exit(1)
 
 
