@@ -225,6 +225,32 @@ def passing_remark(text: str) -> Iterator[None]:
 
 
 @contextmanager
+def changing_remark() -> Iterator[Callable[[str], None]]:
+    """A line on standard error that changes, gone when it is done; on a terminal only.
+
+    Yields:
+        A function to call with each text.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    length = 0
+
+    def change(text: str) -> None:
+        nonlocal length
+        line = printable(text)
+        sys.stderr.write(f"\r{line}{' ' * (length - len(line))}")
+        sys.stderr.flush()
+        length = len(line)
+
+    try:
+        yield change
+    finally:
+        sys.stderr.write(f"\r{' ' * length}\r")
+        sys.stderr.flush()
+
+
+@contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on standard error while something long goes on, on a terminal only.
 

@@ -49,6 +49,21 @@ ApiKeyOption = Annotated[
     ),
 ]
 
+AsyncOption = Annotated[
+    bool,
+    typer.Option("--async", help="Send an asynchronous request and wait for its answer. Ctrl-C leaves it running."),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="With --async, write the response to FILE. A download that broke off goes on.",
+        show_default=False,
+    ),
+]
+
 
 def invoke(
     model: ModelArgument,
@@ -60,6 +75,8 @@ def invoke(
     api_key: ApiKeyOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
     example: ExampleOption = "",
+    is_async: AsyncOption = False,
+    output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send one request to a running server.
@@ -69,10 +86,20 @@ def invoke(
     """
     if data and example:
         raise CommandError("--data and --example cannot be combined: both define the request.")
+    if output and not is_async:
+        raise CommandError("--output is for --async.", "Redirect standard output: turnout invoke ... --json > FILE.")
     sample = None if data else sample_request(manifest, model, version, stage, example)
     body = read_data(data) if sample is None else json.dumps(sample.request).encode()
     key = api_key or local_key(manifest, url, stage or (sample.stage if sample else ""))
-    answer = send(url, model, version, stage, body, key)
+    if is_async:
+        from turnout.cli.commands.invoke_async import send_async
+
+        later = send_async(url, model, version, stage, body, key, output)
+        if later is None:
+            return  # it is in the file
+        answer = later
+    else:
+        answer = send(url, model, version, stage, body, key)
     if as_json:
         say_body(answer.body)
     if answer.status >= 400:

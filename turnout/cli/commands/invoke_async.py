@@ -1,0 +1,66 @@
+"""`turnout invoke --async`: an asynchronous request, its progress on one line, and its answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from turnout.cli.output import CommandError, changing_remark, counted, notify, progress
+from turnout.wording import size_text
+
+if TYPE_CHECKING:
+    from turnout.client.client import PendingRequest
+    from turnout.client.connection import ApiAnswer
+
+
+def send_async(
+    url: str, model: str, version: str, stage: str, body: bytes, key: str, output: Path | None
+) -> ApiAnswer | None:
+    """Send the request, wait, and return the answer; None where it was written to `output`."""
+    from turnout.client.client import ApiError, Client
+    from turnout.client.connection import UnreachableError
+
+    try:
+        with Client(url, stage=stage, api_key=key) as client:
+            headers = {"content-type": "application/json"}
+            pending = client.submit_body(model, body, headers, version=version)
+            notify(f"Accepted as {pending.location}.")
+            await_end(pending)
+            address = pending.answer_address()
+            if output is None:
+                return client.fetch(address)
+            with progress(f"downloading to {output}", int(pending.description["answer"]["bytes"])) as advance:
+                client.download(address, output, advanced_by(advance))
+            notify(f"Wrote {output}, {size_text(output.stat().st_size)}.")
+            return None
+    except ValueError as error:
+        raise CommandError(f"{error}.") from error
+    except UnreachableError as error:
+        hint = "Start one with `turnout serve`, or pass its address with --url."
+        raise CommandError(str(error), hint, code=1) from error
+    except ApiError as error:
+        raise CommandError(f"the request failed: {error}", code=1) from error
+
+
+def advanced_by(advance: Callable[[int], None]) -> Callable[[int, int], None]:
+    """What tells a bar, which counts what came last, of bytes that have arrived in all."""
+    before = 0
+
+    def arrived(done: int, _total: int) -> None:
+        nonlocal before
+        advance(done - before)
+        before = done
+
+    return arrived
+
+
+def await_end(pending: PendingRequest) -> None:
+    """Wait until a request has ended; its state and the time are on a line that passes."""
+    started = time.monotonic()
+    with changing_remark() as change:
+        pending.wait(progress=lambda state: change(f"{state}, {time.monotonic() - started:.0f} s ..."))
+    seconds = time.monotonic() - started
+    attempts = counted(pending.description["attempts"], "attempt")
+    notify(f"The request is {pending.state} after {seconds:.1f} s and {attempts}.")

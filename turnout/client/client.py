@@ -1,0 +1,409 @@
+"""A client for a stage's API: arrays in, arrays out, at once or asynchronously."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urljoin, urlsplit
+
+import orjson
+
+from turnout.client.connection import TIMEOUT_S, ApiAnswer, ApiConnection, UnreachableError, inference_path
+from turnout.client.encoding import BINARY_BYTES, EncodedRequest, encode_request
+from turnout.client.outputs import read_outputs
+from turnout.protocol.naming import CALLBACK_HEADER, CANARY_HEADER, MODEL_HEADER, UPLOAD_HEADER, VERSION_HEADER
+from turnout.protocol.requests.states import ENDED, RequestState
+from turnout.protocol.tensors.datatypes import Array
+
+UPLOAD_BYTES = 4 * 1024 * 1024
+"""From this size on an asynchronous body is uploaded; API Gateway takes 10 MB and its functions less."""
+
+FIRST_POLL_S, LONGEST_POLL_S, POLL_GROWTH = 0.1, 5.0, 1.5
+"""Between two looks at a request's state."""
+
+RANGE_BYTES = 8 * 1024 * 1024
+"""Of one piece of a download, which is what is fetched again after a failure."""
+
+TRIES = 5
+"""Of one piece, or of a part of an upload."""
+
+
+class ApiError(Exception):
+    """The API refused a request, or the request failed.
+
+    Args:
+        status: HTTP status.
+        code: of the error; empty for API Gateway's own.
+        message: a sentence.
+        details: of the error.
+    """
+
+    def __init__(self, status: int, code: str, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(f"{message} ({code or status})")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = dict(details or {})
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceResult:
+    """What a version answered.
+
+    Args:
+        outputs: name -> array.
+        model: that answered.
+        version: that answered.
+        share: `baseline` or `canary`.
+    """
+
+    outputs: Mapping[str, Array]
+    model: str
+    version: str
+    share: str
+
+
+class Client:
+    """Calls the models of one stage. Not for several threads at once.
+
+    Args:
+        url: address of the server, with the path that comes before the stage.
+        stage: the stage's name; empty for the default one.
+        api_key: sent as `x-api-key`, where it is not empty.
+        timeout_s: how long an answer may take.
+        sleep: waits between two looks at a request.
+        clock: monotonic seconds.
+
+    Raises:
+        ValueError: `url` is no address.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        stage: str = "",
+        api_key: str = "",
+        timeout_s: float = TIMEOUT_S,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._stage = stage
+        self._headers = {"x-api-key": api_key} if api_key else {}
+        self._timeout_s = timeout_s
+        self._connection = ApiConnection(url, timeout_s=timeout_s)
+        self._datatypes: dict[tuple[str, str], Mapping[str, str]] = {}
+        self.sleep = sleep
+        self.clock = clock
+
+    def __enter__(self) -> Client:
+        """Return the client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        self._connection.close()
+
+    def infer(
+        self, model: str, inputs: Mapping[str, Any], *, version: str = "", outputs: Sequence[str] = ()
+    ) -> InferenceResult:
+        """Call a model and return its answer.
+
+        Args:
+            model: its name.
+            inputs: name -> array, or nested lists.
+            version: to call; empty for the one that the stage serves.
+            outputs: that are wanted; all where empty.
+
+        Raises:
+            ApiError: the API refused the request, or the version failed.
+            UnreachableError: no answer came.
+            TypeError: an input cannot be sent.
+        """
+        encoded = self._encode(model, version, inputs, outputs)
+        path = inference_path(model, version, self._stage)
+        return read_result(self.call("POST", path, encoded.body, encoded.headers))
+
+    def submit(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        *,
+        version: str = "",
+        outputs: Sequence[str] = (),
+        identifier: str = "",
+        callback: str = "",
+    ) -> PendingRequest:
+        """Send an asynchronous request. Large inputs are uploaded first.
+
+        Args:
+            model: its name.
+            inputs: name -> array, or nested lists.
+            version: to call; empty for the one that the stage serves.
+            outputs: that are wanted; all where empty.
+            identifier: of your own: sent twice, the request runs once.
+            callback: address that the result is sent to.
+
+        Raises:
+            ApiError: the API refused the request.
+            UnreachableError: no answer came.
+            TypeError: an input cannot be sent.
+        """
+        encoded = self._encode(model, version, inputs, outputs)
+        return self.submit_body(
+            model, encoded.body, encoded.headers, version=version, identifier=identifier, callback=callback
+        )
+
+    def submit_body(
+        self,
+        model: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        version: str = "",
+        identifier: str = "",
+        callback: str = "",
+    ) -> PendingRequest:
+        """Send an asynchronous request whose body is made already; see `submit`."""
+        sent = {"prefer": "respond-async", **headers}
+        if callback:
+            sent[CALLBACK_HEADER] = callback
+        if len(body) >= UPLOAD_BYTES:
+            sent[UPLOAD_HEADER] = self.upload(body)
+            body = b""
+        if not identifier:
+            answer = self.call("POST", inference_path(model, version, self._stage), body, sent)
+        else:
+            query = urlencode({"model": model, **({"version": version} if version else {})})
+            answer = self.call("PUT", f"{self._path('requests', identifier)}?{query}", body, sent)
+        if answer.status not in {200, 202} or "location" not in answer.headers:
+            raise ApiError(answer.status, "ASYNC_NOT_ENABLED", "the stage accepts no asynchronous requests")
+        return PendingRequest(self, answer.headers["location"], orjson.loads(answer.body))
+
+    def request(self, identifier: str) -> PendingRequest:
+        """Return a request that was sent before, by its identifier or its location."""
+        location = identifier if "/" in identifier else self._path("requests", identifier)
+        return PendingRequest(self, location, orjson.loads(self.call("GET", location).body))
+
+    def upload(self, body: bytes) -> str:
+        """Upload a body in parts and return the upload's identifier."""
+        wish = orjson.dumps({"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()})
+        upload = orjson.loads(self.call("POST", self._path("uploads"), wish).body)
+        for part in upload["parts"]:
+            piece = body[part["first_byte"] : part["first_byte"] + part["bytes"]]
+            headers = {"content-type": "application/octet-stream"}
+            self._transfer("PUT", part["address"], piece, headers)
+        return str(upload["id"])
+
+    def fetch(self, address: str) -> ApiAnswer:
+        """Return an answer, also one behind a signed address."""
+        if urlsplit(address).netloc:
+            return self._transfer("GET", address, b"", {})
+        answer = self.call("GET", address)
+        return self._transfer("GET", answer.headers["location"], b"", {}) if answer.status == 303 else answer
+
+    def download(self, address: str, path: Path, progress: Callable[[int, int], None] = lambda *_: None) -> None:
+        """Write an answer to a file, going on where an earlier download of it ended.
+
+        Args:
+            address: of the answer.
+            path: of the file; what has arrived so far is beside it, with `.part` behind its name.
+            progress: called with the bytes that have arrived, and all of them.
+        """
+        if not urlsplit(address).netloc:
+            answer = self.call("GET", address)
+            if answer.status != 303:
+                path.write_bytes(answer.body)
+                progress(len(answer.body), len(answer.body))
+                return
+            address = answer.headers["location"]
+        part = path.with_name(f"{path.name}.part")
+        total = -1
+        with part.open("ab") as file:
+            while total < 0 or file.tell() < total:
+                start = file.tell()
+                headers = {"range": f"bytes={start}-{start + RANGE_BYTES - 1}"}
+                answer = self._transfer("GET", address, b"", headers, allowed=(200, 206, 416))
+                total = int(answer.headers.get("content-range", f"/{len(answer.body)}").rpartition("/")[2])
+                if answer.status == 416 and start == total:
+                    break
+                if answer.status != 206:
+                    file.truncate(0)  # it is another answer, or the place knows no ranges
+                    total = -1 if answer.status == 416 else total
+                if answer.status != 416:
+                    file.write(answer.body)
+                progress(file.tell(), total)
+        part.replace(path)
+
+    def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> ApiAnswer:
+        """Send one request to the API.
+
+        Raises:
+            ApiError: the API refused it.
+            UnreachableError: no answer came.
+        """
+        answer = self._connection.request(method, path, body, {**self._headers, **(headers or {})})
+        if answer.status >= 400:
+            raise make_error(answer)
+        return answer
+
+    def _path(self, *segments: str) -> str:
+        return "".join(f"/{quote(segment, safe='')}" for segment in (self._stage, *segments) if segment)
+
+    def _encode(self, model: str, version: str, inputs: Mapping[str, Any], outputs: Sequence[str]) -> EncodedRequest:
+        return encode_request(inputs, self._find_datatypes(model, version), outputs, binary_bytes=BINARY_BYTES)
+
+    def _find_datatypes(self, model: str, version: str) -> Mapping[str, str]:
+        """The declared datatypes of a model's inputs, asked for once; empty where the catalogue does not tell."""
+        key = (model, version)
+        if key not in self._datatypes:
+            try:
+                page = orjson.loads(self.call("GET", self._path("models", model)).body)
+            except ApiError:
+                page = {}
+            served = [entry["version"] for entry in page.get("serves", ())]
+            named = {entry["name"]: entry.get("inputs", ()) for entry in page.get("versions", ())}
+            chosen = version or next(iter(served), "")
+            inputs = named.get(chosen) or page.get("inputs") or ()
+            self._datatypes[key] = {entry["name"]: entry["datatype"] for entry in inputs}
+        return self._datatypes[key]
+
+    def _transfer(
+        self,
+        method: str,
+        address: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        allowed: Sequence[int] = (200, 206),
+    ) -> ApiAnswer:
+        """Send a request to a signed address, again where the connection breaks."""
+        parts = urlsplit(urljoin(self._url + "/", address))
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        connection = ApiConnection(f"{parts.scheme}://{parts.netloc}", timeout_s=self._timeout_s)
+        try:
+            for attempt in range(TRIES):
+                try:
+                    answer = connection.request(method, target, body, headers)
+                except UnreachableError:
+                    if attempt == TRIES - 1:
+                        raise
+                    self.sleep(FIRST_POLL_S * 2**attempt)
+                    continue
+                if answer.status in allowed:
+                    return answer
+                raise make_error(answer)
+        finally:
+            connection.close()
+        raise AssertionError("the loop returns or raises")
+
+
+class PendingRequest:
+    """An asynchronous request that was accepted.
+
+    Args:
+        client: that sent it.
+        location: its address.
+        description: what the API said of it last.
+    """
+
+    def __init__(self, client: Client, location: str, description: dict[str, Any]) -> None:
+        self._client = client
+        self.location = location
+        self.description = description
+
+    @property
+    def id(self) -> str:
+        """Its identifier."""
+        return str(self.description["id"])
+
+    @property
+    def state(self) -> RequestState:
+        """Where it was when the API was last asked."""
+        return RequestState(self.description["state"])
+
+    def refresh(self) -> RequestState:
+        """Ask for its state."""
+        self.description = orjson.loads(self._client.call("GET", self.location).body)
+        return self.state
+
+    def wait(self, timeout_s: float | None = None, progress: Callable[[RequestState], None] = lambda _: None) -> None:
+        """Wait until it has ended, asking less and less often.
+
+        Args:
+            timeout_s: how long; None for as long as it takes.
+            progress: called with each state.
+
+        Raises:
+            TimeoutError: it has not ended by then. It goes on.
+        """
+        client = self._client
+        started, pause_s = client.clock(), FIRST_POLL_S
+        while self.state not in ENDED:
+            if timeout_s is not None and client.clock() - started >= timeout_s:
+                raise TimeoutError(f"request {self.id} has not ended within {timeout_s:g} s")
+            progress(self.state)
+            left_s = pause_s if timeout_s is None else min(pause_s, started + timeout_s - client.clock())
+            client.sleep(max(0.0, left_s))
+            pause_s = min(LONGEST_POLL_S, pause_s * POLL_GROWTH)
+            self.refresh()
+
+    def result(self, timeout_s: float | None = None) -> InferenceResult:
+        """Wait for the answer and return it.
+
+        Raises:
+            ApiError: the request failed, expired or was canceled.
+            TimeoutError: it has not ended by then. It goes on.
+        """
+        return read_result(self._client.fetch(self.answer_address(timeout_s)))
+
+    def answer_address(self, timeout_s: float | None = None) -> str:
+        """Wait until it is done and return the address of its answer; raises as `result`."""
+        self.wait(timeout_s)
+        if self.state is RequestState.DONE:
+            self.refresh()  # a signed address may have expired
+            return str(self.description["answer"]["address"])
+        error = self.description.get("error") or {}
+        message = error.get("error", f"the request is {self.state}")
+        raise ApiError(
+            error.get("status", 0), error.get("code", str(self.state).upper()), message, error.get("details")
+        )
+
+    def close(self) -> None:
+        """Close the client's connection; the next call opens another."""
+        self._client.close()
+
+    def cancel(self) -> None:
+        """Cancel it, if it has not begun.
+
+        Raises:
+            ApiError: it has.
+        """
+        self.description = orjson.loads(self._client.call("DELETE", self.location).body)
+
+
+def read_result(answer: ApiAnswer) -> InferenceResult:
+    """Return what a version answered."""
+    headers = answer.headers
+    share = "canary" if headers.get(CANARY_HEADER) == "true" else "baseline"
+    outputs = read_outputs(headers, answer.body)
+    return InferenceResult(outputs, headers.get(MODEL_HEADER, ""), headers.get(VERSION_HEADER, ""), share)
+
+
+def make_error(answer: ApiAnswer) -> ApiError:
+    """Return the error that an answer is."""
+    try:
+        said = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        said = {}
+    said = said if isinstance(said, dict) else {}
+    message = said.get("error") or said.get("message") or f"the server answered with status {answer.status}"
+    return ApiError(answer.status, str(said.get("code", "")), str(message), said.get("details"))
