@@ -2,7 +2,7 @@
 
 Run: `.venv/bin/python -m benchmarks.request_queue [FOLDER]`; FOLDER is on the disk that is measured. Each request of
 2 KB is accepted, begun and ended. With files, each step writes a new state beside the old one and renames it, as
-several processes need it; one of four processes' worth of callers waits at a time, or 32 together.
+several processes need it. One request waits at a time, or 32 together.
 """
 
 from __future__ import annotations
