@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_aws as aws
 
 from turnout.plan.values import Api
 
+from .stack.log_groups import LogSettings
+from .stack.settings import NetworkSettings
 from .stages import ApiStage, ApiStageArgs
 
 
@@ -25,7 +27,8 @@ class RestApiArgs:
     Args:
         api: as planned.
         document: its OpenAPI document, JSON.
-        log_retention_days: of the access logs.
+        logs: of the access logs.
+        network: from where the API can be reached.
         after: what must exist before a stage sends it traffic.
         roles: the roles that the document names; they exist before API Gateway imports it.
         disable_execute_api: whether the API is reached through a domain alone.
@@ -33,7 +36,8 @@ class RestApiArgs:
 
     api: Api
     document: str
-    log_retention_days: int
+    logs: LogSettings
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     after: Sequence[pulumi.Resource] = ()
     roles: Sequence[pulumi.Resource] = ()
     disable_execute_api: bool = False
@@ -50,6 +54,7 @@ class ApiComponent(pulumi.ComponentResource):
     """An API with its stages.
 
     Attributes:
+        rest_api: its resource.
         rest_api_id: AWS's identifier.
         stages: name -> stage.
     """
@@ -57,12 +62,15 @@ class ApiComponent(pulumi.ComponentResource):
     def __init__(self, name: str, args: RestApiArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("turnout:infra:RestApi", name, None, opts)
         within = pulumi.ResourceOptions(parent=self)
+        endpoints = args.network.vpc_endpoint_ids
         rest_api = aws.apigateway.RestApi(
             name,
             name=args.api.name,
             body=args.document,
             parameters=IMPORT,
-            endpoint_configuration={"types": "REGIONAL"},
+            endpoint_configuration={"types": "PRIVATE", "vpc_endpoint_ids": list(endpoints)}
+            if endpoints
+            else {"types": "REGIONAL"},
             disable_execute_api_endpoint=True if args.disable_execute_api else None,
             opts=pulumi.ResourceOptions(parent=self, depends_on=args.roles),
         )
@@ -73,13 +81,21 @@ class ApiComponent(pulumi.ComponentResource):
             # A stage with a canary keeps the one before; AWS deletes them all with the API.
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )
+        self.rest_api = rest_api
         self.rest_api_id: pulumi.Output[str] = rest_api.id
         health_paths = tuple(route.path for route in args.api.routes if route.kind == "health")
         self.stages = {
             stage.name: ApiStage(
                 stage.name,
                 ApiStageArgs(
-                    stage, args.api.name, rest_api, deployment, args.log_retention_days, health_paths, args.after
+                    stage,
+                    args.api.name,
+                    rest_api,
+                    deployment,
+                    args.logs,
+                    health_paths,
+                    args.network.web_acl_arn,
+                    args.after,
                 ),
                 within,
             )

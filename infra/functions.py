@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -16,6 +16,8 @@ from turnout.protocol.naming import LIVE, NEXT
 from turnout.protocol.telemetry import TELEMETRY_OFF
 
 from .packages import RUNTIME, PackageCode
+from .stack.log_groups import LogSettings, make_log_group
+from .stack.settings import StackSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class ServedFunctionArgs:
         code: where its zip is.
         layers: ARNs.
         log_group: that several functions write to; None where it gets one of its own.
-        log_retention_days: of its own log.
+        logs: of its own log group.
+        settings: of the stack: networks, keys and the log's format.
         has_next: whether it also has the alias `next`, which only a release canary calls.
         keep_live: whether the alias `live` stays at the code that it names now: a stage has a release canary.
         environment: variables of our own beside the manifest's.
@@ -39,7 +42,8 @@ class ServedFunctionArgs:
     role_arn: pulumi.Input[str]
     code: PackageCode
     layers: list[pulumi.Input[str]]
-    log_retention_days: int
+    logs: LogSettings
+    settings: StackSettings = field(default_factory=StackSettings)
     log_group: pulumi.Input[str] | None = None
     has_next: bool = False
     keep_live: bool = False
@@ -51,6 +55,8 @@ class ServedFunction(pulumi.ComponentResource):
     """A function that API Gateway and the routers call by its alias `live`, in a release canary by `next`.
 
     Attributes:
+        function: its resource.
+        live: its alias.
         aliased: the version of each alias, known once the alias is what it is to be.
     """
 
@@ -62,7 +68,8 @@ class ServedFunction(pulumi.ComponentResource):
         variables = {**own, **settings.environment, **args.environment}
         log_group = args.log_group
         if log_group is None:
-            log_group = make_log_group(name, log_group_name(planned.name), args.log_retention_days, within).name
+            log_group = make_log_group(name, log_group_name(planned.name), args.logs, within).name
+        network, key = args.settings.network, args.settings.keys.environment
         made = aws.lambda_.Function(
             name,
             name=planned.name,
@@ -76,8 +83,13 @@ class ServedFunction(pulumi.ComponentResource):
             publish=True,
             # An empty block would differ from AWS's answer at each refresh.
             environment={"variables": variables} if variables else None,
+            # AWS does not keep the key of a function without variables.
+            kms_key_arn=key if key and variables else None,
+            vpc_config={"subnet_ids": list(network.subnet_ids), "security_group_ids": list(network.security_group_ids)}
+            if network.subnet_ids
+            else None,
             ephemeral_storage={"size": settings.ephemeral_storage_mb},
-            logging_config={"log_format": "JSON", "log_group": log_group},
+            logging_config={"log_format": args.settings.log_format, "log_group": log_group},
             tracing_config={"mode": "Active" if settings.tracing else "PassThrough"},
             snap_start={"apply_on": "PublishedVersions"} if settings.warm.snap_start else None,
             # -1 is the provider's word for "no reservation": left out, one that was made would stay.
@@ -94,6 +106,7 @@ class ServedFunction(pulumi.ComponentResource):
             pulumi.ResourceOptions(parent=self, ignore_changes=["functionVersion"] if args.keep_live else None),
         )
         aliases = {LIVE: live} | ({NEXT: _make_alias(name, NEXT, made, within)} if args.has_next else {})
+        self.function, self.live = made, live
         self.aliased = [alias.function_version for alias in aliases.values()]
         if planned.is_shadow:
             for alias, of in aliases.items():
@@ -106,26 +119,6 @@ class ServedFunction(pulumi.ComponentResource):
                 provisioned_concurrent_executions=settings.warm.provisioned,
                 opts=within,
             )
-        self.register_outputs({})
-
-
-def make_log_group(
-    name: str, log_group: str, retention_days: int, opts: pulumi.ResourceOptions
-) -> aws.cloudwatch.LogGroup:
-    """Make a log group whose events are kept so many days."""
-    return aws.cloudwatch.LogGroup(name, name=log_group, retention_in_days=retention_days, opts=opts)
-
-
-class SharedLogs(pulumi.ComponentResource):
-    """The log groups that several functions write to: one for each model, or one for all."""
-
-    def __init__(self, name: str, groups: Collection[str], retention_days: int) -> None:
-        super().__init__("turnout:infra:SharedLogs", name, None, None)
-        within = pulumi.ResourceOptions(parent=self)
-        made = {
-            group: make_log_group(group.rpartition("_")[2], group, retention_days, within) for group in sorted(groups)
-        }
-        self.names: Mapping[str, pulumi.Output[str]] = {group: entry.name for group, entry in made.items()}
         self.register_outputs({})
 
 

@@ -20,20 +20,27 @@ class Place:
         account: twelve digits.
         prefix: `turnout-prod`: what every name starts with. It holds no underscore, so that `turnout-prod_` starts the
             names of this stack's functions and of nothing else.
+        role_path: of the roles that the stack makes.
     """
 
     partition: str
     region: str
     account: str
     prefix: str
+    role_path: str = "/"
 
     def name(self, *words: str) -> str:
         """`turnout-prod_api_prod`."""
         return "_".join((self.prefix, *words))
 
+    @property
+    def own_role_path(self) -> str | None:
+        """The path of roles as an argument; None where it is AWS's default."""
+        return None if self.role_path == "/" else self.role_path
+
     def role_arn(self, name: str) -> str:
-        """Of a role of this account."""
-        return f"arn:{self.partition}:iam::{self.account}:role/{name}"
+        """Of a role that the stack makes."""
+        return f"arn:{self.partition}:iam::{self.account}:role{self.role_path}{name}"
 
     def function_arns(self, name: str) -> list[str]:
         """Of a function's aliases, the only way in which it is called; `*` in the name is IAM's."""

@@ -39,12 +39,14 @@ class PackagesArgs:
         built: functions' and layers'.
         stored: the models that functions fetch; those in other buckets are there already.
         kept: layer versions of earlier deployments.
+        kms_key_arn: of the key that encrypts the bucket, or empty for S3's own.
     """
 
     place: Place
     built: Sequence[BuiltPackage]
     stored: Sequence[StoredModel] = ()
     kept: Sequence[KeptLayer] = ()
+    kms_key_arn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,10 @@ class Packages(pulumi.ComponentResource):
     def __init__(self, name: str, args: PackagesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("turnout:infra:Packages", name, None, opts)
         self._within = pulumi.ResourceOptions(parent=self)
+        self._after_bucket: list[pulumi.Resource] = []
         self._built = {package.name: package for package in args.built}
         sent = [model for model in args.stored if model.bucket == args.place.bucket]
-        self._bucket = self._make_bucket(args.place) if sent or any(map(is_large, args.built)) else None
+        self._bucket = self._make_bucket(args) if sent or any(map(is_large, args.built)) else None
         self._code = {package.name: self._send(package) for package in args.built}
         if self._bucket is not None:
             for model in sent:
@@ -89,9 +92,13 @@ class Packages(pulumi.ComponentResource):
         layer = self._built[package].layer
         return [self._layers[layer]] if layer else []
 
-    def _make_bucket(self, place: Place) -> aws.s3.Bucket:
+    @property
+    def _within_bucket(self) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self, depends_on=self._after_bucket)
+
+    def _make_bucket(self, args: PackagesArgs) -> aws.s3.Bucket:
         # Everything in it can be built again, so it goes with what is in it.
-        bucket = aws.s3.Bucket("packages", bucket=place.bucket, force_destroy=True, opts=self._within)
+        bucket = aws.s3.Bucket("packages", bucket=args.place.bucket, force_destroy=True, opts=self._within)
         aws.s3.BucketPublicAccessBlock(
             "packages",
             bucket=bucket.id,
@@ -101,6 +108,23 @@ class Packages(pulumi.ComponentResource):
             restrict_public_buckets=True,
             opts=self._within,
         )
+        if args.kms_key_arn:
+            encryption = aws.s3.BucketServerSideEncryptionConfiguration(
+                "packages",
+                bucket=bucket.id,
+                rules=[
+                    {
+                        "apply_server_side_encryption_by_default": {
+                            "sse_algorithm": "aws:kms",
+                            "kms_master_key_id": args.kms_key_arn,
+                        },
+                        "bucket_key_enabled": True,
+                    }
+                ],
+                opts=self._within,
+            )
+            # What is sent earlier would be encrypted with another key.
+            self._after_bucket = [encryption]
         return bucket
 
     def _send(self, package: BuiltPackage) -> PackageCode:
@@ -111,7 +135,7 @@ class Packages(pulumi.ComponentResource):
             bucket=self._bucket.id,
             key=f"packages/{package.name}-{package.digest}.zip",
             source=pulumi.FileAsset(str(package.path)),
-            opts=self._within,
+            opts=self._within_bucket,
         )
         return {"s3_bucket": sent.bucket, "s3_key": sent.key}
 
@@ -122,7 +146,7 @@ class Packages(pulumi.ComponentResource):
                 bucket=bucket.id,
                 key=f"{model.folder}/{file.name}",
                 source=pulumi.FileAsset(str(file.path)),
-                opts=self._within,
+                opts=self._within_bucket,
             )
 
     def _make_layer(self, place: Place, package: BuiltPackage) -> pulumi.Output[str]:

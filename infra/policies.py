@@ -63,3 +63,18 @@ DESCRIBE_ALARMS = allow(["cloudwatch:DescribeAlarms"], ["*"])
 
 TRACE = allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
 """X-Ray has no resources to name for these two. Source: Service Authorization Reference, "AWS X-Ray"."""
+
+VPC_ACCESS = allow(
+    [
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:CreateNetworkInterface",
+        "ec2:DeleteNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:UnassignPrivateIpAddresses",
+    ],
+    ["*"],
+)
+"""What Lambda does in a function's name to connect it to a VPC. Source: the managed policy
+`AWSLambdaVPCAccessExecutionRole`, whose resource is `*`.
+"""

@@ -39,7 +39,8 @@ from .access.authorizer import Authorizer, AuthorizerArgs, rows_of
 from .access.domain import ProjectDomain, ProjectDomainArgs, read_domain_settings
 from .account import Account, BotoAccount
 from .api import ApiComponent, RestApiArgs
-from .functions import ServedFunction, ServedFunctionArgs, SharedLogs
+from .deployed import DeployedProject
+from .functions import ServedFunction, ServedFunctionArgs
 from .limits import check_limits, check_names
 from .naming import Place
 from .observability.access_logs import AccountLogging, LoggingPlan, plan_logging
@@ -48,8 +49,11 @@ from .observability.dashboard import render_dashboard
 from .observability.guard_rail import GuardRail, GuardRailArgs, find_guarded
 from .own_outputs import read_own_outputs
 from .packages import Packages, PackagesArgs, find_kept
+from .resource_policy import extend_document
 from .roles import Roles, RolesArgs
-from .settings import StackSettings, read_settings
+from .stack.log_groups import LogSettings, SharedLogs
+from .stack.settings import StackSettings, read_settings
+from .stack.tags import tagging
 from .stored_models import LOCATION, StoredModel, find_stored
 
 LoadProject = Callable[[Path], Project]
@@ -78,7 +82,7 @@ def deploy(
     load: LoadProject = load_whole_project,
     build: Build = build_zips,
     account: Account | None = None,
-) -> None:
+) -> DeployedProject:
     """Everything that `folder`'s models.yaml asks for.
 
     Args:
@@ -86,6 +90,9 @@ def deploy(
         load: reads it.
         build: makes the packages.
         account: what is asked of it beside Pulumi; the one that boto3 finds where nothing else is said.
+
+    Returns:
+        The resources that a program goes on with.
 
     Raises:
         pulumi.RunError: the files or the configuration cannot be used; nothing has been made.
@@ -99,8 +106,8 @@ def deploy(
         check_asynchronous(project.manifest)
         plan = make_plan(project.manifest, project.artifacts, stack=pulumi.get_stack())
         costs = require_budget(plan, project.manifest)
-        place = find_place(function_prefix(plan.platform, plan.stack))
-        documents = dict(render_documents(project, plan, place))
+        place = find_place(function_prefix(plan.platform, plan.stack), settings.roles.path)
+        documents = dict(render_documents(project, plan, place, settings))
         built = build(project, plan)
     except ProblemsError as error:
         raise pulumi.RunError(str(error)) from None
@@ -123,7 +130,7 @@ def deploy(
     stack = Stack(project, plan, place, settings, account, logging, outputs, costs, domain)
     if stack.has_next and not stack.is_release and settings.next_alias is None:
         pulumi.info(KEPT_NEXT)
-    make_stack(stack, documents, built)
+    return make_stack(stack, documents, built)
 
 
 def check_asynchronous(manifest: Manifest) -> None:
@@ -145,22 +152,24 @@ def check_asynchronous(manifest: Manifest) -> None:
         raise ProblemsError(problems)
 
 
-def find_place(prefix: str) -> Place:
+def find_place(prefix: str, role_path: str = "/") -> Place:
     """The account and region of the provider's credentials and configuration."""
-    return Place(aws.get_partition().partition, aws.get_region().region, aws.get_caller_identity().account_id, prefix)
+    partition, region = aws.get_partition().partition, aws.get_region().region
+    return Place(partition, region, aws.get_caller_identity().account_id, prefix, role_path)
 
 
-def render_documents(project: Project, plan: Plan, place: Place) -> Iterator[tuple[str, str]]:
+def render_documents(project: Project, plan: Plan, place: Place, settings: StackSettings) -> Iterator[tuple[str, str]]:
     """(API, its document as text): nothing in it has to be made first.
 
     Raises:
         ProblemsError: API Gateway would refuse one for its size.
     """
     uri_of = lambda_uri(place.partition, place.region, place.account)
-    credentials = place.role_arn(place.integration_role)
+    credentials = settings.roles.integration_arn or place.role_arn(place.integration_role)
     examples = project.first_requests
     for api in plan.apis:
         document = build_document(plan, api, uri_of, examples=examples, credentials=credentials)
+        document = extend_document(document, api, place, settings.network)
         check_document(document)
         yield api.name, render_document(document).decode()
 
@@ -201,32 +210,41 @@ class Stack:
         return calling is None or self.outputs is None or bool(calling)
 
     @property
+    def logs(self) -> LogSettings:
+        """Of all log groups."""
+        settings = self.settings
+        return LogSettings(settings.log_retention_days, settings.keys.logs, settings.access_log_class)
+
+    @property
     def is_release(self) -> bool:
         """Whether some stage has a release canary, whose baseline keeps its code, its layer and its deployment."""
         return any(stage.canary and stage.canary.release for api in self.plan.apis for stage in api.stages)
 
 
-def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[BuiltPackage]) -> None:
+def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[BuiltPackage]) -> DeployedProject:
     """Every resource, and the exports."""
     plan, place, settings = stack.plan, stack.place, stack.settings
     # A stage sends no traffic before its functions are there, nor writes a log before it may.
-    stored = tuple(find_stored(plan, built, place))
-    roles = Roles("roles", RolesArgs(place, plan, stored, settings.log_groups))
+    stored = tuple(find_stored(plan, built, place, settings.keys.bucket))
+    tagged = tagging(settings.tags)
+    roles = Roles("roles", RolesArgs(place, plan, stored, settings.log_groups, settings), tagged)
     functions = [*make_functions(stack, built, stored, roles)]
     after: list[pulumi.Resource] = [*functions]
     if stack.logging.makes:
-        after.append(AccountLogging("api-logs", place))
+        after.append(AccountLogging("api-logs", place, settings.roles.boundary_arn, tagged))
     apis = {
         api.name: ApiComponent(
             api.name,
             RestApiArgs(
                 api,
                 documents[api.name],
-                settings.log_retention_days,
+                stack.logs,
+                settings.network,
                 after,
                 [roles],
                 disable_execute_api=stack.domain is not None and stack.domain.disable_execute_api,
             ),
+            tagged,
         )
         for api in plan.apis
     }
@@ -234,7 +252,7 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
         for stage in api.stages:
             # A hyphen, lest a stage be called as a function's package is.
             alarms = tuple(alarms_of_stage(place, api.name, stage))
-            Alarms(f"stage-{stage.name}", alarms, settings.alarm_actions)
+            Alarms(f"stage-{stage.name}", alarms, settings.alarm_actions, tagged)
     make_authorizer(stack, apis)
     make_domain(stack, apis)
     make_guard_rail(stack, apis)
@@ -247,6 +265,19 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     pulumi.export("account_logging", stack.logging.makes)
     pulumi.export("canary_routes", find_canary_routes(plan, stack.outputs or {}))
     export(plan, apis, dashboard)
+    stages = {name: (api, stage) for api in apis.values() for name, stage in api.stages.items()}
+    return DeployedProject(
+        plan=plan,
+        place=place,
+        rest_apis={name: api.rest_api for name, (api, _) in stages.items()},
+        stages={name: stage.stage for name, (_, stage) in stages.items()},
+        endpoints={name: stage.stage.invoke_url for name, (_, stage) in stages.items()},
+        api_keys={name: stage.key for name, (_, stage) in stages.items() if stage.key is not None},
+        functions={planned.name: served.function for planned, served in zip(plan.functions, functions, strict=True)},
+        aliases={planned.name: served.live for planned, served in zip(plan.functions, functions, strict=True)},
+        roles=roles.made,
+        dashboard=dashboard,
+    )
 
 
 def prune_versions(stack: Stack, functions: Sequence[ServedFunction], apis: Mapping[str, ApiComponent]) -> None:
@@ -274,13 +305,14 @@ def make_functions(
 ) -> Iterator[ServedFunction]:
     """Every function with its alarms and its package."""
     plan, place, settings = stack.plan, stack.place, stack.settings
+    tagged = tagging(settings.tags)
     kept = find_kept(built, stack.account.layers(place), place, None if stack.is_release else settings.keep_versions)
-    packages = Packages("packages", PackagesArgs(place, built, stored, kept))
+    packages = Packages("packages", PackagesArgs(place, built, stored, kept, settings.keys.bucket), tagged)
     alarmed = {entry.name for entry in find_alarmed(plan, stack.project.manifest)}
     groups = {entry.name: log_group_name(entry.name, settings.log_groups) for entry in plan.functions}
     shared: Mapping[str, pulumi.Output[str]] = {}
     if settings.log_groups != PER_FUNCTION:
-        shared = SharedLogs("logs", set(groups.values()), settings.log_retention_days).names
+        shared = SharedLogs("logs", set(groups.values()), stack.logs, tagged).names
     locations = {model.package: {LOCATION: model.location} for model in stored}
     for function in plan.functions:
         args = ServedFunctionArgs(
@@ -288,16 +320,17 @@ def make_functions(
             roles.role_of(function.name),
             packages.code_of(function.package),
             packages.layers_of(function.package),
-            settings.log_retention_days,
+            stack.logs,
+            settings,
             shared.get(groups[function.name]),
             has_next=stack.has_next,
             keep_live=stack.is_release,
             environment=locations.get(function.package, {}),
             after=[packages, roles],
         )
-        yield ServedFunction(function.package, args)
+        yield ServedFunction(function.package, args, tagged)
         if function.name in alarmed:
-            Alarms(function.package, tuple(alarms_of_function(function)), settings.alarm_actions)
+            Alarms(function.package, tuple(alarms_of_function(function)), settings.alarm_actions, tagged)
 
 
 def make_authorizer(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
@@ -305,7 +338,9 @@ def make_authorizer(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
     stages = {name: stage for api in apis.values() for name, stage in api.stages.items()}
     keys = rows_of(stack.plan, stages)
     if keys:
-        Authorizer("callers", AuthorizerArgs(stack.place, keys, stack.settings.log_retention_days))
+        Authorizer(
+            "callers", AuthorizerArgs(stack.place, keys, stack.logs, stack.settings), tagging(stack.settings.tags)
+        )
 
 
 def make_domain(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
@@ -315,7 +350,8 @@ def make_domain(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
         return
     stages = {name: stage for api in apis.values() for name, stage in api.stages.items()}
     default = stack.project.manifest.stages[0].name
-    made = ProjectDomain("domain", ProjectDomainArgs(domain, stages, default))
+    tagged = tagging(stack.settings.tags)
+    made = ProjectDomain("domain", ProjectDomainArgs(domain, stages, default), tagged)
     addresses = {name: f"https://{domain.name}/{domain.path_of(name)}" for name in stages}
     pulumi.export("domain", {"name": domain.name, "target": made.target, "addresses": addresses})
 
@@ -324,7 +360,8 @@ def make_guard_rail(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
     """The guard rail, where a canary is on that an alarm may end."""
     guarded = list(find_guarded(stack.plan, stack.project.manifest, apis))
     if guarded:
-        GuardRail("guard-rail", GuardRailArgs(stack.place, guarded, stack.settings.log_retention_days))
+        rail = GuardRailArgs(stack.place, guarded, stack.logs, stack.settings)
+        GuardRail("guard-rail", rail, tagging(stack.settings.tags))
 
 
 def export(plan: Plan, apis: Mapping[str, ApiComponent], dashboard: aws.cloudwatch.Dashboard) -> None:

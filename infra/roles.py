@@ -8,7 +8,7 @@ else has a name with that prefix and an underscore (`Place.prefix`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_aws as aws
@@ -23,6 +23,7 @@ from .policies import (
     API_GATEWAY,
     LAMBDA,
     TRACE,
+    VPC_ACCESS,
     Statement,
     allow,
     allow_invoke,
@@ -31,6 +32,7 @@ from .policies import (
     render_policy,
     render_trust,
 )
+from .stack.settings import StackSettings
 from .stored_models import StoredModel
 
 MODELS = "models"
@@ -46,12 +48,14 @@ class RolesArgs:
         plan: names the functions, and the models that a graph calls.
         stored: the models that functions fetch.
         log_groups: which functions share a log group, one of `LOG_GROUPINGS`.
+        settings: of the stack: existing roles, rules for those that are made, networks and keys.
     """
 
     place: Place
     plan: Plan
     stored: Sequence[StoredModel] = ()
     log_groups: str = PER_FUNCTION
+    settings: StackSettings = field(default_factory=StackSettings)
 
 
 POLICY_CHARACTERS = 10_240
@@ -59,32 +63,66 @@ POLICY_CHARACTERS = 10_240
 
 
 class Roles(pulumi.ComponentResource):
-    """Every role of the functions and of the API."""
+    """Every role of the functions and of the API, unless the company has made them.
+
+    Attributes:
+        made: the roles that this stack makes, by their names.
+    """
 
     def __init__(self, name: str, args: RolesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("turnout:infra:Roles", name, None, opts)
         self._place = args.place
-        self._by_function: dict[str, pulumi.Output[str]] = {}
-        for role, functions, statements in plan_roles(args):
-            arn = self._make(role, LAMBDA, statements)
-            self._by_function |= dict.fromkeys(functions, arn)
-        self._make(INTEGRATION, API_GATEWAY, [allow_invoke(args.place, [args.place.name("*")])])
+        self._boundary_arn = args.settings.roles.boundary_arn
+        self._by_function: dict[str, pulumi.Input[str]] = {}
+        self.made: dict[str, aws.iam.Role] = {}
+        existing = args.settings.roles
+        if existing.function_arn:
+            self._by_function = {function.name: existing.function_arn for function in args.plan.functions}
+        else:
+            for role, functions, statements in plan_roles(args):
+                arn = self._make(role, LAMBDA, statements)
+                self._by_function |= dict.fromkeys(functions, arn)
+        if not existing.integration_arn:
+            self._make(INTEGRATION, API_GATEWAY, [allow_invoke(args.place, [args.place.name("*")])])
         self.register_outputs({})
 
-    def role_of(self, function: str) -> pulumi.Output[str]:
+    def role_of(self, function: str) -> pulumi.Input[str]:
         """The role that the function runs as."""
         return self._by_function[function]
 
     def _make(self, name: str, service: str, statements: Sequence[Statement]) -> pulumi.Output[str]:
         within = pulumi.ResourceOptions(parent=self)
         trust = render_trust(self._place, service)
-        role = aws.iam.Role(name, name=self._place.name(name), assume_role_policy=trust, opts=within)
+        role = aws.iam.Role(
+            name,
+            name=self._place.name(name),
+            assume_role_policy=trust,
+            path=self._place.own_role_path,
+            permissions_boundary=self._boundary_arn or None,
+            opts=within,
+        )
+        self.made[name] = role
         aws.iam.RolePolicy(name, name="turnout", role=role.name, policy=render_policy(statements), opts=within)
         return role.arn
 
 
 def plan_roles(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]]]:
     """(role, the functions that run as it, what they may do): the models share one, unless they read an object."""
+    common = list(_of_all(args.settings))
+    for role, functions, statements in _plan_own(args):
+        yield role, functions, [*statements, *common]
+
+
+def _of_all(settings: StackSettings) -> Iterator[Statement]:
+    """What every function needs for the stack's networks and keys."""
+    if settings.network.subnet_ids:
+        yield VPC_ACCESS
+    if settings.keys.environment:
+        yield allow(["kms:Decrypt"], [settings.keys.environment])
+
+
+def _plan_own(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]]]:
+    """What each role allows whatever the stack's settings are."""
     place, plan = args.place, args.plan
     graphs = {graph.model: graph.node for graph in plan.graphs}
     models = [function for function in plan.functions if function.kind == "model"]

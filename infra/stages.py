@@ -12,6 +12,7 @@ from turnout.plan.values import StagePlan
 
 from .access.auth import AUTH_RESOURCES, make_consumer
 from .observability.access_logs import make_log_groups, render_format
+from .stack.log_groups import LogSettings
 
 HEALTH_RATE, HEALTH_BURST = 10_000, 5_000
 """Of health, which the stage's own throttle must not refuse: an account's limits, which hold for all of its APIs."""
@@ -26,7 +27,8 @@ class ApiStageArgs:
         api: the API's name.
         rest_api: its resource.
         deployment: the newest one.
-        log_retention_days: of the access log.
+        logs: of the access log.
+        web_acl_arn: of the web ACL that checks its requests, or empty.
         health_paths: paths that are not throttled.
         after: what must be there before a stage sends it traffic.
     """
@@ -35,8 +37,9 @@ class ApiStageArgs:
     api: str
     rest_api: aws.apigateway.RestApi
     deployment: aws.apigateway.Deployment
-    log_retention_days: int
+    logs: LogSettings
     health_paths: Sequence[str]
+    web_acl_arn: str = ""
     after: Sequence[pulumi.Resource] = ()
 
 
@@ -54,7 +57,7 @@ class ApiStage(pulumi.ComponentResource):
         super().__init__("turnout:infra:ApiStage", name, None, opts)
         within = pulumi.ResourceOptions(parent=self)
         planned = args.stage
-        log = make_log_groups(name, args.api, planned.name, args.log_retention_days, within)
+        log = make_log_groups(name, args.api, planned.name, args.logs, within)
         self.stage = aws.apigateway.Stage(
             name,
             rest_api=args.rest_api.id,
@@ -92,6 +95,8 @@ class ApiStage(pulumi.ComponentResource):
                         settings={"throttling_rate_limit": HEALTH_RATE, "throttling_burst_limit": HEALTH_BURST},
                         opts=within,
                     )
+        if args.web_acl_arn:
+            aws.wafv2.WebAclAssociation(name, resource_arn=self.stage.arn, web_acl_arn=args.web_acl_arn, opts=within)
         make_secret = AUTH_RESOURCES.get(planned.auth)
         self.key = None if make_secret is None else make_secret(f"{args.api}_{planned.name}", self.stage, within)
         self.consumer_keys = {

@@ -48,8 +48,17 @@ class StoredModel:
         return f"arn:{partition}:s3:::{self.location.removeprefix('s3://')}/*"
 
 
-def find_stored(plan: Plan, built: Sequence[BuiltPackage], place: Place) -> Iterator[StoredModel]:
-    """Every model that its function fetches: where the manifest says, or in the stack's own bucket by its digest."""
+def find_stored(
+    plan: Plan, built: Sequence[BuiltPackage], place: Place, kms_key_arn: str = ""
+) -> Iterator[StoredModel]:
+    """Every model that its function fetches: where the manifest says, or in the stack's own bucket by its digest.
+
+    Args:
+        plan: what is deployed.
+        built: the packages.
+        place: names the stack's bucket.
+        kms_key_arn: of the key that the stack's bucket is encrypted with, or empty.
+    """
     served = {(version.version.model, version.version.name): version for version in plan.versions}
     packages = {package.name: package for package in built}
     for function in plan.functions:
@@ -62,4 +71,4 @@ def find_stored(plan: Plan, built: Sequence[BuiltPackage], place: Place) -> Iter
             folder = parts.path.rpartition("/")[0].lstrip("/")
             yield StoredModel(function.package, parts.netloc, folder, files, version.version.kms_key_arn)
         else:
-            yield StoredModel(function.package, place.bucket, f"models/{version.sha256}", files)
+            yield StoredModel(function.package, place.bucket, f"models/{version.sha256}", files, kms_key_arn)

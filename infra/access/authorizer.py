@@ -24,6 +24,8 @@ from turnout.protocol.naming import LIVE
 from ..naming import Place
 from ..packages import RUNTIME
 from ..policies import LAMBDA, allow_logs, render_policy, render_trust
+from ..stack.log_groups import LogSettings, make_log_group
+from ..stack.settings import StackSettings
 from ..stages import ApiStage
 
 SOURCE = Path(callers.__file__)
@@ -38,12 +40,14 @@ class AuthorizerArgs:
     Args:
         place: names the resources.
         keys: of each stage with consumers, what decides about it, as `rows_of` makes them.
-        log_retention_days: of its log.
+        logs: of its log.
+        settings: of the stack.
     """
 
     place: Place
     keys: Mapping[str, list[tuple[dict[str, Any], pulumi.Output[str]]]]
-    log_retention_days: int
+    logs: LogSettings
+    settings: StackSettings
 
 
 class Authorizer(pulumi.ComponentResource):
@@ -53,21 +57,25 @@ class Authorizer(pulumi.ComponentResource):
         super().__init__("turnout:infra:Authorizer", name, None, opts)
         within = pulumi.ResourceOptions(parent=self)
         place, function_name = args.place, args.place.name(CALLERS)
-        log = aws.cloudwatch.LogGroup(
-            name, name=log_group_name(function_name), retention_in_days=args.log_retention_days, opts=within
-        )
-        role = aws.iam.Role(name, name=function_name, assume_role_policy=render_trust(place, LAMBDA), opts=within)
-        policy = aws.iam.RolePolicy(
-            name,
-            name="turnout",
-            role=role.name,
-            policy=render_policy([allow_logs(place, log_group_name(function_name))]),
-            opts=within,
-        )
+        log = make_log_group(name, log_group_name(function_name), args.logs, within)
+        role: pulumi.Input[str] = args.settings.roles.function_arn
+        policies: list[pulumi.Resource] = []
+        if not role:
+            made = aws.iam.Role(
+                name,
+                name=function_name,
+                assume_role_policy=render_trust(place, LAMBDA),
+                path=place.own_role_path,
+                permissions_boundary=args.settings.roles.boundary_arn or None,
+                opts=within,
+            )
+            policy = render_policy([allow_logs(place, log_group_name(function_name))])
+            policies.append(aws.iam.RolePolicy(name, name="turnout", role=made.name, policy=policy, opts=within))
+            role = made.arn
         function = aws.lambda_.Function(
             name,
             name=function_name,
-            role=role.arn,
+            role=role,
             runtime=RUNTIME,
             handler=f"{SOURCE.stem}.handler",
             code=render_table(args.keys).apply(_make_code),
@@ -75,8 +83,8 @@ class Authorizer(pulumi.ComponentResource):
             memory_size=MEMORY_MB,
             timeout=TIMEOUT_S,
             publish=True,
-            logging_config={"log_format": "JSON", "log_group": log.name},
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
+            logging_config={"log_format": args.settings.log_format, "log_group": log.name},
+            opts=pulumi.ResourceOptions(parent=self, depends_on=policies),
         )
         aws.lambda_.Alias(name, name=LIVE, function_name=function.name, function_version=function.version, opts=within)
         self.register_outputs({})

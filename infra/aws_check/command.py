@@ -61,7 +61,11 @@ def main(arguments: Sequence[str]) -> int:
     project = SampleProject(home / "project")
     client = make_clients(options.region)
     settings = {"turnout:log_retention_days": "1"}
-    stack = ThrowawayStack(home, name, options.region, lambda: deploy(project.folder), settings=settings)
+
+    def program() -> None:
+        deploy(project.folder)
+
+    stack = ThrowawayStack(home, name, options.region, program, settings=settings)
     say(f"Stack {name} in {options.region}. If this is killed: aws-check --clean")
     return run(AwsCheck(project, stack, name, call_aws, client, begin=lambda step: say(f"{step} ...")))
 

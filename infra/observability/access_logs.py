@@ -17,6 +17,7 @@ from turnout.protocol.aws.access_log import ACCESS_LOG_FIELDS, CALLER_FIELD
 
 from ..naming import Place
 from ..policies import API_GATEWAY, render_trust
+from ..stack.log_groups import LogSettings, make_log_group
 
 
 def render_format(*, has_consumers: bool) -> str:
@@ -30,12 +31,12 @@ PUSH_TO_LOGS = "service-role/AmazonAPIGatewayPushToCloudWatchLogs"
 
 
 def make_log_groups(
-    name: str, api: str, stage: str, retention_days: int, opts: pulumi.ResourceOptions
+    name: str, api: str, stage: str, settings: LogSettings, opts: pulumi.ResourceOptions
 ) -> aws.cloudwatch.LogGroup:
     """The stage's log group; the canary has one of its own."""
     group = f"/aws/apigateway/{api}/{stage}"
-    log = aws.cloudwatch.LogGroup(name, name=group, retention_in_days=retention_days, opts=opts)
-    aws.cloudwatch.LogGroup(f"{name}_canary", name=f"{group}/Canary", retention_in_days=retention_days, opts=opts)
+    log = make_log_group(name, group, settings, opts, settings.access_log_class)
+    make_log_group(f"{name}_canary", f"{group}/Canary", settings, opts, settings.access_log_class)
     return log
 
 
@@ -93,11 +94,20 @@ class AccountLogging(pulumi.ComponentResource):
     API of the region.
     """
 
-    def __init__(self, name: str, place: Place, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, place: Place, boundary_arn: str = "", opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("turnout:infra:AccountLogging", name, None, opts)
         within = pulumi.ResourceOptions(parent=self, retain_on_delete=True)
         trust = render_trust(place, API_GATEWAY)
-        role = aws.iam.Role(name, name=place.logs_role, assume_role_policy=trust, opts=within)
+        role = aws.iam.Role(
+            name,
+            name=place.logs_role,
+            assume_role_policy=trust,
+            path=place.own_role_path,
+            permissions_boundary=boundary_arn or None,
+            opts=within,
+        )
         policy = f"arn:{place.partition}:iam::aws:policy/{PUSH_TO_LOGS}"
         attached = aws.iam.RolePolicyAttachment(name, role=role.name, policy_arn=policy, opts=within)
         aws.apigateway.Account(

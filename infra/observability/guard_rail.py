@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from ..api import ApiComponent
 from ..naming import Place
 from ..packages import RUNTIME
 from ..policies import DESCRIBE_ALARMS, LAMBDA, allow, allow_logs, render_policy, render_trust
+from ..stack.log_groups import LogSettings, make_log_group
+from ..stack.settings import StackSettings
 
 SOURCE = Path(__file__).with_name("guard_rail_function.py")
 
@@ -62,7 +64,8 @@ class GuardRailArgs:
 
     place: Place
     guarded: Sequence[Guarded]
-    log_retention_days: int
+    logs: LogSettings
+    settings: StackSettings = field(default_factory=StackSettings)
 
 
 class GuardRail(pulumi.ComponentResource):
@@ -78,18 +81,35 @@ class GuardRail(pulumi.ComponentResource):
             self._check_now(guarded, function, policy)
         self.register_outputs({})
 
-    def _make_function(self, name: str, args: GuardRailArgs) -> tuple[aws.lambda_.Function, aws.iam.RolePolicy]:
+    def _make_function(self, name: str, args: GuardRailArgs) -> tuple[aws.lambda_.Function, list[pulumi.Resource]]:
         function_name = args.place.guard_rail
-        log = aws.cloudwatch.LogGroup(
+        log = make_log_group(name, log_group_name(function_name), args.logs, self._within)
+        existing = args.settings.roles.guard_rail_arn
+        role, policy = (existing, []) if existing else self._make_role(name, args)
+        function = aws.lambda_.Function(
             name,
-            name=log_group_name(function_name),
-            retention_in_days=args.log_retention_days,
+            name=function_name,
+            role=role,
+            runtime=RUNTIME,
+            handler=f"{SOURCE.stem}.handler",
+            code=pulumi.AssetArchive({SOURCE.name: pulumi.FileAsset(str(SOURCE))}),
+            architectures=["arm64"],
+            memory_size=256,
+            timeout=30,
+            logging_config={"log_format": args.settings.log_format, "log_group": log.name},
             opts=self._within,
         )
+        return function, policy
+
+    def _make_role(self, name: str, args: GuardRailArgs) -> tuple[pulumi.Output[str], list[pulumi.Resource]]:
+        """The function's role, and its policy: to change the canaries of these stages, and to read alarms."""
+        function_name = args.place.guard_rail
         role = aws.iam.Role(
             name,
             name=function_name,
             assume_role_policy=render_trust(args.place, LAMBDA),
+            path=args.place.own_role_path,
+            permissions_boundary=args.settings.roles.boundary_arn or None,
             opts=self._within,
         )
         stages = [guarded.rest_api_id.apply(_stage_arn(args.place, guarded.stage)) for guarded in args.guarded]
@@ -103,20 +123,7 @@ class GuardRail(pulumi.ComponentResource):
             )
         )
         attached = aws.iam.RolePolicy(name, name="turnout", role=role.name, policy=policy, opts=self._within)
-        function = aws.lambda_.Function(
-            name,
-            name=function_name,
-            role=role.arn,
-            runtime=RUNTIME,
-            handler=f"{SOURCE.stem}.handler",
-            code=pulumi.AssetArchive({SOURCE.name: pulumi.FileAsset(str(SOURCE))}),
-            architectures=["arm64"],
-            memory_size=256,
-            timeout=30,
-            logging_config={"log_format": "JSON", "log_group": log.name},
-            opts=self._within,
-        )
-        return function, attached
+        return role.arn, [attached]
 
     def _make_rules(self, guarded: Guarded, function: aws.lambda_.Function) -> None:
         stage = guarded.stage
@@ -165,7 +172,7 @@ class GuardRail(pulumi.ComponentResource):
             opts=self._within,
         )
 
-    def _check_now(self, guarded: Guarded, function: aws.lambda_.Function, policy: aws.iam.RolePolicy) -> None:
+    def _check_now(self, guarded: Guarded, function: aws.lambda_.Function, policy: Sequence[pulumi.Resource]) -> None:
         """Call the function once the stage has its canary, and again whenever the canary has changed."""
         canary = guarded.canary
         checked = aws.lambda_.Invocation(
@@ -173,7 +180,7 @@ class GuardRail(pulumi.ComponentResource):
             function_name=function.name,
             input=_check_of(guarded),
             triggers={"canary": json.dumps([canary.percent, sorted(canary.overrides.items()), canary.release])},
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[guarded.made, policy]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[guarded.made, *policy]),
         )
         checked.result.apply(_warn_of_end(guarded.stage))
 

@@ -69,7 +69,7 @@ class Program:
 
 
 def run_program(
-    deploy: Callable[[], None],
+    deploy: Callable[[], object],
     *,
     stack: str = "test",
     preview: bool = False,
@@ -92,7 +92,7 @@ def run_program(
 
 
 def _run(
-    deploy: Callable[[], None],
+    deploy: Callable[[], object],
     stack: str,
     preview: bool,
     answers: Mapping[str, Mapping[str, Any]],

@@ -105,6 +105,7 @@ INSIDE = {
     "turnout.cli.requests": "turnout.cli",
     "infra.observability": "infra",
     "infra.access": "infra",
+    "infra.stack": "infra",
     "router_lambda.general": "router_lambda",
     "router_lambda.graphs": "router_lambda",
     "model_lambdas.function": "model_lambdas",

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import boto3
 import pytest
 
+from tests.builders.iam import Call, refused_by
 from tests.engine.life import LEAVES_LOOPS, Life, functions, touched
+from tests.engine.project import ChangingProject
 from tests.engine.stand_in.aws import REGION
+from tests.engine.stand_in.clients import RECORDER
 from tests.engine.stand_in.gateway_resources import set_logs_role
+from turnout.artifacts.artifact import Artifact
+from turnout.manifest.parser import Manifest
+from turnout.plan.deployer_policy import DeployerScope, build_deployer_policies
+from turnout.plan.planner import make_plan
+from turnout.project.project import load_project
 
 pytestmark = LEAVES_LOOPS
 
@@ -107,6 +115,56 @@ def test_stack_lives_from_nothing_to_nothing(life: Life) -> None:
     assert boto3.client("apigateway").get_account()["cloudwatchRoleArn"] == role["Arn"]
     assert boto3.client("logs").describe_log_groups()["logGroups"] == []
     assert boto3.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
+
+    # The policy for whoever deploys allows each call of this life, and of another stack nothing that has a name.
+    plan = make_plan(*manifest_of(project), stack="test")
+    policies = build_deployer_policies(plan, DeployerScope(region=REGION, account="123456789012"))
+    assert len(RECORDER.calls) > 100
+    assert refused_by(policies, RECORDER.calls) == []
+    listed = {"cloudwatch:DescribeAlarms"}  # which AWS does not limit to names
+    named = {call for call in RECORDER.calls if "turnout-test" in call.resource and call.action not in listed}
+    others = {Call(call.action, call.resource.replace("turnout-test", "turnout-prod")) for call in named}
+    assert refused_by(policies, others) == sorted(others, key=lambda call: (call.action, call.resource))
+    used = {call.action for call in RECORDER.calls}
+    changes = {action for action in changing_actions(policies) if action not in used}
+    assert changes <= OTHER_STACKS
+
+
+OTHER_STACKS = {
+    *(f"lambda:{action}" for action in (
+        "DeleteFunctionConcurrency", "DeleteFunctionEventInvokeConfig", "DeleteProvisionedConcurrencyConfig",
+        "InvokeFunction", "PublishVersion", "PutFunctionConcurrency", "PutFunctionEventInvokeConfig",
+        "PutProvisionedConcurrencyConfig", "UpdateAlias", "UpdateFunctionCode", "UpdateFunctionConfiguration",
+        "UpdateFunctionEventInvokeConfig",
+    )),
+    *(f"logs:{action}" for action in (
+        "AssociateKmsKey", "CreateLogDelivery", "DeleteLogDelivery", "DeleteRetentionPolicy", "DisassociateKmsKey",
+        "PutResourcePolicy", "UpdateLogDelivery",
+    )),
+    *(f"iam:{action}" for action in (
+        "AttachRolePolicy", "DetachRolePolicy", "PassRole", "PutRolePermissionsBoundary", "UpdateAssumeRolePolicy",
+        "UpdateRole",
+    )),
+    "apigateway:PUT",
+    *(f"s3:{action}" for action in (
+        "CreateBucket", "DeleteBucket", "DeleteObject", "DeleteObjectVersion", "PutBucketPublicAccessBlock",
+        "PutBucketTagging", "PutEncryptionConfiguration", "PutObject", "PutObjectTagging",
+    )),
+}  # fmt: skip
+"""What the policy allows and this life does not change: what other projects ask for, or AWS checks by itself."""
+
+
+def changing_actions(policies: list[dict[str, Any]]) -> set[str]:
+    """The actions that change something, tags aside."""
+    actions = {action for policy in policies for entry in policy["Statement"] for action in entry["Action"]}
+    reads = ("Get", "List", "Describe", "Tag", "Untag", "GET")
+    return {action for action in actions if not action.partition(":")[2].startswith(reads)}
+
+
+def manifest_of(project: ChangingProject) -> tuple[Manifest, Mapping[tuple[str, str], Artifact]]:
+    """The project as it is now."""
+    loaded = load_project(project.folder)
+    return loaded.manifest, loaded.artifacts
 
 
 def test_release_canary_gets_the_new_code_and_its_baseline_keeps_the_old(life: Life) -> None:

@@ -261,6 +261,7 @@ OTHER: Mapping[str, Any] = {
     "stages": 77,
     "code_storage_gb": 7,
     "concurrency": 7,
+    "integration_timeout_s": 60,
     "provisioned": 7,
     "reserved_concurrency": 3,
     "snap_start": True,

@@ -8,6 +8,7 @@ import pytest
 
 from tests.builders.manifests import Artifacts, artifacts_of, large_manifest, manifest, model, signature, stage
 from turnout.manifest.parser import (
+    AccountQuotas,
     Canary,
     Capture,
     Jwt,
@@ -123,6 +124,16 @@ def test_stack_and_platform_are_part_of_every_name() -> None:
 
 def test_integrations_always_get_the_whole_29_seconds() -> None:
     assert {route.timeout_ms for route in plan_of(manifest()).apis[0].routes} == {29_000}
+
+
+def test_raised_timeout_is_of_every_route_and_router() -> None:
+    of = replace(manifest((model(routing=Routing(fallback="v1")),)), quotas=AccountQuotas(integration_timeout_s=60))
+    plan = plan_of(of)
+    assert {route.timeout_ms for api in plan.apis for route in api.routes} == {60_000}
+    assert {entry.settings.timeout_s for entry in plan.functions if entry.kind != "model"} == {60}
+    slow = replace(of.models[0], versions=tuple(replace(entry, timeout_s=50) for entry in of.models[0].versions))
+    assert not [entry for entry in plan_of(replace(of, models=(slow,))).quotas if entry.exceeded]
+    assert [entry for entry in plan_of(manifest((slow,))).quotas if entry.exceeded]
 
 
 def test_model_of_several_words_has_a_variable_in_camel_case() -> None:

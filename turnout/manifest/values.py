@@ -215,6 +215,7 @@ class AccountQuotas:
         code_storage_gb: of all functions' versions and layers.
         concurrency: calls that run at once; None where not set.
         memory_mb: of a function; None where not set.
+        integration_timeout_s: after which API Gateway ends a request.
     """
 
     resources: int = 300
@@ -222,6 +223,7 @@ class AccountQuotas:
     code_storage_gb: int = 75
     concurrency: int | None = None
     memory_mb: int | None = None
+    integration_timeout_s: int = 29
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import Any
 from turnout.manifest.parser import Manifest, Prices
 from turnout.plan.call_costs import LOG_LINE_BYTES, CallCosts, MillionCalls, gigabytes_of
 from turnout.plan.checks.quotas import is_stored
+from turnout.plan.checks.used_versions import find_used_versions
 from turnout.plan.guard_alarms import find_guard_alarms
-from turnout.plan.used_versions import find_used_versions
 from turnout.plan.values import Function, Plan
 
 NOTED = "2026-11"

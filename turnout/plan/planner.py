@@ -23,7 +23,7 @@ from turnout.plan.checks.size_estimates import estimate_document
 from turnout.plan.functions import plan_functions, plan_packages
 from turnout.plan.routes import OPEN_INFERENCE, plan_routes
 from turnout.plan.stages import find_packed, find_routed, plan_stage
-from turnout.plan.values import Api, Note, Plan, Route, RuntimeSizes, ServedGraph, ServedVersion, StagePlan
+from turnout.plan.values import Api, Function, Note, Plan, Route, RuntimeSizes, ServedGraph, ServedVersion, StagePlan
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.naming import function_prefix, route_variable_name, variable_name
 from turnout.protocol.routing.packed_choices import is_packed
@@ -88,14 +88,21 @@ def _assemble(
     """The plan but for its quotas and notes, whether it can work or not."""
     prefix = function_prefix(manifest.platform, stack)
     routed = find_routed(manifest)
-    functions = tuple(plan_functions(manifest.models, routed, prefix))
+    timeout_s = manifest.quotas.integration_timeout_s
+    functions = tuple(_give_time(function, timeout_s) for function in plan_functions(manifest.models, routed, prefix))
     asynchronous = any(stage.asynchronous is not None for stage in manifest.stages)
-    direct = tuple(plan_routes(manifest.models, prefix, manifest.open_inference, asynchronous=asynchronous))
+    direct = tuple(
+        replace(route, timeout_ms=timeout_s * 1000)
+        for route in plan_routes(manifest.models, prefix, manifest.open_inference, asynchronous=asynchronous)
+    )
     packed = find_packed(manifest)
     shared = choose_shared(manifest, versions, graphs, direct)
     stages = tuple(plan_stage(stage, manifest.models, packed=packed) for stage in manifest.stages)
     routes = {
-        choice: tuple(plan_routes(manifest.models, prefix, choice, shared=shared, asynchronous=asynchronous))
+        choice: tuple(
+            replace(route, timeout_ms=timeout_s * 1000)
+            for route in plan_routes(manifest.models, prefix, choice, shared=shared, asynchronous=asynchronous)
+        )
         for choice in OPEN_INFERENCE
     }
     return Plan(
@@ -165,6 +172,13 @@ def _signatures(versions: Sequence[ServedVersion]) -> dict[tuple[str, str], Sign
         for served in versions
         if served.signature is not UNREAD
     }
+
+
+def _give_time(function: Function, timeout_s: int) -> Function:
+    """A router waits as long as API Gateway does."""
+    if function.kind == "model" or function.settings.timeout_s >= timeout_s:
+        return function
+    return replace(function, settings=replace(function.settings, timeout_s=timeout_s))
 
 
 def _plan_apis(stages: Sequence[StagePlan], routes: tuple[Route, ...], prefix: str) -> tuple[Api, ...]:

@@ -190,3 +190,20 @@ def test_a_version_that_does_not_start_is_reported(project: Path, capsys: pytest
     manifest.write_text(manifest.read_text().replace("artifact:", "transform: transform.py, artifact:"))
     assert main(["plan", "-m", str(project), "--cold-start", "--json"]) == 1
     assert "does not start: " in capsys.readouterr().err
+
+
+def test_command_prints_the_policy_with_what_the_stacks_file_asks_for(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "Pulumi.prod.yaml").write_text(
+        "config:\n  aws:region: eu-west-1\n  turnout:role_path: /ml/\n  turnout:subnet_ids:\n    - subnet-1\n"
+    )
+    command = ["plan", "-m", str(project), "--stack", "prod", "--deployer-policy"]
+    assert main([*command, "--account", "123456789012", "--region", "eu-west-1"]) == 0
+    out, err = capsys.readouterr()
+    printed = json.loads(out)
+    policies = printed if isinstance(printed, list) else [printed]
+    rows = {entry["Sid"]: entry for policy in policies for entry in policy["Statement"]}
+    assert "Networks" in rows
+    assert rows["Roles"]["Resource"][0] == "arn:aws:iam::123456789012:role/ml/shop-prod_*"
+    assert ("policies: one has no room" in err) == (len(policies) > 1)

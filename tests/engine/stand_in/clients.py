@@ -7,8 +7,15 @@ from typing import Any
 
 import boto3
 
+from tests.builders.iam import Recorder
+
+RECORDER = Recorder()
+"""What the stand-in calls, for the policy of whoever deploys; emptied when an account begins."""
+
 
 @cache
 def client_of(service: str) -> Any:
     """The service's client; the cache is cleared when an account begins."""
-    return boto3.client(service)
+    client = boto3.client(service)
+    RECORDER.listen(client)
+    return client

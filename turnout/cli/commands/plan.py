@@ -9,7 +9,7 @@ import typer
 
 from turnout.cli.canary.status import OutputsOption, read_outputs
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load, try_all
-from turnout.cli.output import CommandError, counted, passing_remark, say, say_json, say_section, say_table
+from turnout.cli.output import CommandError, counted, notify, passing_remark, say, say_json, say_section, say_table
 from turnout.wording import size_text
 
 if TYPE_CHECKING:
@@ -32,6 +32,16 @@ CallMsOption = Annotated[
     float,
     typer.Option("--call-ms", metavar="MS", min=0, max=900_000, help="Duration of a call that the cost assumes."),
 ]
+DeployerPolicyOption = Annotated[
+    bool,
+    typer.Option("--deployer-policy", help="Print only the IAM policy that `pulumi up` of this stack needs, as JSON."),
+]
+AccountOption = Annotated[
+    str, typer.Option("--account", metavar="ID", help="Limit --deployer-policy to an AWS account.", show_default=False)
+]
+RegionOption = Annotated[
+    str, typer.Option("--region", metavar="NAME", help="Limit --deployer-policy to a region.", show_default=False)
+]
 StackOption = Annotated[
     str, typer.Option("--stack", metavar="NAME", help="The stack, which is part of every resource name.")
 ]
@@ -44,6 +54,9 @@ def plan(
     cold_start: ColdStartOption = False,
     call_ms: CallMsOption = 20.0,
     outputs: OutputsOption = "",
+    deployer_policy: DeployerPolicyOption = False,
+    account: AccountOption = "*",
+    region: RegionOption = "*",
     as_json: JsonOption = False,
 ) -> None:
     """Show what will be served and deployed.
@@ -65,6 +78,9 @@ def plan(
 
     project = load(manifest)
     made = make_plan(project.manifest, project.artifacts, stack=stack)
+    if deployer_policy:
+        say_deployer_policy(made, project, account, region)
+        return
     costs = require_budget(made, project.manifest, call_ms)
     deployed = read_outputs(outputs)
     differences = None if deployed is None else compare_costs(costs, deployed)
@@ -83,6 +99,21 @@ def plan(
         say_differences(differences)
     if starts is not None:
         say_cold_starts(starts)
+
+
+def say_deployer_policy(made: Plan, project: Project, account: str, region: str) -> None:
+    """Print the policies as JSON: the one, or a list where IAM has no room for all of it in one."""
+    from turnout.plan.deployer_policy import DeployerScope, build_deployer_policies
+    from turnout.project.stack_settings import read_stack_settings
+
+    partition = "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
+    settings = read_stack_settings(project.manifest.path.parent, made.stack)
+    policies = build_deployer_policies(
+        made, DeployerScope(partition, region, account, settings, project.manifest.domain)
+    )
+    if len(policies) > 1:
+        notify(f"{len(policies)} policies: one has no room for all statements. Attach all of them.")
+    say_json(policies[0] if len(policies) == 1 else policies)
 
 
 def measure(project: Project) -> list[ColdStart]:

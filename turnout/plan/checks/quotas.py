@@ -26,7 +26,6 @@ FUNCTION_NAME_CHARACTERS = 64
 ENVIRONMENT_BYTES = 4 * 1024
 UNZIPPED_BYTES = 250 * MB
 DIRECT_ZIP_BYTES = 50 * MB
-INTEGRATION_TIMEOUT_S = 29
 DOCUMENT_BYTES = 6 * MB
 SCHEMA_BYTES = 400 * 1024
 
@@ -129,7 +128,7 @@ def count_quotas(plan: Plan, account: AccountQuotas = DEFAULT_QUOTAS) -> Iterato
         for stage in api.stages:
             yield from _of_stage(stage)
     for function in plan.functions:
-        yield from _of_function(function)
+        yield from _of_function(function, account.integration_timeout_s)
     models = {package.name: package for package in plan.packages}
     for function in plan.functions:
         if function.kind == "model":
@@ -290,7 +289,7 @@ def _of_stage(stage: StagePlan) -> Iterator[Count]:
     )
 
 
-def _of_function(function: Function) -> Iterator[Count]:
+def _of_function(function: Function, integration_timeout_s: int) -> Iterator[Count]:
     path: tuple[str, ...] = ("models", function.model) if function.model else ("platform",)
     if function.version:
         path = (*path, "versions", function.version)
@@ -301,9 +300,9 @@ def _of_function(function: Function) -> Iterator[Count]:
     )
     if function.kind == "model" and not function.settings.asynchronous:
         yield Count(
-            Quota("timeout", function.name, function.settings.timeout_s, INTEGRATION_TIMEOUT_S, "s"),
+            Quota("timeout", function.name, function.settings.timeout_s, integration_timeout_s, "s"),
             (*path, "timeout_s"),
-            f"API Gateway ends a call at {INTEGRATION_TIMEOUT_S} s with a 504, whatever the function's own timeout.",
+            f"API Gateway ends a call at {integration_timeout_s} s with a 504, whatever the function's own timeout.",
             hard=False,
         )
     environment = function.settings.environment

@@ -1,0 +1,67 @@
+"""The resource policy of a REST API: from where it can be called.
+
+It is part of the document: an import overwrites a policy that stands elsewhere.
+Source: API Gateway Developer Guide, "API Gateway resource policy examples", "How API Gateway resource policies affect
+authorization workflow".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from turnout.plan.values import Api
+
+from .naming import Place
+from .stack.settings import NetworkSettings
+
+INVOKE = "execute-api:Invoke"
+ANYWHERE = "execute-api:/*"
+"""Within a document API Gateway completes it with the API's own ARN."""
+
+SIGNED = "iam"
+
+
+def extend_document(document: dict[str, Any], api: Api, place: Place, network: NetworkSettings) -> dict[str, Any]:
+    """Return the document with the API's resource policy and, for a private one, its VPC endpoints."""
+    added: dict[str, Any] = {}
+    statements = list(build_statements(api, place, network))
+    if statements:
+        added["x-amazon-apigateway-policy"] = {"Version": "2012-10-17", "Statement": statements}
+    if network.vpc_endpoint_ids:
+        ids = list(network.vpc_endpoint_ids)
+        added["x-amazon-apigateway-endpoint-configuration"] = {"vpcEndpointIds": ids}
+    return {**document, **added} if added else document
+
+
+def build_statements(api: Api, place: Place, network: NetworkSettings) -> Iterator[dict[str, Any]]:
+    """Yield the statements; none for an API that everybody may reach.
+
+    A signed call (`auth: iam`) needs its caller's own permission: a statement that allows everybody would replace it.
+    So only the account is allowed, and everybody the health routes, which are not signed.
+    """
+    if not network.vpc_endpoint_ids and not network.allowed_ips:
+        return
+    if api.auth == SIGNED:
+        yield _allow({"AWS": f"arn:{place.partition}:iam::{place.account}:root"}, [ANYWHERE])
+        health = sorted({route.path for route in api.routes if route.kind == "health"})
+        paths = [path.replace("{check}", "*") for path in health]
+        resources = [f"execute-api:/*/{method}{path}" for path in paths for method in ("GET", "HEAD", "OPTIONS")]
+        yield _allow("*", resources)
+    else:
+        yield _allow("*", [ANYWHERE])
+    if network.vpc_endpoint_ids:
+        yield _deny("StringNotEquals", "aws:SourceVpce", network.vpc_endpoint_ids)
+    if network.allowed_ips:
+        # Through a VPC endpoint the caller's address is another key.
+        source = "aws:VpcSourceIp" if network.vpc_endpoint_ids else "aws:SourceIp"
+        yield _deny("NotIpAddress", source, network.allowed_ips)
+
+
+def _allow(principal: Any, resources: list[str]) -> dict[str, Any]:
+    return {"Effect": "Allow", "Principal": principal, "Action": INVOKE, "Resource": resources}
+
+
+def _deny(operator: str, key: str, values: tuple[str, ...]) -> dict[str, Any]:
+    condition = {operator: {key: list(values)}}
+    return {"Effect": "Deny", "Principal": "*", "Action": INVOKE, "Resource": [ANYWHERE], "Condition": condition}

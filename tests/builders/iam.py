@@ -1,0 +1,116 @@
+"""Calls of boto3 as IAM sees them, and whether policies allow them."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+ACCOUNT = "123456789012"
+
+ACTIONS = {
+    "s3:DeletePublicAccessBlock": "s3:PutBucketPublicAccessBlock",
+    "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:ListObjectVersions": "s3:ListBucketVersions",
+    "lambda:Invoke": "lambda:InvokeFunction",
+}
+"""Operations whose action has another name. Source: Service Authorization Reference."""
+
+VERBS = {"get": "GET", "put": "PUT", "create": "POST", "delete": "DELETE", "update": "PATCH", "import": "PUT"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """An action on a resource."""
+
+    action: str
+    resource: str
+
+
+@dataclass
+class Recorder:
+    """Every call that the clients make to which it listens."""
+
+    calls: set[Call] = field(default_factory=set)
+
+    def listen(self, client: Any) -> None:
+        """Note each call of a client from now on."""
+        client.meta.events.register("before-call", self._note)
+
+    def _note(self, model: Any, params: Mapping[str, Any], **_: Any) -> None:
+        service = model.service_model.service_name
+        given = params["context"].get("input_params") or {}
+        self.calls.add(call_of(service, model.name, params, given, params["context"]["client_region"]))
+
+
+def call_of(service: str, operation: str, sent: Mapping[str, Any], given: Mapping[str, Any], region: str) -> Call:
+    """What IAM is asked about one call."""
+    if service == "apigateway":
+        return Call(f"apigateway:{sent['method']}", f"arn:aws:apigateway:{region}::{sent['url_path']}")
+    name = f"{service}:{operation}"
+    action = ACTIONS.get(name, re.sub(r"\d{8}$", "", name))
+    return Call(action, resource_of(service, sent, given, region))
+
+
+def resource_of(service: str, sent: Mapping[str, Any], given: Mapping[str, Any], region: str) -> str:
+    """The ARN that a call names, `*` where it names none."""
+    path = [part for part in sent["url_path"].split("?")[0].split("/") if part]
+    root = f"arn:aws:{service}:{region}:{ACCOUNT}"
+    match service:
+        case "lambda" if "functions" in path[:2] and len(path) > 2:
+            return f"{root}:function:{path[2]}"
+        case "lambda" if "layers" in path[:2] and len(path) > 2:
+            return f"{root}:layer:{path[2]}"
+        case "s3" if path:
+            return f"arn:aws:s3:::{'/'.join(path)}"
+        case "iam":
+            return f"arn:aws:iam::{ACCOUNT}:role/{sent['body']['RoleName']}" if "RoleName" in sent["body"] else "*"
+    names = named_in(sent)
+    match service:
+        case "lambda" if "FunctionName" in names:
+            return f"{root}:function:{names['FunctionName']}"
+        case "logs" if "logGroupName" in names:
+            return f"{root}:log-group:{names['logGroupName']}"
+        case "events" if "Rule" in names or "Name" in names:
+            return f"{root}:rule/{names.get('Rule') or names['Name']}"
+        case "cloudwatch" if "AlarmName" in names or "AlarmNames" in names:
+            return f"{root}:alarm:{names.get('AlarmName') or names['AlarmNames'][0]}"
+        case "cloudwatch" if "DashboardName" in names or "DashboardNames" in names:
+            return f"arn:aws:cloudwatch::{ACCOUNT}:dashboard/{names.get('DashboardName') or names['DashboardNames'][0]}"
+    return "*"
+
+
+def named_in(sent: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parameters in a request's body, JSON or a form."""
+    import json
+
+    body = sent["body"]
+    if isinstance(body, bytes | str):
+        try:
+            content = json.loads(body or "{}")
+        except ValueError:
+            return {}
+        return content if isinstance(content, dict) else {}
+    names = {key: value for key, value in body.items() if "." not in key}
+    for key, value in body.items():
+        if key.endswith(".member.1"):
+            names.setdefault(key.removesuffix(".member.1"), [value])
+    return names
+
+
+def refused_by(policies: Iterable[Mapping[str, Any]], calls: Iterable[Call]) -> list[Call]:
+    """The calls that no statement allows."""
+    statements = [statement for policy in policies for statement in policy["Statement"]]
+    return sorted(
+        (call for call in calls if not any(_allows(statement, call) for statement in statements)),
+        key=lambda call: (call.action, call.resource),
+    )
+
+
+def _allows(statement: Mapping[str, Any], call: Call) -> bool:
+    if call.action not in statement["Action"]:
+        return False
+    return any(fnmatch.fnmatchcase(call.resource, pattern) for pattern in statement["Resource"])

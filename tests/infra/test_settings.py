@@ -1,0 +1,242 @@
+"""The stack's configuration: what each key changes, and bad values, refused before anything is made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pulumi
+import pytest
+
+from infra.deployed import DeployedProject
+from infra.program import deploy
+from tests.builders.deployed import KnownAccount, deployed, packages_of, policy_of, project_of
+from tests.builders.manifests import manifest, model, stage
+from tests.builders.pulumi_program import ACCOUNT, REGION, Program, run_program
+from turnout.manifest.parser import Canary, Jwt
+
+SUBNETS, GROUPS = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"], ["sg-0123456789abcdef0"]
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
+ENDPOINT = "vpce-0123456789abcdef0"
+CANARY = stage(canary=Canary(10.0, {"iris": "v2"}))
+
+
+def key_of(resource: str) -> str:
+    return KEY.replace("1111", resource)
+
+
+@pytest.fixture(scope="module")
+def ruled() -> Program:
+    """A stack with a canary under every rule of a company at once."""
+    return deployed(
+        manifest(stages=(replace(CANARY, auth="api_key"),)),
+        subnet_ids=json.dumps(SUBNETS),
+        security_group_ids=GROUPS[0],
+        vpc_endpoint_ids=ENDPOINT,
+        allowed_ips="203.0.113.0/24, 2001:db8::/32",
+        web_acl_arn=f"arn:aws:wafv2:{REGION}:{ACCOUNT}:regional/webacl/front/0a1b",
+        log_kms_key_arn=key_of("aaaa"),
+        environment_kms_key_arn=key_of("bbbb"),
+        bucket_kms_key_arn=key_of("cccc"),
+        permissions_boundary_arn=f"arn:aws:iam::{ACCOUNT}:policy/boundary",
+        role_path="/ml/models/",
+        tags=json.dumps({"team": "ml", "cost-center": 42}),
+        log_format="text",
+        access_log_class="infrequent_access",
+        alarm_topic_arn=f"arn:aws:sns:{REGION}:{ACCOUNT}:one,arn:aws:sns:{REGION}:{ACCOUNT}:two",
+        build=lambda _project, plan: packages_of(plan, zip_bytes=60_000_000),
+    )
+
+
+def inputs_of(program: Program, kind: str) -> list[dict[str, Any]]:
+    return [dict(resource.inputs) for resource in program.of(kind).values()]
+
+
+def document_of(program: Program) -> dict[str, Any]:
+    document: dict[str, Any] = orjson.loads(program.one("apigateway/restApi:RestApi").inputs["body"])
+    return document
+
+
+def test_functions_are_in_the_vpc_and_may_join_it(ruled: Program) -> None:
+    functions = ruled.of("lambda/function:Function")
+    for name in ("iris_v1", "iris_v2", "router"):
+        assert functions[name].inputs["vpcConfig"] == {"subnetIds": SUBNETS, "securityGroupIds": GROUPS}
+        role = ruled.of("iam/rolePolicy:RolePolicy")["models" if name != "router" else name]
+        actions = {action for entry in policy_of(role) for action in entry["Action"]}
+        assert {"ec2:CreateNetworkInterface", "kms:Decrypt"} <= actions
+    assert "vpcConfig" not in functions["guard-rail"].inputs  # it calls AWS's control plane
+
+
+def test_apis_are_private_and_open_to_the_endpoint_and_the_addresses_alone(ruled: Program) -> None:
+    api = ruled.one("apigateway/restApi:RestApi").inputs
+    assert api["endpointConfiguration"] == {"types": "PRIVATE", "vpcEndpointIds": [ENDPOINT]}
+    document = document_of(ruled)
+    assert document["x-amazon-apigateway-endpoint-configuration"] == {"vpcEndpointIds": [ENDPOINT]}
+    allow, endpoint, addresses = document["x-amazon-apigateway-policy"]["Statement"]
+    assert (allow["Effect"], allow["Principal"], allow["Resource"]) == ("Allow", "*", ["execute-api:/*"])
+    assert (endpoint["Effect"], endpoint["Condition"]) == ("Deny", {"StringNotEquals": {"aws:SourceVpce": [ENDPOINT]}})
+    assert addresses["Condition"] == {"NotIpAddress": {"aws:VpcSourceIp": ["203.0.113.0/24", "2001:db8::/32"]}}
+
+
+def test_public_api_with_a_list_compares_the_callers_address() -> None:
+    program = deployed(manifest(), allowed_ips="198.51.100.7/32")
+    assert program.one("apigateway/restApi:RestApi").inputs["endpointConfiguration"] == {"types": "REGIONAL"}
+    (_, deny) = document_of(program)["x-amazon-apigateway-policy"]["Statement"]
+    assert deny["Condition"] == {"NotIpAddress": {"aws:SourceIp": ["198.51.100.7/32"]}}
+
+
+def test_signed_calls_keep_needing_their_callers_own_permission() -> None:
+    program = deployed(manifest(stages=(stage(auth="iam"),)), allowed_ips="198.51.100.7/32")
+    account, health, _ = document_of(program)["x-amazon-apigateway-policy"]["Statement"]
+    assert account["Principal"] == {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+    assert health["Principal"] == "*"
+    assert "execute-api:/*/GET/health/live" in health["Resource"]
+    assert all("/health/" in resource for resource in health["Resource"])
+
+
+def test_api_without_rules_has_no_policy() -> None:
+    assert not {key for key in document_of(deployed(manifest())) if "policy" in key or "endpoint" in key}
+
+
+def test_stages_are_behind_the_web_acl(ruled: Program) -> None:
+    (association,) = inputs_of(ruled, "wafv2/webAclAssociation:WebAclAssociation")
+    assert association["webAclArn"].endswith("webacl/front/0a1b")
+    assert ":Stage/" in association["resourceArn"]
+
+
+def test_keys_encrypt_logs_variables_and_the_bucket(ruled: Program) -> None:
+    assert {entry["kmsKeyId"] for entry in inputs_of(ruled, "cloudwatch/logGroup:LogGroup")} == {key_of("aaaa")}
+    functions = ruled.of("lambda/function:Function")
+    assert functions["iris_v1"].inputs["kmsKeyArn"] == key_of("bbbb")
+    assert "kmsKeyArn" not in functions["router"].inputs  # it has no variables
+    kind = "s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
+    (encryption,) = ruled.of(kind).values()
+    rule = encryption.inputs["rules"][0]["applyServerSideEncryptionByDefault"]
+    assert rule == {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": key_of("cccc")}
+    for sent in ruled.of("s3/bucketObjectv2:BucketObjectv2").values():
+        assert encryption.urn in sent.after
+
+
+def test_roles_have_the_boundary_and_the_path_and_the_document_names_them(ruled: Program) -> None:
+    roles = inputs_of(ruled, "iam/role:Role")
+    assert {(entry["path"], entry["permissionsBoundary"]) for entry in roles} == {
+        ("/ml/models/", f"arn:aws:iam::{ACCOUNT}:policy/boundary")
+    }
+    assert f"arn:aws:iam::{ACCOUNT}:role/ml/models/turnout-test_integration" in json.dumps(document_of(ruled))
+
+
+def test_everything_that_takes_tags_has_them(ruled: Program) -> None:
+    wanted = {"team": "ml", "cost-center": "42"}
+    untagged = {
+        resource.type.rpartition(":")[2]
+        for resource in ruled.resources
+        if resource.type.startswith("aws:") and resource.inputs.get("tags") != wanted
+    }
+    assert untagged == {
+        "Account", "Alias", "BucketPublicAccessBlock", "BucketServerSideEncryptionConfiguration", "Dashboard",
+        "Deployment", "EventTarget", "Invocation", "LayerVersion", "Permission", "RolePolicy", "RolePolicyAttachment",
+        "UsagePlanKey", "WebAclAssociation",
+    }  # fmt: skip
+
+
+def test_logs_have_the_format_and_access_logs_the_class(ruled: Program) -> None:
+    assert ruled.of("lambda/function:Function")["iris_v1"].inputs["loggingConfig"]["logFormat"] == "Text"
+    classes = {entry["name"]: entry.get("logGroupClass") for entry in inputs_of(ruled, "cloudwatch/logGroup:LogGroup")}
+    assert {name.split("/")[2]: kind for name, kind in classes.items()} == {
+        "lambda": None,  # metrics of the functions' logs need the standard class
+        "apigateway": "INFREQUENT_ACCESS",
+    }
+
+
+def test_alarms_go_to_every_topic(ruled: Program) -> None:
+    alarm = inputs_of(ruled, "cloudwatch/metricAlarm:MetricAlarm")[0]
+    assert [arn.rpartition(":")[2] for arn in alarm["alarmActions"]] == ["one", "two"]
+    assert alarm["okActions"] == alarm["alarmActions"]
+
+
+def test_existing_roles_are_used_and_none_are_made() -> None:
+    roles = {name: f"arn:aws:iam::{ACCOUNT}:role/company/{name}" for name in ("function", "integration", "guard_rail")}
+    program = deployed(
+        manifest((model(),), (CANARY,)),
+        account_logging="false",
+        **{f"{name}_role_arn": arn for name, arn in roles.items()},
+    )
+    assert program.of("iam/role:Role") == program.of("iam/rolePolicy:RolePolicy") == {}
+    functions = program.of("lambda/function:Function")
+    assert {functions[name].inputs["role"] for name in ("iris_v1", "iris_v2", "router")} == {roles["function"]}
+    assert functions["guard-rail"].inputs["role"] == roles["guard_rail"]
+    assert roles["integration"] in json.dumps(document_of(program))
+
+
+@pytest.mark.parametrize(
+    ("configuration", "message"),
+    [
+        ({"subnet_ids": SUBNETS[0]}, "turnout:security_group_ids: is missing"),
+        ({"security_group_ids": GROUPS[0]}, "turnout:subnet_ids: is missing"),
+        ({"subnet_ids": "vpc-0123456789abcdef0"}, "turnout:subnet_ids: expected identifiers such as subnet-"),
+        ({"subnet_ids": "[1]"}, "turnout:subnet_ids: must be a list of texts"),
+        ({"subnet_ids": ",".join(2 * SUBNETS), "security_group_ids": GROUPS[0]}, "turnout:subnet_ids: names .* twice"),
+        ({"vpc_endpoint_ids": "vpce-1"}, "turnout:vpc_endpoint_ids: expected"),
+        ({"allowed_ips": "10.0.0.1/8"}, "turnout:allowed_ips: .*has host bits set"),
+        ({"allowed_ips": "example.com"}, "turnout:allowed_ips: expected CIDR blocks"),
+        ({"web_acl_arn": f"arn:aws:wafv2:{REGION}:{ACCOUNT}:global/webacl/a/b"}, "turnout:web_acl_arn: expected"),
+        ({"log_kms_key_arn": "alias/logs"}, "turnout:log_kms_key_arn: expected the ARN of a KMS key"),
+        ({"bucket_kms_key_arn": KEY.replace(":key/", ":alias/")}, "turnout:bucket_kms_key_arn: expected"),
+        ({"permissions_boundary_arn": KEY}, "turnout:permissions_boundary_arn: expected the ARN of an IAM policy"),
+        ({"role_path": "ml"}, "turnout:role_path: must start and end with a slash"),
+        ({"function_role_arn": "role"}, "turnout:function_role_arn: expected the ARN of a role"),
+        ({"tags": "team=ml"}, "turnout:tags: must be a mapping"),
+        ({"tags": '{"aws:team": "ml"}'}, "turnout:tags: aws:team: AWS takes"),
+        ({"tags": '{"team": ["ml"]}'}, "turnout:tags: team: must be a text"),
+        ({"log_format": "xml"}, "turnout:log_format: must be one of json, text, got 'xml'"),
+        ({"access_log_class": "cheap"}, "turnout:access_log_class: must be one of"),
+        ({"alarm_topic_arn": KEY}, "turnout:alarm_topic_arn: expected the ARN of an SNS topic"),
+        ({"account_logging": "yes"}, "turnout:account_logging: must be true or false, got 'yes'"),
+        ({"keep_versions": "-1"}, "turnout:keep_versions: must be 0-1000, got -1"),
+        ({"subnet_idz": SUBNETS[0]}, "turnout:subnet_idz: unknown setting: did you mean `subnet_ids`"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_value_is_refused_by_its_key(configuration: dict[str, str], message: str) -> None:
+    made: list[object] = []
+    with pytest.raises(pulumi.RunError, match=message):
+        deployed(manifest(), build=lambda _project, plan: made.append(plan) or packages_of(plan), **configuration)
+    assert made == []
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(pulumi.RunError) as raised:
+        deployed(manifest(), role_path="x", log_format="y", allowed_ips="z")
+    assert str(raised.value).count("turnout:") == 3
+
+
+def test_program_goes_on_with_what_deploy_returns() -> None:
+    of = manifest(stages=(stage(auth="api_key"), stage("app", auth="jwt", jwt=Jwt("https://i.example", ("a",)))))
+    project = project_of(of)
+
+    def program() -> None:
+        made: DeployedProject = deploy(
+            of.path.parent,
+            load=lambda _: project,
+            build=lambda _project, plan: packages_of(plan),
+            account=KnownAccount(),
+        )
+        pulumi.export("url", made.endpoints["prod"])
+        pulumi.export("key", made.api_keys["prod"])
+        pulumi.export("arn", made.functions["turnout-test_iris_v1"].arn)
+        pulumi.export("live", made.aliases["turnout-test_iris_v2"].name)
+        pulumi.export("api", made.rest_apis["app"].id)
+        pulumi.export("stage", made.stages["app"].stage_name)
+        pulumi.export("role", made.roles["integration"].name)
+        pulumi.export("dashboard_of", made.dashboard.dashboard_name)
+        pulumi.export("region_of", made.place.region)
+
+    outputs = run_program(program).outputs
+    assert outputs["url"] == "https://prod.example"
+    assert outputs["key"] == "secret-turnout-test_api_key_prod"
+    assert outputs["arn"].endswith("Function/turnout-test_iris_v1")
+    assert (outputs["live"], outputs["api"], outputs["stage"]) == ("live", "turnout-test_jwt_app-id", "app")
+    assert (outputs["role"], outputs["dashboard_of"]) == ("turnout-test_integration", "turnout-test")
+    assert outputs["region_of"] == REGION

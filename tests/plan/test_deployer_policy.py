@@ -1,0 +1,102 @@
+"""The policy for whoever deploys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.builders.iam import Call, refused_by
+from tests.builders.manifests import artifacts_of, manifest, model
+from turnout.manifest.parser import Domain
+from turnout.plan.deployer_policy import (
+    POLICY_CHARACTERS,
+    DeployerScope,
+    build_deployer_policies,
+    render_policy,
+)
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Plan
+
+ARN = "arn:aws:kms:eu-west-1:123456789012:key/0a"
+EVERYTHING = {
+    "subnet_ids": ["subnet-1"],
+    "web_acl_arn": "arn:aws:wafv2:eu-west-1:123456789012:regional/webacl/a/b",
+    "environment_kms_key_arn": ARN,
+    "bucket_kms_key_arn": ARN,
+    "function_role_arn": "arn:aws:iam::123456789012:role/theirs",
+    "role_path": "/ml/",
+}
+
+
+def plan_of(platform: str = "turnout", stack: str = "prod", versions: int = 2) -> Plan:
+    of = manifest((model(versions=tuple(f"v{number}" for number in range(1, versions + 1))),), platform=platform)
+    return make_plan(of, artifacts_of(of), stack=stack)
+
+
+def statements_of(policies: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {entry["Sid"]: entry for policy in policies for entry in policy["Statement"]}
+
+
+@pytest.mark.parametrize(("platform", "stack"), [("turnout", "prod"), ("x" * 32, "s" * 20), ("shop", "eu-Prod")])
+@pytest.mark.parametrize("settings", [{}, EVERYTHING], ids=["plain", "everything"])
+def test_each_policy_fits_into_iam_and_does_not_grow_with_the_project(
+    platform: str, stack: str, settings: dict[str, Any]
+) -> None:
+    scope = DeployerScope(region="ap-southeast-2", account="123456789012", settings=settings)
+    small, large = plan_of(platform, stack, 1), plan_of(platform, stack, 9)
+    policies = build_deployer_policies(large, scope)
+    assert policies == build_deployer_policies(small, scope)
+    assert all(len(render_policy(policy["Statement"])) <= POLICY_CHARACTERS for policy in policies)
+    names = [entry["Sid"] for policy in policies for entry in policy["Statement"]]
+    assert len(set(names)) == len(names)
+
+
+def test_nothing_is_allowed_on_another_stacks_names() -> None:
+    policies = build_deployer_policies(plan_of(), DeployerScope(region="eu-west-1", account="123456789012"))
+    root = "eu-west-1:123456789012"
+    mine = [
+        Call("lambda:CreateFunction", f"arn:aws:lambda:{root}:function:turnout-prod_iris_v1"),
+        Call("lambda:CreateFunction", f"arn:aws:lambda:{root}:function:turnout-prod-guard-rail"),
+        Call("iam:CreateRole", "arn:aws:iam::123456789012:role/turnout-prod_models"),
+        Call("iam:PassRole", "arn:aws:iam::123456789012:role/turnout-prod-logs-eu-west-1"),
+        Call("logs:CreateLogGroup", f"arn:aws:logs:{root}:log-group:/aws/apigateway/turnout-prod_none/prod"),
+        Call("s3:PutObject", "arn:aws:s3:::turnout-prod-123456789012-eu-west-1/packages/a.zip"),
+    ]
+    assert refused_by(policies, mine) == []
+    theirs = [
+        Call(call.action, call.resource.replace("turnout-prod", other))
+        for call in mine
+        for other in ("turnout-production", "turnout-dev", "shop-prod", "turnout")
+    ]
+    assert len(refused_by(policies, theirs)) == len(theirs)
+
+
+def test_roles_are_passed_to_the_two_services_alone() -> None:
+    rows = statements_of(build_deployer_policies(plan_of(), DeployerScope()))
+    assert rows["PassRoles"]["Condition"] == {
+        "StringEquals": {"iam:PassedToService": ["apigateway.amazonaws.com", "lambda.amazonaws.com"]}
+    }
+
+
+def test_domain_adds_its_own() -> None:
+    domain = Domain("ml.example.com", "arn:aws:acm:eu-west-1:1:certificate/a", hosted_zone_id="Z1")
+    policies = build_deployer_policies(plan_of(), DeployerScope(domain=domain))
+    calls = [
+        Call("apigateway:POST", "arn:aws:apigateway:eu-west-1::/domainnames"),
+        Call("apigateway:DELETE", "arn:aws:apigateway:eu-west-1::/domainnames/ml.example.com/basepathmappings/prod"),
+        Call("route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z1"),
+    ]
+    assert refused_by(policies, calls) == []
+    assert len(refused_by(build_deployer_policies(plan_of(), DeployerScope()), calls)) == 3
+    other = Call("route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z2")
+    assert refused_by(policies, [other]) == [other]
+
+
+def test_settings_add_what_they_need_and_nothing_else_does() -> None:
+    plain = statements_of(build_deployer_policies(plan_of(), DeployerScope()))
+    ruled = statements_of(build_deployer_policies(plan_of(), DeployerScope(settings=EVERYTHING)))
+    assert ruled.keys() - plain.keys() == {"Networks", "WebAcl", "WebAclOfStages", "Keys", "PassExistingRoles"}
+    assert ruled["Keys"]["Resource"] == [ARN]
+    assert ruled["Roles"]["Resource"][0] == "arn:aws:iam::*:role/ml/turnout-prod_*"
+    assert not any("*" in action for entry in ruled.values() for action in entry["Action"])

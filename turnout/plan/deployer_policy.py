@@ -1,0 +1,293 @@
+"""The IAM policy that the principal needs who deploys a project: what Pulumi's AWS provider calls, and nothing else.
+
+Names of resources are patterns with the stack's prefix, so the policy does not grow with the project. Resources whose
+names AWS makes up (APIs, usage plans, keys) are limited to their kind.
+Source: the calls of terraform-provider-aws v6 for each resource type; Service Authorization Reference for resources.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnout.manifest.parser import Domain
+from turnout.plan.values import Plan
+from turnout.protocol.naming import function_prefix
+
+POLICY_CHARACTERS = 6_144
+"""Of a managed policy, without white space. Source: IAM User Guide, "IAM and AWS STS quotas"."""
+
+Statement = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DeployerScope:
+    """What the policy is for.
+
+    Args:
+        partition: `aws`.
+        region: or `*`.
+        account: or `*`.
+        settings: the stack's configuration, `web_acl_arn` and the like; what it asks for needs more permissions.
+        domain: of models.yaml, or None.
+    """
+
+    partition: str = "aws"
+    region: str = "*"
+    account: str = "*"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    domain: Domain | None = None
+
+    @property
+    def role_path(self) -> str:
+        """Of the roles that the stack makes."""
+        return str(self.settings.get("role_path") or "/")
+
+    def arn(self, service: str, resource: str) -> str:
+        """Of a resource in the account and region."""
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
+
+
+LAMBDA_ACTIONS: Mapping[str, Sequence[str]] = {
+    "function": (
+        "AddPermission",
+        "CreateAlias",
+        "CreateFunction",
+        "DeleteAlias",
+        "DeleteFunction",
+        "DeleteFunctionConcurrency",
+        "DeleteFunctionEventInvokeConfig",
+        "DeleteProvisionedConcurrencyConfig",
+        "GetAlias",
+        "GetFunction",
+        "GetFunctionCodeSigningConfig",
+        "GetFunctionConcurrency",
+        "GetFunctionConfiguration",
+        "GetFunctionEventInvokeConfig",
+        "GetPolicy",
+        "GetProvisionedConcurrencyConfig",
+        "GetRuntimeManagementConfig",
+        "InvokeFunction",
+        "ListAliases",
+        "ListTags",
+        "ListVersionsByFunction",
+        "PublishVersion",
+        "PutFunctionConcurrency",
+        "PutFunctionEventInvokeConfig",
+        "PutProvisionedConcurrencyConfig",
+        "RemovePermission",
+        "TagResource",
+        "UntagResource",
+        "UpdateAlias",
+        "UpdateFunctionCode",
+        "UpdateFunctionConfiguration",
+        "UpdateFunctionEventInvokeConfig",
+    ),
+    "layer": ("DeleteLayerVersion", "GetLayerVersion", "ListLayerVersions", "PublishLayerVersion"),
+    "account": ("GetAccountSettings", "ListFunctions", "ListLayers"),
+}
+
+ROLE_ACTIONS = (
+    "AttachRolePolicy",
+    "CreateRole",
+    "DeleteRole",
+    "DeleteRolePolicy",
+    "DetachRolePolicy",
+    "GetRole",
+    "GetRolePolicy",
+    "ListAttachedRolePolicies",
+    "ListInstanceProfilesForRole",
+    "ListRolePolicies",
+    "PutRolePermissionsBoundary",
+    "PutRolePolicy",
+    "TagRole",
+    "UntagRole",
+    "UpdateAssumeRolePolicy",
+    "UpdateRole",
+)
+
+LOG_ACTIONS = (
+    "AssociateKmsKey",
+    "CreateLogGroup",
+    "DeleteLogGroup",
+    "DeleteRetentionPolicy",
+    "DisassociateKmsKey",
+    "ListTagsForResource",
+    "PutRetentionPolicy",
+    "TagResource",
+    "UntagResource",
+)
+
+BUCKET_ACTIONS = (
+    "CreateBucket",
+    "DeleteBucket",
+    "GetAccelerateConfiguration",
+    "GetBucketAcl",
+    "GetBucketCORS",
+    "GetBucketLogging",
+    "GetBucketObjectLockConfiguration",
+    "GetBucketPolicy",
+    "GetBucketPublicAccessBlock",
+    "GetBucketRequestPayment",
+    "GetBucketTagging",
+    "GetBucketVersioning",
+    "GetBucketWebsite",
+    "GetEncryptionConfiguration",
+    "GetLifecycleConfiguration",
+    "GetReplicationConfiguration",
+    "ListBucket",
+    "ListBucketVersions",
+    "PutBucketPublicAccessBlock",
+    "PutBucketTagging",
+    "PutEncryptionConfiguration",
+)
+
+OBJECT_ACTIONS = (
+    "DeleteObject",
+    "DeleteObjectVersion",
+    "GetObject",
+    "GetObjectTagging",
+    "GetObjectVersion",
+    "PutObject",
+    "PutObjectTagging",
+)
+
+ALARM_ACTIONS = (
+    "DeleteAlarms",
+    "ListTagsForResource",
+    "PutMetricAlarm",
+    "TagResource",
+    "UntagResource",
+)
+
+RULE_ACTIONS = (
+    "DeleteRule",
+    "DescribeRule",
+    "ListTagsForResource",
+    "ListTargetsByRule",
+    "PutRule",
+    "PutTargets",
+    "RemoveTargets",
+    "TagResource",
+    "UntagResource",
+)
+
+VERBS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+
+
+def build_deployer_policies(plan: Plan, scope: DeployerScope) -> list[dict[str, Any]]:
+    """Return the policies: one, or several where IAM has no room for all statements in one.
+
+    Args:
+        plan: names the stack, and says what it needs.
+        scope: where it is deployed.
+    """
+    policies: list[list[Statement]] = [[]]
+    for statement in build_statements(plan, scope):
+        if policies[-1] and len(render_policy([*policies[-1], statement])) > POLICY_CHARACTERS:
+            policies.append([])
+        policies[-1].append(statement)
+    return [{"Version": "2012-10-17", "Statement": statements} for statements in policies]
+
+
+def render_policy(statements: Sequence[Statement]) -> str:
+    """Return a policy without white space, as IAM counts it."""
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)}, separators=(",", ":"))
+
+
+def build_statements(plan: Plan, scope: DeployerScope) -> Iterator[Statement]:
+    """Yield what the deploying principal may do."""
+    prefix = function_prefix(plan.platform, plan.stack)
+    yield from _of_lambda(prefix, scope)
+    yield from _of_api_gateway(scope)
+    yield from _of_roles(prefix, scope)
+    groups = [scope.arn("logs", f"log-group:{name}*") for name in _log_groups(prefix)]
+    yield _allow("LogGroups", "logs", LOG_ACTIONS, groups)
+    # The names of groups cannot be limited in a listing. A stage's access log is delivered by the caller's right.
+    deliveries = [
+        "CreateLogDelivery", "DeleteLogDelivery", "DescribeLogGroups", "DescribeResourcePolicies", "GetLogDelivery",
+        "ListLogDeliveries", "PutResourcePolicy", "UpdateLogDelivery",
+    ]  # fmt: skip
+    yield _allow("LogDelivery", "logs", deliveries, ["*"])
+    alarms = [scope.arn("cloudwatch", f"alarm:{prefix}{separator}*") for separator in "_."]
+    dashboard = f"arn:{scope.partition}:cloudwatch::{scope.account}:dashboard/{prefix}"
+    yield _allow("Alarms", "cloudwatch", ALARM_ACTIONS, alarms)
+    yield _allow("Dashboard", "cloudwatch", ("DeleteDashboards", "GetDashboard", "PutDashboard"), [dashboard])
+    yield _allow("AlarmStates", "cloudwatch", ("DescribeAlarms",), ["*"])
+    yield _allow("GuardRail", "events", RULE_ACTIONS, [scope.arn("events", f"rule/{prefix}-guard-rail.*")])
+    # The account and the region are part of the bucket's name.
+    bucket = f"arn:{scope.partition}:s3:::{prefix.lower()}-{scope.account}-{scope.region}"
+    yield _allow("Bucket", "s3", BUCKET_ACTIONS, [bucket])
+    yield _allow("Packages", "s3", OBJECT_ACTIONS, [f"{bucket}/*"])
+    yield from _of_settings(scope)
+    yield _allow("Identity", "sts", ("GetCallerIdentity",), ["*"])
+
+
+def _of_settings(scope: DeployerScope) -> Iterator[Statement]:
+    """What the stack's settings need: networks, a web ACL, keys, existing roles."""
+    settings = scope.settings
+    if scope.domain is not None and scope.domain.hosted_zone_id:
+        zone = f"arn:{scope.partition}:route53:::hostedzone/{scope.domain.hosted_zone_id}"
+        records = ("ChangeResourceRecordSets", "GetHostedZone", "ListResourceRecordSets")
+        yield _allow("DomainRecord", "route53", records, [zone])
+        yield _allow("DomainChange", "route53", ("GetChange",), [f"arn:{scope.partition}:route53:::change/*"])
+    if settings.get("subnet_ids"):
+        described = ("DescribeSecurityGroups", "DescribeSubnets", "DescribeVpcs")
+        yield _allow("Networks", "ec2", described, ["*"])
+    if acl := settings.get("web_acl_arn"):
+        actions = ("AssociateWebACL", "DisassociateWebACL", "GetWebACLForResource")
+        stages = f"arn:{scope.partition}:apigateway:{scope.region}::/restapis/*/stages/*"
+        yield _allow("WebAcl", "wafv2", actions, [str(acl), stages])
+        yield _allow("WebAclOfStages", "apigateway", ("SetWebACL",), [stages])
+    keys = sorted({str(settings[key]) for key in ENCRYPTING_KEYS if settings.get(key)})
+    if keys:
+        # Lambda makes a grant for its own use of an environment's key, in the caller's name.
+        uses = ("CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey")
+        yield _allow("Keys", "kms", uses, keys)
+    roles = sorted({str(settings[key]) for key in EXISTING_ROLES if settings.get(key)})
+    if roles:
+        yield _allow("PassExistingRoles", "iam", ("PassRole",), roles)
+
+
+ENCRYPTING_KEYS = ("environment_kms_key_arn", "bucket_kms_key_arn")
+EXISTING_ROLES = ("function_role_arn", "integration_role_arn", "guard_rail_role_arn")
+
+
+def _of_lambda(prefix: str, scope: DeployerScope) -> Iterator[Statement]:
+    names = [f"function:{prefix}_*", f"function:{prefix}-guard-rail*"]
+    yield _allow("Functions", "lambda", LAMBDA_ACTIONS["function"], [scope.arn("lambda", name) for name in names])
+    layers = [scope.arn("lambda", f"layer:{prefix}_*")]
+    yield _allow("Layers", "lambda", LAMBDA_ACTIONS["layer"], layers)
+    yield _allow("LambdaAccount", "lambda", LAMBDA_ACTIONS["account"], ["*"])
+
+
+def _of_api_gateway(scope: DeployerScope) -> Iterator[Statement]:
+    root = f"arn:{scope.partition}:apigateway:{scope.region}::"
+    kinds = ["restapis", "usageplans", "apikeys", *(["domainnames"] if scope.domain else [])]
+    resources = [f"{root}/{kind}{below}" for kind in kinds for below in ("", "/*")]
+    yield _allow("Apis", "apigateway", VERBS, [*resources, f"{root}/tags/*"])
+    yield _allow("ApiAccount", "apigateway", ("GET", "PATCH"), [f"{root}/account"])
+
+
+def _of_roles(prefix: str, scope: DeployerScope) -> Iterator[Statement]:
+    root = f"arn:{scope.partition}:iam::{scope.account}:role{scope.role_path}{prefix}"
+    roles = [f"{root}{separator}*" for separator in "_-"]
+    yield _allow("Roles", "iam", ROLE_ACTIONS, roles)
+    services = ["apigateway.amazonaws.com", "lambda.amazonaws.com"]
+    condition = {"StringEquals": {"iam:PassedToService": services}}
+    yield {**_allow("PassRoles", "iam", ("PassRole",), roles), "Condition": condition}
+
+
+def _log_groups(prefix: str) -> tuple[str, ...]:
+    return (f"/aws/lambda/{prefix}_", f"/aws/lambda/{prefix}-guard-rail", f"/aws/apigateway/{prefix}_")
+
+
+def _allow(name: str, service: str, actions: Sequence[str], resources: Sequence[str]) -> Statement:
+    return {
+        "Sid": name,
+        "Effect": "Allow",
+        "Action": [f"{service}:{action}" for action in actions],
+        "Resource": list(resources),
+    }
