@@ -32,6 +32,8 @@ SLOW = (
     "tests/console/test_kept_requests.py",
     "tests/console/test_runs.py",
     "tests/console/test_standalone.py",
+    "tests/conversion/test_add.py",
+    "tests/conversion/test_converters.py",
     "tests/e2e",
     "tests/engine",
     "tests/gateway/editions/test_api_keys.py",

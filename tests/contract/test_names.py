@@ -46,6 +46,8 @@ TABLES = {
     "turnout/cli/keys/consumer_keys.py": "the table that the command prints",
     "turnout/cli/output.py": "the table that a command prints",
     "turnout/console/replays.py": "a tensor's rows",
+    "turnout/conversion/": "the rows that a model and its graph answer",
+    "tests/conversion/": "the rows that a model and its graph answer",
     "tests/gateway/requests/": "rows of the queue's database",
     "turnout/gateway/requests/": "rows of the queue's database",
     "turnout/gateway/docs/html.py": "the page's tables",

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 OWN = {
     "turnout.runtimes": "the rows, and what they read and optimise",
     "turnout.artifacts": "reads ONNX files",
+    "turnout.conversion": "makes ONNX models of others",
     "turnout.trials": "sends requests that are known to end onnxruntime's process",
     "turnout.protocol.tensors.fatal_requests": "names the operator, or onnxruntime, that ends the process",
     "turnout.protocol.tensors.datatypes": "the numbers that ONNX gives to datatypes",

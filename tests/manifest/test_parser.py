@@ -256,6 +256,11 @@ OTHER: Mapping[str, Any] = {
     "timeout_s": 7,
     "artifact": "other.onnx",
     "sha256": "ab" * 32,
+    "address": "other.skops",
+    "revision": "other",
+    "converter": "other",
+    "date": "other",
+    "report": "other.json",
     "kms_key_arn": "arn:aws:kms:eu-west-1:123456789012:key/1",
     "resources": 777,
     "stages": 77,
@@ -405,6 +410,9 @@ def test_every_key_of_the_schema_changes_the_manifest(path: tuple[str, ...]) -> 
     for key in path[:-1]:
         holder = holder.setdefault(key, {})
     holder.pop(INSTEAD.get(path[-1], ""), None)
+    if "source" in path:
+        holder |= {"address": "model.skops"}
+        before = parse(flow(tree))
     if "agreement" in path or "step_percent" in path:
         holder |= BESIDE.get(path[-1], {})
     if path[-1] == "kms_key_arn":

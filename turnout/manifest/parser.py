@@ -27,6 +27,7 @@ from turnout.manifest.values import (
     Stage,
     Throttle,
     Version,
+    VersionSource,
 )
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.routing.graph_nodes import (
@@ -73,6 +74,7 @@ __all__ = [
     "SwitchNode",
     "Throttle",
     "Version",
+    "VersionSource",
     "Warm",
     "parse_manifest",
 ]
@@ -201,6 +203,7 @@ def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
         description=fields.get("description", ""),
         runtime=fields.get("runtime", DEFAULT_RUNTIME),
         signature=build_signature(fields["signature"]) if "signature" in fields else None,
+        source=VersionSource(**fields["source"]) if "source" in fields else None,
         **read_settings(fields),
     )
 

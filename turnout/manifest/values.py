@@ -6,8 +6,9 @@ Made by turnout.manifest, which hands them on to everybody else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from turnout.manifest.access import Consumer, Cors, Domain
 from turnout.manifest.judgement import Judgement
@@ -40,6 +41,33 @@ class DeclaredSignature:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionSource:
+    """Where a version came from.
+
+    Args:
+        address: what `turnout add` was given, without secrets.
+        revision: what it stood for: a registry's version, a commit; or empty.
+        sha256: of the original, or empty.
+        converter: what made an ONNX file of it, or empty.
+        packages: that converted it -> their versions.
+        date: in UTC, or empty.
+        report: path of the proof, or empty.
+    """
+
+    address: str
+    revision: str = ""
+    sha256: str = ""
+    converter: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    date: str = ""
+    report: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """What is known of it, as models.yaml has it."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+@dataclass(frozen=True, slots=True)
 class Version(Settings):
     """One immutable artifact of a model, with the settings of its function, the defaults already merged in.
 
@@ -58,6 +86,7 @@ class Version(Settings):
         description: for the catalogue.
         runtime: a key of `turnout.runtimes.registry.RUNTIMES`.
         signature: its inputs and outputs, where its runtime has them declared; else None.
+        source: where it came from, or None.
     """
 
     model: str
@@ -74,6 +103,7 @@ class Version(Settings):
     description: str = ""
     runtime: str = DEFAULT_RUNTIME
     signature: DeclaredSignature | None = None
+    source: VersionSource | None = None
 
     @property
     def settings(self) -> Settings:

@@ -42,7 +42,7 @@ class NamedFiles:
 
     Args:
         root: the manifest's folder.
-        paths: artifacts with their external data, examples, transforms.
+        paths: artifacts with their external data, examples, transforms, reports of conversions.
         folders: every folder below `root` that holds one of them, at any depth.
     """
 
@@ -58,6 +58,8 @@ def find_named_files(
     paths = set()
     for version in versions:
         names = [version.transform, version.examples, "" if version.is_remote else version.artifact]
+        if version.source is not None and version.source.report:
+            names += [version.source.report, str(PurePosixPath(version.source.report).with_suffix(".md"))]
         paths |= {root / name for name in names if name}
         artifact = artifacts.get((version.model, version.name))
         if artifact is not None and not RUNTIMES[version.runtime].takes_folder:

@@ -90,6 +90,8 @@ def prepare_version(
     signature: Path | None = None,
     requirements: Sequence[str] = (),
     breaking: bool = False,
+    source: Mapping[str, Any] | None = None,
+    reports: Mapping[str, Path] | None = None,
 ) -> PreparedVersion:
     """Check everything about a new version and work out what will be written; nothing is.
 
@@ -103,6 +105,8 @@ def prepare_version(
         signature: a file with the inputs and outputs, as models.yaml has them, where the runtime needs them declared.
         requirements: the packages that its own Python imports.
         breaking: whether it may take traffic of versions that it cannot replace.
+        source: what models.yaml says under `source`, but for the report's place.
+        reports: name in the version's folder -> file, of a conversion; the first one is named in `source`.
 
     Raises:
         NewVersionError: its folder is there, or a file is not what it should be.
@@ -123,6 +127,7 @@ def prepare_version(
         VersionFiles(path.absolute(), beside, declared_tensors(declared)), None, reading=unremarked
     )
     files = collect_files(runtime, artifact, examples, transform)
+    files |= {name: report for name, report in (reports or {}).items() if name not in files}
     in_place = folder.exists() or folder.is_symlink()
     if in_place and not holds_files(folder, files):
         raise NewVersionError(
@@ -138,6 +143,8 @@ def prepare_version(
     fields |= {"transform": names[transform]} if transform else {}
     fields |= {"examples": names[examples]} if examples else {}
     fields |= {"breaking": True} if breaking else {}
+    report = {"report": names[next(iter(reports.values()))]} if reports else {}
+    fields |= {"source": {**source, **report}} if source else {}
     text = add_version(text, model, version, fields, source=old.source)
     new = parse_manifest(text.encode(), path=old.path, source=old.source)
     plan = make_plan(new, {**project.artifacts, (model, version): artifact}, enforce=False)

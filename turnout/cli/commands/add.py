@@ -1,29 +1,34 @@
-"""`turnout add`: a new version of a model, copied into the project and listed in models.yaml."""
+"""`turnout add`: a new version of a model: fetched, converted, copied, listed in models.yaml."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
-from turnout.cli.output import CommandError, counted, notify, progress, say
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
+from turnout.cli.output import CommandError, counted, notify, progress, say, say_json
 from turnout.problems import ProblemsError, TurnoutError
 from turnout.wording import size_text
 
 if TYPE_CHECKING:
+    from turnout.conversion.conversion import Choices, Converted
+    from turnout.conversion.errors import ConversionError
     from turnout.project.project import Project
     from turnout.scaffold.new_version import PreparedVersion
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name. A new model is added.")]
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="The new version's name.")]
-PathArgument = Annotated[
-    Path,
+SourceArgument = Annotated[
+    str,
     typer.Argument(
-        metavar="PATH",
-        help="The ONNX file, whose external data is copied, too; or a Python file, whose whole folder is copied.",
+        metavar="SOURCE",
+        help="A model of this machine or from elsewhere: an ONNX file, a Python file, whose whole folder is copied, a "
+        "model of another library, which is converted, or an address such as mlflow:NAME@ALIAS or s3://BUCKET/KEY.",
     ),
 ]
 ExamplesOption = Annotated[
@@ -45,17 +50,54 @@ BreakingOption = Annotated[
     typer.Option("--breaking", help="Accept a version that changes the inputs or outputs of the version it replaces."),
 ]
 
+SamplesOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Rows to compare a converted model with its original: CSV, Parquet, JSON, .npy."),
+]
+RtolOption = Annotated[
+    float, typer.Option(min=0.0, help="Relative difference that floats of a converted model may have.")
+]
+AtolOption = Annotated[float, typer.Option(min=0.0, help="Absolute difference that they may have.")]
+TrustPickleOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-pickle", help="Load a pickle, which runs whatever code is in it. Only if you know its origin."
+    ),
+]
+TrustOption = Annotated[
+    list[str] | None,
+    typer.Option("--trust", metavar="TYPE", help="A type that a .skops file may load. Can be repeated."),
+]
+Sha256Option = Annotated[
+    str, typer.Option(metavar="DIGEST", help="The SHA-256 that a fetched file must have; needed for https://.")
+]
+ConverterOption = Annotated[
+    str, typer.Option(metavar="NAME", help="The converter, where the file's suffix does not say it.")
+]
+TimeOption = Annotated[float, typer.Option(metavar="SECONDS", min=1.0, help="Longest time of a conversion.")]
+MemoryOption = Annotated[int, typer.Option(metavar="MB", min=256, help="Most memory of a conversion.")]
+
 
 def add(
     model: ModelArgument,
     version: VersionArgument,
-    path: PathArgument,
+    source: SourceArgument,
     *,
     examples: ExamplesOption = None,
     transform: TransformOption = None,
     signature: SignatureOption = None,
     requirement: RequirementOption = None,
     breaking: BreakingOption = False,
+    samples: SamplesOption = None,
+    rtol: RtolOption = 1e-4,
+    atol: AtolOption = 1e-5,
+    trust_pickle: TrustPickleOption = False,
+    trust: TrustOption = None,
+    sha256: Sha256Option = "",
+    converter: ConverterOption = "",
+    time_limit: TimeOption = 900.0,
+    memory_limit: MemoryOption = 8192,
+    as_json: JsonOption = False,
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
     """Add a version of a model.
@@ -67,9 +109,104 @@ def add(
     A file that ends with .py is added with `runtime: python`: its whole folder is copied, and --signature names a YAML
     or JSON file with its inputs and outputs.
 
+    A model of scikit-learn, XGBoost, LightGBM or CatBoost is converted to ONNX in an environment of its own, without
+    network. The original and the ONNX model then answer the same rows: --samples, else rows drawn from the model. If an
+    answer differs by more than --atol + --rtol * |value|, nothing is added. The rows become the version's examples, and
+    the report lies next to the model.
+
     A stage with `"*": newest` moves to the new version. If the inputs or outputs of that version are incompatible with
     the current one, it is rejected; --breaking adds it with `breaking: true`.
     """
+    from turnout.artifacts.examples import Tolerance
+    from turnout.conversion.conversion import Choices
+    from turnout.conversion.errors import ConversionError
+    from turnout.conversion.jobs import JobLimits
+
+    given = GivenFiles(examples, transform, signature, tuple(requirement or ()), breaking)
+    try:
+        choices = Choices(
+            samples,
+            Tolerance(absolute=atol, relative=rtol),
+            trust_pickle,
+            tuple(trust or ()),
+            converter,
+            checked_digest(sha256),
+            JobLimits(time_limit, memory_limit),
+        )
+        add_version(model, version, source, given, choices, manifest, as_json=as_json)
+    except ConversionError as error:
+        if as_json:
+            say_json(failure_json(error))
+        raise CommandError(f"{error.message.rstrip('.')}.", error.hint, code=error.code) from error
+
+
+@dataclass(frozen=True, slots=True)
+class GivenFiles:
+    """The files and settings that the user names beside the model."""
+
+    examples: Path | None = None
+    transform: Path | None = None
+    signature: Path | None = None
+    requirements: tuple[str, ...] = ()
+    breaking: bool = False
+
+
+def checked_digest(sha256: str) -> str:
+    """The digest in lower case; a CommandError where it is none."""
+    if sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise CommandError(f"--sha256 must be 64 hexadecimal digits, got {sha256!r}.")
+    return sha256.lower()
+
+
+def add_version(
+    model: str, version: str, source: str, given: GivenFiles, choices: Choices, manifest: Path, *, as_json: bool
+) -> None:
+    """Fetch and convert where that is needed, then copy the files and edit models.yaml."""
+    from turnout.conversion.conversion import convert, needs_conversion
+    from turnout.conversion.scratch import scratch_folder
+    from turnout.project.project import CACHE_DIR
+
+    if not needs_conversion(source, choices.converter):
+        if choices.samples:
+            raise CommandError("--samples is for models that are converted.", "Leave it out, or use --examples.")
+        write(model, version, Path(source), given, None, manifest, as_json=as_json)
+        return
+    project = load(manifest)
+    check_names(project, model, version)
+    root = project.manifest.path.parent
+    with scratch_folder(root / CACHE_DIR) as scratch:
+        title = f"{model} {version}"
+        converted = convert(title, source, scratch, choices, lambda text: notify(f"{text} ..."), root)
+        extended = replace(
+            given,
+            examples=given.examples or converted.examples,
+            transform=given.transform or converted.transform,
+        )
+        write(model, version, converted.path, extended, converted, manifest, as_json=as_json)
+
+
+def check_names(project: Project, model: str, version: str) -> None:
+    """Find out before a long conversion that the version cannot be added."""
+    from turnout.scaffold.new_version import add_version as edit
+
+    text = project.manifest.path.read_bytes().decode()
+    try:
+        edit(text, model, version, {"artifact": "model"}, source=project.manifest.source)
+    except TurnoutError as error:
+        raise CommandError(f"{error.message.rstrip('.')}.", error.hint) from error
+
+
+def write(
+    model: str,
+    version: str,
+    path: Path,
+    given: GivenFiles,
+    converted: Converted | None,
+    manifest: Path,
+    *,
+    as_json: bool,
+) -> None:
+    """Copy the files of a version and edit models.yaml; report what happened."""
     from turnout.project.manifest_file import ManifestChangedError, editing
     from turnout.scaffold.new_version import prepare_version, write_version
 
@@ -81,13 +218,15 @@ def add(
                 model,
                 version,
                 path,
-                examples=examples,
-                transform=transform,
-                signature=signature,
-                requirements=requirement or (),
-                breaking=breaking,
+                examples=given.examples,
+                transform=given.transform,
+                signature=given.signature,
+                requirements=given.requirements,
+                breaking=given.breaking,
+                source=converted.provenance if converted else None,
+                reports=converted.reports if converted else None,
             )
-            open_own_code(project, prepared, examples)
+            open_own_code(project, prepared, given.examples)
             with progress(f"copying {path.name}", prepared.artifact.size_bytes) as advance:
                 write_version(prepared, advance)
         except TurnoutError as error:
@@ -96,16 +235,61 @@ def add(
         except ProblemsError:
             notify(f"{project.manifest.source} would be invalid with {model} {version}. Nothing was written:")
             raise
+    if as_json:
+        say_json(success_json(prepared, converted))
+    else:
+        report(project, prepared, converted, manifest)
+
+
+def report(project: Project, prepared: PreparedVersion, converted: Converted | None, manifest: Path) -> None:
+    """Print what was added, and what to do next."""
+    model, version = prepared.version.model, prepared.version.name
+    if converted is not None and converted.proof is not None:
+        from turnout.conversion.report import summary_lines
+
+        for line in summary_lines(converted.proof):
+            say(line)
+        for group, reason in converted.proof.refused.items():
+            notify(f"note: not compared, because the original refuses {group}: {reason}")
     files = f"{counted(len(prepared.files), 'file')}, {size_text(prepared.artifact.size_bytes)} of model"
     place = prepared.folder.relative_to(prepared.root)
     say(f"{place} already contains its {files}." if prepared.in_place else f"Copied {files} to {place}.")
     say(f"Added {model} {version} to {project.manifest.source}, sha256 {prepared.artifact.sha256[:12]}.")
     for change in prepared.changes:
         say(f"Now {change}.")
-    for note in prepared.notes:
+    for note in (*(converted.notes if converted else ()), *prepared.notes):
         notify(f"note: {note}")
     there = "" if manifest == DEFAULT_MANIFEST else f" -m {quote(str(manifest))}"
     say(f"Next:\n\n    turnout serve{there}\n    turnout invoke {model} {version}{there}")
+
+
+def success_json(prepared: PreparedVersion, converted: Converted | None) -> dict[str, Any]:
+    """What was added, for programs."""
+    version = prepared.version
+    summary: dict[str, Any] = {
+        "added": True,
+        "model": version.model,
+        "version": version.name,
+        "artifact": version.artifact,
+        "sha256": prepared.artifact.sha256,
+        "size_bytes": prepared.artifact.size_bytes,
+        **prepared.artifact.signature.to_json(),
+        "changes": list(prepared.changes),
+        "notes": [*(converted.notes if converted else ()), *prepared.notes],
+    }
+    if version.source:
+        summary["source"] = version.source.to_json()
+    if converted is not None and converted.proof is not None:
+        summary["proof"] = converted.proof.to_json()
+    return summary
+
+
+def failure_json(error: ConversionError) -> dict[str, Any]:
+    """Why nothing was added, for programs."""
+    from turnout.conversion.conversion import DifferenceError
+
+    proof = {"proof": error.proof.to_json()} if isinstance(error, DifferenceError) else {}
+    return {"added": False, "error": error.message, "hint": error.hint, **proof}
 
 
 def open_own_code(project: Project, prepared: PreparedVersion, examples: Path | None) -> None:

@@ -95,6 +95,8 @@ def model_to_json(project: Project, name: str) -> dict[str, Any]:
     for version in model.versions:
         artifact = artifact_of(project, version)
         entry: dict[str, Any] = {"version": version.name, "artifact": version.artifact}
+        if version.source:
+            entry["source"] = version.source.to_json()
         if version.sha256:
             entry["sha256"] = version.sha256
         if artifact:

@@ -1,0 +1,48 @@
+"""Models that were trained and converted in the converters' real environments, each kind once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turnout.conversion.environments import find_environment
+from turnout.conversion.errors import ConversionError
+from turnout.conversion.opsets import find_opsets
+
+TRAIN = Path(__file__).with_name("train.py")
+
+Trained = Callable[[str], Mapping[str, Mapping[str, Any]]]
+
+
+def environment(name: str) -> Path:
+    """The Python of a converter's environment; the test is skipped where its packages cannot be had."""
+    try:
+        return find_environment(name, lambda _: None)
+    except ConversionError as error:
+        pytest.skip(f"{error}: {error.hint}")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Kind -> model -> what its converter returned, and the folder `out`."""
+
+    @cache
+    def train(kind: str) -> Mapping[str, Mapping[str, Any]]:
+        folder = tmp_path_factory.mktemp(kind)
+        done = subprocess.run(
+            [str(environment(kind)), "-B", str(TRAIN), kind, str(folder), json.dumps(dict(find_opsets()))],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"model"')]
+        return {row["model"]: row for row in rows}
+
+    return train

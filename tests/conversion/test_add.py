@@ -1,0 +1,249 @@
+"""`turnout add` with models of other libraries, from the command line to models.yaml."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import skops.io
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tests.cli.conftest import write_project
+from tests.conversion.conftest import environment
+from turnout.cli.__main__ import main
+from turnout.conversion.environments import find_environment
+from turnout.conversion.errors import ConversionError
+from turnout.conversion.jobs import JobLimits, run_job
+from turnout.project.project import load_project
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(100, 3))
+Y = np.array(["no", "yes"])[(X[:, 0] > 0).astype(int)]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return write_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    environment("sklearn")
+    folder = tmp_path_factory.mktemp("models")
+    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
+    skops.io.dump(fitted, folder / "model.skops")
+    joblib.dump(fitted, folder / "model.joblib")
+    skops.io.dump(KNeighborsClassifier(algorithm="kd_tree").fit(X, Y), folder / "tree.skops")
+    np.save(folder / "rows.npy", X[:20])
+    (folder / "rows.csv").write_text("a,b,c\n1,2,3\n0.5,-1,2\n")
+    return folder
+
+
+def content_of(folder: Path) -> dict[str, bytes | None]:
+    """Every file and folder, but what can be made again; leftovers of conversions count."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if ".turnout" not in path.parts or "converting-" in str(path) or "adding-" in str(path)
+    }
+
+
+def test_a_model_is_converted_proved_and_added(project: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["add", "spam", "v1", str(models / "model.skops"), "--samples", str(models / "rows.npy")]
+    assert main([*command, "-m", str(project), "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["proof"]["holds"]
+    assert row["proof"]["groups"]["samples"] == 20
+    assert row["proof"]["batches"] == [1, 100, row["proof"]["rows"]]
+    version = load_project(project).manifest.model("spam").version("v1")
+    source = version.source
+    assert source is not None
+    assert (source.address, source.converter, source.report) == (
+        "model.skops",
+        "sklearn",
+        "models/spam/v1/conversion.json",
+    )
+    assert source.packages["scikit-learn"]
+    assert len(source.sha256) == 64
+    report = json.loads((project / source.report).read_text())
+    assert report["proof"]["rows"] == row["proof"]["rows"]
+    assert "all agree" in (project / "models/spam/v1/conversion.md").read_text()
+    examples = json.loads((project / version.examples).read_text())
+    assert [example["name"] for example in examples] == [*(f"sample {at}" for at in range(1, 6)), "samples 1-5"]
+    assert examples[0]["request"]["inputs"][0]["data"] == X[0].tolist()
+    assert not list((project / ".turnout").glob("converting-*"))
+    assert main(["test", "spam", "-m", str(project)]) == 0
+    capsys.readouterr()
+    assert main(["models", "-m", str(project), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["models"]
+    assert listed[1]["versions"][0]["source"]["converter"] == "sklearn"
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "says"),
+    [
+        ("model.joblib", [], "is a pickle: loading it runs whatever code is in it"),
+        ("tree.skops", [], "    --trust sklearn.neighbors._kd_tree.KDTree\n"),
+        ("model.skops", ["--converter", "spark"], "unknown converter 'spark'"),
+        ("model.skops", ["--sha256", "0" * 64], "has sha256"),
+        ("model.skops", ["--sha256", "12"], "--sha256 must be 64 hexadecimal digits"),
+        ("model.skops", ["--samples", "rows.txt"], "rows.txt is no file of samples"),
+        ("model.skops", ["--samples", "missing.csv"], "missing.csv cannot be read"),
+        ("missing.skops", [], "missing.skops: no such file or folder"),
+    ],
+)
+def test_what_is_refused_changes_nothing(
+    file: str,
+    options: list[str],
+    says: str,
+    project: Path,
+    models: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = content_of(project)
+    options = [str(models / word) if word.startswith(("rows.", "missing.")) else word for word in options]
+    assert main(["add", "spam", "v1", str(models / file), *options, "-m", str(project)]) == 2
+    assert says in capsys.readouterr().err
+    assert content_of(project) == before
+
+
+def test_a_pickle_and_a_type_that_are_trusted(project: Path, models: Path) -> None:
+    add = ["add", "spam"]
+    assert main([*add, "v1", str(models / "model.joblib"), "--trust-pickle", "-m", str(project)]) == 0
+    names = ["sklearn.neighbors._kd_tree.KDTree", "sklearn.metrics._dist_metrics.EuclideanDistance64"]
+    trusted = [word for name in names for word in ("--trust", name)]
+    command = [*add, "v2", str(models / "tree.skops"), *trusted, "--samples", str(models / "rows.csv")]
+    assert main([*command, "-m", str(project)]) == 0
+
+
+def test_a_difference_refuses_and_shows_the_rows(
+    project: Path, models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tolerance cannot be met: the graph of this model has errors of a few units of the last place."""
+    environment("xgboost")
+    folder = models / "boosted"
+    folder.mkdir(exist_ok=True)
+    train = (
+        "import sys, numpy as np, xgboost as xgb\n"
+        "x = np.random.default_rng(0).normal(size=(200, 3)); y = x @ [3.3, 1.7, -2.9] + 1000.1\n"
+        "xgb.train({}, xgb.DMatrix(x, label=y), 40).save_model(sys.argv[1])\n"
+    )
+    path = folder / "model.ubj"
+    subprocess.run([environment("xgboost"), "-c", train, str(path)], check=True)
+    before = content_of(project)
+    command = ["add", "price", "v1", str(path), "--rtol", "0", "--atol", "0", "-m", str(project)]
+    assert main([*command, "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert "does not answer like its original, so nothing was added" in err
+    assert "rows differ." in err
+    assert "original: prediction=" in err
+    assert "Usual causes:" in err
+    row = json.loads(out)
+    assert not row["added"]
+    assert row["proof"]["disagreeing_rows"] > 0
+    assert content_of(project) == before
+
+
+def test_limits_of_time_and_memory(models: Path, tmp_path: Path) -> None:
+    arguments = {"path": str(models / "model.skops"), "trust_pickle": False, "trusted_types": [], "out": str(tmp_path)}
+    python = environment("sklearn")
+    with pytest.raises(ConversionError, match=r"longer than 0\.01 s"):
+        run_job(python, "sklearn_model", arguments, tmp_path, limits=JobLimits(0.01))
+    with pytest.raises(ConversionError, match=r"memory|process ended"):
+        run_job(python, "sklearn_model", arguments, tmp_path, limits=JobLimits(memory_mb=20))
+
+
+def test_a_converter_has_no_network_and_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    python = environment("sklearn")
+
+    class Spy:
+        """What the pickle does when it is loaded."""
+
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            code = (
+                "import os, socket\n"
+                "s = socket.socket(); s.settimeout(1)\n"
+                "assert 'AWS_SECRET_ACCESS_KEY' not in os.environ\n"
+                "try:\n    s.connect(('192.0.2.1', 80))\n"
+                "except TimeoutError:\n    raise SystemError('there is a network')\n"
+                "except OSError as error:\n    raise SystemError(f'cut off: {error}')\n"
+            )
+            return exec, (code,)
+
+    joblib.dump(Spy(), tmp_path / "spy.pkl")
+    arguments = {"path": str(tmp_path / "spy.pkl"), "trust_pickle": True, "trusted_types": [], "out": str(tmp_path)}
+    with pytest.raises(ConversionError, match="cut off"):
+        run_job(python, "sklearn_model", arguments, tmp_path, limits=JobLimits())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_when_it_is_interrupted(number: signal.Signals, project: Path, models: Path) -> None:
+    before = content_of(project)
+    rng = random.Random(number)
+    command = [
+        sys.executable,
+        "-m",
+        "turnout.cli",
+        "add",
+        "spam",
+        "v1",
+        str(models / "model.skops"),
+        "-m",
+        str(project),
+    ]
+    for _ in range(3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.3, 4.0))
+        process.send_signal(number)
+        code = process.wait(60)
+        if code == 0:  # it was done before
+            assert load_project(project).manifest.model("spam").version("v1")
+            return
+        assert code == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}.get(number) or code < 0
+        if number is not signal.SIGKILL:
+            assert content_of(project) == before
+    # What a kill leaves is gone after the next conversion, and models.yaml never named it.
+    assert main(["add", "spam", "v1", str(models / "model.joblib"), "-m", str(project)]) == 2
+    assert content_of(project) == before
+    assert not running_jobs(project)
+
+
+def running_jobs(project: Path) -> list[str]:
+    """Processes that work in the project's folder."""
+    result = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                folder = (entry / "cwd").readlink()
+            except OSError:
+                continue
+            if folder.is_relative_to(project):
+                result.append(f"{entry.name} {folder}")
+    return result
+
+
+def test_uv_is_needed_only_for_the_first_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = environment("sklearn")
+    monkeypatch.setenv("PATH", os.defpath)
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    assert find_environment("sklearn", lambda _: None) == made
+    monkeypatch.setenv("TURNOUT_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty"))
+    with pytest.raises(ConversionError) as caught:
+        find_environment("sklearn", lambda _: None)
+    assert caught.value.hint
+    assert not list(tmp_path.glob("converters/[!.]*"))
+    assert not list(tmp_path.glob("converters/.*.part"))

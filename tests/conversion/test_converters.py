@@ -1,0 +1,116 @@
+"""Real models of real libraries: each graph, run as it is served, answers like its original on every row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.conversion.conftest import Trained
+from turnout.artifacts.examples import Tolerance
+from turnout.conversion.graph_child import answer_rows
+from turnout.conversion.proof import Proof, compare_folder
+from turnout.layout import model_lambdas_package
+
+MODELS = {
+    "sklearn": (
+        "logistic binary texts-as-classes forest scaled-forest forest-of-frame forest-with-holes tree extra-trees "
+        "scaled-forest-regressor boosted boosted-regressor histogram scaled-histogram ada bagging voting stacking "
+        "svc svr linear-svc neighbors network bayes two-targets two-classes search components imputed frame "
+        "forest-behind-frame ordinal words pairs-of-words words-of-frame clusters scaler outliers"
+    ),
+    "xgboost": (
+        "binary base-score multiclass labels regression counts gamma raw ranking dart linear two-targets vector-leaves "
+        "categories one-category stopped-early"
+    ),
+    "lightgbm": (
+        "binary multiclass one-against-all regression zero-is-missing nothing-is-missing root counts forest dart "
+        "ranking categories codes"
+    ),
+    "catboost": "binary multiclass missing-is-max regression frame",
+}
+
+REFUSED = {
+    ("sklearn", "no-converter"): "cannot be converted",
+    ("xgboost", "cut-categories"): "XGBoost cuts names beyond ASCII",
+    ("lightgbm", "linear-leaves"): "linear leaves",
+    ("catboost", "categories"): "CatBoost's ONNX export leaves out",
+}
+
+
+def prove_here(out: Path, row: dict[str, object]) -> Proof:
+    """The proof in this process: a process for each of so many models would take minutes."""
+    transform = ""
+    if row["transform"]:
+        (out / "transform.py").write_text(str(row["transform"]))
+        transform = str(out / "transform.py")
+    model = str(out / "model" / "model.onnx")
+    job = {"folder": str(out), "model": model, "transform": transform, "package": model_lambdas_package()}
+    answer_rows(job)
+    return compare_folder(out, row["groups"], row["refused"], Tolerance(relative=1e-4))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in MODELS.items() for name in names.split()])
+def test_graph_answers_like_its_original(kind: str, name: str, trained: Trained) -> None:
+    row = dict(trained(kind)[name])
+    assert "error" not in row, row
+    proof = prove_here(Path(row["out"]), row)
+    assert proof.holds, proof.disagreements[:3]
+    assert proof.rows >= 200
+
+
+@pytest.mark.parametrize(("kind", "name"), REFUSED)
+def test_what_cannot_be_converted_says_why(kind: str, name: str, trained: Trained) -> None:
+    row = trained(kind)[name]
+    assert REFUSED[kind, name] in row["error"]
+    assert row["hint"]
+
+
+def inputs_of(out: str) -> dict[str, int]:
+    graph = onnx.load(Path(out, "model", "model.onnx")).graph
+    return {value.name: value.type.tensor_type.elem_type for value in graph.input}
+
+
+def test_columns_are_named_inputs_with_their_datatypes(trained: Trained) -> None:
+    row = trained("sklearn")["frame"]
+    double, text, whole, boolean = (
+        onnx.TensorProto.DOUBLE,
+        onnx.TensorProto.STRING,
+        onnx.TensorProto.INT64,
+        onnx.TensorProto.BOOL,
+    )
+    kinds = inputs_of(row["out"])
+    assert list(kinds) == ["age of person", "fare.paid", "city", "class", "vip"]  # and no `comment`, which is not read
+    assert (kinds["fare.paid"], kinds["city"], kinds["class"]) == (double, text, whole)
+    assert kinds["vip"] in {double, boolean}
+
+
+def test_trees_are_hit_at_their_thresholds(trained: Trained) -> None:
+    for kind, name in (
+        ("sklearn", "scaled-forest"),
+        ("xgboost", "binary"),
+        ("lightgbm", "binary"),
+        ("catboost", "binary"),
+    ):
+        groups = {row["name"]: row["rows"] for row in trained(kind)[name]["groups"]}
+        assert groups["around the thresholds of trees"] >= 50
+
+
+def test_float64_stays_float64(trained: Trained) -> None:
+    assert {trained("sklearn")[name]["floats"] for name in ("logistic", "scaled-forest", "frame", "svr")} == {"FP64"}
+
+
+def test_edge_values_are_compared_or_named(trained: Trained) -> None:
+    groups = {row["name"] for row in trained("sklearn")["words"]["groups"]}
+    assert {"empty and long text", "text beyond ASCII"} <= groups
+    assert "NaN" in trained("sklearn")["logistic"]["refused"]["missing values"]
+    assert "missing values" in {row["name"] for row in trained("sklearn")["histogram"]["groups"]}
+
+
+def test_a_transform_lowers_texts_as_python_does(trained: Trained) -> None:
+    source = trained("sklearn")["words"]["transform"]
+    assert "text.lower()" in source
+    graph = onnx.load(Path(trained("sklearn")["words"]["out"], "model", "model.onnx")).graph
+    locales = [row.s for node in graph.node for row in node.attribute if row.name == "locale"]
+    assert set(locales) <= {b"C"}

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from turnout.conversion.downloads import safe_path
+from turnout.conversion.errors import ConversionError
+from turnout.conversion.jobs import JobLimits
+from turnout.conversion.registry import CONVERTERS, find_converter, known_kinds
+from turnout.conversion.sources import SOURCES, Order, find_source, known_sources, without_secrets
+
+BODY = b"a model" * 1000
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path.startswith("/storage/v1/b/models/o/a%2Fmodel.skops"):
+            body = BODY if "alt=media&generation=17" in self.path else b'{"generation": "17"}'
+        elif self.path.startswith("/model.skops"):
+            body = BODY
+        elif self.path == "/cut.skops":
+            self.send_response(200)
+            self.send_header("content-length", "9999")
+            self.end_headers()
+            self.wfile.write(BODY[:100])
+            return
+        else:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=served.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{served.server_port}"
+    served.shutdown()
+    served.server_close()
+    thread.join()
+
+
+def order(address: str, target: Path, sha256: str = "") -> Order:
+    return Order(address, target, sha256, JobLimits(), lambda _: None)
+
+
+def fetch(address: str, target: Path, sha256: str = "") -> object:
+    source = find_source(address)
+    assert source is not None
+    return source.fetch(order(address, target, sha256))
+
+
+def test_a_file_of_the_web_has_the_digest_that_was_given(server: str, tmp_path: Path) -> None:
+    digest = hashlib.sha256(BODY).hexdigest()
+    fetched = SOURCES["web"].fetch(order(f"{server}/model.skops?X-Amz-Signature=secret", tmp_path, digest))
+    assert fetched.path.read_bytes() == BODY
+    assert fetched.address == f"{server}/model.skops"  # what models.yaml will have
+
+
+@pytest.mark.parametrize(
+    ("path", "sha256", "says"),
+    [
+        ("model.skops", "", "is not pinned"),
+        ("model.skops", "0" * 64, "has sha256 "),
+        ("missing.skops", "0" * 64, "answered 404"),
+        ("cut.skops", "0" * 64, "ended after 100 of 9,999 bytes|cannot be read|IncompleteRead"),
+    ],
+)
+def test_a_file_of_the_web_is_refused(server: str, tmp_path: Path, path: str, sha256: str, says: str) -> None:
+    with pytest.raises(ConversionError, match=says):
+        fetch(f"{server}/{path}", tmp_path, sha256)
+
+
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="cannot be reached") as caught:
+        fetch("http://127.0.0.1:9/model.skops", tmp_path, "0" * 64)
+    assert caught.value.code == 1
+
+
+def test_an_object_of_google_cloud_storage_is_pinned_by_its_generation(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server)
+    fetched = SOURCES["gs"].fetch(order("gs://models/a/model.skops", tmp_path))
+    assert (fetched.path.read_bytes(), fetched.revision) == (BODY, "17")
+
+
+@pytest.mark.parametrize("address", ["ftp://host/model.onnx", "gcs://a/b", "dbfs://x"])
+def test_an_unknown_source_lists_the_known_ones(address: str) -> None:
+    with pytest.raises(ConversionError, match="unknown source") as caught:
+        find_source(address)
+    assert caught.value.hint == known_sources()
+    assert "s3://bucket/key" in caught.value.hint
+
+
+def test_a_path_is_no_source() -> None:
+    assert find_source("models/a.skops") is None
+    assert find_source("/tmp/mlflow.onnx") is None
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://me:secret@host/a?token=1#x", "https://host/a"),
+        ("s3://bucket/key", "s3://bucket/key"),
+        ("mlflow:name@alias", "mlflow:name@alias"),
+    ],
+)
+def test_secrets_stay_out_of_addresses(address: str, shown: str) -> None:
+    assert without_secrets(address) == shown
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", ""])
+def test_names_of_a_server_stay_in_the_folder(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="leads out of"):
+        safe_path(tmp_path, name, "s3://bucket/")
+
+
+def test_converters_know_their_files(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"learner": {}, "version": [3, 0, 0]}')
+    (tmp_path / "other.json").write_text('{"layers": []}')
+    (tmp_path / "a.txt").write_text("tree\nversion=v4\n")
+    (tmp_path / "notes.txt").write_text("some notes")
+    kinds = {"m.skops": "sklearn", "m.PKL": "sklearn", "a.json": "xgboost", "m.ubj": "xgboost", "a.txt": "lightgbm"}
+    for name, converter in {**kinds, "m.cbm": "catboost"}.items():
+        result = find_converter(tmp_path / name)
+        assert result is not None, name
+        assert result.name == converter
+    assert find_converter(tmp_path / "m.onnx") is None
+    for name in ("other.json", "notes.txt", "m.h5"):
+        with pytest.raises(ConversionError, match="no kind of model") as caught:
+            find_converter(tmp_path / name)
+        assert caught.value.hint == known_kinds()
+    with pytest.raises(ConversionError, match="unknown converter 'spark'") as caught:
+        find_converter(tmp_path / "m.skops", "spark")
+    assert all(name in caught.value.hint for name in CONVERTERS)

@@ -1,0 +1,218 @@
+"""One conversion from an address to the files of a version: fetch, convert, prove, report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from turnout.artifacts.examples import Tolerance
+from turnout.conversion.environments import find_environment
+from turnout.conversion.errors import ConversionError
+from turnout.conversion.examples import make_examples
+from turnout.conversion.jobs import JobLimits, run_job
+from turnout.conversion.mlmodel import find_model_file
+from turnout.conversion.opsets import find_opsets
+from turnout.conversion.proof import Proof, prove
+from turnout.conversion.registry import PICKLES, Converter, find_converter
+from turnout.conversion.report import JSON_FILE, PAGE_FILE, difference_lines, render_report, summary_lines
+from turnout.conversion.sources import Fetched, Order, Remark, find_source
+
+EXAMPLES_FILE = "examples.json"
+TRANSFORM_FILE = "transform.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the user asked for.
+
+    Args:
+        samples: a file with rows, or None.
+        tolerance: for floats.
+        trust_pickle: whether a pickle may be loaded.
+        trusted_types: types in .skops files that may be loaded.
+        converter: chosen by name, or empty.
+        sha256: what the fetched file must have, or empty.
+        limits: of each process.
+    """
+
+    samples: Path | None = None
+    tolerance: Tolerance = field(default_factory=lambda: Tolerance(relative=1e-4))
+    trust_pickle: bool = False
+    trusted_types: tuple[str, ...] = ()
+    converter: str = ""
+    sha256: str = ""
+    limits: JobLimits = field(default_factory=JobLimits)
+
+
+class DifferenceError(ConversionError):
+    """The graph does not answer like its original."""
+
+    def __init__(self, proof: Proof) -> None:
+        lines = "\n".join((*summary_lines(proof), *difference_lines(proof)))
+        super().__init__("the converted model does not answer like its original, so nothing was added", lines, code=1)
+        self.proof = proof
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A version's files, in the scratch folder.
+
+    Args:
+        path: the ONNX file.
+        provenance: what models.yaml says under `source`, but for the report's place.
+        proof: or None for a file that was ONNX already.
+        transform: or None.
+        examples: or None.
+        reports: name within the version's folder -> file.
+        notes: what the user should know.
+    """
+
+    path: Path
+    provenance: Mapping[str, Any]
+    proof: Proof | None = None
+    transform: Path | None = None
+    examples: Path | None = None
+    reports: Mapping[str, Path] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def needs_conversion(address: str, converter: str) -> bool:
+    """Whether an address is fetched or converted, and not a file that a runtime takes as it is.
+
+    Raises:
+        ConversionError: nothing fetches or converts it.
+    """
+    if find_source(address) is not None or converter:
+        return True
+    path = Path(address)
+    if path.is_dir() and (path / "MLmodel").is_file():
+        return True
+    try:
+        return path.suffix != ".py" and find_converter(path) is not None
+    except ConversionError:
+        return False  # the runtime that takes every suffix says what is wrong with it
+
+
+def convert(title: str, address: str, scratch: Path, choices: Choices, remark: Remark, root: Path) -> Converted:
+    """Fetch a model, convert it where it is not ONNX, and prove that it answers the same.
+
+    Args:
+        title: model and version, for the report.
+        address: as the user wrote it.
+        scratch: an empty folder; the result lies there.
+        choices: what the user asked for.
+        remark: called with a line for people before something that takes long.
+        root: the project's folder, to which local paths are relative in models.yaml.
+
+    Raises:
+        DifferenceError: the answers differ.
+        ConversionError: anything else that prevents it.
+    """
+    fetched = fetch(address, scratch, choices, remark, root)
+    result = find_model_file(fetched.path)
+    converter = find_converter(result.path, choices.converter or result.converter)
+    provenance: dict[str, Any] = {"address": fetched.address}
+    provenance |= {"revision": fetched.revision} if fetched.revision else {}
+    provenance["sha256"] = digest_of(fetched.path)
+    date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if converter is None:
+        return Converted(result.path, {**provenance, "date": date}, notes=fetched.notes)
+    if result.path.suffix.lower() in PICKLES and not choices.trust_pickle:
+        raise ConversionError(
+            f"{result.path.name} is a pickle: loading it runs whatever code is in it",
+            "If you know who wrote it, add --trust-pickle. Better: save it with skops.io.dump(model, 'model.skops').",
+        )
+    samples = choices.samples or fetched.samples or result.samples
+    done = _run(converter, result.path, samples, scratch, choices, remark)
+    out = scratch / "out"
+    model = out / "model" / "model.onnx"
+    transform = None
+    if done["transform"]:
+        transform = out / TRANSFORM_FILE
+        transform.write_text(done["transform"])
+    remark("proving that the graph answers like the original")
+    proof = prove(
+        out, model, transform, done["groups"], done["refused"], choices.tolerance, seconds=choices.limits.seconds
+    )
+    if not proof.holds:
+        raise DifferenceError(proof)
+    examples = out / EXAMPLES_FILE
+    examples.write_bytes(make_examples(out, proof, from_samples=samples is not None))
+    provenance |= {"converter": converter.name, "packages": dict(done["packages"]), "date": date}
+    notes = (*fetched.notes, *done["notes"])
+    reports = _write_reports(title, out, provenance, proof, notes)
+    return Converted(model, provenance, proof, transform, examples, reports, notes)
+
+
+def fetch(address: str, scratch: Path, choices: Choices, remark: Remark, root: Path) -> Fetched:
+    """Get what an address names, on this machine."""
+    source = find_source(address)
+    if source is not None:
+        target = scratch / "fetched"
+        target.mkdir()
+        return source.fetch(Order(address, target, choices.sha256, choices.limits, remark))
+    path = Path(address)
+    if not path.exists():
+        raise ConversionError(f"{address}: no such file or folder")
+    if choices.sha256 and (result := digest_of(path)) != choices.sha256.lower():
+        raise ConversionError(f"{address} has sha256 {result}, not {choices.sha256.lower()}", "Check the file.")
+    absolute, root = path.resolve(), root.resolve()
+    inside = absolute.is_relative_to(root)
+    return Fetched(path, absolute.relative_to(root).as_posix() if inside else path.name)
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file; of a folder, that of its files' digests and names: `sha256sum NAMES | sha256sum`."""
+    from turnout.protocol.artifact_digest import combine_named_digests
+
+    def of(file: Path) -> str:
+        with file.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+
+    if path.is_file():
+        return of(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return combine_named_digests({file.relative_to(path).as_posix(): of(file) for file in files})
+
+
+def _run(
+    converter: Converter, path: Path, samples: Path | None, scratch: Path, choices: Choices, remark: Remark
+) -> Mapping[str, Any]:
+    """Run the converter in its environment, without network."""
+    python = find_environment(converter.environment, remark)
+    out = scratch / "out"
+    out.mkdir()
+    arguments = {
+        "path": str(path.absolute()),
+        "out": str(out),
+        "samples": str(samples.absolute()) if samples else None,
+        "opsets": dict(find_opsets()),
+        "rtol": choices.tolerance.relative,
+        "atol": choices.tolerance.absolute,
+        "trust_pickle": choices.trust_pickle,
+        "trusted_types": list(choices.trusted_types),
+    }
+    done = run_job(
+        python,
+        converter.module,
+        arguments,
+        scratch,
+        limits=choices.limits,
+        progress=lambda text: remark(f"{converter.title}: {text}"),
+    )
+    return done.value
+
+
+def _write_reports(
+    title: str, out: Path, provenance: Mapping[str, Any], proof: Proof, notes: tuple[str, ...]
+) -> dict[str, Path]:
+    whole = {"source": provenance, "proof": proof.to_json(), "notes": list(notes)}
+    (out / JSON_FILE).write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+    (out / PAGE_FILE).write_text(render_report(title, provenance, proof, notes))
+    return {JSON_FILE: out / JSON_FILE, PAGE_FILE: out / PAGE_FILE}

@@ -1,0 +1,240 @@
+"""One conversion: load, draw rows, convert as faithfully as onnxruntime can run it, answer the rows with the original.
+
+Some graphs cannot be run with float64 inputs. So an original offers candidates, the most faithful first, and the first
+one that answers like the original is taken. This is only a choice: the proof is made outside, by what serves the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+
+from .exchange import Arrays, as_objects, write_arrays
+from .features import Batch, Feature, RowGroup, draw_groups, read_samples
+from .graphs import EXTERNAL_BYTES, check_versions, open_session, save, set_output_shapes, set_output_types, tidy
+from .start import RefusedJob
+
+Progress = Callable[[str], None]
+
+FLOATS: Mapping[str, np.dtype[Any]] = {"FP64": np.dtype(np.float64), "FP32": np.dtype(np.float32)}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to convert.
+
+    Args:
+        floats: `FP64` or `FP32`: the datatype of inputs with numbers.
+        make: converts; raises where it cannot.
+    """
+
+    floats: str
+    make: Callable[[], onnx.ModelProto]
+
+
+class Original(Protocol):
+    """A model in its own format, open."""
+
+    features: list[Feature]
+    matrix: str
+    """The name of the one input that holds all columns, or empty where each column is an input."""
+
+    transform: str
+    """Source of the transform that the version needs, or empty."""
+
+    notes: list[str]
+
+    def predict(self, batch: Batch) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the outputs by the names that the graph's get, in the graph's order."""
+        ...
+
+    def candidates(self, opsets: Mapping[str, int], /) -> Iterator[Candidate]:
+        """Return the ways to convert it, the most faithful first."""
+        ...
+
+
+@dataclass(slots=True)
+class Answers:
+    """What the original returned: groups with rows, outputs of all rows, and the groups that it refused."""
+
+    groups: list[RowGroup]
+    outputs: dict[str, np.ndarray[Any, Any]]
+    refused: dict[str, str]
+
+
+def convert(original: Original, job: Mapping[str, Any], packages: Sequence[str], progress: Progress) -> dict[str, Any]:
+    """Convert one model into `job["out"]`; return what Turnout has to know."""
+    out = Path(job["out"])
+    samples = read_samples(Path(job["samples"]), original.features) if job.get("samples") else None
+    groups = draw_groups(original.features, samples)
+    reasons: list[str] = []
+    best: tuple[float, Candidate, Answers] | None = None
+    for candidate in original.candidates(job["opsets"]):
+        progress(f"converting with {candidate.floats} inputs")
+        path = out / f"model-{candidate.floats}" / "model.onnx"
+        try:
+            answers = _answer(original, groups, candidate.floats)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save(_make(candidate, answers, job["opsets"]), path)
+            session = open_session(path)
+        except RefusedJob:
+            raise
+        except Exception as error:
+            reasons.append(_first_line(error))
+            continue
+        progress("comparing")
+        wrong = _wrong(session, path, original, answers, candidate.floats, job)
+        if best is None or wrong < best[0]:
+            best = (wrong, candidate, answers)
+        if not wrong:
+            break
+    if best is None:
+        raise RefusedJob(f"this model cannot be converted: {reasons[0] if reasons else 'no converter'}", PYTHON_HINT)
+    _, candidate, answers = best
+    (out / f"model-{candidate.floats}").rename(out / "model")
+    inputs = make_feed(original, join(answers.groups), candidate.floats)
+    write_arrays(out / "inputs", {name: inputs[name] for name in _input_names(out / "model" / "model.onnx")})
+    write_arrays(out / "expected", answers.outputs)
+    return {
+        "groups": [{"name": row.name, "rows": _length(row.rows)} for row in answers.groups],
+        "refused": answers.refused,
+        "floats": candidate.floats,
+        "transform": original.transform,
+        "notes": original.notes,
+        "packages": package_versions(packages),
+    }
+
+
+PYTHON_HINT = "Serve it as Python instead: see docs/runtimes.md."
+
+
+def _make(candidate: Candidate, answers: Answers, opsets: Mapping[str, int]) -> onnx.ModelProto:
+    model = candidate.make()
+    if reason := check_versions(model, opsets):
+        raise ValueError(reason)
+    count = len(model.graph.output)
+    if model.ByteSize() < EXTERNAL_BYTES:
+        set_output_types(model)
+    return tidy(model, [*answers.outputs, *(f"output_{at}" for at in range(len(answers.outputs), count))][:count])
+
+
+def _input_names(path: Path) -> list[str]:
+    return [value.name for value in onnx.load(path, load_external_data=False).graph.input]
+
+
+def package_versions(names: Sequence[str]) -> dict[str, str]:
+    """The releases of the packages that are installed."""
+    result = {}
+    for name in names:
+        try:
+            result[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return result
+
+
+def join(groups: Sequence[RowGroup]) -> Batch:
+    """The rows of all groups, one after the other."""
+    return {name: np.concatenate([group.rows[name] for group in groups]) for name in groups[0].rows}
+
+
+def rounded(batch: Batch, floats: str) -> Batch:
+    """The values that arrive when clients send them with that datatype."""
+    with np.errstate(over="ignore"):
+        return {
+            name: column.astype(FLOATS[floats]).astype(np.float64) if column.dtype.kind == "f" else column
+            for name, column in batch.items()
+        }
+
+
+def make_feed(original: Original, batch: Batch, floats: str) -> dict[str, np.ndarray[Any, Any]]:
+    """The request's tensors for these rows."""
+    batch = rounded(batch, floats)
+    if original.matrix:
+        kind = FLOATS[floats]
+        return {original.matrix: np.column_stack([column.astype(kind) for column in batch.values()])}
+    feed = {}
+    alone = len(batch) == 1
+    for name, column in batch.items():
+        value = column.astype(FLOATS[floats]) if column.dtype.kind == "f" else column
+        feed[name] = value if alone and value.dtype == object else value.reshape(-1, 1)
+    return feed
+
+
+def _answer(original: Original, groups: Sequence[RowGroup], floats: str) -> Answers:
+    """Ask the original; edge values that it refuses are left out, other rows must work."""
+    kept: list[RowGroup] = []
+    parts: list[dict[str, np.ndarray[Any, Any]]] = []
+    refused: dict[str, str] = {}
+    for group in groups:
+        try:
+            outputs = original.predict(rounded(group.rows, floats))
+        except Exception as error:
+            if group is groups[0]:
+                raise RefusedJob(
+                    f"the original fails for the rows that are {group.name}: {_first_line(error)}"
+                ) from error
+            refused[group.name] = _first_line(error)
+            continue
+        kept.append(group)
+        parts.append({name: as_objects(value) for name, value in outputs.items()})
+    outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Answers(kept, outputs, refused)
+
+
+def _wrong(
+    session: Any, path: Path, original: Original, answers: Answers, floats: str, job: Mapping[str, Any]
+) -> float:
+    """How many values of the candidate's outputs differ; infinite where it cannot be run."""
+    feed = make_feed(original, join(answers.groups), floats)
+    try:
+        feed = run_transform(original.transform, feed)
+        wanted = [row.name for row in session.get_inputs()]
+        got = session.run(list(answers.outputs), {name: feed[name] for name in wanted})
+    except Exception:
+        return float("inf")
+    set_output_shapes(path, [value.shape for value in got])
+    return float(sum(count_wrong(want, have, job) for want, have in zip(answers.outputs.values(), got, strict=True)))
+
+
+def run_transform(source: str, feed: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+    """What `preprocess` of a transform makes of a request's tensors."""
+    if not source:
+        return dict(feed)
+    scope: dict[str, Any] = {"__name__": "transform"}
+    exec(compile(source, "transform.py", "exec"), scope)  # noqa: S102 - it was written here
+    encoded = {name: _encode(value) if value.dtype == object else value for name, value in feed.items()}
+    return {name: as_objects(value) for name, value in scope["preprocess"](encoded).items()}
+
+
+def _encode(texts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    encoded = np.empty(texts.shape, dtype=object)
+    encoded.ravel()[:] = [text.encode() for text in texts.ravel()]
+    return encoded
+
+
+def count_wrong(want: Any, have: Any, job: Mapping[str, Any]) -> int:
+    """How many values differ: floats by the job's tolerance, anything else exactly."""
+    want, have = np.asarray(want), as_objects(have)
+    if want.size != have.size:
+        return int(max(want.size, have.size))
+    want, have = want.ravel(), have.ravel()
+    if want.dtype.kind != "f":
+        return int((want != have).sum())
+    near = np.isclose(have, want, rtol=job["rtol"], atol=job["atol"], equal_nan=True)
+    return int(np.count_nonzero(~near))
+
+
+def _length(batch: Batch) -> int:
+    return len(next(iter(batch.values())))
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

@@ -1,0 +1,234 @@
+"""Where skl2onnx's graphs are set right: trees in float64, attributes of plain numbers, words as Python splits them.
+
+skl2onnx writes the thresholds of trees as float32, also where inputs are float64: values between a threshold and its
+nearest float32 then take the wrong branch. Version 3 of the operators has attributes for float64.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper
+
+TREES = {"TreeEnsembleClassifier": 1, "TreeEnsembleRegressor": 0}
+"""Operator -> which of its outputs are float32, whatever the inputs are."""
+
+FLOATS = {"FP64": TensorProto.DOUBLE, "FP32": TensorProto.FLOAT}
+
+DOUBLES = ("base_values", "nodes_hitrates", "nodes_values", "class_weights", "target_weights")
+
+EXACT = "nodes_values_in_float64"
+"""Where the thresholds are kept before skl2onnx rounds them."""
+
+NARROW = "input_in_float32"
+"""Whether the trees compare float32 with their thresholds, as scikit-learn's do whatever they are given."""
+
+LEAVES = "shares_of_leaves"
+"""Tree, node and shares of the classes of each leaf of a forest."""
+
+WORD = r"[\p{L}\p{N}_]"
+"""Python's `\\w`, for RE2, whose own is ASCII only."""
+
+
+@contextmanager
+def patched_nodes(floats: str) -> Iterator[None]:
+    """While this lasts, skl2onnx writes its nodes as this module wants them."""
+    from skl2onnx.common import tree_ensemble
+    from skl2onnx.common._container import ModelComponentContainer
+
+    add_node, add_tree_node = ModelComponentContainer.add_node, tree_ensemble.add_node
+    recording = [True]
+
+    def patched(self: Any, op_type: str, inputs: Any, outputs: Any, *rest: Any, **attributes: Any) -> None:
+        _add_node(add_node, floats, self, op_type, inputs, outputs, rest, attributes)
+
+    def patched_tree(attributes: dict[str, Any], *rest: Any, **named: Any) -> None:
+        _add_tree_node(add_tree_node, attributes, rest, named, is_recording=recording[0])
+
+    ModelComponentContainer.add_node = patched
+    tree_ensemble.add_node = patched_tree
+    try:
+        with _missing_values(tree_ensemble.add_tree_to_attribute_pairs, recording):
+            yield
+    finally:
+        ModelComponentContainer.add_node = add_node
+        tree_ensemble.add_node = add_tree_node
+
+
+def _add_node(
+    given: Any,
+    floats: str,
+    container: Any,
+    op_type: str,
+    inputs: Any,
+    outputs: Any,
+    rest: tuple[Any, ...],
+    attributes: dict[str, Any],
+) -> None:
+    """Add one node of the graph, or what replaces it; `given` is skl2onnx's own function."""
+    exact, is_narrow = attributes.pop(EXACT, None), attributes.pop(NARROW, False)
+    leaves = attributes.pop(LEAVES, None)
+    attributes = {name: plain(value) for name, value in attributes.items()}
+    if op_type == "Imputer" and "imputed_value_floats" in attributes:
+        _replace(container, given, inputs, outputs, attributes, FLOATS[floats])
+        return
+    names = [outputs] if isinstance(outputs, str) else list(outputs)
+    if leaves is not None and op_type == "TreeEnsembleClassifier":
+        attributes, names = _count_votes(container, given, attributes, leaves, names, FLOATS[floats])
+        outputs = names
+    if floats != "FP64" or (op_type not in TREES and op_type != "SVMRegressor"):
+        given(container, op_type, inputs, outputs, *rest, **attributes)
+        return
+    at = TREES.get(op_type, 0)
+    wide, names[at] = names[at], f"{names[at]}_float32"
+    source = inputs if isinstance(inputs, str) else inputs[0]
+    cast = f"{source}_for_{names[at]}"
+    if is_narrow:
+        given(container, "Cast", source, f"{cast}_narrow", name=f"{cast}_first", op_version=13, to=TensorProto.FLOAT)
+        source = f"{cast}_narrow"
+    kind = TensorProto.DOUBLE if op_type in TREES else TensorProto.FLOAT  # no SVMRegressor takes float64
+    given(container, "Cast", source, cast, name=f"{cast}_cast", op_version=13, to=kind)
+    if op_type in TREES:
+        attributes = doubled(attributes if exact is None else {**attributes, "nodes_values": exact})
+    given(container, op_type, [cast], names, *rest, **attributes)
+    given(container, "Cast", names[at], wide, name=f"{wide}_cast", op_version=13, to=TensorProto.DOUBLE)
+
+
+def _add_tree_node(
+    given: Any, attributes: dict[str, Any], rest: tuple[Any, ...], named: dict[str, Any], *, is_recording: bool
+) -> None:
+    """Add one node of a tree, and keep what skl2onnx rounds or divides."""
+    is_narrow = bool(named.get("adjust_threshold_for_sklearn"))
+    if is_narrow:
+        named = {**named, "dtype": np.float32}
+    given(attributes, *rest, **named)
+    if not is_recording:
+        return
+    is_classifier, tree_id, node_id, mode, weights, are_counts = (rest[at] for at in (0, 1, 3, 5, 9, 11))
+    if is_classifier and are_counts and mode == "LEAF":
+        shares = np.ravel(weights) / (np.sum(weights) or 1.0)
+        attributes.setdefault(LEAVES, []).append((tree_id, node_id, shares.tolist()))
+    if is_narrow:
+        attributes[NARROW] = True
+    attributes.setdefault(EXACT, []).append(attributes["nodes_values"][-1])
+
+
+@contextmanager
+def _missing_values(given: Any, recording: list[bool]) -> Iterator[None]:
+    """While this lasts, trees send missing values where scikit-learn's do; skl2onnx 1.20 sends all to the right.
+
+    Args:
+        given: skl2onnx's function.
+        recording: whether exact thresholds are kept; its isolation forests take no other attribute.
+    """
+
+    def make(module: str) -> Any:
+        def add_tree(attributes: dict[str, Any], is_classifier: Any, tree: Any, *rest: Any, **named: Any) -> None:
+            recording[0] = not module.endswith("isolation_forest")
+            given(attributes, is_classifier, tree, *rest, **named)
+            recording[0] = True
+            directions = getattr(tree, "missing_go_to_left", None)
+            if directions is not None:
+                attributes["nodes_missing_value_tracks_true"][-tree.node_count :] = [int(left) for left in directions]
+
+        return add_tree
+
+    name = "add_tree_to_attribute_pairs"
+    users = [row for row in list(sys.modules.values()) if getattr(row, name, None) is given]
+    for module in users:
+        setattr(module, name, make(module.__name__))
+    try:
+        yield
+    finally:
+        for module in users:
+            setattr(module, name, given)
+
+
+def _count_votes(
+    container: Any, given: Any, attributes: dict[str, Any], leaves: list[Any], names: list[str], kind: int
+) -> tuple[dict[str, Any], list[str]]:
+    """Add up what trees vote and divide it once, as scikit-learn does, so that equal votes stay equal.
+
+    skl2onnx divides each leaf first: five trees of ten then sum up to a bit more or less than a half. The label is the
+    first of the classes with the most votes.
+
+    Returns:
+        The attributes, and the names of the ensemble's own outputs.
+    """
+    label, probabilities = names
+    rows = [(tree, node, at, share) for tree, node, shares in leaves for at, share in enumerate(shares)]
+    trees, nodes, ids, shares = (list(column) for column in zip(*rows, strict=True))
+    attributes = {
+        **attributes,
+        "class_treeids": trees,
+        "class_nodeids": nodes,
+        "class_ids": ids,
+        "class_weights": shares,
+    }
+    votes, count = f"{probabilities}_votes", f"{probabilities}_trees"
+    container.add_initializer(count, kind, [1], [float(len(set(attributes["nodes_treeids"])))])
+    given(container, "Div", [votes, count], probabilities, name=f"{votes}_div", op_version=13)
+    most = f"{probabilities}_most"
+    given(container, "ArgMax", votes, most, name=f"{most}_argmax", op_version=13, axis=1, keepdims=0)
+    classes = attributes.get("classlabels_int64s")
+    texts = [text.encode() if isinstance(text, str) else text for text in attributes.get("classlabels_strings", ())]
+    element = TensorProto.STRING if classes is None else TensorProto.INT64
+    values = texts if classes is None else classes
+    container.add_initializer(f"{label}_classes", element, [len(values)], values)
+    given(container, "Gather", [f"{label}_classes", most], label, name=f"{label}_gather", op_version=13, axis=0)
+    return attributes, [f"{label}_unused", votes]
+
+
+def _replace(container: Any, given: Any, inputs: Any, output: Any, attributes: dict[str, Any], kind: int) -> None:
+    """Fill in missing values without the operator Imputer, which takes no float64."""
+    source = inputs if isinstance(inputs, str) else inputs[0]
+    target = output if isinstance(output, str) else output[0]
+    fill = [float(value) for value in attributes["imputed_value_floats"]]
+    missing = float(attributes.get("replaced_value_float", np.nan))
+    container.add_initializer(f"{target}_fill", kind, [1, len(fill)], fill)
+    if np.isnan(missing):
+        given(container, "IsNaN", source, f"{target}_is_missing", name=f"{target}_isnan", op_version=13)
+    else:
+        container.add_initializer(f"{target}_missing", kind, [1], [missing])
+        names = [source, f"{target}_missing"]
+        given(container, "Equal", names, f"{target}_is_missing", name=f"{target}_equal", op_version=13)
+    names = [f"{target}_is_missing", f"{target}_fill", source]
+    given(container, "Where", names, target, name=f"{target}_where", op_version=9)
+
+
+def plain(value: Any) -> Any:
+    """Numbers of Python in lists: onnx 1.23 refuses lists that mix them with numpy's."""
+    if isinstance(value, list | tuple):
+        items = [item.item() if isinstance(item, np.generic) else item for item in value]
+        return [int(item) if isinstance(item, bool) else item for item in items]
+    return value
+
+
+def doubled(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The attributes of a tree ensemble with numbers in float64, which version 3 of the operators has."""
+    result = dict(attributes)
+    for name in DOUBLES:
+        if name in result and len(result[name]):
+            values = np.asarray(result.pop(name), dtype=np.float64)
+            result[f"{name}_as_tensor"] = helper.make_tensor(name, TensorProto.DOUBLE, [len(values)], values)
+        else:
+            result.pop(name, None)
+    result["op_version"] = 3
+    return result
+
+
+def token_pattern(vectorizer: Any) -> dict[str, Any]:
+    """The option by which skl2onnx splits texts as the vectorizer does; none for its other analyzers."""
+    if vectorizer.analyzer != "word" or vectorizer.tokenizer is not None or vectorizer.token_pattern is None:
+        return {}
+    pattern = vectorizer.token_pattern
+    if pattern == r"(?u)\b\w\w+\b":
+        return {"tokenexp": f"{WORD}{{2,}}"}
+    pattern = re.sub(r"^\(\?u\)", "", pattern)
+    pattern = re.sub(r"^\\b|\\b$", "", pattern)
+    return {"tokenexp": pattern.replace(r"\w", WORD)}

@@ -1,0 +1,319 @@
+"""scikit-learn: .skops files, and pickles where the user trusts them."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from .convert import Candidate, Progress, convert
+from .exchange import as_objects
+from .features import Batch, Feature
+from .graphs import rename
+from .sklearn_features import describe_inputs, is_text_first, vectorizers_of
+from .sklearn_graph import patched_nodes, token_pattern
+from .start import RefusedJob
+
+PACKAGES = ("scikit-learn", "skl2onnx", "onnx")
+
+LOWERCASE = '''\
+"""Prepares texts as the original's vectorizer does; in a graph, lowercase depends on the machine's locale."""
+
+import unicodedata
+
+import numpy as np
+
+COLUMNS = {columns!r}
+ACCENTS = {accents!r}  # what the vectorizer was told to do with them
+
+
+def prepare(text):
+{lower}    if ACCENTS:
+        text = unicodedata.normalize("NFKD", text)
+        if ACCENTS == "ascii":
+            return text.encode("ascii", "ignore").decode()
+        text = "".join(sign for sign in text if not unicodedata.combining(sign))
+    return text
+
+
+def preprocess(inputs):
+    for name in COLUMNS:
+        texts = inputs[name]
+        prepared = [prepare(text.decode()) for text in texts.ravel().tolist()]
+        inputs[name] = np.array(prepared, dtype=object).reshape(texts.shape)
+    return inputs
+'''
+
+
+def main(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Convert one file."""
+    progress(f"loading {Path(job['path']).name}")
+    notes: list[str] = []
+    estimator = load(Path(job["path"]), job, notes)
+    return convert(SklearnOriginal(estimator, notes), job, PACKAGES, progress)
+
+
+def load(path: Path, job: Mapping[str, Any], notes: list[str]) -> Any:
+    """Open the file: a .skops file with known types only, a pickle only where it is trusted."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator = _load_skops(path, job) if path.suffix == ".skops" else _load_pickle(path, job)
+    for row in caught:
+        if type(row.message).__name__ == "InconsistentVersionWarning":
+            written = getattr(row.message, "original_sklearn_version", "another release")
+            notes.append(f"written by scikit-learn {written}, read by {_sklearn_version()}")
+            break
+    if hasattr(estimator, "best_estimator_"):
+        estimator = estimator.best_estimator_
+    if not hasattr(estimator, "predict") and not hasattr(estimator, "transform"):
+        raise RefusedJob(f"{path.name} holds {type(estimator).__name__}, which has neither predict nor transform")
+    try:
+        from sklearn.utils.validation import check_is_fitted
+
+        check_is_fitted(estimator)
+    except Exception as error:
+        raise RefusedJob(f"{path.name} holds an estimator that is not fitted", "Save it after `fit`.") from error
+    return estimator
+
+
+def _sklearn_version() -> str:
+    import sklearn
+
+    return str(sklearn.__version__)
+
+
+def _load_skops(path: Path, job: Mapping[str, Any]) -> Any:
+    import skops.io
+
+    try:
+        unknown = skops.io.get_untrusted_types(file=path)
+    except Exception as error:
+        raise RefusedJob(f"{path.name} is no .skops file: {error}") from error
+    if left := [name for name in unknown if name not in job["trusted_types"]]:
+        shown = "\n    ".join(f"--trust {name}" for name in left)
+        raise RefusedJob(
+            f"{path.name} holds types that skops does not trust: {', '.join(left)}",
+            f"Loading them runs their code. If you know where the file comes from, add:\n    {shown}",
+        )
+    try:
+        return skops.io.load(path, trusted=list(unknown))
+    except Exception as error:
+        raise RefusedJob(f"{path.name} cannot be loaded: {error}") from error
+
+
+def _load_pickle(path: Path, job: Mapping[str, Any]) -> Any:
+    if not job["trust_pickle"]:
+        raise RefusedJob(
+            f"{path.name} is a pickle: loading it runs whatever code is in it",
+            "If you know where it comes from, add --trust-pickle. Better: save it with skops.io.dump.",
+        )
+    import joblib
+
+    try:
+        return joblib.load(path)
+    except ModuleNotFoundError as error:
+        raise RefusedJob(
+            f"{path.name} needs the module {error.name!r}, which is not in the converter's environment",
+            "Serve it as Python instead, with that module beside it: see docs/runtimes.md.",
+        ) from error
+    except Exception as error:
+        raise RefusedJob(f"{path.name} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+class SklearnOriginal:
+    """A fitted estimator or pipeline."""
+
+    def __init__(self, estimator: Any, notes: list[str]) -> None:
+        """Look at what it takes."""
+        self.estimator = estimator
+        self.notes = notes
+        self.features: list[Feature] = describe_inputs(estimator)
+        self.has_names = hasattr(estimator, "feature_names_in_")
+        self.is_text = is_text_first(estimator)
+        self.matrix = "" if self.has_names or self.is_text else "X"
+        self.transform = self._make_transform()
+        self.last = last_of(estimator)
+
+    def _make_transform(self) -> str:
+        result = vectorizers_of(self.estimator, self.features)
+        lower = {bool(vectorizer.lowercase) for _, vectorizer in result}
+        accents = {vectorizer.strip_accents for _, vectorizer in result}
+        if not result or (lower == {False} and accents == {None}):
+            return ""
+        if len(lower) > 1 or len(accents) > 1 or any(callable(value) for value in accents):
+            raise RefusedJob("its vectorizers prepare their texts in different ways, which no transform does yet")
+        columns = tuple(dict.fromkeys(name for name, _ in result))
+        return LOWERCASE.format(
+            columns=columns,
+            accents=next(iter(accents)),
+            lower="    text = text.lower()\n" if True in lower else "",
+        )
+
+    def _table(self, batch: Batch) -> Any:
+        if self.is_text:
+            return batch[self.features[0].name].tolist()
+        if self.matrix:
+            return np.column_stack([column.astype(np.float64) for column in batch.values()])
+        import pandas as pd
+
+        return pd.DataFrame({name: pd.Series(column, dtype=column.dtype) for name, column in batch.items()})
+
+    def predict(self, batch: Batch) -> dict[str, np.ndarray[Any, Any]]:
+        """Return label and probabilities, the prediction, or what a transformer returns."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self._predict(self._table(batch))
+
+    def _predict(self, table: Any) -> dict[str, np.ndarray[Any, Any]]:
+        from sklearn.base import is_classifier
+
+        model = self.estimator
+        if not hasattr(model, "predict"):
+            return {"transformed": _dense(model.transform(table))}
+        predicted = np.asarray(model.predict(table))
+        if is_classifier(model):
+            label = as_objects(predicted)
+            label = label.astype(np.int64) if label.dtype.kind in "iub" else label
+            if hasattr(model, "predict_proba"):
+                return {"label": label, "probabilities": _probabilities(model.predict_proba(table))}
+            if hasattr(model, "decision_function"):
+                return {"label": label, "scores": _columns(np.asarray(model.decision_function(table)))}
+            return {"label": label}
+        if hasattr(model, "score_samples") and hasattr(model, "decision_function"):  # an outlier detector
+            return {"label": predicted.astype(np.int64), "scores": np.asarray(model.decision_function(table))}
+        if hasattr(model, "cluster_centers_"):
+            return {"label": predicted.astype(np.int64), "distances": _dense(model.transform(table))}
+        return {"prediction": predicted.astype(np.float64)}
+
+    def candidates(self, opsets: Mapping[str, int]) -> Iterator[Candidate]:
+        """Return float64 throughout, then float32."""
+        for floats in ("FP64", "FP32"):
+            yield Candidate(floats, lambda floats=floats: self._convert(floats, opsets))  # type: ignore[misc]
+
+    def _convert(self, floats: str, opsets: Mapping[str, int]) -> onnx.ModelProto:
+        from skl2onnx import convert_sklearn
+
+        model = copy.deepcopy(self.estimator)
+        options: dict[int, dict[str, Any]] = {}
+        for _, vectorizer in vectorizers_of(model, self.features):
+            vectorizer.lowercase, vectorizer.strip_accents = False, None
+            options[id(vectorizer)] = {"locale": "C", **token_pattern(vectorizer)}
+        last = last_of(model)
+        if hasattr(last, "flatten_transform"):
+            last.flatten_transform = False  # of its `transform`, which is not converted; skl2onnx refuses it
+        inputs = self._input_types(floats)
+        targets = {"": opsets[""], "ai.onnx.ml": opsets["ai.onnx.ml"]}
+        with warnings.catch_warnings(), patched_nodes(floats):
+            warnings.simplefilter("ignore")
+            attempts: tuple[dict[str, Any], ...] = ({"zipmap": False}, {"raw_scores": True}, {})
+            for number, extra in enumerate(attempts):
+                try:
+                    rows = {**options, **({id(last): extra} if extra else {})}
+                    converted = convert_sklearn(
+                        model, initial_types=inputs, options=rows, target_opset=_capped(targets)
+                    )
+                    break
+                except NameError:  # an option that this estimator's converter does not have
+                    if number == len(attempts) - 1:
+                        raise
+        if not self.matrix and len(inputs) == len(self.features):
+            restore_names(converted, [feature.name for feature in self.features])
+        elif not self.matrix:
+            _split_columns(converted, [feature.name for feature in self.features])
+        if isinstance(getattr(model, "classes_", None), list) and len(converted.graph.output) > 1:
+            _stack_probabilities(converted)
+        made: onnx.ModelProto = converted
+        return made
+
+    def _input_types(self, floats: str) -> list[tuple[str, Any]]:
+        from skl2onnx.common import data_types as types
+
+        number = types.DoubleTensorType if floats == "FP64" else types.FloatTensorType
+        if self.matrix:
+            return [(self.matrix, number([None, len(self.features)]))]
+        kinds = {
+            "float": number,
+            "int": types.Int64TensorType,
+            "bool": types.BooleanTensorType,
+            "text": types.StringTensorType,
+        }
+        if len({row.kind for row in self.features}) == 1 and not self.is_text and not _selects_columns(self.estimator):
+            return [("X", kinds[self.features[0].kind]([None, len(self.features)]))]  # no converter joins columns
+        shape = [None] if self.is_text else [None, 1]
+        return [(row.name, kinds[row.kind](shape)) for row in self.features]
+
+
+def _capped(targets: Mapping[str, int]) -> dict[str, int]:
+    """No newer opset than this release of skl2onnx was tested with."""
+    from skl2onnx import __max_supported_opset__
+
+    return {"": min(targets[""], __max_supported_opset__), "ai.onnx.ml": min(targets["ai.onnx.ml"], 3)}
+
+
+def last_of(estimator: Any) -> Any:
+    """The last step of a pipeline, whatever is nested."""
+    while hasattr(estimator, "steps"):
+        estimator = estimator.steps[-1][1]
+    return estimator
+
+
+def restore_names(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Give inputs the columns' own names: the converter replaces spaces and dots, and keeps their order."""
+    rename(model, {row.name: name for row, name in zip(model.graph.input, names, strict=True) if row.name != name})
+
+
+def _selects_columns(step: Any) -> bool:
+    """Whether a ColumnTransformer reads columns by their names."""
+    parts = (part for name in ("steps", "transformer_list") for _, part in getattr(step, name, ()))
+    return hasattr(step, "transformers_") or any(map(_selects_columns, parts))
+
+
+def _split_columns(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Make each column of the one input an input of its own."""
+    (value,) = model.graph.input
+    element = value.type.tensor_type.elem_type
+    rename(model, {value.name: "joined_columns"})
+    del model.graph.input[:]
+    model.graph.input.extend(onnx.helper.make_tensor_value_info(name, element, [None, 1]) for name in names)
+    rename(model, {})
+    model.graph.node.insert(0, onnx.helper.make_node("Concat", list(names), ["joined_columns"], axis=1))
+
+
+def _stack_probabilities(model: onnx.ModelProto) -> None:
+    """Make probabilities of several outputs one tensor [row, output, class].
+
+    They are a sequence, or a tensor [output, row, class].
+    """
+    value = model.graph.output[1]
+    inner, outer = value.name, f"{value.name}_by_row"
+    kind = value.type
+    if kind.HasField("sequence_type"):
+        element = kind.sequence_type.elem_type.tensor_type.elem_type
+        node = onnx.helper.make_node("ConcatFromSequence", [inner], [outer], axis=1, new_axis=1)
+    else:
+        element = kind.tensor_type.elem_type
+        node = onnx.helper.make_node("Transpose", [inner], [outer], perm=[1, 0, 2])
+    model.graph.node.append(node)
+    value.CopyFrom(onnx.helper.make_tensor_value_info(outer, element, [None, None, None]))
+
+
+def _dense(values: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+
+
+def _columns(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return scores if scores.ndim > 1 else np.column_stack([-scores, scores])
+
+
+def _probabilities(result: Any) -> np.ndarray[Any, Any]:
+    if isinstance(result, list):
+        widths = {part.shape[1] for part in result}
+        if len(widths) > 1:
+            raise RefusedJob("its outputs have different numbers of classes", "Save one estimator for each output.")
+        return np.stack(result, axis=1)
+    return np.asarray(result)

@@ -1,0 +1,80 @@
+"""A version's examples, out of the rows of its proof: what was sent, and what the original answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from turnout.conversion.converters.exchange import Arrays, read_arrays
+from turnout.conversion.proof import Proof
+
+ROWS = 5
+LARGEST_TEXT = 500
+
+DATATYPES = {
+    "f8": "FP64",
+    "f4": "FP32",
+    "f2": "FP16",
+    "i8": "INT64",
+    "i4": "INT32",
+    "b1": "BOOL",
+    "u1": "UINT8",
+    "O": "BYTES",
+}
+
+
+def make_examples(folder: Path, proof: Proof, *, from_samples: bool) -> bytes:
+    """An examples.json with the first rows one by one, then together.
+
+    Args:
+        folder: with `inputs`, `expected` and `whole`.
+        proof: whose first group the rows are of.
+        from_samples: whether the user gave the rows, for their names.
+    """
+    inputs, expected = read_arrays(folder / "inputs"), read_arrays(folder / "expected")
+    got = read_arrays(folder / "whole")
+    first = next(iter(proof.groups.values()))
+    rows = [at for at in range(first) if _is_plain(inputs, at) and _is_plain(expected, at)][:ROWS]
+    word = "sample" if from_samples else "drawn row"
+    tolerance = {"absolute": proof.tolerance.absolute, "relative": proof.tolerance.relative}
+    made = [_example(f"{word} {number}", [at], inputs, expected, got) for number, at in enumerate(rows, 1)]
+    if len(rows) > 1:
+        made.append(_example(f"{word}s 1-{len(rows)}", rows, inputs, expected, got))
+    return orjson.dumps([{**row, "tolerance": tolerance} for row in made], option=orjson.OPT_INDENT_2)
+
+
+def _is_plain(arrays: Arrays, at: int) -> bool:
+    """Whether a row can be written as JSON and read by people."""
+    for array in arrays.values():
+        for value in np.ravel(array[at]).tolist():
+            if isinstance(value, float) and not np.isfinite(value):
+                return False
+            if isinstance(value, str) and len(value) > LARGEST_TEXT:
+                return False
+    return True
+
+
+def _example(name: str, rows: list[int], inputs: Arrays, expected: Arrays, got: Arrays) -> dict[str, Any]:
+    outputs = []
+    for output, want in expected.items():
+        shape, kind = got[output].shape[1:], got[output].dtype
+        values = want[rows].reshape(len(rows), *shape)
+        outputs.append(_tensor(output, values if kind.hasobject else values.astype(kind)))
+    return {
+        "name": name,
+        "request": {"inputs": [_tensor(column, array[rows]) for column, array in inputs.items()]},
+        "response": {"outputs": outputs},
+    }
+
+
+def _tensor(name: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    code = "O" if array.dtype == object else array.dtype.str[1:]
+    return {
+        "name": name,
+        "shape": list(array.shape),
+        "datatype": DATATYPES[code],
+        "data": array.ravel().tolist(),
+    }

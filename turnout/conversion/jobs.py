@@ -1,0 +1,173 @@
+"""A job in an environment: a process group of its own with limits, whose reports are read line by line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from turnout.conversion.errors import ConversionError
+from turnout.conversion.registry import LOCKS
+
+START = LOCKS / "start.py"
+
+NOWHERE = "http://127.0.0.1:9"
+"""A proxy that nothing answers: libraries in C read these variables, where no namespace could be made."""
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+@dataclass(frozen=True, slots=True)
+class JobLimits:
+    """What a job may take.
+
+    Args:
+        seconds: after which it is ended.
+        memory_mb: of its own data (RLIMIT_DATA).
+    """
+
+    seconds: float = 900.0
+    memory_mb: int = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a job returned, and whether it had a network."""
+
+    value: Mapping[str, Any]
+    network: str
+
+
+def run_job(
+    python: Path,
+    module: str,
+    arguments: Mapping[str, Any],
+    scratch: Path,
+    *,
+    limits: JobLimits,
+    progress: Callable[[str], None] = lambda _: None,
+    variables: Mapping[str, str] | None = None,
+) -> Done:
+    """Run `main(arguments, progress)` of a module of converters/.
+
+    Args:
+        python: of the environment.
+        module: below turnout/conversion/converters/.
+        arguments: JSON.
+        scratch: an existing folder: its home and its temporary files.
+        limits: what it may take.
+        progress: called with what it says it is doing.
+        variables: of the environment that a source needs; None for a job without network.
+
+    Raises:
+        ConversionError: it refused, failed, or exceeded its limits.
+    """
+    for name in ("home", "tmp"):
+        (scratch / name).mkdir(exist_ok=True)
+    job = {
+        "module": module,
+        "arguments": arguments,
+        "parent": os.getpid(),
+        "memory_bytes": limits.memory_mb * 1024 * 1024,
+        "offline": variables is None,
+    }
+    with tempfile.TemporaryFile(dir=scratch) as errors:
+        process = subprocess.Popen(
+            [str(python), "-I", "-B", str(START)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=scratch,
+            env=_environment(scratch, variables),
+            start_new_session=True,  # a group of its own, which ends as a whole
+        )
+        try:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(job).encode() + b"\n")
+                process.stdin.close()
+            report = _last_report(process, time.monotonic() + limits.seconds, limits, progress)
+        finally:
+            _end(process)
+        if report is None:
+            raise _ended(process.returncode, errors, limits)
+    if "refused" in report:
+        raise ConversionError(report["refused"], report["hint"])
+    if "failed" in report:
+        if report["failed"].startswith("MemoryError"):
+            raise ConversionError(*_memory(limits))
+        detail = "\n    ".join(report["text"].strip().splitlines()[-3:])
+        raise ConversionError(f"{module} failed: {report['failed'][:500]}", detail, code=1)
+    return Done(report["done"], report["network"])
+
+
+def _environment(scratch: Path, variables: Mapping[str, str] | None) -> dict[str, str]:
+    given = dict.fromkeys(PROXIES, NOWHERE) if variables is None else dict(variables)
+    threads = str(os.cpu_count() or 1)
+    return {
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "HOME": str(scratch / "home"),
+        "TMPDIR": str(scratch / "tmp"),
+        "OMP_NUM_THREADS": threads,
+        "ORT_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        **given,
+    }
+
+
+def _last_report(
+    process: subprocess.Popen[bytes], deadline: float, limits: JobLimits, progress: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """The report that ends the job; None where the process ended without one."""
+    assert process.stdout is not None
+    pipe, unread = process.stdout.fileno(), b""
+    while True:
+        while b"\n" not in unread:
+            if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise ConversionError(
+                    f"the conversion took longer than {limits.seconds:g} s", "Allow more with --time-limit SECONDS."
+                )
+            data = os.read(pipe, 1 << 16)
+            if not data:
+                return None
+            unread += data
+        line, _, unread = unread.partition(b"\n")
+        report: dict[str, Any] = json.loads(line)
+        if "progress" not in report:
+            return report
+        progress(report["progress"])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the whole group, whatever it does."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def _ended(code: int, errors: IO[bytes], limits: JobLimits) -> ConversionError:
+    errors.seek(0)
+    lines = errors.read()[-4000:].decode(errors="replace").strip().splitlines()
+    if any("MemoryError" in line or "bad_alloc" in line for line in lines):
+        return ConversionError(*_memory(limits))
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return ConversionError(f"the converter's process ended with {how}", "\n    ".join(lines[-3:]), code=1)
+
+
+def _memory(limits: JobLimits) -> tuple[str, str]:
+    return f"the conversion needs more than {limits.memory_mb:,} MB of memory", "Allow more with --memory-limit MB."

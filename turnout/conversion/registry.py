@@ -1,0 +1,109 @@
+"""`CONVERTERS`: which converter reads a file, in which environment it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from turnout.conversion.errors import ConversionError
+
+LOCKS = Path(__file__).with_name("converters")
+
+
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """One kind of model.
+
+    Args:
+        name: what `--converter` and `source.converter` call it.
+        title: what messages call it.
+        files: the files it reads, for people.
+        reads: whether a file is of this kind.
+        module: below turnout/conversion/converters/.
+        environment: the name of its requirements: converters/NAME.in, and NAME.lock with all that they need.
+    """
+
+    name: str
+    title: str
+    files: str
+    reads: Callable[[Path], bool]
+    module: str
+    environment: str
+
+
+def _has_suffix(*suffixes: str) -> Callable[[Path], bool]:
+    return lambda path: path.suffix.lower() in suffixes
+
+
+def _is_xgboost(path: Path) -> bool:
+    if path.suffix.lower() == ".ubj":
+        return True
+    if path.suffix.lower() != ".json":
+        return False
+    try:
+        with path.open("rb") as file:
+            start = file.read(4096)
+        return b'"learner"' in start or "learner" in json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+
+
+def _is_lightgbm(path: Path) -> bool:
+    if path.suffix.lower() not in {".txt", ".lgb", ".model"}:
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(5) == b"tree\n"
+    except OSError:
+        return False
+
+
+CONVERTERS: Mapping[str, Converter] = {
+    row.name: row
+    for row in (
+        Converter(
+            "sklearn",
+            "scikit-learn",
+            ".skops; .joblib and .pkl with --trust-pickle",
+            _has_suffix(".skops", ".joblib", ".pkl", ".pickle"),
+            "sklearn_model",
+            "sklearn",
+        ),
+        Converter("xgboost", "XGBoost", ".ubj, .json", _is_xgboost, "xgboost_model", "xgboost"),
+        Converter("lightgbm", "LightGBM", ".txt", _is_lightgbm, "lightgbm_model", "lightgbm"),
+        Converter("catboost", "CatBoost", ".cbm", _has_suffix(".cbm"), "catboost_model", "catboost"),
+    )
+}
+"""By name. A new one is a row here, a module and a requirements file in converters/ (`make lock-converters`)."""
+
+PICKLES = frozenset({".joblib", ".pkl", ".pickle"})
+
+
+def find_converter(path: Path, name: str = "") -> Converter | None:
+    """The converter of a file; None for ONNX.
+
+    Args:
+        path: the file or folder.
+        name: of the converter, where the user chose one.
+
+    Raises:
+        ConversionError: there is none.
+    """
+    if name:
+        if name not in CONVERTERS:
+            raise ConversionError(f"unknown converter {name!r}", f"Known converters: {', '.join(CONVERTERS)}.")
+        return CONVERTERS[name]
+    if path.suffix.lower() in {".onnx", ".ort"}:
+        return None
+    for converter in CONVERTERS.values():
+        if converter.reads(path):
+            return converter
+    raise ConversionError(f"{path.name} is no kind of model that Turnout knows", known_kinds())
+
+
+def known_kinds() -> str:
+    """What can be added, a line each."""
+    rows = [("ONNX", ".onnx"), *((row.title, row.files) for row in CONVERTERS.values()), ("Python code", ".py")]
+    return "Known kinds:\n" + "\n".join(f"    {title}: {files}" for title, files in rows)

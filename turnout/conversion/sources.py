@@ -1,0 +1,127 @@
+"""`SOURCES`: where a model can come from, and how it is fetched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from turnout.conversion.errors import ConversionError
+from turnout.conversion.jobs import JobLimits
+
+Remark = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be fetched.
+
+    Args:
+        address: as the user wrote it.
+        target: an empty folder.
+        sha256: what the file must have, or empty.
+        limits: of a job that fetches.
+        remark: called with a line for people before something that takes long.
+    """
+
+    address: str
+    target: Path
+    sha256: str
+    limits: JobLimits
+    remark: Remark
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A model on this machine.
+
+    Args:
+        path: the file or folder.
+        address: for models.yaml: without secrets.
+        revision: what pins it where it came from: a commit, a version, a generation; empty for files.
+        notes: what the user should know.
+        samples: rows that came with it, or None.
+    """
+
+    path: Path
+    address: str
+    revision: str = ""
+    notes: tuple[str, ...] = ()
+    samples: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """One kind of place.
+
+    Args:
+        name: for messages.
+        prefixes: by which an address is recognized.
+        form: how an address is written.
+        fetch: gets the model.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    form: str
+    fetch: Callable[[Order], Fetched] = field(repr=False)
+
+
+def _download(order: Order) -> Fetched:
+    from turnout.conversion.downloads import download_url
+
+    return download_url(order)
+
+
+def _s3(order: Order) -> Fetched:
+    from turnout.conversion.downloads import download_s3
+
+    return download_s3(order)
+
+
+def _gs(order: Order) -> Fetched:
+    from turnout.conversion.downloads import download_gs
+
+    return download_gs(order)
+
+
+SOURCES: Mapping[str, ModelSource] = {
+    row.name: row
+    for row in (
+        ModelSource("web", ("https://", "http://"), "https://host/path, with --sha256", _download),
+        ModelSource("s3", ("s3://",), "s3://bucket/key", _s3),
+        ModelSource("gs", ("gs://",), "gs://bucket/object", _gs),
+    )
+}
+"""By name. A file or folder of this machine is what none of them recognizes."""
+
+
+def find_source(address: str) -> ModelSource | None:
+    """The source of an address; None for a path of this machine.
+
+    Raises:
+        ConversionError: it has a scheme that nothing fetches.
+    """
+    for source in SOURCES.values():
+        if address.startswith(source.prefixes):
+            return source
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", address):
+        scheme = address.partition(":")[0]
+        raise ConversionError(f"unknown source {scheme!r} in {without_secrets(address)}", known_sources())
+    return None
+
+
+def known_sources() -> str:
+    """What an address can look like, a line each."""
+    rows = ("a file or a folder of this machine", *(row.form for row in SOURCES.values()))
+    return "Known sources:\n" + "\n".join(f"    {row}" for row in rows)
+
+
+def without_secrets(address: str) -> str:
+    """An address without user, password, query and fragment: presigned URLs carry their secret there."""
+    parts = urlsplit(address)
+    if not parts.netloc:
+        return address
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
