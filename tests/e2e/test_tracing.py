@@ -28,7 +28,7 @@ models:
   chain:
     graph: {sequence: [{model: plain, version: v1}, {model: plain, inputs: {x: y}}]}
 stages:
-  dev: {serve: {plain: v1, routed: v2}}
+  dev: {serve: {plain: v1, routed: v2}, async: {}}
 """
 BROKEN = "def preprocess(inputs):\n    raise RuntimeError('no')\n"
 
@@ -130,6 +130,15 @@ def test_a_graphs_steps_are_its_children(server: RunningServer, receiver: OtlpRe
     steps = [span for span in spans if span.name == "plain v1"]
     assert [span.parent for span in steps] == [named(spans, "chain router").id] * 2
     assert steps[0].end_ns <= steps[1].start_ns
+
+
+def test_a_request_that_is_run_later_is_in_its_callers_trace(server: RunningServer, receiver: OtlpReceiver) -> None:
+    trace = secrets.token_hex(16)
+    assert call(server, "/dev/models/plain/inference", trace, prefer="respond-async") == 202
+    spans = receiver.trace(trace, 3)
+    route = "POST /models/plain/inference"
+    assert tree_of(spans) == {route: "caller", "plain v1": "caller", "session.run": "plain v1"}
+    assert named(spans, route).attributes["http.response.status_code"] == 202
 
 
 def test_what_callers_do_not_sample_is_not_sent(server: RunningServer, receiver: OtlpReceiver) -> None:

@@ -26,10 +26,21 @@ def test_an_answer_says_them_until_they_are_taken() -> None:
     assert take_run_times(answer)[0] is answer
 
 
-@pytest.mark.parametrize(
-    "said", [5, {}, {"run_times": 5}, {"run_times": [5, [1], ["a", "b"], [2, 1], [True, 1], [-1, 5], [0, 5]]}]
-)
+def test_what_else_an_answer_says_stays() -> None:
+    answer = {"statusCode": 200, "turnout": {"answer_file": "/x"}}
+    rest, times = take_run_times(with_run_times(answer, [(5, 7)]))
+    assert rest == answer
+    assert list(times) == [(5, 7)]
+    assert take_run_times(answer)[0] is answer
+
+
+@pytest.mark.parametrize("said", [5, [[1], ["a", "b"], [2, 1], [True, 1], [-1, 5], [0, 5]], None])
 def test_what_is_no_time_is_left_out(said: Any) -> None:
-    rest, times = take_run_times({"statusCode": 200, "turnout": said})
+    rest, times = take_run_times({"statusCode": 200, "turnout": {"run_times": said}})
     assert rest == {"statusCode": 200}
     assert list(times) == []
+
+
+def test_an_answer_of_another_shape_is_left_alone() -> None:
+    answer = {"statusCode": 200, "turnout": 5}
+    assert take_run_times(answer)[0] is answer

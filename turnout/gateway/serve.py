@@ -24,7 +24,7 @@ from turnout.gateway.editions.in_process import edition_functions
 from turnout.gateway.editions.isolated import Isolation, open_isolated
 from turnout.gateway.editions.switch import EditionFunctions, Switch
 from turnout.gateway.functions.deferred import Deferred
-from turnout.gateway.functions.invocation import Functions, Loaded, title_of
+from turnout.gateway.functions.invocation import Functions, Loaded, Wrap, title_of
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.logs import format_warning, set_up_logs
 from turnout.gateway.observers.access_log import escape, iso_time, json_log, make_json_line, text_log
@@ -245,7 +245,7 @@ def serve(
             log=partial(log_refusal, refusals, lines.write, log_format) if access_log else None,
             flush=flush,
             budget=budget,
-            beside=partial(work_queue, queue, workers),
+            beside=partial(work_queue, queue, workers, tracing.wrap),
         )
 
         greet = partial(greet_user, edition, gateway.notes, make_url(host, bound_port), default_stage, capture, console)
@@ -262,11 +262,11 @@ def make_budget(max_memory: int, state: SharedState, *, in_process: bool) -> Ses
     return SessionBudget(limit, state.sessions, trim_memory, in_process=in_process) if limit else None
 
 
-async def work_queue(queue: Queue, workers: int, switch: Switch, stop: asyncio.Event) -> None:
+async def work_queue(queue: Queue, workers: int, wrap: Wrap, switch: Switch, stop: asyncio.Event) -> None:
     """Run asynchronous requests in this worker until `stop` is set."""
     served = (lambda: switch.functions, lambda: switch.gateway.requests)
     try:
-        await work(queue, *served, stop, workers=workers, processors=processors())
+        await work(queue, *served, stop, workers=workers, processors=processors(), wrap=wrap)
     finally:
         queue.database.close(FINISH_S)
 

@@ -27,16 +27,19 @@ def wants_run_times(event: Mapping[str, Any]) -> bool:
 
 def with_run_times(answer: dict[str, Any], times: list[tuple[int, int]]) -> dict[str, Any]:
     """The answer, which says them: start and end of each run, in ns since 1970."""
-    return {**answer, KEY: {ASKED: [list(span) for span in times]}}
+    return {**answer, KEY: {**(answer.get(KEY) or {}), ASKED: [list(span) for span in times]}}
 
 
 def take_run_times(answer: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, Iterator[tuple[int, int]]]:
     """The answer without them, and those that are as they should be: a function may run anybody's code."""
     if answer is None or KEY not in answer:
         return answer, iter(())
-    rest = {name: value for name, value in answer.items() if name != KEY}
     said = answer[KEY]
-    rows = said.get(ASKED) if isinstance(said, Mapping) else None
+    if not isinstance(said, Mapping) or ASKED not in said:
+        return answer, iter(())
+    others = {name: value for name, value in said.items() if name != ASKED}
+    rest = {name: value for name, value in answer.items() if name != KEY} | ({KEY: others} if others else {})
+    rows = said[ASKED]
     return rest, _read(rows if isinstance(rows, list) else [])
 
 

@@ -22,7 +22,7 @@ import orjson
 import pybase64
 
 from turnout.gateway.api.proxy_response import MalformedAnswerError, read_answer
-from turnout.gateway.functions.invocation import Functions, Invocation
+from turnout.gateway.functions.invocation import Functions, Invocation, Wrap, no_wrap
 from turnout.gateway.requests import store
 from turnout.gateway.requests.database import DatabaseError, QueueOwner
 from turnout.gateway.requests.files import digest_of, sync
@@ -81,11 +81,12 @@ Observe = Callable[[FinishedRun], None]
 
 @dataclass(frozen=True, slots=True)
 class ServedQueue:
-    """What a worker serves with at this moment."""
+    """What a worker serves with at this moment; `wrap` is put around the functions for each call."""
 
     functions: Functions
     policies: Policies
     observe: Observe | None = None
+    wrap: Wrap = no_wrap
 
 
 class Pump:
@@ -280,7 +281,7 @@ class Pump:
         timeout_s = served.policies.timeout_s(claim.function)
         try:
             async with asyncio.timeout(timeout_s + OPENING_S):
-                called = served.functions.invoke(claim.function, claim.alias, event, timeout_s)
+                called = served.wrap(served.functions).invoke(claim.function, claim.alias, event, timeout_s)
                 return called if isinstance(called, Invocation) else await called
         except TimeoutError:
             return Invocation(None, "timed_out", f"{claim.function}: no response within its timeout of {timeout_s:g} s")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from turnout.gateway.api.asynchronous import AsyncRequests
-from turnout.gateway.functions.invocation import Functions
+from turnout.gateway.functions.invocation import Functions, Wrap, no_wrap
 from turnout.gateway.requests.api import RequestsApi
 from turnout.gateway.requests.policies import Policies
 from turnout.gateway.requests.pump import Pump, ServedQueue
@@ -26,6 +26,7 @@ async def work(
     *,
     workers: int,
     processors: int,
+    wrap: Wrap = no_wrap,
 ) -> None:
     """Run queued requests in this worker until `stop` is set.
 
@@ -36,13 +37,14 @@ async def work(
         stop: ends it.
         workers: how many run the queue.
         processors: of this machine.
+        wrap: put around the functions.
     """
 
     def served() -> ServedQueue:
         api = requests()
         if not isinstance(api, RequestsApi):
-            return ServedQueue(functions(), Policies())
-        return ServedQueue(functions(), api.policies, api.observe)
+            return ServedQueue(functions(), Policies(), wrap=wrap)
+        return ServedQueue(functions(), api.policies, api.observe, wrap)
 
     most = most_running(processors)
     await Pump(queue, served, at_once=-(-most // workers), most_running=most).run(stop)
