@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 MOST_PRINTED = 10
-"""Broken promises of one run that are printed. Often they are one fault's."""
+"""Most printed broken promises of one run, which often have one cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,9 @@ class Settings:
     """Settings of a run.
 
     Args:
-        seconds: how long to attack; what comes before and after is not counted.
-        seed: of everything that is random.
-        command: what starts Turnout, without its subcommand: `(".venv/bin/turnout",)`.
+        seconds: duration of the attack, without its preparation and end.
+        seed: of all randomness.
+        command: the command of Turnout without a subcommand: `(".venv/bin/turnout",)`.
         folder: an empty folder of this run's own.
     """
 
@@ -42,7 +42,7 @@ class Result:
         run: its name.
         requests: how many were sent.
         seconds: how long it took.
-        seen: the numbers that its promise is about, in words.
+        seen: the numbers of its promise, in words.
         broken: each promise that did not hold, and the request that shows it.
     """
 
@@ -59,7 +59,7 @@ class Result:
 
 
 class Findings:
-    """Collects broken promises: of each kind the first examples, and how many there were."""
+    """Collects broken promises: the first examples and the count of each kind."""
 
     def __init__(self, most_of_a_kind: int = 2) -> None:
         self._most = most_of_a_kind
@@ -97,6 +97,6 @@ def render_table(results: Sequence[Result]) -> str:
 
 
 def make_json(results: Sequence[Result], seed: int) -> dict[str, Any]:
-    """The whole soak as one object."""
+    """The results of the whole soak as one JSON object."""
     rows = [{**asdict(result), "holds": result.holds} for result in results]
     return {"seed": seed, "holds": all(result.holds for result in results), "runs": rows}

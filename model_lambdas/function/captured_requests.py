@@ -1,6 +1,6 @@
-"""A share of a version's requests, logged to be replayed: one line each, `{"turnout_capture": {...}}`.
+"""Logs a share of a version's requests for replays: one line each, `{"turnout_capture": {...}}`.
 
-Put around the handler at init, in Lambda only; `turnout replay` reads what CloudWatch exports.
+Wraps the handler at init, in Lambda only; `turnout replay` reads CloudWatch's exports.
 
 A capture never costs the caller the answer: a request that cannot be captured is logged and skipped.
 """
@@ -27,10 +27,10 @@ from .runtime import FunctionSpec
 log = logging.getLogger("turnout.function")
 
 _SURELY_LARGER = LARGEST_LOG_LINE_BYTES * 2
-"""Characters of a body, in base64, that no line holds: it is not even read."""
+"""A body with more characters, in base64, is too long for a line and is not read."""
 
 
-# The system's: environments that start from one SnapStart snapshot would share the state of any other.
+# The system's source: environments that start from one SnapStart snapshot would share another one's state.
 _RANDOM = random_module.SystemRandom()
 
 
@@ -55,7 +55,7 @@ def capturing_requests(
     """The handler that also captures.
 
     Args:
-        handle: what answers.
+        handle: the handler that answers.
         spec: whose model and version the lines name.
         rule: what to capture.
         write: takes one line for the log.
@@ -83,7 +83,7 @@ def capturing_requests(
 def _line(
     event: Mapping[str, Any], status: int, spec: FunctionSpec, rule: CaptureRule, time_s: float, duration_ms: float
 ) -> str:
-    """The line, empty for what is no caller's request of its own: a ping, a router's shadow copy, a replay."""
+    """The line; empty for a ping, a router's shadow copy and a replay, which are not callers' requests."""
     context = event.get("requestContext")
     if not context or is_shadow(event) or _is_replay(event, spec):
         return ""
@@ -110,16 +110,16 @@ def _line(
 
 
 def _find_caller(context: Mapping[str, Any]) -> str:
-    """The consumer whose key was sent; empty where an authorizer of another kind, or none, let the request in."""
+    """The consumer whose key was sent; empty where the stage has no authorizer of consumers."""
     caller = (context.get("authorizer") or {}).get("caller") if (context.get("identity") or {}).get("apiKey") else ""
     return caller if isinstance(caller, str) else ""
 
 
 def _is_replay(event: Mapping[str, Any], spec: FunctionSpec) -> bool:
-    """Whether a request says that it is sent again, on the path that names this version.
+    """Whether a request has the replay header on this version's own path.
 
-    Anybody can say so. Nothing is gained by it: no canary decides about requests that name their version, so none is
-    judged by their lines, and CloudWatch counts them all the same. On any other path the header means nothing.
+    Anyone can send the header, without effect: a canary does not route requests that name their version, so none is
+    judged by them, and CloudWatch counts them anyway. On other paths the header is ignored.
     """
     if event.get("resource") != f"/models/{spec.model}/{spec.version}/inference":
         return False

@@ -27,7 +27,7 @@ def counting_failures(
     """The handler that also counts.
 
     Args:
-        handle: what answers.
+        handle: the handler that answers.
         write: takes one line for the log.
         clock: seconds since 1970.
     """

@@ -1,4 +1,4 @@
-"""Killed processes: a worker's death costs what it was answering; the supervisor's leaves neither port nor process."""
+"""Kills processes: a worker loses only the requests it was answering, a supervisor leaves no port or process."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ TARGET = "/models/echo/v1/inference"
 
 @dataclass(slots=True)
 class Load:
-    """Clients that ask one thing after another until they are stopped.
+    """Clients that send requests one after another until they are stopped.
 
     Attributes:
-        answered: by client.
+        answered: answers by client.
         lost: by client: requests whose connection ended before the answer.
     """
 
@@ -37,7 +37,7 @@ class Load:
     may_refuse: bool = False
 
     async def run(self) -> None:
-        """Ask from all clients until `is_stopping`."""
+        """Send from all clients until `is_stopping`."""
         await asyncio.gather(*(self._ask(number) for number in range(CLIENTS)))
 
     async def _ask(self, number: int) -> None:
@@ -69,7 +69,7 @@ class Load:
         client.close()
 
     async def until_all_are_answered(self, times: int = 3) -> None:
-        """Wait until every client has had so many more answers."""
+        """Wait until every client has got so many more answers."""
         before = Counter(self.answered)
         deadline = time.monotonic() + PATIENCE_S
         while any(self.answered[number] < before[number] + times for number in range(CLIENTS)):
@@ -140,7 +140,7 @@ def _await_replacement(server: Server, killed: int) -> None:
 
 
 async def _end(server: Server, number: signal.Signals, findings: Findings) -> Load:
-    """Signal a server under load; what its clients saw until its end."""
+    """Signal a server under load; return what its clients saw until it ended."""
     load = Load(server.port, findings, may_refuse=True)
     running = asyncio.create_task(load.run())
     await load.until_all_are_answered()

@@ -18,7 +18,7 @@ from turnout.system.service_tokens import find_token
 
 
 def connect(project: Project, target: StageTarget, stage: str, judgement: Judgement | None = None) -> StageConnection:
-    """The stage behind a target; nothing is sent yet. `judgement` names the alarms that are wanted."""
+    """Return the connection to a target's stage, without sending anything. `judgement` names the alarms to read."""
     manifest = project.manifest
     served = next(candidate for candidate in manifest.stages if candidate.name == stage)
     api = api_name(function_prefix(manifest.platform, target.stack), plan_stage(served, manifest.models))

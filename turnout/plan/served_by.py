@@ -1,4 +1,4 @@
-"""Which functions answer for each share of a stage, and which models a canary moves."""
+"""Finds which functions answer for each share of a stage, and which models a canary moves."""
 
 from __future__ import annotations
 

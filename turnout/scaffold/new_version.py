@@ -1,7 +1,7 @@
 """A new version of a model: its files copied into the project, its digest pinned, models.yaml edited.
 
 A failure at any point leaves the project as it was. A kill or a power cut, which no program can clean up after, leaves
-at worst copied files that models.yaml does not name: adding them again takes them.
+at worst copied files that models.yaml does not name. The next `turnout add` of them uses these files.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TRANSFORM_FILE = "transform.py"
 SIGNATURE_FILE = "{inputs: {x: {datatype: FP32, shape: [-1, 4]}}, outputs: {y: {datatype: FP32, shape: [-1]}}}"
 
 SHOWN_PROBLEMS = 5
-"""Of an examples file; one fault is often in each of its examples."""
+"""Problems shown of an examples file, whose examples often share one fault."""
 
 
 class NewVersionError(TurnoutError):
@@ -54,14 +54,14 @@ class PreparedVersion:
 
     Args:
         root: the project's folder, absolute.
-        manifest: the manifest's file, links resolved: the file itself is what is replaced.
+        manifest: the manifest's file, links resolved, since the file itself is replaced.
         before: its content when it was read.
         text: its new content.
-        folder: where the version's files go, absolute.
+        folder: the version's folder, absolute.
         in_place: whether `folder` holds the files already, byte for byte; else it is not there yet.
         files: name within `folder` -> the file to copy.
-        artifact: what was read of the model file, where it lies now.
-        version: as models.yaml will have it.
+        artifact: the model file's, at its present place.
+        version: the version for models.yaml.
         changes: what stages will serve that they don't now, a phrase each.
         notes: what the plan remarks about the version, and the requests that it refuses.
     """
@@ -93,7 +93,7 @@ def prepare_version(
     source: Mapping[str, Any] | None = None,
     reports: Mapping[str, Path] | None = None,
 ) -> PreparedVersion:
-    """Check everything about a new version and work out what will be written; nothing is.
+    """Check a new version and prepare its files and edits, without writing anything.
 
     Args:
         project: the project it joins.
@@ -109,15 +109,15 @@ def prepare_version(
         reports: name in the version's folder -> file, of a conversion; the first one is named in `source`.
 
     Raises:
-        NewVersionError: its folder is there, or a file is not what it should be.
-        EditError: the version is there, or models.yaml cannot be edited.
+        NewVersionError: its folder exists, or a file is invalid.
+        EditError: the version exists, or models.yaml cannot be edited.
         ArtifactError: the model file cannot be served.
-        ProblemsError: models.yaml would not be right with it.
+        ProblemsError: models.yaml would be invalid with it.
     """
     old = project.manifest
     before = old.path.read_bytes()
     text = before.decode()
-    add_version(text, model, version, {"artifact": "model"}, source=old.source)  # the names are sound from here on
+    add_version(text, model, version, {"artifact": "model"}, source=old.source)  # the names are valid from here
     root = old.path.parent
     folder = root / "models" / model / version
     runtime = find_runtime(path)
@@ -243,7 +243,7 @@ def declared_tensors(declared: Mapping[str, Any]) -> Signature | None:
 
 
 def find_beside(path: Path, named: Collection[Path | None]) -> tuple[Path, ...]:
-    """Return what lies beside a model file and belongs to it: everything but the files that are named otherwise."""
+    """Return the files beside a model file that belong to it: all but those with another purpose."""
     if not path.is_file():
         return ()
     others = frozenset(file.absolute() for file in named if file is not None)
@@ -256,7 +256,7 @@ def find_beside(path: Path, named: Collection[Path | None]) -> tuple[Path, ...]:
 
 
 def holds_files(folder: Path, files: Mapping[str, Path]) -> bool:
-    """Whether every file lies in the folder, byte for byte: an addition that was cut off left it, or someone put it."""
+    """Whether every file lies in the folder, byte for byte: from the user, or an interrupted `turnout add`."""
     try:
         return all(filecmp.cmp(source, folder / name, shallow=False) for name, source in files.items())
     except OSError:
@@ -285,7 +285,7 @@ def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = la
     Raises:
         NewVersionError: a file changed since it was read.
         ManifestChangedError: models.yaml was saved since it was read.
-        OSError: the disk is full, or something may not be written.
+        OSError: the disk is full, or a file may not be written.
     """
     with folders_for(prepared.folder.parent, prepared.root / CACHE_DIR):
         if not prepared.in_place:
@@ -304,7 +304,7 @@ def put_files(prepared: PreparedVersion, advance: Callable[[int], None]) -> None
     if beside.stat().st_dev != prepared.folder.parent.stat().st_dev:  # models/ may be a link to a larger disk
         beside, prefix = prepared.folder.parent, ".adding-"
     for left in beside.iterdir():
-        if left.name.startswith(prefix):  # of a process that was killed: no other one adds now
+        if left.name.startswith(prefix):  # left by a killed process: no other one adds now
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=beside) as staging:
         copied = Path(staging, "version")
@@ -313,7 +313,7 @@ def put_files(prepared: PreparedVersion, advance: Callable[[int], None]) -> None
 
 
 def copy_files(prepared: PreparedVersion, target: Path, advance: Callable[[int], None]) -> None:
-    """Copy the version's files into a new folder and hold their digest against what was pinned."""
+    """Copy the version's files into a new folder and compare their digest with the pinned one."""
     for name, source in prepared.files.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         with source.open("rb") as reading, (target / name).open("xb") as writing:
@@ -332,8 +332,8 @@ def copy_files(prepared: PreparedVersion, target: Path, advance: Callable[[int],
 def add_version(text: str, model: str, version: str, fields: Mapping[str, Any], *, source: str = "models.yaml") -> str:
     """The manifest with one more version, the newest of its model.
 
-    A model that is not there is made, and every stage that does not serve `"*": newest` then serves it: a stage that
-    leaves a model out is not right. `serving_changes` says what that means.
+    A model that is not there is made, and every stage that does not serve `"*": newest` then serves it: a stage must
+    serve every model. `serving_changes` says what that means.
 
     Args:
         text: the manifest.
@@ -342,8 +342,9 @@ def add_version(text: str, model: str, version: str, fields: Mapping[str, Any], 
         fields: the version's keys: `artifact`, `sha256` and so on, in this order.
         source: the file's name, for messages.
 
-    Raises: EditError: the version is there already, or the layout of the file cannot be edited automatically.
-    ProblemsError: the manifest is not right, or would not be with this version.
+    Raises:
+        EditError: the version is there already, or the layout of the file cannot be edited automatically.
+        ProblemsError: the manifest is not right, or would not be with this version.
     """
     manifest = parse_manifest(text.encode(), path=Path(source), source=source)
     versions = {entry.name: [v.name for v in entry.versions] for entry in manifest.models}

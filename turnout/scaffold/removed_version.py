@@ -25,7 +25,7 @@ class PreparedRemoval:
 
     Args:
         root: the project's folder, absolute.
-        manifest: the manifest's file, links resolved: the file itself is what is replaced.
+        manifest: the manifest's file, links resolved, since the file itself is replaced.
         data: its content as it was read.
         text: its new content.
         files: the version's own files, which no other version names.

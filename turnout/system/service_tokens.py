@@ -1,8 +1,8 @@
-"""The secrets by which the services of running servers know this project's own commands.
+"""The tokens with which this project's commands use the services of its running servers.
 
-`turnout serve` writes `.turnout/services.json`, which only its owner may read: the address of each server of the
-project that runs, and its token where it asks for one. Commands find the token there, and know by the same file which
-addresses are this project's.
+`turnout serve` writes `.turnout/services.json`, which only its owner may read: the address of each running
+server of the project, with its token if its services require one. Commands read the token there, and recognize the
+project's addresses by it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class ServicesMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunningServices:
-    """The services of one server that runs.
+    """The services of one running server.
 
     Args:
-        host: that it listens on.
-        token: that its services ask for; empty where they ask for none.
+        host: the host that it listens on.
+        token: the one that its services require; empty where they require none.
     """
 
     host: str
@@ -46,13 +46,13 @@ class RunningServices:
 
 @contextmanager
 def announced_services(folder: Path, host: str, port: int, token: str) -> Iterator[None]:
-    """Have commands find a server while it runs.
+    """Announce a server to commands while it runs.
 
     Args:
         folder: the project's `.turnout`.
-        host: that the server listens on.
-        port: that it listens on.
-        token: that its services ask for, or empty.
+        host: the host that it listens on.
+        port: the port that it listens on.
+        token: the one that its services require, or empty.
 
     Raises:
         OSError: the token cannot be kept. Without a token nothing is raised: no command has to find the server.
@@ -76,7 +76,7 @@ def find_services(project: Path, url: str) -> RunningServices | None:
 
     Args:
         project: the folder of models.yaml.
-        url: where a command is about to send a request.
+        url: the address to which a command will send a request.
     """
     try:
         parts = urlsplit(url)
@@ -109,7 +109,7 @@ def service_headers(token: str) -> dict[str, str]:
 
 
 def _read(folder: Path) -> Mapping[str, Mapping[str, str]]:
-    """The servers that run; one that was killed could not take its entry back."""
+    """The running servers, without entries that killed servers left."""
     with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
         servers = json.loads((folder / NAME).read_bytes())
         return {port: server for port, server in servers.items() if _runs(int(server["pid"]))}
@@ -127,7 +127,7 @@ def _runs(pid: int) -> bool:
 
 
 def _change(folder: Path, change: Callable[[Mapping[str, Mapping[str, str]]], Mapping[str, Mapping[str, str]]]) -> None:
-    """Change the file of a folder that exists: at its end a server does not bring back a project that was deleted."""
+    """Change the file only if its folder exists: a server that ends must not recreate a deleted project."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

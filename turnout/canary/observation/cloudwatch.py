@@ -70,7 +70,7 @@ class CloudWatchSource:
         self._clock = clock
 
     def start(self, stage: str, watched: Sequence[Watched]) -> ObservationStart:  # noqa: ARG002 - CloudWatch keeps the counts itself
-        """This moment."""
+        """Return the counters now."""
         return ObservationStart(self._clock())
 
     def observe(self, stage: str, watched: Sequence[Watched], since: ObservationStart) -> Observation:  # noqa: ARG002 - as above

@@ -1,4 +1,4 @@
-"""The local gateway's own counters, over HTTP: exact, at once, for each share apart."""
+"""The local gateway's own counters, read over HTTP: exact, immediate, and separate for each share."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _KEYS = {"time", "run", "bounds_s", "functions"}
 
 
 class LocalSource:
-    """Counters are since the server's start, so an observation is what they have grown by.
+    """Counters start at the server's start, so an observation is their growth.
 
-    When the server is started again they begin with zero, and so does the observation.
+    After a restart of the server they begin at zero, and so does the observation.
 
     Args:
         url: `http://127.0.0.1:8080`.
-        token: that the server's services ask for, or empty.
+        token: the one that the server's services require, or empty.
     """
 
     def __init__(self, url: str, token: str = "") -> None:
@@ -34,7 +34,7 @@ class LocalSource:
         self._token = token
 
     def start(self, stage: str, watched: Sequence[Watched]) -> ObservationStart:
-        """This moment."""
+        """Return the counters now."""
         metrics = self._read(stage)
         return ObservationStart(metrics["time"], metrics["run"], *_arms(metrics, watched))
 

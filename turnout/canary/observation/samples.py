@@ -38,7 +38,7 @@ class GatewaySamples:
 
     Args:
         url: `http://127.0.0.1:8080`.
-        token: that its services ask for, or empty.
+        token: the one that its services require, or empty.
     """
 
     def __init__(self, url: str, token: str = "") -> None:

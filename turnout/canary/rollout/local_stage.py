@@ -95,7 +95,7 @@ class LocalFunctions:
 
     Args:
         url: of the gateway.
-        token: that its services ask for, or empty.
+        token: the one that its services require, or empty.
     """
 
     def __init__(self, url: str, token: str = "") -> None:

@@ -264,7 +264,7 @@ def make_door(host: str, services: ServicesMode | None, *, is_wanted: bool | Non
     """The console's check of visitors; None without a console.
 
     Args:
-        host: that the server listens on.
+        host: the host that it listens on.
         services: who may use the services, which the console uses; None is the default.
         is_wanted: whether the console was asked for, or refused; None is the default.
         may_write: whether it may change stages from other machines, too.

@@ -47,7 +47,7 @@ JunitOption = Annotated[
 ]
 
 SHOWN_REASONS = 3
-"""Of one example; --json and --junit have all."""
+"""Reasons shown for one example; --json and --junit have all."""
 
 
 def run(
@@ -114,7 +114,7 @@ def find_versions(project: Project, target: str) -> Sequence[Version]:
 
 @contextmanager
 def asking(project: Project, *, isolated: bool, url: str, stage: str, api_key: str, manifest: Path) -> Iterator[Ask]:
-    """Whoever answers the examples."""
+    """What answers the examples."""
     if url:
         key, token = api_key or local_key(manifest, url, stage), local_token(manifest, url)
         with asking_server(url, stage, key, token) as ask:
@@ -158,7 +158,7 @@ def asking_functions(call: CallVersion) -> Ask:
 
 @contextmanager
 def asking_server(url: str, stage: str, key: str, token: str) -> Iterator[Ask]:
-    """Requests to a server; the first one that finds none there ends the command."""
+    """Requests to a server; if the first one finds no server, the command ends."""
     from turnout.client.connection import ApiConnection, UnreachableError, inference_path
     from turnout.replay.example_runs import ExampleReply
     from turnout.replay.replay import THROTTLED_WAITS_S, replay_headers
@@ -168,7 +168,7 @@ def asking_server(url: str, stage: str, key: str, token: str) -> Iterator[Ask]:
     except ValueError as error:
         raise CommandError(f"--url: {error}.") from error
     with closing(connection):
-        headers = replay_headers(url, key, token)  # examples are no caller's requests: no canary is judged by them
+        headers = replay_headers(url, key, token)  # examples are not callers' requests, so no canary is judged by them
 
         def ask(version: Version, body: bytes) -> ExampleReply:
             path = inference_path(version.model, version.name, stage)
@@ -188,7 +188,7 @@ def asking_server(url: str, stage: str, key: str, token: str) -> Iterator[Ask]:
 
 
 def say_runs(runs: Sequence[ExampleRun]) -> None:
-    """A table with a line for each example, then why some failed, then how many passed."""
+    """Print a table with a line for each example, the reasons of failures, and the counts."""
     from turnout.replay.example_runs import RunOutcome
 
     headers = ("MODEL", "VERSION", "EXAMPLE", "RESULT", "MS")
@@ -219,7 +219,7 @@ def say_runs(runs: Sequence[ExampleRun]) -> None:
 
 
 def reasons_text(runs: Sequence[ExampleRun]) -> str:
-    """Why versions were skipped, each reason once."""
+    """The reasons for skipping versions, each once."""
     from turnout.replay.example_runs import RunOutcome
 
     reasons = dict.fromkeys(reason for run in runs if run.outcome is RunOutcome.SKIPPED for reason in run.reasons)

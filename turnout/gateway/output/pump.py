@@ -105,7 +105,7 @@ class Outlet:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Nothing more comes."""
+        """Handle the end of the output."""
         if self._begun:
             self.offer(bytes(self._begun))
             self._begun.clear()

@@ -1,8 +1,8 @@
-"""Named callers: which models a key may call. One decision, made by the local gateway and by the authorizer on AWS.
+"""Named callers: which models a key may call. The local gateway and the authorizer on AWS share this decision.
 
 This file is the authorizer's whole code: API Gateway calls `handler` before it calls a function. A usage plan cannot do
 it: its throttles per method answer 429 and let some requests pass. The model is found in the route that matched and its
-parameters, as the routers find it, so that no spelling of a path leads past the check.
+parameters, as the routers find it, so that no spelling of a path avoids the check.
 Source: API Gateway Developer Guide, "Input to an API Gateway Lambda authorizer", "Output from an API Gateway Lambda
 authorizer".
 """
@@ -23,13 +23,13 @@ OWNER = "owner"
 """The caller that has the stage's own key, which may call everything."""
 
 TABLE = "callers.json"
-"""Beside the authorizer's code: stage -> SHA-256 of a key -> its row."""
+"""The file beside the authorizer's code: stage -> SHA-256 of a key -> its caller."""
 
 _tables: dict[Path, Mapping[str, Any]] = {}
 
 
 def digest_key(value: str) -> str:
-    """Return what is kept of a key. It has 40 random letters and digits: nothing but the key itself leads to it."""
+    """Return the digest of a key. A key has 40 random characters, so its digest does not reveal it."""
     return hashlib.sha256(value.encode()).hexdigest()
 
 
@@ -87,7 +87,7 @@ def handler(
     model = find_called_model(event["resource"], event.get("pathParameters"))
     allowed = caller is not None and may_call(caller, model, utc_day(clock()))
     if caller is not None and caller.get("models") is not None:
-        # A decision is kept for the path and the method: the query could name another model a moment later.
+        # API Gateway caches a decision by path and method, and the query could name another model in the next request.
         names_model_in_query = event["resource"].startswith("/requests/") and event["httpMethod"] == "PUT"
         allowed = allowed and not names_model_in_query
     name = "unknown" if caller is None else caller["caller"]

@@ -1,6 +1,6 @@
 r"""Turns the output of an environment's process into bounded lines of the gateway's log.
 
-The pipe is always emptied, so that a print never waits; what is too much is thrown away unseen.
+The pipe is always emptied, so that a print never waits; excess output is dropped unread.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable
 
 LINE_BYTES = 4_096
-"""Of a line; the rest of it is left out."""
+"""Most bytes of a line; the rest is dropped."""
 
 LINES_PER_S = 200
 BYTES_PER_S = 256 * 1024
-"""Of one environment; what it prints beyond is counted and left out."""
+"""Limit of one environment; further output is counted and dropped."""
 
 READ_BYTES = 65_536
 """A pipe's own size."""
@@ -43,7 +43,7 @@ def _escape(character: str) -> str:
 
 
 class Lines:
-    """Cuts what is printed into lines, and leaves out what is too much.
+    """Splits output into lines, and drops the excess.
 
     Args:
         notify: called with each line.
@@ -62,13 +62,13 @@ class Lines:
 
     @property
     def is_flooded(self) -> bool:
-        """Whether what comes now would be thrown away."""
+        """Whether further output would be dropped."""
         if self._clock() - self._second >= 1.0:
             self._begin_second()
         return self._lines >= LINES_PER_S or self._bytes >= BYTES_PER_S
 
     def drop(self, count: int) -> None:
-        """Bytes that were thrown away unseen; the line that they belong to ends here."""
+        """Count dropped bytes, and end their line."""
         self._dropped_bytes += count
         if self._begun:
             self._end_line()
@@ -83,7 +83,7 @@ class Lines:
         self._add(rest)
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Handle the end of the output."""
         if self._begun:
             self._end_line()
         self._begin_second()
@@ -112,11 +112,11 @@ class Lines:
 
 
 class Drain:
-    """Empties a pipe whenever the event loop says that there is something in it.
+    """Empties a pipe whenever the event loop reports data.
 
     Args:
         pipe: to read from, not blocking; the owner closes it.
-        lines: takes what is printed.
+        lines: takes the output.
         nowhere: `/dev/null`, open for writing.
     """
 
@@ -140,7 +140,7 @@ class Drain:
         return bool(data)
 
     def finish(self) -> None:
-        """Read what is left, at most a pipe's worth: a grandchild may print on."""
+        """Read the rest, at most the pipe's size: a grandchild may continue to print."""
         for _ in range(4):
             try:
                 data = os.read(self._pipe, READ_BYTES)
