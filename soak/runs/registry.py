@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from soak.result import Result, Settings
-from soak.runs import abandoned, bodies, crashes, document, fuzz, growth, overload, raw_http, reloads
+from soak.runs import abandoned, asynchronous, bodies, crashes, document, fuzz, growth, overload, raw_http, reloads
 
 RUNS: Mapping[str, tuple[Callable[[Settings], Result], float]] = {
-    "fuzz": (fuzz.run, 0.2),
+    "fuzz": (fuzz.run, 0.15),
     "raw-http": (raw_http.run, 0.08),
     "document": (document.run, 0.12),
     "crashes": (crashes.run, 0.1),
@@ -17,5 +17,6 @@ RUNS: Mapping[str, tuple[Callable[[Settings], Result], float]] = {
     "overload": (overload.run, 0.08),
     "bodies": (bodies.run, 0.05),
     "abandoned": (abandoned.run, 0.05),
+    "asynchronous": (asynchronous.run, 0.05),
 }
 """Name -> what makes the run, and its share of the time."""
