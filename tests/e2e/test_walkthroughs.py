@@ -30,7 +30,7 @@ SERVE_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 """The options with which each page starts its server."""
 
-WITHOUT_SERVER = ("company", "prices")
+WITHOUT_SERVER = ("company", "prices", "pull-requests")
 """Pages whose commands need no server."""
 
 MANIFESTS = ("browsers", "callers", "canary", "consumers", "domains", "graphs", "routing")

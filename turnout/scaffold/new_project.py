@@ -12,6 +12,10 @@ from turnout.layout import sample_dir, schema_path
 from turnout.scaffold.folders import folders_for
 
 TEMPLATE = Path(__file__).parent / "template"
+CI = Path(__file__).parent / "ci"
+WORKFLOWS = {"github": Path(".github", "workflows")}
+"""Service -> the folder of its workflows in a project."""
+
 DOTTED = frozenset({"gitignore"})
 """Files of the template whose name starts with a dot in the project; here a `.gitignore` would hide files."""
 
@@ -34,12 +38,13 @@ class Created:
     kept: tuple[Path, ...]
 
 
-def create_project(folder: Path, *, beside_others: bool = False) -> Created:
+def create_project(folder: Path, *, beside_others: bool = False, ci: str = "") -> Created:
     """Write a project into `folder`, which is made where it is missing. No file is ever overwritten.
 
     Args:
         folder: where to.
         beside_others: whether other files may be there; those of ours that exist are kept as they are.
+        ci: whose workflows are written too, a key of `WORKFLOWS`, or empty.
 
     Returns:
         What was written, and what was kept.
@@ -52,7 +57,7 @@ def create_project(folder: Path, *, beside_others: bool = False) -> Created:
         raise OccupiedError(f"{folder} is a file.")
     if folder.is_dir() and not beside_others and any(entry.name not in IGNORED for entry in folder.iterdir()):
         raise OccupiedError(f"{folder} is not empty.")
-    sources = {name: source for source, name in project_files()}
+    sources = {name: source for source, name in (*project_files(), *workflow_files(ci))}
     kept = tuple(name for name in sources if (folder / name).exists() or (folder / name).is_symlink())
     written = tuple(name for name in sources if name not in kept)
     with folders_for(*((folder / name).parent for name in written)):
@@ -85,6 +90,13 @@ def project_files() -> Iterator[tuple[Path, Path]]:
     sample = sample_dir() / "models" / "iris"
     for source in _files_below(sample):
         yield source, Path("models", "iris", source.relative_to(sample))
+
+
+def workflow_files(ci: str) -> Iterator[tuple[Path, Path]]:
+    """The workflows of a project: where each comes from, and its name in the project; none where `ci` is empty."""
+    if ci:
+        for source in _files_below(CI / ci):
+            yield source, WORKFLOWS[ci] / source.name
 
 
 def _files_below(folder: Path) -> list[Path]:

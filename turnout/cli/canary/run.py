@@ -32,6 +32,7 @@ from turnout.problems import ProblemsError, TurnoutError
 if TYPE_CHECKING:
     from turnout.canary.judging.states import State
     from turnout.canary.run import CanaryRun
+    from turnout.project.project import Project
 
 T = TypeVar("T")
 
@@ -55,11 +56,18 @@ BakeOption = Annotated[
 ]
 
 
+OnceOption = Annotated[
+    bool,
+    typer.Option("--once", help="Look once, move the canary if it is time, and exit: for a schedule."),
+]
+
+
 def run(
     stage: StageArgument,
     *,
     steps: StepsOption = "",
     bake: BakeOption = "",
+    once: OnceOption = False,
     endpoint_url: EndpointOption = "",
     stack: StackOption = "",
     api_key: ApiKeyOption = "",
@@ -74,11 +82,14 @@ def run(
 
     The run ends if another command changes the canary.
 
+    With --once, each call is one look of the run, whose state is in rollouts.jsonl. It exits with 0 while the run goes
+    on and if there is no canary.
+
     Exit codes: 0 promoted; 1 rolled back, failed, inconclusive, or ended by another command; 130 Ctrl-C.
     """
     from turnout.canary.agreement import compare_for
     from turnout.canary.connection import connect
-    from turnout.canary.judging.states import Phase
+    from turnout.canary.judging.states import TERMINAL, Phase
     from turnout.canary.report import judgement_of
     from turnout.canary.rollout.manifest_edits import find_canary, find_stage
     from turnout.canary.run import CanaryRun, RunSettings, Surroundings
@@ -91,6 +102,8 @@ def run(
         raise CommandError("`turnout canary run` needs the address of the stage.", WHERE)
     with reported_errors(manifest):
         project = load(manifest)
+        if once and not is_looked_at(project, stage, manifest):
+            return
         find_canary(project.manifest, stage)
         stage_settings = find_stage(project.manifest, stage)
         judgement = judgement_of(stage_settings, target)
@@ -107,8 +120,51 @@ def run(
         )
         going = CanaryRun(around, stage, judgement, settings)
         with interruptible(going, stage, manifest), ending_with_1():
-            state = watch(going, stage, is_local=target.is_local)
-    raise typer.Exit(0 if state.phase is Phase.PROMOTED else 1)
+            state = look(going, stage) if once else watch(going, stage, is_local=target.is_local)
+    is_well = state.phase is Phase.PROMOTED or (once and state.phase not in TERMINAL)
+    raise typer.Exit(0 if is_well else 1)
+
+
+def is_looked_at(project: Project, stage: str, manifest: Path) -> bool:
+    """Whether there is something for one look of a schedule; says why there is not.
+
+    Raises:
+        EditError: the stage is unknown.
+        CommandError: the run ended without a decision, and the canary is still on.
+    """
+    from turnout.canary.judging.states import TERMINAL, State
+    from turnout.canary.rollout.manifest_edits import find_stage
+
+    canary = find_stage(project.manifest, stage).canary
+    if canary is None:
+        say(f"No canary on {stage}.")
+        return False
+    rollouts = log_of(manifest).read(stage)
+    if not rollouts or not rollouts[-1].run:
+        return True
+    state = State.from_json(dict(rollouts[-1].run["state"]))
+    if state.phase in TERMINAL and rollouts[-1].action == "set":
+        raise CommandError(
+            f"The run of {stage} ended at {state.percent:g}%: {state.reason}.",
+            f"Decide with `turnout canary promote {stage}` or `turnout canary rollback {stage}`.",
+            code=1,
+        )
+    return True
+
+
+def look(going: CanaryRun, stage: str) -> State:
+    """Show one look of a run; the state after it."""
+    from turnout.canary.judging.states import TERMINAL
+    from turnout.canary.run_settings import ending_of
+
+    progress = PlainProgress(going.judgement)
+    with progress:
+        progress.show(next(going.ticks(0)))
+    if going.state.phase in TERMINAL:
+        say(ending_of(going.state, stage))
+    else:
+        say(f"The run of {stage} goes on at {going.state.percent:g}%.")
+    return going.state
 
 
 def watch(going: CanaryRun, stage: str, *, is_local: bool) -> State:

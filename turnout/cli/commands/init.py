@@ -16,16 +16,30 @@ ForceOption = Annotated[
 ]
 
 
-def init(folder: FolderArgument, *, force: ForceOption = False) -> None:
+CiOption = Annotated[
+    str,
+    typer.Option(
+        "--ci",
+        metavar="SERVICE",
+        help="Also write workflows for pull requests, deployments and canaries: github. In a project that exists, add "
+        "--force.",
+        show_default=False,
+    ),
+]
+
+
+def init(folder: FolderArgument, *, force: ForceOption = False, ci: CiOption = "") -> None:
     """Create a project with a sample model, ready to serve.
 
     It holds models.yaml, two versions of the iris model, Pulumi's program for AWS, a .gitignore and a README. No file
     is ever overwritten.
     """
-    from turnout.scaffold.new_project import OccupiedError, create_project
+    from turnout.scaffold.new_project import WORKFLOWS, OccupiedError, create_project
 
+    if ci and ci not in WORKFLOWS:
+        raise CommandError(f"--ci: unknown service {ci!r}.", f"There are: {', '.join(WORKFLOWS)}.")
     try:
-        created = create_project(folder, beside_others=force)
+        created = create_project(folder, beside_others=force, ci=ci)
     except OccupiedError as error:
         hint = "" if force else "Name another folder, or add the missing files with --force: no file is overwritten."
         raise CommandError(str(error), hint) from error

@@ -10,6 +10,7 @@ import typer
 from turnout.cli.canary.status import OutputsOption, read_outputs
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load, try_all
 from turnout.cli.output import CommandError, counted, notify, passing_remark, say, say_json, say_section, say_table
+from turnout.cli.review import review
 from turnout.wording import size_text
 
 if TYPE_CHECKING:
@@ -31,6 +32,26 @@ ColdStartOption = Annotated[
 CallMsOption = Annotated[
     float,
     typer.Option("--call-ms", metavar="MS", min=0, max=900_000, help="Duration of a call that the cost assumes."),
+]
+AgainstOption = Annotated[
+    str,
+    typer.Option(
+        "--against",
+        metavar="REF",
+        help="Print only what changes compared with a git branch, tag or commit.",
+        show_default=False,
+    ),
+]
+MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print --against as Markdown, for a pull request.")]
+FailOnOption = Annotated[
+    str,
+    typer.Option(
+        "--fail-on",
+        metavar="KINDS",
+        help="Exit with 1 if --against finds a change of these kinds: breaking, contract, traffic, quota, cost, "
+        "cold-start. Separate them with commas.",
+        show_default=False,
+    ),
 ]
 DeployerPolicyOption = Annotated[
     bool,
@@ -54,6 +75,9 @@ def plan(
     cold_start: ColdStartOption = False,
     call_ms: CallMsOption = 20.0,
     outputs: OutputsOption = "",
+    against: AgainstOption = "",
+    markdown: MarkdownOption = False,
+    fail_on: FailOnOption = "",
     deployer_policy: DeployerPolicyOption = False,
     account: AccountOption = "*",
     region: RegionOption = "*",
@@ -76,7 +100,12 @@ def plan(
     from turnout.plan.values import Note
     from turnout.trials.checks import find_notes
 
+    if (markdown or fail_on) and not against:
+        raise CommandError("--markdown and --fail-on have no effect without --against.", "Add --against REF.")
     project = load(manifest)
+    if against:
+        review(project, manifest, against, markdown=markdown, as_json=as_json, fail_on=fail_on)
+        return
     made = make_plan(project.manifest, project.artifacts, stack=stack)
     if deployer_policy:
         say_deployer_policy(made, project, account, region)

@@ -1,0 +1,104 @@
+"""`turnout plan --against`: in a real repository, whose working tree stays as it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from turnout.cli.__main__ import main
+
+GIT = shutil.which("git") or "git"
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=Ana", "-c", "user.email=ana@example.com")
+    done = subprocess.run([GIT, "-C", str(folder), *identity, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.fixture
+def repository(project: Path) -> Path:
+    """The project, committed below the root of a repository, with an edit that is not."""
+    git(project.parent, "init", "-q", "-b", "main")
+    (project / ".gitignore").write_text(".turnout/\n")
+    git(project, "add", "-A", ".")
+    git(project, "commit", "-q", "-m", "first")
+    return project
+
+
+def edit(project: Path, before: str, after: str) -> None:
+    path = project / "models.yaml"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
+def against(project: Path, *arguments: str) -> int:
+    return main(["plan", "-m", str(project), "--against", "main", *arguments])
+
+
+def test_change_is_described_and_the_working_tree_stays(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert against(repository) == 0
+    assert capsys.readouterr().out == "Nothing changes compared with main.\n"
+    edit(repository, "rate: 100", "rate: 10")
+    status = git(repository, "status", "--porcelain")
+    assert against(repository) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("1 change compared with main, none breaks callers.\n")
+    assert "- prod: the throttle changes from 100/s, burst 200 to 10/s, burst 200." in out
+    assert git(repository, "status", "--porcelain") == status
+
+
+def test_fail_on_decides_about_the_exit_code(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(repository, "rate: 100", "rate: 10")
+    assert against(repository, "--fail-on", "breaking,cost") == 0
+    assert against(repository, "--fail-on", "breaking, traffic") == 1
+    assert against(repository, "--fail-on", "everything") == 2
+    assert "There are: breaking, contract, traffic" in capsys.readouterr().err
+
+
+def test_markdown_and_json(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(repository, "auth: api_key", "auth: iam")
+    assert against(repository, "--markdown", "--fail-on", "breaking") == 1
+    assert "### Breaking for callers\n" in capsys.readouterr().out
+    assert against(repository, "--json") == 0
+    changes = json.loads(capsys.readouterr().out)["changes"]
+    assert {"kind": "breaking", "subject": "prod", "text": "`auth` changes from api\\_key to iam"} in changes or {
+        "kind": "breaking", "subject": "prod", "text": "`auth` changes from api_key to iam"
+    } in changes  # fmt: skip
+
+
+def test_models_that_git_does_not_have_come_from_the_working_tree(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git(repository, "rm", "-q", "--cached", "-r", "models")
+    git(repository, "commit", "-q", "-m", "models elsewhere")
+    assert against(repository) == 0
+    assert capsys.readouterr().out == "Nothing changes compared with main.\n"
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [("nowhere", "git knows no revision 'nowhere'"), ("--output=x", "git knows no revision"), ("", "")],
+)
+def test_unknown_revision_is_refused(
+    repository: Path, ref: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["plan", "-m", str(repository), f"--against={ref}"])
+    assert code == (2 if message else 0)
+    assert message in capsys.readouterr().err
+    assert not (repository / "x").exists()
+
+
+def test_folder_without_git_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert against(project) == 2
+    assert "is in no git repository" in capsys.readouterr().err
+
+
+def test_options_of_a_comparison_need_one(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "-m", str(project), "--fail-on", "breaking"]) == 2
+    assert "have no effect without --against" in capsys.readouterr().err

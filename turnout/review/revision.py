@@ -1,0 +1,90 @@
+"""A project as it is at a git revision, read into a folder of its own: the working tree is not touched."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from turnout.problems import TurnoutError
+from turnout.project.project import Project, load_project
+from turnout.yaml_text.reader import read_yaml
+
+
+class RevisionError(TurnoutError):
+    """Git cannot give the revision."""
+
+
+@contextmanager
+def read_revision(manifest: Path, ref: str) -> Iterator[Project]:
+    """Read the project that `manifest` belongs to as it is at a revision, until the end of the block.
+
+    A model file that git does not have is taken from the working tree, because versions are immutable: projects keep
+    large models elsewhere.
+
+    Args:
+        manifest: the path of models.yaml.
+        ref: a branch, tag or commit.
+
+    Raises:
+        RevisionError: the folder is in no git repository, the revision is unknown, or it has no models.yaml.
+        ProblemsError: models.yaml was wrong there.
+    """
+    folder = manifest.resolve().parent
+    commit = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    if commit is None:
+        raise RevisionError(
+            f"git knows no revision {ref!r}",
+            "Fetch it first: in a workflow, check out with `fetch-depth: 0`.",
+        )
+    # Below the root of a repository, git archives the folder in which it runs.
+    archive = _git(folder, "archive", "--format=tar", commit.decode().strip())
+    if archive is None:
+        raise RevisionError(f"the folder {folder.name} does not exist at {ref}")
+    with tempfile.TemporaryDirectory(prefix="turnout-revision-") as scratch:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            files.extractall(scratch, filter="data")
+        there = Path(scratch) / manifest.name
+        if not there.is_file():
+            raise RevisionError(f"{manifest.name} does not exist at {ref}")
+        _add_untracked(there, folder)
+        yield load_project(there, cache=False)
+
+
+def _git(folder: Path, *arguments: str) -> bytes | None:
+    """What git prints; None where it fails."""
+    program = shutil.which("git")
+    if program is None:
+        raise RevisionError("git is not installed")
+    done = subprocess.run([program, "-C", str(folder), *arguments], capture_output=True, check=False)
+    if done.returncode and b"not a git repository" in done.stderr:
+        raise RevisionError(f"{folder} is in no git repository", "Run this in a clone of the project.")
+    return done.stdout if done.returncode == 0 else None
+
+
+def _add_untracked(manifest: Path, folder: Path) -> None:
+    """Link what models.yaml names, and git does not have, to the working tree's files."""
+    tree = read_yaml(manifest.read_bytes(), source=manifest.name).tree
+    for named in _named_files(tree):
+        there, here = manifest.parent / named, folder / named
+        inside = os.path.commonpath([folder, here.resolve()]) == str(folder)
+        if not there.exists() and here.exists() and inside:
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.symlink_to(here.resolve())
+
+
+def _named_files(tree: object) -> Iterator[str]:
+    models = tree.get("models") if isinstance(tree, dict) else None
+    for model in models.values() if isinstance(models, dict) else ():
+        versions = model.get("versions") if isinstance(model, dict) else None
+        for version in versions.values() if isinstance(versions, dict) else ():
+            for key in ("artifact", "transform", "examples"):
+                name = version.get(key) if isinstance(version, dict) else None
+                if isinstance(name, str) and "://" not in name and not Path(name).is_absolute():
+                    yield name
