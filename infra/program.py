@@ -24,7 +24,13 @@ from turnout.packaging.transform_imports import require_imports
 from turnout.plan.auth import CALLERS
 from turnout.plan.budget import compare_costs, describe_difference, export_costs, require_budget
 from turnout.plan.costs import Costs, find_alarmed
-from turnout.plan.deployment_notes import Outputs, find_canary_routes, find_deployment_notes
+from turnout.plan.deployment_notes import (
+    Outputs,
+    find_canary_routes,
+    find_deployment_notes,
+    find_shared_models,
+    find_stranded,
+)
 from turnout.plan.log_groups import PER_FUNCTION, log_group_name
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan, StagePlan
@@ -117,6 +123,7 @@ def deploy(
     outputs = read_own_outputs()
     if not settings.new_names:
         check_names(plan, place, outputs)
+    check_stranded(plan, outputs or {})
     for note in (*plan.notes, *find_deployment_notes(plan, outputs)):
         pulumi.warn(f"{note.path}: {note.message}")
     logging = LoggingPlan(makes=False)
@@ -150,6 +157,16 @@ def check_asynchronous(manifest: Manifest) -> None:
     )
     if problems:
         raise ProblemsError(problems)
+
+
+def check_stranded(plan: Plan, outputs: Outputs) -> None:
+    """Raise a pulumi.RunError where a stage with a canary would keep routes whose stage variables go."""
+    for stage, models in find_stranded(plan, outputs).items():
+        raise pulumi.RunError(
+            f"stages.{stage}.canary: the choices of {len(models)} models would be packed into shared stage variables, "
+            f"but the canary keeps a deployment whose routes read a variable for each model, such as {models[0]}. End "
+            "the canary, run `pulumi up`, and start it again."
+        )
 
 
 def find_place(prefix: str, role_path: str = "/") -> Place:
@@ -264,6 +281,7 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     pulumi.export("next_alias", stack.has_next)
     pulumi.export("account_logging", stack.logging.makes)
     pulumi.export("canary_routes", find_canary_routes(plan, stack.outputs or {}))
+    pulumi.export("shared_models", find_shared_models(plan, stack.outputs or {}))
     export(plan, apis, dashboard)
     stages = {name: (api, stage) for api in apis.values() for name, stage in api.stages.items()}
     return DeployedProject(

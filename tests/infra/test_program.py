@@ -240,7 +240,9 @@ def test_main_deploys_the_manifest_beside_its_folder(root: Path, tmp_path: Path)
 
 def test_quota_that_can_be_raised_is_refused_until_the_manifest_says_that_it_was() -> None:
     names = [f"model-{number}" for number in range(60)]
-    of = manifest(tuple(model(name) for name in names), stages=(stage(serve=dict.fromkeys(names, "v1")),))
+    of = manifest(
+        tuple(model(name) for name in names), stages=(stage(serve=dict.fromkeys(names, "v1")),), routes="direct"
+    )
     with pytest.raises(pulumi.RunError, match=r"resources: 372 used, 300 allowed\n.*`quotas: {resources: 372}`"):
         deployed(of)
     deployed(replace(of, quotas=AccountQuotas(resources=372)))

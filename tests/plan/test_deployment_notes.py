@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.manifest.values import Canary, Manifest, Throttle
-from turnout.plan.deployment_notes import find_canary_routes, find_deployment_notes
+from turnout.plan.deployment_notes import find_canary_routes, find_deployment_notes, find_shared_models, find_stranded
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan
 
@@ -82,3 +82,35 @@ def test_where_nothing_is_known_of_the_last_deployment_the_routes_are_those_of_t
     assert f"routes that are not deployed yet, such as {ROUTE}, are seen by the canary's share only" in message
     (message,) = notes(with_canary(Canary(10.0, {}, release=True)), None).values()
     assert "routes that are not deployed yet" in message
+
+
+def many_with(canary: Canary | None, models: int = 100, routes: str = "auto") -> Plan:
+    rows = tuple(model(f"m{number}", ("v1", "v2")) for number in range(models))
+    served = {entry.name: "v1" for entry in rows}
+    return plan_of(manifest(rows, (stage(serve=served, canary=canary, auth="iam"),), routes=routes))
+
+
+def outputs_of(plan: Plan, before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the program exports of a deployment after another one."""
+    variables = {planned.name: {"variables": planned.variables} for api in plan.apis for planned in api.stages}
+    return {"stages": variables, "shared_models": find_shared_models(plan, before or {})}
+
+
+def test_choices_are_not_packed_under_a_canary_that_keeps_direct_routes() -> None:
+    canary = Canary(10.0, {"m0": "v2"})
+    few = outputs_of(many_with(None, 40))
+    assert find_stranded(many_with(canary), few) == {"prod": sorted(f"m{number}" for number in range(40))}
+    assert find_stranded(many_with(None), few) == {}
+    assert find_stranded(many_with(canary), {}) == {}  # a stage that is new
+    # Routes that are shared, but only in a deployment that the stage does not have yet.
+    later = outputs_of(many_with(canary, 40, "shared"), few)
+    assert later["shared_models"] == {"prod": []}
+    assert "prod" in find_stranded(many_with(canary), later)
+
+
+def test_choices_of_models_that_share_their_routes_are_packed_at_any_time() -> None:
+    canary = Canary(10.0, {"m0": "v2"})
+    shared = outputs_of(many_with(None, 40, "shared"))
+    assert find_stranded(many_with(canary), shared) == {}
+    packed = outputs_of(many_with(canary), shared)
+    assert find_stranded(many_with(canary, 120), packed) == {}

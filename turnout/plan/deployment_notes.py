@@ -10,6 +10,8 @@ from typing import Any
 
 from turnout.plan.served_by import watched_of
 from turnout.plan.values import Api, Note, Plan, Route, StagePlan
+from turnout.protocol.naming import variable_name
+from turnout.protocol.routing.packed_choices import unpack_choices
 from turnout.wording import listed
 
 Outputs = Mapping[str, Any]
@@ -66,6 +68,44 @@ def find_canary_routes(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
         for stage in api.stages
         if stage.canary is not None and stage.name in stages
     }
+
+
+def find_shared_models(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
+    """Return, for each stage, the models that share their routes in the deployment which its baseline keeps.
+
+    A stage with a canary keeps the deployment that it had, so those are models that shared their routes then, too.
+    """
+    earlier = outputs.get("shared_models") or {}
+    deployed = outputs.get("stages") or {}
+    shared: dict[str, list[str]] = {}
+    for stage in (stage for api in plan.apis for stage in api.stages):
+        keeps = stage.canary is not None and stage.name in deployed
+        models = plan.shared & frozenset(earlier.get(stage.name) or ()) if keeps else plan.shared
+        shared[stage.name] = sorted(models)
+    return shared
+
+
+def find_stranded(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
+    """Return, for each stage with a canary, the models whose deployed routes read a variable that would go.
+
+    A route of a model's own reads the model's own stage variable. Where the choices of many models are packed from now
+    on, that variable goes, and a stage with a canary would keep the old routes without it.
+    """
+    kept = find_shared_models(plan, outputs)
+    deployed = outputs.get("stages") or {}
+    stranded: dict[str, list[str]] = {}
+    for stage in (stage for api in plan.apis for stage in api.stages):
+        if stage.canary is None or stage.name not in deployed:
+            continue
+        before, packed = deployed[stage.name].get("variables") or {}, unpack_choices(stage.variables)
+        models = [
+            model
+            for model in sorted(plan.shared)
+            if (variable := variable_name(model)) in packed and variable in before and model not in kept[stage.name]
+        ]
+        if models:
+            stranded[stage.name] = models
+    return stranded
 
 
 def _is_new(route: Route, deployed: set[str], models: set[str]) -> bool:

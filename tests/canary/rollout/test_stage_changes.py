@@ -14,6 +14,7 @@ from turnout.canary.rollout.stage_changes import (
     StageChange,
     change_between,
     find_differences,
+    find_unpacked,
     marker_operations,
     patch_calls,
 )
@@ -249,3 +250,12 @@ def test_differences_of_packed_choices_name_the_models() -> None:
         "modelM0": "the canary's modelM0 is v2 in the manifest, not set in it",
         "modelM7": "the canary's modelM7 is not set in the manifest, v2 in it",
     }
+
+
+def test_packed_choices_of_a_stage_that_has_a_variable_for_each_model_are_found() -> None:
+    before, after = stage_of_many(), stage_of_many(Canary(10.0, {"model-m0": "v2"}))
+    change = change_between(before, after, promotes=False)
+    own = StageState("base", {"modelM0": "v1", "alias": "live"}, None)
+    assert find_unpacked(own, change) == ["choice1"]
+    assert find_unpacked(FakeStage(before).read(), change) == []
+    assert find_unpacked(own, change_between(plan(), plan(canary(iris="v2")), promotes=False)) == []

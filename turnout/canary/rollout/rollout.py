@@ -14,7 +14,14 @@ from typing import Any
 from turnout.canary.observation.source import ObservationError, Source
 from turnout.canary.rollout.action import EDITS, Prepared, action_of, bytes_of, manifest_digest
 from turnout.canary.rollout.log import RETURN, Rollout, RolloutLog
-from turnout.canary.rollout.stage_changes import CANARY, StageChange, find_differences, marker_operations, patch_calls
+from turnout.canary.rollout.stage_changes import (
+    CANARY,
+    StageChange,
+    find_differences,
+    find_unpacked,
+    marker_operations,
+    patch_calls,
+)
 from turnout.canary.rollout.stage_control import ReachableFunctions, StageControl, StageControlError, StageState
 from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.plan.guard_alarms import GuardAlarms
@@ -134,6 +141,13 @@ def check_finished(log: RolloutLog) -> None:
 
 def check_in_step(live: StageState, prepared: Prepared) -> None:
     """Raise a RolloutError where the stage is not what an action has to build on."""
+    if unpacked := find_unpacked(live, prepared.change):
+        message = (
+            f"{prepared.rollout.stage} has no stage variable {unpacked[0]}: its models have variables of their own"
+        )
+        raise RolloutError(
+            message, "Apply the manifest first, with `pulumi up`, or reload a local gateway with SIGHUP."
+        )
     if prepared.rollout.action not in CAREFUL:
         return
     canary = prepared.change.canary

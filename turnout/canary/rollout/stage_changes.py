@@ -117,6 +117,13 @@ def _replace(path: str, value: str) -> StageOperation:
     return {"op": "replace", "path": path, "value": value}
 
 
+def find_unpacked(live: StageState, change: StageChange) -> list[str]:
+    """The stage variables that a change sets with packed choices and that the live stage does not read yet."""
+    canary = change.canary
+    names = (*change.variables, *(canary.overrides if canary else ()))
+    return [name for name in dict.fromkeys(names) if is_packed(name) and name not in live.variables]
+
+
 RESET = "`turnout canary mend STAGE` resets the stage variable `canary`"
 
 CANARY = "canarySettings"
