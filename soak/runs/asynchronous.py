@@ -131,7 +131,7 @@ async def _ask(client: Client, method: str, path: str, body: bytes = b"") -> Ans
 
 def make_rows(number: int, rows: int) -> list[list[float]]:
     """Rows that no other request has."""
-    return [[float(number % 1_000_000), float(row), 2.0, 3.0] for row in range(rows)]
+    return [[float(number % 1_000_000), float(entry), 2.0, 3.0] for entry in range(rows)]
 
 
 def make_body(number: int, rows: int) -> bytes:

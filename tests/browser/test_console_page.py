@@ -324,10 +324,10 @@ MOST_KILLS = 4
 
 def processes_of(server: RunningServer) -> list[str]:
     """The supervisor and everything below it."""
-    found = [str(server.process.pid)]
-    for pid in found:
-        found += Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return found
+    results = [str(server.process.pid)]
+    for pid in results:
+        results += Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return results
 
 
 def promote_and_kill(visit: Visit, record: Path) -> None:

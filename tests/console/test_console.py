@@ -57,8 +57,8 @@ class Browser:
                 f"GET /console/events HTTP/1.1\r\nHost: 127.0.0.1:{self.server.port}\r\nCookie: {self.cookie}\r\n"
                 "Sec-Fetch-Site: same-origin\r\n\r\n".encode()
             )
-            found: Mapping[str, Any] = next(orjson.loads(line[6:]) for line in stream if line.startswith(b"data: "))
-            return found
+            result: Mapping[str, Any] = next(orjson.loads(line[6:]) for line in stream if line.startswith(b"data: "))
+            return result
 
     def state(self) -> Mapping[str, Any]:
         result: Mapping[str, Any] = self.request("GET", "/state").json()

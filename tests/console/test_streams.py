@@ -26,8 +26,8 @@ class Maker:
 def parse(event: bytes) -> dict[str, Any]:
     assert event.startswith(b"event: pulse\ndata: ")
     assert event.endswith(b"\n\n")
-    found: dict[str, Any] = orjson.loads(event[len(b"event: pulse\ndata: ") :])
-    return found
+    result: dict[str, Any] = orjson.loads(event[len(b"event: pulse\ndata: ") :])
+    return result
 
 
 def test_all_streams_share_the_pulse_of_a_moment() -> None:
@@ -57,8 +57,8 @@ def test_what_cannot_be_read_is_a_warning_and_the_stream_goes_on() -> None:
     for error, words in ((TurnoutError("the record is odd"), "the record is odd"), (FileNotFoundError("gone"), "gone")):
         make.error = error
         now[0] += 1
-        found = orjson.loads(pulse.read())
-        assert (found["warning"], found["canaries"]) == (words, {})
+        result = orjson.loads(pulse.read())
+        assert (result["warning"], result["canaries"]) == (words, {})
     make.error = None
     now[0] += 1
     assert orjson.loads(pulse.read())["number"] == 3
@@ -76,14 +76,14 @@ def rows_of(ended: list[str], error: Exception | None = None) -> Generator[dict[
 
 async def collect(rows: Generator[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     stream = send_rows(rows)
-    found = []
+    results = []
     async for line in stream:
         assert line.endswith(b"\n")
-        found.append(orjson.loads(line))
-        if len(found) == count:
+        results.append(orjson.loads(line))
+        if len(results) == count:
             break
     await stream.aclose()
-    return found
+    return results
 
 
 def test_rows_come_one_a_line_and_an_error_last() -> None:

@@ -68,8 +68,8 @@ class Pulse:
 async def send_rows(rows: Generator[dict[str, Any]]) -> AsyncGenerator[bytes]:
     """Rows as lines of JSON, each as it is made in a thread; an error is the last one."""
     try:
-        while (row := await asyncio.to_thread(next, rows, None)) is not None:
-            yield orjson.dumps(row) + b"\n"
+        while (entry := await asyncio.to_thread(next, rows, None)) is not None:
+            yield orjson.dumps(entry) + b"\n"
     except (TurnoutError, ProblemsError, UnreachableError) as error:
         yield orjson.dumps({"error": str(error), "hint": getattr(error, "hint", "")}) + b"\n"
     finally:
