@@ -34,27 +34,27 @@ def render_trust(place: Place, service: str) -> str:
 
 
 def render_policy(statements: Sequence[Statement]) -> str:
-    """The whole document."""
+    """The policy document of these statements."""
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)}, separators=(",", ":"))
 
 
 def allow(actions: Sequence[str], resources: Sequence[str]) -> Statement:
-    """A statement that allows something."""
+    """A statement that allows actions on resources."""
     return {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
 
 
 def allow_logs(place: Place, log_group: str) -> Statement:
-    """Writing to a log group, which is there already; `*` in its name is IAM's."""
+    """Allows writing to an existing log group; `*` in its name is IAM's wildcard."""
     return allow(["logs:CreateLogStream", "logs:PutLogEvents"], [place.log_stream_arns(log_group)])
 
 
 def allow_invoke(place: Place, functions: Sequence[str]) -> Statement:
-    """Calling functions by their aliases."""
+    """Allows calling functions by their aliases."""
     return allow(["lambda:InvokeFunction"], [arn for name in functions for arn in place.function_arns(name)])
 
 
 def deny_invoke(place: Place, functions: Sequence[str]) -> Statement:
-    """Taking functions out of what `allow_invoke` allows by a pattern."""
+    """Denies calling functions that the pattern of `allow_invoke` covers."""
     return {**allow_invoke(place, functions), "Effect": "Deny"}
 
 
@@ -75,6 +75,6 @@ VPC_ACCESS = allow(
     ],
     ["*"],
 )
-"""What Lambda does in a function's name to connect it to a VPC. Source: the managed policy
+"""Lambda's actions in a function's name to connect it to a VPC. Source: the managed policy
 `AWSLambdaVPCAccessExecutionRole`, whose resource is `*`.
 """

@@ -1,4 +1,4 @@
-"""Hypothesis strategies made of an OpenAPI document's schemas: values that fit, and values that nearly do."""
+"""Makes hypothesis strategies from an OpenAPI document's schemas: values that fit, and values that nearly fit."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class BodySink(Protocol):
 
     @property
     def is_behind(self) -> bool:
-        """Whether nothing more should be read for now."""
+        """Whether reading should pause."""
         ...
 
     def write(self, piece: bytes) -> None:
@@ -26,17 +26,17 @@ class BodySink(Protocol):
         ...
 
     def notify_drained(self, notify: Callable[[], None]) -> None:
-        """Call it on the event loop once the sink is no longer behind."""
+        """Call the function on the event loop when reading may continue."""
         ...
 
     def abandon(self) -> None:
-        """The rest will not come."""
+        """The body ends early: discard it."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class FileBody:
-    """Part of an open file as a response's body. Whoever sends it closes it."""
+    """Part of an open file as a response's body. The server closes it."""
 
     file: BinaryIO
     offset: int
@@ -54,11 +54,11 @@ class Request:
         headers: as sent.
         body: decoded from its transfer encoding, not from its content encoding.
         client: the peer's address.
-        kept: what a reader of the headers makes of them and of the client alone, and wants to find again: a client's
-            requests with the same headers share it.
+        kept: a cache for results that depend only on the headers and the client; requests of a client with the
+            same headers share it.
         admitted: the stage whose throttle let the request in before its body was read; None where no throttle was
             asked.
-        sink: took the body, which is empty here; None where it did not.
+        sink: the sink that took the body, which is then empty here; or None.
     """
 
     method: str
@@ -74,14 +74,14 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class Response:
-    """One response. The server adds `Content-Length`, `Date` and what the connection needs, and nothing else.
+    """One response. The server adds only `Content-Length`, `Date` and the connection's headers.
 
     Args:
         status: 200-599.
         headers: in the order and case of the wire.
         body: all of it, unless there is a file or there are chunks.
-        file: the body in its stead, sent piece by piece; None for `body`.
-        chunks: what is sent instead of a body, as it comes. The generator is closed when its client has gone or the
+        file: sent piece by piece instead of `body`; or None.
+        chunks: sent one by one instead of a body. The generator is closed when its client has gone or the
             server stops; while the client does not read, nothing more is asked of it. The connection ends with it.
     """
 
@@ -93,4 +93,4 @@ class Response:
 
 
 Handler = Callable[[Request], "Response | Awaitable[Response]"]
-"""Answers a request at once, or with something to wait for when the answer takes long."""
+"""Answers a request at once, or returns an awaitable when the answer takes long."""

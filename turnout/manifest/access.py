@@ -1,4 +1,4 @@
-"""From where a stage may be called and by whom: `cors` and `consumers` of a stage, `domain`, as frozen values."""
+"""Access to stages, as frozen values: `cors` and `consumers` of a stage, and `domain`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Cors:
-    """Which web pages may call a stage from a browser.
+    """The web pages that may call a stage from a browser.
 
     Args:
         origins: scheme, host and port of each; `*` alone is every origin.
@@ -34,7 +34,7 @@ class Cors:
 
 
 def read_cors(fields: Mapping[str, Any]) -> Cors:
-    """The `cors` of a stage in a tree in which nothing is wrong."""
+    """The `cors` of a stage in a checked tree."""
     readers = {"origins": tuple, "headers": tuple, "methods": tuple, "max_age_s": int, "credentials": bool}
     return Cors(**{key: read(fields[key]) for key, read in readers.items() if key in fields})
 
@@ -77,7 +77,7 @@ class Consumer:
 
 
 def read_consumers(fields: Mapping[str, Mapping[str, Any]]) -> tuple[Consumer, ...]:
-    """The `consumers` of a stage in a tree in which nothing is wrong, in the file's order."""
+    """The `consumers` of a stage in a checked tree, in the file's order."""
     return tuple(_read_consumer(name, field) for name, field in fields.items())
 
 
@@ -131,5 +131,5 @@ class Domain:
 
 
 def read_domain(fields: Mapping[str, Any]) -> Domain:
-    """The `domain` of a tree in which nothing is wrong."""
+    """The `domain` of a checked tree."""
     return Domain(**fields)

@@ -1,4 +1,4 @@
-"""The names that the plan, the routers, the gateway and AWS have to agree on, each spelled here only.
+"""The names that the plan, the routers, the gateway and AWS share. No other module spells them.
 
 A model's name is `[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*`, a version's `[a-z0-9]+(-[a-z0-9]+)*` (the schema checks both).
 Each word of a model's name starts with a letter, so camelCase loses nothing. In a version a digit may follow a hyphen,
@@ -33,29 +33,30 @@ NEXT = "next"
 """The Lambda alias that a release canary calls: it follows the newest code."""
 
 UPLOAD_HEADER = "x-turnout-upload"
-"""Of an asynchronous request: the upload that is its body."""
+"""Header of an asynchronous request: the upload that is its body."""
 
 CALLBACK_HEADER = "x-turnout-callback"
-"""Of an asynchronous request: where its result is sent."""
+"""Header of an asynchronous request: the address for its result."""
 
 MODEL_HEADER = "x-turnout-model"
 VERSION_HEADER = "x-turnout-version"
-"""Of a response: the version that answered. Of a request, where the stage allows it: the version to call."""
+"""Header of a response: the version that answered; of a request, where the stage allows it: the version to call."""
 
 DIGEST_HEADER = "x-turnout-digest"
-"""The first 12 hexadecimal digits of the artifact's SHA-256."""
+"""Header: the first 12 hexadecimal digits of the artifact's SHA-256."""
 
 CANARY_HEADER = "x-turnout-canary"
-"""Whether the canary's share of the stage answered: `true` or `false`."""
+"""Header: whether the canary's share of the stage answered, `true` or `false`."""
 
 ROUTE_HEADER = "x-turnout-route"
 """The reason of a router's choice."""
 
 FALLBACK_HEADER = "x-turnout-fallback-from"
-"""Of a router's response: what failed before another version answered. A graph names the models, too: `iris v2`."""
+"""Header of a router's response: the versions that failed before another one answered. A graph names models, too: `iris
+v2`."""
 
 REPLAY_HEADER = "x-turnout-replay"
-"""Marks a request that is sent again. Anybody can send it: each reader says how far it trusts it."""
+"""Header of a request that is sent again. Any client can send it, so each reader decides how far to trust it."""
 
 RESERVED_MODELS = frozenset({ALIAS_VARIABLE, CANARY_VARIABLE})
 RESERVED_VERSIONS = frozenset({"router", "inference", "newest"})
@@ -72,7 +73,7 @@ SERVICE_SEGMENTS = frozenset(
 """First segments of paths that the local gateway's services answer: no stage may have these names."""
 
 API_SEGMENTS = frozenset({"models", "v2", "health", "openapi", "requests", "uploads"})
-"""First segments of the API's own paths, which a path without a stage begins with."""
+"""First segments of the API's own paths, with which a path without a stage begins."""
 
 TRANSFER_SEGMENT = "transfers"
 """First segment of the signed addresses of bodies and answers, which are no part of the API: on AWS they are S3's."""
@@ -149,7 +150,7 @@ def schema_name(model: str, version: str, kind: str) -> str:
     """The OpenAPI schema of one version: `bert-base`, `1-2`, `Request` is `BertBaseV1X2Request`.
 
     Letters and digits only. A version holds no capital but the `X` that replaces a hyphen, so the last `V` before
-    `kind` parts model and version without doubt.
+    `kind` separates model and version unambiguously.
     """
     words = "".join(word.capitalize() for word in model.split("-"))
     return f"{words}V{version.replace('-', 'X')}{kind}"

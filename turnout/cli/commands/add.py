@@ -152,7 +152,7 @@ class GivenFiles:
 
 
 def checked_digest(sha256: str) -> str:
-    """The digest in lower case; a CommandError where it is none."""
+    """Return the digest in lower case; a CommandError where it is not valid."""
     if sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise CommandError(f"--sha256 must be 64 hexadecimal digits, got {sha256!r}.")
     return sha256.lower()
@@ -264,7 +264,7 @@ def report(project: Project, prepared: PreparedVersion, converted: Converted | N
 
 
 def success_json(prepared: PreparedVersion, converted: Converted | None) -> dict[str, Any]:
-    """What was added, for programs."""
+    """The JSON of an addition."""
     version = prepared.version
     summary: dict[str, Any] = {
         "added": True,
@@ -285,7 +285,7 @@ def success_json(prepared: PreparedVersion, converted: Converted | None) -> dict
 
 
 def failure_json(error: ConversionError) -> dict[str, Any]:
-    """Why nothing was added, for programs."""
+    """The JSON of a failed addition."""
     from turnout.conversion.conversion import DifferenceError
 
     proof = {"proof": error.proof.to_json()} if isinstance(error, DifferenceError) else {}

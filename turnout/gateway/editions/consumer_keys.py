@@ -1,4 +1,4 @@
-"""Keys of the stages' consumers on this machine: each is printed once, when it is made; only its digest is kept."""
+"""Keys of stages' consumers on this machine. Each is printed once, when it is made; only its digest is stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class KeptKey:
 
 
 def read_consumer_keys(folder: Path) -> dict[KeyName, KeptKey]:
-    """Every key that the project's `.turnout` keeps.
+    """The keys stored in the project's `.turnout`.
 
     Raises:
         ProblemsError: the file cannot be read, or is not what this module writes.
@@ -48,7 +48,7 @@ def read_consumer_keys(folder: Path) -> dict[KeyName, KeptKey]:
 
 
 def make_consumer_keys(folder: Path, names: Iterable[KeyName], today: str) -> dict[KeyName, str]:
-    """Make a key for each name that has none; return those that were made, which nothing keeps.
+    """Make a key for each name that has none; return the new keys, which are not stored.
 
     Raises:
         OSError: the folder cannot be written.

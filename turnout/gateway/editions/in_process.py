@@ -31,13 +31,13 @@ NO_ARTIFACT = "its artifact is not on this machine"
 
 
 class UnopenedError(Exception):
-    """A version that could not be opened when it was tried in a process of its own."""
+    """A version that could not be opened in a trial."""
 
 
 def make_functions(
     project: Project, plan: Plan, *, documents: Mapping[str, Mapping[str, Any]] | None = None, **limits: Any
 ) -> InProcessFunctions:
-    """Every model version whose artifact is here, and the routers; the others are refused with the reason.
+    """Make the functions of routers and of versions whose artifact is here; others are refused with the reason.
 
     Args:
         project: the manifest and its artifacts.
@@ -68,7 +68,7 @@ def make_functions(
 
 
 def edition_functions(edition: Edition, before: EditionFunctions | None, **limits: Any) -> InProcessFunctions:
-    """An edition's functions; those that are still the same are taken over from the edition before."""
+    """An edition's functions. Unchanged ones are taken over from the edition before."""
     assert before is None or isinstance(before, InProcessFunctions)
     return make_functions(
         edition.project,
@@ -82,7 +82,7 @@ def edition_functions(edition: Edition, before: EditionFunctions | None, **limit
 
 
 def choose_functions(project: Project, plan: Plan) -> tuple[list[Function], dict[str, str]]:
-    """The model functions that can run here, and name -> why of those that cannot."""
+    """The model functions that can run here, and for the others: name -> the reason."""
     models = [function for function in plan.functions if function.kind == "model"]
     here = [function for function in models if (function.model, function.version) in project.artifacts]
     names = {function.name for function in here}
@@ -137,14 +137,14 @@ def make_cancellation() -> Cancellation:
 
 
 def _shared_code() -> Any:
-    """The module that runtimes and functions share."""
+    """Return the module that runtimes and functions share."""
     return importlib.import_module(f"{model_lambdas_package()}.function.runtime")
 
 
 def make_router_codes(
     project: Project, plan: Plan, documents: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Iterator[RouterCode]:
-    """Every router and the general one."""
+    """Every model's router, and the general one."""
     for function in plan.functions:
         if function.kind == "router":
             table = make_route_table(project.manifest, plan, function.model)

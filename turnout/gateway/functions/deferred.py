@@ -17,10 +17,10 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 64 * 1024 * 1024
-"""Size of all jobs that wait. More are dropped."""
+"""Most bytes of waiting jobs. More are dropped."""
 
 QUICK_BYTES = 65_536
-"""Largest body without a content encoding that is worth no thread: reading its JSON takes 0.3 ms."""
+"""Largest body without a content encoding that needs no thread: reading its JSON takes 0.3 ms."""
 
 Then = Callable[[Any], object]
 
@@ -62,7 +62,7 @@ class Deferred:
         return True
 
     def finish(self, patience_s: float) -> None:
-        """Wait for the jobs that are left, so long at most, and hand on their results. The last call of all."""
+        """Wait for the remaining jobs, for at most this time, and pass on their results. Must be the last call."""
         thread, self._thread = self._thread, None
         if thread is None:
             return

@@ -80,7 +80,7 @@ class PartSink:
 
     @property
     def is_behind(self) -> bool:
-        """Whether nothing more should be read for now."""
+        """Whether reading should pause."""
         return self._waiting_bytes > BEHIND_BYTES
 
     def write(self, piece: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Which workers are held up: their event loops do not turn, whatever holds them."""
+"""Finds workers whose event loops are blocked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ which a worker hardly gets its turn."""
 
 @dataclass(slots=True)
 class _Seen:
-    """A worker's count, and since when the supervisor sees the same one."""
+    """A worker's count, and since when it has not changed."""
 
     count: int
     since_s: float
@@ -36,9 +36,9 @@ class Heartbeats:
         self._looked_s: float | None = None
 
     def find_stalled(self, workers: Iterable[int], now_s: float) -> list[int]:
-        """Those of the workers whose counts have stayed the same for too long; each is named once."""
+        """Return the workers whose counts have not changed for too long, each once."""
         if self._looked_s is not None and now_s - self._looked_s > 2 * LOOK_S:
-            self._seen.clear()  # this process did not run either: the machine was suspended, or is far too busy
+            self._seen.clear()  # this process did not run either: the machine was suspended or is overloaded
         self._looked_s = now_s
         stalled = []
         for worker in workers:

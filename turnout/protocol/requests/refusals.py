@@ -1,4 +1,4 @@
-"""Why an asynchronous request, or what is asked of one, is refused: codes, statuses, and the API's error shape."""
+"""Refusals of asynchronous requests: codes, statuses, and the API's error shape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STATUS_OF: Mapping[str, int] = {
     "INVALID_UPLOAD": 400,  # the description of an upload, or a part of it
     "INVALID_CALLBACK": 400,  # no address, or a host that the stage does not name
     "INVALID_TARGET": 400,  # PUT /requests/{id} without a model, or with one that is not there
-    "EXPIRED_ADDRESS": 403,  # a signed address that is too old, or that nobody signed
+    "EXPIRED_ADDRESS": 403,  # a signed address that is too old, or has no valid signature
     "UNKNOWN_REQUEST": 404,
     "UNKNOWN_UPLOAD": 404,
     "ASYNC_NOT_ENABLED": 404,  # the stage has no `async`
