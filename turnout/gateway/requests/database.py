@@ -115,6 +115,7 @@ Job = Callable[[sqlite3.Connection], T]
 class _Waiting(NamedTuple):
     job: Job[Any]
     reads: bool
+    is_durable: bool
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
 
@@ -197,19 +198,21 @@ class Database:
         self._jobs: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def run(self, job: Job[T], *, reads: bool = False) -> asyncio.Future[T]:
+    def run(self, job: Job[T], *, reads: bool = False, is_durable: bool = True) -> asyncio.Future[T]:
         """Run a job in a transaction; its result comes when that is committed.
 
         Args:
             job: must not commit. What it raises undoes what it did and nothing else.
             reads: whether it changes nothing.
+            is_durable: whether a power cut must not undo it. Jobs that may be undone do not wait for the disk; whatever
+                is committed durably after them makes them durable, too.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="requests", daemon=True)
             self._thread.start()
-        self._jobs.put(_Waiting(job, reads, future, loop))
+        self._jobs.put(_Waiting(job, reads, is_durable, future, loop))
         return future
 
     def close(self, patience_s: float) -> None:
@@ -252,7 +255,7 @@ def _run_group(
     connection: sqlite3.Connection, group: list[_Waiting]
 ) -> list[tuple[_Waiting, Any, BaseException | None]]:
     settled: list[tuple[_Waiting, Any, BaseException | None]] = []
-    with transaction(connection, reads=all(row.reads for row in group)):
+    with _durability(connection, group), transaction(connection, reads=all(row.reads for row in group)):
         for row in group:
             connection.execute("SAVEPOINT job")
             try:
@@ -264,6 +267,19 @@ def _run_group(
                 settled.append((row, None, error))
             connection.execute("RELEASE job")
     return settled
+
+
+@contextlib.contextmanager
+def _durability(connection: sqlite3.Connection, group: list[_Waiting]) -> Iterator[None]:
+    """Let a group's commit not wait for the disk where none of its jobs asks for that."""
+    waits = any(row.reads or row.is_durable for row in group)
+    if not waits:
+        connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        yield
+    finally:
+        if not waits:
+            connection.execute("PRAGMA synchronous = FULL")
 
 
 def _settle(future: asyncio.Future[Any], result: Any, problem: BaseException | None) -> None:

@@ -191,7 +191,7 @@ class Pump:
             most_running=self._most_running,
             max_stored_bytes=served.policies.max_stored_bytes,
         )
-        return await database.run(claimed)
+        return await database.run(claimed, is_durable=False)  # what a power cut undoes is begun again
 
     async def _take_over(self, now: float) -> None:
         """Queue again what processes ran that have ended."""
