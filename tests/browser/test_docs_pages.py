@@ -33,7 +33,8 @@ def open_page(browser: Browser, complaints: list[str], **options: Any) -> Page:
     page.set_default_timeout(WAIT_MS)
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(request.url))
+    # The console's stream of events ends with its page.
+    page.on("requestfailed", lambda request: "/events" in request.url or complaints.append(request.url))
     return page
 
 
