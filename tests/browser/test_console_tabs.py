@@ -132,33 +132,41 @@ def test_the_canary_shows_the_requests_that_disagree_with_both_answers(visit: Vi
     visit.check_silence()
 
 
-def test_a_run_is_started_seen_to_move_and_stopped(visit: Visit, server: RunningServer) -> None:
+def begin_run(visit: Visit, bake: str) -> None:
     page = visit.page
-    visit.open("stage/steady")
     page.get_by_role("button", name="Run", exact=True).click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Steps in percent").fill("30, 60")
-    dialog.get_by_label("At least per step").fill("3s")
-    dialog.get_by_text("Then steady goes through 30%, 60%; at least 3 seconds per step;").wait_for()
-    dialog.get_by_text("turnout canary run steady --steps 30,60 --bake 3s").wait_for()
+    dialog.get_by_label("At least per step").fill(bake)
+    dialog.get_by_text(f"turnout canary run steady --steps 30,60 --bake {bake}").wait_for()
     dialog.get_by_role("button", name="Start the run").click()
     page.get_by_text("Run: step 1 of 2, 30%.").wait_for()
-    second = page.get_by_text("Run: step 2 of 2, 60%.")
-    with server.client() as client:
 
-        def moved() -> bool:
-            for _ in range(200):
-                client.post("/steady/models/same/inference", {"inputs": {"x": [[1, 0, 0, 0]]}})
-            return bool(second.count())
 
-        wait_until(moved, "the second step")
-    page.locator(".track [aria-current]", has_text="60%").wait_for()
+def test_a_run_is_started_stopped_and_seen_to_move(visit: Visit, server: RunningServer) -> None:
+    page = visit.page
+    visit.open("stage/steady")
+    begin_run(visit, "600s")
     check_accessible(visit)
     page.get_by_role("button", name="Stop the run").click()
-    page.get_by_text("Stopped the run. The canary stays at 60%.").wait_for()
+    page.get_by_text("Stopped the run. The canary stays at 30%.").wait_for()
     page.get_by_text("and no console drives it").wait_for()
-    assert "serve: {same: v2}" in (server.project / "models.yaml").read_text()
-    assert "percent: 60" in (server.project / "models.yaml").read_text()
+    assert "percent: 30" in (server.project / "models.yaml").read_text()
+
+    begin_run(visit, "4s")
+    ended = page.get_by_text("Promoted: steady serves it to all requests.")
+    with server.client() as client:
+
+        def has_ended() -> bool:
+            for _ in range(200):
+                client.post("/steady/models/same/inference", {"inputs": {"x": [[1, 0, 0, 0]]}})
+            return bool(ended.count())
+
+        wait_until(has_ended, "the promotion")
+    rows = page.locator("table.history tbody tr")
+    page.locator("table.history").get_by_text("promote").wait_for()
+    assert [text.split("\t")[4] for text in rows.all_inner_texts()] == ["100%", "60%", "30%", "30%"]
+    assert "same: v2" in (server.project / "models.yaml").read_text()
     visit.check_silence()
 
 

@@ -66,15 +66,15 @@ def rollouts(browser: Browser, stage: str) -> list[dict[str, Any]]:
     return [entry for entry in rows if entry["stage"] == stage]
 
 
-def test_a_run_moves_is_stopped_and_goes_on(browser: Browser) -> None:
+def test_a_run_is_stopped_goes_on_and_is_promoted(browser: Browser) -> None:
     assert "run" in allowed(browser, "dev")
-    start = wish(browser, "run", steps="30, 60", bake="3s")
+    start = wish(browser, "run", steps="30, 60", bake="600s")
     shown = browser.request("POST", "/preview", start).json()
-    assert shown["sentence"].startswith("dev goes through 30%, 60%; at least 3 seconds per step;")
+    assert shown["sentence"].startswith("dev goes through 30%, 60%; at least 10 minutes per step;")
     assert "+" in shown["diff"]
     assert "percent: 30" in shown["diff"]
     url = f"http://127.0.0.1:{browser.server.port}"
-    assert shown["command"] == f"turnout canary run dev --steps 30,60 --bake 3s --url {url}"
+    assert shown["command"] == f"turnout canary run dev --steps 30,60 --bake 600s --url {url}"
     assert shown["must_type"] is False
 
     done = browser.request("POST", "/act", start)
@@ -86,35 +86,33 @@ def test_a_run_moves_is_stopped_and_goes_on(browser: Browser) -> None:
     again = browser.request("POST", "/act", wish(browser, "run"))
     assert (again.status, again.json()["error"]) == (422, "a run of dev is on")
 
-    def moved() -> bool:
-        send(browser.server, "dev", 200)
-        return rollouts(browser, "dev")[-1]["percent"] == 60
-
-    wait_until(moved, "the second step")
-    assert "percent: 60" in (browser.server.project / "models.yaml").read_text()
-    assert "# the first one" in (browser.server.project / "models.yaml").read_text()
     stopped = browser.request("POST", "/stop-run", {"stage": "dev"})
-    assert (stopped.status, stopped.json()["sentence"]) == (200, "Stopped the run. The canary stays at 60%.")
+    assert (stopped.status, stopped.json()["sentence"]) == (200, "Stopped the run. The canary stays at 30%.")
     run = run_of(browser, "dev")
-    assert (run["is_driven"], run["is_over"], run["percent"]) == (False, False, 60)
+    assert (run["is_driven"], run["is_over"], run["percent"]) == (False, False, 30)
     assert browser.request("POST", "/stop-run", {"stage": "dev"}).status == 422
 
-    resume = wish(browser, "run", steps="30, 60", bake="3s")
+    resume = wish(browser, "run", steps="30, 60", bake="600s")
     shown = browser.request("POST", "/preview", resume).json()
-    assert shown["sentence"].startswith("the run goes on at 60%:")
+    assert shown["sentence"].startswith("the run goes on at 30%:")
     assert (shown["diff"], shown["operations"]) == ("", [])
     sentence = browser.request("POST", "/act", resume).json()["sentence"]
     assert sentence.startswith("Resumed canary run on dev")
+    assert browser.request("POST", "/stop-run", {"stage": "dev"}).status == 200
+
+    another = browser.request("POST", "/act", wish(browser, "run", steps="30, 60", bake="4s"))
+    assert another.json()["sentence"].startswith("Started canary run on dev")
 
     def promoted() -> bool:
         send(browser.server, "dev", 200)
-        return rollouts(browser, "dev")[-1]["action"] == "promote"
+        return bool(rollouts(browser, "dev")[-1]["action"] == "promote")
 
     wait_until(promoted, "the promotion")
     wait_until(lambda: run_of(browser, "dev")["is_over"] and not run_of(browser, "dev")["is_driven"], "the run's end")
     assert run_of(browser, "dev")["ending"] == "Promoted: dev serves it to all requests."
-    assert [rollout["action"] for rollout in rollouts(browser, "dev")] == ["set", "set", "promote"]
+    assert [rollout["percent"] for rollout in rollouts(browser, "dev")] == [30, 30, 60, 100]
     assert all(rollout["done"] for rollout in rollouts(browser, "dev"))
+    assert "# the first one" in (browser.server.project / "models.yaml").read_text()
 
 
 def test_a_run_whose_canary_disagrees_is_rolled_back(browser: Browser) -> None:
