@@ -21,6 +21,7 @@ from tests.builders.waiting import PATIENCE_S
 STAGES = (
     "life",
     "quiet",
+    "teams",
     "drift",
     "cut",
     "stopped",
@@ -91,6 +92,25 @@ def test_a_canary_lives_and_every_request_from_now_on_sees_it(canary: Commands) 
     assert actions == ["start", "set", "promote", "promote"]
     rows = canary.history("life")
     assert rows[0]["from"] == {"echo": "v1", "mute": "v1"}
+
+
+def test_models_of_several_teams_share_a_canary_and_end_by_themselves(canary: Commands) -> None:
+    before = canary.text()
+    canary("start", "teams", "--model", "echo", "--to", "v2", "--percent", "100", *canary.now)
+    said = canary("start", "teams", "--model", "mute", "--to", "v2", *canary.now)
+    assert said.startswith("Started canary on teams: mute v2 gets 100% of requests (baseline v1).\n")
+    models = {name: {"baseline": "v1", "canary": "v2"} for name in ("echo", "mute")}
+    assert canary.status("teams")["canary"]["models"] == models
+    assert served(canary, "teams") == {"v2"}
+    said = canary("start", "teams", "--model", "mute", "--to", "v2", "--percent", "5", *canary.now, code=2)
+    assert "turnout canary rollback teams --model mute" in said
+    said = canary("rollback", "teams", "--model", "echo", *canary.now)
+    assert said.startswith("Rolled back: teams serves echo v1 to all requests.\n")
+    assert served(canary, "teams") == {"v1"}
+    assert canary.status("teams")["canary"]["models"] == {"mute": models["mute"]}
+    assert canary.status("teams")["warnings"] == []
+    canary("rollback", "teams", "--model", "mute", *canary.now)
+    assert canary.text() == before
 
 
 def test_a_canary_without_traffic_is_left(canary: Commands) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from turnout.canary.rollout.manifest_edits import end_canary, promote_models, set_percent, start_canary
-from turnout.manifest.parser import Manifest, Stage, parse_manifest
+from turnout.manifest.parser import Canary, Manifest, Stage, parse_manifest
 from turnout.problems import ProblemsError
 from turnout.yaml_text.editor import EditError
 
@@ -138,11 +138,54 @@ def test_canary_that_cannot_start_is_refused(stage: str, serve: dict[str, str], 
     assert hint in caught.value.hint
 
 
-def test_second_canary_is_refused_with_what_the_first_one_serves() -> None:
+def canary_of(text: str) -> Canary | None:
+    parsed = parse_manifest(text.encode(), path=Path("models.yaml"), source="models.yaml")
+    return next(stage.canary for stage in parsed.stages if stage.name == "prod")
+
+
+def test_second_model_joins_the_canary_and_each_ends_by_itself() -> None:
+    joined = start(start(iris="v2"), digits="v2")
+    canary = canary_of(joined)
+    assert canary is not None
+    assert (canary.percent, dict(canary.serve)) == (10.0, {"iris": "v2", "digits": "v2"})
+    without = canary_of(edited(end_canary, joined, "prod", ["iris"]))
+    assert without is not None
+    assert dict(without.serve) == {"digits": "v2"}
+    assert canary_of(edited(end_canary, joined, "prod", ["iris", "digits"])) is None
+    assert edited(end_canary, edited(end_canary, joined, "prod", ["iris"]), "prod", ["digits"]) == MANIFEST
+    promoted = canary_of(edited(promote_models, joined, "prod", ["digits"]))
+    assert promoted is not None
+    assert dict(promoted.serve) == {"iris": "v2"}
+
+
+def test_model_that_is_not_in_the_canary_is_not_taken_back() -> None:
+    with pytest.raises(EditError, match="the canary of prod does not serve digits"):
+        edited(end_canary, start(iris="v2"), "prod", ["digits"])
+
+
+@pytest.mark.parametrize(
+    ("serve", "percent", "release", "message", "hint"),
+    [
+        ({"iris": "v3"}, 10.0, False, "prod already has a canary: 10% of requests to iris v2", "--model iris"),
+        (
+            {"digits": "v2"},
+            5.0,
+            False,
+            "all models of a stage's canary have one percentage, here 10%",
+            "digits: {v1: 95, v2: 5}",
+        ),
+        ({}, 10.0, True, "prod already has a canary", "turnout canary promote prod"),
+        ({"digits": "v2"}, 10.0, True, "prod already has a canary", "turnout canary rollback prod"),
+    ],
+    ids=["same model", "other share", "release alone", "release"],
+)
+def test_canary_that_cannot_be_joined_is_refused_with_the_way_out(
+    serve: dict[str, str], percent: float, release: bool, message: str, hint: str
+) -> None:
     with pytest.raises(EditError) as caught:
-        start(start(iris="v2"), digits="v2")
-    assert caught.value.message == "prod already has a canary: 10% of requests to iris v2"
-    assert "turnout canary promote prod" in caught.value.hint
+        edited(start_canary, start(iris="v2"), "prod", serve, percent, release=release)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
 
 
 def test_stage_without_a_canary_has_nothing_to_change() -> None:

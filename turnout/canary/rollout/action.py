@@ -41,8 +41,8 @@ class Action:
     Args:
         kind: a key of `EDITS`.
         stage: the stage's name.
-        serve: to start: model -> version; to promote: the models, all where it is empty; to return: model -> what is
-            served again, a version or `v1.90,v2.10`.
+        serve: to start: model -> version; to promote and to roll back: the models, all where it is empty; to return:
+            model -> what is served again, a version or `v1.90,v2.10`.
         percent: to start and to set: the canary's share.
         release: to start: whether the share also gets the new code and routes.
     """
@@ -60,7 +60,7 @@ EDITS: Mapping[str, Callable[[Manifest, Action], Manifest]] = {
     ),
     "set": lambda manifest, action: set_percent(manifest, action.stage, action.percent),
     "promote": lambda manifest, action: promote_models(manifest, action.stage, action.serve),
-    "rollback": lambda manifest, action: end_canary(manifest, action.stage),
+    "rollback": lambda manifest, action: end_canary(manifest, action.stage, action.serve),
     RETURN: lambda manifest, action: return_models(manifest, action.stage, action.serve),
 }
 """The edit of the manifest by each kind of action."""
@@ -171,7 +171,7 @@ def _served_then(action: Action, old: Stage, new: Stage) -> tuple[dict[str, str]
         return dict(action.serve), action.release
     canary = (new if action.kind == "start" else old).canary
     assert canary is not None  # EDITS has refused a stage without one
-    every = action.kind != "promote" or not action.serve
+    every = action.kind == "set" or not action.serve
     return {model: name for model, name in canary.serve.items() if every or model in action.serve}, canary.release
 
 

@@ -18,7 +18,7 @@ from turnout.yaml_text.reader import read_yaml
 def start_canary(
     manifest: Manifest, stage: str, serve: Mapping[str, str], percent: float, *, release: bool = False
 ) -> Manifest:
-    """The manifest with a canary on a stage that has none.
+    """The manifest with a canary on a stage, or with more models in the one that it has.
 
     Args:
         manifest: as it is.
@@ -28,23 +28,58 @@ def start_canary(
         release: whether the share also gets the new code and routes.
 
     Raises:
-        EditError: a canary is on, a name is not known, or a version is served already.
+        EditError: the canary that is on cannot be joined, a name is not known, or a version is served already.
         ProblemsError: the manifest would not be right.
     """
     target = find_stage(manifest, stage)
     if target.canary is not None:
-        hint = f"End it first: `turnout canary promote {stage}` or `turnout canary rollback {stage}`."
-        raise EditError(f"{stage} already has a canary: {describe_canary(target.canary)}", hint)
+        _check_join(target, target.canary, serve, percent, release=release)
     if not serve and not release:
         raise EditError("the canary would change nothing", "Name a model and a version: --model iris --to v2.")
     for model, version in serve.items():
         _check_version(manifest, target, model, version)
+    if target.canary is not None:
+        edit = _edit(manifest)
+        for model, version in serve.items():
+            edit.set(("stages", stage, "canary", "serve"), model, version)
+        return _finish(edit, manifest)
     canary: dict[str, Any] = {"percent": plain_number(percent)}
     canary |= {"serve": dict(serve)} if serve else {}
     canary |= {"release": True} if release else {}
     edit = _edit(manifest)
     edit.insert(("stages", stage), "canary", canary)
     return _finish(edit, manifest)
+
+
+def _check_join(stage: Stage, canary: Canary, serve: Mapping[str, str], percent: float, *, release: bool) -> None:
+    """Raise an EditError unless more models can join a stage's canary.
+
+    API Gateway has one canary for a stage, with one percentage. Models share it; each is promoted and rolled back by
+    itself.
+    """
+    name = stage.name
+    has = f"{name} already has a canary: {describe_canary(canary)}"
+    end = f"End it first: `turnout canary promote {name}` or `turnout canary rollback {name}`."
+    if canary.release or release or not serve:
+        raise EditError(has, end)
+    twice = [model for model in serve if model in canary.serve]
+    if twice:
+        model = twice[0]
+        alone = f"`turnout canary promote {name} --model {model}` or `turnout canary rollback {name} --model {model}`"
+        raise EditError(has, f"End {model}'s first: {alone}.")
+    if percent != canary.percent:
+        model, version = next(iter(serve.items()))
+        weights = _weights_of(stage, model, version, percent)
+        share = f"all models of a stage's canary have one percentage, here {canary.percent:g}%"
+        join = f"Omit --percent to join at {canary.percent:g}%, or route {model} by weights of its own"
+        raise EditError(f"{has}; {share}", f"{join}: stages.{name}.weights: {weights}.")
+
+
+def _weights_of(stage: Stage, model: str, version: str, percent: float) -> str:
+    """The weights that send a share to a version, as they are written in models.yaml."""
+    served = stage.serve.get(model)
+    shares = {version: percent} if served is None else {served: 100 - percent, version: percent}
+    return f"{{{model}: {{{', '.join(f'{name}: {plain_number(share)}' for name, share in shares.items())}}}}}"
 
 
 def set_percent(manifest: Manifest, stage: str, percent: float) -> Manifest:
@@ -75,10 +110,7 @@ def promote_models(manifest: Manifest, stage: str, models: Collection[str]) -> M
         ProblemsError: the manifest would not be right.
     """
     canary = find_canary(manifest, stage)
-    for model in models:
-        if model not in canary.serve:
-            message = f"the canary of {stage} does not serve {model}{did_you_mean(model, canary.serve)}"
-            raise EditError(message, f"Its canary: {describe_canary(canary)}.")
+    _check_tested(stage, canary, models)
     promoted = {model: version for model, version in canary.serve.items() if not models or model in models}
     edit = _edit(manifest)
     for model, version in promoted.items():
@@ -126,16 +158,33 @@ def versions_in(served: str) -> tuple[str, ...]:
     return tuple(parse_route(served)) if "." in served else (served,)
 
 
-def end_canary(manifest: Manifest, stage: str) -> Manifest:
-    """The manifest without the stage's canary: everybody sees the baseline.
+def end_canary(manifest: Manifest, stage: str, models: Collection[str] = ()) -> Manifest:
+    """The manifest without the stage's canary, or without these models in it: everybody sees their baseline.
+
+    Args:
+        manifest: as it is.
+        stage: the stage's name.
+        models: those to take back; empty for all. The canary ends with the last of its models.
 
     Raises:
-        EditError: the stage has no canary.
+        EditError: the stage has no canary, or one that does not serve these models.
     """
-    find_canary(manifest, stage)
+    canary = find_canary(manifest, stage)
+    _check_tested(stage, canary, models)
     edit = _edit(manifest)
-    edit.remove(("stages", stage), "canary")
+    if not models or set(models) == canary.serve.keys():
+        edit.remove(("stages", stage), "canary")
+    else:
+        for model in models:
+            edit.remove(("stages", stage, "canary", "serve"), model)
     return _finish(edit, manifest)
+
+
+def _check_tested(stage: str, canary: Canary, models: Collection[str]) -> None:
+    for model in models:
+        if model not in canary.serve:
+            message = f"the canary of {stage} does not serve {model}{did_you_mean(model, canary.serve)}"
+            raise EditError(message, f"Its canary: {describe_canary(canary)}.")
 
 
 def find_stage(manifest: Manifest, name: str) -> Stage:

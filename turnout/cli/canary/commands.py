@@ -49,6 +49,16 @@ ToOption = Annotated[
     list[str],
     typer.Option("--to", metavar="VERSION", help="The version that the canary serves. One for each --model."),
 ]
+StartPercentOption = Annotated[
+    float | None,
+    typer.Option(
+        "--percent",
+        metavar="0-100",
+        parser=parse_percent,
+        help="The canary's share of the stage's traffic. Default: 10, or the share of the canary that is on.",
+        show_default=False,
+    ),
+]
 PercentOption = Annotated[
     float,
     typer.Option("--percent", metavar="0-100", parser=parse_percent, help="The canary's share of the stage's traffic."),
@@ -66,7 +76,7 @@ def start(
     *,
     model: ModelOption = [],  # noqa: B006  # typer copies it
     to: ToOption = [],  # noqa: B006
-    percent: PercentOption = 10.0,
+    percent: StartPercentOption = None,
     release: ReleaseOption = False,
     now: NowOption = False,
     endpoint_url: EndpointOption = "",
@@ -77,7 +87,9 @@ def start(
 
     turnout canary start prod --model iris --to v2 --percent 10
 
-    Rejected if a version is incompatible with what the stage serves, or if the stage already has a canary.
+    If the stage has a canary of other models, these join it: API Gateway has one canary for a stage, with one share.
+    Each model is promoted and rolled back by itself (`--model`). Rejected if a version is incompatible with what the
+    stage serves.
     """
     from turnout.canary.rollout.action import Action
 
@@ -90,8 +102,12 @@ def start(
     if release and now:
         hint = "Omit --now: `pulumi up` deploys the code and starts the canary."
         raise CommandError("--release cannot be combined with --now: its code and routes are not deployed yet.", hint)
-    action = Action("start", stage, dict(zip(model, to, strict=True)), percent, release)
-    do(lambda _: action, stage, manifest, now=now, endpoint_url=endpoint_url, stack=stack)
+
+    def make_start(current: Stage) -> Action:
+        share = percent if percent is not None else current.canary.percent if current.canary else 10.0
+        return Action("start", stage, dict(zip(model, to, strict=True)), share, release)
+
+    do(make_start, stage, manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
 
 def set_share(
@@ -140,6 +156,9 @@ def promote(
 def rollback(
     stage: StageArgument,
     *,
+    model: Annotated[
+        list[str], typer.Option("--model", metavar="MODEL", help="Take back only this model. Repeatable.")
+    ] = [],  # noqa: B006
     to_previous: Annotated[
         bool, typer.Option("--to-previous", help="Return to what the stage served before its last promotion.")
     ] = False,
@@ -149,6 +168,8 @@ def rollback(
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
     """End a canary: send all traffic to what the stage served before.
+
+    With --model, take back only that model. The canary continues with the others and ends with the last one.
 
     After a promotion, --to-previous returns to what the stage served before it, as recorded in rollouts.jsonl. Each
     further call undoes the promotion before that one.
@@ -160,13 +181,15 @@ def rollback(
         from turnout.yaml_text.editor import EditError
 
         rollouts = log_of(manifest).read(stage)
+        if to_previous and model:
+            raise CommandError("--to-previous cannot be combined with --model.", "Omit --model.")
         if to_previous:
             return make_return(target, rollouts)
         promotion = find_promotion(rollouts)
         if target.canary is None and promotion and (offer := offer_of(target, rollouts)):
             served = f"To return to {describe(promotion)}, served before the promotion at {promotion.time}"
             raise EditError(f"{stage} has no canary", f"{served}: {offer}")
-        return Action("rollback", stage)
+        return Action("rollback", stage, dict.fromkeys(model, ""))
 
     do(make_action, stage, manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
