@@ -34,6 +34,7 @@ SLOW = (
     "tests/console/test_standalone.py",
     "tests/conversion/test_add.py",
     "tests/conversion/test_converters.py",
+    "tests/conversion/test_mlflow.py",
     "tests/e2e",
     "tests/engine",
     "tests/gateway/editions/test_api_keys.py",

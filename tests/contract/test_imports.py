@@ -114,6 +114,7 @@ INSIDE = {
     "turnout.plan.checks": "turnout.plan",
     "turnout.cli.commands": "turnout.cli",
     "turnout.cli.canary": "turnout.cli",
+    "turnout.cli.updates": "turnout.cli",
     "turnout.cli.keys": "turnout.cli",
     "turnout.cli.requests": "turnout.cli",
     "infra.observability": "infra",

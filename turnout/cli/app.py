@@ -32,6 +32,7 @@ from turnout.cli.group import Group
 from turnout.cli.keys import commands as keys
 from turnout.cli.output import CommandError, notify, print_problems
 from turnout.cli.requests import commands as requests
+from turnout.cli.updates import update
 from turnout.problems import ProblemsError
 
 
@@ -130,6 +131,7 @@ for command in (
     invoke.invoke,
     replay.replay,
     add.add,
+    update.update,
     remove.remove,
     models.models,
     openapi.openapi,

@@ -87,12 +87,21 @@ def _gs(order: Order) -> Fetched:
     return download_gs(order)
 
 
+def _mlflow(order: Order) -> Fetched:
+    from turnout.conversion.mlflow_source import download_model
+
+    return download_model(order)
+
+
 SOURCES: Mapping[str, ModelSource] = {
     row.name: row
     for row in (
         ModelSource("web", ("https://", "http://"), "https://host/path, with --sha256", _download),
         ModelSource("s3", ("s3://",), "s3://bucket/key", _s3),
         ModelSource("gs", ("gs://",), "gs://bucket/object", _gs),
+        ModelSource(
+            "mlflow", ("mlflow:", "models:/", "runs:/"), "mlflow:name@alias, mlflow:name/3, runs:/RUN/path", _mlflow
+        ),
     )
 }
 """By name. A file or folder of this machine is what none of them recognizes."""

@@ -1,0 +1,116 @@
+"""A real MLflow server on loopback, with its file store: aliases, versions, runs, and `turnout update`.
+
+MLflow's server is large. TURNOUT_MLFLOW_PYTHON names the Python of an environment that has `mlflow` and `skops`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import write_project
+from tests.conversion.conftest import environment
+from turnout.cli.__main__ import main
+from turnout.project.project import load_project
+
+PYTHON = os.environ.get("TURNOUT_MLFLOW_PYTHON", "")
+
+pytestmark = pytest.mark.skipif(not PYTHON, reason="TURNOUT_MLFLOW_PYTHON names no Python with mlflow and skops")
+
+REGISTER = """
+import mlflow, mlflow.sklearn
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+x, y = load_iris(return_X_y=True)
+for strength in (1.0, 10.0):
+    with mlflow.start_run() as run:
+        model = LogisticRegression(max_iter=500, C=strength).fit(x, y)
+        mlflow.sklearn.log_model(
+            model, name="model", registered_model_name="flowers", pip_requirements=["scikit-learn"],
+            serialization_format="skops",
+        )
+mlflow.MlflowClient().set_registered_model_alias("flowers", "champion", "1")
+print("run", run.info.run_id)
+"""
+
+
+def run_there(code: str, uri: str) -> str:
+    variables = {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    done = subprocess.run([PYTHON, "-c", code], env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("run "))
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The server's address, and the newest run."""
+    environment("mlflow")
+    environment("sklearn")
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = ["--backend-store-uri", f"sqlite:///{folder}/ml.db", "--artifacts-destination", str(folder / "files")]
+    server = subprocess.Popen(
+        [PYTHON, "-m", "mlflow", "server", *arguments, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        start_new_session=True,
+    )
+    uri = f"http://127.0.0.1:{port}"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        until = time.monotonic() + 300
+        while time.monotonic() < until:
+            try:
+                opener.open(f"{uri}/health", timeout=5).close()
+                break
+            except (urllib.error.URLError, OSError):
+                assert server.poll() is None
+                time.sleep(0.5)
+        yield uri, run_there(REGISTER, uri)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def test_an_alias_is_pinned_and_its_successor_offered(
+    registry: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri, run = registry
+    project = write_project(tmp_path / "project")
+    there = ["-m", str(project)]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert main(["add", "flowers", "v1", "mlflow:flowers@champion", *there]) == 2
+    assert "export MLFLOW_TRACKING_URI" in capsys.readouterr().err
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert main(["add", "flowers", "v1", "mlflow:flowers@champion", *there]) == 0
+    source = load_project(project).manifest.model("flowers").version("v1").source
+    assert source is not None
+    assert (source.address, source.revision, source.converter) == ("mlflow:flowers@champion", "1", "sklearn")
+    assert main(["update", "flowers", *there]) == 0
+    assert "is version 1, which flowers v1 has. Nothing to add." in capsys.readouterr().out
+    code = "import mlflow; mlflow.MlflowClient().set_registered_model_alias('flowers', 'champion', '2'); print('run -')"
+    run_there(code, uri)
+    before = (project / "models.yaml").read_bytes()
+    assert main(["update", "flowers", *there]) == 0
+    assert "is version 2 now, and flowers v1 has version 1" in capsys.readouterr().out
+    assert (project / "models.yaml").read_bytes() == before
+    assert main(["update", "flowers", "--add", "v2", *there]) == 0
+    models = load_project(project).manifest.model("flowers")
+    assert [version.source.revision for version in models.versions if version.source] == ["1", "2"]
+    assert main(["add", "flowers", "v3", f"runs:/{run}/model", *there]) == 0
+    for address in ("mlflow:flowers@nobody", "mlflow:flowers/9", "mlflow:flowers", "runs:/0000/model"):
+        assert main(["add", "flowers", "v4", address, *there]) == 2
+    assert "mlflow:flowers names no version" in capsys.readouterr().err

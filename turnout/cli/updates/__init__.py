@@ -1,0 +1,1 @@
+"""`turnout update`, which offers the newer version behind an alias."""

@@ -1,0 +1,104 @@
+"""`turnout update`: whether the alias that a model's newest version came from stands for another one now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
+from turnout.cli.output import CommandError, notify, say
+
+if TYPE_CHECKING:
+    from turnout.manifest.parser import Manifest, Version
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A model whose newest version came from an alias.")]
+AddOption = Annotated[
+    str, typer.Option("--add", metavar="VERSION", help="Add what the alias stands for, by this name.")
+]
+TrustPickleOption = Annotated[bool, typer.Option("--trust-pickle", help="As for `turnout add`.")]
+
+
+def update(
+    model: ModelArgument,
+    *,
+    add: AddOption = "",
+    trust_pickle: TrustPickleOption = False,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Offer what a registry's alias stands for now as a new version.
+
+    Versions are immutable: none is changed. Without --add nothing is written.
+    """
+    from turnout.cli.commands.add import GivenFiles, add_version
+    from turnout.conversion.conversion import Choices
+    from turnout.conversion.errors import ConversionError
+
+    project = load(manifest)
+    version = aliased_version(project.manifest, model)
+    assert version.source is not None
+    address = version.source.address
+    try:
+        revision = current_revision(address)
+        known = [entry for entry in project.manifest.model(model).versions if has_revision(entry, address, revision)]
+        if known:
+            say(f"{address} is version {revision}, which {model} {known[-1].name} has. Nothing to add.")
+            return
+        say(f"{address} is version {revision} now, and {model} {version.name} has version {version.source.revision}.")
+        if add:
+            choices = Choices(trust_pickle=trust_pickle)
+            add_version(model, add, address, GivenFiles(), choices, manifest, as_json=False)
+            return
+    except ConversionError as error:
+        raise CommandError(f"{error.message.rstrip('.')}.", error.hint, code=error.code) from error
+    there = "" if manifest == DEFAULT_MANIFEST else f" -m {quote(str(manifest))}"
+    say(f"Add it as a new version:\n\n    turnout update {model} --add VERSION{there}")
+
+
+def aliased_version(manifest: Manifest, model: str) -> Version:
+    """The newest version of a model that came from an alias."""
+    models = {entry.name: entry for entry in manifest.models}
+    if model not in models:
+        raise CommandError(f"{manifest.source} has no model {model}.", f"It has: {', '.join(models)}.")
+    for version in reversed(models[model].versions):
+        if version.source is not None and is_alias(version.source.address):
+            return version
+    raise CommandError(
+        f"no version of {model} came from an alias.",
+        "Add one from an alias first: turnout add MODEL VERSION mlflow:NAME@ALIAS",
+    )
+
+
+def is_alias(address: str) -> bool:
+    """Whether an address may stand for another version tomorrow."""
+    return address.startswith(("mlflow:", "models:/")) and "@" in address
+
+
+def has_revision(version: Version, address: str, revision: str) -> bool:
+    """Whether a version is what an alias of the same registered model stands for."""
+    source = version.source
+    return (
+        source is not None
+        and registered_name(source.address) == registered_name(address)
+        and source.revision == revision
+    )
+
+
+def registered_name(address: str) -> str:
+    """The name of the registered model in an address of MLflow."""
+    name = address.removeprefix("mlflow:").removeprefix("models:/")
+    return name.rpartition("@")[0] if "@" in name else name.rpartition("/")[0]
+
+
+def current_revision(address: str) -> str:
+    """The version that an alias stands for now."""
+    from turnout.conversion.jobs import JobLimits
+    from turnout.conversion.mlflow_source import resolve_revision
+    from turnout.conversion.sources import Order
+
+    with TemporaryDirectory(prefix="turnout-") as scratch:
+        order = Order(address, Path(scratch, "model"), "", JobLimits(), lambda text: notify(f"{text} ..."))
+        return resolve_revision(order)
