@@ -102,6 +102,7 @@ def test_a_model_is_converted_proved_and_added(project: Path, models: Path, caps
         ("model.skops", ["--samples", "rows.txt"], "rows.txt is no file of samples"),
         ("model.skops", ["--samples", "missing.csv"], "missing.csv cannot be read"),
         ("missing.skops", [], "missing.skops: no such file or folder"),
+        ("rows.csv", [], "Known kinds:"),
     ],
 )
 def test_what_is_refused_changes_nothing(

@@ -207,6 +207,7 @@ def write(
     as_json: bool,
 ) -> None:
     """Copy the files of a version and edit models.yaml; report what happened."""
+    from turnout.artifacts.artifact import ArtifactError
     from turnout.project.manifest_file import ManifestChangedError, editing
     from turnout.scaffold.new_version import prepare_version, write_version
 
@@ -231,7 +232,8 @@ def write(
                 write_version(prepared, advance)
         except TurnoutError as error:
             code = 1 if isinstance(error, ManifestChangedError) else 2
-            raise CommandError(f"{error.message.rstrip('.')}.", error.hint, code=code) from error
+            hint = error.hint or (kinds_hint(path) if isinstance(error, ArtifactError) else "")
+            raise CommandError(f"{error.message.rstrip('.')}.", hint, code=code) from error
         except ProblemsError:
             notify(f"{project.manifest.source} would be invalid with {model} {version}. Nothing was written:")
             raise
@@ -239,6 +241,13 @@ def write(
         say_json(success_json(prepared, converted))
     else:
         report(project, prepared, converted, manifest)
+
+
+def kinds_hint(path: Path) -> str:
+    """The known kinds of models, for a file that is none of them by its name either."""
+    from turnout.conversion.registry import known_kinds
+
+    return "" if path.suffix in {".onnx", ".py"} or not path.exists() else known_kinds()
 
 
 def report(project: Project, prepared: PreparedVersion, converted: Converted | None, manifest: Path) -> None:
