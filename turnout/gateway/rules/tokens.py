@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 log = logging.getLogger("turnout.gateway")
 
@@ -162,6 +161,8 @@ def fetch_json(url: str) -> Mapping[str, Any]:
     """
     if not url.startswith("https://"):
         raise ValueError(f"{url} does not begin with https://")
+    from urllib.request import Request, urlopen
+
     request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - https, as checked above
     with urlopen(request, timeout=FETCH_TIMEOUT_S) as response:  # noqa: S310
         data = response.read(MOST_BYTES + 1)
