@@ -149,8 +149,8 @@ def check_asynchronous(manifest: Manifest) -> None:
     problems = tuple(
         manifest.problem(
             ("stages", stage.name, "async"),
-            "asynchronous requests are served by `turnout serve` only",
-            "Deploy from a models.yaml without it.",
+            "asynchronous requests are served by `turnout serve` only so far",
+            "To deploy, remove `async` from the stages and from the versions.",
         )
         for stage in manifest.stages
         if stage.asynchronous is not None

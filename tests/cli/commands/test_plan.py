@@ -207,3 +207,19 @@ def test_command_prints_the_policy_with_what_the_stacks_file_asks_for(
     assert "Networks" in rows
     assert rows["Roles"]["Resource"][0] == "arn:aws:iam::123456789012:role/ml/shop-prod_*"
     assert ("policies: one has no room" in err) == (len(policies) > 1)
+
+
+def test_plan_and_validate_note_that_async_stages_are_not_deployed(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = project / "models.yaml"
+    manifest.write_text(manifest.read_text().replace("  prod:\n", "    async: {}\n  prod:\n"))
+    for command in ("plan", "validate"):
+        assert main([command, "-m", str(project)]) == 0
+        printed = "".join(capsys.readouterr())
+        assert "stages.dev.async: asynchronous requests are served by `turnout serve` only" in " ".join(printed.split())
+    assert main(["plan", "-m", str(project), "--json"]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert [note["message"] for note in notes if note["path"] == "stages.dev.async"] == [
+        "asynchronous requests are served by `turnout serve` only so far: `pulumi up` rejects this stage"
+    ]

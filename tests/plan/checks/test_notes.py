@@ -6,7 +6,7 @@ import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.manifest.judgement import Agreement, Judgement
-from turnout.manifest.parser import Canary, Capture, Manifest, Model, Routing, Slo, Sticky, Version, Warm
+from turnout.manifest.parser import Asynchronous, Canary, Capture, Manifest, Model, Routing, Slo, Sticky, Version, Warm
 from turnout.plan.planner import make_plan
 
 
@@ -32,6 +32,7 @@ def with_version(**fields: object) -> Manifest:
         (with_version(slo=Slo(p99_ms=100)), "models.iris.versions.v1.slo"),
         (with_version(capture=Capture(1)), "models.iris.versions.v1.capture"),
         (manifest(stages=(stage(slo=Slo(error_percent=1)),)), "stages.prod.slo"),
+        (manifest(stages=(stage(asynchronous=Asynchronous()),)), "stages.prod.async"),
         (manifest(stages=(stage(version_override=True),)), "stages.prod.version_override"),
         (manifest((model(routing=Routing(Sticky("api_key"))),)), "models.iris.routing.sticky"),
         (with_version(timeout_s=30), "models.iris.versions.v1.timeout_s"),

@@ -63,7 +63,7 @@ def _of_stage(manifest: Manifest, stage: Stage) -> Iterator[tuple[str, str]]:
     if stage.asynchronous is not None:
         yield (
             f"{path}.async",
-            "asynchronous requests are served by `turnout serve` only: `pulumi up` rejects this stage",
+            "asynchronous requests are served by `turnout serve` only so far: `pulumi up` rejects this stage",
         )
     if stage.version_override and not _is_routed(manifest, stage):
         yield f"{path}.version_override", "no model of this stage uses a router, so the header has no effect"
