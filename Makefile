@@ -90,7 +90,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 
 # Extras stay in the locks: pip before 24 reads `coverage[toml]>=7` of a dependency as unpinned where only `coverage==7` is.
 lock: .venv/.uv ## pin the dependencies after a change of pyproject.toml or an .in file (UPGRADE=1: the newest)
-	$(COMPILE) --group dev --extra aws --extra otlp pyproject.toml -o requirements-dev.lock
+	$(COMPILE) --group dev --all-extras pyproject.toml -o requirements-dev.lock
 	$(COMPILE) -c requirements-dev.lock pyproject.toml requirements-build.in -o requirements.lock
 	$(COMPILE) -c requirements-dev.lock --group browser -o requirements-browser.lock
 	echo uv | $(COMPILE) -c requirements-dev.lock - -o requirements-uv.lock
