@@ -94,6 +94,7 @@ def _version(model: ModelEntry, version: VersionEntry, stage: ServedStage) -> Pa
         "percent": stage.shares_of(model).get(version.name, 0),
         "sha256": version.sha256,
         "size_bytes": version.size_bytes,
+        **({"source": version.source} if version.source else {}),
         **version.signature,
     }
 

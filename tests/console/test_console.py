@@ -23,7 +23,9 @@ models:
     description: Answers what it is sent.
     versions:
       v1: {artifact: models/echo.onnx}
-      v2: {artifact: models/echo.onnx}
+      v2:
+        artifact: models/echo.onnx
+        source: {address: 'https://me:secret@host/echo.skops?token=secret', converter: sklearn, revision: abc}
 stages:
   dev: {serve: {echo: v1}} # the first one
   prod: {serve: {echo: v1}}
@@ -172,6 +174,19 @@ def test_bad_wishes_name_what_is_wrong(looking: Browser) -> None:
         assert words in answer.json()["error"], (change, answer.body)
     assert looking.request("POST", "/act", [1]).status == 400
     assert (looking.server.project / "models.yaml").read_text() == MANIFEST
+
+
+def test_the_source_of_a_version_is_shown_without_secrets(looking: Browser) -> None:
+    first, second = looking.state()["models"][0]["versions"]
+    source = {"address": "https://host/echo.skops", "converter": "sklearn", "revision": "abc"}
+    assert (first["source"], second["source"]) == (None, source)
+    for path in ("/dev/models/echo", "/dev/models/echo/v2", "/docs/dev/echo"):
+        answer = looking.server.request("GET", path)
+        assert answer.status == 200
+        assert b"https://host/echo.skops" in answer.body
+        assert b"secret" not in answer.body
+    assert looking.server.request("GET", "/dev/models/echo/v2").json()["source"] == source
+    assert "source" not in looking.server.request("GET", "/dev/models/echo/v1").json()
 
 
 def test_state_is_sent_once(looking: Browser) -> None:

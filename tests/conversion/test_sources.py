@@ -12,7 +12,7 @@ from turnout.conversion.downloads import safe_path
 from turnout.conversion.errors import ConversionError
 from turnout.conversion.jobs import JobLimits
 from turnout.conversion.registry import CONVERTERS, find_converter, known_kinds
-from turnout.conversion.sources import SOURCES, Order, find_source, known_sources, without_secrets
+from turnout.conversion.sources import SOURCES, Order, find_source, known_sources
 
 BODY = b"a model" * 1000
 
@@ -108,18 +108,6 @@ def test_an_unknown_source_lists_the_known_ones(address: str) -> None:
 def test_a_path_is_no_source() -> None:
     assert find_source("models/a.skops") is None
     assert find_source("/tmp/mlflow.onnx") is None
-
-
-@pytest.mark.parametrize(
-    ("address", "shown"),
-    [
-        ("https://me:secret@host/a?token=1#x", "https://host/a"),
-        ("s3://bucket/key", "s3://bucket/key"),
-        ("mlflow:name@alias", "mlflow:name@alias"),
-    ],
-)
-def test_secrets_stay_out_of_addresses(address: str, shown: str) -> None:
-    assert without_secrets(address) == shown
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", ""])

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given, settings
+from jsonschema import Draft4Validator
 
 from router_lambda.general.serving import ServedStage, reach_all
 from tests.builders.general_router import ask, route_event
@@ -14,6 +15,8 @@ from tests.builders.manifests import artifacts_of, large_manifest, manifest, man
 from tests.builders.work import count_calls
 from turnout.artifacts.examples import read_examples
 from turnout.manifest.parser import CallNode, Manifest, Model, Routing, SequenceNode, Sticky, Version
+from turnout.manifest.version_source import VersionSource
+from turnout.openapi.general_operations import GENERAL_SCHEMAS
 from turnout.packaging.catalogue import make_catalogue, spell_routing
 from turnout.plan.planner import make_plan
 from turnout.project.project import Project, load_project
@@ -45,6 +48,27 @@ def test_version_in_s3_has_the_digest_that_models_yaml_pins() -> None:
     of = manifest((Model("iris", (Version("iris", "v1", "s3://bucket/key", "a" * 64),)),))
     version = make_catalogue(Project(of, {}), make_plan(of, {})).models["iris"].versions["v1"]
     assert (version.sha256, version.size_bytes) == ("a" * 64, 0)
+
+
+def test_source_of_a_version_is_described_without_secrets() -> None:
+    source = VersionSource(
+        "https://me:secret@host/a.ubj?token=secret", converter="xgboost", packages={"xgboost": "3.1"}
+    )
+    described = model()
+    v1 = replace(described.versions[0], source=source)
+    catalogue = catalogue_of(manifest((replace(described, versions=(v1, *described.versions[1:])),)))
+    shown = {"address": "https://host/a.ubj", "converter": "xgboost", "packages": {"xgboost": "3.1"}}
+    assert Catalogue.from_json(orjson.loads(orjson.dumps(catalogue.to_json())), catalogue.prefix) == catalogue
+    for parameters in ({"model": "iris"}, {"model": "iris", "version": "v1"}):
+        path = "/models/" + "/".join(f"{{{name}}}" for name in parameters)
+        page = ask(route_event(path, **parameters), catalogue=catalogue).json
+        versions = page.get("versions", [page])
+        assert versions[0]["source"] == shown
+        assert all("source" not in other for other in versions[1:])
+        name = "Version" if "version" in parameters else "Model"
+        Draft4Validator({"components": {"schemas": GENERAL_SCHEMAS}, **GENERAL_SCHEMAS[name]}).validate(page)
+    entry = GENERAL_SCHEMAS["Version"]["properties"]["source"]
+    assert set(entry["properties"]) == {field.name for field in fields(VersionSource)}
 
 
 def test_graph_is_described_with_its_tensors_and_each_call_once() -> None:

@@ -116,6 +116,7 @@ def describe_version(project: Project, version: Version) -> dict[str, Any]:
         "memory_mb": version.memory_mb,
         "timeout_s": version.timeout_s,
         "description": version.description,
+        "source": version.source.to_json() if version.source else None,
         "has_examples": bool(version.examples),
         "flags": [name for name, is_on in flags.items() if is_on],
         "signature": artifact.signature.to_json() if artifact else None,

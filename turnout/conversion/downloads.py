@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from turnout.conversion.errors import ConversionError
-from turnout.conversion.sources import Fetched, Order, without_secrets
+from turnout.conversion.sources import Fetched, Order
 from turnout.loopback import is_loopback_url
+from turnout.manifest.version_source import without_secrets
 
 CHUNK_BYTES = 1 << 20
 PATIENCE_S = 60.0

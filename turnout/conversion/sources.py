@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from turnout.conversion.errors import ConversionError
 from turnout.conversion.jobs import JobLimits
+from turnout.manifest.version_source import without_secrets
 
 Remark = Callable[[str], None]
 
@@ -126,11 +126,3 @@ def known_sources() -> str:
     """What an address can look like, a line each."""
     rows = ("a file or a folder of this machine", *(row.form for row in SOURCES.values()))
     return "Known sources:\n" + "\n".join(f"    {row}" for row in rows)
-
-
-def without_secrets(address: str) -> str:
-    """An address without user, password, query and fragment: presigned URLs carry their secret there."""
-    parts = urlsplit(address)
-    if not parts.netloc:
-        return address
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -27,8 +27,8 @@ from turnout.manifest.values import (
     Stage,
     Throttle,
     Version,
-    VersionSource,
 )
+from turnout.manifest.version_source import VersionSource
 from turnout.problems import Problem, ProblemsError
 from turnout.protocol.routing.graph_nodes import (
     CallNode,

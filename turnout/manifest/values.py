@@ -6,13 +6,13 @@ Made by turnout.manifest, which hands them on to everybody else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from turnout.manifest.access import Consumer, Cors, Domain
 from turnout.manifest.judgement import Judgement
 from turnout.manifest.settings import Settings, Slo
+from turnout.manifest.version_source import VersionSource
 from turnout.problems import Problem
 from turnout.protocol.routing.graph_nodes import Node
 from turnout.protocol.routing.sticky import Sticky
@@ -38,33 +38,6 @@ class DeclaredSignature:
 
     inputs: tuple[DeclaredTensor, ...]
     outputs: tuple[DeclaredTensor, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class VersionSource:
-    """Where a version came from.
-
-    Args:
-        address: what `turnout add` was given, without secrets.
-        revision: what it stood for: a registry's version, a commit; or empty.
-        sha256: of the original, or empty.
-        converter: what made an ONNX file of it, or empty.
-        packages: that converted it -> their versions.
-        date: in UTC, or empty.
-        report: path of the proof, or empty.
-    """
-
-    address: str
-    revision: str = ""
-    sha256: str = ""
-    converter: str = ""
-    packages: Mapping[str, str] = field(default_factory=dict)
-    date: str = ""
-    report: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """What is known of it, as models.yaml has it."""
-        return {name: value for name, value in asdict(self).items() if value}
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,23 @@ _MODEL: Mapping[str, Schema] = {
     "serves": _list_of(_SHARE),
     "graph": {"type": "boolean", "description": "Whether it is a graph of other models, without versions."},
 }
+_SOURCE = _object(
+    "Where the version came from: what `turnout add` fetched or converted.",
+    "address",
+    {
+        "address": {"type": "string", "description": "A file or an address, without secrets."},
+        "revision": {"type": "string", "description": "What the address stood for: a version, a commit."},
+        "sha256": {"type": "string", "description": "Of the original."},
+        "converter": {"type": "string", "description": "What made the ONNX file."},
+        "packages": {
+            "type": "object",
+            "description": "The packages that converted it, with their versions.",
+            "additionalProperties": _TEXT,
+        },
+        "date": {"type": "string", "description": "In UTC."},
+        "report": {"type": "string", "description": "Path of the proof in the project."},
+    },
+)
 _VERSION: Mapping[str, Schema] = {
     "name": _TEXT,
     "description": _TEXT,
@@ -209,6 +226,7 @@ _VERSION: Mapping[str, Schema] = {
     "percent": {"type": "number", "description": "Its share of the model's calls."},
     "sha256": {"type": "string", "description": "Of its artifact."},
     "size_bytes": {"type": "integer"},
+    "source": _SOURCE,
     "inputs": _list_of(_TENSOR),
     "outputs": _list_of(_TENSOR),
     "metadata": {"type": "object", "description": "Metadata of the ONNX file."},

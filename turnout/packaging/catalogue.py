@@ -73,6 +73,7 @@ def _version(project: Project, served: ServedVersion) -> VersionEntry:
         signature=served.signature.to_json(),
         platform=RUNTIMES[version.runtime].platform,
         examples=_short_examples(project.examples_of(version)),
+        source=version.source.to_json() if version.source else {},
     )
 
 

@@ -48,6 +48,24 @@ def test_an_artifact_that_lies_elsewhere_is_listed(project: Path, capsys: pytest
     }
 
 
+def test_the_source_of_a_version_is_listed_without_secrets(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = project / "models.yaml"
+    source = "{address: 'https://me:secret@host/a.skops?token=secret', revision: 0123456789abcdef, converter: sklearn}"
+    given = "v2: {artifact: models/echo/v2/model.onnx"
+    path.write_text(path.read_text().replace(given, f"{given}, source: {source}"))
+    assert main(["models", "-m", str(project)]) == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    at = lines[0].index("SOURCE")
+    assert lines[0].split() == ["MODEL", "VERSION", "SIZE", "DIGEST", "SERVED", "BY", "SOURCE", "TENSORS"]
+    assert lines[1][at:].split() == ["in", "x", "FP32", "[batch,4]"]
+    assert lines[3][at:].startswith("https://host/a.skops (0123456789ab, sklearn)  in x")
+    assert main(["models", "-m", str(project), "--json"]) == 0
+    out += capsys.readouterr().out
+    assert '"address": "https://host/a.skops"' in out
+    assert "secret" not in out
+
+
 def add_graph(project: Path, graph: str) -> None:
     """One more model, `twice`, that is a graph."""
     path = project / "models.yaml"

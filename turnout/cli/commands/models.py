@@ -16,19 +16,26 @@ if TYPE_CHECKING:
     from turnout.project.project import Project
     from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
+HEADERS = ("MODEL", "VERSION", "SIZE", "DIGEST", "SERVED BY", "SOURCE", "TENSORS")
+"""SOURCE is left out where no version has one."""
+
 
 def models(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption = False) -> None:
     """List the models and their versions.
 
     Shows tensors, digests, sizes, and the stages that serve each version. A free dimension is shown by its name, or as
-    -1 if it has none. `prod 10%` is the share of a canary or a weight.
+    -1 if it has none. `prod 10%` is the share of a canary or a weight. If `turnout add` fetched or
+    converted a version, SOURCE shows where it came from.
     """
     project = load(manifest)
     if as_json:
         say_json({"models": [model_to_json(project, model.name) for model in project.manifest.models]})
         return
-    headers = ("MODEL", "VERSION", "SIZE", "DIGEST", "SERVED BY", "TENSORS")
-    say_table(headers, table_rows(project), right=("SIZE",))
+    lines = list(table_rows(project))
+    columns = [*zip(HEADERS, *lines, strict=True)]
+    shown = [column for column in columns if column[0] != "SOURCE" or any(column[1:])]
+    headers, *others = zip(*shown, strict=True)
+    say_table(headers, others, right=("SIZE",))
 
 
 def table_rows(project: Project) -> Iterator[tuple[str, ...]]:
@@ -39,16 +46,17 @@ def table_rows(project: Project) -> Iterator[tuple[str, ...]]:
     for model in project.manifest.models:
         if model.name in graphs:
             first, *others = tensor_texts(graphs[model.name])
-            yield (model.name, "graph", "", "", "every stage", first)
-            yield from (("", "", "", "", "", tensor) for tensor in others)
+            yield (model.name, "graph", "", "", "every stage", "", first)
+            yield from (("", "", "", "", "", "", tensor) for tensor in others)
         for version in model.versions:
             artifact = artifact_of(project, version)
             served = ", ".join(served_by(project.manifest, version)) or "-"
             sha256 = artifact.sha256 if artifact else version.sha256
             size = size_text(artifact.size_bytes) if artifact else "?"
             first, *others = tensor_texts(artifact.signature) if artifact else ["?"]
-            yield (model.name, version.name, size, sha256[:12], served, first)
-            yield from (("", "", "", "", "", tensor) for tensor in others)
+            source = version.source.to_text() if version.source else ""
+            yield (model.name, version.name, size, sha256[:12], served, source, first)
+            yield from (("", "", "", "", "", "", tensor) for tensor in others)
 
 
 def tensor_texts(signature: Signature) -> list[str]:

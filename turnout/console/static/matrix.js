@@ -71,7 +71,7 @@ function ModelRow({ model, state, figures, isOpen, onOpen, onStage, onModel }) {
         <thead><tr><th>Version</th><th>Digest</th><th class="number">Size</th><th>Inputs</th><th>Outputs</th><th><span class="hidden">Action</span></th></tr></thead>
         <tbody>
           ${model.versions.map((/** @type {any} */ version) => html`<tr>
-            <td>${version.name} ${version.flags.map((/** @type {string} */ flag) => html`<span class="badge">${flag}</span> `)}<div class="muted small">${version.description}</div></td>
+            <td>${version.name} ${version.flags.map((/** @type {string} */ flag) => html`<span class="badge">${flag}</span> `)}<div class="muted small">${version.description}</div>${version.source && html`<${Source} source=${version.source} />`}</td>
             <td><code title=${version.digest}>${version.digest.slice(0, 12) || '-'}</code></td>
             <td class="number">${size(version.size_bytes)}</td>
             <td class="small">${tensors(version.signature?.inputs)}</td>
@@ -82,6 +82,13 @@ function ModelRow({ model, state, figures, isOpen, onOpen, onStage, onModel }) {
         </tbody>
       </table>
     </td></tr>`}`;
+}
+
+/** Where a version came from. @param {{source: any}} props */
+function Source({ source }) {
+  const packages = Object.entries(source.packages || {}).map(([name, version]) => `${name} ${version}`).join(', ');
+  const details = [source.revision && `revision ${source.revision}`, source.converter && `converted by ${source.converter}`, source.date].filter(Boolean).join(', ');
+  return html`<div class="muted small" title=${packages}>from <code>${source.address}</code>${details && `, ${details}`}</div>`;
 }
 
 /** @param {any[] | undefined} list */

@@ -119,6 +119,7 @@ def _version_section(
         "Memory": f"{version.memory_mb:,} MB",
         "Digest": tag("code", served.sha256[:12]),
         "Size": f"{served.size_bytes:,} bytes" if served.size_bytes else "",
+        "Source": version.source.to_text() if version.source else "",
     }
     return tag(
         "section",

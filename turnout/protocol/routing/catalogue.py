@@ -25,6 +25,7 @@ class VersionEntry:
         signature: its tensors, as `Signature.to_json` spells them.
         platform: what the Open Inference Protocol calls its runtime.
         examples: requests that work, with the answers that are expected, as its examples.json has them.
+        source: where it came from, as models.yaml has it; empty where nothing is known.
     """
 
     name: str
@@ -34,6 +35,7 @@ class VersionEntry:
     signature: Mapping[str, Any]
     platform: str
     examples: tuple[Mapping[str, Any], ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back."""
@@ -45,6 +47,7 @@ class VersionEntry:
             "signature": dict(self.signature),
             "platform": self.platform,
             "examples": [dict(example) for example in self.examples],
+            **({"source": dict(self.source)} if self.source else {}),
         }
 
     @classmethod
