@@ -11,6 +11,7 @@ import pytest
 from tritonclient.http import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
+from tests.builders.async_project import await_end, fetch
 from tests.builders.isolated_project import share_packages
 from tests.builders.open_inference_project import write_open_inference_project
 from tests.builders.otlp_receiver import CALLER, OtlpReceiver, otlp_receiver, tree_of
@@ -27,6 +28,8 @@ def receiver() -> Iterator[OtlpReceiver]:
 @pytest.fixture(scope="module")
 def server(receiver: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     project = write_open_inference_project(tmp_path_factory.mktemp("isolated-clients"))
+    manifest = project / "models.yaml"
+    manifest.write_text(manifest.read_text().replace("stages:\n  dev:\n", "stages:\n  dev:\n    async: {}\n"))
     share_packages(project, tmp_path_factory)
     with running_server(project, "--workers", "1", "--isolated", "--otlp-endpoint", receiver.url) as running:
         yield running
@@ -69,6 +72,18 @@ def test_kserves_client_is_answered_in_json(server: RunningServer) -> None:
             return result
 
     assert asyncio.run(ask()) == [2, 4]
+
+
+@pytest.mark.parametrize("model", ["pair", "routed", "chain"])
+def test_asynchronous_request_runs_and_is_answered(server: RunningServer, model: str) -> None:
+    body = {"inputs": {"a": [1.0, 2.0, 3.0], "b": [10.0, 20.0, 30.0]}}
+    path = f"/models/{model}/inference"
+    at_once = server.post(path, body)
+    accepted = server.post(path, body, prefer="respond-async")
+    assert (at_once.status, accepted.status) == (200, 202)
+    described = await_end(server, accepted.headers["location"])
+    assert (described["state"], described["attempts"]) == ("done", 1)
+    assert fetch(server, described["answer"]["address"]).json() == at_once.json()
 
 
 def test_spans_cross_the_processes_of_routers_and_versions(server: RunningServer, receiver: OtlpReceiver) -> None:

@@ -41,13 +41,14 @@ from tests.builders.isolated_project import (
     play,
     processes_of,
 )
-from tests.builders.waiting import wait_on_loop
+from tests.builders.waiting import PATIENCE_S, wait_on_loop
 from turnout.gateway.functions.invocation import Invocation
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.functions.isolated.isolated_function import ENVIRONMENT_BYTES
 from turnout.gateway.functions.isolated.process import FunctionCode
 from turnout.gateway.shared.session_budget import SessionBudget
 from turnout.gateway.shared.state import SharedState
+from turnout.protocol.requests.runs import AsyncRun, spell_run
 
 CodeOf = Mapping[str, FunctionCode]
 
@@ -168,6 +169,32 @@ def test_calls_at_once_run_in_environments_of_their_own_up_to_the_limit(code_of:
         assert len(seen | {pid_of(await call(functions, ANSWER)) for _ in range(6)}) == 2
 
     play([code_of["wild"]], scenario, environments=2)
+
+
+def test_asynchronous_run_takes_no_environment_of_synchronous_calls(code_of: CodeOf) -> None:
+    async def scenario(functions: IsolatedFunctions) -> None:
+        def run(seconds: float) -> asyncio.Future[Invocation]:
+            event = event_of(SLEEP, seconds) | {"turnout": spell_run(AsyncRun(max_answer_bytes=1000), 0.5)}
+            called = functions.invoke("turnout-local_wild_v1", "live", event, PATIENCE_S)
+            assert not isinstance(called, Invocation)
+            return asyncio.ensure_future(called)
+
+        first = pid_of(await call(functions, ANSWER))
+        long = run(600)
+        beside = [pid_of(await call(functions, ANSWER)) for _ in range(3)]
+        assert first not in beside
+        assert len(set(beside)) == 1
+        assert not long.done()
+        assert functions.environments() == {"turnout-local_wild_v1": 2}
+        waiting = [asyncio.ensure_future(call(functions, SLEEP, 0.1)) for _ in range(3)]
+        assert {pid_of(invocation) for invocation in await asyncio.gather(*waiting)} == set(beside), "the limit holds"
+        os.kill(first, signal.SIGKILL)
+        assert (await long).error == "failed"
+        short = [pid_of(await run(0)) for _ in range(3)]
+        assert set(short) == set(beside), "a free one is used"
+        assert functions.environments() == {"turnout-local_wild_v1": 1}
+
+    play([code_of["wild"]], scenario, environments=1)
 
 
 def test_one_environment_is_used_again_and_again(code_of: CodeOf) -> None:

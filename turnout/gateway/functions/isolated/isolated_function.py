@@ -112,6 +112,7 @@ class IsolatedFunction:
         self._returning: dict[Environment, None] = {}  # have answered, and will ask for an event in a moment
         self._waiting: OrderedDict[RuntimeCall, None] = OrderedDict()
         self._starting = 0
+        self._runs = 0  # asynchronous ones
         self._waiting_time = WaitingTime()
         self._graced = 0
         self._failures = 0
@@ -137,6 +138,15 @@ class IsolatedFunction:
         """Calls that wait for an environment."""
         return len(self._waiting)
 
+    @property
+    def _most_environments(self) -> int:
+        """The limit of synchronous calls, which keep their environments beside asynchronous runs, and one for each run.
+
+        What is beyond the limit when a run ends stays until it is idle: to end it would make the next call wait for an
+        init.
+        """
+        return self._limits.environments + self._runs
+
     # What the gateway calls.
 
     def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:
@@ -157,6 +167,7 @@ class IsolatedFunction:
             return self._refuse_for_waiting()
         call = RuntimeCall(self._arn(alias), event, loop.time() + remaining_s, remaining_s)
         call.timer = loop.call_at(call.deadline, self._expire, call)
+        self._runs += call.is_asynchronous
         if self._free:
             self._assign(self._free.pop(), call)
         elif self._returning:
@@ -277,14 +288,14 @@ class IsolatedFunction:
     def _is_hopeless(self, remaining_s: float) -> bool:
         """Whether a call that came now would wait past its deadline."""
         busy = len(self._environments) - self._starting
-        if self._free or self._returning or busy < self._limits.environments:
+        if self._free or self._returning or busy < self._most_environments:
             return False
         return self._waiting_time.is_hopeless(len(self._waiting), busy, remaining_s)
 
     def _refuse_hopeless(self, now: float) -> None:
         """Refuse calls at the queue's end that will not be answered in time."""
         waiting, busy = self._waiting, len(self._environments) - self._starting
-        if busy < self._limits.environments:
+        if busy < self._most_environments:
             return
         for call in self._waiting_time.find_hopeless(reversed(waiting), len(waiting), busy, now):
             self._settle(call, self._refuse_for_waiting())
@@ -308,6 +319,7 @@ class IsolatedFunction:
             return
         call.timer.cancel()
         call.timer = None
+        self._runs -= call.is_asynchronous
         self._give_slot()
         if not call.future.done():
             call.future.set_result(invocation)
@@ -342,7 +354,7 @@ class IsolatedFunction:
             if not self._environments:
                 self._fail_waiting(self._reason)
             return
-        while self._starting < len(self._waiting) and len(self._environments) < self._limits.environments:
+        while self._starting < len(self._waiting) and len(self._environments) < self._most_environments:
             self._start()
 
     def _start(self) -> None:

@@ -11,7 +11,7 @@ class EnvironmentLimits:
     """Limits of one function.
 
     Args:
-        environments: at once; more calls wait.
+        environments: at once; more calls wait. Asynchronous runs are not counted.
         idle_s: after which an environment that has nothing to do is ended.
         waiting: calls that wait for an environment; more are `throttled`.
     """

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import orjson
 
 from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES, Invocation
+from turnout.protocol.requests.runs import is_asynchronous
 
 _VERSION = b"/2018-06-01/runtime"
 NEXT = _VERSION + b"/invocation/next"
@@ -64,6 +65,7 @@ class RuntimeCall:
     Attributes:
         path: where the process posts what becomes of it, up to the last slash.
         delivered: whether a process has it.
+        is_asynchronous: whether it is the run of an asynchronous request.
         kept_until: see `waiting_time.Waiting`.
         timer: ends it at the deadline; None once it is settled.
         future: what its caller waits for.
@@ -78,6 +80,7 @@ class RuntimeCall:
         "deadline",
         "delivered",
         "future",
+        "is_asynchronous",
         "kept_until",
         "path",
         "timer",
@@ -92,6 +95,7 @@ class RuntimeCall:
         self.path = b"%b%b/" % (_INVOCATION, self._id)
         self.deadline = deadline
         self.delivered = False
+        self.is_asynchronous = is_asynchronous(event)
         self.kept_until = 0.0
         self.timer: asyncio.TimerHandle | None = None
         self.future: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
