@@ -20,7 +20,12 @@ IRIS = json.dumps(
     {"inputs": [{"name": "measurements", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}]}
 )
 
-EXTRAS = {"aws": {"boto3", "pulumi", "pulumi-aws", "uv"}, "build": {"uv"}}
+EXTRAS = {
+    "aws": {"boto3", "pulumi", "pulumi-aws", "uv"},
+    "build": {"uv"},
+    "jwt": {"pyjwt[crypto]"},
+    "otlp": {"opentelemetry-exporter-otlp-proto-http"},
+}
 
 
 @pytest.fixture(scope="module")
