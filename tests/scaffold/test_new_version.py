@@ -156,7 +156,7 @@ def test_manifest_that_is_not_right_is_refused() -> None:
 def test_what_is_served_anew_is_reported() -> None:
     before = parse(BLOCKS)
     assert serving_changes(before, parse(add_version(BLOCKS, "spam", "v2", FIELDS))) == (
-        "dev serves spam v2, and served v1",
+        "dev serves spam v2 instead of v1",
     )
     assert serving_changes(before, parse(add_version(BLOCKS, "digits", "v1", FIELDS))) == (
         "dev serves digits v1",

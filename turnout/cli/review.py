@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def review(project: Project, manifest: Path, ref: str, *, markdown: bool, as_json: bool, fail_on: str) -> None:
-    """Print what changes between a revision and the working tree; exit with 1 where `fail_on` names a kind of it."""
+    """Print the changes between a revision and the working tree. Exit with 1 if `fail_on` names the kind of one."""
     from dataclasses import asdict
 
     from turnout.problems import TurnoutError

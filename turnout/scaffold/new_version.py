@@ -366,12 +366,12 @@ def add_version(text: str, model: str, version: str, fields: Mapping[str, Any], 
 
 
 def serving_changes(before: Manifest, after: Manifest) -> tuple[str, ...]:
-    """The changes in what stages serve, a phrase each: `dev serves iris v3, and served v2`."""
+    """The changes in what stages serve, a phrase each: `dev serves iris v3 instead of v2`."""
     changes = []
     for stage in after.stages:
         old = next((candidate.serve for candidate in before.stages if candidate.name == stage.name), {})
         for model, version in stage.serve.items():
             if old.get(model) != version:
-                was = f", and served {old[model]}" if model in old else ""
+                was = f" instead of {old[model]}" if model in old else ""
                 changes.append(f"{stage.name} serves {model} {version}{was}")
     return tuple(changes)

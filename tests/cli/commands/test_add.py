@@ -50,7 +50,7 @@ def test_a_version_is_copied_pinned_and_listed(project: Path, model: Path, capsy
     assert line in after
     assert after.replace(line, "") == before  # comments, order and spacing stay
     assert (project / "models" / "echo" / "v3" / "model.onnx").read_bytes() == model.read_bytes()
-    assert "Now dev serves echo v3, and served v2." in out
+    assert "Now dev serves echo v3 instead of v2." in out
     assert out.endswith(f"    turnout serve -m {project}\n    turnout invoke echo v3 -m {project}\n")
     assert err == ""
     assert not list((project / ".turnout").glob("adding-*"))
@@ -109,7 +109,7 @@ def test_a_version_that_cannot_stand_in_never_moves_a_stage_silently(
     assert main(["add", "echo", "v3", str(wide), "--breaking", "-m", str(project)]) == 0
     out, err = capsys.readouterr()
     for stage in stages:
-        assert f"Now {stage} serves echo v3, and served v2." in out
+        assert f"Now {stage} serves echo v3 instead of v2." in out
     assert "note: `v3` is incompatible with `v2`: input `x` has the shape" in err
     assert load_project(project).manifest.model("echo").version("v3").breaking
     for command in (["validate"], ["plan"]):
@@ -126,7 +126,7 @@ def test_a_move_from_a_version_whose_tensors_are_not_known_is_noted(
     manifest.write_text(manifest.read_text().replace("{artifact: models/echo/v2/model.onnx}", remote))
     assert main(["add", "echo", "v3", str(model), "-m", str(project)]) == 0
     out, err = capsys.readouterr()
-    assert "Now dev serves echo v3, and served v2." in out
+    assert "Now dev serves echo v3 instead of v2." in out
     assert err == (
         'note: `"*": newest` moves dev from echo v2 to v3: cannot check whether `v3` is compatible with `v2`\n'
     )

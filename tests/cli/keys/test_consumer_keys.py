@@ -59,7 +59,7 @@ def test_rotation_keeps_the_old_key_until_it_is_retired(keyed: Path, capsys: pyt
     assert "# callers" in (keyed / "models.yaml").read_text()
     digests = {name[2]: consumer_key.digest for name, consumer_key in read_consumer_keys(keyed / ".turnout").items()}
     assert digests == {"k1": digest_key(old), "k2": digest_key(new)}
-    assert "has 2 keys already" in run(capsys, "rotate", "keyed", "app", "-m", str(keyed), code=2)[1]
+    assert "already has 2 keys" in run(capsys, "rotate", "keyed", "app", "-m", str(keyed), code=2)[1]
     run(capsys, "retire", "keyed", "app", "-m", str(keyed))
     assert keys_of(keyed, "app") == ("k2",)
     assert [name[2] for name in read_consumer_keys(keyed / ".turnout")] == ["k2"]

@@ -68,7 +68,7 @@ def test_requests_are_listed(project: Path, capsys: pytest.CaptureFixture[str]) 
     (failed,) = json.loads(capsys.readouterr().out)
     assert failed["error"] == {"error": "the model failed", "code": "MODEL_FAILED", "details": {}, "status": 500}
     assert run(["requests", "list", "--state", "done", "-m", str(project)]) == 0
-    assert capsys.readouterr().out == "There are no such requests.\n"
+    assert capsys.readouterr().out == "No requests found.\n"
 
 
 def test_failed_request_is_redriven(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +103,7 @@ def test_unknown_request_is_an_error(project: Path, command: str, capsys: pytest
 def test_project_without_requests_gets_no_queue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "models.yaml").write_text("models: {}\n")
     assert run(["requests", "list", "-m", str(tmp_path)]) == 2
-    assert "no asynchronous request was ever accepted here." in capsys.readouterr().err
+    assert "this project has no asynchronous requests." in capsys.readouterr().err
     assert not (tmp_path / ".turnout").exists()
 
 

@@ -198,7 +198,7 @@ def mend(
     stage: Annotated[
         str,
         typer.Argument(
-            metavar="[STAGE]", help="Also repair the live stage variable `canary` of this stage.", show_default=False
+            metavar="STAGE", help="Also repair the live stage variable `canary` of this stage.", show_default=False
         ),
     ] = "",
     *,
@@ -254,7 +254,7 @@ def mend(
 
 
 def history(
-    stage: Annotated[str, typer.Argument(metavar="[STAGE]", help="Only show this stage.", show_default=False)] = "",
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="Only show this stage.", show_default=False)] = "",
     *,
     manifest: ManifestOption = DEFAULT_MANIFEST,
     as_json: JsonOption = False,

@@ -1,4 +1,4 @@
-"""`turnout add`: a new version of a model: fetched, converted, copied, listed in models.yaml."""
+"""`turnout add`: fetches, converts and copies a new version of a model, and lists it in models.yaml."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SourceArgument = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A model of this machine or from elsewhere: an ONNX file, a Python file, whose whole folder is copied, a "
-        "model of another library, which is converted, or an address such as mlflow:NAME@ALIAS or s3://BUCKET/KEY.",
+        help="The model: an ONNX file, a Python file, a model file of another library, or an address such as "
+        "mlflow:NAME@ALIAS or s3://BUCKET/KEY.",
     ),
 ]
 ExamplesOption = Annotated[
@@ -39,11 +39,11 @@ TransformOption = Annotated[
     typer.Option(metavar="FILE", help="Python file with preprocess and postprocess, copied next to the model."),
 ]
 SignatureOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Inputs and outputs of a Python file, as models.yaml has them.")
+    Path | None, typer.Option(metavar="FILE", help="YAML or JSON file with the inputs and outputs of a Python file.")
 ]
 RequirementOption = Annotated[
     list[str] | None,
-    typer.Option("--requirement", metavar="PACKAGE", help="A package that the Python code imports. Can be repeated."),
+    typer.Option("--requirement", metavar="PACKAGE", help="A package that the Python code imports. Repeatable."),
 ]
 BreakingOption = Annotated[
     bool,
@@ -55,27 +55,29 @@ SamplesOption = Annotated[
     typer.Option(metavar="FILE", help="Rows to compare a converted model with its original: CSV, Parquet, JSON, .npy."),
 ]
 RtolOption = Annotated[
-    float, typer.Option(min=0.0, help="Relative difference that floats of a converted model may have.")
+    float, typer.Option(metavar="X", min=0.0, help="Largest relative difference of floats after a conversion.")
 ]
-AtolOption = Annotated[float, typer.Option(min=0.0, help="Absolute difference that they may have.")]
+AtolOption = Annotated[
+    float, typer.Option(metavar="X", min=0.0, help="Largest absolute difference, added to the relative one.")
+]
 TrustPickleOption = Annotated[
     bool,
     typer.Option(
-        "--trust-pickle", help="Load a pickle, which runs whatever code is in it. Only if you know its origin."
+        "--trust-pickle", help="Load a pickle, which can run any code. Use only if you know the file's origin."
     ),
 ]
 TrustOption = Annotated[
     list[str] | None,
-    typer.Option("--trust", metavar="TYPE", help="A type that a .skops file may load. Can be repeated."),
+    typer.Option("--trust", metavar="TYPE", help="A type that a .skops file may load. Repeatable."),
 ]
 Sha256Option = Annotated[
-    str, typer.Option(metavar="DIGEST", help="The SHA-256 that a fetched file must have; needed for https://.")
+    str, typer.Option(metavar="DIGEST", help="SHA-256 that a downloaded file must have. Required for https://.")
 ]
 ConverterOption = Annotated[
-    str, typer.Option(metavar="NAME", help="The converter, where the file's suffix does not say it.")
+    str, typer.Option(metavar="NAME", help="The converter, if the file's suffix does not identify it.")
 ]
-TimeOption = Annotated[float, typer.Option(metavar="SECONDS", min=1.0, help="Longest time of a conversion.")]
-MemoryOption = Annotated[int, typer.Option(metavar="MB", min=256, help="Most memory of a conversion.")]
+TimeOption = Annotated[float, typer.Option(metavar="SECONDS", min=1.0, help="Time limit of a conversion.")]
+MemoryOption = Annotated[int, typer.Option(metavar="MB", min=256, help="Memory limit of a conversion.")]
 
 
 def add(
@@ -106,13 +108,13 @@ def add(
     first, including that the model can be opened, so a failure changes nothing. Versions are immutable: an existing
     version is never overwritten.
 
-    A file that ends with .py is added with `runtime: python`: its whole folder is copied, and --signature names a YAML
-    or JSON file with its inputs and outputs.
+    A file that ends with .py is added with `runtime: python`. Its whole folder is copied. --signature declares its
+    inputs and outputs.
 
-    A model of scikit-learn, XGBoost, LightGBM or CatBoost is converted to ONNX in an environment of its own, without
-    network. The original and the ONNX model then answer the same rows: --samples, else rows drawn from the model. If an
-    answer differs by more than --atol + --rtol * |value|, nothing is added. The rows become the version's examples, and
-    the report lies next to the model.
+    A model of scikit-learn, XGBoost, LightGBM or CatBoost is converted to ONNX, in its own environment and without
+    network access. The original and the ONNX model then answer the same rows: those of --samples, else random ones that
+    fit the model. If an answer differs by more than --atol + --rtol * |value|, nothing is added. The first rows become
+    the version's examples. A report is written next to the model.
 
     A stage with `"*": newest` moves to the new version. If the inputs or outputs of that version are incompatible with
     the current one, it is rejected; --breaking adds it with `breaking: true`.

@@ -37,10 +37,11 @@ def console(
 ) -> None:
     """Serve the console of a stack on AWS.
 
-    turnout console --stack prod
+    Example: turnout console --stack prod
 
-    Serves the page on 127.0.0.1 and prints its address. The page shows what `turnout canary status` shows and does what
-    `turnout canary --now` does, with this machine's AWS credentials. `turnout serve` has a console of its own.
+    Serves the console on 127.0.0.1 and prints its address. It shows what `turnout canary status` shows and does what
+    `turnout canary --now` does, with this machine's AWS credentials. For a local server, `turnout serve` has its own
+    console.
     """
     from turnout.canary.rollout.stage_control import make_client
     from turnout.console.standalone import serve_console
@@ -56,7 +57,7 @@ def console(
     try:
         serve_console(Subject(manifest, target, capture=capture), port, announce, may_write=not read_only)
     except OSError as error:
-        hint = "Something listens there already; --port takes another." if error.errno == errno.EADDRINUSE else ""
+        hint = "The port is in use. Choose another with --port." if error.errno == errno.EADDRINUSE else ""
         raise CommandError(f"cannot listen on 127.0.0.1:{port}: {error.strerror or error}.", hint, code=1) from error
 
 

@@ -31,7 +31,7 @@ ColdStartOption = Annotated[
 ]
 CallMsOption = Annotated[
     float,
-    typer.Option("--call-ms", metavar="MS", min=0, max=900_000, help="Duration of a call that the cost assumes."),
+    typer.Option("--call-ms", metavar="MS", min=0, max=900_000, help="Duration of a call, for the estimated cost."),
 ]
 AgainstOption = Annotated[
     str,
@@ -89,8 +89,8 @@ def plan(
     a month without calls, and a million calls, at list prices or those of `prices` in models.yaml.
 
     Creates nothing and does not call AWS. Rejects a plan that exceeds a quota known in advance, or the `budget` of
-    models.yaml. With --outputs, compares the cost with what is deployed, and notes list the new routes that only a
-    canary would serve.
+    models.yaml. With --outputs, compares the cost with what is deployed and lists the new routes that only a
+    canary's share of requests would reach.
     """
     from turnout.packaging.transform_imports import require_imports
     from turnout.plan.as_json import plan_to_json

@@ -130,8 +130,8 @@ MaxMemoryOption = Annotated[
     typer.Option(
         metavar="SIZE",
         parser=parse_memory,
-        help="Memory that the server may take, as 2GB. Idle versions are unloaded beyond it, the one used least "
-        "recently first. Default: 80% of the container's or the machine's memory.",
+        help="Memory limit of the server, such as 2GB. Above it, idle versions are unloaded, the least "
+        "recently used first. Default: 80% of the container's or the machine's memory.",
         show_default=False,
     ),
 ]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from turnout.replay.example_runs import Ask, ExampleRun
 
 TargetArgument = Annotated[
-    str, typer.Argument(metavar="[MODEL[/VERSION]]", help="What to test. Default: everything.", show_default=False)
+    str, typer.Argument(metavar="MODEL[/VERSION]", help="What to test. Default: everything.", show_default=False)
 ]
 IsolatedOption = Annotated[
     bool, typer.Option("--isolated", help="Run each version in its own process from its own zip, as Lambda does.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 StageArgument = Annotated[
-    str, typer.Argument(metavar="[STAGE]", help="Print only the key of this stage.", show_default=False)
+    str, typer.Argument(metavar="STAGE", help="Print only the key of this stage.", show_default=False)
 ]
 ServicesOption = Annotated[bool, typer.Option("--services", help="Print the services token of the running server.")]
 PortOption = Annotated[
@@ -39,7 +39,7 @@ SHOW = "show"
 keys = typer.Typer(
     name="keys",
     cls=KeysGroup,
-    help="Show API keys of stages, and manage those of consumers.",
+    help="Show the API keys of stages, and manage those of consumers.",
     epilog="`turnout keys STAGE` is short for `turnout keys show STAGE`.",
     rich_markup_mode=None,
     no_args_is_help=False,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST_KEYS = 2
 
 StageArgument = Annotated[str, typer.Argument(metavar="STAGE", help="The stage.")]
-OptionalStage = Annotated[str, typer.Argument(metavar="[STAGE]", help="Only this stage.", show_default=False)]
+OptionalStage = Annotated[str, typer.Argument(metavar="STAGE", help="Only this stage.", show_default=False)]
 ConsumerArgument = Annotated[str, typer.Argument(metavar="CONSUMER", help="The consumer.")]
 KeyOption = Annotated[
     str, typer.Option("--key", metavar="KEY", help="The key's name. Default: the first one.", show_default=False)
@@ -30,9 +30,9 @@ KeyOption = Annotated[
 def list_keys(
     stage: OptionalStage = "", *, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption = False
 ) -> None:
-    """List the consumers of the stages, and their keys on this machine.
+    """List consumers and their keys.
 
-    No key is printed: only its digest is kept.
+    Prints names, not keys: Turnout keeps only the digests of keys. MADE HERE is the day when this machine made the key.
     """
     from turnout.gateway.editions.consumer_keys import read_consumer_keys
 
@@ -86,8 +86,8 @@ def issue(
 ) -> None:
     """Make a consumer's key on this machine and print it once.
 
-    Only its digest is kept, in .turnout/consumer_keys.json. A key that exists is not printed again: rotate it, or
-    delete it with `turnout keys retire`.
+    Turnout keeps only the key's digest, in .turnout/consumer_keys.json, so a key cannot be printed again. If it is
+    lost, make another with `turnout keys rotate` and delete the lost one with `turnout keys retire`.
     """
     with editing_alone(manifest):
         read = _read(manifest)
@@ -98,7 +98,7 @@ def issue(
         value = _make(read.path.parent, (stage, consumer, chosen))
     if not value:
         raise CommandError(
-            f"{consumer} of {stage} has the key {chosen} already, and only its digest is kept.",
+            f"{consumer} of {stage} already has the key {chosen}, and only its digest is kept.",
             f"Make another with `turnout keys rotate {stage} {consumer}`.",
         )
     say(value)
@@ -106,17 +106,17 @@ def issue(
 
 
 def rotate(stage: StageArgument, consumer: ConsumerArgument, *, manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
-    """Add a second key to a consumer, and print it once.
+    """Add a second key to a consumer and print it once.
 
-    Both keys work until `turnout keys retire` deletes the older one. Edits models.yaml; on AWS, `pulumi up` makes
-    the new key and `pulumi stack output consumer_keys --show-secrets` prints it.
+    Edits models.yaml. Both keys work until `turnout keys retire` deletes the older one. On AWS, `pulumi up` makes
+    the new key, and `pulumi stack output consumer_keys --show-secrets` prints it.
     """
     with editing_alone(manifest):
         read = _read(manifest)
         named = _find_consumer(read, stage, consumer)
         if len(named.keys) >= MOST_KEYS:
             raise CommandError(
-                f"{consumer} of {stage} has {MOST_KEYS} keys already: {listed(named.keys)}.",
+                f"{consumer} of {stage} already has {MOST_KEYS} keys: {listed(named.keys)}.",
                 f"Delete the older one with `turnout keys retire {stage} {consumer}`.",
             )
         new = _next_name(named.keys)
@@ -136,7 +136,10 @@ def retire(
     key: KeyOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """Delete a consumer's older key. The last key cannot be deleted: delete the consumer instead."""
+    """Delete a consumer's older key.
+
+    Edits models.yaml. To delete the last key, delete the consumer there.
+    """
     from turnout.gateway.editions.consumer_keys import drop_consumer_keys
 
     with editing_alone(manifest):
@@ -181,13 +184,13 @@ def _unknown(kind: str, name: str, known: list[str] | tuple[str, ...]) -> Comman
 
 
 def _next_name(taken: tuple[str, ...]) -> str:
-    """The first of `k1`, `k2`, ... after those that are taken, so that no name comes back while its key is in use."""
+    """The first of `k1`, `k2`, ... after all names that are taken."""
     numbers = [int(name[1:]) for name in taken if name[:1] == "k" and name[1:].isdecimal()]
     return f"k{max(numbers, default=0) + 1}"
 
 
 def _make(folder: Path, name: KeyName, *, anew: bool = False) -> str:
-    """Make a key and return it; empty where there is one, unless it is to be replaced."""
+    """Make a key and return it. If the key exists, replace it with `anew`, else return an empty text."""
     from turnout.gateway.editions.consumer_keys import drop_consumer_keys, make_consumer_keys
 
     if anew:  # of a consumer that had a key of this name before

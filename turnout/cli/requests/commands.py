@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The request's identifier, or its Location.")]
 StageOption = Annotated[str, typer.Option(metavar="NAME", help="Only requests of this stage.", show_default=False)]
 StateOption = Annotated[
-    list[RequestState] | None, typer.Option("--state", help="Only requests in this state. May be repeated.")
+    list[RequestState] | None, typer.Option("--state", help="Only requests in this state. Repeatable.")
 ]
-MostOption = Annotated[int, typer.Option("--most", metavar="N", min=1, help="The newest N requests.")]
-AllFailedOption = Annotated[bool, typer.Option("--all-failed", help="All failed requests instead of one.")]
+MostOption = Annotated[int, typer.Option("--most", metavar="N", min=1, help="At most N requests, newest first.")]
+AllFailedOption = Annotated[bool, typer.Option("--all-failed", help="Requeue all failed requests.")]
 OptionalIdArgument = Annotated[
-    str, typer.Argument(metavar="[ID]", help="The request's identifier, or its Location.", show_default=False)
+    str, typer.Argument(metavar="ID", help="The request's identifier, or its Location.", show_default=False)
 ]
 
 requests = typer.Typer(
@@ -51,9 +51,9 @@ def list_requests(
     manifest: ManifestOption = DEFAULT_MANIFEST,
     as_json: JsonOption = False,
 ) -> None:
-    """List asynchronous requests, the newest first.
+    """List asynchronous requests, newest first.
 
-    `--state failed` lists the dead letters.
+    `--state failed` lists the failed ones, with their reasons.
     """
     from turnout.gateway.requests import store
 
@@ -64,7 +64,7 @@ def list_requests(
         say_json([describe(request) for request in stored])
         return
     if not stored:
-        say("There are no such requests.")
+        say("No requests found.")
         return
     cells = [
         (
@@ -90,7 +90,7 @@ def show(identifier: IdArgument, *, stage: StageOption = "", manifest: ManifestO
 
 @requests.command()
 def cancel(identifier: IdArgument, *, stage: StageOption = "", manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
-    """Cancel a request that has not begun."""
+    """Cancel a request that has not started."""
     from turnout.gateway.requests import store
 
     with opened_queue(manifest) as connection:
@@ -107,14 +107,14 @@ def redrive(
     stage: StageOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """Queue a request again that failed, expired or was canceled.
+    """Requeue a request that failed, expired or was canceled.
 
-    It starts with no attempts behind it and a new time to live, and calls the version that it was accepted for.
+    Its attempts and its time to live are reset. It calls the version that it was accepted for.
     """
     from turnout.gateway.requests import store
 
     if bool(identifier) == all_failed:
-        raise CommandError("expected a request's identifier, or --all-failed.")
+        raise CommandError("expected either a request's identifier or --all-failed.")
     with opened_queue(manifest) as connection:
         if not all_failed:
             request = find(connection, identifier, stage)
@@ -130,14 +130,17 @@ def redrive(
 
 @requests.command()
 def secret(*, manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
-    """Print the secret that webhooks are signed with, for their receivers."""
+    """Print the secret that signs webhooks.
+
+    Receivers need it to check the header x-turnout-signature.
+    """
     from turnout.gateway.requests.signing import load_secret, webhook_secret
 
     say(webhook_secret(load_secret(queue_folder(manifest))))
 
 
 def queue_folder(manifest: Path) -> Path:
-    """The folder of the queue of a project."""
+    """The folder of a project's queue."""
     from turnout.gateway.requests.queue import FOLDER
     from turnout.project.manifest_file import manifest_path
 
@@ -149,12 +152,12 @@ def queue_folder(manifest: Path) -> Path:
 
 @contextmanager
 def opened_queue(manifest: Path) -> Iterator[sqlite3.Connection]:
-    """The queue's database; an error where there is none, so that listing makes none."""
+    """The queue's database. Fails if there is none, so that listing does not create one."""
     from turnout.gateway.requests.database import FILE_NAME, DatabaseError, connect
 
     folder = queue_folder(manifest)
     if not (folder / FILE_NAME).exists():
-        raise CommandError("no asynchronous request was ever accepted here.", "docs/async.md says how to send one.")
+        raise CommandError("this project has no asynchronous requests.", "docs/async.md describes how to send one.")
     try:
         connection = connect(folder)
     except DatabaseError as error:
@@ -164,7 +167,7 @@ def opened_queue(manifest: Path) -> Iterator[sqlite3.Connection]:
 
 
 def find(connection: sqlite3.Connection, identifier: str, stage: str) -> Stored:
-    """The request of an identifier or a location."""
+    """The request with an identifier or a location."""
     from turnout.gateway.requests import store
 
     before, slash, name = identifier.rstrip("/").rpartition("/requests/")
@@ -184,7 +187,7 @@ def find(connection: sqlite3.Connection, identifier: str, stage: str) -> Stored:
 def change(
     connection: sqlite3.Connection, step: Callable[[sqlite3.Connection, str, str, float], object], request: Stored
 ) -> None:
-    """Take a step with a request; an error where it does not fit its state."""
+    """Apply a step to a request. Fails if the request's state does not allow it."""
     import time
 
     from turnout.gateway.requests.database import transaction
@@ -197,7 +200,7 @@ def change(
 
 
 def describe(request: Stored) -> dict[str, Any]:
-    """What callers see of a request."""
+    """A request as the API describes it."""
     from turnout.protocol.requests.description import describe as describe_request
 
     return describe_request(request.progress, request.description)

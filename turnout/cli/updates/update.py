@@ -1,4 +1,4 @@
-"""`turnout update`: whether the alias that a model's newest version came from stands for another one now."""
+"""`turnout update`: checks whether the alias of a model's newest version stands for another version now."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from turnout.cli.output import CommandError, notify, say
 if TYPE_CHECKING:
     from turnout.manifest.parser import Manifest, Version
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A model whose newest version came from an alias.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A model that was added from an alias.")]
 AddOption = Annotated[
-    str, typer.Option("--add", metavar="VERSION", help="Add what the alias stands for, by this name.")
+    str, typer.Option("--add", metavar="VERSION", help="Add the alias's version under this name.", show_default=False)
 ]
-TrustPickleOption = Annotated[bool, typer.Option("--trust-pickle", help="As for `turnout add`.")]
+TrustPickleOption = Annotated[bool, typer.Option("--trust-pickle", help="Load a pickle, as in `turnout add`.")]
 
 
 def update(
@@ -29,9 +29,10 @@ def update(
     trust_pickle: TrustPickleOption = False,
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """Offer what a registry's alias stands for now as a new version.
+    """Check whether an MLflow alias stands for a newer version.
 
-    Versions are immutable: none is changed. Without --add nothing is written.
+    With --add, adds that version to the model, like `turnout add`. Without --add, changes nothing. Existing versions
+    never change.
     """
     from turnout.cli.commands.add import GivenFiles, add_version
     from turnout.conversion.conversion import Choices
@@ -59,7 +60,7 @@ def update(
 
 
 def aliased_version(manifest: Manifest, model: str) -> Version:
-    """The newest version of a model that came from an alias."""
+    """The newest version of a model that was added from an alias."""
     models = {entry.name: entry for entry in manifest.models}
     if model not in models:
         raise CommandError(f"{manifest.source} has no model {model}.", f"It has: {', '.join(models)}.")
@@ -67,18 +68,18 @@ def aliased_version(manifest: Manifest, model: str) -> Version:
         if version.source is not None and is_alias(version.source.address):
             return version
     raise CommandError(
-        f"no version of {model} came from an alias.",
+        f"no version of {model} was added from an alias.",
         "Add one from an alias first: turnout add MODEL VERSION mlflow:NAME@ALIAS",
     )
 
 
 def is_alias(address: str) -> bool:
-    """Whether an address may stand for another version tomorrow."""
+    """Whether an address names an alias, which may stand for another version later."""
     return address.startswith(("mlflow:", "models:/")) and "@" in address
 
 
 def has_revision(version: Version, address: str, revision: str) -> bool:
-    """Whether a version is what an alias of the same registered model stands for."""
+    """Whether a version is this revision of the same registered model."""
     source = version.source
     return (
         source is not None
@@ -88,7 +89,7 @@ def has_revision(version: Version, address: str, revision: str) -> bool:
 
 
 def registered_name(address: str) -> str:
-    """The name of the registered model in an address of MLflow."""
+    """The name of the registered model in an MLflow address."""
     name = address.removeprefix("mlflow:").removeprefix("models:/")
     return name.rpartition("@")[0] if "@" in name else name.rpartition("/")[0]
 
