@@ -80,6 +80,8 @@ def test_failures_are_errors_in_the_apis_words(client: Client, server: RunningSe
         with pytest.raises(ApiError, match="-1 is refused") as raised:
             call("echo", {"x": [REFUSED, 0]})
         assert (raised.value.status, raised.value.details) == (422, {"value": -1})
+    refused = client.infer_body("echo", b"{")
+    assert (refused.status, json.loads(refused.body)["code"]) == (400, "INVALID_JSON")
     with pytest.raises(ApiError) as unknown:
         client.infer("nothing", {"x": [1]})
     assert unknown.value.status == 403

@@ -133,6 +133,17 @@ class Client:
         path = inference_path(model, version, self._stage)
         return read_result(self.call("POST", path, encoded.body, encoded.headers))
 
+    def infer_body(
+        self, model: str, body: bytes, headers: Mapping[str, str] | None = None, *, version: str = ""
+    ) -> ApiAnswer:
+        """Send a request whose body is made already, and return the answer as it came, whatever its status.
+
+        Raises:
+            UnreachableError: no answer came.
+        """
+        path = inference_path(model, version, self._stage)
+        return self._connection.request("POST", path, body, {**self._headers, **(headers or {})})
+
     def submit(
         self,
         model: str,

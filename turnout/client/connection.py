@@ -9,7 +9,6 @@ import http.client
 import json
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -107,16 +106,6 @@ class ApiConnection:
     def close(self) -> None:
         """Close the connection; the next request opens another."""
         self._connection.close()
-
-
-def post(url: str, path: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float = TIMEOUT_S) -> ApiAnswer:
-    """POST a JSON body to `url` + `path` and return what comes back; `ValueError` where `url` is no address.
-
-    Raises:
-        UnreachableError: nothing comes back.
-    """
-    with closing(ApiConnection(url, timeout_s=timeout_s)) as connection:
-        return connection.request("POST", path, body, headers)
 
 
 def read_local_key(url: str, project: Path, stage: str) -> str:

@@ -170,10 +170,12 @@ def local_token(manifest: Path, url: str) -> str:
 
 def send(url: str, model: str, version: str, stage: str, body: bytes, key: str) -> ApiAnswer:
     """Post the request; no server, or no address, is an error with the remedy."""
-    from turnout.client.connection import UnreachableError, inference_path, post
+    from turnout.client.client import Client
+    from turnout.client.connection import UnreachableError
 
     try:
-        return post(url, inference_path(model, version, stage), body, {"x-api-key": key} if key else {})
+        with Client(url, stage=stage, api_key=key) as client:
+            return client.infer_body(model, body, version=version)
     except ValueError as error:
         raise CommandError(f"{error}.") from error
     except UnreachableError as error:
