@@ -11,10 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+import boto3
 import joblib
 import numpy as np
 import pytest
 import skops.io
+from moto import mock_aws
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -120,9 +122,20 @@ def test_what_is_refused_changes_nothing(
     assert content_of(project) == before
 
 
-def test_a_pickle_and_a_type_that_are_trusted(project: Path, models: Path) -> None:
+def test_a_pickle_and_a_type_that_are_trusted(project: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The pickle comes from S3 and its samples are JSON; the other's are CSV."""
+    (models / "rows.json").write_text(json.dumps(X[:7].tolist()))
     add = ["add", "spam"]
-    assert main([*add, "v1", str(models / "model.joblib"), "--trust-pickle", "-m", str(project)]) == 0
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket="models")
+        put = client.put_object(Bucket="models", Key="spam/model.joblib", Body=(models / "model.joblib").read_bytes())
+        command = [*add, "v1", "s3://models/spam/model.joblib", "--samples", str(models / "rows.json")]
+        assert main([*command, "--trust-pickle", "-m", str(project), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["proof"]["groups"]["samples"] == 7
+    source = load_project(project).manifest.model("spam").version("v1").source
+    assert source is not None
+    assert (source.address, source.revision) == ("s3://models/spam/model.joblib", put["ETag"].strip('"'))
     names = ["sklearn.neighbors._kd_tree.KDTree", "sklearn.metrics._dist_metrics.EuclideanDistance64"]
     trusted = [word for name in names for word in ("--trust", name)]
     command = [*add, "v2", str(models / "tree.skops"), *trusted, "--samples", str(models / "rows.csv")]

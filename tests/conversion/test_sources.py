@@ -5,8 +5,13 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
+import numpy as np
+import onnx
 import pytest
+from moto import mock_aws
 
 from turnout.conversion.downloads import safe_path
 from turnout.conversion.errors import ConversionError
@@ -95,6 +100,75 @@ def test_an_object_of_google_cloud_storage_is_pinned_by_its_generation(
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server)
     fetched = SOURCES["gs"].fetch(order("gs://models/a/model.skops", tmp_path))
     assert (fetched.path.read_bytes(), fetched.revision) == (BODY, "17")
+
+
+@pytest.fixture
+def s3() -> Iterator[Any]:
+    """A client of S3 that moto keeps, with a bucket `models` whose objects have versions."""
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket="models")
+        client.put_bucket_versioning(Bucket="models", VersioningConfiguration={"Status": "Enabled"})
+        yield client
+
+
+def test_an_object_of_s3_is_pinned_by_its_version(s3: Any, tmp_path: Path) -> None:
+    s3.put_object(Bucket="models", Key="a b/what?#1.skops", Body=b"an older model")
+    version = s3.put_object(Bucket="models", Key="a b/what?#1.skops", Body=BODY)["VersionId"]
+    address = "s3://models/a b/what?#1.skops"
+    fetched = SOURCES["s3"].fetch(order(address, tmp_path, hashlib.sha256(BODY).hexdigest()))
+    assert (fetched.path.name, fetched.path.read_bytes()) == ("what?#1.skops", BODY)
+    assert (fetched.address, fetched.revision) == (address, version)
+    with pytest.raises(ConversionError, match="has sha256"):
+        SOURCES["s3"].fetch(order(address, tmp_path, "0" * 64))
+
+
+def test_an_object_of_a_bucket_without_versions_is_pinned_by_its_tag(s3: Any, tmp_path: Path) -> None:
+    s3.create_bucket(Bucket="plain")
+    tag = s3.put_object(Bucket="plain", Key="model.ubj", Body=BODY)["ETag"].strip('"')
+    assert SOURCES["s3"].fetch(order("s3://plain/model.ubj", tmp_path)).revision == tag
+
+
+def test_external_data_of_a_graph_in_s3_comes_with_it(s3: Any, tmp_path: Path) -> None:
+    weights = onnx.numpy_helper.from_array(np.arange(4.0, dtype=np.float32), "w")
+    raw = weights.raw_data
+    node = onnx.helper.make_node("Add", ["x", "w"], ["y"])
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4]) for name in "xy")
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [x], [y], [weights]))
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    for name in ("m.onnx", "m.data"):
+        s3.upload_file(str(tmp_path / name), "models", f"big/{name}")
+    (tmp_path / "fetched").mkdir()
+    fetched = SOURCES["s3"].fetch(order("s3://models/big/m.onnx", tmp_path / "fetched"))
+    assert onnx.load(fetched.path).graph.initializer[0].raw_data == raw
+
+
+def test_a_folder_of_s3_comes_whole(s3: Any, tmp_path: Path) -> None:
+    for key in ("run/model/MLmodel", "run/model/data/model.skops", "run/model/", "run/models/other"):
+        s3.put_object(Bucket="models", Key=key, Body=key.encode())
+    fetched = SOURCES["s3"].fetch(order("s3://models/run/model/", tmp_path))
+    files = {path.relative_to(fetched.path).as_posix() for path in fetched.path.rglob("*") if path.is_file()}
+    assert files == {"MLmodel", "data/model.skops"}
+    s3.put_object(Bucket="models", Key="run/model/../../out", Body=b"")
+    with pytest.raises(ConversionError, match="leads out of its folder"):
+        SOURCES["s3"].fetch(order("s3://models/run/model/", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("s3://models/missing.skops", "s3://models/missing.skops cannot be read: .*404"),
+        ("s3://missing/model.skops", "s3://missing/model.skops cannot be read: "),
+        ("s3://models/missing/", "s3://models/missing/ is empty"),
+        ("s3://models", "s3://models must be s3://bucket/key"),
+        ("s3://id:secret@models/model.skops", "^s3://models/model.skops must be s3://bucket/key"),
+    ],
+)
+def test_an_address_of_s3_is_refused(s3: Any, address: str, says: str, tmp_path: Path) -> None:
+    assert s3.list_buckets()["Buckets"]
+    with pytest.raises(ConversionError, match=says) as caught:
+        SOURCES["s3"].fetch(order(address, tmp_path))
+    assert "secret" not in f"{caught.value.message} {caught.value.hint}"
 
 
 @pytest.mark.parametrize("address", ["ftp://host/model.onnx", "gcs://a/b", "dbfs://x"])

@@ -111,8 +111,9 @@ def download_s3(order: Order) -> Fetched:
     from botocore.exceptions import BotoCoreError, ClientError
 
     bucket, _, key = order.address.removeprefix("s3://").partition("/")
-    if not bucket or not key:
-        raise ConversionError(f"{order.address} must be s3://bucket/key")
+    if not bucket or not key or "@" in bucket:
+        hint = "Credentials come from AWS's variables and files, never from the address." if "@" in bucket else ""
+        raise ConversionError(f"{without_secrets(order.address)} must be s3://bucket/key", hint)
     order.remark(f"downloading {order.address}")
     try:
         client = make_aws_client("s3")

@@ -248,7 +248,7 @@ def _read_frame(path: Path, features: Sequence[Feature]) -> dict[str, Sequence[A
         raise RefusedJob(f"{path.name} is no file of samples", f"Name a file that ends with one of {known}.")
     try:
         return reader(path, features, names)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, EOFError, ValueError, TypeError) as error:
         raise RefusedJob(f"{path.name} cannot be read: {error}") from None
 
 
@@ -277,17 +277,23 @@ def _from_parquet(path: Path, _: Sequence[Feature], names: Sequence[str]) -> dic
 def _columns_of(frame: Any, names: Sequence[str]) -> dict[str, Sequence[Any]]:
     if not set(names) & set(map(str, frame.columns)) and len(frame.columns) == len(names):
         frame.columns = list(names)  # a matrix: its columns have no names in the model
-    return {str(name): frame[name].astype(object).tolist() for name in frame.columns}
+    values = frame.astype(object).where(frame.notna(), None)  # pandas spells a missing value as NaN, None, NaT or NA
+    return {str(name): values[name].tolist() for name in frame.columns}
 
 
 def _from_json(path: Path, _: Sequence[Feature], names: Sequence[str]) -> dict[str, Sequence[Any]]:
     """A list of objects, a list of lists, or an object of lists."""
     rows = json.loads(path.read_text())
     if isinstance(rows, dict):
-        return {str(name): list(column)[:MOST_SAMPLES] for name, column in rows.items()}
+        columns: dict[str, Sequence[Any]] = {str(name): list(column)[:MOST_SAMPLES] for name, column in rows.items()}
+        if len({len(column) for column in columns.values()}) > 1:
+            raise ValueError("its columns must be equally long")
+        return columns
     if not isinstance(rows, list):
         raise TypeError("must be a list of rows, or an object of columns")
     rows = rows[:MOST_SAMPLES]
+    if len({type(row) if isinstance(row, dict | list) else None for row in rows}) > 1:
+        raise TypeError("its rows must be of one kind: all objects, all lists, or all values")
     if rows and isinstance(rows[0], dict):
         known = dict.fromkeys(name for row in rows for name in row)
         return {name: [row.get(name) for row in rows] for name in known}
