@@ -1,0 +1,184 @@
+"""Environments of converters are made once and whole, by uv from a package index on loopback that holds one package."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.server
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.builders.waiting import wait_until
+from turnout.conversion import environments
+from turnout.conversion.errors import ConversionError
+
+WHEEL = "tiny-1-py3-none-any.whl"
+
+MAKE = """
+import json, sys
+from pathlib import Path
+from turnout.conversion import environments
+from turnout.conversion.errors import ConversionError
+
+environments.LOCKS = Path(sys.argv[1])
+remarks = []
+try:
+    python = environments.find_environment("tiny", remarks.append)
+    print(json.dumps({"python": str(python), "remarks": remarks}))
+except ConversionError as error:
+    sys.exit(str(error))
+"""
+
+
+def make_wheel() -> bytes:
+    """A wheel of one module. Source: Binary distribution format, PyPA specifications."""
+    files = {
+        "tiny.py": "NAME = 'tiny'\n",
+        "tiny-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1\n",
+        "tiny-1.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "tiny-1.dist-info/RECORD": "tiny.py,,\n",
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+@dataclass
+class Index:
+    """The index, and what uv asked it for; the wheel is sent once `is_open`."""
+
+    locks: Path
+    wheel: bytes = field(default_factory=make_wheel)
+    asked: list[str] = field(default_factory=list)
+    is_open: threading.Event = field(default_factory=threading.Event)
+
+    def start_making(self) -> subprocess.Popen[str]:
+        """A process that looks for the environment."""
+        command = [sys.executable, "-c", MAKE, str(self.locks)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def wheels_sent(self) -> int:
+        return sum(path.endswith(WHEEL) for path in self.asked)
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    made = Index(tmp_path / "locks")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            made.asked.append(self.path)
+            if self.path.endswith(WHEEL):
+                made.is_open.wait(60)
+                kind, body = "application/octet-stream", made.wheel
+            else:
+                kind, body = "text/html", f'<a href="/{WHEEL}">{WHEEL}</a>'.encode()
+            self.send_response(200)
+            self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    made.locks.mkdir()
+    digest = hashlib.sha256(made.wheel).hexdigest()
+    (made.locks / "tiny.lock").write_text(f"tiny==1 --hash=sha256:{digest}\n")
+    monkeypatch.setattr(environments, "LOCKS", made.locks)
+    for name, value in {
+        "TURNOUT_CACHE_DIR": str(tmp_path / "cache"),
+        "UV_CACHE_DIR": str(tmp_path / "uv"),
+        "UV_DEFAULT_INDEX": f"http://127.0.0.1:{server.server_port}/simple",
+        "UV_NO_CONFIG": "1",
+        "no_proxy": "127.0.0.1",
+        "NO_PROXY": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    try:
+        yield made
+    finally:
+        made.is_open.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def check_whole(python: Path) -> None:
+    """It is the only thing in the cache besides locks, and has the package."""
+    folder = environments.environment_folder("tiny")
+    assert python == folder / "bin" / "python"
+    assert [path for path in folder.parent.iterdir() if path.suffix != ".lock"] == [folder]
+    subprocess.run([python, "-I", "-c", "import tiny; assert tiny.NAME == 'tiny'"], check=True)
+
+
+def has_open(process: subprocess.Popen[str], path: Path) -> bool:
+    """Whether a process has a file open."""
+    try:
+        return any(link.readlink() == path for link in Path(f"/proc/{process.pid}/fd").iterdir())
+    except OSError:
+        return False
+
+
+def test_processes_at_the_same_time_make_it_once(index: Index) -> None:
+    index.is_open.set()
+    folder = environments.environment_folder("tiny")
+    folder.parent.mkdir(parents=True)
+    path = folder.parent / f".{folder.name}.lock"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    processes = [index.start_making() for _ in range(3)]
+    try:
+        for process in processes:
+            wait_until(lambda process=process: has_open(process, path), "the process to wait for the lock")
+        os.close(handle)
+        results = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert sorted(len(result["remarks"]) for result in results) == [0, 0, 1]
+    (python,) = {result["python"] for result in results}
+    check_whole(Path(python))
+    assert index.wheels_sent() == 1
+    assert environments.find_environment("tiny", pytest.fail) == Path(python)
+
+
+def test_a_killed_process_leaves_nothing_that_a_later_one_uses(index: Index) -> None:
+    folder = environments.environment_folder("tiny")
+    unfinished = folder.with_name(f".{folder.name}.part")
+    process = index.start_making()
+    wait_until(lambda: index.wheels_sent() == 1, "uv to fetch the wheel")
+    assert (unfinished / "bin" / "python").exists()
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert not folder.exists()
+    (unfinished / "lib" / "left").write_text("of the one that was killed")
+    index.is_open.set()
+    remarks: list[str] = []
+    check_whole(environments.find_environment("tiny", remarks.append))
+    assert len(remarks) == 1
+    assert not (folder / "lib" / "left").exists()
+
+
+def test_a_package_with_another_digest_is_refused(index: Index) -> None:
+    index.wheel = index.wheel + b"\0"
+    index.is_open.set()
+    with pytest.raises(ConversionError, match="the packages that convert tiny models cannot be installed"):
+        environments.find_environment("tiny", lambda _: None)
+    assert not [path for path in (environments.cache_folder() / "converters").iterdir() if path.suffix != ".lock"]
