@@ -29,7 +29,7 @@ export function Matrix({ state, history, onStage, onModel }) {
     <div class="bar">
       <h2 id="models-title">Models</h2>
       <label class="filter">Filter <input type="search" value=${filter} onInput=${(/** @type {any} */ event) => setFilter(event.target.value)} placeholder="name or description" /></label>
-      <span class="muted">${models.length === state.models.length ? state.models.length : `${models.length} of ${state.models.length}`}</span>
+      <span class="muted">${models.length === state.models.length ? "" : `${models.length} of `}${state.models.length} ${state.models.length === 1 ? "model" : "models"}</span>
     </div>
     <div class="wide" ref=${scroller}>
       <table class="matrix">

@@ -43,7 +43,7 @@ def make_index(shown: Shown, stage: ShownStage, frame: PageFrame, words: str) ->
         for model, description, versions in listed
     ]
     pages = (
-        table(("Model", "This stage serves", "Versions", "Description"), rows, f"Models of {name}")
+        table(("Model", "Serves", "Versions", "Description"), rows, f"Models of {name}")
         if rows
         else tag("p", "No model matches. ", tag("a", "Show all", href=address_of(name)), ".")
     )
