@@ -23,7 +23,7 @@ from turnout.gateway.shared.state import SharedState
 from turnout.gateway.sockets import bind_sockets
 from turnout.gateway.workers.supervise import supervise
 from turnout.gateway.workers.worker import First, ServerParts
-from turnout.http_server.messages import Request, Response
+from turnout.http_server.messages import BodySink, Request, Response
 from turnout.http_server.server import Limits
 from turnout.project.project import load_project
 
@@ -50,6 +50,9 @@ class Changing:
 
     def admit(self, request: Request) -> Response | None:
         return None if request.path.startswith("/serve/") else self._gateway.admit(request)
+
+    def receive(self, request: Request) -> BodySink | None:
+        return self._gateway.receive(request)
 
 
 def main(project: Path) -> None:

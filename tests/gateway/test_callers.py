@@ -94,7 +94,7 @@ def sign(folder: Path, path: str, body: bytes = BODY, method: str = "POST", secr
 
 
 def bearer(**claims: Any) -> dict[str, str]:
-    payload = {"iss": ISSUER, "aud": "app", "exp": time.time() + 60, "sub": "ana", "admin": True, **claims}
+    payload = {"iss": ISSUER, "aud": "app", "exp": time.time() + 3600, "sub": "ana", "admin": True, **claims}
     token = jwt.encode(payload, PRIVATE, "RS256", headers={"kid": "one"})
     return {"content-type": "application/json", "authorization": f"Bearer {token}"}
 
