@@ -11,10 +11,10 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: help serve test check soak lint types types-js format lock check-lock generated engine browser wheel vendor check-release clean
+.PHONY: help serve test check soak lint types types-js format lock lock-converters check-lock generated engine browser wheel vendor check-release clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '%-13s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '%-15s %s\n' "$$name" "$$text"; done
 
 serve: .venv/.runtime ## install what serving needs and serve the sample models.yaml (PORT=8080)
 	$(BIN)/turnout serve --port $(PORT)
@@ -97,6 +97,10 @@ lock: .venv/.uv ## pin the dependencies after a change of pyproject.toml or an .
 	for layer in turnout/runtimes/*_layer.in; do $(COMPILE) --no-deps -c requirements.lock "$$layer" -o "$${layer%.in}.lock"; done
 	$(COMPILE) turnout/packaging/ric.in -o turnout/packaging/ric.lock
 	@$(MAKE) check-lock
+
+lock-converters: .venv/.runtime ## pin the newest packages that convert models (NAMES="sklearn xgboost"; default: all)
+	@echo 'Resolving the requirements in turnout/conversion/converters (10 s)'
+	@$(BIN)/python scripts/lock_converters.py $(NAMES)
 
 check-lock: .venv/.uv ## check that the locks install with the oldest and the newest pip, also on a later day
 	@echo 'Installing the locks with two releases of pip, as a dry run (2 minutes)'

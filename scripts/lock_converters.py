@@ -1,4 +1,4 @@
-"""Pins the converters' requirements: `python scripts/lock_converters.py [NAME ...]`, with uv on the path or installed.
+"""Pins the converters' requirements: `make lock-converters`, which runs `python scripts/lock_converters.py [NAME ...]`.
 
 Each turnout/conversion/converters/NAME.in becomes NAME.lock, with hashes, for every Python and platform.
 """
@@ -11,16 +11,19 @@ from turnout.conversion.registry import LOCKS
 from turnout.packaging.layer import run_uv
 
 COMPILE = ("pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes")
+ROOT = LOCKS.parents[2]
 PLAIN = ("--no-strip-extras", "--no-annotate", "--no-header")
 
 
 def main(names: list[str]) -> None:
     """Pin the named ones, or all."""
-    for given in sorted(LOCKS.glob("*.in")):
-        if not names or given.stem in names:
-            target = given.with_suffix(".lock")
-            run_uv([*COMPILE, *PLAIN, "--upgrade", str(given), "-o", str(target)], cwd=LOCKS)
-            print(f"Wrote {target.name}.")
+    known = {path.stem: path for path in sorted(LOCKS.glob("*.in"))}
+    if unknown := [name for name in names if name not in known]:
+        sys.exit(f"Unknown converter: {', '.join(unknown)}. Known: {', '.join(known)}.")
+    for name in names or known:
+        target = known[name].with_suffix(".lock")
+        run_uv([*COMPILE, *PLAIN, "--upgrade", known[name].name, "-o", target.name], cwd=LOCKS)
+        print(f"Wrote {target.relative_to(ROOT)}.")
 
 
 if __name__ == "__main__":

@@ -171,3 +171,21 @@ def test_old_pip_installs_a_lock_behind_the_index_only_with_its_extras(tmp_path:
     lock.write_text(older.replace("coverage[toml]==", "coverage=="))
     with pytest.raises(LockError, match=r"must have their versions pinned with ==. These do not:\s+coverage\[toml\]"):
         try_pip(pip, lock)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "turnout/conversion/converters").glob("*.in")), ids=lambda path: path.stem
+)
+def test_a_converters_lock_pins_what_it_asks_for_with_hashes(path: Path) -> None:
+    pinned = read_lock(path.with_suffix(".lock").relative_to(ROOT).as_posix())
+    assert {canonicalize_name(Requirement(line).name) for line in path.read_text().split()} <= pinned.keys()
+    assert all(row.version and row.hashes for row in pinned.values())
+
+
+def test_targets_of_make_that_are_named_are_there_and_listed() -> None:
+    listed = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    pages += [path for name in ("docs", "turnout", "infra", "scripts") for path in (ROOT / name).rglob("*.[mp][dy]")]
+    named = {name: path for path in pages for name in re.findall(r"`make ([a-z-]+)", path.read_text())}
+    assert {"lock-converters", "serve"} <= named.keys()
+    assert {name: path for name, path in named.items() if name not in listed} == {}

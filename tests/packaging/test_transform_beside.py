@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from tests.builders.helper_project import write_helper_project
+from tests.builders.leftovers import write_leftover
 from tests.builders.shared_layers import shared_layers
 from turnout.packaging.build import BuildTarget, BuiltPackage, build_packages
 from turnout.packaging.unpack import unpack_zip
@@ -72,6 +73,7 @@ def test_an_edit_of_a_helper_makes_a_new_package_of_its_version_alone(
     project = write_helper_project(tmp_path)
     before = build(project, tmp_path_factory)
     (project / "models/echo/v2/pkg/later.py").write_text("def factor():\n    return 8\n")
+    write_leftover(project)
     after = build(project, tmp_path_factory)
     changed = {name for name, package in after.items() if package.digest != before[name].digest}
     assert changed == {"echo_v2"}
