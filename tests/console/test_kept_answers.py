@@ -13,16 +13,10 @@ from turnout.console.subject import Subject
 HERE = StageTarget("local", "http://127.0.0.1:1")
 
 
-@pytest.mark.parametrize(
-    ("target", "door", "status", "words"),
-    [
-        (HERE, Door(is_open=True, may_write=False), 403, "hold what callers sent"),
-        (StageTarget("prod"), Door(), 422, "in the functions' logs"),
-    ],
-)
-def test_requests_are_shown_only_where_they_may_be(target: StageTarget, door: Door, status: int, words: str) -> None:
-    answers = KeptAnswers(Subject(Path("models.yaml"), target), door)
+@pytest.mark.parametrize("target", [HERE, StageTarget("prod")])
+def test_requests_are_shown_only_where_they_may_be(target: StageTarget) -> None:
+    answers = KeptAnswers(Subject(Path("models.yaml"), target), Door(is_open=True, may_write=False))
     for ask in (*answers.reading.values(), answers.compare, answers.save):
-        with pytest.raises(WishError, match=words) as raised:
+        with pytest.raises(WishError, match="hold what callers sent") as raised:
             ask({"key": "0" * 16})
-        assert raised.value.status == status
+        assert raised.value.status == 403

@@ -74,7 +74,8 @@ def rows_of(browser: Browser, **query: Any) -> list[Mapping[str, Any]]:
 
 def test_the_latest_come_first_each_once_though_it_is_sampled_too(browser: Browser) -> None:
     response = ask(browser, "requests")
-    assert response["sources"] == {"capture": "capture.jsonl", "is_readable": True, "sampled": ["dev"]}
+    sources = {"capture": "capture.jsonl", "is_readable": True, "sampled": ["dev"], "logs": ""}
+    assert response["sources"] == sources
     times = [entry["time"] for entry in response["rows"]]
     assert times == sorted(times, reverse=True)
     assert response["kept"] == len(times) == 27

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from turnout.console.actions import WishError
@@ -25,7 +26,7 @@ Query = Mapping[str, str]
 
 
 class KeptAnswers:
-    """Answers about the requests that a server kept.
+    """Answers about the requests that a server kept, or that a stack's functions logged.
 
     Args:
         subject: the project, and where it is served.
@@ -48,13 +49,14 @@ class KeptAnswers:
 
     def _list(self, query: Query) -> dict[str, Any]:
         self._check_place()
-        kept = read_kept(self._subject)
-        wanted = [kept_request for kept_request in kept if filter_of(query).wants(kept_request.sample)]
+        chosen = filter_of(query)
+        kept = read_kept(self._subject, chosen)
+        wanted = [kept_request for kept_request in kept.requests if chosen.wants(kept_request.sample)]
         return {
-            "sources": describe_sources(self._subject),
+            "sources": describe_sources(self._subject, kept.logs),
             "rows": [describe_kept(kept_request) for kept_request in wanted[:MOST_ROWS]],
             "wanted": len(wanted),
-            "kept": len(kept),
+            "kept": len(kept.requests),
         }
 
     def _show(self, query: Query) -> dict[str, Any]:
@@ -77,15 +79,13 @@ class KeptAnswers:
         self._check_names(comparing.stage, comparing.model, comparing.canary, comparing.baseline)
         if not comparing.canary or comparing.canary == comparing.baseline:
             raise WishError(400, "Name two different versions: `canary` and `baseline`.")
-        wanted = [
-            kept_request
-            for kept_request in read_kept(self._subject)
-            if filter_of(query, of="of_").wants(kept_request.sample)
-        ]
+        chosen = replace(filter_of(query, of="of_"), model=comparing.model)
+        kept = read_kept(self._subject, chosen)
+        wanted = [kept_request for kept_request in kept.requests if chosen.wants(kept_request.sample)]
         limit = query.get("limit", str(MOST_SENT))
         if not (limit.isascii() and limit.isdigit() and len(limit) < 5 and 0 < int(limit) <= MOST_SENT):
             raise WishError(400, f"`limit` must be a number from 1 to {MOST_SENT:,}.")
-        return compare(self._subject, wanted, comparing, int(limit))
+        return compare(self._subject, wanted, comparing, int(limit), kept.logs)
 
     def _find(self, query: Query) -> KeptRequest:
         self._check_place()
@@ -95,12 +95,9 @@ class KeptAnswers:
         return kept
 
     def _check_place(self) -> None:
-        """Requests hold what callers sent, and on AWS they are in the functions' logs."""
+        """Refuse where whoever looks may not see what callers sent."""
         if self._door.is_open and not self._door.may_write:
             raise WishError(403, "Requests hold what callers sent.", "--console-write shows them to other machines.")
-        if not self._subject.target.is_local:
-            hint = "`turnout replay` reads an export of the functions' logs: docs/replay.md."
-            raise WishError(422, "Requests on AWS are in the functions' logs.", hint)
 
     def _check_names(self, stage: str, model: str, *versions: str) -> None:
         manifest = self._subject.project().manifest

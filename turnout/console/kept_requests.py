@@ -1,23 +1,28 @@
-"""Requests that can be sent again: lines of `turnout serve --capture`, and what the server samples for canaries.
+"""Requests that can be sent again: lines of `turnout serve --capture`, samples for canaries, functions' logs on AWS.
 
-Nothing is remembered between two looks: any worker may be asked next, so a request is named by the digest of its line.
+A request is named by the digest of its line. Of a server nothing is remembered between two looks, for any worker may be
+asked next. Of a stack's logs `LatestRequests` keeps what was read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from turnout.canary.observation.latest_requests import SPANS_S, LatestLook
 from turnout.client.captured_lines import parse_sample
 from turnout.console.subject import Subject
+from turnout.manifest.parser import Version
 from turnout.protocol.codecs.samples import Sample, write_line
+from turnout.protocol.naming import function_name, function_prefix
 
 TAIL_BYTES = 8 * 1024 * 1024
 """Read from the end of a capture: what came lately, in a fraction of a second."""
@@ -40,7 +45,7 @@ class KeptRequest:
 
     Args:
         key: the digest of its line, first 16.
-        source: `capture` or `sample`.
+        source: `capture`, `sample` or `log`.
         sample: the request.
     """
 
@@ -78,19 +83,92 @@ class Filter:
         )
 
 
-def read_kept(subject: Subject) -> list[KeptRequest]:
-    """The requests that the server kept, the newest first, each once.
+@dataclass(frozen=True, slots=True)
+class KeptRequests:
+    """The requests that were kept, the newest first, each once.
+
+    Args:
+        requests: of any filter, except that a filter chooses which functions' logs are read.
+        logs: which logs on AWS were read, as sentences; empty for a server on this machine.
+    """
+
+    requests: Sequence[KeptRequest]
+    logs: str = ""
+
+
+def read_kept(subject: Subject, wanted: Filter) -> KeptRequests:
+    """The requests that the server kept, or that the stack's functions logged.
 
     Raises:
         UnreachableError: the server does not answer.
+        ObservationError: the logs cannot be read.
     """
-    kept = {kept_request.key: kept_request for kept_request in (*_sampled(subject), *read_capture(subject.capture))}
-    return sorted(kept.values(), key=lambda kept_request: kept_request.sample.time, reverse=True)
+    captured = read_capture(subject.capture)
+    if subject.target.is_local:
+        return KeptRequests(_sort_once(chain(_sampled(subject), captured)))
+    functions = logging_functions(subject, wanted)
+    look = subject.logged().read(functions) if functions else LatestLook((), 0, 0)
+    return KeptRequests(_sort_once(chain(_logged(look.samples), captured)), describe_look(look, wanted))
 
 
 def find_kept(subject: Subject, key: str) -> KeptRequest | None:
-    """The request with that key; None where it is gone."""
-    return next((kept_request for kept_request in read_kept(subject) if kept_request.key == key), None)
+    """The request with that key; None where it is gone. Of a stack it is one that was read before."""
+    if subject.target.is_local:
+        kept: Iterable[KeptRequest] = read_kept(subject, Filter()).requests
+    else:
+        kept = chain(_logged(subject.logged().kept()), read_capture(subject.capture))
+    return next((kept_request for kept_request in kept if kept_request.key == key), None)
+
+
+def logging_functions(subject: Subject, wanted: Filter) -> list[str]:
+    """The functions that log requests of a filter's model and version, those that a stage serves first."""
+    manifest = subject.project().manifest
+    served: set[tuple[str, str]] = set()
+    for stage in manifest.stages:
+        served.update(stage.serve.items(), stage.canary.serve.items() if stage.canary else ())
+        served.update((model, version) for model, weights in stage.weights.items() for version in weights)
+
+    def is_wanted(version: Version) -> bool:
+        is_logging = version.capture is not None and version.capture.percent > 0
+        return is_logging and wanted.model in ("", version.model) and wanted.version in ("", version.name)
+
+    versions = [version for version in manifest.versions if is_wanted(version)]
+    versions.sort(key=lambda version: (version.model, version.name) not in served)
+    prefix = function_prefix(manifest.platform, subject.target.stack)
+    return [function_name(prefix, version.model, version.name) for version in versions]
+
+
+def describe_look(look: LatestLook, wanted: Filter) -> str:
+    """Which logs on AWS were read, what was left out, and what to do about it."""
+    if not look.of:
+        of = "/".join(filter(None, (wanted.model, wanted.version)))
+        return (
+            f"No function {f'of {of} ' if of else ''}logs requests. Set `capture: {{percent: 5}}` on a version in "
+            "models.yaml and run `pulumi up`."
+        )
+    left_out = look.of - look.read - len(look.missing)
+    hours = SPANS_S[-1] / 3600
+    sentences = [f"The latest requests in the logs of {look.read} of {look.of} functions, up to {hours:.0f} hours old."]
+    if look.missing:
+        more = f" and {len(look.missing) - 1} more" if len(look.missing) > 1 else ""
+        sentences.append(
+            f"No log group was found for {look.missing[0]}{more}: run `pulumi up`, or check `--stack` and AWS_REGION."
+        )
+    if left_out:
+        sentences.append("Choose a model to read the logs of its functions.")
+    if look.is_cut:
+        sentences.append("There are more requests than were read: look again in a minute.")
+    return " ".join(sentences)
+
+
+def _logged(samples: Iterable[Sample]) -> Iterator[KeptRequest]:
+    return (KeptRequest(_key(write_line(sample)), "log", sample) for sample in samples)
+
+
+def _sort_once(kept: Iterable[KeptRequest]) -> list[KeptRequest]:
+    """The newest first, each once: a request may be captured and sampled."""
+    once = {kept_request.key: kept_request for kept_request in kept}
+    return sorted(once.values(), key=lambda kept_request: kept_request.sample.time, reverse=True)
 
 
 def read_capture(path: Path | None) -> Iterator[KeptRequest]:
@@ -107,8 +185,8 @@ def read_capture(path: Path | None) -> Iterator[KeptRequest]:
             yield KeptRequest(_key(line), "capture", parse_sample(orjson.loads(line)))
 
 
-def describe_sources(subject: Subject) -> dict[str, Any]:
-    """The sources of requests: the capture, and the stages that are sampled."""
+def describe_sources(subject: Subject, logs: str = "") -> dict[str, Any]:
+    """The sources of requests: the capture, the stages that are sampled, and which logs were read."""
     stages = subject.project().manifest.stages
     sampled = [
         stage.name
@@ -120,6 +198,7 @@ def describe_sources(subject: Subject) -> dict[str, Any]:
         "capture": "" if capture is None else capture.name,
         "is_readable": capture is not None and _is_readable(capture),
         "sampled": sampled,
+        "logs": logs,
     }
 
 
@@ -163,8 +242,6 @@ def describe_body(subject: Subject, kept: KeptRequest) -> dict[str, Any]:
 
 
 def _sampled(subject: Subject) -> Iterator[KeptRequest]:
-    if not subject.target.is_local:
-        return
     for stage in subject.project().manifest.stages:
         for sample in subject.samples(stage.name, MOST_SAMPLES):
             yield KeptRequest(_key(write_line(sample)), "sample", sample)

@@ -64,10 +64,13 @@ def send_again(subject: Subject, kept: KeptRequest, stage: str, version: str) ->
 
     Raises:
         UnreachableError: there is no answer.
+        CannotSendError: the stage requires a key or a token that the console does not have.
     """
     sample = kept.sample
-    url = subject.target.endpoint_url
-    with closing(Replay(url, sample.model, version, stage=stage, headers=subject.headers(stage))) as replay:
+    sending = subject.sending(stage)
+    with closing(
+        Replay(sending.url, sample.model, version, stage=stage, headers=sending.headers, sign=sending.sign)
+    ) as replay:
         answer = replay.ask(version, sample)
     try:
         outputs = read_outputs(answer.headers, answer.body) if answer.status == 200 else {}
@@ -84,7 +87,7 @@ def send_again(subject: Subject, kept: KeptRequest, stage: str, version: str) ->
 
 
 def compare(
-    subject: Subject, rows: Sequence[KeptRequest], comparing: Comparing, most: int = MOST_SENT
+    subject: Subject, rows: Sequence[KeptRequest], comparing: Comparing, most: int = MOST_SENT, logs: str = ""
 ) -> Generator[dict[str, Any]]:
     """Send requests to both versions: how far it is, a row each time, and the report as the last one.
 
@@ -93,6 +96,7 @@ def compare(
         rows: of the model, the newest first.
         comparing: the two versions.
         most: requests that are sent, the newest.
+        logs: which logs on AWS the requests are from, as sentences.
     """
     model, canary, baseline = comparing.model, comparing.canary, comparing.baseline
     chosen = [kept for kept in rows if kept.sample.model == model][:most][::-1]
@@ -100,26 +104,43 @@ def compare(
     rules = rules_of(subject, comparing.stage)
     keys: list[dict[str, Any]] = []
     shown: list[dict[str, Any]] = []
-    url, headers = subject.target.endpoint_url, subject.headers(comparing.stage)
-    with closing(Replay(url, model, canary, baseline, stage=comparing.stage, headers=headers, rules=rules)) as replay:
+    problem = ""
+    sending = subject.sending(comparing.stage)
+    with closing(
+        Replay(
+            sending.url,
+            model,
+            canary,
+            baseline,
+            stage=comparing.stage,
+            headers=sending.headers,
+            rules=rules,
+            sign=sending.sign,
+        )
+    ) as replay:
         for pair in replay.run((number, kept.sample) for number, kept in enumerate(chosen, 1)):
             kept = chosen[pair.number - 1]
             summary.add(pair)
             keys.append({"key": kept.key, "agrees": pair.agrees})
+            if pair.agrees is None and pair.canary.outputs is None:
+                problem = problem or describe_refusal(pair.canary)
             if pair.agrees is False and len(shown) < MOST_SHOWN_PAIRS:
                 body = "" if kept.sample.header_length else kept.sample.body[:MOST_SHOWN_BYTES].decode(errors="replace")
                 shown.append({"key": kept.key, "time": kept.sample.time, "body": body, **describe_pair(pair)})
             yield {"done": pair.number, "of": len(chosen)}
     digest = hashlib.sha256(b"".join(write_line(kept.sample) + b"\n" for kept in chosen)).hexdigest()
-    source = f"{subject.capture.name if subject.capture else 'samples'}, the latest {len(chosen)} requests"
-    origin = ReplayOrigin(datetime.now(UTC), public_url(url), comparing.stage, source, digest)
+    place = "samples" if subject.target.is_local else f"logs of {subject.target}"
+    source = f"{subject.capture.name if subject.capture else place}, the latest {len(chosen)} requests"
+    origin = ReplayOrigin(datetime.now(UTC), public_url(sending.url), comparing.stage, source, digest)
     yield {
         **origin.to_json(),
         **summary.to_json(),
         "requests": keys,
         "shown": shown,
         "html": render_report(summary, origin, floor=None),
-        "command": command_of(subject, comparing),
+        "command": command_of(subject, comparing, sending.url),
+        "logs": logs,
+        "problem": "" if summary.compared else problem,
     }
 
 
@@ -131,14 +152,20 @@ def rules_of(subject: Subject, stage: str) -> Mapping[str, OutputRule]:
     return agreement.rules if agreement else {}
 
 
-def command_of(subject: Subject, comparing: Comparing) -> str:
+def describe_refusal(reply: SampleReply) -> str:
+    """The reason why a version's reply cannot be compared: its status, what it says, and the remedy if there is one."""
+    words = f"HTTP {reply.status}: {reply.error[:MOST_SHOWN_BYTES]}" if reply.status else reply.error
+    return " ".join(filter(None, (words, reply.hint)))
+
+
+def command_of(subject: Subject, comparing: Comparing, url: str) -> str:
     """The same for the whole capture, as a command line; empty where nothing is captured."""
     if subject.capture is None:
         return ""
     words = ["turnout", "replay", str(subject.capture), "--against", f"{comparing.model}/{comparing.canary}"]
     if comparing.baseline:
         words += ["--against", f"{comparing.model}/{comparing.baseline}"]
-    return shlex.join([*words, "--stage", comparing.stage, "--url", subject.target.endpoint_url])
+    return shlex.join([*words, "--stage", comparing.stage, "--url", url])
 
 
 def describe_pair(pair: Pair) -> dict[str, Any]:

@@ -7,26 +7,49 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from turnout.canary.connection import connect
+from turnout.canary.observation.latest_requests import LatestRequests
 from turnout.canary.observation.samples import fetch_samples
 from turnout.canary.report import judgement_of, plan_for
 from turnout.canary.rollout.log import RolloutLog
+from turnout.canary.rollout.manifest_edits import find_stage
 from turnout.canary.rollout.rollout import StageConnection
-from turnout.canary.rollout.stage_control import StageTarget
+from turnout.canary.rollout.stage_control import StageTarget, make_client
 from turnout.client.captured_lines import Sample
 from turnout.client.connection import ApiConnection, UnreachableError, read_local_key
 from turnout.manifest.parser import Stage
 from turnout.plan.values import Plan
+from turnout.problems import TurnoutError
 from turnout.project.manifest_file import manifest_path
 from turnout.project.project import Project, load_project
 from turnout.replay.replay import replay_headers
+from turnout.replay.signed_requests import Sign, make_signer
 from turnout.system.service_tokens import find_token, service_headers
 
 TIMEOUT_S = 10.0
+
+
+class CannotSendError(TurnoutError):
+    """The console has nothing with which a stage accepts its requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How requests are sent again to a stage.
+
+    Args:
+        url: where the stage is called; the stage's name is the first segment of paths.
+        headers: of each request: the mark of a replay, and the stage's key or token.
+        sign: signs each request, or None.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    sign: Sign | None = None
 
 
 @dataclass(slots=True)
@@ -35,6 +58,7 @@ class _Cached:
     project: Project | None = None
     plan: Plan | None = None
     connections: dict[str, StageConnection] = field(default_factory=dict)
+    logged: LatestRequests | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -47,14 +71,22 @@ class Subject:
         target: where the stages are served.
         is_mounted: whether the page comes from the server that serves the stages, so that it can send requests.
         capture: the file to which the server's requests are captured, or None.
+        api_key: sent to stages with `auth: api_key`; empty uses the one that a server on this machine wrote.
+        token: sent to stages with `auth: jwt`, or empty.
         load: reads the project.
+        make_client: makes a boto3 client of a service.
+        connect: connects to a stage.
     """
 
     manifest: Path
     target: StageTarget
     is_mounted: bool = False
     capture: Path | None = None
+    api_key: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
     load: Callable[[Path], Project] = load_project
+    make_client: Callable[[str, StageTarget], Any] = make_client
+    connect: Callable[..., StageConnection] = connect
     _cached: _Cached = field(default_factory=_Cached, repr=False, compare=False)
 
     @property
@@ -89,7 +121,7 @@ class Subject:
         with self._cached.lock:
             if stage.name not in self._cached.connections:
                 judgement = judgement_of(stage, self.target)
-                self._cached.connections[stage.name] = connect(project, self.target, stage.name, judgement)
+                self._cached.connections[stage.name] = self.connect(project, self.target, stage.name, judgement)
             return self._cached.connections[stage.name]
 
     def plan(self) -> Plan:
@@ -109,10 +141,45 @@ class Subject:
         url = self.target.endpoint_url
         return fetch_samples(url, stage, limit, find_token(self.folder, url), keep=True)
 
-    def headers(self, stage: str) -> dict[str, str]:
-        """The headers of requests that are sent again to a stage: the mark of a replay, and the stage's key."""
-        url = self.target.endpoint_url
-        return replay_headers(url, read_local_key(url, self.folder, stage), find_token(self.folder, url))
+    def logged(self) -> LatestRequests:
+        """The latest requests that the stack's functions logged.
+
+        Raises:
+            StageControlError: boto3 is not installed, or has no region.
+        """
+        with self._cached.lock:
+            if self._cached.logged is None:
+                client = self.make_client("logs", replace(self.target, endpoint_url=""))
+                self._cached.logged = LatestRequests(client)
+            return self._cached.logged
+
+    def sending(self, name: str) -> Sending:
+        """How requests are sent again to a stage, with the key, the token or the AWS credentials that it asks for.
+
+        Raises:
+            CannotSendError: a stack's stage asks for a key or a token, and the console was started without.
+            NoCredentialsError: a stack's stage asks for signed requests, and there are no credentials.
+            StageControlError: the stack cannot be reached.
+        """
+        stage = find_stage(self.project().manifest, name)
+        token = {"authorization": f"Bearer {self.token}"} if self.token and stage.auth == "jwt" else {}
+        if self.target.is_local:
+            url = self.target.endpoint_url
+            key = self.api_key or read_local_key(url, self.folder, name)
+            return Sending(url, {**replay_headers(url, key, find_token(self.folder, url)), **token})
+        if stage.auth == "api_key" and not self.api_key:
+            hint = "Start the console with `--api-key KEY`, or set TURNOUT_API_KEY."
+            raise CannotSendError(f"Stage {name} requires an API key, and the console has none.", hint)
+        if stage.auth == "jwt" and not token:
+            hint = "Start the console with `--token TOKEN`, or set TURNOUT_TOKEN."
+            raise CannotSendError(f"Stage {name} requires a token (`auth: jwt`), and the console has none.", hint)
+        url = self.connection(stage).control.url()
+        sign = None
+        if stage.auth == "iam":
+            region = self.make_client("apigateway", self.target).meta.region_name
+            sign = make_signer(url, region)
+        key = self.api_key if stage.auth == "api_key" else ""
+        return Sending(url, {**replay_headers(url, key), **token}, sign)
 
     def generation(self) -> str:
         """A short fingerprint of models.yaml and the record: a change of either changes it."""

@@ -26,6 +26,7 @@ from turnout.manifest.judgement import OutputRule
 from turnout.protocol.naming import DIGEST_HEADER, REPLAY_HEADER
 from turnout.protocol.tensors.datatypes import Array
 from turnout.replay.comparison import Comparison, compare_outputs
+from turnout.replay.signed_requests import Sign
 from turnout.system.service_tokens import service_headers
 
 THROTTLED_WAITS_S = (0.2, 0.4, 0.8, 1.6, 3.2)
@@ -111,6 +112,7 @@ class Replay:
         stage: whose paths are asked; empty for the server's own first one.
         headers: of each request, an API key say.
         rules: output -> when two of its values agree.
+        sign: signs each request, or None.
         concurrency: samples on their way at once; of each, both versions are asked one after the other.
         sleep: waits so many seconds.
 
@@ -128,6 +130,7 @@ class Replay:
         stage: str = "",
         headers: Mapping[str, str] | None = None,
         rules: Mapping[str, OutputRule] | None = None,
+        sign: Sign | None = None,
         concurrency: int = 4,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -142,6 +145,7 @@ class Replay:
         if len(self._rules) == 1:
             # Bare rows do not name their output; where the manifest knows but one, it is that.
             self._rules.setdefault(PREDICTIONS, *self._rules.values())
+        self._sign = sign
         self._concurrency = concurrency
         self._sleep = sleep
         self._connections: list[ApiConnection] = []
@@ -182,12 +186,17 @@ class Replay:
         path = inference_path(self._model, version, self._stage)
         sample = without_version(sample)
         headers = {**sample.headers, **self._headers}
+
+        def send() -> ApiAnswer:
+            signed = self._sign(path, sample.body, headers) if self._sign else headers
+            return connection.request("POST", path, sample.body, signed)
+
         for wait_s in THROTTLED_WAITS_S:
-            answer = connection.request("POST", path, sample.body, headers)
+            answer = send()
             if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
                 return answer
             self._sleep(wait_s)
-        return connection.request("POST", path, sample.body, headers)
+        return send()
 
     def _connection(self) -> ApiConnection:
         """The calling thread's own."""

@@ -23,6 +23,25 @@ CaptureOption = Annotated[
         show_default=False,
     ),
 ]
+KeyOption = Annotated[
+    str,
+    typer.Option(
+        "--api-key",
+        metavar="KEY",
+        envvar="TURNOUT_API_KEY",
+        help="The API key with which captured requests are sent again to stages with `auth: api_key`.",
+        show_default=False,
+    ),
+]
+TokenOption = Annotated[
+    str,
+    typer.Option(
+        metavar="TOKEN",
+        envvar="TURNOUT_TOKEN",
+        help="The token with which captured requests are sent again to stages with `auth: jwt`.",
+        show_default=False,
+    ),
+]
 ReadOnlyOption = Annotated[bool, typer.Option("--read-only", help="Show everything and change nothing.")]
 
 
@@ -32,6 +51,8 @@ def console(
     endpoint_url: EndpointOption = "",
     port: PortOption = 0,
     capture: CaptureOption = None,
+    api_key: KeyOption = "",
+    token: TokenOption = "",
     read_only: ReadOnlyOption = False,
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
@@ -55,7 +76,8 @@ def console(
         if not target.is_local:
             make_client("apigateway", target)  # else the page would be the first to say that boto3 is missing
     try:
-        serve_console(Subject(manifest, target, capture=capture), port, announce, may_write=not read_only)
+        subject = Subject(manifest, target, capture=capture, api_key=api_key, token=token)
+        serve_console(subject, port, announce, may_write=not read_only)
     except OSError as error:
         hint = "The port is in use. Choose another with --port." if error.errno == errno.EADDRINUSE else ""
         raise CommandError(f"cannot listen on 127.0.0.1:{port}: {error.strerror or error}.", hint, code=1) from error

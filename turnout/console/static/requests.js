@@ -40,7 +40,7 @@ export function Requests({ state, onDone }) {
   const agreement = new Map((report?.requests || []).map((/** @type {any} */ row) => [row.key, row.agrees]));
   const rows = (found?.rows || []).filter((/** @type {any} */ row) => !onlyDisagreeing || agreement.get(row.key) === false);
   return html`<section aria-labelledby="requests-title">
-    <div class="bar"><h2 id="requests-title">Requests</h2><span class="muted" role="status">${found && `${count(rows.length)} shown of ${count(found.kept)} kept`}</span><button onClick=${() => setLooks(looks + 1)}>Look again</button></div>
+    <div class="bar"><h2 id="requests-title">Requests</h2><span class="muted" role="status">${!found ? !problem && 'Reading...' : `${count(rows.length)} shown of ${count(found.kept)} kept`}</span><button onClick=${() => setLooks(looks + 1)}>Look again</button></div>
     <div role="alert">${problem && html`<p class="problem">${problem}</p>`}</div>
     ${found && html`<${Sources} sources=${found.sources} />`}
     <div class="choose">
@@ -72,8 +72,9 @@ const Choice = ({ label, value, options, onChange }) => html`<label>${label} <se
 
 /** @param {{sources: any}} props */
 function Sources({ sources }) {
+  if (sources.logs && !sources.capture) return html`<p class="muted small">${sources.logs}</p>`;
   if (sources.capture && !sources.is_readable) return html`<p>${sources.capture} is no file that can be read twice: its reader has the requests.</p>`;
-  if (sources.capture) return html`<p class="muted small">The latest of ${sources.capture}${sources.sampled.length > 0 && `, and what was sampled for the canary of ${sources.sampled.join(', ')}`}.</p>`;
+  if (sources.capture) return html`<p class="muted small">The latest of ${sources.capture}${sources.sampled.length > 0 && `, and what was sampled for the canary of ${sources.sampled.join(', ')}`}. ${sources.logs}</p>`;
   if (sources.sampled.length) return html`<p class="muted small">Sampled for the canary of ${sources.sampled.join(', ')} in the last ten minutes. <code>turnout serve --capture FILE</code> keeps every request.</p>`;
   return html`<p>The server keeps no requests. <code>turnout serve --capture FILE</code> keeps them all; a canary with <code>agreement</code> in its judgement has some of them sampled.</p>`;
 }
@@ -184,6 +185,7 @@ function Report({ report }) {
   const ms = (/** @type {number | null} */ value) => (value === null ? '-' : value.toFixed(2));
   return html`<div class="report" role="status">
     <p class="verdict">${share}</p>
+    ${report.problem && html`<p class="problem">${report.problem}</p>`}
     <div class="wide" tabindex="0"><table>
       <thead><tr><th>Version</th><th class="number">Requests</th><th class="number">Errors</th><th class="number">p50 ms</th><th class="number">p95 ms</th><th class="number">p99 ms</th></tr></thead>
       <tbody>${report.versions.map((/** @type {any} */ row) => html`<tr><th scope="row">${row.version}</th><td class="number">${count(row.requests)}</td><td class="number">${count(row.errors)}</td><td class="number">${ms(row.p50_ms)}</td><td class="number">${ms(row.p95_ms)}</td><td class="number">${ms(row.p99_ms)}</td></tr>`)}</tbody>

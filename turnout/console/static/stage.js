@@ -32,7 +32,7 @@ export function StagePanel({ stage, state, pulse, evidence, onClose, onDone }) {
     </div>
     <p class="muted small">${[...new Set(stage.actions.filter((/** @type {any} */ row) => !row.allowed && row.action !== 'return').map((/** @type {any} */ row) => row.reason))].join(' ')}</p>
     ${run && html`<${Run} stage=${stage} run=${run} now=${pulse.time} mayWrite=${state.may_write} onDone=${onDone} />`}
-    ${stage.canary ? html`<${Canary} stage=${stage} run=${run} report=${report} evidence=${evidence[stage.name] || {}} />` : html`<p>${stage.name} has no canary. Every request sees what the stage serves.</p>`}
+    ${stage.canary ? html`<${Canary} stage=${stage} run=${run} report=${report} evidence=${evidence[stage.name] || {}} isLocal=${state.is_local} />` : html`<p>${stage.name} has no canary. Every request sees what the stage serves.</p>`}
     <${History} rows=${stage.history} />
     ${action && html`<${ActionDialog} action=${action} stage=${stage} state=${state} onClose=${() => setAction('')} onDone=${finished} />`}
   </section>`;
@@ -66,7 +66,7 @@ function Run({ stage, run, now, mayWrite, onDone }) {
 }
 
 /** @param {any} props */
-function Canary({ stage, run, report, evidence }) {
+function Canary({ stage, run, report, evidence, isLocal }) {
   const canary = stage.canary;
   const shares = report?.shares || {};
   const total = (shares.baseline?.requests || 0) + (shares.canary?.requests || 0);
@@ -94,7 +94,7 @@ function Canary({ stage, run, report, evidence }) {
         <details><summary>The numbers</summary><table><thead><tr><th class="number">Requests</th><th class="number">For successful</th><th class="number">For failed</th><th class="number">Enough</th></tr></thead><tbody>${(evidence[check.name] || [check.evidence]).slice(-20).map((/** @type {any} */ point) => html`<tr><td class="number">${count(point.count)}</td><td class="number">${point.successful.toFixed(2)}</td><td class="number">${point.failed.toFixed(2)}</td><td class="number">${point.enough.toFixed(2)}</td></tr>`)}</tbody></table></details>`}
       </article>`)}
     </div>
-    ${Object.entries(canary.serve).map(([model, version]) => html`<${Disagreements} key=${`${model} ${version}`} stage=${stage.name} model=${model} version=${version} baseline=${baselineOf(stage, model)} />`)}
+    ${Object.entries(canary.serve).map(([model, version]) => html`<${Disagreements} key=${`${model} ${version}`} stage=${stage.name} model=${model} version=${version} baseline=${baselineOf(stage, model)} isLocal=${isLocal} />`)}
     ${(report?.warnings || []).length > 0 && html`<div class="warnings"><h3>Out of step</h3><ul>${report.warnings.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul></div>`}
   </div>`;
 }
@@ -106,10 +106,10 @@ const FEW = 20;
 const MANY = 200;
 
 /** Requests that were kept of late, answered by both versions: those about which they disagree. @param {any} props */
-function Disagreements({ stage, model, version, baseline }) {
+function Disagreements({ stage, model, version, baseline, isLocal }) {
   const [report, setReport] = useState(/** @type {any} */ (null));
   const [problem, setProblem] = useState('');
-  const [busy, setBusy] = useState(true);
+  const [busy, setBusy] = useState(isLocal);
   const compare = (/** @type {number} */ limit) => {
     setBusy(true);
     const query = new URLSearchParams({ stage, model, canary: version, baseline, of_stage: stage, of_model: model, limit: String(limit) });
@@ -118,16 +118,17 @@ function Disagreements({ stage, model, version, baseline }) {
       .catch((error) => setProblem(error.message))
       .then(() => setBusy(false));
   };
-  // A few at once; more cost the models' time, and are compared when somebody wants it.
+  // A few at once; more cost the models' time, and are compared when somebody wants it. So are all of a stack's: they
+  // are requests to its functions, which CloudWatch counts.
   useEffect(() => {
-    compare(FEW);
+    if (isLocal) compare(FEW);
   }, []);
   const sent = report?.requests.length || 0;
   return html`<div class="disagreements">
     <h3>${model}: requests about which ${baseline} and ${version} disagree</h3>
-    <div role="status">${problem ? html`<p class="muted">${problem}</p>` : !report ? html`<p class="muted">Comparing...</p>` : sent === 0 ? html`<p class="muted">No requests of ${stage} are kept. <code>turnout serve --capture FILE</code> keeps them; <code>agreement</code> in the canary's judgement has some of them sampled.</p>` : html`<p>${report.compared - report.agreed} of the latest ${count(report.compared)} disagree.${report.undecided > 0 && ` ${count(report.undecided)} could not be compared.`}</p>`}</div>
+    <div role="status">${problem ? html`<p class="muted">${problem}</p>` : !report ? html`<p class="muted">${busy ? 'Comparing...' : 'Not compared yet.'}</p>` : sent === 0 && !isLocal ? html`<p class="muted">No requests of ${stage} were found. ${report.logs}</p>` : sent === 0 ? html`<p class="muted">No requests of ${stage} are kept. <code>turnout serve --capture FILE</code> keeps them; <code>agreement</code> in the canary's judgement has some of them sampled.</p>` : html`<p>${report.compared - report.agreed} of the latest ${count(report.compared)} disagree.${report.undecided > 0 && ` ${count(report.undecided)} could not be compared.`} ${report.problem}</p>`}</div>
     ${(report?.shown || []).map((/** @type {any} */ pair, /** @type {number} */ index) => html`<details key=${pair.key} open=${index === 0}><summary>${clock(pair.time)} UTC: ${pair.outputs.filter((/** @type {any} */ row) => !row.agrees).map((/** @type {any} */ row) => row.name).join(', ') || 'only one version answers'}</summary>${pair.body && html`<pre tabindex="0">${pair.body}</pre>`}<${Differences} pair=${pair} /></details>`)}
-    ${!problem && report && (sent > 0 || busy) && html`<div class="buttons left"><button disabled=${busy} onClick=${() => compare(MANY)}>${busy ? 'Comparing...' : `Compare the latest ${MANY}`}</button></div>`}
+    ${(report ? !problem && (sent > 0 || busy) : !isLocal) && html`<div class="buttons left"><button disabled=${busy} onClick=${() => compare(report ? MANY : FEW)}>${busy ? 'Comparing...' : `Compare the latest ${report ? MANY : FEW}`}</button></div>`}
   </div>`;
 }
 
