@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import os
 import re
 import signal
+import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +33,7 @@ from tests.builders.async_project import (
 )
 from tests.builders.processes import children
 from tests.builders.running_server import RunningServer, running_server
-from tests.builders.waiting import wait_until
+from tests.builders.waiting import PATIENCE_S, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +122,11 @@ def test_identifier_of_the_caller_runs_once(server: RunningServer) -> None:
         ("/dev/requests/a", 400, "INVALID_TARGET"),
         ("/dev/requests/a?model=nothing", 400, "INVALID_TARGET"),
         ("/dev/requests/a?model=echo&version=v9", 400, "INVALID_TARGET"),
+        ("/dev/requests/a?model=echo%2Fv1", 400, "INVALID_TARGET"),
+        ("/dev/requests/a?model=echo&version=v1%2Finference", 400, "INVALID_TARGET"),
         ("/dev/requests/%2E%2E?model=echo", 400, "INVALID_IDENTIFIER"),
+        ("/dev/requests/a%2Fb?model=echo", 400, "INVALID_IDENTIFIER"),
+        ("/dev/requests/a%00?model=echo", 400, "INVALID_IDENTIFIER"),
         (f"/dev/requests/{'a' * 129}?model=echo", 400, "INVALID_IDENTIFIER"),
     ],
 )
@@ -249,6 +257,63 @@ def test_upload_with_another_digest_is_refused(server: RunningServer) -> None:
     assert (refused.status, refused.json()["code"]) == (422, "DIGEST_MISMATCH")
     both = server.request("POST", PATH, b"{}", headers)
     assert (both.status, both.json()["code"]) == (400, "INVALID_UPLOAD")
+
+
+@pytest.mark.parametrize("size", [11, 200_000])
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_part_that_is_larger_than_announced_is_refused(server: RunningServer, size: int, is_chunked: bool) -> None:
+    address = server.post("/dev/uploads", {"bytes": 10}).json()["parts"][0]["address"]
+    path = "/" + address.split("/", 3)[3]
+    half = b"x" * (size // 2)
+    pieces = [half, b"x" * (size - len(half))]
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
+    with contextlib.closing(connection):
+        if is_chunked:
+            connection.request("PUT", path, iter(pieces), {"transfer-encoding": "chunked"}, encode_chunked=True)
+        else:
+            connection.request("PUT", path, b"".join(pieces))
+        answer = connection.getresponse()
+        refusal = {
+            "error": "the part: expected 10 bytes, got more",
+            "code": "BODY_TOO_LARGE",
+            "details": {"expected": 10},
+        }
+        assert (answer.status, orjson.loads(answer.read())) == (413, refusal)
+
+
+@pytest.mark.parametrize("content_range", ["bytes 0-9/10", "bytes 5-14/20", "nonsense"])
+def test_piece_of_a_part_is_not_taken_for_the_part(server: RunningServer, content_range: str) -> None:
+    upload = server.post("/dev/uploads", {"bytes": 10}).json()
+    status, refused = put(server, upload["parts"][0]["address"], b"x" * 10, content_range=content_range)
+    assert (status, refused["code"]) == (400, "INVALID_UPLOAD")
+    headers = {"prefer": "respond-async", "x-turnout-upload": upload["id"]}
+    assert server.request("POST", PATH, b"", headers).json()["code"] == "UPLOAD_INCOMPLETE"
+
+
+def test_upload_is_the_body_of_one_request_also_of_several_at_once(server: RunningServer) -> None:
+    body = orjson.dumps(body_of(*([0.5] * 50_000)))
+    upload = server.post("/dev/uploads", {"bytes": len(body)}).json()
+    assert put(server, upload["parts"][0]["address"], body)[0] == 200
+    headers = {"content-type": "application/json", "x-turnout-upload": upload["id"]}
+    path = "/dev/requests/at-once?model=echo"
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: server.request("PUT", path, b"", headers), range(8)))
+    assert sorted(answer.status for answer in answers) == [200] * 7 + [202], [answer.body for answer in answers]
+    assert await_end(server, "/dev/requests/at-once")["attempts"] == 1
+    other = server.request("PUT", "/dev/requests/other?model=echo", b"", headers)
+    assert (other.status, other.json()["code"]) == (404, "UNKNOWN_UPLOAD")
+
+
+def test_expired_upload_is_unknown(server: RunningServer) -> None:
+    upload = server.post("/dev/uploads", {"bytes": 3}).json()
+    assert put(server, upload["parts"][0]["address"], b"abc")[0] == 200
+    path = server.project / ".turnout/requests/queue.sqlite3"
+    with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE_S)) as database:
+        assert database.execute("UPDATE uploads SET expires = 1 WHERE id = ?", (upload["id"],)).rowcount == 1
+        database.commit()
+    headers = {"prefer": "respond-async", "x-turnout-upload": upload["id"]}
+    refused = server.request("POST", PATH, b"", headers)
+    assert (refused.status, refused.json()["code"]) == (404, "UNKNOWN_UPLOAD")
 
 
 @pytest.mark.parametrize(

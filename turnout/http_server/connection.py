@@ -526,7 +526,8 @@ class Connection(asyncio.Protocol):
             # The client said `Connection: close` and went on talking.
             return
         if isinstance(error, RefusedRequest):
-            self._refuse(error.status)
+            response = error.response or make_refusal(error.status, self._service.refusals)
+            self._refuse_with(self._reader.describe(), response)
         elif isinstance(error, NotHTTPError):
             self._close()
         else:

@@ -28,10 +28,11 @@ SECOND_HOST = 64
 
 
 class RefusedRequest(Exception):  # noqa: N818 - a verdict on a request, not a failure of ours
-    """The request cannot be served; `status` says why, and the connection ends with that answer."""
+    """The request cannot be served; `status` says why, and the connection ends with that answer, or with `response`."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, response: Response | None = None) -> None:
         self.status = status
+        self.response = response
         super().__init__(status)
 
 

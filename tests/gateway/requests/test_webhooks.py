@@ -72,6 +72,13 @@ def test_callback_to_anywhere_else_is_refused(address: str) -> None:
     assert refused.value.code == "INVALID_CALLBACK"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "10.1"])
+def test_private_address_is_refused_however_it_is_written(host: str) -> None:
+    with pytest.raises(Refusal, match=f"the callback's host {host} is a private address"):
+        check_callback(f"https://{host}/", replace(PUBLIC, callback_hosts=(host,)))
+    check_callback(f"https://{host}/", replace(PRIVATE, callback_hosts=(host,)))
+
+
 @pytest.mark.parametrize(
     "address",
     [

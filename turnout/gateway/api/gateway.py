@@ -406,7 +406,7 @@ class Gateway:
             return requests.refuse(exchange, "INVALID_TARGET", message)
         path = f"/models/{model}/{version}/inference" if version else f"/models/{model}/inference"
         match = routed.stage.document.routes.match("POST", path)
-        if match is None:
+        if match is None or "/" in model + version:  # `model=iris/v1` is no name
             return requests.refuse(exchange, "INVALID_TARGET", f"there is no {f'{model} {version}'.strip()[:100]}")
         exchange.path = path
         called = Routed(routed.stage, routed.share, match[0], match[1], routed.fields)

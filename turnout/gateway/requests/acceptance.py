@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import random
+import socket
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -96,7 +97,10 @@ def _check_literal(host: str, policy: Asynchronous) -> None:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return
+        try:
+            address = ipaddress.IPv4Address(socket.inet_aton(host))  # 2130706433, 0x7f.1
+        except OSError:
+            return
     if not address.is_global and not policy.allow_private_callbacks:
         raise Refusal("INVALID_CALLBACK", f"the callback's host {host} is a private address")
 

@@ -124,11 +124,17 @@ class RequestsApi:
         _check_call(call, policy, callback, upload_id)
         identifier = call.identifier or exchange.request_id
         called = fingerprint_call(call, callback)
-        if call.identifier and upload_id:
-            there = await queue.database.run(lambda database: store.find(database, stage, identifier), reads=True)
-            if there is not None and is_same(there.fingerprint, called, "", upload_id):
-                return self._accepted(exchange, _own(exchange, there), is_new=False)
-        content, digest = await self._take_body(exchange, stage, policy, exchange.request.body, upload_id)
+        repeated = await self._find_repeated(call, stage, called, upload_id)
+        if repeated is None:
+            try:
+                content, digest = await self._take_body(exchange, stage, policy, exchange.request.body, upload_id)
+            except Refusal:
+                # The same request, sent twice at once: the other one has just used the upload.
+                repeated = await self._find_repeated(call, stage, called, upload_id)
+                if repeated is None:
+                    raise
+        if repeated is not None:
+            return self._accepted(exchange, _own(exchange, repeated), is_new=False)
         new = make_request(
             call,
             identifier=identifier,
@@ -146,6 +152,15 @@ class RequestsApi:
         if is_new:
             queue.kick()
         return self._accepted(exchange, stored, is_new=is_new)
+
+    async def _find_repeated(self, call: AsyncCall, stage: str, called: str, upload_id: str) -> Stored | None:
+        """The request that was made of this upload before, under the caller's identifier."""
+        if not (call.identifier and upload_id):
+            return None
+        there = await self._queue.database.run(
+            lambda database: store.find(database, stage, call.identifier), reads=True
+        )
+        return there if there is not None and is_same(there.fingerprint, called, "", upload_id) else None
 
     async def _store(self, new: NewRequest, max_stored_bytes: int, upload_id: str) -> tuple[Stored, bool]:
         """The stored request, and whether it was not there before."""
@@ -175,10 +190,15 @@ class RequestsApi:
         queue = self._queue
         if upload_id:
             upload = await queue.database.run(lambda database: find_upload(database, upload_id), reads=True)
-            if upload is None or upload.stage != stage or upload.key_id != find_caller(exchange):
-                raise Refusal("UNKNOWN_UPLOAD", f"there is no upload {upload_id[:50]}")
+            is_known = upload is not None and upload.stage == stage and upload.key_id == find_caller(exchange)
+            unknown = Refusal("UNKNOWN_UPLOAD", f"there is no upload {upload_id[:50]}: it expired, or has been used")
+            if upload is None or not is_known or upload.expires <= queue.clock():
+                raise unknown
             queue.check_disk(upload.size)
-            return await asyncio.to_thread(take_content, queue.files, upload)
+            try:
+                return await asyncio.to_thread(take_content, queue.files, upload)
+            except FileNotFoundError:  # another request has used it meanwhile
+                raise unknown from None
         if len(body) > policy.max_body_mb * MB:
             message = f"the body: expected at most {policy.max_body_mb * MB} bytes, got {len(body)}"
             raise Refusal("BODY_TOO_LARGE", message, expected=policy.max_body_mb * MB, got=len(body))

@@ -87,7 +87,8 @@ class PartSink:
         """Take the next piece."""
         self._received += len(piece)
         if self._received > self._size:
-            raise RefusedRequest(413)
+            message = f"the part: expected {self._size} bytes, got more"
+            raise RefusedRequest(413, _refused(Refusal("BODY_TOO_LARGE", message, expected=self._size)))
         if self._error is not None:
             return
         self._waiting.append(piece)
@@ -180,9 +181,16 @@ class PartSink:
 
 
 class RefusedSink:
-    """Takes nothing: the request is refused as soon as its head has been read."""
+    """Takes nothing: the request is refused as soon as its head has been read.
+
+    Args:
+        refusal: says why.
+    """
 
     is_behind = False
+
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
 
     def write(self, piece: bytes) -> None:
         """Forget it."""
@@ -210,12 +218,18 @@ class Transfers:
         if request.method != "PUT":
             return None
         size = self._allowed(request, "PUT", _PART)
-        return RefusedSink() if size is None else PartSink(self._queue.files, size)
+        if size is None:
+            return RefusedSink(_not_allowed())
+        if any(name.lower() == "content-range" for name, _ in request.headers):
+            # It would be a piece of the part, which was then stored as all of it.
+            message = "the part: expected all of it in one request, without Content-Range"
+            return RefusedSink(Refusal("INVALID_UPLOAD", message))
+        return PartSink(self._queue.files, size)
 
     def admit(self, request: Request) -> Response | None:
         """Refuse a `PUT` that is not allowed before its body is read."""
         if isinstance(request.sink, RefusedSink):
-            return _refused(_not_allowed())
+            return _refused(request.sink.refusal)
         if isinstance(request.sink, PartSink):
             try:
                 with refusing_when_full():
@@ -247,7 +261,9 @@ class Transfers:
 
     async def _put(self, request: Request) -> Response:
         sink, match = request.sink, _PART.fullmatch(request.path)
-        if isinstance(sink, RefusedSink) or match is None:
+        if isinstance(sink, RefusedSink):
+            raise sink.refusal
+        if match is None:
             raise _not_allowed()
         if not isinstance(sink, PartSink):  # a request without a body
             raise Refusal("INVALID_UPLOAD", "the part: expected a body, got none")
