@@ -1,4 +1,4 @@
-"""What a program gets from `deploy()`, to go on with: the resources themselves, by the names of models.yaml."""
+"""The result of `deploy()`: the resources by their names in models.yaml, for a Pulumi program that adds to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DeployedProject:
     """A deployed project.
 
     Args:
-        plan: what models.yaml asks for.
+        plan: the plan made from models.yaml.
         place: account, region and the prefix of all names.
         rest_apis: stage -> its API. Stages with equal documents share one.
         stages: stage -> its resource.
@@ -26,8 +26,8 @@ class DeployedProject:
         api_keys: stage with `auth: api_key` -> its key, secret.
         functions: name -> its resource.
         aliases: name of a function -> its alias `live`.
-        roles: functions' role, by name, and `integration`; empty for existing roles.
-        dashboard: of the stack.
+        roles: function -> its role, and `integration`; empty for existing roles.
+        dashboard: the stack's dashboard.
     """
 
     plan: Plan

@@ -1,6 +1,6 @@
-"""The resource policy of a REST API: from where it can be called.
+"""The resource policy of a REST API, which defines from where the API can be called.
 
-It is part of the document: an import overwrites a policy that stands elsewhere.
+It is part of the OpenAPI document, because an import overwrites a policy that is set elsewhere.
 Source: API Gateway Developer Guide, "API Gateway resource policy examples", "How API Gateway resource policies affect
 authorization workflow".
 """
@@ -17,7 +17,7 @@ from .stack.settings import NetworkSettings
 
 INVOKE = "execute-api:Invoke"
 ANYWHERE = "execute-api:/*"
-"""Within a document API Gateway completes it with the API's own ARN."""
+"""In a document, API Gateway completes this with the API's own ARN."""
 
 SIGNED = "iam"
 
@@ -35,10 +35,10 @@ def extend_document(document: dict[str, Any], api: Api, place: Place, network: N
 
 
 def build_statements(api: Api, place: Place, network: NetworkSettings) -> Iterator[dict[str, Any]]:
-    """Yield the statements; none for an API that everybody may reach.
+    """Yield the statements; none for an API that everyone may reach.
 
-    A signed call (`auth: iam`) needs its caller's own permission: a statement that allows everybody would replace it.
-    So only the account is allowed, and everybody the health routes, which are not signed.
+    A signed call (`auth: iam`) needs the caller's own permission, which a statement that allows everyone would replace.
+    Therefore only the account is allowed, and everyone for the health routes, which are not signed.
     """
     if not network.vpc_endpoint_ids and not network.allowed_ips:
         return
@@ -53,7 +53,7 @@ def build_statements(api: Api, place: Place, network: NetworkSettings) -> Iterat
     if network.vpc_endpoint_ids:
         yield _deny("StringNotEquals", "aws:SourceVpce", network.vpc_endpoint_ids)
     if network.allowed_ips:
-        # Through a VPC endpoint the caller's address is another key.
+        # For calls through a VPC endpoint, another key has the caller's address.
         source = "aws:VpcSourceIp" if network.vpc_endpoint_ids else "aws:SourceIp"
         yield _deny("NotIpAddress", source, network.allowed_ips)
 

@@ -16,7 +16,7 @@ PLAIN = ("--no-strip-extras", "--no-annotate", "--no-header")
 
 
 def main(names: list[str]) -> None:
-    """Pin the named ones, or all."""
+    """Pin the requirements of the named converters, or of all."""
     known = {path.stem: path for path in sorted(LOCKS.glob("*.in"))}
     if unknown := [name for name in names if name not in known]:
         sys.exit(f"Unknown converter: {', '.join(unknown)}. Known: {', '.join(known)}.")

@@ -1,6 +1,6 @@
-"""The authorizer of stages with consumers: a function that API Gateway asks before it calls any other.
+"""The Lambda authorizer of stages with consumers: a function that API Gateway calls before any other.
 
-Its code is one file, `turnout.protocol.aws.callers`, and a table of the digests of all keys: it holds no key.
+Its code is one file, `turnout.protocol.aws.callers`, with a table of the digests of all keys. It contains no key.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class AuthorizerArgs:
 
     Args:
         place: names the resources.
-        keys: of each stage with consumers, what decides about it, as `rows_of` makes them.
-        logs: of its log.
-        settings: of the stack.
+        keys: the rows of each stage with consumers, as `rows_of` returns them.
+        logs: the settings of its log.
+        settings: the stack's settings.
     """
 
     place: Place
@@ -51,7 +51,7 @@ class AuthorizerArgs:
 
 
 class Authorizer(pulumi.ComponentResource):
-    """The function with its role and its log; API Gateway calls its alias `live` by the role of the integrations."""
+    """The function with its role and its log. API Gateway calls its alias `live` with the role of the integrations."""
 
     def __init__(self, name: str, args: AuthorizerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("turnout:infra:Authorizer", name, None, opts)
@@ -93,9 +93,9 @@ class Authorizer(pulumi.ComponentResource):
 def render_table(
     keys: Mapping[str, list[tuple[dict[str, Any], pulumi.Output[str]]]],
 ) -> pulumi.Output[str]:
-    """Return the authorizer's table: stage -> digest of a key -> whose it is and what it may call.
+    """Return the authorizer's table: stage -> digest of a key -> its consumer and what that may call.
 
-    No secret: nothing leads from a digest to its key.
+    The table is not secret, because a digest does not reveal its key.
     """
 
     def render(values: Mapping[str, list[str]]) -> str:
@@ -114,7 +114,7 @@ def _make_code(table: str) -> pulumi.Archive:
 
 
 def rows_of(plan: Plan, stages: Mapping[str, ApiStage]) -> dict[str, list[tuple[dict[str, Any], pulumi.Output[str]]]]:
-    """Return (what decides, the key) of every key of each stage with consumers, the stage's own first."""
+    """Return (the consumer's row, the key) for every key of each stage with consumers, the stage's own key first."""
     by_stage: dict[str, list[tuple[dict[str, Any], pulumi.Output[str]]]] = {}
     for planned in (stage for api in plan.apis for stage in api.stages if stage.consumers):
         made = stages[planned.name]

@@ -161,7 +161,7 @@ class SettingValues:
             return {}
         for name, text in tags.items():
             if not isinstance(text, str | int | bool):
-                self.refuse(key, f"{name}: must be a text, got {json.dumps(text)}")
+                self.refuse(key, f"{name}: must be a string, got {json.dumps(text)}")
             elif name.lower().startswith("aws:") or not 0 < len(name) <= 128 or len(str(text)) > 256:
                 self.refuse(key, f"{name}: AWS takes keys of 1-128 characters without `aws:`, values of 0-256")
             elif not _TAG.fullmatch(name) or not _TAG.fullmatch(str(text)):

@@ -1,4 +1,4 @@
-"""A model that notes when it ran, for the traces of `turnout serve`."""
+"""A model that records the times of its runs, for the traces of `turnout serve`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Array = npt.NDArray[Any]
 
 
 class TimedModel:
-    """A `Model` around another one.
+    """A `Model` that wraps another one.
 
     Args:
-        model: what runs.
-        times: start and end of each run are added, in ns since 1970.
+        model: the wrapped model.
+        times: the list that gets the start and end of each run, in ns since 1970.
     """
 
     def __init__(self, model: Model, times: list[tuple[int, int]]) -> None:

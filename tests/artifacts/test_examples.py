@@ -82,7 +82,7 @@ def test_the_format_s_documentation_is_true(root: Path, tmp_path: Path) -> None:
         ([{**EXAMPLE, "request": {}}], "(`one`): `request` must be an object with `inputs` or `instances`"),
         ([{**EXAMPLE, "response": {}}], "`response` must be an object with a non-empty list of `outputs`"),
         ([{**EXAMPLE, "response": {"outputs": []}}], "`response` must be an object with a non-empty list of `outputs`"),
-        ([{**EXAMPLE, "response": {"outputs": ["y"]}}], "output 0: must be an object, got a text"),
+        ([{**EXAMPLE, "response": {"outputs": ["y"]}}], "output 0: must be an object, got a string"),
         ([{**EXAMPLE, "tolerance": 1}], "`tolerance` must be an object, got a number"),
         ([{**EXAMPLE, "tolerance": {"abs": 1}}], "tolerance: unknown key `abs`; known are absolute, relative"),
         ([{**EXAMPLE, "tolerance": {"absolute": -1}}], "`absolute` must be a number of at least 0, got -1"),

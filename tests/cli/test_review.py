@@ -83,7 +83,7 @@ def test_models_that_git_does_not_have_come_from_the_working_tree(
 
 @pytest.mark.parametrize(
     ("ref", "message"),
-    [("nowhere", "git knows no revision 'nowhere'"), ("--output=x", "git knows no revision"), ("", "")],
+    [("nowhere", "unknown git revision 'nowhere'"), ("--output=x", "unknown git revision"), ("", "")],
 )
 def test_unknown_revision_is_refused(
     repository: Path, ref: str, message: str, capsys: pytest.CaptureFixture[str]
@@ -96,7 +96,7 @@ def test_unknown_revision_is_refused(
 
 def test_folder_without_git_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert against(project) == 2
-    assert "is in no git repository" in capsys.readouterr().err
+    assert "is not in a git repository" in capsys.readouterr().err
 
 
 def test_options_of_a_comparison_need_one(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

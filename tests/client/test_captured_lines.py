@@ -65,8 +65,8 @@ def with_text(name: str, text: str) -> bytes:
             for name in ("content_type", "stage", "model", "version")
             for odd in ("a\r\nX-Evil: 1", "a\n", "\r", "\0", "\x7f", "\u2028")
         ),
-        (LINE.replace(b'"model":"iris",', b""), "`model` must be a text"),
-        (LINE.replace(b'"body":{', b'"bodice":{'), "`body_base64` must be a text"),
+        (LINE.replace(b'"model":"iris",', b""), "`model` must be a string"),
+        (LINE.replace(b'"body":{', b'"bodice":{'), "`body_base64` must be a string"),
         (b'{"turnout_capture":{"body_base64":"a"}}', "`time` must be a number"),
         (LINE.replace(b'"body":{', b'"body_base64":"a", "b":{'), "base64"),
         (LINE.replace(b'\\"a', b"\\ud800"), "`body`"),

@@ -159,8 +159,8 @@ def test_bad_wishes_name_what_is_wrong(looking: Browser) -> None:
     good = wish(looking, "start", serve={"echo": "v2"})
     for change, status, words in (
         ({"action": "delete"}, 400, "`action` must be one of"),
-        ({"stage": 7}, 400, "`stage` must be a text"),
-        ({"generation": ""}, 400, "`generation` must be a text"),
+        ({"stage": 7}, 400, "`stage` must be a string"),
+        ({"generation": ""}, 400, "`generation` must be a string"),
         ({"percent": 101}, 400, "`percent` must be a number from 0 to 100"),
         ({"percent": True}, 400, "`percent` must be"),
         ({"serve": ["echo"]}, 400, "`serve` must map"),

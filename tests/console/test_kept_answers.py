@@ -17,6 +17,6 @@ HERE = StageTarget("local", "http://127.0.0.1:1")
 def test_requests_are_shown_only_where_they_may_be(target: StageTarget) -> None:
     answers = KeptAnswers(Subject(Path("models.yaml"), target), Door(is_open=True, may_write=False))
     for ask in (*answers.reading.values(), answers.compare, answers.save):
-        with pytest.raises(WishError, match="hold what callers sent") as raised:
+        with pytest.raises(WishError, match="contain what callers sent") as raised:
             ask({"key": "0" * 16})
         assert raised.value.status == 403

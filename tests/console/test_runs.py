@@ -146,7 +146,7 @@ def test_another_action_ends_the_run(browser: Browser) -> None:
     [
         ({"steps": "50,5"}, 400, "`steps` must be increasing percentages"),
         ({"bake": "soon"}, 400, "`bake` must be a number with s, m or h"),
-        ({"steps": [5]}, 400, "`steps` must be a text"),
+        ({"steps": [5]}, 400, "`steps` must be a string"),
         ({"stage": "plain"}, 422, "has no canary"),
         ({"stage": "nothing"}, 422, "nothing"),
         ({"generation": "old"}, 409, "has changed"),

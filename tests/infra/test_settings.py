@@ -189,7 +189,7 @@ def test_existing_roles_are_used_and_none_are_made() -> None:
         ({"function_role_arn": "role"}, "turnout:function_role_arn: expected the ARN of a role"),
         ({"tags": "team=ml"}, "turnout:tags: must be a mapping"),
         ({"tags": '{"aws:team": "ml"}'}, "turnout:tags: aws:team: AWS takes"),
-        ({"tags": '{"team": ["ml"]}'}, "turnout:tags: team: must be a text"),
+        ({"tags": '{"team": ["ml"]}'}, "turnout:tags: team: must be a string"),
         ({"log_format": "xml"}, "turnout:log_format: must be one of json, text, got 'xml'"),
         ({"access_log_class": "cheap"}, "turnout:access_log_class: must be one of"),
         ({"alarm_topic_arn": KEY}, "turnout:alarm_topic_arn: expected the ARN of an SNS topic"),

@@ -202,7 +202,7 @@ CASES = [
     (SPAM, switch("{equals: true, then: {model: iris}}, {equals: false, then: {model: iris}}"),
      "switch.otherwise: is never reached"),
     (SPAM, switch("{equals: a, then: {model: iris}}, {equals: 1, then: {model: iris}}"),
-     "cases: the cases compare with a text and with a number: no tensor has both types"),
+     "cases: the cases compare with a string and with a number: no tensor has both types"),
     (SPAM, switch("{below: a, then: {model: iris}}"), 'cases.0.below: must be a number, got "a"'),
     (SPAM, switch("{equals: [], then: {model: iris}}"), "equals: must be text, a number or true or false, got a list"),
     (SPAM, switch("{equals: on, then: {model: iris}}"), 'parse differently\n    Write it in quotes: "on".'),

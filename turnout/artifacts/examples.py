@@ -268,7 +268,7 @@ _KINDS: Sequence[tuple[type, str]] = (
     (bool, "a boolean"),
     (dict, "an object"),
     (list, "a list"),
-    (str, "a text"),
+    (str, "a string"),
     (int, "a number"),
     (float, "a number"),
 )

@@ -1,6 +1,6 @@
-"""Adds an example to the text of an examples file; what is there already keeps its characters.
+"""Adds an example to the text of an examples file and leaves the rest of the text unchanged.
 
-Loading and dumping the whole list would reformat entries that did not change.
+Loading and dumping the whole list would reformat the other entries.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from turnout.artifacts.examples import ExamplesError
 from turnout.protocol.tensors.datatypes import TensorSpec
 
 KEPT_KEYS = frozenset({"inputs", "instances", "outputs", "parameters"})
-"""Keys of a request that an example keeps: an id or whatever else a client added names one caller."""
+"""Keys of a request that an example keeps. Others, such as an id, belong to one caller."""
 
 
 def make_row(
     name: str, request: Mapping[str, Any], answer: Mapping[str, Any], outputs: Iterable[TensorSpec]
 ) -> dict[str, Any]:
-    """An example as a row of its file.
+    """An example as an entry of its file.
 
     Args:
-        name: of the example.
-        request: the body that was sent.
-        answer: the body that came back, in any of its forms.
-        outputs: of the version's signature: the short forms leave out datatypes.
+        name: the example's name.
+        request: the request's body.
+        answer: the response's body, in any of its forms.
+        outputs: the outputs of the version's signature, because the short forms omit datatypes.
 
     Raises:
-        ExamplesError: the answer does not say what an example has to.
+        ExamplesError: the answer lacks something that an example needs.
     """
     kept = {key: value for key, value in request.items() if key in KEPT_KEYS}
     return {"name": name, "request": kept, "response": {"outputs": list(_outputs(answer, tuple(outputs)))}}
 
 
 def insert_row(text: str, example: Mapping[str, Any]) -> str:
-    """The text of an examples file with one more row at its end; an empty text becomes a list of one.
+    """Append an entry to the text of an examples file. An empty text becomes a list of one entry.
 
     Raises:
         ExamplesError: the text is not a JSON list.
@@ -61,7 +61,7 @@ def insert_row(text: str, example: Mapping[str, Any]) -> str:
 
 
 def _spell(example: Mapping[str, Any], indent: str) -> str:
-    """A row with a line for each key: numbers of a tensor, one a line, would fill pages."""
+    """An entry with one line for each key: a line for each number of a tensor would fill pages."""
     inner = [f"{indent}{indent}{json.dumps(key)}: {_dump(value)}" for key, value in example.items()]
     return f"{indent}{{\n" + ",\n".join(inner) + f"\n{indent}}}"
 
@@ -81,7 +81,7 @@ def _outputs(answer: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> Iterat
     for name, values in _named(answer, specs):
         datatype = next((spec.datatype for spec in specs if spec.name == name), "")
         if not datatype:
-            message = f"the answer does not say the datatype of `{name}`: send the request in the protocol's form"
+            message = f"the answer does not say the datatype of `{name}`: send the request in the protocol's format"
             raise ExamplesError(message)
         shape = shape_of(values)
         flat = _flatten(values)
@@ -99,7 +99,7 @@ def _named(answer: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> Iterator
     elif isinstance(rows, list) and len(specs) == 1:
         yield specs[0].name, rows
     else:
-        raise ExamplesError("the answer has no outputs that an example can hold")
+        raise ExamplesError("the answer has no outputs that an example can contain")
 
 
 def shape_of(values: Any) -> list[int]:

@@ -108,7 +108,7 @@ def _field(fields: Mapping[str, Any], name: str, kind: type) -> Any:
     return value
 
 
-_KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_KINDS: Mapping[type, str] = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def _samples_in(text: str) -> Iterator[Sample]:

@@ -92,7 +92,7 @@ def parse_wish(body: Any) -> Wish:
         raise WishError(400, "Send a JSON object.")
     for key in ("action", "stage", "generation"):
         if not isinstance(body.get(key), str) or not body[key]:
-            raise WishError(400, f"`{key}` must be a text.")
+            raise WishError(400, f"`{key}` must be a string.")
     if body["action"] not in ACTIONS:
         raise WishError(400, f"`action` must be one of {', '.join(ACTIONS)}.")
     serve = body.get("serve", {})
@@ -109,7 +109,7 @@ def parse_wish(body: Any) -> Wish:
 def _setting(body: Mapping[str, Any], key: str, parse: Callable[[str], T]) -> T:
     text = body.get(key, "")
     if not isinstance(text, str):
-        raise WishError(400, f"`{key}` must be a text.")
+        raise WishError(400, f"`{key}` must be a string.")
     try:
         return parse(text.strip())
     except ValueError as error:

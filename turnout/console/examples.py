@@ -1,4 +1,4 @@
-"""A kept request, saved as an example of a version with the version's answer."""
+"""Saves a kept request, with a version's answer, as an example of that version."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from turnout.yaml_text.reader import read_yaml
 EXAMPLES_FILE = "examples.json"
 
 MOST_EXAMPLE_BYTES = 256_000
-"""Of a request that is saved: the API's document shows examples, and people review them."""
+"""Largest request that can be saved, because the API's document shows examples and people review them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class ExampleWish:
     """An example that the page asks to save.
 
     Args:
-        key: of the kept request.
+        key: the kept request's key.
         model: the model's name.
-        version: whose example it becomes, and whose answer is expected.
-        name: of the example.
+        version: the version that gets the example and whose answer it expects.
+        name: the example's name.
     """
 
     key: str
@@ -48,28 +48,28 @@ class ExampleWish:
 
 
 def parse_example_wish(body: Any) -> ExampleWish:
-    """The wish in a request's JSON.
+    """Read a wish from a request's JSON.
 
     Raises:
-        WishError: it is not one; the message names the key.
+        WishError: a key is missing or wrong; the message names it.
     """
     if not isinstance(body, dict):
         raise WishError(400, "Send a JSON object.")
     for key in ("key", "model", "version", "name"):
         if not isinstance(body.get(key), str) or not body[key].strip():
-            raise WishError(400, f"`{key}` must be a text.")
+            raise WishError(400, f"`{key}` must be a string.")
     return ExampleWish(body["key"], body["model"], body["version"], body["name"].strip())
 
 
 def save_example(subject: Subject, wish: ExampleWish) -> str:
-    """Save a kept request with the version's answer; the sentence that says what was done.
+    """Save a kept request with the version's answer, and return a message about it.
 
-    The examples file is replaced first, then models.yaml where it does not name the file yet: whatever ends the process
-    between the two leaves a file that nothing names, which the next example is added to.
+    The examples file is replaced first, then models.yaml if it does not name the file yet. If the process ends between
+    the two, the file remains without a mention in models.yaml, and the next example is added to it.
 
     Raises:
         WishError: there is no such request, or it cannot be an example.
-        ManifestChangedError: one of the files was saved at this moment.
+        ManifestChangedError: someone else saved one of the files at the same time.
     """
     kept = find_kept(subject, wish.key)
     if kept is None:
@@ -130,7 +130,7 @@ def _write(project: Project, version: Version, wish: ExampleWish, request: Any, 
 
 
 def _new_name(version: Version) -> str:
-    """The path for the examples of a version that has none: beside its artifact."""
+    """The path for the examples of a version that has none: next to its artifact."""
     if version.is_remote:
         return f"models/{version.model}/{version.name}/{EXAMPLES_FILE}"
     beside = PurePosixPath(version.artifact).parent
@@ -139,7 +139,7 @@ def _new_name(version: Version) -> str:
 
 
 def _name_examples(manifest: Manifest, version: Version, name: str) -> str:
-    """The text of models.yaml with the examples of a version."""
+    """The text of models.yaml with the version's `examples` added."""
     edit = YamlEdit(manifest.read or read_yaml(bytes_of(manifest), source=manifest.source))
     edit.insert(("models", version.model, "versions", version.name), "examples", name)
     return bytes_of(make_manifest(edit.finish(), path=manifest.path)).decode()

@@ -154,7 +154,7 @@ class ConsoleHandler:
     def _answer_stop_run(self, request: Request) -> Response:
         body = _body_of(request)
         if not isinstance(body, dict) or not isinstance(body.get("stage"), str):
-            raise WishError(400, "`stage` must be a text.")
+            raise WishError(400, "`stage` must be a string.")
         return answer_json(200, {"sentence": stop_run(self._subject, body["stage"])})
 
 

@@ -1,4 +1,4 @@
-"""The page's questions about kept requests: the list, one of them, its answer again, a comparison, an example."""
+"""Answers the page's calls about kept requests: list, show, send again, compare, save as an example."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class KeptAnswers:
     """Answers about the requests that a server kept, or that a stack's functions logged.
 
     Args:
-        subject: the project, and where it is served.
-        door: who asks: where other machines may look, requests are shown to those only who may change something.
+        subject: the project and its server.
+        door: decides about access. If other machines can open the console, only callers who may change something see
+            requests.
     """
 
     def __init__(self, subject: Subject, door: Door) -> None:
@@ -69,10 +70,10 @@ class KeptAnswers:
         return send_again(self._subject, kept, stage, version)
 
     def compare(self, query: Query) -> Generator[dict[str, Any]]:
-        """How far a comparison of two versions is, and at the end its report.
+        """Yield the progress of a comparison of two versions, and its report at the end.
 
         Raises:
-            WishError: a name is not known, or requests are not shown here.
+            WishError: a name is unknown, or requests are not shown here.
         """
         self._check_place()
         comparing = Comparing(*(query.get(name, "") for name in ("stage", "model", "canary", "baseline")))
@@ -95,9 +96,9 @@ class KeptAnswers:
         return kept
 
     def _check_place(self) -> None:
-        """Refuse where whoever looks may not see what callers sent."""
+        """Reject callers who may not see requests."""
         if self._door.is_open and not self._door.may_write:
-            raise WishError(403, "Requests hold what callers sent.", "--console-write shows them to other machines.")
+            raise WishError(403, "Requests contain what callers sent.", "--console-write shows them to other machines.")
 
     def _check_names(self, stage: str, model: str, *versions: str) -> None:
         manifest = self._subject.project().manifest

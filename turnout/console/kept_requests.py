@@ -1,7 +1,7 @@
 """Requests that can be sent again: lines of `turnout serve --capture`, samples for canaries, functions' logs on AWS.
 
-A request is named by the digest of its line. Of a server nothing is remembered between two looks, for any worker may be
-asked next. Of a stack's logs `LatestRequests` keeps what was read.
+A request is identified by the digest of its line, because any worker may answer the next call: no state is shared. For
+a stack, `LatestRequests` caches the logs that it has read.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from turnout.protocol.codecs.samples import Sample, write_line
 from turnout.protocol.naming import function_name, function_prefix
 
 TAIL_BYTES = 8 * 1024 * 1024
-"""Read from the end of a capture: what came lately, in a fraction of a second."""
+"""Bytes to read from the end of a capture: enough for recent requests, and read in a fraction of a second."""
 
 MOST_SAMPLES = 500
-"""Asked for of one stage."""
+"""Samples to read per stage."""
 
 MOST_ROWS = 200
 """Requests on one page."""
 
 MOST_SHOWN_BYTES = 100_000
-"""Of a body that is shown."""
+"""Bytes of a body that the page shows."""
 
 STATUSES: Mapping[str, range] = {"answered": range(200, 400), "refused": range(400, 500), "failed": range(500, 600)}
 
@@ -56,12 +56,12 @@ class KeptRequest:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which requests are wanted; an empty text wants all.
+    """Selects requests. An empty text matches all.
 
     Args:
         stage: the stage's name.
         model: the model's name.
-        version: that answered.
+        version: the version that answered.
         share: `canary` or `baseline`.
         status: a key of `STATUSES`, or a number such as `422`.
     """
@@ -73,7 +73,7 @@ class Filter:
     status: str = ""
 
     def wants(self, sample: Sample) -> bool:
-        """Whether a request is one of them."""
+        """Whether a request matches."""
         return (
             self.stage in ("", sample.stage)
             and self.model in ("", sample.model)
@@ -85,11 +85,11 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class KeptRequests:
-    """The requests that were kept, the newest first, each once.
+    """The requests that were kept, newest first, without duplicates.
 
     Args:
-        requests: of any filter, except that a filter chooses which functions' logs are read.
-        logs: which logs on AWS were read, as sentences; empty for a server on this machine.
+        requests: not filtered, but on AWS the filter selects the functions whose logs are read.
+        logs: a message about the logs on AWS that were read; empty for a server on this machine.
     """
 
     requests: Sequence[KeptRequest]
@@ -100,7 +100,7 @@ def read_kept(subject: Subject, wanted: Filter) -> KeptRequests:
     """The requests that the server kept, or that the stack's functions logged.
 
     Raises:
-        UnreachableError: the server does not answer.
+        UnreachableError: the server does not respond.
         ObservationError: the logs cannot be read.
     """
     captured = read_capture(subject.capture)
@@ -112,7 +112,7 @@ def read_kept(subject: Subject, wanted: Filter) -> KeptRequests:
 
 
 def find_kept(subject: Subject, key: str) -> KeptRequest | None:
-    """The request with that key; None where it is gone. Of a stack it is one that was read before."""
+    """The request with that key, or None if it is no longer kept. For a stack, only requests that were read before."""
     if subject.target.is_local:
         kept: Iterable[KeptRequest] = read_kept(subject, Filter()).requests
     else:
@@ -166,13 +166,13 @@ def _logged(samples: Iterable[Sample]) -> Iterator[KeptRequest]:
 
 
 def _sort_once(kept: Iterable[KeptRequest]) -> list[KeptRequest]:
-    """The newest first, each once: a request may be captured and sampled."""
+    """Newest first, without duplicates: a request may be both captured and sampled."""
     once = {kept_request.key: kept_request for kept_request in kept}
     return sorted(once.values(), key=lambda kept_request: kept_request.sample.time, reverse=True)
 
 
 def read_capture(path: Path | None) -> Iterator[KeptRequest]:
-    """The requests at the end of a capture; lines that are damaged or of something else are passed over."""
+    """The requests at the end of a capture. Damaged lines and other lines are skipped."""
     if path is None or not _is_readable(path):
         return
     with path.open("rb") as file:
@@ -222,7 +222,7 @@ def describe_kept(kept: KeptRequest) -> dict[str, Any]:
 
 
 def describe_body(subject: Subject, kept: KeptRequest) -> dict[str, Any]:
-    """A request with its body as text, and the inputs whose values were redacted when it was kept."""
+    """A request with its body as text and the names of its redacted inputs."""
     sample = kept.sample
     is_binary = sample.header_length is not None
     shown = sample.body[: sample.header_length] if is_binary else sample.body
@@ -248,7 +248,7 @@ def _sampled(subject: Subject) -> Iterator[KeptRequest]:
 
 
 def _is_readable(path: Path) -> bool:
-    """Whether a capture is a file: a pipe's reader takes what it reads."""
+    """Whether a capture is a regular file: reading a pipe would consume its lines."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:

@@ -1,4 +1,4 @@
-"""Kept requests sent again: one to one version, or many to two versions with the report of `turnout replay`."""
+"""Sends kept requests again: one to a version, or many to two versions, with the report of `turnout replay`."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from turnout.replay.report import render_report
 from turnout.replay.summary import Side, Summary
 
 MOST_SENT = 1000
-"""Requests of one replay in the page; `turnout replay` sends a whole capture."""
+"""Most requests of one replay in the page; `turnout replay` sends a whole capture."""
 
 MOST_SHOWN_PAIRS = 20
-"""Requests about which the versions disagree that are shown with both answers."""
+"""Most requests that are shown with both answers because the versions disagree."""
 
 MOST_SHOWN_BYTES = 2000
-"""Of the body of such a request."""
+"""Bytes of the body of such a request that are shown."""
 
 MOST_SHOWN_VALUES = 64
-"""Of one output of such an answer, those that differ before the others."""
+"""Most values of one output of such an answer. Those that differ come first."""
 
 _NAMES: Mapping[str, str] = {"f8": "FP64", "f4": "FP32", "f2": "FP16", "b1": "BOOL", "O": "BYTES"}
 
@@ -47,8 +47,8 @@ class Comparing:
     Args:
         stage: the stage's name.
         model: the model's name.
-        canary: the version in question.
-        baseline: the one that it is compared with; empty for the one that answered when a request was kept.
+        canary: the version to judge.
+        baseline: the version to compare with; empty for the version that answered the kept request.
     """
 
     stage: str
@@ -58,9 +58,9 @@ class Comparing:
 
 
 def send_again(subject: Subject, kept: KeptRequest, stage: str, version: str) -> dict[str, Any]:
-    """A request's answer from a version, or from whatever the stage serves where none is named.
+    """Send a request to a version, or without one to the version that the stage serves, and return the answer.
 
-    It is marked as a replay: neither counted nor captured.
+    The request is marked as a replay, so it is neither counted nor captured.
 
     Raises:
         UnreachableError: there is no answer.
@@ -89,14 +89,14 @@ def send_again(subject: Subject, kept: KeptRequest, stage: str, version: str) ->
 def compare(
     subject: Subject, rows: Sequence[KeptRequest], comparing: Comparing, most: int = MOST_SENT, logs: str = ""
 ) -> Generator[dict[str, Any]]:
-    """Send requests to both versions: how far it is, a row each time, and the report as the last one.
+    """Send requests to both versions. Yield the progress after each request, and the report at the end.
 
     Args:
-        subject: where they are sent.
-        rows: of the model, the newest first.
+        subject: the server.
+        rows: the model's requests, newest first.
         comparing: the two versions.
-        most: requests that are sent, the newest.
-        logs: which logs on AWS the requests are from, as sentences.
+        most: the number of requests to send, beginning with the newest.
+        logs: a message about the logs on AWS that the requests are from.
     """
     model, canary, baseline = comparing.model, comparing.canary, comparing.baseline
     chosen = [kept for kept in rows if kept.sample.model == model][:most][::-1]
@@ -145,7 +145,7 @@ def compare(
 
 
 def rules_of(subject: Subject, stage: str) -> Mapping[str, OutputRule]:
-    """The rules of a stage's canary; those of `defaults.canary` where it has none."""
+    """The rules of a stage's canary, or else those of `defaults.canary`."""
     manifest = subject.project().manifest
     canary = next((candidate.canary for candidate in manifest.stages if candidate.name == stage), None)
     agreement = (canary.judgement if canary else manifest.judgement).agreement
@@ -159,7 +159,7 @@ def describe_refusal(reply: SampleReply) -> str:
 
 
 def command_of(subject: Subject, comparing: Comparing, url: str) -> str:
-    """The same for the whole capture, as a command line; empty where nothing is captured."""
+    """The command line that compares the whole capture; empty without a capture."""
     if subject.capture is None:
         return ""
     words = ["turnout", "replay", str(subject.capture), "--against", f"{comparing.model}/{comparing.canary}"]
@@ -169,7 +169,7 @@ def command_of(subject: Subject, comparing: Comparing, url: str) -> str:
 
 
 def describe_pair(pair: Pair) -> dict[str, Any]:
-    """Both answers to a request, output by output, with what differs."""
+    """Both answers to a request, output by output, with their differences."""
     assert pair.baseline is not None  # they disagree
     left, right = pair.baseline.outputs or {}, pair.canary.outputs or {}
     compared = pair.comparison.outputs if pair.comparison else {}
@@ -183,7 +183,7 @@ def describe_pair(pair: Pair) -> dict[str, Any]:
 
 
 def describe_output(name: str, values: Array) -> dict[str, Any]:
-    """An output as the Open Inference Protocol spells it."""
+    """An output in the format of the Open Inference Protocol."""
     kind = values.dtype.str.lstrip("<|>=")
     bits = 8 * values.dtype.itemsize
     datatype = _NAMES.get(kind) or f"{'UINT' if values.dtype.kind == 'u' else 'INT'}{bits}"
@@ -192,7 +192,7 @@ def describe_output(name: str, values: Array) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """An element as JSON holds it: the shortest digits of a float, a NaN or an infinity as text."""
+    """An element as a JSON value: floats with the fewest digits, NaN and infinities as text."""
     if isinstance(value, np.floating | float):
         number = float(str(value))
         return number if math.isfinite(number) else str(number)
@@ -206,7 +206,7 @@ def _describe_reply(reply: SampleReply) -> dict[str, Any]:
 
 
 def _describe_both(name: str, comparison: OutputComparison, left: Array | None, right: Array | None) -> dict[str, Any]:
-    """An output of both answers: the elements, those that differ first in number, at their places in order."""
+    """An output of both answers, with its elements in order. Elements that differ are preferred."""
     described: dict[str, Any] = {
         "name": name,
         "measure": comparison.measure,
@@ -230,7 +230,7 @@ def _describe_both(name: str, comparison: OutputComparison, left: Array | None, 
     differs = flat[0] != flat[1]
     if flat[0].dtype.kind == "f" and flat[1].dtype.kind == "f":
         differs &= ~(np.isnan(flat[0]) & np.isnan(flat[1]))
-    # Of many elements the first that differ, and the others only where there is room for all.
+    # If there are too many elements, only the first that differ.
     places = np.flatnonzero(differs) if flat[0].size > MOST_SHOWN_VALUES else np.arange(flat[0].size)
     rows = [
         {

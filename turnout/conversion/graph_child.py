@@ -1,6 +1,6 @@
-"""The process that runs a converted graph for the proof: with the session that serves it, and nothing of the converter.
+"""Runs a converted graph for the proof, in a process of its own, with the session that will serve it.
 
-A graph may end its process. The one that wants to know must go on.
+A graph may crash its process, and the command must survive that.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from turnout.conversion.converters.exchange import as_objects, read_arrays, writ
 
 BATCH = 100
 ALONE = 60
-"""How many rows are also sent one by one."""
+"""Number of rows that are also sent one by one."""
 
 
 def main() -> None:
-    """Run the graph that the argument names."""
+    """Run the graph of the job in the first argument."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answer_rows(json.loads(sys.argv[1]))
 
 
 def answer_rows(job: Mapping[str, str]) -> None:
-    """Run a graph on the rows of a folder; the answers go there, a folder for each size of the batches."""
+    """Run a graph on the rows in a folder, and write the answers to a subfolder for each batch size."""
     folder = Path(job["folder"])
     inputs = read_arrays(folder / "inputs")
     session_module = importlib.import_module(f"{job['package']}.onnx_model.session")

@@ -1,4 +1,4 @@
-"""A job in an environment: a process group of its own with limits, whose reports are read line by line."""
+"""Runs a job in an environment: a process group with limits, whose reports are read line by line."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from turnout.conversion.registry import LOCKS
 START = LOCKS / "start.py"
 
 NOWHERE = "http://127.0.0.1:9"
-"""A proxy that nothing answers: libraries in C read these variables, where no namespace could be made."""
+"""A proxy address that nothing listens on. It stops libraries in C if no network namespace could be created."""
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """What a job may take.
+    """A job's limits.
 
     Args:
-        seconds: after which it is ended.
-        memory_mb: of its own data (RLIMIT_DATA).
+        seconds: time limit.
+        memory_mb: memory limit (RLIMIT_DATA).
     """
 
     seconds: float = 900.0
@@ -41,7 +41,7 @@ class JobLimits:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a job returned, and whether it had a network."""
+    """A job's result, and whether it had network access."""
 
     value: Mapping[str, Any]
     network: str
@@ -57,19 +57,19 @@ def run_job(
     progress: Callable[[str], None] = lambda _: None,
     variables: Mapping[str, str] | None = None,
 ) -> Done:
-    """Run `main(arguments, progress)` of a module of converters/.
+    """Run `main(arguments, progress)` of a module in converters/.
 
     Args:
-        python: of the environment.
-        module: below turnout/conversion/converters/.
-        arguments: JSON.
-        scratch: an existing folder: its home and its temporary files.
-        limits: what it may take.
-        progress: called with what it says it is doing.
-        variables: of the environment that a source needs; None for a job without network.
+        python: the environment's interpreter.
+        module: a module in turnout/conversion/converters/.
+        arguments: values that JSON can represent.
+        scratch: an existing folder for its home and its temporary files.
+        limits: the job's limits.
+        progress: called with each progress message.
+        variables: the environment variables that a source needs; None for a job without network.
 
     Raises:
-        ConversionError: it refused, failed, or exceeded its limits.
+        ConversionError: the job rejected its input, failed, or exceeded its limits.
     """
     for name in ("home", "tmp"):
         (scratch / name).mkdir(exist_ok=True)
@@ -88,7 +88,7 @@ def run_job(
             stderr=errors,
             cwd=scratch,
             env=_environment(scratch, variables),
-            start_new_session=True,  # a group of its own, which ends as a whole
+            start_new_session=True,  # its own group, so that all of its processes can be killed
         )
         try:
             assert process.stdin is not None
@@ -129,7 +129,7 @@ def _environment(scratch: Path, variables: Mapping[str, str] | None) -> dict[str
 def _last_report(
     process: subprocess.Popen[bytes], deadline: float, limits: JobLimits, progress: Callable[[str], None]
 ) -> dict[str, Any] | None:
-    """The report that ends the job; None where the process ended without one."""
+    """The job's last report, or None if the process ended without one."""
     assert process.stdout is not None
     pipe, unread = process.stdout.fileno(), b""
     while True:
@@ -150,7 +150,7 @@ def _last_report(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the whole group, whatever it does."""
+    """Kill the whole process group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,15 +1,15 @@
-"""The newest operators that the installed onnxruntime serves, found by asking it."""
+"""Finds the newest operator sets that the installed onnxruntime supports, by trying them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 MOST = {"": 26, "ai.onnx.ml": 6}
-"""Where the search begins; a newer onnxruntime serves what the converters know in any case."""
+"""Where the search starts. A newer onnxruntime supports these as well, and the converters need no newer ones."""
 
 
 def find_opsets() -> Mapping[str, int]:
-    """Domain -> the newest opset that a session opens. Newer ones are "under development" and refused."""
+    """Domain -> the newest opset that a session accepts. Newer ones are "under development" and rejected."""
     return {
         domain: next(number for number in range(most, 0, -1) if _opens(domain, number)) for domain, most in MOST.items()
     }

@@ -1,4 +1,4 @@
-"""The proof that a graph answers like its original: the same rows through both, compared value by value."""
+"""Proves that a graph answers like its original: sends the same rows to both and compares each value."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from turnout.protocol.telemetry import TELEMETRY_OFF
 CHILD = "turnout.conversion.graph_child"
 
 SHOWN_ROWS = 10
-"""Disagreeing rows that a report lists."""
+"""Number of differing rows that a report lists."""
 
 SHORT = 80
-"""Characters of a text in a report."""
+"""Longest text in a report, in characters."""
 
 CAUSES = (
     "float32 against float64: a value near a tree's threshold takes another branch, or sums differ (--rtol, --atol)",
     "ties: two classes with the same probability, of which the library and onnxruntime choose different ones",
     "missing values and unseen categories, which the library handles and the graph does not",
-    "text: words are split, or letters lowered, by other rules than in Python (locale)",
+    "text: words are split or lowercased by other rules than in Python (locale)",
     "a parameter that the converter ignores, such as `base_score` or `missing` of XGBoost",
-    "an output of dicts (`zipmap`) or of another order of classes",
+    "an output of dicts (`zipmap`), or classes in another order",
 )
 
 
@@ -41,11 +41,11 @@ class OutputProof:
     """One output over all rows.
 
     Args:
-        name: of the output.
-        values: how many were compared, over all batch sizes.
-        worst_absolute: the largest difference of floats; 0 for others.
-        worst_relative: the largest one in relation to the original's value.
-        differing: values that are not equal within the tolerance.
+        name: the output's name.
+        values: the number of compared values, over all batch sizes.
+        worst_absolute: the largest absolute difference of floats; 0 for other types.
+        worst_relative: the largest relative difference of floats.
+        differing: the number of values that differ by more than the tolerance.
     """
 
     name: str
@@ -61,8 +61,8 @@ class DifferingRow:
 
     Args:
         row: its number, from 0.
-        group: why it was drawn.
-        batch: how many rows the request had.
+        group: the group that it was drawn for.
+        batch: the number of rows in the request.
         inputs: name -> value.
         expected: output -> what the original returned.
         got: output -> what the graph returned.
@@ -78,16 +78,16 @@ class DifferingRow:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What was compared, and what came of it.
+    """The result of a comparison.
 
     Args:
-        groups: why rows were drawn -> how many.
-        refused: groups that the original itself refuses -> its reason; they were not compared.
+        groups: name of a group of rows -> number of rows.
+        refused: groups that the original itself rejects, which were not compared -> its reason.
         tolerance: for floats; everything else must be equal.
         batches: the sizes of the requests.
-        outputs: one each.
-        disagreeing_rows: how many there are.
-        disagreements: the first of them.
+        outputs: the result for each output.
+        disagreeing_rows: the number of rows with a difference.
+        disagreements: the first of these rows.
     """
 
     groups: Mapping[str, int]
@@ -100,12 +100,12 @@ class Proof:
 
     @property
     def rows(self) -> int:
-        """How many rows were compared."""
+        """The number of compared rows."""
         return sum(self.groups.values())
 
     @property
     def holds(self) -> bool:
-        """Whether no value differs."""
+        """Whether all values agree."""
         return not self.disagreeing_rows
 
     @property
@@ -114,7 +114,7 @@ class Proof:
         return max((output.worst_absolute for output in self.outputs), default=0.0)
 
     def to_json(self) -> dict[str, Any]:
-        """The proof for programs."""
+        """The result as JSON."""
         return {"rows": self.rows, "holds": self.holds, **asdict(self)}
 
 
@@ -128,16 +128,16 @@ def prove(
     *,
     seconds: float,
 ) -> Proof:
-    """Run the graph on the rows that the original answered, and compare.
+    """Run the graph on the rows that the original answered, and compare the answers.
 
     Args:
-        folder: with `inputs` and `expected`; the graph's answers are written there.
-        model: the graph.
-        transform: that runs before it, or None.
-        groups: name and number of rows, in the order of the rows.
-        refused: groups that the original refused.
+        folder: has `inputs` and `expected`; the graph's answers are written to it.
+        model: the graph's file.
+        transform: the transform that runs before it, or None.
+        groups: name and number of rows of each group, in the order of the rows.
+        refused: groups that the original rejected.
         tolerance: for floats.
-        seconds: after which the graph's process is ended.
+        seconds: time limit of the graph's process.
 
     Raises:
         ConversionError: the graph cannot be run.
@@ -172,7 +172,7 @@ def prove(
 def compare_folder(
     folder: Path, groups: Sequence[Mapping[str, Any]], refused: Mapping[str, str], tolerance: Tolerance
 ) -> Proof:
-    """Compare what the original and the graph wrote into a folder."""
+    """Compare the answers that the original and the graph wrote to a folder."""
     expected, inputs = read_arrays(folder / "expected"), read_arrays(folder / "inputs")
     runs = {name: read_arrays(folder / name) for name in ("whole", "alone", "hundred")}
     return compare(inputs, expected, runs, {row["name"]: row["rows"] for row in groups}, refused, tolerance)
@@ -192,14 +192,14 @@ def compare(
     refused: Mapping[str, str],
     tolerance: Tolerance,
 ) -> Proof:
-    """Compare the graph's answers with the original's; pure.
+    """Compare the graph's answers with the original's.
 
     Args:
         inputs: all rows.
-        expected: what the original returned for them.
-        runs: `whole`, all rows at once; other runs have `row`, the numbers of the rows that they sent.
-        groups: why rows were drawn -> how many, in the order of the rows.
-        refused: as the proof has it.
+        expected: the original's answers.
+        runs: the graph's answers. `whole` has all rows; other runs have the numbers of their rows in `row`.
+        groups: name of a group -> number of rows, in the order of the rows.
+        refused: groups that the original rejects.
         tolerance: for floats.
     """
     count = len(next(iter(inputs.values())))
@@ -255,7 +255,7 @@ def _differences(want: Any, have: Any, tolerance: Tolerance) -> tuple[Any, float
 
 
 def _short(value: Any) -> Any:
-    """A value of a row for people and programs."""
+    """A value of a row, shortened for reports."""
     if isinstance(value, np.ndarray):
         return [_short(item) for item in value.tolist()] if value.ndim else _short(value.item())
     if isinstance(value, np.generic):

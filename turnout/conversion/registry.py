@@ -1,4 +1,4 @@
-"""`CONVERTERS`: which converter reads a file, in which environment it runs."""
+"""`CONVERTERS`: which converter reads a file, and in which environment it runs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Converter:
     """One kind of model.
 
     Args:
-        name: what `--converter` and `source.converter` call it.
-        title: what messages call it.
-        files: the files it reads, for people.
-        reads: whether a file is of this kind.
-        module: below turnout/conversion/converters/.
-        environment: the name of its requirements: converters/NAME.in, and NAME.lock with all that they need.
+        name: the name in `--converter` and `source.converter`.
+        title: the name in messages.
+        files: the files that it reads, for messages.
+        reads: returns whether a file is of this kind.
+        module: its module in turnout/conversion/converters/.
+        environment: the name of its requirements: converters/NAME.in, pinned in NAME.lock.
     """
 
     name: str
@@ -76,7 +76,8 @@ CONVERTERS: Mapping[str, Converter] = {
         Converter("catboost", "CatBoost", ".cbm", _has_suffix(".cbm"), "catboost_model", "catboost"),
     )
 }
-"""By name. A new one is a row here, a module and a requirements file in converters/ (`make lock-converters`)."""
+"""Converters by name. To add one, add an entry here, and a module and a requirements file in converters/, and run
+`make lock-converters`."""
 
 PICKLES = frozenset({".joblib", ".pkl", ".pickle"})
 
@@ -86,10 +87,10 @@ def find_converter(path: Path, name: str = "") -> Converter | None:
 
     Args:
         path: the file or folder.
-        name: of the converter, where the user chose one.
+        name: the converter that the user chose, or empty.
 
     Raises:
-        ConversionError: there is none.
+        ConversionError: no converter reads the file, or none has this name.
     """
     if name:
         if name not in CONVERTERS:
@@ -104,6 +105,6 @@ def find_converter(path: Path, name: str = "") -> Converter | None:
 
 
 def known_kinds() -> str:
-    """What can be added, a line each."""
+    """The kinds of models that can be added, one per line."""
     rows = [("ONNX", ".onnx"), *((row.title, row.files) for row in CONVERTERS.values()), ("Python code", ".py")]
     return "Known kinds:\n" + "\n".join(f"    {title}: {files}" for title, files in rows)

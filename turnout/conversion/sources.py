@@ -1,4 +1,4 @@
-"""`SOURCES`: where a model can come from, and how it is fetched."""
+"""`SOURCES`: the places that a model can come from, and how it is fetched from each."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Remark = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be fetched.
+    """A model to fetch.
 
     Args:
-        address: as the user wrote it.
+        address: the address that the user wrote.
         target: an empty folder.
-        sha256: what the file must have, or empty.
-        limits: of a job that fetches.
-        remark: called with a line for people before something that takes long.
+        sha256: the digest that the file must have, or empty.
+        limits: the limits of a job that fetches.
+        remark: called with a message before each long step.
     """
 
     address: str
@@ -39,10 +39,10 @@ class Fetched:
 
     Args:
         path: the file or folder.
-        address: for models.yaml: without secrets.
-        revision: what pins it where it came from: a commit, a version, a generation; empty for files.
-        notes: what the user should know.
-        samples: rows that came with it, or None.
+        address: the address for models.yaml, without secrets.
+        revision: pins the model at its source: a commit, a version or a generation; empty for files.
+        notes: messages for the user.
+        samples: rows that came with the model, or None.
     """
 
     path: Path
@@ -54,13 +54,13 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """One kind of place.
+    """One kind of source.
 
     Args:
-        name: for messages.
-        prefixes: by which an address is recognized.
-        form: how an address is written.
-        fetch: gets the model.
+        name: the name in messages.
+        prefixes: the prefixes of its addresses.
+        form: the format of an address, for messages.
+        fetch: fetches the model.
     """
 
     name: str
@@ -104,14 +104,14 @@ SOURCES: Mapping[str, ModelSource] = {
         ),
     )
 }
-"""By name. A file or folder of this machine is what none of them recognizes."""
+"""Sources by name. An address that none of them recognizes is a path on this machine."""
 
 
 def find_source(address: str) -> ModelSource | None:
-    """The source of an address; None for a path of this machine.
+    """The source of an address; None for a path on this machine.
 
     Raises:
-        ConversionError: it has a scheme that nothing fetches.
+        ConversionError: no source supports the address's scheme.
     """
     for source in SOURCES.values():
         if address.startswith(source.prefixes):
@@ -123,6 +123,6 @@ def find_source(address: str) -> ModelSource | None:
 
 
 def known_sources() -> str:
-    """What an address can look like, a line each."""
-    rows = ("a file or a folder of this machine", *(row.form for row in SOURCES.values()))
+    """The formats of addresses, one per line."""
+    rows = ("a file or a folder on this machine", *(row.form for row in SOURCES.values()))
     return "Known sources:\n" + "\n".join(f"    {row}" for row in rows)

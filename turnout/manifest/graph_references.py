@@ -17,7 +17,7 @@ from turnout.yaml_text.reader import KeyPath
 MOST_NESTED = 10
 """Most levels of nested graphs."""
 
-KINDS = {str: "a text", bool: "true or false", int: "a number", float: "a number"}
+KINDS = {str: "a string", bool: "true or false", int: "a number", float: "a number"}
 
 
 def check_graphs(tree: Tree) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ Rules that hold everywhere:
 - Files are named relative to the folder of models.yaml, with `/`, and lie below it: no absolute paths, no `..`. A link
   may lead elsewhere.
 - A value that YAML readers take for different things (`on`, `010`, `1e3`, `2024-01-01`) must be in quotes where text is
-  meant. A version may be called `010`: it is a text as a key, and `"010"` where it is served.
+  meant. A version may be called `010`: it is a string as a key, and `"010"` where it is served.
 - Anchors, aliases, merge keys, tags, several documents and byte order marks are refused, and files above
   {MAX_BYTES // 1_000_000} MB.
 - A stage names every model that has versions under `serve` or `weights`, or has `"*": newest` under `serve`. A graph

@@ -1,4 +1,4 @@
-"""A project as it is at a git revision, read into a folder of its own: the working tree is not touched."""
+"""Reads a project at a git revision into a temporary folder, without touching the working tree."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from turnout.yaml_text.reader import read_yaml
 
 
 class RevisionError(TurnoutError):
-    """Git cannot give the revision."""
+    """The revision cannot be read."""
 
 
 @contextmanager
 def read_revision(manifest: Path, ref: str) -> Iterator[Project]:
-    """Read the project that `manifest` belongs to as it is at a revision, until the end of the block.
+    """Provide the project of `manifest` at a revision, until the end of the block.
 
-    A model file that git does not have is taken from the working tree, because versions are immutable: projects keep
-    large models elsewhere.
+    Model files that git does not have are taken from the working tree. Projects often keep large models outside of
+    git, and versions are immutable.
 
     Args:
         manifest: the path of models.yaml.
         ref: a branch, tag or commit.
 
     Raises:
-        RevisionError: the folder is in no git repository, the revision is unknown, or it has no models.yaml.
-        ProblemsError: models.yaml was wrong there.
+        RevisionError: the folder is not in a git repository, the revision is unknown, or it has no models.yaml.
+        ProblemsError: models.yaml is invalid at that revision.
     """
     folder = manifest.resolve().parent
     commit = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     if commit is None:
         raise RevisionError(
-            f"git knows no revision {ref!r}",
+            f"unknown git revision {ref!r}",
             "Fetch it first: in a workflow, check out with `fetch-depth: 0`.",
         )
     # Below the root of a repository, git archives the folder in which it runs.
@@ -58,18 +58,18 @@ def read_revision(manifest: Path, ref: str) -> Iterator[Project]:
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
-    """What git prints; None where it fails."""
+    """Git's output, or None if git fails."""
     program = shutil.which("git")
     if program is None:
         raise RevisionError("git is not installed")
     done = subprocess.run([program, "-C", str(folder), *arguments], capture_output=True, check=False)
     if done.returncode and b"not a git repository" in done.stderr:
-        raise RevisionError(f"{folder} is in no git repository", "Run this in a clone of the project.")
+        raise RevisionError(f"{folder} is not in a git repository", "Run this in a clone of the project.")
     return done.stdout if done.returncode == 0 else None
 
 
 def _add_untracked(manifest: Path, folder: Path) -> None:
-    """Link what models.yaml names, and git does not have, to the working tree's files."""
+    """Link files that models.yaml names and git does not have to those of the working tree."""
     tree = read_yaml(manifest.read_bytes(), source=manifest.name).tree
     for named in _named_files(tree):
         there, here = manifest.parent / named, folder / named

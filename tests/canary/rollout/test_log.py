@@ -85,7 +85,7 @@ def test_a_record_of_an_earlier_release_has_no_diff(tmp_path: Path) -> None:
     log.path.write_text(json.dumps(fields) + "\n")
     assert log.read()[0].diff == ""
     log.path.write_text(json.dumps(fields | {"diff": 7}) + "\n")
-    with pytest.raises(RolloutLogError, match="`diff` must be a text"):
+    with pytest.raises(RolloutLogError, match="`diff` must be a string"):
         log.read()
 
 

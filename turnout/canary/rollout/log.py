@@ -118,7 +118,7 @@ class Rollout:
         if not isinstance(since, dict):
             raise TypeError("`mark` must be an object")
         if not isinstance(fields.get("diff", ""), str):
-            raise TypeError("`diff` must be a text")
+            raise TypeError("`diff` must be a string")
         renamed = {
             "before": fields["from"],
             "after": fields["to"],

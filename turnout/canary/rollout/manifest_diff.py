@@ -7,13 +7,13 @@ import difflib
 CONTEXT_LINES = 2
 
 MOST_LINES = 200
-"""Of a diff that is recorded; an edit of a canary changes a few."""
+"""Most lines of a diff that is recorded. An edit of a canary changes only a few."""
 
 MOST_LINE_CHARACTERS = 500
 
 
 def make_diff(before: str, after: str, name: str) -> str:
-    """The unified diff of a file's text; empty where nothing changes.
+    """The unified diff of a file's text; empty if nothing changes.
 
     Args:
         before: the old text.

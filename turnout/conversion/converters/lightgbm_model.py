@@ -1,4 +1,4 @@
-"""LightGBM: .txt files, out of the library's own dump, in float64 as LightGBM computes."""
+"""Converts LightGBM's .txt files, from the library's own dump, in float64 like LightGBM."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ LINKS = {
     "lambdarank": "",
     "rank_xendcg": "",
 }
-"""Objective -> what makes of the sum of trees what `predict` returns."""
+"""Objective -> the function that turns the sum of the trees into the result of `predict`."""
 
 ZERO = float(np.float32(1e-35))
-"""Up to which absolute value LightGBM takes a number for zero."""
+"""Largest absolute value that LightGBM treats as zero."""
 
 
 def main(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class LightgbmOriginal:
         return {"prediction": result.reshape(len(result), -1)}
 
     def candidates(self, opsets: Mapping[str, int]) -> Iterator[Candidate]:
-        """Return the one way: LightGBM itself computes in float64."""
+        """Return the only candidate, in float64, because LightGBM itself computes in float64."""
         yield Candidate("FP64", lambda: self._convert(opsets))
 
     def _convert(self, opsets: Mapping[str, int]) -> onnx.ModelProto:
@@ -170,7 +170,7 @@ class LightgbmOriginal:
         return builder.model(inputs, {"prediction": KINDS["FP64"]}, opsets)
 
     def _missing_values(self, builder: GraphBuilder, source: str) -> str:
-        """What counts as missing is a property of each column: NaN, zero and NaN, or nothing; then NaN is zero."""
+        """Each column has its own missing values: NaN; zero and NaN; or none, and NaN is then zero."""
         count = len(self.features)
         kinds = [self.missing.get(at, "NaN") for at in range(count)]
         categorical = [bool(feature.categories) for feature in self.features]
@@ -207,7 +207,7 @@ def _splits(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _tree(node: Mapping[str, Any], target: int) -> Split | Leaf:
-    """One tree of the dump: what is at most the threshold, or in the set, goes to the left."""
+    """One tree of the dump. Values up to the threshold, or in the set, take the left branch."""
     if "split_feature" not in node:
         if "leaf_coeff" in node or "leaf_const" in node:
             raise RefusedJob("trees with linear leaves are not converted", "Train with linear_tree=False.")

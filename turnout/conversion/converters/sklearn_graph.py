@@ -1,7 +1,7 @@
-"""Where skl2onnx's graphs are set right: trees in float64, attributes of plain numbers, words as Python splits them.
+"""Corrects skl2onnx's graphs: trees in float64, attributes of plain numbers, words split as in Python.
 
-skl2onnx writes the thresholds of trees as float32, also where inputs are float64: values between a threshold and its
-nearest float32 then take the wrong branch. Version 3 of the operators has attributes for float64.
+skl2onnx writes the thresholds of trees as float32, even for float64 inputs, so values between a threshold and its
+nearest float32 take the wrong branch. Version 3 of the operators has attributes for float64.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ import numpy as np
 from onnx import TensorProto, helper
 
 TREES = {"TreeEnsembleClassifier": 1, "TreeEnsembleRegressor": 0}
-"""Operator -> which of its outputs are float32, whatever the inputs are."""
+"""Operator -> the output that is float32 for all inputs."""
 
 FLOATS = {"FP64": TensorProto.DOUBLE, "FP32": TensorProto.FLOAT}
 
 DOUBLES = ("base_values", "nodes_hitrates", "nodes_values", "class_weights", "target_weights")
 
 EXACT = "nodes_values_in_float64"
-"""Where the thresholds are kept before skl2onnx rounds them."""
+"""Attribute that keeps the thresholds before skl2onnx rounds them."""
 
 NARROW = "input_in_float32"
-"""Whether the trees compare float32 with their thresholds, as scikit-learn's do whatever they are given."""
+"""Attribute that says whether the trees convert their inputs to float32 first, as scikit-learn's trees do."""
 
 LEAVES = "shares_of_leaves"
-"""Tree, node and shares of the classes of each leaf of a forest."""
+"""Attribute with the tree, the node and the shares of the classes of each leaf of a forest."""
 
 WORD = r"[\p{L}\p{N}_]"
-"""Python's `\\w`, for RE2, whose own is ASCII only."""
+"""Python's `\\w` for RE2, whose own `\\w` is limited to ASCII."""
 
 
 @contextmanager
 def patched_nodes(floats: str) -> Iterator[None]:
-    """While this lasts, skl2onnx writes its nodes as this module wants them."""
+    """Patch skl2onnx for the duration of the block, so that it writes corrected nodes."""
     from skl2onnx.common import tree_ensemble
     from skl2onnx.common._container import ModelComponentContainer
 
@@ -70,7 +70,7 @@ def _add_node(
     rest: tuple[Any, ...],
     attributes: dict[str, Any],
 ) -> None:
-    """Add one node of the graph, or what replaces it; `given` is skl2onnx's own function."""
+    """Add one node of the graph, or the nodes that replace it. `given` is skl2onnx's own function."""
     exact, is_narrow = attributes.pop(EXACT, None), attributes.pop(NARROW, False)
     leaves = attributes.pop(LEAVES, None)
     attributes = {name: plain(value) for name, value in attributes.items()}
@@ -102,7 +102,7 @@ def _add_node(
 def _add_tree_node(
     given: Any, attributes: dict[str, Any], rest: tuple[Any, ...], named: dict[str, Any], *, is_recording: bool
 ) -> None:
-    """Add one node of a tree, and keep what skl2onnx rounds or divides."""
+    """Add one node of a tree, and keep the values that skl2onnx rounds or divides."""
     is_narrow = bool(named.get("adjust_threshold_for_sklearn"))
     if is_narrow:
         named = {**named, "dtype": np.float32}
@@ -120,11 +120,13 @@ def _add_tree_node(
 
 @contextmanager
 def _missing_values(given: Any, recording: list[bool]) -> Iterator[None]:
-    """While this lasts, trees send missing values where scikit-learn's do; skl2onnx 1.20 sends all to the right.
+    """Patch skl2onnx for the duration of the block, so that missing values take the same branch as in scikit-learn.
+
+    skl2onnx 1.20 sends all of them to the right.
 
     Args:
         given: skl2onnx's function.
-        recording: whether exact thresholds are kept; its isolation forests take no other attribute.
+        recording: whether exact thresholds are kept; skl2onnx's isolation forests accept no other attribute.
     """
 
     def make(module: str) -> Any:
@@ -152,9 +154,9 @@ def _missing_values(given: Any, recording: list[bool]) -> Iterator[None]:
 def _count_votes(
     container: Any, given: Any, attributes: dict[str, Any], leaves: list[Any], names: list[str], kind: int
 ) -> tuple[dict[str, Any], list[str]]:
-    """Add up what trees vote and divide it once, as scikit-learn does, so that equal votes stay equal.
+    """Sum the trees' votes and divide once, as scikit-learn does, so that ties remain ties.
 
-    skl2onnx divides each leaf first: five trees of ten then sum up to a bit more or less than a half. The label is the
+    skl2onnx divides each leaf first, so the votes of five trees of ten do not sum to exactly a half. The label is the
     first of the classes with the most votes.
 
     Returns:
@@ -185,7 +187,7 @@ def _count_votes(
 
 
 def _replace(container: Any, given: Any, inputs: Any, output: Any, attributes: dict[str, Any], kind: int) -> None:
-    """Fill in missing values without the operator Imputer, which takes no float64."""
+    """Replace missing values without the operator Imputer, which does not support float64."""
     source = inputs if isinstance(inputs, str) else inputs[0]
     target = output if isinstance(output, str) else output[0]
     fill = [float(value) for value in attributes["imputed_value_floats"]]
@@ -202,7 +204,7 @@ def _replace(container: Any, given: Any, inputs: Any, output: Any, attributes: d
 
 
 def plain(value: Any) -> Any:
-    """Numbers of Python in lists: onnx 1.23 refuses lists that mix them with numpy's."""
+    """Convert numbers to Python's types: onnx 1.23 rejects lists that mix them with numpy's."""
     if isinstance(value, list | tuple):
         items = [item.item() if isinstance(item, np.generic) else item for item in value]
         return [int(item) if isinstance(item, bool) else item for item in items]
@@ -210,7 +212,7 @@ def plain(value: Any) -> Any:
 
 
 def doubled(attributes: dict[str, Any]) -> dict[str, Any]:
-    """The attributes of a tree ensemble with numbers in float64, which version 3 of the operators has."""
+    """The attributes of a tree ensemble in float64, which version 3 of the operators supports."""
     result = dict(attributes)
     for name in DOUBLES:
         if name in result and len(result[name]):
@@ -223,7 +225,7 @@ def doubled(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def token_pattern(vectorizer: Any) -> dict[str, Any]:
-    """The option by which skl2onnx splits texts as the vectorizer does; none for its other analyzers."""
+    """The option that makes skl2onnx split texts like the vectorizer; empty for other analyzers."""
     if vectorizer.analyzer != "word" or vectorizer.tokenizer is not None or vectorizer.token_pattern is None:
         return {}
     pattern = vectorizer.token_pattern

@@ -1,7 +1,7 @@
-"""Boosted trees as one ONNX operator, node for node: `TreeEnsemble` of ai.onnx.ml 5.
+"""Converts boosted trees, node by node, to one ONNX operator: `TreeEnsemble` of ai.onnx.ml 5.
 
-Converters for boosting libraries lag behind their releases, and silently: `base_score`, missing values, categories and
-float64 thresholds are where they go wrong. The libraries' own dumps say all of that.
+Existing converters lag behind the boosting libraries and silently get `base_score`, missing values, categories and
+float64 thresholds wrong. The libraries' own dumps contain all of these.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from .features import Feature
 
 LEQ, LESS, EQUAL, MEMBER = 0, 1, 4, 6
-"""Modes of a node as `TreeEnsemble` numbers them."""
+"""`TreeEnsemble`'s numbers for the modes of a node."""
 
 KINDS = {"FP64": TensorProto.DOUBLE, "FP32": TensorProto.FLOAT}
 DTYPES = {"FP64": np.float64, "FP32": np.float32}
@@ -27,23 +27,23 @@ TREES_OPSET = 5
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """What a leaf adds to one or more targets."""
+    """A leaf: the weight that it adds to each of its targets."""
 
     weights: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A decision.
+    """An inner node, which compares a column.
 
     Args:
-        column: that is compared.
+        column: the column's number.
         mode: LEQ, LESS or MEMBER.
         value: the threshold.
         members: the codes of categories for which the comparison is true.
-        missing: whether a missing value counts as true.
-        true: where to go then.
-        false: where to go otherwise.
+        missing: whether the comparison is true for a missing value.
+        true: the child if the comparison is true.
+        false: the other child.
     """
 
     column: int
@@ -74,7 +74,7 @@ class Ensemble:
     roots: list[int] = field(default_factory=list)
 
     def add(self, root: Split | Leaf) -> None:
-        """Add one tree; one that is a leaf gets a split with the same leaf on both sides."""
+        """Add one tree. A tree of a single leaf becomes a split with that leaf on both sides."""
         for part in by_target(root):
             is_leaf = isinstance(part, Leaf)
             self.roots.append(len(self.features))
@@ -104,7 +104,7 @@ class Ensemble:
         return at
 
     def node(self, source: str, target: str, floats: str) -> onnx.NodeProto:
-        """The operator."""
+        """The operator as a node of a graph."""
         dtype, kind = DTYPES[floats], KINDS[floats]
 
         def tensor(name: str, values: Sequence[float]) -> onnx.TensorProto:
@@ -134,7 +134,7 @@ class Ensemble:
 
 
 def by_target(root: Split | Leaf) -> list[Split | Leaf]:
-    """A tree whose leaves have a value for each target, as a tree for each target."""
+    """Split a tree whose leaves have several targets into one tree for each target."""
     used = sorted(_targets(root))
     if len(used) <= 1:
         return [root]
@@ -156,27 +156,27 @@ def _only(node: Split | Leaf, target: int) -> Split | Leaf:
 
 @dataclass(slots=True)
 class GraphBuilder:
-    """Nodes and initializers of a graph in the making."""
+    """Collects the nodes and initializers of a graph."""
 
     floats: str
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
 
     def add(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Add a node; return its output."""
+        """Add a node and return the name of its output."""
         domain = attributes.pop("domain", "")
         self.nodes.append(helper.make_node(operator, list(inputs), [output], domain=domain, **attributes))
         return output
 
     def constant(self, name: str, values: Any, kind: int | None = None) -> str:
-        """Add an initializer; floats are the graph's unless `kind` says otherwise."""
+        """Add an initializer and return its name. The default `kind` is the graph's float type."""
         array = np.asarray(values)
         element = kind if kind is not None else KINDS[self.floats]
         self.initializers.append(helper.make_tensor(name, element, array.shape, array.ravel().tolist()))
         return name
 
     def inputs(self, features: Sequence[Feature], matrix: str) -> tuple[str, list[onnx.ValueInfoProto]]:
-        """The name of the matrix of all columns, and the graph's inputs: categories become their codes."""
+        """Return the name of the matrix of all columns, with categories as codes, and the graph's inputs."""
         if matrix:
             value = helper.make_tensor_value_info(matrix, KINDS[self.floats], [None, len(features)])
             return matrix, [value]
@@ -208,7 +208,7 @@ class GraphBuilder:
     def model(
         self, inputs: Sequence[onnx.ValueInfoProto], outputs: Mapping[str, int], opsets: Mapping[str, int]
     ) -> onnx.ModelProto:
-        """The whole; `outputs` are names with their element types."""
+        """The model. `outputs` maps the name of each output to its element type."""
         values = [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs.items()]
         graph = helper.make_graph(self.nodes, "trees", inputs, values, self.initializers)
         versions = {"": min(opsets[""], 18), "ai.onnx.ml": TREES_OPSET}

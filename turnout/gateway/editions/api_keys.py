@@ -80,7 +80,7 @@ def _read_keys(path: Path) -> dict[str, str]:
         raise _problem(path, "must be an object, a key per stage")
     for stage, key in keys.items():
         if not (isinstance(key, str) and 20 <= len(key) <= 128 and key.isascii() and key.isprintable()):
-            raise _problem(path, f"the key of stage {stage!r} must be a text of 20-128 ASCII characters")
+            raise _problem(path, f"the key of stage {stage!r} must be a string of 20-128 ASCII characters")
     return keys
 
 

@@ -1,7 +1,7 @@
 """The states of an asynchronous request and the steps between them, as pure functions.
 
-Whoever stores requests reads a `Progress`, takes one step and writes the result, all in one transaction. A step that
-does not fit the state raises, so no order of events can run a request twice or lose it.
+The store reads a `Progress`, applies one step and writes the result in one transaction. A step that the state does not
+allow raises an error, so no order of events can run a request twice or lose it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 LONGEST_BACK_OFF_S = 60.0
 THROTTLED_S = 1.0
-"""Until a request that found no room is tried again. That is no attempt."""
+"""Pause before a request that was throttled runs again. Such a run does not count as an attempt."""
 
 
 class RequestState(enum.StrEnum):
@@ -33,7 +33,7 @@ REDRIVEN = frozenset({RequestState.FAILED, RequestState.EXPIRED, RequestState.CA
 
 
 class StepError(Exception):
-    """A step that does not fit the state, which `state` holds."""
+    """A step that the state does not allow; `state` is that state."""
 
     def __init__(self, step: str, state: RequestState) -> None:
         super().__init__(f"cannot {step} a request that is {state}")
@@ -45,12 +45,12 @@ class Progress:
     """A request's progress. Times are seconds since 1970.
 
     Args:
-        state: where it is.
+        state: the current state.
         accepted: when it was accepted.
-        expires: of a queued request, when it may no longer begin; of an ended one, when it is forgotten.
-        time_to_live_s: what `expires` is reckoned with.
-        max_attempts: runs until it counts as failed.
-        attempts: runs so far, the present one included.
+        expires: for a queued request, when it may no longer begin; for an ended one, when it is deleted.
+        time_to_live_s: the period from which `expires` is computed.
+        max_attempts: the number of runs after which it has failed.
+        attempts: runs so far, including the current one.
         not_before: when a queued request may begin.
         begun: when its last run began, or None.
         ended: when it ended, or None.
@@ -68,12 +68,12 @@ class Progress:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more becomes of it by itself."""
+        """Whether only `redrive` can change its state."""
         return self.state in ENDED
 
 
 def accept(now: float, time_to_live_s: float, max_attempts: int) -> Progress:
-    """Return a new request, which waits."""
+    """Return the progress of a new, queued request."""
     return Progress(
         state=RequestState.QUEUED,
         accepted=now,
@@ -85,7 +85,7 @@ def accept(now: float, time_to_live_s: float, max_attempts: int) -> Progress:
 
 
 def may_begin(progress: Progress, now: float) -> bool:
-    """Whether a run of it may begin."""
+    """Whether a run may begin."""
     return progress.state is RequestState.QUEUED and progress.not_before <= now < progress.expires
 
 
@@ -97,15 +97,15 @@ def begin(progress: Progress, now: float) -> Progress:
 
 
 def succeed(progress: Progress, now: float) -> Progress:
-    """End a run that gave an answer."""
+    """End a run that returned an answer."""
     return _end(_running(progress, "finish"), RequestState.DONE, now)
 
 
 def fail(progress: Progress, now: float, *, is_final: bool = False) -> Progress:
-    """End a run without an answer: it is repeated, or the request has failed.
+    """End a run without an answer: queue it for a retry, or fail the request.
 
     Args:
-        progress: of a request that runs.
+        progress: the progress of a running request.
         now: the time.
         is_final: whether another run would fail as well.
     """
@@ -116,13 +116,13 @@ def fail(progress: Progress, now: float, *, is_final: bool = False) -> Progress:
 
 
 def give_back(progress: Progress, now: float, wait_s: float = 0.0) -> Progress:
-    """End a run that does not count: there was no room for it, or the server stops."""
+    """Queue a request again whose run does not count, because of a throttle or a stop of the server."""
     attempts = _running(progress, "give back").attempts - 1
     return replace(progress, state=RequestState.QUEUED, attempts=attempts, not_before=now + wait_s)
 
 
 def cancel(progress: Progress, now: float) -> Progress:
-    """Cancel a request that has not begun; one that is canceled stays so."""
+    """Cancel a request that has not begun. Canceling it again changes nothing."""
     if progress.state is RequestState.CANCELED:
         return progress
     if progress.state is not RequestState.QUEUED:
@@ -138,7 +138,7 @@ def expire(progress: Progress, now: float) -> Progress:
 
 
 def redrive(progress: Progress, now: float) -> Progress:
-    """Queue a request again that ended without an answer."""
+    """Requeue a request that ended without an answer."""
     if progress.state not in REDRIVEN:
         raise StepError("redrive", progress.state)
     return replace(
@@ -153,12 +153,12 @@ def redrive(progress: Progress, now: float) -> Progress:
 
 
 def is_forgotten(progress: Progress, now: float) -> bool:
-    """Whether a request that ended need not be kept any longer."""
+    """Whether an ended request can be deleted."""
     return progress.has_ended and now >= progress.expires
 
 
 def back_off_s(attempts: int) -> float:
-    """The pause after so many failed runs: 1, 2, 4 seconds and so on."""
+    """The pause after a number of failed runs: 1, 2, 4, ... seconds."""
     return min(LONGEST_BACK_OFF_S, 2.0 ** max(0, attempts - 1))
 
 
