@@ -32,7 +32,7 @@ from tests.builders.async_project import (
     write_async_project,
 )
 from tests.builders.processes import children
-from tests.builders.running_server import RunningServer, running_server
+from tests.builders.running_server import Answer, RunningServer, running_server
 from tests.builders.waiting import PATIENCE_S, wait_until
 
 
@@ -150,7 +150,9 @@ def test_only_what_has_not_begun_can_be_cancelled(server: RunningServer) -> None
     assert server.post(PATH, body_of(1)).status == 200, "a synchronous call does not wait"
     assert await_end(server, running)["state"] == "done"
     assert server.request("GET", waiting).json()["attempts"] == 0
-    assert server.request("GET", f"{waiting}/answer").json()["code"] == "NOT_DONE"
+    never = server.request("GET", f"{waiting}/answer")
+    assert (never.status, never.json()["code"]) == (409, "NOT_DONE")
+    assert "retry-after" not in never.headers, "it will never be"
     assert server.request("DELETE", "/dev/requests/nobody").json()["code"] == "UNKNOWN_REQUEST"
 
 
@@ -349,6 +351,16 @@ def test_large_answer_of_a_small_request(server: RunningServer) -> None:
     assert described["state"] == "done", described
     answer = fetch(server, described["answer"]["address"])
     assert len(answer.body) == described["answer"]["bytes"] > 6_000_000
+    for unread in ({"range": "items=0-1"}, {"range": "bytes=5-2"}, {"range": "bytes=0-0,2-3"}, {"range": "bytes=a-b"}):
+        assert_whole(fetch(server, described["answer"]["address"], **unread), answer)
+    assert_whole(fetch(server, described["answer"]["address"], range="bytes=10-", if_range='"of another"'), answer)
+    rest = fetch(server, described["answer"]["address"], range="bytes=10-", if_range=answer.headers["etag"])
+    assert (rest.status, rest.body) == (206, answer.body[10:])
+
+
+def assert_whole(answer: Answer, expected: Answer) -> None:
+    """A client that resumes appends what comes with 206."""
+    assert (answer.status, answer.body == expected.body, "content-range" in answer.headers) == (200, True, False)
 
 
 def test_nothing_accepted_is_lost(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ from turnout.manifest.values import Asynchronous
 from turnout.protocol.naming import CALLBACK_HEADER, UPLOAD_HEADER
 from turnout.protocol.requests.description import describe, spell_time
 from turnout.protocol.requests.refusals import Refusal
-from turnout.protocol.requests.states import RequestState, StepError
+from turnout.protocol.requests.states import ENDED, RequestState, StepError
 
 log = logging.getLogger("turnout.requests")
 
@@ -355,6 +355,8 @@ def _json(exchange: Exchange, status: int, value: Mapping[str, Any], headers: li
 
 def _refused(exchange: Exchange, refusal: Refusal) -> Response:
     headers = []
-    if refusal.code in {"NOT_DONE", "QUEUE_FULL", "STORAGE_FULL"}:
-        headers.append(("Retry-After", str(RETRY_AFTER_S if refusal.code == "NOT_DONE" else 60)))
+    if refusal.code in {"QUEUE_FULL", "STORAGE_FULL"}:
+        headers.append(("Retry-After", "60"))
+    elif refusal.code == "NOT_DONE" and refusal.details["state"] not in ENDED:
+        headers.append(("Retry-After", str(RETRY_AFTER_S)))
     return _json(exchange, refusal.status, refusal.body(), headers)

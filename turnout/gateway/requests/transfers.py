@@ -296,7 +296,7 @@ class Transfers:
         size = stored.answer.content.size
         headers = (*stored.answer.headers, ("ETag", f'"{stored.answer.sha256}"'), ("Accept-Ranges", "bytes"))
         sent = {name.lower(): value for name, value in request.headers}
-        start, end = 0, size
+        start, end, status = 0, size, 200
         wanted = sent.get("range")
         if wanted is not None and sent.get("if-range", f'"{stored.answer.sha256}"') == f'"{stored.answer.sha256}"':
             span = read_range(wanted, size)
@@ -305,9 +305,8 @@ class Transfers:
                 return Response(416, (_JSON, ("Content-Range", f"bytes */{size}")), orjson.dumps(refusal.body()))
             if span is not None:
                 start, end = span
-        status = 200 if (start, end) == (0, size) and wanted is None else 206
-        if status == 206:
-            headers = (*headers, ("Content-Range", f"bytes {start}-{end - 1}/{size}"))
+                status = 206
+                headers = (*headers, ("Content-Range", f"bytes {start}-{end - 1}/{size}"))
         try:
             file = await asyncio.to_thread(self._queue.files.path(stored.answer.content.file).open, "rb", 0)
         except FileNotFoundError:
