@@ -169,6 +169,12 @@ def test_name_that_leads_to_a_private_address_is_not_called(receiver: ThreadingH
     assert len(receiver.RequestHandlerClass.received) == before  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("host", ["hooks..example", f"{'a' * 64}.example"])
+def test_name_that_cannot_be_resolved_is_a_failed_try(host: str) -> None:
+    with pytest.raises(CallbackError, match=host):
+        deliver(Delivery(1, 1, f"https://{host}/", may_be_private=False, body=b"{}", identifier="a"), "secret", 0)
+
+
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     opened = connect(tmp_path)

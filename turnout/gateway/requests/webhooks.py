@@ -126,7 +126,7 @@ def deliver(delivery: Delivery, secret: str, now: float, *, resolve: Resolve = r
             status = connection.getresponse().status
         finally:
             connection.close()
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: no name of a host
         raise CallbackError(f"{host}: {error}") from error
     if not 200 <= status < 300:
         raise CallbackError(f"{host} answered with status {status}")
