@@ -92,5 +92,5 @@ def test_a_version_that_ends_two_workers_is_not_served_any_more_and_others_are(t
         assert "has ended 2 processes" in answer.json()["error"]
         assert status("echo", fine) == 200
         log = server.stderr.read_text()
-    assert "may have ended a worker" in log
-    assert "has ended 2 workers and is not served any more" in log
+    assert "may have crashed a worker" in log
+    assert "crashed 2 workers and is no longer served" in log

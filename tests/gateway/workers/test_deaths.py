@@ -39,8 +39,8 @@ class Scene:
 @pytest.mark.parametrize("code", [-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGFPE, -signal.SIGBUS, 1, 0, 137], ids=str)
 def test_a_function_that_ends_two_workers_is_not_served_any_more(code: int) -> None:
     scene = Scene()
-    assert scene.die(code, "a") == ["a may have ended a worker; after another one it is not served any more"]
-    assert scene.die(code, "a", worker=0)[0].startswith("a has ended 2 workers and is not served any more")
+    assert scene.die(code, "a") == ["a may have crashed a worker; after a second crash it is no longer served"]
+    assert scene.die(code, "a", worker=0)[0].startswith("a crashed 2 workers and is no longer served")
     assert scene.counts() == {"a": 2}
 
 

@@ -64,11 +64,11 @@ _JSON = ("Content-Type", "application/json")
 
 
 class RequestsApi:
-    """Answers for one edition; see `turnout.gateway.api.asynchronous.AsyncRequests`.
+    """Implements `turnout.gateway.api.asynchronous.AsyncRequests` for one edition.
 
     Args:
-        queue: of the project.
-        policies: of the edition.
+        queue: the project's queue.
+        policies: the edition's policies.
         observe: called after each run, or None.
     """
 
@@ -87,7 +87,7 @@ class RequestsApi:
         return await self._answer_or_refuse(call.exchange, self._accept(call))
 
     async def answer(self, exchange: Exchange, routed: Routed) -> Response:
-        """Answer what is asked of a request or an upload."""
+        """Answer a call about a request or an upload."""
         return await self._answer_or_refuse(exchange, self._answer(exchange, routed))
 
     def refuse(self, exchange: Exchange, code: str, message: str) -> Response:
@@ -95,7 +95,7 @@ class RequestsApi:
         return _refused(exchange, Refusal(code, message))
 
     def receive(self, request: Request) -> BodySink | None:
-        """Return what takes the part of an upload."""
+        """Return the sink for a part of an upload."""
         return self._transfers.receive(request)
 
     def transfer(self, request: Request) -> Response | Awaitable[Response]:
@@ -129,7 +129,7 @@ class RequestsApi:
             try:
                 content, digest = await self._take_body(exchange, stage, policy, exchange.request.body, upload_id)
             except Refusal:
-                # The same request, sent twice at once: the other one has just used the upload.
+                # The same request was sent twice at once, and the other one has just used the upload.
                 repeated = await self._find_repeated(call, stage, called, upload_id)
                 if repeated is None:
                     raise
@@ -163,7 +163,7 @@ class RequestsApi:
         return there if there is not None and is_same(there.fingerprint, called, "", upload_id) else None
 
     async def _store(self, new: NewRequest, max_stored_bytes: int, upload_id: str) -> tuple[Stored, bool]:
-        """The stored request, and whether it was not there before."""
+        """Return the stored request, and whether it is new."""
         queue = self._queue
         call, digest, _ = new.fingerprint.split(":")
 
@@ -178,7 +178,7 @@ class RequestsApi:
 
         try:
             return await asyncio.shield(queue.database.run(job))
-        except Exception:  # a caller who went away changes nothing: the request may be accepted at this moment
+        except Exception:  # not canceled when the caller disconnects: the request may just be accepted
             if new.body.file:
                 await asyncio.to_thread(queue.files.delete, new.body.file)
             raise
@@ -197,7 +197,7 @@ class RequestsApi:
             queue.check_disk(upload.size)
             try:
                 return await asyncio.to_thread(take_content, queue.files, upload)
-            except FileNotFoundError:  # another request has used it meanwhile
+            except FileNotFoundError:  # another request has used it in the meantime
                 raise unknown from None
         if len(body) > policy.max_body_mb * MB:
             message = f"the body: expected at most {policy.max_body_mb * MB} bytes, got {len(body)}"
@@ -302,7 +302,7 @@ class RequestsApi:
 
 
 def _check_call(call: AsyncCall, policy: Asynchronous, callback: str, upload_id: str) -> None:
-    """Refuse what a caller says of its request.
+    """Check the headers of a call.
 
     Raises:
         Refusal: INVALID_IDENTIFIER, INVALID_CALLBACK or INVALID_UPLOAD.
@@ -319,7 +319,7 @@ def _own(exchange: Exchange, stored: Stored) -> Stored:
     """The request, if it is the caller's.
 
     Raises:
-        Refusal: UNKNOWN_REQUEST: another caller does not learn that it is there.
+        Refusal: UNKNOWN_REQUEST, so that other callers do not learn that it exists.
     """
     if stored.key_id != find_caller(exchange):
         raise _unknown(stored.description.id)
@@ -331,7 +331,7 @@ def _unknown(identifier: str) -> Refusal:
 
 
 def _prefix(exchange: Exchange) -> str:
-    """What stands before the API's own paths in the caller's address: a domain's base path, the stage, or nothing."""
+    """The path before the API's own paths in the caller's address: a domain's base path, the stage, or nothing."""
     path = exchange.request.path
     if exchange.request.method == "POST" and path.endswith(exchange.path):
         return path[: -len(exchange.path)]

@@ -1,7 +1,7 @@
 """The SQLite database of the queue: its tables, and a thread that runs jobs on it in groups.
 
-All workers and commands open the same file. A commit waits for the disk, so jobs that wait together share one.
-docs/decisions/0013-queue.md says why SQLite.
+All workers and commands open the same file. A commit waits for the disk, so waiting jobs share one commit.
+docs/decisions/0013-queue.md explains the choice of SQLite.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ log = logging.getLogger("turnout.requests")
 FILE_NAME = "queue.sqlite3"
 
 MOST_TOGETHER = 64
-"""Jobs in one transaction."""
+"""Most jobs in one transaction."""
 
 BUSY_S = 30.0
-"""How long a transaction waits for another process's."""
+"""How long a transaction waits for one of another process."""
 
 VERSION = 1
-"""Of the tables; a database of another version is refused."""
+"""Version of the tables. A database of another version is rejected."""
 
 TABLES = """
 CREATE TABLE requests (
@@ -125,7 +125,7 @@ class DatabaseError(Exception):
 
 
 def connect(folder: Path) -> sqlite3.Connection:
-    """Open the database in a folder, which is made with it.
+    """Open the database in a folder, and create both if needed.
 
     Raises:
         DatabaseError: it cannot be opened, or another release of Turnout made it.
@@ -154,7 +154,7 @@ def connect(folder: Path) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from opening the database meanwhile: SQLite does not wait for a change to WAL."""
+    """Stop other processes from opening the database during the block: SQLite does not wait for a change to WAL."""
     file = os.open(folder / "open.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -175,7 +175,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection, *, reads: bool = False) -> Iterator[None]:
-    """Run statements in one transaction, which is rolled back where they raise."""
+    """Run statements in one transaction, which is rolled back if they raise an error."""
     connection.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
     try:
         yield
@@ -187,10 +187,10 @@ def transaction(connection: sqlite3.Connection, *, reads: bool = False) -> Itera
 
 
 class Database:
-    """Runs jobs on the database in a thread of its own, which starts with the first; so it may be made before a fork.
+    """Runs jobs on the database in its own thread, which starts with the first job, so it can be created before a fork.
 
     Args:
-        folder: the database's.
+        folder: the database's folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -199,13 +199,13 @@ class Database:
         self._thread: threading.Thread | None = None
 
     def run(self, job: Job[T], *, reads: bool = False, is_durable: bool = True) -> asyncio.Future[T]:
-        """Run a job in a transaction; its result comes when that is committed.
+        """Run a job in a transaction, and return its result when that is committed.
 
         Args:
-            job: must not commit. What it raises undoes what it did and nothing else.
+            job: must not commit. If it raises an error, its own changes are undone and no others.
             reads: whether it changes nothing.
-            is_durable: whether a power cut must not undo it. Jobs that may be undone do not wait for the disk; whatever
-                is committed durably after them makes them durable, too.
+            is_durable: whether it must survive a power cut. Other jobs do not wait for the disk; the next durable
+                commit makes them durable, too.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -216,7 +216,7 @@ class Database:
         return future
 
     def close(self, patience_s: float) -> None:
-        """Finish the jobs that wait, and end the thread."""
+        """Finish the waiting jobs and end the thread."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._jobs.put(None)
@@ -261,7 +261,7 @@ def _run_group(
             try:
                 settled.append((row, row.job(connection), None))
             except sqlite3.OperationalError:
-                raise  # the disk is full, perhaps: it concerns all of them
+                raise  # perhaps a full disk, which affects all of them
             except Exception as error:
                 connection.execute("ROLLBACK TO job")
                 settled.append((row, None, error))
@@ -271,7 +271,7 @@ def _run_group(
 
 @contextlib.contextmanager
 def _durability(connection: sqlite3.Connection, group: list[_Waiting]) -> Iterator[None]:
-    """Let a group's commit not wait for the disk where none of its jobs asks for that."""
+    """Commit a group without waiting for the disk if none of its jobs is durable."""
     waits = any(row.reads or row.is_durable for row in group)
     if not waits:
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -292,16 +292,16 @@ def _settle(future: asyncio.Future[Any], result: Any, problem: BaseException | N
 
 
 OWNERS_FILE = "owners.lock"
-"""Locked by each process that runs requests, a byte for each. The kernel releases a lock when its holder ends, however
-it ends: no clock decides, and a process that stands still for an hour keeps its requests."""
+"""Each process that runs requests locks one byte of this file. The kernel releases the lock when the process ends, in
+whatever way. No timeout is involved: a process that is suspended for an hour keeps its requests."""
 
 
 class QueueOwner:
-    """This process as an owner. Made after a fork, within a transaction, once per process.
+    """This process as an owner of requests. Created after a fork, in a transaction, once per process.
 
     Args:
-        connection: of the queue's database.
-        folder: the queue's.
+        connection: a connection to the queue's database.
+        folder: the queue's folder.
     """
 
     def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
@@ -324,5 +324,5 @@ class QueueOwner:
         return True
 
     def close(self) -> None:
-        """Give up the lock: what this process still owns is for others to take."""
+        """Release the lock, so that other processes take over the remaining requests."""
         os.close(self._file)

@@ -1,4 +1,4 @@
-"""Bodies and answers that are too large for the database, as files that appear whole or not at all."""
+"""Stores bodies and answers that are too large for the database, as files that are written atomically."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from pathlib import Path
 from turnout.gateway.requests.rows import Content
 
 INLINE_BYTES = 16_384
-"""Up to this size content stays in the database: a file of its own costs more than the pages."""
+"""Content up to this size is stored in the database, where it costs less than a file."""
 
 COPIED_BYTES = 1024 * 1024
-"""Of a file that is read in pieces."""
+"""Size of the pieces in which a file is read."""
 
 ABANDONED_S = 3600.0
-"""After which a file that nothing refers to is deleted. A body is stored before its request is."""
+"""Age at which an unreferenced file is deleted. A body is stored before its request."""
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 
 
 class Files:
-    """The folder of all files; safe in several threads and processes at once.
+    """The folder of all files. Several threads and processes may use it at once.
 
     Args:
-        folder: the queue's. Subfolders are made when they are needed.
+        folder: the queue's folder. Subfolders are created when needed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,15 +40,15 @@ class Files:
 
     @staticmethod
     def new_name() -> str:
-        """Return a name that nobody has."""
+        """Return an unused name."""
         return secrets.token_hex(16)
 
     def path(self, name: str) -> Path:
-        """Return where a content lies."""
+        """Return the path of a content."""
         return self._contents / name
 
     def part_path(self, upload: str, number: int) -> Path:
-        """Return where a part of an upload lies."""
+        """Return the path of a part of an upload."""
         return self._parts / upload / str(number)
 
     def temporary_path(self) -> Path:
@@ -57,7 +57,7 @@ class Files:
         return self._temporary / self.new_name()
 
     def keep(self, data: bytes) -> Content:
-        """Store data, small data only in the value that is returned."""
+        """Store data in a file. Small data is only kept in the returned value."""
         if len(data) <= INLINE_BYTES:
             return Content(data, "", len(data))
         path = self.temporary_path()
@@ -71,7 +71,7 @@ class Files:
             raise
 
     def adopt(self, path: Path, size: int) -> Content:
-        """Make a synchronized file of this folder a content."""
+        """Turn a synchronized file in this folder into a content."""
         name = self.new_name()
         self._contents.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.replace(self._contents / name)
@@ -79,20 +79,20 @@ class Files:
         return Content(b"", name, size)
 
     def adopt_part(self, path: Path, upload: str, number: int) -> None:
-        """Make a synchronized file a part of an upload; a part that is there is replaced by its equal."""
+        """Turn a synchronized file into a part of an upload. It replaces an existing part, which has the same bytes."""
         place = self.part_path(upload, number)
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.replace(place)
         sync_folder(place.parent)
 
     def read(self, content: Content) -> bytes:
-        """Return what a content holds."""
+        """Return the bytes of a content."""
         return self.path(content.file).read_bytes() if content.file else content.data
 
     def join(self, upload: str, sizes: Iterable[int]) -> tuple[Content, str] | int:
-        """Join the parts of an upload: the content and its SHA-256, or the number of a part that is missing.
+        """Join the parts of an upload. Return the content and its SHA-256, or the number of a missing part.
 
-        The parts stay until the upload is deleted.
+        The parts remain until the upload is deleted.
         """
         places = [(self.part_path(upload, number), size) for number, size in enumerate(sizes)]
         for number, (place, size) in enumerate(places):
@@ -114,15 +114,15 @@ class Files:
             raise
 
     def delete(self, name: str) -> None:
-        """Delete a content, and the parts of the upload of that name."""
+        """Delete the content, and the parts of the upload, with this name."""
         self.path(name).unlink(missing_ok=True)
         shutil.rmtree(self._parts / name, ignore_errors=True)
 
     def delete_abandoned(self, in_use: Callable[[], Collection[str]], clock: Callable[[], float] = time.time) -> int:
-        """Delete old files that nothing refers to; how many.
+        """Delete old files that nothing refers to, and return their number.
 
         Args:
-            in_use: the names that are referred to; asked after the files were listed.
+            in_use: returns the names that are referred to; called after the files are listed.
             clock: seconds since 1970.
         """
         oldest = clock() - ABANDONED_S

@@ -1,4 +1,4 @@
-"""What is counted and captured of asynchronous runs: as a kind of their own, for a 202 says nothing of the model."""
+"""Counts and captures asynchronous runs, separately from calls, because a 202 says nothing about the model."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def observe_runs(
     deferred: Deferred,
     clock: Callable[[], float] = time.time,
 ) -> Observe:
-    """Counts each run; captures those that reached a model and whose bodies are not files.
+    """Count each run, and capture those that reached a model and whose bodies are not files.
 
     Args:
-        counters: of all workers.
-        project: whose versions redact inputs.
-        plan: whose functions are called.
-        capture: takes a captured line, or None.
+        counters: the counters of all workers.
+        project: the project, whose versions redact inputs.
+        plan: the plan, whose functions are called.
+        capture: called with each captured line, or None.
         deferred: makes the lines.
         clock: seconds since 1970.
     """

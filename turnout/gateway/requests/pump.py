@@ -1,7 +1,7 @@
-"""Runs queued requests in a worker, beside its synchronous calls, which come first.
+"""Runs queued requests in a worker. Its synchronous calls have priority.
 
-A worker begins nothing while one of its synchronous calls waits, and a run takes none of the places that synchronous
-calls have. `MOST_RUNNING` bounds the runs of all workers together.
+A worker starts no run while one of its synchronous calls waits, and a run takes no slot from synchronous calls.
+`MOST_RUNNING` bounds the runs of all workers together.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from turnout.protocol.requests.states import Progress
 log = logging.getLogger("turnout.requests")
 
 LOOK_S = 0.25
-"""Between two looks for what other workers accepted."""
+"""Interval between two checks for requests that other workers accepted."""
 
 CLEAN_S = 30.0
-"""Between two looks for what has expired."""
+"""Interval between two checks for expired requests."""
 
 DELIVERIES = 4
-"""Webhooks that a worker sends at once."""
+"""Most webhooks that a worker sends at once."""
 
 IN_EVENT_BYTES = 4 * 1024 * 1024
-"""The largest body that an event holds; a larger one is a file beside it."""
+"""The largest body inside an event; a larger one is passed as a file."""
 
 OPENING_S = 300.0
-"""Beyond its limit, for opening the function. A run that takes longer is given up."""
+"""Time to open the function, in addition to a run's limit. A run that takes longer is aborted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,11 @@ class FinishedRun:
 
     Args:
         claim: the request.
-        event: of the call.
-        status: of the answer; 502 or 504 where the function gave none.
-        headers: of the answer.
-        body: of the request, where it was part of the event.
-        seconds: that it took.
+        event: the call's event.
+        status: the answer's status; 502 or 504 if the function returned none.
+        headers: the answer's headers.
+        body: the request's body, if it was part of the event.
+        seconds: the run's duration.
     """
 
     claim: Claim
@@ -81,7 +81,7 @@ Observe = Callable[[FinishedRun], None]
 
 @dataclass(frozen=True, slots=True)
 class ServedQueue:
-    """What a worker serves with at this moment; `wrap` is put around the functions for each call."""
+    """The functions and policies that a worker currently uses. `wrap` wraps the functions for each call."""
 
     functions: Functions
     policies: Policies
@@ -93,10 +93,10 @@ class Pump:
     """Runs requests on the event loop of one worker.
 
     Args:
-        queue: of the project.
-        served: returns what the worker serves with.
-        at_once: runs of this worker.
-        most_running: runs of all workers.
+        queue: the project's queue.
+        served: returns the current functions and policies.
+        at_once: most runs of this worker at once.
+        most_running: most runs of all workers at once.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Pump:
         self._clean_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run requests until `stop` is set; then let those that run end. When canceled, give them back."""
+        """Run requests until `stop` is set, then wait for the runs to end. When canceled, queue them again."""
         self._queue.on_kick(self._wake.set)
         stopping = asyncio.ensure_future(stop.wait())
         try:
@@ -142,7 +142,7 @@ class Pump:
             await self._leave()
 
     def _is_needed(self) -> bool:
-        """Whether anybody ever asked this project for an asynchronous request."""
+        """Whether this project accepts asynchronous requests, or has stored some."""
         return (
             self._owner is not None
             or bool(self._served().policies.stages)
@@ -150,7 +150,7 @@ class Pump:
         )
 
     async def _look(self) -> None:
-        """Begin what may begin; see to what others left."""
+        """Start runs, and take over requests of processes that have ended."""
         queue = self._queue
         try:
             if self._owner is None:
@@ -191,10 +191,10 @@ class Pump:
             most_running=self._most_running,
             max_stored_bytes=served.policies.max_stored_bytes,
         )
-        return await database.run(claimed, is_durable=False)  # what a power cut undoes is begun again
+        return await database.run(claimed, is_durable=False)  # a run whose start a power cut undoes is started again
 
     async def _take_over(self, now: float) -> None:
-        """Queue again what processes ran that have ended."""
+        """Queue again the requests of processes that have ended."""
         owner, database = self._owner, self._queue.database
         assert owner is not None
         if await database.run(lambda connection: store.find_gone(connection, owner.is_gone), reads=True):
@@ -203,7 +203,7 @@ class Pump:
                 log.warning("%d asynchronous requests were taken over from a process that ended", taken)
 
     async def _call_back(self, now: float) -> None:
-        """Send the webhooks that are due, beside everything else."""
+        """Send the due webhooks in the background."""
         room = DELIVERIES - len(self._deliveries)
         database = self._queue.database
         if room <= 0 or not await database.run(lambda connection: store.has_callback(connection, now), reads=True):
@@ -261,7 +261,7 @@ class Pump:
             served.observe(FinishedRun(claim, event, answer.status or 502, answer.headers, body, loop.time() - started))
 
     def _make_event(self, claim: Claim, functions: Functions, answer_file: Path) -> tuple[dict[str, Any] | None, bytes]:
-        """The event of a run, and the body as far as the event holds it; None where it cannot hold it."""
+        """The event of a run, and the body if the event contains it. None if the body is too large for the function."""
         event = orjson.loads(claim.event)
         draw = event["turnout"]["draw"]
         takes_files = functions.takes_files
@@ -287,7 +287,7 @@ class Pump:
             return Invocation(None, "timed_out", f"{claim.function}: no response within its timeout of {timeout_s:g} s")
 
     async def _read(self, claim: Claim, invocation: Invocation, answer_file: Path) -> tuple[Outcome, StoredAnswer]:
-        """What a call came to; its answer is stored by then."""
+        """Store the answer of a call, and return its outcome."""
         if invocation.error is not None or invocation.answer is None:
             return _without_answer(claim, invocation)
         given = dict(invocation.answer)
@@ -347,7 +347,7 @@ def _without_answer(claim: Claim, invocation: Invocation) -> tuple[Outcome, Stor
     code = {"timed_out": "TIMED_OUT", "unknown_function": "UNKNOWN_VERSION", "too_large": "ANSWER_TOO_LARGE"}
     sentence = {
         "timed_out": "the run took longer than the version's timeout",
-        "unknown_function": "the version is not served any more",
+        "unknown_function": "the version is no longer served",
         "too_large": "the answer is larger than a function's answer may be",
     }.get(error, "the function failed or returned a malformed response")
     failure = {"error": sentence, "code": code.get(error, "FUNCTION_FAILED"), "details": {"attempt": claim.attempt}}
@@ -363,7 +363,7 @@ def _too_large_for_isolated(claim: Claim) -> StoredAnswer:
 
 
 def _read_failure(status: int, body: bytes) -> dict[str, Any]:
-    """The error that an answer holds, in the API's shape whatever it holds."""
+    """The error in an answer, in the format of the API's errors for any body."""
     with suppress(orjson.JSONDecodeError):
         said = orjson.loads(body)
         if isinstance(said, dict) and isinstance(said.get("error"), str):

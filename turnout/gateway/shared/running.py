@@ -13,7 +13,7 @@ PLACES = 64
 FULL = -1
 
 MOST_DEATHS = 2
-"""Workers that a function may end; then it is not served any more."""
+"""Workers that a function may crash before it is no longer served."""
 
 
 def key_of(name: str) -> int:

@@ -1,4 +1,4 @@
-"""Versions that end workers: counted, and not served any more after the second time.
+"""Counts the workers that each version crashed. After the second crash the version is no longer served.
 
 A worker that ends while one function runs was ended by it. While several run each of them is suspected, and from then
 on only one of the suspected runs at a time in each worker: the next end shows which it is.
@@ -82,5 +82,5 @@ class Deaths:
 
 def _sentence(name: str, count: int) -> str:
     if count >= MOST_DEATHS:
-        return f"{name} has ended {count} workers and is not served any more; `turnout serve --isolated` can serve it"
-    return f"{name} may have ended a worker; after another one it is not served any more"
+        return f"{name} crashed {count} workers and is no longer served; `turnout serve --isolated` can serve it"
+    return f"{name} may have crashed a worker; after a second crash it is no longer served"
