@@ -179,7 +179,7 @@ def test_old_pip_installs_a_lock_behind_the_index_only_with_its_extras(tmp_path:
 def test_a_converters_lock_pins_what_it_asks_for_with_hashes(path: Path) -> None:
     pinned = read_lock(path.with_suffix(".lock").relative_to(ROOT).as_posix())
     assert {canonicalize_name(Requirement(line).name) for line in path.read_text().split()} <= pinned.keys()
-    assert all(row.version and row.hashes for row in pinned.values())
+    assert all(package.version and package.hashes for package in pinned.values())
 
 
 def test_targets_of_make_that_are_named_are_there_and_listed() -> None:

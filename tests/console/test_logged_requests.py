@@ -167,8 +167,16 @@ def test_two_versions_are_compared(stack: Stack) -> None:
     assert (report["compared"], report["agreed"], report["problem"]) == (5, 3, "")
     assert report["shown"][0]["outputs"][0]["rows"][0]["values"] == [4.0, 8.0]
     assert report["capture"]["file"] == "logs of stack live, the latest 5 requests"
-    assert "in the logs of 2 of 2 functions" not in report["logs"]
-    assert "No log group was found for shop-live_echo_v1" in report["logs"]
+    assert "in the logs of 2 of 2 functions" not in report["notes"]
+    assert "No log group was found for shop-live_echo_v1" in report["notes"]
+
+
+def test_redacted_requests_are_not_compared(stack: Stack) -> None:
+    log_lines(stack.logs, "shop-live_echo_v1", [line_of(sample(1)), line_of(sample(2))])
+    log_lines(stack.logs, "shop-live_echo_v2", [line_of(sample(3, "v2"))])
+    *_, report = stack.answers().compare({"stage": "prod", "model": "echo", "canary": "v2", "baseline": "v1"})
+    assert report["compared"] == 1
+    assert report["notes"].endswith("2 requests were kept redacted (`capture.redact`) and not sent again.")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from turnout.console.kept_requests import (
     describe_sources,
     find_kept,
     read_kept,
+    redacted_inputs,
 )
 from turnout.console.replays import MOST_SENT, Comparing, compare, send_again
 from turnout.console.subject import Subject
@@ -83,10 +84,15 @@ class KeptAnswers:
         chosen = replace(filter_of(query, of="of_"), model=comparing.model)
         kept = read_kept(self._subject, chosen)
         wanted = [kept_request for kept_request in kept.requests if chosen.wants(kept_request.sample)]
+        whole = [kept_request for kept_request in wanted if not redacted_inputs(self._subject, kept_request)]
+        notes = [kept.logs] if kept.logs else []
+        if left_out := len(wanted) - len(whole):
+            were = "request was" if left_out == 1 else "requests were"
+            notes.append(f"{left_out:,} {were} kept redacted (`capture.redact`) and not sent again.")
         limit = query.get("limit", str(MOST_SENT))
         if not (limit.isascii() and limit.isdigit() and len(limit) < 5 and 0 < int(limit) <= MOST_SENT):
             raise WishError(400, f"`limit` must be a number from 1 to {MOST_SENT:,}.")
-        return compare(self._subject, wanted, comparing, int(limit), kept.logs)
+        return compare(self._subject, whole, comparing, int(limit), " ".join(notes))
 
     def _find(self, query: Query) -> KeptRequest:
         self._check_place()

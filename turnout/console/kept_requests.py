@@ -227,18 +227,24 @@ def describe_body(subject: Subject, kept: KeptRequest) -> dict[str, Any]:
     is_binary = sample.header_length is not None
     shown = sample.body[: sample.header_length] if is_binary else sample.body
     text = shown[:MOST_SHOWN_BYTES].decode(errors="replace")
-    redacted: tuple[str, ...] = ()
-    for model in subject.project().manifest.models:
-        for version in model.versions:
-            if (model.name, version.name) == (sample.model, sample.version) and version.capture is not None:
-                redacted = tuple(version.capture.redact)
     return {
         **describe_kept(kept),
         "body": text,
         "is_cut": len(shown) > MOST_SHOWN_BYTES,
         "binary_bytes": len(sample.body) - len(shown),
-        "redacted": sorted(redacted),
+        "redacted": redacted_inputs(subject, kept),
     }
+
+
+def redacted_inputs(subject: Subject, kept: KeptRequest) -> list[str]:
+    """The inputs whose values were removed when the request was kept. Samples for a canary are whole."""
+    if kept.source == "sample":
+        return []
+    name = (kept.sample.model, kept.sample.version)
+    for version in subject.project().manifest.versions:
+        if (version.model, version.name) == name and version.capture is not None:
+            return sorted(version.capture.redact)
+    return []
 
 
 def _sampled(subject: Subject) -> Iterator[KeptRequest]:

@@ -87,7 +87,7 @@ def send_again(subject: Subject, kept: KeptRequest, stage: str, version: str) ->
 
 
 def compare(
-    subject: Subject, rows: Sequence[KeptRequest], comparing: Comparing, most: int = MOST_SENT, logs: str = ""
+    subject: Subject, rows: Sequence[KeptRequest], comparing: Comparing, most: int = MOST_SENT, notes: str = ""
 ) -> Generator[dict[str, Any]]:
     """Send requests to both versions. Yield the progress after each request, and the report at the end.
 
@@ -96,7 +96,7 @@ def compare(
         rows: the model's requests, newest first.
         comparing: the two versions.
         most: the number of requests to send, beginning with the newest.
-        logs: a message about the logs on AWS that the requests are from.
+        notes: which requests these are and which were left out, as sentences.
     """
     model, canary, baseline = comparing.model, comparing.canary, comparing.baseline
     chosen = [kept for kept in rows if kept.sample.model == model][:most][::-1]
@@ -139,7 +139,7 @@ def compare(
         "shown": shown,
         "html": render_report(summary, origin, floor=None),
         "command": command_of(subject, comparing, sending.url),
-        "logs": logs,
+        "notes": notes,
         "problem": "" if summary.compared else problem,
     }
 

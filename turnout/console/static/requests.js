@@ -186,6 +186,7 @@ function Report({ report }) {
   return html`<div class="report" role="status">
     <p class="verdict">${share}</p>
     ${report.problem && html`<p class="problem">${report.problem}</p>`}
+    ${report.notes && html`<p class="muted small">${report.notes}</p>`}
     <div class="wide" tabindex="0"><table>
       <thead><tr><th>Version</th><th class="number">Requests</th><th class="number">Errors</th><th class="number">p50 ms</th><th class="number">p95 ms</th><th class="number">p99 ms</th></tr></thead>
       <tbody>${report.versions.map((/** @type {any} */ row) => html`<tr><th scope="row">${row.version}</th><td class="number">${count(row.requests)}</td><td class="number">${count(row.errors)}</td><td class="number">${ms(row.p50_ms)}</td><td class="number">${ms(row.p95_ms)}</td><td class="number">${ms(row.p99_ms)}</td></tr>`)}</tbody>
