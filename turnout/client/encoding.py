@@ -1,4 +1,4 @@
-"""Arrays as an inference's body: JSON while they are small, else the binary form of the Open Inference Protocol."""
+"""Encodes arrays as a request's body: small ones as JSON, others in the binary form of the Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BINARY_BYTES = 16_384
 
 @dataclass(frozen=True, slots=True)
 class EncodedRequest:
-    """A body, and the headers that say how to read it."""
+    """A body, and the headers that describe its format."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -32,13 +32,13 @@ def encode_request(
     *,
     binary_bytes: int = BINARY_BYTES,
 ) -> EncodedRequest:
-    """Return the request of some inputs.
+    """Return the request for some inputs.
 
     Args:
-        inputs: name -> array, or what numpy makes one of.
-        datatypes: input -> its datatype as the version declares it. Arrays of another one are converted where no kind
-            of number is lost; an input that is not named is sent as it is.
-        outputs: the outputs that are wanted; all where empty.
+        inputs: name -> array, or a value that numpy can convert to one.
+        datatypes: input -> the datatype that the version declares. Arrays of another datatype are converted if the
+            kind of number allows it; an input that is not named is sent unchanged.
+        outputs: the outputs to return; all if empty.
         binary_bytes: see `BINARY_BYTES`.
 
     Raises:
@@ -68,7 +68,7 @@ def encode_request(
 
 
 def prepare_array(name: str, values: Any, declared: str) -> tuple[Array, str]:
-    """Return an array, and the datatype that it is sent as.
+    """Return an array and the datatype to send it as.
 
     Raises:
         TypeError: it cannot be sent.
@@ -78,7 +78,7 @@ def prepare_array(name: str, values: Any, declared: str) -> tuple[Array, str]:
         array = array.astype(object)
     if declared in DATATYPES and declared not in {"BYTES", "BF16"}:
         wanted = DATATYPES[declared].dtype
-        # What a Python list holds has no dtype of its own: any conversion that keeps whole numbers whole will do.
+        # The items of a Python list have no dtype: any conversion that keeps whole numbers whole is fine.
         is_number = array.dtype.kind in "iufb" and wanted.kind in {"f", array.dtype.kind}
         if array.dtype != wanted:
             if not (np.can_cast(array.dtype, wanted, "same_kind") or is_number):

@@ -1,4 +1,4 @@
-"""Makes a stored request of a call, and checks what the caller says of it."""
+"""Turns a call into a stored request, and checks its identifier and callback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from turnout.protocol.requests.refusals import Refusal
 from turnout.protocol.requests.states import accept
 
 SAME_HEADERS = ("content-type", "accept", "content-encoding", "inference-header-content-length", "x-turnout-version")
-"""Headers that make another request of the same body."""
+"""Headers that distinguish requests with the same body."""
 
 
 SECRET_HEADERS = frozenset({"x-api-key", "authorization", "x-amz-security-token", "cookie"})
@@ -31,9 +31,9 @@ SECRET_HEADERS = frozenset({"x-api-key", "authorization", "x-amz-security-token"
 
 @dataclass(frozen=True, slots=True)
 class CallFingerprint:
-    """What makes two requests the same: how they call, and their body, or the upload that was it.
+    """Identifies equal requests: by their call, and by their body or the upload that was used as it.
 
-    An upload is gone once it is a body, so that a caller who repeats its request names one that is not there.
+    An upload is deleted once it is used, so a caller who repeats a request names an upload that no longer exists.
     """
 
     call: str
@@ -45,20 +45,20 @@ class CallFingerprint:
 
 
 def fingerprint_call(call: AsyncCall, callback: str) -> str:
-    """Return the part of a fingerprint that the body has nothing to do with."""
+    """Return the part of a fingerprint that does not depend on the body."""
     headers = {name.lower(): value for name, value in call.event["headers"].items()}
     said = [call.path, callback, *(headers.get(name, "") for name in SAME_HEADERS)]
     return hashlib.sha256("\n".join(said).encode(errors="surrogatepass")).hexdigest()
 
 
 def is_same(stored: str, call: str, body: str, upload: str) -> bool:
-    """Whether a request is the one whose fingerprint is stored; `body` is empty where it is not known any more."""
+    """Whether a request has the stored fingerprint. `body` is empty if it is no longer known."""
     parts = stored.split(":")
     return parts[0] == call and ((bool(body) and parts[1] == body) or (bool(upload) and parts[2] == upload))
 
 
 def check_identifier(identifier: str) -> None:
-    """Refuse what no request can be called.
+    """Reject an invalid identifier.
 
     Raises:
         Refusal: INVALID_IDENTIFIER.
@@ -68,7 +68,7 @@ def check_identifier(identifier: str) -> None:
 
 
 def check_callback(address: str, policy: Asynchronous) -> None:
-    """Refuse an address that the stage sends no results to.
+    """Reject an address to which the stage sends no results.
 
     Raises:
         Refusal: INVALID_CALLBACK.
@@ -93,7 +93,7 @@ def check_callback(address: str, policy: Asynchronous) -> None:
 
 
 def _check_literal(host: str, policy: Asynchronous) -> None:
-    """Refuse a private address that stands in the callback itself; others show when the name is resolved."""
+    """Reject a private address in the callback itself. Others are found when the name is resolved."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -106,7 +106,7 @@ def _check_literal(host: str, policy: Asynchronous) -> None:
 
 
 def find_caller(exchange: Exchange) -> str:
-    """Return whose request it is; empty where anybody may call.
+    """Return the caller who owns the request; empty if anyone may call the stage.
 
     A consumer's, whichever of its keys it sends; an API key's; whoever signed the request, or the subject of its token.
     """
@@ -117,7 +117,7 @@ def find_caller(exchange: Exchange) -> str:
 
 
 def _without_key(event: dict[str, Any]) -> dict[str, Any]:
-    """The event without the caller's API key or token, which must not lie on the disk. Their ids stay."""
+    """The event without the caller's API key or token, which must not be stored. Their ids remain."""
     context = event["requestContext"]
     return {
         **event,
@@ -140,10 +140,10 @@ def make_request(
     callback: str,
     now: float,
 ) -> NewRequest:
-    """Return what is stored of a call."""
+    """Return the request to store for a call."""
     exchange = call.exchange
     model, version = called_by(call.target.function, call.path)
-    # Routers choose by this number, so that each run of the request chooses alike.
+    # Routers choose by this number, so each run of the request makes the same choice.
     draw = random.random()  # noqa: S311
     event = {**_without_key(call.event), "body": None, "isBase64Encoded": False, "turnout": {"draw": draw}}
     return NewRequest(

@@ -1,4 +1,4 @@
-"""What a project says of asynchronous requests, as the queue needs it."""
+"""A project's settings for asynchronous requests, as the queue needs them."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from turnout.protocol.naming import split_function_name
 MB = 1024 * 1024
 
 SYNCHRONOUS_S = INTEGRATION_TIMEOUT_MS / 1000
-"""How long a run may take of a version that does not say `async: true`."""
+"""Time limit of a run of a version without `async: true`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """What the plan that is served says.
+    """The settings of the served plan.
 
     Args:
-        stages: name -> how it treats asynchronous requests, of those that accept them.
-        timeouts_s: function -> how long a run may take.
+        stages: name of a stage that accepts asynchronous requests -> its settings.
+        timeouts_s: function -> time limit of a run.
     """
 
     stages: Mapping[str, Asynchronous] = field(default_factory=dict)
     timeouts_s: Mapping[str, float] = field(default_factory=dict)
 
     def timeout_s(self, function: str) -> float:
-        """How long a run of a function may take."""
+        """Time limit of a run of a function."""
         return self.timeouts_s.get(function, SYNCHRONOUS_S)
 
     @property
     def max_stored_bytes(self) -> dict[str, int]:
-        """Stage -> what it may store."""
+        """Stage -> the bytes that it may store."""
         return {name: stage.max_stored_mb * MB for name, stage in self.stages.items()}
 
 
@@ -54,7 +54,7 @@ def _timeout_s(function: Function) -> float:
 
 
 def called_by(function: str, path: str) -> tuple[str, str]:
-    """Return the model and the version that a call reaches, each empty where only a router will tell."""
+    """Return the model and the version that a call reaches, each empty if a router decides it."""
     model, version = split_function_name(function)
     if version == "router":
         version = ""

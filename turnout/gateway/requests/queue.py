@@ -1,4 +1,4 @@
-"""The queue as a process has it: its folder, database, files, secret and clock. May be made before a fork."""
+"""The queue of one process: its folder, database, files, secret and clock. It can be created before a fork."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from turnout.gateway.requests.signing import load_secret
 from turnout.protocol.requests.refusals import Refusal
 
 FOLDER = "requests"
-"""Of the queue, in `.turnout`."""
+"""Name of the queue's folder in `.turnout`."""
 
 LEAST_FREE_BYTES = 256 * 1024 * 1024
-"""What is left free on the disk."""
+"""Bytes to leave free on the disk."""
 
 
 class Queue:
-    """What everything in this room works with.
+    """The state that this package's modules share.
 
     Args:
-        folder: made when the first request comes.
+        folder: the queue's folder, created with the first request.
         clock: seconds since 1970.
     """
 
@@ -40,19 +40,19 @@ class Queue:
 
     @cached_property
     def secret(self) -> str:
-        """The project's secret, made when it is first needed. Reads a file."""
+        """The project's secret, created when it is first needed. Reads a file."""
         return load_secret(self.folder)
 
     def on_kick(self, kick: Callable[[], None]) -> None:
-        """Call it whenever there is something new to run."""
+        """Set the function to call when there is something new to run."""
         self._kick = kick
 
     def kick(self) -> None:
-        """Say that there is something new to run."""
+        """Signal that there is something new to run."""
         self._kick()
 
     def check_disk(self, size: int) -> None:
-        """Refuse what would fill the disk.
+        """Reject a body that would fill the disk.
 
         Raises:
             Refusal: STORAGE_FULL.
@@ -66,7 +66,7 @@ class Queue:
 
 @contextmanager
 def refusing_when_full() -> Iterator[None]:
-    """Turn the errors of a full disk into a refusal.
+    """Convert the errors of a full disk to a refusal.
 
     Raises:
         Refusal: STORAGE_FULL.

@@ -12,7 +12,7 @@ from turnout.protocol.requests.description import Description
 from turnout.protocol.requests.states import Progress, RequestState
 
 ROW_BYTES = 2048
-"""What a request takes beside its event, its body and its answer."""
+"""Size of a request without its event, its body and its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Content:
     """A body or an answer: in the database, or in a file of the queue's folder.
 
     Args:
-        data: the bytes, where `file` is empty.
+        data: the bytes, if `file` is empty.
         file: the file's name.
         size: in bytes.
     """
@@ -32,25 +32,25 @@ class Content:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRequest:
-    """What is accepted.
+    """A request to store.
 
     Args:
         id: its identifier.
-        stage: that accepts it.
-        key_id: of the caller's API key; empty for none.
+        stage: the stage that accepts it.
+        key_id: the identifier of the caller's API key, or empty.
         fingerprint: equal for equal requests.
-        progress: where it starts.
-        function: to call.
-        alias: of the function.
-        is_canary: the share that was drawn.
-        model: that it calls, where the path tells.
-        version: the same.
-        path: of the call, without the stage.
+        progress: its initial progress.
+        function: the function to call.
+        alias: the function's alias.
+        is_canary: whether it was drawn for the canary.
+        model: the model that it calls, if the path names it.
+        version: the version that it calls, if the path names it.
+        path: the path of the call, without the stage.
         event: the proxy event without its body, as JSON.
         body: the body.
         max_answer_bytes: the largest answer.
-        callback: address of the webhook, or empty.
-        callback_private: whether that may be a private one.
+        callback: the webhook's address, or empty.
+        callback_private: whether the webhook may have a private address.
     """
 
     id: str
@@ -72,13 +72,13 @@ class NewRequest:
 
     @property
     def size(self) -> int:
-        """What it counts for."""
+        """The bytes that it counts toward the stage's limit."""
         return ROW_BYTES + len(self.event) + self.body.size
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A request that this process is to run, and may finish as long as nobody has taken it over."""
+    """A request that this process runs, and may finish unless another process has taken it over."""
 
     seq: int
     owner: int
@@ -95,15 +95,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """What a run came to.
+    """The result of a run.
 
     Args:
-        status: HTTP status; 0 where the function gave no answer.
-        headers: of the answer.
+        status: the HTTP status; 0 if the function returned no answer.
+        headers: the answer's headers.
         content: the answer's body.
-        sha256: its digest.
-        version: that answered, where the answer tells.
-        failure: the error in the API's shape, of a run that failed.
+        sha256: the body's digest.
+        version: the version that answered, if the answer names it.
+        failure: for a run that failed, the error in the format of the API's errors.
     """
 
     status: int = 0
@@ -116,17 +116,17 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A stored request, its body and event aside.
+    """A stored request without its body and event.
 
     Args:
         seq: its place in the queue.
-        progress: how far it has come.
-        key_id: of the caller's API key.
-        fingerprint: of the request.
-        description: what its caller may know, but for the answer's address.
-        answer: of an ended one.
-        function: that it calls.
-        body_bytes: size of its body.
+        progress: its progress.
+        key_id: the identifier of the caller's API key.
+        fingerprint: equal for equal requests.
+        description: everything that its caller may see, except for the answer's address.
+        answer: the answer, if it has ended.
+        function: the function that it calls.
+        body_bytes: the size of its body.
     """
 
     seq: int
@@ -154,7 +154,7 @@ PROGRESS = (
 
 
 def read_progress(row: sqlite3.Row) -> Progress:
-    """The progress of a row."""
+    """Read the progress from a row."""
     values = {name: row[name] for name in PROGRESS}
     return Progress(**{**values, "state": RequestState(values["state"])})
 
@@ -165,7 +165,7 @@ def progress_values(progress: Progress) -> dict[str, Any]:
 
 
 def read_stored(row: sqlite3.Row) -> Stored:
-    """The request of a row."""
+    """Read the request from a row."""
     headers = tuple((str(name), str(value)) for name, value in json.loads(row["headers"]))
     content_type = next((value for name, value in headers if name.lower() == "content-type"), "")
     failure = json.loads(row["failure"])

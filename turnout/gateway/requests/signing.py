@@ -1,4 +1,4 @@
-"""Signed addresses of bodies and answers, and signatures of webhooks: whoever has one needs no key."""
+"""Signed addresses of bodies and answers, which work without an API key, and signatures of webhooks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from urllib.parse import urlencode
 SECRET_FILE = "secret"  # noqa: S105 - a file's name
 
 SIGNATURE_HEADER = "x-turnout-signature"
-"""Of a webhook: `t=SECONDS,v1=HEX`, HMAC-SHA256 of `SECONDS.BODY`."""
+"""Header of a webhook: `t=SECONDS,v1=HEX`, the HMAC-SHA256 of `SECONDS.BODY`."""
 
 
 def load_secret(folder: Path) -> str:
-    """Return the secret of this project, made once; several processes may ask at the same time."""
+    """Return the secret of this project, and create it if needed. Several processes may do so at the same time."""
     path = folder / SECRET_FILE
     with contextlib.suppress(FileNotFoundError):
         return path.read_text().strip()
@@ -43,7 +43,7 @@ def sign_address(secret: str, method: str, path: str, expires: float, size: int)
 
 
 def check_address(secret: str, method: str, path: str, query: Mapping[str, str], now: float) -> int | None:
-    """Return the size that a signed address allows; None where it allows nothing, or no longer."""
+    """Return the size that a signed address allows; None if the address is invalid or has expired."""
     expires, size = query.get("expires", ""), query.get("bytes", "")
     for text in (expires, size):
         if not (text.isascii() and text.isdigit() and len(text) < 16):
@@ -67,5 +67,5 @@ def sign_webhook(secret: str, body: bytes, now: float) -> str:
 
 
 def webhook_secret(secret: str) -> str:
-    """Return the secret that webhooks are signed with, which their receivers know: it allows no addresses."""
+    """Return the secret that signs webhooks. Receivers know it, so it cannot sign addresses."""
     return hmac.new(secret.encode(), b"webhooks", hashlib.sha256).hexdigest()

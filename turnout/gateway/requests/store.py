@@ -1,4 +1,4 @@
-"""What is done to the queue, each a job for one transaction: read a row, take a step of `states`, write it."""
+"""The operations on the queue, each a job for one transaction: read a row, apply a step of `states`, write it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from turnout.protocol.requests.refusals import Refusal
 from turnout.protocol.requests.states import Progress, RequestState
 
 MOST_WAITING = 100_000
-"""Requests of a stage that wait. More get a 503."""
+"""Most waiting requests of a stage. Further requests get a 503."""
 
 _STORED = "SELECT * FROM requests WHERE stage = ? AND id = ?"
 
@@ -33,8 +33,8 @@ def accept(connection: sqlite3.Connection, new: NewRequest, max_stored_bytes: in
     Args:
         connection: in a transaction.
         new: the request.
-        max_stored_bytes: of its stage.
-        upload: whose content its body is; the upload is gone with it.
+        max_stored_bytes: the stage's limit.
+        upload: the upload whose content is the request's body, or empty. It is deleted.
 
     Raises:
         Refusal: IDENTIFIER_TAKEN, QUEUE_FULL, STORAGE_FULL or UNKNOWN_UPLOAD.
@@ -72,7 +72,7 @@ def accept(connection: sqlite3.Connection, new: NewRequest, max_stored_bytes: in
 def check_room(
     connection: sqlite3.Connection, stage: str, size: int, max_stored_bytes: int, *, waiting: bool = False
 ) -> None:
-    """Refuse what there is no room for.
+    """Reject a request that exceeds the stage's limits.
 
     Raises:
         Refusal: QUEUE_FULL or STORAGE_FULL.
@@ -90,7 +90,7 @@ def check_room(
 
 
 def find(connection: sqlite3.Connection, stage: str, identifier: str) -> Stored | None:
-    """The request of an identifier, or None."""
+    """The request with an identifier, or None."""
     row = connection.execute(_STORED, (stage, identifier)).fetchone()
     return None if row is None else read_stored(row)
 
@@ -104,7 +104,7 @@ def stages_of(connection: sqlite3.Connection, identifier: str) -> list[str]:
 def list_requests(
     connection: sqlite3.Connection, *, stages: Collection[str] = (), wanted: Collection[str] = (), most: int = 1000
 ) -> list[Stored]:
-    """The newest requests first; only those of some stages or states where these are named."""
+    """List requests, newest first, of the named stages and states, or of all."""
     clauses, values = [], []
     for column, names in (("stage", stages), ("state", wanted)):
         if names:
@@ -119,7 +119,7 @@ def list_requests(
 
 
 def cancel(connection: sqlite3.Connection, stage: str, identifier: str, now: float) -> Stored | None:
-    """Cancel a request that has not begun; None where it is not there.
+    """Cancel a request that has not begun. Return None if it does not exist.
 
     Raises:
         StepError: it has begun, or ended.
@@ -132,7 +132,7 @@ def cancel(connection: sqlite3.Connection, stage: str, identifier: str, now: flo
 
 
 def redrive(connection: sqlite3.Connection, stage: str, identifier: str, now: float) -> Stored | None:
-    """Queue a request again that ended without an answer; None where it is not there.
+    """Requeue a request that ended without an answer. Return None if it does not exist.
 
     Raises:
         StepError: it has not ended, or has an answer.
@@ -172,9 +172,9 @@ def claim(
         connection: in a transaction.
         owner: this process's number.
         now: the time.
-        most: how many to begin at most.
-        most_running: how many may run in all processes together.
-        max_stored_bytes: stage -> what it may store; a stage that stores more begins nothing.
+        most: the largest number of runs to begin.
+        most_running: the largest number of runs in all processes.
+        max_stored_bytes: stage -> its limit. A stage over its limit begins no runs.
     """
     running = connection.execute("SELECT count(*) FROM requests WHERE state = 'running'").fetchone()[0]
     room = min(most, most_running - running)
@@ -220,13 +220,13 @@ def finish(
     answer: StoredAnswer,
     now: float,
 ) -> bool:
-    """Take the step that ends a run and keep its answer; False where somebody has taken the request over.
+    """End a run and store its answer. Return False if another process has taken over the request.
 
     Args:
         connection: in a transaction.
         claimed: the run.
-        step: what becomes of the request.
-        answer: kept where the request has ended, or as the reason of the last failure.
+        step: the step that ends it.
+        answer: stored if the request has ended, or as the reason of the last failure.
         now: the time.
     """
     row = connection.execute(
@@ -257,13 +257,13 @@ def finish(
 
 
 def find_gone(connection: sqlite3.Connection, is_gone: Callable[[int], bool]) -> list[int]:
-    """Return the owners of running requests that have ended."""
+    """Return the owners that have ended but still own running requests."""
     owners = [row[0] for row in connection.execute("SELECT DISTINCT owner FROM requests WHERE state = 'running'")]
     return sorted(owner for owner in owners if is_gone(owner))
 
 
 def take_from_gone(connection: sqlite3.Connection, is_gone: Callable[[int], bool], now: float) -> int:
-    """End the runs of processes that have ended; how many there were."""
+    """End the runs of processes that have ended, and return their number."""
     taken = 0
     for owner in find_gone(connection, is_gone):
         rows = connection.execute("SELECT * FROM requests WHERE state = 'running' AND owner = ?", (owner,)).fetchall()
@@ -283,14 +283,14 @@ def take_from_gone(connection: sqlite3.Connection, is_gone: Callable[[int], bool
 
 
 def give_back_all(connection: sqlite3.Connection, owner: int, now: float) -> None:
-    """Queue again what a process runs that is about to stop."""
+    """Queue again the requests that a stopping process runs."""
     for row in connection.execute("SELECT * FROM requests WHERE state = 'running' AND owner = ?", (owner,)).fetchall():
         _write(connection, row["seq"], states.give_back(read_progress(row), now), owner=0)
     connection.execute("DELETE FROM owners WHERE id = ?", (owner,))
 
 
 def expire(connection: sqlite3.Connection, now: float, most: int = 500) -> list[str]:
-    """End what waited too long, delete what nobody asks for any more; the files that may be deleted."""
+    """Expire requests that waited too long, delete old ones, and return the files that can be deleted."""
     late = connection.execute(
         "SELECT * FROM requests WHERE expires <= ? AND state = 'queued' LIMIT ?", (now, most)
     ).fetchall()
@@ -342,7 +342,7 @@ def files_in_use(connection: sqlite3.Connection) -> set[str]:
 
 
 def _calls_back(row: sqlite3.Row, after: Progress, now: float) -> dict[str, Any]:
-    """Columns that make the webhook due, where there is one and the request has ended."""
+    """Columns that make the webhook due, if the request has one and has ended."""
     if not row["callback"] or not after.has_ended or after.state is RequestState.CANCELED:
         return {}
     return {"callback_state": "waiting", "callback_tries": 0, "callback_at": now}

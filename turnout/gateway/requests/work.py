@@ -1,4 +1,4 @@
-"""The pump of one worker, put together."""
+"""Assembles and runs the pump of one worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from turnout.gateway.requests.queue import Queue
 
 
 def most_running(processors: int) -> int:
-    """How many asynchronous runs all workers have together: half of the processors are for synchronous calls."""
+    """The most asynchronous runs of all workers together. Half of the processors remain for synchronous calls."""
     return max(1, processors // 2)
 
 
