@@ -20,26 +20,26 @@ from turnout.protocol.requests.states import ENDED, RequestState
 from turnout.protocol.tensors.datatypes import Array
 
 UPLOAD_BYTES = 4 * 1024 * 1024
-"""From this size on an asynchronous body is uploaded; API Gateway takes 10 MB and its functions less."""
+"""Asynchronous bodies of this size or more are uploaded. API Gateway accepts 10 MB, and its functions less."""
 
 FIRST_POLL_S, LONGEST_POLL_S, POLL_GROWTH = 0.1, 5.0, 1.5
-"""Between two looks at a request's state."""
+"""Interval between two checks of a request's state."""
 
 RANGE_BYTES = 8 * 1024 * 1024
-"""Of one piece of a download, which is what is fetched again after a failure."""
+"""Size of one piece of a download. After a failure, the piece is fetched again."""
 
 TRIES = 5
-"""Of one piece, or of a part of an upload."""
+"""Attempts for one piece of a download, or one part of an upload."""
 
 
 class ApiError(Exception):
-    """The API refused a request, or the request failed.
+    """The API rejected a request, or the request failed.
 
     Args:
-        status: HTTP status.
-        code: of the error; empty for API Gateway's own.
-        message: a sentence.
-        details: of the error.
+        status: the HTTP status.
+        code: the error's code; empty for API Gateway's own errors.
+        message: the error's message.
+        details: the error's details.
     """
 
     def __init__(self, status: int, code: str, message: str, details: Mapping[str, Any] | None = None) -> None:
@@ -52,12 +52,12 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class InferenceResult:
-    """What a version answered.
+    """The answer of a version.
 
     Args:
         outputs: name -> array.
-        model: that answered.
-        version: that answered.
+        model: the model that answered.
+        version: the version that answered.
         share: `baseline` or `canary`.
     """
 
@@ -68,18 +68,18 @@ class InferenceResult:
 
 
 class Client:
-    """Calls the models of one stage. Not for several threads at once.
+    """Calls the models of one stage. Not thread-safe.
 
     Args:
-        url: address of the server, with the path that comes before the stage.
-        stage: the stage's name; empty for the default one.
-        api_key: sent as `x-api-key`, where it is not empty.
+        url: the server's address, with the path before the stage.
+        stage: the stage's name; empty for the default stage.
+        api_key: sent as `x-api-key` unless it is empty.
         timeout_s: how long an answer may take.
-        sleep: waits between two looks at a request.
+        sleep: waits between two checks of a request's state.
         clock: monotonic seconds.
 
     Raises:
-        ValueError: `url` is no address.
+        ValueError: `url` is not a valid address.
     """
 
     def __init__(
@@ -121,12 +121,12 @@ class Client:
         Args:
             model: its name.
             inputs: name -> array, or nested lists.
-            version: to call; empty for the one that the stage serves.
-            outputs: that are wanted; all where empty.
+            version: the version to call; empty for the one that the stage serves.
+            outputs: the outputs to return; all if empty.
 
         Raises:
-            ApiError: the API refused the request, or the version failed.
-            UnreachableError: no answer came.
+            ApiError: the API rejected the request, or the version failed.
+            UnreachableError: the server does not respond.
             TypeError: an input cannot be sent.
         """
         encoded = self._encode(model, version, inputs, outputs)
@@ -136,10 +136,10 @@ class Client:
     def infer_body(
         self, model: str, body: bytes, headers: Mapping[str, str] | None = None, *, version: str = ""
     ) -> ApiAnswer:
-        """Send a request whose body is made already, and return the answer as it came, whatever its status.
+        """Send a request with an encoded body, and return the unprocessed answer, whatever its status.
 
         Raises:
-            UnreachableError: no answer came.
+            UnreachableError: the server does not respond.
         """
         path = inference_path(model, version, self._stage)
         return self._connection.request("POST", path, body, {**self._headers, **(headers or {})})
@@ -159,14 +159,14 @@ class Client:
         Args:
             model: its name.
             inputs: name -> array, or nested lists.
-            version: to call; empty for the one that the stage serves.
-            outputs: that are wanted; all where empty.
-            identifier: of your own: sent twice, the request runs once.
-            callback: address that the result is sent to.
+            version: the version to call; empty for the one that the stage serves.
+            outputs: the outputs to return; all if empty.
+            identifier: your own identifier. A request that is sent twice runs once.
+            callback: the address to send the result to.
 
         Raises:
-            ApiError: the API refused the request.
-            UnreachableError: no answer came.
+            ApiError: the API rejected the request.
+            UnreachableError: the server does not respond.
             TypeError: an input cannot be sent.
         """
         encoded = self._encode(model, version, inputs, outputs)
@@ -184,7 +184,7 @@ class Client:
         identifier: str = "",
         callback: str = "",
     ) -> PendingRequest:
-        """Send an asynchronous request whose body is made already; see `submit`."""
+        """Send an asynchronous request with an encoded body; see `submit`."""
         sent = {"prefer": "respond-async", **headers}
         if callback:
             sent[CALLBACK_HEADER] = callback
@@ -216,19 +216,19 @@ class Client:
         return str(upload["id"])
 
     def fetch(self, address: str) -> ApiAnswer:
-        """Return an answer, also one behind a signed address."""
+        """Return an answer, following a redirect to a signed address."""
         if urlsplit(address).netloc:
             return self._transfer("GET", address, b"", {})
         answer = self.call("GET", address)
         return self._transfer("GET", answer.headers["location"], b"", {}) if answer.status == 303 else answer
 
     def download(self, address: str, path: Path, progress: Callable[[int, int], None] = lambda *_: None) -> None:
-        """Write an answer to a file, going on where an earlier download of it ended.
+        """Write an answer to a file, and resume an earlier download of it.
 
         Args:
-            address: of the answer.
-            path: of the file; what has arrived so far is beside it, with `.part` behind its name.
-            progress: called with the bytes that have arrived, and all of them.
+            address: the answer's address.
+            path: the file. Incomplete data is in a file next to it, whose name ends with `.part`.
+            progress: called with the number of received bytes and of all bytes.
         """
         if not urlsplit(address).netloc:
             answer = self.call("GET", address)
@@ -248,7 +248,7 @@ class Client:
                 if answer.status == 416 and start == total:
                     break
                 if answer.status != 206:
-                    file.truncate(0)  # it is another answer, or the place knows no ranges
+                    file.truncate(0)  # it is another answer, or the server does not support ranges
                     total = -1 if answer.status == 416 else total
                 if answer.status != 416:
                     file.write(answer.body)
@@ -259,8 +259,8 @@ class Client:
         """Send one request to the API.
 
         Raises:
-            ApiError: the API refused it.
-            UnreachableError: no answer came.
+            ApiError: the API rejected it.
+            UnreachableError: the server does not respond.
         """
         answer = self._connection.request(method, path, body, {**self._headers, **(headers or {})})
         if answer.status >= 400:
@@ -274,7 +274,7 @@ class Client:
         return encode_request(inputs, self._find_datatypes(model, version), outputs, binary_bytes=BINARY_BYTES)
 
     def _find_datatypes(self, model: str, version: str) -> Mapping[str, str]:
-        """The declared datatypes of a model's inputs, asked for once; empty where the catalogue does not tell."""
+        """The declared datatypes of a model's inputs, fetched once; empty if the catalogue does not have them."""
         key = (model, version)
         if key not in self._datatypes:
             try:
@@ -296,7 +296,7 @@ class Client:
         headers: Mapping[str, str],
         allowed: Sequence[int] = (200, 206),
     ) -> ApiAnswer:
-        """Send a request to a signed address, again where the connection breaks."""
+        """Send a request to a signed address, and retry if the connection breaks."""
         parts = urlsplit(urljoin(self._url + "/", address))
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         connection = ApiConnection(f"{parts.scheme}://{parts.netloc}", timeout_s=self._timeout_s)
@@ -321,9 +321,9 @@ class PendingRequest:
     """An asynchronous request that was accepted.
 
     Args:
-        client: that sent it.
+        client: the client that sent it.
         location: its address.
-        description: what the API said of it last.
+        description: the API's latest description of it.
     """
 
     def __init__(self, client: Client, location: str, description: dict[str, Any]) -> None:
@@ -333,28 +333,28 @@ class PendingRequest:
 
     @property
     def id(self) -> str:
-        """Its identifier."""
+        """The request's identifier."""
         return str(self.description["id"])
 
     @property
     def state(self) -> RequestState:
-        """Where it was when the API was last asked."""
+        """The state that the API returned last."""
         return RequestState(self.description["state"])
 
     def refresh(self) -> RequestState:
-        """Ask for its state."""
+        """Fetch and return the current state."""
         self.description = orjson.loads(self._client.call("GET", self.location).body)
         return self.state
 
     def wait(self, timeout_s: float | None = None, progress: Callable[[RequestState], None] = lambda _: None) -> None:
-        """Wait until it has ended, asking less and less often.
+        """Wait until it has ended, polling at growing intervals.
 
         Args:
-            timeout_s: how long; None for as long as it takes.
+            timeout_s: how long to wait; None for no limit.
             progress: called with each state.
 
         Raises:
-            TimeoutError: it has not ended by then. It goes on.
+            TimeoutError: it has not ended by then. The request continues.
         """
         client = self._client
         started, pause_s = client.clock(), FIRST_POLL_S
@@ -372,12 +372,12 @@ class PendingRequest:
 
         Raises:
             ApiError: the request failed, expired or was canceled.
-            TimeoutError: it has not ended by then. It goes on.
+            TimeoutError: it has not ended by then. The request continues.
         """
         return read_result(self._client.fetch(self.answer_address(timeout_s)))
 
     def answer_address(self, timeout_s: float | None = None) -> str:
-        """Wait until it is done and return the address of its answer; raises as `result`."""
+        """Wait until it is done and return the address of its answer. Raises the same errors as `result`."""
         self.wait(timeout_s)
         if self.state is RequestState.DONE:
             self.refresh()  # a signed address may have expired
@@ -393,16 +393,16 @@ class PendingRequest:
         self._client.close()
 
     def cancel(self) -> None:
-        """Cancel it, if it has not begun.
+        """Cancel it if it has not begun.
 
         Raises:
-            ApiError: it has.
+            ApiError: it has begun or ended.
         """
         self.description = orjson.loads(self._client.call("DELETE", self.location).body)
 
 
 def read_result(answer: ApiAnswer) -> InferenceResult:
-    """Return what a version answered."""
+    """Decode the answer of a version."""
     headers = answer.headers
     share = "canary" if headers.get(CANARY_HEADER) == "true" else "baseline"
     outputs = read_outputs(headers, answer.body)
@@ -410,7 +410,7 @@ def read_result(answer: ApiAnswer) -> InferenceResult:
 
 
 def make_error(answer: ApiAnswer) -> ApiError:
-    """Return the error that an answer is."""
+    """Return the error in an answer."""
     try:
         said = orjson.loads(answer.body)
     except orjson.JSONDecodeError:
