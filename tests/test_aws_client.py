@@ -12,9 +12,10 @@ from pathlib import Path
 import boto3
 import pytest
 
+from tests.builders.posting import post
 from turnout.aws_client import make_aws_client
 from turnout.canary.rollout.stage_control import StageTarget, make_client
-from turnout.client.connection import ApiConnection, post
+from turnout.client.connection import ApiConnection
 from turnout.project.remote_artifacts import download_object
 
 HOSTS = ["127.0.0.1", "127.0.0.2", "localhost", "::1"]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from turnout.client.connection import ApiConnection, UnreachableError, inference_path, post, read_local_key
+from tests.builders.posting import post
+from turnout.client.connection import ApiConnection, UnreachableError, inference_path, read_local_key
 
 
 class Echo(BaseHTTPRequestHandler):
