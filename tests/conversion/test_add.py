@@ -22,6 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from tests.builders.markdown import comparable
 from tests.cli.conftest import write_project
 from tests.conversion.conftest import environment
 from turnout.cli.__main__ import main
@@ -122,20 +123,29 @@ def test_what_is_refused_changes_nothing(
     assert content_of(project) == before
 
 
-def test_a_pickle_and_a_type_that_are_trusted(project: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The pickle comes from S3 and its samples are JSON; the other's are CSV."""
+def test_a_pickle_and_a_type_that_are_trusted(
+    project: Path, models: Path, capsys: pytest.CaptureFixture[str], root: Path
+) -> None:
+    """The pickle comes from S3 and its samples are JSON: docs/models.md shows the output. The other's are CSV."""
     (models / "rows.json").write_text(json.dumps(X[:7].tolist()))
-    add = ["add", "spam"]
+    add = ["add", "flowers"]
     with mock_aws():
         client = boto3.client("s3", region_name="us-east-1")
         client.create_bucket(Bucket="models")
-        put = client.put_object(Bucket="models", Key="spam/model.joblib", Body=(models / "model.joblib").read_bytes())
-        command = [*add, "v1", "s3://models/spam/model.joblib", "--samples", str(models / "rows.json")]
-        assert main([*command, "--trust-pickle", "-m", str(project), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["proof"]["groups"]["samples"] == 7
-    source = load_project(project).manifest.model("spam").version("v1").source
+        put = client.put_object(
+            Bucket="models", Key="flowers/model.joblib", Body=(models / "model.joblib").read_bytes()
+        )
+        command = [*add, "v1", "s3://models/flowers/model.joblib", "--samples", str(models / "rows.json")]
+        assert main([*command, "--trust-pickle", "-m", str(project)]) == 0
+    printed = "".join(capsys.readouterr()).replace(f"{project}/", "")
+    shown = (root / "docs" / "models.md").read_text().partition("--samples rows.json\n")[2].partition("```")[0]
+    shown = shown.replace("flowers v2", "flowers v1").replace("flowers/v2", "flowers/v1").replace(".skops", ".joblib")
+    lines = set(comparable(printed)[0].splitlines())
+    assert set(comparable(shown)[0].splitlines()) <= lines
+    source = load_project(project).manifest.model("flowers").version("v1").source
     assert source is not None
-    assert (source.address, source.revision) == ("s3://models/spam/model.joblib", put["ETag"].strip('"'))
+    assert (source.address, source.revision) == ("s3://models/flowers/model.joblib", put["ETag"].strip('"'))
+    assert json.loads((project / source.report).read_text())["proof"]["groups"]["samples"] == 7
     names = ["sklearn.neighbors._kd_tree.KDTree", "sklearn.metrics._dist_metrics.EuclideanDistance64"]
     trusted = [word for name in names for word in ("--trust", name)]
     command = [*add, "v2", str(models / "tree.skops"), *trusted, "--samples", str(models / "rows.csv")]

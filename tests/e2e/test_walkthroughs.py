@@ -33,7 +33,7 @@ SERVE_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 """The options with which each page starts its server."""
 
-WITHOUT_SERVER = ("company", "prices", "pull-requests")
+WITHOUT_SERVER = ("company", "models", "prices", "pull-requests")
 """Pages whose commands need no server."""
 
 MANIFESTS = ("async", "browsers", "callers", "canary", "consumers", "domains", "graphs", "routing")

@@ -54,7 +54,7 @@ class DifferenceError(ConversionError):
     """The graph does not answer like its original."""
 
     def __init__(self, proof: Proof) -> None:
-        lines = "\n".join((*summary_lines(proof), *difference_lines(proof)))
+        lines = "\n    ".join((*summary_lines(proof), *difference_lines(proof)))  # all below the message, indented
         super().__init__("the converted model does not answer like its original, so nothing was added", lines, code=1)
         self.proof = proof
 

@@ -107,4 +107,4 @@ def find_converter(path: Path, name: str = "") -> Converter | None:
 def known_kinds() -> str:
     """The kinds of models that can be added, one per line."""
     rows = [("ONNX", ".onnx"), *((row.title, row.files) for row in CONVERTERS.values()), ("Python code", ".py")]
-    return "Known kinds:\n" + "\n".join(f"    {title}: {files}" for title, files in rows)
+    return "Known kinds:\n" + "\n".join(f"        {title}: {files}" for title, files in rows)

@@ -48,12 +48,16 @@ def summary_lines(proof: Proof) -> list[str]:
     """What was compared, in sentences."""
     tolerance = proof.tolerance
     sizes = ", ".join(f"{size:,}" for size in proof.batches[:-1])
-    result = "all agree" if proof.holds else f"{proof.disagreeing_rows:,} rows differ"
+    result = "all agree" if proof.holds else _differ(proof.disagreeing_rows)
     within = f"{tolerance.absolute:g} + {tolerance.relative:g} * |value|"
     return [
         f"Compared {proof.rows:,} rows with the original, in batches of {sizes} and {proof.batches[-1]:,}: {result}.",
         f"Labels and texts exactly; floats within {within}. Worst difference: {proof.worst:.2g}.",
     ]
+
+
+def _differ(count: int) -> str:
+    return "1 row differs" if count == 1 else f"{count:,} rows differ"
 
 
 def difference_lines(proof: Proof) -> Iterator[str]:

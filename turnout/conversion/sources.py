@@ -125,4 +125,4 @@ def find_source(address: str) -> ModelSource | None:
 def known_sources() -> str:
     """The formats of addresses, one per line."""
     rows = ("a file or a folder on this machine", *(row.form for row in SOURCES.values()))
-    return "Known sources:\n" + "\n".join(f"    {row}" for row in rows)
+    return "Known sources:\n" + "\n".join(f"        {row}" for row in rows)
