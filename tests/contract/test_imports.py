@@ -126,6 +126,7 @@ INSIDE = {
     "model_lambdas.onnx_model": "model_lambdas",
     "model_lambdas.python_model": "model_lambdas",
     "soak.runs": "soak",
+    "turnout.conversion.registries": "turnout.conversion",
 }
 """Folder -> the room whose part it is."""
 

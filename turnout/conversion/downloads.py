@@ -85,7 +85,9 @@ def fetch_json(url: str, headers: Mapping[str, str] | None = None) -> Any:
 
 def open_url(url: str, headers: Mapping[str, str] | None = None) -> Any:
     """The open answer of a URL, https or http only; loopback addresses are reached without a proxy."""
-    request = urllib.request.Request(url, headers={"user-agent": "turnout", **(headers or {})})  # noqa: S310
+    request = urllib.request.Request(url, headers={"user-agent": "turnout"})  # noqa: S310
+    for name, value in (headers or {}).items():
+        request.add_unredirected_header(name, value)  # a token is for this server, not for where it redirects to
     handlers = [urllib.request.ProxyHandler({})] if is_loopback_url(url) else []
     opener = urllib.request.build_opener(*handlers)
     try:
@@ -124,7 +126,7 @@ def download_s3(order: Order) -> Fetched:
         target = order.target / PurePosixPath(key).name
         extra = {"VersionId": version} if version else {}
         client.download_file(bucket, key, str(target), ExtraArgs=extra)
-        for name in _external_names(target):
+        for name in external_names(target):
             beside = str(PurePosixPath(key).parent / name)
             (target.parent / name).parent.mkdir(parents=True, exist_ok=True)
             client.download_file(bucket, beside, str(target.parent / name))
@@ -149,7 +151,7 @@ def _s3_folder(order: Order, client: Any, bucket: str, prefix: str) -> Fetched:
     return Fetched(root, order.address)
 
 
-def _external_names(path: Path) -> tuple[str, ...]:
+def external_names(path: Path) -> tuple[str, ...]:
     """The files that an ONNX file's weights lie in, within its folder."""
     if path.suffix != ".onnx":
         return ()

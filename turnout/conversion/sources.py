@@ -87,8 +87,14 @@ def _gs(order: Order) -> Fetched:
     return download_gs(order)
 
 
+def _hub(order: Order) -> Fetched:
+    from turnout.conversion.registries.hub import download_model
+
+    return download_model(order)
+
+
 def _mlflow(order: Order) -> Fetched:
-    from turnout.conversion.mlflow_source import download_model
+    from turnout.conversion.registries.mlflow import download_model
 
     return download_model(order)
 
@@ -99,6 +105,7 @@ SOURCES: Mapping[str, ModelSource] = {
         ModelSource("web", ("https://", "http://"), "https://host/path, with --sha256", _download),
         ModelSource("s3", ("s3://",), "s3://bucket/key", _s3),
         ModelSource("gs", ("gs://",), "gs://bucket/object", _gs),
+        ModelSource("hub", ("hf:",), "hf:org/name, hf:org/name/FILE, with or without @revision", _hub),
         ModelSource(
             "mlflow", ("mlflow:", "models:/", "runs:/"), "mlflow:name@alias, mlflow:name/3, runs:/RUN/path", _mlflow
         ),

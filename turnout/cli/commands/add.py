@@ -28,7 +28,7 @@ SourceArgument = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="The model: an ONNX file, a Python file, a model file of another library, or an address such as "
-        "mlflow:NAME@ALIAS or s3://BUCKET/KEY.",
+        "mlflow:NAME@ALIAS, hf:ORG/NAME or s3://BUCKET/KEY.",
     ),
 ]
 ExamplesOption = Annotated[

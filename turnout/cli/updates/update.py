@@ -97,7 +97,7 @@ def registered_name(address: str) -> str:
 def current_revision(address: str) -> str:
     """The version that an alias stands for now."""
     from turnout.conversion.jobs import JobLimits
-    from turnout.conversion.mlflow_source import resolve_revision
+    from turnout.conversion.registries.mlflow import resolve_revision
     from turnout.conversion.sources import Order
 
     with TemporaryDirectory(prefix="turnout-") as scratch:

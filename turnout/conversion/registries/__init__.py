@@ -1,0 +1,1 @@
+"""Places that keep models with versions: MLflow servers and Hugging Face's hub."""
