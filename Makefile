@@ -20,8 +20,8 @@ serve: .venv/.runtime ## install what serving needs and serve the sample models.
 	$(BIN)/turnout serve --port $(PORT)
 
 test: lint types ## run everything that CI runs: lint, types, all tests with coverage
-	@echo 'Running all tests on two processes (about 25 minutes on two cores; `make check` runs the fast ones)'
-	$(BIN)/python -m pytest -n 2 --dist loadscope --durations=25 --cov --cov-report=term:skip-covered
+	@echo 'Running all tests on three processes (about half an hour on two cores; `make check` runs the fast ones)'
+	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=25 --cov --cov-report=term:skip-covered
 
 check: lint types ## lint, types and the fast tests: under a minute
 	@echo 'Running the fast tests, three quarters of all (40 s on two cores)'

