@@ -50,7 +50,9 @@ def test_one_class_holds_a_message_with_its_remedy() -> None:
     own = [
         f"{file}: {node.name}"
         for file, node in classes()
-        if any(
+        # A converter's process cannot import Turnout: what it refuses becomes a TurnoutError where it was started.
+        if node.name != "RefusedJob"
+        and any(
             isinstance(part, ast.Attribute) and part.attr == "hint" and isinstance(part.ctx, ast.Store)
             for part in ast.walk(node)
         )

@@ -212,8 +212,7 @@ _SOURCE = _object(
         "converter": {"type": "string", "description": "What made the ONNX file."},
         "packages": {
             "type": "object",
-            "description": "The packages that converted it, with their versions.",
-            "additionalProperties": _TEXT,
+            "description": "The packages that converted it: name to version, a text each.",
         },
         "date": {"type": "string", "description": "In UTC."},
         "report": {"type": "string", "description": "Path of the proof in the project."},

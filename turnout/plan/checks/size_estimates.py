@@ -13,7 +13,7 @@ from turnout.artifacts.example_request import EXAMPLE_BYTES, count_elements
 from turnout.plan.values import Route, ServedGraph, ServedVersion
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
-ROOT_BYTES = 16_000
+ROOT_BYTES = 24_000
 """Bytes of every document besides its models, the general router's operations included."""
 
 OPERATION_BYTES = 3_500
