@@ -349,17 +349,38 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     assert graph == {}
 
 
-def test_heavy_modules_wait_until_they_are_needed() -> None:
-    """Of what the command line imports to print its help."""
-    waiting, seen, heavy = ["turnout.cli.__main__", "turnout.cli.app"], set(), []
+def imports_at_once(*roots: str) -> list[Import]:
+    """What is imported with these modules, by them or by modules of ours that they import."""
+    waiting, seen, result = list(roots), set(roots), []
     while waiting:
         name = waiting.pop()
-        seen.add(name)
         for edge in imports():
             if edge.importer == name and edge.at_once and not edge.typing:
-                if edge.imported.partition(".")[0] in HEAVY:
-                    heavy.append(str(edge))
-                elif edge.imported in modules() and edge.imported not in seen:
+                result.append(edge)
+                if edge.imported in modules() and edge.imported not in seen:
+                    seen.add(edge.imported)
                     waiting.append(edge.imported)
     assert len(seen) > 5
-    assert heavy == []
+    return result
+
+
+def test_heavy_modules_wait_until_they_are_needed() -> None:
+    """Of what the command line imports to print its help."""
+    edges = imports_at_once("turnout.cli.__main__", "turnout.cli.app")
+    assert [str(edge) for edge in edges if edge.imported.partition(".")[0] in HEAVY] == []
+
+
+def test_a_server_imports_the_queue_and_the_pages_when_they_are_used() -> None:
+    edges = imports_at_once("turnout.gateway.serve")
+    unused = {
+        "http.client",
+        "jwt",
+        "turnout.gateway.docs.layout",
+        "turnout.gateway.docs.shown",
+        "turnout.gateway.requests.api",
+        "turnout.gateway.requests.pump",
+        "turnout.gateway.requests.store",
+        "turnout.gateway.tracing.tracing",
+    }
+    assert [str(edge) for edge in edges if edge.imported in unused] == []
+    assert "turnout.gateway.requests.queue" in {edge.imported for edge in edges}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from typing import TYPE_CHECKING
 
 from turnout.gateway.api.gateway import Front, Gateway
 from turnout.gateway.docs.handler import DocsHandler, DocsSource
-from turnout.gateway.docs.shown import make_shown
 from turnout.gateway.editions.edition import Edition
 from turnout.gateway.rules.stages import StageSettings
 from turnout.gateway.services.access import Guard
 from turnout.gateway.services.console import Console
 from turnout.http_server.messages import Request, Response
+
+if TYPE_CHECKING:
+    from turnout.gateway.docs.shown import Shown
 
 
 def make_docs(
@@ -24,7 +26,12 @@ def make_docs(
     console: Console | None,
 ) -> DocsHandler:
     """The API's pages for people, of one edition."""
-    make = partial(make_shown, edition.project, edition.plan, edition.documents, live)
+
+    def make() -> Shown:
+        from turnout.gateway.docs.shown import make_shown
+
+        return make_shown(edition.project, edition.plan, edition.documents, live)
+
     is_open = any(stage.auth == "none" for api in edition.plan.apis for stage in api.stages)
     source = DocsSource(make, guard, is_public=is_public, has_console=console is not None, has_open_stage=is_open)
     return DocsHandler(source)

@@ -33,12 +33,9 @@ from turnout.gateway.observers.line_writer import LineWriter
 from turnout.gateway.observers.registry import Outlets, make_observers
 from turnout.gateway.output.process import Output
 from turnout.gateway.pages import make_docs, make_front, settings_of
-from turnout.gateway.requests.api import RequestsApi
-from turnout.gateway.requests.observing import observe_runs
-from turnout.gateway.requests.policies import make_policies
 from turnout.gateway.requests.queue import FOLDER as QUEUE_FOLDER
 from turnout.gateway.requests.queue import Queue
-from turnout.gateway.requests.work import work
+from turnout.gateway.requests.work import open_requests, work
 from turnout.gateway.rules.tokens import is_installed
 from turnout.gateway.services.access import Guard, make_guard, make_token
 from turnout.gateway.services.console import Console
@@ -224,10 +221,13 @@ def serve(
                 front=None if services is ServicesMode.OFF else make_front(console, docs),
                 shortens_shared_routes=isolation is None,
                 tracer=tracing.tracer,
-                requests=RequestsApi(
+                requests=open_requests(
                     queue,
-                    make_policies(edition.plan),
-                    observe_runs(state.counters, edition.project, edition.plan, outlets.capture, deferred),
+                    edition.project,
+                    edition.plan,
+                    counters=state.counters,
+                    capture=outlets.capture,
+                    deferred=deferred,
                 ),
             )
             return gateway

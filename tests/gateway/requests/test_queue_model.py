@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from turnout.gateway.requests import store
 from turnout.gateway.requests.database import connect, transaction
-from turnout.gateway.requests.rows import Claim, Content, NewRequest, StoredAnswer
+from turnout.gateway.requests.files import Content
+from turnout.gateway.requests.rows import Claim, NewRequest, StoredAnswer
 from turnout.protocol.requests import states
 from turnout.protocol.requests.refusals import Refusal
 from turnout.protocol.requests.states import StepError

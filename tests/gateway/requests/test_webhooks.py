@@ -17,7 +17,8 @@ import pytest
 from turnout.gateway.requests import store
 from turnout.gateway.requests.acceptance import check_callback
 from turnout.gateway.requests.database import connect, transaction
-from turnout.gateway.requests.rows import Content, NewRequest, StoredAnswer
+from turnout.gateway.requests.files import Content
+from turnout.gateway.requests.rows import NewRequest, StoredAnswer
 from turnout.gateway.requests.signing import webhook_secret
 from turnout.gateway.requests.webhooks import (
     MOST_TRIES,

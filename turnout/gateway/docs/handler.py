@@ -7,16 +7,19 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
 
 import orjson
 
 from turnout.gateway.docs.access import Reader, find_reader
-from turnout.gateway.docs.layout import FILES, PageFrame, answer_file, answer_html, answer_json, answer_text
-from turnout.gateway.docs.shown import Shown, ShownStage
 from turnout.http_server.messages import Handler, Request, Response
 from turnout.http_server.navigation import lead_browser
 from turnout.protocol.naming import DOCS_SEGMENT, GRAPH
+
+if TYPE_CHECKING:  # imported with the first page: most servers show none
+    from turnout.gateway.docs.layout import PageFrame
+    from turnout.gateway.docs.shown import Shown, ShownStage
 
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,255}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
 
@@ -57,6 +60,8 @@ class DocsHandler:
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request."""
+        from turnout.gateway.docs.layout import answer_text
+
         if request.method not in {"GET", "HEAD"}:
             return answer_text(405, f"{request.method} is not a method of /{DOCS_SEGMENT}.")
         reader = find_reader(request, self._source.guard, is_public=self._source.is_public)
@@ -76,6 +81,8 @@ class DocsHandler:
         return {name: stage for name, stage in stages.items() if reader.is_trusted or stage.plan.auth == "none"}
 
     def _answer(self, request: Request, reader: Reader) -> Response:
+        from turnout.gateway.docs.layout import FILES, PageFrame, answer_file, answer_html, answer_json, answer_text
+
         parts = [unquote(part) for part in request.path.split("/")[2:] if part]
         if len(parts) == 1 and parts[0] in FILES:
             return answer_file(request, parts[0])

@@ -14,8 +14,9 @@ import orjson
 
 from turnout.gateway.api.asynchronous import AsyncCall
 from turnout.gateway.api.exchange import Exchange
+from turnout.gateway.requests.files import Content
 from turnout.gateway.requests.policies import called_by
-from turnout.gateway.requests.rows import Content, NewRequest
+from turnout.gateway.requests.rows import NewRequest
 from turnout.manifest.values import Asynchronous
 from turnout.protocol.requests.preferences import IDENTIFIER_RULE, is_identifier
 from turnout.protocol.requests.refusals import Refusal

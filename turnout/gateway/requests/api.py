@@ -25,10 +25,11 @@ from turnout.gateway.requests.acceptance import (
     is_same,
     make_request,
 )
+from turnout.gateway.requests.files import Content
 from turnout.gateway.requests.policies import MB, Policies
 from turnout.gateway.requests.pump import Observe
 from turnout.gateway.requests.queue import Queue, refusing_when_full
-from turnout.gateway.requests.rows import Content, NewRequest, Stored
+from turnout.gateway.requests.rows import NewRequest, Stored
 from turnout.gateway.requests.signing import sign_address
 from turnout.gateway.requests.transfers import Transfers, answer_path, part_path
 from turnout.gateway.requests.uploads import (

@@ -10,9 +10,8 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-
-from turnout.gateway.requests.rows import Content
 
 INLINE_BYTES = 16_384
 """Content up to this size is stored in the database, where it costs less than a file."""
@@ -24,6 +23,21 @@ ABANDONED_S = 3600.0
 """Age at which an unreferenced file is deleted. A body is stored before its request."""
 
 _NAME = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A body or an answer: in the database, or in a file of the queue's folder.
+
+    Args:
+        data: the bytes, if `file` is empty.
+        file: the file's name.
+        size: in bytes.
+    """
+
+    data: bytes = b""
+    file: str = ""
+    size: int = 0
 
 
 class Files:

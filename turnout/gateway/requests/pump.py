@@ -25,10 +25,10 @@ from turnout.gateway.api.proxy_response import MalformedAnswerError, read_answer
 from turnout.gateway.functions.invocation import Functions, Invocation, Wrap, no_wrap
 from turnout.gateway.requests import store
 from turnout.gateway.requests.database import DatabaseError, QueueOwner
-from turnout.gateway.requests.files import digest_of, sync
+from turnout.gateway.requests.files import Content, digest_of, sync
 from turnout.gateway.requests.policies import Policies
-from turnout.gateway.requests.queue import Queue, refusing_when_full
-from turnout.gateway.requests.rows import Claim, Content, StoredAnswer
+from turnout.gateway.requests.queue import LOOK_S, Queue, refusing_when_full
+from turnout.gateway.requests.rows import Claim, StoredAnswer
 from turnout.gateway.requests.webhooks import CallbackError, Delivery, claim_deliveries, deliver, end_delivery
 from turnout.protocol.naming import VERSION_HEADER
 from turnout.protocol.requests import states
@@ -38,9 +38,6 @@ from turnout.protocol.requests.runs import AsyncRun, spell_run
 from turnout.protocol.requests.states import Progress
 
 log = logging.getLogger("turnout.requests")
-
-LOOK_S = 0.25
-"""Interval between two checks for requests that other workers accepted."""
 
 CLEAN_S = 30.0
 """Interval between two checks for expired requests."""
@@ -125,8 +122,7 @@ class Pump:
         stopping = asyncio.ensure_future(stop.wait())
         try:
             while not stop.is_set():
-                if self._is_needed():
-                    await self._look()
+                await self._look()
                 waking = asyncio.ensure_future(self._wake.wait())
                 await asyncio.wait([waking, stopping], timeout=self._look_s, return_when=asyncio.FIRST_COMPLETED)
                 waking.cancel()
@@ -140,14 +136,6 @@ class Pump:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._leave()
-
-    def _is_needed(self) -> bool:
-        """Whether this project accepts asynchronous requests, or has stored some."""
-        return (
-            self._owner is not None
-            or bool(self._served().policies.stages)
-            or ((self._queue.folder / "queue.sqlite3").exists())
-        )
 
     async def _look(self) -> None:
         """Start runs, and take over requests of processes that have ended."""

@@ -11,13 +11,16 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from turnout.gateway.requests.database import Database
+from turnout.gateway.requests.database import FILE_NAME, Database
 from turnout.gateway.requests.files import Files
 from turnout.gateway.requests.signing import load_secret
 from turnout.protocol.requests.refusals import Refusal
 
 FOLDER = "requests"
 """Name of the queue's folder in `.turnout`."""
+
+LOOK_S = 0.25
+"""Interval between two checks for requests that other workers accepted."""
 
 LEAST_FREE_BYTES = 256 * 1024 * 1024
 """Bytes to leave free on the disk."""
@@ -37,6 +40,11 @@ class Queue:
         self.database = Database(folder)
         self.files = Files(folder)
         self._kick: Callable[[], None] = lambda: None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether its database exists: this server or an earlier one accepted requests."""
+        return (self.folder / FILE_NAME).exists()
 
     @cached_property
     def secret(self) -> str:

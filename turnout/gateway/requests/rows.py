@@ -8,26 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from turnout.gateway.requests.files import Content
 from turnout.protocol.requests.description import Description
 from turnout.protocol.requests.states import Progress, RequestState
 
 ROW_BYTES = 2048
 """Size of a request without its event, its body and its answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A body or an answer: in the database, or in a file of the queue's folder.
-
-    Args:
-        data: the bytes, if `file` is empty.
-        file: the file's name.
-        size: in bytes.
-    """
-
-    data: bytes = b""
-    file: str = ""
-    size: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +94,7 @@ class StoredAnswer:
 
     status: int = 0
     headers: tuple[tuple[str, str], ...] = ()
-    content: Content = Content()
+    content: Content = field(default_factory=Content)
     sha256: str = ""
     version: str = ""
     failure: Mapping[str, Any] = field(default_factory=dict)

@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from turnout.gateway.requests.files import Content
 from turnout.gateway.requests.rows import (
     Claim,
-    Content,
     NewRequest,
     Stored,
     StoredAnswer,

@@ -8,9 +8,8 @@ from typing import Any
 
 import orjson
 
-from turnout.gateway.requests.files import Files
+from turnout.gateway.requests.files import Content, Files
 from turnout.gateway.requests.policies import MB
-from turnout.gateway.requests.rows import Content
 from turnout.gateway.requests.store import check_room
 from turnout.protocol.requests.refusals import Refusal
 

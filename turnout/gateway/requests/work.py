@@ -1,21 +1,52 @@
-"""Assembles and runs the pump of one worker."""
+"""Assembles the asynchronous requests of a server. Most servers accept none and never import the modules for them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from turnout.gateway.api.asynchronous import AsyncRequests
+from turnout.gateway.functions.deferred import Deferred
 from turnout.gateway.functions.invocation import Functions, Wrap, no_wrap
-from turnout.gateway.requests.api import RequestsApi
-from turnout.gateway.requests.policies import Policies
-from turnout.gateway.requests.pump import Pump, ServedQueue
-from turnout.gateway.requests.queue import Queue
+from turnout.gateway.requests.policies import Policies, make_policies
+from turnout.gateway.requests.queue import LOOK_S, Queue
+from turnout.gateway.shared.counters import Counters
+from turnout.plan.values import Plan
+from turnout.project.project import Project
 
 
 def most_running(processors: int) -> int:
     """The most asynchronous runs of all workers together. Half of the processors remain for synchronous calls."""
     return max(1, processors // 2)
+
+
+def open_requests(
+    queue: Queue,
+    project: Project,
+    plan: Plan,
+    *,
+    counters: Counters,
+    capture: Callable[[str], object] | None,
+    deferred: Deferred,
+) -> AsyncRequests | None:
+    """Return what accepts the asynchronous requests of an edition; None where no stage does and none are stored.
+
+    Args:
+        queue: of the project.
+        project: the manifest and its artifacts.
+        plan: made of them.
+        counters: see `observe_runs`.
+        capture: see `observe_runs`.
+        deferred: see `observe_runs`.
+    """
+    policies = make_policies(plan)
+    if not (policies.stages or queue.is_stored):
+        return None
+    from turnout.gateway.requests.api import RequestsApi
+    from turnout.gateway.requests.observing import observe_runs
+
+    return RequestsApi(queue, policies, observe_runs(counters, project, plan, capture, deferred))
 
 
 async def work(
@@ -39,6 +70,13 @@ async def work(
         processors: of this machine.
         wrap: put around the functions.
     """
+    while requests() is None and not queue.is_stored:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), LOOK_S)
+        if stop.is_set():
+            return
+    from turnout.gateway.requests.api import RequestsApi
+    from turnout.gateway.requests.pump import Pump, ServedQueue
 
     def served() -> ServedQueue:
         api = requests()
