@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.builders.queued_requests import new_request
 from turnout.gateway.requests import store
 from turnout.gateway.requests.database import connect, transaction
 from turnout.gateway.requests.files import sync_folder
@@ -36,24 +37,9 @@ class Cost:
     ms_to_find_next: float
 
 
-def new_request(number: int) -> NewRequest:
+def make_request(number: int) -> NewRequest:
     """A request of the queue."""
-    return NewRequest(
-        id=f"r{number}",
-        stage="dev",
-        key_id="",
-        fingerprint="a:b:",
-        progress=states.accept(0.0, 1e9, 3),
-        function="f",
-        alias="live",
-        is_canary=False,
-        model="m",
-        version="v1",
-        path="/models/m/inference",
-        event=b"{}",
-        body=Content(BODY, "", len(BODY)),
-        max_answer_bytes=1,
-    )
+    return new_request(f"r{number}", body=Content(BODY, "", len(BODY)))
 
 
 def measure_sqlite(folder: Path, together: int) -> Cost:
@@ -64,7 +50,7 @@ def measure_sqlite(folder: Path, together: int) -> Cost:
     for first in range(0, REQUESTS, together):
         with transaction(connection):
             for number in range(first, first + together):
-                store.accept(connection, new_request(number), 1 << 40)
+                store.accept(connection, make_request(number), 1 << 40)
         with transaction(connection):
             claims = store.claim(connection, 1, 1.0, most=together, most_running=together, max_stored_bytes={})
         with transaction(connection):
@@ -73,7 +59,7 @@ def measure_sqlite(folder: Path, together: int) -> Cost:
     cost = (time.perf_counter() - started) / REQUESTS
     with transaction(connection):
         for number in range(10_000):
-            store.accept(connection, new_request(100_000 + number), 1 << 40)
+            store.accept(connection, make_request(100_000 + number), 1 << 40)
     find_s = _median(lambda: store.has_work(connection, 1.0))
     connection.close()
     return Cost("SQLite, WAL", together, 1000 * cost, 1000 * find_s)

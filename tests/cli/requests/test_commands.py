@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.queued_requests import new_request
 from turnout.cli.app import run
 from turnout.gateway.requests import store
 from turnout.gateway.requests.database import connect, transaction
-from turnout.gateway.requests.rows import Content, NewRequest, StoredAnswer
+from turnout.gateway.requests.rows import NewRequest, StoredAnswer
 from turnout.protocol.requests import states
 
 
@@ -31,21 +32,8 @@ def project(tmp_path: Path) -> Path:
 
 
 def make_request(stage: str, identifier: str) -> NewRequest:
-    return NewRequest(
-        id=identifier,
-        stage=stage,
-        key_id="",
-        fingerprint="a:b:",
-        progress=states.accept(0.0, 1e10, 3),
-        function="turnout-local_iris_v1",
-        alias="live",
-        is_canary=False,
-        model="iris",
-        version="v1",
-        path="/models/iris/inference",
-        event=b"{}",
-        body=Content(),
-        max_answer_bytes=1,
+    return new_request(
+        identifier, stage=stage, function="turnout-local_iris_v1", model="iris", path="/models/iris/inference"
     )
 
 

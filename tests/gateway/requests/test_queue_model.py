@@ -12,10 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.builders.queued_requests import new_request
 from turnout.gateway.requests import store
 from turnout.gateway.requests.database import connect, transaction
 from turnout.gateway.requests.files import Content
-from turnout.gateway.requests.rows import Claim, NewRequest, StoredAnswer
+from turnout.gateway.requests.rows import Claim, StoredAnswer
 from turnout.protocol.requests import states
 from turnout.protocol.requests.refusals import Refusal
 from turnout.protocol.requests.states import StepError
@@ -44,25 +45,6 @@ class MortalConnection:
             raise KilledError
         self._left -= 1
         return self._connection.execute(*arguments)
-
-
-def new_request(identifier: str, body: bytes, now: float, max_attempts: int) -> NewRequest:
-    return NewRequest(
-        id=identifier,
-        stage="dev",
-        key_id="",
-        fingerprint=f"call:{body.hex()}:",
-        progress=states.accept(now, TIME_TO_LIVE_S, max_attempts),
-        function="f",
-        alias="live",
-        is_canary=False,
-        model="m",
-        version="v1",
-        path="/models/m/inference",
-        event=b"{}",
-        body=Content(body, "", len(body)),
-        max_answer_bytes=1000,
-    )
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -103,7 +85,13 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(identifier=st.sampled_from(IDS), body=st.binary(max_size=3), attempts=st.integers(1, 3), at=st.integers(0, 9))
     def accept(self, identifier: str, body: bytes, attempts: int, at: int) -> None:
-        new = new_request(identifier, body, self.now, attempts)
+        new = new_request(
+            identifier,
+            fingerprint=f"call:{body.hex()}:",
+            progress=states.accept(self.now, TIME_TO_LIVE_S, attempts),
+            body=Content(body, "", len(body)),
+            max_answer_bytes=1000,
+        )
         was_there = bool(self.state_of(identifier))
         try:
             self.do(lambda database: store.accept(database, new, 1_000_000), at)

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.queued_requests import new_request
 from turnout.gateway.requests import store
 from turnout.gateway.requests.acceptance import check_callback
 from turnout.gateway.requests.database import connect, transaction
-from turnout.gateway.requests.files import Content
-from turnout.gateway.requests.rows import NewRequest, StoredAnswer
+from turnout.gateway.requests.rows import StoredAnswer
 from turnout.gateway.requests.signing import webhook_secret
 from turnout.gateway.requests.webhooks import (
     MOST_TRIES,
@@ -184,23 +184,7 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def test_webhook_is_tried_until_it_is_delivered(connection: sqlite3.Connection) -> None:
-    new = NewRequest(
-        id="a",
-        stage="dev",
-        key_id="",
-        fingerprint="a:b:",
-        progress=states.accept(0.0, 1e6, 3),
-        function="f",
-        alias="live",
-        is_canary=False,
-        model="m",
-        version="v1",
-        path="/models/m/inference",
-        event=b"{}",
-        body=Content(),
-        max_answer_bytes=1,
-        callback="https://hooks.example.com/",
-    )
+    new = new_request("a", callback="https://hooks.example.com/")
     with transaction(connection):
         store.accept(connection, new, 1 << 30)
         assert claim_deliveries(connection, 1.0, 9) == []
