@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.builders.graphs import write_identity
+from tests.builders.loopback_server import QuietHandler, loopback_server
 from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
 
 if TYPE_CHECKING:
@@ -64,29 +62,11 @@ FORM = """<form method="post" action="{target}/console/act" enctype="text/plain"
 <input name='{{"action":"start","stage":"dev","serve":{{"echo":"v2"}},"percent":100,"x":"' value='"}}'></form>"""
 
 
-@contextmanager
-def other_site() -> Iterator[int]:
-    """A server on another port: another origin of the same site where its host is 127.0.0.1, another site else."""
+class OtherSite(QuietHandler):
+    """On another port: another origin of the same site where its host is 127.0.0.1, another site else."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "text/html")
-            self.end_headers()
-            self.wfile.write(b"<!doctype html><title>Other</title>")
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing is logged."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    def do_GET(self) -> None:
+        self.respond(200, b"<!doctype html><title>Other</title>", content_type="text/html")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +100,8 @@ def check_nothing_changed(project: Path) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_no_other_origin_reads_or_changes_anything(server: RunningServer, page: Page, host: str) -> None:
     target = f"http://127.0.0.1:{server.port}"
-    with other_site() as port:
+    with loopback_server(OtherSite) as url:
+        port = url.rpartition(":")[2]
         page.goto(f"http://{host}:{port}/")
         results = page.evaluate(ATTACK, target)
         opaque = {name for name, result in results.items() if result == "opaque"}

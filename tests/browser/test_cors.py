@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.builders.graphs import write_identity
+from tests.builders.loopback_server import QuietHandler, loopback_server
 from tests.builders.running_server import RunningServer, running_server
 
 if TYPE_CHECKING:
@@ -46,31 +45,16 @@ async ([url, key, credentials]) => {
 """
 
 
-class _Page(BaseHTTPRequestHandler):
+class _Page(QuietHandler):
     def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(b"<title>another origin</title>")
-
-    def log_message(self, *_: Any) -> None:
-        """Nobody reads it."""
+        self.respond(200, b"<title>another origin</title>", content_type="text/html")
 
 
 @pytest.fixture(scope="module")
 def origins() -> Iterator[tuple[str, str]]:
     """Two origins that serve an empty page."""
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), _Page) for _ in range(2)]
-    threads = [Thread(target=server.serve_forever) for server in servers]
-    for thread in threads:
-        thread.start()
-    try:
-        yield f"http://127.0.0.1:{servers[0].server_port}", f"http://127.0.0.1:{servers[1].server_port}"
-    finally:
-        for server, thread in zip(servers, threads, strict=True):
-            server.shutdown()
-            server.server_close()
-            thread.join()
+    with loopback_server(_Page) as first, loopback_server(_Page) as second:
+        yield first, second
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from tests.builders.loopback_server import QuietHandler, loopback_server
 from tests.builders.running_server import Answer, RunningServer
 from tests.builders.waiting import wait_until
 
@@ -121,21 +121,11 @@ def webhook_receiver() -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """A port, and the bodies that were sent to it."""
     received: list[dict[str, Any]] = []
 
-    class Receiver(BaseHTTPRequestHandler):
+    class Receiver(QuietHandler):
         def do_POST(self) -> None:
             received.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
             self.send_response(204)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_address[1], received
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with loopback_server(Receiver) as url:
+        yield urlsplit(url).port or 0, received

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.builders.loopback_server import QuietHandler, loopback_server
 from turnout.protocol.aws.credentials import TOKEN, URI
 
 TOKEN_VALUE = "a-token-of-this-environment"
@@ -67,25 +66,11 @@ def serve_credentials() -> Iterator[CredentialsServer]:
     """A server for as long as the context lasts."""
     served = CredentialsServer()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             status, body = served.answer(self.path, self.headers.get("Authorization"))
-            self.send_response(status)
-            if status == 302:
-                self.send_header("Location", served.url)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.respond(status, body, **({"Location": served.url} if status == 302 else {}))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        served.url = f"http://127.0.0.1:{server.server_port}{PATH}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield served
-        finally:
-            server.shutdown()
-            thread.join()
+    with loopback_server(Handler) as url:
+        served.url = f"{url}{PATH}"
+        yield served

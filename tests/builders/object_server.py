@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+
+from tests.builders.loopback_server import QuietHandler, loopback_server
 
 KEYS = Credentials("local", "secret", "token")
 REGION = "eu-west-1"
@@ -79,23 +79,9 @@ def serve_objects() -> Iterator[Objects]:
     """A server for as long as the context lasts; who uses it puts the objects in."""
     objects = Objects({})
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
-            status, body = objects.answer(self.path, {name.lower(): value for name, value in self.headers.items()})
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.respond(*objects.answer(self.path, {name.lower(): value for name, value in self.headers.items()}))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        objects.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield objects
-        finally:
-            server.shutdown()
-            thread.join()
+    with loopback_server(Handler) as objects.url:
+        yield objects

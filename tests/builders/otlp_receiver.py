@@ -6,12 +6,12 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
+from tests.builders.loopback_server import QuietHandler, loopback_server
 from tests.builders.waiting import wait_until
 
 CALLER = "00f067aa0ba902b7"
@@ -98,29 +98,17 @@ def otlp_receiver(port: int = 0) -> Iterator[OtlpReceiver]:
     receiver = OtlpReceiver()
     receiver.release.set()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             receiver.release.wait(60)
             receiver.paths.append(self.path)
             if receiver.status == 200:
                 receiver.spans += read_spans(body)
-            self.send_response(receiver.status)
-            self.send_header("content-length", "0")
-            self.end_headers()
+            self.respond(receiver.status)
 
-        def log_message(self, *_: Any) -> None:
-            """Nothing is logged."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
-    receiver.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield receiver
-    finally:
-        receiver.release.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with loopback_server(Handler, port) as receiver.url:
+        try:
+            yield receiver
+        finally:
+            receiver.release.set()

@@ -7,10 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import onnx
@@ -18,6 +16,7 @@ import pytest
 from onnx import helper
 
 from tests.builders.graphs import value, write_graph
+from tests.builders.loopback_server import QuietHandler, loopback_server
 from tests.builders.running_server import running_server
 from tests.cli.conftest import MANIFEST, write_project
 from turnout.cli.__main__ import main
@@ -153,7 +152,7 @@ def bodies() -> Iterator[tuple[str, int, bytes]]:
 
 @contextmanager
 def hostile_server(status: int, body: bytes) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("content-length", 0)))
             self.send_response(status, EVIL.replace("\u202e", "").replace("\r", ""))
@@ -163,20 +162,10 @@ def hostile_server(status: int, body: bytes) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
     for method in ("GET", "POST", "PATCH", "PUT"):
         setattr(Handler, f"do_{method}", Handler.answer)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with loopback_server(Handler) as url:
+        yield url
 
 
 @pytest.mark.parametrize(("status", "body"), [entry[1:] for entry in bodies()], ids=[entry[0] for entry in bodies()])

@@ -7,40 +7,29 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.builders.loopback_server import QuietHandler, loopback_server
 from tests.builders.posting import post
 from turnout.client.connection import ApiConnection, UnreachableError, inference_path, read_local_key
 
 
-class Echo(BaseHTTPRequestHandler):
+class Echo(QuietHandler):
     """Answers with what it was asked."""
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         reported = {"path": self.path, "type": self.headers["content-type"], "key": self.headers["x-api-key"]}
         payload = json.dumps({**reported, "body": body.decode()}).encode()
-        self.send_response(418)
-        self.send_header("X-Turnout-Version", "v1")
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        self.respond(418, payload, X_Turnout_Version="v1")
 
 
 @pytest.fixture
 def echo_url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with loopback_server(Echo) as url:
+        yield url
 
 
 @pytest.mark.parametrize(("suffix", "start"), [("", ""), ("/", ""), ("/base", "/base"), ("/base/", "/base")])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import http.server
 import io
 import json
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.loopback_server import QuietHandler, loopback_server
 from tests.builders.waiting import wait_until
 from turnout.conversion import environments
 from turnout.conversion.errors import ConversionError
@@ -78,7 +78,7 @@ class Index:
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     made = Index(tmp_path / "locks")
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             made.asked.append(self.path)
             if self.path.endswith(WHEEL):
@@ -86,38 +86,26 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
                 kind, body = "application/octet-stream", made.wheel
             else:
                 kind, body = "text/html", f'<a href="/{WHEEL}">{WHEEL}</a>'.encode()
-            self.send_response(200)
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.respond(200, body, content_type=kind)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
     made.locks.mkdir()
     digest = hashlib.sha256(made.wheel).hexdigest()
     (made.locks / "tiny.lock").write_text(f"tiny==1 --hash=sha256:{digest}\n")
     monkeypatch.setattr(environments, "LOCKS", made.locks)
-    for name, value in {
-        "TURNOUT_CACHE_DIR": str(tmp_path / "cache"),
-        "UV_CACHE_DIR": str(tmp_path / "uv"),
-        "UV_DEFAULT_INDEX": f"http://127.0.0.1:{server.server_port}/simple",
-        "UV_NO_CONFIG": "1",
-        "no_proxy": "127.0.0.1",
-        "NO_PROXY": "127.0.0.1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    try:
-        yield made
-    finally:
-        made.is_open.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with loopback_server(Handler) as url:
+        for name, value in {
+            "TURNOUT_CACHE_DIR": str(tmp_path / "cache"),
+            "UV_CACHE_DIR": str(tmp_path / "uv"),
+            "UV_DEFAULT_INDEX": f"{url}/simple",
+            "UV_NO_CONFIG": "1",
+            "no_proxy": "127.0.0.1",
+            "NO_PROXY": "127.0.0.1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        try:
+            yield made
+        finally:
+            made.is_open.set()
 
 
 def check_whole(python: Path) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import onnx
 import pytest
 
 from tests.builders.graphs import write_identity
+from tests.builders.loopback_server import QuietHandler, loopback_server
 from tests.cli.conftest import write_project
 from turnout.cli.__main__ import main
 from turnout.conversion.errors import ConversionError
@@ -60,7 +59,7 @@ class Hub:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     made = Hub(write_identity(tmp_path / "given.onnx").read_bytes())
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             made.tokens.append((self.path, self.headers["authorization"]))
             if "/resolve/" in self.path and not self.path.startswith("/cdn"):
@@ -72,23 +71,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             if body is None:
                 self.send_error(404)
                 return
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.respond(200, body)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("HF_TOKEN", "secret")
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with loopback_server(Handler) as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        monkeypatch.setenv("HF_TOKEN", "secret")
+        yield made
 
 
 def fetch(address: str, target: Path) -> Fetched:

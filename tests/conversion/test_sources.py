@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import onnx
 import pytest
 from moto import mock_aws
 
+from tests.builders.loopback_server import QuietHandler, loopback_server
 from turnout.conversion.downloads import safe_path
 from turnout.conversion.errors import ConversionError
 from turnout.conversion.jobs import JobLimits
@@ -22,7 +21,7 @@ from turnout.conversion.sources import SOURCES, Order, find_source, known_source
 BODY = b"a model" * 1000
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     def do_GET(self) -> None:
         if self.path.startswith("/storage/v1/b/models/o/a%2Fmodel.skops"):
             body = BODY if "alt=media&generation=17" in self.path else b'{"generation": "17"}'
@@ -37,24 +36,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.send_error(404)
             return
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        self.respond(200, body)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=served.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{served.server_port}"
-    served.shutdown()
-    served.server_close()
-    thread.join()
+    with loopback_server(Handler) as url:
+        yield url
 
 
 def order(address: str, target: Path, sha256: str = "") -> Order:

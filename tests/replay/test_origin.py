@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 
+from tests.builders.loopback_server import QuietHandler, loopback_server
 from turnout.replay.origin import fetch_stage, public_url
 
 
@@ -24,27 +23,18 @@ def test_an_address_is_shown_without_secrets(url: str, shown: str) -> None:
     assert public_url(url) == shown
 
 
-class Catalogue(BaseHTTPRequestHandler):
+class Catalogue(QuietHandler):
     """Answers with the status and body that the path names."""
 
     def do_GET(self) -> None:
         _, status, body, _ = self.path.split("/")
-        self.send_response(int(status))
-        self.end_headers()
-        self.wfile.write(bytes.fromhex(body))
-
-    def log_message(self, *args: object) -> None:
-        """Nothing is logged."""
+        self.respond(int(status), bytes.fromhex(body))
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Catalogue) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with loopback_server(Catalogue) as url:
+        yield url
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,15 @@ import hashlib
 import hmac
 import json
 import sqlite3
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.builders.loopback_server import QuietHandler, loopback_server
 from tests.builders.queued_requests import new_request
 from turnout.gateway.requests import store
 from turnout.gateway.requests.acceptance import check_callback
@@ -111,10 +112,11 @@ def test_public_addresses_are_called() -> None:
         check_address_is_public(address, may_be_private=False)
 
 
-class Receiver(BaseHTTPRequestHandler):
+class Receiver(QuietHandler):
     """Keeps what it is sent; answers with the status that its path asks for."""
 
-    received: list[tuple[str, dict[str, str], bytes]]
+    port = 0
+    received: ClassVar[list[tuple[str, dict[str, str], bytes]]] = []
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -123,51 +125,42 @@ class Receiver(BaseHTTPRequestHandler):
         self.send_header("Location", "http://127.0.0.1:1/")
         self.end_headers()
 
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
 
 @pytest.fixture(scope="module")
-def receiver() -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OwnReceiver", (Receiver,), {"received": []}))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def receiver() -> Iterator[type[Receiver]]:
+    with loopback_server(Receiver) as url:
+        Receiver.port = urlsplit(url).port or 0
+        yield Receiver
 
 
 def delivery_to(port: int, path: str = "/", *, may_be_private: bool = True) -> Delivery:
     return Delivery(1, 1, f"http://hooks.example.com:{port}{path}", may_be_private, b'{"id":"a"}', "a")
 
 
-def test_webhook_is_signed(receiver: ThreadingHTTPServer) -> None:
-    port = receiver.server_address[1]
+def test_webhook_is_signed(receiver: type[Receiver]) -> None:
+    port = receiver.port
     deliver(delivery_to(port, "/done?status=204"), "secret", 1234.5, resolve=lambda *_: ["127.0.0.1"])
-    path, headers, body = receiver.RequestHandlerClass.received[-1]  # type: ignore[attr-defined]
+    path, headers, body = receiver.received[-1]
     assert (path, headers["host"], body) == ("/done?status=204", f"hooks.example.com:{port}", b'{"id":"a"}')
     expected = hmac.new(webhook_secret("secret").encode(), b"1234." + body, hashlib.sha256).hexdigest()
     assert headers["x-turnout-signature"] == f"t=1234,v1={expected}"
 
 
 @pytest.mark.parametrize("status", [302, 400, 500])
-def test_other_statuses_are_failures(receiver: ThreadingHTTPServer, status: int) -> None:
-    before = len(receiver.RequestHandlerClass.received)  # type: ignore[attr-defined]
+def test_other_statuses_are_failures(receiver: type[Receiver], status: int) -> None:
+    before = len(receiver.received)
     with pytest.raises(CallbackError, match=f"status {status}"):
-        deliver(
-            delivery_to(receiver.server_address[1], f"/?status={status}"), "s", 1.0, resolve=lambda *_: ["127.0.0.1"]
-        )
-    assert len(receiver.RequestHandlerClass.received) == before + 1  # type: ignore[attr-defined]
+        deliver(delivery_to(receiver.port, f"/?status={status}"), "s", 1.0, resolve=lambda *_: ["127.0.0.1"])
+    assert len(receiver.received) == before + 1
 
 
-def test_name_that_leads_to_a_private_address_is_not_called(receiver: ThreadingHTTPServer) -> None:
-    before = len(receiver.RequestHandlerClass.received)  # type: ignore[attr-defined]
-    delivery = delivery_to(receiver.server_address[1], may_be_private=False)
+def test_name_that_leads_to_a_private_address_is_not_called(receiver: type[Receiver]) -> None:
+    before = len(receiver.received)
+    delivery = delivery_to(receiver.port, may_be_private=False)
     for addresses in (["127.0.0.1"], ["93.184.216.34", "127.0.0.1"]):
         with pytest.raises(CallbackError, match="not a public address"):
             deliver(delivery, "s", 1.0, resolve=lambda *_, addresses=addresses: addresses)
-    assert len(receiver.RequestHandlerClass.received) == before  # type: ignore[attr-defined]
+    assert len(receiver.received) == before
 
 
 @pytest.mark.parametrize("host", ["hooks..example", f"{'a' * 64}.example"])
