@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pytest
 
 from tests.browser.test_console_page import Visit, send_and_read, visiting
-from tests.builders.graphs import write_identity, write_scaled
+from tests.builders.echo_project import write_echo_project
+from tests.builders.graphs import write_identity
 from tests.builders.running_server import RunningServer, running_server
 from tests.builders.waiting import wait_until
 
@@ -45,11 +46,8 @@ HEIGHT, WIDTH = 12, 16
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    project = tmp_path_factory.mktemp("requests")
-    write_identity(project / "models" / "echo.onnx")
-    write_scaled(project / "models" / "scaled.onnx", 2.0)
+    project = write_echo_project(tmp_path_factory.mktemp("requests"), MANIFEST)
     write_identity(project / "models" / "picture.onnx", shape=("batch", 3, HEIGHT, WIDTH))
-    (project / "models.yaml").write_text(MANIFEST)
     capture = project / "capture.jsonl"
     with running_server(project, "--workers", "1", "--no-access-log", "--capture", str(capture)) as server:
         with server.client() as client:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.builders.graphs import write_identity, write_scaled
+from tests.builders.echo_project import EXAMPLES, write_echo_project
 from tests.builders.running_server import running_server
 from tests.builders.waiting import wait_until
 from tests.console.test_console import Browser
@@ -32,22 +32,10 @@ stages:
     canary: {percent: 50, serve: {echo: v2}, agreement: {floor: 0.5, percent: 100, rules: {y: {absolute: 3.5}}}}
 """
 
-EXAMPLES = """\
-[
-  {"name": "first",  "request": {"inputs": {"x": [[1, 2, 3, 4]]}},
-   "response": {"outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]}}
-]
-"""
-
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    project = tmp_path_factory.mktemp("kept")
-    (project / "models").mkdir()
-    write_identity(project / "models" / "echo.onnx")
-    write_scaled(project / "models" / "scaled.onnx", 2.0)
-    (project / "models" / "echo.json").write_text(EXAMPLES)
-    (project / "models.yaml").write_text(MANIFEST)
+    project = write_echo_project(tmp_path_factory.mktemp("kept"), MANIFEST)
     capture = project / "capture.jsonl"
     with running_server(project, "--workers", "2", "--no-access-log", "--capture", str(capture)) as server:
         browser = Browser(server)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders.graphs import write_identity, write_scaled
+from tests.builders.echo_project import write_echo_project
 from tests.builders.logs import line_of, log_lines, logs_client
 from tests.builders.running_server import RunningServer, running_server
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
@@ -46,13 +46,6 @@ TOKENS = """\
 """
 """A stage that the stack has and the server on this machine has not: it would ask the issuer for its keys."""
 
-EXAMPLES = """\
-[
-  {"name": "first", "request": {"inputs": {"x": [[1, 2, 3, 4]]}},
-   "response": {"outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]}}
-]
-"""
-
 NOW_S = float(round(time.time()))
 ROUTE = "/models/echo/inference"
 
@@ -65,12 +58,7 @@ def sample(number: int, version: str = "v1", **changes: Any) -> Sample:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    project = tmp_path_factory.mktemp("logged")
-    (project / "models").mkdir()
-    write_identity(project / "models" / "echo.onnx")
-    write_scaled(project / "models" / "scaled.onnx", 2.0)
-    (project / "models" / "echo.json").write_text(EXAMPLES)
-    (project / "models.yaml").write_text(MANIFEST)
+    project = write_echo_project(tmp_path_factory.mktemp("logged"), MANIFEST)
     with running_server(project, "--workers", "1", "--no-access-log", "--no-console") as server:
         (project / "models.yaml").write_text(MANIFEST + TOKENS)
         yield server

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders.graphs import write_identity, write_scaled
+from tests.builders.echo_project import write_echo_project
 from tests.builders.running_server import RunningServer, running_server
 from tests.builders.waiting import wait_until
 from tests.console.test_console import Browser, wish
@@ -38,10 +38,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    project = tmp_path_factory.mktemp("runs")
-    write_identity(project / "models" / "echo.onnx")
-    write_scaled(project / "models" / "scaled.onnx", -2.0)
-    (project / "models.yaml").write_text(MANIFEST)
+    project = write_echo_project(tmp_path_factory.mktemp("runs"), MANIFEST, factor=-2.0)
     with running_server(project, "--workers", "2", "--no-access-log") as server:
         yield Browser(server)
 

@@ -6,7 +6,7 @@ import asyncio
 import io
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -232,6 +232,27 @@ class Slow:
             self.waiting.pop().set_result(Response(200, (), self.seen[-1].body))
 
 
+def actions_of(exchange: Exchange, slow: Slow) -> dict[str, Callable[[], None]]:
+    """The events that any exchange may have, besides the arrival of bytes."""
+    return {
+        "finish": lambda: exchange.within(slow.finish),
+        "stall": exchange.stall,
+        "read": exchange.read,
+        "tick": lambda: exchange.wait(0.5),
+    }
+
+
+def play(exchange: Exchange, data: bytes, events: list[int | str], actions: Mapping[str, Callable[[], None]]) -> bytes:
+    """Let the events happen, a number being so many bytes that arrive. Returns the bytes that have not arrived."""
+    for event in events:
+        if isinstance(event, int):
+            exchange.feed(data[:event])
+            data = data[event:]
+        else:
+            actions[event]()
+    return data
+
+
 EVENTS = st.lists(
     st.one_of(st.integers(1, 3000), st.sampled_from(["finish", "stall", "read", "tick"])), min_size=5, max_size=40
 )
@@ -244,19 +265,7 @@ def test_answers_come_in_order_in_any_order_of_events(sent: list[Sent], events: 
     data = b"".join(each.data for each in sent)
     with exchanging(slow) as exchange:
         slow.loop = exchange.loop
-        actions: dict[object, Callable[[], None]] = {
-            "finish": lambda: exchange.within(slow.finish),
-            "stall": exchange.stall,
-            "read": exchange.read,
-            "tick": lambda: exchange.wait(0.5),
-        }
-        for event in events:
-            if isinstance(event, int):
-                exchange.feed(data[:event])
-                data = data[event:]
-            else:
-                actions[event]()
-        exchange.feed(data)
+        exchange.feed(play(exchange, data, events, actions_of(exchange, slow)))
         for _ in sent:
             exchange.read()
             exchange.within(slow.finish)
@@ -289,22 +298,13 @@ def test_anything_at_any_time_ends(data: bytes, events: list[int | str]) -> None
             if not exchange.transport.closing:
                 exchange.within(exchange.connection.drain)
 
-        actions: dict[object, Callable[[], None]] = {
-            "finish": lambda: exchange.within(slow.finish),
-            "stall": exchange.stall,
-            "read": exchange.read,
-            "tick": lambda: exchange.wait(0.5),
+        actions = actions_of(exchange, slow) | {
             "long": lambda: exchange.wait(100),
             "hang up": exchange.hang_up,
             "drain": drain,
             "abort": lambda: exchange.within(exchange.connection.abort),
         }
-        for event in events:
-            if isinstance(event, int):
-                exchange.feed(data[:event])
-                data = data[event:]
-            else:
-                actions[event]()
+        play(exchange, data, events, actions)
         # The handler answers, as it must; then only time passes, whether the client reads or not.
         for _ in range(30):
             exchange.within(slow.finish)
