@@ -19,8 +19,8 @@ from pathlib import Path
 from tests.builders.queued_requests import new_request
 from turnout.gateway.requests import store
 from turnout.gateway.requests.database import connect, transaction
-from turnout.gateway.requests.files import sync_folder
-from turnout.gateway.requests.rows import Content, NewRequest, StoredAnswer
+from turnout.gateway.requests.files import Content, sync_folder
+from turnout.gateway.requests.rows import NewRequest, StoredAnswer
 from turnout.protocol.requests import states
 
 REQUESTS = 256
