@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
         if self._queue and self._reading and not self._deaf:
             self._reading = False
             self._transport.pause_reading()
-        if reader.sink is not None and not self._deaf:
+        if reader.request is not None and reader.sink is not None and not self._deaf:
             self._follow_sink(reader.sink)
         if self._service.busy_poll is not None:
             self._service.busy_poll.prolong()

@@ -73,7 +73,7 @@ def _check_key(exchange: Exchange, routed: Routed) -> GatewayError | None:
     key = exchange.key = routed.stage.keys.find(routed.fields.known[API_KEY])
     if key is None:
         return INVALID_API_KEY
-    return None if may_call_operation(exchange, routed) else ACCESS_DENIED
+    return None if key.consumer is None or may_call_operation(exchange, routed) else ACCESS_DENIED
 
 
 def may_call_operation(exchange: Exchange, routed: Routed) -> bool:

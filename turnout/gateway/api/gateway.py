@@ -65,6 +65,7 @@ from turnout.protocol.requests.preferences import asks_for_async
 _LOG = logging.getLogger("turnout.gateway")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NO_QUERY = (None, None)
+_TRANSFERS = f"/{TRANSFER_SEGMENT}/"
 _NO_RESPONSES = GatewayResponses({})
 
 
@@ -183,10 +184,9 @@ class Gateway:
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request; nothing that a request holds makes it raise."""
         snapshot = self.stages.snapshot
-        if self._domain is not None and self._is_domain(request) and not _is_transfer(request):
-            return self._handle_domain(request, snapshot, self._domain)
-        direct = snapshot.direct.get(request.path)
-        if direct is None:
+        domain = None if self._domain is None else _find_domain_path(request, self._domain)
+        direct = snapshot.direct.get(request.path if domain is None else domain.inner or "")
+        if domain is None and direct is None:
             service = self._services.get(request.path[1:].partition("/")[0])
             if service is not None:
                 return service(request)
@@ -194,21 +194,6 @@ class Gateway:
                 return self.requests.transfer(request)
             if request.path == "/" and self._front is not None and (page := self._front(request)) is not None:
                 return page
-        return self._handle_api(request, snapshot, direct)
-
-    def _handle_domain(self, request: Request, snapshot: Snapshot, domain: Domain) -> Response | Awaitable[Response]:
-        """Answer a request to the domain's host name: the stages alone, below the base path."""
-        path = domain.strip(request.path)
-        direct = None if path is None else snapshot.direct.get(path)
-        return self._handle_api(request, snapshot, direct, DomainPath(request.path, path))
-
-    def _is_domain(self, request: Request) -> bool:
-        host = fields_of(request).known[HOST]
-        return self._domain is not None and host is not None and domain_of(host)[0].lower() == self._domain.name
-
-    def _handle_api(
-        self, request: Request, snapshot: Snapshot, direct: DirectPath | None, domain: DomainPath | None = None
-    ) -> Response | Awaitable[Response]:
         exchange = Exchange(request, self._identifiers.take(), self._clock(), self._monotonic())
         exchange.domain = domain
         try:
@@ -228,10 +213,8 @@ class Gateway:
         snapshot = self.stages.snapshot
         if self.requests is not None and _is_transfer(request):
             return self.requests.admit_transfer(request)
-        domain = None
-        if self._domain is not None and self._is_domain(request):
-            domain = DomainPath(request.path, self._domain.strip(request.path))
-        direct = snapshot.direct.get((request.path if domain is None else domain.inner) or "")
+        domain = None if self._domain is None else _find_domain_path(request, self._domain)
+        direct = snapshot.direct.get(request.path if domain is None else domain.inner or "")
         if domain is None and direct is None and request.path[1:].partition("/")[0] in self._services:
             return None
         exchange = Exchange(request, self._identifiers.take(), self._clock(), self._monotonic())
@@ -320,9 +303,10 @@ class Gateway:
         sent = known[REPLAY]
         if sent is not None:
             exchange.is_replayed = is_replay_token(sent, self._replay_token)
-        error = self._checks.authorize(exchange, routed, is_whole=is_whole)
-        if error is not None:
-            return error
+        if routed.operation.access is not Access.OPEN:
+            error = self._checks.authorize(exchange, routed, is_whole=is_whole)
+            if error is not None:
+                return error
         if exchange.request.admitted == stage.settings.name or _asks_for_health(exchange, routed):
             return None
         if stage.bucket is not None and not stage.bucket.take(exchange.started):
@@ -516,7 +500,15 @@ class Gateway:
 
 def _is_transfer(request: Request) -> bool:
     """Whether a request goes to a signed address, which is no stage's and the same under every host name."""
-    return request.path.startswith(f"/{TRANSFER_SEGMENT}/")
+    return request.path.startswith(_TRANSFERS)
+
+
+def _find_domain_path(request: Request, domain: Domain) -> DomainPath | None:
+    """The path of a request to the domain's host name, which reaches the stages alone; None of any other."""
+    host = fields_of(request).known[HOST]
+    if host is None or domain_of(host)[0].lower() != domain.name or _is_transfer(request):
+        return None
+    return DomainPath(request.path, domain.strip(request.path))
 
 
 def _answer_pages(routed: Routed, response: Response | Awaitable[Response]) -> Response | Awaitable[Response]:

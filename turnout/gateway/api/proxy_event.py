@@ -123,8 +123,8 @@ class Events:
         context["requestTimeEpoch"] = int(exchange.now * 1000)
         context["requestId"] = exchange.request_id
         context["identity"] = identity
-        if (authorizer := _authorizer_of(exchange)) is not None:
-            context["authorizer"] = authorizer
+        if exchange.claims is not None or (key is not None and key.consumer is not None):
+            context["authorizer"] = _authorizer_of(exchange)
         variables = share.variables
         body, is_binary = encode_body(request.body, is_binary=known[CONTENT_TYPE] in stage.document.binary_media_types)
         event = {
@@ -173,12 +173,12 @@ class Events:
         return context
 
 
-def _authorizer_of(exchange: Exchange) -> dict[str, Any] | None:
-    """The authorizer's context for the caller; None where there is no authorizer."""
+def _authorizer_of(exchange: Exchange) -> dict[str, Any]:
+    """The authorizer's context for a caller who has claims or a name."""
     if exchange.claims is not None:
         return {"claims": {name: _spell_claim(value) for name, value in exchange.claims.items()}}
     name = exchange.caller
-    return {"caller": name, "principalId": name, "integrationLatency": 0} if name else None
+    return {"caller": name, "principalId": name, "integrationLatency": 0}
 
 
 def _spell_claim(value: Any) -> str:

@@ -43,8 +43,8 @@ def count_requests(counters: Counters, callers: Counters | None = None, *, known
             share is not None and share.is_canary,
         )
         record(key, response.status, duration_s, failed=_has_failed(key[1], response))
-        if callers is not None and exchange.caller:
-            callers.record((key[0], exchange.caller, False), response.status, duration_s)
+        if callers is not None and (caller := exchange.caller):
+            callers.record((key[0], caller, False), response.status, duration_s)
 
     return count
 
