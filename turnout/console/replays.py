@@ -19,6 +19,7 @@ from turnout.console.subject import Subject
 from turnout.manifest.judgement import OutputRule
 from turnout.protocol.codecs.samples import write_line
 from turnout.protocol.tensors.datatypes import Array
+from turnout.protocol.tensors.interface import datatype_of
 from turnout.replay.comparison import OutputComparison
 from turnout.replay.origin import ReplayOrigin, public_url
 from turnout.replay.replay import Pair, Replay, SampleReply
@@ -36,8 +37,6 @@ MOST_SHOWN_BYTES = 2000
 
 MOST_SHOWN_VALUES = 64
 """Most values of one output of such an answer. Those that differ come first."""
-
-_NAMES: Mapping[str, str] = {"f8": "FP64", "f4": "FP32", "f2": "FP16", "b1": "BOOL", "O": "BYTES"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +183,8 @@ def describe_pair(pair: Pair) -> dict[str, Any]:
 
 def describe_output(name: str, values: Array) -> dict[str, Any]:
     """An output in the format of the Open Inference Protocol."""
-    kind = values.dtype.str.lstrip("<|>=")
-    bits = 8 * values.dtype.itemsize
-    datatype = _NAMES.get(kind) or f"{'UINT' if values.dtype.kind == 'u' else 'INT'}{bits}"
     data = [plain(value) for value in values.reshape(-1)]
-    return {"name": name, "datatype": datatype, "shape": list(values.shape), "data": data}
+    return {"name": name, "datatype": datatype_of(values, None), "shape": list(values.shape), "data": data}
 
 
 def plain(value: Any) -> Any:
