@@ -56,16 +56,21 @@ def make_state(subject: Subject, *, may_write: bool) -> dict[str, Any]:
     }
 
 
-def make_pulse(subject: Subject) -> dict[str, Any]:
-    """The parts that change each second: counters, verdicts, and the generation of everything else."""
-    pulse: dict[str, Any] = {
-        "generation": subject.generation(),
+def empty_pulse(generation: str = "", warning: str = "") -> dict[str, Any]:
+    """A pulse without counters, verdicts and runs."""
+    return {
+        "generation": generation,
         "time": time.time(),
         "traffic": None,
         "canaries": {},
         "runs": {},
-        "warning": "",
+        "warning": warning,
     }
+
+
+def make_pulse(subject: Subject) -> dict[str, Any]:
+    """The parts that change each second: counters, verdicts, and the generation of everything else."""
+    pulse = empty_pulse(subject.generation())
     try:
         pulse["traffic"] = describe_traffic(subject.traffic())
         project = subject.project()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import suppress
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import orjson
 
 from turnout.client.connection import UnreachableError
+from turnout.console.state import empty_pulse
 from turnout.problems import ProblemsError, TurnoutError
 
 RETRY_MS = 1000
@@ -53,16 +53,15 @@ class Pulse:
         with self._lock:
             at, data = self._latest
             if self._clock() - at >= self._every_s / 2:
-                data = orjson.dumps({"every_s": self._every_s, **self._make_surely()})
+                data = orjson.dumps({"every_s": self._every_s, **self._make_or_warn()})
                 self._latest = (self._clock(), data)
             return data
 
-    def _make_surely(self) -> dict[str, Any]:
+    def _make_or_warn(self) -> dict[str, Any]:
         try:
             return self._make()
         except (TurnoutError, OSError) as error:
-            pulse = {"generation": "", "time": time.time(), "traffic": None, "canaries": {}, "runs": {}}
-            return {**pulse, "warning": getattr(error, "message", str(error))}
+            return empty_pulse(warning=getattr(error, "message", str(error)))
 
 
 async def send_rows(rows: Generator[dict[str, Any]]) -> AsyncGenerator[bytes]:
