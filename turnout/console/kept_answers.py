@@ -13,6 +13,7 @@ from turnout.console.kept_requests import (
     MOST_ROWS,
     Filter,
     KeptRequest,
+    KeptRequests,
     describe_body,
     describe_kept,
     describe_sources,
@@ -52,8 +53,7 @@ class KeptAnswers:
     def _list(self, query: Query) -> dict[str, Any]:
         self._check_place()
         chosen = filter_of(query)
-        kept = read_kept(self._subject, chosen)
-        wanted = [kept_request for kept_request in kept.requests if chosen.wants(kept_request.sample)]
+        kept, wanted = self._read(chosen)
         return {
             "sources": describe_sources(self._subject, kept.logs),
             "rows": [describe_kept(kept_request) for kept_request in wanted[:MOST_ROWS]],
@@ -82,8 +82,7 @@ class KeptAnswers:
         if not comparing.canary or comparing.canary == comparing.baseline:
             raise WishError(400, "Name two different versions: `canary` and `baseline`.")
         chosen = replace(filter_of(query, of="of_"), model=comparing.model)
-        kept = read_kept(self._subject, chosen)
-        wanted = [kept_request for kept_request in kept.requests if chosen.wants(kept_request.sample)]
+        kept, wanted = self._read(chosen)
         whole = [kept_request for kept_request in wanted if not redacted_inputs(self._subject, kept_request)]
         notes = [kept.logs] if kept.logs else []
         if left_out := len(wanted) - len(whole):
@@ -93,6 +92,11 @@ class KeptAnswers:
         if not (limit.isascii() and limit.isdigit() and len(limit) < 5 and 0 < int(limit) <= MOST_SENT):
             raise WishError(400, f"`limit` must be a number from 1 to {MOST_SENT:,}.")
         return compare(self._subject, whole, comparing, int(limit), " ".join(notes))
+
+    def _read(self, chosen: Filter) -> tuple[KeptRequests, list[KeptRequest]]:
+        """All kept requests, and those that match the filter."""
+        kept = read_kept(self._subject, chosen)
+        return kept, [kept_request for kept_request in kept.requests if chosen.wants(kept_request.sample)]
 
     def _find(self, query: Query) -> KeptRequest:
         self._check_place()
