@@ -20,7 +20,7 @@ from turnout.system.service_tokens import find_token
 def connect(project: Project, target: StageTarget, stage: str, judgement: Judgement | None = None) -> StageConnection:
     """Return the connection to a target's stage, without sending anything. `judgement` names the alarms to read."""
     manifest = project.manifest
-    served = next(candidate for candidate in manifest.stages if candidate.name == stage)
+    served = manifest.stage(stage)
     api = api_name(function_prefix(manifest.platform, target.stack), plan_stage(served, manifest.models))
     if target.is_local:
         url = target.endpoint_url

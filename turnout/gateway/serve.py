@@ -333,7 +333,7 @@ def make_url(host: str, port: int) -> str:
 
 def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, str]) -> BannerRequest | None:
     """A request that fits on a screen: the first model's that does, or the shortest; None where nothing can be read."""
-    served = next(entry for entry in project.manifest.stages if entry.name == stage).serve
+    served = project.manifest.stage(stage).serve
     requests = project.first_requests
     samples: list[tuple[int, BannerRequest]] = []
     for entry in plan.versions:

@@ -322,6 +322,10 @@ class Manifest:
         """The model of that name; KeyError where there is none."""
         return self._by_name[name]
 
+    def stage(self, name: str) -> Stage:
+        """The stage of that name; KeyError where there is none."""
+        return {stage.name: stage for stage in self.stages}[name]
+
     def position_of(self, path: KeyPath) -> Position:
         """The position of `path`, or of its nearest ancestor in the file."""
         return nearest_position(self.positions, path)

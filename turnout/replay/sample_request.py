@@ -111,6 +111,6 @@ def known(kind: str, name: str, names: Iterable[str]) -> str:
 
 def served_version(manifest: Manifest, stage: str, model: str) -> str:
     """The version that gets most of a stage's unversioned calls of a model."""
-    candidate = next(candidate for candidate in manifest.stages if candidate.name == stage)
-    weights = candidate.weights.get(model)
-    return max(weights, key=weights.__getitem__) if weights else candidate.serve[model]
+    served = manifest.stage(stage)
+    weights = served.weights.get(model)
+    return max(weights, key=weights.__getitem__) if weights else served.serve[model]

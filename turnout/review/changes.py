@@ -69,7 +69,7 @@ def _of_stages(before: Reviewed, after: Reviewed) -> Iterator[Change]:
             yield Change(CONTRACT, name, "a new stage")
         else:
             yield from _of_stage(*old[name], *new[name])
-            yield from _of_traffic(_stage(before.manifest, name), _stage(after.manifest, name), before.plan, after.plan)
+            yield from _of_traffic(before.manifest.stage(name), after.manifest.stage(name), before.plan, after.plan)
 
 
 def _of_stage(old_api: Api, old: StagePlan, new_api: Api, new: StagePlan) -> Iterator[Change]:
@@ -229,10 +229,6 @@ def _of_costs(before: Costs, after: Costs) -> Iterator[Change]:
 
 def _by_version(plan: Plan) -> dict[tuple[str, str], ServedVersion]:
     return {(served.version.model, served.version.name): served for served in plan.versions}
-
-
-def _stage(manifest: Manifest, name: str) -> Stage:
-    return next(stage for stage in manifest.stages if stage.name == name)
 
 
 def _served(stage: Stage, model: str) -> Mapping[str, float]:
