@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -16,30 +15,25 @@ import orjson
 
 from turnout.artifacts.example_request import count_request, make_request
 from turnout.extras import install_hint
-from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.api.identifiers import RequestTimes
+from turnout.gateway.assembly import Assembly, Preparing
 from turnout.gateway.banner import BannerRequest, render_banner
-from turnout.gateway.editions.edition import Edition, build_gateway, make_edition
-from turnout.gateway.editions.in_process import edition_functions
-from turnout.gateway.editions.isolated import Isolation, open_isolated
-from turnout.gateway.editions.switch import EditionFunctions, Switch
+from turnout.gateway.editions.edition import Edition, make_edition
+from turnout.gateway.editions.isolated import Isolation
 from turnout.gateway.functions.deferred import Deferred
-from turnout.gateway.functions.invocation import Functions, Loaded, Wrap, title_of
-from turnout.gateway.functions.isolated.functions import IsolatedFunctions
+from turnout.gateway.functions.invocation import Loaded, title_of
 from turnout.gateway.logs import format_warning, set_up_logs
 from turnout.gateway.observers.access_log import escape, iso_time, json_log, make_json_line, text_log
 from turnout.gateway.observers.capture import CaptureFile
 from turnout.gateway.observers.line_writer import LineWriter
-from turnout.gateway.observers.registry import Outlets, make_observers
+from turnout.gateway.observers.registry import Outlets
 from turnout.gateway.output.process import Output
-from turnout.gateway.pages import make_docs, make_front, settings_of
 from turnout.gateway.requests.queue import FOLDER as QUEUE_FOLDER
 from turnout.gateway.requests.queue import Queue
-from turnout.gateway.requests.work import open_requests, work
 from turnout.gateway.rules.tokens import is_installed
 from turnout.gateway.services.access import Guard, make_guard, make_token
 from turnout.gateway.services.console import Console
-from turnout.gateway.services.registry import ServiceParts, make_services
+from turnout.gateway.services.registry import ServiceParts
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.gateway.shared.session_budget import SessionBudget
 from turnout.gateway.shared.state import CAPTURE_LOCK, LINES_LOCK, SAMPLES_LOCK, SharedState
@@ -51,7 +45,7 @@ from turnout.http_server.messages import Request, Response
 from turnout.http_server.reader import Limits
 from turnout.http_server.wire import make_refusal
 from turnout.loopback import is_loopback
-from turnout.packaging.build_progress import BuildProgress, ignore_progress
+from turnout.packaging.build_progress import ignore_progress
 from turnout.plan.values import Plan
 from turnout.project.project import Project
 from turnout.system.service_tokens import ServicesMode, announced_services
@@ -69,9 +63,6 @@ LEAST_BODIES_BYTES = 64 * 1024 * 1024
 
 MEMORY_SHARE = 0.8
 """Of the container's or the machine's memory, what the server may take by default."""
-
-FINISH_S = 2.0
-"""Time that a stopping worker waits for captured requests that are still being read."""
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread that computes in Python may keep the interpreter from the event loop; Python's default is 5 ms."""
@@ -94,7 +85,7 @@ def serve(
     max_memory: int = 0,
     otlp_endpoint: str = "",
     make_console: Callable[[str], Console] | None = None,
-    preparing: Callable[[int], AbstractContextManager[BuildProgress]] = lambda _: nullcontext(ignore_progress),
+    preparing: Preparing = lambda _: nullcontext(ignore_progress),
     check_interrupt: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight.
@@ -132,7 +123,7 @@ def serve(
     set_up_logs(log_format, sys.stderr)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     edition = make_edition(project)
-    default_stage = stage or project.manifest.stages[0].name
+    folder = project.manifest.path.parent
     workers = workers or processors()
     services = services or (ServicesMode.LOCAL if is_loopback(host) else ServicesMode.TOKEN)
     with ExitStack() as closing:
@@ -141,114 +132,57 @@ def serve(
             closing.callback(bound.close)
         output = closing.enter_context(redirected_output(log_format, capture))
         bound_port = sockets[0].getsockname()[1]
+        url = make_url(host, bound_port)
         state = SharedState(workers)
         lines = LineWriter(sys.stdout, partial(state.lock.hold, LINES_LOCK))
         captured = open_capture(output, capture, state)
         samples = SharedSamples(state.lock, SAMPLES_LOCK)
-        deferred = Deferred("captured requests")
-        queue = Queue(project.manifest.path.parent / ".turnout" / QUEUE_FOLDER)
-        guard = closing.enter_context(guarded_services(services, project.manifest.path.parent, host, bound_port))
-        console = None if make_console is None else make_console(make_url(host, bound_port))
-        parts = ServiceParts(state, samples, guard, secrets.token_hex(8), output.dropped, console)
-        is_public = services is ServicesMode.TOKEN
-        line_log = json_log(lines.write) if log_format == "json" else text_log(lines.write)
+        guard = closing.enter_context(guarded_services(services, folder, host, bound_port))
+        console = None if make_console is None else make_console(url)
         tracing = open_tracing(otlp_endpoint, project.manifest.platform, state.spans)
-        outlets = Outlets(
-            state.counters,
-            samples,
-            deferred,
-            None if captured is None else captured.write,
-            line_log if access_log else None,
-            state.callers,
-            tracing.observe,
-        )
+        line_log = json_log(lines.write) if log_format == "json" else text_log(lines.write)
         budget = make_budget(max_memory, state, in_process=isolation is None)
+        assembly = Assembly(
+            stage=stage,
+            port=bound_port,
+            workers=workers,
+            mode=services,
+            isolation=isolation,
+            preparing=preparing,
+            parts=ServiceParts(state, samples, guard, secrets.token_hex(8), output.dropped, console),
+            outlets=Outlets(
+                state.counters,
+                samples,
+                Deferred("captured requests"),
+                None if captured is None else captured.write,
+                line_log if access_log else None,
+                state.callers,
+                tracing.observe,
+            ),
+            lines=lines,
+            captured=captured,
+            tracing=tracing,
+            queue=Queue(folder / ".turnout" / QUEUE_FOLDER),
+            budget=budget,
+        )
+        functions = assembly.functions_of(edition, None)
+        gateway = assembly.gateway_of(edition, functions)
         refusals = {int(status): make_refusal(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
-
-        def functions_of(edition: Edition, before: EditionFunctions | None) -> EditionFunctions:
-            if isolation is None:
-                return edition_functions(
-                    edition,
-                    before,
-                    running_limit=max(2, -(-processors() // workers)),
-                    running=state.running,
-                    budget=budget,
-                    loads_at_once=max(2, -(-processors() // workers)),
-                    wrap=tracing.wrap,
-                )
-            with preparing(len(edition.plan.functions)) if before is None else nullcontext(ignore_progress) as progress:
-                return open_isolated(
-                    edition.project,
-                    edition.plan,
-                    isolation,
-                    progress=progress,
-                    share=workers,
-                    make_slots=state.slots.slots_of,
-                    budget=budget,
-                    wrap=tracing.wrap,
-                    before=before if isinstance(before, IsolatedFunctions) else None,
-                )
-
-        def flush() -> None:
-            tracing.close()
-            deferred.finish(FINISH_S)
-            lines.flush()
-            if captured is not None:
-                captured.flush()
-
-        def gateway_of(edition: Edition, functions: Functions) -> Gateway:
-            called = tracing.wrap(functions)
-            docs = make_docs(
-                edition, guard, lambda name: settings_of(gateway, name), is_public=is_public, console=console
-            )
-            gateway = build_gateway(
-                edition.project,
-                edition.plan,
-                called,
-                apis=edition.apis,
-                stage=stage,
-                keys=edition.keys,
-                consumer_keys=edition.consumer_keys,
-                port=bound_port,
-                observers=make_observers(outlets, edition.project, edition.plan),
-                bucket_of=state.buckets.bucket_of,
-                services={}
-                if services is ServicesMode.OFF
-                else make_services(
-                    parts, edition.apis, [function.name for function in edition.plan.functions], called, docs
-                ),
-                replay_token=state.replay_token,
-                front=None if services is ServicesMode.OFF else make_front(console, docs),
-                shortens_shared_routes=isolation is None,
-                tracer=tracing.tracer,
-                requests=open_requests(
-                    queue,
-                    edition.project,
-                    edition.plan,
-                    counters=state.counters,
-                    capture=outlets.capture,
-                    deferred=deferred,
-                ),
-            )
-            return gateway
-
-        functions = functions_of(edition, None)
-        gateway = gateway_of(edition, functions)
         serving = ServerParts(
-            functions_of,
-            gateway_of,
+            assembly.functions_of,
+            assembly.gateway_of,
             preload=preload,
             opens_together=watch,
             progress=print_load,
             limits=Limits(max_bodies_bytes=max(LEAST_BODIES_BYTES, BODIES_BYTES // workers)),
             refusals=refusals,
             log=partial(log_refusal, refusals, lines.write, log_format) if access_log else None,
-            flush=flush,
+            flush=assembly.flush,
             budget=budget,
-            beside=partial(work_queue, queue, workers, tracing.wrap),
+            beside=assembly.work_queue,
         )
-
-        greet = partial(greet_user, edition, gateway.notes, make_url(host, bound_port), default_stage, capture, console)
+        default_stage = stage or project.manifest.stages[0].name
+        greet = partial(greet_user, edition, gateway.notes, url, default_stage, capture, console)
         first = First(1, edition, functions, gateway)
         check_interrupt()
         output.redirect()
@@ -260,15 +194,6 @@ def make_budget(max_memory: int, state: SharedState, *, in_process: bool) -> Ses
     limit = max_memory or int(MEMORY_SHARE * find_memory_limit())
     state.max_memory_bytes = limit
     return SessionBudget(limit, state.sessions, trim_memory, in_process=in_process) if limit else None
-
-
-async def work_queue(queue: Queue, workers: int, wrap: Wrap, switch: Switch, stop: asyncio.Event) -> None:
-    """Run asynchronous requests in this worker until `stop` is set."""
-    served = (lambda: switch.functions, lambda: switch.gateway.requests)
-    try:
-        await work(queue, *served, stop, workers=workers, processors=processors(), wrap=wrap)
-    finally:
-        queue.database.close(FINISH_S)
 
 
 def greet_user(

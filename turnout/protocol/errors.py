@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 STATUS_OF: Mapping[str, int] = {
     "INVALID_JSON": 400,  # not JSON, not UTF-8, nested too deeply
@@ -43,17 +43,19 @@ STATUS_OF: Mapping[str, int] = {
 
 
 class RequestError(Exception):
-    """A request that cannot be answered; `code` is a key of `STATUS_OF`, the message a whole sentence.
+    """A request that cannot be answered; `code` is a key of `statuses`, the message a whole sentence.
 
     `status` is the code's HTTP status.
     """
+
+    statuses: ClassVar[Mapping[str, int]] = STATUS_OF
 
     def __init__(self, code: str, message: str, **details: Any) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.details = details
-        self.status = STATUS_OF[code]
+        self.status = self.statuses[code]
 
     def body(self) -> dict[str, Any]:
         """The JSON object that the caller gets."""

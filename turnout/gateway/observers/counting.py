@@ -6,9 +6,9 @@ import re
 from collections.abc import Collection
 
 from turnout.gateway.api.exchange import Exchange, Observer, Routed
+from turnout.gateway.rules.shared_routes import SharedRoutes
 from turnout.gateway.shared.counters import Counters
 from turnout.http_server.messages import Response
-from turnout.plan.routes import SHARED_PATHS
 from turnout.protocol.naming import FALLBACK_HEADER, ROUTER, function_name, variable_name
 from turnout.protocol.routing.packed_choices import find_choice
 
@@ -25,18 +25,18 @@ def count_requests(counters: Counters, callers: Counters | None = None, *, known
         known: names of versions' functions and models' routers: a call of theirs by a shared route counts as theirs.
     """
     record = counters.record
+    shared = SharedRoutes(known)
 
     def count(exchange: Exchange, response: Response, duration_s: float) -> None:
         if exchange.is_replayed:
             return
         stage, share, routed, target = exchange.stage, exchange.share, exchange.routed, exchange.target
         function = "" if target is None else target.function
-        if function and routed is not None and routed.parameters and function not in known:
+        if target is not None and function and routed is not None and routed.parameters and function not in known:
             if "proxy" in routed.parameters:
                 function = _function_behind(routed, function) or function
-            elif routed.operation.resource in SHARED_PATHS:
-                behind = _function_shared(routed, function)
-                function = behind if behind in known else function
+            elif behind := shared.find(routed.operation.resource, routed.parameters, routed.share, target):
+                function = behind.function
         key = (
             stage.settings.name if stage is not None else "",
             function,
@@ -54,14 +54,6 @@ def _has_failed(function: str, response: Response) -> bool:
     if response.status >= 500 or response.status == 429:
         return True
     return function.endswith(f"_{ROUTER}") and any(name == FALLBACK_HEADER for name, _ in response.headers)
-
-
-def _function_shared(routed: Routed, general: str) -> str:
-    """The function that a call by a shared route reaches: of the version that it names, or of the stage's choice."""
-    parameters, variables = routed.parameters or {}, routed.share.variables or {}
-    model = parameters["model"]
-    chosen = parameters.get("version") or find_choice(variables, variable_name(model))
-    return function_name(general.removesuffix(f"_{ROUTER}"), model, chosen)
 
 
 def _function_behind(routed: Routed, general: str) -> str:

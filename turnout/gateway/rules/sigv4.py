@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote
 
 from turnout.gateway.rules.errors import UNSIGNED, GatewayError
+from turnout.protocol.aws.signing import ALGORITHM, sign_canonical
 
-ALGORITHM = "AWS4-HMAC-SHA256"
 SERVICE = "execute-api"
 SKEW_S = 300
 """The largest difference of a request's time."""
@@ -106,8 +106,9 @@ def check_signature(request: SignedRequest, secrets: Mapping[str, str], now: flo
     if headers.get("x-amz-content-sha256", payload) != payload:
         return MISMATCH
     for query in _canonical_queries(request.query, is_presigned=bool(claim.expires_s)):
-        canonical = _canonical_request(request, headers, claim.signed, query, payload)
-        if hmac.compare_digest(_sign(secret, claim, canonical).encode(), claim.signature.encode()):
+        canonical = _canonical_request(request, headers, claim.signed, query, payload).encode(errors="surrogatepass")
+        signature = sign_canonical(secret, claim.moment, claim.scope, canonical)
+        if hmac.compare_digest(signature.encode(), claim.signature.encode()):
             return claim.access_key
     return MISMATCH
 
@@ -205,12 +206,3 @@ def _canonical_queries(query: str, *, is_presigned: bool) -> list[str]:
     sent = [pair for pair in _pairs(query) if not (is_presigned and pair[0] == "X-Amz-Signature")]
     escaped = [(quote(unquote(name), _UNRESERVED), quote(unquote(value), _UNRESERVED)) for name, value in sent]
     return list(dict.fromkeys("&".join(f"{name}={value}" for name, value in sorted(way)) for way in (escaped, sent)))
-
-
-def _sign(secret: str, claim: _Claim, canonical: str) -> str:
-    key = f"AWS4{secret}".encode()
-    for part in claim.scope:
-        key = hmac.digest(key, part.encode(), "sha256")
-    digest = hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
-    text = "\n".join([ALGORITHM, claim.moment, "/".join(claim.scope), digest])
-    return hmac.digest(key, text.encode(), "sha256").hex()

@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
+
+ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +60,25 @@ def sign_request(
     lines = [f"{name}:{' '.join(signed[name].split())}" for name in sorted(signed)]
     # The path is escaped a second time, for every service but S3.
     path = path if service == "s3" else quote(path, safe="/~")
-    canonical = [method, path, "", *lines, "", names, hashlib.sha256(body).hexdigest()]
-    scope = f"{moment[:8]}/{region}/{service}/aws4_request"
-    digest = hashlib.sha256("\n".join(canonical).encode()).hexdigest()
-    key = f"AWS4{credentials.secret_key}".encode()
-    for part in scope.split("/"):
-        key = _hmac(key, part)
-    signature = _hmac(key, f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{digest}").hex()
-    authorization = (
-        f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
-    )
+    canonical = "\n".join([method, path, "", *lines, "", names, hashlib.sha256(body).hexdigest()])
+    scope = (moment[:8], region, service, "aws4_request")
+    signature = sign_canonical(credentials.secret_key, moment, scope, canonical.encode())
+    credential = "/".join((credentials.access_key, *scope))
+    authorization = f"{ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={signature}"
     return {**signed, "authorization": authorization}
 
 
-def _hmac(key: bytes, text: str) -> bytes:
-    return hmac.digest(key, text.encode(), "sha256")
+def sign_canonical(secret_key: str, moment: str, scope: Sequence[str], canonical: bytes) -> str:
+    """The signature of a canonical request.
+
+    Args:
+        secret_key: of the signer.
+        moment: `20261130T120000Z`.
+        scope: the day, the region, the service and `aws4_request`.
+        canonical: the canonical request.
+    """
+    key = f"AWS4{secret_key}".encode()
+    for part in scope:
+        key = hmac.digest(key, part.encode(), "sha256")
+    text = "\n".join([ALGORITHM, moment, "/".join(scope), hashlib.sha256(canonical).hexdigest()])
+    return hmac.digest(key, text.encode(), "sha256").hex()

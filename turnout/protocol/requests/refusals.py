@@ -1,9 +1,10 @@
-"""Refusals of asynchronous requests: codes, statuses, and the API's error shape."""
+"""Refusals of asynchronous requests: their codes and statuses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+from turnout.protocol.errors import RequestError
 
 STATUS_OF: Mapping[str, int] = {
     "INVALID_IDENTIFIER": 400,
@@ -27,16 +28,7 @@ STATUS_OF: Mapping[str, int] = {
 """HTTP status of every code."""
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a failure of ours
-    """A refused request; the message is a whole sentence, `status` the code's HTTP status."""
+class Refusal(RequestError):  # noqa: N818 - an answer, not a failure of ours
+    """A refused asynchronous request; its codes are those of this module."""
 
-    def __init__(self, code: str, message: str, **details: Any) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.details = details
-        self.status = STATUS_OF[code]
-
-    def body(self) -> dict[str, Any]:
-        """Return the JSON object that the caller gets."""
-        return {"error": self.message, "code": self.code, "details": self.details}
+    statuses = STATUS_OF
