@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import orjson
 
-from turnout.client.connection import TIMEOUT_S, ApiAnswer, ApiConnection, UnreachableError, inference_path
+from turnout.client.connection import TIMEOUT_S, ApiAnswer, ApiConnection, UnreachableError, inference_path, make_path
 from turnout.protocol.naming import CALLBACK_HEADER, CANARY_HEADER, MODEL_HEADER, UPLOAD_HEADER, VERSION_HEADER
 from turnout.protocol.requests.states import ENDED, RequestState
 
@@ -269,7 +269,7 @@ class Client:
         return answer
 
     def _path(self, *segments: str) -> str:
-        return "".join(f"/{quote(segment, safe='')}" for segment in (self._stage, *segments) if segment)
+        return make_path(self._stage, *segments)
 
     def _encode(self, model: str, version: str, inputs: Mapping[str, Any], outputs: Sequence[str]) -> EncodedRequest:
         from turnout.client.encoding import encode_request
