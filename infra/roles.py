@@ -92,18 +92,33 @@ class Roles(pulumi.ComponentResource):
 
     def _make(self, name: str, service: str, statements: Sequence[Statement]) -> pulumi.Output[str]:
         within = pulumi.ResourceOptions(parent=self)
-        trust = render_trust(self._place, service)
-        role = aws.iam.Role(
-            name,
-            name=self._place.name(name),
-            assume_role_policy=trust,
-            path=self._place.own_role_path,
-            permissions_boundary=self._boundary_arn or None,
-            opts=within,
-        )
+        role = make_role(name, self._place.name(name), service, self._place, self._boundary_arn, within)
         self.made[name] = role
         aws.iam.RolePolicy(name, name="turnout", role=role.name, policy=render_policy(statements), opts=within)
         return role.arn
+
+
+def make_role(
+    name: str, role_name: str, service: str, place: Place, boundary_arn: str, opts: pulumi.ResourceOptions
+) -> aws.iam.Role:
+    """Make a role that one service assumes, under the stack's rules for roles.
+
+    Args:
+        name: of the resource.
+        role_name: on AWS.
+        service: the service that assumes it.
+        place: its account and its path.
+        boundary_arn: of the permissions boundary, or empty.
+        opts: of the resource.
+    """
+    return aws.iam.Role(
+        name,
+        name=role_name,
+        assume_role_policy=render_trust(place, service),
+        path=place.own_role_path,
+        permissions_boundary=boundary_arn or None,
+        opts=opts,
+    )
 
 
 def plan_roles(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]]]:

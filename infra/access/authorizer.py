@@ -23,7 +23,8 @@ from turnout.protocol.naming import LIVE
 
 from ..naming import Place
 from ..packages import RUNTIME
-from ..policies import LAMBDA, allow_logs, render_policy, render_trust
+from ..policies import LAMBDA, allow_logs, render_policy
+from ..roles import make_role
 from ..stack.log_groups import LogSettings, make_log_group
 from ..stack.settings import StackSettings
 from ..stages import ApiStage
@@ -61,14 +62,7 @@ class Authorizer(pulumi.ComponentResource):
         role: pulumi.Input[str] = args.settings.roles.function_arn
         policies: list[pulumi.Resource] = []
         if not role:
-            made = aws.iam.Role(
-                name,
-                name=function_name,
-                assume_role_policy=render_trust(place, LAMBDA),
-                path=place.own_role_path,
-                permissions_boundary=args.settings.roles.boundary_arn or None,
-                opts=within,
-            )
+            made = make_role(name, function_name, LAMBDA, place, args.settings.roles.boundary_arn, within)
             policy = render_policy([allow_logs(place, log_group_name(function_name))])
             policies.append(aws.iam.RolePolicy(name, name="turnout", role=made.name, policy=policy, opts=within))
             role = made.arn
