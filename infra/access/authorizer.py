@@ -25,7 +25,7 @@ from ..naming import Place
 from ..packages import RUNTIME
 from ..policies import LAMBDA, allow_logs, render_policy
 from ..roles import make_role
-from ..stack.log_groups import LogSettings, make_log_group
+from ..stack.log_groups import make_log_group
 from ..stack.settings import StackSettings
 from ..stages import ApiStage
 
@@ -41,13 +41,11 @@ class AuthorizerArgs:
     Args:
         place: names the resources.
         keys: the rows of each stage with consumers, as `rows_of` returns them.
-        logs: the settings of its log.
         settings: the stack's settings.
     """
 
     place: Place
     keys: Mapping[str, list[tuple[dict[str, Any], pulumi.Output[str]]]]
-    logs: LogSettings
     settings: StackSettings
 
 
@@ -58,7 +56,7 @@ class Authorizer(pulumi.ComponentResource):
         super().__init__("turnout:infra:Authorizer", name, None, opts)
         within = pulumi.ResourceOptions(parent=self)
         place, function_name = args.place, args.place.name(CALLERS)
-        log = make_log_group(name, log_group_name(function_name), args.logs, within)
+        log = make_log_group(name, log_group_name(function_name), args.settings.logs, within)
         role: pulumi.Input[str] = args.settings.roles.function_arn
         policies: list[pulumi.Resource] = []
         if not role:

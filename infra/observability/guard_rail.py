@@ -26,7 +26,7 @@ from ..naming import Place
 from ..packages import RUNTIME
 from ..policies import DESCRIBE_ALARMS, LAMBDA, allow, allow_logs, render_policy
 from ..roles import make_role
-from ..stack.log_groups import LogSettings, make_log_group
+from ..stack.log_groups import make_log_group
 from ..stack.settings import StackSettings
 
 SOURCE = Path(__file__).with_name("guard_rail_function.py")
@@ -65,7 +65,6 @@ class GuardRailArgs:
 
     place: Place
     guarded: Sequence[Guarded]
-    logs: LogSettings
     settings: StackSettings = field(default_factory=StackSettings)
 
 
@@ -84,7 +83,7 @@ class GuardRail(pulumi.ComponentResource):
 
     def _make_function(self, name: str, args: GuardRailArgs) -> tuple[aws.lambda_.Function, list[pulumi.Resource]]:
         function_name = args.place.guard_rail
-        log = make_log_group(name, log_group_name(function_name), args.logs, self._within)
+        log = make_log_group(name, log_group_name(function_name), args.settings.logs, self._within)
         existing = args.settings.roles.guard_rail_arn
         role, policy = (existing, []) if existing else self._make_role(name, args)
         function = aws.lambda_.Function(
