@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from turnout.cli.commands.answer import print_error_answer, say_answer
-from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load, read_manifest
 from turnout.cli.output import CommandError, notify, say, say_body
 from turnout.problems import ProblemsError
 from turnout.protocol.naming import VERSION_HEADER
@@ -138,12 +138,8 @@ def sample_request(manifest: Path, model: str, version: str, stage: str, example
 
 def is_listed(manifest: Path, model: str, version: str) -> bool:
     """Whether models.yaml has the model and the version; False where it cannot be read."""
-    from turnout.manifest.parser import parse_manifest
-    from turnout.project.manifest_file import manifest_path
-
-    path = manifest_path(manifest)
     try:
-        read = parse_manifest(path.read_bytes(), path=path.resolve(), source=str(path))
+        read = read_manifest(manifest)
     except (OSError, ProblemsError):
         return False
     return any(

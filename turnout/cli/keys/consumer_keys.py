@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from turnout.cli.canary.target import editing_alone
-from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, read_manifest
 from turnout.cli.output import CommandError, notify, say, say_json, say_table
 from turnout.wording import did_you_mean, listed
 
@@ -36,7 +36,7 @@ def list_keys(
     """
     from turnout.gateway.editions.consumer_keys import read_consumer_keys
 
-    read = _read(manifest)
+    read = read_manifest(manifest)
     kept = read_consumer_keys(read.path.parent / ".turnout")
     rows: list[dict[str, Any]] = [
         {
@@ -90,7 +90,7 @@ def issue(
     lost, make another with `turnout keys rotate` and delete the lost one with `turnout keys retire`.
     """
     with editing_alone(manifest):
-        read = _read(manifest)
+        read = read_manifest(manifest)
         named = _find_consumer(read, stage, consumer)
         chosen = key or named.keys[0]
         if chosen not in named.keys:
@@ -112,7 +112,7 @@ def rotate(stage: StageArgument, consumer: ConsumerArgument, *, manifest: Manife
     the new key, and `pulumi stack output consumer_keys --show-secrets` prints it.
     """
     with editing_alone(manifest):
-        read = _read(manifest)
+        read = read_manifest(manifest)
         named = _find_consumer(read, stage, consumer)
         if len(named.keys) >= MOST_KEYS:
             raise CommandError(
@@ -143,7 +143,7 @@ def retire(
     from turnout.gateway.editions.consumer_keys import drop_consumer_keys
 
     with editing_alone(manifest):
-        read = _read(manifest)
+        read = read_manifest(manifest)
         named = _find_consumer(read, stage, consumer)
         chosen = key or named.keys[0]
         if chosen not in named.keys:
@@ -157,14 +157,6 @@ def retire(
         _write_keys(read, stage, consumer, left)
         drop_consumer_keys(read.path.parent / ".turnout", [(stage, consumer, chosen)])
     say(f"Deleted key {chosen} of {consumer} from {read.source}. Reload the server; `pulumi up` deletes it on AWS.")
-
-
-def _read(manifest: Path) -> Manifest:
-    from turnout.manifest.parser import parse_manifest
-    from turnout.project.manifest_file import manifest_path
-
-    path = manifest_path(manifest)
-    return parse_manifest(path.read_bytes(), path=path, source=str(path))
 
 
 def _find_consumer(manifest: Manifest, stage: str, consumer: str) -> Consumer:
