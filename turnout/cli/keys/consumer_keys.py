@@ -40,18 +40,16 @@ def list_keys(
     kept = read_consumer_keys(read.path.parent / ".turnout")
     rows: list[dict[str, Any]] = [
         {
-            "stage": consumer_key.name,
+            "stage": candidate.name,
             "consumer": consumer.name,
             "key": key,
-            "made": kept[consumer_key.name, consumer.name, key].made
-            if (consumer_key.name, consumer.name, key) in kept
-            else "",
+            "made": made.made if (made := kept.get((candidate.name, consumer.name, key))) else "",
             "expires": consumer.expires,
             "models": None if consumer.models is None else list(consumer.models),
         }
-        for consumer_key in read.stages
-        if stage in {"", consumer_key.name}
-        for consumer in consumer_key.consumers
+        for candidate in read.stages
+        if stage in {"", candidate.name}
+        for consumer in candidate.consumers
         for key in consumer.keys
     ]
     if stage and stage not in {candidate.name for candidate in read.stages}:
@@ -92,9 +90,7 @@ def issue(
     with editing_alone(manifest):
         read = read_manifest(manifest)
         named = _find_consumer(read, stage, consumer)
-        chosen = key or named.keys[0]
-        if chosen not in named.keys:
-            raise _unknown(f"key of {consumer}", chosen, named.keys)
+        chosen = _choose_key(named, key)
         value = _make(read.path.parent, (stage, consumer, chosen))
     if not value:
         raise CommandError(
@@ -145,9 +141,7 @@ def retire(
     with editing_alone(manifest):
         read = read_manifest(manifest)
         named = _find_consumer(read, stage, consumer)
-        chosen = key or named.keys[0]
-        if chosen not in named.keys:
-            raise _unknown(f"key of {consumer}", chosen, named.keys)
+        chosen = _choose_key(named, key)
         left = [name for name in named.keys if name != chosen]
         if not left:
             raise CommandError(
@@ -169,6 +163,13 @@ def _find_consumer(manifest: Manifest, stage: str, consumer: str) -> Consumer:
     if consumer not in consumers:
         raise _unknown(f"consumer of {stage}", consumer, list(consumers))
     return consumers[consumer]
+
+
+def _choose_key(consumer: Consumer, key: str) -> str:
+    """The key that is named, or the consumer's first one."""
+    if key and key not in consumer.keys:
+        raise _unknown(f"key of {consumer.name}", key, consumer.keys)
+    return key or consumer.keys[0]
 
 
 def _unknown(kind: str, name: str, known: list[str] | tuple[str, ...]) -> CommandError:
