@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -165,13 +167,20 @@ def local_token(manifest: Path, url: str) -> str:
 
 
 def send(url: str, model: str, version: str, stage: str, body: bytes, key: str) -> ApiAnswer:
-    """Post the request; no server, or no address, is an error with the remedy."""
+    """Post the request and return the answer, whatever its status."""
     from turnout.client.client import Client
+
+    with reported_unreachable(), Client(url, stage=stage, api_key=key) as client:
+        return client.infer_body(model, body, version=version)
+
+
+@contextmanager
+def reported_unreachable() -> Iterator[None]:
+    """Turn an address that is none, and a server that does not respond, into errors with the remedy."""
     from turnout.client.connection import UnreachableError
 
     try:
-        with Client(url, stage=stage, api_key=key) as client:
-            return client.infer_body(model, body, version=version)
+        yield
     except ValueError as error:
         raise CommandError(f"{error}.") from error
     except UnreachableError as error:
