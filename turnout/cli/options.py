@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,6 +36,11 @@ def load(path: Path) -> Project:
 
     with without_collections():
         return load_project(path, reading=remark_large)
+
+
+def manifest_argument(path: Path) -> str:
+    """What names the same manifest in another command; empty for the default."""
+    return "" if path == DEFAULT_MANIFEST else f" -m {quote(str(path))}"
 
 
 def read_manifest(path: Path) -> Manifest:
