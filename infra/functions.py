@@ -16,7 +16,7 @@ from turnout.protocol.naming import LIVE, NEXT
 from turnout.protocol.telemetry import TELEMETRY_OFF
 
 from .packages import RUNTIME, PackageCode
-from .stack.log_groups import LogSettings, make_log_group
+from .stack.log_groups import make_log_group
 from .stack.settings import StackSettings
 
 
@@ -30,8 +30,7 @@ class ServedFunctionArgs:
         code: where its zip is.
         layers: ARNs.
         log_group: that several functions write to; None where it gets one of its own.
-        logs: of its own log group.
-        settings: of the stack: networks, keys and the log's format.
+        settings: of the stack: networks, keys and logs.
         has_next: whether it also has the alias `next`, which only a release canary calls.
         keep_live: whether the alias `live` stays at the code that it names now: a stage has a release canary.
         environment: variables of our own beside the manifest's.
@@ -42,7 +41,6 @@ class ServedFunctionArgs:
     role_arn: pulumi.Input[str]
     code: PackageCode
     layers: list[pulumi.Input[str]]
-    logs: LogSettings
     settings: StackSettings = field(default_factory=StackSettings)
     log_group: pulumi.Input[str] | None = None
     has_next: bool = False
@@ -68,7 +66,7 @@ class ServedFunction(pulumi.ComponentResource):
         variables = {**own, **settings.environment, **args.environment}
         log_group = args.log_group
         if log_group is None:
-            log_group = make_log_group(name, log_group_name(planned.name), args.logs, within).name
+            log_group = make_log_group(name, log_group_name(planned.name), args.settings.logs, within).name
         network, key = args.settings.network, args.settings.keys.environment
         made = aws.lambda_.Function(
             name,

@@ -57,7 +57,7 @@ from .own_outputs import read_own_outputs
 from .packages import Packages, PackagesArgs, find_kept
 from .resource_policy import extend_document
 from .roles import Roles, RolesArgs
-from .stack.log_groups import LogSettings, SharedLogs
+from .stack.log_groups import SharedLogs
 from .stack.settings import StackSettings, read_settings
 from .stack.tags import tagging
 from .stored_models import LOCATION, StoredModel, find_stored
@@ -227,12 +227,6 @@ class Stack:
         return calling is None or self.outputs is None or bool(calling)
 
     @property
-    def logs(self) -> LogSettings:
-        """Of all log groups."""
-        settings = self.settings
-        return LogSettings(settings.log_retention_days, settings.keys.logs, settings.access_log_class)
-
-    @property
     def is_release(self) -> bool:
         """Whether some stage has a release canary, whose baseline keeps its code, its layer and its deployment."""
         return any(stage.canary and stage.canary.release for api in self.plan.apis for stage in api.stages)
@@ -244,7 +238,7 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     # A stage sends no traffic before its functions are there, nor writes a log before it may.
     stored = tuple(find_stored(plan, built, place, settings.keys.bucket))
     tagged = tagging(settings.tags)
-    roles = Roles("roles", RolesArgs(place, plan, stored, settings.log_groups, settings), tagged)
+    roles = Roles("roles", RolesArgs(place, plan, stored, settings), tagged)
     functions = [*make_functions(stack, built, stored, roles)]
     after: list[pulumi.Resource] = [*functions]
     if stack.logging.makes:
@@ -255,7 +249,7 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
             RestApiArgs(
                 api,
                 documents[api.name],
-                stack.logs,
+                settings.logs,
                 settings.network,
                 after,
                 [roles],
@@ -330,7 +324,7 @@ def make_functions(
     groups = {entry.name: log_group_name(entry.name, settings.log_groups) for entry in plan.functions}
     shared: Mapping[str, pulumi.Output[str]] = {}
     if settings.log_groups != PER_FUNCTION:
-        shared = SharedLogs("logs", set(groups.values()), stack.logs, tagged).names
+        shared = SharedLogs("logs", set(groups.values()), settings.logs, tagged).names
     locations = {model.package: {LOCATION: model.location} for model in stored}
     for function in plan.functions:
         args = ServedFunctionArgs(
@@ -338,7 +332,6 @@ def make_functions(
             roles.role_of(function.name),
             packages.code_of(function.package),
             packages.layers_of(function.package),
-            stack.logs,
             settings,
             shared.get(groups[function.name]),
             has_next=stack.has_next,
@@ -356,9 +349,7 @@ def make_authorizer(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
     stages = {name: stage for api in apis.values() for name, stage in api.stages.items()}
     keys = rows_of(stack.plan, stages)
     if keys:
-        Authorizer(
-            "callers", AuthorizerArgs(stack.place, keys, stack.logs, stack.settings), tagging(stack.settings.tags)
-        )
+        Authorizer("callers", AuthorizerArgs(stack.place, keys, stack.settings), tagging(stack.settings.tags))
 
 
 def make_domain(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
@@ -378,7 +369,7 @@ def make_guard_rail(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
     """The guard rail, where a canary is on that an alarm may end."""
     guarded = list(find_guarded(stack.plan, stack.project.manifest, apis))
     if guarded:
-        rail = GuardRailArgs(stack.place, guarded, stack.logs, stack.settings)
+        rail = GuardRailArgs(stack.place, guarded, stack.settings)
         GuardRail("guard-rail", rail, tagging(stack.settings.tags))
 
 

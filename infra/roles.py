@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_aws as aws
 
-from turnout.plan.log_groups import PER_FUNCTION, log_group_name
+from turnout.plan.log_groups import log_group_name
 from turnout.plan.values import Function, Plan
 from turnout.protocol.naming import router_name
 from turnout.protocol.routing.graph_nodes import Node, calls_of
@@ -47,14 +47,12 @@ class RolesArgs:
         place: names the resources.
         plan: names the functions, and the models that a graph calls.
         stored: the models that functions fetch.
-        log_groups: which functions share a log group, one of `LOG_GROUPINGS`.
         settings: of the stack: existing roles, rules for those that are made, networks and keys.
     """
 
     place: Place
     plan: Plan
     stored: Sequence[StoredModel] = ()
-    log_groups: str = PER_FUNCTION
     settings: StackSettings = field(default_factory=StackSettings)
 
 
@@ -92,18 +90,33 @@ class Roles(pulumi.ComponentResource):
 
     def _make(self, name: str, service: str, statements: Sequence[Statement]) -> pulumi.Output[str]:
         within = pulumi.ResourceOptions(parent=self)
-        trust = render_trust(self._place, service)
-        role = aws.iam.Role(
-            name,
-            name=self._place.name(name),
-            assume_role_policy=trust,
-            path=self._place.own_role_path,
-            permissions_boundary=self._boundary_arn or None,
-            opts=within,
-        )
+        role = make_role(name, self._place.name(name), service, self._place, self._boundary_arn, within)
         self.made[name] = role
         aws.iam.RolePolicy(name, name="turnout", role=role.name, policy=render_policy(statements), opts=within)
         return role.arn
+
+
+def make_role(
+    name: str, role_name: str, service: str, place: Place, boundary_arn: str, opts: pulumi.ResourceOptions
+) -> aws.iam.Role:
+    """Make a role that one service assumes, under the stack's rules for roles.
+
+    Args:
+        name: of the resource.
+        role_name: on AWS.
+        service: the service that assumes it.
+        place: its account and its path.
+        boundary_arn: of the permissions boundary, or empty.
+        opts: of the resource.
+    """
+    return aws.iam.Role(
+        name,
+        name=role_name,
+        assume_role_policy=render_trust(place, service),
+        path=place.own_role_path,
+        permissions_boundary=boundary_arn or None,
+        opts=opts,
+    )
 
 
 def plan_roles(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]]]:
@@ -137,7 +150,7 @@ def _plan_own(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]
     for function in models:
         if function.package in stored:
             own, read = (
-                list(_of_models(place, log_group_name(function.name, args.log_groups), [function])),
+                list(_of_models(place, log_group_name(function.name, args.settings.log_groups), [function])),
                 stored[function.package],
             )
             named, below = read.arns(place.partition), [read.folder_arn(place.partition)]
@@ -151,7 +164,7 @@ def _plan_own(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]
             called, routers = [place.name("*")], function.name
         else:
             continue
-        log = allow_logs(place, log_group_name(function.name, args.log_groups))
+        log = allow_logs(place, log_group_name(function.name, args.settings.log_groups))
         deny = deny_invoke(place, [routers])
         narrow, wide = allow_invoke(place, called), allow_invoke(place, [place.name("*")])
         yield function.package, [function.name], choose_fitting([log, narrow, deny], [log, wide, deny])

@@ -23,8 +23,9 @@ from turnout.protocol.naming import LIVE
 
 from ..naming import Place
 from ..packages import RUNTIME
-from ..policies import LAMBDA, allow_logs, render_policy, render_trust
-from ..stack.log_groups import LogSettings, make_log_group
+from ..policies import LAMBDA, allow_logs, render_policy
+from ..roles import make_role
+from ..stack.log_groups import make_log_group
 from ..stack.settings import StackSettings
 from ..stages import ApiStage
 
@@ -40,13 +41,11 @@ class AuthorizerArgs:
     Args:
         place: names the resources.
         keys: the rows of each stage with consumers, as `rows_of` returns them.
-        logs: the settings of its log.
         settings: the stack's settings.
     """
 
     place: Place
     keys: Mapping[str, list[tuple[dict[str, Any], pulumi.Output[str]]]]
-    logs: LogSettings
     settings: StackSettings
 
 
@@ -57,18 +56,11 @@ class Authorizer(pulumi.ComponentResource):
         super().__init__("turnout:infra:Authorizer", name, None, opts)
         within = pulumi.ResourceOptions(parent=self)
         place, function_name = args.place, args.place.name(CALLERS)
-        log = make_log_group(name, log_group_name(function_name), args.logs, within)
+        log = make_log_group(name, log_group_name(function_name), args.settings.logs, within)
         role: pulumi.Input[str] = args.settings.roles.function_arn
         policies: list[pulumi.Resource] = []
         if not role:
-            made = aws.iam.Role(
-                name,
-                name=function_name,
-                assume_role_policy=render_trust(place, LAMBDA),
-                path=place.own_role_path,
-                permissions_boundary=args.settings.roles.boundary_arn or None,
-                opts=within,
-            )
+            made = make_role(name, function_name, LAMBDA, place, args.settings.roles.boundary_arn, within)
             policy = render_policy([allow_logs(place, log_group_name(function_name))])
             policies.append(aws.iam.RolePolicy(name, name="turnout", role=made.name, policy=policy, opts=within))
             role = made.arn

@@ -16,7 +16,8 @@ from turnout.plan.deployment_notes import Outputs
 from turnout.protocol.aws.access_log import ACCESS_LOG_FIELDS, CALLER_FIELD
 
 from ..naming import Place
-from ..policies import API_GATEWAY, render_trust
+from ..policies import API_GATEWAY
+from ..roles import make_role
 from ..stack.log_groups import LogSettings, make_log_group
 
 
@@ -99,15 +100,7 @@ class AccountLogging(pulumi.ComponentResource):
     ) -> None:
         super().__init__("turnout:infra:AccountLogging", name, None, opts)
         within = pulumi.ResourceOptions(parent=self, retain_on_delete=True)
-        trust = render_trust(place, API_GATEWAY)
-        role = aws.iam.Role(
-            name,
-            name=place.logs_role,
-            assume_role_policy=trust,
-            path=place.own_role_path,
-            permissions_boundary=boundary_arn or None,
-            opts=within,
-        )
+        role = make_role(name, place.logs_role, API_GATEWAY, place, boundary_arn, within)
         policy = f"arn:{place.partition}:iam::aws:policy/{PUSH_TO_LOGS}"
         attached = aws.iam.RolePolicyAttachment(name, role=role.name, policy_arn=policy, opts=within)
         aws.apigateway.Account(

@@ -24,8 +24,9 @@ from turnout.plan.values import CanaryPlan, Plan
 from ..api import ApiComponent
 from ..naming import Place
 from ..packages import RUNTIME
-from ..policies import DESCRIBE_ALARMS, LAMBDA, allow, allow_logs, render_policy, render_trust
-from ..stack.log_groups import LogSettings, make_log_group
+from ..policies import DESCRIBE_ALARMS, LAMBDA, allow, allow_logs, render_policy
+from ..roles import make_role
+from ..stack.log_groups import make_log_group
 from ..stack.settings import StackSettings
 
 SOURCE = Path(__file__).with_name("guard_rail_function.py")
@@ -64,7 +65,6 @@ class GuardRailArgs:
 
     place: Place
     guarded: Sequence[Guarded]
-    logs: LogSettings
     settings: StackSettings = field(default_factory=StackSettings)
 
 
@@ -83,7 +83,7 @@ class GuardRail(pulumi.ComponentResource):
 
     def _make_function(self, name: str, args: GuardRailArgs) -> tuple[aws.lambda_.Function, list[pulumi.Resource]]:
         function_name = args.place.guard_rail
-        log = make_log_group(name, log_group_name(function_name), args.logs, self._within)
+        log = make_log_group(name, log_group_name(function_name), args.settings.logs, self._within)
         existing = args.settings.roles.guard_rail_arn
         role, policy = (existing, []) if existing else self._make_role(name, args)
         function = aws.lambda_.Function(
@@ -104,14 +104,8 @@ class GuardRail(pulumi.ComponentResource):
     def _make_role(self, name: str, args: GuardRailArgs) -> tuple[pulumi.Output[str], list[pulumi.Resource]]:
         """The function's role, and its policy: to change the canaries of these stages, and to read alarms."""
         function_name = args.place.guard_rail
-        role = aws.iam.Role(
-            name,
-            name=function_name,
-            assume_role_policy=render_trust(args.place, LAMBDA),
-            path=args.place.own_role_path,
-            permissions_boundary=args.settings.roles.boundary_arn or None,
-            opts=self._within,
-        )
+        boundary = args.settings.roles.boundary_arn
+        role = make_role(name, function_name, LAMBDA, args.place, boundary, self._within)
         stages = [guarded.rest_api_id.apply(_stage_arn(args.place, guarded.stage)) for guarded in args.guarded]
         policy = pulumi.Output.all(*stages).apply(
             lambda arns: render_policy(

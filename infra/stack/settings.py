@@ -15,6 +15,7 @@ from pulumi.runtime import config
 from turnout.plan.checks.quotas import KEPT_VERSIONS
 from turnout.plan.log_groups import LOG_GROUPINGS, PER_FUNCTION
 
+from .log_groups import LogSettings
 from .setting_values import SettingValues
 
 RETENTION_DAYS = frozenset(
@@ -119,6 +120,11 @@ class StackSettings:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     keys: KeySettings = field(default_factory=KeySettings)
     roles: RoleSettings = field(default_factory=RoleSettings)
+
+    @property
+    def logs(self) -> LogSettings:
+        """Of all log groups."""
+        return LogSettings(self.log_retention_days, self.keys.logs, self.access_log_class)
 
     @property
     def alarm_actions(self) -> list[str]:

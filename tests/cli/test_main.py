@@ -83,6 +83,17 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert not modules & HEAVY
 
 
+@pytest.mark.parametrize("options", [[], ["--async"]], ids=["at once", "async"])
+def test_invoke_sends_data_without_numpy(options: list[str], tmp_path: Path) -> None:
+    request = ["invoke", "iris", "--data", "{}", "--url", "http://127.0.0.1:1", *options]
+    command = [sys.executable, "-c", LIST_MODULES, *request]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "no server listens at http://127.0.0.1:1" in done.stderr
+    assert "turnout.client.client" in done.stderr.split()
+    assert "numpy" not in done.stderr.split()
+
+
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr() == (f"turnout {__version__}\n", "")

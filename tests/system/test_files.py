@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from turnout.system.files import PRIVATE, check_room, write_whole
+from turnout.system.files import PRIVATE, check_room, file_digest, write_whole
 
 
 @pytest.fixture
@@ -56,3 +56,9 @@ def test_room_is_checked_and_nothing_left(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="File too large"):
         check_room(tmp_path, 2000)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_digest_is_the_one_that_sha256sum_prints(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_digest(tmp_path / "abc") == digest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +15,7 @@ from turnout.artifacts.onnx_file import ArtifactError, read_graph, refuse_other_
 from turnout.artifacts.onnx_signature import signature_of
 from turnout.protocol.artifact_digest import combine_digests, sort_external
 from turnout.protocol.tensors.datatypes import Signature
+from turnout.system.files import file_digest
 
 if TYPE_CHECKING:
     import onnx
@@ -109,8 +109,7 @@ def digest_of(path: Path, external_files: Iterable[Path] = ()) -> str:
 def sha256_of(path: Path) -> str:
     """Return a file's SHA-256; an ArtifactError where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
 

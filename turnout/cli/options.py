@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ from turnout.system.collections import without_collections
 from turnout.wording import size_text
 
 if TYPE_CHECKING:
+    from turnout.manifest.parser import Manifest
     from turnout.project.project import Project
     from turnout.trials.trials import Trial
 
@@ -34,6 +36,25 @@ def load(path: Path) -> Project:
 
     with without_collections():
         return load_project(path, reading=remark_large)
+
+
+def manifest_argument(path: Path) -> str:
+    """What names the same manifest in another command; empty for the default."""
+    return "" if path == DEFAULT_MANIFEST else f" -m {quote(str(path))}"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest behind `--manifest`, without the files that it names.
+
+    Raises:
+        OSError: it cannot be read.
+        ProblemsError: something is wrong with it.
+    """
+    from turnout.manifest.parser import parse_manifest
+    from turnout.project.manifest_file import manifest_path
+
+    path = manifest_path(path)
+    return parse_manifest(path.read_bytes(), path=path, source=str(path))
 
 
 def remark_large(name: str, size_bytes: int) -> AbstractContextManager[None]:

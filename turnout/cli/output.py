@@ -47,6 +47,11 @@ class CommandError(Exception):
         self.code = code
 
 
+def sentence_of(message: str) -> str:
+    """A message with an end."""
+    return message if message.endswith((".", "?")) else f"{message}."
+
+
 def say(text: str = "") -> None:
     """Print one result, of one line or more, to standard output."""
     sys.stdout.write(f"{printable_lines(text)}\n")

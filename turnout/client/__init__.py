@@ -15,7 +15,7 @@ _HOMES = {"AsyncClient": "async_client", "UnreachableError": "connection"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: numpy is needed by the clients only."""
+    """Import a module when one of its classes is first used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

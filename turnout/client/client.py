@@ -7,17 +7,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import orjson
 
-from turnout.client.connection import TIMEOUT_S, ApiAnswer, ApiConnection, UnreachableError, inference_path
-from turnout.client.encoding import BINARY_BYTES, EncodedRequest, encode_request
-from turnout.client.outputs import read_outputs
+from turnout.client.connection import TIMEOUT_S, ApiAnswer, ApiConnection, UnreachableError, inference_path, make_path
 from turnout.protocol.naming import CALLBACK_HEADER, CANARY_HEADER, MODEL_HEADER, UPLOAD_HEADER, VERSION_HEADER
 from turnout.protocol.requests.states import ENDED, RequestState
-from turnout.protocol.tensors.datatypes import Array
+
+if TYPE_CHECKING:  # numpy takes most of the time of an import, and encoded requests do without
+    from turnout.client.encoding import EncodedRequest
+    from turnout.protocol.tensors.datatypes import Array
 
 UPLOAD_BYTES = 4 * 1024 * 1024
 """Asynchronous bodies of this size or more are uploaded. API Gateway accepts 10 MB, and its functions less."""
@@ -268,10 +269,12 @@ class Client:
         return answer
 
     def _path(self, *segments: str) -> str:
-        return "".join(f"/{quote(segment, safe='')}" for segment in (self._stage, *segments) if segment)
+        return make_path(self._stage, *segments)
 
     def _encode(self, model: str, version: str, inputs: Mapping[str, Any], outputs: Sequence[str]) -> EncodedRequest:
-        return encode_request(inputs, self._find_datatypes(model, version), outputs, binary_bytes=BINARY_BYTES)
+        from turnout.client.encoding import encode_request
+
+        return encode_request(inputs, self._find_datatypes(model, version), outputs)
 
     def _find_datatypes(self, model: str, version: str) -> Mapping[str, str]:
         """The declared datatypes of a model's inputs, fetched once; empty if the catalogue does not have them."""
@@ -403,6 +406,8 @@ class PendingRequest:
 
 def read_result(answer: ApiAnswer) -> InferenceResult:
     """Decode the answer of a version."""
+    from turnout.client.outputs import read_outputs
+
     headers = answer.headers
     share = "canary" if headers.get(CANARY_HEADER) == "true" else "baseline"
     outputs = read_outputs(headers, answer.body)

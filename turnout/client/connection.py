@@ -43,7 +43,11 @@ class ApiAnswer:
 
 def inference_path(model: str, version: str, stage: str) -> str:
     """`/prod/models/iris/v1/inference`; without `stage` or `version` where they are empty."""
-    segments = [stage, "models", model, version, "inference"]
+    return make_path(stage, "models", model, version, "inference")
+
+
+def make_path(*segments: str) -> str:
+    """The path of these segments, quoted, without those that are empty."""
     return "".join(f"/{quote(segment, safe='')}" for segment in segments if segment)
 
 

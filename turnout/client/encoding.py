@@ -26,11 +26,7 @@ class EncodedRequest:
 
 
 def encode_request(
-    inputs: Mapping[str, Any],
-    datatypes: Mapping[str, str],
-    outputs: Sequence[str] = (),
-    *,
-    binary_bytes: int = BINARY_BYTES,
+    inputs: Mapping[str, Any], datatypes: Mapping[str, str], outputs: Sequence[str] = ()
 ) -> EncodedRequest:
     """Return the request for some inputs.
 
@@ -39,13 +35,12 @@ def encode_request(
         datatypes: input -> the datatype that the version declares. Arrays of another datatype are converted if the
             kind of number allows it; an input that is not named is sent unchanged.
         outputs: the outputs to return; all if empty.
-        binary_bytes: see `BINARY_BYTES`.
 
     Raises:
         TypeError: an array cannot be sent, or not as its declared datatype.
     """
     arrays = {name: prepare_array(name, values, datatypes.get(name, "")) for name, values in inputs.items()}
-    is_binary = sum(values.nbytes for values, _ in arrays.values()) >= binary_bytes
+    is_binary = sum(values.nbytes for values, _ in arrays.values()) >= BINARY_BYTES
     parts, tensors = [], []
     for name, (values, datatype) in arrays.items():
         tensor: dict[str, Any] = {"name": name, "shape": list(values.shape), "datatype": datatype}

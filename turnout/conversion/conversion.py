@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from turnout.conversion.proof import Proof, prove
 from turnout.conversion.registry import PICKLES, Converter, find_converter
 from turnout.conversion.report import JSON_FILE, PAGE_FILE, difference_lines, render_report, summary_lines
 from turnout.conversion.sources import Fetched, Order, Remark, find_source
+from turnout.system.files import file_digest
 
 EXAMPLES_FILE = "examples.json"
 TRANSFORM_FILE = "transform.py"
@@ -171,14 +171,10 @@ def digest_of(path: Path) -> str:
     """The SHA-256 of a file; of a folder, that of its files' digests and names: `sha256sum NAMES | sha256sum`."""
     from turnout.protocol.artifact_digest import combine_named_digests
 
-    def of(file: Path) -> str:
-        with file.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-
     if path.is_file():
-        return of(path)
+        return file_digest(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    return combine_named_digests({file.relative_to(path).as_posix(): of(file) for file in files})
+    return combine_named_digests({file.relative_to(path).as_posix(): file_digest(file) for file in files})
 
 
 def _run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import urllib.error
@@ -16,11 +15,10 @@ from turnout.conversion.errors import ConversionError
 from turnout.conversion.sources import Fetched, Order
 from turnout.loopback import is_loopback_url
 from turnout.manifest.version_source import without_secrets
+from turnout.system.files import file_digest
 
 CHUNK_BYTES = 1 << 20
 PATIENCE_S = 60.0
-
-MOST_BYTES = 50 * 1024**3
 
 
 def download_url(order: Order) -> Fetched:
@@ -42,17 +40,15 @@ def download_url(order: Order) -> Fetched:
 
 
 def check_digest(path: Path, sha256: str, address: str) -> None:
-    """Raise a ConversionError where a file has another digest than it must."""
-    with path.open("rb") as file:
-        result = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 and result != sha256.lower():
+    """Raise a ConversionError where a file has another digest than it must; empty checks nothing."""
+    if sha256 and (result := file_digest(path)) != sha256.lower():
         raise ConversionError(
             f"{address} has sha256 {result}, not {sha256.lower()}", "Check the address and the digest."
         )
 
 
-def fetch_file(url: str, target: Path, headers: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Write a URL's body into a file; return the answer's headers.
+def fetch_file(url: str, target: Path, headers: Mapping[str, str] | None = None) -> None:
+    """Write a URL's body into a file.
 
     Raises:
         ConversionError: the server does not answer, or with an error.
@@ -71,7 +67,6 @@ def fetch_file(url: str, target: Path, headers: Mapping[str, str] | None = None)
         if expected is not None and expected.isdigit() and int(expected) != size:
             message = f"{without_secrets(url)} ended after {size:,} of {int(expected):,} bytes"
             raise ConversionError(message, "Try again.", code=1)
-        return dict(response.headers)
 
 
 def fetch_json(url: str, headers: Mapping[str, str] | None = None) -> Any:

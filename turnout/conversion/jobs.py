@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
-import signal
 import subprocess
 import tempfile
 import time
@@ -17,6 +15,8 @@ from typing import IO, Any
 
 from turnout.conversion.errors import ConversionError
 from turnout.conversion.registry import LOCKS
+from turnout.system.job_process import LineReader, close_pipes, exit_text
+from turnout.system.processes import kill_group
 
 START = LOCKS / "start.py"
 
@@ -131,18 +131,15 @@ def _last_report(
 ) -> dict[str, Any] | None:
     """The job's last report, or None if the process ended without one."""
     assert process.stdout is not None
-    pipe, unread = process.stdout.fileno(), b""
+    lines = LineReader(process.stdout)
     while True:
-        while b"\n" not in unread:
-            if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise ConversionError(
-                    f"the conversion took longer than {limits.seconds:g} s", "Allow more with --time-limit SECONDS."
-                )
-            data = os.read(pipe, 1 << 16)
-            if not data:
-                return None
-            unread += data
-        line, _, unread = unread.partition(b"\n")
+        try:
+            line = lines.read_line(deadline)
+        except TimeoutError:
+            message = f"the conversion took longer than {limits.seconds:g} s"
+            raise ConversionError(message, "Allow more with --time-limit SECONDS.") from None
+        if line is None:
+            return None
         report: dict[str, Any] = json.loads(line)
         if "progress" not in report:
             return report
@@ -151,13 +148,9 @@ def _last_report(
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill the whole process group."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    kill_group(process.pid)
     process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
+    close_pipes(process)
 
 
 def _ended(code: int, errors: IO[bytes], limits: JobLimits) -> ConversionError:
@@ -165,8 +158,7 @@ def _ended(code: int, errors: IO[bytes], limits: JobLimits) -> ConversionError:
     lines = errors.read()[-4000:].decode(errors="replace").strip().splitlines()
     if any("MemoryError" in line or "bad_alloc" in line for line in lines):
         return ConversionError(*_memory(limits))
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return ConversionError(f"the converter's process ended with {how}", "\n    ".join(lines[-3:]), code=1)
+    return ConversionError(f"the converter's process ended with {exit_text(code)}", "\n    ".join(lines[-3:]), code=1)
 
 
 def _memory(limits: JobLimits) -> tuple[str, str]:

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from turnout.system.files import file_digest
 from turnout.system.processes import check_ending
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)
@@ -62,8 +63,7 @@ def content_digest(content: Content) -> str:
     """sha256 of one file's bytes, 64 hex digits."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()
-    with content.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_digest(content)
 
 
 def unzipped_bytes(path: Path) -> int:

@@ -5,7 +5,6 @@ A file is kept below `.turnout/artifacts/` under its digest, and never fetched a
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +19,7 @@ from turnout.problems import ProblemsError
 from turnout.project.project import CACHE_DIR, Project
 from turnout.runtimes.registry import RUNTIMES
 from turnout.runtimes.runtime import VersionFiles
+from turnout.system.files import file_digest
 
 Download = Callable[[str, str, Path], None]
 """Writes the object `(bucket, key)` into a file; an OSError says why it cannot."""
@@ -71,8 +71,7 @@ def _fetch(version: Version, cache: Path, download: Download) -> Artifact:
                 download(parts.netloc, parts.path.lstrip("/"), unchecked)
             except OSError as error:
                 raise OSError(f"{version.artifact} cannot be read: {error}") from error
-            with unchecked.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = file_digest(unchecked)
             if digest != version.sha256:
                 raise ArtifactError(
                     f"{version.artifact} does not match `sha256`: its sha256 is {digest}",

@@ -72,7 +72,7 @@ def run_child(
     finally:
         _running.discard(process)
         if process.returncode is None:
-            _kill_group(process.pid)
+            kill_group(process.pid)
             process.communicate()
     check_ending()
     return subprocess.CompletedProcess(list(program), process.returncode, stdout, stderr)
@@ -82,7 +82,7 @@ def end_children() -> None:
     """End what `run_child` and process pools run, and start nothing more; safe in a signal's handler."""
     _state["is_ending"] = True
     for process in tuple(_running):
-        _kill_group(process.pid)
+        kill_group(process.pid)
     pools = sys.modules.get("multiprocessing")
     for child in pools.active_children() if pools is not None else ():
         child.kill()
@@ -158,7 +158,8 @@ def kill_process(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _kill_group(pid: int) -> None:
+def kill_group(pid: int) -> None:
+    """Kill a process and the group that it leads."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
     kill_process(pid)  # it may lead no group yet

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from turnout.protocol.telemetry import TELEMETRY_OFF
+from turnout.system.job_process import LineReader, close_pipes, exit_text
 
 MODULE = "turnout.trials.child"
 
@@ -35,7 +34,7 @@ class TrialProcess:
 
     def __init__(self) -> None:
         self._popen: subprocess.Popen[bytes] | None = None
-        self._unread = b""
+        self._lines: LineReader | None = None
 
     def do(self, job: Mapping[str, Any], open_s: float, run_s: float) -> Iterator[dict[str, Any]]:
         """The process's reports on one job, up to the last one.
@@ -67,10 +66,7 @@ class TrialProcess:
         if popen is not None:
             popen.kill()
             popen.wait()
-            for pipe in (popen.stdin, popen.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
+            close_pipes(popen)
 
     def _send(self, line: bytes) -> None:
         """Hand over a job: to the process that is there, or, where it has ended idle, to a new one."""
@@ -79,7 +75,6 @@ class TrialProcess:
                 self._write(line)
                 return
         self.close()
-        self._unread = b""
         self._popen = subprocess.Popen(
             [sys.executable, "-m", MODULE],
             stdin=subprocess.PIPE,
@@ -89,6 +84,8 @@ class TrialProcess:
             env={**os.environ, **TELEMETRY_OFF},
             start_new_session=True,  # a terminal's Ctrl-C is for the parent
         )
+        assert self._popen.stdout is not None
+        self._lines = LineReader(self._popen.stdout)
         self._write(line)
 
     def _write(self, line: bytes) -> None:
@@ -97,19 +94,16 @@ class TrialProcess:
         self._popen.stdin.write(line)
 
     def _line(self, deadline: float) -> bytes:
-        popen = self._popen
+        popen, lines = self._popen, self._lines
         assert popen is not None
-        assert popen.stdout is not None
-        pipe = popen.stdout.fileno()
-        while b"\n" not in self._unread:
-            if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                self.close()
-                raise TrialTimeoutError
-            data = os.read(pipe, 65536)
-            if not data:
-                code = popen.wait()
-                self.close()
-                raise TrialEndedError(signal.Signals(-code).name if code < 0 else f"exit code {code}")
-            self._unread += data
-        line, _, self._unread = self._unread.partition(b"\n")
+        assert lines is not None
+        try:
+            line = lines.read_line(deadline)
+        except TimeoutError:
+            self.close()
+            raise TrialTimeoutError from None
+        if line is None:
+            code = popen.wait()
+            self.close()
+            raise TrialEndedError(exit_text(code))
         return line

@@ -22,11 +22,10 @@ from turnout.cli.canary.target import (
     find_target,
     log_of,
     reported_errors,
-    sentence_of,
 )
 from turnout.cli.commands.invoke import ApiKeyOption
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
-from turnout.cli.output import CommandError, is_plain, notify, print_problems, say
+from turnout.cli.output import CommandError, is_plain, notify, print_problems, say, sentence_of
 from turnout.problems import ProblemsError, TurnoutError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from turnout.cli.output import CommandError, notify
+from turnout.cli.output import CommandError, notify, sentence_of
 from turnout.problems import TurnoutError
 
 if TYPE_CHECKING:
@@ -110,8 +110,3 @@ def reported_errors(manifest: Path) -> Iterator[None]:
         hint = UNFINISHED if unreached and log_of(manifest).unfinished() else error.hint
         code = 1 if unreached or isinstance(error, ManifestChangedError) else 2
         raise CommandError(sentence_of(error.message), hint, code=code) from error
-
-
-def sentence_of(message: str) -> str:
-    """A message with an end."""
-    return message if message.endswith((".", "?")) else f"{message}."

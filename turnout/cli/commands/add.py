@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
-from turnout.cli.output import CommandError, counted, notify, progress, say, say_json
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load, manifest_argument
+from turnout.cli.output import CommandError, counted, notify, progress, say, say_json, sentence_of
 from turnout.problems import ProblemsError, TurnoutError
 from turnout.wording import size_text
 
@@ -139,7 +138,7 @@ def add(
     except ConversionError as error:
         if as_json:
             say_json(failure_json(error))
-        raise CommandError(f"{error.message.rstrip('.')}.", error.hint, code=error.code) from error
+        raise CommandError(sentence_of(error.message), error.hint, code=error.code) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +194,7 @@ def check_names(project: Project, model: str, version: str) -> None:
     try:
         edit(text, model, version, {"artifact": "model"}, source=project.manifest.source)
     except TurnoutError as error:
-        raise CommandError(f"{error.message.rstrip('.')}.", error.hint) from error
+        raise CommandError(sentence_of(error.message), error.hint) from error
 
 
 def write(
@@ -235,7 +234,7 @@ def write(
         except TurnoutError as error:
             code = 1 if isinstance(error, ManifestChangedError) else 2
             hint = error.hint or (kinds_hint(path) if isinstance(error, ArtifactError) else "")
-            raise CommandError(f"{error.message.rstrip('.')}.", hint, code=code) from error
+            raise CommandError(sentence_of(error.message), hint, code=code) from error
         except ProblemsError:
             notify(f"{project.manifest.source} would be invalid with {model} {version}. Nothing was written:")
             raise
@@ -272,7 +271,7 @@ def report(project: Project, prepared: PreparedVersion, converted: Converted | N
         say(f"Now {change}.")
     for note in (*(converted.notes if converted else ()), *prepared.notes):
         notify(f"note: {note}")
-    there = "" if manifest == DEFAULT_MANIFEST else f" -m {quote(str(manifest))}"
+    there = manifest_argument(manifest)
     say(f"Next:\n\n    turnout serve{there}\n    turnout invoke {model} {version}{there}")
 
 

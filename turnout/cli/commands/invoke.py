@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from turnout.cli.commands.answer import print_error_answer, say_answer
-from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load, read_manifest
 from turnout.cli.output import CommandError, notify, say, say_body
 from turnout.problems import ProblemsError
 from turnout.protocol.naming import VERSION_HEADER
@@ -138,12 +140,8 @@ def sample_request(manifest: Path, model: str, version: str, stage: str, example
 
 def is_listed(manifest: Path, model: str, version: str) -> bool:
     """Whether models.yaml has the model and the version; False where it cannot be read."""
-    from turnout.manifest.parser import parse_manifest
-    from turnout.project.manifest_file import manifest_path
-
-    path = manifest_path(manifest)
     try:
-        read = parse_manifest(path.read_bytes(), path=path.resolve(), source=str(path))
+        read = read_manifest(manifest)
     except (OSError, ProblemsError):
         return False
     return any(
@@ -169,13 +167,20 @@ def local_token(manifest: Path, url: str) -> str:
 
 
 def send(url: str, model: str, version: str, stage: str, body: bytes, key: str) -> ApiAnswer:
-    """Post the request; no server, or no address, is an error with the remedy."""
+    """Post the request and return the answer, whatever its status."""
     from turnout.client.client import Client
+
+    with reported_unreachable(), Client(url, stage=stage, api_key=key) as client:
+        return client.infer_body(model, body, version=version)
+
+
+@contextmanager
+def reported_unreachable() -> Iterator[None]:
+    """Turn an address that is none, and a server that does not respond, into errors with the remedy."""
     from turnout.client.connection import UnreachableError
 
     try:
-        with Client(url, stage=stage, api_key=key) as client:
-            return client.infer_body(model, body, version=version)
+        yield
     except ValueError as error:
         raise CommandError(f"{error}.") from error
     except UnreachableError as error:

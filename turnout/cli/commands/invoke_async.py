@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from turnout.cli.commands.invoke import reported_unreachable
 from turnout.cli.output import CommandError, changing_remark, counted, notify, progress
 from turnout.wording import size_text
 
@@ -20,10 +21,9 @@ def send_async(
 ) -> ApiAnswer | None:
     """Send the request, wait, and return the answer; None where it was written to `output`."""
     from turnout.client.client import ApiError, Client
-    from turnout.client.connection import UnreachableError
 
     try:
-        with Client(url, stage=stage, api_key=key) as client:
+        with reported_unreachable(), Client(url, stage=stage, api_key=key) as client:
             headers = {"content-type": "application/json"}
             pending = client.submit_body(model, body, headers, version=version)
             notify(f"Accepted as {pending.location}.")
@@ -35,11 +35,6 @@ def send_async(
                 client.download(address, output, advanced_by(advance))
             notify(f"Wrote {output}, {size_text(output.stat().st_size)}.")
             return None
-    except ValueError as error:
-        raise CommandError(f"{error}.") from error
-    except UnreachableError as error:
-        hint = "Start one with `turnout serve`, or pass its address with --url."
-        raise CommandError(str(error), hint, code=1) from error
     except ApiError as error:
         raise CommandError(f"the request failed: {error}", code=1) from error
 

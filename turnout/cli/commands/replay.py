@@ -24,7 +24,7 @@ from turnout.cli.commands.invoke import (
     local_key,
     local_token,
 )
-from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, read_manifest
 from turnout.cli.output import CommandError, counted, notify, progress, say, say_json, say_table
 from turnout.wording import printable
 
@@ -142,13 +142,9 @@ def parse_against(against: list[str]) -> tuple[str, str, str]:
 
 def rules_of(manifest: Path, stage: str) -> Mapping[str, OutputRule]:
     """The rules of a stage's canary; `defaults.canary`'s where no stage is named, none where there is no manifest."""
-    from turnout.manifest.parser import parse_manifest
-    from turnout.project.manifest_file import manifest_path
-
-    path = manifest_path(manifest)
-    if manifest == DEFAULT_MANIFEST and not path.exists():
+    if manifest == DEFAULT_MANIFEST and not manifest.exists():
         return {}
-    read = parse_manifest(path.read_bytes(), path=path.resolve(), source=str(path))
+    read = read_manifest(manifest)
     stages = [candidate for candidate in read.stages if candidate.name == stage]
     judgement = stages[0].canary.judgement if stages and stages[0].canary else read.judgement
     return judgement.agreement.rules if judgement.agreement else {}

@@ -9,7 +9,7 @@ import typer
 
 from turnout.cli.group import Group
 from turnout.cli.keys import consumer_keys
-from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, read_manifest
 from turnout.cli.output import CommandError, say, say_json, say_table
 
 if TYPE_CHECKING:
@@ -62,23 +62,22 @@ def show(
 
     For a stage with `auth: iam`, prints the access key that signs requests on this machine, for `eval`.
     """
-    from turnout.manifest.parser import parse_manifest
     from turnout.project.manifest_file import manifest_path
 
-    path = manifest_path(manifest)
+    folder = manifest_path(manifest).parent
     if services or port:
         if stage:
             raise CommandError("--services prints a token and does not accept a stage.", "Omit the stage.")
-        say(find_services_token(path.parent, port))
+        say(find_services_token(folder, port))
         return
-    stages = parse_manifest(path.read_bytes(), path=path, source=str(path)).stages
+    stages = read_manifest(manifest).stages
     asking = [candidate.name for candidate in stages if candidate.auth == "api_key"]
     if stage in {candidate.name for candidate in stages if candidate.auth == "iam"}:
-        say_signing_key(path.parent, as_json=as_json)
+        say_signing_key(folder, as_json=as_json)
         return
     if stage:
         check_stage(stage, [candidate.name for candidate in stages], asking)
-    stage_keys = keys_of(path.parent, [stage] if stage else asking)
+    stage_keys = keys_of(folder, [stage] if stage else asking)
     if as_json:
         say_json(stage_keys)
     elif stage:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from turnout.cli.canary.target import editing_alone
-from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption
+from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, read_manifest
 from turnout.cli.output import CommandError, notify, say, say_json, say_table
 from turnout.wording import did_you_mean, listed
 
@@ -36,22 +36,20 @@ def list_keys(
     """
     from turnout.gateway.editions.consumer_keys import read_consumer_keys
 
-    read = _read(manifest)
+    read = read_manifest(manifest)
     kept = read_consumer_keys(read.path.parent / ".turnout")
     rows: list[dict[str, Any]] = [
         {
-            "stage": consumer_key.name,
+            "stage": candidate.name,
             "consumer": consumer.name,
             "key": key,
-            "made": kept[consumer_key.name, consumer.name, key].made
-            if (consumer_key.name, consumer.name, key) in kept
-            else "",
+            "made": made.made if (made := kept.get((candidate.name, consumer.name, key))) else "",
             "expires": consumer.expires,
             "models": None if consumer.models is None else list(consumer.models),
         }
-        for consumer_key in read.stages
-        if stage in {"", consumer_key.name}
-        for consumer in consumer_key.consumers
+        for candidate in read.stages
+        if stage in {"", candidate.name}
+        for consumer in candidate.consumers
         for key in consumer.keys
     ]
     if stage and stage not in {candidate.name for candidate in read.stages}:
@@ -90,11 +88,9 @@ def issue(
     lost, make another with `turnout keys rotate` and delete the lost one with `turnout keys retire`.
     """
     with editing_alone(manifest):
-        read = _read(manifest)
+        read = read_manifest(manifest)
         named = _find_consumer(read, stage, consumer)
-        chosen = key or named.keys[0]
-        if chosen not in named.keys:
-            raise _unknown(f"key of {consumer}", chosen, named.keys)
+        chosen = _choose_key(named, key)
         value = _make(read.path.parent, (stage, consumer, chosen))
     if not value:
         raise CommandError(
@@ -112,7 +108,7 @@ def rotate(stage: StageArgument, consumer: ConsumerArgument, *, manifest: Manife
     the new key, and `pulumi stack output consumer_keys --show-secrets` prints it.
     """
     with editing_alone(manifest):
-        read = _read(manifest)
+        read = read_manifest(manifest)
         named = _find_consumer(read, stage, consumer)
         if len(named.keys) >= MOST_KEYS:
             raise CommandError(
@@ -143,11 +139,9 @@ def retire(
     from turnout.gateway.editions.consumer_keys import drop_consumer_keys
 
     with editing_alone(manifest):
-        read = _read(manifest)
+        read = read_manifest(manifest)
         named = _find_consumer(read, stage, consumer)
-        chosen = key or named.keys[0]
-        if chosen not in named.keys:
-            raise _unknown(f"key of {consumer}", chosen, named.keys)
+        chosen = _choose_key(named, key)
         left = [name for name in named.keys if name != chosen]
         if not left:
             raise CommandError(
@@ -157,14 +151,6 @@ def retire(
         _write_keys(read, stage, consumer, left)
         drop_consumer_keys(read.path.parent / ".turnout", [(stage, consumer, chosen)])
     say(f"Deleted key {chosen} of {consumer} from {read.source}. Reload the server; `pulumi up` deletes it on AWS.")
-
-
-def _read(manifest: Path) -> Manifest:
-    from turnout.manifest.parser import parse_manifest
-    from turnout.project.manifest_file import manifest_path
-
-    path = manifest_path(manifest)
-    return parse_manifest(path.read_bytes(), path=path, source=str(path))
 
 
 def _find_consumer(manifest: Manifest, stage: str, consumer: str) -> Consumer:
@@ -177,6 +163,13 @@ def _find_consumer(manifest: Manifest, stage: str, consumer: str) -> Consumer:
     if consumer not in consumers:
         raise _unknown(f"consumer of {stage}", consumer, list(consumers))
     return consumers[consumer]
+
+
+def _choose_key(consumer: Consumer, key: str) -> str:
+    """The key that is named, or the consumer's first one."""
+    if key and key not in consumer.keys:
+        raise _unknown(f"key of {consumer.name}", key, consumer.keys)
+    return key or consumer.keys[0]
 
 
 def _unknown(kind: str, name: str, known: list[str] | tuple[str, ...]) -> CommandError:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
-from turnout.cli.output import CommandError, notify, say
+from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load, manifest_argument
+from turnout.cli.output import CommandError, notify, say, sentence_of
 
 if TYPE_CHECKING:
     from turnout.manifest.parser import Manifest, Version
@@ -54,9 +53,8 @@ def update(
             add_version(model, add, address, GivenFiles(), choices, manifest, as_json=False)
             return
     except ConversionError as error:
-        raise CommandError(f"{error.message.rstrip('.')}.", error.hint, code=error.code) from error
-    there = "" if manifest == DEFAULT_MANIFEST else f" -m {quote(str(manifest))}"
-    say(f"Add it as a new version:\n\n    turnout update {model} --add VERSION{there}")
+        raise CommandError(sentence_of(error.message), error.hint, code=error.code) from error
+    say(f"Add it as a new version:\n\n    turnout update {model} --add VERSION{manifest_argument(manifest)}")
 
 
 def aliased_version(manifest: Manifest, model: str) -> Version:

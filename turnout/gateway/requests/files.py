@@ -166,12 +166,6 @@ def _old(folder: Path, oldest: float) -> list[Path]:
     return paths
 
 
-def digest_of(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def sync(file: int) -> None:
     """Wait until a file's data is on the disk."""
     os.fdatasync(file)

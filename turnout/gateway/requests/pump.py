@@ -25,7 +25,7 @@ from turnout.gateway.api.proxy_response import MalformedAnswerError, read_answer
 from turnout.gateway.functions.invocation import Functions, Invocation, Wrap, no_wrap
 from turnout.gateway.requests import store
 from turnout.gateway.requests.database import DatabaseError, QueueOwner
-from turnout.gateway.requests.files import Content, digest_of, sync
+from turnout.gateway.requests.files import Content, sync
 from turnout.gateway.requests.policies import Policies
 from turnout.gateway.requests.queue import LOOK_S, Queue, refusing_when_full
 from turnout.gateway.requests.rows import Claim, StoredAnswer
@@ -36,6 +36,7 @@ from turnout.protocol.requests.outcomes import Outcome, judge_error, judge_statu
 from turnout.protocol.requests.refusals import Refusal
 from turnout.protocol.requests.runs import AsyncRun, spell_run
 from turnout.protocol.requests.states import Progress
+from turnout.system.files import file_digest
 
 log = logging.getLogger("turnout.requests")
 
@@ -294,7 +295,7 @@ class Pump:
         files = self._queue.files
         if answer_file is None:
             return files.keep(body), hashlib.sha256(body).hexdigest()
-        digest = digest_of(answer_file)
+        digest = file_digest(answer_file)
         with answer_file.open("rb") as file:
             sync(file.fileno())
             size = os.fstat(file.fileno()).st_size
