@@ -1,4 +1,4 @@
-"""Measures what a backlog of asynchronous requests does to synchronous calls of the same version.
+"""Measures how a backlog of asynchronous requests slows synchronous calls of the same version.
 
 Run: `.venv/bin/python -m benchmarks.async_fairness [ROUNDS]`. In turns, one client calls a small model for three
 seconds, alone and while 100 asynchronous requests of 300 KB wait for the same version. Prints both p50 and p99.
@@ -41,7 +41,7 @@ def measure(server: Server) -> list[float]:
 
 
 def fill(server: Server) -> int:
-    """Send the backlog; how many were accepted."""
+    """Send the backlog. Returns the number of accepted requests."""
     connection, accepted = http.client.HTTPConnection("127.0.0.1", server.port), 0
     headers = {"content-type": "application/json", "prefer": "respond-async"}
     for _ in range(BACKLOG):

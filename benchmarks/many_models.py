@@ -63,7 +63,7 @@ HEADERS = (
 
 @dataclass
 class Calls:
-    """The clients' measurements: seconds of each call, and of calls of the `HOT` most called models."""
+    """The clients' measurements: seconds of each call, and of the calls of the `HOT` models that are called most."""
 
     seconds: list[float] = field(default_factory=list)
     hot: list[float] = field(default_factory=list)
@@ -173,7 +173,7 @@ def time_cold(port: int, models: int) -> float:
 
 @dataclass
 class Measured:
-    """One server and what was seen of it."""
+    """One server and its measurements."""
 
     models: int
     server: Server

@@ -2,14 +2,14 @@
 
 Discrete events: requests arrive by a Poisson process, each for a model drawn with a probability proportional to 1/rank.
 A function's environment serves one request at a time. A request takes the free environment that was used last, as
-Lambda does; without one it waits for a cold start. An environment that had no request for `idle_s` is gone.
+Lambda does; without one it waits for a cold start. An environment without a request for `idle_s` ends.
 
 - direct: each model is a function of its own.
 - shared: the same behind the general router, which runs for as long as the call that it waits for.
 - pool: 16 functions, each with every sixteenth model behind the general router. An environment keeps as many sessions
-  as its memory holds; another model is fetched from S3 and opened, and the session used least recently goes.
+  as its memory holds. Another model is fetched from S3 and opened, and the session used least recently is closed.
 
-Every number that is assumed stands in `Parameters` with its source. docs/scaling.md has the results and conclusions.
+`Parameters` has every assumption with its source. The results are in docs/scaling.md.
 
     python benchmarks/simulate.py [--models 10,100,1000,10000] [--rates 1,10,100,1000] [--seconds 3600] [--seed 1]
 """
@@ -31,21 +31,21 @@ POOLS = 16
 
 @dataclass(frozen=True)
 class Parameters:
-    """What is assumed of AWS and of the models.
+    """The assumptions about AWS and about the models.
 
     Args:
         run_s: a warm run of a model's function. An assumption: small models.
         model_init_s: a cold start with onnxruntime and numpy. Measured here without Lambda's own part (imports 0.37 s,
             first session 0.08 s: docs/performance.md), with 0.25 s for the environment (an assumption).
         router_init_s: a cold start of the general router: 0.04 s of imports (docs/performance.md), 0.25 s as above.
-        hop_s: what the router adds to a warm call: an Invoke within a region. An assumption: Lambda does not say.
+        hop_s: the time that the router adds to a warm call: an Invoke within a region. An assumption.
         load_s: fetching a model of 2 MB from S3 and opening it: 0.05 s and 0.01 s. The first is an assumption, the
             second was measured (docs/performance.md).
         idle_s: how long an environment waits for its next request. AWS does not say; measured by others as 5-7 minutes
             (M. Shilkov, "Cold Starts in AWS Lambda", 2021).
         model_mb: memory of a model's function, and of a pool's.
         router_mb: memory of the general router (turnout.plan.functions).
-        sessions: that a pool's environment keeps: 200 of 2 MB, 4.2 MB each (turnout.gateway.shared.session_budget).
+        sessions: the most of a pool's environment: 200 of 2 MB, 4.2 MB each (turnout.gateway.shared.session_budget).
         api_million: dollars for a million requests to a REST API (docs/prices.md).
         lambda_million: dollars for a million calls of functions (docs/prices.md).
         gb_s: dollars for a GB-second on arm64 (docs/prices.md). Inits are billed as runs are (since August 2025).
@@ -94,7 +94,7 @@ class SimulatedFunction:
         return Environment(), True
 
     def run(self, environment: Environment, until: float) -> None:
-        """It is busy until then."""
+        """Keep an environment busy until then."""
         environment.free_at = until
         self._number += 1
         heapq.heappush(self._busy, (until, self._number, environment))
@@ -102,7 +102,7 @@ class SimulatedFunction:
 
 @dataclass
 class Outcome:
-    """What came of a simulation."""
+    """The result of a simulation."""
 
     seconds: list[float] = field(default_factory=list)
     cold: int = 0
@@ -115,7 +115,7 @@ class Outcome:
         return sorted(self.seconds)[min(len(self.seconds) - 1, int(share * len(self.seconds)))] * 1000
 
     def million_dollars(self, parameters: Parameters) -> float:
-        """What a million requests cost."""
+        """The cost of a million requests."""
         lambdas = self.calls * parameters.lambda_million / MILLION + self.gb_seconds * parameters.gb_s
         return parameters.api_million + lambdas / len(self.seconds) * MILLION
 
@@ -164,7 +164,7 @@ def simulate(design: str, models: int, rate: float, seconds: float, parameters: 
 
 
 def _touch(environment: Environment, model: int, most: int) -> bool:
-    """Whether a pool's environment has the model loaded; from now on it has."""
+    """Load a model in a pool's environment. Returns whether it was loaded before."""
     loaded = environment.loaded
     if model in loaded:
         loaded.move_to_end(model)

@@ -155,7 +155,7 @@ class BotoAccount:
 
 
 def find_next_stages(client: Any, rest_apis: Mapping[str, str]) -> set[str]:
-    """Return the stages whose variables, or whose canary's, name the alias `next`; a stage that is gone names nothing.
+    """Return the stages whose variables, or whose canary's, name the alias `next`; a deleted stage names nothing.
 
     Args:
         client: boto3's client of API Gateway.

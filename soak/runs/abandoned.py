@@ -45,7 +45,7 @@ def run(settings: Settings) -> Result:
     if dropped + answered != expected:
         findings.add(f"the log has {dropped} lines with 499 and {answered} with 200 for {expected} calls")
     if answered > expected * MOST_ANSWERED:
-        findings.add(f"{answered} of {expected} calls ran, most of them for callers that had gone")
+        findings.add(f"{answered} of {expected} calls ran, most of them for callers that had hung up")
     if max(waits) > BOUND_S:
         findings.add(f"the next caller waited {max(waits):.1f} s, the bound is {BOUND_S:.1f} s")
     seen = (

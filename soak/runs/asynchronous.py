@@ -19,7 +19,7 @@ from soak.server import HOST, PATIENCE_S, Server, serving
 CLIENTS = 8
 KILL_S = 1.0
 ROWS = (1, 1, 1, 1, 100, 3000)
-"""Of four numbers each: most requests are small, some lie in files."""
+"""Rows of four numbers: most requests are small, some are stored in files."""
 
 LEAST_KILLED, LEAST_ACCEPTED = 2, 30
 """Also in a run of no time."""
@@ -91,7 +91,7 @@ async def _send(
 
 
 async def _check(server: Server, accepted: Accepted, findings: Findings) -> int:
-    """Wait until every request has ended, and read each answer twice; how many runs there were."""
+    """Wait until every request has ended, and read each answer twice. Returns the number of runs."""
     client, attempts = Client(server.port), 0
     deadline = time.monotonic() + PATIENCE_S + 0.5 * len(accepted.bodies)
     for identifier, (number, rows) in accepted.bodies.items():
@@ -118,7 +118,7 @@ async def _describe(client: Client, identifier: str) -> dict[str, object]:
 
 
 async def _ask(client: Client, method: str, path: str, body: bytes = b"") -> Answer | None:
-    """The answer; None where the connection was lost, for its worker was killed."""
+    """The answer; None where the connection was lost because its worker was killed."""
     fields = f"Host: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     head = f"{method} {path} HTTP/1.1\r\n{fields}\r\n\r\n"
     try:

@@ -123,7 +123,7 @@ def test_no_other_origin_reads_or_changes_anything(server: RunningServer, page: 
 
 
 def test_a_rebound_name_opens_nothing(server: RunningServer, chromium: Browser) -> None:
-    """A name of somebody else's that leads to this machine; chromium resolves `*.localhost` itself."""
+    """Another site's name that resolves to this machine; chromium resolves `*.localhost` itself."""
     context = chromium.new_context()
     page = context.new_page()
     address = re.search(rb"Console: (\S+)", server.stderr.read_bytes())

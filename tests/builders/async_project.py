@@ -93,7 +93,7 @@ def submit(server: RunningServer, *values: float, path: str = PATH, **headers: s
 
 
 def await_end(server: RunningServer, address: str, **headers: str) -> dict[str, Any]:
-    """What a request says once it has ended."""
+    """The state of a request once it has ended."""
     seen: list[dict[str, Any]] = []
     named = {name.replace("_", "-"): value for name, value in headers.items()}
 

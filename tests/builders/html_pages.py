@@ -1,4 +1,4 @@
-"""What a page of `/docs` shows: its code examples with their answers, its links, and its text."""
+"""The contents of a page of `/docs`: its code examples with their answers, its links, and its text."""
 
 from __future__ import annotations
 

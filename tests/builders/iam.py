@@ -37,7 +37,7 @@ class Recorder:
     calls: set[Call] = field(default_factory=set)
 
     def listen(self, client: Any) -> None:
-        """Note each call of a client from now on."""
+        """Record each later call of a client."""
         client.meta.events.register("before-call", self._note)
 
     def _note(self, model: Any, params: Mapping[str, Any], **_: Any) -> None:
@@ -47,7 +47,7 @@ class Recorder:
 
 
 def call_of(service: str, operation: str, sent: Mapping[str, Any], given: Mapping[str, Any], region: str) -> Call:
-    """What IAM is asked about one call."""
+    """The action and resource that IAM checks for one call."""
     if service == "apigateway":
         return Call(f"apigateway:{sent['method']}", f"arn:aws:apigateway:{region}::{sent['url_path']}")
     name = f"{service}:{operation}"

@@ -275,7 +275,7 @@ def test_rooms_use_only_what_their_row_names() -> None:
 
 
 def floors(graph: Mapping[str, set[str]]) -> list[set[str]]:
-    """The rooms from the bottom up: each stands above all rooms that it uses."""
+    """The rooms from the bottom up: each is above all rooms that it uses."""
     left, levels = dict(graph), []
     while left:
         leaves = {room for room, targets in left.items() if not targets}

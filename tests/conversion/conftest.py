@@ -21,7 +21,7 @@ Trained = Callable[[str], Mapping[str, Mapping[str, Any]]]
 
 
 def environment(name: str) -> Path:
-    """The Python of a converter's environment; the test is skipped where its packages cannot be had."""
+    """The Python of a converter's environment; the test is skipped where its packages cannot be installed."""
     try:
         return find_environment(name, lambda _: None)
     except ConversionError as error:

@@ -239,7 +239,7 @@ def test_nothing_is_left_when_it_is_interrupted(number: signal.Signals, project:
         assert code == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}.get(number) or code < 0
         if number is not signal.SIGKILL:
             assert content_of(project) == before
-    # What a kill leaves is gone after the next conversion, and models.yaml never named it.
+    # The next conversion deletes what a killed one left, and models.yaml never named it.
     assert main(["add", "spam", "v1", str(models / "model.joblib"), "-m", str(project)]) == 2
     assert content_of(project) == before
     assert not running_jobs(project)

@@ -25,7 +25,7 @@ def preprocess(inputs):
 
 
 def test_a_leftover_is_neither_validated_nor_watched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One transform lies beside models.yaml, where everything that it imports or names belongs to it."""
+    """One transform is next to models.yaml, so everything that it imports or names belongs to it."""
     project = write_helper_project(tmp_path)
     manifest = project / "models.yaml"
     manifest.write_text(manifest.read_text().replace("models/echo/v1/transform.py", "transform.py"))

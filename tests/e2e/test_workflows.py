@@ -28,7 +28,7 @@ NOTING = '#!/bin/sh\nprintf "%s %s\\n" "$(basename "$0")" "$*" >> "$CALLS"\n'
 
 @dataclass
 class Runner:
-    """A clone of a repository with a new project, and what stands around it."""
+    """A clone of a repository with a new project, and its surroundings."""
 
     project: Path
     remote: Path

@@ -116,7 +116,7 @@ def test_stack_lives_from_nothing_to_nothing(life: Life) -> None:
     assert boto3.client("logs").describe_log_groups()["logGroups"] == []
     assert boto3.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
 
-    # The policy for whoever deploys allows each call of this life, and of another stack nothing that has a name.
+    # The deployer's policy allows each call of this life, and nothing named of another stack.
     plan = make_plan(*manifest_of(project), stack="test")
     policies = build_deployer_policies(plan, DeployerScope(region=REGION, account="123456789012"))
     assert len(RECORDER.calls) > 100
@@ -195,7 +195,7 @@ def test_release_canary_gets_the_new_code_and_its_baseline_keeps_the_old(life: L
     deployments = boto3.client("apigateway").get_deployments(restApiId=life.stage.api)["items"]
     assert {deployment["id"] for deployment in deployments} == {first, released}
 
-    # No stage calls `next` any more, so it goes; before that, a request may still have been on its way to it.
+    # No stage calls `next` any more, so it is deleted. Until then, a request may have been on its way to it.
     assert "the alias `next` stays until the next `pulumi up`" in life.result.stdout
     assert {entry[:2] for entry in touched(life.up())} == {("delete", "Alias")}
     assert aliases(name) == {"live": "2"}

@@ -185,7 +185,7 @@ def test_published_document_shows_no_preflights(site: Site) -> None:
 
 
 class _Requests:
-    """Answers whatever is asked of asynchronous requests, without functions."""
+    """Answers any request about asynchronous requests, without functions."""
 
     def accepts(self, stage: str) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""What a plan may cost, and how it compares with what is deployed."""
+"""Budgets of a plan, and its costs compared with the deployed ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The policy for whoever deploys."""
+"""The IAM policy of the deployer."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def make_report(
         connection: to it, or None.
         compare: lets both versions answer the requests sampled lately, or None.
         outputs: what `pulumi stack output --json` printed, or None.
-        plan: the project's, for whoever asks often; None makes one.
+        plan: the project's; None makes one. Callers that report often pass it.
 
     Raises:
         EditError: there is no such stage.

@@ -21,7 +21,7 @@ _PERCENT = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def find_percent(text: str) -> float | None:
-    """Return the share that a text says; None where it says none.
+    """Return the share in a text; None where it has none.
 
     `float()` also takes `5_0`, `nan` and the digits of other scripts, and a share is no place for a surprise.
     """

@@ -226,8 +226,10 @@ def must_type(subject: Subject, wish: Wish) -> bool:
     """Whether the stage's name has to be typed: to promote in production, by a run, too, or against the verdict."""
     if wish.action not in {"promote", RUN}:
         return False
-    if wish.stage.startswith(PRODUCTION) or wish.action == RUN:
-        return wish.stage.startswith(PRODUCTION)
+    if wish.stage.startswith(PRODUCTION):
+        return True
+    if wish.action == RUN:
+        return False
     project = subject.project()
     connection = subject.connection(find_stage(project.manifest, wish.stage))
     report = make_report(

@@ -89,7 +89,7 @@ class Door:
         return ""
 
     def find_objection_to_origin(self, request: Request) -> str:
-        """Why nothing from this client or by this `Host` may come in; empty where it may."""
+        """Why requests from this client or with this `Host` are refused; empty where they are not."""
         if self.is_open:
             return ""
         headers = {name.lower(): value for name, value in request.headers}

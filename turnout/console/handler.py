@@ -28,7 +28,7 @@ from turnout.protocol.naming import CONSOLE_SEGMENT
 from turnout.replay.sample_request import UnknownNameError, make_sample_request
 
 PULSE_S = 1.0
-"""Between two events of a stream."""
+"""Seconds between two events of a stream."""
 
 PULSE_ON_AWS_S = 30.0
 """The same for a stack: each event asks CloudWatch, which is paid by the question and has a number a minute."""

@@ -1,8 +1,8 @@
-"""Canary runs that the console drives: a thread each, in whichever process was asked, as `turnout canary run` does it.
+"""Canary runs that the console drives as `turnout canary run` does, each in a thread of the process that was asked.
 
 rollouts.jsonl says where a run is. The rest of what a page shows is in `.turnout/runs`, since any process may be asked:
-`STAGE.lock` is locked while a run is driven, and the system unlocks it whatever ends the process; `STAGE.json` has the
-last look; `STAGE.stop` asks the run to stop.
+`STAGE.lock` is locked while a run is driven, and the kernel unlocks it when the process ends; `STAGE.json` has the last
+look; `STAGE.stop` asks the run to stop.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ STOPPING_S = 10.0
 
 
 class Stopped(Exception):  # noqa: N818 - asked for, not a failure
-    """Somebody asked a run to stop."""
+    """A run was asked to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,12 @@ class RunFiles:
         return descriptor is None
 
     def begin(self) -> None:
-        """Forget the run before."""
+        """Delete the files of the run before."""
         self._path("stop").unlink(missing_ok=True)
         self._path("json").unlink(missing_ok=True)
 
     def note(self, **fields: Any) -> None:
-        """Write down the last look, for the pages."""
+        """Save the last look, for the pages."""
         made = self._path("json.new")
         made.write_text(json.dumps(fields))
         made.replace(self._path("json"))
@@ -117,9 +117,9 @@ def files_of(subject: Subject, stage: str) -> RunFiles:
 
 
 def start_run(subject: Subject, stage: str, settings: RunSettings) -> str:
-    """Start a run, or go on with the one that stopped; the sentence that says so.
+    """Start a run, or resume the one that stopped. Returns the success message.
 
-    The first move is made before this returns, so that what is wrong with it is the answer.
+    The first move is made before this returns, so its errors are raised here.
 
     Raises:
         EditError, RolloutError, StageControlError, ManifestChangedError, ProblemsError: it cannot begin.
@@ -141,7 +141,7 @@ def start_run(subject: Subject, stage: str, settings: RunSettings) -> str:
 
 
 def stop_run(subject: Subject, stage: str) -> str:
-    """Stop a run and keep the canary; the sentence that says so.
+    """Stop a run and keep the canary. Returns the success message.
 
     Raises:
         TurnoutError: no run is driven here, or it does not stop.
@@ -232,7 +232,7 @@ def _make_run(subject: Subject, stage: str, settings: RunSettings, sleep: Callab
 
 
 def _waiting(files: RunFiles) -> Callable[[float], None]:
-    """Waits so many seconds, unless the run is to stop."""
+    """A function that waits so many seconds and raises `Stopped` once the run was asked to stop."""
 
     def wait(seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -247,7 +247,7 @@ def _waiting(files: RunFiles) -> Callable[[float], None]:
 
 
 def _drive(run: CanaryRun, files: RunFiles, descriptor: int, interval_s: float) -> None:
-    """Drive a run to its end, and let go of it."""
+    """Drive a run to its end, and unlock it."""
     ending = f"The canary stays at {run.state.percent:g}%."
     try:
         for tick in run.ticks(interval_s):

@@ -1,4 +1,4 @@
-"""What the page follows: the pulse as server-sent events, and the rows of long work as lines of JSON."""
+"""The streams that the page follows: the pulse as server-sent events, and rows of long work as lines of JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from turnout.console.state import empty_pulse
 from turnout.problems import ProblemsError, TurnoutError
 
 RETRY_MS = 1000
-"""When a browser comes back whose stream has ended: the server has stopped, or is another one now."""
+"""How long a browser waits before it reconnects, after the server stopped or restarted."""
 
 
 class Pulse:
@@ -35,7 +35,7 @@ class Pulse:
         self._lock = threading.Lock()
 
     async def follow(self) -> AsyncGenerator[bytes]:
-        """Server-sent events, one now and one each `every_s`, until whoever follows has gone.
+        """Server-sent events, one now and one each `every_s`, until the client disconnects.
 
         Source: WHATWG HTML, "Server-sent events".
         """
@@ -44,12 +44,12 @@ class Pulse:
         due = loop.time()
         while True:
             yield b"event: pulse\ndata: %b\n\n" % await asyncio.to_thread(self.read)
-            # A look that took long, or a client that did not read, is not made up for.
+            # Events that are late, because a look took long or the client did not read, are not sent afterwards.
             due = max(due + self._every_s, loop.time())
             await asyncio.sleep(due - loop.time())
 
     def read(self) -> bytes:
-        """The latest pulse as JSON; a new one where it is not of this moment."""
+        """The latest pulse as JSON; a new one where it is older than half of `every_s`."""
         with self._lock:
             at, data = self._latest
             if self._clock() - at >= self._every_s / 2:
@@ -72,6 +72,6 @@ async def send_rows(rows: Generator[dict[str, Any]]) -> AsyncGenerator[bytes]:
     except (TurnoutError, ProblemsError, UnreachableError) as error:
         yield orjson.dumps({"error": str(error), "hint": getattr(error, "hint", "")}) + b"\n"
     finally:
-        # Amid a row the generator cannot be closed: it is when its thread lets go of it.
+        # While its thread makes a row, a generator cannot be closed: it ends when the thread has returned.
         with suppress(ValueError):
             rows.close()

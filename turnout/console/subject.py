@@ -34,7 +34,7 @@ TIMEOUT_S = 10.0
 
 
 class CannotSendError(TurnoutError):
-    """The console has nothing with which a stage accepts its requests."""
+    """The console has no key or token that the stage requires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +154,11 @@ class Subject:
             return self._cached.logged
 
     def sending(self, name: str) -> Sending:
-        """How requests are sent again to a stage, with the key, the token or the AWS credentials that it asks for.
+        """How requests are sent again to a stage, with the key, the token or the AWS credentials that it requires.
 
         Raises:
-            CannotSendError: a stack's stage asks for a key or a token, and the console was started without.
-            NoCredentialsError: a stack's stage asks for signed requests, and there are no credentials.
+            CannotSendError: a stack's stage requires a key or a token, and the console was started without.
+            NoCredentialsError: a stack's stage requires signed requests, and there are no credentials.
             StageControlError: the stack cannot be reached.
         """
         stage = find_stage(self.project().manifest, name)

@@ -105,7 +105,7 @@ def convert(title: str, address: str, scratch: Path, choices: Choices, remark: R
     Args:
         title: model and version, for the report.
         address: as the user wrote it.
-        scratch: an empty folder; the result lies there.
+        scratch: an empty folder for the result.
         choices: what the user asked for.
         remark: called with a line for people before something that takes long.
         root: the project's folder, to which local paths are relative in models.yaml.

@@ -1,4 +1,4 @@
-"""The folder in which a conversion works: gone when it ends, whatever ends it, or at the next conversion."""
+"""The folder in which a conversion works. It is deleted when the conversion ends, or by the next one if it was killed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def _delete_abandoned(folder: Path) -> None:
-    """Delete the folder of a process that is gone: the kernel has let go of its lock."""
+    """Delete the folder of a process that has ended: the kernel has released its lock."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:

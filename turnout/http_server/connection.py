@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
             self._expect_request()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """The connection is gone, and its answers have no reader."""
+        """The connection was lost, and its answers have no reader."""
         self._deaf = True
         self._queue.clear()
         self._reader.close()
@@ -369,7 +369,7 @@ class Connection(asyncio.Protocol):
             while left and not self._transport.is_closing():
                 piece = await loop.run_in_executor(None, file.read, min(_PIECE_BYTES, left))
                 if not piece or self._transport.is_closing():
-                    return False  # somebody cut the file, or nobody reads it
+                    return False  # the file was cut, or the client does not read
                 left -= len(piece)
                 self._transport.write(piece)
                 if self._stalled:

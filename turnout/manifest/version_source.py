@@ -11,7 +11,7 @@ OBJECT_STORES = frozenset({"s3", "gs"})
 """Schemes whose addresses have no query: `?` and `#` are characters of an object's name."""
 
 SHORT_REVISION = 12
-"""Characters of a revision in a table: a commit's 40 say no more."""
+"""Characters of a revision in a table: so many identify a commit."""
 
 
 @dataclass(frozen=True, slots=True)

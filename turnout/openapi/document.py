@@ -40,7 +40,7 @@ CALLERS_RESPONSES = {
     kind: {"statusCode": "403", "responseTemplates": {"application/json": '{"message":"Forbidden"}'}}
     for kind in ("ACCESS_DENIED", "UNAUTHORIZED")
 }
-"""An authorizer's refusal reads like that of an API key, and so does a request without one."""
+"""An authorizer's refusal has the format of a wrong API key's, and so has a request without one."""
 
 INFO = """Inference with ONNX models, each in many versions.
 

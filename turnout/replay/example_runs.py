@@ -1,7 +1,7 @@
 """Every example of every version, sent to that version and compared with what it expects.
 
-Who answers is an `Ask`: the functions in this process, isolated ones, or a server. Nothing is asked before its result
-is wanted, so a run can be shown as it goes on.
+An `Ask` sends the requests: to functions in this process, to isolated ones, or to a server. Each request is sent when its
+result is read, so a run can be shown while it goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from turnout.project.project import Project
 from turnout.replay.sample_request import known
 
 MOST_CHARACTERS = 500
-"""Of an answer that is shown because it is no answer of ours."""
+"""Most characters shown of an answer that has no format of ours."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -65,15 +65,15 @@ Ask = Callable[[Version, bytes], ExampleReply]
 
 @dataclass(frozen=True, slots=True)
 class ExampleRun:
-    """One example and what became of it.
+    """One example and its outcome.
 
     Args:
         model: the model's name.
         version: the version's name.
         example: the example's name; empty where a version as a whole is skipped.
-        outcome: what became of it.
+        outcome: whether it passed.
         reasons: what differs or what went wrong, a sentence each.
-        elapsed_ms: what the answer took.
+        elapsed_ms: time until the answer.
     """
 
     model: str
@@ -140,11 +140,11 @@ def run_examples(
 
 
 def judge(example: Example, reply: ExampleReply, digest: str) -> tuple[RunOutcome, tuple[str, ...]]:
-    """Whether a reply is what an example expects, and why not.
+    """Whether a reply matches an example, and why not.
 
     Args:
-        example: what was asked, and what is expected.
-        reply: what came.
+        example: the request, and the expected answer.
+        reply: the answer.
         digest: the first 12 characters of the artifact's sha256: another artifact's answer proves nothing.
     """
     if reply.problem:

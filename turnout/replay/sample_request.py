@@ -23,7 +23,7 @@ MOST_ELEMENTS = 20_000_000
 
 
 class UnknownNameError(TurnoutError):
-    """There is no model, version, stage or example of that name; `hint` says which there are."""
+    """There is no model, version, stage or example of that name; `hint` lists the known ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = list(known)

@@ -21,7 +21,7 @@ class NoCredentialsError(TurnoutError):
 
 
 def make_signer(url: str, region: str, session: Any = None, clock: Callable[[], float] = time.time) -> Sign:
-    """Return what signs requests to an API.
+    """Return a function that signs requests to an API.
 
     Args:
         url: of the API.

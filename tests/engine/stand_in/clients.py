@@ -10,7 +10,7 @@ import boto3
 from tests.builders.iam import Recorder
 
 RECORDER = Recorder()
-"""What the stand-in calls, for the policy of whoever deploys; emptied when an account begins."""
+"""The stand-in's calls, for the deployer's policy; emptied when an account begins."""
 
 
 @cache

@@ -31,7 +31,7 @@ SURVIVES = 1000
 
 
 class KilledError(BaseException):
-    """The process is no more."""
+    """The process was killed."""
 
 
 class MortalConnection:
@@ -48,7 +48,7 @@ class MortalConnection:
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Two processes work; what they were told holds whoever is killed."""
+    """Two processes work. A step that the queue confirmed stays, even if a process is killed."""
 
     @initialize()
     def start(self) -> None:
@@ -140,7 +140,7 @@ class QueueMachine(RuleBasedStateMachine):
             and row.progress.state is states.RequestState.RUNNING
             and row.progress.attempts == claim.attempt
         ):
-            return  # nobody has taken it over yet, so that it is still in time
+            return  # no other process has taken it over yet, so it is still in time
         self.lost.pop(0)
         before = self.dump()
         assert self.do(lambda database: self.end(database, claim, how)) is False

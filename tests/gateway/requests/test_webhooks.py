@@ -187,7 +187,7 @@ def test_webhook_is_tried_until_it_is_delivered(connection: sqlite3.Connection) 
     while store.has_callback(connection, now):
         with transaction(connection):
             (delivery,) = claim_deliveries(connection, now, 9)
-            assert claim_deliveries(connection, now, 9) == [], "nobody else delivers it meanwhile"
+            assert claim_deliveries(connection, now, 9) == [], "no other process delivers it meanwhile"
             assert json.loads(delivery.body)["answer"]["address"] == "/dev/requests/a/answer"
             end_delivery(connection, delivery, is_delivered=False)
         now, tries = now + 10_000, tries + 1

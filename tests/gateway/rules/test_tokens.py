@@ -54,7 +54,7 @@ JWKS = {
 
 @dataclass
 class Issuer:
-    """Counts how often its keys are read; `now` is the clock of whoever keeps them."""
+    """Counts how often its keys are read; `now` is the clock of their cache."""
 
     jwks: Mapping[str, Any] = field(default_factory=lambda: JWKS)
     now: float = 1000.0

@@ -13,7 +13,7 @@ from turnout.gateway.tracing.span_queue import MOST_IN_BATCH, SpanQueue
 
 
 class Exporter(SpanExporter):
-    """Keeps what it is given; waits while it is told to."""
+    """Keeps the spans it is given, and can be made to wait."""
 
     def __init__(self, result: SpanExportResult | Exception = SpanExportResult.SUCCESS) -> None:
         self.result = result

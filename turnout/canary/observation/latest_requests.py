@@ -26,13 +26,13 @@ SPANS_S = (300.0, 3600.0, 86_400.0)
 """How far back a look reads, one span after the other, until it has enough."""
 
 LATE_S = 60.0
-"""Read again by the next look: lines appear some seconds after the request."""
+"""The next look reads this span again: lines appear some seconds after the request."""
 
 REFRESH_S = 15.0
 """A group is read again after this; looks in between return what is kept."""
 
 FORGET_S = 900.0
-"""A group that nobody has looked at for so long is read as if for the first time: what is new may be too much."""
+"""A group that was not read for so long is read as if for the first time: it may have too many new lines."""
 
 MOST_OF_GROUP = 300
 """Requests kept of one log group, the latest."""
@@ -41,23 +41,23 @@ MOST_GROUP_BYTES = 4 * 1024 * 1024
 """Bodies kept of one log group."""
 
 MOST_PAGES = 5
-"""Of one group at one look; a page has up to a megabyte of lines, or none where CloudWatch found none so far."""
+"""Most pages of one group at one look. A page has up to a megabyte of lines, or none if CloudWatch found none so far."""
 
 MOST_GROUPS = 8
-"""Read at one look."""
+"""Most groups read at one look."""
 
 MOST_KEPT_GROUPS = 16
-"""Kept between looks; the group that was looked at longest ago is dropped."""
+"""Most groups kept between looks; the group that was read longest ago is dropped."""
 
 MOST_CALLS = 60
-"""To CloudWatch Logs in a minute: its quota is 5 to 10 a second, and the stack's own tools have it in common."""
+"""Most calls to CloudWatch Logs in a minute: its quota is 5 to 10 a second, which other tools of the account share."""
 
 _MINUTE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class LatestLook:
-    """What one look found.
+    """The result of one look.
 
     Args:
         samples: the latest requests of the functions, the newest first.

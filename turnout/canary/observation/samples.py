@@ -22,7 +22,7 @@ MOST_SAMPLES = 100
 
 
 class Samples(Protocol):
-    """Whoever keeps requests."""
+    """A store of requests."""
 
     def take(self, stage: str, since_s: float) -> Sequence[Sample]:
         """Those of a stage's canary since a moment, in seconds since 1970, that were not taken before.

@@ -159,7 +159,7 @@ def versions_in(served: str) -> tuple[str, ...]:
 
 
 def end_canary(manifest: Manifest, stage: str, models: Collection[str] = ()) -> Manifest:
-    """The manifest without the stage's canary, or without these models in it: everybody sees their baseline.
+    """The manifest without the stage's canary, or without these models in it: all requests see their baseline.
 
     Args:
         manifest: as it is.

@@ -1,4 +1,4 @@
-"""`turnout update`: checks whether the alias of a model's newest version stands for another version now."""
+"""`turnout update`: checks whether the alias of a model's newest version points to another version now."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def registered_name(address: str) -> str:
 
 
 def current_revision(address: str) -> str:
-    """The version that an alias stands for now."""
+    """The version that an alias points to now."""
     from turnout.conversion.jobs import JobLimits
     from turnout.conversion.registries.mlflow import resolve_revision
     from turnout.conversion.sources import Order

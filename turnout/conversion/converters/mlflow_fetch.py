@@ -9,7 +9,7 @@ from .start import RefusedJob
 
 
 def main(job: Mapping[str, Any], progress: Any) -> dict[str, Any]:
-    """Return the version that the address stands for, and the folder, unless only the version is asked for."""
+    """Return the version that the address points to, and the folder, unless only the version is requested."""
     from mlflow import MlflowClient
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException

@@ -28,7 +28,7 @@ def download_model(order: Order) -> Fetched:
 
 
 def resolve_revision(order: Order) -> str:
-    """The version that an address stands for now."""
+    """The version that an address points to now."""
     return str(_ask(order, None)["revision"])
 
 

@@ -109,7 +109,7 @@ def _check_literal(host: str, policy: Asynchronous) -> None:
 def find_caller(exchange: Exchange) -> str:
     """Return the caller who owns the request; empty if anyone may call the stage.
 
-    A consumer's, whichever of its keys it sends; an API key's; whoever signed the request, or the subject of its token.
+    The consumer, with any of its keys; the API key; the signer of the request; or the subject of its token.
     """
     if exchange.key is not None:
         return exchange.caller or exchange.key.id

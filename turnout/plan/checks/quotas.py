@@ -169,7 +169,7 @@ def _of_account(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
 
 
 def _of_usage_plans(plan: Plan) -> Iterator[Count]:
-    """One for each stage with API keys and one for each consumer; told where there are consumers."""
+    """One for each stage with API keys and one for each consumer; reported if there are consumers."""
     keyed = [stage for api in plan.apis for stage in api.stages if stage.auth == "api_key"]
     consumers = [(stage.name, consumer.name) for stage in keyed for consumer in stage.consumers]
     if consumers:

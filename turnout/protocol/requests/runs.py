@@ -1,7 +1,7 @@
 """The part of an event about an asynchronous run, under its key `turnout`, which no client can send.
 
 Bodies and answers that are too large for an event lie in files that the event names. A number drawn when the request
-was accepted stands in for a router's own draw, so that a repeated run reaches the same version.
+was accepted replaces a router's own draw, so a repeated run reaches the same version.
 """
 
 from __future__ import annotations

@@ -682,7 +682,7 @@ def test_a_call_that_would_wait_past_its_deadline_is_throttled_at_once_and_other
         go.set()
         left = [*outcomes, *waiting]
         assert {(await result_of(outcome)).error for outcome in left} == {None}
-        assert (await result_of(functions.invoke("f", "live", event(), 10))).error is None  # nobody waits any more
+        assert (await result_of(functions.invoke("f", "live", event(), 10))).error is None  # no call waits
 
     run(functions, test())
 
