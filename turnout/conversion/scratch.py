@@ -1,4 +1,4 @@
-"""The folder in which a conversion works. It is deleted when the conversion ends, or by the next one if it was killed."""
+"""The folder in which a conversion works. It is deleted at the end, or by the next conversion after a kill."""
 
 from __future__ import annotations
 

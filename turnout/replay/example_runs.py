@@ -1,7 +1,7 @@
 """Every example of every version, sent to that version and compared with what it expects.
 
-An `Ask` sends the requests: to functions in this process, to isolated ones, or to a server. Each request is sent when its
-result is read, so a run can be shown while it goes on.
+An `Ask` sends the requests: to functions in this process, to isolated ones, or to a server. Each request is sent when
+its result is read, so a run can be shown while it goes on.
 """
 
 from __future__ import annotations

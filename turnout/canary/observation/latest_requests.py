@@ -41,7 +41,7 @@ MOST_GROUP_BYTES = 4 * 1024 * 1024
 """Bodies kept of one log group."""
 
 MOST_PAGES = 5
-"""Most pages of one group at one look. A page has up to a megabyte of lines, or none if CloudWatch found none so far."""
+"""Most pages of one group at one look. A page has up to a megabyte of lines, or none where none were found so far."""
 
 MOST_GROUPS = 8
 """Most groups read at one look."""
